@@ -1,6 +1,7 @@
 """Measure, prune, heal and export a model from Python, with the requests and stored results of the pages."""
 
 import functools
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -217,10 +218,12 @@ class Model:
             kind: points (of accuracy), nats (per token), megabytes or times (the unpruned model's speed).
 
         Raises:
-            SpecError: for another kind.
+            SpecError: for another kind, or a limit that is no finite number.
         """
         if kind not in goals.KINDS:
             raise SpecError(f"The goal must be one of {', '.join(goals.KINDS)}, not {kind!r}.")
+        if not math.isfinite(limit):
+            raise SpecError(f"The limit must be a finite number, not {limit:g}. Give another one.")
         return goals.of_model(self.spec, goals.Goal(kind, limit))
 
     def front(

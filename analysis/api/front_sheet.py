@@ -9,8 +9,8 @@ from analysis.cli.main import command_line
 from analysis.core import units
 from analysis.core.errors import SpecError
 from analysis.models.source.model_spec import ModelSpec
-from analysis.results.compared.candidates import MaterialFilter
 from analysis.results.compared.front import SIZE
+from analysis.results.compared.material_filter import MaterialFilter
 from analysis.results.stored.reading import ACCURACY
 from analysis.results.words import choice, front_table
 from analysis.results.words.choice import Answer

@@ -137,8 +137,15 @@ def describe(offer: Offer, by: str, precision: str = "") -> list[str]:
     lines = [f"{who}{f', healed ({reading.repair})' if reading.repair else ''}", f"{reading.value:{digits}}{ends}"]
     if (offer.cut is not None or offer.change is not None) and not offer.is_rival and reading.quantity != BITS:
         lines += goals.clauses(offer)
-    speed = "" if by == SIZE or offer.times is None else f", {offer.times:.2f} times as fast"
+    speed = "" if by == SIZE else _speed(offer)
     return [*lines, f"{offer.bytes / _MEGABYTE:,.0f} MB{speed}"]
+
+
+def _speed(offer: Offer) -> str:
+    if offer.gain is None:
+        return ""
+    ends = f"95 % {1 + offer.gain.low:.2f} to {1 + offer.gain.high:.2f}{'' if offer.gain.is_measured else ', not timed itself'}"
+    return f", {1 + offer.gain.value:.2f} times as fast ({ends})"
 
 
 def _clicked_layers(offer: Offer) -> str:

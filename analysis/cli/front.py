@@ -1,6 +1,7 @@
 """The subcommand `front`: prune, quantize, or both? All measured forms of a model beside each other, and answers to goals."""
 
 import argparse
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -47,6 +48,7 @@ class FrontSpec(Spec):
 
 def run(options: argparse.Namespace) -> None:
     """Print the answers, the table, and the commands of missing measurements."""
+    from analysis.results.compared.recovery import duration
     from analysis.results.words import choice
 
     compared = compare(requests.request(FrontSpec, options))
@@ -54,9 +56,11 @@ def run(options: argparse.Namespace) -> None:
     lines = [answer.said for answer in compared.answers]
     lines += ["", *table.lines(), "", table.caption] if compared.comparison.candidates else ["", table.caption]
     if compared.missing:
+        lasts = compared.duration()
+        about = "" if lasts is None else f" (accuracy and loss take {duration(lasts[0])} to {duration(lasts[1])} here)"
         lines += [
             "",
-            "Not measured:",
+            f"Not measured{about}:",
             *(f"  {measurement.what}: {options.command_line(measurement.spec)}" for measurement in compared.missing),
         ]
     write(options, compared.to_json(options.command_line), [*lines, "", choice.RULE])
@@ -68,7 +72,7 @@ def compare(request: FrontSpec) -> "FrontAnswer":
     Raises:
         SpecError: for a goal that no model can meet.
     """
-    from analysis.results.compared.candidates import MaterialFilter
+    from analysis.results.compared.material_filter import MaterialFilter
     from analysis.results.words import front_table
 
     goals = goals_of(request.fits, request.times, request.points)
@@ -84,9 +88,10 @@ def goals_of(fits: int | None, times: float | None, points: float | None) -> "li
     """
     from analysis.results.words.goals import MEGABYTES, POINTS, TIMES, Goal
 
-    limits = ((fits, 0, "--bytes", "above 0"), (times, 1, "--speed", "above 1"), (points, 0, "--points", "above 0"))
-    for value, least, option, allowed in limits:
-        if value is not None and not least < value < float("inf"):
-            raise SpecError(f"{option} must be {allowed}, not {value:g}. Give another number.")
+    limits = ((fits, 0, math.inf, "--bytes"), (times, 1, math.inf, "--speed"), (points, 0, 100, "--points"))
+    for value, least, most, option in limits:
+        if value is not None and not least < value < most:
+            upper = "finite" if most == math.inf else f"below {most}"
+            raise SpecError(f"{option} must be above {least} and {upper}, not {value:g}. Give another number.")
     wanted = ((MEGABYTES, None if fits is None else fits / 1e6), (TIMES, times), (POINTS, points))
     return [Goal(kind, value) for kind, value in wanted if value is not None]

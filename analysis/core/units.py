@@ -25,11 +25,21 @@ def read_size(text: str) -> int:
 
 def size(n_bytes: float) -> str:
     """269000000 -> "269 MB"; decimal units."""
+    amount, unit = _in_unit(n_bytes)
+    return f"{amount:.0f} {unit}" if amount >= 100 or unit == "B" else f"{amount:.1f} {unit}"
+
+
+def exact_size(n_bytes: int) -> str:
+    """Return a limit of memory with all its digits: 1060000000 -> "1.06 GB"; decimal units."""
+    amount, unit = _in_unit(n_bytes)
+    return f"{amount:.12g} {unit}"
+
+
+def _in_unit(n_bytes: float) -> tuple[float, str]:
     for unit_size, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if n_bytes >= unit_size:
-            amount = n_bytes / unit_size
-            return f"{amount:.0f} {unit}" if amount >= 100 else f"{amount:.1f} {unit}"
-    return f"{n_bytes:.0f} B"
+            return n_bytes / unit_size, unit
+    return n_bytes, "B"
 
 
 def scaled(amount: float, unit: str) -> str:

@@ -22,8 +22,8 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results import library
 from analysis.results.compared import scores_of_block
-from analysis.results.compared.candidates import ANY as ANY_MATERIAL
-from analysis.results.compared.candidates import MaterialFilter
+from analysis.results.compared.material_filter import ANY as ANY_MATERIAL
+from analysis.results.compared.material_filter import Filter, SameMaterial
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS
 from analysis.results.stored.result import FoundResult
@@ -318,12 +318,9 @@ def from_results(
     return Sheet(stored.facts.name, cut.describe(), decided, tuple(commands), tuple(library.packs_of(model)), compared)
 
 
-def _material_filter(shown: SweepResult | None) -> MaterialFilter:
-    """Return the questions and texts of the curve on screen, for the front; any without one."""
-    if shown is None:
-        return ANY_MATERIAL
-    dataset = Dataset.of(shown)
-    return MaterialFilter(dataset.task, dataset.limit, dataset.shots, dataset.texts, dataset.samples)
+def _material_filter(shown: SweepResult | None) -> Filter:
+    """Return exactly the questions and texts of the curve on screen, for the front; any without one."""
+    return ANY_MATERIAL if shown is None else SameMaterial.of(reading.conditions_of(shown).values())
 
 
 def _curve_on(dataset: Dataset, model: ModelSpec) -> FoundResult:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from analysis.core import index, store
+from analysis.core import host, index, index_file, store
 from analysis.core.blocks import Removal
 from analysis.core.errors import CorruptResultError, ModelNotFoundError
 from analysis.core.experiment import RESULTS
@@ -251,6 +251,16 @@ def measured_on(kinds: Sequence[str], conditions: Sequence[reading.Condition], m
     precisions = [ModelSpec(dtype=dtype, quantization=quantization).precision for dtype, quantization in pairs]
     keys = tuple(sorted({summaries.material_key(one, condition) for one in precisions for condition in conditions}))
     return [of_entry(entry) for entry in index.entries(Wanted(tuple(kinds), materials=keys), most=most)] if keys else []
+
+
+_TIMED = 500
+"""So many measurements of this machine are read at most to predict durations."""
+
+
+def of_here(kind: str) -> list[FoundResult]:
+    """Return measurements of this machine, the newest first; no more of them than it takes to predict durations here."""
+    wanted = Wanted((kind,), words=(host.processor().lower(),), places=(index_file.OWN,))
+    return [of_entry(entry) for entry in index.entries(wanted, most=_TIMED)]
 
 
 LISTED = 100

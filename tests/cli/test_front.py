@@ -2,7 +2,9 @@
 
 import contextlib
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -67,6 +69,16 @@ def test_json_has_points_answers_and_missing_measurements(capsys):
     assert (asked.model.quantization, asked.benchmark.limit, asked.max_n) == ("8bit", 100, 5)
 
 
+def test_every_field_of_a_point_is_documented():
+    text = (Path(__file__).parents[2] / "docs" / "choosing.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(\w+)`", text))
+    ends = {"_low", "_high", "_is_paired"}
+    assert {field for field in FIELDS if field not in named} == {
+        f"{field}{end}" for field in ("acc", "loss", "bits_per_byte") for end in ("_low", "_high")
+    } | {f"{field}_change{end}" for field in ("acc", "loss", "bits_per_byte") for end in ends}
+    assert ends <= named
+
+
 @pytest.mark.usefixtures("stored")
 def test_python_gives_the_fields_of_the_command(capsys):
     made = layerscope.model("starter").front(bytes="200MB", points=3)
@@ -77,6 +89,31 @@ def test_python_gives_the_fields_of_the_command(capsys):
     assert "speed of NF4, bfloat16" in made.missing
     with pytest.raises(SpecError, match="no keyword 'tasks': use task, limit"):
         layerscope.model("starter").front(tasks="boolq")
+
+
+@pytest.mark.usefixtures("stored")
+@pytest.mark.parametrize("words", [("--limit", "300"), ("--task", "boolq"), ("--samples", "5")])
+def test_data_that_nothing_is_measured_on_are_refused(words, capsys):
+    assert main.main(["front", "starter", *words]) == 2
+    said = capsys.readouterr().err
+    assert f"No scores of this model are stored for {' '.join(words)}." in said
+    assert ("8 texts of C4" if words[0] == "--samples" else "100 ARC-Easy questions") in said
+
+
+@pytest.mark.usefixtures("stored")
+def test_table_names_estimated_speeds_and_changes_without_pairs(capsys):
+    bare = fakes.sweep(3, strategy="deepest")
+    bare.save()
+    main.main(["front", "starter", "--json", "-"])
+    said = json.loads(capsys.readouterr().out)
+    changes = [point for point in said["points"] if point["acc_change"] is not None]
+    n_paired = sum(point["acc_change_is_paired"] for point in changes)
+    assert 0 < n_paired < len(changes)
+    main.main(["front", "starter"])
+    printed = capsys.readouterr().out
+    assert f"paired by question in {n_paired} of {len(changes)}" in printed
+    assert "loss not paired" in printed
+    assert "speed interpolated" in printed
 
 
 @pytest.mark.usefixtures("stored")
@@ -118,8 +155,9 @@ def test_model_without_results_gets_the_command_to_measure(cache, tmp_path, monk
     ("words", "complaint"),
     [
         (("--bytes", "400"), "is not an amount of memory. Give a number with its unit"),
-        (("--speed", "0.9"), "--speed must be above 1, not 0.9"),
-        (("--points", "-3"), "--points must be above 0, not -3"),
+        (("--speed", "0.9"), "--speed must be above 1 and finite, not 0.9"),
+        (("--points", "100"), "--points must be above 0 and below 100, not 100"),
+        (("--points", "-3"), "--points must be above 0 and below 100, not -3"),
     ],
 )
 def test_goals_that_cannot_be_are_refused(words, complaint, capsys):

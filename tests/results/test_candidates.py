@@ -12,8 +12,10 @@ from analysis.experiments.accuracy.points import QuestionScore
 from analysis.models.source import sizes
 from analysis.models.source.sizes import LayerFacts
 from analysis.results.compared import candidates, unmeasured
-from analysis.results.compared.candidates import MaterialFilter, compare, is_same_model
+from analysis.results.compared.candidates import compare, is_same_model
 from analysis.results.compared.front import SIZE, SPEED
+from analysis.results.compared.material_filter import MaterialFilter, SameMaterial
+from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, BITS, LOSS
 from analysis.results.words import choice
 from analysis.results.words.goals import MEGABYTES, POINTS, TIMES, Goal
@@ -176,13 +178,24 @@ def test_rule_for_speed_agrees_with_brute_force(found, limit):
 
 
 def test_answers_are_in_words_with_the_measured_differences(found):
+    eight = of(found, "8bit")
+    accuracy, gain = eight.changes[ACCURACY], eight.pace.gain
     assert choice.answer(found, Goal(MEGABYTES, 170)).said.startswith(
-        "To fit 170 MB: 8-bit weights, no pruning, 163 MB (loss +0.017 nats, accuracy not significantly different, "
-        "26 % slower here)."
+        "To fit 170 MB: 8-bit weights, no pruning, 163 MB (loss +0.017 nats [+0.017 to +0.017], accuracy not significantly "
+        f"different [{accuracy.ends(1, 100)} points], 26 % slower here [{-100 * gain.high:.0f} to {-100 * gain.low:.0f} %])."
     )
     fast = choice.answer(found, Goal(TIMES, 1.1)).said
-    assert fast.startswith("To be 1.1 times as fast: remove layers 14-16 in bfloat16, 248 MB (loss +0.60 nats, ")
-    assert fast.endswith("Quantizing does not help speed here: 8-bit weights 0.74 times, NF4 weights 0.65 times as fast.")
+    assert fast.startswith("To be 1.1 times as fast: remove layers 14-16 in bfloat16, 248 MB (loss +0.60 nats [")
+    quick = of(found, "bfloat16", 3).pace
+    assert quick.how == "interpolated"
+    assert (
+        f"{1 + quick.gain.value:.2f} times as fast here [{1 + quick.gain.low:.2f} to {1 + quick.gain.high:.2f}, inter" in fast
+    )
+    factors = [
+        f"{name} in bfloat16 {1 + pace.value:.2f} times [{1 + pace.low:.2f} to {1 + pace.high:.2f}]"
+        for name, pace in (("8-bit weights", gain), ("NF4 weights", of(found, "4bit").pace.gain))
+    ]
+    assert fast.endswith(f"Quantizing does not help speed here: {', '.join(factors)} as fast.")
     assert (
         "no measured model is this small. The smallest: NF4 weights without layers"
         in choice.answer(found, Goal(MEGABYTES, 5)).said
@@ -199,7 +212,10 @@ def test_accepted_drop_names_the_smallest_model_whose_interval_allows_it():
 
 def test_differences_within_noise_are_not_stated():
     noisy = compare([curve("float32", 0, noise=0.3), curve("8bit", 0.001, noise=0.3)])
-    assert choice.effects(of(noisy, "8bit")).startswith("loss and accuracy not significantly different, speed")
+    changes = of(noisy, "8bit").changes
+    assert choice.effects(of(noisy, "8bit")).startswith(
+        f"loss not significantly different [{changes[LOSS].ends(2)} nats], accuracy not significantly different ["
+    )
 
 
 def test_sizes_say_how_they_are_known(found):
@@ -271,6 +287,7 @@ def test_missing_measurements_are_requests_on_the_same_material():
         "NF4 weights: accuracy and loss",
         "speed of 8-bit, bfloat16",
     ]
+    assert wanted[2].spec.prompt_tokens == found.speeds[0].spec.prompt_tokens
     assert wanted[1].spec.model.quantization == "4bit"
     assert (wanted[1].spec.benchmark.limit, wanted[1].spec.max_n) == (100, 4)
     grid = unmeasured.grid(found, wanted)
@@ -291,3 +308,136 @@ def test_nothing_stored_names_the_measurement_to_make():
     found = compare([])
     assert [one.what for one in unmeasured.missing(found, fakes.MODEL)][0] == "the unpruned model in full precision"
     assert choice.answer(found, Goal(TIMES, 1.3)).said.startswith("To be 1.3 times as fast: nothing is measured.")
+
+
+def without_bits(result):
+    """A curve of before there were bits per byte."""
+    return replace(result, points=[replace(point, bits_per_byte=None) for point in result.points])
+
+
+def test_loss_per_token_of_another_tokenizer_chooses_nothing():
+    small = replace(FACTS, name="other", vocab_size=999, layer_parameters=[1_000_000] * fakes.L)
+    rival = without_bits(curve("float32", -2.5, facts=small, identity="another", last=0))
+    found = compare([without_bits(curve("float32", 0)), without_bits(curve("4bit", 2.0))], [rival])
+    assert found.quality == LOSS
+    fitting = Goal(MEGABYTES, of(found, "float32", 1).memory / 1e6)
+    assert choice.answer(found, fitting).candidate is of(found, "float32", 1)
+    only_theirs = choice.answer(compare([without_bits(curve("float32", 0))], [rival]), Goal(MEGABYTES, 250))
+    assert only_theirs.candidate is None or not only_theirs.candidate.is_other or ACCURACY in only_theirs.candidate.readings
+
+
+def test_equal_vocabulary_size_is_not_an_equal_tokenizer():
+    theirs = curve("float32", -1.0, facts=replace(FACTS, name="other"), identity="another", last=0)
+    longer = [replace(point, bits_per_byte=1.3 * point.bits_per_byte) for point in theirs.points]
+    found = compare([curve("float32", 0)], [replace(theirs, points=longer)])
+    rival = found.candidates[-1]
+    assert rival.is_other
+    assert LOSS not in rival.changes
+    assert not rival.changes[BITS].paired
+    assert rival not in [candidate for candidate, _ in found.offers(LOSS)]
+    same = compare([curve("float32", 0)], [theirs]).candidates[-1]
+    assert same.changes[LOSS].paired
+
+
+def test_fitting_model_without_a_loss_is_chosen_by_accuracy():
+    bare = curve("4bit", 0.2)
+    points = [replace(point, loss=None, loss_stderr=None, n_texts=0, bits_per_byte=None) for point in bare.points]
+    found = compare([curve("float32", 0), replace(bare, points=points, text_losses=[])])
+    said = choice.answer(found, Goal(MEGABYTES, 130))
+    assert said.candidate is of(found, "4bit")
+    assert "this small" not in said.said
+
+
+def test_accepted_drop_is_never_met_by_a_model_as_large():
+    exact = curve("float32", 0, last=0)
+    points = [replace(point, loss=None, loss_stderr=None, n_texts=0, bits_per_byte=None) for point in exact.points]
+    found = compare([curve("bfloat16", 0, last=0), replace(exact, points=points, text_losses=[])])
+    assert found.reference.model.dtype == "bfloat16"
+    answer = choice.answer(found, Goal(POINTS, 50))
+    assert answer.candidate is None
+    assert answer.said.endswith("no smaller model is shown to meet this.")
+
+
+def test_lowest_loss_answers_among_equally_small_models():
+    first, second = curve("float32", 0, last=2), curve("float32", 0, last=2, slope=0.1)
+    moved = [replace(point, start=point.start - 3 if point.n else None) for point in second.points]
+    found = compare([first, replace(second, points=moved, spec=replace(second.spec, strategy="deepest"))])
+    equal = [candidate for candidate in found.forms if candidate.cut and candidate.cut.size == 2]
+    assert len({candidate.memory for candidate in equal}) == 1 < len(equal)
+    chosen = choice.answer(found, Goal(POINTS, 50)).candidate
+    assert chosen is min(equal, key=lambda candidate: candidate.readings[LOSS].value)
+
+
+def test_model_of_exactly_the_limit_fits():
+    found = compare([curve("float32", 0)])
+    n_bytes = 523_899_648  # 1e6 * (n_bytes / 1e6) is less
+    assert choice.meets(replace(found.forms[1], memory=n_bytes), Goal(MEGABYTES, n_bytes / 1e6))
+    assert not choice.meets(replace(found.forms[1], memory=n_bytes + 1), Goal(MEGABYTES, n_bytes / 1e6))
+
+
+def test_limit_just_below_the_smallest_model_names_the_excess(found):
+    least = min(candidate.memory for candidate in found.candidates)
+    said = choice.answer(found, Goal(MEGABYTES, (least - 2_000) / 1e6)).said
+    assert said.startswith(f"To fit {(least - 2_000) / 1e6:.12g} MB: no measured model is this small.")
+    assert said.endswith("MB, which is 2.0 kB too large.")
+    assert Goal(MEGABYTES, 1_060).aim == "fit 1.06 GB"
+
+
+def test_goal_of_points_without_accuracies_says_so():
+    curves = [curve(precision, 0) for precision in ("float32", "4bit")]
+    bare = [replace(c, points=[replace(p, acc=None, n_samples=0) for p in c.points], questions=[]) for c in curves]
+    assert "no accuracy is measured together with" in choice.answer(compare(bare), Goal(POINTS, 3)).said
+
+
+def test_speed_of_another_model_on_this_machine_hides_no_other():
+    elsewhere = [replace(speed(name, 1), versions={"processor": "another, 64 threads"}) for name in ("float32", "8bit")]
+    rival = replace(speed("float32", 1), spec=replace(speed("float32", 1).spec, model=replace(fakes.MODEL, identity="other")))
+    compared = compare([curve("float32", 0), curve("8bit", 0)], (), [rival, *elsewhere])
+    assert of(compared, "8bit").pace.gain is not None
+    assert not of(compared, "8bit").pace.is_here
+
+
+def test_speed_of_another_model_is_not_that_of_this_one():
+    own = speed("8bit", 1)
+    long = replace(own.spec, prompt_tokens=64)
+    other = replace(own, spec=replace(long, model=replace(own.spec.model, dtype="float32", quantization="none", identity="x")))
+    compared = compare([curve("float32", 0), curve("8bit", 0)], (), [replace(own, spec=long), other])
+    wanted = {each.what: each.spec for each in unmeasured.missing(compared, fakes.MODEL)}
+    assert wanted["speed of float32"].prompt_tokens == 64, "another prompt would not be comparable"
+
+
+def test_unmeasured_pruning_of_quantized_weights_is_missing():
+    compared = compare([curve("float32", 0), curve("bfloat16", 0), curve("8bit", 0), curve("4bit", 0.2, last=0)])
+    missing = [each for each in unmeasured.missing(compared, fakes.MODEL) if not each.what.startswith("speed")]
+    assert [each.what for each in missing] == ["NF4 weights without layers: accuracy and loss"]
+    assert missing[0].spec.max_n == 4
+
+
+def test_healed_form_has_the_numbers_of_one_run():
+    first = fakes.alike_heal()
+    right = [QuestionScore(f"q{q}", [0.0, 0.0], int(q >= 30), 0) for q in range(100)]
+    healed = replace(first.healed, acc=0.3, loss=2.0)
+    second = replace(first, spec=replace(first.spec, steps=80), healed=healed, questions={"healed": right})
+    for order in ([first, second], [second, first]):
+        (form,) = [candidate for candidate in compare(order).forms if candidate.repair]
+        assert (form.readings[ACCURACY].value, form.readings[LOSS].value) in [(0.46, 3.1), (0.3, 2.0)]
+
+
+def test_quantized_weights_in_two_dtypes_are_both_named():
+    exact = curve("8bit", 0)
+    exact = replace(exact, spec=replace(exact.spec, model=replace(exact.spec.model, dtype="float32")))
+    timed = speed("8bit", 2.0)
+    timed = replace(timed, spec=replace(timed.spec, model=replace(timed.spec.model, dtype="float32")))
+    found = compare([curve("float32", 0), curve("8bit", 0), exact], (), [speed("float32", 1), speed("8bit", 0.7), timed])
+    said = choice.answer(found, Goal(TIMES, 1.3)).said
+    assert "Quantizing alone is faster here: 8-bit weights in float32 2.00 times [" in said
+    assert "Quantizing alone is slower here: 8-bit weights in bfloat16 0.70 times [" in said
+
+
+def test_material_of_a_curve_is_not_that_of_another_draw():
+    shown = curve("float32", 0)
+    other = replace(shown, spec=replace(shown.spec, benchmark=replace(shown.spec.benchmark, seed=1)))
+    wanted = SameMaterial.of(reading.conditions_of(shown).values())
+    for own, is_there in ((shown, True), (other, False)):
+        assert wanted.fits(reading.conditions_of(own)[ACCURACY]) == is_there
+        assert wanted.fits(reading.conditions_of(own)[LOSS])

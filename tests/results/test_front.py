@@ -1,6 +1,7 @@
 """The trade-off holds only values of the same condition, and finds the models that no other beats."""
 
 import itertools
+import math
 from dataclasses import replace
 
 import pytest
@@ -96,7 +97,7 @@ def rival(curve: SweepResult, *, vocab_size: int | None = None) -> SweepResult:
         layers=curve.model.layers[:15],
         vocab_size=vocab_size or curve.model.vocab_size,
     )
-    points = [replace(point, acc=0.9, loss=1.0) for point in curve.points[:1]]
+    points = [replace(point, acc=0.9, loss=1.0, bits_per_byte=1 / math.log(2) / 4.2) for point in curve.points[:1]]
     assert all(isinstance(point, Point) for point in points)
     return replace(curve, spec=replace(curve.spec, model=model), model=facts, points=points, questions=[], text_losses=[])
 

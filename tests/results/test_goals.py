@@ -68,7 +68,7 @@ def test_size_and_speed_take_the_removal_that_removes_least():
     ("goal", "aim"),
     [
         (Goal(POINTS, 0.5), "lose less than 0.5 points of accuracy"),
-        (Goal(MEGABYTES, 12), "fit 12.0 MB"),
+        (Goal(MEGABYTES, 12), "fit 12 MB"),
         (Goal(TIMES, 9), "be 9 times as fast"),
     ],
 )

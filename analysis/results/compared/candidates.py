@@ -13,6 +13,7 @@ from typing import Any
 
 from analysis.core import index_sync
 from analysis.core.blocks import Removal, written
+from analysis.core.errors import SpecError
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.speed.speed_spec import SpeedResult
@@ -24,6 +25,7 @@ from analysis.results.compared import front
 from analysis.results.compared.changes import Change
 from analysis.results.compared.disk import Bytes, on_disk
 from analysis.results.compared.front import Front, Offer
+from analysis.results.compared.material_filter import ANY, Filter, Material, MaterialFilter
 from analysis.results.compared.paces import DecodePace, Paces
 from analysis.results.stored import evidence, reading
 from analysis.results.stored.reading import ACCURACY, BITS, CONTROL, LOSS, Condition, Reading, Readings
@@ -45,7 +47,6 @@ SCORED = ("sweep", "evaluate", "heal")
 """Kinds of results that score models."""
 _MOST = 400
 """Number of results of other models that are read at most."""
-Material = BenchmarkSpec | CorpusSpec
 
 
 @dataclass(frozen=True)
@@ -105,39 +106,6 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class MaterialFilter:
-    """Filter of questions and texts; an empty field stands for any."""
-
-    task: str = ""
-    limit: int | None = None
-    """Scored questions."""
-    shots: int | None = None
-    texts: str = ""
-    """Source of the texts."""
-    samples: int | None = None
-    """Scored texts."""
-
-    def fits(self, condition: Condition) -> bool:
-        """Return whether a reading under this condition is on these questions or texts."""
-        material = condition.material
-        wanted: list[tuple[object, object]] = [(self.texts, getattr(material, "source", "")), (self.samples, condition.n)]
-        if isinstance(material, BenchmarkSpec):
-            wanted = [(self.task, material.task), (self.limit, condition.n), (self.shots, material.shots or 0)]
-        return all(value in ("", None) or value == actual for value, actual in wanted)
-
-
-ANY = MaterialFilter()
-
-
-def filter_of(condition: Condition) -> MaterialFilter:
-    """Return the questions or texts of a condition; the other of the two stays open."""
-    material = condition.material
-    if isinstance(material, BenchmarkSpec):
-        return MaterialFilter(task=material.task, limit=condition.n, shots=material.shots or 0)
-    return MaterialFilter(texts=material.source, samples=condition.n)
-
-
-@dataclass(frozen=True)
 class Comparison:
     """All candidates on one set of questions and one of texts."""
 
@@ -171,7 +139,7 @@ class Comparison:
     def front(self, quantity: str) -> Front | None:
         """Return the front of a quantity, with speeds against the reference; None where nobody has it.
 
-        A loss per token of a model with another vocabulary is not on it. Bits per byte are.
+        A loss per token of a model with another tokenizer is not on it. Bits per byte are.
         """
         pairs = self.offers(quantity)
         if not pairs:
@@ -182,11 +150,11 @@ class Comparison:
 
     def offers(self, quantity: str) -> list[tuple[Candidate, Offer]]:
         """Return each candidate that has a quantity, with its offer on the front."""
-        vocabulary = next((candidate.facts.vocab_size for candidate in self.candidates), 0)
+        first = next((candidate for candidate in self.candidates if LOSS in candidate.readings), None)
         pairs = []
         for candidate in self.candidates:
             value = candidate.reading(quantity)
-            if value is None or (quantity == LOSS and candidate.facts.vocab_size != vocabulary):
+            if value is None or (quantity == LOSS and first is not None and not _have_same_tokens(candidate, first)):
                 continue
             beside = LOSS if quantity == ACCURACY else ACCURACY
             gain = None if candidate.pace is None else candidate.pace.gain
@@ -222,6 +190,13 @@ class Comparison:
         ]
 
 
+def _have_same_tokens(first: Candidate, second: Candidate) -> bool:
+    """Return whether two candidates with a loss have the same vocabulary size and divide the texts into the same tokens."""
+    return first.facts.vocab_size == second.facts.vocab_size and reading.have_same_tokens(
+        first.readings[LOSS], second.readings[LOSS]
+    )
+
+
 def is_same_model(first: ModelFacts, second: ModelFacts) -> bool:
     """Return whether two sets of weights are one model in two formats: equal architecture, sizes and name without the format.
 
@@ -246,14 +221,14 @@ def compare(
     own_results: Sequence[Any],
     other_results: Sequence[Any] = (),
     speeds: Sequence[SpeedResult] = (),
-    material_filter: MaterialFilter = ANY,
+    material_filter: Filter = ANY,
 ) -> Comparison:
     """Make the comparison.
 
     Args:
         own_results: curves, evaluations and heals of the requested weights in any precision, newest first.
         other_results: the same of other weights.
-        speeds: measured speeds of any of them, newest first.
+        speeds: measured speeds of any of them, the preferred ones first.
         material_filter: the questions and texts; those with the most candidates where it leaves them open.
     """
     own_ranked = evidence.ranked(own_results)
@@ -285,12 +260,15 @@ def compare(
 
 
 @index_sync.once()
-def of_model(model: ModelSpec, material_filter: MaterialFilter = ANY) -> Comparison:
+def of_model(model: ModelSpec, material_filter: Filter = ANY) -> Comparison:
     """Make the comparison from everything stored of a model and of others on the same questions or texts.
 
     Args:
         model: its weights count, in any precision and at any path.
         material_filter: the questions and texts; those with the most candidates where it leaves them open.
+
+    Raises:
+        SpecError: when nothing is stored on the questions or the texts that the filter names.
     """
     precisions = [(dtype, quantization) for dtype in _DTYPES for quantization in QUANTIZATIONS]
     own_results = [
@@ -300,6 +278,8 @@ def of_model(model: ModelSpec, material_filter: MaterialFilter = ANY) -> Compari
         for result in library.of(kind, model, most=library.LISTED, having=(("dtype", dtype), ("quantization", quantization)))
     ]
     alone = compare(own_results, material_filter=material_filter)
+    if own_results and isinstance(material_filter, MaterialFilter):
+        _check(material_filter, alone)
     conditions = [condition for condition in (alone.questions, alone.texts) if condition is not None]
     keys = {result.spec.fingerprint() for result in own_results}
     alike = [entry for entry in library.measured_on(SCORED, conditions) if entry.key not in keys]
@@ -309,6 +289,21 @@ def of_model(model: ModelSpec, material_filter: MaterialFilter = ANY) -> Compari
     models = dict.fromkeys([model, *(result.spec.model for result in other_results)])
     speeds = {speed.spec.fingerprint(): speed for weights in models for speed in library.of("speed", weights)}
     return compare(own_results, other_results, list(speeds.values()), material_filter)
+
+
+def _check(material_filter: MaterialFilter, alone: Comparison) -> None:
+    """Refuse a filter that no stored score passes: without it, scores on other data alone would be the answer."""
+    sides = (
+        (material_filter.named_questions, alone.questions, BenchmarkSpec),
+        (material_filter.named_texts, alone.texts, CorpusSpec),
+    )
+    for named, condition, kind in sides:
+        if named and condition is None:
+            stored = [each.material_in_words() for each in alone.elsewhere if isinstance(each.material, kind)]
+            raise SpecError(
+                f"No scores of this model are stored for {' '.join(named)}. Stored: {', '.join(stored) or 'none'}. Name one of "
+                "these, or measure the model on it with `evaluate`."
+            )
 
 
 def _is_on(curve: SweepResult, chosen: Mapping[str, Condition | None]) -> bool:
@@ -347,28 +342,39 @@ def _unlike(conditions: Sequence[Condition]) -> list[Condition]:
 def _candidates(results: Sequence[Any], chosen: Mapping[str, Condition | None], *, is_other: bool) -> list[Candidate]:
     """Return one candidate for each form, with the readings of the strongest results on the chosen materials.
 
-    A reading with its answers comes before one without them, so that changes are paired wherever they can be.
+    A reading with its answers comes before one without them, so that changes are paired wherever they can be. Two heals by one
+    recipe are two models: a healed form has the readings of one run, that with the most of the two quantities.
     """
-    readings: dict[tuple[str, str, Removal | None, str], Readings] = {}
-    sources: dict[tuple[str, str, Removal | None, str], Any] = {}
+    runs: dict[tuple[str, str, Removal | None, str], list[tuple[Readings, Any]]] = {}
     for result in results:
         for form_readings in reading.of_all(result):
-            for quantity, wanted in chosen.items():
-                quantity_reading = form_readings.get(quantity)
-                if quantity_reading is None or wanted is None or quantity_reading.repair == CONTROL:
-                    continue
-                if (quantity_reading.condition.material, quantity_reading.condition.n) == (wanted.material, wanted.n):
-                    key = (
-                        quantity_reading.condition.model,
-                        quantity_reading.condition.precision,
-                        quantity_reading.cut,
-                        quantity_reading.repair,
-                    )
-                    of_form = readings.setdefault(key, {})
-                    if quantity not in of_form or _is_pairable(quantity_reading) > _is_pairable(of_form[quantity]):
-                        of_form[quantity] = quantity_reading
-                    sources.setdefault(key, result)
-    return [_candidate(sources[key], form_readings, is_other=is_other) for key, form_readings in readings.items()]
+            on_chosen = {
+                quantity: form_readings[quantity]
+                for quantity, wanted in chosen.items()
+                if wanted is not None and quantity in form_readings and _is_on_material(form_readings[quantity], wanted)
+            }
+            first = next(iter(on_chosen.values()), None)
+            if first is not None and first.repair != CONTROL:
+                key = (first.condition.model, first.condition.precision, first.cut, first.repair)
+                runs.setdefault(key, []).append((on_chosen, result))
+    return [_candidate(*_form(of_key, is_healed=bool(key[-1])), is_other=is_other) for key, of_key in runs.items()]
+
+
+def _form(runs: Sequence[tuple[Readings, Any]], *, is_healed: bool) -> tuple[Any, Readings]:
+    """Return the readings of one form with the result that they come from first, from all runs of it, strongest first."""
+    if is_healed:
+        readings, result = max(runs, key=lambda run: len(run[0]))
+        return result, readings
+    merged: Readings = {}
+    for readings, _ in runs:
+        for quantity, quantity_reading in readings.items():
+            if quantity not in merged or _is_pairable(quantity_reading) > _is_pairable(merged[quantity]):
+                merged[quantity] = quantity_reading
+    return runs[0][1], merged
+
+
+def _is_on_material(quantity_reading: Reading, wanted: Condition) -> bool:
+    return (quantity_reading.condition.material, quantity_reading.condition.n) == (wanted.material, wanted.n)
 
 
 def _is_pairable(quantity_reading: Reading) -> bool:
@@ -425,14 +431,14 @@ def _changes(candidate: Candidate, reference: Candidate | None) -> dict[str, Cha
     if reference is None or candidate.id == reference.id:
         return {}
     changes: dict[str, Change] = {}
-    same_tokens = candidate.facts.vocab_size == reference.facts.vocab_size
+    same_vocabulary = candidate.facts.vocab_size == reference.facts.vocab_size
     for quantity, quantity_reading in candidate.readings.items():
         reference_reading = reference.reading(quantity)
         if quantity == BITS and LOSS in changes:
             changes[BITS] = _scaled(changes[LOSS], quantity_reading.value / candidate.readings[LOSS].value)
         elif (
             reference_reading is not None
-            and (change := front.difference(quantity_reading, reference_reading, same_tokens)) is not None
+            and (change := front.difference(quantity_reading, reference_reading, same_vocabulary)) is not None
         ):
             changes[quantity] = change
     return changes

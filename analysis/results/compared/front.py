@@ -119,16 +119,17 @@ def is_better(one: Offer, other: Offer) -> bool:
     return found.low > 0 if one.reading.quantity == ACCURACY else found.high < 0
 
 
-def difference(one: Reading, reference: Reading, same_tokens: bool = True) -> Change | None:
+def difference(one: Reading, reference: Reading, same_vocabulary: bool = True) -> Change | None:
     """Return the change of a reading against one of any precision and model; None where questions or texts differ.
 
     It is paired by question. It is paired by text only where both models have the same tokens: others read other parts of it.
 
     Args:
         one, reference: two readings of one quantity.
-        same_tokens: whether the vocabularies of the two are the same.
+        same_vocabulary: whether the vocabularies of the two are equally large.
     """
     own, other = one.condition, reference.condition
+    same_tokens = same_vocabulary and reading.have_same_tokens(one, reference)
     if (own.material, own.n) != (other.material, other.n) or (one.quantity == LOSS and not same_tokens):
         return None
     alone = () if not same_tokens and one.quantity != ACCURACY else one.losses
@@ -171,7 +172,10 @@ def _front(
     comparable = [pair for pair in rival_readings if replace(pair[0].condition, model=condition.model) == condition]
     for model in dict.fromkeys(measured.condition.model for measured, _ in comparable):
         readings_of_model = [pair for pair in comparable if pair[0].condition.model == model and model != condition.model]
-        if quantity == ACCURACY or all(result.model.vocab_size == facts.vocab_size for _, result in readings_of_model):
+        if quantity == ACCURACY or all(
+            result.model.vocab_size == facts.vocab_size and reading.have_same_tokens(measured, offers[0].reading)
+            for measured, result in readings_of_model
+        ):
             offers += _offers(readings_of_model, None, is_rival=True)
     return Front(quantity, condition, offers)
 

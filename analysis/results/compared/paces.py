@@ -37,12 +37,14 @@ class Paces:
     """The measurements that may be compared."""
 
     results: tuple[SpeedResult, ...]
-    """One for each set of weights and precision."""
+    """One for each `weights_and_precision`."""
     reference: SpeedResult | None
 
     @classmethod
     def of(cls, results: Sequence[SpeedResult], reference: ModelSpec | None) -> "Paces":
-        """Choose the measurements: those of this machine first, then those with the reference, then the largest group.
+        """Choose the measurements of one machine and prompt: those with the reference, of these this machine's, then the most.
+
+        Without the reference nothing is compared, so that a speed of another model alone never hides it.
 
         Args:
             results: the preferred ones first.
@@ -52,13 +54,12 @@ class Paces:
         for result in results:
             spec = result.spec
             key = (result.machine, spec.model.device, spec.prompt_tokens, spec.new_tokens, spec.batch_size)
-            if result.points and all(
-                _key(result.spec.model) != _key(listed.spec.model) for listed in groups.setdefault(key, [])
-            ):
-                groups[key].append(result)
+            group = groups.setdefault(key, [])
+            if result.points and _of_model(group, spec.model) is None:
+                group.append(result)
 
         def rank(group: list[SpeedResult]) -> tuple[bool, bool, int]:
-            return durations.is_from_this_machine(group[0]), _of_model(group, reference) is not None, len(group)
+            return _of_model(group, reference) is not None, durations.is_from_this_machine(group[0]), len(group)
 
         chosen = max((group for group in groups.values() if group), key=rank, default=[])
         return cls(tuple(chosen), _of_model(chosen, reference))
@@ -94,12 +95,14 @@ class Paces:
         return _gain(reference_mean - mean, half, half, is_measured=True)
 
 
-def _key(model: ModelSpec) -> tuple[str, str, str]:
+def weights_and_precision(model: ModelSpec) -> tuple[str, str, str]:
+    """Return the key of a model whose speed is one: the identity of its weights, its dtype and its quantization."""
     return model.identity or model.source, model.dtype, model.quantization
 
 
 def _of_model(results: Sequence[SpeedResult], model: ModelSpec | None) -> SpeedResult | None:
-    return next((result for result in results if model is not None and _key(result.spec.model) == _key(model)), None)
+    key = None if model is None else weights_and_precision(model)
+    return next((result for result in results if weights_and_precision(result.spec.model) == key), None)
 
 
 def _logarithms(result: SpeedResult) -> list[float]:

@@ -9,14 +9,15 @@ from analysis.core.record import Spec
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, default_loss_corpus
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepResult, SweepSpec
 from analysis.experiments.batch.grid_spec import GridSpec
-from analysis.experiments.speed.speed_spec import SpeedResult, SpeedSpec
+from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.experiments.strategies import BLOCKS, USUAL, needs
 from analysis.models.source.model_spec import AUTO, HALF, ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import durations
-from analysis.results.compared.candidates import QUANTIZED, UNPRUNED, Comparison
+from analysis.results.compared.candidates import BOTH, Candidate, Comparison
 from analysis.results.compared.durations import Duration
-from analysis.results.stored.reading import ACCURACY, LOSS, Readings
+from analysis.results.compared.paces import weights_and_precision
+from analysis.results.stored.reading import ACCURACY, LOSS
 
 NAMES = {"none": "full precision", "8bit": "8-bit weights", "4bit": "NF4 weights"}
 """Precisions that compete, by quantization, in words."""
@@ -46,21 +47,18 @@ def missing(comparison: Comparison, model: ModelSpec) -> list[Missing]:
         lacking.append(
             Missing("the unpruned model in full precision", _evaluation(comparison, replace(plain, dtype="float32")))
         )
-    quantized = {
-        candidate.model.quantization
-        for candidate in comparison.forms
-        if candidate.kind == QUANTIZED and _is_whole(comparison, candidate.readings)
-    }
-    half = {
-        candidate.model.dtype for candidate in comparison.forms if candidate.kind == UNPRUNED and candidate.model.dtype in HALF
-    }
-    if comparison.reference is not None and not half:
+    forms = comparison.forms
+    in_half = [form for form in forms if form.model.dtype in HALF and form.model.quantization == "none"]
+    if comparison.reference is not None and not _has_unpruned(comparison, in_half):
         dtype = "float16" if _device(comparison, model) == "mps" else "bfloat16"
         lacking.append(Missing(f"{dtype}: accuracy and loss", _scores(comparison, replace(plain, dtype=dtype))))
     for quantization in quantizations(_device(comparison, model)):
-        if quantization not in quantized:
-            spec = replace(plain, quantization=quantization)
-            lacking.append(Missing(f"{NAMES[quantization]}: accuracy and loss", _scores(comparison, spec)))
+        quantized = [form for form in forms if form.model.quantization == quantization]
+        spec = _scores(comparison, replace(plain, quantization=quantization))
+        if not _has_unpruned(comparison, quantized):
+            lacking.append(Missing(f"{NAMES[quantization]}: accuracy and loss", spec))
+        elif isinstance(spec, SweepSpec) and spec.max_n and not any(form.kind == BOTH for form in quantized):
+            lacking.append(Missing(f"{NAMES[quantization]} without layers: accuracy and loss", spec))
     return lacking + _speeds(comparison, plain)
 
 
@@ -132,9 +130,10 @@ def _device(comparison: Comparison, model: ModelSpec) -> str:
     return comparison.reference.model.device if model.device == AUTO and comparison.reference is not None else model.device
 
 
-def _is_whole(comparison: Comparison, readings: Readings) -> bool:
+def _has_unpruned(comparison: Comparison, forms: Sequence[Candidate]) -> bool:
+    """Return whether one of these forms has all layers, no repair, and every quantity of the comparison."""
     wanted = {quantity for quantity, on in ((ACCURACY, comparison.questions), (LOSS, comparison.texts)) if on is not None}
-    return wanted <= set(readings)
+    return any(form.cut is None and not form.repair and wanted <= set(form.readings) for form in forms)
 
 
 def _evaluation(comparison: Comparison, model: ModelSpec) -> EvaluateSpec:
@@ -170,16 +169,20 @@ def _texts(comparison: Comparison) -> CorpusSpec | None:
 
 
 def _speeds(comparison: Comparison, plain: ModelSpec) -> list[Missing]:
-    """Return the speeds of the unpruned forms that are not timed on this machine."""
-    here = {_precision(candidate) for candidate in comparison.speeds if durations.is_from_this_machine(candidate)}
-    lacking: dict[tuple[str, str], Missing] = {}
-    for candidate in comparison.forms:
-        precision = (candidate.model.dtype, candidate.model.quantization)
-        if candidate.cut is None and not candidate.repair and precision not in here:
-            spec = SpeedSpec(model=replace(plain, dtype=candidate.model.dtype, quantization=candidate.model.quantization))
-            lacking.setdefault(precision, Missing(f"speed of {candidate.model.precision}", spec))
+    """Return the speeds of the unpruned forms that are not timed on this machine, each with the prompt of those that are."""
+    here = [speed for speed in comparison.speeds if durations.is_from_this_machine(speed)]
+    timed = {weights_and_precision(speed.spec.model) for speed in here}
+    usual = SpeedSpec()
+    if here:
+        spec = here[0].spec
+        usual = SpeedSpec(prompt_tokens=spec.prompt_tokens, new_tokens=spec.new_tokens, batch_size=spec.batch_size)
+    lacking: dict[tuple[str, str, str], Missing] = {}
+    for form in comparison.forms:
+        key = weights_and_precision(form.model)
+        if form.cut is None and not form.repair and key not in timed:
+            is_own = form.model.identity == comparison.forms[0].model.identity
+            weights = plain if is_own else replace(form.model, identity="", device=plain.device)
+            model = replace(weights, dtype=form.model.dtype, quantization=form.model.quantization)
+            name = form.model.precision if is_own else f"{form.facts.name} in {form.model.precision}"
+            lacking.setdefault(key, Missing(f"speed of {name}", replace(usual, model=model)))
     return list(lacking.values())
-
-
-def _precision(speed: SpeedResult) -> tuple[str, str]:
-    return speed.spec.model.dtype, speed.spec.model.quantization

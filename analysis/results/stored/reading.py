@@ -4,6 +4,7 @@ A `Reading` is made from one result by the constructors here and in no other way
 together. A `Change` between two readings exists only where their conditions are the same.
 """
 
+import math
 import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -111,6 +112,8 @@ class Reading:
     """Predicted tokens of every text, by which its loss counts."""
     bits_per_byte: float | None = field(default=None, repr=False, compare=False)
     """A loss in bits per byte of the scored text; None for other quantities, and in results without it."""
+    tokens_per_byte: float | None = field(default=None, repr=False, compare=False)
+    """Predicted tokens for each byte of the scored texts; None where the bits per byte are not known."""
 
     def on_what(self) -> str:
         """Return the dataset and the precision that it was measured on."""
@@ -311,8 +314,24 @@ def _of_point(
             losses=tuple(losses),
             tokens=tuple(tokens),
             bits_per_byte=point.bits_per_byte,
+            tokens_per_byte=point.bits_per_byte * math.log(2) / point.loss if point.bits_per_byte and point.loss else None,
         )
     return readings
+
+
+def have_same_tokens(first: Reading, second: Reading) -> bool:
+    """Return False where two losses on the same texts have other tokens, as far as the results say.
+
+    Two tokenizers of equal vocabulary size divide the same bytes into different numbers of tokens.
+    """
+    if len(first.tokens) == len(second.tokens) and first.tokens != second.tokens:
+        return False
+    rate, other_rate = first.tokens_per_byte, second.tokens_per_byte
+    return rate is None or other_rate is None or math.isclose(rate, other_rate, rel_tol=_SAME_RATE)
+
+
+_SAME_RATE = 1e-6
+"""Relative difference of tokens per byte below which they are equal: they are computed from rounded losses."""
 
 
 def in_bits(loss: Reading) -> Reading | None:

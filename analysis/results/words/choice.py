@@ -14,6 +14,7 @@ from analysis.results.compared.candidates import (
     Comparison,
 )
 from analysis.results.compared.changes import NOT_SEEN, Change
+from analysis.results.compared.speed import MEASURED
 from analysis.results.stored.reading import ACCURACY, BITS, LOSS
 from analysis.results.words.goals import MEGABYTES, NATS, POINTS, TIMES, Goal
 
@@ -21,10 +22,16 @@ RULE = (
     "Rule: the unpruned model in full precision is the answer where it meets the goal. Otherwise it is the measured model that "
     "meets it with the lowest loss (without losses, the highest accuracy). Models that are not significantly worse at 95 % "
     "count as equal. Of equal ones the order is: unpruned, quantized, pruned, both, healed, another model, then the smaller "
-    "one. For an accepted accuracy drop or loss rise, the smallest model is the answer. Sizes are exact. A speed, a drop and a "
-    "rise meet the goal with their whole 95 % interval."
+    "one. For an accepted accuracy drop or loss rise, the smallest model is the answer, and it is smaller than the reference. "
+    "A size is the exact memory of the weights. A speed, a drop and a rise meet the goal with their whole 95 % interval. "
+    "Brackets hold 95 % intervals."
 )
 """The rule that chooses."""
+SHORT_RULE = (
+    "Rule: the lowest loss that meets the goal, or for an accepted drop the smallest model. Of statistically tied ones the "
+    "order is unpruned, quantized, pruned, both, healed, another model. Brackets hold 95 % intervals."
+)
+"""The rule on a page with little space."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,8 @@ def answer(comparison: Comparison, goal: Goal) -> Answer:
         goal: megabytes, times the speed of the reference, points or nats that may be lost.
     """
     fits = [candidate for candidate in comparison.candidates if meets(candidate, goal)]
+    if goal.kind in (POINTS, NATS) and comparison.reference is not None:
+        fits = [candidate for candidate in fits if candidate.memory < comparison.reference.memory]
     chosen = _chosen(comparison, fits, goal)
     best = {kind: _chosen(comparison, [candidate for candidate in fits if candidate.kind == kind], goal) for kind in KINDS}
     others = tuple(
@@ -74,7 +83,7 @@ def answer(comparison: Comparison, goal: Goal) -> Answer:
 def meets(candidate: Candidate, goal: Goal) -> bool:
     """Return whether a candidate meets a goal: by its exact size, or by the whole 95 % interval of its change."""
     if goal.kind == MEGABYTES:
-        return candidate.memory <= 1e6 * goal.value
+        return candidate.memory <= goal.n_bytes
     if goal.kind == TIMES:
         return candidate.pace is not None and candidate.pace.gain is not None and 1 + candidate.pace.gain.low >= goal.value
     change = candidate.changes.get(ACCURACY if goal.kind == POINTS else LOSS)
@@ -84,21 +93,29 @@ def meets(candidate: Candidate, goal: Goal) -> bool:
 
 
 def _chosen(comparison: Comparison, fits: Sequence[Candidate], goal: Goal) -> Candidate | None:
-    """Return the candidate that the rule names among those that meet the goal."""
+    """Return the candidate that the rule names among those that meet the goal.
+
+    None where no loss and no accuracy of them may be compared with that of the reference, as with another tokenizer.
+    """
     if goal.kind in (POINTS, NATS):
-        return min(fits, key=lambda candidate: (candidate.memory, KINDS.index(candidate.kind)), default=None)
-    if comparison.reference in fits:
+        least = min((candidate.memory for candidate in fits), default=0)
+        fits = [candidate for candidate in fits if candidate.memory == least]
+    elif comparison.reference in fits:
         return comparison.reference
-    quality = comparison.quality
-    ranked = [candidate for candidate in fits if quality in candidate.readings]
-    if not ranked:
-        return None
+    for quality in dict.fromkeys((comparison.quality, ACCURACY)):
+        on_front = {candidate.id for candidate, _ in comparison.offers(quality)}
+        if ranked := [candidate for candidate in fits if candidate.id in on_front]:
+            return _best(comparison, ranked, quality)
+    return None
+
+
+def _best(comparison: Comparison, ranked: Sequence[Candidate], quality: str) -> Candidate:
+    """Return the best candidate by a quantity that all of them have; of those that are not significantly worse, by `KINDS`."""
 
     def badness(candidate: Candidate) -> float:
         return candidate.readings[quality].value * (-1 if quality == ACCURACY else 1)
 
-    best = min(ranked, key=badness)
-    equal = comparison.not_worse(ranked, best, quality)
+    equal = comparison.not_worse(ranked, min(ranked, key=badness), quality)
     return min(equal, key=lambda candidate: (KINDS.index(candidate.kind), candidate.memory, badness(candidate)))
 
 
@@ -131,10 +148,7 @@ def held_as(candidate: Candidate) -> str:
 
 def effects(candidate: Candidate) -> str:
     """Return loss, accuracy and speed against the reference; a difference only where its 95 % interval excludes zero."""
-    scores = [_loss(candidate), _accuracy(candidate)]
-    if scores == [f"{name} {NOT_SEEN}" for name in ("loss", "accuracy")]:
-        scores = [f"loss and accuracy {NOT_SEEN}"]
-    return ", ".join([*scores, _speed(candidate)])
+    return ", ".join([_loss(candidate), _accuracy(candidate), _speed(candidate)])
 
 
 def _loss(candidate: Candidate) -> str:
@@ -151,11 +165,13 @@ def _accuracy(candidate: Candidate) -> str:
 def _difference(name: str, change: Change | None, unit: str, size: float) -> str:
     if change is None:
         return f"{name} not compared"
-    if not change.is_significant:
-        return f"{name} {NOT_SEEN if change.low is not None else 'without an interval'}"
+    if change.low is None:
+        return f"{name} without an interval"
     value = size * change.difference
     digits = 1 if size > 1 else 3 if abs(value) < 0.1 else 2
-    return f"{name} {number(value, digits, '+')} {unit}"
+    if not change.is_significant:
+        return f"{name} {NOT_SEEN} [{change.ends(digits, size)} {unit}]"
+    return f"{name} {number(value, digits, '+')} {unit} [{change.ends(digits, size)}]"
 
 
 def _speed(candidate: Candidate) -> str:
@@ -165,11 +181,13 @@ def _speed(candidate: Candidate) -> str:
     gain = candidate.pace.gain
     if gain is None:
         return f"speed not compared {where}"
+    how = "" if candidate.pace.how == MEASURED else f", {candidate.pace.how}"
+    if gain.is_significant and gain.value < 0:
+        return f"{-100 * gain.value:.0f} % slower {where} [{-100 * gain.high:.0f} to {-100 * gain.low:.0f} %{how}]"
+    ends = f"[{1 + gain.low:.2f} to {1 + gain.high:.2f}{how}]"
     if not gain.is_significant:
-        return f"speed {NOT_SEEN} {where}"
-    if gain.value < 0:
-        return f"{-100 * gain.value:.0f} % slower {where}"
-    return f"{1 + gain.value:.2f} times as fast {where}"
+        return f"speed {NOT_SEEN} {where} {ends}"
+    return f"{1 + gain.value:.2f} times as fast {where} {ends}"
 
 
 def _said(chosen: Candidate, goal: Goal) -> str:
@@ -193,20 +211,25 @@ def _none(comparison: Comparison, goal: Goal) -> str:
     """Say that no measured model meets a goal, and which one is nearest."""
     if not comparison.candidates:
         return f"To {goal.aim}: nothing is measured."
+    if any(meets(candidate, goal) for candidate in comparison.candidates) and goal.kind in (MEGABYTES, TIMES):
+        return f"To {goal.aim}: the models that meet this have no score that compares with the others."
     if goal.kind == MEGABYTES:
         least = min(comparison.candidates, key=lambda candidate: candidate.memory)
-        size = units.size(least.memory)
-        return f"To {goal.aim}: no measured model is this small. The smallest: {action(least)}, {size}."
+        size, excess = units.size(least.memory), units.size(least.memory - goal.n_bytes)
+        smallest = f"{action(least)}, {size}, which is {excess} too large"
+        return f"To {goal.aim}: no measured model is this small. The smallest: {smallest}."
+    if comparison.reference is None:
+        return f"To {goal.aim}: the unpruned model in full precision, the reference, is not measured."
+    compared = [candidate for candidate in comparison.candidates if candidate.id != comparison.reference.id]
     if goal.kind == TIMES:
-        timed = [
-            candidate for candidate in comparison.candidates if candidate.pace is not None and candidate.pace.gain is not None
-        ]
+        timed = [candidate for candidate in compared if candidate.pace is not None and candidate.pace.gain is not None]
         if not timed:
             return f"To {goal.aim}: no speed is measured together with that of the reference."
         fastest = max(timed, key=lambda candidate: candidate.pace.gain.low if candidate.pace and candidate.pace.gain else 0.0)
         return f"To {goal.aim}: no measured model is shown to be. The fastest: {action(fastest)} ({_speed(fastest)})."
-    if comparison.reference is None:
-        return f"To {goal.aim}: the unpruned model in full precision, the reference, is not measured."
+    quantity = ACCURACY if goal.kind == POINTS else LOSS
+    if not any(quantity in candidate.changes for candidate in compared):
+        return f"To {goal.aim}: no {quantity} is measured together with that of the reference."
     return f"To {goal.aim}: no smaller model is shown to meet this."
 
 
@@ -214,24 +237,18 @@ def _quantizing(comparison: Comparison, goal: Goal) -> list[str]:
     """Say for a goal of speed whether quantized weights alone are faster; never assumed, only measured."""
     if goal.kind != TIMES:
         return []
-    alone = {
-        candidate.model.quantization: candidate
-        for candidate in comparison.forms
-        if candidate.kind == QUANTIZED and candidate.model.quantization != "none"
-    }
-    timed = {
-        held_as(candidate): candidate.pace
-        for candidate in alone.values()
-        if candidate.pace is not None and candidate.pace.gain is not None
-    }
-    if not timed:
+    factors: dict[str, list[str]] = {}
+    where = "here"
+    for candidate in comparison.forms:
+        pace = candidate.pace
+        is_converted = candidate.kind == QUANTIZED and candidate.model.quantization != "none"
+        if is_converted and pace is not None and (gain := pace.gain) is not None:
+            verdict = "faster" if gain.low > 0 else "slower" if gain.high < 0 else f"{NOT_SEEN} in speed"
+            times = f"{1 + gain.value:.2f} times [{1 + gain.low:.2f} to {1 + gain.high:.2f}]"
+            factors.setdefault(verdict, []).append(f"{held_as(candidate)} in {candidate.model.dtype} {times}")
+            where = "here" if pace.is_here else f"on {pace.machine}"
+    if not factors:
         return ["The speed of quantized weights is not measured."]
-    factors = ", ".join(f"{name} {1 + pace.gain.value:.2f} times" for name, pace in timed.items() if pace.gain is not None)
-    gains = [pace.gain for pace in timed.values() if pace.gain is not None]
-    pace = next(iter(timed.values()))
-    where = "here" if pace.is_here else f"on {pace.machine}"
-    if any(gain.low > 0 for gain in gains):
-        return [f"Quantizing alone is faster {where}: {factors}."]
-    if all(gain.high < 0 for gain in gains):
-        return [f"Quantizing does not help speed {where}: {factors} as fast."]
-    return [f"Quantizing alone is {NOT_SEEN} in speed {where}: {factors}."]
+    if list(factors) == ["slower"]:
+        return [f"Quantizing does not help speed {where}: {', '.join(factors['slower'])} as fast."]
+    return [f"Quantizing alone is {verdict} {where}: {', '.join(parts)}." for verdict, parts in factors.items()]

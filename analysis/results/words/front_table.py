@@ -11,8 +11,10 @@ from analysis.core.table import Column, Table, interval_columns
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library
 from analysis.results.compared import candidates, unmeasured
-from analysis.results.compared.candidates import ANY, Candidate, Comparison, MaterialFilter
+from analysis.results.compared.candidates import Candidate, Comparison
 from analysis.results.compared.front import SIZE, SPEED
+from analysis.results.compared.material_filter import ANY, Filter
+from analysis.results.compared.speed import MEASURED
 from analysis.results.compared.unmeasured import Missing
 from analysis.results.stored.reading import ACCURACY, BITS, LOSS
 from analysis.results.words import choice
@@ -23,8 +25,6 @@ CommandLine = Callable[[Spec], str]
 """Writes the command that makes a request."""
 GOALS = {MEGABYTES: "bytes", "times": "speed", "points": "points", "nats": "nats"}
 """Goals by the option of the command."""
-_TIMED = 50
-"""Curves that a duration is estimated from, the newest."""
 NOT_MEASURED = "not measured"
 TITLE = "Prune, quantize, or both?"
 _NAMES = {ACCURACY: "acc", LOSS: "loss", BITS: "bits_per_byte"}
@@ -40,7 +40,10 @@ _COLUMNS = (
     *interval_columns("loss_change", "change", "nats/token", "+.3f"),
     Column("bits_per_byte", "bits per byte", format=".3f"),
     Column("front", "on the front of"),
+    Column("remarks", "remarks"),
 )
+_FOR_PEOPLE = ("front", "remarks")
+"""Columns whose content programs read from other fields."""
 
 
 @dataclass(frozen=True)
@@ -54,21 +57,7 @@ class FrontAnswer:
     @property
     def measured_on(self) -> str:
         """Return questions, texts, reference and machine in sentences."""
-        comparison = self.comparison
-        materials = [each.material_in_words() for each in (comparison.questions, comparison.texts) if each is not None]
-        if not materials:
-            return "No accuracy or loss of this model is stored."
-        sentences = [f"{' and '.join(materials)}."]
-        if comparison.reference is not None:
-            sentences.append(f"Changes are paired with the unpruned model in {comparison.reference.precision}.")
-        else:
-            sentences.append("The unpruned model in full precision is not measured, so that nothing can be compared with it.")
-        pace = next((each.pace for each in comparison.candidates if each.pace is not None), None)
-        if pace is not None:
-            here = " (this machine)" if pace.is_here else ", not this machine"
-            sentences.append(f"Speed: decode, measured on {pace.machine}{here}.")
-        sentences.append("Memory is computed from the weights.")
-        return " ".join(sentences)
+        return measured_on(self.comparison)
 
     @property
     def also(self) -> str:
@@ -78,9 +67,9 @@ class FrontAnswer:
 
     @property
     def sentences(self) -> list[str]:
-        """Return the answers, then their data and the missing measurements."""
+        """Return the answers, then their rule, their data and the missing measurements."""
         lacks = [f"Not measured: {', '.join(each.what for each in self.missing)}."] if self.missing else []
-        return [*(each.said for each in self.answers), self.measured_on, *lacks]
+        return [*(each.said for each in self.answers), choice.SHORT_RULE, self.measured_on, *lacks]
 
     def table(self) -> Table:
         """Return a row for each candidate that is on a front, is an answer or has all its layers, the smallest first."""
@@ -90,6 +79,7 @@ class FrontAnswer:
         rows = self.rows()
         shown = [row for row in rows if row["on_fronts"] or not row["n"] or row["id"] in answers]
         left_out = f" {len(rows) - len(shown)} more are on no front." if len(shown) < len(rows) else ""
+        left_out = f" A front compares measured values, without their intervals.{left_out}"
         return Table(TITLE, _COLUMNS, shown, f"{self.measured_on}{left_out}{self.also}")
 
     def rows(self) -> list[dict[str, Any]]:
@@ -113,7 +103,7 @@ class FrontAnswer:
             "model": None if form is None else form.facts.name,
             **{name: None if each is None else each.material_in_words() for name, each in on.items()},
             "reference": None if comparison.reference is None else comparison.reference.id,
-            "points": [{name: value for name, value in row.items() if name != "front"} for row in self.rows()],
+            "points": [{name: value for name, value in row.items() if name not in _FOR_PEOPLE} for row in self.rows()],
             "answers": [_answer(each) for each in self.answers],
             "rule": choice.RULE,
             "missing": [{"what": each.what, "command": command_line(each.spec)} for each in self.missing],
@@ -125,12 +115,42 @@ class FrontAnswer:
         grid = unmeasured.grid(self.comparison, self.missing)
         if grid is None:
             return None
-        curves = library.read_all(library.find("sweep", most=_TIMED))
+        curves = library.read_all(library.of_here("sweep"))
         lasts = unmeasured.duration(grid, self.comparison, curves, host.load())
         return None if lasts is None else [lasts.low_s, lasts.high_s]
 
 
-def of_model(model: ModelSpec, material_filter: MaterialFilter = ANY, goals: Sequence[Goal] = ()) -> FrontAnswer:
+def measured_on(comparison: Comparison) -> str:
+    """Return questions, texts, reference and machine of a comparison in sentences."""
+    materials = [each.material_in_words() for each in (comparison.questions, comparison.texts) if each is not None]
+    if not materials:
+        return "No accuracy or loss of this model is stored."
+    sentences = [f"{' and '.join(materials)}."]
+    if comparison.reference is not None:
+        sentences.append(f"Changes are against the unpruned model in {comparison.reference.precision}, {_pairing(comparison)}.")
+    else:
+        sentences.append("The unpruned model in full precision is not measured, so that nothing can be compared with it.")
+    pace = next((each.pace for each in comparison.candidates if each.pace is not None), None)
+    if pace is not None:
+        here = " (this machine)" if pace.is_here else ", not this machine"
+        sentences.append(f"Speed: decode, measured on {pace.machine}{here}.")
+    sentences.append("Memory is computed from the weights.")
+    return " ".join(sentences)
+
+
+def _pairing(comparison: Comparison) -> str:
+    """Return how many changes are paired: those whose single answers and losses are not stored have wider intervals."""
+    counts = []
+    for quantity, unit, plural in ((ACCURACY, "question", "accuracies"), (LOSS, "text", "losses")):
+        changes = [each.changes[quantity] for each in comparison.candidates if quantity in each.changes]
+        n_paired = sum(change.paired for change in changes)
+        if changes:
+            some = "" if n_paired == len(changes) else f" in {n_paired} of {len(changes)} {plural}"
+            counts.append(f"paired by {unit}{some}" if n_paired else f"not paired by {unit}")
+    return " and ".join(counts) or "which nothing is compared with"
+
+
+def of_model(model: ModelSpec, material_filter: Filter = ANY, goals: Sequence[Goal] = ()) -> FrontAnswer:
     """Compare everything stored of a model, and answer goals.
 
     Args:
@@ -193,7 +213,15 @@ def _row(candidate: Candidate, fronts: list[str], comparison: Comparison) -> dic
         row[f"{name}_change_is_paired"] = None if change is None else change.paired
     row["n_questions"] = candidate.readings[ACCURACY].condition.n if ACCURACY in candidate.readings else 0
     row["n_texts"] = candidate.readings[LOSS].condition.n if LOSS in candidate.readings else 0
-    return row | {"on_fronts": fronts, "front": ", ".join(fronts)}
+    return row | {"on_fronts": fronts, "front": ", ".join(fronts), "remarks": "; ".join(_remarks(candidate))}
+
+
+def _remarks(candidate: Candidate) -> list[str]:
+    """Return the speed that was not timed, and the changes that are not paired."""
+    unpaired = [name for name in (ACCURACY, LOSS) if name in candidate.changes and not candidate.changes[name].paired]
+    is_estimate = candidate.pace is not None and candidate.pace.tokens_per_s is not None and candidate.pace.how != MEASURED
+    speed = [f"speed {candidate.pace.how}"] if candidate.pace is not None and is_estimate else []
+    return [*speed, *([f"{' and '.join(unpaired)} not paired"] if unpaired else [])]
 
 
 def _what(candidate: Candidate) -> str:
@@ -205,7 +233,7 @@ def _what(candidate: Candidate) -> str:
 
 
 def _answer(answer: Answer) -> dict[str, Any]:
-    limit = round(1e6 * answer.goal.value) if answer.goal.kind == MEGABYTES else answer.goal.value
+    limit = answer.goal.n_bytes if answer.goal.kind == MEGABYTES else answer.goal.value
     return {
         "goal": GOALS[answer.goal.kind],
         "limit": limit,

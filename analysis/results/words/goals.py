@@ -44,12 +44,17 @@ class Goal:
         return LOSS if self.kind == NATS else ACCURACY
 
     @property
+    def n_bytes(self) -> int:
+        """Return the limit of MEGABYTES in bytes; rounded, so that a model of exactly this size meets it."""
+        return round(1e6 * self.value)
+
+    @property
     def aim(self) -> str:
         """Return the goal in words that stand behind "to": "fit 165 MB"."""
         return {
-            MEGABYTES: f"fit {units.size(1e6 * self.value)}",
-            TIMES: f"be {self.value:g} times as fast",
-            POINTS: f"lose less than {self.value:g} points of accuracy",
+            MEGABYTES: f"fit {units.exact_size(self.n_bytes)}",
+            TIMES: f"be {self.value:.12g} times as fast",
+            POINTS: f"lose less than {self.value:g} {'point' if self.value == 1 else 'points'} of accuracy",
             NATS: f"raise the loss by less than {self.value:g} nats/token",
         }[self.kind]
 
@@ -151,7 +156,7 @@ def layers_needed(facts: ModelFacts, megabytes: float, held: str) -> int | None:
     for n in range(1, facts.n_layers):
         block = Block(facts.n_layers - 1 - n, n)
         size = sizes.weight_bytes(facts, block, held) or sizes.savings(facts, block).kept_parameters * facts.bytes_per_parameter
-        if size <= 1e6 * megabytes:
+        if size <= round(1e6 * megabytes):
             return n
     return None
 
@@ -245,7 +250,7 @@ def _dataset(condition: Condition) -> tuple[Any, ...]:
 
 def _fits(goal: Goal, offer: Offer) -> bool:
     if goal.kind == MEGABYTES:
-        return offer.bytes <= 1e6 * goal.value
+        return offer.bytes <= goal.n_bytes
     return offer.gain is not None and not offer.is_rival and 1 + offer.gain.low >= goal.value
 
 

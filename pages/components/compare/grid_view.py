@@ -18,6 +18,7 @@ from analysis.experiments.batch.grid_cells import GridCell
 from analysis.experiments.batch.grid_spec import GridResult, GridSpec
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
+from analysis.results import library
 from analysis.results.compared import durations
 from analysis.results.stored.result import FoundResult
 from pages.components.compare import methods_view
@@ -133,7 +134,7 @@ def _name(source: str, facts: ModelFacts | None) -> str:
 
 def _time(spec: GridSpec, facts: Mapping[str, ModelFacts]) -> words.Markdown:
     """Return the longest duration of the grid, estimated from curves of this machine."""
-    curves = [entry.result for entry in stored_results.of_here("sweep")]
+    curves = [entry.result for entry in library.of_here("sweep")]
     found = durations.of_grid(spec, curves, facts, host.load())
     if found is None:
         return "Duration unknown: an estimate needs an accuracy curve of this machine and models with stored results."

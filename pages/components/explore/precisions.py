@@ -9,24 +9,25 @@ from analysis.experiments.batch.grid_spec import GridSpec
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library
 from analysis.results.compared import candidates, unmeasured
-from analysis.results.compared.candidates import Comparison, MaterialFilter
+from analysis.results.compared.candidates import Comparison
+from analysis.results.compared.material_filter import SameMaterial
 from analysis.results.stored.reading import ACCURACY, Condition
 from analysis.results.stored.result import FoundResult
 from analysis.results.words import choice
-from analysis.results.words.front_table import TITLE
+from analysis.results.words.front_table import TITLE, measured_on
 from analysis.results.words.goals import Goal
 from pages.components.shared import selection, start, state, stored_results, words
 
 
-def compare(model: ModelSpec, own_results: Sequence[FoundResult], shown: Condition | None = None) -> Comparison:
+def compare(model: ModelSpec, own_results: Sequence[FoundResult], on: Sequence[Condition]) -> Comparison:
     """Return the comparison of all forms of a model and of other models on the same questions and texts.
 
     Args:
         model: the model of the page.
         own_results: its results that score removals, in any precision.
-        shown: the questions or texts to compare on; None for those with the most forms.
+        on: the questions and texts to compare on; of a kind that is not among them, those with the most forms.
     """
-    material_filter = candidates.ANY if shown is None else candidates.filter_of(shown)
+    material_filter = SameMaterial.of(on)
     alone = _compared(selection.versions(own_results), "", "", material_filter, list(own_results), [], [])
     conditions = [condition for condition in (alone.questions, alone.texts) if condition is not None]
     keys = {entry.id for entry in own_results}
@@ -42,7 +43,7 @@ def _compared(
     own_versions: str,
     other_versions: str,
     speed_versions: str,
-    material_filter: MaterialFilter,
+    material_filter: SameMaterial,
     _own_results: list[FoundResult],
     _other_results: list[FoundResult],
     _speeds: list[FoundResult],
@@ -61,7 +62,7 @@ def materials(comparison: Comparison, quantity: str) -> list[Condition]:
 
 
 def answer(comparison: Comparison, goal: Goal) -> None:
-    """Draw the answer to a goal among all precisions, prunings and models, with its rule on hover.
+    """Draw the answer to a goal among all precisions, prunings and models, with its data, and its rule on hover.
 
     Args:
         comparison: all candidates.
@@ -69,6 +70,7 @@ def answer(comparison: Comparison, goal: Goal) -> None:
     """
     if comparison.candidates:
         st.markdown(f"**{TITLE}** {words.plain(choice.answer(comparison, goal).said)}", help=words.plain(choice.RULE))
+        st.caption(words.plain(measured_on(comparison)))
 
 
 def measure(comparison: Comparison, model: ModelSpec) -> None:
@@ -101,7 +103,7 @@ def measure(comparison: Comparison, model: ModelSpec) -> None:
 
 
 def _duration(grid: GridSpec, comparison: Comparison) -> words.Markdown:
-    curves = library.read_all(stored_results.of_here("sweep"))
+    curves = library.read_all(library.of_here("sweep"))
     lasts = unmeasured.duration(grid, comparison, curves, host.load())
     if lasts is None:
         return "duration unknown"

@@ -61,7 +61,8 @@ def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selecte
         selected: the scores on screen, whose dataset and precision answer the goal.
     """
     own_results = _weighed(model)
-    every = precisions.compare(model, own_results)
+    on_screen = [condition for condition in (selected.selection.questions, selected.selection.texts) if condition is not None]
+    every = precisions.compare(model, own_results, on_screen)
     with st.container(border=True):
         st.markdown("**Start from a goal**")
         wish = goal(model, strategy, selected, "goal")
@@ -70,7 +71,7 @@ def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selecte
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         quantity = _choice("Quality", _quantities(every), "front-quantity", ACCURACY)
         by = _choice("Against", _AXES, "front-by", SIZE)
-        comparison = _on(every, quantity, model, own_results)
+        comparison = _on(every, quantity, model, own_results, on_screen)
         shown = comparison.front(quantity)
         if shown is None:
             st.info("No results yet. Run a sweep, measure scores or heal a block to see models here.")
@@ -102,16 +103,21 @@ def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selecte
 
 def _quantities(every: Comparison) -> dict[str, words.Markdown]:
     """Return the quantities to choose from: bits per byte where another tokenizer makes a loss per token incomparable."""
-    sizes = {candidate.facts.vocab_size for candidate in every.candidates}
-    return _QUANTITIES | ({BITS: "Loss, bits per byte"} if len(sizes) > 1 else {})
+    n_losses = sum(LOSS in candidate.readings for candidate in every.candidates)
+    return _QUANTITIES | ({BITS: "Loss, bits per byte"} if n_losses > len(every.offers(LOSS)) else {})
 
 
 def _choice(label: words.Markdown, options: dict[str, words.Markdown], key: str, usual: str) -> str:
     return st.segmented_control(label, list(options), format_func=options.get, default=usual, required=True, key=key)
 
 
-def _on(every: Comparison, quantity: str, model: ModelSpec, own_results: list[FoundResult]) -> Comparison:
-    """Return the comparison on the chosen questions or texts: models on two of them are never on one chart."""
+def _on(
+    every: Comparison, quantity: str, model: ModelSpec, own_results: list[FoundResult], on_screen: list[Condition]
+) -> Comparison:
+    """Return the comparison on the chosen questions or texts: models on two of them are never on one chart.
+
+    Those on screen come first, and the other kind of material stays that on screen.
+    """
     there = precisions.materials(every, quantity)
     if len(there) < 2:
         return every
@@ -122,7 +128,10 @@ def _on(every: Comparison, quantity: str, model: ModelSpec, own_results: list[Fo
         width=320,
         format_func=lambda i: there[i].material_in_words(),
     )
-    return precisions.compare(model, own_results, there[place]) if place else every
+    if not place:
+        return every
+    others = [condition for condition in on_screen if type(condition.material) is not type(there[place].material)]
+    return precisions.compare(model, own_results, [there[place], *others])
 
 
 def _counted(shown: Front, by: str) -> str:

@@ -17,6 +17,7 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
+from analysis.results import library
 from analysis.results.compared import durations, recovery
 from analysis.results.compared.durations import Duration, TimedHeal
 from analysis.results.stored import evidence
@@ -277,7 +278,7 @@ def measured_here() -> list[TimedHeal]:
         for job in jobs.list_jobs(200)
         if job.kind == "heal" and job.state == jobs.DONE and job.attempts == 1
     }
-    here = [found for found in stored_results.of_here("heal") if durations.is_from_this_machine(found.result)]
+    here = [found for found in library.of_here("heal") if durations.is_from_this_machine(found.result)]
     return [TimedHeal(found.result, took.get(found.key) or found.result.wall_s) for found in here if found.summary.complete]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import streamlit as st
 
-from analysis.core import host, index, index_file, store
+from analysis.core import index, store
 from analysis.core.blocks import Removal
 from analysis.core.errors import AccessError, CorruptResultError, ModelNotFoundError
 from analysis.core.experiment import RESULTS
@@ -22,9 +22,6 @@ from analysis.results.compared.runs import StoredModel
 from analysis.results.stored import summaries
 from analysis.results.stored.result import FoundResult, of_entry
 from pages.components.shared import access, state, words
-
-_TIMED = 500
-
 
 _WRITES = (("(generation != '')", 1),)
 MOST = 50
@@ -224,12 +221,6 @@ def models_seen(*places: str) -> list[StoredModel]:
         places: of results that count, as in `index_file.places` (default: all).
     """
     return runs.models_seen(index.groups(Wanted(tuple(RESULTS), places=places)))
-
-
-def of_here(kind: str) -> list[FoundResult]:
-    """Return measurements of this machine, the newest first; no more of them than it takes to predict durations here."""
-    wanted = Wanted((kind,), words=(host.processor().lower(),), places=(index_file.OWN,))
-    return [of_entry(entry) for entry in index.entries(wanted, most=_TIMED)]
 
 
 def usable(one: StoredModel) -> ModelSpec | None:

@@ -145,6 +145,18 @@ def test_second_look_builds_no_front_again(app, precomputed):
     assert not at.exception
 
 
+def test_answer_is_on_the_questions_on_screen(app, precomputed):
+    """More forms are measured on 50 questions, but the curve on screen is on 200."""
+    few = fakes.sweep(9, limit=50, answers=True)
+    quantized = replace(few, spec=replace(few.spec, model=replace(few.spec.model, quantization="4bit")))
+    for result in (fakes.distances(), measured(), few, quantized):
+        precomputed(result)
+    at = app(tab="trade-off", n="3")
+    assert any(read(one.value).startswith("200 ARC-Easy questions and 8 texts") for one in at.caption)
+    assert at.selectbox("front-condition").options == ["200 ARC-Easy questions", "50 ARC-Easy questions"]
+    assert not at.exception
+
+
 def test_front_on_other_questions_is_one_choice_away(app, precomputed):
     for result in (fakes.distances(), measured(), fakes.sweep(3, limit=50, answers=True)):
         precomputed(result)
