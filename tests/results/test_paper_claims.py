@@ -84,3 +84,10 @@ def test_models_with_other_tokenizers_or_texts_are_not_paired():
     small, large = sweep(4, 100, [0.0, 0.8]), sweep(8, 300, [0.0, 0.1, 0.2], tokens=90)
     assert claims.size_pairs([("small", small), ("large", large)]) == []
     assert claims.conclusion(claims.SIZES_CLAIM, []) == ""
+
+
+def test_texts_of_one_length_are_not_one_tokenizer():
+    small, large = sweep(4, 100, [0.0, 0.8]), sweep(8, 300, [0.0, 0.1, 0.2])
+    points = [replace(point, bits_per_byte=0.8) for point in large.points]
+    assert claims.size_pairs([("small", small), ("large", large)])
+    assert claims.size_pairs([("small", small), ("large", replace(large, points=points))]) == []

@@ -17,6 +17,7 @@ from analysis.core.intervals import Interval
 from analysis.core.units import number
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.maps.damage_spec import DamageResult
+from analysis.results.stored import reading
 
 HOLDS, FAILS, OPEN = "holds", "does not hold", "is not decided"
 LAYERS_CLAIM = "Deeper layers matter less"
@@ -228,9 +229,11 @@ def _verdict(difference: DepthCosts | SizePair) -> str:
 
 
 def _share_texts(one: SweepResult, other: SweepResult) -> bool:
-    """Return whether both were read on the same tokens of the same texts."""
+    """Return whether both were read on the same tokens of the same texts; texts cut to one length hide a second tokenizer."""
     is_same_text = one.spec.loss_corpus is not None and one.spec.loss_corpus == other.spec.loss_corpus
-    return is_same_text and len(one.text_tokens) > 1 and one.text_tokens == other.text_tokens
+    losses = [reading.unpruned(sweep).get(reading.LOSS) for sweep in (one, other)]
+    has_same_tokens = losses[0] is None or losses[1] is None or reading.have_same_tokens(losses[0], losses[1])
+    return is_same_text and len(one.text_tokens) > 1 and one.text_tokens == other.text_tokens and has_same_tokens
 
 
 def _equal_shares(one: SweepResult, other: SweepResult) -> list[tuple[int, int]]:
