@@ -218,12 +218,12 @@ class Model:
             kind: points (of accuracy), nats (per token), megabytes or times (the unpruned model's speed).
 
         Raises:
-            SpecError: for another kind, or a limit that is no finite number.
+            SpecError: for another kind, or a limit that is not above 0 and finite.
         """
         if kind not in goals.KINDS:
             raise SpecError(f"The goal must be one of {', '.join(goals.KINDS)}, not {kind!r}.")
-        if not math.isfinite(limit):
-            raise SpecError(f"The limit must be a finite number, not {limit:g}. Give another one.")
+        if not 0 < limit < math.inf:
+            raise SpecError(f"The limit must be above 0 and finite, not {limit:g}. Give another one.")
         return goals.of_model(self.spec, goals.Goal(kind, limit))
 
     def front(

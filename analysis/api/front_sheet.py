@@ -9,7 +9,7 @@ from analysis.cli.main import command_line
 from analysis.core import units
 from analysis.core.errors import SpecError
 from analysis.models.source.model_spec import ModelSpec
-from analysis.results.compared.front import SIZE
+from analysis.results.compared.front import SIZE, SPEED
 from analysis.results.compared.material_filter import MaterialFilter
 from analysis.results.stored.reading import ACCURACY
 from analysis.results.words import choice, front_table
@@ -69,13 +69,17 @@ class FrontSheet:
             dark: for a dark background.
 
         Raises:
-            SpecError: where nobody has this quantity.
+            SpecError: where no model has this quantity or a speed, or for an unknown cost.
         """
         from analysis.charts import front as figures
 
         shown = self.content.comparison.front(quantity)
         if shown is None:
             raise SpecError(f"No {quantity} of this model is stored. Measure it: {next(iter(self.missing.values()), '')}.")
+        if by not in (SIZE, SPEED):
+            raise SpecError(f"`by` must be {SIZE!r} or {SPEED!r}, not {by!r}.")
+        if by == SPEED and not any(offer.times for offer in shown.offers):
+            raise SpecError("No speed of this model is stored. Measure it: `python -m analysis speed`.")
         return figures.trade_off(shown, by, None, dark=dark)
 
     def to_json(self) -> dict[str, Any]:

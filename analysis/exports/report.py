@@ -54,7 +54,7 @@ def of(
     if cut is not None and facts is not None:
         cut.check(facts.n_layers)
     scores, on_screen = stored.scores, stored.shown
-    compared = front_table.of_model(model)
+    compared = front_table.of_model(model, sheet.material_filter(on_screen))
     parts = [
         *([sections.of_removal(cut, facts, maps, sweeps, healed)] if cut and facts else []),
         *([sections.of_map(maps[0], cut, command_line)] if maps else []),

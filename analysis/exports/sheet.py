@@ -313,12 +313,12 @@ def from_results(
     dataset, first = (ANY, []) if stored.shown is None else (Dataset.of(stored.shown), _first(stored, model, cut, heal))
     own_command = _sheet_command(model, cut, decided.healed, tolerance, dataset, first)
     commands = [*(command_line(spec) for spec in decided.requests), own_command]
-    compared = front_table.of_model(model, _material_filter(stored.shown))
+    compared = front_table.of_model(model, material_filter(stored.shown))
     commands[-1:-1] = [command_line(one.spec) for one in compared.missing[:1]]
     return Sheet(stored.facts.name, cut.describe(), decided, tuple(commands), tuple(library.packs_of(model)), compared)
 
 
-def _material_filter(shown: SweepResult | None) -> Filter:
+def material_filter(shown: SweepResult | None) -> Filter:
     """Return exactly the questions and texts of the curve on screen, for the front; any without one."""
     return ANY_MATERIAL if shown is None else SameMaterial.of(reading.conditions_of(shown).values())
 

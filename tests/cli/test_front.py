@@ -87,6 +87,9 @@ def test_python_gives_the_fields_of_the_command(capsys):
     assert [answer.goal.kind for answer in made.answers] == ["megabytes", "points"]
     assert set(made.table()["quantization"]) == {"none", "4bit"}
     assert "speed of NF4, bfloat16" in made.missing
+    assert made.figure(by="speed").data
+    with pytest.raises(SpecError, match="`by` must be 'size' or 'speed', not 'bytes'"):
+        made.figure(by="bytes")
     with pytest.raises(SpecError, match="no keyword 'tasks': use task, limit"):
         layerscope.model("starter").front(tasks="boolq")
 

@@ -432,6 +432,23 @@ def test_quantized_weights_in_two_dtypes_are_both_named():
     assert "Quantizing alone is slower here: 8-bit weights in bfloat16 0.70 times [" in said
 
 
+def test_small_gain_never_reads_as_none(found):
+    pace = of(found, "bfloat16").pace
+    tiny = replace(pace, gain=replace(pace.gain, value=0.003, low=0.001, high=0.005))
+    said = choice.effects(replace(of(found, "bfloat16"), pace=tiny))
+    assert said.endswith("1.003 times as fast here [1.001 to 1.005]")
+    slower = replace(pace, gain=replace(pace.gain, value=-0.02, low=-0.036, high=-0.004))
+    said = choice.effects(replace(of(found, "bfloat16"), pace=slower))
+    assert said.endswith("2 % slower here [0.4 to 4 %]")
+
+
+def test_without_reference_half_of_the_largest_form_is_the_goal():
+    small, large = curve("4bit", 0.2, last=1), curve("8bit", 0.2, last=0)
+    compared = compare([small, large])
+    assert compared.reference is None
+    assert choice.usual_goals(compared)[0].value == float(f"{of(compared, '8bit').memory / 2e6:.3g}")
+
+
 def test_material_of_a_curve_is_not_that_of_another_draw():
     shown = curve("float32", 0)
     other = replace(shown, spec=replace(shown.spec, benchmark=replace(shown.spec.benchmark, seed=1)))

@@ -1,16 +1,14 @@
 """The trade-off holds only values of the same condition, and finds the models that no other beats."""
 
 import itertools
-import math
 from dataclasses import replace
 
 import pytest
 
-from analysis.experiments.accuracy.points import Point, QuestionScore
+from analysis.experiments.accuracy.points import QuestionScore
 from analysis.experiments.accuracy.sweep_spec import SweepResult
-from analysis.models.source import sizes
 from analysis.results.compared import front
-from analysis.results.compared.front import SIZE, SPEED
+from analysis.results.compared.front import SIZE
 from analysis.results.stored.reading import ACCURACY, LOSS
 from tests.support import fakes
 
@@ -86,40 +84,21 @@ def test_a_heal_stands_beside_the_cuts_of_its_condition():
     assert bare not in found.best(SIZE)
 
 
-def rival(curve: SweepResult, *, vocab_size: int | None = None) -> SweepResult:
-    """A model of another name, half as large and a little better, on the same questions."""
-    model = replace(curve.spec.model, source="/models/small", identity="of another")
-    facts = replace(
-        curve.model,
-        name="small",
-        n_layers=15,
-        layer_parameters=curve.model.layer_parameters[:15],
-        layers=curve.model.layers[:15],
-        vocab_size=vocab_size or curve.model.vocab_size,
-    )
-    points = [replace(point, acc=0.9, loss=1.0, bits_per_byte=1 / math.log(2) / 4.2) for point in curve.points[:1]]
-    assert all(isinstance(point, Point) for point in points)
-    return replace(curve, spec=replace(curve.spec, model=model), model=facts, points=points, questions=[], text_losses=[])
-
-
-def test_another_model_on_the_front_is_never_a_pruned_one():
+def test_other_quantity_is_of_the_same_precision_and_run():
+    """The loss next to an accuracy in NF4 was that of bfloat16, and that next to one heal was another heal's."""
     curve = fakes.sweep()
-    small = rival(curve)
-    (found,) = front.fronts(ACCURACY, [curve], [small])
-    (theirs,) = [offer for offer in found.offers if offer.is_rival]
-    assert theirs.facts.name == "small"
-    assert theirs.bytes == sizes.weight_bytes(small.model, None, "bfloat16")
-    assert theirs in found.best(SIZE)
-    assert theirs not in found.own()
-    assert theirs.times is None
-    assert theirs not in found.best(SPEED)
-
-
-@pytest.mark.parametrize(("vocab_size", "is_there"), [(None, True), (999, False)])
-def test_a_loss_per_token_is_compared_only_between_equal_vocabularies(vocab_size, is_there):
-    curve = fakes.sweep()
-    (found,) = front.fronts(LOSS, [curve], [rival(curve, vocab_size=vocab_size)])
-    assert any(offer.is_rival for offer in found.offers) == is_there
+    quantized = replace(curve.spec.model, quantization="4bit", dtype="bfloat16")
+    worse = [replace(point, loss=point.loss + 1) for point in curve.points]
+    other = replace(curve, spec=replace(curve.spec, model=quantized), points=worse)
+    for found in front.fronts(ACCURACY, [curve, other]):
+        for offer in found.offers:
+            assert offer.beside.condition.precision == found.condition.precision
+    first = fakes.heal()
+    without_loss = replace(first.healed, loss=None, loss_stderr=None, n_texts=0)
+    second = replace(first, spec=replace(first.spec, steps=80), healed=replace(first.healed, loss=2.0))
+    (found, *_) = front.fronts(ACCURACY, [replace(first, healed=without_loss), second])
+    healed = next(offer for offer in found.offers if offer.reading.repair)
+    assert (healed.beside, healed.beside_change) == (None, None)
 
 
 def test_of_the_same_cut_the_first_result_counts():

@@ -136,3 +136,6 @@ def test_python_answers_a_goal_from_everything_stored(cache):
     assert asked.goal(300, "megabytes").offer.bytes <= 3e8
     with pytest.raises(SpecError, match="points, nats, megabytes, times"):
         asked.goal(3, "percent")
+    for limit in (0, -3, math.nan, math.inf):
+        with pytest.raises(SpecError, match="above 0 and finite"):
+            asked.goal(limit, "megabytes")

@@ -96,7 +96,8 @@ class Candidate:
     @property
     def id(self) -> str:
         """Return a name that no other candidate of a comparison has."""
-        parts = [self.model.identity or self.model.source, self.model.precision.replace(", ", "-")]
+        condition = next(iter(self.readings.values())).condition
+        parts = [condition.model, condition.precision.replace(", ", "-")]
         parts += [written(self.cut)] if self.cut else []
         return "/".join([*parts, *([f"healed:{self.repair}"] if self.repair else [])])
 

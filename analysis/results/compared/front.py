@@ -136,88 +136,88 @@ def difference(one: Reading, reference: Reading, same_vocabulary: bool = True) -
     return changes.change(reference, replace(one, condition=other, losses=alone))
 
 
-def fronts(quantity: str, results: Sequence[Any], rivals: Sequence[Any] = (), speed: SpeedResult | None = None) -> list[Front]:
-    """Everything measured of a model, condition by condition.
+def fronts(quantity: str, results: Sequence[Any], speed: SpeedResult | None = None) -> list[Front]:
+    """Return everything measured of a model, condition by condition.
 
     Args:
-        quantity: ACCURACY or LOSS; a loss per token of another model is comparable only where its vocabulary is as large.
+        quantity: ACCURACY or LOSS.
         results: curves, evaluations and heals of the model, strongest evidence first.
-        rivals: the same of other models.
         speed: the measured speed of the model.
 
     Returns:
-        The front with the most offers of the own model first, then in the order of the results. Those with one offer alone are
-        left out.
+        The front with the most offers first, then in the order of the results. Those with one offer alone are left out.
     """
-    own_readings = [pair for result in results for pair in _readings(result, quantity)]
-    beside = [pair[0] for result in results for pair in _readings(result, LOSS if quantity == ACCURACY else ACCURACY)]
-    rival_readings = [pair for result in rivals for pair in _readings(result, quantity)]
-    conditions = list(dict.fromkeys(reading.condition for reading, _ in own_readings))
-    made = [
-        _with_other_quantity(_front(quantity, condition, own_readings, rival_readings, speed), beside)
-        for condition in conditions
-    ]
-    return sorted((front for front in made if len(front.own()) > 1), key=lambda front: -len(front.own()))
+    pairs = [pair for result in results for pair in _readings(result, quantity)]
+    other_pairs = [pair for result in results for pair in _readings(result, LOSS if quantity == ACCURACY else ACCURACY)]
+    conditions = dict.fromkeys(measured.condition for measured, _ in pairs)
+    every = [Front(quantity, condition, _offers(condition, pairs, other_pairs, speed)) for condition in conditions]
+    return sorted((front for front in every if len(front.offers) > 1), key=lambda front: -len(front.offers))
 
 
-def _front(
-    quantity: str,
+def _offers(
     condition: Condition,
-    own_readings: Sequence[tuple[Reading, Any]],
-    rival_readings: Sequence[tuple[Reading, Any]],
+    pairs: Sequence[tuple[Reading, Any]],
+    other_pairs: Sequence[tuple[Reading, Any]],
     speed: SpeedResult | None,
-) -> Front:
-    offers = _offers([pair for pair in own_readings if pair[0].condition == condition], speed, is_rival=False)
-    facts = offers[0].facts
-    comparable = [pair for pair in rival_readings if replace(pair[0].condition, model=condition.model) == condition]
-    for model in dict.fromkeys(measured.condition.model for measured, _ in comparable):
-        readings_of_model = [pair for pair in comparable if pair[0].condition.model == model and model != condition.model]
-        if quantity == ACCURACY or all(
-            result.model.vocab_size == facts.vocab_size and reading.have_same_tokens(measured, offers[0].reading)
-            for measured, result in readings_of_model
-        ):
-            offers += _offers(readings_of_model, None, is_rival=True)
-    return Front(quantity, condition, offers)
-
-
-def _with_other_quantity(front: Front, readings: Sequence[Reading]) -> Front:
-    """Return the front, each own offer with its other quantity and the change of that against the unpruned model."""
-    changes_by_cut: dict[tuple[Removal | None, str], tuple[Reading, Change | None]] = {}
-    unpruned: dict[Condition, Reading] = {}
-    for measured in readings:
-        if measured.cut is None and not measured.repair:
-            unpruned.setdefault(measured.condition, measured)
-    for measured in readings:
-        key, before = (measured.cut, measured.repair), unpruned.get(measured.condition)
-        change = changes.change(before, measured) if before is not None and measured.cut is not None else None
-        if key not in changes_by_cut or (changes_by_cut[key][1] is None and change is not None):
-            changes_by_cut[key] = measured, change
-    offers = [
-        replace(offer, beside=changes_by_cut[key][0], beside_change=changes_by_cut[key][1])
-        if not offer.is_rival and (key := (offer.cut, offer.reading.repair)) in changes_by_cut
-        else offer
-        for offer in front.offers
-    ]
-    return replace(front, offers=offers)
-
-
-def _offers(pairs: Sequence[tuple[Reading, Any]], speed: SpeedResult | None, *, is_rival: bool) -> list[Offer]:
+) -> list[Offer]:
     """Return one offer for each removal and repair: the first of them, which comes from the strongest result."""
     firsts: dict[tuple[Removal | None, str], tuple[Reading, Any]] = {}
     for measured, result in pairs:
-        firsts.setdefault((measured.cut, measured.repair), (measured, result))
+        if measured.condition == condition:
+            firsts.setdefault((measured.cut, measured.repair), (measured, result))
     unpruned = next((measured for measured, _ in firsts.values() if measured.cut is None and not measured.repair), None)
-    return [
-        Offer(
-            reading=measured,
-            change=None if unpruned is None or measured is unpruned else changes.change(unpruned, measured),
-            facts=result.model,
-            bytes=weight_bytes(result, measured.cut),
-            gain=_gain(speed, measured.cut),
-            is_rival=is_rival,
+    other_quantity = _OtherQuantity.of(condition, other_pairs)
+    offers = []
+    for measured, result in firsts.values():
+        beside, beside_change = other_quantity.at(measured, result)
+        offers.append(
+            Offer(
+                reading=measured,
+                change=None if unpruned is None or measured is unpruned else changes.change(unpruned, measured),
+                facts=result.model,
+                bytes=weight_bytes(result, measured.cut),
+                gain=_gain(speed, measured.cut),
+                is_rival=False,
+                beside=beside,
+                beside_change=beside_change,
+            )
         )
-        for measured, result in firsts.values()
-    ]
+    return offers
+
+
+@dataclass(frozen=True)
+class _OtherQuantity:
+    """The other quantity of the same weights in the same precision."""
+
+    by_form: dict[tuple[Removal | None, str], list[tuple[Reading, Any]]]
+    unpruned: dict[Condition, Reading]
+
+    @classmethod
+    def of(cls, condition: Condition, pairs: Sequence[tuple[Reading, Any]]) -> "_OtherQuantity":
+        """Keep the readings of the weights and the precision of a condition, on any questions or texts."""
+        by_form: dict[tuple[Removal | None, str], list[tuple[Reading, Any]]] = {}
+        unpruned: dict[Condition, Reading] = {}
+        for measured, result in pairs:
+            if (measured.condition.model, measured.condition.precision) == (condition.model, condition.precision):
+                by_form.setdefault((measured.cut, measured.repair), []).append((measured, result))
+                if measured.cut is None and not measured.repair:
+                    unpruned.setdefault(measured.condition, measured)
+        return cls(by_form, unpruned)
+
+    def at(self, form: Reading, result: Any) -> tuple[Reading | None, Change | None]:
+        """Return the reading of a form with its change against the unpruned model, a reading that has one first.
+
+        Two heals by one recipe are two models: of a healed form only its own run counts.
+        """
+        first: tuple[Reading | None, Change | None] = (None, None)
+        for measured, source in self.by_form.get((form.cut, form.repair), ()):
+            before = self.unpruned.get(measured.condition)
+            if form.repair and source is not result:
+                continue
+            if before is not None and measured.cut is not None:
+                return measured, changes.change(before, measured)
+            first = (measured, None) if first[0] is None else first
+        return first
 
 
 def _readings(result: Any, quantity: str) -> list[tuple[Reading, Any]]:

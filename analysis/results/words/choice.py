@@ -53,7 +53,7 @@ class Answer:
 
 def usual_goals(comparison: Comparison) -> list[Goal]:
     """Return the goals that are answered unasked: half of the bytes, 1.3 times the speed, 3 points of accuracy."""
-    whole = next((candidate for candidate in (comparison.reference, *comparison.forms) if candidate is not None), None)
+    whole = comparison.reference or max(comparison.forms, key=lambda form: form.memory, default=None)
     size = [] if whole is None else [Goal(MEGABYTES, float(f"{whole.memory / 2e6:.3g}"))]
     return [*size, Goal(TIMES, 1.3), Goal(POINTS, 3.0)]
 
@@ -183,11 +183,22 @@ def _speed(candidate: Candidate) -> str:
         return f"speed not compared {where}"
     how = "" if candidate.pace.how == MEASURED else f", {candidate.pace.how}"
     if gain.is_significant and gain.value < 0:
-        return f"{-100 * gain.value:.0f} % slower {where} [{-100 * gain.high:.0f} to {-100 * gain.low:.0f} %{how}]"
-    ends = f"[{1 + gain.low:.2f} to {1 + gain.high:.2f}{how}]"
+        value, low, high = (number(-100 * each, 0) for each in (gain.value, gain.high, gain.low))
+        return f"{value} % slower {where} [{low} to {high} %{how}]"
     if not gain.is_significant:
-        return f"speed {NOT_SEEN} {where} {ends}"
-    return f"{1 + gain.value:.2f} times as fast {where} {ends}"
+        return f"speed {NOT_SEEN} {where} [{_times(gain.low)} to {_times(gain.high)} times{how}]"
+    return f"{_times(gain.value)} times as fast {where} [{_times(gain.low)} to {_times(gain.high)}{how}]"
+
+
+def _times(gain: float) -> str:
+    """Return how many times as fast; never 1 where the gain is not 0, so that an end that excludes no change reads so."""
+    digits = 2
+    while gain and digits < _MOST_DECIMALS and float(f"{1 + gain:.{digits}f}") == 1:
+        digits += 1
+    return f"{1 + gain:.{digits}f}"
+
+
+_MOST_DECIMALS = 5
 
 
 def _said(chosen: Candidate, goal: Goal) -> str:
@@ -244,7 +255,7 @@ def _quantizing(comparison: Comparison, goal: Goal) -> list[str]:
         is_converted = candidate.kind == QUANTIZED and candidate.model.quantization != "none"
         if is_converted and pace is not None and (gain := pace.gain) is not None:
             verdict = "faster" if gain.low > 0 else "slower" if gain.high < 0 else f"{NOT_SEEN} in speed"
-            times = f"{1 + gain.value:.2f} times [{1 + gain.low:.2f} to {1 + gain.high:.2f}]"
+            times = f"{_times(gain.value)} times [{_times(gain.low)} to {_times(gain.high)}]"
             factors.setdefault(verdict, []).append(f"{held_as(candidate)} in {candidate.model.dtype} {times}")
             where = "here" if pace.is_here else f"on {pace.machine}"
     if not factors:

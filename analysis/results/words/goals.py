@@ -142,7 +142,7 @@ def of_model(model: ModelSpec, goal: Goal) -> GoalAnswer:
     results, speeds = library.preferred(stored, model), library.of("speed", model)
     conditions = (reading.conditions_of(result).get(goal.quantity) for result in results)
     like = next((condition for condition in conditions if condition is not None), None)
-    return reach(goal, front.fronts(goal.quantity, results, (), speeds[0] if speeds else None), like)
+    return reach(goal, front.fronts(goal.quantity, results, speeds[0] if speeds else None), like)
 
 
 def layers_needed(facts: ModelFacts, megabytes: float, held: str) -> int | None:

@@ -224,7 +224,7 @@ def _fronts(quantity: str, model: ModelSpec, own_results: list[FoundResult]) -> 
 def _fronts_of(
     quantity: str, measured: str, timed: str, _ranked: Sequence[FoundResult], _speed: FoundResult | None
 ) -> list[Front]:
-    return front.fronts(quantity, [entry.result for entry in _ranked], (), _speed.result if _speed else None)
+    return front.fronts(quantity, [entry.result for entry in _ranked], _speed.result if _speed else None)
 
 
 def _weighed(model: ModelSpec) -> list[FoundResult]:
