@@ -40,7 +40,7 @@ ROOMS = {
     "recipes and the cache folder": stored,
     "result packs": packs,
 }
-KILLS, FAULTS = ("worker", "command", "dashboard", "servers"), ("disk", "read-only", "clock")
+KILLS, FAULTS = ("worker", "command", "download", "dashboard", "servers"), ("disk", "read-only", "clock")
 """Scenes of `make chaos`."""
 SENTENCE, SILENT, UNFORESEEN, OTHER = "refused with an error", "silent success", "unexpected failure", "other answer"
 NOTHING = "read with every row or document skipped for a reason"
