@@ -7,11 +7,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from analysis.api import Found, Model, clear, model, open_pack, pack, run, stored
+    from analysis.api import Model, ResultView, clear, model, open_pack, pack, run, stored
 
 __version__ = "0.3.0"
 
-__all__ = ["Found", "Model", "__version__", "clear", "model", "open_pack", "pack", "run", "stored"]
+__all__ = ["ResultView", "Model", "__version__", "clear", "model", "open_pack", "pack", "run", "stored"]
 
 
 def __getattr__(name: str) -> Any:

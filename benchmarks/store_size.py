@@ -90,7 +90,7 @@ def asked() -> dict[str, Callable[[], Any]]:
     """Return the timed questions, by name."""
     from analysis.core import index, store
     from analysis.core.experiment import RESULTS
-    from analysis.core.index import Wanted
+    from analysis.core.index import ResultFilter
     from analysis.experiments.accuracy.sweep_spec import SweepResult
     from analysis.exports import report
     from analysis.models.source.model_spec import ModelSpec
@@ -121,7 +121,7 @@ def asked() -> dict[str, Callable[[], Any]]:
         "the same by model, kind and words": lambda: len(
             runs_view.stored(model, ["sweep"], names=["model-7"], text="similarity bfloat16")
         ),
-        "how many runs there are": lambda: index.count(Wanted(tuple(RESULTS))),
+        "how many runs there are": lambda: index.count(ResultFilter(tuple(RESULTS))),
         "earlier measurements for a job": lambda: len(SweepResult.all_of(spec.model)),
         "results for a report": lambda: sum(len(stored.of(kind, model)) for kind in ("distances", "sweep", "damage", "heal")),
         "report": lambda: len(report.of(model, None, lambda spec: "").sections),
@@ -169,11 +169,11 @@ def measure(names: list[str], n_models: int) -> None:
     """Time each of them, in this process, and print it as JSON lines."""
     from analysis.core import index
     from analysis.core.experiment import RESULTS
-    from analysis.core.index import Wanted
+    from analysis.core.index import ResultFilter
 
     all_asked = of_one_model() if n_models == 1 else asked()
     started = time.perf_counter()
-    index.entries(Wanted(tuple(RESULTS)), most=1, wait=True)  # only the first process of a cache takes long
+    index.entries(ResultFilter(tuple(RESULTS)), most=1, wait=True)  # only the first process of a cache takes long
     times = [time.perf_counter() - started] * 2
     print(json.dumps({"name": "the index brought up to date", "answer": 1, "s": times, "peak_mb": 0}), flush=True)
     for name in names or all_asked:

@@ -10,11 +10,20 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import analysis
-from analysis.api import facade
+from analysis.api import facade, front_sheet, result_view, sheets
 from analysis.cli import main as command_line
+from analysis.cli import options as cli_options
+from analysis.core.record import Spec
 from analysis.results.words import glossary
 
 DOCS = Path(__file__).resolve().parent
+CLASSES = (
+    ("Model", "model", facade.Model),
+    ("Result of a measurement", "result", result_view.ResultView),
+    ("Decision sheet", "sheet", sheets.DecisionSheet),
+    ("Comparison of variants", "front", front_sheet.FrontSheet),
+)
+"""Title, name in examples and class of each object that the functions and methods return."""
 NOTE = "<!-- Written by `python -m docs.generate`. Edit the code instead. -->"
 
 
@@ -53,13 +62,26 @@ def command_line_page() -> str:
 
 
 def _command(command: argparse.ArgumentParser, shared: set[str]) -> Iterator[str]:
-    """Return description, usage, options and examples of a command; options of every command are left out."""
+    """Return description, usage, options, settings and examples of a command; options of every command are left out."""
     usage = re.sub(r"\[-[^\]]*\] ?", "", " ".join(command.format_usage().split()).removeprefix("usage: "))
     words = usage.split(" ")
     yield from [_escaped(command.description or ""), "", f"    {' '.join([*words[:4], '[OPTIONS]', *words[4:]]).strip()}", ""]
     yield from (_option(action) for action in _shown(command) if action.dest not in shared)
+    if (asked := command.get_default("asks")) is not None and (settings := list(_settings(asked.spec))):
+        yield from ["", "Settings for `--set`:", "", *settings]
     if command.epilog:
         yield from ["", "```", *_lines(command.epilog.strip()), "```"]
+
+
+def _settings(spec: type[Spec]) -> Iterator[str]:
+    """Return an item of a list for each field of a request that only `--set` reaches; parts of other requests are left out."""
+    by_option = {field.path for flag in cli_options.flags_of(spec) for field in flag.fields}
+    meanings = cli_options.docs_of_fields(spec)
+    for name in cli_options.field_types(spec):
+        default = cli_options.default_of(spec, name)
+        if (name,) not in by_option and name in meanings and isinstance(default, str | int | float):
+            written = "" if spec.asked_by else f" (default: `{default}`)"  # else a recipe sets it
+            yield f"- `{name}`: {_escaped(meanings[name].rstrip('.'))}{written}."
 
 
 def _shown(command: argparse.ArgumentParser) -> list[argparse.Action]:
@@ -93,10 +115,11 @@ def python_page() -> str:
     for name, function in functions:
         if inspect.isfunction(function):
             lines += _documented(f"layerscope.{name}", function)
-    lines += ["## Model", "", *_docstring(facade.Model), ""]
-    for name, method in vars(facade.Model).items():
-        if not name.startswith("_"):
-            lines += _documented(f"model.{name}", method)
+    for title, name, shown in CLASSES:
+        lines += [f"## {title}", "", *_docstring(shown), ""]
+        for member, value in vars(shown).items():
+            if not member.startswith("_") and not isinstance(value, classmethod):
+                lines += _documented(f"{name}.{member}", value)
     return "\n".join(lines)
 
 
@@ -135,8 +158,9 @@ def glossary_page() -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return text that Markdown shows as it is, on one line of a table."""
-    return re.sub(r"([|<>*_\[\]])", r"\\\1", text.replace("%%", "%"))
+    """Return text that Markdown shows as it is, on one line of a table; code stays as it is."""
+    parts = re.split(r"(`[^`]*`)", text.replace("%%", "%"))
+    return "".join(part if part.startswith("`") else re.sub(r"([|<>*_\[\]])", r"\\\1", part) for part in parts)
 
 
 if __name__ == "__main__":

@@ -18,16 +18,16 @@ from analysis.core.errors import LayerscopeError
 
 if TYPE_CHECKING:
     from analysis.api.facade import Model, clear, model, run, stored
-    from analysis.api.found import Found
     from analysis.api.packs import open_pack, pack
+    from analysis.api.result_view import ResultView
 
 _IN = {
     "facade": ("Model", "clear", "model", "run", "stored"),
-    "found": ("Found",),
+    "result_view": ("ResultView",),
     "packs": ("open_pack", "pack"),
 }
 
-__all__ = ["Found", "Model", "clear", "model", "open_pack", "pack", "run", "stored"]
+__all__ = ["ResultView", "Model", "clear", "model", "open_pack", "pack", "run", "stored"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from analysis.api import bar
-from analysis.api.found import Found
+from analysis.api.result_view import ResultView
 from analysis.cli import requests
 from analysis.core import extensions
 from analysis.core.blocks import Removal, parse_removal
@@ -58,7 +58,7 @@ def model(
     return Model(ModelSpec(str(source), revision, dtype, device, quantization))
 
 
-def run(spec: Spec, *, progress: bool = True) -> Found[Any]:
+def run(spec: Spec, *, progress: bool = True) -> ResultView[Any]:
     """Compute the answer of any request, or return its stored answer. A stopped run resumes.
 
     Args:
@@ -73,14 +73,14 @@ def run(spec: Spec, *, progress: bool = True) -> Found[Any]:
     if experiment is None:
         raise SpecError(f"Nothing runs a {type(spec).__name__}. Runnable kinds: {', '.join(EXPERIMENTS)}.")
     with bar.progress_bar(progress) as on_progress:
-        return Found(experiment.runner()(spec, on_progress, load=_warm()))
+        return ResultView(experiment.runner()(spec, on_progress, load=_warm()))
 
 
-def stored(kind: str, model: "str | ModelSpec | Model" = "starter") -> list[Found[Any]]:
+def stored(kind: str, model: "str | ModelSpec | Model" = "starter") -> list[ResultView[Any]]:
     """Return the stored results of a model, strongest evidence first, then newest first. Large arrays stay on disk.
 
     Args:
-        kind: kind of the results: distances, damage, sweep, evaluate, heal, speed, compare, microscope, restore, export.
+        kind: kind of the results: a command that measures, such as distances, sweep or heal.
         model: source of the model, or the result of `model`.
 
     Raises:
@@ -89,7 +89,7 @@ def stored(kind: str, model: "str | ModelSpec | Model" = "starter") -> list[Foun
     if kind not in RESULTS:
         raise SpecError(f"{kind!r} is no kind of result. Choose one of {', '.join(RESULTS)}.")
     spec = model.spec if isinstance(model, Model) else model if isinstance(model, ModelSpec) else ModelSpec(str(model))
-    return [Found(result) for result in library.of(kind, spec)]
+    return [ResultView(result) for result in library.of(kind, spec)]
 
 
 def clear() -> None:
@@ -132,43 +132,43 @@ class Model:
         """Return whether the model fits into the memory that was free when it was named."""
         return self.plan.fits
 
-    def distances(self, **settings: Any) -> Found[DistanceResult]:
+    def distances(self, **settings: Any) -> ResultView[DistanceResult]:
         """Measure the distance map of every pair of depths: `texts`, `samples`, `seq_len`, `metric`, `seed`."""
         return self._ask("distances", **settings)
 
-    def damage(self, **settings: Any) -> Found[DamageResult]:
+    def damage(self, **settings: Any) -> ResultView[DamageResult]:
         """Measure the loss increase of every block: `max_size`, `texts`, `samples`, `seq_len`, `metric`."""
         return self._ask("damage", **settings)
 
-    def sweep(self, **settings: Any) -> Found[SweepResult]:
+    def sweep(self, **settings: Any) -> ResultView[SweepResult]:
         """Measure accuracy and loss against the number of removed layers: `task`, `limit`, `max_n`, `strategy`, `generate` …"""
         return self._ask("sweep", **settings)
 
-    def evaluate(self, block: Removal | str | None = None, **settings: Any) -> Found[EvaluateResult]:
+    def evaluate(self, block: Removal | str | None = None, **settings: Any) -> ResultView[EvaluateResult]:
         """Measure accuracy and loss without `block`, and with an `adapter`: `task`, `limit`, `texts`, `generate` …"""
         return self._ask("evaluate", block=block, **settings)
 
-    def speed(self, **settings: Any) -> Found[SpeedResult]:
+    def speed(self, **settings: Any) -> ResultView[SpeedResult]:
         """Measure the seconds of prefill and decode without n layers: `ns`, `prompt_tokens`, `new_tokens`, `repeats`."""
         return self._ask("speed", **settings)
 
-    def heal(self, block: Removal | str, **settings: Any) -> Found[HealResult]:
+    def heal(self, block: Removal | str, **settings: Any) -> ResultView[HealResult]:
         """Repair the model without `block` by a `recipe`: `minutes` or `steps`, `texts`, `task`, `limit`, `control`, `r` …"""
         return self._ask("heal", block=block, **settings)
 
-    def compare(self, prompt: str, **settings: Any) -> Found[CompareResult]:
+    def compare(self, prompt: str, **settings: Any) -> ResultView[CompareResult]:
         """Continue a prompt with the unpruned model, without `block`, and with `adapter`: `tokens`, `temperature`, `seed`."""
         return self._ask("compare", prompt=prompt, **settings)
 
-    def microscope(self, prompt: str, **settings: Any) -> Found[MicroscopeResult]:
+    def microscope(self, prompt: str, **settings: Any) -> ResultView[MicroscopeResult]:
         """Measure the effect of every layer on every token of a prompt, and its next-token guess: `block`."""
         return self._ask("microscope", prompt=prompt, **settings)
 
-    def restore(self, prompt: str, block: Removal | str | None = None, **settings: Any) -> Found[RestoreResult]:
+    def restore(self, prompt: str, block: Removal | str | None = None, **settings: Any) -> ResultView[RestoreResult]:
         """Return the surprisal of each token of a prompt without `block`, and with each removed layer put back alone."""
         return self._ask("restore", prompt=prompt, block=block, **settings)
 
-    def export(self, block: Removal | str, name: str, **settings: Any) -> Found[ExportResult]:
+    def export(self, block: Removal | str, name: str, **settings: Any) -> ResultView[ExportResult]:
         """Save the model without `block` as a plain folder `exports/name` in the cache, with an `adapter` merged in."""
         return self._ask("export", block=block, name=name, **settings)
 
@@ -200,12 +200,11 @@ class Model:
 
         removed = parse_removal(block) if isinstance(block, str) else block
         tolerance = Tolerance(accept_points, accept_nats)
-        unknown = sorted(set(dataset) - set(sheet.Dataset.__dataclass_fields__))
+        keywords = sheet.CurveFilter.__dataclass_fields__
+        unknown = sorted(set(dataset) - set(keywords))
         if unknown:
-            raise SpecError(
-                f"The sheet has no keyword {unknown[0]!r}: use {', '.join(sheet.Dataset.__dataclass_fields__)} for the dataset."
-            )
-        sheet_dataset = sheet.Dataset(**dataset)
+            raise SpecError(f"The sheet has no keyword {unknown[0]!r}: use {', '.join(keywords)} for the dataset.")
+        sheet_dataset = sheet.CurveFilter(**dataset)
         return DecisionSheet(
             sheet.of(self.spec, removed, command_line, recipe=healed_by, tolerance=tolerance, dataset=sheet_dataset)
         )
@@ -234,14 +233,14 @@ class Model:
         points: float | None = None,
         **dataset: Any,
     ) -> "FrontSheet":
-        """Compare all stored precisions, prunings and healed forms, and other models on the same questions and texts.
+        """Compare all stored precisions, prunings and healed variants, and other models on the same questions and texts.
 
         Args:
             bytes: memory that the weights must fit, 400_000_000 or "400MB".
             speed: speed of generation as a multiple of the unpruned model's.
             points: accepted accuracy drop, percentage points.
             dataset: dataset of the scores, by the options of the command line: task, limit, shots, texts, samples (default:
-                those with the most forms).
+                those with the most measured variants).
 
         Raises:
             SpecError: for a goal that cannot be, or an unknown keyword.
@@ -250,18 +249,18 @@ class Model:
 
         return FrontSheet.of(self.spec, bytes, speed, points, dataset)
 
-    def stored(self, kind: str) -> list[Found[Any]]:
+    def stored(self, kind: str) -> list[ResultView[Any]]:
         """Return the stored results of the model. See `stored`."""
         return stored(kind, self)
 
-    def run(self, spec: Spec, *, progress: bool = True) -> Found[Any]:
+    def run(self, spec: Spec, *, progress: bool = True) -> ResultView[Any]:
         """Compute the answer of any request for this model. See `run`."""
         return run(spec, progress=progress)
 
-    def _ask(self, kind: str, /, *, progress: bool = True, **wanted: Any) -> Found[Any]:
+    def _ask(self, kind: str, /, *, progress: bool = True, **wanted: Any) -> ResultView[Any]:
         return run(requests.request_of_values(EXPERIMENTS[kind].spec, {"model": self.spec}, wanted), progress=progress)
 
-    def __getattr__(self, name: str) -> Callable[..., Found[Any]]:
+    def __getattr__(self, name: str) -> Callable[..., ResultView[Any]]:
         """Return the method of a registered kind of experiment."""
         if name.startswith("_") or name not in EXPERIMENTS:
             raise AttributeError(f"A model has no experiment {name!r}. It has {', '.join(EXPERIMENTS)}.")

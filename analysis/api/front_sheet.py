@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FrontSheet:
-    """All measured forms of a model beside each other, with answers to goals. A notebook shows it as Markdown."""
+    """All measured variants of a model, with answers to goals. A notebook shows it as Markdown."""
 
     content: FrontAnswer
+    """Comparison, answers and missing measurements."""
 
     @classmethod
     def of(
@@ -36,7 +37,7 @@ class FrontSheet:
         points: float | None,
         dataset: Mapping[str, Any],
     ) -> "FrontSheet":
-        """Make it from everything stored of a model; arguments as `Model.front`."""
+        """Return the comparison of everything stored of a model; arguments as `Model.front`."""
         unknown = sorted(set(dataset) - set(MaterialFilter.__dataclass_fields__))
         if unknown:
             known = ", ".join(MaterialFilter.__dataclass_fields__)
@@ -46,22 +47,22 @@ class FrontSheet:
 
     @property
     def answers(self) -> tuple[Answer, ...]:
-        """The answers, one for each goal, with the chosen candidate and the best of each other kind."""
+        """Return one answer for each goal, with the chosen candidate and the best of each other kind."""
         return self.content.answers
 
     @property
     def missing(self) -> dict[str, str]:
-        """The commands of missing measurements, by their subject."""
+        """Return the command of each missing measurement, by its subject."""
         return {measurement.what: command_line(measurement.spec) for measurement in self.content.missing}
 
     def table(self) -> "DataFrame":
-        """Every candidate with its size, speed and scores, the smallest first."""
+        """Return every variant with its size, speed and scores, the smallest first."""
         from pandas import DataFrame
 
         return DataFrame(self.content.rows())
 
     def figure(self, quantity: str = ACCURACY, by: str = SIZE, *, dark: bool = False) -> "Figure":
-        """The chart that the page Explore draws.
+        """Return the chart that the page Explore draws.
 
         Args:
             quantity: accuracy, loss or bits per byte.
@@ -83,7 +84,7 @@ class FrontSheet:
         return figures.trade_off(shown, by, None, dark=dark)
 
     def to_json(self) -> dict[str, Any]:
-        """The fields of `layerscope front --json`."""
+        """Return the fields of the JSON of `front`."""
         return self.content.to_json(command_line)
 
     def _repr_markdown_(self) -> str:

@@ -20,24 +20,24 @@ class DecisionSheet:
 
     @property
     def decision(self) -> Decision:
-        """The recommendation with its numbers, costs, risks and unknowns."""
+        """Return the recommendation with its numbers, costs, risks and unknowns."""
         return self.page.decision
 
     @property
     def recommendation(self) -> str:
-        """The answer: `go`, `measure more` or `don't`."""
+        """Return the answer: `go`, `measure more` or `don't`."""
         return self.decision.recommendation
 
     def html(self) -> str:
-        """The page as one HTML file."""
+        """Return the page as one HTML file."""
         return sheet.html(self.page)
 
     def markdown(self) -> str:
-        """The page as Markdown."""
+        """Return the page as Markdown."""
         return sheet.markdown(self.page)
 
     def pdf(self) -> bytes:
-        """The page as a PDF of one A4 page."""
+        """Return the page as a PDF of one A4 page."""
         return sheet_pdf.pdf(self.page)
 
     def save(self, path: str | Path) -> Path:

@@ -190,6 +190,8 @@ PRINTERS = {
     "microscope": Printer(lines.of_microscope, extras=(_TOKEN,)),
     "restore": Printer(lines.of_restore, extras=(_RESTORED,)),
     "grid": Printer(lines.of_grid, extras=(_CSV,), command=grid),
+    "precision": Printer(lines.of_precision),
+    "methods": Printer(lines.of_methods),
     "export": Printer(lines.of_export, extras=(_OUT,), command=export),
 }
 """By kind; a kind of one's own that is not here is shown by its fields."""

@@ -73,7 +73,7 @@ def decide(request: SheetSpec, command_line: Callable[[Spec], str]) -> "Sheet":
         {key: key for key in request.first},
         recipe=request.healed_by,
         tolerance=Tolerance(request.accept_points, request.accept_nats),
-        dataset=sheet.Dataset(request.task, request.limit, request.shots, request.texts, request.samples, request.strategy),
+        dataset=sheet.CurveFilter(request.task, request.limit, request.shots, request.texts, request.samples, request.strategy),
     )
 
 

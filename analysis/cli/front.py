@@ -1,4 +1,4 @@
-"""The subcommand `front`: prune, quantize, or both? All measured forms of a model beside each other, and answers to goals."""
+"""The subcommand `front`: prune, quantize, or both? All measured variants of a model, and answers to goals."""
 
 import argparse
 import math
@@ -23,7 +23,7 @@ _COUNT = Bound(1, 100_000_000)
 
 @dataclass(frozen=True)
 class FrontSpec(Spec):
-    """Compare all stored precisions, prunings and healed forms of a model, and other models, by size, speed and scores."""
+    """Compare all stored precisions, prunings and healed variants of a model, and other models, by size, speed and scores."""
 
     kind: ClassVar[str] = "front"
 
@@ -35,13 +35,13 @@ class FrontSpec(Spec):
     points: Annotated[float | None, Option("--points")] = None
     """Accepted accuracy drop, percentage points (default: 3)."""
     task: Annotated[str, Option("--task", metavar="NAME|FILE")] = ""
-    """Dataset of the scores (default: that with the most forms)."""
+    """Dataset of the scores (default: that with the most measured variants)."""
     limit: Annotated[int | None, Option("--limit"), _COUNT] = None
     """Scored questions of that dataset (default: any number)."""
     shots: Annotated[int | None, Option("--shots"), Bound(0, 5)] = None
     """Worked examples before a question (default: any number)."""
     texts: Annotated[str, Option("--texts", metavar="c4|wiki|FILE")] = ""
-    """Texts of the loss (default: those with the most forms)."""
+    """Texts of the loss (default: those with the most measured variants)."""
     samples: Annotated[int | None, Option("--samples"), _COUNT] = None
     """Scored texts (default: any number)."""
 

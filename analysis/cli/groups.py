@@ -14,8 +14,8 @@ class About:
     """Arguments of two calls, without the name of the program."""
 
 
-LOOK, MEASURE, HEAL, TAKE, MANAGE, MORE = "Look", "Measure", "Heal", "Take away", "Manage", "More"
-GROUPS = (LOOK, MEASURE, HEAL, TAKE, MANAGE, MORE)
+LOOK, MEASURE, HEAL, EXPORT, MANAGE, MORE = "Look", "Measure", "Heal", "Decide and export", "Manage", "More"
+GROUPS = (LOOK, MEASURE, HEAL, EXPORT, MANAGE, MORE)
 
 ABOUT = {
     "dashboard": About(LOOK, "Open the pages in the browser.", ("dashboard", "dashboard --port 9000")),
@@ -107,38 +107,38 @@ ABOUT = {
         ("heal starter --block 14:5 --recipe first", "heal starter --block 14:5 --minutes 10 --detach"),
     ),
     "export": About(
-        TAKE,
+        EXPORT,
         "Save a pruned or healed model as a Hugging Face folder, a GGUF file or a mergekit recipe.",
         ("export starter --block 14:5 --out smaller", "export starter --block 14:5 --adapter adapters/ID --out healed"),
     ),
-    "push": About(TAKE, "Upload an export to the Hub.", ("push NAME ORG/NAME", "push NAME ORG/NAME --yes")),
+    "push": About(EXPORT, "Upload an export to the Hub.", ("push NAME ORG/NAME", "push NAME ORG/NAME --yes")),
     "pack": About(
-        TAKE,
+        EXPORT,
         "Write stored results of a model as one file, without weights, to open elsewhere.",
         ("pack starter --out results.zip", "pack starter --kinds distances,sweep --push ORG/NAME"),
     ),
     "report": About(
-        TAKE,
+        EXPORT,
         "Write a report of all results of a model, as HTML or Markdown.",
         ("report starter --out report.html", "report starter --block 14:5 --out report.md"),
     ),
     "sheet": About(
-        TAKE,
+        EXPORT,
         "Write a one-page decision on one removed block: go, measure more, or don't.",
         ("sheet starter --block 14:5 --out sheet.html", "sheet starter --block 14:5 --accept-points 3 --out sheet.pdf"),
     ),
     "front": About(
-        TAKE,
+        EXPORT,
         "Prune, quantize, or both? Compare all measured precisions, prunings and models by size, speed and scores.",
-        ("front starter --bytes 165MB", "front starter --speed 1.3 --points 3 --json -"),
+        ("front starter --bytes 250MB", "front starter --speed 1.3 --points 3 --json -"),
     ),
     "dataset": About(
-        TAKE,
+        EXPORT,
         "Save rows of a Hub dataset as a file for --texts or --task.",
         ("dataset ORG/NAME", "dataset ORG/NAME --file PATH --as questions --out mine.jsonl"),
     ),
     "convert": About(
-        TAKE,
+        EXPORT,
         "Convert pickled weights to safetensors without running their code.",
         ("convert FOLDER --out NEW_FOLDER", "convert FOLDER --out NEW_FOLDER --json -"),
     ),
@@ -149,7 +149,7 @@ ABOUT = {
     ),
     "mcp": About(
         MANAGE,
-        "Serve the same verbs to agents and scripts over the Model Context Protocol.",
+        "Serve stored results and measurements to agents over the Model Context Protocol.",
         ("mcp", "mcp --allow-run"),
     ),
     "packs": About(MANAGE, "List and remove opened result packs.", ("packs", "packs remove ID")),
@@ -188,13 +188,13 @@ def overview(lines: dict[str, str]) -> str:
 
 def recipes() -> str:
     """Return the settings of each built-in healing recipe, for the end of the help of `heal`."""
-    from analysis.experiments.heal import recipes as known
+    from analysis.experiments.heal import recipes as healing_recipes
 
     lines = ["recipes:"]
-    for name in known.NAMES:
+    for name in healing_recipes.NAMES:
         if name.startswith("paper-"):
             continue
-        recipe = known.get(name)
+        recipe = healing_recipes.get(name)
         simple = {field: value for field, value in recipe.values.items() if isinstance(value, str | int | float | bool)}
         settings = ", ".join(f"{field}={value}" for field, value in simple.items() if value is not None)
         lines += [

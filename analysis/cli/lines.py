@@ -67,7 +67,8 @@ def _commit_line(result: Any) -> str:
 def of_distance(result: Any, options: argparse.Namespace) -> list[str]:
     """Return the amount of text, and the most similar block of each size."""
     return [
-        f"{result.model.name}: {result.n_texts} texts, {result.n_tokens} tokens, {result.n_skipped} documents too short",
+        f"{result.model.name}: {result.n_texts} texts, {result.n_tokens} tokens"
+        + (f", {result.n_skipped} too short and skipped" if result.n_skipped else ""),
         *result.table("best").only("n", "distance", "block").lines(),
     ]
 
@@ -159,14 +160,18 @@ def of_microscope(result: Any, options: argparse.Namespace) -> list[str]:
 def of_restore(result: Any, options: argparse.Namespace) -> list[str]:
     """Return the surprisal with each removed layer restored."""
     token = None if options.token is None else options.token - 1
-    left_out = f", {result.n_left_out} more left out" if result.n_left_out else ""
     table = result.table_at(token)
     return [
-        f"{result.model_name}: {len(result.pieces)} tokens{left_out}",
+        f"{result.model_name}: {_tokens(result)}",
         result.sentence(token),
         *table.lines(),
         table.caption,
     ]
+
+
+def _tokens(result: Any) -> str:
+    """Return how much of a prompt was read."""
+    return f"{len(result.pieces)} tokens" + (f", {result.n_left_out} more left out" if result.n_left_out else "")
 
 
 def _text_lines(result: Any, index: int) -> list[str]:
@@ -199,8 +204,7 @@ def _numbers(result: Any, index: int, text: Any) -> str:
 def _layer_lines(result: Any, position: int) -> list[str]:
     settled = result.settled[position]
     lines = [
-        f"{result.model_name}: {len(result.pieces)} tokens, {result.n_left_out} more left out. Predictions after token "
-        f"{position + 1}, {result.pieces[position]!r}",
+        f"{result.model_name}: {_tokens(result)}. Predictions after token {position + 1}, {result.pieces[position]!r}",
         "  after layer  distance  mean of all tokens  prediction  probability",
     ]
     for depth, layer in enumerate(["none", *result.layers]):
@@ -267,6 +271,17 @@ def of_search(result: Any, options: argparse.Namespace) -> list[str]:
     ]
 
 
+def of_precision(result: Any, options: argparse.Namespace) -> list[str]:
+    """Return the effect of a precision on the scores, its data and its numbers."""
+    return [result.sentence(), *result.table().lines(), result.measured_on()]
+
+
+def of_methods(result: Any, options: argparse.Namespace) -> list[str]:
+    """Return the loss and the accuracy of every method at every size, and their data."""
+    tables = [result.table(name) for name in ("nats", "accuracy")]
+    return [*(line for table in tables for line in (f"{table.title}:", *table.lines())), result.measured_on()]
+
+
 def of_speed(result: Any, options: argparse.Namespace) -> list[str]:
     """Medians with quartiles for every n, and the straight lines through them."""
     spec = result.spec
@@ -287,7 +302,7 @@ def of_speed(result: Any, options: argparse.Namespace) -> list[str]:
             fits = "" if line.r_squared is None else f", R² {line.r_squared:.3f}"
             lines.append(
                 f"{label}: {1e3 * line.intercept_s:.2f} ms {1e3 * line.slope_s:+.3f}{error} ms per remaining layer{fits}. "
-                f"Pruning cannot reduce {line.fixed_share:.0%} of the unpruned model's time."
+                f"{100 * line.fixed_share:.0f} % of the unpruned model's time does not depend on the number of layers."
             )
     return lines
 

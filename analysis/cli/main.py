@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from analysis import jobs as jobs_room
+from analysis import jobs as job_queue
 from analysis.cli import (
     answers,
     convert,
@@ -119,12 +119,12 @@ def command_line(spec: Spec) -> str:
 
 def subcommands() -> tuple[Subcommand, ...]:
     """One for every kind of request that something runs, called as the kind is unless its answer has a name."""
-    places = ", ".join(jobs_room.BACKENDS)
+    backends = ", ".join(job_queue.BACKENDS)
     help_text = (
-        f"Backend that runs the request: {places} (default: {jobs_room.LOCAL}). Without --detach the command waits for the "
+        f"Backend that runs the request: {backends} (default: {job_queue.LOCAL}). Without --detach the command waits for the "
         "result."
     )
-    run_on = Extra("--run-on", help_text, formerly="--backend", metavar="NAME", default=jobs_room.LOCAL)
+    run_on = Extra("--run-on", help_text, formerly="--backend", metavar="NAME", default=job_queue.LOCAL)
     workers = Extra(
         "--workers",
         "Number of processes that share the work (default: 1).",
@@ -199,7 +199,7 @@ def _parser(asking: tuple[Subcommand, ...]) -> Parser:
     compared = Subcommand("front", front.FrontSpec)
     options.fill(add(compared.name, command=front.run, command_line=command_line), compared)
     sub = add("run", command=answers.run_any)
-    sub.add_argument("kind", choices=SPECS)
+    sub.add_argument("kind", choices=SPECS, help="Kind of the request. The command `models` has the kind inspect.")
     sub.add_argument(
         "--set", action="append", metavar="NAME=VALUE", help="Field of the request, such as model.source=starter. Repeatable."
     )

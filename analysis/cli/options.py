@@ -210,7 +210,7 @@ class Flag:
     def help(self, defaults: Mapping[str, str] | None = None) -> str:
         """Return the help with the default: in words from `defaults`, by the name without dashes, or the field's own."""
         field = self.fields[0]
-        doc = next((doc for kind in field.owner.__mro__ if (doc := _docs(kind).get(field.path[-1]))), "")
+        doc = next((doc for kind in field.owner.__mro__ if (doc := docs_of_fields(kind).get(field.path[-1]))), "")
         if choices := field.option.known:
             doc += f" One of: {', '.join(imported(choices) if isinstance(choices, str) else choices)}."
         notes = [field.form.example] if field.form and field.form.example else []
@@ -228,8 +228,8 @@ def _once(read: Callable[[type[Spec]], T]) -> Callable[[type[Spec]], T]:
 
 
 @functools.cache
-def _docs(kind: type) -> dict[str, str]:
-    """The docstrings of the fields of a class, each on one line; none where its source cannot be read."""
+def docs_of_fields(kind: type) -> dict[str, str]:
+    """Return the docstrings of the fields of a class, each on one line; none where its source cannot be read."""
     try:
         [tree] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     except (OSError, TypeError, ValueError, SyntaxError):

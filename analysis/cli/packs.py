@@ -20,8 +20,8 @@ _LISTED = 5
 
 def add_pack_options(parser: argparse.ArgumentParser) -> None:
     """Give a parser the options of `pack`."""
-    parser.add_argument("model", metavar="MODEL", help="starter, a Hub id, a local folder or a GGUF file.")
-    parser.add_argument("--revision", metavar="TEXT", help="Branch, tag or commit of a Hub id (default: none).")
+    parser.add_argument("model", metavar="MODEL", help="Model: `starter`, a Hub id, a folder, or a GGUF file.")
+    parser.add_argument("--revision", metavar="TEXT", help="Branch, tag or commit of a Hub id (default: the default branch).")
     parser.add_argument("--out", metavar="FILE", help="File to write, such as results.zip.")
     parser.add_argument(
         "--kinds", metavar="KIND,…", help="Kinds of results, such as distances,sweep (default: all but export)."
@@ -108,7 +108,10 @@ def _push(made: "Pack", options: argparse.Namespace) -> tuple[dict[str, Any], li
         bar = Bar()
         address = packs.push(made, options.push, Path(scratch), is_private=not options.public, on_progress=bar)
         bar.close()
-    return data | {"address": address}, [f"Uploaded to {address}", f"Open it anywhere with `layerscope open {options.push}`."]
+    return data | {"address": address}, [
+        f"Uploaded to {address}",
+        f"Open it anywhere with `python -m analysis open {options.push}`.",
+    ]
 
 
 def add_open_options(parser: argparse.ArgumentParser) -> None:
@@ -132,12 +135,12 @@ def open_pack(options: argparse.Namespace) -> None:
 def _next(opened: "OpenedPack") -> list[str]:
     sources = [model.source for model in opened.manifest.models] if opened.manifest else []
     lines = [f"  {source}" for source in sources[:_LISTED] if source]
-    return [*lines, f"Its results are on all pages and in reports. `layerscope packs remove {opened.id}` removes them."]
+    return [*lines, f"Its results are on all pages and in reports. `python -m analysis packs remove {opened.id}` removes them."]
 
 
 def add_list_options(parser: argparse.ArgumentParser) -> None:
     """Give a parser the options of `packs`."""
-    parser.add_argument("action", nargs="?", choices=("list", "remove"), default="list")
+    parser.add_argument("action", nargs="?", choices=("list", "remove"), default="list", help="Action (default: list).")
     parser.add_argument("id", nargs="?", help="Id of the opened pack, or its beginning.")
 
 
@@ -156,7 +159,7 @@ def listed(options: argparse.Namespace) -> None:
         write(options, {"removed": _of_opened(removed)}, [f"Removed {_in_a_line(removed)}"])
         return
     opened_packs = packs.opened()
-    lines = [_in_a_line(pack) for pack in opened_packs] or ["No opened packs. `layerscope open FILE` opens one."]
+    lines = [_in_a_line(pack) for pack in opened_packs] or ["No opened packs. `python -m analysis open FILE` opens one."]
     write(options, {"packs": [_of_opened(one) for one in opened_packs]}, lines)
 
 

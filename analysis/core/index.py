@@ -42,8 +42,8 @@ class IndexEntry:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which results are asked for: those that pass all of it."""
+class ResultFilter:
+    """Filter of stored results: a result must pass all of it."""
 
     kinds: tuple[str, ...]
     """In the order in which they are listed."""
@@ -157,13 +157,13 @@ def named_weights(source: str, revision: str) -> str:
 
 
 def entries(
-    wanted: Wanted, *, first: tuple[str, str, str] | None = None, most: int | None = None, wait: bool = False
+    wanted: ResultFilter, *, first: tuple[str, str, str] | None = None, most: int | None = None, wait: bool = False
 ) -> list[IndexEntry]:
     """Return stored results by kind and place, newest first and read-only ones last; each fingerprint of a kind once.
 
     Args:
         wanted: which.
-        first: results of these weights, as in `Wanted`, come before all others.
+        first: results of these weights, as in `ResultFilter`, come before all others.
         most: no more than so many; None for all.
         wait: whether to wait until everything is read, however long that takes.
     """
@@ -189,14 +189,14 @@ def entries(
 def entry(kind: str, key: str) -> IndexEntry | None:
     """The result with this fingerprint, a read-only one where there is no other."""
     with fresh((kind,)) as db:
-        for _, place, where, values in Wanted((kind,)).parts():
+        for _, place, where, values in ResultFilter((kind,)).parts():
             sql = f"SELECT key, mtime_ns, summary FROM results JOIN summaries USING (number) WHERE {where} AND key = :key"
             if row := db.execute(sql, values | {"key": key}).fetchone():
                 return IndexEntry(place, kind, *row)
     return None
 
 
-def count(wanted: Wanted) -> int:
+def count(wanted: ResultFilter) -> int:
     """How many `entries` there are."""
     where, values = wanted.row()
     return int(rows(wanted.kinds, f"SELECT count(*) FROM results WHERE {where}", values)[0][0])
@@ -232,7 +232,7 @@ class Ranking:
 
 
 def best(
-    wanted: Wanted,
+    wanted: ResultFilter,
     like: Ranking,
     *,
     most: int | None = None,
@@ -261,7 +261,7 @@ def best(
     return [IndexEntry(*row) for row in rows(wanted.kinds, sql, values, wait=wait)]
 
 
-def numbers_of(wanted: Wanted, like: Ranking, *, most: int) -> list[int]:
+def numbers_of(wanted: ResultFilter, like: Ranking, *, most: int) -> list[int]:
     """Return the numbers in the index of the results of `best`."""
     where, values = wanted.row()
     order, order_values = like.order(wanted.kinds)
@@ -269,7 +269,9 @@ def numbers_of(wanted: Wanted, like: Ranking, *, most: int) -> list[int]:
     return [row[0] for row in rows(wanted.kinds, sql, values | order_values | {"most": most})]
 
 
-def firsts(wanted: Wanted, like: Ranking, per: Sequence[str], *, most: int, first: str = "") -> list[tuple[IndexEntry, int]]:
+def firsts(
+    wanted: ResultFilter, like: Ranking, per: Sequence[str], *, most: int, first: str = ""
+) -> list[tuple[IndexEntry, int]]:
     """Return the strongest result of each group of equal columns, with the largest number of questions in the group.
 
     Args:
@@ -314,7 +316,7 @@ class Scoring:
 
 
 def scored(
-    wanted: Wanted, like: Ranking, scoring: Scoring, *, most: int = 1, per_condition: bool = False
+    wanted: ResultFilter, like: Ranking, scoring: Scoring, *, most: int = 1, per_condition: bool = False
 ) -> list[tuple[int, str]]:
     """Return numbers in the index of the strongest results with such scores, each with a condition of them.
 
@@ -372,7 +374,7 @@ class ResultGroup:
     newest: IndexEntry
 
 
-def groups(wanted: Wanted) -> list[ResultGroup]:
+def groups(wanted: ResultFilter) -> list[ResultGroup]:
     """Return stored results in groups; results of no model are left out."""
     result_groups = []
     with fresh(wanted.kinds) as db:
@@ -392,7 +394,7 @@ def names(kinds: Sequence[str]) -> list[tuple[str, str]]:
     """The kinds that there are results of and the names of their models, in pairs, those with the newest results first."""
     newest: dict[tuple[str, str], int] = {}
     with fresh(kinds) as db:
-        for kind, _, where, values in Wanted(tuple(kinds)).parts():
+        for kind, _, where, values in ResultFilter(tuple(kinds)).parts():
             for name, mtime_ns in db.execute(f"SELECT name, max(mtime_ns) FROM results WHERE {where} GROUP BY name", values):
                 newest[kind, name] = max(mtime_ns, newest.get((kind, name), mtime_ns))
     return sorted(newest, key=lambda pair: -newest[pair])
@@ -403,7 +405,7 @@ def last_identity(kinds: Sequence[str], source: str, revision: str) -> str:
 
     "" where it is not known.
     """
-    where, values = Wanted(tuple(kinds), ("", source, revision)).row()
+    where, values = ResultFilter(tuple(kinds), ("", source, revision)).row()
     order = "place = :own DESC, place = :committed DESC, mtime_ns DESC, identity DESC"
     values |= {"own": OWN, "committed": committed()}
     identities = rows(kinds, f"SELECT identity FROM results WHERE {where} AND identity != '' ORDER BY {order} LIMIT 1", values)
@@ -412,7 +414,7 @@ def last_identity(kinds: Sequence[str], source: str, revision: str) -> str:
 
 def n_of_other_weights(kinds: Sequence[str], source: str, revision: str, identity: str) -> int:
     """How many results of this name were measured on weights that are known and are not these."""
-    where, values = Wanted(tuple(kinds), ("", source, revision)).row()
+    where, values = ResultFilter(tuple(kinds), ("", source, revision)).row()
     sql = f"SELECT count(*) FROM results WHERE {where} AND identity NOT IN ('', :other)"
     return int(rows(kinds, sql, values | {"other": identity})[0][0])
 
@@ -420,7 +422,7 @@ def n_of_other_weights(kinds: Sequence[str], source: str, revision: str, identit
 def builds_on(kinds: Sequence[str], key: str, *, but: str) -> IndexEntry | None:
     """A result in the cache that was made from the one with this fingerprint, the result `but` left out; None without any."""
     with fresh(kinds, wait=True) as db:
-        for kind, place, where, values in Wanted(tuple(kinds), places=(OWN,)).parts():
+        for kind, place, where, values in ResultFilter(tuple(kinds), places=(OWN,)).parts():
             sql = f"SELECT key, mtime_ns FROM results WHERE {where} AND key != :but AND instr(builds_on, :key) LIMIT 1"
             if row := db.execute(sql, values | {"key": key, "but": but}).fetchone():
                 return IndexEntry(place, kind, row[0], row[1], "")

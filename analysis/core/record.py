@@ -340,7 +340,7 @@ class Result:
         """
         read = {} if read is None else read
         results = []
-        wanted = index.Wanted((cls.kind,), (model.identity, model.source, model.revision or ""))
+        wanted = index.ResultFilter((cls.kind,), (model.identity, model.source, model.revision or ""))
         for entry in index.entries(wanted, wait=True):
             cache_key = (cls.kind, entry.key, entry.mtime_ns)
             if entry.precomputed and not precomputed:

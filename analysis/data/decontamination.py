@@ -87,7 +87,7 @@ def refuse_shared(earlier: Iterable[str], measured: Sequence[str], *, measured_t
     share = shared_runs(earlier, measured)
     if share > near_copies.MOST_QUOTED:
         raise CorpusError(
-            f"The {measured_title} repeats the {earlier_title}: it shares {share:.0%} of a text's runs of eight words. "
-            "Pruning looks too good on the text that chose it. Choose another text for one of them."
+            f"The {measured_title} repeats the {earlier_title}: it shares {100 * share:.0f} % of a text's eight-word "
+            "sequences. Pruning looks too good on the text that chose it. Choose another text for one of them."
         )
     return share

@@ -62,14 +62,14 @@ Columns = Mapping[str, Sequence[str]]
 
 
 @dataclass(frozen=True)
-class DataSet:
+class HubDataset:
     """A dataset at a commit, and the files of it whose rows can be read."""
 
     repository: "hub.Repository"
     files: tuple["hub.File", ...]
 
 
-def look(id: str, revision: str | None = None) -> DataSet:
+def look(id: str, revision: str | None = None) -> HubDataset:
     """Ask the Hub for the files of a dataset; nothing of it is fetched.
 
     Raises:
@@ -86,7 +86,7 @@ def look(id: str, revision: str | None = None) -> DataSet:
             f"The dataset {id} has no file with readable rows ({', '.join(ENDINGS)}). It may need a loading "
             "script, which Layerscope never runs. Choose another dataset, or revision refs/convert/parquet."
         )
-    return DataSet(repository, tuple(files))
+    return HubDataset(repository, tuple(files))
 
 
 def _ending(path: str) -> str:
@@ -100,7 +100,7 @@ def _is_about(path: str) -> bool:
 
 
 def first_rows(
-    dataset: DataSet, path: str, max_rows: int = USUAL_ROWS, *, on_progress: OnProgress = ignore
+    dataset: HubDataset, path: str, max_rows: int = USUAL_ROWS, *, on_progress: OnProgress = ignore
 ) -> list[dict[str, Any]]:
     """Fetch as much of one file of the set as its first rows take, and read these.
 

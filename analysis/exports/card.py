@@ -7,7 +7,7 @@ from analysis import __version__
 from analysis.core import escapes
 from analysis.core.blocks import PartSet, Removal
 from analysis.core.record import Spec
-from analysis.data import questions, starter
+from analysis.data import corpora, questions, starter
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.data.tasks import TASKS
 from analysis.experiments.accuracy import points
@@ -231,9 +231,9 @@ def measured_on(model: ModelSpec, benchmark: BenchmarkSpec | None, corpus: Corpu
         shots = f", {benchmark.shots}-shot" if benchmark.shots else ""
         parts.append(f"Questions: {questions.title(benchmark)}{shots}, seed {benchmark.seed}.")
     if corpus is not None:
+        part = "" if corpus.split == "all" else f" ({corpus.split} part)"
         parts.append(
-            f"Loss: {corpus.n_texts} texts of {_text_name(corpus)} ({corpus.split}), up to {corpus.seq_len} "
-            f"tokens, seed {corpus.seed}."
+            f"Loss: {corpus.n_texts} texts of {corpora.title(corpus)}{part}, up to {corpus.seq_len} tokens, seed {corpus.seed}."
         )
     return " ".join(parts)
 

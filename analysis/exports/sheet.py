@@ -58,8 +58,8 @@ class StoredResults:
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """The selected dataset and curve, as options of the command name them; an empty field stands for any."""
+class CurveFilter:
+    """Filter of curves by dataset and strategy, as options of the command name them; an empty field stands for any."""
 
     task: str = ""
     """Question set."""
@@ -75,7 +75,7 @@ class Dataset:
     """The strategy of the curve."""
 
     @classmethod
-    def of(cls, sweep: SweepResult) -> "Dataset":
+    def of(cls, sweep: SweepResult) -> "CurveFilter":
         """The dataset of a curve."""
         benchmark, corpus, conditions = sweep.spec.benchmark, sweep.spec.loss_corpus, reading.conditions_of(sweep)
         questions_on, texts_on = conditions.get(ACCURACY), conditions.get(LOSS)
@@ -95,7 +95,7 @@ class Dataset:
 
     def fits(self, sweep: SweepResult, model: ModelSpec) -> bool:
         """Return whether a curve is on this dataset, in the precision of a model."""
-        measured_model, given = sweep.spec.model, Dataset.of(sweep).given
+        measured_model, given = sweep.spec.model, CurveFilter.of(sweep).given
         is_same_precision = measured_model.quantization == model.quantization and model.dtype in ("auto", measured_model.dtype)
         return is_same_precision and all(given.get(name) == value for name, value in self.given.items())
 
@@ -104,7 +104,7 @@ class Dataset:
         return [word for name, value in self.given.items() for word in (f"--{name}", str(value))]
 
 
-ANY = Dataset()
+ANY = CurveFilter()
 """The dataset of the strongest curve that scores the block."""
 
 
@@ -140,7 +140,7 @@ class Library:
         return [*self.maps, *self.sweeps, *self.damage, *self.heals, *self.evaluations, *self.speeds]
 
     @classmethod
-    def of(cls, model: ModelSpec, cut: Removal | None, first: Mapping[str, str], dataset: Dataset = ANY) -> "Library":
+    def of(cls, model: ModelSpec, cut: Removal | None, first: Mapping[str, str], dataset: CurveFilter = ANY) -> "Library":
         """Read the results.
 
         Args:
@@ -250,7 +250,7 @@ def of(
     recipe: str = "",
     heal: HealResult | None = None,
     tolerance: Tolerance = DEFAULT,
-    dataset: Dataset = ANY,
+    dataset: CurveFilter = ANY,
 ) -> Sheet:
     """The sheet on a block from everything that is stored of a model.
 
@@ -275,7 +275,7 @@ def of(
     return from_results(stored, cut, command_line, model, heal=heal, tolerance=tolerance)
 
 
-def read(model: ModelSpec, cut: Removal, first: Mapping[str, str], dataset: Dataset = ANY) -> StoredResults:
+def read(model: ModelSpec, cut: Removal, first: Mapping[str, str], dataset: CurveFilter = ANY) -> StoredResults:
     """The stored results of a model; arguments and errors as `of`."""
     stored = Library.of(model, cut, first, dataset)
     if not stored.every:
@@ -310,7 +310,7 @@ def from_results(
         heal=heal,
         available=_available(selected),
     )
-    dataset, first = (ANY, []) if stored.shown is None else (Dataset.of(stored.shown), _first(stored, model, cut, heal))
+    dataset, first = (ANY, []) if stored.shown is None else (CurveFilter.of(stored.shown), _first(stored, model, cut, heal))
     own_command = _sheet_command(model, cut, decided.healed, tolerance, dataset, first)
     commands = [*(command_line(spec) for spec in decided.requests), own_command]
     compared = front_table.of_model(model, material_filter(stored.shown))
@@ -323,7 +323,7 @@ def material_filter(shown: SweepResult | None) -> Filter:
     return ANY_MATERIAL if shown is None else SameMaterial.of(reading.conditions_of(shown).values())
 
 
-def _curve_on(dataset: Dataset, model: ModelSpec) -> FoundResult:
+def _curve_on(dataset: CurveFilter, model: ModelSpec) -> FoundResult:
     """Return the strongest curve on a dataset, by similarity where the dataset names no strategy."""
     filters = (("strategy", dataset.strategy),) if dataset.strategy else ()
     curves = library.find("sweep", model, wait=True, most=_CURVES, having=filters)
@@ -332,14 +332,14 @@ def _curve_on(dataset: Dataset, model: ModelSpec) -> FoundResult:
     if curve is None:
         wanted = " ".join(dataset.words())
         all_curves = curves or library.find("sweep", model, most=_CURVES)
-        available = "; ".join(dict.fromkeys(" ".join(Dataset.of(entry.result).words()) for entry in all_curves)) or "none"
+        available = "; ".join(dict.fromkeys(" ".join(CurveFilter.of(entry.result).words()) for entry in all_curves)) or "none"
         raise SpecError(f"{model.source} has no stored curve for {wanted}. Stored curves: {available}. Name one of these.")
     return curve
 
 
 def _first(stored: StoredResults, model: ModelSpec, cut: Removal, heal: HealResult | None) -> list[str]:
     """Fingerprints of the results on the sheet that the other options of its command would not choose."""
-    dataset = ANY if stored.shown is None else Dataset.of(stored.shown)
+    dataset = ANY if stored.shown is None else CurveFilter.of(stored.shown)
     is_chosen = stored.shown is not None and dataset.fits(stored.shown, model)
     defaults = read(model, cut, {}, dataset if is_chosen else ANY)
     pairs: list[tuple[Any, Any]] = [(stored.shown, defaults.shown), (stored.speed, defaults.speed)]
@@ -379,7 +379,7 @@ def _available(selected: scores_of_block.Selected) -> int | None:
 
 
 def _sheet_command(
-    model: ModelSpec, cut: Removal, recipe: str, tolerance: Tolerance, dataset: Dataset, first: Sequence[str]
+    model: ModelSpec, cut: Removal, recipe: str, tolerance: Tolerance, dataset: CurveFilter, first: Sequence[str]
 ) -> str:
     """The command that writes this sheet again."""
     words = ["python", "-m", "analysis", "sheet", model.source, "--block", written(cut), *dataset.words()]

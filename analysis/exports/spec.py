@@ -37,7 +37,7 @@ class ExportSpec(Spec):
     push: str | None = None
     """Where on the hub it goes when it was made or is there already, ORG/NAME; None for nowhere."""
     is_private: bool = True
-    """Whether a repository that is made for it is private."""
+    """Make a new repository private."""
 
     def __post_init__(self) -> None:
         require(

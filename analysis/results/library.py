@@ -14,7 +14,7 @@ from analysis.core import host, index, index_file, store
 from analysis.core.blocks import Removal
 from analysis.core.errors import CorruptResultError, ModelNotFoundError
 from analysis.core.experiment import RESULTS
-from analysis.core.index import Ranking, Scoring, Wanted
+from analysis.core.index import Ranking, ResultFilter, Scoring
 from analysis.data import starter
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.points import Point
@@ -53,7 +53,7 @@ def find(
         text: words that all occur in the description of a result.
     """
     if model is None:
-        wanted = Wanted((kind,), having=having)
+        wanted = ResultFilter((kind,), having=having)
         return [of_entry(entry) for entry in index.entries(wanted, most=most, wait=wait)]
     wanted = _of_model((kind,), model, any_precision=any_precision, having=having, text=text)
     return [of_entry(entry) for entry in index.best(wanted, _ranking(model), most=most, first=first, wait=wait)]
@@ -78,9 +78,9 @@ def _of_model(
     any_precision: bool = True,
     having: tuple[tuple[str, Any], ...] = (),
     text: str = "",
-) -> Wanted:
+) -> ResultFilter:
     quantization = None if any_precision else model.quantization
-    return Wanted(kinds, weights(model), words=tuple(text.lower().split()), having=having, quantization=quantization)
+    return ResultFilter(kinds, weights(model), words=tuple(text.lower().split()), having=having, quantization=quantization)
 
 
 def _ranking(model: ModelSpec) -> Ranking:
@@ -116,10 +116,10 @@ class Scorings:
         return cls(model, ("sweep", "evaluate", "heal"), None, like, of_repaired=True)
 
     @property
-    def _wanted(self) -> Wanted:
+    def _wanted(self) -> ResultFilter:
         states = (1, 2) if self.of_repaired else 1
         quantization = None if self.in_any is None else self.model.quantization
-        return Wanted(
+        return ResultFilter(
             self.kinds, weights(self.model), having=(("is_score", states),), quantization=quantization, in_any=self.in_any or ()
         )
 
@@ -207,7 +207,7 @@ class Scorings:
 def packs_of(model: ModelSpec) -> list[str]:
     """Return the titles of the opened packs that have results of a model."""
     known = weights(model)
-    having = [one for one in pack_list.opened() if index.count(Wanted(tuple(RESULTS), known, places=(one.place,)))]
+    having = [one for one in pack_list.opened() if index.count(ResultFilter(tuple(RESULTS), known, places=(one.place,)))]
     return [one.title for one in having]
 
 
@@ -250,7 +250,7 @@ def measured_on(kinds: Sequence[str], conditions: Sequence[reading.Condition], m
     pairs = [(dtype, quantization) for dtype in DTYPES if dtype != AUTO for quantization in QUANTIZATIONS]
     precisions = [ModelSpec(dtype=dtype, quantization=quantization).precision for dtype, quantization in pairs]
     keys = tuple(sorted({summaries.material_key(one, condition) for one in precisions for condition in conditions}))
-    return [of_entry(entry) for entry in index.entries(Wanted(tuple(kinds), materials=keys), most=most)] if keys else []
+    return [of_entry(entry) for entry in index.entries(ResultFilter(tuple(kinds), materials=keys), most=most)] if keys else []
 
 
 _TIMED = 500
@@ -259,7 +259,7 @@ _TIMED = 500
 
 def of_here(kind: str) -> list[FoundResult]:
     """Return measurements of this machine, the newest first; no more of them than it takes to predict durations here."""
-    wanted = Wanted((kind,), words=(host.processor().lower(),), places=(index_file.OWN,))
+    wanted = ResultFilter((kind,), words=(host.processor().lower(),), places=(index_file.OWN,))
     return [of_entry(entry) for entry in index.entries(wanted, most=_TIMED)]
 
 

@@ -65,7 +65,7 @@ def test_json_has_points_answers_and_missing_measurements(capsys):
     ]
     assert all(answer["point"] in ids for answer in said["answers"][:2])
     commands = {one["what"]: one["command"] for one in said["missing"]}
-    asked = main.request(commands["8-bit weights: accuracy and loss"].split()[3:])
+    asked = main.request(commands["accuracy and loss of 8-bit weights"].split()[3:])
     assert (asked.model.quantization, asked.benchmark.limit, asked.max_n) == ("8bit", 100, 5)
 
 

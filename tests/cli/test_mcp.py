@@ -125,7 +125,7 @@ def test_stored_answer_is_the_commands_json_with_intervals():
     assert "questions" not in got
     point = got["tables"]["points"][5]
     assert point["acc_low"] < point["acc"] < point["acc_high"]
-    assert "100 questions of arc_easy" in got["measured_on"]
+    assert "100 questions of ARC-Easy" in got["measured_on"]
     assert got["spec"]["model"]["dtype"] == "bfloat16"
     assert got["versions"]["layerscope"]
     assert "questions" in call(made(), "sweep", {**CURVE, "per_question": True})

@@ -41,7 +41,7 @@ def test_standard_output_holds_the_protocol_alone(tmp_path, monkeypatch):
     assert b"hello from an extension" in process.stderr
     assert all(json.loads(line)["jsonrpc"] == "2.0" for line in process.stdout.splitlines())
     assert len(curve["points"]) == 16
-    assert "200 questions of arc_easy" in curve["measured_on"]
+    assert "200 questions of ARC-Easy" in curve["measured_on"]
 
 
 @pytest.fixture

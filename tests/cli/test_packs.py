@@ -88,7 +88,7 @@ def test_a_pack_goes_to_the_hub_and_opens_by_id(there, tmp_path, capsys):
     files = repo.commits[repo.refs["main"]]
     assert sorted(files) == [".gitattributes", "README.md", "results.zip"]
     assert repo.private
-    assert b"layerscope open org/results" in files["README.md"]
+    assert b"python -m analysis open org/results" in files["README.md"]
     assert there.models == {}
     assert main.main([*push, "--yes"]) == 0, "the same results are there already"
     away()

@@ -58,3 +58,11 @@ def test_an_evaluation_has_a_verdict_where_unpruned_scores_match():
     assert len(verdicts(cut)) == 1
     assert lines(cut)[-1].startswith("Removing layers 11-15 makes the model")
     assert verdicts(replace(cut, spec=replace(cut.spec, adapter="adapters/abc"))) == [], "a healed model is not the cut alone"
+
+
+def test_methods_are_printed_without_the_fields_of_the_result():
+    table = fakes.methods()
+    said = lines(table)
+    assert said[0] == "Loss increase over the unpruned model, nats/token:"
+    assert said[-1] == table.measured_on()
+    assert not [line for line in said if line.startswith(("n_tokens", "text_tokens", "losses"))]

@@ -5,10 +5,10 @@ import pytest
 from analysis.core.errors import BlockRangeError
 from analysis.experiments.maps.damage_spec import LeastDamage
 from analysis.experiments.maps.distance_spec import Best
-from analysis.experiments.strategies import BLOCKS, STRATEGIES, Given, chosen, needs
+from analysis.experiments.strategies import BLOCKS, STRATEGIES, StrategyInputs, chosen, needs
 
 N_LAYERS = 6
-GIVEN = Given(
+GIVEN = StrategyInputs(
     N_LAYERS,
     best=[Best(n, 1, 0.1 * n) for n in range(1, N_LAYERS)],
     influence=[0.5, 0.1, 0.4, 0.2, 0.3, 0.6],

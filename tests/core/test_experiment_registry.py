@@ -9,7 +9,7 @@ import pytest
 
 import analysis
 from analysis import experiments
-from analysis.api import Found
+from analysis.api import ResultView
 from analysis.charts import kinds
 from analysis.cli import main
 from analysis.core import extensions, store
@@ -138,11 +138,11 @@ def test_its_file_is_all_that_another_process_needs(tmp_path):
 
 
 def test_a_script_gets_its_table_and_its_chart(found):
-    answer = Found(found)
+    answer = ResultView(found)
     assert list(answer.table()["share"]) == [row.share for row in found.rows]
     assert answer.figures == ("figure",)
     assert answer.figure().data[0].name == "share"
-    assert Found(fakes.distances()).table("best")["block"][0] == fakes.distances().best[0].block.describe()
+    assert ResultView(fakes.distances()).table("best")["block"][0] == fakes.distances().best[0].block.describe()
 
 
 def test_kinds_are_listed_in_one_order_after_any_import_order():

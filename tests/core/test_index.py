@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from analysis.core import index, index_sync, store
-from analysis.core.index import Wanted
+from analysis.core.index import ResultFilter
 from analysis.core.index_file import LAYOUT
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.results import library
@@ -50,7 +50,7 @@ def walked() -> list[tuple[str, str, int]]:
 
 
 def listed(**asked) -> list[tuple[str, str, int]]:
-    return [(entry.kind, entry.key, int(entry.precomputed)) for entry in index.entries(Wanted(KINDS), **asked)]
+    return [(entry.kind, entry.key, int(entry.precomputed)) for entry in index.entries(ResultFilter(KINDS), **asked)]
 
 
 def index_file() -> Path:
@@ -110,7 +110,7 @@ def test_indices_of_former_layouts_are_removed():
         path.write_bytes(b"")
     newer = store.local_dir() / "index-99.sqlite"
     newer.write_bytes(b"")
-    index.count(Wanted(("sweep",)))
+    index.count(ResultFilter(("sweep",)))
     assert index_file().exists()
     assert newer.exists()
     assert not any(path.exists() for path in former)
@@ -136,14 +136,14 @@ def test_a_rewritten_result_shows_at_once_without_checking_all_files(monkeypatch
     monkeypatch.setattr(index_sync, "_QUICK_S", 0)
     monkeypatch.setattr(index_sync, "_SHARE", 10**9)
     replace(made(), complete=False).save()
-    (entry,) = index.entries(Wanted(KINDS))
+    (entry,) = index.entries(ResultFilter(KINDS))
     assert not of_entry(entry).summary.complete
     assert not of_entry(entry).result.complete
 
 
 def test_a_result_edited_by_hand_is_not_opened_or_listed(caplog):
     made().save()
-    (entry,) = index.entries(Wanted(KINDS))
+    (entry,) = index.entries(ResultFilter(KINDS))
     file = file_of(made())
     file.write_text(file.read_text().replace('"n_texts": 32', '"n_texts": 33'))
     found = of_entry(entry)
@@ -211,7 +211,7 @@ def test_other_weights_are_hidden_and_unknown_weights_go_by_name():
     for number, identity in enumerate(("files:a", "files:b", "")):
         made("distances", number, identity).save()
     asked = [("files:a", "lab/9", ""), ("files:a", "lab/2", ""), ("", "lab/1", ""), ("files:c", "lab/0", "")]
-    found = [[of_entry(one).summary.model.identity for one in index.entries(Wanted(KINDS, which))] for which in asked]
+    found = [[of_entry(one).summary.model.identity for one in index.entries(ResultFilter(KINDS, which))] for which in asked]
     assert [sorted(one) for one in found] == [["files:a"], ["", "files:a"], ["files:b"], []]
     assert index.n_of_other_weights(KINDS, "lab/0", "", "files:c") == 1
     assert index.last_identity(KINDS, "lab/1", "") == "files:b"
@@ -237,7 +237,7 @@ def test_results_made_from_a_result_are_listed():
 def test_it_counts_groups_and_names_its_entries():
     for number in range(4):
         made("distances", number, f"files:{number % 2}").save()
-    wanted = Wanted(KINDS, names=("SmolLM2-135M-Instruct",))
+    wanted = ResultFilter(KINDS, names=("SmolLM2-135M-Instruct",))
     assert index.count(wanted) == len(index.entries(wanted)) == 4
     assert sum(group.n for group in index.groups(wanted)) == 4
     assert index.names(KINDS) == [("distances", "SmolLM2-135M-Instruct")]
@@ -249,8 +249,8 @@ def _write(cache: str, numbers: range, done) -> None:
     os.environ["LAYERSCOPE_CACHE"] = cache
     for number in numbers:
         made("distances", number, f"files:{number}").save()
-        index.entries(Wanted(KINDS))
-    done.put(len(index.entries(Wanted(KINDS), wait=True)))
+        index.entries(ResultFilter(KINDS))
+    done.put(len(index.entries(ResultFilter(KINDS), wait=True)))
 
 
 @pytest.mark.slow
@@ -335,20 +335,20 @@ def test_a_wait_within_a_page_is_not_skipped(monkeypatch):
 def test_an_answer_is_kept_until_a_result_changes(monkeypatch):
     monkeypatch.setattr(index_sync, "_UNSETTLED_NS", 10**18)  # however slow the machine, no folder settles in that time
     made().save()
-    assert index.count(Wanted(KINDS)) == 1
+    assert index.count(ResultFilter(KINDS)) == 1
     asked = []
     taken = index_sync._rows_of
     monkeypatch.setattr(index_sync, "_rows_of", lambda *args: asked.append(args) or taken(*args))
-    assert index.count(Wanted(KINDS)) == index.count(Wanted(KINDS)) == 1
+    assert index.count(ResultFilter(KINDS)) == index.count(ResultFilter(KINDS)) == 1
     assert asked == []
     made("sweep").save()
-    assert index.count(Wanted(KINDS)) == 2
+    assert index.count(ResultFilter(KINDS)) == 2
     assert len(asked) == 1
 
 
 def test_groups_survive_a_result_that_goes_between_two_statements(monkeypatch):
     """Deleted after it was ranked: the list has one entry less, and nothing fails."""
-    like, wanted = index.Ranking("lab/0", "float32", "none"), Wanted(("distances",))
+    like, wanted = index.Ranking("lab/0", "float32", "none"), ResultFilter(("distances",))
     for number in range(2):
         made(number=number).save()
     assert len(index.firsts(wanted, like, ("source",), most=9)) == 2

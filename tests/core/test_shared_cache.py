@@ -9,7 +9,7 @@ import pytest
 from analysis import jobs
 from analysis.core import disk, index, mounts, store
 from analysis.core.errors import StorageError
-from analysis.core.index import Wanted
+from analysis.core.index import ResultFilter
 from analysis.core.meter import Meter
 from analysis.jobs.queue import processes, table
 from analysis.jobs.runner import remote
@@ -74,7 +74,7 @@ def test_on_a_network_jobs_and_index_stay_on_this_machine(mounted, tmp_path, kin
     job = jobs.submit(request("quick"))
     with processes.lock():
         pass
-    assert [entry.key for entry in index.entries(Wanted(("distances",)))] == [made.spec.fingerprint()]
+    assert [entry.key for entry in index.entries(ResultFilter(("distances",)))] == [made.spec.fingerprint()]
     here = {path.name.split("-")[0] for path in store.local_dir().iterdir()}
     there = {path.name for path in store.cache_dir().iterdir()}
     assert store.local_dir().is_relative_to(tmp_path / "home" / "state")
@@ -95,7 +95,7 @@ def test_machines_with_one_cache_share_results_and_keep_own_jobs(mounted, tmp_pa
         jobs.submit(request("quick"))
     for name in ("one", "other"):
         monkeypatch.setenv("LAYERSCOPE_LOCAL", str(tmp_path / name))
-        keys = {entry.key for entry in index.entries(Wanted(("sweep",)))}
+        keys = {entry.key for entry in index.entries(ResultFilter(("sweep",)))}
         assert keys == {result.spec.fingerprint() for result in made.values()}
         assert len(jobs.list_jobs()) == 1
 
@@ -138,7 +138,7 @@ def test_a_mounted_object_store_is_readable_and_never_computed_into(mounted, kin
     made = fakes.distances()
     made.save()
     mounted(share=kind)
-    assert [entry.key for entry in index.entries(Wanted(("distances",)))] == [made.spec.fingerprint()]
+    assert [entry.key for entry in index.entries(ResultFilter(("distances",)))] == [made.spec.fingerprint()]
     assert type(made).load(made.spec) == made
     with pytest.raises(StorageError, match=r"copies files instead of renaming them.*point LAYERSCOPE_CACHE at another folder"):
         store.check_writable()

@@ -16,7 +16,7 @@ from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
 from analysis.experiments.maps import distance_map
 from analysis.experiments.maps.damage_spec import DamageResult, LeastDamage
 from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
-from analysis.experiments.strategies import DAMAGE, STRATEGIES, Given, Strategy, chosen
+from analysis.experiments.strategies import DAMAGE, STRATEGIES, Strategy, StrategyInputs, chosen
 from analysis.exports import report
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored import summaries
@@ -30,7 +30,7 @@ MIDDLE = '''
 """Layers from the middle of the model."""
 
 from analysis.core.blocks import Block
-from analysis.experiments.strategies import Given, Strategy, register
+from analysis.experiments.strategies import StrategyInputs, Strategy, register
 
 
 def middle(n, given):
@@ -135,14 +135,14 @@ def test_the_command_line_offers_it_while_it_is_there(capsys, register):
 
 @pytest.mark.usefixtures("middle")
 def test_it_chooses_within_the_model_only():
-    assert chosen("middle", 2, Given(6)) == Block(2, 2)
-    assert chosen("middle", 0, Given(6)) is None
+    assert chosen("middle", 2, StrategyInputs(6)) == Block(2, 2)
+    assert chosen("middle", 0, StrategyInputs(6)) is None
     with pytest.raises(BlockRangeError):
-        chosen("middle", 6, Given(6))
+        chosen("middle", 6, StrategyInputs(6))
     with pytest.raises(
         SpecError, match="similarity, deepest, reverse, block-influence, loss-greedy, random, greedy, .*, middle, not"
     ):
-        chosen("manual", 1, Given(6))
+        chosen("manual", 1, StrategyInputs(6))
 
 
 @pytest.mark.usefixtures("middle")

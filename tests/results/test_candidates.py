@@ -181,11 +181,12 @@ def test_answers_are_in_words_with_the_measured_differences(found):
     eight = of(found, "8bit")
     accuracy, gain = eight.changes[ACCURACY], eight.pace.gain
     assert choice.answer(found, Goal(MEGABYTES, 170)).said.startswith(
-        "To fit 170 MB: 8-bit weights, no pruning, 163 MB (loss +0.017 nats [+0.017 to +0.017], accuracy not significantly "
-        f"different [{accuracy.ends(1, 100)} points], 26 % slower here [{-100 * gain.high:.0f} to {-100 * gain.low:.0f} %])."
+        "To fit 170 MB: 8-bit weights, no pruning, 163 MB (loss +0.017 nats/token [+0.017 to +0.017], accuracy not "
+        f"significantly different [{accuracy.ends(1, 100)} points], "
+        f"26 % slower here [{-100 * gain.high:.0f} to {-100 * gain.low:.0f} %])."
     )
     fast = choice.answer(found, Goal(TIMES, 1.1)).said
-    assert fast.startswith("To be 1.1 times as fast: remove layers 14-16 in bfloat16, 248 MB (loss +0.60 nats [")
+    assert fast.startswith("To be 1.1 times as fast: remove layers 14-16 in bfloat16, 248 MB (loss +0.60 nats/token [")
     quick = of(found, "bfloat16", 3).pace
     assert quick.how == "interpolated"
     assert (
@@ -283,8 +284,8 @@ def test_missing_measurements_are_requests_on_the_same_material():
     found = compare([curve("float32", 0), curve("8bit", 0.1)], (), [speed("float32", 1)])
     wanted = unmeasured.missing(found, fakes.MODEL)
     assert [one.what for one in wanted] == [
-        "bfloat16: accuracy and loss",
-        "NF4 weights: accuracy and loss",
+        "accuracy and loss in bfloat16",
+        "accuracy and loss of NF4 weights",
         "speed of 8-bit, bfloat16",
     ]
     assert wanted[2].spec.prompt_tokens == found.speeds[0].spec.prompt_tokens
@@ -407,7 +408,7 @@ def test_speed_of_another_model_is_not_that_of_this_one():
 def test_unmeasured_pruning_of_quantized_weights_is_missing():
     compared = compare([curve("float32", 0), curve("bfloat16", 0), curve("8bit", 0), curve("4bit", 0.2, last=0)])
     missing = [each for each in unmeasured.missing(compared, fakes.MODEL) if not each.what.startswith("speed")]
-    assert [each.what for each in missing] == ["NF4 weights without layers: accuracy and loss"]
+    assert [each.what for each in missing] == ["accuracy and loss of NF4 weights without layers"]
     assert missing[0].spec.max_n == 4
 
 

@@ -176,8 +176,8 @@ def said_of(*heals) -> str:
 
 def test_recovery_has_an_interval_and_accuracy_beside_it():
     said = said_of(heal((50, 47, 49), (3.0, 5.0, 3.5)))
-    assert "Healing for 17 s recovers 75 % (95 % CI 75 to 75) of the loss increase, measured on 8 texts of C4, " in said
-    assert ", accuracy: not significantly different from the pruned model (95 % CI -2 to +6 points, n = 100)." in said
+    assert "Healing for 17 s recovers 75 % (95 % CI 75 to 75) of the loss increase, measured on 8 texts of C4. " in said
+    assert " Accuracy: not significantly different from the pruned model (95 % CI -2 to +6 points, n = 100)." in said
     assert "gives" not in said
     assert "accuracy: 19 points higher than the pruned model (95 % CI +" in said_of(heal((50, 30, 49), (3.0, 5.0, 3.5)))
     assert "Healing for 17 s does not significantly change the loss: it recovers 0 %" in said_of(
@@ -196,4 +196,4 @@ def test_heal_judged_by_its_training_kind_recovers_nothing():
     assert flattered.spec.corpus.source == "wiki"
     said = said_of(flattered)
     assert "recovers" not in said
-    assert "the kind of text that it trained on, which shows no recovery, accuracy: not significantly" in said
+    assert "the kind of text that it trained on, which shows no recovery. Accuracy: not significantly" in said

@@ -8,7 +8,7 @@ import pytest
 
 from analysis.core import index, index_file, store
 from analysis.core.errors import PackError, SpecError
-from analysis.core.index import Wanted
+from analysis.core.index import ResultFilter
 from analysis.results import library, packs
 from analysis.results.packs import limits, making
 from analysis.results.stored import pack_list
@@ -81,7 +81,7 @@ def test_own_results_come_before_packs_and_count_once(pack):
     ]
     assert library.counted("sweep", MODEL) == 2
     assert index.entry("sweep", fakes.sweep(2).spec.fingerprint()).place == index_file.OWN
-    assert len(index.entries(Wanted(("sweep",), places=index_file.packs()))) == 1
+    assert len(index.entries(ResultFilter(("sweep",), places=index_file.packs()))) == 1
 
 
 def test_results_of_a_pack_are_never_computed_with(pack):

@@ -9,7 +9,7 @@ import pytest
 from analysis.core import index, stats, store
 from analysis.core.blocks import Block
 from analysis.core.experiment import RESULTS
-from analysis.core.index import Wanted
+from analysis.core.index import ResultFilter
 from analysis.data.spec import CorpusSpec
 from analysis.results.compared import runs as run_table
 from analysis.results.stored import summaries
@@ -33,7 +33,7 @@ def seen(*results):
             folder.rename(target / folder.name)
         else:
             os.utime(folder / "result.json", (at, at))
-    return run_table.models_seen(index.groups(Wanted(tuple(RESULTS))))
+    return run_table.models_seen(index.groups(ResultFilter(tuple(RESULTS))))
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_filters_are_all_to_be_passed(cache):
         result.save()
 
     def matching(kinds=("distances", "sweep", "heal"), **wanted):
-        return [entry.kind for entry in index.entries(Wanted(kinds, **wanted))]
+        return [entry.kind for entry in index.entries(ResultFilter(kinds, **wanted))]
 
     assert matching(("heal",)) == ["heal"]
     assert matching(words=("similarity", "bfloat16", fakes.sweep().spec.fingerprint())) == ["sweep"]

@@ -1,1 +1,1 @@
-"""The MCP server: the verbs of the Python face as tools for agents and scripts, on standard input and output."""
+"""The MCP server: measurements and stored results as tools for agents and scripts, on standard input and output."""

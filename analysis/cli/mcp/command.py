@@ -1,4 +1,4 @@
-"""The subcommand `mcp`: serve the verbs of Layerscope to agents and scripts."""
+"""The subcommand `mcp`: serve measurements and stored results to agents and scripts."""
 
 import argparse
 import os

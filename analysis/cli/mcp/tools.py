@@ -121,7 +121,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class Tool:
-    """One verb with its arguments and its answer."""
+    """A tool with its arguments and its answer."""
 
     name: str
     about: str
@@ -301,7 +301,7 @@ def _results(arguments: Mapping[str, Any]) -> Json:
         entries = [library.find(kind, model, wait=True, most=request.most, text=request.text) for kind in kinds]
     else:
         words = tuple(request.text.lower().split())
-        wanted = [index.Wanted((kind,), words=words) for kind in kinds]
+        wanted = [index.ResultFilter((kind,), words=words) for kind in kinds]
         entries = [[of_entry(entry) for entry in index.entries(each, most=request.most, wait=True)] for each in wanted]
     return {"results": [stored.listed(entry) for of_kind in entries for entry in of_kind]}
 

@@ -21,7 +21,7 @@ from analysis.experiments.strategies import (
     INFLUENCE_METRIC,
     MAP,
     SEARCHED,
-    Given,
+    StrategyInputs,
     chosen,
     needs,
 )
@@ -83,7 +83,7 @@ def cuts(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Cuts:
             f"A sweep up to {max_n} removed layers is impossible: {loaded.facts.name} has {n_layers} layers and must "
             f"keep at least 1. Choose max-n 0..{n_layers - 1}."
         )
-    inputs = _strategy_inputs(spec, loaded, on_progress) if max_n > 0 else Given(n_layers)
+    inputs = _strategy_inputs(spec, loaded, on_progress) if max_n > 0 else StrategyInputs(n_layers)
     return [chosen(spec.strategy, n, inputs) for n in range(max_n + 1)]
 
 
@@ -103,14 +103,14 @@ def _still_to_be_read(spec: SweepSpec) -> str:
     return "the distance map" if None in stored else ""
 
 
-def _strategy_inputs(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Given:
+def _strategy_inputs(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> StrategyInputs:
     """Return the strategy's input, measured first where it is not stored."""
 
     def map_by(metric: str) -> DistanceResult:
         map_spec = replace(spec.distances, metric=metric)
         return distance_map.stored_map(map_spec) or distance_map.run(map_spec, on_progress, load=models.ReadyModel(loaded))
 
-    return Given(
+    return StrategyInputs(
         loaded.decoder.n_layers,
         best=map_by(spec.distances.metric).best if needs(spec.strategy, MAP) else (),
         influence=map_by(INFLUENCE_METRIC).mean[0] if needs(spec.strategy, INFLUENCE) else (),

@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from analysis.core import stats
+from analysis.core import escapes, stats
 from analysis.core.experiment import Experiment, register
 from analysis.core.record import Result, Spec, require
 from analysis.core.table import Column, Table
+from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
@@ -64,7 +65,7 @@ class PrecisionResult(Result):
         """On which questions."""
         benchmark = self.spec.benchmark
         return (
-            f"{self.ran_in}. The unpruned model on {self.n_questions} questions of {benchmark.task.rsplit('/', 1)[-1]}, seed "
+            f"{self.ran_in}. The unpruned model on {self.n_questions} questions of {questions.title(benchmark)}, seed "
             f"{benchmark.seed}, with a 95 % interval over questions."
         )
 
@@ -105,7 +106,9 @@ def describe_cost(model: ModelSpec) -> str:
     result = cost(model)
     if result is not None:
         return result.sentence()
-    return f"The cost of {model.precision} on this model was not measured (run `python -m analysis precision`)."
+    options = ["--dtype", model.dtype, *(["--quantization", model.quantization] if model.quantization != "none" else [])]
+    command = escapes.command(["python", "-m", "analysis", "precision", model.source, *options])
+    return f"The cost of {model.precision} on this model was not measured. Measure it with `{command}`."
 
 
 def moved(half: list[list[float]], exact: list[list[float]]) -> tuple[float, tuple[float, float] | None, float]:

@@ -11,6 +11,7 @@ from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
 from analysis.core.table import Table
 from analysis.data import corpora
+from analysis.data import questions as benchmarks
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
 from analysis.experiments.accuracy import points as cuts
 from analysis.experiments.accuracy import precision_spec
@@ -113,7 +114,7 @@ def _measured_on(result: "SweepResult | EvaluateResult", points: Sequence[Point]
     benchmark, corpus, parts = spec.benchmark, spec.loss_corpus, [result.ran_in]
     if benchmark is not None:
         n = max((point.n_samples for point in points), default=0)
-        parts.append(f"{n} questions of {benchmark.task.rsplit('/', 1)[-1]}, seed {benchmark.seed}, with 95 % Wilson intervals")
+        parts.append(f"{n} questions of {benchmarks.title(benchmark)}, seed {benchmark.seed}, with 95 % Wilson intervals")
     if corpus is not None:
         n = max((point.n_texts for point in points), default=0)
         parts.append(f"Loss on {n} texts of {corpora.title(corpus)}, seed {corpus.seed}, with 95 % intervals over texts")

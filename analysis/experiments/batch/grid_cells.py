@@ -196,9 +196,9 @@ _SCORES = (
     *interval_columns("acc", "accuracy"),
     Column("n_samples", "questions"),
     *interval_columns("acc_change", "change in accuracy", format="+.3f"),
-    *interval_columns("loss", "loss", "nats per token"),
+    *interval_columns("loss", "loss", "nats/token"),
     Column("n_texts", "texts"),
-    *interval_columns("loss_change", "change in loss", "nats per token", "+.3f"),
+    *interval_columns("loss_change", "change in loss", "nats/token", "+.3f"),
     Column("bits_per_byte", "bits per byte", format=".3f"),
 )
 _NO_LOSS = Column("no_loss_n", "no significant drop up to n")

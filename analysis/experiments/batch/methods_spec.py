@@ -197,7 +197,7 @@ class MethodsResult(Result):
             Column("recipe", missing=""),
             Column("n"),
             Column("removed", missing=""),
-            *interval_columns("nats", "loss increase, nats per token", format="+.3f"),
+            *interval_columns("nats", "loss increase, nats/token", format="+.3f"),
             *interval_columns("acc", "change in accuracy", format="+.3f"),
             Column("wall_s", "healing", "s", ".0f"),
             Column("error", "not measured because", missing=""),
@@ -208,7 +208,7 @@ class MethodsResult(Result):
         ]
         lowest = Column("best", "lowest loss at n", missing="")
         return {
-            "nats": self._by_size("Loss increase over the unpruned model, nats per token", self.nats, lowest),
+            "nats": self._by_size("Loss increase over the unpruned model, nats/token", self.nats, lowest),
             "accuracy": self._by_size("Change in accuracy", self.gained),
             "cells": Table("Every method at every size", columns, rows, self.measured_on()),
         }

@@ -96,62 +96,61 @@ class HealSpec(Spec):
     minutes: Annotated[float | None, Option(), Bound(0, 525_600, above=True)] = None
     """Time for everything, scoring included. The steps that fit follow from the measured speed (default: `--steps` decides)."""
     method: str = "lora"
-    """`lora` on the feed-forward weights of every layer, including shared and all other experts. Or every weight matrix of the
-    last layers and the head (`partial`), or of the two layers next to each gap (`beside`). Norms, biases and routers of experts
-    stay unchanged."""
+    """Trained weights: LoRA adapters (`lora`), all weight matrices of the last layers and the head (`partial`), or those of the
+    two layers next to each gap (`beside`). Norms, biases and routers of experts are not trained."""
     lora_on: str = "feed_forward"
-    """Weights of every layer that `lora` adapts: the `feed_forward` weights, as in the paper, the `attention`, or `both`."""
+    """Modules that LoRA adapts: `feed_forward` as in the paper, `attention`, or `both`. Experts are feed-forward modules."""
     last_layers: Annotated[int, Bound(1, MOST_LAYERS)] = 3
-    """Layers whose weight matrices `partial` trains."""
+    """Number of layers that the method `partial` trains."""
     instant: bool = False
-    """Whether to begin with the instant heal: the layer before the cut replaces the block's change of the stream
-    (`junction`)."""
+    """Start with the instant heal: a fit on text changes the model at each gap before any training."""
     compensation: str = "projection"
-    """Change that the instant heal fits behind every gap: of the `projection` before it, or of the stream. The stream gets one
-    factor for its `magnitude` (Prune&Comp), a `patch` (LinearPatch), or a `ghost` of the removed layers (Ghosted Layers)."""
+    """Change that the instant heal fits at each gap: of the matrix before it (`projection`), or of the residual stream. That
+    gets one factor (`magnitude`, Prune&Comp), a `patch` (LinearPatch) or a `ghost` of the removed layers (Ghosted Layers)."""
     bridge: Annotated[bool, Option()] = False
     """Use the recipe instant even where its change fits into no weight (Gemma 2 and 3, OLMo 2). The change stays an extra layer
     next to the adapter, which plain PEFT and exports leave out."""
     distill: Annotated[float, Bound(0, 1)] = 0.0
-    """Weight, in [0, 1], of the unpruned model in the training loss; the text has the rest."""
+    """Weight, in [0, 1], of the divergence from the unpruned model in the training loss. The text has the rest."""
     distill_from: str = "logits"
-    """Output of the unpruned model that is learnt: its next-token distribution (`logits`) or its last states (`states`). With
-    `distill=1` states need no vocabulary head and take half the time."""
+    """Output of the unpruned model that is the target: `logits`, or its last hidden `states`. With `distill=1`, states need no
+    vocabulary head and take half the time."""
     top_k: Annotated[int, Bound(0, MOST_KEPT)] = 0
-    """Tokens of the unpruned model's distribution that are learnt one by one, the most likely; all others as one remainder. A
-    row that comes again keeps 6 bytes for each of them, for a model of any size; 0 for the whole distribution."""
+    """Number of most likely tokens of the unpruned model in the loss, with all others as one remainder (0: every token). A
+    sequence that repeats stores 6 bytes for each of them."""
     written: Annotated[int, Bound(0, MOST_WRITTEN)] = 0
-    """Tokens at the end of each training row that the model generates itself, in its state at that step, instead of reading
-    them. The unpruned model then grades its distribution there too, so `distill` has to be 1; 0 for none."""
+    """Tokens at the end of each sequence that the pruned model generates itself (0: none). The unpruned model grades them, so
+    `distill` must be 1."""
     stages: Annotated[int, Bound(1, MOST_LAYERS)] = 1
-    """Number of stages in which the layers are removed, those that change the stream least first, each with as many of the
-    steps. For a cut of fewer layers one is removed in each. The instant heal is fitted to a cut as a whole, so it needs 1."""
+    """Number of stages in which the layers are removed, those that change the residual stream least first. More than one stage
+    needs `instant=false`."""
     junction: Annotated[float, Bound(0, 1_000_000)] = 0.0
-    """Weight of the loss that draws the stream behind the cut to the unpruned model's (paper, section 5); 0 for none."""
+    """Weight of a loss that pulls the residual stream after the gap toward the unpruned model's (paper, section 5). 0: none."""
     control: Annotated[bool, Option()] = False
     """Train the unpruned model in the same way instead, as a control."""
     separate_documents: bool = True
-    """Whether documents that share a training row are read each by itself."""
+    """Documents of one sequence do not attend to each other."""
     batch_size: Annotated[int, Bound(1, MOST_ROWS)] = 4
-    """Rows per forward pass."""
+    """Sequences per forward pass."""
     gradient_accumulation: Annotated[int, Bound(1, MOST_ROWS)] = 1
     """Forward passes per optimizer step."""
     learning_rate: Annotated[float, Bound(0, 10, above=True)] = 3e-4
-    """Peak learning rate, reached after the warm-up, then a cosine to 0."""
+    """Peak learning rate, reached after the warm-up. A cosine to 0 follows."""
     warmup_steps: Annotated[int, Bound(0, MOST_STEPS)] = 5
+    """Optimizer steps in which the learning rate rises to its peak."""
     r: Annotated[int, Bound(1, MOST_RANK)] = 16
-    """LoRA rank; lora_alpha = r."""
+    """LoRA rank. `lora_alpha` has the same value."""
     lora_dropout: Annotated[float, Bound(0, 1, below=True)] = 0.05
-    """Share of a LoRA's input that is dropped in training; 0 in models with experts, where PEFT cannot drop it."""
+    """Share of the input of LoRA that is dropped in training. It is 0 in models with experts, where PEFT cannot drop it."""
     eval_every: Annotated[int, Bound(1, MOST_STEPS)] = 10
-    """Steps between validation losses and checkpoints."""
+    """Optimizer steps between two losses on held-out text. Each check saves a checkpoint."""
     check_questions: Annotated[int, Bound(0, 1_000_000)] = 0
-    """Number of questions asked at each of these, to see accuracy grow; 0 for none."""
+    """Number of questions at each of these checks (0: none)."""
     judging_texts: Annotated[int, Bound(0, MOST_ROWS)] = 0
-    """Texts that a refined judgement reads. The texts that choose, and the healing text, share nothing with any of them. So a
-    healing run judged by the first few can be judged by more. 0: those of `validation`."""
+    """Number of texts that a refined verdict may read (0: those of `validation`). No training and no choice reads them, so a
+    run that a few of them judged can be judged by all."""
     keep_best: bool = False
-    """Whether to end with the checkpoint of the lowest loss on the way, step 0 included, instead of the last step."""
+    """Keep the checkpoint with the lowest held-out loss instead of the last one. Step 0 counts."""
 
     def __post_init__(self) -> None:
         min_steps = 0 if self.instant or self.minutes is not None else 1

@@ -14,6 +14,7 @@ from analysis.core.options import Option
 from analysis.core.record import Result, Spec
 from analysis.core.store import StoredResult
 from analysis.core.table import Column, Table
+from analysis.data import corpora
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.metrics import METRICS
 from analysis.models.source.model_spec import ModelSpec
@@ -96,7 +97,7 @@ class DistanceResult(Result):
             Column("block", "most similar block"),
             Column("distance", format=".4f", error="stderr", low="low", high="high"),
             *INTERVAL_COLUMNS,
-            *([Column("wins", "share of resamples won", format=".0%")] if self.wins else []),
+            *([Column("wins", "share of text resamples with this block", format=".0%")] if self.wins else []),
         ]
         columns = tuple([*distances, *map(Column, self.others)])
         blocks = [Block(start, n) for n, row in enumerate(self.mean, start=1) for start in range(len(row))]
@@ -128,7 +129,7 @@ class DistanceResult(Result):
     def measured_on(self) -> str:
         """On which texts."""
         return (
-            f"{texts_read(self.n_texts, self.spec.corpus, self.precision_in_words)}. {self.n_skipped} documents were too short."
+            f"{texts_read(self.n_texts, self.spec.corpus, self.precision_in_words)}. Too short and skipped: {self.n_skipped}."
         )
 
     @classmethod
@@ -143,8 +144,7 @@ class DistanceResult(Result):
 
 def texts_read(n_texts: int, corpus: CorpusSpec, precision: str) -> str:
     """Return the texts that a map was measured on, with the precision that read them, in words."""
-    name = corpus.source.rsplit("/", 1)[-1]
-    return f"{n_texts} texts of {name}, up to {corpus.seq_len} tokens, seed {corpus.seed}, in {precision}"
+    return f"{n_texts} texts of {corpora.title(corpus)}, up to {corpus.seq_len} tokens, seed {corpus.seed}, in {precision}"
 
 
 INTERVAL_COLUMNS = (Column("stderr", format=".4f"), Column("low", format=".4f"), Column("high", format=".4f"))

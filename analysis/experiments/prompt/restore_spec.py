@@ -203,6 +203,6 @@ register(
         run="analysis.experiments.prompt.restore:run",
         title="Restored layer",
         place=9,
-        help="which single removed layer, put back alone, lowers the surprisal of a token most.",
+        help="the removed layer that lowers the surprisal of a token most when it alone is put back.",
     )
 )

@@ -66,9 +66,9 @@ class SearchSpec(Spec):
     budget: Annotated[int, Option(), Bound(1, MOST_WHOLE)] = 4_000
     """Largest number of sets of layers to measure."""
     first: Annotated[int, Bound(1, 1_000_000)] = 2
-    """Texts of the quick look, which every set gets; the best few are measured on all."""
+    """Number of texts that every set is measured on. The best few sets are measured on all texts."""
     stride: Annotated[int, Bound(1, 1_000)] = 2
-    """Every so-many-th prediction of a text counts."""
+    """Step between the predictions of a text that count: 2 takes every second one."""
     seed: Annotated[int, Option(), SEED] = 0
     """Seed of the strategy `evopress`."""
 
@@ -200,7 +200,7 @@ class SearchResult(Result):
             f"Searched on {_texts(self.n_texts, spec.corpus)}. Decided on {_texts(self.n_validation, spec.validation)}. "
             f"Loss on {_texts(self.n_report, spec.report)} (unpruned model: {self.unpruned_loss:.4f}), in "
             f"{self.precision_in_words}. Intervals are 95 % over texts, paired with the unpruned model.",
-            f"At most {self.quoted:.1%} of a text's runs of eight words occur in an earlier text.",
+            f"At most {100 * self.quoted:.1f} % of the eight-word sequences of a text occur in another of these texts.",
             f"{self.n_sets:,} sets were measured.",
             self.ended,
         ]

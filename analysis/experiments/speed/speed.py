@@ -72,7 +72,7 @@ def _cuts(spec: SpeedSpec, loaded: LoadedModel) -> list[Cut]:
             f"{loaded.facts.name}, {window} tokens. Choose smaller numbers."
         )
     sizes = {n for n in (*_USUAL, n_layers // 2) if n < n_layers}
-    chosen: list[Cut] = [strategies.chosen(RULE, n, strategies.Given(n_layers)) for n in sorted(spec.ns or sizes)]
+    chosen: list[Cut] = [strategies.chosen(RULE, n, strategies.StrategyInputs(n_layers)) for n in sorted(spec.ns or sizes)]
     for cut in spec.blocks:
         cut.check(n_layers)
     return [*chosen, *(cut for cut in spec.blocks if cut not in chosen)]

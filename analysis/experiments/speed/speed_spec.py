@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
-from analysis.core import stats
+from analysis.core import stats, units
 from analysis.core.blocks import Block, PartSet, Removal, parse_removal
 from analysis.core.bounds import MOST_LAYERS, SEED, Bound, shown
 from analysis.core.experiment import Experiment, register
@@ -37,7 +37,7 @@ class SpeedSpec(Spec):
     new_tokens: Annotated[int, Option(), Bound(1, MOST_TOKENS)] = 32
     """Number of generated tokens (decode)."""
     batch_size: Annotated[int, Bound(1, 4_096)] = 1
-    """Prompts at once."""
+    """Number of prompts in a batch."""
     repeats: Annotated[int, Option(), Bound(1, 10_000)] = 5
     """Number of measured rounds, after one uncounted round."""
     seed: Annotated[int, Option(), SEED] = 0
@@ -223,8 +223,8 @@ class SpeedResult(Result):
         """On which machine, in which precision, and how often."""
         return (
             f"Measured on {self.machine}, {self.precision_in_words}: {self.spec.prompt_tokens} prompt tokens, "
-            f"{self.spec.new_tokens} generated tokens, medians of {self.rounds} rounds, peak memory {self.peak_bytes:,} "
-            "bytes."
+            f"{self.spec.new_tokens} generated tokens, medians of {self.rounds} rounds, peak memory "
+            f"{units.size(self.peak_bytes)}."
         )
 
 

@@ -2,7 +2,7 @@
 
 The file lies in this folder or in a package of yours.
 
-    def middle(n: int, given: Given) -> Block:
+    def middle(n: int, given: StrategyInputs) -> Block:
         return Block((given.n_layers - n) // 2, n)
 
     register(Strategy("middle", title="Middle", help="layers in the middle.", choose=middle))
@@ -23,15 +23,15 @@ from analysis.experiments.maps.damage_spec import LeastDamage
 from analysis.experiments.maps.distance_spec import Best
 
 MAP = "map"
-"""Reads the most similar block of each size, `Given.best`."""
+"""Reads the most similar block of each size, `StrategyInputs.best`."""
 INFLUENCE = "influence"
-"""Reads the influence of each layer, `Given.influence`."""
+"""Reads the influence of each layer, `StrategyInputs.influence`."""
 DAMAGE = "damage"
-"""Reads the block of each size that was measured to cost least, `Given.least`."""
+"""Reads the block of each size that was measured to cost least, `StrategyInputs.least`."""
 DRAW = "draw"
-"""Draws at random from the seed `Given.draw`; pages ask for several draws and charts make a band of them."""
+"""Draws at random from the seed `StrategyInputs.draw`; pages ask for several draws and charts make a band of them."""
 SEARCHED = "searched"
-"""Reads the layers of each size that its own search found, `Given.searched`."""
+"""Reads the layers of each size that its own search found, `StrategyInputs.searched`."""
 BLOCKS = "blocks"
 """Receives its blocks, all of them at once, and so never chooses."""
 NEEDS = (MAP, INFLUENCE, DAMAGE, DRAW, SEARCHED, BLOCKS)
@@ -47,7 +47,7 @@ _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True)
-class Given:
+class StrategyInputs:
     """Inputs of a strategy's choice: those that it does not need may be missing."""
 
     n_layers: int
@@ -64,7 +64,7 @@ class Given:
     """The layers that a search found, n = 1 first."""
 
 
-Choose = Callable[[int, Given], Removal]
+Choose = Callable[[int, StrategyInputs], Removal]
 """Return the layers to remove, n = 1..L-1 of them. Raises a `BlockRangeError` where the inputs have no entry of that size."""
 
 
@@ -187,7 +187,7 @@ def needs(name: str, *inputs: str) -> bool:
     return name in STRATEGIES and any(need in inputs for need in STRATEGIES[name].needs)
 
 
-def as_searched(n: int, inputs: Given) -> Removal:
+def as_searched(n: int, inputs: StrategyInputs) -> Removal:
     """Return the set of this size that the search found: every strategy that searches chooses so.
 
     Raises:
@@ -201,7 +201,7 @@ def as_searched(n: int, inputs: Given) -> Removal:
     )
 
 
-def chosen(strategy: str, n: int, inputs: Given) -> Removal | None:
+def chosen(strategy: str, n: int, inputs: StrategyInputs) -> Removal | None:
     """Return the layers that a strategy removes.
 
     Args:

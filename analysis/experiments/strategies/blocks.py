@@ -4,20 +4,20 @@ from random import Random
 
 from analysis.core.blocks import Block, Removal, removal
 from analysis.core.errors import BlockRangeError
-from analysis.experiments.strategies import BLOCKS, DAMAGE, DRAW, INFLUENCE, MAP, Given, Strategy, register
+from analysis.experiments.strategies import BLOCKS, DAMAGE, DRAW, INFLUENCE, MAP, Strategy, StrategyInputs, register
 
 
-def _most_similar(n: int, inputs: Given) -> Block:
+def _most_similar(n: int, inputs: StrategyInputs) -> Block:
     """Return the block with the least distance, as `maps.distance_spec.best_blocks` chose it when the map was measured."""
     return next(entry.block for entry in inputs.best if entry.n == n)
 
 
-def _least_influence(n: int, inputs: Given) -> Removal:
+def _least_influence(n: int, inputs: StrategyInputs) -> Removal:
     ranked = sorted(range(inputs.n_layers), key=lambda layer: (inputs.influence[layer], -layer))
     return removal(ranked[:n])
 
 
-def _least_loss_increase(n: int, inputs: Given) -> Block:
+def _least_loss_increase(n: int, inputs: StrategyInputs) -> Block:
     for entry in inputs.least:
         if entry.n == n:
             return entry.block

@@ -80,7 +80,7 @@ class InspectSpec(Spec):
 
     model: Annotated[ModelSpec, RequestPart(optional=("source",))] = field(default_factory=ModelSpec)
     load: bool = False
-    """Whether to load it too, once, so that it is warm."""
+    """Load the model too, and keep it loaded."""
     fetch: Annotated[bool, Option()] = False
     """Also download the weights of a Hub id. Interrupted downloads resume."""
 

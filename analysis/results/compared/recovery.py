@@ -122,11 +122,12 @@ def loss_in_words(result: HealResult) -> str:
 
 
 def clause(result: HealResult) -> str:
-    """Loss and accuracy of a heal in one clause, for the verdict of a removed block.
+    """Return loss and accuracy of a healing run for the verdict of a removed block, without the last full stop.
 
-    "healing for 10 min recovers 83 % (95 % CI 74 to 92) of the loss increase, measured on 32 texts of C4, accuracy: ...".
+    "healing for 10 min recovers 83 % (95 % CI 74 to 92) of the loss increase, measured on 32 texts of C4. Accuracy: ...".
     """
-    return f"healing for {duration(result.wall_s)} {loss_in_words(result)}, {accuracy_in_words(result)}"
+    accuracy = accuracy_in_words(result)
+    return f"healing for {duration(result.wall_s)} {loss_in_words(result)}. {accuracy[:1].upper()}{accuracy[1:]}"
 
 
 def duration(seconds: float) -> str:

@@ -30,7 +30,7 @@ class Missing:
     """A measurement to make."""
 
     what: str
-    """Its subject: "NF4 weights: accuracy and loss"."""
+    """Its subject: "accuracy and loss of NF4 weights"."""
     spec: Spec
 
 
@@ -51,14 +51,14 @@ def missing(comparison: Comparison, model: ModelSpec) -> list[Missing]:
     in_half = [form for form in forms if form.model.dtype in HALF and form.model.quantization == "none"]
     if comparison.reference is not None and not _has_unpruned(comparison, in_half):
         dtype = "float16" if _device(comparison, model) == "mps" else "bfloat16"
-        lacking.append(Missing(f"{dtype}: accuracy and loss", _scores(comparison, replace(plain, dtype=dtype))))
+        lacking.append(Missing(f"accuracy and loss in {dtype}", _scores(comparison, replace(plain, dtype=dtype))))
     for quantization in quantizations(_device(comparison, model)):
         quantized = [form for form in forms if form.model.quantization == quantization]
         spec = _scores(comparison, replace(plain, quantization=quantization))
         if not _has_unpruned(comparison, quantized):
-            lacking.append(Missing(f"{NAMES[quantization]}: accuracy and loss", spec))
+            lacking.append(Missing(f"accuracy and loss of {NAMES[quantization]}", spec))
         elif isinstance(spec, SweepSpec) and spec.max_n and not any(form.kind == BOTH for form in quantized):
-            lacking.append(Missing(f"{NAMES[quantization]} without layers: accuracy and loss", spec))
+            lacking.append(Missing(f"accuracy and loss of {NAMES[quantization]} without layers", spec))
     return lacking + _speeds(comparison, plain)
 
 
@@ -169,7 +169,7 @@ def _texts(comparison: Comparison) -> CorpusSpec | None:
 
 
 def _speeds(comparison: Comparison, plain: ModelSpec) -> list[Missing]:
-    """Return the speeds of the unpruned forms that are not timed on this machine, each with the prompt of those that are."""
+    """Return the speeds of the unpruned variants that are not timed on this machine, each with the prompt of those that are."""
     here = [speed for speed in comparison.speeds if durations.is_from_this_machine(speed)]
     timed = {weights_and_precision(speed.spec.model) for speed in here}
     usual = SpeedSpec()

@@ -69,7 +69,7 @@ def card(pack: Pack, id: str) -> str:
             "Layerscope results on removed layers of a language model, without weights. Open them in your dashboard:",
             "",
             "```",
-            f"layerscope open {id}",
+            f"python -m analysis open {id}",
             "```",
             "",
             "| results | number |",

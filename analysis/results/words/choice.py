@@ -152,7 +152,7 @@ def effects(candidate: Candidate) -> str:
 
 
 def _loss(candidate: Candidate) -> str:
-    change, unit = candidate.changes.get(LOSS), "nats"
+    change, unit = candidate.changes.get(LOSS), "nats/token"
     if change is None:
         change, unit = candidate.changes.get(BITS), "bits per byte"
     return _difference("loss", change, unit, 1)

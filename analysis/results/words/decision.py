@@ -354,4 +354,4 @@ def _costs(
 
 def _machine(result: Any) -> str:
     processor = result.versions.get("processor", "")
-    return f", {processor}" if processor else ""
+    return f", {processor.replace(', 1 threads', ', 1 thread')}" if processor else ""

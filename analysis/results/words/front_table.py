@@ -35,11 +35,11 @@ _COLUMNS = (
     Column("disk_bytes", "disk", "MB", ",.0f", 1e-6),
     *interval_columns("times", "speed", "times", ".2f"),
     *interval_columns("acc", "accuracy"),
-    *interval_columns("acc_change", "change", "", "+.3f"),
+    *interval_columns("acc_change", "accuracy change", "", "+.3f"),
     *interval_columns("loss", "loss", "nats/token"),
-    *interval_columns("loss_change", "change", "nats/token", "+.3f"),
+    *interval_columns("loss_change", "loss change", "nats/token", "+.3f"),
     Column("bits_per_byte", "bits per byte", format=".3f"),
-    Column("front", "on the front of"),
+    Column("front", "on the Pareto front of"),
     Column("remarks", "remarks"),
 )
 _FOR_PEOPLE = ("front", "remarks")
@@ -78,8 +78,8 @@ class FrontAnswer:
         }
         rows = self.rows()
         shown = [row for row in rows if row["on_fronts"] or not row["n"] or row["id"] in answers]
-        left_out = f" {len(rows) - len(shown)} more are on no front." if len(shown) < len(rows) else ""
-        left_out = f" A front compares measured values, without their intervals.{left_out}"
+        left_out = f" Left out, on no Pareto front: {len(rows) - len(shown)}." if len(shown) < len(rows) else ""
+        left_out = f" A Pareto front compares measured values, without their intervals.{left_out}"
         return Table(TITLE, _COLUMNS, shown, f"{self.measured_on}{left_out}{self.also}")
 
     def rows(self) -> list[dict[str, Any]]:
@@ -225,7 +225,7 @@ def _remarks(candidate: Candidate) -> list[str]:
 
 
 def _what(candidate: Candidate) -> str:
-    """Return the form in words: "NF4, bfloat16, without layers 11-15, healed (instant)"."""
+    """Return the variant in words: "NF4, bfloat16, without layers 11-15, healed (instant)"."""
     name = [candidate.facts.name] if candidate.is_other else []
     removed = [f"without {candidate.cut.brief()}"] if candidate.cut else []
     healed = [f"healed ({candidate.repair})"] if candidate.repair else []

@@ -163,8 +163,12 @@ def _flattered(result: HealResult) -> str:
 
 def _verdict(judged: Repair, result: HealResult) -> str:
     """Loss, then accuracy, then the distance from the unpruned model: each with its interval."""
-    on = f"On {judged.texts}" if is_flattered(result) else f"On {judged.texts}, a kind it was not trained on"
+    on = f"On {judged.texts}" if is_flattered(result) else f"On {judged.texts}, a kind it was not {_learned(result)} on"
     return f"{on}, {_effect(judged, result)}. {_sentence(recovery.accuracy_in_words(result))} {_rest(judged.left)}."
+
+
+def _learned(result: HealResult) -> str:
+    return "trained" if result.spec.trains else "fitted"
 
 
 def _sentence(phrase: str) -> str:
@@ -216,7 +220,7 @@ def _ends(change: Change) -> str:
 
 def _of_own_kind(judged: Repair, result: HealResult, control: HealResult | None) -> str:
     text = (
-        f"On {judged.texts}, the kind it was trained on, the loss is {judged.unpruned.loss:.2f} unpruned, "
+        f"On {judged.texts}, the kind it was {_learned(result)} on, the loss is {judged.unpruned.loss:.2f} unpruned, "
         f"{judged.pruned.loss:.2f} pruned and {judged.healed.loss:.2f} healed"
     )
     if not result.spec.trains:

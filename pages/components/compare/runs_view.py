@@ -13,7 +13,7 @@ import streamlit as st
 from analysis.core import escapes, index, store
 from analysis.core.errors import CorruptResultError
 from analysis.core.experiment import RESULTS, TITLES
-from analysis.core.index import Wanted
+from analysis.core.index import ResultFilter
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library as reading
 from analysis.results.compared import differences as run_compare
@@ -85,8 +85,8 @@ def stored(
     return [of_entry(entry) for entry in index.entries(wanted, first=reading.weights(stored_results.known(model)), most=most)]
 
 
-def _wanted(kinds: Sequence[str], names: Sequence[str], text: str) -> Wanted:
-    return Wanted(tuple(kinds or summaries.kinds()), names=tuple(names), words=tuple(text.lower().split()))
+def _wanted(kinds: Sequence[str], names: Sequence[str], text: str) -> ResultFilter:
+    return ResultFilter(tuple(kinds or summaries.kinds()), names=tuple(names), words=tuple(text.lower().split()))
 
 
 def _reference() -> FoundResult | None:

@@ -79,7 +79,7 @@ def _map_form(model: ModelSpec, shown: DistanceResult | None, name: str) -> None
         with st.form(f"{key}-form", border=False):
             left, middle, right, last = st.columns(4)
             n_texts = left.number_input(
-                "Number of texts", 1, 100_000, begun.n_texts, key=f"{key}-n", help="Number of documents to sample."
+                "Number of texts", 1, 100_000, begun.n_texts, key=f"{key}-n", help="Number of texts in the sample."
             )
             seq_len = middle.number_input(
                 "Tokens per text",
@@ -88,7 +88,7 @@ def _map_form(model: ModelSpec, shown: DistanceResult | None, name: str) -> None
                 begun.seq_len,
                 step=16,
                 key=f"{key}-len",
-                help="Longer documents are truncated to this length.",
+                help="Longer texts are truncated to this length.",
             )
             seed = right.number_input("Seed", 0, 2**31, begun.seed, key=f"{key}-seed", help="Seed of the random sample.")
             asked = selection.dtype_field(asked, shown, key, place=last)

@@ -79,7 +79,7 @@ def _controls(distances: FoundResult | None, n_layers: int, current: Removal | N
             "Removed layers, n", 1, n_layers - 1, key="heal-n", on_change=lambda: state.choose_n(st.session_state["heal-n"])
         )
     best = distances.result.best if distances else ()
-    chosen = strategies.chosen("deepest" if way == "own" else way, int(n), strategies.Given(n_layers, best=best))
+    chosen = strategies.chosen("deepest" if way == "own" else way, int(n), strategies.StrategyInputs(n_layers, best=best))
     if way == "own" and chosen:
         most = n_layers - int(n)
         key = f"heal-start-{n}"

@@ -11,7 +11,7 @@ from analysis import jobs
 from analysis.core import host, index, index_file
 from analysis.core.blocks import PartSet
 from analysis.core.host import SystemLoad
-from analysis.core.index import Wanted
+from analysis.core.index import ResultFilter
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
@@ -214,7 +214,7 @@ class StoredHeals:
     def __init__(self, preset: HealSpec, known: ModelFacts) -> None:
         self.preset, self.known = preset, known
         self.heals = [found.result for found in stored_results.find("heal", preset.model, any_precision=True)]
-        committed = index.entries(Wanted(("heal",), places=(index_file.committed(),)))
+        committed = index.entries(ResultFilter(("heal",), places=(index_file.committed(),)))
         self.others = [of_entry(entry).result for entry in committed]
         self.timed = measured_here()
         self.load = load_now()

@@ -44,7 +44,7 @@ def show(steps: Sequence[Step], shown: LessonResults) -> None:
                     on_click="ignore",
                     icon=":material/print:",
                 )
-        st.caption("Open a sheet in a browser to print it or save it as PDF. Its numbers are the results of this model.")
+        st.caption("Open these files in a browser to print them or save them as PDF. Their numbers are results of this model.")
         st.markdown("\n\n".join(_said(number, step) for number, step in enumerate(steps)))
 
 

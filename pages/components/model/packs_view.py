@@ -10,7 +10,7 @@ from pages.components.shared import access, stored_results, words
 
 _HELP = (
     "Results of another machine as one file, without weights. They open read-only next to yours, on every page and in reports. "
-    "`layerscope pack MODEL --out results.zip` writes one."
+    "`python -m analysis pack MODEL --out results.zip` writes one."
 )
 _COUNT, _SAID = "packs-brought", "packs-said"
 

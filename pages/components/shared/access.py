@@ -17,7 +17,7 @@ from analysis import jobs
 from analysis.core import host, index, serving, store
 from analysis.core.errors import AccessError, BenchmarkError
 from analysis.core.experiment import RESULTS
-from analysis.core.index import Wanted
+from analysis.core.index import ResultFilter
 from analysis.core.record import Spec
 from analysis.core.serving import Serving
 from analysis.data import files, gallery
@@ -122,7 +122,7 @@ def check_shown(model: ModelSpec) -> None:
     try:
         check_file(model.source)
     except AccessError:
-        if not index.entries(Wanted(tuple(RESULTS), ("", model.source, model.revision or "")), most=1):
+        if not index.entries(ResultFilter(tuple(RESULTS), ("", model.source, model.revision or "")), most=1):
             raise
 
 

@@ -11,7 +11,7 @@ from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import Best, DistanceResult
-from analysis.experiments.strategies import BLOCKS, DAMAGE, DRAW, INFLUENCE, SEARCHED, Given, needs
+from analysis.experiments.strategies import BLOCKS, DAMAGE, DRAW, INFLUENCE, SEARCHED, StrategyInputs, needs
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored import reading, summaries
 from analysis.results.stored.reading import ACC_NORM, ACCURACY, LOSS, Readings
@@ -102,18 +102,18 @@ def at(
     if n == 0:
         return Cut(0, None, point, result=sweep)
     if not needs(strategy, *_MEASURED_FIRST, DAMAGE):
-        removed = strategies.chosen(strategy, n, Given(distances.n_layers, distances.best))
+        removed = strategies.chosen(strategy, n, StrategyInputs(distances.n_layers, distances.best))
         # The curve may stand on another map's choice: its scores are not this cut's.
         return Cut(n, removed, next((one for one in measured if one.block == removed), None), result=sweep)
     if point is not None:
         return Cut(n, point.block, point, result=sweep)
     least = None
     if damage and not needs(strategy, *_MEASURED_FIRST):
-        least = _of_damage(strategy, n, Given(distances.n_layers, distances.best, least=damage.best))
+        least = _of_damage(strategy, n, StrategyInputs(distances.n_layers, distances.best, least=damage.best))
     return Cut(n, least, None, "" if least else _missing(strategy, n, sweep))
 
 
-def _of_damage(strategy: str, n: int, given: Given) -> Removal | None:
+def _of_damage(strategy: str, n: int, given: StrategyInputs) -> Removal | None:
     """Return the choice by measured loss increase, where that says anything of blocks of this size."""
     try:
         return strategies.chosen(strategy, n, given)

@@ -70,7 +70,7 @@ def _chosen(kind: str, key: str) -> tuple[str, bytes] | None:
     listed = _answer(_sets, "Searching the Hub…", id, revision, hub.endpoint())
     if listed is None:
         return None
-    found: hub_rows.DataSet = listed["set"]
+    found: hub_rows.HubDataset = listed["set"]
     sizes = {file.path: units.size(file.size) for file in found.files}
     path = st.selectbox(
         "File",

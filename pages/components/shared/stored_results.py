@@ -12,7 +12,7 @@ from analysis.core import index, store
 from analysis.core.blocks import Removal
 from analysis.core.errors import AccessError, CorruptResultError, ModelNotFoundError
 from analysis.core.experiment import RESULTS
-from analysis.core.index import Wanted
+from analysis.core.index import ResultFilter
 from analysis.data import starter
 from analysis.models.source import identity as identities
 from analysis.models.source.model_spec import ModelSpec
@@ -220,7 +220,7 @@ def models_seen(*places: str) -> list[StoredModel]:
     Args:
         places: of results that count, as in `index_file.places` (default: all).
     """
-    return runs.models_seen(index.groups(Wanted(tuple(RESULTS), places=places)))
+    return runs.models_seen(index.groups(ResultFilter(tuple(RESULTS), places=places)))
 
 
 def usable(one: StoredModel) -> ModelSpec | None:

@@ -18,7 +18,7 @@ from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.search import search
 from analysis.experiments.search.objective import Objective
 from analysis.experiments.search.search_spec import SearchResult, SearchSpec, takes
-from analysis.experiments.strategies import SEARCHING, STRATEGIES, Given, evopress, swaps
+from analysis.experiments.strategies import SEARCHING, STRATEGIES, StrategyInputs, evopress, swaps
 from analysis.models.loading import load
 from analysis.models.source.model_spec import ModelSpec
 from tests.support.levels import few
@@ -66,7 +66,7 @@ def test_every_search_stores_a_path_that_its_strategy_reads(spec, strategy):
     assert "4 texts of Wikipedia (train part)" in result.measured_on()
     assert "2 texts of Wikipedia (validation part)" in result.measured_on()
     assert "3 texts of C4" in result.measured_on()
-    given = Given(6, searched=result.path)
+    given = StrategyInputs(6, searched=result.path)
     assert [STRATEGIES[strategy].choose(n, given) for n in (1, 2, 3)] == [one.removed for one in result.found]
     with pytest.raises(BlockRangeError, match="The search reached 3 removed layers, not 4"):
         STRATEGIES[strategy].choose(4, given)

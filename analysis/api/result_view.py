@@ -1,4 +1,4 @@
-"""Value that a call returns: the stored result, with its chart and its table."""
+"""Value that a measurement returns: the stored result with its charts and tables."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
@@ -13,18 +13,18 @@ ResultT = TypeVar("ResultT", bound=Result, covariant=True)
 
 
 @dataclass(frozen=True, repr=False)
-class Found(Generic[ResultT]):
-    """A result, already stored in the cache: asking for the same again answers at once."""
+class ResultView(Generic[ResultT]):
+    """A stored result with its charts and tables. `result` holds all numbers, the request and the versions of the libraries."""
 
     result: ResultT
-    """Every number, with its spec, versions and counts."""
+    """The stored result."""
 
     def figure(self, name: str = "", *, dark: bool = False) -> "Figure":
-        """The chart that the pages draw of it.
+        """Return a chart of the result, as the pages draw it.
 
         Args:
-            name: which one, where there are several; the first of `figures` unless another is named.
-            dark: for a dark background.
+            name: one of `figures` (default: the first).
+            dark: draw for a dark background.
 
         Raises:
             SpecError: when there is no chart of that name.
@@ -35,16 +35,16 @@ class Found(Generic[ResultT]):
 
     @property
     def figures(self) -> tuple[str, ...]:
-        """The names that `figure` takes, the one it draws unasked first."""
+        """Return the names of the charts."""
         from analysis.charts import kinds
 
         return kinds.names(self.result.kind)
 
     def table(self, name: str = "") -> "DataFrame":
-        """Its main numbers as rows: a point of a curve, a block of a map, a token of a text.
+        """Return the main numbers as a data frame: one row for each point of a curve, block of a map or token of a text.
 
         Args:
-            name: which of `tables`, where there are several.
+            name: one of `tables` (default: the first).
 
         Raises:
             SpecError: when there is no table of that name.
@@ -53,7 +53,7 @@ class Found(Generic[ResultT]):
 
     @property
     def tables(self) -> tuple[str, ...]:
-        """The names that `table` takes, the one it gives unasked first."""
+        """Return the names of the tables."""
         return tuple(self.result.tables())
 
     def __repr__(self) -> str:
