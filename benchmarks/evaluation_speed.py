@@ -91,7 +91,7 @@ def compare(part: str, loaded: LoadedModel, options: argparse.Namespace, this_ma
     questions = asked(part, options)
     best = best_blocks()
     n_layers = loaded.decoder.n_layers
-    cuts = [strategies.chosen("similarity", n, strategies.Given(n_layers, best=best)) for n in options.ns]
+    cuts = [strategies.chosen("similarity", n, strategies.StrategyInputs(n_layers, best=best)) for n in options.ns]
     scored(loaded, questions[:1], cuts)  # warm up
     if options.profile:
         profile(lambda: scored(loaded, questions, cuts))
