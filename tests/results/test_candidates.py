@@ -215,7 +215,7 @@ def test_differences_within_noise_are_not_stated():
     noisy = compare([curve("float32", 0, noise=0.3), curve("8bit", 0.001, noise=0.3)])
     changes = of(noisy, "8bit").changes
     assert choice.effects(of(noisy, "8bit")).startswith(
-        f"loss not significantly different [{changes[LOSS].ends(2)} nats], accuracy not significantly different ["
+        f"loss not significantly different [{changes[LOSS].ends(2)} nats/token], accuracy not significantly different ["
     )
 
 
