@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from analysis.core.blocks import Removal
 from analysis.core.errors import NotEnoughMemoryError, RecipeError
-from analysis.experiments.heal import adapters, checkpoints, dropout, memory, packing, stages
+from analysis.experiments.heal import adapters, attention, checkpoints, dropout, memory, packing, stages
 from analysis.experiments.heal.checkpoints import TrainingState
 from analysis.experiments.heal.group import ALONE, Group
 from analysis.experiments.heal.heal_spec import HealSpec
@@ -244,10 +244,11 @@ class Trainer:
         torch.manual_seed(derived_seed(spec.seed, "dropout", self.steps_done, batch))
         if self.group.size > 1:
             dropout.drop_for(self.model, part or _ANY, spec.batch_size)
-        with self.mixed_precision():
-            loss = self.batch_loss(numbers, part)
-        if loss.requires_grad:
-            (loss / spec.gradient_accumulation).backward()
+        with attention.in_pieces(self.decoder):
+            with self.mixed_precision():
+                loss = self.batch_loss(numbers, part)
+            if loss.requires_grad:
+                (loss / spec.gradient_accumulation).backward()
         return float(loss.detach())
 
     def mixed_precision(self) -> contextlib.AbstractContextManager[Any]:

@@ -1,0 +1,184 @@
+"""Attention of packed rows with gradients, without the pairs of tokens that no token sees.
+
+PyTorch's fused attention computes all pairs of a row under a mask, on a CPU forward and backward. More than half of them lie
+behind the token or in other documents. Here the queries of a row are taken in pieces, and each piece attends only to the
+columns that it sees. Weights are made again on the way back, so that memory does not grow with the square of the row.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from analysis.models.architecture.decoder import Decoder
+
+LONGEST = 96
+"""Most queries of a piece. On a CPU, longer pieces compute more masked pairs, and shorter ones are slower products."""
+_NAME = "layerscope_training"
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """Consecutive queries of a row, the columns that they see, and the pairs among them that are masked."""
+
+    row: int
+    queries: slice
+    columns: slice
+    masked: Tensor | None
+    """(queries, columns) booleans; None where each query sees all of the columns."""
+
+
+@contextlib.contextmanager
+def in_pieces(decoder: Decoder) -> Iterator[None]:
+    """Run the body of a `with` statement with attention in pieces, which must contain the backward pass too.
+
+    It is for CPUs. On other devices, and in families without PyTorch's fused attention, nothing changes.
+    """
+    config, before = decoder.config, decoder.config._attn_implementation
+    if before == "sdpa" and decoder.device.type == "cpu":
+        config._attn_implementation = _NAME
+    try:
+        yield
+    finally:
+        config._attn_implementation = before
+
+
+def _attend(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    dropout: float = 0.0,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """Attention as transformers calls it: query, key and value are (rows, heads, seq, head_dim)."""
+    causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
+    pieces = None
+    if not dropout and query.shape[2] == key.shape[2] and all(options.get(name) is None for name in _UNKNOWN):
+        pieces = _pieces(attention_mask, query.shape[0], query.shape[2], is_causal=causal)
+    if pieces is None:
+        return sdpa_attention_forward(
+            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, is_causal=is_causal, **options
+        )
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return _Attention.apply(query, key, value, pieces, scale), None
+
+
+_UNKNOWN = ("position_bias", "softcap")
+"""Options that change the weights in a way that pieces do not."""
+
+ALL_ATTENTION_FUNCTIONS.register(_NAME, _attend)
+ALL_MASK_ATTENTION_FUNCTIONS.register(_NAME, sdpa_mask)
+
+
+def _pieces(mask: Tensor | None, n_rows: int, length: int, *, is_causal: bool) -> list[_Piece] | None:
+    """Return the pieces of all rows; None where a mask is of another kind than they can keep to.
+
+    Args:
+        mask: True where a query sees a column, (rows or 1, 1, seq, seq); None where each sees all before it.
+        n_rows, length: of the queries.
+        is_causal: whether no mask means that.
+    """
+    if mask is None:
+        if not is_causal:
+            return None
+        visible = torch.ones(length, length, dtype=torch.bool).tril()[None]
+    else:
+        known: list[_Piece] | None = getattr(mask, "layerscope_pieces", None)
+        if known is not None:
+            return known
+        if mask.dtype != torch.bool or mask.dim() != 4 or mask.shape[1] != 1 or not bool(mask.any(-1).all()):
+            return None
+        visible = mask[:, 0]
+    pieces = [piece for row in range(n_rows) for piece in _pieces_of_row(row, visible[row if len(visible) > 1 else 0])]
+    if mask is not None:
+        mask.layerscope_pieces = pieces  # type: ignore[attr-defined]  # every layer gets the same mask
+    return pieces
+
+
+def _pieces_of_row(row: int, visible: Tensor) -> Iterator[_Piece]:
+    length = len(visible)
+    sees_previous = [False, *visible.diagonal(-1).tolist()]
+    start = 0
+    for end in range(1, length + 1):
+        if end < length and sees_previous[end] and end - start < LONGEST:
+            continue
+        used = visible[start:end].any(0).nonzero()[:, 0]
+        columns = slice(int(used[0]), int(used[-1]) + 1)
+        masked = ~visible[start:end, columns]
+        yield _Piece(row, slice(start, end), columns, masked if bool(masked.any()) else None)
+        start = end
+
+
+class _Attention(torch.autograd.Function):
+    """Scaled dot-product attention piece by piece, in float32 or wider."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, pieces: list[_Piece], scale: float) -> Tensor:
+        ctx.save_for_backward(query, key, value)
+        ctx.pieces, ctx.scale = pieces, scale
+        rows, heads, length, _ = query.shape
+        with torch.autocast(query.device.type, enabled=False):
+            wide = [_wide(states) for states in (query, key, value)]
+            attended = wide[0].new_empty(rows, length, heads, value.shape[-1])
+            for piece in pieces:
+                scaled, keys, values = _of_piece(piece, *wide, scale)
+                product = torch.bmm(_weights(piece, scaled, keys), values)
+                attended[piece.row, piece.queries] = _by_head(product, heads).transpose(0, 1)
+        return attended.to(query.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value = ctx.saved_tensors
+        heads = query.shape[1]
+        with torch.autocast(query.device.type, enabled=False):
+            wide = [_wide(states) for states in (query, key, value)]
+            of_query, of_key, of_value = torch.empty_like(wide[0]), torch.zeros_like(wide[1]), torch.zeros_like(wide[2])
+            for piece in ctx.pieces:
+                scaled, keys, values = _of_piece(piece, *wide, ctx.scale)
+                weights = _weights(piece, scaled, keys)
+                change = _by_group(_wide(outer[0][piece.row, piece.queries]).transpose(0, 1), len(keys))
+                of_value[piece.row, :, piece.columns].baddbmm_(weights.transpose(1, 2), change)
+                of_weights = torch.bmm(change, values.transpose(1, 2))
+                of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
+                of_query[piece.row, :, piece.queries] = _by_head(torch.bmm(of_scores, keys).mul_(ctx.scale), heads)
+                of_key[piece.row, :, piece.columns].baddbmm_(of_scores.transpose(1, 2), scaled)
+        return of_query.to(query.dtype), of_key.to(key.dtype), of_value.to(value.dtype), None, None
+
+
+def _wide(states: Tensor) -> Tensor:
+    """Return states in float32 or wider: a processor multiplies them as fast, and rounds neither weights nor sums."""
+    return states if states.dtype == torch.float64 else states.float()
+
+
+def _of_piece(piece: _Piece, query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the scaled queries of a piece by group of heads, (key_heads, n, head_dim), with their keys and values."""
+    keys = key[piece.row, :, piece.columns]
+    scaled = _by_group(query[piece.row, :, piece.queries] * scale, len(keys))
+    return scaled, keys, value[piece.row, :, piece.columns]
+
+
+def _by_group(states: Tensor, n_groups: int) -> Tensor:
+    """(heads, queries, dim) as (key_heads, heads of each * queries, dim): heads that share a key are next to each other."""
+    return states.reshape(n_groups, -1, states.shape[-1])
+
+
+def _by_head(states: Tensor, n_heads: int) -> Tensor:
+    return states.view(n_heads, -1, states.shape[-1])
+
+
+def _weights(piece: _Piece, scaled: Tensor, keys: Tensor) -> Tensor:
+    """Attention weights, (key_heads, heads of each * queries, columns)."""
+    scores = torch.bmm(scaled, keys.transpose(1, 2))
+    if piece.masked is not None:
+        scores.view(-1, *piece.masked.shape).masked_fill_(piece.masked, -torch.inf)
+    return torch.softmax(scores, -1)
