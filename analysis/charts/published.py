@@ -20,6 +20,8 @@ _STYLES = (
     Style("9px,3px,2px,3px", "x", "#8a6d3b", "#c9a86a"),
 )
 
+_LAST_LABEL = 20
+"""Margin that half of the label "100%" at the end of an axis needs, pixels."""
 _WITH_COLOUR = Style("solid", "circle", LIGHT.pruned, DARK.pruned)
 """Of the first model of a chart without a model of the user."""
 
@@ -74,7 +76,7 @@ def depth_paths(
     _name_the_corner(figure, colours)
     x = {"title": "start of the block, share of depth", "range": [0, 1], "tickformat": ".0%", "gridcolor": colours.grid}
     y = {"title": "layers removed", "range": [0, 0.84], "tickformat": ".0%", "gridcolor": colours.grid}
-    return finish(figure, height, x=x, y=y, margin={"b": 46})
+    return finish(figure, height, x=x, y=y, margin={"b": 46, "r": _LAST_LABEL})
 
 
 def _add_path(figure: Figure, blocks: Sequence[Best], n_layers: int, name: str, line: dict, marker: int) -> None:
@@ -234,7 +236,7 @@ def claims(
             is_named=True,
             dark=dark,
         )
-    margin = {"b": 46, "t": 30 + 18 * max(0, len(names) - 1)}
+    margin = {"b": 46, "r": _LAST_LABEL, "t": 30 + 18 * max(0, len(names) - 1)}
     share = {"tickformat": ".0%", "gridcolor": colours.grid}
     finish(figure, height, x={**share, "range": [0, 1]}, y={}, margin=margin)
     figure.update_xaxes(title={"text": "depth of the removed layer", "standoff": 6}, row=1, col=1)

@@ -43,7 +43,7 @@ from analysis.models.loading.load import WarmModels
 from analysis.models.source.model_spec import InspectSpec, ModelSpec
 from analysis.models.source.sizes import ModelFacts
 
-_LIMIT_BYTES = 3_000_000
+_LIMIT_BYTES = 6_000_000
 _QUESTIONS = BenchmarkSpec(limit=200)
 """Asked of every cut and of the healed model, so that they stand on one chart."""
 _CURVES = [(name, 0) for name in ("similarity", "deepest", "reverse", "block-influence", "loss-greedy")]

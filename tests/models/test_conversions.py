@@ -1,6 +1,7 @@
 """A GGUF file is converted once: the folder holds the same model to the bit, and is read from then on."""
 
 import dataclasses
+import functools
 import shutil
 from collections import namedtuple
 
@@ -67,8 +68,18 @@ def test_every_way_to_a_model_finds_it(tmp_path, looks):
     planning.plan(dataclasses.replace(spec, source=str(copy)))
     load.load_layers_on_disk(spec, reason="")
     assert not looks
-    with pytest.raises(SpecError, match="cannot be quantized again"):
-        load.load(dataclasses.replace(spec, quantization="4bit"))
+
+
+@pytest.mark.parametrize("quantization", ["4bit", "8bit"])
+def test_gguf_file_is_quantized_as_the_folder_of_its_weights(tmp_path, quantization):
+    file = gguf_files.write(tmp_path / "m.gguf", "llama")
+    spec = ModelSpec(str(file), dtype="float32", device="cpu", quantization=quantization)
+    quantized = load.load(spec)
+    folder = conversions.folder_of(location.locate(spec).identity)
+    expected = load.load(dataclasses.replace(spec, source=str(folder))).model.state_dict()
+    assert any(weight.dtype in (torch.uint8, torch.int8) for weight in expected.values())
+    assert expected.keys() == quantized.model.state_dict().keys()
+    assert all(torch.equal(weight, quantized.model.state_dict()[name]) for name, weight in expected.items())
 
 
 @pytest.mark.long
@@ -84,6 +95,11 @@ def test_short_disk_or_memory_reads_the_gguf_file_with_notice(tmp_path, monkeypa
     told = []
     load.load(ModelSpec(str(file), dtype="float32", device="cpu"), told.append)
     assert any("is unpacked at every start" in one.message and place in one.message for one in told)
+    if place == "disk":
+        quantized = ModelSpec(str(file), dtype="float32", device="cpu", quantization="8bit")
+        for load_quantized in (load.load, functools.partial(load.load_layers_on_disk, reason="")):
+            with pytest.raises(SpecError, match="memory or disk is too small for that folder.*choose quantization none"):
+                load_quantized(quantized)
     assert not conversions.stored_conversions()
 
 

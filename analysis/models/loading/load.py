@@ -90,6 +90,7 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
         return _by_layer(planned, source, on_progress, planned.how)
     if source.gguf_file:
         source = converted(source, planned.facts.n_parameters, machine.free_bytes("cpu"), on_progress)
+    _check_quantizable(source, resolved)
     message = planned.how or f"Loading {source.name} in {resolved.dtype} on {planned.where}."
     on_progress(Progress("loading the model", 0, 1, message))
     options: dict[str, Any] = {"dtype": getattr(torch, resolved.dtype)}
@@ -152,9 +153,20 @@ def _weights(spec: ModelSpec, planned: planning.Plan, on_progress: OnProgress) -
             f"The weights of {source.name} are {source.identity}, but the request names {spec.identity[:60]}. "
             "They were replaced since, or the identity is wrong. Send the request without an identity."
         )
-    if spec.source.endswith(gguf.SUFFIX) and spec.quantization != "none":
-        raise SpecError("A GGUF file cannot be quantized again on loading. Export it to a folder first.")
     return source
+
+
+def _check_quantizable(source: Source, spec: ModelSpec) -> None:
+    """Refuse to quantize weights that are unpacked from a GGUF file at every start: bitsandbytes reads plain weights only.
+
+    Raises:
+        SpecError: when quantization is requested for such a file.
+    """
+    if source.gguf_file and spec.quantization != "none":
+        raise SpecError(
+            f"{source.name} is quantized from the folder that it is converted to, and memory or disk is too small for that "
+            "folder. Free some, or choose quantization none."
+        )
 
 
 def _check_unchanged(source: Source) -> None:
@@ -172,6 +184,7 @@ def _check_unchanged(source: Source) -> None:
 def _by_layer(planned: planning.Plan, source: Source, on_progress: OnProgress, reason: str) -> LoadedModel:
     """The model with its layers on the disk, held against itself on a few tokens with one layer of each kind."""
     spec = planned.spec
+    _check_quantizable(source, spec)
     on_progress(Progress("loading the model", 0, 1, reason))
     tokenizer = tokenizers.load(source, planned.facts.vocab_size)
     with reading_errors_explained(source, "weights"):

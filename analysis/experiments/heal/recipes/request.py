@@ -132,7 +132,7 @@ def _quantization(recipe: Recipe, model: ModelSpec, requested: str | None, n_par
         return "none"
     if n_parameters is not None and n_parameters < SMALL and not recipe.quantize_small:
         return "none"
-    # A GGUF file is already rounded to few bits and cannot be rounded again while it is loaded.
+    # A GGUF file is already rounded to few bits, so it is rounded again only on request.
     return "none" if model.source.lower().endswith(".gguf") or model.device == "mps" else recipe.model.quantization
 
 
