@@ -128,7 +128,7 @@ class _Attention(torch.autograd.Function):
         ctx.pieces, ctx.scale = pieces, scale
         rows, heads, length, _ = query.shape
         with torch.autocast(query.device.type, enabled=False):
-            wide = [_wide(states) for states in (query, key, value)]
+            wide = _wide(query), _wide(key), _wide(value)
             attended = wide[0].new_empty(rows, length, heads, value.shape[-1])
             for piece in pieces:
                 scaled, keys, values = _of_piece(piece, *wide, scale)
@@ -141,7 +141,7 @@ class _Attention(torch.autograd.Function):
         query, key, value = ctx.saved_tensors
         heads = query.shape[1]
         with torch.autocast(query.device.type, enabled=False):
-            wide = [_wide(states) for states in (query, key, value)]
+            wide = _wide(query), _wide(key), _wide(value)
             of_query, of_key, of_value = torch.empty_like(wide[0]), torch.zeros_like(wide[1]), torch.zeros_like(wide[2])
             for piece in ctx.pieces:
                 scaled, keys, values = _of_piece(piece, *wide, ctx.scale)
