@@ -36,6 +36,14 @@ EXHIBITS = (
         "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
         "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
     ),
+    Exhibit(
+        "Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
+        "Qwen2.5-Coder-1.5B-Instruct",
+        "rounded to Q4_K_M by their makers, with the head separate from the embeddings",
+        "Apache-2.0",
+        "Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF",
+        "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+    ),
 )
 """All of them, in the order in which they are shown; their stored results tell which measurements there are."""
 
