@@ -100,7 +100,7 @@ def test_a_single_text_gives_no_share(keeps_losses):
 )
 def test_accuracy_is_stated_with_its_interval_and_n(right, said):
     assert recovery.accuracy_in_words(heal(right=right)) == said
-    assert recovery.clause(heal(right=right)).endswith(said)
+    assert recovery.clause(heal(right=right)).endswith(f". A{said[1:]}")
 
 
 def test_accuracy_that_was_not_measured_is_stated_as_that():
