@@ -75,6 +75,16 @@ def test_another_vocabulary_is_compared_in_bits_per_byte():
     assert not loss.is_significant
 
 
+def test_another_tokenizer_of_equal_size_is_not_compared_in_nats():
+    """It divides the same texts into another number of tokens, which the bits per byte show."""
+    a = fakes.sweep()
+    a = replace(a, points=[replace(point, bits_per_byte=point.loss / 3) for point in a.points])
+    b = replace(a, points=[replace(point, bits_per_byte=point.loss / 2.5) for point in a.points])
+    assert differences.same_tokens(a, replace(a))
+    assert not differences.same_tokens(a, b)
+    assert "loss, nats per token" not in [one.quantity for one in differences.differences(a, b, 0.2)[0]]
+
+
 def test_maps_of_equal_texts_are_paired_where_texts_are_kept():
     a = fakes.distances()
     b = replace(

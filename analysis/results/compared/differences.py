@@ -19,6 +19,8 @@ from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import Best, DistanceResult
+from analysis.results.stored import reading
+from analysis.results.stored.reading import LOSS
 from analysis.results.stored.summaries import (
     KINDS,
     MeasuredResult,
@@ -63,8 +65,10 @@ def same_texts(a: MeasuredResult, b: MeasuredResult) -> bool:
 
 
 def same_tokens(a: MeasuredResult, b: MeasuredResult) -> bool:
-    """Return True where losses per token of two results are of the same tokens: the same texts and as large a vocabulary."""
-    return same_texts(a, b) and a.model.vocab_size == b.model.vocab_size
+    """Return True where losses per token of two results are of the same tokens of the same texts, as far as they say."""
+    losses = [readings[LOSS] for result in (a, b) for readings in reading.of_all(result)[:1] if LOSS in readings]
+    divides_alike = len(losses) < 2 or reading.have_same_tokens(*losses)
+    return same_texts(a, b) and a.model.vocab_size == b.model.vocab_size and divides_alike
 
 
 def differences(
