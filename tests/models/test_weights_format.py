@@ -64,6 +64,7 @@ def test_every_gallery_result_names_the_format_of_its_weights():
     assert {source.rsplit("/", 1)[-1]: name for source, name in formats} == {
         "starter": "Q4_1",
         "qwen2.5-coder-0.5b-instruct-q4_k_m.gguf": "Q4_K_M",
+        "qwen2.5-coder-1.5b-instruct-q4_k_m.gguf": "Q4_K_M",
     }
 
 

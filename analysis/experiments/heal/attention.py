@@ -64,7 +64,7 @@ def _attend(
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     pieces = None
     if not dropout and query.shape[2] == key.shape[2] and all(options.get(name) is None for name in _UNKNOWN):
-        pieces = _pieces(attention_mask, query.shape[0], query.shape[2], is_causal=causal)
+        pieces = _pieces(attention_mask, query, is_causal=causal)
     if pieces is None:
         return sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, is_causal=is_causal, **options
@@ -80,18 +80,19 @@ ALL_ATTENTION_FUNCTIONS.register(_NAME, _attend)
 ALL_MASK_ATTENTION_FUNCTIONS.register(_NAME, sdpa_mask)
 
 
-def _pieces(mask: Tensor | None, n_rows: int, length: int, *, is_causal: bool) -> list[_Piece] | None:
+def _pieces(mask: Tensor | None, query: Tensor, *, is_causal: bool) -> list[_Piece] | None:
     """Return the pieces of all rows; None where a mask is of another kind than they can keep to.
 
     Args:
         mask: True where a query sees a column, (rows or 1, 1, seq, seq); None where each sees all before it.
-        n_rows, length: of the queries.
+        query: (rows, heads, seq, head_dim), where the mask is.
         is_causal: whether no mask means that.
     """
     if mask is None:
         if not is_causal:
             return None
-        visible = torch.ones(length, length, dtype=torch.bool).tril()[None]
+        length = query.shape[2]
+        visible = torch.ones(length, length, dtype=torch.bool, device=query.device).tril()[None]
     else:
         known: list[_Piece] | None = getattr(mask, "layerscope_pieces", None)
         if known is not None:
@@ -99,7 +100,7 @@ def _pieces(mask: Tensor | None, n_rows: int, length: int, *, is_causal: bool) -
         if mask.dtype != torch.bool or mask.dim() != 4 or mask.shape[1] != 1 or not bool(mask.any(-1).all()):
             return None
         visible = mask[:, 0]
-    pieces = [piece for row in range(n_rows) for piece in _pieces_of_row(row, visible[row if len(visible) > 1 else 0])]
+    pieces = [piece for row in range(len(query)) for piece in _pieces_of_row(row, visible[row if len(visible) > 1 else 0])]
     if mask is not None:
         mask.layerscope_pieces = pieces  # type: ignore[attr-defined]  # every layer gets the same mask
     return pieces

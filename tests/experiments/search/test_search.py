@@ -249,7 +249,7 @@ def test_texts_that_say_the_same_are_refused(spec, tmp_path):
     copy = tmp_path / "copy.txt"
     copy.write_text("\n\n".join(" ".join(text.split()) for text in said))
     with pytest.raises(
-        CorpusError, match=r"report text \(C4\) repeats the .*: it shares 100% of .* Choose another text"
+        CorpusError, match=r"report text \(C4\) repeats the .*: it shares 100 % of .* Choose another text"
     ) as refused:
         search.run(replace(spec, corpus=CorpusSpec(str(copy), 3, 24)))
     assert "what what" not in str(refused.value)
