@@ -34,19 +34,12 @@ class _Piece:
     """(queries, columns) booleans; None where each query sees all of the columns."""
 
 
-@contextlib.contextmanager
-def in_pieces(decoder: Decoder) -> Iterator[None]:
+def in_pieces(decoder: Decoder) -> contextlib.AbstractContextManager[None]:
     """Run the body of a `with` statement with attention in pieces, which must contain the backward pass too.
 
     It is for CPUs. On other devices, and in families without PyTorch's fused attention, nothing changes.
     """
-    config, before = decoder.config, decoder.config._attn_implementation
-    if before == "sdpa" and decoder.device.type == "cpu":
-        config._attn_implementation = _NAME
-    try:
-        yield
-    finally:
-        config._attn_implementation = before
+    return decoder.attending_by(_NAME) if decoder.device.type == "cpu" else contextlib.nullcontext()
 
 
 def _attend(

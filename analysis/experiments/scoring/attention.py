@@ -7,7 +7,6 @@ beginnings of questions and options, since the cost is queries times columns.
 """
 
 import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,13 +124,6 @@ ALL_ATTENTION_FUNCTIONS.register(_NAME, _attend)
 ALL_MASK_ATTENTION_FUNCTIONS.register(_NAME, sdpa_mask)
 
 
-@contextlib.contextmanager
-def skipping_masked(decoder: Decoder) -> Iterator[None]:
+def skipping_masked(decoder: Decoder) -> contextlib.AbstractContextManager[None]:
     """Let masks from `with_runs` be used run by run. Families without PyTorch's fused attention run them whole."""
-    config, before = decoder.config, decoder.config._attn_implementation
-    if before == "sdpa":
-        config._attn_implementation = _NAME
-    try:
-        yield
-    finally:
-        config._attn_implementation = before
+    return decoder.attending_by(_NAME)

@@ -262,6 +262,17 @@ class Decoder:
             for name, reach in changed.items():
                 setattr(self.config, name, reach)
 
+    @contextlib.contextmanager
+    def attending_by(self, name: str) -> Iterator[None]:
+        """Use the attention function that is registered under a name. Families without PyTorch's fused one keep their own."""
+        before = self.config._attn_implementation
+        if before == "sdpa":
+            self.config._attn_implementation = name
+        try:
+            yield
+        finally:
+            self.config._attn_implementation = before
+
     def agree(self, states: Tensor, expected: Tensor, *, all_tokens: bool = False) -> bool:
         """Return whether states, (n_tokens, hidden_size), or logits are equal up to rounding in this model's precision.
 

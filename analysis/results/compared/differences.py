@@ -66,9 +66,8 @@ def same_texts(a: MeasuredResult, b: MeasuredResult) -> bool:
 
 def same_tokens(a: MeasuredResult, b: MeasuredResult) -> bool:
     """Return True where losses per token of two results are of the same tokens of the same texts, as far as they say."""
-    losses = [readings[LOSS] for result in (a, b) for readings in reading.of_all(result)[:1] if LOSS in readings]
-    divides_alike = len(losses) < 2 or reading.have_same_tokens(*losses)
-    return same_texts(a, b) and a.model.vocab_size == b.model.vocab_size and divides_alike
+    losses = (next((readings.get(LOSS) for readings in reading.of_all(result)), None) for result in (a, b))
+    return same_texts(a, b) and a.model.vocab_size == b.model.vocab_size and reading.have_same_tokens(*losses)
 
 
 def differences(

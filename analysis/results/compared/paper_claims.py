@@ -231,8 +231,7 @@ def _verdict(difference: DepthCosts | SizePair) -> str:
 def _share_texts(one: SweepResult, other: SweepResult) -> bool:
     """Return whether both were read on the same tokens of the same texts; texts cut to one length hide a second tokenizer."""
     is_same_text = one.spec.loss_corpus is not None and one.spec.loss_corpus == other.spec.loss_corpus
-    losses = [reading.unpruned(sweep).get(reading.LOSS) for sweep in (one, other)]
-    has_same_tokens = losses[0] is None or losses[1] is None or reading.have_same_tokens(losses[0], losses[1])
+    has_same_tokens = reading.have_same_tokens(*(reading.unpruned(sweep).get(reading.LOSS) for sweep in (one, other)))
     return is_same_text and len(one.text_tokens) > 1 and one.text_tokens == other.text_tokens and has_same_tokens
 
 

@@ -319,11 +319,13 @@ def _of_point(
     return readings
 
 
-def have_same_tokens(first: Reading, second: Reading) -> bool:
-    """Return False where two losses on the same texts have other tokens, as far as the results say.
+def have_same_tokens(first: Reading | None, second: Reading | None) -> bool:
+    """Return False where two losses on the same texts have other tokens, as far as the results say; None says nothing.
 
     Two tokenizers of equal vocabulary size divide the same bytes into different numbers of tokens.
     """
+    if first is None or second is None:
+        return True
     if len(first.tokens) == len(second.tokens) and first.tokens != second.tokens:
         return False
     rate, other_rate = first.tokens_per_byte, second.tokens_per_byte
