@@ -6,6 +6,7 @@ import os
 import runpy
 import shutil
 import sys
+import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
 os.environ.setdefault("LAYERSCOPE_NICENESS", "0")  # workers would wait for all the tests that run beside theirs
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test may reach for a hub, also where the machine can
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # processes share the cores: before torch is imported, and for children too
-    threads = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads)))
+    n_threads = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, n_threads)))
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 MEANWHILE = {REPOSITORY / "tests" / "jobs" / "test_worker.py", REPOSITORY / "tests" / "data" / "test_hub_rows.py"}
@@ -90,6 +91,18 @@ def the_main_module_stays() -> Iterator[None]:
     own = sys.modules["__main__"]
     yield
     sys.modules["__main__"] = own
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left_for_the_next_test() -> Iterator[None]:
+    """A page asks for sizes of a model in a thread, for which no test waits. A dtype left behind is that of all tests."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name == "look":
+            thread.join(60)
+    if (torch := sys.modules.get("torch")) is not None and (left := torch.get_default_dtype()) != torch.float32:
+        torch.set_default_dtype(torch.float32)
+        pytest.fail(f"This test left {left} behind as torch's default dtype.")
 
 
 @pytest.fixture(scope="session")

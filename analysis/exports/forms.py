@@ -15,7 +15,7 @@ from analysis.core.errors import UnsupportedModelError
 from analysis.exports import folders, gguf_families, gguf_file, gguf_tokens
 from analysis.models.architecture import layer_removal
 from analysis.models.architecture.decoder import Decoder
-from analysis.models.loading import config, gguf_conversion, weights
+from analysis.models.loading import config, gguf_conversion, pretrained, weights
 from analysis.models.loading.planning import Plan
 from analysis.models.source import gguf, location
 from analysis.models.source.location import Source
@@ -84,7 +84,7 @@ def _load_folder(folder: Path, dtype: str) -> Any:
 def _check_folder(decoder: Decoder) -> None:
     """Compare the cut model with the one that its cut configuration builds: same names, same shapes."""
     try:
-        with torch.device("meta"):
+        with pretrained.BUILDING, torch.device("meta"):
             rebuilt = AutoModelForCausalLM.from_config(layer_removal.as_saved(decoder.model.config))
     except Exception as error:  # transformers refuses a configuration with a dozen unrelated types of error
         raise UnsupportedModelError(

@@ -4,9 +4,11 @@ import dataclasses
 import json
 import logging
 import shutil
+import threading
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
 from analysis.core import host
@@ -232,6 +234,35 @@ def test_plan_from_the_configuration_equals_the_loaded_model(tiny_folder):
         parameters = {id(p): p.numel() for p in loaded.model.parameters()}
         assert planned.facts.n_parameters == sum(parameters.values())
         assert planned.weight_bytes == 4 * sum(parameters.values())
+
+
+def test_plan_beside_a_load_leaves_the_default_dtype(tiny_folder, monkeypatch):
+    """Each builds its model in its own dtype, as torch's default. A plan that ends after the load sets back the load's."""
+    spec = ModelSpec(str(tiny_folder()), dtype="float16")
+    begun, met, loaded = threading.Event(), threading.Event(), threading.Event()
+    build = transformers.LlamaForCausalLM.__init__
+
+    def slowly(self, *args, **kwargs):
+        if threading.current_thread() is other:
+            begun.set()
+            met.wait(0.5)
+        else:
+            met.set()
+            loaded.wait(2)
+        build(self, *args, **kwargs)
+
+    def load():
+        models.load(spec)
+        loaded.set()
+
+    planning.plan(spec)  # the first one imports, which takes long
+    monkeypatch.setattr(transformers.LlamaForCausalLM, "__init__", slowly)
+    other = threading.Thread(target=load)
+    other.start()
+    assert begun.wait(10)
+    planning.plan(spec)
+    other.join()
+    assert torch.get_default_dtype() == torch.float32
 
 
 def test_identity_follows_the_content_not_the_path(tmp_path, tiny_folder):

@@ -63,7 +63,7 @@ class LocalWorkers(Executor):
             try:
                 return pool.submit(shard_worker.do, task).result()
             except BrokenProcessPool as error:
-                process.join()
+                pool.shutdown()  # its thread waits for the process too, and of two that wait at once one learns no exit code
                 raise WorkerLost(f"Process {process.pid} ended with exit code {process.exitcode}.") from error
 
         try:

@@ -12,7 +12,7 @@ from analysis.core.progress import OnProgress, ignore
 from analysis.models.architecture import decoder as architecture
 from analysis.models.architecture import layer_sizes
 from analysis.models.architecture.decoder import Decoder
-from analysis.models.loading import machine, placement, text_part, weights
+from analysis.models.loading import machine, placement, pretrained, text_part, weights
 from analysis.models.loading.config import check_quantization, quantization_name, read_config, reading_errors_explained
 from analysis.models.loading.placement import Needs, Placement
 from analysis.models.loading.text_part import TextPart
@@ -111,7 +111,7 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
     with reading_errors_explained(source, "configuration"):
         part = text_part.find(config, source.name)
         config = config if part is None else part.config
-        with torch.device("meta"):
+        with pretrained.BUILDING, torch.device("meta"):
             # The dtype changes no size, and experts cannot be run on the meta device in any other.
             skeleton = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
         decoder = architecture.find_decoder(skeleton)

@@ -1,5 +1,6 @@
 """The only calls with which libraries load models and adapters, each within `model_files.checked` or `model_files.reading`."""
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,10 @@ from analysis.models.source import model_files
 if TYPE_CHECKING:  # it brings bitsandbytes, and seconds
     from peft import PeftModel
 
+
+BUILDING = threading.RLock()
+"""Held while a library builds a model. That changes torch's default dtype for the whole process then sets the old one.
+Two threads at once would build in each other's dtype, and could leave it behind."""
 
 _WHOLE = {"I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "BOOL"}
 
@@ -50,7 +55,7 @@ def model(folder: Path, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     # By default transformers names no weight of another shape.
     options = {**options, "output_loading_info": True, "ignore_mismatched_sizes": True, "trust_remote_code": False}
     gguf_file = options.pop("gguf_file", None)
-    with model_files.reading(folder, gguf_file) as (path, gguf_options):
+    with BUILDING, model_files.reading(folder, gguf_file) as (path, gguf_options):
         pair: Any = AutoModelForCausalLM.from_pretrained(path, **options, **gguf_options)
     loaded, info = pair
     if gguf_file is not None:

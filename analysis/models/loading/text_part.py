@@ -27,7 +27,7 @@ from analysis.core.errors import UnsupportedModelError
 from analysis.models.architecture import families
 from analysis.models.architecture.decoder import Decoder, find_decoder
 from analysis.models.architecture.layer_removal import take_out
-from analysis.models.loading import layers_on_disk
+from analysis.models.loading import layers_on_disk, pretrained
 from analysis.models.loading.assembly import called
 from analysis.models.loading.config import has_text_part, stored_quantization
 
@@ -114,7 +114,7 @@ def _plain(text: Any, name: str) -> Any:
 
 
 def _weightless(kind: Any, config: Any) -> Any:
-    with init_empty_weights(include_buffers=False):
+    with pretrained.BUILDING, init_empty_weights(include_buffers=False):
         return kind.from_config(copy.deepcopy(config)).eval()
 
 

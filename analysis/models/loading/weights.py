@@ -174,7 +174,7 @@ def without_layers(
         raise UnsupportedModelError(
             f"{name} is quantized in its files, which cannot be read layer by layer. Use the original weights."
         )
-    with init_empty_weights(include_buffers=False):
+    with pretrained.BUILDING, init_empty_weights(include_buffers=False):
         model: Any = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=dtype)
     assembly = Assembly(model, checkpoint, dtype=dtype, device=device, quantization=quantization, key_mapping=key_mapping)
     model.eval()

@@ -45,7 +45,7 @@ def log_probabilities(decoder: Decoder, states: Tensor, indices: Tensor, tokens:
         ]
     )
     # Of the tokens that follow one state the most likely one: the smaller the rest, the less it is rounded.
-    lowest = torch.full((len(states),), -torch.inf, device=states.device)
+    lowest = raw.new_full((len(states),), -torch.inf)
     shift = lowest.scatter_reduce(0, indices, raw, "amax").to(states.dtype)
     chosen = decoder.scaled(raw if bias is None else raw + bias[tokens].float())
     reference = lowest.scatter_reduce(0, indices, chosen, "amax")
