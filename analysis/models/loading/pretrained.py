@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # it brings bitsandbytes, and seconds
 
 
 BUILDING = threading.RLock()
-"""Held while a library builds a model. That changes torch's default dtype for the whole process then sets the old one.
+"""Held while a library builds a model. That changes torch's default dtype for the process, and then sets back the old one.
 Two threads at once would build in each other's dtype, and could leave it behind."""
 
 _WHOLE = {"I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "BOOL"}
