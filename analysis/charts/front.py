@@ -31,6 +31,8 @@ _OF_PRECISION = {"8-bit": "triangle-up", "NF4": "triangle-down"}
 _OTHER_DTYPE, _FILE = "hexagon", "pentagon"
 """Symbols of another dtype, and of a quantized file."""
 _MEGABYTE = 1e6
+_ON_A_LOG_AXIS = 4.0
+"""Where the largest model has this many times the bytes of the smallest, equal steps of the axis are equal ratios."""
 
 
 def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height: int = 400) -> Figure:
@@ -63,16 +65,28 @@ def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height:
     ]
     for series in dict.fromkeys((kind, held) for kind in OFFERS for held in _precisions(front)):
         shade = shades[series[0]]
-        for rank, colour in ((DOMINATED, translucent(shade, 0.4)), (TIED, translucent(shade, 0.6)), (BEST, shade)):
-            offers = [offer for offer, own in standing if own == rank and (_kind(offer), _precision(offer, front)) == series]
-            if offers:
-                name = ", ".join(part for part in (*series, "" if rank == BEST else rank) if part)
-                data.append(_points(name, series[0], offers, by, colour, rank, front))
+        held = {
+            rank: [offer for offer, own in standing if own == rank and (_kind(offer), _precision(offer, front)) == series]
+            for rank in (DOMINATED, TIED, BEST)
+        }
+        drawn = {rank: offers for rank, offers in held.items() if offers}
+        for rank, offers in drawn.items():
+            colour = {DOMINATED: translucent(shade, 0.4), TIED: translucent(shade, 0.6), BEST: shade}[rank]
+            points = _points(", ".join(filter(None, series)), series[0], offers, by, colour, rank, front)
+            # The legend has one line for each symbol. The standing is a shade, and the page explains it.
+            data.append(points | {"legendgroup": "/".join(series), "showlegend": rank == list(drawn)[-1]})
+    data += _labels(offers_drawn, by, front.quantity, colours.marker)
     of_block = [
         (_x(offer, by) or 0.0, offer.reading.value) for offer in offers_drawn if offer.cut == cut and not offer.is_rival
     ]
     is_share = front.quantity == ACCURACY
-    x = {"title": "weights, MB" if by == SIZE else "speed relative to the unpruned model", "gridcolor": colours.grid}
+    x: dict[str, Any] = {
+        "title": "weights, MB" if by == SIZE else "speed relative to the unpruned model",
+        "gridcolor": colours.grid,
+    }
+    if by == SIZE and max(sizes := [offer.bytes for offer in offers_drawn], default=0) > _ON_A_LOG_AXIS * min(sizes, default=0):
+        ticks = [step * 10**power for power in range(-3, 8) for step in (1, 2, 5)]
+        x |= {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:,g}" for tick in ticks]}
     unit = "bits per byte" if front.quantity == BITS else "nats per token"
     y = {"title": "accuracy" if is_share else f"loss, {unit}", "gridcolor": colours.grid}
     if is_share:
@@ -103,6 +117,37 @@ def _points(name: str, kind: str, offers: Sequence[Offer], by: str, shade: str, 
     }
 
 
+def _labels(offers: Sequence[Offer], by: str, quantity: str, colour: str) -> list[dict[str, Any]]:
+    """Return the names of other models, each below all of its forms, at its largest or fastest one."""
+    named: dict[str, list[Offer]] = {}
+    for offer in offers:
+        if offer.is_rival:
+            named.setdefault(offer.name, []).append(offer)
+    if not named:
+        return []
+    is_share = quantity == ACCURACY
+    ends = [[one.reading.low if is_share else one.reading.high for one in forms] for forms in named.values()]
+    lowest = [
+        (min if is_share else max)(one.reading.value if end is None else end for one, end in zip(forms, of_forms, strict=True))
+        for forms, of_forms in zip(named.values(), ends, strict=True)
+    ]
+    return [
+        {
+            "type": "scatter",
+            "name": "names of other models",
+            "mode": "text",
+            "x": [max(_x(offer, by) or 0.0 for offer in forms) for forms in named.values()],
+            "y": lowest,
+            "text": [escape(name) for name in named],
+            "textposition": "bottom left",
+            "textfont": {"size": 11, "color": colour},
+            "cliponaxis": False,
+            "hoverinfo": "skip",
+            "showlegend": False,
+        }
+    ]
+
+
 def _precision(offer: Offer, front: Front) -> str:
     """Return the precision of an offer in words where it is not that of the front's condition; "" where it is."""
     own, usual = offer.reading.condition, front.condition
@@ -131,7 +176,7 @@ def describe(offer: Offer, by: str, precision: str = "") -> list[str]:
     reading = offer.reading
     removed = f"without {offer.cut.describe()}" if offer.cut else "unpruned"
     removed += f", {precision}" if precision else ""
-    who = f"{offer.facts.name}, {removed}" if offer.is_rival else removed
+    who = f"{offer.name}, {removed}" if offer.is_rival else removed
     digits = ".1%" if reading.quantity == ACCURACY else ".3f"
     ends = "" if reading.low is None else f", 95 % interval {reading.low:{digits}} to {reading.high:{digits}}"
     lines = [f"{who}{f', healed ({reading.repair})' if reading.repair else ''}", f"{reading.value:{digits}}{ends}"]

@@ -51,3 +51,14 @@ EXHIBITS = (
 def exhibit(source: str) -> Exhibit | None:
     """The model of the gallery with this source; None for any other."""
     return next((entry for entry in EXHIBITS if entry.source == source), None)
+
+
+def name_of(source: str, file_name: str) -> str:
+    """Return the title of a model of the gallery, and the name of its file or folder for any other.
+
+    Args:
+        source: as in `ModelSpec.source`.
+        file_name: as in `ModelFacts.name`.
+    """
+    known = exhibit(source)
+    return file_name if known is None else known.title

@@ -8,6 +8,7 @@ from analysis.core import index_sync
 from analysis.core.blocks import Removal
 from analysis.core.errors import SpecError
 from analysis.core.experiment import EXPERIMENTS, additions
+from analysis.data import gallery
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.speed.speed_spec import SpeedResult
 from analysis.exports import sections, sheet
@@ -72,10 +73,10 @@ def of(
         verdict = _verdict(scores_of_block.select(cut, scores, shown=on_screen, damage=damages), facts, speeds, healed)
         read = sheet.StoredResults(facts, scores, on_screen, damages, speeds[0] if speeds else None, healed)
         decided = [sheet.section(sheet.from_results(read, cut, command_line, model))]
-    name = facts.name if facts else model.source.rstrip("/").rsplit("/", 1)[-1]
+    name = gallery.name_of(model.source, facts.name) if facts else model.source.rstrip("/").rsplit("/", 1)[-1]
     lead = (
         [
-            f"{facts.name}, family {facts.family_in_words}: {facts.n_layers} layers, {facts.n_parameters:,} parameters. "
+            f"{name}, family {facts.family_in_words}: {facts.n_layers} layers, {facts.n_parameters:,} parameters. "
             f"{facts.other_parameters:,} of them are embeddings, final norm and head, and remain in every pruned model."
             f"{_active(facts)}"
         ]

@@ -10,7 +10,7 @@ from analysis.core import escapes, index_sync
 from analysis.core.blocks import Removal, written
 from analysis.core.errors import BenchmarkError, SpecError
 from analysis.core.record import Spec
-from analysis.data import questions
+from analysis.data import gallery, questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.heal_result import HealResult
@@ -315,7 +315,14 @@ def from_results(
     commands = [*(command_line(spec) for spec in decided.requests), own_command]
     compared = front_table.of_model(model, material_filter(stored.shown))
     commands[-1:-1] = [command_line(one.spec) for one in compared.missing[:1]]
-    return Sheet(stored.facts.name, cut.describe(), decided, tuple(commands), tuple(library.packs_of(model)), compared)
+    return Sheet(
+        gallery.name_of(model.source, stored.facts.name),
+        cut.describe(),
+        decided,
+        tuple(commands),
+        tuple(library.packs_of(model)),
+        compared,
+    )
 
 
 def material_filter(shown: SweepResult | None) -> Filter:

@@ -49,7 +49,27 @@ def test_selected_block_is_ringed_and_an_open_difference_is_named():
 def test_model_name_makes_no_link_in_a_chart():
     rival = replace(fakes.sweep(), model=replace(fakes.FACTS, name="<a href='http://a.test'>x</a>"))
     (found,) = front.fronts(ACCURACY, [fakes.sweep()], speed=fakes.speed())
-    offer = replace(found.offers[0], facts=rival.model, is_rival=True)
+    offer = replace(found.offers[0], name=rival.model.name, is_rival=True)
     shown = figures.trade_off(replace(found, offers=[*found.offers, offer]), SIZE, None, dark=False)
     assert "<a " not in shown.to_json()
     assert "&lt;a href" in " ".join(text for trace in shown.data if trace.text for text in trace.text)
+
+
+def test_far_sizes_are_on_a_log_axis_with_names():
+    (found,) = front.fronts(ACCURACY, [fakes.sweep()], speed=fakes.speed())
+    figure = figures.trade_off(found, SIZE, None, dark=False)
+    assert figure.layout.xaxis.type is None
+    assert "names of other models" not in [trace.name for trace in figure.data]
+    whole = next(offer for offer in found.offers if offer.cut is None)
+    forms = [
+        replace(offer, name="Large", bytes=8 * whole.bytes - place, is_rival=True) for place, offer in enumerate(found.offers)
+    ]
+    figure = figures.trade_off(replace(found, offers=[*found.offers, *forms]), SIZE, None, dark=False)
+    assert figure.layout.xaxis.type == "log"
+    (label,) = [trace for trace in figure.data if trace.name == "names of other models"]
+    assert list(label.text) == ["Large"]
+    assert list(label.x) == [8 * whole.bytes / 1e6]
+    assert label.y[0] == min(offer.reading.low for offer in forms)
+    shown = [trace.name for trace in figure.data if trace.showlegend is not False]
+    assert len(shown) == len(set(shown))
+    assert set(shown) == {trace.name for trace in figure.data} - {"names of other models"}

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from analysis.core import host
+from analysis.data import gallery
 from analysis.experiments.accuracy.points import QuestionScore
 from analysis.models.source import sizes
 from analysis.models.source.sizes import LayerFacts
@@ -314,6 +315,15 @@ def test_nothing_stored_names_the_measurement_to_make():
 def without_bits(result):
     """A curve of before there were bits per byte."""
     return replace(result, points=[replace(point, bits_per_byte=None) for point in result.points])
+
+
+def test_model_of_the_gallery_is_called_by_its_title():
+    known, small = gallery.EXHIBITS[1], replace(FACTS, name="file-q4_k_m", layer_parameters=[1_000_000] * fakes.L)
+    rival = curve("float32", -1.0, facts=small, identity="another", last=0)
+    rival = replace(rival, spec=replace(rival.spec, model=replace(rival.spec.model, source=known.source)))
+    found = compare([curve("float32", 0)], [rival])
+    assert f"take {known.title} in" in choice.answer(found, Goal(MEGABYTES, 300)).said
+    assert [offer.name for offer in found.front(ACCURACY).offers if offer.is_rival] == [known.title]
 
 
 def test_loss_per_token_of_another_tokenizer_chooses_nothing():

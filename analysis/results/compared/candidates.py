@@ -14,6 +14,7 @@ from typing import Any
 from analysis.core import index_sync
 from analysis.core.blocks import Removal, written
 from analysis.core.errors import SpecError
+from analysis.data import gallery
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.speed.speed_spec import SpeedResult
@@ -76,6 +77,11 @@ class Candidate:
     """By quantity, the change against the reference; missing where one of the two is not measured."""
     pace: DecodePace | None = None
     """Speed of generation; None where it is not measured."""
+
+    @property
+    def name(self) -> str:
+        """Return the name of its model, to show."""
+        return gallery.name_of(self.model.source, self.facts.name)
 
     @property
     def kind(self) -> str:
@@ -162,6 +168,7 @@ class Comparison:
             offer = Offer(
                 reading=value,
                 change=candidate.changes.get(quantity),
+                name=candidate.name,
                 facts=candidate.facts,
                 bytes=candidate.memory,
                 gain=gain,

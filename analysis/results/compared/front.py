@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from analysis.core.blocks import Removal
+from analysis.data import gallery
 from analysis.experiments.speed.speed_spec import SpeedResult
 from analysis.models.source import sizes
 from analysis.models.source.sizes import ModelFacts
@@ -32,6 +33,8 @@ class Offer:
     """Measured quality."""
     change: Change | None
     """Change against the unpruned model of its own family; None for that model itself, and where their conditions differ."""
+    name: str
+    """Name of its model, to show."""
     facts: ModelFacts
     """Facts of its unpruned model."""
     bytes: int
@@ -174,6 +177,7 @@ def _offers(
             Offer(
                 reading=measured,
                 change=None if unpruned is None or measured is unpruned else changes.change(unpruned, measured),
+                name=gallery.name_of(result.spec.model.source, result.model.name),
                 facts=result.model,
                 bytes=weight_bytes(result, measured.cut),
                 gain=_gain(speed, measured.cut),

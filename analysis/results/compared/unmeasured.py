@@ -183,6 +183,6 @@ def _speeds(comparison: Comparison, plain: ModelSpec) -> list[Missing]:
             is_own = form.model.identity == comparison.forms[0].model.identity
             weights = plain if is_own else replace(form.model, identity="", device=plain.device)
             model = replace(weights, dtype=form.model.dtype, quantization=form.model.quantization)
-            name = form.model.precision if is_own else f"{form.facts.name} in {form.model.precision}"
+            name = form.model.precision if is_own else f"{form.name} in {form.model.precision}"
             lacking.setdefault(key, Missing(f"speed of {name}", replace(usual, model=model)))
     return list(lacking.values())

@@ -123,7 +123,7 @@ def action(candidate: Candidate) -> str:
     """Return the action that makes a candidate: "8-bit weights, no pruning", "remove layers 11-15"."""
     if candidate.kind == OTHER:
         removed = f" without {candidate.cut.brief()}" if candidate.cut else ""
-        return f"take {candidate.facts.name} in {candidate.precision}{removed}"
+        return f"take {candidate.name} in {candidate.precision}{removed}"
     healed = f", healed ({candidate.repair})" if candidate.repair else ""
     weights = held_as(candidate)
     if candidate.cut is None:

@@ -100,7 +100,7 @@ class FrontAnswer:
         comparison, form = self.comparison, next(iter(self.comparison.forms), None)
         on = {"questions": comparison.questions, "texts": comparison.texts}
         return {
-            "model": None if form is None else form.facts.name,
+            "model": None if form is None else form.name,
             **{name: None if each is None else each.material_in_words() for name, each in on.items()},
             "reference": None if comparison.reference is None else comparison.reference.id,
             "points": [{name: value for name, value in row.items() if name not in _FOR_PEOPLE} for row in self.rows()],
@@ -184,7 +184,7 @@ def _row(candidate: Candidate, fronts: list[str], comparison: Comparison) -> dic
         "id": candidate.id,
         "what": _what(candidate),
         "kind": candidate.kind,
-        "model": candidate.facts.name,
+        "model": candidate.name,
         "is_reference": comparison.reference is not None and candidate.id == comparison.reference.id,
         "dtype": candidate.model.dtype,
         "quantization": candidate.model.quantization,
@@ -226,7 +226,7 @@ def _remarks(candidate: Candidate) -> list[str]:
 
 def _what(candidate: Candidate) -> str:
     """Return the variant in words: "NF4, bfloat16, without layers 11-15, healed (instant)"."""
-    name = [candidate.facts.name] if candidate.is_other else []
+    name = [candidate.name] if candidate.is_other else []
     removed = [f"without {candidate.cut.brief()}"] if candidate.cut else []
     healed = [f"healed ({candidate.repair})"] if candidate.repair else []
     return ", ".join([*name, candidate.precision, *removed, *healed])

@@ -142,7 +142,10 @@ def _counted(shown: Front, by: str) -> str:
 
 
 def _about(shown: Front, by: str) -> str:
-    rivals = sorted({offer.facts.name for offer in shown.offers if offer.is_rival})
+    others = [offer for offer in shown.offers if offer.is_rival]
+    rivals = sorted({offer.name for offer in others if by == SIZE or offer.times is not None})
+    untimed = sorted({offer.name for offer in others} - set(rivals))
+    data = "questions" if shown.quantity == ACCURACY else "texts"
     said = [
         f"Bars are 95 % intervals. {_counted(shown, by)} Open: dominated, "
         f"the paired 95 % interval against a model that costs no more excludes zero. Pale: statistically tied with the best "
@@ -152,9 +155,11 @@ def _about(shown: Front, by: str) -> str:
     if len(precisions_shown) > 1:
         said.append(f"Colour: pruned or healed. Symbol: precision ({words.plain('; '.join(precisions_shown))}).")
     if rivals:
-        said.append(f"Squares are other models on the same questions: {words.plain(', '.join(rivals))}.")
-    else:
-        said.append("Is a smaller model better? Measure one on the same questions to see it here.")
+        said.append(f"Squares are other models on the same {data}: {words.plain(', '.join(rivals))}.")
+    if untimed:
+        said.append(f"No speed is measured of {words.plain(', '.join(untimed))}.")
+    if not others:
+        said.append(f"Is a smaller model better? Measure one on the same {data} to see it here.")
     if by == SPEED:
         said.append("Speeds that were not timed are read from the fitted line.")
     return " ".join(said)

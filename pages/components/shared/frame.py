@@ -18,6 +18,7 @@ from analysis.core import escapes, failures, index, index_sync
 from analysis.core.errors import LayerscopeError
 from analysis.core.experiment import RESULTS
 from analysis.core.record import Spec
+from analysis.data import gallery
 from analysis.results.words import glossary
 from pages.components.shared import state, stored_results, words
 
@@ -147,7 +148,7 @@ def header(title: words.Markdown, question: words.Markdown, shares: tuple[int, i
     model = state.current_model()
     known = stored_results.find("inspect", model, most=1) or stored_results.find("distances", model, most=1)
     facts = known[0].result.model if known else None
-    about = [facts.name, f"{facts.n_layers} layers"] if facts else [state.name(model)]
+    about = [gallery.name_of(model.source, facts.name), f"{facts.n_layers} layers"] if facts else [state.name(model)]
     if model.quantization != "none":
         about.append(model.quantization)
     with left.container(gap=None):
