@@ -99,10 +99,13 @@ def _judged(result: Any) -> list[Any]:
 
 def _verdict(result: Any, cut: Any, scores: Sequence[Any], heals: Sequence[Any] = ()) -> list[str]:
     """Return the savings, costs and recovery of a removal in one sentence; nothing where neither answers nor loss are known."""
+    from analysis.results import library
     from analysis.results.compared import scores_of_block
     from analysis.results.words import headline
 
-    verdict = headline.headline(scores_of_block.select(cut, scores, shown=result), result.model, heals=heals)
+    speed = next(iter(library.of("speed", result.spec.model, most=1)), None)  # stored earlier: the result itself measures none
+    selected = scores_of_block.select(cut, scores, shown=result)
+    verdict = headline.headline(selected, result.model, speed=speed, heals=heals)
     return [] if {headline.ANSWERS, headline.TEXT} <= set(verdict.missing) else [verdict.sentence]
 
 

@@ -5,12 +5,18 @@ from dataclasses import replace
 import pytest
 
 from analysis.cli import answers
+from analysis.core import store
 from analysis.core.blocks import Block
 from analysis.results.compared import cliff, scores_of_block
 from analysis.results.words import headline
 from tests.support import fakes
 
-pytestmark = pytest.mark.usefixtures("cache")
+pytestmark = pytest.mark.usefixtures("cache", "no_precomputed_results")
+
+
+@pytest.fixture
+def no_precomputed_results(tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "precomputed")
 
 
 def lines(result) -> list[str]:
@@ -40,6 +46,15 @@ def test_a_curve_ends_with_the_verdict_before_the_cliff():
     assert located.sentence() in lines(curve)
     cut = next(point.block for point in curve.points if point.n == located.n - 1)
     assert lines(curve)[-1] == headline.headline(scores_of_block.select(cut, [curve]), fakes.FACTS).sentence
+
+
+def test_a_verdict_states_a_speed_that_was_measured_earlier():
+    curve, speed = fakes.sweep(strategy="manual", cuts=(Block(20, 4),)), fakes.speed()
+    assert "Its speed is not measured" in lines(curve)[-1]
+    speed.save()
+    selected = scores_of_block.select(Block(20, 4), [curve])
+    assert lines(curve)[-1] == headline.headline(selected, fakes.FACTS, speed=speed).sentence
+    assert "% faster" in lines(curve)[-1]
 
 
 def test_cuts_by_hand_have_a_verdict_each():
