@@ -432,6 +432,17 @@ def test_healed_form_has_the_numbers_of_one_run():
         assert (form.readings[ACCURACY].value, form.readings[LOSS].value) in [(0.46, 3.1), (0.3, 2.0)]
 
 
+def test_evaluated_adapter_is_a_run_of_its_heal():
+    made = fakes.alike_heal()
+    alone = fakes.evaluate(made.spec.block, acc=0.5)
+    again = replace(alone, spec=replace(alone.spec, adapter=made.adapter))
+    for order in ([made, again], [again, made]):
+        (form,) = [candidate for candidate in compare(order).forms if candidate.repair]
+        assert form.repair == made.spec.recipe
+    other = replace(again, spec=replace(again.spec, adapter="adapters/another"))
+    assert len([candidate for candidate in compare([made, other]).forms if candidate.repair]) == 2
+
+
 def test_quantized_weights_in_two_dtypes_are_both_named():
     exact = curve("8bit", 0)
     exact = replace(exact, spec=replace(exact.spec, model=replace(exact.spec.model, dtype="float32")))

@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from analysis.core import index_sync
@@ -351,13 +352,15 @@ def _candidates(results: Sequence[Any], chosen: Mapping[str, Condition | None], 
     """Return one candidate for each form, with the readings of the strongest results on the chosen materials.
 
     A reading with its answers comes before one without them, so that changes are paired wherever they can be. Two heals by one
-    recipe are two models: a healed form has the readings of one run, that with the most of the two quantities.
+    recipe are two models: a healed form has the readings of one run, that with the most of the two quantities. An evaluation of
+    an adapter is a run of the heal that made it, where that heal is among the results.
     """
+    recipes = {Path(adapter).name: reading.repair_of(result) for result in results if (adapter := _adapter_made(result))}
     runs: dict[tuple[str, str, Removal | None, str], list[tuple[Readings, Any]]] = {}
     for result in results:
         for form_readings in reading.of_all(result):
             on_chosen = {
-                quantity: form_readings[quantity]
+                quantity: replace(found := form_readings[quantity], repair=recipes.get(found.repair, found.repair))
                 for quantity, wanted in chosen.items()
                 if wanted is not None and quantity in form_readings and _is_on_material(form_readings[quantity], wanted)
             }
@@ -366,6 +369,11 @@ def _candidates(results: Sequence[Any], chosen: Mapping[str, Condition | None], 
                 key = (first.condition.model, first.condition.precision, first.cut, first.repair)
                 runs.setdefault(key, []).append((on_chosen, result))
     return [_candidate(*_form(of_key, is_healed=bool(key[-1])), is_other=is_other) for key, of_key in runs.items()]
+
+
+def _adapter_made(result: Any) -> str:
+    """Return the folder of the adapter that a heal made; "" for other results."""
+    return (result.adapter or "") if result.spec.kind == "heal" else ""
 
 
 def _form(runs: Sequence[tuple[Readings, Any]], *, is_healed: bool) -> tuple[Any, Readings]:

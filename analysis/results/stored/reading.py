@@ -192,7 +192,7 @@ def of_heal(result: HealResult, model: str) -> Readings:
     if point is None:
         return {}
     answers, losses = result.questions.get(model, ()), result.text_losses.get(model, ())
-    repair = _repair_of(result, model)
+    repair = repair_of(result) if model == "healed" else ""
     return _of_point(result, point, result.spec.validation, answers, losses, result.text_tokens, repair)
 
 
@@ -249,12 +249,13 @@ def of_same_kind(result: HealResult, model: str) -> Readings:
     point = result.same_kind.get(model)
     if point is None:
         return {}
-    losses, repair = result.same_kind_losses.get(model, ()), _repair_of(result, model)
+    losses, repair = result.same_kind_losses.get(model, ()), repair_of(result) if model == "healed" else ""
     return _of_point(result, point, result.same_kind_text, (), losses, result.same_kind_tokens, repair)
 
 
-def _repair_of(result: HealResult, model: str) -> str:
-    return "" if model != "healed" else CONTROL if result.spec.control else result.spec.recipe
+def repair_of(result: HealResult) -> str:
+    """Return the recipe of a heal; `CONTROL` where it trained the unpruned model."""
+    return CONTROL if result.spec.control else result.spec.recipe
 
 
 def of_damage(result: DamageResult, block: Block) -> Reading | None:
