@@ -63,10 +63,12 @@ def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height:
             "hoverinfo": "skip",
         }
     ]
-    for series in dict.fromkeys((kind, held) for kind in OFFERS for held in _precisions(front)):
+    for series in sorted(
+        {_series(offer, front) for offer in front.offers}, key=lambda series: (OFFERS.index(series[0]), series[1])
+    ):
         shade = shades[series[0]]
         held = {
-            rank: [offer for offer, own in standing if own == rank and (_kind(offer), _precision(offer, front)) == series]
+            rank: [offer for offer, own in standing if own == rank and _series(offer, front) == series]
             for rank in (DOMINATED, TIED, BEST)
         }
         drawn = {rank: offers for rank, offers in held.items() if offers}
@@ -156,9 +158,10 @@ def _precision(offer: Offer, front: Front) -> str:
     return own.precision if own.weights == usual.weights else own.precision_in_words()
 
 
-def _precisions(front: Front) -> list[str]:
-    """Return the precisions of a front, that of its condition first."""
-    return sorted({_precision(offer, front) for offer in front.offers})
+def _series(offer: Offer, front: Front) -> tuple[str, str]:
+    """Return the kind of an offer, and its precision where that has a symbol of its own."""
+    kind = _kind(offer)
+    return kind, "" if offer.is_rival else _precision(offer, front)
 
 
 def _symbol(offer: Offer, kind: str, front: Front) -> str:
