@@ -45,8 +45,13 @@ VIEWS = {
 }
 """Views of the gallery: a name, the page and the rest of its address."""
 
-README = {"explore": ("explore", "light", 980), "heal": ("heal", "dark", 800), "learn": ("lesson", "light", 800)}
-"""The README's pictures by the name of their file: their view, theme and height."""
+README = {
+    "explore": ("explore", "light", 980),
+    "heal": ("heal", "dark", 800),
+    "learn": ("lesson", "light", 800),
+    "trade-off": ("explore-trade-off", "light", 1320),
+}
+"""Pictures of the README and the docs by the name of their file: their view, theme and height."""
 PICTURE_BYTES = 250_000
 
 

@@ -176,6 +176,26 @@ def peak_of(process: psutil.Process) -> Iterator[list[int]]:
         watcher.join()
 
 
+@contextlib.contextmanager
+def limit_of(n_bytes: int) -> Iterator[Path | None]:
+    """Make a control group whose processes are killed beyond so many bytes; None where this user may make none."""
+    folder, limit = Path("/sys/fs/cgroup"), "memory.max"
+    if (folder / "memory").is_dir():
+        folder, limit = folder / "memory", "memory.limit_in_bytes"
+    group = folder / f"layerscope-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / limit).write_text(str(n_bytes))
+    except OSError:
+        yield None
+        return
+    try:
+        yield group
+    finally:
+        time.sleep(1)  # its last process is still ending
+        group.rmdir()
+
+
 @pytest.mark.long
 @pytest.mark.browser
 @pytest.mark.timeout(600)
@@ -194,6 +214,10 @@ def test_a_demo_serves_twenty_visitors_below_a_gigabyte(space, tmp_path, monkeyp
         start = [python, "-m", "streamlit", "run", str(ENTRY.relative_to(ROOT)), *CLOUD, "--server.port", port]
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "LAYERSCOPE_", "HF_"))}
     log = tmp_path / "server.log"
+    stack = contextlib.ExitStack()
+    group = stack.enter_context(limit_of(MOST_BYTES))
+    if group is not None:
+        start = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(group / "cgroup.procs"), *start]
     with log.open("wb") as output:
         environment = {**kept, "LAYERSCOPE_CACHE": str(tmp_path / "cache")}
         server = subprocess.Popen(start, cwd=space, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
@@ -212,8 +236,10 @@ def test_a_demo_serves_twenty_visitors_below_a_gigabyte(space, tmp_path, monkeyp
     finally:
         server.kill()
         server.wait(10)
+        stack.close()
     clicks = sum(len(times) for times in seen.took.values())
     print(f"{host}: {VISITORS} visitors, {clicks} clicks in {passed:.0f} s, at most {peak[0] / 1e6:.0f} MB of memory,", end=" ")
+    print(f"{'no limit' if group is None else f'killed beyond {MOST_BYTES / 1e6:.0f} MB'},", end=" ")
     print(f"{n_files} files of {n_bytes / 1e6:.1f} MB in the cache")
     assert not seen.errors, "\n".join(seen.errors)
     assert load.failures(log.read_text()) == []
