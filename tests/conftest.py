@@ -6,7 +6,6 @@ import os
 import runpy
 import shutil
 import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -94,12 +93,9 @@ def the_main_module_stays() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left_for_the_next_test() -> Iterator[None]:
-    """A page asks for sizes of a model in a thread, for which no test waits. A dtype left behind is that of all tests."""
+def the_default_dtype_stays() -> Iterator[None]:
+    """A library changes it for the whole process while it builds a model. Left behind, it would be that of all later tests."""
     yield
-    for thread in threading.enumerate():
-        if thread.name == "look":
-            thread.join(60)
     if (torch := sys.modules.get("torch")) is not None and (left := torch.get_default_dtype()) != torch.float32:
         torch.set_default_dtype(torch.float32)
         pytest.fail(f"This test left {left} behind as torch's default dtype.")
