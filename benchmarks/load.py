@@ -251,15 +251,32 @@ async def weigh(server: psutil.Process, started: float, log: Log) -> None:
 
 
 async def crowd(
-    address: str, server: psutil.Process, sessions: int, minutes: float, pause_s: tuple[float, float], log: Log
+    address: str,
+    server: psutil.Process,
+    sessions: int,
+    minutes: float,
+    pause_s: tuple[float, float],
+    log: Log,
+    apart_s: float | None = None,
 ) -> None:
-    """Let the visitors come, one after another, and stay."""
+    """Let the visitors come, one after another, and stay.
+
+    Args:
+        address: of the dashboard.
+        server: its process.
+        sessions: number of visitors.
+        minutes: of their stay.
+        pause_s: shortest and longest pause between two clicks.
+        log: receives their experience.
+        apart_s: seconds from one arrival to the next; by default at most a sixth of the stay for all of them.
+    """
+    apart_s = min(APART_S, 10 * minutes / sessions) if apart_s is None else apart_s
     async with async_playwright() as playwright:
         chromium = await playwright.chromium.launch(executable_path=browser.executable(), args=list(browser.FLAGS))
         visit, coming = Visit(sessions, minutes), []
         for number in range(sessions):
             coming.append(asyncio.create_task(visitor(chromium, address, number, pause_s, visit, log)))
-            await asyncio.sleep(min(APART_S, 10 * minutes / sessions))
+            await asyncio.sleep(apart_s)
         await visit.begun()
         weighing = asyncio.create_task(weigh(server, time.monotonic(), log))
         await asyncio.gather(*coming)

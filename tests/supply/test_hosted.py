@@ -32,6 +32,8 @@ GUIDE = (ROOT / "docs" / "guides" / "hosted.md").read_text()
 MOST_BYTES = 1_000_000_000
 VISITORS = 20
 MINUTES = 1.0
+APART_S = 3.0
+"""Between two arrivals. A browser takes the two cores for about as long to open its first page, the server a tenth of it."""
 CLOUD = (
     "--client.showErrorDetails=false",
     "--runner.fastReruns=true",
@@ -229,7 +231,7 @@ def test_a_demo_serves_twenty_visitors_below_a_gigabyte(space, tmp_path, monkeyp
                 with pytest.raises(HTTPError, match="405"):
                     urlopen(Request(address + path, data=b"x", method=method))
             began = time.monotonic()
-            asyncio.run(load.crowd(address, process, VISITORS, MINUTES, (2.0, 6.0), seen))
+            asyncio.run(load.crowd(address, process, VISITORS, MINUTES, (2.0, 6.0), seen, APART_S))
             passed = time.monotonic() - began
         n_files = sum(path.is_file() for path in (tmp_path / "cache").rglob("*"))
         n_bytes = sum(path.stat().st_size for path in (tmp_path / "cache").rglob("*") if path.is_file())
