@@ -127,19 +127,20 @@ def _labels(offers: Sequence[Offer], by: str, quantity: str, colour: str) -> lis
             named.setdefault(offer.name, []).append(offer)
     if not named:
         return []
-    is_share = quantity == ACCURACY
-    ends = [[one.reading.low if is_share else one.reading.high for one in forms] for forms in named.values()]
-    lowest = [
-        (min if is_share else max)(one.reading.value if end is None else end for one, end in zip(forms, of_forms, strict=True))
-        for forms, of_forms in zip(named.values(), ends, strict=True)
-    ]
+
+    def lowest(forms: Sequence[Offer]) -> float:
+        """Return the end of an interval that is drawn lowest: more loss is further down."""
+        if quantity == ACCURACY:
+            return min(form.reading.value if form.reading.low is None else form.reading.low for form in forms)
+        return max(form.reading.value if form.reading.high is None else form.reading.high for form in forms)
+
     return [
         {
             "type": "scatter",
             "name": "names of other models",
             "mode": "text",
             "x": [max(_x(offer, by) or 0.0 for offer in forms) for forms in named.values()],
-            "y": lowest,
+            "y": [lowest(forms) for forms in named.values()],
             "text": [escape(name) for name in named],
             "textposition": "bottom left",
             "textfont": {"size": 11, "color": colour},
@@ -160,8 +161,7 @@ def _precision(offer: Offer, front: Front) -> str:
 
 def _series(offer: Offer, front: Front) -> tuple[str, str]:
     """Return the kind of an offer, and its precision where that has a symbol of its own."""
-    kind = _kind(offer)
-    return kind, "" if offer.is_rival else _precision(offer, front)
+    return _kind(offer), "" if offer.is_rival else _precision(offer, front)
 
 
 def _symbol(offer: Offer, kind: str, front: Front) -> str:

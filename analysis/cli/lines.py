@@ -80,7 +80,7 @@ def of_sweep(result: Any, options: argparse.Namespace) -> list[str]:
     notes = remarks.remarks(result.points, result.lines, result.questions)
     notes += [sentence] if (sentence := cliff.sentence(result)) else []
     chosen = remarks.chosen_by(result.spec)
-    verdicts = [line for cut in _judged(result) for line in _verdict(result, cut, [result])]
+    verdicts = _verdicts(result, _judged(result), [result])
     return [*_point_lines(result, result.points), *notes, *([chosen] if chosen else []), *verdicts]
 
 
@@ -97,16 +97,16 @@ def _judged(result: Any) -> list[Any]:
     return [point.block for point in cuts]
 
 
-def _verdict(result: Any, cut: Any, scores: Sequence[Any], heals: Sequence[Any] = ()) -> list[str]:
-    """Return the savings, costs and recovery of a removal in one sentence; nothing where neither answers nor loss are known."""
+def _verdicts(result: Any, cuts: Sequence[Any], scores: Sequence[Any], heals: Sequence[Any] = ()) -> list[str]:
+    """Return the savings, costs and recovery of removals, a sentence each; none where neither answers nor loss are known."""
     from analysis.results import library
     from analysis.results.compared import scores_of_block
     from analysis.results.words import headline
 
     speed = next(iter(library.of("speed", result.spec.model, most=1)), None)  # stored earlier: the result itself measures none
-    selected = scores_of_block.select(cut, scores, shown=result)
-    verdict = headline.headline(selected, result.model, speed=speed, heals=heals)
-    return [] if {headline.ANSWERS, headline.TEXT} <= set(verdict.missing) else [verdict.sentence]
+    selected = (scores_of_block.select(cut, scores, shown=result) for cut in cuts)
+    found = [headline.headline(one, result.model, speed=speed, heals=heals) for one in selected]
+    return [verdict.sentence for verdict in found if not {headline.ANSWERS, headline.TEXT} <= set(verdict.missing)]
 
 
 def of_evaluate(result: Any, options: argparse.Namespace) -> list[str]:
@@ -116,7 +116,7 @@ def of_evaluate(result: Any, options: argparse.Namespace) -> list[str]:
     lines, cut = _point_lines(result, [result.point]), result.spec.block
     if cut is None or result.spec.adapter:
         return lines
-    return [*lines, *_verdict(result, cut, [result, *library.of("evaluate", result.spec.model)])]
+    return [*lines, *_verdicts(result, [cut], [result, *library.of("evaluate", result.spec.model)])]
 
 
 def of_heal(result: Any, options: argparse.Namespace) -> list[str]:
@@ -132,7 +132,7 @@ def of_heal(result: Any, options: argparse.Namespace) -> list[str]:
     if "writing" in tables:
         lines += tables["writing"].lines()
     control = heals.control_of(result, library.of("heal", result.spec.model))
-    verdict = [] if result.spec.control else _verdict(result, result.spec.block, [result], [result])
+    verdict = [] if result.spec.control else _verdicts(result, [result.spec.block], [result], [result])
     adapter_line = [f"adapter   {store.cache_dir() / result.adapter}"] if result.adapter else []
     return [*lines, *heals.sentences(result, control), *adapter_line, *verdict]
 

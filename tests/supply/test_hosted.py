@@ -185,17 +185,16 @@ def limit_of(n_bytes: int) -> Iterator[Path | None]:
     if (folder / "memory").is_dir():
         folder, limit = folder / "memory", "memory.limit_in_bytes"
     group = folder / f"layerscope-test-{os.getpid()}"
-    try:
-        group.mkdir()
-        (group / limit).write_text(str(n_bytes))
-    except OSError:
-        yield None
-        return
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            group.mkdir()
+            stack.callback(group.rmdir)
+            (group / limit).write_text(str(n_bytes))
+        except OSError:
+            yield None
+            return
         yield group
-    finally:
         time.sleep(1)  # its last process is still ending
-        group.rmdir()
 
 
 @pytest.mark.long
