@@ -114,13 +114,28 @@ def starter_folder(_tokenizers_are_read_once: None) -> Path:
 
 
 @pytest.fixture(scope="session")
-def with_starter(starter_folder: Path) -> Callable[[Path], Path]:
-    """A function that lets a new cache folder share the converted starter model."""
+def _committed_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An index of the committed results, which each new cache would make again."""
+    from analysis.core import index_file, index_sync
+    from analysis.core.experiment import RESULTS
+
+    folder = tmp_path_factory.mktemp("committed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("LAYERSCOPE_CACHE", str(folder))
+        with index_sync.fresh(list(RESULTS), wait=True):
+            pass
+    return folder / f"index-{index_file.LAYOUT}.sqlite"
+
+
+@pytest.fixture(scope="session")
+def with_starter(starter_folder: Path, _committed_index: Path) -> Callable[[Path], Path]:
+    """A function that lets a new cache folder share the converted starter model and know the committed results."""
 
     def share(folder: Path) -> Path:
         (folder / "models").mkdir(parents=True)
         (folder / "models" / starter_folder.name).symlink_to(starter_folder)
         shutil.copy(starter_folder.parent.parent / "machine.json", folder / "machine.json")
+        shutil.copy(_committed_index, folder)
         return folder
 
     return share
