@@ -53,7 +53,7 @@ _CHUNK = 50
 _READER = "index"
 _PAUSE_S = 0.001
 """The thread that looks at all files rests so long after each chunk."""
-_KEPT_ANSWERS = 256
+_KEPT_ANSWERS = 1024
 """So many answers to statements are kept."""
 _SAY_S = 5.0
 _BROKEN = ("malformed", "not a database", "no such table", "no such column", "corrupt")
@@ -63,6 +63,7 @@ _log = logging.getLogger(__name__)
 def note(kind: str, key: str) -> None:
     """Say that a result was written anew, or cannot be read; where that cannot be noted, the next look at its file tells."""
     values = {"place": OWN, "kind": kind, "key": key}
+    _forget_versions()
     with contextlib.suppress(sqlite3.Error, StorageError, OSError), _of_cache().opened() as db, transaction(db, [kind]):
         done = db.execute(f"UPDATE results SET {_ANEW} WHERE place = :place AND kind = :kind AND key = :key", values)
         if not done.rowcount:
@@ -71,6 +72,7 @@ def note(kind: str, key: str) -> None:
 
 def forget(place: str) -> None:
     """Forget the results of a place that was removed, so that its folder may come back later with others."""
+    _forget_versions()
     with contextlib.suppress(sqlite3.Error, StorageError, OSError), _of_cache().opened() as db:
         kinds = [kind for (kind,) in db.execute("SELECT DISTINCT kind FROM results WHERE place = ?", (place,))]
         with transaction(db, kinds):
@@ -111,6 +113,14 @@ class _Once:
         self.brought: set[tuple[int, str, bool]] = set()
         """With whether every stored result was waited for."""
         self.connections: dict[int, sqlite3.Connection] = {}
+        self.versions: dict[tuple[Any, ...], list[tuple[str, int]]] = {}
+        """Of the kinds of a statement, until this thread changes the index."""
+
+    def forget(self) -> None:
+        """Look at everything anew."""
+        self.brought.clear()
+        self.versions.clear()
+        self.close()
 
     def close(self) -> None:
         """Close the connections."""
@@ -124,6 +134,11 @@ _scope = threading.local()
 
 def _in_once() -> "_Once | None":
     return getattr(_scope, "now", None)
+
+
+def _forget_versions() -> None:
+    if (scope := _in_once()) is not None:
+        scope.versions.clear()
 
 
 def rows(
@@ -142,11 +157,17 @@ def rows(
         wait: whether to wait until every stored result was read once.
         first_of: columns, and a number: only the first row of each value of these columns, of no more values than this.
     """
-    cache = _of_cache()
+    cache, scope = _of_cache(), _in_once()
+    scope_key, question = (id(cache), wait, *kinds), (sql, str(first_of), *sorted(values.items()))
+    known = None if scope is None else scope.versions.get(scope_key)
+    if known is not None and (answer := cache.answers.get((*known, *question))) is not None:
+        return answer
     with cache.fresh(kinds, wait=wait) as db:
         version_query = f"SELECT kind, n FROM versions WHERE kind IN ({marks('kind', kinds)}) ORDER BY kind"
         versions = db.execute(version_query, bound_values("kind", kinds)).fetchall()
-        cache_key = (*versions, sql, str(first_of), *sorted(values.items()))
+        if scope is not None:
+            scope.versions[scope_key] = versions
+        cache_key = (*versions, *question)
         if (answer := cache.answers.get(cache_key)) is None:
             answer = cache.answers[cache_key] = _rows_of(db.execute(sql, values), first_of)
             while len(cache.answers) > _KEPT_ANSWERS:
@@ -251,8 +272,7 @@ class _Index:
         self._looked.clear()
         self.answers.clear()
         if (scope := _in_once()) is not None:
-            scope.brought.clear()
-            scope.close()
+            scope.forget()
         if isinstance(error, StorageError) or not any(word in str(error) for word in _BROKEN):
             _log.warning("The index of the results in %s cannot be stored (%s). This process uses its own.", self._file, error)
             self._keep_in_memory()

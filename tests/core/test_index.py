@@ -332,6 +332,20 @@ def test_a_wait_within_a_page_is_not_skipped(monkeypatch):
     assert looks == [False, True]
 
 
+def test_a_page_opens_the_index_once_for_a_repeated_question(monkeypatch):
+    result = made()
+    result.save()
+    opened = []
+    fresh = index_sync._Index.fresh
+    monkeypatch.setattr(index_sync._Index, "fresh", lambda self, *args, **how: opened.append(args) or fresh(self, *args, **how))
+    with index_sync.once():
+        assert index.count(ResultFilter(KINDS)) == index.count(ResultFilter(KINDS)) == 1
+        assert len(opened) == 1
+        index_sync.note("distances", result.spec.fingerprint())  # it was found to be damaged
+        assert index.count(ResultFilter(KINDS)) == 0
+    assert index.count(ResultFilter(KINDS)) == 1
+
+
 def test_an_answer_is_kept_until_a_result_changes(monkeypatch):
     monkeypatch.setattr(index_sync, "_UNSETTLED_NS", 10**18)  # however slow the machine, no folder settles in that time
     made().save()
