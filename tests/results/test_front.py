@@ -51,6 +51,13 @@ def test_dominated_needs_a_paired_interval_above_zero():
     assert not front.is_better(offers[1], offers[2])
 
 
+def test_front_of_fewer_offers_has_its_own_standing():
+    (found,) = front.fronts(ACCURACY, [kept_answers(100, 70, 99, 40)])
+    assert len(found.standing(SIZE)) == 4
+    kept = [offer for offer in found.offers if offer.cut is None or offer.cut.size == 1]
+    assert [own for _, own in replace(found, offers=kept).standing(SIZE)] == [front.BEST, front.BEST]
+
+
 def test_offer_carries_its_loss_beside_its_accuracy():
     (found,) = front.fronts(ACCURACY, [fakes.sweep()])
     offer = next(offer for offer in found.offers if offer.cut)

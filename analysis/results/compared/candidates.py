@@ -100,7 +100,7 @@ class Candidate:
         """Return the precision with the format of the stored weights: "NF4, bfloat16 from Q4_1 weights"."""
         return next(iter(self.readings.values())).condition.precision_in_words()
 
-    @property
+    @cached_property
     def id(self) -> str:
         """Return a name that no other candidate of a comparison has."""
         condition = next(iter(self.readings.values())).condition
@@ -149,6 +149,21 @@ class Comparison:
 
         A loss per token of a model with another tokenizer is not on it. Bits per byte are.
         """
+        return self._fronts[quantity]
+
+    def offers(self, quantity: str) -> list[tuple[Candidate, Offer]]:
+        """Return each candidate that has a quantity, with its offer on the front."""
+        return self._offers[quantity]
+
+    @cached_property
+    def _fronts(self) -> dict[str, Front | None]:
+        return {quantity: self._front(quantity) for quantity in (ACCURACY, LOSS, BITS)}
+
+    @cached_property
+    def _offers(self) -> dict[str, list[tuple[Candidate, Offer]]]:
+        return {quantity: self._list_offers(quantity) for quantity in (ACCURACY, LOSS, BITS)}
+
+    def _front(self, quantity: str) -> Front | None:
         pairs = self.offers(quantity)
         if not pairs:
             return None
@@ -156,8 +171,7 @@ class Comparison:
         condition = (first or pairs[0][1].reading).condition
         return Front(quantity, condition, [offer for _, offer in pairs])
 
-    def offers(self, quantity: str) -> list[tuple[Candidate, Offer]]:
-        """Return each candidate that has a quantity, with its offer on the front."""
+    def _list_offers(self, quantity: str) -> list[tuple[Candidate, Offer]]:
         first = next((candidate for candidate in self.candidates if LOSS in candidate.readings), None)
         pairs = []
         for candidate in self.candidates:

@@ -5,7 +5,7 @@ answered the same questions or read the same texts. `fronts` holds one precision
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from analysis.core.blocks import Removal
@@ -68,6 +68,8 @@ class Front:
     condition: Condition
     """Condition of the requested model; of a front of `fronts`, a rival's differs in the model alone."""
     offers: list[Offer]
+    _standing: dict[str, list[tuple[Offer, str]]] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """Answers of `standing`, each the comparison of many pairs of models."""
 
     def best(self, by: str) -> list[Offer]:
         """Return the offers that no other one beats, from the cheapest to the most expensive.
@@ -94,12 +96,14 @@ class Front:
         Args:
             by: SIZE or SPEED.
         """
-        best = self.best(by)
-        return [
-            (offer, BEST if offer in best else DOMINATED if self._is_dominated(offer, best, by) else TIED)
-            for offer in self.offers
-            if _price(offer, by) is not None
-        ]
+        if by not in self._standing:
+            best = self.best(by)
+            self._standing[by] = [
+                (offer, BEST if offer in best else DOMINATED if self._is_dominated(offer, best, by) else TIED)
+                for offer in self.offers
+                if _price(offer, by) is not None
+            ]
+        return self._standing[by]
 
     def _is_dominated(self, offer: Offer, best: Sequence[Offer], by: str) -> bool:
         price = _price(offer, by)
