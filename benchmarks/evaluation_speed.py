@@ -3,6 +3,7 @@
     python benchmarks/evaluation_speed.py                                   every part
     python benchmarks/evaluation_speed.py arc --questions 60 --dtype bfloat16   one of them
     python benchmarks/evaluation_speed.py mmlu long --measured 0,15         the harness at two n, and its time drawn from these
+    python benchmarks/evaluation_speed.py arc --exact 40                    whose rounding the largest differences are
     python benchmarks/evaluation_speed.py arc --profile                     where our time goes, and no harness
 
 arc: ARC-Easy without examples.
@@ -122,11 +123,36 @@ def compare(part: str, loaded: LoadedModel, options: argparse.Namespace, this_ma
         same += [x.index(max(x)) == y.index(max(y)) for x, y in zip(values, harness_values, strict=True)]
         difference = f"mean difference {fmean(differences):.1e} nats, largest {max(differences):.1e}"
         say(f"  lm-eval n={n:2} {seconds[n]:7.1f} s, {this_machine.speed(work)}, {difference}")
+        if options.exact:
+            say(f"              {rounding(encoded, cut, values, harness_values, options.exact)}")
     total, estimate = whole(seconds, options.ns)
     say(f"  lm-eval     {total:8.1f} s for all n ({estimate}, batches of {options.batch_size})")
     target = TARGETS.get((part, options.dtype), 8)
     agreed = f"{sum(same)} of {len(same)} predictions the same, largest difference {max(all_differences):.1e} nats"
     say(f"  RATIO       {total / own.seconds:8.2f} x (target {target}), {agreed}")
+
+
+@torch.inference_mode()
+def rounding(
+    encoded: list[trees.EncodedQuestion], cut: Removal | None, values: list[list[float]], harness: list[list[float]], most: int
+) -> str:
+    """Return how far the options that differ most are from a pass of the same weights in float64, option by option."""
+    exact_model = load(ModelSpec(dtype="float32"))
+    if cut is not None:
+        pruning.cut(exact_model.decoder, cut)
+    model = exact_model.model.double()
+    places = [(question, option) for question, own in enumerate(values) for option in range(len(own))]
+    places.sort(key=lambda place: -abs(values[place[0]][place[1]] - harness[place[0]][place[1]]))
+    errors: dict[str, list[float]] = {"ours": [], "lm-eval": []}
+    for question, number in places[:most]:
+        option = encoded[question].options[number]
+        ids = torch.tensor([list(option.tokens)])
+        logits = model(ids).logits[0, -option.n_scored - 1 : -1].log_softmax(-1)
+        exact = float(logits.gather(1, ids[0, -option.n_scored :, None]).sum())
+        errors["ours"].append(abs(values[question][number] - exact))
+        errors["lm-eval"].append(abs(harness[question][number] - exact))
+    said = [f"{who} at most {max(error):.1e} nats, mean {fmean(error):.1e}" for who, error in errors.items()]
+    return f"the {most} options that differ most, from a float64 pass: {'; '.join(said)}"
 
 
 def whole(seconds: dict[int, float], ns: list[int]) -> tuple[float, str]:
@@ -176,6 +202,7 @@ def main() -> None:
     parser.add_argument("--ns", default=",".join(map(str, range(16))), help="numbers of removed layers, by comma")
     parser.add_argument("--measured", default="", help="of these, two or more at which the harness runs (default: all)")
     take_dtype(parser, "float32")
+    parser.add_argument("--exact", type=int, default=0, help="options to compare with a float64 pass (default: none)")
     parser.add_argument("--profile", action="store_true", help="print where our time goes, and run no harness")
     parser.add_argument("--questions", type=int, default=200, help="questions of ARC")
     parser.add_argument("--subjects", type=int, default=20, help="subjects of MMLU")
