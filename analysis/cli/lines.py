@@ -132,9 +132,22 @@ def of_heal(result: Any, options: argparse.Namespace) -> list[str]:
     if "writing" in tables:
         lines += tables["writing"].lines()
     control = heals.control_of(result, library.of("heal", result.spec.model))
-    verdict = [] if result.spec.control else _verdicts(result, [result.spec.block], [result], [result])
+    verdict = [] if result.spec.control else _verdicts(result, [result.spec.block], _scores_beside(result), [result])
     adapter_line = [f"adapter   {store.cache_dir() / result.adapter}"] if result.adapter else []
     return [*lines, *heals.sentences(result, control), *adapter_line, *verdict]
+
+
+def _scores_beside(heal: Any) -> list[Any]:
+    """Return the healing run; behind curves and evaluations with the same scores where it keeps no answers, which pair them."""
+    from analysis.core import index
+    from analysis.results import library
+    from analysis.results.stored.result import of_entry
+
+    stored = None if heal.questions else index.entry(heal.kind, heal.spec.fingerprint())
+    if stored is None:
+        return [heal]
+    found = library.read_all(library.Scorings(heal.spec.model).of(heal.spec.block, of_entry(stored)))
+    return [*(other for other in found if other.kind != heal.kind), heal]
 
 
 def of_export(result: Any, options: argparse.Namespace) -> list[str]:

@@ -35,6 +35,19 @@ def test_a_heal_ends_with_the_verdict_from_its_own_numbers():
     assert "Healing for 2 min" in said
 
 
+def test_a_heal_without_answers_takes_the_pairs_of_a_curve():
+    heal = fakes.alike_heal()
+    curve = fakes.sweep(strategy="manual", cuts=(heal.spec.block,), answers=True)
+    alone = lines(heal)[-1]
+    assert not heal.questions
+    heal.save()
+    curve.save()
+    selected = scores_of_block.select(heal.spec.block, [curve, heal], shown=heal)
+    assert selected.accuracy.change.paired
+    assert lines(heal)[-1] == headline.headline(selected, fakes.FACTS, heals=[heal]).sentence
+    assert lines(heal)[-1] != alone
+
+
 def test_a_control_and_a_heal_that_was_stopped_promise_nothing():
     assert verdicts(fakes.timed_heal(control=True)) == []
     assert "Healing for" not in " ".join(verdicts(fakes.heal(20)))
