@@ -7,8 +7,9 @@
 Rivals are our own implementations (`benchmarks/rival_heals.py`). `paper` is Trainer and PEFT by the paper's recipe.
 `layer-replacement` is LLM-Streamline, whose model keeps one layer more. `layer-before` trains the layer before the block in
 the same way, so that its model is as small as the others. `linear-map` is ReplaceMe. `instant`, `distill` and `distill-all`
-are recipes of the product, run by its own engine. All heal on the product's healing text, unquantized. 32 texts of C4 judge,
-and no method reads them.
+are recipes of the product, run by its own engine. `instant+1` and `distill+1` are two of them on a block of one layer less
+(`--less`), so that their models have as many layers as that of `layer-replacement`. All heal on the product's healing text,
+unquantized. 32 texts of C4 judge, and no method reads them.
 
 Minutes count everything but loading the model and scoring it. Training methods run once for each number of minutes, so that
 the learning rate falls to its end at each. Closed forms run once, and their value counts from the minutes that they take on.
@@ -53,8 +54,10 @@ from benchmarks.rival_heals import Timer
 from benchmarks.work import fresh_cache, here, say, take_dtype
 
 RIVALS = ("paper", "linear-map", "layer-replacement", "layer-before")
-OURS = ("instant", "distill", "distill-all")
-CLOSED = ("linear-map", "instant")
+ONE_MORE = "+1"
+"""Ending of our recipes that keep one layer more."""
+OURS = ("instant", "distill", "distill-all", "instant+1", "distill+1")
+CLOSED = ("linear-map", "instant", "instant+1")
 """Methods without training, which take the time that they take."""
 N = 5
 """Layers of the block that is healed by default: the most similar one of this size."""
@@ -153,7 +156,7 @@ def verdicts(runs: Sequence[Run], marks: Sequence[float], judgement: Judgement) 
         by_method = {run.method: run for run in at(runs, mark)}
         rivals = [by_method[name] for name in RIVALS if name in by_method]
         for ours in (by_method[name] for name in OURS if name in by_method):
-            if paper := by_method.get("paper"):
+            if (paper := by_method.get("paper")) and paper.n_layers == ours.n_layers:
                 ratio = judgement.ratio(ours, paper)
                 words = "no ratio, since paper recovers nothing significant" if ratio is None else with_interval(ratio, ".2f")
                 lines.append(f"{mark:g} minutes, {ours.method} over paper: {words}")
@@ -198,9 +201,9 @@ def spec_of(options: argparse.Namespace, method: str, mark: float | None) -> Hea
     """Return the request of one of our recipes; for a rival that of `distill`, whose texts it shares."""
     values: dict[str, Any] = {"minutes": mark} if method not in CLOSED else {}
     spec = recipes.heal_spec(
-        method if method in OURS else recipes.DEFAULT,
+        method.removesuffix(ONE_MORE) if method in OURS else recipes.DEFAULT,
         model=ModelSpec(options.model, dtype=options.dtype),
-        block=parse_removal(options.cut),
+        block=parse_removal(options.less if method.endswith(ONE_MORE) else options.cut),
         quantization="none",
         seed=options.seed,
         # Its own scores are not used: two texts, and no questions. All judging texts are kept out of its healing text.
@@ -278,7 +281,7 @@ def run_here(options: argparse.Namespace) -> dict[str, Any]:
     return asdict(Run(options.run, limit, seconds / 60, losses, loaded.decoder.n_layers, note))
 
 
-_SETTINGS = ("model", "cut", "dtype", "threads", "clock", "texts", "seed")
+_SETTINGS = ("model", "cut", "less", "dtype", "threads", "clock", "texts", "seed")
 """Options that all runs of a comparison share."""
 
 
@@ -331,6 +334,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", nargs="?", default="starter", help="as the command line takes it")
     parser.add_argument("--cut", default="", help=f"START:SIZE (default: the starter model's most similar block of {N})")
+    parser.add_argument("--less", default="", help="block of the methods with one layer more (default: as for --cut)")
     parser.add_argument("--minutes", default="10,5,2", help="numbers of minutes, in the order of their runs")
     parser.add_argument("--methods", default=",".join(RIVALS + OURS))
     parser.add_argument("--texts", type=int, default=32, help="texts of C4 that judge")
@@ -353,7 +357,12 @@ def main() -> None:
     if options.run:
         print(json.dumps(run_here(options)))
         return
-    options.cut = options.cut or written(next(entry.block for entry in best_blocks() if entry.n == N))
+    if options.model == "starter":
+        most_similar = {entry.n: written(entry.block) for entry in best_blocks()}
+        options.cut = options.cut or most_similar[N]
+        options.less = options.less or most_similar.get(int(parse_removal(options.cut).size) - 1, "")
+    if not options.less and any(method.endswith(ONE_MORE) for method in methods):
+        parser.error(f"Methods that end in {ONE_MORE} need --less, such as --less 10:4. Or leave them out with --methods.")
     options.dtype = here(options.dtype).dtype
     fresh_cache()
     compare(options, [float(mark) for mark in options.minutes.split(",")], methods)

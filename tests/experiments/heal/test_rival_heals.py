@@ -1,6 +1,7 @@
 """The benchmark that compares ways of healing: its rivals, its minutes, its pairing and its table."""
 
 import itertools
+from argparse import Namespace
 from dataclasses import replace
 
 import pytest
@@ -207,3 +208,14 @@ def test_table_and_verdicts_state_every_method_at_its_marks():
     of_same_size, of_any_size = heals.verdicts([WORSE, BETTER, larger], [10], JUDGEMENT)[1:]
     assert "distill less paper, the best rival of 25 layers: +1.075 (" in of_same_size
     assert "distill less layer-replacement, the best rival: -0.500 (" in of_any_size
+
+
+def test_recipes_with_one_layer_more_are_compared_at_their_size():
+    one_more = Run("distill+1", 10, 10, [0.9, 1.8], 26)
+    of_its_size = Run("layer-replacement", 10, 10, [1.0, 2.0], 26)
+    (lead,) = heals.verdicts([WORSE, of_its_size, one_more], [10], JUDGEMENT)
+    assert lead.startswith("10 minutes, distill+1 less layer-replacement, the best rival: +0.175 (")
+    spec = heals.spec_of(
+        Namespace(model="starter", dtype="float32", cut="11:5", less="12:4", seed=0, texts=2), "distill+1", 10.0
+    )
+    assert (spec.block, spec.minutes, spec.distill) == (Block(12, 4), 10.0, 0.5)
