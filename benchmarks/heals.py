@@ -7,9 +7,9 @@
 Rivals are our own implementations (`benchmarks/rival_heals.py`). `paper` is Trainer and PEFT by the paper's recipe.
 `layer-replacement` is LLM-Streamline, whose model keeps one layer more. `layer-before` trains the layer before the block in
 the same way, so that its model is as small as the others. `linear-map` is ReplaceMe. `instant`, `distill` and `distill-all`
-are recipes of the product, run by its own engine. `instant+1` and `distill+1` are two of them on a block of one layer less
-(`--less`), so that their models have as many layers as that of `layer-replacement`. All heal on the product's healing text,
-unquantized. 32 texts of C4 judge, and no method reads them.
+are recipes of the product, run by its own engine. `instant+1` and `distill+1` remove one layer less (`--less`). So their
+models have as many layers as that of `layer-replacement`. All heal on the product's healing text, unquantized. 32 texts of C4
+judge, and no method reads them.
 
 Minutes count everything but loading the model and scoring it. Training methods run once for each number of minutes, so that
 the learning rate falls to its end at each. Closed forms run once, and their value counts from the minutes that they take on.
