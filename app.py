@@ -5,6 +5,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from analysis import __version__
 from analysis.core import extensions, host, store
+from pages.components.explore import warm_up
 from pages.components.jobs import strip
 from pages.components.learn import phone
 from pages.components.shared import frame, state
@@ -36,6 +37,11 @@ def draw() -> None:
 
 
 if get_script_run_ctx(suppress_warning=True) is None:
-    app = st.App(__file__, middleware=server.middleware(phone.is_public), routes=phone.routes(), lifespan=server.lifespan)
+    app = st.App(
+        __file__,
+        middleware=server.middleware(phone.is_public),
+        routes=phone.routes(),
+        lifespan=server.lifespan(warm_up.begin),
+    )
 else:
     draw()

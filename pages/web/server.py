@@ -41,11 +41,20 @@ def middleware(is_public: Callable[[str], bool]) -> list[Middleware]:
     ]
 
 
-@contextlib.asynccontextmanager
-async def lifespan(_app: st.App) -> AsyncIterator[None]:
-    """Warn before the first answer when the limits of connections are off."""
-    connections.check()
-    yield
+def lifespan(at_start: Callable[[], None]) -> Callable[[st.App], contextlib.AbstractAsyncContextManager[None]]:
+    """Return the life of the server, which warns before the first answer when the limits of connections are off.
+
+    Args:
+        at_start: called once when the server starts; it must return at once.
+    """
+
+    @contextlib.asynccontextmanager
+    async def life(_app: st.App) -> AsyncIterator[None]:
+        connections.check()
+        at_start()
+        yield
+
+    return life
 
 
 _SOURCES = {

@@ -28,8 +28,19 @@ def test_the_dashboard_has_its_layers_in_order():
 
     assert get_script_run_ctx(suppress_warning=True) is None
     assert isinstance(app.app, st.App)
-    assert app.app._user_lifespan is server.lifespan
+    assert app.app._user_lifespan is not None
     assert [layer.cls for layer in app.app._user_middleware] == LAYERS
+
+
+def test_server_checks_its_connections_and_then_begins(monkeypatch):
+    done: list[str] = []
+    monkeypatch.setattr(server.connections, "check", lambda: done.append("connections"))
+
+    async def live() -> None:
+        async with server.lifespan(lambda: done.append("begin"))(None):
+            assert done == ["connections", "begin"]
+
+    asyncio.run(live())
 
 
 def test_without_a_mode_the_whole_stack_answers_this_machine_alone():
