@@ -17,6 +17,7 @@ from analysis.models.architecture import operations, residual
 from analysis.models.architecture.decoder import Decoder
 from analysis.models.loading import (
     cuda,
+    four_bit,
     layers_on_disk,
     machine,
     placement,
@@ -115,7 +116,7 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
     if "device_map" not in options and planned.placement is None:
         model.to(planned.where)
     model.eval()
-    keep_differentiable(model)
+    four_bit.prepare(model)
     tokenizers.refuse_missing_tokens(model, tokenizer)
     with reading_errors_explained(source, "configuration"):  # only at work it shows that it belongs to another model
         decoder = architecture.find_decoder(model)
@@ -203,7 +204,7 @@ def _by_layer(planned: planning.Plan, source: Source, on_progress: OnProgress, r
             beside=names.beside if names else (),
         )
         _check_unchanged(source)
-        keep_differentiable(decoder.model)
+        four_bit.prepare(decoder.model)
         tokenizers.refuse_missing_tokens(decoder.model, tokenizer)
         assert decoder.on_disk is not None
         decoder.on_disk.room_bytes = planned.room_bytes
@@ -238,16 +239,6 @@ def _names(planned: planning.Plan, source: Source, on_progress: OnProgress) -> N
     )
     on_progress(Progress("loading the model", 0, 1, message))
     return names
-
-
-def keep_differentiable(model: Any) -> None:
-    """Keep bitsandbytes from repacking 4-bit weights for a CPU kernel that rounds to bfloat16 and has no backward pass.
-
-    It does so at the first evaluation, on CPUs with AVX512-BF16; training would then learn from wrong gradients, silently.
-    """
-    for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
-            module.support_avx512bf16_for_cpu = False
 
 
 def _is_no_cast(record: logging.LogRecord) -> bool:

@@ -1,0 +1,111 @@
+"""Products of 4-bit weights on a CPU: with exact gradients, and large matrices unpacked in pieces.
+
+bitsandbytes unpacks a whole matrix for each product. The C library gives back freed blocks of more than 32 MB. So a larger
+matrix goes into new memory each time, which the system clears first. That makes the product of one token four times as slow. A
+piece goes into memory that is kept, and mostly stays in the processor's cache.
+"""
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+LARGE = 32 << 20
+"""Bytes of an unpacked matrix; larger ones are unpacked in pieces."""
+PIECE = 8 << 20
+"""Bytes of a piece at most, but for a matrix with longer rows."""
+
+
+def prepare(model: Any) -> None:
+    """Let the 4-bit matrices of a model compute in this way; others stay as they are.
+
+    bitsandbytes would repack weights at the first evaluation on CPUs with AVX512-BF16, for a kernel that rounds to bfloat16 and
+    has no backward pass. Training would then learn from wrong gradients, silently.
+
+    Args:
+        model: with bitsandbytes' matrices, its weights loaded or not.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
+            dtype = module.compute_dtype or torch.float32
+            is_large = module.in_features * module.out_features * dtype.itemsize > LARGE
+            if is_large and module.in_features % 2 == 0 and not hasattr(module, "is_in_pieces"):
+                module.__class__ = _in_pieces(module.__class__)
+
+
+@functools.cache
+def _in_pieces(matrix: type[nn.Module]) -> type[nn.Module]:
+    """Return bitsandbytes' class of a matrix with a product in pieces; it is made here because bitsandbytes takes seconds."""
+    from bitsandbytes.nn.modules import fix_4bit_weight_quant_state_from_module
+
+    class InPieces(matrix):  # type: ignore[misc,valid-type]
+        is_in_pieces = True
+
+        def forward(self, x: Tensor) -> Tensor:
+            fix_4bit_weight_quant_state_from_module(self)
+            state = self.weight.quant_state
+            if x.device.type != "cpu" or tuple(state.shape) != (self.out_features, self.in_features):
+                return super().forward(x)
+            inputs = x.to(self.compute_dtype or x.dtype)
+            bias = None if self.bias is None else self.bias.to(inputs.dtype)
+            product: Tensor = _Product.apply(inputs, self.weight.data, state, bias)
+            return product.to(x.dtype)
+
+    InPieces.__name__ = InPieces.__qualname__ = matrix.__name__
+    return InPieces
+
+
+class _Product(torch.autograd.Function):
+    """Inputs times the transposed matrix, whose gradient flows into the inputs and the bias."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, packed: Tensor, state: Any, bias: Tensor | None) -> Tensor:
+        ctx.packed, ctx.state = packed, state
+        result = x.new_empty(*x.shape[:-1], state.shape[0])
+        for rows, piece in _pieces(packed, state, x.dtype):
+            result[..., rows] = nn.functional.linear(x, piece, None if bias is None else bias[rows])
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None, Tensor | None]:
+        (gradient,) = gradients
+        of_x = None
+        if ctx.needs_input_grad[0]:
+            of_x = gradient.new_zeros(*gradient.shape[:-1], ctx.state.shape[1])
+            for rows, piece in _pieces(ctx.packed, ctx.state, gradient.dtype):
+                of_x += gradient[..., rows] @ piece
+        return of_x, None, None, gradient.flatten(0, -2).sum(0) if ctx.needs_input_grad[3] else None
+
+
+def _pieces(packed: Tensor, state: Any, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
+    """Yield the rows of a matrix piece by piece, each with its slice: (rows, in_features).
+
+    Args:
+        packed: two weights to a byte, row after row.
+        state: bitsandbytes' scales; one scale is for `blocksize` weights, so that a piece begins with a scale of its own.
+        dtype: of the unpacked weights.
+    """
+    from bitsandbytes import functional
+
+    n_rows, n_columns = state.shape
+    packed, scales = packed.reshape(-1).view(torch.uint8), state.absmax
+    if state.nested:
+        scales = functional.dequantize_blockwise(scales, state.state2) + state.offset
+    step = max(1, PIECE // (n_columns * dtype.itemsize))
+    while step * n_columns % state.blocksize:
+        step += 1
+    for first in range(0, n_rows, step):
+        last = min(n_rows, first + step)
+        begin, end = first * n_columns, last * n_columns
+        piece = torch.ops.bitsandbytes.dequantize_4bit(
+            packed[begin // 2 : end // 2],
+            scales[begin // state.blocksize : -(-end // state.blocksize)].float(),
+            state.blocksize,
+            state.quant_type,
+            (last - first, n_columns),
+            dtype,
+        )
+        yield slice(first, last), piece

@@ -1,0 +1,91 @@
+"""Large 4-bit matrices are multiplied piece by piece, with the results and gradients of the whole matrix."""
+
+import gc
+import weakref
+
+import pytest
+import torch
+from torch import nn
+
+from analysis.models.loading import four_bit
+
+SHAPES = [(200, 96), (130, 64), (64, 130), (33, 2)]
+"""Rows and columns. Columns that are no multiple of the 64 weights of a scale need pieces of several rows."""
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(four_bit, "LARGE", 64)
+    monkeypatch.setattr(four_bit, "PIECE", 64 * 96 * 4)
+
+
+def matrix(n_rows, n_columns, *, nested=True, bias=False, dtype=torch.float32, seed=0):
+    from bitsandbytes.nn import Linear4bit, Params4bit
+
+    torch.manual_seed(seed)
+    made = Linear4bit(n_columns, n_rows, bias=bias, quant_type="nf4", compress_statistics=nested, compute_dtype=dtype)
+    weight = torch.randn(n_rows, n_columns, dtype=dtype)
+    made.weight = Params4bit(weight, requires_grad=False, quant_type="nf4", compress_statistics=nested)
+    made = made.to("cpu")
+    made.support_avx512bf16_for_cpu = False
+    return made
+
+
+def of(layer, inputs):
+    """The product and the gradients of inputs and bias."""
+    inputs = inputs.clone().requires_grad_()
+    result = layer(inputs)
+    (result * torch.linspace(-1, 1, result.shape[-1], dtype=result.dtype)).sum().backward()
+    return [result.detach(), inputs.grad, *([] if layer.bias is None else [layer.bias.grad])]
+
+
+@pytest.mark.parametrize("nested", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_pieces_give_products_and_gradients_of_the_whole(shape, bias, nested):
+    whole, parts = (matrix(*shape, nested=nested, bias=bias) for _ in range(2))
+    four_bit.prepare(nn.ModuleList([parts]))
+    assert parts.is_in_pieces
+    inputs = torch.randn(3, 5, shape[1])
+    for wanted, found in zip(of(whole, inputs), of(parts, inputs), strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+def test_products_in_half_precision_are_the_same():
+    whole, parts = (matrix(200, 96, dtype=torch.bfloat16) for _ in range(2))
+    four_bit.prepare(nn.ModuleList([parts]))
+    inputs = torch.randn(7, 96)
+    with torch.inference_mode():
+        assert parts(inputs).dtype == torch.float32
+        torch.testing.assert_close(parts(inputs), whole(inputs))
+
+
+def test_no_piece_is_larger_than_its_limit():
+    layer = matrix(200, 96)
+    rows = [rows for rows, piece in four_bit._pieces(layer.weight.data, layer.weight.quant_state, torch.float32)]
+    assert [(part.start, part.stop) for part in rows] == [(0, 64), (64, 128), (128, 192), (192, 200)]
+
+
+def test_small_matrices_stay_as_they_are(monkeypatch):
+    monkeypatch.setattr(four_bit, "LARGE", 200 * 96 * 4)
+    layer = matrix(200, 96)
+    kind = type(layer)
+    four_bit.prepare(nn.ModuleList([layer]))
+    assert type(layer) is kind
+
+
+def test_matrix_is_prepared_once_and_freed_at_once():
+    layer = matrix(200, 96)
+    four_bit.prepare(nn.ModuleList([layer]))
+    kind = type(layer)
+    four_bit.prepare(nn.ModuleList([layer]))
+    assert type(layer) is kind
+    with torch.inference_mode():
+        layer(torch.randn(2, 96))
+    seen = weakref.ref(layer)
+    gc.disable()
+    try:
+        del layer
+        assert seen() is None
+    finally:
+        gc.enable()
