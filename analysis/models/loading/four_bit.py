@@ -1,8 +1,8 @@
 """Products of 4-bit weights on a CPU: with exact gradients, and large matrices unpacked in pieces.
 
-bitsandbytes unpacks a whole matrix for each product. The C library gives back freed blocks of more than 32 MB. So a larger
-matrix goes into new memory each time, which the system clears first. That makes the product of one token four times as slow. A
-piece goes into memory that is kept, and mostly stays in the processor's cache.
+bitsandbytes unpacks a whole matrix for each product. The C library returns freed blocks of more than 32 MB to the system. So a
+larger matrix goes into new memory each time, which the system clears first. That makes the product of one token four times as
+slow. A piece goes into memory that is kept, and mostly stays in the processor's cache.
 """
 
 import functools
