@@ -357,7 +357,7 @@ def main() -> None:
     if options.run:
         print(json.dumps(run_here(options)))
         return
-    if options.model == "starter":
+    if options.model == "starter" and not (options.cut and options.less):
         most_similar = {entry.n: written(entry.block) for entry in best_blocks()}
         options.cut = options.cut or most_similar[N]
         options.less = options.less or most_similar.get(int(parse_removal(options.cut).size) - 1, "")
