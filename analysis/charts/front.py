@@ -23,9 +23,11 @@ from analysis.results.stored.reading import ACCURACY, BITS
 from analysis.results.words import goals
 
 OFFERS = ("unpruned", "pruned", "healed", "other model")
-"""Kinds of offers by the names of their traces."""
-_SYMBOLS = {"unpruned": "circle", "pruned": "circle", "healed": "diamond", "other model": "square"}
+"""Kinds of offers by the names of their traces; other models carry their own names."""
+_SYMBOLS = {"unpruned": "circle", "pruned": "circle", "healed": "diamond"}
 """Symbols of offers in the precision of the front's condition."""
+_OF_OTHERS = ("square", "cross", "x", "star", "hourglass", "bowtie")
+"""Symbols of other models in the order of their names. Names beside the points would cover other points on a narrow screen."""
 _OF_PRECISION = {"8-bit": "triangle-up", "NF4": "triangle-down"}
 """Symbols of quantized weights. Colours stay those of the kinds."""
 _OTHER_DTYPE, _FILE = "hexagon", "pentagon"
@@ -74,10 +76,9 @@ def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height:
         drawn = {rank: offers for rank, offers in held.items() if offers}
         for rank, offers in drawn.items():
             colour = {DOMINATED: translucent(shade, 0.4), TIED: translucent(shade, 0.6), BEST: shade}[rank]
-            points = _points(", ".join(filter(None, series)), series[0], offers, by, colour, rank, front)
+            points = _points(_named(series, front), _symbol(series, offers[0], front), offers, by, colour, rank, front)
             # The legend has one line for each symbol. The standing is a shade, and the page explains it.
             data.append(points | {"legendgroup": "/".join(series), "showlegend": rank == list(drawn)[-1]})
-    data += _labels(offers_drawn, by, front.quantity, colours.marker)
     of_block = [
         (_x(offer, by) or 0.0, offer.reading.value) for offer in offers_drawn if offer.cut == cut and not offer.is_rival
     ]
@@ -99,11 +100,10 @@ def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height:
     return figure if cut is None else marked(figure, of_block, dark=dark)
 
 
-def _points(name: str, kind: str, offers: Sequence[Offer], by: str, shade: str, standing: str, front: Front) -> dict[str, Any]:
-    """Markers of one kind, precision and standing; those that are dominated are open."""
+def _points(name: str, plain: str, offers: Sequence[Offer], by: str, shade: str, standing: str, front: Front) -> dict[str, Any]:
+    """Markers of one series and standing; those that are dominated are open."""
     read = [offer.reading for offer in offers]
     ends = [None if measured.low is None or measured.high is None else (measured.low, measured.high) for measured in read]
-    plain = _symbol(offers[0], kind, front)
     symbol = f"{plain}-open" if standing == DOMINATED else plain
     return {
         "type": "scatter",
@@ -119,38 +119,6 @@ def _points(name: str, kind: str, offers: Sequence[Offer], by: str, shade: str, 
     }
 
 
-def _labels(offers: Sequence[Offer], by: str, quantity: str, colour: str) -> list[dict[str, Any]]:
-    """Return the names of other models, each below all of its forms, at its largest or fastest one."""
-    named: dict[str, list[Offer]] = {}
-    for offer in offers:
-        if offer.is_rival:
-            named.setdefault(offer.name, []).append(offer)
-    if not named:
-        return []
-
-    def lowest(forms: Sequence[Offer]) -> float:
-        """Return the end of an interval that is drawn lowest: more loss is further down."""
-        if quantity == ACCURACY:
-            return min(form.reading.value if form.reading.low is None else form.reading.low for form in forms)
-        return max(form.reading.value if form.reading.high is None else form.reading.high for form in forms)
-
-    return [
-        {
-            "type": "scatter",
-            "name": "names of other models",
-            "mode": "text",
-            "x": [max(_x(offer, by) or 0.0 for offer in forms) for forms in named.values()],
-            "y": [lowest(forms) for forms in named.values()],
-            "text": [escape(name) for name in named],
-            "textposition": "bottom left",
-            "textfont": {"size": 11, "color": colour},
-            "cliponaxis": False,
-            "hoverinfo": "skip",
-            "showlegend": False,
-        }
-    ]
-
-
 def _precision(offer: Offer, front: Front) -> str:
     """Return the precision of an offer in words where it is not that of the front's condition; "" where it is."""
     own, usual = offer.reading.condition, front.condition
@@ -160,16 +128,33 @@ def _precision(offer: Offer, front: Front) -> str:
 
 
 def _series(offer: Offer, front: Front) -> tuple[str, str]:
-    """Return the kind of an offer, and its precision where that has a symbol of its own."""
-    return _kind(offer), "" if offer.is_rival else _precision(offer, front)
+    """Return the kind of an offer, and its precision where that has a symbol of its own, or the name of another model."""
+    return _kind(offer), offer.name if offer.is_rival else _precision(offer, front)
 
 
-def _symbol(offer: Offer, kind: str, front: Front) -> str:
-    """Return the symbol of a precision, or of a kind in the precision of the front's condition; another model has its own."""
-    held = _precision(offer, front)
-    if not held or kind == "other model":
+def _named(series: tuple[str, str], front: Front) -> str:
+    """Return the legend's words for a series, short: "pruned, 8-bit" where the others are of its dtype."""
+    kind, more = series
+    if kind == "other model":
+        return escape(more)
+    return ", ".join(filter(None, series)).removesuffix(f", {front.condition.precision}")
+
+
+def _symbol(series: tuple[str, str], offer: Offer, front: Front) -> str:
+    """Return the symbol of another model, of a precision, or of a kind in the precision of the front's condition.
+
+    Args:
+        series: of the offer.
+        offer: any of the series.
+        front: all offers.
+    """
+    kind, more = series
+    if kind == "other model":
+        names = sorted({offer.name for offer in front.offers if offer.is_rival})
+        return _OF_OTHERS[names.index(more) % len(_OF_OTHERS)]
+    if not more:
         return _SYMBOLS[kind]
-    quantized = next((symbol for name, symbol in _OF_PRECISION.items() if held.startswith(name)), None)
+    quantized = next((symbol for name, symbol in _OF_PRECISION.items() if more.startswith(name)), None)
     is_file = offer.reading.condition.weights != front.condition.weights
     return quantized or (_FILE if is_file else _OTHER_DTYPE)
 

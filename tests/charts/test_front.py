@@ -55,21 +55,38 @@ def test_model_name_makes_no_link_in_a_chart():
     assert "&lt;a href" in " ".join(text for trace in shown.data if trace.text for text in trace.text)
 
 
-def test_far_sizes_are_on_a_log_axis_with_names():
+def test_far_sizes_are_on_a_log_axis():
     (found,) = front.fronts(ACCURACY, [fakes.sweep()], speed=fakes.speed())
-    figure = figures.trade_off(found, SIZE, None, dark=False)
-    assert figure.layout.xaxis.type is None
-    assert "names of other models" not in [trace.name for trace in figure.data]
-    whole = next(offer for offer in found.offers if offer.cut is None)
-    forms = [
-        replace(offer, name="Large", bytes=8 * whole.bytes - place, is_rival=True) for place, offer in enumerate(found.offers)
-    ]
-    figure = figures.trade_off(replace(found, offers=[*found.offers, *forms]), SIZE, None, dark=False)
-    assert figure.layout.xaxis.type == "log"
-    (label,) = [trace for trace in figure.data if trace.name == "names of other models"]
-    assert list(label.text) == ["Large"]
-    assert list(label.x) == [8 * whole.bytes / 1e6]
-    assert label.y[0] == min(offer.reading.low for offer in forms)
+    assert figures.trade_off(found, SIZE, None, dark=False).layout.xaxis.type is None
+    assert figures.trade_off(with_others(found, "Large"), SIZE, None, dark=False).layout.xaxis.type == "log"
+
+
+def with_others(found, *names):
+    """The front with other models of eight times the size, in as many forms."""
+    forms = [replace(offer, name=name, bytes=8 * offer.bytes, is_rival=True) for name in names for offer in found.offers]
+    return replace(found, offers=[*found.offers, *forms])
+
+
+def test_legend_names_other_models_by_symbols_of_their_own():
+    (found,) = front.fronts(ACCURACY, [fakes.sweep()], speed=fakes.speed())
+    figure = figures.trade_off(with_others(found, "Large", "Huge"), SIZE, None, dark=False)
     shown = [trace.name for trace in figure.data if trace.showlegend is not False]
     assert len(shown) == len(set(shown))
-    assert set(shown) == {trace.name for trace in figure.data} - {"names of other models"}
+    assert set(shown) == {trace.name for trace in figure.data} >= {"Large", "Huge"}
+    large, huge, pruned = (
+        {trace.marker.symbol.removesuffix("-open") for trace in figure.data if trace.name == name}
+        for name in ("Large", "Huge", "pruned")
+    )
+    assert [len(large), len(huge)] == [1, 1]
+    assert len(large | huge | pruned) == 3
+
+
+def test_legend_repeats_no_dtype_that_all_models_share():
+    (found,) = front.fronts(ACCURACY, [fakes.sweep()])
+    usual = found.condition.precision
+    quantized = [
+        replace(offer, reading=replace(offer.reading, condition=replace(found.condition, precision=precision)))
+        for offer, precision in zip(found.offers[1:], [f"NF4, {usual}", "float64"], strict=False)
+    ]
+    figure = figures.trade_off(replace(found, offers=[found.offers[0], *quantized]), SIZE, None, dark=False)
+    assert {trace.name for trace in figure.data} >= {"unpruned", "pruned, NF4", "pruned, float64"}

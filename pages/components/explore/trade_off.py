@@ -155,7 +155,7 @@ def _about(shown: Front, by: str) -> str:
     if len(precisions_shown) > 1:
         said.append(f"Colour: pruned or healed. Symbol: precision ({words.plain('; '.join(precisions_shown))}).")
     if rivals:
-        said.append(f"Squares are other models on the same {data}: {words.plain(', '.join(rivals))}.")
+        said.append(f"Grey symbols are other models on the same {data}: {words.plain(', '.join(rivals))}.")
     if untimed:
         said.append(f"No speed is measured of {words.plain(', '.join(untimed))}.")
     if not others:
