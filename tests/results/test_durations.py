@@ -133,12 +133,30 @@ def test_more_of_everything_but_question_text_pairs_takes_longer(curve):
     )
 
 
-def test_unusable_curves_give_no_time(curve):
-    spec = GridSpec((ModelSpec(),))
+def test_curves_of_elsewhere_leave_a_wide_estimate_from_the_work(curve, monkeypatch):
+    monkeypatch.setattr(host, "cards", lambda: 0)
+    spec = GridSpec((ModelSpec(),), max_n=15)
     elsewhere = replace(curve, versions={"processor": "another, 4 cores"})
-    assert durations.of_grid(spec, [elsewhere], FACTS, IDLE) is None
-    assert durations.of_grid(spec, [curve], {}, IDLE) is None
-    assert durations.of_grid(replace(spec, models=(ModelSpec(quantization="4bit"),)), [curve], FACTS, IDLE) is None
+    plain = durations.of_grid(spec, [elsewhere], FACTS, IDLE)
+    assert (plain.n, plain.high_s > 5 * plain.low_s) == (0, True)
+    assert durations.of_grid(replace(spec, models=(ModelSpec(quantization="8bit"),)), [curve], FACTS, IDLE).low_s > plain.low_s
+    both = replace(spec, models=(ModelSpec(), ModelSpec(quantization="4bit")))
+    assert durations.of_grid(both, [curve], FACTS, IDLE).n == 0, "a part of it rests on no curve"
+    assert durations.of_grid(spec, [elsewhere], {}, IDLE) is None
+
+
+def test_work_alone_tells_nothing_about_a_gpu(monkeypatch):
+    monkeypatch.setattr(host, "cards", lambda: 1)
+    assert durations.of_grid(GridSpec((ModelSpec(device="auto"),)), [], FACTS, IDLE) is None
+    assert durations.of_grid(GridSpec((ModelSpec(device="mps"),)), [], FACTS, IDLE) is None
+    assert durations.of_grid(GridSpec((ModelSpec(device="cpu"),)), [], FACTS, IDLE) is not None
+
+
+def test_worked_examples_take_time_too(curve):
+    exam = GridSpec((ModelSpec(),), (BenchmarkSpec("mmlu", limit=200),), max_n=15)
+    plain = replace(exam, benchmarks=(BenchmarkSpec("mmlu", limit=200, shots=0),))
+    long, short = (durations.of_grid(spec, [curve], FACTS, IDLE).low_s for spec in (exam, plain))
+    assert long > 3 * short
 
 
 def test_curve_with_reused_scores_does_not_shorten_the_estimate(curve):

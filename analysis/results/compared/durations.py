@@ -10,6 +10,7 @@ from statistics import median
 from analysis.core import host
 from analysis.core.host import SystemLoad
 from analysis.core.record import Result
+from analysis.data.questions import usual_shots
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.batch.grid_spec import GridSpec
@@ -22,7 +23,9 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 
 TOKENS_PER_QUESTION = 45
-"""Of ARC-Easy with its options; it only serves to compare two healing runs."""
+"""Of ARC-Easy with its options; it only serves to compare two runs."""
+_TOKENS_PER_SHOT = 60
+"""Of a worked example of MMLU, per question: a few questions share each."""
 _UNSURE = 0.25
 """Relative error of a duration that rests on a single healing run."""
 
@@ -112,7 +115,7 @@ def refining(result: HealResult, request: HealSpec, load: SystemLoad) -> Duratio
         return None
     source_spec = result.spec
     new = sum(
-        (_asked(spec.benchmark) * TOKENS_PER_QUESTION + 2 * spec.validation.n_texts * spec.validation.seq_len) * sign
+        (_question_tokens(spec.benchmark) + 2 * spec.validation.n_texts * spec.validation.seq_len) * sign
         for spec, sign in ((request, 1), (source_spec, -1))
     )
     speeds = [step.tokens_per_s for step in result.steps]
@@ -179,11 +182,15 @@ def _work(spec: HealSpec, facts: ModelFacts) -> float:
     )
     choosing = CHOICE_TEXTS * judging.seq_len + TOKENS_PER_QUESTION * spec.check_questions
     checks = (CHECKS + 1) * choosing if spec.trains else 0
-    return (3 * (texts + TOKENS_PER_QUESTION * _asked(spec.benchmark)) + checks) * facts.n_parameters
+    return (3 * (texts + _question_tokens(spec.benchmark)) + checks) * facts.n_parameters
 
 
-def _asked(benchmark: BenchmarkSpec | None) -> int:
-    return 0 if benchmark is None else benchmark.limit or 1000
+def _question_tokens(benchmark: BenchmarkSpec | None, n: int | None = None) -> int:
+    """Return the tokens of n questions with their worked examples; by default of all that are asked."""
+    if benchmark is None:
+        return 0
+    shots = usual_shots(benchmark) if benchmark.shots is None else benchmark.shots
+    return ((benchmark.limit or 1000) if n is None else n) * (TOKENS_PER_QUESTION + _TOKENS_PER_SHOT * shots)
 
 
 def _size(spec: HealSpec, facts: ModelFacts) -> float:
@@ -200,6 +207,9 @@ def _range(seconds: Sequence[float]) -> tuple[float, float]:
 
 _SHARED = 0.2
 """Share of the quickest honest pace; a curve below it took over scores of others, so that its time says nothing."""
+_USUAL_PACES = {"none": (4e-12, 4e-11), "8bit": (5e-11, 7e-10), "4bit": (2e-11, 1.5e-10)}
+"""By quantization, the range of seconds per token, block and parameter on two CPU cores, around those of the gallery's curves
+and evaluations. It is wide because few processors have instructions for bfloat16 or for 8-bit integers."""
 
 
 def of_grid(
@@ -207,21 +217,30 @@ def of_grid(
 ) -> Duration | None:
     """Return the longest duration of a grid, with nothing of it measured before; None without an estimate.
 
+    A model in a precision without any curve of this machine is estimated from the amount of work alone, but not on a GPU.
+
     Args:
         spec: the grid, before its models are resolved.
         sweeps: finished curves, of any model and machine; those of this machine count.
         facts: the sizes of models by their source.
         load: the other work of the machine.
     """
-    low = high = 0.0
-    used = 0
+    low, high, used = 0.0, 0.0, list[int]()
     for model in spec.models:
-        paces = _paces(model, sweeps)
+        measured = _paces(model, sweeps)
+        paces = measured or _usual_paces(model)
         if model.source not in facts or not paces:
             return None
         work = _grid_work(spec, facts[model.source])
-        low, high, used = low + min(paces) * work, high + max(paces) * work, max(used, len(paces))
-    return Duration(low, high, used).under(load)
+        low, high = low + min(paces) * work, high + max(paces) * work
+        used.append(len(measured))
+    return Duration(low, high, min(used, default=0)).under(load)
+
+
+def _usual_paces(model: ModelSpec) -> Sequence[float]:
+    """Return the least and the most seconds per token, block and parameter on a CPU; nothing for a GPU."""
+    is_on_card = recipes.sees_gpu(model.device) or model.device == "mps"
+    return () if is_on_card else _USUAL_PACES[model.quantization]
 
 
 def _paces(model: ModelSpec, sweeps: Sequence[SweepResult]) -> list[float]:
@@ -239,7 +258,7 @@ def _paces(model: ModelSpec, sweeps: Sequence[SweepResult]) -> list[float]:
 
 
 def _curve_work(sweep: SweepResult) -> float:
-    tokens = sweep.n_questions * TOKENS_PER_QUESTION + sum(sweep.text_tokens)
+    tokens = _question_tokens(sweep.spec.benchmark, sweep.n_questions) + sum(sweep.text_tokens)
     return tokens * len(sweep.points) * float(sweep.model.n_parameters)
 
 
@@ -247,7 +266,7 @@ def _grid_work(spec: GridSpec, facts: ModelFacts) -> float:
     """Return the work of one model: the same questions are not asked again with each text, nor texts read twice."""
     cuts = 1 + (facts.n_layers // 2 if spec.max_n is None else min(spec.max_n, facts.n_layers - 1))
     ways = len(spec.cells()) // (len(spec.models) * len(spec.benchmarks) * len(spec.loss_corpora))
-    tokens = sum(map(_asked, spec.benchmarks)) * TOKENS_PER_QUESTION
+    tokens = sum(map(_question_tokens, spec.benchmarks))
     tokens += sum(corpus.n_texts * corpus.seq_len for corpus in spec.loss_corpora)
     return ways * cuts * tokens * float(facts.n_parameters)
 

@@ -1,7 +1,7 @@
 """Measurements that a comparison of precisions lacks, as requests, with their duration on this machine."""
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from analysis.core.host import SystemLoad
@@ -12,7 +12,6 @@ from analysis.experiments.batch.grid_spec import GridSpec
 from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.experiments.strategies import BLOCKS, USUAL, needs
 from analysis.models.source.model_spec import AUTO, HALF, ModelSpec
-from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import durations
 from analysis.results.compared.candidates import BOTH, Candidate, Comparison
 from analysis.results.compared.durations import Duration
@@ -21,8 +20,6 @@ from analysis.results.stored.reading import ACCURACY, LOSS
 
 NAMES = {"none": "full precision", "8bit": "8-bit weights", "4bit": "NF4 weights"}
 """Precisions that compete, by quantization, in words."""
-_OTHER_PRECISION = 3.0
-"""A curve in a precision without any measured here takes at most this many times as long as one in another precision."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +82,7 @@ def speeds(wanted: Sequence[Missing]) -> list[SpeedSpec]:
 
 
 def duration(spec: GridSpec, comparison: Comparison, known: Sequence[SweepResult], load: SystemLoad) -> Duration | None:
-    """Return the longest duration of a grid of missing curves; None without a curve of this machine.
-
-    Where a precision has no curve here, the range of other precisions counts, with a wider upper end.
+    """Return the longest duration of a grid of missing curves; None where nothing tells it.
 
     Args:
         spec: the grid.
@@ -95,28 +90,8 @@ def duration(spec: GridSpec, comparison: Comparison, known: Sequence[SweepResult
         known: curves of any machine.
         load: other work of the machine.
     """
-    facts = {model.source: part.facts for model in spec.models for part in comparison.forms[:1]}
-    parts = [_duration(replace(spec, models=(model,)), known, facts, load) for model in spec.models]
-    known_parts = [part for part in parts if part is not None]
-    if not known_parts or len(known_parts) < len(parts):
-        return None
-    return Duration(
-        sum(part.low_s for part in known_parts), sum(part.high_s for part in known_parts), min(part.n for part in known_parts)
-    )
-
-
-def _duration(
-    spec: GridSpec, known: Sequence[SweepResult], facts: Mapping[str, ModelFacts], load: SystemLoad
-) -> Duration | None:
-    exact = durations.of_grid(spec, known, facts, load)
-    if exact is not None:
-        return exact
-    tried = dict.fromkeys(replace(curve.spec.model, source=spec.models[0].source) for curve in known)
-    others = [durations.of_grid(replace(spec, models=(model,)), known, facts, load) for model in tried]
-    known_parts = [part for part in others if part is not None]
-    if not known_parts:
-        return None
-    return Duration(min(part.low_s for part in known_parts), _OTHER_PRECISION * max(part.high_s for part in known_parts), 0)
+    facts = {model.source: form.facts for model in spec.models for form in comparison.forms[:1]}
+    return durations.of_grid(spec, known, facts, load)
 
 
 def quantizations(device: str) -> list[str]:

@@ -133,11 +133,13 @@ def _name(source: str, facts: ModelFacts | None) -> str:
 
 
 def _time(spec: GridSpec, facts: Mapping[str, ModelFacts]) -> words.Markdown:
-    """Return the longest duration of the grid, estimated from curves of this machine."""
+    """Return the longest duration of the grid, estimated from curves of this machine, else from the amount of work."""
     curves = [entry.result for entry in library.of_here("sweep")]
     found = durations.of_grid(spec, curves, facts, host.load())
     if found is None:
-        return "Duration unknown: an estimate needs an accuracy curve of this machine and models with stored results."
+        return "Duration unknown: an estimate needs models with stored results, and on a GPU a curve of this machine."
+    if not found.n:
+        return f"Roughly {words.span(found.low_s, found.high_s)}, from the amount of work alone. Stored parts take no time."
     rests = "1 curve" if found.n == 1 else f"{found.n} curves"
     return (
         f"At most {words.span(found.low_s, found.high_s)}, estimated from {rests} of this machine. Stored parts take no time."

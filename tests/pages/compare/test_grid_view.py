@@ -31,6 +31,10 @@ def test_size_and_time_are_shown_before_the_click(view):
     assert "1 model, 4 ways to choose layers, 2 datasets, 1 text" in read(texts(at))
 
 
+def test_size_of_a_model_gives_a_rough_duration(view, known):
+    assert "from the amount of work alone" in texts(view())
+
+
 def test_click_requests_the_values_of_the_form(view):
     at = view()
     at.multiselect(key="grid-models").set_value(["starter", "/models/b"]).run()
