@@ -79,7 +79,7 @@ _JUDGING = dataclasses.replace(_LOSS, n_texts=16)
 _CLOSED = ("instant", "prune-comp", "linear-patch", "ghosted")
 """Healing in closed form; each run takes minutes."""
 _TABLE_PARAMETERS = 1_000_000_000
-"""A larger model has no table of methods, and its curve and search end at a quarter of its layers: each takes an hour."""
+"""A larger model has no table of methods, and its curve ends at a quarter of its layers. The search takes an hour or two."""
 _QUANTIZED = {"8bit": (0, 3, 5, 8), "4bit": (0, 3, 5)}
 """Removed layers of the starter by quantization of the others. Larger models are quantized unpruned."""
 _HEALED = (3, 5, 8, 10)
@@ -285,8 +285,8 @@ def _across_sizes(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> I
     inspected = inspection.run(InspectSpec(model), _tell)
     similar = DistanceSpec(model, CorpusSpec(source="c4"))
     map_result = distance_map.run(similar, _tell, load=load)
-    is_small = inspected.model.n_parameters <= _TABLE_PARAMETERS
-    deepest = map_result.n_layers // (2 if is_small else 4)
+    half = map_result.n_layers // 2
+    deepest = half if inspected.model.n_parameters <= _TABLE_PARAMETERS else half // 2
     if not is_starter:
         yield inspected
         yield map_result
@@ -295,7 +295,7 @@ def _across_sizes(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> I
         if "sweep" in kinds:
             yield sweep.run(SweepSpec(model, benchmark=_QUESTIONS, strategy="similarity", max_n=deepest), _tell, load=load)
         if "search" in kinds:
-            yield search.run(SearchSpec(model, strategy="greedy", max_n=deepest), _tell, load=load)
+            yield search.run(SearchSpec(model, strategy="greedy", max_n=half), _tell, load=load)
     if "sweep" in kinds:
         exams = SweepSpec(model, benchmark=_EXAMS, loss_corpus=None, strategy="similarity", max_n=_EXAMINED)
         yield sweep.run(exams, _tell, load=load)
