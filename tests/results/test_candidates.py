@@ -4,6 +4,7 @@ import itertools
 import math
 import random
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -476,3 +477,14 @@ def test_material_of_a_curve_is_not_that_of_another_draw():
     for own, is_there in ((shown, True), (other, False)):
         assert wanted.fits(reading.conditions_of(own)[ACCURACY]) == is_there
         assert wanted.fits(reading.conditions_of(own)[LOSS])
+
+
+def test_no_other_that_meets_the_goal_beats_the_answer():
+    """Another model ties with everything, and a healed model beats the pruned one."""
+    pruned, healed, other = (
+        SimpleNamespace(kind=kind, memory=1, readings={LOSS: SimpleNamespace(value=value)})
+        for kind, value in (("pruned", 4.0), ("healed", 3.8), ("other model", 3.5))
+    )
+    compared = SimpleNamespace(not_worse=lambda compared, than, _: [one for one in compared if (than, one) != (healed, pruned)])
+    assert choice._best(compared, [pruned, healed, other], LOSS) is healed
+    assert choice._best(compared, [pruned, other], LOSS) is pruned

@@ -20,11 +20,11 @@ from analysis.results.words.goals import MEGABYTES, NATS, POINTS, TIMES, Goal
 
 RULE = (
     "Rule: the unpruned model in full precision is the answer where it meets the goal. Otherwise it is the measured model that "
-    "meets it with the lowest loss (without losses, the highest accuracy). Models that are not significantly worse at 95 % "
-    "count as equal. Of equal ones the order is: unpruned, quantized, pruned, both, healed, another model, then the smaller "
-    "one. For an accepted accuracy drop or loss rise, the smallest model is the answer, and it is smaller than the reference. "
-    "A size is the exact memory of the weights. A speed, a drop and a rise meet the goal with their whole 95 % interval. "
-    "Brackets hold 95 % intervals."
+    "meets it with the lowest loss (without losses, the highest accuracy). Models that none of the others beats significantly "
+    "at 95 % count as equal. Of equal ones the order is: unpruned, quantized, pruned, both, healed, another model, then the "
+    "smaller one. For an accepted accuracy drop or loss rise, the smallest model is the answer, and it is smaller than the "
+    "reference. A size is the exact memory of the weights. A speed, a drop and a rise meet the goal with their whole 95 % "
+    "interval. Brackets hold 95 % intervals."
 )
 """The rule that chooses."""
 SHORT_RULE = (
@@ -110,13 +110,17 @@ def _chosen(comparison: Comparison, fits: Sequence[Candidate], goal: Goal) -> Ca
 
 
 def _best(comparison: Comparison, ranked: Sequence[Candidate], quality: str) -> Candidate:
-    """Return the best candidate by a quantity that all of them have; of those that are not significantly worse, by `KINDS`."""
+    """Return the first by `KINDS` of the candidates that are not significantly worse by a quantity than any other.
+
+    The best one may be another model, with so wide an interval that a pruned model ties with it which a healed one beats.
+    """
 
     def badness(candidate: Candidate) -> float:
         return candidate.readings[quality].value * (-1 if quality == ACCURACY else 1)
 
     equal = comparison.not_worse(ranked, min(ranked, key=badness), quality)
-    return min(equal, key=lambda candidate: (KINDS.index(candidate.kind), candidate.memory, badness(candidate)))
+    equal.sort(key=lambda candidate: (KINDS.index(candidate.kind), candidate.memory, badness(candidate)))
+    return next(one for one in equal if all(comparison.not_worse([one], than, quality) for than in equal))
 
 
 def action(candidate: Candidate) -> str:
