@@ -295,9 +295,11 @@ def test_missing_measurements_are_requests_on_the_same_material():
     assert (wanted[1].spec.benchmark.limit, wanted[1].spec.max_n) == (100, 4)
     grid = unmeasured.grid(found, wanted)
     assert {(one.dtype, one.quantization) for one in grid.models} == {("bfloat16", "none"), ("auto", "4bit")}
-    lasts = unmeasured.duration(grid, found, [], host.load())
-    assert 0 < lasts.low_s < lasts.high_s
-    assert lasts.n == 0
+    here = replace(curve("float32", 0), versions={"processor": f"{host.processor()}, 2 threads"})
+    for known in ([], [here]):
+        lasts = unmeasured.duration(grid, found, known, host.load())
+        assert 0 < lasts.low_s < lasts.high_s
+        assert lasts.n == 0
 
 
 def test_a_device_without_a_precision_is_not_asked_for_it():

@@ -96,11 +96,15 @@ _LOW, _HIGH = 0.6, 2.0
 
 def _estimated(spec: HealSpec, facts: ModelFacts, load: SystemLoad) -> Duration | None:
     """Duration of a heal that trains nothing, from its tokens and the size of the model; None on a GPU."""
-    if recipes.sees_gpu(spec.model.device) or spec.model.device == "mps":
+    if _is_on_gpu(spec.model):
         return None
     phases = remaining.planned(spec, remaining.S_PER_TOKEN * facts.n_parameters).values()
     seconds = sum(phase.expected_s for phase in phases)
     return Duration(_LOW * seconds, _HIGH * seconds, 0).under(load)
+
+
+def _is_on_gpu(model: ModelSpec) -> bool:
+    return recipes.sees_gpu(model.device) or model.device == "mps"
 
 
 def refining(result: HealResult, request: HealSpec, load: SystemLoad) -> Duration | None:
@@ -239,8 +243,7 @@ def of_grid(
 
 def _usual_paces(model: ModelSpec) -> Sequence[float]:
     """Return the least and the most seconds per token, block and parameter on a CPU; nothing for a GPU."""
-    is_on_card = recipes.sees_gpu(model.device) or model.device == "mps"
-    return () if is_on_card else _USUAL_PACES[model.quantization]
+    return () if _is_on_gpu(model) else _USUAL_PACES[model.quantization]
 
 
 def _paces(model: ModelSpec, sweeps: Sequence[SweepResult]) -> list[float]:
