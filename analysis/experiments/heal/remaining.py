@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from analysis.core.progress import OnProgress, Progress
+from analysis.data.questions import usual_shots
+from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.heal.heal_spec import CALIBRATION_TEXTS, CHOICE_TEXTS, HealSpec
 
 LOAD, UNPRUNED, PRUNED, FIT, TRAIN, HEALED = STAGES = ("load", "score unpruned", "score pruned", "fit", "train", "score healed")
@@ -16,7 +18,12 @@ VALUE = "remaining"
 S_PER_TOKEN = 1e-11
 """Seconds per token and parameter of a forward pass on two CPU cores: the estimate before anything is measured."""
 LOAD_S = 8.0
-_TOKENS_PER_QUESTION = 45
+TOKENS_PER_QUESTION = 45
+"""Of ARC-Easy with its options; it only serves to compare two runs."""
+_TOKENS_PER_SHOT = 60
+"""Of a worked example of MMLU, per question: a few questions share each."""
+_ALL_QUESTIONS = 1000
+"""Of a benchmark without a limit."""
 _QUICKER = 0.4
 """Time of a question's token over that of a text's: options share the pass over their question."""
 _FIT_SHARE = 0.75
@@ -105,13 +112,10 @@ class Remaining:
             n_answers, n_losses, n_own_kind: stored answers, losses on judging texts, and on texts of the healing text's kind.
         """
         spec = self._spec
-        limit = 0 if spec.benchmark is None else spec.benchmark.limit or 1000
-        question_tokens, text_tokens = (
-            limit * _TOKENS_PER_QUESTION * _QUICKER,
-            spec.validation.n_texts * spec.validation.seq_len,
-        )
-        new = question_tokens * _lacking(n_answers, limit) + text_tokens * _lacking(n_losses, spec.validation.n_texts)
-        self.phases[name].expected_s *= new / (question_tokens + text_tokens)
+        limit = 0 if spec.benchmark is None else spec.benchmark.limit or _ALL_QUESTIONS
+        asked, read = question_tokens(spec.benchmark) * _QUICKER, spec.validation.n_texts * spec.validation.seq_len
+        new = asked * _lacking(n_answers, limit) + read * _lacking(n_losses, spec.validation.n_texts)
+        self.phases[name].expected_s *= new / (asked + read)
         self.phases[f"{name}, same kind"].expected_s *= _lacking(n_own_kind, spec.validation.n_texts)
 
     def skip_stages(self, *stages: str) -> None:
@@ -162,9 +166,9 @@ class Remaining:
         """Share of the time of a phase that has passed, from the share of its tokens: questions come first and are quicker."""
         if self._now not in ("unpruned", "pruned", "healed"):
             return fraction
-        question_tokens = (self._spec.benchmark.limit or 1000) * _TOKENS_PER_QUESTION if self._spec.benchmark else 0
+        asked = question_tokens(self._spec.benchmark)
         text = self._spec.validation.n_texts * self._spec.validation.seq_len
-        first = question_tokens / (question_tokens + text)
+        first = asked / (asked + text)
         spent = _QUICKER * min(fraction, first) + max(0.0, fraction - first)
         return spent / (_QUICKER * first + 1 - first)
 
@@ -197,6 +201,19 @@ def _lacking(n_stored: int, n: int) -> float:
     return 1 - min(1.0, n_stored / n) if n else 0.0
 
 
+def question_tokens(benchmark: BenchmarkSpec | None, n: int | None = None) -> int:
+    """Return the tokens of questions with their worked examples.
+
+    Args:
+        benchmark: None for no questions.
+        n: how many; by default all that are asked.
+    """
+    if benchmark is None:
+        return 0
+    shots = usual_shots(benchmark) if benchmark.shots is None else benchmark.shots
+    return ((benchmark.limit or _ALL_QUESTIONS) if n is None else n) * (TOKENS_PER_QUESTION + _TOKENS_PER_SHOT * shots)
+
+
 def planned(spec: HealSpec, s_per_token: float) -> dict[str, HealPhase]:
     """The phases of a heal in their order, each with its expected seconds.
 
@@ -205,7 +222,7 @@ def planned(spec: HealSpec, s_per_token: float) -> dict[str, HealPhase]:
         s_per_token: seconds of a forward pass per token.
     """
     judging = spec.validation
-    question_tokens = 0.0 if spec.benchmark is None else (spec.benchmark.limit or 1000) * _TOKENS_PER_QUESTION * _QUICKER
+    asked = question_tokens(spec.benchmark) * _QUICKER
     text = judging.n_texts * judging.seq_len
     choice = CHOICE_TEXTS * judging.seq_len
     n_wrote = 0 if spec.generation is None else spec.generation.n_prompts * spec.generation.max_new_tokens * 8
@@ -213,15 +230,15 @@ def planned(spec: HealSpec, s_per_token: float) -> dict[str, HealPhase]:
     fit = _FIT_SHARE * CALIBRATION_TEXTS * min(spec.corpus.seq_len, 256) if spec.instant else 0
     tokens = {
         "load": (LOAD, 0.0),
-        "unpruned": (UNPRUNED, question_tokens + text + n_wrote),
+        "unpruned": (UNPRUNED, asked + text + n_wrote),
         "unpruned, same kind": (UNPRUNED, text),
-        "pruned": (PRUNED, 0 if spec.control else question_tokens + text + n_wrote),
+        "pruned": (PRUNED, 0 if spec.control else asked + text + n_wrote),
         "pruned, same kind": (PRUNED, 0 if spec.control else text),
         "choice": (PRUNED, 2 * choice),
         "fit": (FIT, fit),
         "prepare": (FIT, (_PROBES * step + choice) if spec.minutes is not None else choice if spec.trains else 0),
         "train": (TRAIN, spec.steps * step if spec.steps else 1.0 if spec.minutes is not None else 0),
-        "healed": (HEALED, _ADAPTED * (question_tokens + text + n_wrote)),
+        "healed": (HEALED, _ADAPTED * (asked + text + n_wrote)),
         "healed, same kind": (HEALED, _ADAPTED * text),
     }
     phases = {name: HealPhase(stage, amount * s_per_token) for name, (stage, amount) in tokens.items()}

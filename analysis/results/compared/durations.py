@@ -10,22 +10,17 @@ from statistics import median
 from analysis.core import host
 from analysis.core.host import SystemLoad
 from analysis.core.record import Result
-from analysis.data.questions import usual_shots
-from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.batch.grid_spec import GridSpec
 from analysis.experiments.heal import recipes, remaining
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import CHOICE_TEXTS, HealSpec
 from analysis.experiments.heal.recipes import CHECKS
+from analysis.experiments.heal.remaining import TOKENS_PER_QUESTION, question_tokens
 from analysis.experiments.search.search_spec import SearchResult, SearchSpec, takes
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 
-TOKENS_PER_QUESTION = 45
-"""Of ARC-Easy with its options; it only serves to compare two runs."""
-_TOKENS_PER_SHOT = 60
-"""Of a worked example of MMLU, per question: a few questions share each."""
 _UNSURE = 0.25
 """Relative error of a duration that rests on a single healing run."""
 
@@ -119,7 +114,7 @@ def refining(result: HealResult, request: HealSpec, load: SystemLoad) -> Duratio
         return None
     source_spec = result.spec
     new = sum(
-        (_question_tokens(spec.benchmark) + 2 * spec.validation.n_texts * spec.validation.seq_len) * sign
+        (question_tokens(spec.benchmark) + 2 * spec.validation.n_texts * spec.validation.seq_len) * sign
         for spec, sign in ((request, 1), (source_spec, -1))
     )
     speeds = [step.tokens_per_s for step in result.steps]
@@ -186,15 +181,7 @@ def _work(spec: HealSpec, facts: ModelFacts) -> float:
     )
     choosing = CHOICE_TEXTS * judging.seq_len + TOKENS_PER_QUESTION * spec.check_questions
     checks = (CHECKS + 1) * choosing if spec.trains else 0
-    return (3 * (texts + _question_tokens(spec.benchmark)) + checks) * facts.n_parameters
-
-
-def _question_tokens(benchmark: BenchmarkSpec | None, n: int | None = None) -> int:
-    """Return the tokens of n questions with their worked examples; by default of all that are asked."""
-    if benchmark is None:
-        return 0
-    shots = usual_shots(benchmark) if benchmark.shots is None else benchmark.shots
-    return ((benchmark.limit or 1000) if n is None else n) * (TOKENS_PER_QUESTION + _TOKENS_PER_SHOT * shots)
+    return (3 * (texts + question_tokens(spec.benchmark)) + checks) * facts.n_parameters
 
 
 def _size(spec: HealSpec, facts: ModelFacts) -> float:
@@ -261,7 +248,7 @@ def _paces(model: ModelSpec, sweeps: Sequence[SweepResult]) -> list[float]:
 
 
 def _curve_work(sweep: SweepResult) -> float:
-    tokens = _question_tokens(sweep.spec.benchmark, sweep.n_questions) + sum(sweep.text_tokens)
+    tokens = question_tokens(sweep.spec.benchmark, sweep.n_questions) + sum(sweep.text_tokens)
     return tokens * len(sweep.points) * float(sweep.model.n_parameters)
 
 
@@ -269,7 +256,7 @@ def _grid_work(spec: GridSpec, facts: ModelFacts) -> float:
     """Return the work of one model: the same questions are not asked again with each text, nor texts read twice."""
     cuts = 1 + (facts.n_layers // 2 if spec.max_n is None else min(spec.max_n, facts.n_layers - 1))
     ways = len(spec.cells()) // (len(spec.models) * len(spec.benchmarks) * len(spec.loss_corpora))
-    tokens = sum(map(_question_tokens, spec.benchmarks))
+    tokens = sum(map(question_tokens, spec.benchmarks))
     tokens += sum(corpus.n_texts * corpus.seq_len for corpus in spec.loss_corpora)
     return ways * cuts * tokens * float(facts.n_parameters)
 

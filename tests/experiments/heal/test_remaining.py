@@ -1,9 +1,12 @@
 """The time that is left of a heal, over all of its phases."""
 
+from dataclasses import replace
+
 import pytest
 
 from analysis.core.blocks import Block
 from analysis.core.progress import Progress
+from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.heal import recipes, remaining
 from analysis.experiments.heal.remaining import Remaining
 from analysis.models.source.model_spec import ModelSpec
@@ -70,6 +73,16 @@ def test_stored_scores_take_no_time():
     made.reuse("pruned", 100, 32, 0)
     assert made.phases["pruned"].expected_s == 0
     assert made.phases["pruned, same kind"].expected_s > 0
+
+
+def test_worked_examples_take_time_in_every_scoring():
+    plain, exam = (
+        remaining.planned(replace(SPEC, benchmark=BenchmarkSpec("mmlu", limit=200, shots=shots)), 1e-3) for shots in (0, 5)
+    )
+    longer = {name for name in plain if exam[name].expected_s > 2 * plain[name].expected_s}
+    assert longer == {"unpruned", "pruned", "healed"}
+    usual = remaining.planned(replace(SPEC, benchmark=BenchmarkSpec("mmlu", limit=200)), 1e-3)
+    assert usual["unpruned"].expected_s == exam["unpruned"].expected_s
 
 
 def test_requested_time_is_the_remaining_time_until_steps_are_planned():
