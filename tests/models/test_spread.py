@@ -12,7 +12,7 @@ from analysis.experiments.prompt import microscope
 from analysis.experiments.scoring import attention, likelihood, trees
 from analysis.experiments.speed import speed
 from analysis.models.architecture.decoder import Decoder, find_decoder
-from analysis.models.loading import four_bit, load, placement, weights
+from analysis.models.loading import load, placement, quantized_products, weights
 from analysis.models.loading.placement import Placement
 from analysis.models.running import generation, hidden_states, pruning
 from analysis.models.source.model_spec import ModelSpec
@@ -87,7 +87,7 @@ def test_nf4_weights_go_to_their_gpus_unchanged(tmp_path):
     def loaded() -> Decoder:
         options = {"dtype": torch.float32, "quantization_config": load._bitsandbytes(spec), "device_map": {"": "cpu"}}
         model = weights.whole("tiny", tmp_path, options).eval()
-        four_bit.prepare(model)
+        quantized_products.prepare(model)
         return find_decoder(model)
 
     expected = likelihood.text_losses(loaded(), TEXTS, CUTS)

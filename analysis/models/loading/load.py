@@ -17,11 +17,11 @@ from analysis.models.architecture import operations, residual
 from analysis.models.architecture.decoder import Decoder
 from analysis.models.loading import (
     cuda,
-    four_bit,
     layers_on_disk,
     machine,
     placement,
     planning,
+    quantized_products,
     text_part,
     weights,
 )
@@ -116,7 +116,7 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
     if "device_map" not in options and planned.placement is None:
         model.to(planned.where)
     model.eval()
-    four_bit.prepare(model)
+    quantized_products.prepare(model)
     tokenizers.refuse_missing_tokens(model, tokenizer)
     with reading_errors_explained(source, "configuration"):  # only at work it shows that it belongs to another model
         decoder = architecture.find_decoder(model)
@@ -204,7 +204,7 @@ def _by_layer(planned: planning.Plan, source: Source, on_progress: OnProgress, r
             beside=names.beside if names else (),
         )
         _check_unchanged(source)
-        four_bit.prepare(decoder.model)
+        quantized_products.prepare(decoder.model)
         tokenizers.refuse_missing_tokens(decoder.model, tokenizer)
         assert decoder.on_disk is not None
         decoder.on_disk.room_bytes = planned.room_bytes

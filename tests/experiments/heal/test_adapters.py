@@ -17,7 +17,7 @@ from analysis.experiments.heal import adapters as heal_adapters
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models.architecture.decoder import find_decoder
 from analysis.models.architecture.matrices import feed_forward_matrices
-from analysis.models.loading import four_bit
+from analysis.models.loading import quantized_products
 from analysis.models.running import adapters, pruning
 from analysis.models.source.model_spec import ModelSpec
 from tests.support import families
@@ -154,7 +154,7 @@ def test_an_evaluation_leaves_4bit_weights_differentiable():
 
     torch.manual_seed(0)
     layer = Linear4bit(64, 64, bias=False, quant_type="nf4", compress_statistics=True, compute_dtype=torch.float32).to("cpu")
-    four_bit.prepare(nn.ModuleList([layer]))
+    quantized_products.prepare(nn.ModuleList([layer]))
     states = torch.randn(4, 64)
     with torch.no_grad():
         layer.eval()(states)  # would repack where the processor has AVX512-BF16

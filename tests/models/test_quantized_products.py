@@ -1,4 +1,4 @@
-"""Large 4-bit matrices are multiplied piece by piece, with the results and gradients of the whole matrix."""
+"""Quantized matrices are multiplied piece by piece, with the results and gradients of the whole matrix."""
 
 import gc
 import weakref
@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from analysis.models.loading import four_bit
+from analysis.models.loading import quantized_products
 
 SHAPES = [(200, 96), (130, 64), (64, 130), (33, 2)]
 """Rows and columns. Columns that are no multiple of the 64 weights of a scale need pieces of several rows."""
@@ -15,8 +15,8 @@ SHAPES = [(200, 96), (130, 64), (64, 130), (33, 2)]
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    monkeypatch.setattr(four_bit, "LARGE", 64)
-    monkeypatch.setattr(four_bit, "PIECE", 64 * 96 * 4)
+    monkeypatch.setattr(quantized_products, "LARGE", 64)
+    monkeypatch.setattr(quantized_products, "PIECE", 64 * 96 * 4)
 
 
 def matrix(n_rows, n_columns, *, nested=True, bias=False, dtype=torch.float32, seed=0):
@@ -44,7 +44,7 @@ def of(layer, inputs):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_pieces_give_products_and_gradients_of_the_whole(shape, bias, nested):
     whole, parts = (matrix(*shape, nested=nested, bias=bias) for _ in range(2))
-    four_bit.prepare(nn.ModuleList([parts]))
+    quantized_products.prepare(nn.ModuleList([parts]))
     assert parts.is_in_pieces
     inputs = torch.randn(3, 5, shape[1])
     for wanted, found in zip(of(whole, inputs), of(parts, inputs), strict=True):
@@ -53,7 +53,7 @@ def test_pieces_give_products_and_gradients_of_the_whole(shape, bias, nested):
 
 def test_products_in_half_precision_are_the_same():
     whole, parts = (matrix(200, 96, dtype=torch.bfloat16) for _ in range(2))
-    four_bit.prepare(nn.ModuleList([parts]))
+    quantized_products.prepare(nn.ModuleList([parts]))
     inputs = torch.randn(7, 96)
     with torch.inference_mode():
         assert parts(inputs).dtype == torch.float32
@@ -62,23 +62,60 @@ def test_products_in_half_precision_are_the_same():
 
 def test_no_piece_is_larger_than_its_limit():
     layer = matrix(200, 96)
-    rows = [rows for rows, piece in four_bit._pieces(layer.weight.data, layer.weight.quant_state, torch.float32)]
+    rows = [rows for rows, piece in quantized_products._pieces(layer.weight.data, layer.weight.quant_state, torch.float32)]
     assert [(part.start, part.stop) for part in rows] == [(0, 64), (64, 128), (128, 192), (192, 200)]
 
 
 def test_small_matrices_stay_as_they_are(monkeypatch):
-    monkeypatch.setattr(four_bit, "LARGE", 200 * 96 * 4)
+    monkeypatch.setattr(quantized_products, "LARGE", 200 * 96 * 4)
     layer = matrix(200, 96)
     kind = type(layer)
-    four_bit.prepare(nn.ModuleList([layer]))
+    quantized_products.prepare(nn.ModuleList([layer]))
     assert type(layer) is kind
+
+
+@pytest.mark.parametrize(("n_inputs", "shape"), [((3,), (200, 96)), ((), (130, 64)), ((2, 5), (33, 40)), ((4,), (1, 20_000))])
+def test_8_bit_pieces_give_the_exact_product(n_inputs, shape):
+    torch.manual_seed(0)
+    inputs, weight = (torch.randint(-127, 128, size, dtype=torch.int8) for size in ((*n_inputs, shape[1]), shape))
+    found = quantized_products._int8_product(inputs, weight)
+    assert found.dtype == torch.int32
+    assert torch.equal(found.long(), inputs.long() @ weight.long().t())
+
+
+def test_8_bit_layer_in_evaluation_gives_the_same_with_pieces(monkeypatch):
+    from bitsandbytes.nn import Int8Params, Linear8bitLt
+
+    layer = Linear8bitLt(96, 200, has_fp16_weights=False, threshold=6.0)
+    layer.weight = Int8Params(torch.randn(200, 96), requires_grad=False, has_fp16_weights=False)
+    layer = layer.to("cpu").eval()
+    inputs = torch.randn(2, 5, 96)
+    inputs[..., 7] = 20.0  # a column beyond the threshold, which is multiplied in its own precision
+    asked = []
+
+    def register(name, device):
+        def kernel(*given):
+            asked.append(given)
+            return quantized_products._int8_product(*given)
+
+        return lambda product: library.impl(name, kernel, device.upper(), allow_override=True)
+
+    monkeypatch.setattr(torch._C, "_dispatch_has_kernel_for_dispatch_key", lambda *key: False)
+    monkeypatch.setattr(torch.library, "register_kernel", register)
+    quantized_products._multiply_int8_in_pieces.cache_clear()
+    with torch.library._scoped_library("bitsandbytes", "IMPL") as library, torch.inference_mode():
+        wanted = layer(inputs)
+        quantized_products.prepare(nn.ModuleList([layer]))
+        torch.testing.assert_close(layer(inputs), wanted, rtol=0, atol=0)
+    quantized_products._multiply_int8_in_pieces.cache_clear()
+    assert len(asked) == 1
 
 
 def test_matrix_is_prepared_once_and_freed_at_once():
     layer = matrix(200, 96)
-    four_bit.prepare(nn.ModuleList([layer]))
+    quantized_products.prepare(nn.ModuleList([layer]))
     kind = type(layer)
-    four_bit.prepare(nn.ModuleList([layer]))
+    quantized_products.prepare(nn.ModuleList([layer]))
     assert type(layer) is kind
     with torch.inference_mode():
         layer(torch.randn(2, 96))

@@ -1,8 +1,8 @@
-"""Products of 4-bit weights on a CPU: with exact gradients, and large matrices unpacked in pieces.
+"""Products of quantized weights on a CPU: matrices are unpacked in pieces, and gradients of 4-bit weights are exact.
 
 bitsandbytes unpacks a whole matrix for each product. The C library returns freed blocks of more than 32 MB to the system. So a
-larger matrix goes into new memory each time, which the system clears first. That makes the product of one token four times as
-slow. A piece goes into memory that is kept, and mostly stays in the processor's cache.
+larger matrix goes into new memory each time, which the system clears first. That makes the product of one token 4 to 11 times
+as slow. A piece goes into memory that is kept, and mostly stays in the processor's cache.
 """
 
 import functools
@@ -13,16 +13,18 @@ import torch
 from torch import Tensor, nn
 
 LARGE = 32 << 20
-"""Bytes of an unpacked matrix; larger ones are unpacked in pieces."""
+"""Bytes of an unpacked 4-bit matrix; larger ones are unpacked in pieces."""
 PIECE = 8 << 20
 """Bytes of a piece at most, but for a matrix with longer rows."""
+_INT8 = "bitsandbytes::int8_linear_matmul"
+"""The product of 8-bit inputs and weights, as torch names it."""
 
 
 def prepare(model: Any) -> None:
-    """Let the 4-bit matrices of a model compute in this way; others stay as they are.
+    """Let the quantized matrices of a model compute in this way; others stay as they are.
 
-    bitsandbytes would repack weights at the first evaluation on CPUs with AVX512-BF16, for a kernel that rounds to bfloat16 and
-    has no backward pass. Training would then learn from wrong gradients, silently.
+    bitsandbytes would repack 4-bit weights at the first evaluation on CPUs with AVX512-BF16, for a kernel that rounds to
+    bfloat16 and has no backward pass. Training would then learn from wrong gradients, silently.
 
     Args:
         model: with bitsandbytes' matrices, its weights loaded or not.
@@ -34,6 +36,28 @@ def prepare(model: Any) -> None:
             is_large = module.in_features * module.out_features * dtype.itemsize > LARGE
             if is_large and module.in_features % 2 == 0 and not hasattr(module, "is_in_pieces"):
                 module.__class__ = _in_pieces(module.__class__)
+        elif hasattr(getattr(module, "state", None), "has_fp16_weights"):
+            _multiply_int8_in_pieces()
+
+
+@functools.cache
+def _multiply_int8_in_pieces() -> None:
+    """Take our product of 8-bit matrices on CPUs that bitsandbytes has no product of its own for, those without AVX-512."""
+    if not torch._C._dispatch_has_kernel_for_dispatch_key(_INT8, "CPU"):
+        torch.library.register_kernel(_INT8, "cpu")(_int8_product)
+
+
+def _int8_product(inputs: Tensor, weight: Tensor) -> Tensor:
+    """Multiply inputs (..., in_features) by the transposed weight (out_features, in_features), both int8; the result is int32.
+
+    It multiplies in float32, as bitsandbytes does on such CPUs. That is exact up to sums of 2^24.
+    """
+    product = inputs.new_empty(*inputs.shape[:-1], weight.shape[0], dtype=torch.int32)
+    inputs = inputs.float()
+    step = max(1, PIECE // (4 * weight.shape[1]))
+    for first in range(0, weight.shape[0], step):
+        product[..., first : first + step] = inputs @ weight[first : first + step].float().t()
+    return product
 
 
 @functools.cache
