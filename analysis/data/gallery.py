@@ -24,6 +24,10 @@ class Exhibit:
     """Hub id of the page that publishes them."""
     sha256: str = ""
     """Of the file with the weights; "" where the version of a package says which they are."""
+    identity: str = ""
+    """Of that file, as in `ModelSpec.identity`."""
+    file_bytes: int = 0
+    """Size of that file, which is not here."""
 
 
 EXHIBITS = (
@@ -35,6 +39,8 @@ EXHIBITS = (
         "Apache-2.0",
         "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
         "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+        "gguf:2edcd8efbe652f2a1cfb1a75",
+        491_400_064,
     ),
     Exhibit(
         "Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
@@ -43,6 +49,8 @@ EXHIBITS = (
         "Apache-2.0",
         "Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF",
         "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+        "gguf:18baf4e75abe63a2fceec1ec",
+        1_117_320_768,
     ),
 )
 """All of them, in the order in which they are shown; their stored results tell which measurements there are."""

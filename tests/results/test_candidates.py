@@ -12,8 +12,9 @@ from analysis.core import host
 from analysis.data import gallery
 from analysis.experiments.accuracy.points import QuestionScore
 from analysis.models.source import sizes
+from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import LayerFacts
-from analysis.results.compared import candidates, unmeasured
+from analysis.results.compared import candidates, disk, unmeasured
 from analysis.results.compared.candidates import compare, is_same_model
 from analysis.results.compared.front import SIZE, SPEED
 from analysis.results.compared.material_filter import MaterialFilter, SameMaterial
@@ -490,3 +491,10 @@ def test_no_other_that_meets_the_goal_beats_the_answer():
     compared = SimpleNamespace(not_worse=lambda compared, than, _: [one for one in compared if (than, one) != (healed, pruned)])
     assert choice._best(compared, [pruned, healed, other], LOSS) is healed
     assert choice._best(compared, [pruned, other], LOSS) is pruned
+
+
+def test_gallery_model_has_the_size_of_its_file_on_disk():
+    known = gallery.EXHIBITS[1]
+    model = ModelSpec(known.source, identity=known.identity)
+    assert disk.on_disk(model, fakes.FACTS, "Q4_K_M", None) == disk.Bytes(known.file_bytes, disk.MEASURED)
+    assert disk.on_disk(replace(model, identity="gguf:0"), fakes.FACTS, "Q4_K_M", None) is None

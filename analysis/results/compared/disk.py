@@ -1,9 +1,9 @@
-"""Bytes of a model on disk: the size of its files where they are on this machine, else computed from the number of weights."""
+"""Bytes of a model on disk: the size of its files where that is known, else computed from the number of weights."""
 
 from dataclasses import dataclass
 
 from analysis.core.errors import LayerscopeError
-from analysis.data import starter
+from analysis.data import gallery, starter
 from analysis.models.source import identity, sizes
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
@@ -17,7 +17,7 @@ class Bytes:
 
     value: int
     how: str
-    """MEASURED: the files that the model is loaded from. COMPUTED: its weights as a safetensors file holds them."""
+    """MEASURED: the files that it is loaded from, here or for the gallery. COMPUTED: its weights in a safetensors file."""
 
 
 def on_disk(model: ModelSpec, facts: ModelFacts, weights_format: str, saved: int | None) -> Bytes | None:
@@ -31,7 +31,7 @@ def on_disk(model: ModelSpec, facts: ModelFacts, weights_format: str, saved: int
             loaded from its files as they are.
 
     Returns:
-        None for a quantized file that is not on this machine.
+        None for a quantized file that is neither on this machine nor of the gallery.
     """
     if saved is not None:
         return Bytes(saved, COMPUTED)
@@ -44,7 +44,10 @@ def on_disk(model: ModelSpec, facts: ModelFacts, weights_format: str, saved: int
 
 
 def _files(model: ModelSpec) -> int:
-    """Return the bytes of a model's files on this machine; 0 where they are not here, or are other ones now."""
+    """Return the bytes of a model's files on this machine, or of its file of the gallery; 0 for unknown or other ones."""
+    known = gallery.exhibit(model.source)
+    if known is not None and known.file_bytes and known.identity == model.identity:
+        return known.file_bytes
     try:
         if model.source == "starter":
             return starter.gguf_file().stat().st_size if starter.model_identity() == model.identity else 0
