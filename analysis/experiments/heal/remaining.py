@@ -112,9 +112,8 @@ class Remaining:
             n_answers, n_losses, n_own_kind: stored answers, losses on judging texts, and on texts of the healing text's kind.
         """
         spec = self._spec
-        limit = 0 if spec.benchmark is None else spec.benchmark.limit or _ALL_QUESTIONS
         asked, read = question_tokens(spec.benchmark) * _QUICKER, spec.validation.n_texts * spec.validation.seq_len
-        new = asked * _lacking(n_answers, limit) + read * _lacking(n_losses, spec.validation.n_texts)
+        new = asked * _lacking(n_answers, n_questions(spec.benchmark)) + read * _lacking(n_losses, spec.validation.n_texts)
         self.phases[name].expected_s *= new / (asked + read)
         self.phases[f"{name}, same kind"].expected_s *= _lacking(n_own_kind, spec.validation.n_texts)
 
@@ -201,6 +200,11 @@ def _lacking(n_stored: int, n: int) -> float:
     return 1 - min(1.0, n_stored / n) if n else 0.0
 
 
+def n_questions(benchmark: BenchmarkSpec | None) -> int:
+    """Return the questions that are asked; without a limit an estimate."""
+    return 0 if benchmark is None else benchmark.limit or _ALL_QUESTIONS
+
+
 def question_tokens(benchmark: BenchmarkSpec | None, n: int | None = None) -> int:
     """Return the tokens of questions with their worked examples.
 
@@ -211,7 +215,7 @@ def question_tokens(benchmark: BenchmarkSpec | None, n: int | None = None) -> in
     if benchmark is None:
         return 0
     shots = usual_shots(benchmark) if benchmark.shots is None else benchmark.shots
-    return ((benchmark.limit or _ALL_QUESTIONS) if n is None else n) * (TOKENS_PER_QUESTION + _TOKENS_PER_SHOT * shots)
+    return (n_questions(benchmark) if n is None else n) * (TOKENS_PER_QUESTION + _TOKENS_PER_SHOT * shots)
 
 
 def planned(spec: HealSpec, s_per_token: float) -> dict[str, HealPhase]:

@@ -40,7 +40,6 @@ def prepare(model: Any) -> None:
             _multiply_int8_in_pieces()
 
 
-@functools.cache
 def _multiply_int8_in_pieces() -> None:
     """Take our product of 8-bit matrices on CPUs that bitsandbytes has no product of its own for, those without AVX-512."""
     if not torch._C._dispatch_has_kernel_for_dispatch_key(_INT8, "CPU"):
