@@ -146,14 +146,12 @@ def _curve(
     _add_healed(figure, heals, measure, colours)
     sizes = [point.n for curve in (sweep, *others) for point in curve.points]
     last = max([*sizes, sweep.spec.max_n or 1])
-    rows = _more_legend_rows(figure) if measure is ACCURACY else 0
     finish(
         figure,
-        height + rows * _LEGEND_ROW,
+        height,
         x=n_axis(last, colours, f"removed layers n{FILLED}"),
         y={"title": measure.axis, "tickformat": measure.tickformat, "gridcolor": colours.grid},
-        margin={"t": 30 + rows * _LEGEND_ROW},
-        legend={"entrywidthmode": "fraction", "entrywidth": 1 / _COLUMNS} if rows else {},
+        legend_columns=_legend_columns(figure) if measure is ACCURACY else 0,
     )
     return figure
 
@@ -166,8 +164,6 @@ LOSS_TICKS = [1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50]
 """Nats, where an axis of losses is logarithmic."""
 _COLUMNS = 2
 """Entries side by side in a legend of several rows; three are cut off in a narrow window."""
-_LEGEND_ROW = 18
-"""Height of a further row of the legend, pixels."""
 _ONE_ROW = 5
 """Entries that fit into one row, as long as they are the levels and one curve."""
 
@@ -204,10 +200,9 @@ def _healed_how(heal: HealResult) -> str:
     return f"{training}, {heal.precision_in_words}"
 
 
-def _more_legend_rows(figure: Figure) -> int:
-    """Rows of the legend beyond the first."""
-    entries = sum(trace.showlegend is not False for trace in figure.data)
-    return 0 if entries <= _ONE_ROW else -(-entries // _COLUMNS) - 1
+def _legend_columns(figure: Figure) -> int:
+    """Return the columns of a legend of more than one row; 0 where one is enough."""
+    return _COLUMNS if sum(trace.showlegend is not False for trace in figure.data) > _ONE_ROW else 0
 
 
 def n_axis(last: int, colours: Palette, title: str = "removed layers n") -> dict[str, Any]:

@@ -101,6 +101,10 @@ def translucent(colour: str, opacity: float) -> str:
     return f"rgba({red},{green},{blue},{opacity})"
 
 
+_LEGEND_ROW = 18
+"""Height of a further row of the legend, pixels."""
+
+
 def finish(
     figure: Figure,
     height: int,
@@ -109,6 +113,7 @@ def finish(
     y: Mapping[str, Any],
     margin: Mapping[str, int] | None = None,
     legend: Mapping[str, Any] | None = None,
+    legend_columns: int = 0,
     **layout: Any,
 ) -> Figure:
     """Give a chart the look that all share: no background of its own, tight margins, a legend above the plot.
@@ -118,13 +123,21 @@ def finish(
         height: pixels.
         x, y: settings of the axes; a title is a text.
         margin, legend: values that differ from the usual ones.
+        legend_columns: entries side by side in a legend of several rows; 0 for as many as the window has room for. More rows
+            make the chart higher and leave the plot as it is, since plotly would take them from the plot.
         layout: further settings.
     """
+    more, widths = 0, {}
+    if legend_columns:
+        n_entries = sum(trace.showlegend is not False for trace in figure.data)
+        more = max(0, -(-n_entries // legend_columns) - 1) * _LEGEND_ROW
+        widths = {"entrywidthmode": "fraction", "entrywidth": 1 / legend_columns}
+    usual = {"l": 66, "r": 8, "t": 30, "b": 40, **(margin or {})}
     # Everything in one update, since plotly checks the whole layout at each. Fixed margins line up charts that stand above
     # each other.
     return figure.update_layout(
-        height=height,
-        margin={"l": 66, "r": 8, "t": 30, "b": 40, **(margin or {})},
+        height=height + more,
+        margin=usual | {"t": usual["t"] + more},
         xaxis=_axis(x, 6),
         yaxis=_axis(y, 16),
         paper_bgcolor="rgba(0,0,0,0)",
@@ -140,6 +153,8 @@ def finish(
             "y": 1.0,
             "yanchor": "bottom",
             "font": {"size": 11},
+            "tracegroupgap": 0,  # rows of groups are as close as others: a phone's legend has many
+            **widths,
             **(legend or {}),
         },
         **layout,

@@ -40,7 +40,6 @@ HEALED_LOOKS = (
 _MORE_SYMBOLS = ("hexagon", "triangle-down", "pentagon", "bowtie", "hourglass", "star-diamond")
 """Of runs beyond the looks. None is hollow: that says of a point that no difference was seen."""
 _DASH = "7px,4px"
-_LEGEND_ROW = 18
 _SHORT_NAME = 16
 """Letters of a name that fit into half of a chart's width, on a phone too."""
 
@@ -302,13 +301,10 @@ def difference_map(a: DistanceResult, b: DistanceResult, names: tuple[str, str],
 def _finish(figure: Figure, title: str, height: int, colours: Palette) -> Figure:
     """Axes and a legend above the plot, in two columns where names are short; the plot's height does not depend on its rows."""
     names = [trace.name for trace in figure.data if trace.showlegend is not False]
-    columns = 2 if max(map(len, names), default=0) <= _SHORT_NAME else 1
-    rows = -(-len(names) // columns)
     return finish(
         figure,
-        height + rows * _LEGEND_ROW,
+        height,
         x={"title": "share of the layers removed, n/L", "tickformat": ".0%", "gridcolor": colours.grid, "range": [-0.02, 1.02]},
         y={"title": title, "gridcolor": colours.grid},
-        margin={"t": 10 + rows * _LEGEND_ROW},
-        legend={"entrywidthmode": "fraction", "entrywidth": 1 / columns},
+        legend_columns=2 if max(map(len, names), default=0) <= _SHORT_NAME else 1,
     )
