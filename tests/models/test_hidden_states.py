@@ -7,7 +7,9 @@ from analysis.core.blocks import Block, LayerSet
 from analysis.models.architecture import decoder as architecture
 from analysis.models.running import hidden_states
 from analysis.models.running.hidden_states import (
+    Inputs,
     batches,
+    finals,
     layer_passes,
     right_padded,
     run_tails,
@@ -118,6 +120,24 @@ def test_no_layer_runs_more_often_than_exact_results_need(decoder):
     assert len(calls) == layer_passes(CUTS, N_LAYERS)
     # Layers {2} and {2, 4} part at layer 4: layer 3 behind them is run once.
     assert layer_passes([LayerSet((2, 4)), Block(2, 1)], N_LAYERS) == N_LAYERS + 3 + 1
+
+
+@pytest.mark.parametrize("cut", [None, Block(2, 3), LayerSet((0, 4))])
+@torch.inference_mode()
+def test_single_cut_runs_only_its_remaining_layers(decoder, cut):
+    decoder.check_states_are_own()
+    with without_block(decoder, cut):
+        expected = decoder.body(right_padded(TEXTS), use_cache=False).last_hidden_state
+    calls = []
+    handles = [layer.register_forward_hook(lambda *_: calls.append(1)) for layer in decoder.layers]
+    cuts = [cut, cut]  # equal ones are one
+    found = list(finals(decoder, [Inputs(right_padded(TEXTS), cuts)]))
+    for handle in handles:
+        handle.remove()
+    assert len(calls) == layer_passes(cuts, N_LAYERS) == N_LAYERS - (0 if cut is None else len(cut.layers))
+    assert [place[:2] for place in found] == [(0, 0), (0, 1)]
+    for _, _, stream in found:
+        torch.testing.assert_close(decoder.norm(stream), expected, rtol=0, atol=0)
 
 
 def test_batches_cover_everything_within_the_budget():

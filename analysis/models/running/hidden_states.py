@@ -16,6 +16,7 @@ from analysis.models.architecture import residual, sublayers
 from analysis.models.architecture.decoder import Decoder, input_stream, other_arguments, output_stream
 from analysis.models.running import layer_streaming
 from analysis.models.running.layer_streaming import Inputs, OnStep, Scratch, removed_parts, through
+from analysis.models.running.pruning import without_block
 
 
 def tokens_per_batch(device: torch.device) -> int:
@@ -275,8 +276,9 @@ def finals(
 ) -> Iterator[tuple[int, int, Tensor]]:
     """x[L] of every batch without each of its cuts: exactly that of the really cut model.
 
-    With the whole model in memory one batch after another is taken from `inputs`, and its cuts share one trunk. Of a model that
-    is read layer by layer all batches go through it together, so that each weight is read once.
+    With the whole model in memory one batch after another is taken from `inputs`, and its cuts share one trunk. A single cut
+    needs no unpruned stream, so the really cut model runs. Of a model that is read layer by layer all batches go through it
+    together, so that each weight is read once.
 
     Args:
         decoder: the unpruned model; it is not changed.
@@ -292,6 +294,12 @@ def finals(
         yield from layer_streaming.finals(decoder, together, _scratch(decoder, together), on_step)
         return
     for number, batch in enumerate(inputs):
+        if len(set(batch.cuts)) == 1:
+            with without_block(decoder, batch.cuts[0]):
+                last = decoder.n_layers
+                stream = run_trunk(decoder, batch.ids, keep={last}, **batch.arguments).states[last]
+            yield from ((number, index, stream) for index in range(len(batch.cuts)))
+            continue
         trunk = run_trunk(decoder, batch.ids, keep=tail_depths(batch.cuts, decoder.n_layers), **batch.arguments)
         for index, stream in run_tails(decoder, trunk, batch.cuts):
             yield number, index, stream
@@ -385,12 +393,14 @@ def _tails(
 
 
 def layer_passes(cuts: Sequence[Removal | None], n_layers: int) -> int:
-    """How many layers `run_trunk` and `run_tails` run together: the fewest that give every cut's exact x[L].
+    """How many layers `finals` runs for a batch: the fewest that give every cut's exact x[L].
 
-    Every distinct set of removed parts up to a layer that keeps one needs that layer run once; the unpruned one is the trunk.
+    Every distinct set of removed parts up to a layer that keeps one needs that layer run once; the unpruned one is the trunk,
+    which a single cut does not need.
     """
-    passes = {(layer, frozenset[Part]()) for layer in range(n_layers)}
-    for removed in removed_parts(cuts):
+    distinct = set(removed_parts(cuts))
+    passes = {(layer, frozenset[Part]()) for layer in range(n_layers)} if len(distinct) > 1 else set()
+    for removed in distinct:
         kept = [layer for layer in range(n_layers) if sublayers.lost(removed, layer) != sublayers.BOTH]
         passes |= {(layer, frozenset(part for part in removed if part[0] <= layer)) for layer in kept}
     return len(passes)
