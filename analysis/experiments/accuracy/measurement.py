@@ -359,16 +359,16 @@ def measure(
     generation: GenerationSpec | None = None,
     on_progress: OnProgress = ignore,
     *,
-    cut: Removal | None = None,
+    cuts: Cuts = (None,),
     cached: Scores | None = None,
 ) -> Measurement:
-    """Measure accuracy, loss and generated text of a model as it is now, or of the model without `cut`.
+    """Measure accuracy, loss and generated text of a model as it is now, or without each of some sets of layers.
 
     Args:
         loaded: the model.
         benchmark, loss_corpus, generation: questions, texts and prompts; None to skip each.
         on_progress: receives reports; may raise `Cancelled`.
-        cut: layers to leave out.
+        cuts: layers to leave out, each set measured on its own.
         cached: scores of this model that need not be measured again.
 
     Raises:
@@ -376,7 +376,7 @@ def measure(
     """
     on_progress(Progress("reading questions and texts"))
     material = scores.prepare(loaded, benchmark, loss_corpus)
-    return Measurement(loaded, material, [cut], cached or Scores(), generation).complete(on_progress)
+    return Measurement(loaded, material, cuts, cached or Scores(), generation).complete(on_progress)
 
 
 def _arrays(figures: Figures, wall_s: float) -> Mapping[str, np.ndarray]:

@@ -123,20 +123,16 @@ class HealingRun:
         return record.result
 
     def measure_before(self, loaded: LoadedModel) -> None:
-        """The unpruned and the pruned model, each unless it is already in the stored part."""
+        """The unpruned and the pruned model, from one trunk, unless they are already in the stored part."""
         record, spec = self.record, self.spec
-        if record.result.unpruned is None:
+        models: dict[str, Removal | None] = {"unpruned": None} if spec.control else {"unpruned": None, "pruned": spec.block}
+        if any(getattr(record.result, model) is None for model in models):
             cached = load_cached_scores(spec, record.result.same_kind_text)
-            for model, cut in (("unpruned", None), ("pruned", spec.block)):
-                record.remaining.reuse(model, *cached.counts(cut))
+            record.remaining.reuse("before", *(cached.counts(cut) for cut in models.values()))
             record.on_progress(Progress("scoring the unpruned model", message=cached.note(spec)))
-            measured = record.measure(loaded, "unpruned", cached=cached)
-            record.publish(unpruned=measured.point, lines=measured.material.lines)
-        if record.result.pruned is None and not spec.control:
-            measured = record.measure(
-                loaded, "pruned", cut=spec.block, cached=load_cached_scores(spec, record.result.same_kind_text)
-            )
-            record.publish(pruned=measured.point)
+            measured = record.measure(loaded, "before", models, cached)
+            points = dict(zip(models, measured.points, strict=True))
+            record.publish(lines=measured.material.lines, **points)
         if not record.result.validations:
             record.remaining.begin("choice")
             unpruned, start = self.known_checks() or self.check_before(loaded)
@@ -392,7 +388,7 @@ class HealingRun:
             cached: its stored scores on the judging questions and texts, and on texts of the healing text's kind.
         """
         healed.model.eval()
-        measured = self.record.measure(healed, "healed", cached=cached)
+        measured = self.record.measure(healed, "healed", {"healed": None}, cached)
         removed = None if self.spec.control else self.spec.block
         self.record.publish(healed=replace(measured.point, **place(removed)), complete=True)
 

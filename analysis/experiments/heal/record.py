@@ -1,7 +1,7 @@
 """The record of a healing run: the result so far, which pages watch on disk, and the reports of its progress."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -68,7 +68,7 @@ class Record:
     last_values: dict[str, Any] = field(default_factory=dict)
     """The latest measured numbers of the training."""
     measuring_s: float = 0.0
-    """Seconds that the last measurement of a model took."""
+    """Seconds that the last measurement took, per model."""
 
     @property
     def on_progress(self) -> OnProgress:
@@ -92,50 +92,56 @@ class Record:
     def measure(
         self,
         loaded: LoadedModel,
-        model: str,
-        *,
-        cut: Removal | None = None,
+        phase: str,
+        models: Mapping[str, Removal | None],
         cached: CachedScores | None = None,
     ) -> Measurement:
-        """Measure questions, loss and generation of one of the models, with its name in progress reports.
+        """Measure questions, loss and generation of some models from one trunk, with their names in progress reports.
 
         Args:
             loaded: the model.
-            model: its name.
-            cut: layers to leave out.
+            phase: of `remaining`.
+            models: layers to leave out of each model, by its name.
             cached: scores that need not be measured again.
+
+        Returns:
+            The measurement, its cuts in the order of `models`.
         """
+        names, cuts = " and ".join(models), list(models.values())
 
         def report(progress: Progress) -> None:
-            self.on_progress(replace(progress, phase=f"{progress.phase} ({model} model)"))
+            self.on_progress(replace(progress, phase=f"{progress.phase} ({names} model)"))
 
         started, spec, result = time.perf_counter(), self.spec, self.result
-        self.remaining.begin(model)
+        self.remaining.begin(phase)
+        judging, own_kind = (cached.judging, cached.same_kind) if cached else (None, None)
         measured = measurement.measure(
-            loaded, spec.benchmark, spec.validation, spec.generation, report, cut=cut, cached=cached.judging if cached else None
+            loaded, spec.benchmark, spec.validation, spec.generation, report, cuts=cuts, cached=judging
         )
         changes: dict[str, Any] = {}
         n_tokens = measured.material.n_tokens
         if result.same_kind_text is not None:
-            self.remaining.begin(f"{model}, same kind")
-            same_kind = measurement.measure(
-                loaded, None, result.same_kind_text, None, report, cut=cut, cached=cached.same_kind if cached else None
-            )
+            self.remaining.begin(f"{phase}, same kind")
+            same_kind = measurement.measure(loaded, None, result.same_kind_text, None, report, cuts=cuts, cached=own_kind)
             n_tokens += same_kind.material.n_tokens
-            removed = None if model == "unpruned" or spec.control else spec.block
+            points = {
+                model: replace(point, **place(None if model == "unpruned" or spec.control else spec.block))
+                for model, point in zip(models, same_kind.points, strict=True)
+            }
             changes = {
-                "same_kind": {**result.same_kind, model: replace(same_kind.point, **place(removed))},
-                "same_kind_losses": {**result.same_kind_losses, model: same_kind.losses[0]},
+                "same_kind": {**result.same_kind, **points},
+                "same_kind_losses": {**result.same_kind_losses, **dict(zip(models, same_kind.losses, strict=True))},
                 "same_kind_tokens": same_kind.material.text_tokens,
             }
-        self.measuring_s = time.perf_counter() - started
+        self.measuring_s = (time.perf_counter() - started) / len(models)
+        writings = {model: wrote for model, wrote in zip(models, measured.writings, strict=True) if wrote is not None}
         self.result = replace(
             result,
-            n_tokens=result.n_tokens + n_tokens,
-            text_losses={**result.text_losses, model: measured.losses[0]},
+            n_tokens=result.n_tokens + len(models) * n_tokens,
+            text_losses={**result.text_losses, **dict(zip(models, measured.losses, strict=True))},
             text_tokens=measured.material.text_tokens,
-            questions={**result.questions, model: measured.answers[0]},
-            writings={**result.writings, **({} if measured.writings[0] is None else {model: measured.writings[0]})},
+            questions={**result.questions, **dict(zip(models, measured.answers, strict=True))},
+            writings={**result.writings, **writings},
             **changes,
         )
         return measured

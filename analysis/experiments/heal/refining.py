@@ -62,7 +62,7 @@ def judge(heal: HealingRun, source: HealResult, loaded: LoadedModel) -> HealResu
     record.remaining.skip_stages(FIT, TRAIN)
     record.remaining.phases["choice"].expected_s = 0.0
     cached = _cached_scores(source, heal)
-    record.remaining.reuse("healed", *cached.counts(None))
+    record.remaining.reuse("healed", cached.counts(None))
     overlap = source.overlap if _asks_no_more(spec, source) else None
     record.result = replace(
         record.result,

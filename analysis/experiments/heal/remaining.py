@@ -10,7 +10,7 @@ from analysis.data.questions import usual_shots
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.heal.heal_spec import CALIBRATION_TEXTS, CHOICE_TEXTS, HealSpec
 
-LOAD, UNPRUNED, PRUNED, FIT, TRAIN, HEALED = STAGES = ("load", "score unpruned", "score pruned", "fit", "train", "score healed")
+LOAD, BEFORE, FIT, TRAIN, HEALED = STAGES = ("load", "score before healing", "fit", "train", "score healed")
 """Stages that a page names."""
 
 VALUE = "remaining"
@@ -31,6 +31,8 @@ _FIT_SHARE = 0.75
 STEP_PASSES = 4.5
 """Forward passes that a training step takes as long as: forward, backward, and the unpruned model's."""
 _PROBES = 3
+_SHARED = 0.5
+"""Time that the pruned model adds to the unpruned one's, from one trunk: the layers behind a usual block, and the head."""
 _ADAPTED = 0.8
 """Ratio of the healed model's time to that of the pruned model, whose layers are still there and skipped."""
 _ENOUGH = 0.15
@@ -104,18 +106,23 @@ class Remaining:
         for name in names:
             self.expect(name, seconds * self.phases[name].expected_s / total_s)
 
-    def reuse(self, name: str, n_answers: int, n_losses: int, n_own_kind: int) -> None:
-        """Expect no time for stored scores of a model.
+    def reuse(self, name: str, *stored: tuple[int, int, int]) -> None:
+        """Expect no time for stored scores.
 
         Args:
-            name: "unpruned", "pruned" or "healed".
-            n_answers, n_losses, n_own_kind: stored answers, losses on judging texts, and on texts of the healing text's kind.
+            name: "before" or "healed".
+            stored: of each model that is scored then, the number of stored answers, of losses on judging texts, and of losses
+                on texts of the healing text's kind.
         """
         spec = self._spec
         asked, read = question_tokens(spec.benchmark) * _QUICKER, spec.validation.n_texts * spec.validation.seq_len
-        new = asked * _lacking(n_answers, n_questions(spec.benchmark)) + read * _lacking(n_losses, spec.validation.n_texts)
-        self.phases[name].expected_s *= new / (asked + read)
-        self.phases[f"{name}, same kind"].expected_s *= _lacking(n_own_kind, spec.validation.n_texts)
+        n_texts, every = spec.validation.n_texts, _from_one_trunk([1.0] * len(stored))
+        answers, losses, own_kind = (
+            _from_one_trunk([_lacking(counts[index], n) for counts in stored])
+            for index, n in enumerate((n_questions(spec.benchmark), n_texts, n_texts))
+        )
+        self.phases[name].expected_s *= (asked * answers + read * losses) / (asked + read) / every
+        self.phases[f"{name}, same kind"].expected_s *= own_kind / every
 
     def skip_stages(self, *stages: str) -> None:
         """Expect no time of stages, such as those that a stored run has done."""
@@ -163,7 +170,7 @@ class Remaining:
 
     def _in_time(self, fraction: float) -> float:
         """Share of the time of a phase that has passed, from the share of its tokens: questions come first and are quicker."""
-        if self._now not in ("unpruned", "pruned", "healed"):
+        if self._now not in ("before", "healed"):
             return fraction
         asked = question_tokens(self._spec.benchmark)
         text = self._spec.validation.n_texts * self._spec.validation.seq_len
@@ -200,6 +207,11 @@ def _lacking(n_stored: int, n: int) -> float:
     return 1 - min(1.0, n_stored / n) if n else 0.0
 
 
+def _from_one_trunk(shares: list[float]) -> float:
+    """Return the time of models that are scored together, each to some share, over that of one that is scored alone."""
+    return max(shares) + _SHARED * (sum(shares) - max(shares))
+
+
 def n_questions(benchmark: BenchmarkSpec | None) -> int:
     """Return the questions that are asked; without a limit an estimate."""
     return 0 if benchmark is None else benchmark.limit or _ALL_QUESTIONS
@@ -230,15 +242,15 @@ def planned(spec: HealSpec, s_per_token: float) -> dict[str, HealPhase]:
     text = judging.n_texts * judging.seq_len
     choice = CHOICE_TEXTS * judging.seq_len
     n_wrote = 0 if spec.generation is None else spec.generation.n_prompts * spec.generation.max_new_tokens * 8
+    n_models = 1 if spec.control else 2
+    before = _from_one_trunk([1.0] * n_models)
     step = spec.batch_size * spec.gradient_accumulation * spec.corpus.seq_len * STEP_PASSES
     fit = _FIT_SHARE * CALIBRATION_TEXTS * min(spec.corpus.seq_len, 256) if spec.instant else 0
     tokens = {
         "load": (LOAD, 0.0),
-        "unpruned": (UNPRUNED, asked + text + n_wrote),
-        "unpruned, same kind": (UNPRUNED, text),
-        "pruned": (PRUNED, 0 if spec.control else asked + text + n_wrote),
-        "pruned, same kind": (PRUNED, 0 if spec.control else text),
-        "choice": (PRUNED, 2 * choice),
+        "before": (BEFORE, before * (asked + text) + n_models * n_wrote),
+        "before, same kind": (BEFORE, before * text),
+        "choice": (BEFORE, before * choice),
         "fit": (FIT, fit),
         "prepare": (FIT, (_PROBES * step + choice) if spec.minutes is not None else choice if spec.trains else 0),
         "train": (TRAIN, spec.steps * step if spec.steps else 1.0 if spec.minutes is not None else 0),

@@ -161,7 +161,7 @@ def test_reports(spec):
         check.loss for check in result.validations[1:]
     ]
     phases = {report.phase for report in reports}
-    assert {"measuring the loss on text (unpruned model)", "measuring the loss on text (pruned model)"} <= phases
+    assert {f"measuring the loss on text ({model} model)" for model in ("unpruned and pruned", "healed")} <= phases
 
 
 def test_the_adapter_gives_the_healed_loss_in_plain_peft(spec, cache):
@@ -254,7 +254,7 @@ def test_killed_and_resumed_heal_counts_as_many_tokens(spec, cache, monkeypatch,
 
 
 @pytest.mark.parametrize(
-    "phase", ["loading the model", "measuring the loss on text (pruned model)", "packing the healing text"]
+    "phase", ["loading the model", "measuring the loss on text (unpruned and pruned model)", "packing the healing text"]
 )
 def test_a_cancel_before_the_first_step_leaves_a_resumable_beginning(spec, phase):
     with pytest.raises(Cancelled):

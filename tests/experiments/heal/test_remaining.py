@@ -56,23 +56,23 @@ def test_the_bar_never_goes_back_and_names_its_stages():
     assert shares == sorted(shares)
     assert list(dict.fromkeys(values["stage"] for _, values in said)) == [
         "load",
-        "score unpruned",
-        "score pruned",
+        "score before healing",
         "fit",
         "score healed",
     ]
-    assert {values["n_stages"] for _, values in said} == {5}
+    assert {values["n_stages"] for _, values in said} == {4}
 
 
 def test_stored_scores_take_no_time():
     made = Remaining(lambda progress: None, SPEC, N_PARAMETERS, 0.0, lambda: 0.0)
-    whole = made.phases["unpruned"].expected_s
-    made.reuse("unpruned", 25, 8, 32)  # a quarter of both
-    assert made.phases["unpruned"].expected_s == pytest.approx(0.75 * whole)
-    assert made.phases["unpruned, same kind"].expected_s == 0
-    made.reuse("pruned", 100, 32, 0)
-    assert made.phases["pruned"].expected_s == 0
-    assert made.phases["pruned, same kind"].expected_s > 0
+    both, healed = (made.phases[name].expected_s for name in ("before", "healed"))
+    made.reuse("healed", (25, 8, 32))  # a quarter of both
+    assert made.phases["healed"].expected_s == pytest.approx(0.75 * healed)
+    assert made.phases["healed, same kind"].expected_s == 0
+    made.reuse("before", (100, 32, 0), (0, 0, 0))  # only the pruned model is scored, alone
+    assert 0.5 * both < made.phases["before"].expected_s < both
+    made.reuse("before", (100, 32, 32), (100, 32, 32))
+    assert made.phases["before"].expected_s == made.phases["before, same kind"].expected_s == 0
 
 
 def test_worked_examples_take_time_in_every_scoring():
@@ -80,9 +80,9 @@ def test_worked_examples_take_time_in_every_scoring():
         remaining.planned(replace(SPEC, benchmark=BenchmarkSpec("mmlu", limit=200, shots=shots)), 1e-3) for shots in (0, 5)
     )
     longer = {name for name in plain if exam[name].expected_s > 2 * plain[name].expected_s}
-    assert longer == {"unpruned", "pruned", "healed"}
+    assert longer == {"before", "healed"}
     usual = remaining.planned(replace(SPEC, benchmark=BenchmarkSpec("mmlu", limit=200)), 1e-3)
-    assert usual["unpruned"].expected_s == exam["unpruned"].expected_s
+    assert usual["before"].expected_s == exam["before"].expected_s
 
 
 def test_requested_time_is_the_remaining_time_until_steps_are_planned():

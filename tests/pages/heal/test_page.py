@@ -493,12 +493,12 @@ def test_a_running_instant_heal_has_no_empty_tiles(app, known, job):
     heal = fakes.heal(0, steps=50)
     spec = replace(heal.spec, steps=0, instant=True, recipe="instant")
     replace(heal, spec=spec, validations=[]).save()
-    values = {"remaining": {"left_s": 80.0, "share": 0.25, "stage": "score pruned", "stage_number": 3, "n_stages": 5}}
+    values = {"remaining": {"left_s": 80.0, "share": 0.25, "stage": "fit", "stage_number": 3, "n_stages": 4}}
     job(
         spec,
         jobs.RUNNING,
         "Heal",
-        phase="scoring questions (pruned model)",
+        phase="fitting the junction",
         done=1,
         total=2,
         values=job_table.to_json(values),
@@ -508,7 +508,7 @@ def test_a_running_instant_heal_has_no_empty_tiles(app, known, job):
     at = app("pages/heal.py", **OF_HEAL)
     assert not at.metric
     text = at.get("progress")[-1].proto.text.replace("\\", "")
-    assert text.startswith("score pruned, 3 of 5 · scoring questions (pruned model) · 1/2 · about 1 min 20 s left in total")
+    assert text.startswith("fit, 3 of 4 · fitting the junction · 1/2 · about 1 min 20 s left in total")
 
 
 def test_a_silent_job_claims_no_time_left(app, known, job):
