@@ -196,7 +196,8 @@ def recipes() -> str:
             continue
         recipe = healing_recipes.get(name)
         simple = {field: value for field, value in recipe.values.items() if isinstance(value, str | int | float | bool)}
-        settings = ", ".join(f"{field}={value}" for field, value in simple.items() if value is not None)
+        by_size = {"learning_rate": "by the model's size"} if recipe.learning_rate is None else {}
+        settings = ", ".join(f"{field}={value}" for field, value in (simple | by_size).items())
         lines += [
             f"  {name}: {recipe.title}",
             *textwrap.wrap(settings, 100, initial_indent="      ", subsequent_indent="      "),

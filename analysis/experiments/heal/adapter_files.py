@@ -74,7 +74,7 @@ library_name: peft
 {first}
 {fitted}Trained for {steps_done} of {spec.steps} steps of {spec.batch_size * spec.gradient_accumulation} x \
 {spec.corpus.seq_len} tokens of {spec.corpus.source} text on {trained}. Settings: r \
-{spec.r if spec.method == "lora" else "full"}, peak learning rate {spec.learning_rate:g}, base weights \
+{spec.r if spec.method == "lora" else "full"}, peak learning rate {spec.peak_rate:g}, base weights \
 {weights if weights != "none" else "unquantized"}. Method: Gromov et al., The Unreasonable Ineffectiveness of the Deeper \
 Layers, arXiv:2403.17887.
 """

@@ -134,8 +134,8 @@ class HealSpec(Spec):
     """Sequences per forward pass."""
     gradient_accumulation: Annotated[int, Bound(1, MOST_ROWS)] = 1
     """Forward passes per optimizer step."""
-    learning_rate: Annotated[float, Bound(0, 10, above=True)] = 3e-4
-    """Peak learning rate, reached after the warm-up. A cosine to 0 follows."""
+    learning_rate: Annotated[float | None, Bound(0, 10, above=True)] = 3e-4
+    """Peak learning rate, reached after the warm-up. A cosine to 0 follows. None: by the model's size (`recipes.rate_for`)."""
     warmup_steps: Annotated[int, Bound(0, MOST_STEPS)] = 5
     """Optimizer steps in which the learning rate rises to its peak."""
     r: Annotated[int, Bound(1, MOST_RANK)] = 16
@@ -202,6 +202,12 @@ class HealSpec(Spec):
     def trains(self) -> bool:
         """Return whether any step is taken; without steps only the instant heal is applied."""
         return self.steps > 0 or self.minutes is not None
+
+    @property
+    def peak_rate(self) -> float:
+        """Return the learning rate of a resolved request, which always has one."""
+        assert self.learning_rate is not None, "the request is not resolved"
+        return self.learning_rate
 
     @property
     def training(self) -> "HealSpec":

@@ -8,7 +8,7 @@ from analysis.core.blocks import PartSet
 from analysis.core.errors import RecipeError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.data import corpora, questions
-from analysis.experiments.heal import adapters, checkpoints, divided, following, hadamard, memory, projection, refining
+from analysis.experiments.heal import adapters, checkpoints, divided, following, hadamard, memory, projection, recipes, refining
 from analysis.experiments.heal.group import ALONE, Group, joined, peer_losses_explained
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
@@ -26,7 +26,7 @@ from analysis.models.source.sizes import DIVIDED, ModelFacts
 
 
 def resolve(spec: HealSpec) -> HealSpec:
-    """The spec with concrete dtype, device and identities.
+    """The spec with concrete dtype, device, learning rate and identities.
 
     Raises:
         RecipeError: for float16, in which gradients underflow to 0.
@@ -41,7 +41,11 @@ def resolve(spec: HealSpec) -> HealSpec:
                 "Healing in float16 loses small gradients. Choose bfloat16, or float32 on hardware without bfloat16."
             )
         model = replace(model, dtype="float32")
-    return replace(spec, model=model, corpus=corpus, validation=validation, benchmark=benchmark)
+    resolved = replace(spec, model=model, corpus=corpus, validation=validation, benchmark=benchmark)
+    if spec.learning_rate is not None:
+        return resolved
+    n_parameters = planning.plan(model).facts.n_parameters
+    return recipes.rated(resolved, n_parameters, on_gpu=model.device.startswith("cuda"))
 
 
 def share(

@@ -191,7 +191,8 @@ class Trainer:
         """
         spec = self.spec
         self.group.order("step")
-        rate = learning_rate(self.steps_done, peak=spec.learning_rate, warmup_steps=spec.warmup_steps, steps=spec.steps)
+        peak = spec.peak_rate
+        rate = learning_rate(self.steps_done, peak=peak, warmup_steps=spec.warmup_steps, steps=spec.steps)
         self.model.train()
         losses = []
         try:
@@ -206,7 +207,7 @@ class Trainer:
             if not math.isfinite(loss) or not math.isfinite(norm):
                 raise RecipeError(
                     f"The loss was no longer a number at step {self.steps_done + 1}. Heal again with a learning rate below "
-                    f"{spec.learning_rate:g}, or with more warm-up steps."
+                    f"{peak:g}, or with more warm-up steps."
                 )
             for group in self.optimizer.param_groups:
                 group["lr"] = rate

@@ -137,7 +137,9 @@ def begin(model: ModelSpec, known: ModelFacts, block: Removal) -> Begin:
         return Begin(run.id, recipes.with_settings_of(run.spec, model=model, block=block), "Settings of an older run.")
     if asked.startswith(_SAVED):
         mine = saved.get(asked.removeprefix(_SAVED))
-        return Begin(f"saved-{mine.name}", recipes.with_settings_of(mine, model=model, block=block), mine.why)
+        preset = recipes.with_settings_of(mine, model=model, block=block)
+        on_gpu = recipes.sees_gpu(model.device)
+        return Begin(f"saved-{mine.name}", recipes.rated(preset, known.n_parameters, on_gpu=on_gpu), mine.why)
     preset = recipes.heal_spec(asked, model=model, block=block, n_parameters=known.n_parameters)
     return Begin(asked, preset, recipes.get(asked, model=model.source).why)
 

@@ -264,7 +264,7 @@ def _provenance(result: HealResult) -> str:
     return _junction(result) + (
         f"{len(result.steps)} steps of {spec.batch_size * spec.gradient_accumulation} × {spec.corpus.seq_len} tokens of "
         f"{words.plain(words.texts(spec.corpus))}, {documents}, {trained}{''.join(f', {part}' for part in weights)}, "
-        f"peak learning rate {spec.learning_rate:.1e}, {words.count(result.trainable_parameters)} trainable parameters, {made} "
+        f"peak learning rate {spec.peak_rate:.1e}, {words.count(result.trainable_parameters)} trainable parameters, {made} "
         f"The training used no held-out text."
     )
 

@@ -10,6 +10,7 @@ from analysis.core.blocks import ATTENTION, Removal
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_result import HealResult, Validation
 from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import durations
 from analysis.results.compared.durations import Duration
 from pages.components.heal import outcome
@@ -18,11 +19,12 @@ from pages.components.jobs import card
 from pages.components.shared import frame, start, state, stored_results, words
 
 
-def show(asked: HealSpec | None) -> None:
+def show(asked: HealSpec | None, known: ModelFacts | None) -> None:
     """Draw the healing runs of the selected block, and the picked one; without any, a panel with a start button.
 
     Args:
         asked: the request in the form; None while there is no block to choose, or no text.
+        known: the model's size, where it is known.
     """
     runs = runs_of(state.current_model())
     if asked is None:
@@ -32,7 +34,7 @@ def show(asked: HealSpec | None) -> None:
     elsewhere = {run.id: run for run in runs if run.id not in of_block}
     shown = of_block.get(_looked_at(asked)) or _chosen(list(of_block.values()), asked)
     if shown is None:
-        _nothing_yet(asked)
+        _nothing_yet(asked, known)
     else:
         _picker(of_block, shown, asked)
     _other_blocks(elsewhere)
@@ -41,9 +43,9 @@ def show(asked: HealSpec | None) -> None:
         _one(shown)
 
 
-def _nothing_yet(asked: HealSpec) -> None:
+def _nothing_yet(asked: HealSpec, known: ModelFacts | None) -> None:
     """Draw a grey panel for a block without a heal, with the button that starts the first one."""
-    first = first_heal(asked)
+    first = first_heal(asked, known and known.n_parameters)
     n_questions = first.benchmark.limit if first.benchmark else 0
     with st.container(border=True, key="no-heal"):
         st.markdown(f":gray[**No healing run of {words.plain(asked.block.brief())} yet**]")
@@ -58,7 +60,7 @@ def _nothing_yet(asked: HealSpec) -> None:
         start.start_and_show(first, f"First healing run of {asked.block.halves()}")
 
 
-def first_heal(asked: HealSpec) -> HealSpec:
+def first_heal(asked: HealSpec, n_parameters: int | None) -> HealSpec:
     """Return the first run for the block in the form: a few minutes, few questions and texts, open to refinement."""
     usual = recipes.FIRST.benchmark
     benchmark = None
@@ -71,6 +73,7 @@ def first_heal(asked: HealSpec) -> HealSpec:
         model=asked.model,
         block=asked.block,
         quantization=asked.model.quantization,
+        n_parameters=n_parameters,
         benchmark=benchmark,
         **changes,
     )

@@ -221,7 +221,7 @@ class StoredHeals:
 
     def captions(self) -> tuple[list[str], bool]:
         """Return a line on each length, and whether any has a stored result."""
-        specs = {option: _with_length(self.preset, option) for option in _LENGTHS if option != OWN}
+        specs = {option: _with_length(self.preset, option, self.known.n_parameters) for option in _LENGTHS if option != OWN}
         reached = {option: self._reached(spec) for option, spec in specs.items()}
         known = any(reached.values())
         lines = {
@@ -254,7 +254,7 @@ class StoredHeals:
         return f"not measured on this model, {elsewhere.model}: {elsewhere.in_words()}" if elsewhere else ""
 
 
-def _with_length(preset: HealSpec, option: str) -> HealSpec:
+def _with_length(preset: HealSpec, option: str, n_parameters: int) -> HealSpec:
     """The heal that a length asks for, by the recipe at hand or by the one that goes with it."""
     name = _OWN_RECIPES.get(option) or st.session_state.get(_TRAINED_RECIPE, recipes.DEFAULT)
     if option in _OWN_RECIPES or _length_of(preset) in _OWN_RECIPES:
@@ -265,6 +265,7 @@ def _with_length(preset: HealSpec, option: str) -> HealSpec:
             block=preset.block,
             recipe=name,
             quantization=preset.model.quantization,
+            n_parameters=n_parameters,
         )
     if option in MINUTES:
         return recipes.with_settings_of(preset, model=preset.model, block=preset.block, minutes=MINUTES[option], steps=0)

@@ -1,14 +1,16 @@
 """Recipes: the paper's table to the letter, the choice for a model, and overrides."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from analysis.core.blocks import Block
 from analysis.core.errors import RecipeError, SpecError
 from analysis.data.spec import CorpusSpec, default_loss_corpus
-from analysis.experiments.heal import recipes
+from analysis.experiments.heal import healing, recipes
 from analysis.experiments.heal.heal_spec import HealSpec, judged_by
+from analysis.models.loading import planning
 from analysis.models.source.model_spec import ModelSpec
 
 BLOCK = Block(11, 5)
@@ -145,6 +147,32 @@ def test_quick_recipes_quantize_only_large_models():
     for name, small in (("quick", "none"), ("distill", "none"), ("partial", "none"), ("paper", "4bit")):
         made = [recipes.heal_spec(name, model=ModelSpec(), block=BLOCK, n_parameters=n) for n in (10**8, 10**10)]
         assert [spec.model.quantization for spec in made] == [small, "4bit"]
+
+
+def test_learning_rate_falls_with_the_size_of_the_model():
+    sizes = (1_000, 134_515_008, 494_032_768, 1_543_714_304, 70 * 10**9)
+    assert [recipes.rate_for(n, on_gpu=False) for n in sizes] == [3e-3, 3e-3, 8.2e-4, 3e-4, 3e-4]
+    assert [recipes.rate_for(n, on_gpu=True) for n in sizes] == [1e-3, 1e-3, 3e-4, 3e-4, 3e-4]
+
+
+@pytest.mark.parametrize("name", [name for name in recipes.NAMES if recipes.get(name).minutes])
+def test_timed_recipe_takes_the_rate_of_the_size_or_a_given_one(name):
+    small, large = (recipes.heal_spec(name, model=ModelSpec(), block=BLOCK, n_parameters=n) for n in (10**8, 494_032_768))
+    rates = (1e-4, 1e-4) if small.method in ("partial", "beside") else (3e-3, 8.2e-4)
+    assert (small.learning_rate, large.learning_rate) == rates
+    given = recipes.heal_spec(name, model=ModelSpec(), block=BLOCK, n_parameters=494_032_768, learning_rate=2e-3)
+    assert (given.learning_rate, given.recipe) == (2e-3, f"{name}, changed")
+
+
+def test_a_request_without_a_size_gets_its_rate_when_it_is_resolved(tiny_folder, monkeypatch):
+    model = ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu")
+    asked = recipes.heal_spec("distill", model=model, block=BLOCK)
+    assert asked.learning_rate is None
+    assert healing.resolve(asked).learning_rate == 3e-3
+    large = SimpleNamespace(facts=SimpleNamespace(n_parameters=10**9))
+    monkeypatch.setattr(planning, "plan", lambda model: large)
+    assert healing.resolve(asked).learning_rate == recipes.rate_for(10**9, on_gpu=False) < 3e-3
+    assert healing.resolve(replace(asked, learning_rate=5e-3)).learning_rate == 5e-3
 
 
 def test_quick_takes_larger_batches_on_a_gpu():

@@ -47,7 +47,8 @@ def test_refinement_reuses_the_adapter_and_scores_only_new_questions(first, monk
     monkeypatch.setattr(Measurement, "_scored", scored)
     refined = healing.run(wanted)
     assert refined.complete
-    assert [count for phase, count in measured if phase == measurement.QUESTIONS] == [6, 6]  # the unpruned with the pruned, and the healed
+    # The unpruned with the pruned model, and the healed one.
+    assert [count for phase, count in measured if phase == measurement.QUESTIONS] == [6, 6]
     assert max(count for phase, count in measured if phase == measurement.TEXTS) == 3
     assert refined.adapter != made.adapter
     assert (cache / refined.adapter / "adapter_config.json").exists()

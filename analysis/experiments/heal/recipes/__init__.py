@@ -18,7 +18,7 @@ from analysis.experiments.heal.recipes.request import (
     sees_gpu,
     with_settings_of,
 )
-from analysis.experiments.heal.recipes.sizing import CHECKS, checks_in, planned, spread, steps_that_fit
+from analysis.experiments.heal.recipes.sizing import CHECKS, checks_in, planned, rate_for, rated, spread, steps_that_fit
 from analysis.experiments.heal.recipes.table import DEFAULT, FIRST, INSTANT, QUICK
 
 __all__ = [
@@ -39,6 +39,8 @@ __all__ = [
     "is_first",
     "with_settings_of",
     "planned",
+    "rate_for",
+    "rated",
     "refined",
     "register",
     "builtin_recipe",

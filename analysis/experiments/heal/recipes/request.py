@@ -12,7 +12,7 @@ from analysis.data.spec import CorpusSpec, GenerationSpec
 from analysis.experiments.heal.heal_spec import HealSpec, judged_by
 from analysis.experiments.heal.recipes import saved
 from analysis.experiments.heal.recipes.recipe import NAMES, SETTINGS, Recipe, get
-from analysis.experiments.heal.recipes.sizing import spread
+from analysis.experiments.heal.recipes.sizing import rated, spread
 from analysis.experiments.heal.recipes.table import DEFAULT, has_row
 from analysis.models.source.model_spec import AUTO, ModelSpec
 
@@ -56,7 +56,8 @@ def heal_spec(
         on_gpu: whether it will run on a CUDA device; None to derive it from the model's device and the GPUs of the machine.
         quantization: overrides the recipe's and the model's, `none` included.
         seq_len: overrides the recipe's tokens per row.
-        n_parameters: size of the model, if it is known; some recipes quantize only large models.
+        n_parameters: size of the model, if it is known. Some recipes quantize only large models, and the timed ones train
+            larger models at a lower learning rate. That stays None for an unknown size, and `healing.resolve` finds it.
         **overrides: fields of `HealSpec` to use instead of the recipe's. `steps` replaces a time, and `minutes` replaces a
             number of steps. Warm-up and the distance between validations follow the steps unless they are given too.
 
@@ -64,8 +65,11 @@ def heal_spec(
         RecipeError: for an unknown recipe or field.
         SpecError: for a value out of range.
     """
-    recipe = get(name, model=model.source, on_gpu=sees_gpu(model.device) if on_gpu is None else on_gpu)
+    on_gpu = sees_gpu(model.device) if on_gpu is None else on_gpu
+    recipe = get(name, model=model.source, on_gpu=on_gpu)
     recipe_spec, allowed = recipe.spec(block), {*SETTINGS, "recipe"} - {"model"}
+    if n_parameters is not None:
+        recipe_spec = rated(recipe_spec, n_parameters, on_gpu=on_gpu)
     unknown = sorted(set(overrides) - allowed)
     if unknown:
         raise RecipeError(

@@ -1,4 +1,4 @@
-"""Steps of a healing run that fit into a time, and the spread of warm-up and validations over them."""
+"""Steps of a healing run that fit into a time, the spread of warm-up and validations, and the learning rate by size."""
 
 from dataclasses import replace
 from typing import Any
@@ -15,6 +15,31 @@ SHORT_MINUTES = 4.0
 _SHORT_CHECKS = 2
 LEAST_STEPS = 5
 """Fewer are not worth the name of a training."""
+
+_RATE, _RATE_ON_GPU = 3e-3, 1e-3
+"""Learning rates of the smallest models. Batches on a GPU are larger, and their rate is a third."""
+_RATED = 135_000_000
+"""Parameters of the model that they were chosen on, the starter."""
+_LEAST_RATE = 3e-4
+"""The paper's, usual in pretraining."""
+
+
+def rate_for(n_parameters: int, *, on_gpu: bool) -> float:
+    """Return the peak learning rate of a LoRA training of some minutes, which falls with the size of the model.
+
+    Models of 135 and 494 million parameters recover most at about 3e-3 and at 5e-4 to 1e-3 (`docs/methods-measured.md`).
+
+    Args:
+        n_parameters: of the model.
+        on_gpu: whether it will run on a CUDA device.
+    """
+    rate = _RATE_ON_GPU if on_gpu else _RATE
+    return max(_LEAST_RATE, min(rate, float(f"{rate * _RATED / n_parameters:.1e}")))
+
+
+def rated(spec: HealSpec, n_parameters: int, *, on_gpu: bool) -> HealSpec:
+    """Return the request with `rate_for` its model, where it names no learning rate."""
+    return spec if spec.learning_rate is not None else replace(spec, learning_rate=rate_for(n_parameters, on_gpu=on_gpu))
 
 
 def checks_in(minutes: float | None) -> int:

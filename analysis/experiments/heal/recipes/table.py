@@ -24,19 +24,19 @@ _QUICK: dict[str, Any] = {
     "instant": True,
     "steps": 0,
     "batch_size": 2,
-    "learning_rate": 3e-3,
+    "learning_rate": None,
     "warmup_steps": 0,
     "check_questions": 50,
     "generation": _GENERATION,
     "corpus": _WIKI,
 }
-"""As many steps as fit into the time, at the speed measured on this machine."""
-_QUICK_ON_GPU: dict[str, Any] = {"batch_size": 8, "learning_rate": 1e-3, "corpus": replace(_WIKI, seq_len=512)}
-"""Larger batches at a third of the peak rate."""
+"""As many steps as fit into the time, at the speed measured on this machine, and at the learning rate of the model's size."""
+_QUICK_ON_GPU: dict[str, Any] = {"batch_size": 8, "corpus": replace(_WIKI, seq_len=512)}
 _INSTANT: dict[str, Any] = _QUICK | {
     # The numbers of the quick training serve requests with steps. Generation of three models would take longer than the
     # healing, so it is rated only on request.
     "minutes": None,
+    "learning_rate": 3e-3,
     "generation": None,
     "check_questions": 0,
     "model": ModelSpec(quantization="none"),
@@ -177,7 +177,7 @@ TABLE: tuple[tuple[str, str, str, dict[str, Any], dict[str, Any]], ...] = (
         "on the given and the generated tokens (after ShortOPD, arXiv:2607.13124). Starts with the instant heal, and takes as "
         "many steps as fit into the chosen time. Pruning harms generated text first, which no given text shows.",
         _QUICK | {"distill": 1.0, "written": 64, "batch_size": 4, "corpus": replace(_WIKI, seq_len=128)},
-        {"batch_size": 16, "written": 128, "learning_rate": 1e-3, "corpus": replace(_WIKI, seq_len=256)},
+        {"batch_size": 16, "written": 128, "corpus": replace(_WIKI, seq_len=256)},
     ),
     (
         "instant",
