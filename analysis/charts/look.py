@@ -123,8 +123,8 @@ def finish(
         height: pixels.
         x, y: settings of the axes; a title is a text.
         margin, legend: values that differ from the usual ones.
-        legend_columns: entries side by side in a legend of several rows; 0 for as many as the window has room for. More rows
-            make the chart higher and leave the plot as it is, since plotly would take them from the plot.
+        legend_columns: entries side by side in a legend of several rows; 0 for as many as fit. Rows make the chart higher
+            and leave the plot as it is, since plotly would take them from the plot.
         layout: further settings.
     """
     more, widths = 0, {}

@@ -111,8 +111,8 @@ class Remaining:
 
         Args:
             name: "before" or "healed".
-            stored: of each model that is scored then, the number of stored answers, of losses on judging texts, and of losses
-                on texts of the healing text's kind.
+            stored: for each model, the number of its stored answers, of losses on judging texts, and of losses on texts of the
+                healing text's kind.
         """
         spec = self._spec
         asked, read = question_tokens(spec.benchmark) * _QUICKER, spec.validation.n_texts * spec.validation.seq_len

@@ -395,7 +395,7 @@ def _tails(
 def layer_passes(cuts: Sequence[Removal | None], n_layers: int) -> int:
     """How many layers `finals` runs for a batch: the fewest that give every cut's exact x[L].
 
-    Every distinct set of removed parts up to a layer that keeps one needs that layer run once; the unpruned one is the trunk,
+    Every distinct set of removed parts up to a layer that keeps one needs that layer run once. The unpruned one is the trunk,
     which a single cut does not need.
     """
     distinct = set(removed_parts(cuts))

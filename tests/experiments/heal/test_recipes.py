@@ -156,7 +156,7 @@ def test_learning_rate_falls_with_the_size_of_the_model():
 
 
 @pytest.mark.parametrize("name", [name for name in recipes.NAMES if recipes.get(name).minutes])
-def test_timed_recipe_takes_the_rate_of_the_size_or_a_given_one(name):
+def test_timed_recipe_takes_the_rate_of_a_size(name):
     small, large = (recipes.heal_spec(name, model=ModelSpec(), block=BLOCK, n_parameters=n) for n in (10**8, 494_032_768))
     rates = (1e-4, 1e-4) if small.method in ("partial", "beside") else (3e-3, 8.2e-4)
     assert (small.learning_rate, large.learning_rate) == rates
@@ -164,7 +164,7 @@ def test_timed_recipe_takes_the_rate_of_the_size_or_a_given_one(name):
     assert (given.learning_rate, given.recipe) == (2e-3, f"{name}, changed")
 
 
-def test_a_request_without_a_size_gets_its_rate_when_it_is_resolved(tiny_folder, monkeypatch):
+def test_resolving_a_request_finds_its_learning_rate(tiny_folder, monkeypatch):
     model = ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu")
     asked = recipes.heal_spec("distill", model=model, block=BLOCK)
     assert asked.learning_rate is None
