@@ -43,7 +43,7 @@ _FIELDS = {
         "r": NO_WHOLE,
         "steps": NO_WHOLE[:8],
         "minutes": (NO_NUMBER[0], *NO_NUMBER[2:]),
-        "learning_rate": NO_NUMBER,
+        "learning_rate": (NO_NUMBER[0], *NO_NUMBER[2:]),
         "lora_dropout": NO_NUMBER[:6],
         "batch_size": NO_WHOLE[:6],
         "eval_every": NO_WHOLE[:5],

@@ -25,7 +25,7 @@ _FILES = {
 }
 _VALUES: dict[str, tuple[Any, ...]] = {
     "r": (2.5, "four", None, [], 0, True),
-    "learning_rate": ("x", None, -1.0, 0),
+    "learning_rate": ("x", -1.0, 0),
     "steps": (1.5, "50", -1),
     "block": (5, "1:1", {"start": 1}, None),
     "method": (5, "full"),
