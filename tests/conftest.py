@@ -6,6 +6,7 @@ import os
 import runpy
 import shutil
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -97,7 +98,11 @@ def the_main_module_stays() -> Iterator[None]:
 def the_default_dtype_stays() -> Iterator[None]:
     """A library changes it for the whole process while it builds a model. Left behind, it would be that of all later tests."""
     yield
-    if (torch := sys.modules.get("torch")) is not None and (left := torch.get_default_dtype()) != torch.float32:
+    torch, end = sys.modules.get("torch"), time.monotonic() + 10
+    # A thread of the test may still be building a model after a cancel.
+    while torch is not None and torch.get_default_dtype() != torch.float32 and time.monotonic() < end:
+        time.sleep(0.05)
+    if torch is not None and (left := torch.get_default_dtype()) != torch.float32:
         torch.set_default_dtype(torch.float32)
         pytest.fail(f"This test left {left} behind as torch's default dtype.")
 
