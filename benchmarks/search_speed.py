@@ -24,7 +24,7 @@ from analysis.core.blocks import removal
 from analysis.data import corpora
 from analysis.experiments.search.objective import Objective, counted
 from analysis.experiments.search.search_spec import STREAM_BYTES, SearchSpec
-from analysis.experiments.strategies import SEARCHING, STRATEGIES, Layers
+from analysis.experiments.strategies import SEARCHING, STRATEGIES, Layers, greedy
 from analysis.models.loading import load
 from analysis.models.running.hidden_states import right_padded
 from analysis.models.running.pruning import without_block
@@ -131,12 +131,15 @@ def main() -> None:
             differences.append(max(abs(a - b) for a, b in zip(values, asking.values[layers][begin:end], strict=True)))
         done = len(asking.measured)
     tokens = sum(tokens_of(asking, begin, end) for _, begin, end in asking.measured)
-    say(f"{options.strategy}, n = 1..{options.max_n}: {len(asking.values)} sets, {tokens:,} tokens without some layers")
+    n_sets = len(asking.values.keys() - {()})
+    say(f"{options.strategy}, n = 1..{options.max_n}: {n_sets} sets, {tokens:,} tokens without some layers")
     say(f"  {torch.get_num_threads()} thread(s), ends with {removal(path[-1]).describe()}")
     say(f"  ours   {own.seconds:.1f} s (target {TARGET_S}), {this_machine.speed(own)}")
     say(f"  plain  predicted from {len(differences)} of {len(asking.measured)} measurements, {this_machine.speed(other)}")
-    all_tokens = len(asking.values) * tokens_of(asking, 0, len(asking.texts))
-    for description, read in (("the very measurements", tokens), ("every set on all texts, no quick look", all_tokens)):
+    n_published = greedy.n_grown(asking.n_layers, options.max_n) if options.strategy == "greedy" else n_sets
+    all_tokens = n_published * tokens_of(asking, 0, len(asking.texts))
+    published = f"{n_published} sets, each on all texts"
+    for description, read in (("the very measurements", tokens), (published, all_tokens)):
         estimate, processor, flop = (amount * read / sampled for amount in (other.seconds, other.cpu_s, other.flop))
         ratios = estimate / own.seconds, processor / own.cpu_s, flop / own.flop
         say(

@@ -199,7 +199,7 @@ class _SearchRun:
         return self.texts[SEARCH].objective.likeness()
 
     def _costs(self, sets: Sequence[Layers], n_texts: int) -> list[float]:
-        requested = self.asked | set(sets)
+        requested = self.asked | (set(sets) - {()})  # the unpruned model is no set
         if len(requested) > self.budget:
             raise _Spent
         self.asked = requested

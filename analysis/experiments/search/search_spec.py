@@ -293,7 +293,7 @@ def takes(spec: SearchSpec, facts: ModelFacts) -> SearchCost:
     return SearchCost(sets, usual_sets, usual_sets * (quick + full_cost / _SETS_FOR_ONE) + max_n * ends + once)
 
 
-_SETS_FOR_ONE = 8
+_SETS_FOR_ONE = 6
 """Sets of a quick look for one that is measured on all texts, about."""
 _ENDS = 1.5
 """Sets of a size that are measured on the deciding text, about."""

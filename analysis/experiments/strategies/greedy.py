@@ -1,11 +1,22 @@
-"""One layer after another: each time the one whose removal, after those before, changes the predictions least."""
+"""One layer after another: each time the one whose removal, after those before, changes the predictions least.
 
-from collections.abc import Iterator, Sequence
+Few sets need the quick look. A layer rarely costs much less after others are gone than before. So the cost that it added to an
+earlier set, times `SLACK`, is a lower bound of its cost now. The set with the lowest bound comes first. The look ends where the
+next bound exceeds the cost of the best few (Minoux, 1978, for functions where such bounds hold without a slack).
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
 
 from analysis.experiments.strategies import SEARCHED, Explored, Layers, Search, Strategy, as_searched, register
 
 KEPT = 4
 """Candidates of a quick look that are measured on all texts."""
+SLACK = 0.6
+"""Share of an earlier cost that is expected to remain at least. Greedy's path of 15 layers of SmolLM2-135M is the same up to
+0.7."""
+_AT_ONCE = 2
+"""Sets that are looked at before the next bound is compared."""
 
 
 def best(model: Explored, sets: Sequence[Layers], most: int = KEPT) -> list[Layers]:
@@ -29,15 +40,55 @@ def with_one_more(model: Explored, removed: Layers) -> list[Layers]:
     return [tuple(sorted((*removed, layer))) for layer in model.free if layer not in removed]
 
 
+def looked_at(model: Explored, bounds: Mapping[Layers, float], most: int) -> dict[Layers, float]:
+    """Return the costs, by a quick look, of the sets that can be among the best few of some.
+
+    Args:
+        model: the model that is searched.
+        bounds: the lower bound of each set's cost; minus infinity where nothing is known.
+        most: how many are wanted.
+    """
+    costs: dict[Layers, float] = {}
+    waiting = sorted(bounds, key=lambda layers: (bounds[layers], layers))
+    while waiting and (len(costs) < most or bounds[waiting[0]] <= sorted(costs.values())[most - 1]):
+        unknown = sum(bounds[layers] == -math.inf for layers in waiting)
+        asked, waiting = waiting[: unknown or _AT_ONCE], waiting[unknown or _AT_ONCE :]
+        costs |= zip(asked, model.first(asked), strict=True)
+    return costs
+
+
+class Growth:
+    """Sets of one layer more than another set, without those whose layer costs too much."""
+
+    def __init__(self, model: Explored) -> None:
+        """Know no layer's cost yet.
+
+        Args:
+            model: the model that is searched.
+        """
+        self._model = model
+        self._added: dict[int, float] = {}
+        """By layer, the cost that it added when it was last looked at."""
+
+    def sets(self, removed: Layers, most: int = KEPT) -> list[Layers]:
+        """Return sets of one free layer more, among them the best `most` as far as the bounds hold."""
+        base = self._model.first([removed])[0]
+        layer_of = {larger: next(iter({*larger} - {*removed})) for larger in with_one_more(self._model, removed)}
+        bounds = {larger: base + SLACK * self._added.get(layer, -math.inf) for larger, layer in layer_of.items()}
+        costs = looked_at(self._model, bounds, most)
+        self._added |= {layer_of[larger]: cost - base for larger, cost in costs.items()}
+        return list(costs)
+
+
 def n_grown(n_free: int, max_n: int) -> int:
-    """How many sets a path of single layers looks at."""
+    """How many sets a path of single layers looks at, at most."""
     return sum(n_free - n + 1 for n in range(1, max_n + 1))
 
 
 def _walk(model: Explored) -> Iterator[Sequence[Layers]]:
-    removed: Layers = ()
+    removed, growth = Layers(), Growth(model)
     for _ in range(model.max_n):
-        removed = best(model, with_one_more(model, removed))[0]
+        removed = best(model, growth.sets(removed))[0]
         yield [removed]
 
 
@@ -48,6 +99,6 @@ register(
         help="removes one layer at a time, each time the layer whose removal changes the predictions least.",
         choose=as_searched,
         needs=(SEARCHED,),
-        search=Search(_walk, lambda n_free, max_n, budget: min(budget, n_grown(n_free, max_n))),
+        search=Search(_walk, lambda n_free, max_n, budget: min(budget, n_grown(n_free, max_n)), usual=0.5),
     )
 )

@@ -5,12 +5,13 @@ only promising ones are measured. The cost of a swap is predicted from its halve
 are the set without the layer that returns, and the set with the layer that leaves.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 from analysis.core.blocks import removal
 from analysis.experiments.strategies import SEARCHED, Explored, Layers, Search, Strategy, as_searched, register
-from analysis.experiments.strategies.greedy import best, n_grown, with_one_more
+from analysis.experiments.strategies.greedy import KEPT, SLACK, Growth, best, looked_at, n_grown
 
 _SWAPS, _PAIRS = 8, 4
 """Single swaps and exchanges of two layers that are measured at each step."""
@@ -34,14 +35,14 @@ def _shifted(model: Explored, layers: Layers) -> list[Layers]:
     return shifts
 
 
-def _promising(model: Explored, layers: Layers) -> list[Layers]:
+def _promising(model: Explored, growth: Growth, layers: Layers) -> list[Layers]:
     """Return the swaps of one layer and of two that should help most, predicted from their halves."""
     back = [tuple(kept_layer for kept_layer in layers if kept_layer != layer) for layer in layers]
-    larger = with_one_more(model, layers)
+    larger = growth.sets(layers, _SWAPS)
     if not larger:
         return []
     less = dict(zip(layers, model.first(back), strict=True))
-    cost_with = dict(zip((layer for layer in model.free if layer not in layers), model.first(larger), strict=True))
+    cost_with = {next(iter({*grown} - {*layers})): cost for grown, cost in zip(larger, model.first(larger), strict=True)}
 
     def changed(out: Sequence[int], added: Sequence[int]) -> Layers:
         return tuple(sorted([*(layer for layer in layers if layer not in out), *added]))
@@ -60,10 +61,10 @@ def _promising(model: Explored, layers: Layers) -> list[Layers]:
     ]
 
 
-def _climbed(model: Explored, start: Layers) -> Layers:
+def _climbed(model: Explored, growth: Growth, start: Layers) -> Layers:
     """The set that is reached from `start` by changes that help, until none does."""
     current, cost = start, model.whole([start])[0]
-    while changes := [*_shifted(model, current), *_promising(model, current)]:
+    while changes := [*_shifted(model, current), *_promising(model, growth, current)]:
         candidate = best(model, changes)[0]
         candidate_cost = model.whole([candidate])[0]
         if candidate_cost > cost - _LEAST_GAIN:
@@ -72,17 +73,29 @@ def _climbed(model: Explored, start: Layers) -> Layers:
     return current
 
 
-def _blocks(model: Explored, n: int) -> list[Layers]:
+def _blocks(model: Explored, n: int, costs: dict[Layers, float]) -> list[Layers]:
+    """Return blocks of a size, among them the best few as far as a block costs no less than a part of it, times `SLACK`.
+
+    Args:
+        model: the model that is searched.
+        n: the size.
+        costs: of the blocks of one layer less, or their bounds; replaced by those of this size.
+    """
     blocks = [tuple(range(start, start + n)) for start in range(model.n_layers - n + 1)]
-    return [block for block in blocks if set(block) <= set(model.free)]
+    free = [block for block in blocks if set(block) <= set(model.free)]
+    parts = {block: max(costs.get(block[1:], -math.inf), costs.get(block[:-1], -math.inf)) for block in free}
+    looked = looked_at(model, {block: SLACK * part for block, part in parts.items()}, KEPT)
+    costs.clear()
+    costs |= parts | looked
+    return list(looked)
 
 
 def _walk(model: Explored) -> Iterator[Sequence[Layers]]:
-    before: Layers = ()
+    before, growth, costs = Layers(), Growth(model), dict[Layers, float]()
     for n in range(1, model.max_n + 1):
-        grown = best(model, with_one_more(model, before))
-        starts = [grown[0], *(best(model, blocks)[:1] if (blocks := _blocks(model, n)) else [])]
-        ends = best(model, [_climbed(model, start) for start in dict.fromkeys(starts)])
+        grown = best(model, growth.sets(before))
+        starts = [grown[0], *(best(model, blocks)[:1] if (blocks := _blocks(model, n, costs)) else [])]
+        ends = best(model, [_climbed(model, growth, start) for start in dict.fromkeys(starts)])
         before = ends[0]
         yield list(dict.fromkeys([*ends, *starts]))[:_ENDS]
 
@@ -100,6 +113,6 @@ register(
         help="greedy, then swaps layers and runs of layers until no swap helps. Also starts from the best block.",
         choose=as_searched,
         needs=(SEARCHED,),
-        search=Search(_walk, _sets, usual=0.5),
+        search=Search(_walk, _sets, usual=0.36),
     )
 )
