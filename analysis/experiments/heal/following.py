@@ -42,7 +42,7 @@ def prepare_model(
     loaded.model.requires_grad_(False)  # of layers that come back for a moment too
     cut = None if spec.control else pruning.cut(loaded.decoder, spec.block)
     model = adapters.attach(loaded.decoder, spec, derived_seed(spec.seed, "adapter"), changes)
-    healed = replace(loaded, model=model, decoder=find_decoder(model))
+    healed = replace(loaded, model=model, decoder=replace(find_decoder(model), shared=loaded.decoder.shared))
     operations.watch(healed.decoder)
     for bridge in bridges:
         adapter.lay_bridge(healed.decoder, bridge, cut)

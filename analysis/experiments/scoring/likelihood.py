@@ -355,8 +355,11 @@ def _n_predicted(row: TreeRow) -> int:
 
 
 def _size(measured: Measure, decoder: Decoder) -> int:
-    passes = _passes(tuple(measured.cuts), decoder.n_layers)
-    return sum(passes * cost.layer + len(measured.cuts) * cost.head for cost in measured.costs)
+    return sum(_size_of(cost, measured, decoder) for cost in measured.costs)
+
+
+def _size_of(cost: PassCost, measured: Measure, decoder: Decoder) -> int:
+    return _passes(tuple(measured.cuts), decoder.n_layers) * cost.layer + len(measured.cuts) * cost.head
 
 
 @torch.inference_mode()
@@ -372,22 +375,23 @@ def measure(decoder: Decoder, measures: Sequence[Measure], on_batch: OnBatch = l
         decoder.check_states_are_own()  # tries a few tokens, which are no progress
     owners = [(scoring, number) for scoring in measures for number in range(len(scoring.groups))]
     total, done, owners_iterator = sum(scoring.size for scoring in measures), 0, iter(owners)
-    cost = PassCost(0, 0)
+    cost, end = PassCost(0, 0), 0
 
     def passed(steps: int, n_steps: int) -> None:
         on_batch(total * steps // n_steps)
 
     def one_by_one() -> Iterator[Inputs]:
-        nonlocal cost
+        nonlocal cost, done, end
         for inputs in itertools.chain.from_iterable(scoring.inputs() for scoring in measures):
             owner, number = next(owners_iterator)
-            cost = owner.costs[number]
+            cost, done = owner.costs[number], end  # a shared stream may have saved some layers
+            end += _size_of(cost, owner, decoder)
             yield inputs
 
     def entered() -> None:
         nonlocal done
         on_batch(done)
-        done += cost.layer
+        done = min(done + cost.layer, end)
 
     if decoder.on_disk is None:  # before anything is counted; layers on the disk are tried when they are read
         sublayers.check(decoder, itertools.chain.from_iterable(scoring.cuts for scoring in measures))

@@ -22,9 +22,9 @@ from analysis.core.blocks import Removal, removal
 from analysis.experiments.strategies import Layers
 from analysis.models.architecture import families
 from analysis.models.architecture.decoder import Decoder, output_stream
+from analysis.models.architecture.streams import StreamCache
 from analysis.models.running import head
 from analysis.models.running.hidden_states import (
-    StreamCache,
     Trunk,
     batches,
     right_padded,

@@ -3,7 +3,6 @@
 import contextlib
 import functools
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,8 @@ from torch import Tensor, nn
 from analysis.core.blocks import Part, Removal
 from analysis.models.architecture import residual, sublayers
 from analysis.models.architecture.decoder import Decoder, input_stream, other_arguments, output_stream
+from analysis.models.architecture.residual import entry
+from analysis.models.architecture.streams import StreamCache
 from analysis.models.running import layer_streaming
 from analysis.models.running.layer_streaming import Inputs, OnStep, Scratch, removed_parts, through
 from analysis.models.running.pruning import without_block
@@ -162,12 +163,19 @@ def _scratch(decoder: Decoder, inputs: Sequence[Inputs]) -> Scratch:
     assert decoder.on_disk is not None
     key = hashlib.sha256(decoder.on_disk.identity.encode())
     for batch in inputs:
-        key.update(repr((batch.ids.tolist(), list(batch.cuts), batch.every_depth)).encode())
-        for name, value in sorted(batch.arguments.items()):
-            for mask in [value] if isinstance(value, Tensor) else value.values():
-                key.update(f"{name} {tuple(mask.shape)}".encode())
-                key.update(mask.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        key.update(repr((list(batch.cuts), batch.every_depth)).encode())
+        key.update(_digest(batch))
     return Scratch(key.hexdigest()[:20], memory_bytes=decoder.on_disk.room_bytes)
+
+
+def _digest(batch: Inputs) -> bytes:
+    """Return a digest of the ids of a batch and of the body's arguments beside them."""
+    key = hashlib.sha256(repr(batch.ids.tolist()).encode())
+    for name, value in sorted(batch.arguments.items()):
+        for mask in [value] if isinstance(value, Tensor) else value.values():
+            key.update(f"{name} {tuple(mask.shape)}".encode())
+            key.update(mask.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return key.digest()
 
 
 def last_token_states(streams: Sequence[Tensor], lengths: Sequence[int]) -> Tensor:
@@ -183,55 +191,6 @@ def last_token_states(streams: Sequence[Tensor], lengths: Sequence[int]) -> Tens
     last_on = functools.cache(functools.partial(sent, torch.tensor(lengths).cumsum(0) - 1))
     # Together where the first is, so that the host waits for one copy and not for one of every depth.
     return torch.stack([stream[last_on(stream.device)].to(streams[0].device) for stream in streams], dim=1).float().cpu()
-
-
-Key = tuple[int, int, frozenset[Part]]
-
-
-class StreamCache:
-    """Streams by batch, depth and the parts removed below it, within some bytes; the longest unused are dropped first.
-
-    A stream is equal to that of the really cut model at its depth, so no result depends on which of them are still kept.
-    """
-
-    def __init__(self, most_bytes: int) -> None:
-        """Keep none yet.
-
-        Args:
-            most_bytes: of all streams together; 0 to keep none.
-        """
-        self._most, self._bytes = most_bytes, 0
-        self._streams: OrderedDict[Key, Tensor] = OrderedDict()
-
-    def keep(self, batch: int, depth: int, removed: frozenset[Part], stream: Tensor) -> None:
-        """Keep x[depth] of a batch without the parts that are removed below."""
-        if stream.nbytes > self._most:
-            return
-        key = (batch, depth, _below(removed, depth))
-        if key not in self._streams:
-            self._bytes += stream.nbytes
-        self._streams[key] = stream
-        while self._bytes > self._most:
-            self._bytes -= self._streams.popitem(last=False)[1].nbytes
-
-    def deepest(self, batch: int, removed: frozenset[Part], depths: range) -> tuple[int, Tensor] | None:
-        """The deepest kept stream of a batch that a cut has too, and its depth; None where none is.
-
-        Args:
-            batch: whose.
-            removed: by the cut.
-            depths: ascending, those that it is looked for at.
-        """
-        for depth in reversed(depths):
-            key = (batch, depth, _below(removed, depth))
-            if key in self._streams:
-                self._streams.move_to_end(key)
-                return depth, self._streams[key]
-        return None
-
-
-def _below(removed: frozenset[Part], depth: int) -> frozenset[Part]:
-    return frozenset(part for part in removed if part[0] < depth)
 
 
 @dataclass(frozen=True)
@@ -295,14 +254,38 @@ def finals(
         return
     for number, batch in enumerate(inputs):
         if len(set(batch.cuts)) == 1:
-            with without_block(decoder, batch.cuts[0]):
-                last = decoder.n_layers
-                stream = run_trunk(decoder, batch.ids, keep={last}, **batch.arguments).states[last]
+            stream = _final(decoder, batch)
             yield from ((number, index, stream) for index in range(len(batch.cuts)))
             continue
-        trunk = run_trunk(decoder, batch.ids, keep=tail_depths(batch.cuts, decoder.n_layers), **batch.arguments)
+        depths = tail_depths(batch.cuts, decoder.n_layers) | _shared_depth(decoder)
+        trunk = run_trunk(decoder, batch.ids, keep=depths, **batch.arguments)
+        _share(decoder, batch, trunk)
         for index, stream in run_tails(decoder, trunk, batch.cuts):
             yield number, index, stream
+
+
+def _final(decoder: Decoder, batch: Inputs) -> Tensor:
+    """Return x[L] of a batch with a single cut, from a stream that another model shares where there is one."""
+    cut, shared = batch.cuts[0], decoder.shared
+    kept = shared.of(_digest(batch)) if shared is not None else None
+    if shared is not None and kept is not None:
+        _, calls = entry(decoder, sent(batch.ids, decoder.device), **batch.arguments)
+        return carried(decoder, Trunk({shared.depth: kept}, calls), shared.depth, cut)
+    with without_block(decoder, cut):
+        last = decoder.n_layers
+        trunk = run_trunk(decoder, batch.ids, keep={last} | _shared_depth(decoder), **batch.arguments)
+    _share(decoder, batch, trunk)
+    return trunk.states[last]
+
+
+def _shared_depth(decoder: Decoder) -> set[int]:
+    return set() if decoder.shared is None else {decoder.shared.depth}
+
+
+def _share(decoder: Decoder, batch: Inputs, trunk: Trunk) -> None:
+    """Keep the stream of a batch for models with the same first layers, where such are expected."""
+    if decoder.shared is not None:
+        decoder.shared.keep(_digest(batch), trunk.states[decoder.shared.depth])
 
 
 def tail_depths(cuts: Sequence[Removal | None], n_layers: int) -> set[int]:

@@ -7,8 +7,8 @@ import torch
 from analysis.core.blocks import removal
 from analysis.experiments.search.objective import Objective, counted
 from analysis.experiments.strategies import lorp
+from analysis.models.architecture.streams import StreamCache
 from analysis.models.loading import load
-from analysis.models.running.hidden_states import StreamCache
 from analysis.models.running.pruning import without_block
 from analysis.models.source.model_spec import ModelSpec
 
