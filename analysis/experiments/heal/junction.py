@@ -388,7 +388,7 @@ def _losses(
     Args:
         gap: the gap.
         module: the projection that is changed; None where it is the stream.
-        changes: of the projection's weight, or of the stream.
+        changes: of the projection's weight, or of the stream; the first one is none.
         texts: token ids.
         on_tried: called with the share that is done.
     """
@@ -401,7 +401,7 @@ def _losses(
             sequences = [texts[index] for index in group]
             watching = [] if module is None else [watched(module, streams.append)]
             try:
-                trunk = run_trunk(decoder, right_padded(sequences), keep={place})
+                trunk = run_trunk(decoder, right_padded(sequences), keep={place, decoder.n_layers})
             finally:
                 for handle in watching:
                     handle.remove()
@@ -409,8 +409,11 @@ def _losses(
             features = (stream if module is None else streams.pop()).reshape(*stream.shape[:2], -1)
             for number, change in enumerate(changes):
                 on_tried((done + number / len(changes)) / len(batches_of_texts))
-                moved = stream + (_product(change)(features) if change.dim() else features.float() * change).to(stream)
-                behind = carried(decoder, Trunk({place: moved}, trunk.calls), place, gap.rest)
+                if number == 0 and gap.rest is None:  # no change, so the trunk is the model itself
+                    behind = trunk.states[decoder.n_layers]
+                else:
+                    moved = stream + (_product(change)(features) if change.dim() else features.float() * change).to(stream)
+                    behind = carried(decoder, Trunk({place: moved}, trunk.calls), place, gap.rest)
                 losses = likelihood.batch_losses(decoder, behind, sequences)
                 nats[number] += sum(loss * (len(ids) - 1) for loss, ids in zip(losses, sequences, strict=True))
     return [total / sum(len(ids) - 1 for ids in texts) for total in nats]
