@@ -194,8 +194,9 @@ def test_sets_are_counted_and_the_budget_bounds_them():
     assert takes(replace(SEARCH, strategy="lorp"), fakes.FACTS).sets == 0
     flop = [takes(replace(SEARCH, strategy=name), fakes.FACTS).flop for name in ("lorp", "greedy", "swaps")]
     assert flop == sorted(flop)
-    assert "up to 345 sets of layers, about 20 TFLOP" in durations.of_search(SEARCH, fakes.FACTS, []), "19 were measured"
-    assert "up to 2,760 sets of layers, usually 1,380, about" in durations.of_search(
+    counted = durations.of_search(SEARCH, fakes.FACTS, [])
+    assert "up to 345 sets of layers, usually 172, about 15 TFLOP" in counted, "16.3 were measured"
+    assert "up to 2,760 sets of layers, usually 994, about" in durations.of_search(
         replace(SEARCH, strategy="swaps"), fakes.FACTS, []
     )
 

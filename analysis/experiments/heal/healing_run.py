@@ -35,7 +35,6 @@ from analysis.experiments.heal.packing import PackedRows
 from analysis.experiments.heal.record import Record
 from analysis.experiments.heal.teacher import can_separate
 from analysis.experiments.heal.training import Trainer, deterministic
-from analysis.models.architecture.streams import SharedStream
 from analysis.models.loading import machine
 from analysis.models.loading.load import LoadedModel
 from analysis.models.running import adapters as adapter
@@ -96,7 +95,8 @@ class HealingRun:
         record.publish(same_kind_text=self.texts.same_kind, n_choice_texts=self.texts.n_choice)
         if spec.instant and not (spec.trains or spec.control) and spec.block.start:
             # The instant heal changes nothing below the layer before the removed ones.
-            loaded = replace(loaded, decoder=replace(loaded.decoder, shared=SharedStream(spec.block.start - 1)))
+            shared = (self.readings or Readings()).scored(spec.block.start - 1)
+            loaded = replace(loaded, decoder=replace(loaded.decoder, shared=shared))
         self.measure_before(loaded)
         if spec.instant:
             fitted = self.fit_junction(loaded)

@@ -29,6 +29,7 @@ from analysis.experiments.heal.projection import NothingAdds, added, check_start
 from analysis.experiments.scoring import likelihood
 from analysis.models.architecture import sublayers
 from analysis.models.architecture.decoder import Decoder, input_stream, output_stream
+from analysis.models.architecture.streams import SharedStream
 from analysis.models.running import adapters, folding, pruning
 from analysis.models.running.adapters import Bridge
 from analysis.models.running.hidden_states import (
@@ -67,6 +68,14 @@ class Readings:
     """Bytes that may still be kept; batches that do not fit are read again."""
     _kept: dict[Any, tuple[GapStates, bool]] = field(default_factory=dict)
     """By gap and text, the states, and whether they include the features of a projection."""
+    _scored: SharedStream | None = None
+    """The stream of the scored texts and questions, which no compensation changes below."""
+
+    def scored(self, depth: int) -> SharedStream:
+        """Return the stream at a depth of the texts and questions that are scored."""
+        if self._scored is None or self._scored.depth != depth:
+            self._scored = SharedStream(depth)
+        return self._scored
 
     def of(self, gap: Block, text: Sequence[Sequence[int]], has_features: bool, read: Callable[[], GapStates]) -> GapStates:
         """Return the states of a batch: kept ones, if they have the wanted features, else those that `read` returns."""

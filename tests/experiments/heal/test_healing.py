@@ -19,6 +19,7 @@ from analysis.experiments.accuracy.measurement import Measurement
 from analysis.experiments.heal import checkpoints, healing, packing, recipes, record, training
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.experiments.heal.junction import Readings
 from analysis.models.architecture.streams import SharedStream
 from analysis.models.loading import load
 from analysis.models.running import pruning
@@ -418,6 +419,24 @@ def test_instant_heals_are_read_from_the_changed_layer_on(spec, cache, questions
     assert shared.validations == alone.validations
     n_tokens = sum(shared.text_tokens) + sum(shared.same_kind_tokens)
     assert n_alone - n_shared >= 2 * n_tokens  # two layers lie below the changed one
+
+
+@pytest.mark.usefixtures("little_text")
+def test_further_closed_forms_of_a_cut_share_its_readings(spec, cache):
+    asked, readings = replace(instant(spec, steps=0), block=Block(3, 2)), Readings()
+    healing.run(asked, readings=readings)
+
+    def further(readings):
+        before = COUNTS.layer_tokens
+        result = healing.run(replace(asked, compensation="magnitude"), readings=readings, is_compared=True)
+        shutil.rmtree(cache / "results" / "heal" / result.spec.fingerprint())
+        return result, COUNTS.layer_tokens - before
+
+    (shared, n_shared), (alone, n_alone) = further(readings), further(None)
+    assert shared.text_losses["healed"] == alone.text_losses["healed"]
+    n_fitted = 5 * shared.junction.n_tokens  # up to the layer behind the gap
+    n_scored = 2 * (sum(shared.text_tokens) + sum(shared.same_kind_tokens))
+    assert n_alone - n_shared >= n_fitted + n_scored
 
 
 @pytest.mark.usefixtures("little_text")
