@@ -52,7 +52,7 @@ from analysis.models.running import hidden_states
 from analysis.models.source.model_spec import ModelSpec
 from benchmarks import healing_speed, stages
 from benchmarks.evaluation_speed import best_blocks
-from benchmarks.work import fresh_cache, here, metered, say, take_dtype
+from benchmarks.work import Work, fresh_cache, here, metered, say, take_dtype
 
 CUT = Block(*healing_speed.BLOCK)
 
@@ -100,8 +100,13 @@ def measured(name: str, run: Callable[[], object], dtype: str, fewest: Callable[
         dtype: of its products.
         fewest: the least layer-tokens that give its results, where that is known; called after the run.
     """
-    with metered() as work:
-        profile = stages.take(run, dtype)
+    work = Work()
+
+    def counted() -> None:  # without the work of the profiler after the run
+        with metered(work):
+            run()
+
+    profile = stages.take(counted, dtype)
     limit = stages.limit(profile, dtype)
     why = (
         f"{units.scaled(limit.flop, 'FLOP')} at {limit.flop_s / 1e9:.0f} GFLOP/s, weights of "

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import math
 import os
 import tempfile
 import time
@@ -16,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from analysis.core import host, store
 from analysis.core.meter import COUNTS
 from analysis.models.architecture import decoder as architecture
-from analysis.models.architecture import residual
+from analysis.models.architecture import products, residual
 from analysis.models.loading import cuda, gguf_conversion, machine, planning
 from analysis.models.source.model_spec import ModelSpec
 
@@ -161,7 +162,8 @@ def random_llama(n_layers: int, hidden_size: int, *, dtype: str, device: str = "
     with torch.device(device):
         model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype)).eval()
     decoder = architecture.find_decoder(model)
-    residual.widen(decoder)  # as a model that is loaded
+    products.prepare(decoder, 1 << 40)
+    residual.widen(decoder)  # both as a model that is loaded
     return Made(decoder, tokenizer)
 
 
@@ -171,10 +173,17 @@ def flop_of(run: Callable[[], object]) -> float:
     Computation without effect, such as padding, counts. Half of a causal square is counted on a CPU, whose kernel leaves the
     other half out, and the whole on a GPU.
     """
-    on_cpu = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_on_cpu}
+    on_cpu = {
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_on_cpu,
+        torch.ops.mkldnn._linear_pointwise: _product_by_one_dnn,
+    }
     with FlopCounterMode(display=False, custom_mapping=on_cpu) as counter:
         run()
     return float(counter.get_total_flops())
+
+
+def _product_by_one_dnn(inputs: Any, matrix: Any, *options: Any, **named: Any) -> int:
+    return 2 * math.prod(inputs) * matrix[0]
 
 
 def _attention_on_cpu(query: Any, key: Any, value: Any, dropout_p: float = 0.0, is_causal: bool = False, **options: Any) -> int:

@@ -167,6 +167,12 @@ def test_nothing_is_pickled_and_no_shell_is_used(path):
         assert forbidden not in text
 
 
+@pytest.mark.parametrize("path", ANALYSIS, ids=dotted)
+def test_no_weights_are_written_behind_the_back_of_their_copies(path):
+    """torch counts no write through `data`, so `products` would multiply by its copy of the weights from before."""
+    assert not re.search(r"\.data(\.\w+_\(| [-+*/@]=|\[.*\] =)", path.read_text()) or path.stem == "adapter_files"
+
+
 @pytest.mark.parametrize("path", [*ANALYSIS, *PAGES], ids=dotted)
 def test_no_file_outgrows_one_thing(path):
     assert len(path.read_text().splitlines()) <= (520 if path in ANALYSIS else 350)

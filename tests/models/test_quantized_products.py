@@ -124,3 +124,17 @@ def test_matrix_is_prepared_once_and_freed_at_once():
         assert seen() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("shape", [(2, 96), (40, 32), (7, 160), (1, 96), (3, 32), (5, 64), (33, 2), (9, 33)])
+def test_unpacked_weights_follow_their_scales_at_every_width(shape):
+    from bitsandbytes import functional
+
+    quantized_products.prepare(nn.ModuleList([matrix(64, 64)]))
+    torch.manual_seed(0)
+    packed, state = functional.quantize_4bit(torch.randn(shape), quant_type="nf4", blocksize=64)
+    n_weights = shape[0] * shape[1]
+    halves = packed.flatten()
+    numbers = torch.stack([halves >> 4, halves & 15], dim=1).flatten()[:n_weights].long()
+    wanted = state.code[numbers] * state.absmax.repeat_interleave(64)[:n_weights]
+    assert torch.equal(functional.dequantize_4bit(packed, state), wanted.reshape(shape))

@@ -119,7 +119,7 @@ def restore(checkpoint: TrainingState, parameters: dict[str, torch.nn.Parameter]
         KeyError: when the checkpoint is of another adapter.
     """
     for name, parameter in parameters.items():
-        parameter.data.copy_(checkpoint.tensors[f"weight/{name}"])
+        parameter.detach().copy_(checkpoint.tensors[f"weight/{name}"])
         if checkpoint.step:
             optimizer.state[parameter] = {
                 "step": torch.tensor(float(checkpoint.step)),

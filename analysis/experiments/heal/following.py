@@ -109,7 +109,7 @@ def _trainer(group: Group, loaded: LoadedModel, begin: Order) -> Trainer:
     rows, positions = _text(begin)
     trainer = Trainer(healed.model, healed.decoder, rows, spec, None, positions, group)
     for name, parameter in trainer.parameters.items():
-        parameter.data.copy_(tensors[_TRAINED + name])
+        parameter.detach().copy_(tensors[_TRAINED + name])
     trainer.save_memory()
     teach(trainer, cut)
     return trainer

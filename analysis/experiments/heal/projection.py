@@ -106,7 +106,7 @@ def _takes_in(decoder: Decoder, mixture: nn.Module) -> bool:
         decoder.body(input_ids=ids, use_cache=False)
         with contextlib.ExitStack() as mapped:
             for name, tensor in written.items():
-                tensor.data += _mapped(tensor, change, mixture, name).to(tensor)
+                tensor.detach().add_(_mapped(tensor, change, mixture, name).to(tensor))
             for module in _last_modules(decoder, mixture).values():
                 mapped.enter_context(_mapping(module, change))
             decoder.body(input_ids=ids, use_cache=False)
@@ -115,7 +115,7 @@ def _takes_in(decoder: Decoder, mixture: nn.Module) -> bool:
     finally:
         handle.remove()
         for name, tensor in written.items():
-            tensor.data.copy_(backup[name])
+            tensor.detach().copy_(backup[name])
     before, after = (output.reshape(-1, hidden).float() for output in inputs)
     return decoder.agree(after, before + before @ change.to(before.device).T)
 

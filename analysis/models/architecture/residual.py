@@ -23,7 +23,10 @@ from transformers.pytorch_utils import Conv1D
 from analysis.core.errors import UnsupportedModelError
 from analysis.models.architecture.decoder import Decoder, input_stream, other_arguments, with_stream
 from analysis.models.architecture.operations import not_counted
+from analysis.models.architecture.products import Direct, Reordered
 from analysis.models.source.model_spec import HALF
+
+_MATRICES = (nn.Linear, Direct, Reordered, Conv1D)
 
 
 def widen(decoder: Decoder) -> None:
@@ -33,7 +36,7 @@ def widen(decoder: Decoder) -> None:
         return
     for module in (decoder.norm, *(part for layer in decoder.layers for part in layer.modules())):
         kind: Any = type(module)
-        if kind in (nn.Linear, Conv1D) or ("norm" in kind.__name__.lower() and not isinstance(module, _Wide)):
+        if kind in _MATRICES or ("norm" in kind.__name__.lower() and not isinstance(module, _Wide)):
             module.__class__ = _wide(kind, dtype)
 
 
@@ -92,7 +95,7 @@ def _wide(kind: Any, dtype: torch.dtype) -> type[nn.Module]:
             half = dtype if weight is None else weight.dtype
             if stream.dtype != torch.float32 or half == torch.float32:
                 return super().forward(stream, *args, **named)
-            if kind in (nn.Linear, Conv1D):
+            if kind in _MATRICES:
                 return super().forward(stream.to(half))
             if kind is nn.LayerNorm:  # the only norm whose weights have to be of the dtype of its input
                 weight, bias = (None if tensor is None else tensor.float() for tensor in (weight, bias))

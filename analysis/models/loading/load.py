@@ -13,7 +13,7 @@ from analysis.core.errors import NotEnoughMemoryError, SpecError, UnsupportedMod
 from analysis.core.meter import COUNTS
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.models.architecture import decoder as architecture
-from analysis.models.architecture import operations, residual
+from analysis.models.architecture import operations, products, residual
 from analysis.models.architecture.decoder import Decoder
 from analysis.models.loading import (
     cuda,
@@ -124,6 +124,7 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
             placement.spread(decoder, planned.placement)
         if planned.part is not None:
             text_part.check(planned.part, decoder)
+        products.prepare(decoder, planned.free_bytes - planned.weight_bytes - planned.working_bytes)
         residual.widen(decoder)
         decoder.check()
         residual.check(decoder)
@@ -208,6 +209,7 @@ def _by_layer(planned: planning.Plan, source: Source, on_progress: OnProgress, r
         tokenizers.refuse_missing_tokens(decoder.model, tokenizer)
         assert decoder.on_disk is not None
         decoder.on_disk.room_bytes = planned.room_bytes
+        products.prepare(decoder, 0)
         residual.widen(decoder)
     with reading_errors_explained(source, "configuration"), layers_on_disk.in_part(decoder) as part:
         if planned.part is not None:

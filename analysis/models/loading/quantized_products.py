@@ -1,4 +1,4 @@
-"""Products of quantized weights on a CPU: matrices are unpacked in pieces, and gradients of 4-bit weights are exact.
+"""Products of quantized weights on a CPU: matrices are unpacked in pieces, at any width, with exact gradients of 4-bit weights.
 
 bitsandbytes unpacks a whole matrix for each product. The C library returns freed blocks of more than 32 MB to the system. So a
 larger matrix goes into new memory each time, which the system clears first. That makes the product of one token 4 to 11 times
@@ -6,7 +6,8 @@ as slow. A piece goes into memory that is kept, and mostly stays in the processo
 """
 
 import functools
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ PIECE = 8 << 20
 """Bytes of a piece at most, but for a matrix with longer rows."""
 _INT8 = "bitsandbytes::int8_linear_matmul"
 """The product of 8-bit inputs and weights, as torch names it."""
+_UNPACK = "bitsandbytes::dequantize_4bit"
 
 
 def prepare(model: Any) -> None:
@@ -31,6 +33,7 @@ def prepare(model: Any) -> None:
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
+            _unpack_all_widths()
             module.support_avx512bf16_for_cpu = False
             dtype = module.compute_dtype or torch.float32
             is_large = module.in_features * module.out_features * dtype.itemsize > LARGE
@@ -38,6 +41,48 @@ def prepare(model: Any) -> None:
                 module.__class__ = _in_pieces(module.__class__)
         elif hasattr(getattr(module, "state", None), "has_fp16_weights"):
             _multiply_int8_in_pieces()
+
+
+@functools.cache
+def _unpack_all_widths() -> None:
+    """Correct bitsandbytes where it unpacks 4-bit matrices wrongly: on CPUs with AVX-512, widths such as 96.
+
+    Its kernel takes a matrix row by row, and lets each row begin with a scale of its own. But scales are for so many weights in
+    a row of all, wherever a matrix row ends. So such a matrix is unpacked as one that has a row for each scale.
+    """
+    packed = torch.arange(96, dtype=torch.uint8)[:, None]
+    scales = torch.tensor([1.0, 2.0, 3.0])
+    rows, blocks = (
+        torch.ops.bitsandbytes.dequantize_4bit(packed, scales, 64, "nf4", shape, torch.float32) for shape in ((2, 96), (3, 64))
+    )
+    if torch.equal(rows.flatten(), blocks.flatten()):
+        return
+    kernel, keys = torch.library.get_kernel(_UNPACK, "CPU"), torch._C.DispatchKeySet(torch._C.DispatchKey.CPU)
+
+    def unpacked(
+        matrix: Tensor, scales: Tensor, n_per_scale: int, kind: str, shape: Sequence[int], dtype: torch.dtype
+    ) -> Tensor:
+        n_weights, like = torch.Size(shape).numel(), list(shape)
+        if like[-1] % n_per_scale and n_weights % n_per_scale == 0:
+            like = [n_weights // n_per_scale, n_per_scale]
+        elif like[-1] % n_per_scale:
+            from bitsandbytes.backends.default.ops import _dequantize_4bit_compute
+            from bitsandbytes.backends.utils import _get_4bit_code
+
+            code = _get_4bit_code(kind, matrix.device)
+            flat = matrix.reshape(-1).view(torch.uint8)
+            plain: Tensor = _dequantize_4bit_compute(flat, scales, code, n_per_scale, like, dtype)
+            return plain
+        result: Tensor = kernel.call_boxed(keys, matrix, scales, n_per_scale, kind, like, dtype)
+        return result.reshape(list(shape))
+
+    with warnings.catch_warnings():  # torch warns of a kernel that takes the place of another
+        warnings.simplefilter("ignore")
+        _ours.impl(_UNPACK, unpacked, "CPU", allow_override=True)
+
+
+_ours = torch.library.Library("bitsandbytes", "FRAGMENT")
+"""Holds our kernels as long as the process lives."""
 
 
 def _multiply_int8_in_pieces() -> None:

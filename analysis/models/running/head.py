@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from analysis.core.meter import COUNTS
+from analysis.models.architecture import products
 from analysis.models.architecture.decoder import Decoder
 
 _AT_ONCE = 1 << 20
@@ -53,11 +54,15 @@ def log_probabilities(decoder: Decoder, states: Tensor, indices: Tensor, tokens:
     chosen = decoder.scaled(raw if bias is None else raw + bias[tokens].float())
     reference = lowest.scatter_reduce(0, indices, chosen, "amax")
     COUNTS.flop += 2.0 * len(states) * weight.numel()  # the module's hook does not see products made around the module
-    sums = _sums_by_token if states.dtype == torch.float32 else _sums_by_state
+    sums = _sums_by_token if states.dtype == torch.float32 or _is_fast(states) else _sums_by_state
     total = sums(decoder, states, shift, reference)
     values = (chosen - reference[indices] - total.log()[indices]).double().cpu()
     # A token that the model takes for impossible: the others' exponentials beside its own are beyond float32.
     return values if bool(values.isfinite().all()) else _plainly(decoder, states, indices, tokens)
+
+
+def _is_fast(states: Tensor) -> bool:
+    return states.device.type == "cpu" and len(states) > 1 and products.is_here(states.dtype)
 
 
 def _sums_by_token(decoder: Decoder, states: Tensor, shift: Tensor, reference: Tensor) -> Tensor:
@@ -67,24 +72,30 @@ def _sums_by_token(decoder: Decoder, states: Tensor, shift: Tensor, reference: T
 
     Args:
         decoder: the model.
-        states: (n_states, hidden_size), float32.
+        states: (n_states, hidden_size), float32, or half precision where `products` is for this processor.
         shift, reference: as in `log_probabilities`.
     """
     assert isinstance(decoder.head, nn.Linear), "a head of another kind has whole rows of logits"
-    weight, bias, columns = decoder.head.weight, decoder.head.bias, states.T.contiguous()
-    is_plain = bias is None and not decoder.scales_logits  # then the product is the logit less the reference already
-    width = max(1, (_AT_ONCE if states.device.type == "cpu" else _ELSEWHERE) // len(states))
-    product, total = states.new_empty(width, len(states)), states.new_zeros(len(states))
+    weight, bias, is_half = decoder.head.weight, decoder.head.bias, states.dtype != torch.float32
+    is_plain = bias is None and not decoder.scales_logits  # then the product is the logit less the shift already
+    at_once = _ELSEWHERE if states.device.type != "cpu" else _HALVES_AT_ONCE if is_half else _AT_ONCE
+    width = max(1, at_once // len(states))
+    total = torch.zeros(len(states), device=states.device)
+    exact = torch.empty(width if is_half else 0, len(states), device=states.device)
+    is_fast = _is_fast(states)
+    columns = products.reordered(states) if is_fast else states.T.contiguous()
     for begin in range(0, len(weight), width):
         piece = weight[begin : begin + width]
-        logits = torch.addmm(-shift, piece, columns, out=product[: len(piece)])
+        logits = products.product(piece, columns, -shift) if is_fast else torch.addmm(-shift, piece, columns)
+        if is_half:
+            logits = exact[: len(piece)].copy_(logits)
         if not is_plain:
             logits += shift
             if bias is not None:
                 logits += bias[begin : begin + width, None]
             logits = decoder.scaled(logits).sub_(reference)
         total += logits.exp_().sum(0)
-    return total
+    return total * (shift.float() - reference).exp() if is_plain else total
 
 
 def _sums_by_state(decoder: Decoder, states: Tensor, shift: Tensor, reference: Tensor) -> Tensor:

@@ -68,6 +68,13 @@ def test_a_product_that_adds_has_its_factors_shapes():
     assert profile.products == [stages.Product(1, 5, 8, 3, 9e-9)]
 
 
+def test_a_product_by_one_dnn_has_its_matrix_transposed():
+    shapes = ((2, 5, 8), (3, 8), (3,), (), (), ())
+    event = Event("mkldnn::_linear_pointwise", 0, 9, shapes=shapes, dtype="float")
+    profile = stages.attributed([Event(WHOLE, 0, 9), event], "float")
+    assert profile.products == [stages.Product(1, 10, 8, 3, 9e-9)]
+
+
 def test_attention_counts_half_of_a_causal_square():
     shape = (2, 3, 8, 16)
     kernel = "aten::_scaled_dot_product_flash_attention_for_cpu"
