@@ -5,7 +5,7 @@ each product. Here a reordered copy stays in memory. In float32 torch takes anot
 with AVX-512 (`docs/speed.md`).
 
 A product with a copy equals one without to the last bit. So it does not matter when a copy is made. A copy belongs to one
-state of one parameter, and another parameter, other memory or other numbers end it.
+state of one parameter. Another parameter, other memory or other numbers end it.
 torch does not notice who writes through `parameter.data`, so nothing here does.
 """
 
