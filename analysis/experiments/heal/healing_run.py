@@ -351,7 +351,8 @@ class HealingRun:
         """Measure loss and accuracy of the model in its present state."""
         healed.model.eval()
         done, total = trainer.steps_done, trainer.spec.steps
-        measured = Measurement(healed, material, [None]).complete(lambda _: self.record.report(done, total))
+        with adapter.without_idle_ones(healed.decoder, healed.model):
+            measured = Measurement(healed, material, [None]).complete(lambda _: self.record.report(done, total))
         return _validation(done, measured.point)
 
     def validate(self, trainer: Trainer, healed: LoadedModel, material: Material) -> None:
@@ -392,7 +393,8 @@ class HealingRun:
             cached: its stored scores on the judging questions and texts, and on texts of the healing text's kind.
         """
         healed.model.eval()
-        measured = self.record.measure(healed, "healed", {"healed": None}, cached)
+        with adapter.without_idle_ones(healed.decoder, healed.model):
+            measured = self.record.measure(healed, "healed", {"healed": None}, cached)
         removed = None if self.spec.control else self.spec.block
         self.record.publish(healed=replace(measured.point, **place(removed)), complete=True)
 

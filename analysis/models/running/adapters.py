@@ -247,6 +247,35 @@ def without_adapter(model: "PeftModel") -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
+@contextlib.contextmanager
+def without_idle_ones(decoder: Decoder, model: Any) -> Iterator[None]:
+    """Run the body of a `with` statement without those LoRA layers that add zero, as before any training.
+
+    They would cost as much as others: more than the weights that they are beside, with small batches.
+
+    Args:
+        decoder: of the model, whose operations are counted anew.
+        model: it and its modules are as before in the end.
+    """
+    idle = {path: module for path, module in model.named_modules() if _is_idle(module)}
+    for path, module in idle.items():
+        model.set_submodule(path, module.base_layer)
+    operations.watch(decoder)
+    try:
+        yield
+    finally:
+        for path, module in idle.items():
+            model.set_submodule(path, module)
+        operations.watch(decoder)
+
+
+def _is_idle(module: Any) -> bool:
+    """Return whether a module is a weight with a LoRA, one of whose factors is zero."""
+    is_lora = hasattr(module, "base_layer") and hasattr(module, "lora_B") and not hasattr(module, "parameter_name")
+    names = list(module.lora_B) if is_lora else []
+    return bool(names) and not any(module.lora_A[name].weight.any() and module.lora_B[name].weight.any() for name in names)
+
+
 def folder(fingerprint: str) -> Path:
     """Where the adapter of the heal with this key lies."""
     return store.cache_dir() / "adapters" / fingerprint

@@ -12,9 +12,11 @@ from transformers.pytorch_utils import Conv1D
 
 from analysis.core.blocks import Block
 from analysis.core.errors import RecipeError, StorageError
+from analysis.core.meter import COUNTS
 from analysis.experiments.heal import adapter_files
 from analysis.experiments.heal import adapters as heal_adapters
 from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.models.architecture import operations
 from analysis.models.architecture.decoder import find_decoder
 from analysis.models.architecture.matrices import feed_forward_matrices
 from analysis.models.loading import quantized_products
@@ -132,6 +134,32 @@ def test_the_cards_own_code_runs(cache, tmp_path):
     names: dict = {}
     exec("\n".join(code).replace("this folder", str(folder)), names)
     assert torch.equal(logits(names["model"].eval()), logits(healed))
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "qwen3_moe"])
+def test_adapters_that_add_nothing_are_left_out_of_a_score(family):
+    _, decoder = cut_model(family)
+    tuned = heal_adapters.attach(decoder, SPEC, init_seed=0).eval()
+    decoder = find_decoder(tuned)
+    all_names = adapted(tuned)
+    trained = next(module for _, module in tuned.named_modules() if hasattr(module, "lora_B"))
+    nn.init.normal_(trained.lora_B["default"].weight)
+    expected = logits(tuned)
+    operations.watch(decoder)
+    before = COUNTS.flop
+    logits(tuned)
+    with_all = COUNTS.flop - before
+    with pytest.raises(RuntimeError), adapters.without_idle_ones(decoder, tuned):
+        assert trained in tuned.modules()
+        assert len(adapted(tuned)) < len(all_names)
+        before = COUNTS.flop
+        assert torch.equal(logits(tuned), expected)
+        assert COUNTS.flop - before < with_all
+        raise RuntimeError("a cancel")
+    assert adapted(tuned) == all_names
+    before = COUNTS.flop
+    assert torch.equal(logits(tuned), expected)
+    assert COUNTS.flop - before == with_all
 
 
 def test_an_older_adapter_survives_a_full_disk(cache, monkeypatch):
