@@ -1,12 +1,14 @@
-"""Products of a model's weight matrices on processors where oneDNN is faster than torch's usual way.
+"""Matrix products by oneDNN, on processors where it is faster so than in torch's usual way.
 
-oneDNN multiplies by a matrix in its own order. In half precision torch hands it the plain order, which it then changes for
-each product. Here a reordered copy stays in memory. In float32 torch takes another library, which is slower on AMD processors
-with AVX-512 (`docs/speed.md`).
+oneDNN multiplies by a matrix in an order of its own. In half precision torch hands it the plain weights, which it then reorders
+for each product. Here a reordered copy of a layer's weights stays in memory. The product is the same to the last bit, so it
+does not matter when a copy is made.
 
-A product with a copy equals one without to the last bit. So it does not matter when a copy is made. A copy belongs to one
-state of one parameter. Another parameter, other memory or other numbers end it.
-torch does not notice who writes through `parameter.data`, so nothing here does.
+In float32 torch takes another library, which is slower on AMD processors with AVX-512. The vocabulary head takes oneDNN.
+Layers do not: oneDNN adds all terms one after another, and its rounding errors would grow over the layers (`docs/speed.md`).
+
+A copy belongs to one state of one parameter. Another parameter, other memory or other numbers end it. torch does not notice
+who writes through `parameter.data`, so nothing here does.
 """
 
 import functools
@@ -19,6 +21,8 @@ from torch import Tensor, nn
 from analysis.core import host
 from analysis.models.architecture.decoder import Decoder
 
+_INSTRUCTIONS = {torch.float32: "avx512f", torch.bfloat16: "avx512_bf16"}
+"""Flags of the processors that were measured."""
 _MOST_BYTES = 1 << 30
 """Bytes of reordered copies of a model at most."""
 _MANY_ROWS = 32
@@ -27,13 +31,9 @@ _MANY_ROWS = 32
 
 @functools.cache
 def is_here(dtype: torch.dtype) -> bool:
-    """Return whether this processor multiplies faster in this way. It was measured on AMD processors with AVX-512 alone."""
-    flags = host.cpuinfo("flags").split()
-    is_known = {
-        torch.float32: "avx512f" in flags and host.cpuinfo("vendor_id") == "AuthenticAMD",
-        torch.bfloat16: "avx512_bf16" in flags and "amx_bf16" not in flags,
-    }
-    return is_known.get(dtype, False) and torch.backends.mkldnn.is_available() and _is_right(dtype)
+    """Return whether this processor multiplies faster by oneDNN. No other processors than AMD's were measured."""
+    is_measured = _INSTRUCTIONS.get(dtype) in host.cpuinfo("flags").split() and host.cpuinfo("vendor_id") == "AuthenticAMD"
+    return is_measured and torch.backends.mkldnn.is_available() and _is_right(dtype)
 
 
 def _is_right(dtype: torch.dtype) -> bool:
@@ -67,49 +67,41 @@ def product(inputs: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tenso
 
 
 def prepare(decoder: Decoder, free_bytes: int) -> None:
-    """Let the matrices of a model's layers multiply in this way, where the processor is faster so.
+    """Let the matrices of a model's layers keep reordered copies, in half precision where that is faster.
 
     Args:
-        decoder: the model, with its weights or without.
+        decoder: the model, with all its weights.
         free_bytes: memory that is free beside the model at work. Copies take half of it at most.
     """
     matrices = [module for layer in decoder.layers for module in layer.modules() if type(module) is nn.Linear]
+    matrices = [module for module in matrices if module.weight.dtype == torch.bfloat16 and module.weight.device.type == "cpu"]
     n_bytes = sum(module.weight.numel() * module.weight.element_size() for module in matrices)
-    fits = decoder.on_disk is None and n_bytes <= min(_MOST_BYTES, free_bytes // 2)
-    for module in matrices:
-        dtype = module.weight.dtype
-        # In half precision torch's own way takes the same product, only without a copy.
-        if (module.weight.device.type in ("cpu", "meta")) and is_here(dtype) and (fits or dtype == torch.float32):
-            module.__class__ = Reordered if fits else Direct
+    if is_here(torch.bfloat16) and n_bytes <= min(_MOST_BYTES, free_bytes // 2):
+        for module in matrices:
+            module.__class__ = Reordered
 
 
-class Direct(nn.Linear):
-    """A matrix that multiplies by oneDNN where no gradient flows."""
+class Reordered(nn.Linear):
+    """A matrix with a copy in the order of oneDNN, which is made when many rows come. No gradient flows through a copy."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name that torch gives it
         """Return inputs times the transposed matrix, plus the bias."""
         weight = self.weight
         needs_gradient = torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad)
-        # A single row is another product with a copy than without.
-        if needs_gradient or input.shape[:-1].numel() < 2 or input.device.type != "cpu" or input.dtype != weight.dtype:
+        if needs_gradient or input.device.type != "cpu" or input.dtype != weight.dtype:
             return super().forward(input)
-        return product(input, self._matrix(input), self.bias)
+        copy = self._copy(input.shape[:-1].numel())
+        return super().forward(input) if copy is None else product(input, copy, self.bias)
 
-    def _matrix(self, inputs: Tensor) -> Tensor:
-        return self.weight
-
-
-class Reordered(Direct):
-    """A matrix with a copy in the order of oneDNN, which is made when many rows come."""
-
-    def _matrix(self, inputs: Tensor) -> Tensor:
+    def _copy(self, n_rows: int) -> Tensor | None:
+        """Return the copy of the present weights; None where there is none and a few rows are not worth one."""
         weight, kept = self.weight, _copies.get(self)
         if weight.is_inference():  # torch does not count who writes to it
-            return weight
+            return None
         if kept is not None and kept[0]() is weight and kept[1:3] == (weight._version, weight.data_ptr()):
             return kept[3]
-        if inputs.shape[:-1].numel() < _MANY_ROWS:
-            return weight
+        if n_rows < _MANY_ROWS:
+            return None
         copy = reordered(weight.detach())
         _copies[self] = (weakref.ref(weight), weight._version, weight.data_ptr(), copy)
         return copy

@@ -23,10 +23,10 @@ from transformers.pytorch_utils import Conv1D
 from analysis.core.errors import UnsupportedModelError
 from analysis.models.architecture.decoder import Decoder, input_stream, other_arguments, with_stream
 from analysis.models.architecture.operations import not_counted
-from analysis.models.architecture.products import Direct, Reordered
+from analysis.models.architecture.products import Reordered
 from analysis.models.source.model_spec import HALF
 
-_MATRICES = (nn.Linear, Direct, Reordered, Conv1D)
+_MATRICES = (nn.Linear, Reordered, Conv1D)
 
 
 def widen(decoder: Decoder) -> None:

@@ -209,7 +209,6 @@ def _by_layer(planned: planning.Plan, source: Source, on_progress: OnProgress, r
         tokenizers.refuse_missing_tokens(decoder.model, tokenizer)
         assert decoder.on_disk is not None
         decoder.on_disk.room_bytes = planned.room_bytes
-        products.prepare(decoder, 0)
         residual.widen(decoder)
     with reading_errors_explained(source, "configuration"), layers_on_disk.in_part(decoder) as part:
         if planned.part is not None:
