@@ -1,10 +1,14 @@
-"""Makes the first page ready while a browser still loads Streamlit's scripts: its modules, and the index of results."""
+"""Makes the first page ready while a browser still loads Streamlit's scripts: its modules, and the index of results.
+
+Some seconds later it imports a library that the tab Questions needs, which takes a quarter of a second.
+"""
 
 import contextlib
 import gc
 import importlib
 import sqlite3
 import threading
+import time
 
 from analysis.core import index_sync
 from analysis.core.errors import LayerscopeError
@@ -17,11 +21,24 @@ MODULES = (
     "scipy.special",
 )
 """Modules that Explore, the page behind the bare address, imports before its first chart."""
+LATER = ("datasets",)
+"""Modules that only some tabs need. A viewer is installed without them."""
+_LATER_S = 5.0
+"""Seconds after which the first chart is usually there, so that nothing delays it."""
 
 
 def begin() -> None:
     """Make ready in a thread, once the server listens."""
-    threading.Thread(target=make_ready, name="warm-up", daemon=True).start()
+    threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
+
+
+def warm_up() -> None:
+    """Make the first page ready, and some seconds later import the modules of other tabs."""
+    make_ready()
+    time.sleep(_LATER_S)
+    for name in LATER:
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(name)
 
 
 def make_ready() -> None:

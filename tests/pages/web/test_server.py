@@ -47,6 +47,23 @@ def test_server_checks_its_connections_and_then_begins(monkeypatch):
     asyncio.run(live())
 
 
+def test_modules_of_other_tabs_come_after_those_of_the_first_chart(monkeypatch):
+    done: list[object] = []
+    names = ("datasets", "no_such_module", "json")  # a viewer has no datasets
+
+    def imported(name):
+        if name == "no_such_module":
+            raise ModuleNotFoundError(name)
+        done.append(name)
+
+    monkeypatch.setattr(warm_up, "make_ready", lambda: done.append("first"))
+    monkeypatch.setattr(warm_up.time, "sleep", done.append)
+    monkeypatch.setattr(warm_up.importlib, "import_module", imported)
+    monkeypatch.setattr(warm_up, "LATER", names)
+    warm_up.warm_up()
+    assert done == ["first", warm_up._LATER_S, "datasets", "json"]
+
+
 def test_without_a_mode_the_whole_stack_answers_this_machine_alone():
     behind = Starlette(middleware=server.middleware(lambda path: False))
     behind.add_route("/{path:path}", lambda request: PlainTextResponse("in"), methods=["GET", "PUT"])
