@@ -80,6 +80,8 @@ _LONG_S = 1e-3
 """Shorter products are timed too coarsely to tell a speed."""
 _TIMED_S = 0.15
 """Seconds for which a product of one shape is timed."""
+_LEAST_S = 0.05
+"""Seconds of one timing."""
 _MOST_SHAPES = 24
 """Shapes with the most operations, which are timed. The rest counts at the speed of the fastest."""
 _COPIED_BYTES = 1 << 28
@@ -319,13 +321,21 @@ def bandwidth() -> float:
 
 
 def _shortest(run: Callable[[], object]) -> float:
-    """Return the least seconds of some runs; on a busy machine those that its threads had a processor for."""
+    """Return the least seconds of some runs; on a busy machine those that its threads had a processor for.
+
+    The clock of the processor's time lags by some milliseconds for threads that are at work. So a timing is of many short runs.
+    """
+    began = time.perf_counter()
+    run()
+    at_once = max(1, round(_LEAST_S / (time.perf_counter() - began)))
     timings: list[float] = []
     began, threads = time.perf_counter(), torch.get_num_threads()
     while len(timings) < 6 or time.perf_counter() - began < _TIMED_S:
         started, cpu = time.perf_counter(), time.process_time()
-        run()
-        timings += [time.perf_counter() - started, (time.process_time() - cpu) / threads]
+        for _ in range(at_once):
+            run()
+        elapsed, cpu = time.perf_counter() - started, time.process_time() - cpu
+        timings += [elapsed / at_once, cpu / threads / at_once]
     return min(timings)
 
 

@@ -47,7 +47,7 @@ def test_server_checks_its_connections_and_then_begins(monkeypatch):
     asyncio.run(live())
 
 
-def test_modules_of_other_tabs_come_after_those_of_the_first_chart(monkeypatch):
+def test_modules_of_other_tabs_come_after_the_first_chart(monkeypatch):
     done: list[object] = []
     names = ("datasets", "no_such_module", "json")  # a viewer has no datasets
 
