@@ -351,13 +351,15 @@ class HealingRun:
         """Measure loss and accuracy of the model in its present state."""
         healed.model.eval()
         done, total = trainer.steps_done, trainer.spec.steps
-        with adapter.without_idle_ones(healed.decoder, healed.model):
-            measured = Measurement(healed, material, [None]).complete(lambda _: self.record.report(done, total))
+        measured = Measurement(healed, material, [None]).complete(lambda _: self.record.report(done, total))
         return _validation(done, measured.point)
 
     def validate(self, trainer: Trainer, healed: LoadedModel, material: Material) -> None:
         """Measure on the way and write a checkpoint; the curve goes to disk first, so that it never lags a checkpoint."""
-        self.record.add_validation(self.check(trainer, healed, material), material.n_tokens)
+        # Not in the check itself: steps are planned by the time of one, and later ones run with trained adapters.
+        with adapter.without_idle_ones(healed.decoder, healed.model):
+            validation = self.check(trainer, healed, material)
+        self.record.add_validation(validation, material.n_tokens)
         if trainer.steps_done:
             checkpoints.write(self.record.key, trainer.state(), best=self.record.best_step())
 

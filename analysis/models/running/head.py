@@ -83,10 +83,14 @@ def _sums_by_token(decoder: Decoder, states: Tensor, shift: Tensor, reference: T
     total = torch.zeros(len(states), device=states.device)
     exact = torch.empty(width if is_half else 0, len(states), device=states.device)
     is_fast = _is_fast(states)
+    product = states.new_empty(0 if is_fast else width, len(states))
     columns = products.reordered(states) if is_fast else states.T.contiguous()
     for begin in range(0, len(weight), width):
         piece = weight[begin : begin + width]
-        logits = products.product(piece, columns, -shift) if is_fast else torch.addmm(-shift, piece, columns)
+        if is_fast:
+            logits = products.product(piece, columns, -shift)
+        else:  # into the same memory each time: a GPU would hold two at once
+            logits = torch.addmm(-shift, piece, columns, out=product[: len(piece)])
         if is_half:
             logits = exact[: len(piece)].copy_(logits)
         if not is_plain:
