@@ -9,7 +9,7 @@ from plotly.graph_objs import Figure
 from analysis.charts import curves, grids, heals, maps, methods, prompts, speed
 from analysis.core.errors import SpecError
 from analysis.core.experiment import EXPERIMENTS, Registry
-from analysis.core.options import imported
+from analysis.core.imports import imported
 from analysis.core.record import Result
 
 Draw = Callable[[Any, bool], Figure]

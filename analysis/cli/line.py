@@ -8,7 +8,8 @@ from analysis.cli import field_settings
 from analysis.cli.options import NONE, Flag, OptionField, Subcommand, field_types, flags_of
 from analysis.core import escapes
 from analysis.core.errors import LayerscopeError
-from analysis.core.options import Option, Part, imported
+from analysis.core.imports import imported
+from analysis.core.options import Option, Part
 from analysis.core.record import Spec
 
 PROGRAM = ("python", "-m", "analysis")

@@ -20,7 +20,8 @@ from typing import Any, NoReturn, TypeVar
 
 from analysis.cli.forms import FORMS, ValueForm, form_of, plain_number
 from analysis.core.errors import SpecError
-from analysis.core.options import Option, Part, imported
+from analysis.core.imports import imported
+from analysis.core.options import Option, Part
 from analysis.core.record import Spec
 
 NONE = "none"

@@ -10,7 +10,8 @@ from analysis.cli.options import NONE, OptionField, default_of, field_types, fla
 from analysis.core import bounds
 from analysis.core.errors import SpecError
 from analysis.core.experiment import SPECS
-from analysis.core.options import Option, imported
+from analysis.core.imports import imported
+from analysis.core.options import Option
 from analysis.core.record import Spec
 
 SpecT = TypeVar("SpecT", bound=Spec)

@@ -13,7 +13,8 @@ from typing import Any
 
 import analysis
 from analysis.core.errors import SpecError
-from analysis.core.options import Option, imported
+from analysis.core.imports import imported
+from analysis.core.options import Option
 from analysis.core.record import Result, Spec
 from analysis.core.registry import Registry, modules_named
 

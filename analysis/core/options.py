@@ -1,15 +1,8 @@
 """Annotation of a field of a request about its option on the command line."""
 
-import importlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
-
-
-def imported(name: str) -> Any:
-    """Return the object that `module:name` names, mostly a function; its module is imported now, when needed, not before."""
-    module, _, attribute = name.partition(":")
-    return getattr(importlib.import_module(module), attribute)
 
 
 @dataclass(frozen=True, eq=False)

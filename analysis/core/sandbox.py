@@ -16,7 +16,7 @@ from typing import Any
 
 from analysis.core import errors
 from analysis.core.errors import LayerscopeError
-from analysis.core.options import imported
+from analysis.core.imports import imported
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _OVER = 75

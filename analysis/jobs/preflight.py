@@ -16,7 +16,7 @@ from analysis.core import store
 from analysis.core.errors import CorruptResultError, LayerscopeError
 from analysis.core.experiment import EXPERIMENTS
 from analysis.core.failures import BAD_INPUT, UNFORESEEN
-from analysis.core.options import imported
+from analysis.core.imports import imported
 from analysis.core.record import Spec
 from analysis.models.source import identity as identities
 from analysis.models.source.model_spec import InspectResult, ModelSpec

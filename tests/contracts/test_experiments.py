@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from analysis.core.experiment import EXPERIMENTS
-from analysis.core.options import imported
+from analysis.core.imports import imported
 from tests.support import fakes
 
 

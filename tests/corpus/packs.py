@@ -16,7 +16,7 @@ from typing import Any
 from unittest import mock
 
 from analysis.core import sandbox, store, zips
-from analysis.core.options import imported
+from analysis.core.imports import imported
 from analysis.results.packs import limits
 from tests.corpus import Bad, Make, files
 from tests.support import packed

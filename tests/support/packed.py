@@ -103,7 +103,7 @@ def entry(name: str, mode: int = stat.S_IFREG | 0o644) -> zipfile.ZipInfo:
 def opened_here(monkeypatch: Any) -> None:
     """Check packs in this process instead of another one."""
     from analysis.core import sandbox
-    from analysis.core.options import imported
+    from analysis.core.imports import imported
 
     monkeypatch.setattr(sandbox, "answer", lambda function, *words, **bounds: imported(function)(*words))
 

@@ -9,7 +9,7 @@ from typing import Any
 from analysis.core import disk, store
 from analysis.core.errors import StorageError
 from analysis.core.experiment import EXPERIMENTS, RUNNERS
-from analysis.core.options import imported
+from analysis.core.imports import imported
 from analysis.core.progress import OnProgress, Progress
 from analysis.core.record import Result, Spec
 from analysis.jobs.queue.sharing import check_workers

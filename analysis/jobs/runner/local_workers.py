@@ -15,7 +15,7 @@ from typing import Any
 
 from analysis.core import host
 from analysis.core.errors import JobError
-from analysis.core.options import imported
+from analysis.core.imports import imported
 from analysis.jobs import preflight
 from analysis.jobs.queue.processes import end_children
 from analysis.jobs.runner import shard_worker

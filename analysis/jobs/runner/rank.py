@@ -11,7 +11,7 @@ from pathlib import Path
 
 from analysis.core import extensions, failures, input_files
 from analysis.core.experiment import EXPERIMENTS, SPECS
-from analysis.core.options import imported
+from analysis.core.imports import imported
 from analysis.core.progress import Cancelled, PeerLost, ignore
 from analysis.jobs.queue.job import CANCELLED, DONE, FAILED, INTERRUPTED
 from analysis.jobs.runner import LOADER

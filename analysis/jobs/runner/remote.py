@@ -17,8 +17,8 @@ from typing import Any
 from analysis.core import extensions, failures, input_files, store
 from analysis.core.errors import JobError
 from analysis.core.experiment import SPECS
+from analysis.core.imports import imported
 from analysis.core.meter import Meter, ResourceUsage
-from analysis.core.options import imported
 from analysis.core.progress import Cancelled
 from analysis.core.record import Spec
 from analysis.jobs.queue.job import CANCELLED, DONE, FAILED, INTERRUPTED, RUNNING, Job, folder

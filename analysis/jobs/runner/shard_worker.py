@@ -12,8 +12,8 @@ from typing import Any
 from analysis.core import extensions, failures
 from analysis.core.errors import JobError
 from analysis.core.experiment import EXPERIMENTS, SPECS
+from analysis.core.imports import imported
 from analysis.core.meter import COUNTS
-from analysis.core.options import imported
 from analysis.core.progress import ignore
 from analysis.core.record import Spec
 from analysis.core.shards import Shard, Work

@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import faulthandler
 import functools
-import importlib
 import logging
 import os
 import select
@@ -28,12 +27,12 @@ from typing import Any
 
 from filelock import Timeout
 
-from analysis.core import escapes, extensions, store
+from analysis.core import escapes, extensions, imports, store
 from analysis.core.errors import LayerscopeError, SpecError, StorageError
 from analysis.core.experiment import RUNNERS
 from analysis.core.failures import in_a_sentence, redact
+from analysis.core.imports import imported
 from analysis.core.meter import Meter
-from analysis.core.options import imported
 from analysis.core.progress import Cancelled, Progress
 from analysis.jobs.queue import attempt, processes, table
 from analysis.jobs.queue.attempt import Run
@@ -47,6 +46,8 @@ WARM: Sequence[str] = (
     "analysis.models.loading.load",
     "analysis.experiments.maps.distance_map",
     "analysis.experiments.accuracy.sweep",
+    "analysis.experiments.heal.healing",
+    "analysis.experiments.search.search",
 )
 """Imported while there is nothing to do, so that the first job does not wait seconds for them."""
 
@@ -185,9 +186,11 @@ class _Worker:
             return False
         module = self._to_warm.pop(0)
         try:
-            importlib.import_module(module)
+            imported(module)
         except Exception:
             _log.warning("%s could not be imported in advance.", module, exc_info=True)
+        if not self._to_warm and self._load is None:
+            imports.keep()
         return True
 
     def _release_own(self) -> None:

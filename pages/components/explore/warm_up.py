@@ -4,13 +4,12 @@ Some seconds later it imports a library that the tab Questions needs, which take
 """
 
 import contextlib
-import gc
 import importlib
 import sqlite3
 import threading
 import time
 
-from analysis.core import index_sync
+from analysis.core import imports, index_sync
 from analysis.core.errors import LayerscopeError
 from analysis.core.experiment import RESULTS
 
@@ -44,16 +43,13 @@ def warm_up() -> None:
 def make_ready() -> None:
     """Import the modules and read new results into the index.
 
-    All of it stays, so the garbage collector never looks at it. Its looks during the imports take a tenth of the time. Later,
-    each look at all objects stops a page for a fifth of a second.
+    All of it stays, so the garbage collector never looks at it. Later, each look at all objects stops a page for a fifth of a
+    second.
     """
-    gc.disable()
-    try:
+    with imports.uncollected():
         for name in MODULES:
             importlib.import_module(name)
         faults = LayerscopeError, OSError, sqlite3.Error  # of the cache, which the page itself names
         with contextlib.suppress(*faults), index_sync.fresh(tuple(RESULTS)):
             pass
-    finally:
-        gc.freeze()
-        gc.enable()
+        imports.keep()

@@ -13,7 +13,7 @@ from plotly.graph_objs import Figure
 from analysis.charts import data, kinds, look
 from analysis.core import escapes
 from analysis.core.experiment import EXPERIMENTS, Experiment, additions
-from analysis.core.options import imported
+from analysis.core.imports import imported
 from analysis.core.record import Result
 from analysis.core.table import Table
 from analysis.models.source.model_spec import ModelSpec

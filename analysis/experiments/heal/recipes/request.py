@@ -7,7 +7,7 @@ from typing import Any
 from analysis.core import host
 from analysis.core.blocks import Removal
 from analysis.core.errors import RecipeError
-from analysis.core.options import imported
+from analysis.core.imports import imported
 from analysis.data.spec import CorpusSpec, GenerationSpec
 from analysis.experiments.heal.heal_spec import HealSpec, judged_by
 from analysis.experiments.heal.recipes import saved
