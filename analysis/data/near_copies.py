@@ -47,7 +47,15 @@ def runs(text: str, length: int = RUN) -> np.ndarray:
 
     Of a text with fewer words all of it is one run; one without any has none. Two runs share a hash once in 10^19 pairs.
     """
-    numbers = np.fromiter(map(_number, words(text)), dtype=np.uint64)
+    return _runs_of(_numbers(text), length)
+
+
+def _numbers(text: str) -> np.ndarray:
+    """The words of a text in their order, each as a 64-bit hash, uint64."""
+    return np.fromiter(map(_number, words(text)), dtype=np.uint64)
+
+
+def _runs_of(numbers: np.ndarray, length: int) -> np.ndarray:
     if not len(numbers):
         return numbers
     length = min(length, len(numbers))
@@ -70,10 +78,14 @@ def clusters(texts: Sequence[str]) -> list[int]:
 
     Source: MinHash and its locality-sensitive hashing, Broder, SEQUENCES (1997) 21, in the form of `datasketch`.
     """
+    return _clusters(list(map(_numbers, texts)))
+
+
+def _clusters(documents: Sequence[np.ndarray]) -> list[int]:
     from datasketch import MinHash, MinHashLSH  # here: half a second that only a split needs
 
-    shingles = [runs(text, _SHINGLE) for text in texts]
-    first = list(range(len(texts)))
+    shingles = [_runs_of(numbers, _SHINGLE) for numbers in documents]
+    first = list(range(len(documents)))
 
     def root(index: int) -> int:
         while first[index] != index:
@@ -82,17 +94,18 @@ def clusters(texts: Sequence[str]) -> list[int]:
         return index
 
     index_of_sketches = MinHashLSH(num_perm=_BANDS * _ROWS, params=(_BANDS, _ROWS))
+    empty = MinHash(num_perm=_BANDS * _ROWS, hashfunc=int)
     for index, shingles_of_text in enumerate(shingles):
         if not len(shingles_of_text):
             continue
-        sketch = MinHash(num_perm=_BANDS * _ROWS, hashfunc=int)
+        sketch = empty.copy()  # a new one would draw the same permutations again
         sketch.update_batch((shingles_of_text >> np.uint64(32)).tolist())  # of the hash, the half that MinHash takes
         for other in cast(list[int], index_of_sketches.query(sketch)):
             own_root, other_root = root(index), root(other)
             if own_root != other_root and similarity(shingles_of_text, shingles[other]) >= ALIKE:
                 first[max(own_root, other_root)] = min(own_root, other_root)
         index_of_sketches.insert(index, sketch)
-    return [root(index) for index in range(len(texts))]
+    return [root(index) for index in range(len(documents))]
 
 
 def similarity(a: np.ndarray, b: np.ndarray) -> float:
@@ -125,14 +138,13 @@ def split(texts: Sequence[str]) -> Split:
 @functools.lru_cache(maxsize=4)  # seconds for a few megabytes, and asked for every draw
 def _split(texts: tuple[str, ...]) -> Split:
     # Sorted, so that the first of a cluster is its smallest text in any order of the file.
-    draws = [is_validation(texts[first]) for first in clusters(texts)]
-    train = [text for text, is_drawn in zip(texts, draws, strict=True) if not is_drawn]
-    train_runs = _joined(map(runs, train))
-    quoted = {
-        text for text, is_drawn in zip(texts, draws, strict=True) if is_drawn and share(runs(text), train_runs) > MOST_QUOTED
-    }
-    validation = {text for text, is_drawn in zip(texts, draws, strict=True) if is_drawn} - quoted
-    return Split(frozenset(train), frozenset(validation), frozenset(quoted))
+    numbers = list(map(_numbers, texts))
+    draws = [is_validation(texts[first]) for first in _clusters(numbers)]
+    documents = list(zip(texts, (_runs_of(row, RUN) for row in numbers), draws, strict=True))
+    train_runs = _joined(runs_of_text for _, runs_of_text, is_drawn in documents if not is_drawn)
+    train = {text for text, _, is_drawn in documents if not is_drawn}
+    quoted = {text for text, row, is_drawn in documents if is_drawn and share(row, train_runs) > MOST_QUOTED}
+    return Split(frozenset(train), frozenset(texts) - train - quoted, frozenset(quoted))
 
 
 def is_validation(text: str) -> bool:

@@ -139,29 +139,36 @@ class HealingRun:
             record.publish(lines=measured.material.lines, **points)
         if not record.result.validations:
             record.remaining.begin("choice")
-            unpruned, start = self.known_checks() or self.check_before(loaded)
+            unpruned, start = self.checks_before(loaded)
             record.result = replace(record.result, unpruned_check=unpruned)
             record.add_validation(start, 0)
 
-    def known_checks(self) -> tuple[Validation, Validation] | None:
-        """Return the checks of `check_before` from another run of the same cut that was judged by the same text."""
+    def known_checks(self) -> tuple[Validation | None, Validation | None]:
+        """Return the checks of the unpruned model and of the model to heal that other runs have made on the same text."""
 
-        def subject(spec: HealSpec) -> object:
-            return spec.model, replace(spec.validation, n_texts=spec.n_kept_clear), spec.block, spec.control
+        def text(spec: HealSpec) -> object:
+            return spec.model, replace(spec.validation, n_texts=spec.n_kept_clear)
 
+        unpruned = None
         for heal in HealResult.all_of(self.spec.model):
-            if subject(heal.spec) == subject(self.spec) and heal.unpruned_check is not None and heal.validations:
-                return heal.unpruned_check, heal.validations[0]
-        return None
+            if text(heal.spec) == text(self.spec) and heal.unpruned_check is not None and heal.validations:
+                unpruned = heal.unpruned_check
+                if (heal.spec.block, heal.spec.control) == (self.spec.block, self.spec.control):
+                    return unpruned, heal.validations[0]
+        return unpruned, None
 
-    def check_before(self, loaded: LoadedModel) -> tuple[Validation, Validation]:
-        """Measure the unpruned model and the model to heal on the texts that choose."""
-        cuts: list[Removal | None] = [None] if self.spec.control else [None, self.spec.block]
+    def checks_before(self, loaded: LoadedModel) -> tuple[Validation, Validation]:
+        """Return the checks of the unpruned model and of the model to heal; unknown ones are measured."""
+        unpruned, start = self.known_checks()
+        if unpruned is not None and (start is not None or self.spec.control):
+            return unpruned, start or unpruned
+        cuts: list[Removal | None] = [] if unpruned is not None else [None]
+        cuts += [] if self.spec.control else [self.spec.block]
         measured = Measurement(loaded, texts.choice(loaded, self.spec), cuts).complete(self.record.on_progress)
         result = self.record.result
         self.record.result = replace(result, n_tokens=result.n_tokens + measured.material.n_tokens)
-        points = measured.points
-        return _validation(0, points[0]), _validation(0, points[-1])
+        checks = [_validation(0, point) for point in measured.points]
+        return unpruned or checks[0], checks[-1]
 
     def fit_junction(self, loaded: LoadedModel) -> Junction:
         """The instant heal of the model that is not cut yet; the same at every start, so that nothing of it is stored."""

@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -164,14 +164,14 @@ def _scratch(decoder: Decoder, inputs: Sequence[Inputs]) -> Scratch:
     key = hashlib.sha256(decoder.on_disk.identity.encode())
     for batch in inputs:
         key.update(repr((list(batch.cuts), batch.every_depth)).encode())
-        key.update(_digest(batch))
+        key.update(_digest(batch.ids, batch.arguments))
     return Scratch(key.hexdigest()[:20], memory_bytes=decoder.on_disk.room_bytes)
 
 
-def _digest(batch: Inputs) -> bytes:
+def _digest(ids: Tensor, arguments: Mapping[str, Any]) -> bytes:
     """Return a digest of the ids of a batch and of the body's arguments beside them."""
-    key = hashlib.sha256(repr(batch.ids.tolist()).encode())
-    for name, value in sorted(batch.arguments.items()):
+    key = hashlib.sha256(repr(ids.tolist()).encode())
+    for name, value in sorted(arguments.items()):
         for mask in [value] if isinstance(value, Tensor) else value.values():
             key.update(f"{name} {tuple(mask.shape)}".encode())
             key.update(mask.cpu().contiguous().view(torch.uint8).numpy().tobytes())
@@ -207,12 +207,33 @@ class Trunk:
 def run_trunk(decoder: Decoder, input_ids: Tensor, *, keep: set[int], **body_arguments: Any) -> Trunk:
     """Run the unpruned body once and keep x[l] at the depths in `keep` (0..L; L is before the final norm).
 
+    Where models share the stream of a batch (`Decoder.shared`), the first to run it keeps that, and others begin there.
+
     Args:
         decoder: the model, taken apart.
         input_ids: (batch, seq).
         keep: depths to remember.
         body_arguments: attention_mask and position_ids, when they are not the plain causal ones.
     """
+    shared = decoder.shared
+    if shared is None or min(keep, default=0) < shared.depth:
+        return _whole_trunk(decoder, input_ids, keep, body_arguments)
+    key = _digest(input_ids, body_arguments)
+    stream = shared.of(key)
+    if stream is None:
+        trunk = _whole_trunk(decoder, input_ids, keep | {shared.depth}, body_arguments)
+        shared.keep(key, trunk.states[shared.depth])
+        return trunk
+    _, calls = entry(decoder, sent(input_ids, decoder.device), **body_arguments)
+    states = {shared.depth: stream}
+    for index in range(shared.depth, decoder.n_layers):
+        stream = through(decoder, index, stream, *calls[index], loses=frozenset())
+        if index + 1 in keep:
+            states[index + 1] = stream
+    return Trunk(states, calls)
+
+
+def _whole_trunk(decoder: Decoder, input_ids: Tensor, keep: set[int], body_arguments: Mapping[str, Any]) -> Trunk:
     states: dict[int, Tensor] = {}
     calls: list[tuple[tuple, dict]] = []
 
@@ -254,38 +275,14 @@ def finals(
         return
     for number, batch in enumerate(inputs):
         if len(set(batch.cuts)) == 1:
-            stream = _final(decoder, batch)
+            with without_block(decoder, batch.cuts[0]):
+                last = decoder.n_layers
+                stream = run_trunk(decoder, batch.ids, keep={last}, **batch.arguments).states[last]
             yield from ((number, index, stream) for index in range(len(batch.cuts)))
             continue
-        depths = tail_depths(batch.cuts, decoder.n_layers) | _shared_depth(decoder)
-        trunk = run_trunk(decoder, batch.ids, keep=depths, **batch.arguments)
-        _share(decoder, batch, trunk)
+        trunk = run_trunk(decoder, batch.ids, keep=tail_depths(batch.cuts, decoder.n_layers), **batch.arguments)
         for index, stream in run_tails(decoder, trunk, batch.cuts):
             yield number, index, stream
-
-
-def _final(decoder: Decoder, batch: Inputs) -> Tensor:
-    """Return x[L] of a batch with a single cut, from a stream that another model shares where there is one."""
-    cut, shared = batch.cuts[0], decoder.shared
-    kept = shared.of(_digest(batch)) if shared is not None else None
-    if shared is not None and kept is not None:
-        _, calls = entry(decoder, sent(batch.ids, decoder.device), **batch.arguments)
-        return carried(decoder, Trunk({shared.depth: kept}, calls), shared.depth, cut)
-    with without_block(decoder, cut):
-        last = decoder.n_layers
-        trunk = run_trunk(decoder, batch.ids, keep={last} | _shared_depth(decoder), **batch.arguments)
-    _share(decoder, batch, trunk)
-    return trunk.states[last]
-
-
-def _shared_depth(decoder: Decoder) -> set[int]:
-    return set() if decoder.shared is None else {decoder.shared.depth}
-
-
-def _share(decoder: Decoder, batch: Inputs, trunk: Trunk) -> None:
-    """Keep the stream of a batch for models with the same first layers, where such are expected."""
-    if decoder.shared is not None:
-        decoder.shared.keep(_digest(batch), trunk.states[decoder.shared.depth])
 
 
 def tail_depths(cuts: Sequence[Removal | None], n_layers: int) -> set[int]:

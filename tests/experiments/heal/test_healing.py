@@ -16,7 +16,7 @@ from analysis.data import corpora, near_copies
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy import measurement, scores
 from analysis.experiments.accuracy.measurement import Measurement
-from analysis.experiments.heal import checkpoints, healing, packing, recipes, record, training
+from analysis.experiments.heal import checkpoints, healing, healing_run, packing, recipes, record, training
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.junction import Readings
@@ -150,6 +150,18 @@ def test_second_run_of_a_cut_measures_only_its_own_model(spec):
     assert second.same_kind["pruned"] == first.same_kind["pruned"]
     measured = [report.phase for report in reports if report.phase.startswith("measuring the loss on text (")]
     assert set(measured) == {"measuring the loss on text (healed model)"}
+
+
+@pytest.mark.usefixtures("little_text")
+def test_heal_of_another_cut_takes_over_the_unpruned_check(spec, monkeypatch):
+    cuts, checked = [], healing_run.Measurement
+    monkeypatch.setattr(healing_run, "Measurement", lambda *args: cuts.append(list(args[2])) or checked(*args))
+    first = healing.run(instant(spec, steps=0))
+    second = healing.run(replace(instant(spec, steps=0), block=Block(3, 2)))
+    assert cuts == [[None, BLOCK], [None], [Block(3, 2)], [None]]  # [None] is the healed model
+    assert second.unpruned_check == first.unpruned_check
+    alone = [check.loss for check in second.validations]
+    assert alone == pytest.approx([second.junction.loss_before, second.junction.loss_after], abs=1e-5)
 
 
 def test_reports(spec):
