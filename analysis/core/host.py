@@ -71,12 +71,16 @@ def cards() -> int:
 
     Runs ask torch (`models.machine`), which knows of other GPUs too, and of parts of one.
     """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return _n_cards() if visible is None else min(_n_cards(), len([name for name in visible.split(",") if name.strip()]))
+
+
+@functools.cache  # a command line that a page shows asks thousands of times
+def _n_cards() -> int:
     try:
-        n_cards = len(os.listdir("/proc/driver/nvidia/gpus"))
+        return len(os.listdir("/proc/driver/nvidia/gpus"))
     except OSError:
         return 0
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return n_cards if visible is None else min(n_cards, len([name for name in visible.split(",") if name.strip()]))
 
 
 _INSTRUCTION_SETS = (("amx_bf16", "AMX"), ("avx512_bf16", "AVX-512 BF16"), ("avx512f", "AVX-512"), ("avx2", "AVX2"))

@@ -40,6 +40,7 @@ def test_cards_are_those_of_the_driver_that_may_be_used(monkeypatch, there, visi
         return [f"0000:{index:02d}:00.0" for index in range(there)]
 
     monkeypatch.setattr(os, "listdir", listed)
+    monkeypatch.setattr(host, "_n_cards", host._n_cards.__wrapped__)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)

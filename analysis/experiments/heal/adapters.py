@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from analysis.core.errors import RecipeError
-from analysis.experiments.heal.dropout import speed_up
 from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.experiments.heal.lora import speed_up
 from analysis.experiments.heal.projection import spread
 from analysis.models.architecture.decoder import Decoder
 from analysis.models.architecture.matrices import (

@@ -16,6 +16,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from analysis.models.architecture import products
 from analysis.models.architecture.decoder import Decoder
 
 LONGEST = 96
@@ -31,7 +32,7 @@ class _Piece:
     queries: slice
     columns: slice
     masked: Tensor | None
-    """(queries, columns) booleans; None where each query sees all of the columns."""
+    """(queries, last columns) booleans; None where each query sees all of the columns. All see the columns before these."""
 
 
 def in_pieces(decoder: Decoder) -> contextlib.AbstractContextManager[None]:
@@ -108,57 +109,66 @@ def _pieces_of_row(row: int, visible: Tensor) -> Iterator[_Piece]:
             continue
         used = visible[start:end].any(0).nonzero()[:, 0]
         columns = slice(int(used[0]), int(used[-1]) + 1)
-        masked = ~visible[start:end, columns]
-        yield _Piece(row, slice(start, end), columns, masked if bool(masked.any()) else None)
+        hidden = ~visible[start:end, columns]
+        somewhere = hidden.any(0).nonzero()[:, 0]
+        masked = hidden[:, int(somewhere[0]) :] if len(somewhere) else None
+        yield _Piece(row, slice(start, end), columns, masked)
         start = end
 
 
 class _Attention(torch.autograd.Function):
-    """Scaled dot-product attention piece by piece, in float32 or wider."""
+    """Scaled dot-product attention piece by piece, with scores and weights in float32 or wider.
+
+    Products that sum over many columns take the weights and their changes in half precision where that is faster.
+    """
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, pieces: list[_Piece], scale: float) -> Tensor:
         ctx.save_for_backward(query, key, value)
         ctx.pieces, ctx.scale = pieces, scale
         rows, heads, length, _ = query.shape
+        narrow = _narrow(query.dtype)
         with torch.autocast(query.device.type, enabled=False):
-            wide = _wide(query), _wide(key), _wide(value)
-            attended = wide[0].new_empty(rows, length, heads, value.shape[-1])
+            attended = query.new_empty(rows, length, heads, value.shape[-1], dtype=narrow)
             for piece in pieces:
-                scaled, keys, values = _of_piece(piece, *wide, scale)
-                product = torch.bmm(_weights(piece, scaled, keys), values)
+                _, values = _columns(piece, key, value)
+                product = torch.bmm(_weights(piece, query, key, scale).to(narrow), values.to(narrow))
                 attended[piece.row, piece.queries] = _by_head(product, heads).transpose(0, 1)
         return attended.to(query.dtype)
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
         query, key, value = ctx.saved_tensors
-        heads = query.shape[1]
+        heads, narrow = query.shape[1], _narrow(query.dtype)
         with torch.autocast(query.device.type, enabled=False):
-            wide = _wide(query), _wide(key), _wide(value)
-            of_query, of_key, of_value = torch.empty_like(wide[0]), torch.zeros_like(wide[1]), torch.zeros_like(wide[2])
+            of_query, of_key, of_value = (torch.zeros_like(states, dtype=_wide(states.dtype)) for states in (query, key, value))
             for piece in ctx.pieces:
-                scaled, keys, values = _of_piece(piece, *wide, ctx.scale)
-                weights = _weights(piece, scaled, keys)
-                change = _by_group(_wide(outer[0][piece.row, piece.queries]).transpose(0, 1), len(keys))
-                of_value[piece.row, :, piece.columns].baddbmm_(weights.transpose(1, 2), change)
-                of_weights = torch.bmm(change, values.transpose(1, 2))
-                of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
-                of_query[piece.row, :, piece.queries] = _by_head(torch.bmm(of_scores, keys).mul_(ctx.scale), heads)
-                of_key[piece.row, :, piece.columns].baddbmm_(of_scores.transpose(1, 2), scaled)
+                keys, values = _columns(piece, key, value)
+                queries = _by_group(query[piece.row, :, piece.queries], len(keys))
+                weights = _weights(piece, query, key, ctx.scale)
+                change = _by_group(outer[0][piece.row, piece.queries].transpose(0, 1), len(keys))
+                of_value[piece.row, :, piece.columns] += torch.bmm(weights.to(narrow).transpose(1, 2), change.to(narrow))
+                of_weights = torch.bmm(change.to(weights.dtype), values.to(weights.dtype).transpose(1, 2))
+                of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype).to(narrow)
+                of_query[piece.row, :, piece.queries] = _by_head(torch.bmm(of_scores, keys.to(narrow)), heads)
+                of_key[piece.row, :, piece.columns] += torch.bmm(of_scores.transpose(1, 2), queries.to(narrow))
+            of_query, of_key = of_query.mul_(ctx.scale), of_key.mul_(ctx.scale)
         return of_query.to(query.dtype), of_key.to(key.dtype), of_value.to(value.dtype), None, None
 
 
-def _wide(states: Tensor) -> Tensor:
-    """Return states in float32 or wider: a processor multiplies them as fast, and rounds neither weights nor sums."""
-    return states if states.dtype == torch.float64 else states.float()
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype of scores and weights: float32 rounds neither them nor their sums much."""
+    return dtype if dtype == torch.float64 else torch.float32
 
 
-def _of_piece(piece: _Piece, query: Tensor, key: Tensor, value: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the scaled queries of a piece by group of heads, (key_heads, n, head_dim), with their keys and values."""
-    keys = key[piece.row, :, piece.columns]
-    scaled = _by_group(query[piece.row, :, piece.queries] * scale, len(keys))
-    return scaled, keys, value[piece.row, :, piece.columns]
+def _narrow(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype of products with weights: half precision where the states are and the processor is faster so."""
+    return dtype if products.is_here(dtype) else _wide(dtype)
+
+
+def _columns(piece: _Piece, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Return keys and values of a piece, (key_heads, columns, dim)."""
+    return key[piece.row, :, piece.columns], value[piece.row, :, piece.columns]
 
 
 def _by_group(states: Tensor, n_groups: int) -> Tensor:
@@ -170,9 +180,13 @@ def _by_head(states: Tensor, n_heads: int) -> Tensor:
     return states.view(n_heads, -1, states.shape[-1])
 
 
-def _weights(piece: _Piece, scaled: Tensor, keys: Tensor) -> Tensor:
+def _weights(piece: _Piece, query: Tensor, key: Tensor, scale: float) -> Tensor:
     """Attention weights, (key_heads, heads of each * queries, columns)."""
+    wide = _wide(query.dtype)
+    keys = key[piece.row, :, piece.columns].to(wide)
+    scaled = _by_group(query[piece.row, :, piece.queries].to(wide) * scale, len(keys))
     scores = torch.bmm(scaled, keys.transpose(1, 2))
     if piece.masked is not None:
-        scores.view(-1, *piece.masked.shape).masked_fill_(piece.masked, -torch.inf)
+        of_head = scores.view(-1, piece.masked.shape[0], scores.shape[-1])
+        of_head[..., -piece.masked.shape[1] :].masked_fill_(piece.masked, -torch.inf)
     return torch.softmax(scores, -1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from peft import PeftModel
 from torch import Tensor, nn
@@ -15,8 +16,8 @@ _PER_DRAW = 4
 class PartDropout(nn.Module):
     """Dropout that sets a share of its values to 0 in training and scales up the others; does nothing otherwise.
 
-    The draws are those of torch's default generator, so that a seed repeats them. Values of some sequences of a batch get the
-    draws that these sequences have in the whole batch. So processes that share a batch drop the same values as one process.
+    The draws depend on torch's default generator alone, so that a seed repeats them. Values of some sequences of a batch get
+    the draws that these sequences have in the whole batch. So processes that share a batch drop the same values as one process.
     """
 
     def __init__(self, p: float) -> None:
@@ -30,19 +31,29 @@ class PartDropout(nn.Module):
         self.part, self.of = range(1), 1
         """The sequences of the values, and the number in the whole batch."""
 
+    @property
+    def scale(self) -> float:
+        """Factor of the values that are kept."""
+        return 1 / (1 - self.p)
+
     def forward(self, values: Tensor) -> Tensor:
         """Values of any shape, some of them dropped while training."""
-        if not self.training or not self.p:
-            return values
-        per_row, rest = divmod(values.numel(), len(self.part))
-        if rest or self.of == len(self.part):  # tokens that an expert was given are no rows
-            return self._dropped(values, values.numel(), 0)
-        return self._dropped(values, self.of * per_row, self.part.start * per_row)
+        kept = self.kept(values)
+        return values if kept is None else values * kept.mul_(self.scale)
 
-    def _dropped(self, values: Tensor, n: int, first: int) -> Tensor:
-        """Values that stand at `first` and behind it among `n` that are drawn for."""
-        mask = nn.functional.dropout(values.new_ones(n), self.p)
-        return values * mask[first : first + values.numel()].view(values.shape)
+    def kept(self, values: Tensor) -> Tensor | None:
+        """Return a tensor like the values, 0 for those to drop and 1 for the others; None where none are dropped."""
+        if not self.training or self.scale == 1:
+            return None
+        n, first = values.numel(), 0
+        per_row, rest = divmod(n, len(self.part))
+        if not rest and self.of != len(self.part):  # tokens that an expert was given are no rows
+            n, first = self.of * per_row, self.part.start * per_row
+        return self._drawn(values, n)[first : first + values.numel()].view(values.shape)
+
+    def _drawn(self, values: Tensor, n: int) -> Tensor:
+        """Return (n,) of 0 and 1, where the values are and in their dtype."""
+        return nn.functional.dropout(values.new_ones(n), self.p).sign()
 
     def extra_repr(self) -> str:
         """The share, for a printed model."""
@@ -52,14 +63,16 @@ class PartDropout(nn.Module):
 class SharedDrawDropout(PartDropout):
     """The same, with draws that are cheap on a CPU."""
 
-    def _dropped(self, values: Tensor, n: int, first: int) -> Tensor:
-        dropped = round(self.p * _STEPS)
-        if not dropped:
-            return values
-        draws = torch.empty(-(-n // _PER_DRAW), dtype=torch.int64).random_(-(2**63), None)
-        bits = draws.view(torch.int16)[first : first + values.numel()].view(values.shape)
-        mask = torch.ge(bits, dropped - _STEPS // 2, out=torch.empty(values.shape, dtype=values.dtype))
-        return values * mask.mul_(_STEPS / (_STEPS - dropped))
+    @property
+    def scale(self) -> float:
+        """Factor of the values that are kept."""
+        return _STEPS / (_STEPS - round(self.p * _STEPS))
+
+    def _drawn(self, values: Tensor, n: int) -> Tensor:
+        seed = int(torch.empty((), dtype=torch.int64).random_())
+        bits = torch.from_numpy(np.random.Generator(np.random.SFC64(seed)).integers(0, 2**64, -(-n // _PER_DRAW), np.uint64))
+        threshold = round(self.p * _STEPS) - _STEPS // 2
+        return torch.ge(bits.view(torch.int16)[:n], threshold, out=torch.empty(n, dtype=values.dtype))
 
 
 def speed_up(model: PeftModel) -> None:

@@ -66,7 +66,8 @@ def test_values_and_gradients_are_those_of_all_pairs(mask, longest, monkeypatch)
         torch.testing.assert_close(gradient, right, rtol=0, atol=1e-12)
 
 
-def test_half_precision_rounds_only_inputs_and_results():
+def test_half_precision_rounds_only_inputs_and_results(monkeypatch):
+    monkeypatch.setattr(attention.products, "is_here", lambda dtype: False)
     torch.manual_seed(0)
     states = [torch.randn(1, 2, 64, 8).bfloat16().requires_grad_() for _ in range(3)]
     with torch.autocast("cpu", torch.bfloat16):
@@ -74,6 +75,25 @@ def test_half_precision_rounds_only_inputs_and_results():
     expected = attended(*(state.double() for state in states), documents((20, 44)), 8**-0.5)
     assert ours.dtype == torch.bfloat16
     assert torch.equal(ours, expected.bfloat16())
+
+
+def test_weights_in_half_precision_round_less_than_fused_attention(monkeypatch):
+    monkeypatch.setattr(attention.products, "is_here", lambda dtype: dtype == torch.bfloat16)
+    torch.manual_seed(0)
+    shapes = (2, 6, 256, 64), (2, 2, 256, 64), (2, 2, 256, 64)
+    states = [torch.randn(shape).bfloat16().requires_grad_() for shape in shapes]
+    exact = [state.detach().double().requires_grad_() for state in states]
+    mask, outer = documents((200, 56), (256,)), torch.randn(2, 256, 6, 64).bfloat16()
+    right = [expected := attended(*exact, mask, 0.125), *torch.autograd.grad(expected, exact, outer.double())]
+
+    def errors(output: Tensor) -> list[float]:
+        found = [output, *torch.autograd.grad(output, states, outer)]
+        return [float((value - wanted).norm() / wanted.norm()) for value, wanted in zip(found, right, strict=True)]
+
+    ours = errors(attention._attend(Heads(3), *states, mask)[0])
+    fused = torch.nn.functional.scaled_dot_product_attention(*states, attn_mask=mask, enable_gqa=True).transpose(1, 2)
+    assert max(ours) < 0.004
+    assert sum(ours) < sum(errors(fused))
 
 
 @pytest.mark.parametrize(
