@@ -20,7 +20,7 @@ export PYTHONUNBUFFERED = 1
 # Keep compiled bytecode even where the image forbids it: the tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help run check test test-all lint docs format install install-dev lock sbom audit chromium fuzz gallery bench-evaluation bench-scaling bench-gpu bench-limits bench-distances bench-by-layer bench-cluster bench-divided bench-store bench-healing bench-heals bench-eta bench-search bench-ui load screenshots map chaos zoo clean
+.PHONY: help run check test test-all lint docs format install install-dev lock sbom audit chromium fuzz gallery bench-evaluation bench-scaling bench-gpu bench-limits bench-distances bench-by-layer bench-cluster bench-divided bench-store bench-healing bench-heals bench-eta bench-search bench-clicks bench-ui load screenshots map chaos zoo clean
 
 help:
 	@sed -n '1,4p' Makefile
@@ -181,6 +181,9 @@ bench-eta: install
 
 bench-search: install
 	$(BIN)/python benchmarks/search_speed.py
+
+bench-clicks: install
+	$(BIN)/python benchmarks/clicks.py
 
 bench-ui: install-dev chromium
 	$(BIN)/python benchmarks/ui_speed.py

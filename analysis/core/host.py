@@ -98,6 +98,7 @@ def processor() -> str:
     return f"{name} ({fastest})" if fastest else name
 
 
+@functools.cache
 def cpuinfo(key: str) -> str:
     """Return Linux's entry of the first CPU under this key; "" elsewhere."""
     with contextlib.suppress(OSError):

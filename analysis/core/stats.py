@@ -165,7 +165,7 @@ def compare_losses(
     if len(size) != len(differences):
         raise ValueError(f"There are {len(differences)} texts but {len(size)} weights.")
     draws = _resampled(len(differences), seed, n_resamples)
-    means = (size * differences)[draws].sum(1) / size[draws].sum(1)
+    means = (size * differences).take(draws).sum(1) / size.take(draws).sum(1)
     low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(np.average(differences, weights=size)), float(low), float(high)
 

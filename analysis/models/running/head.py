@@ -17,7 +17,7 @@ from analysis.models.architecture.decoder import Decoder
 _AT_ONCE = 1 << 20
 """Logits held at once on a CPU: as many as its caches hold."""
 _HALVES_AT_ONCE = 1 << 21
-"""The same in half precision."""
+"""The same for a row of a product for each state, in half precision."""
 _ELSEWHERE = 1 << 27
 """Elsewhere: enough to keep the device busy."""
 _TARGETS_AT_ONCE = 2048
@@ -78,8 +78,7 @@ def _sums_by_token(decoder: Decoder, states: Tensor, shift: Tensor, reference: T
     assert isinstance(decoder.head, nn.Linear), "a head of another kind has whole rows of logits"
     weight, bias, is_half = decoder.head.weight, decoder.head.bias, states.dtype != torch.float32
     is_plain = bias is None and not decoder.scales_logits  # then the product is the logit less the shift already
-    at_once = _ELSEWHERE if states.device.type != "cpu" else _HALVES_AT_ONCE if is_half else _AT_ONCE
-    width = max(1, at_once // len(states))
+    width = max(1, (_AT_ONCE if states.device.type == "cpu" else _ELSEWHERE) // len(states))
     total = torch.zeros(len(states), device=states.device)
     exact = torch.empty(width if is_half else 0, len(states), device=states.device)
     is_fast = _is_fast(states)

@@ -5,6 +5,7 @@ Some seconds later it imports a library that the tab Questions needs, which take
 
 import contextlib
 import importlib
+import inspect
 import sqlite3
 import threading
 import time
@@ -15,9 +16,11 @@ from analysis.core.experiment import RESULTS
 
 MODULES = (
     *(f"pages.components.explore.{name}" for name in ("linked_view", "map_view", "compute", "result_choice")),
-    "plotly.graph_objs",
+    *(f"analysis.jobs.backends.{name}" for name in ("ray", "ray_workers", "slurm")),
+    "PIL.Image",
     "pandas",
     "scipy.special",
+    "streamlit.material_icon_names",
 )
 """Modules that Explore, the page behind the bare address, imports before its first chart."""
 LATER = ("datasets",)
@@ -49,7 +52,19 @@ def make_ready() -> None:
     with imports.uncollected():
         for name in MODULES:
             importlib.import_module(name)
+        _draw()
+        inspect.stack()  # Streamlit takes it before its first element, and then the file of every module is looked for
         faults = LayerscopeError, OSError, sqlite3.Error  # of the cache, which the page itself names
         with contextlib.suppress(*faults), index_sync.fresh(tuple(RESULTS)):
             pass
         imports.keep()
+
+
+def _draw() -> None:
+    """Write a figure: Plotly imports a module for each kind of part that a figure has, and others to write it."""
+    from plotly.graph_objs import Figure, Heatmap, Layout, Scatter  # half a second, before which the server shall listen
+
+    axis, point = {"title": {"font": {"size": 1}}}, {"marker": {"size": 1}}
+    lines = Scatter(error_y={"width": 1}, line={"width": 1}, selected=point, unselected=point)
+    layout = Layout(xaxis=axis, yaxis=axis, legend={"font": {"size": 1}}, margin={"t": 0})
+    Figure([Heatmap(colorbar=axis), lines], layout).to_json()

@@ -43,7 +43,8 @@ def names() -> list[str]:
 
 def is_saved(name: str) -> bool:
     """Return whether a recipe was saved under a name, even if it can no longer be read."""
-    return _NAME.fullmatch(name) is not None and (_folder() / f"{name}.json").is_file()
+    # A page's command line asks for a built-in one dozens of times, and files are slow to look for.
+    return name not in NAMES and _NAME.fullmatch(name) is not None and (_folder() / f"{name}.json").is_file()
 
 
 def get(name: str) -> Recipe:

@@ -1,0 +1,115 @@
+"""`make bench-clicks`: the wait from a click to the result, in the worker that the dashboard's clicks go to.
+
+    python benchmarks/clicks.py                    instant heals of the starter model with their verdict, then two searches
+    python benchmarks/clicks.py --only heals       one of both
+
+A heal scores 200 questions and 32 texts of each kind. The worker has imported its libraries and has measured a distance map,
+as it has when somebody looks at the map first. In an empty cache follow: an instant heal with nothing stored, then one of
+another cut, whose unpruned scores are stored, then a further recipe of this cut. The last two are repeated with other cuts.
+
+Printed are the seconds from handing in the request until the result is stored, and those of the computation.
+"""
+
+import argparse
+import os
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from analysis import jobs
+from analysis.core import store
+from analysis.core.blocks import Block
+from analysis.core.experiment import RESULTS
+from analysis.data.spec import BenchmarkSpec, default_loss_corpus
+from analysis.experiments.heal import recipes
+from analysis.experiments.maps.distance_spec import DistanceSpec
+from analysis.experiments.search.search_spec import SearchSpec
+from analysis.jobs.queue import processes
+from analysis.models.source.model_spec import ModelSpec
+from benchmarks.work import fresh_cache, here, say, take_dtype
+
+_STARTS = (14, 12, 11, 13)
+"""First removed layers of the heals, in turn."""
+_TICK_S = 0.05
+
+
+def answered(spec: Any) -> tuple[float, float]:
+    """Hand in a request, and return the seconds until its result is stored, and those of the computation."""
+    started = time.perf_counter()
+    job = jobs.submit(spec)
+    jobs.start()
+    while job.is_active:
+        time.sleep(_TICK_S)
+        job = jobs.get(job.id)
+    if job.state != jobs.DONE or not job.result_key:
+        raise SystemExit(f"The job ended as {job.state}: {job.error}")
+    took = time.perf_counter() - started
+    return took, RESULTS[job.kind].read(store.load_result(job.kind, job.result_key)).wall_s
+
+
+def told(name: str, times: list[tuple[float, float]]) -> None:
+    """Print the medians of some requests."""
+    waits, computing = ([pair[index] for pair in times] for index in (0, 1))
+    each = f" ({min(waits):.1f} to {max(waits):.1f}, n = {len(waits)})" if len(waits) > 1 else ""
+    say(f"{name}: {median(waits):.1f} s{each}, computing {median(computing):.1f} s")
+
+
+def heals(model: ModelSpec, cuts: int) -> None:
+    """Time instant heals with their verdict."""
+
+    def healed(recipe: str, start: int) -> tuple[float, float]:
+        return answered(
+            recipes.heal_spec(
+                recipe,
+                model=model,
+                block=Block(start, 5),
+                on_gpu=False,
+                benchmark=BenchmarkSpec(limit=200),
+                validation=replace(default_loss_corpus(), n_texts=32),
+            )
+        )
+
+    told("instant heal, nothing stored", [healed("instant", _STARTS[0])])
+    stored, further = [], []
+    for start in _STARTS[1 : 1 + cuts]:
+        stored.append(healed("instant", start))
+        further.append(healed("ghosted", start))
+    told("instant heal, unpruned scores stored", stored)
+    told("further recipe of the same cut", further)
+
+
+def searches(model: ModelSpec) -> None:
+    """Time a greedy search and one with swaps."""
+    for strategy, max_n in (("greedy", 15), ("swaps", 10)):
+        told(f"{strategy}, n = 1..{max_n}", [answered(SearchSpec(model, strategy=strategy, max_n=max_n))])
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description="The wait from a click to the result.")
+    parser.add_argument("--only", choices=("heals", "searches"), help="one of both (default: both)")
+    parser.add_argument("--cuts", type=int, choices=(1, 2, 3), default=3, help="cuts with stored unpruned scores (default: 3)")
+    take_dtype(parser)
+    options = parser.parse_args()
+    fresh_cache()
+    model = ModelSpec(dtype=here(options.dtype, "cpu").dtype, device="cpu")
+    os.environ.setdefault("LAYERSCOPE_NICENESS", "0")
+    try:
+        told("distance map, the first request of the worker", [answered(DistanceSpec(model))])
+        if options.only != "searches":
+            heals(model, options.cuts)
+        if options.only != "heals":
+            searches(model)
+    finally:
+        worker = processes.worker()
+        if worker is not None:
+            worker.kill()
+
+
+if __name__ == "__main__":
+    main()
