@@ -1,10 +1,10 @@
 """`python -m analysis`: the command line."""
 
+import gc
 import sys
 
 from analysis.cli.main import main
-from analysis.core import imports
 
 code = main()
-imports.keep()  # the system frees all of it at once, and a last look at each object takes a second
+gc.freeze()  # the system frees all objects at once, and a last look at each of them takes a second
 sys.exit(code)

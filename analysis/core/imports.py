@@ -34,6 +34,7 @@ def uncollected() -> Iterator[None]:
 def keep() -> None:
     """Let the garbage collector never look again at the objects of now: they stay, or are freed when nothing names them.
 
-    Call it before a model is loaded. A cycle of objects that exists now is never freed.
+    Only the first call counts, which comes before any model is loaded: a cycle of objects that exists then is never freed.
     """
-    gc.freeze()
+    if not gc.get_freeze_count():
+        gc.freeze()

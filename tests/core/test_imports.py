@@ -29,6 +29,15 @@ def test_the_collector_returns_after_a_failed_import():
     assert gc.isenabled()
 
 
+def test_only_the_first_objects_are_kept_from_the_collector(monkeypatch):
+    counts, frozen = iter([0, 7]), []
+    monkeypatch.setattr(gc, "get_freeze_count", lambda: next(counts))
+    monkeypatch.setattr(gc, "freeze", lambda: frozen.append(1))
+    imports.keep()
+    imports.keep()
+    assert frozen == [1]
+
+
 def test_a_collector_that_was_off_stays_off(module):
     gc.disable()
     try:

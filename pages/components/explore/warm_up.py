@@ -25,7 +25,7 @@ MODULES = (
 """Modules that Explore, the page behind the bare address, imports before its first chart."""
 LATER = ("datasets",)
 """Modules that only some tabs need. A viewer is installed without them."""
-_LATER_S = 5.0
+_LATER_S = 3.0
 """Seconds after which the first chart is usually there, so that nothing delays it."""
 
 
