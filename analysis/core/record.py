@@ -87,7 +87,7 @@ class Spec:
         """
         if not isinstance(data, Mapping):
             raise SpecError(f"A {cls.__name__} must be an object with fields by name, not {bounds.shown(data)}.")
-        hints = typing.get_type_hints(cls)
+        hints = _hints(cls)
         names = {f.name for f in dataclasses.fields(cls)}
         unknown = sorted(set(data) - names)
         require(not unknown, f"A {cls.__name__} has no field {', '.join(unknown)}. Its fields are {', '.join(sorted(names))}.")
@@ -119,6 +119,11 @@ class Spec:
         content = {"kind": self.kind, "code_version": self.version, "spec": _keyed(self)}
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:20]
+
+
+@functools.cache  # a page reads hundreds of requests of the same kinds
+def _hints(kind: type[Spec]) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
 
 
 def _keyed(value: Any) -> Any:

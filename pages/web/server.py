@@ -156,6 +156,10 @@ _MORE = {
     "export": ("Metric",),
 }
 """Further parts of a page, by the last part of its address."""
+_TABS = ("DataFrame", "StreamlitSyntaxHighlighter", "Table", "NumberInput", "Metric")
+_LATER = {"": _TABS, "explore": _TABS}
+"""Parts of its tabs that are closed at first: three megabytes of scripts, fetched when the page has long been drawn."""
+_LATER_MS = 4000
 _IMPORTED = re.compile(r'(?:from|import)"\./([\w.~-]+\.js)"')
 _NAMED = re.compile(r'"\./static/js/([\w.~-]+\.js)"')
 _SCRIPT_HEADERS = (
@@ -207,21 +211,26 @@ class FirstPaint:
 def fetch_scripts(path: str, static: Path = _STATIC) -> str:
     """Return a script for the head of a page's document that has the browser fetch the scripts of the page's parts.
 
-    It runs when those of the frame have been read, so that it does not stand in their way.
+    It runs when those of the frame have been read, so that it does not stand in their way. Scripts of closed tabs come some
+    seconds later, unless the browser is told to save data.
 
     Args:
         path: of the page's address.
         static: Streamlit's folder of files for browsers.
     """
-    names = needed_scripts(path.rpartition("/")[2], static)
-    addresses = json.dumps([f"./{_WHERE}/{name}" for name in names])
+    page = path.rpartition("/")[2]
+    names = needed_scripts(page, static)
+    later = [name for name in later_scripts(page, static) if name not in names]
+    now, then = (json.dumps([f"./{_WHERE}/{name}" for name in some]) for some in (names, later))
     return (
-        f'<script type="module">for (const href of {addresses}) document.head.append('
-        'Object.assign(document.createElement("link"), {rel: "modulepreload", crossOrigin: "", href}));</script>'
+        '<script type="module">const fetched = (hrefs) => { for (const href of hrefs) document.head.append('
+        'Object.assign(document.createElement("link"), {rel: "modulepreload", crossOrigin: "", href})); };'
+        f"fetched({now});"
+        + (f"setTimeout(() => navigator.connection?.saveData || fetched({then}), {_LATER_MS});" if later else "")
+        + "</script>"
     )
 
 
-@lru_cache(maxsize=16)
 def needed_scripts(page: str, static: Path = _STATIC) -> tuple[str, ...]:
     """File names of the scripts that draw a page and of all that these import, less those that the document names.
 
@@ -231,8 +240,18 @@ def needed_scripts(page: str, static: Path = _STATIC) -> tuple[str, ...]:
         page: the last part of its address.
         static: as in `fetch_scripts`.
     """
+    return _scripts((*_MORE.get(page, ()), *_PARTS), static)
+
+
+def later_scripts(page: str, static: Path = _STATIC) -> tuple[str, ...]:
+    """The same of the scripts that draw the closed tabs of a page."""
+    return _scripts(_LATER.get(page, ()), static)
+
+
+@lru_cache(maxsize=16)
+def _scripts(parts: tuple[str, ...], static: Path) -> tuple[str, ...]:
     named = set(_of_document(static))
-    wanted = [_file(part, static) for part in (*_MORE.get(page, ()), *_PARTS)]
+    wanted = [_file(part, static) for part in parts]
     return tuple(name for name in _with_imports(filter(None, wanted), static) if name not in named)
 
 
@@ -266,7 +285,8 @@ class CachedScripts:
     """
 
     def __init__(self, app: ASGIApp, static: Path = _STATIC) -> None:
-        names = {*_of_document(static), *(name for page in _MORE for name in needed_scripts(page, static))}
+        pages = [name for page in _MORE for name in (*needed_scripts(page, static), *later_scripts(page, static))]
+        names = {*_of_document(static), *pages}
         self.app = app
         self.files = {name: path.read_bytes() for name in names if (path := static / _WHERE / name).is_file()}
 

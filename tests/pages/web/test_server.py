@@ -151,6 +151,7 @@ FILES = {
     "PlotlyChart.3.js": 'import{a}from"./frame.2.js";import"./scale.4.js";const late=()=>import("./map.5.js");',
     "scale.4.js": "",
     "map.5.js": "",
+    "Table.8.js": 'import"./scale.4.js";import"./frame.2.js";',
     "Slider.6.js": 'import{s as t}from"./scale.4.js";import{q}from"./gone.7.js";',
 }
 
@@ -236,14 +237,21 @@ def test_a_page_names_its_parts_scripts_and_imports_only(static):
 @pytest.mark.parametrize(("path", "charts"), [("/", True), ("/base/explore", True), ("/heal", True), ("/model", False)])
 def test_only_pages_that_open_with_charts_fetch_their_script(static, path, charts):
     said = server.fetch_scripts(path, static)
-    named = json.loads(re.search(r"\[.*\]", said)[0])
+    named = json.loads(re.search(r"\[.*?\]", said)[0])
     assert ("./static/js/PlotlyChart.3.js" in named) is charts
     assert "./static/js/Slider.6.js" in named
+
+
+def test_scripts_of_closed_tabs_are_fetched_later_and_once(static):
+    assert server.later_scripts("explore", static) == ("Table.8.js", "scale.4.js", "frame.2.js")
+    assert 'saveData || fetched(["./static/js/Table.8.js"]), 4000)' in server.fetch_scripts("/explore", static)
+    assert "setTimeout" not in server.fetch_scripts("/export", static)
 
 
 def test_this_version_of_streamlit_has_every_part_that_is_named():
     for page, more in server._MORE.items():
         assert {name.partition(".")[0] for name in server.needed_scripts(page)} >= {*server._PARTS, *more}
+    assert {name.partition(".")[0] for name in server.later_scripts("explore")} >= {*server._TABS}
 
 
 def ask(static, path, method="GET", headers=()):
