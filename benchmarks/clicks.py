@@ -4,8 +4,8 @@
     python benchmarks/clicks.py --only heals       one of both
 
 A heal scores 200 questions and 32 texts of each kind. The worker has imported its libraries and has measured a distance map,
-as it has when somebody looks at the map first. In an empty cache follow: an instant heal with nothing stored, then one of
-another cut, whose unpruned scores are stored, then a further recipe of this cut. The last two are repeated with other cuts.
+as it has when somebody looks at the map first. The first instant heal finds nothing stored. The next one is of another cut, so
+the unpruned scores are stored. Then comes a further recipe of this cut. The last two are repeated with other cuts.
 
 Printed are the seconds from handing in the request until the result is stored, and those of the computation.
 """
@@ -34,7 +34,7 @@ from analysis.models.source.model_spec import ModelSpec
 from benchmarks.work import fresh_cache, here, say, take_dtype
 
 _STARTS = (14, 12, 11, 13)
-"""First removed layers of the heals, in turn."""
+"""First removed layers of the healing runs, in turn."""
 _TICK_S = 0.05
 
 
@@ -93,7 +93,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="The wait from a click to the result.")
     parser.add_argument("--only", choices=("heals", "searches"), help="one of both (default: both)")
-    parser.add_argument("--cuts", type=int, choices=(1, 2, 3), default=3, help="cuts with stored unpruned scores (default: 3)")
+    parser.add_argument(
+        "--cuts", type=int, choices=(1, 2, 3), default=3, help="pruned models with stored unpruned scores (default: 3)"
+    )
     take_dtype(parser)
     options = parser.parse_args()
     fresh_cache()

@@ -87,7 +87,8 @@ class Spec:
         """
         if not isinstance(data, Mapping):
             raise SpecError(f"A {cls.__name__} must be an object with fields by name, not {bounds.shown(data)}.")
-        hints = _hints(cls)
+        kind: Any = cls
+        hints = _hints(kind)
         names = {f.name for f in dataclasses.fields(cls)}
         unknown = sorted(set(data) - names)
         require(not unknown, f"A {cls.__name__} has no field {', '.join(unknown)}. Its fields are {', '.join(sorted(names))}.")
@@ -122,7 +123,7 @@ class Spec:
 
 
 @functools.cache  # a page reads hundreds of requests of the same kinds
-def _hints(kind: type[Spec]) -> dict[str, Any]:
+def _hints(kind: Any) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 

@@ -212,7 +212,7 @@ def fetch_scripts(path: str, static: Path = _STATIC) -> str:
     """Return a script for the head of a page's document that has the browser fetch the scripts of the page's parts.
 
     It runs when those of the frame have been read, so that it does not stand in their way. Scripts of closed tabs come some
-    seconds later, unless the browser is told to save data.
+    seconds later, unless the user saves data.
 
     Args:
         path: of the page's address.
@@ -223,10 +223,10 @@ def fetch_scripts(path: str, static: Path = _STATIC) -> str:
     later = [name for name in later_scripts(page, static) if name not in names]
     now, then = (json.dumps([f"./{_WHERE}/{name}" for name in some]) for some in (names, later))
     return (
-        '<script type="module">const fetched = (hrefs) => { for (const href of hrefs) document.head.append('
-        'Object.assign(document.createElement("link"), {rel: "modulepreload", crossOrigin: "", href})); };'
-        f"fetched({now});"
-        + (f"setTimeout(() => navigator.connection?.saveData || fetched({then}), {_LATER_MS});" if later else "")
+        '<script type="module">const fetched = (hrefs) => hrefs.forEach((href) => document.head.append('
+        'Object.assign(document.createElement("link"), {rel: "modulepreload", crossOrigin: "", href})))\n'
+        f"fetched({now})\n"
+        + (f"setTimeout(() => navigator.connection?.saveData || fetched({then}), {_LATER_MS})" if later else "")
         + "</script>"
     )
 
@@ -244,7 +244,7 @@ def needed_scripts(page: str, static: Path = _STATIC) -> tuple[str, ...]:
 
 
 def later_scripts(page: str, static: Path = _STATIC) -> tuple[str, ...]:
-    """The same of the scripts that draw the closed tabs of a page."""
+    """File names of the scripts that draw the closed tabs of a page, as `needed_scripts` has them."""
     return _scripts(_LATER.get(page, ()), static)
 
 
