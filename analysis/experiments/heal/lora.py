@@ -44,7 +44,10 @@ def _quick(kind: Any) -> type[nn.Module]:
             if self.merged or self.disable_adapters:
                 return super().forward(x)
             drop, first, second = self.lora_dropout[adapter], self.lora_A[adapter], self.lora_B[adapter]
-            is_known = isinstance(drop, dropout.PartDropout | nn.Identity)
+            # A model in half precision without autocast has its adapters in float32, and PEFT casts on the way.
+            is_known = isinstance(drop, dropout.PartDropout | nn.Identity) and (
+                torch.is_autocast_enabled("cpu") or x.dtype == first.weight.dtype
+            )
             if not is_known or type(first) is not nn.Linear or type(second) is not nn.Linear or second.bias is not None:
                 return super().forward(x)
             result = self.base_layer(x).contiguous()

@@ -9,6 +9,7 @@ import inspect
 import sqlite3
 import threading
 import time
+from collections.abc import Sequence
 
 from analysis.core import imports, index_sync
 from analysis.core.errors import LayerscopeError
@@ -38,9 +39,7 @@ def warm_up() -> None:
     """Make the first page ready, and some seconds later import the modules of other tabs."""
     make_ready()
     time.sleep(_LATER_S)
-    for name in LATER:
-        with contextlib.suppress(ModuleNotFoundError):
-            importlib.import_module(name)
+    _import(LATER)
 
 
 def make_ready() -> None:
@@ -50,14 +49,19 @@ def make_ready() -> None:
     second.
     """
     with imports.uncollected():
-        for name in MODULES:
-            importlib.import_module(name)
+        _import(MODULES)
         _draw()
         inspect.stack()  # Streamlit takes it before its first element, and then the file of every module is looked for
         faults = LayerscopeError, OSError, sqlite3.Error  # of the cache, which the page itself names
         with contextlib.suppress(*faults), index_sync.fresh(tuple(RESULTS)):
             pass
         imports.keep()
+
+
+def _import(names: Sequence[str]) -> None:
+    for name in names:
+        with contextlib.suppress(ModuleNotFoundError):  # the page itself names a missing one
+            importlib.import_module(name)
 
 
 def _draw() -> None:

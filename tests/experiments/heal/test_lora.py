@@ -67,6 +67,14 @@ def test_a_fixed_factor_and_fixed_inputs_get_no_gradient():
     assert module.lora_B["default"].weight.grad is not None
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_without_autocast_takes_the_way_of_peft(dtype, monkeypatch):
+    monkeypatch.setattr(lora._Added, "apply", None)
+    model = adapted("plain", dtype)
+    lora.speed_up(model)
+    assert model(torch.randn(3, 64).to(dtype)).dtype == dtype
+
+
 def test_measuring_and_unusual_adapters_take_the_way_of_peft(monkeypatch):
     monkeypatch.setattr(lora._Added, "apply", None)
     model = adapted("plain", torch.float32)
