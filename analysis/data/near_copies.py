@@ -47,10 +47,10 @@ def runs(text: str, length: int = RUN) -> np.ndarray:
 
     Of a text with fewer words all of it is one run; one without any has none. Two runs share a hash once in 10^19 pairs.
     """
-    return _runs_of(_numbers(text), length)
+    return _runs_of(numbered(text), length)
 
 
-def _numbers(text: str) -> np.ndarray:
+def numbered(text: str) -> np.ndarray:
     """The words of a text in their order, each as a 64-bit hash, uint64."""
     return np.fromiter(map(_number, words(text)), dtype=np.uint64)
 
@@ -67,21 +67,17 @@ def _runs_of(numbers: np.ndarray, length: int) -> np.ndarray:
     return np.unique(mixed)
 
 
-def clusters(texts: Sequence[str]) -> list[int]:
+def clusters(documents: Sequence[np.ndarray]) -> list[int]:
     """Which documents are near-duplicates, or joined by a chain of them.
 
     Args:
-        texts: documents.
+        documents: `numbered` of each.
 
     Returns:
         Of every document, the place of the first of its cluster.
 
     Source: MinHash and its locality-sensitive hashing, Broder, SEQUENCES (1997) 21, in the form of `datasketch`.
     """
-    return _clusters(list(map(_numbers, texts)))
-
-
-def _clusters(documents: Sequence[np.ndarray]) -> list[int]:
     from datasketch import MinHash, MinHashLSH  # here: half a second that only a split needs
 
     shingles = [_runs_of(numbers, _SHINGLE) for numbers in documents]
@@ -138,9 +134,9 @@ def split(texts: Sequence[str]) -> Split:
 @functools.lru_cache(maxsize=4)  # seconds for a few megabytes, and asked for every draw
 def _split(texts: tuple[str, ...]) -> Split:
     # Sorted, so that the first of a cluster is its smallest text in any order of the file.
-    numbers = list(map(_numbers, texts))
-    draws = [is_validation(texts[first]) for first in _clusters(numbers)]
-    documents = list(zip(texts, (_runs_of(row, RUN) for row in numbers), draws, strict=True))
+    rows = list(map(numbered, texts))
+    draws = [is_validation(texts[first]) for first in clusters(rows)]
+    documents = list(zip(texts, (_runs_of(row, RUN) for row in rows), draws, strict=True))
     train_runs = _joined(runs_of_text for _, runs_of_text, is_drawn in documents if not is_drawn)
     train = {text for text, _, is_drawn in documents if not is_drawn}
     quoted = {text for text, row, is_drawn in documents if is_drawn and share(row, train_runs) > MOST_QUOTED}

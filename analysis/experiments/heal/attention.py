@@ -131,8 +131,8 @@ class _Attention(torch.autograd.Function):
         with torch.autocast(query.device.type, enabled=False):
             attended = query.new_empty(rows, length, heads, value.shape[-1], dtype=narrow)
             for piece in pieces:
-                _, values = _columns(piece, key, value)
-                product = torch.bmm(_weights(piece, query, key, scale).to(narrow), values.to(narrow))
+                values = value[piece.row, :, piece.columns].to(narrow)
+                product = torch.bmm(_weights(piece, query, key, scale).to(narrow), values)
                 attended[piece.row, piece.queries] = _by_head(product, heads).transpose(0, 1)
         return attended.to(query.dtype)
 
@@ -143,7 +143,7 @@ class _Attention(torch.autograd.Function):
         with torch.autocast(query.device.type, enabled=False):
             of_query, of_key, of_value = (torch.zeros_like(states, dtype=_wide(states.dtype)) for states in (query, key, value))
             for piece in ctx.pieces:
-                keys, values = _columns(piece, key, value)
+                keys, values = key[piece.row, :, piece.columns], value[piece.row, :, piece.columns]
                 queries = _by_group(query[piece.row, :, piece.queries], len(keys))
                 weights = _weights(piece, query, key, ctx.scale)
                 change = _by_group(outer[0][piece.row, piece.queries].transpose(0, 1), len(keys))
@@ -164,11 +164,6 @@ def _wide(dtype: torch.dtype) -> torch.dtype:
 def _narrow(dtype: torch.dtype) -> torch.dtype:
     """Return the dtype of products with weights: half precision where the states are and the processor is faster so."""
     return dtype if products.is_here(dtype) else _wide(dtype)
-
-
-def _columns(piece: _Piece, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    """Return keys and values of a piece, (key_heads, columns, dim)."""
-    return key[piece.row, :, piece.columns], value[piece.row, :, piece.columns]
 
 
 def _by_group(states: Tensor, n_groups: int) -> Tensor:

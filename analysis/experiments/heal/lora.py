@@ -37,19 +37,10 @@ def _quick(kind: Any) -> type[nn.Module]:
 
     class Quick(kind):
         def forward(self, x: Tensor, *args: Any, **named: Any) -> Tensor:
-            adapter = self.active_adapters[0] if len(self.active_adapters) == 1 else ""
-            is_plain = adapter in self.lora_A and adapter not in self.lora_variant and not (args or named)
-            if not (is_plain and self.training and torch.is_grad_enabled() and x.device.type == "cpu"):
+            if args or named or not _is_usual(self, x):
                 return super().forward(x, *args, **named)
-            if self.merged or self.disable_adapters:
-                return super().forward(x)
+            (adapter,) = self.active_adapters
             drop, first, second = self.lora_dropout[adapter], self.lora_A[adapter], self.lora_B[adapter]
-            # A model in half precision without autocast has its adapters in float32, and PEFT casts on the way.
-            is_known = isinstance(drop, dropout.PartDropout | nn.Identity) and (
-                torch.is_autocast_enabled("cpu") or x.dtype == first.weight.dtype
-            )
-            if not is_known or type(first) is not nn.Linear or type(second) is not nn.Linear or second.bias is not None:
-                return super().forward(x)
             result = self.base_layer(x).contiguous()
             kept = drop.kept(x) if isinstance(drop, dropout.PartDropout) else None
             scale = self.scaling[adapter] * (1.0 if kept is None else drop.scale)
@@ -58,6 +49,22 @@ def _quick(kind: Any) -> type[nn.Module]:
 
     Quick.__name__ = Quick.__qualname__ = kind.__name__
     return Quick
+
+
+def _is_usual(adapted: Any, inputs: Tensor) -> bool:
+    """Return whether a module trains one adapter of two plain matrices, and nothing else changes its product."""
+    if not (adapted.training and torch.is_grad_enabled() and inputs.device.type == "cpu"):
+        return False
+    if adapted.merged or adapted.disable_adapters or len(adapted.active_adapters) != 1:
+        return False
+    (adapter,) = adapted.active_adapters
+    if adapter not in adapted.lora_A or adapter in adapted.lora_variant:
+        return False
+    drop, first, second = adapted.lora_dropout[adapter], adapted.lora_A[adapter], adapted.lora_B[adapter]
+    # A model in half precision without autocast has its adapters in float32, and PEFT casts on the way.
+    fits = torch.is_autocast_enabled("cpu") or inputs.dtype == first.weight.dtype
+    is_plain = type(first) is nn.Linear and type(second) is nn.Linear and second.bias is None
+    return fits and is_plain and isinstance(drop, dropout.PartDropout | nn.Identity)
 
 
 class _Added(torch.autograd.Function):

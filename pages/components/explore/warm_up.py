@@ -4,7 +4,6 @@ Some seconds later it imports a library that the tab Questions needs, which take
 """
 
 import contextlib
-import importlib
 import inspect
 import sqlite3
 import threading
@@ -61,7 +60,7 @@ def make_ready() -> None:
 def _import(names: Sequence[str]) -> None:
     for name in names:
         with contextlib.suppress(ModuleNotFoundError):  # the page itself names a missing one
-            importlib.import_module(name)
+            imports.imported(name)
 
 
 def _draw() -> None:
