@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import BitsAndBytesConfig
 
-from analysis.core import units
+from analysis.core import host, units
 from analysis.core.errors import NotEnoughMemoryError, SpecError, UnsupportedModelError
 from analysis.core.meter import COUNTS
 from analysis.core.progress import OnProgress, Progress, ignore
@@ -78,6 +78,7 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore, *, by_layer: bool = 
 
 
 def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedModel:
+    host.keep_freed_memory()
     planned = planning.plan(spec, on_progress)
     resolved = planned.spec
     if not planned.fits and not (by_layer and planned.streams):
@@ -206,6 +207,7 @@ def _by_layer(planned: planning.Plan, source: Source, on_progress: OnProgress, r
         )
         _check_unchanged(source)
         quantized_products.prepare(decoder.model)
+        products.prepare(decoder, free_bytes=0)
         tokenizers.refuse_missing_tokens(decoder.model, tokenizer)
         assert decoder.on_disk is not None
         decoder.on_disk.room_bytes = planned.room_bytes

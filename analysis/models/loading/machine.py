@@ -56,6 +56,7 @@ def free_bytes(device: str) -> int:
     """Memory that is free now on a device: of the accelerator, or of the machine within its container's limits and ours."""
     if device.startswith("cuda"):
         return cuda.free_bytes(first_gpu(device))
+    host.hand_back_freed_memory()
     return host.free_bytes()
 
 
