@@ -171,7 +171,7 @@ def harness_run(part: str, questions: list, cut: Removal | None, options: argpar
     loaded = load(ModelSpec(dtype=options.dtype))
     if cut is not None:
         pruning.cut(loaded.decoder, cut)
-    lm = harness.HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=options.batch_size)
+    lm = harness.model(loaded, options.batch_size)
     if part in HARNESS:
         requests = [harness.requests(HARNESS[part][0], question, HARNESS[part][1]) for question in questions]
     else:

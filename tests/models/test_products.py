@@ -150,16 +150,58 @@ def test_prepared_models_compute_the_same(family):
     assert torch.equal(found, wanted) if IS_HERE else decoder.agree(found, wanted)
 
 
-def test_layers_in_float32_stay_as_they_are():
-    assert n_reordered(prepared("llama", torch.float32)) == 0
+@pytest.mark.parametrize("family", ["llama", "gemma2", "gpt2", "phi"])
+def test_prepared_models_in_float32_compute_the_same_but_for_rounding(family):
+    exact, plain = (architecture.find_decoder(build(family).to(dtype)) for dtype in (torch.float64, torch.float32))
+    decoder = prepared(family, torch.float32)
+    assert bool(n_reordered(decoder)) == (family != "gpt2")
+    ids = torch.tensor([plain.trial_tokens(40)])
+    with torch.inference_mode():
+        found, usual, wanted = (model.model(input_ids=ids).logits[0].double() for model in (decoder, plain, exact))
+    scale = wanted.abs().max()
+    assert (found - wanted).abs().max() < 1e-5 * scale
+    assert (found - wanted).abs().mean() < 3 * (usual - wanted).abs().mean()
 
 
-@in_half_precision
-def test_copies_take_half_of_the_free_memory_at_most():
-    layers = prepared("llama", torch.bfloat16).layers
+def test_long_sums_in_float32_stay_with_torch():
+    short, long = (matrix(bias=False, shape=(16, n_terms)) for n_terms in (products._MOST_TERMS, products._MOST_TERMS + 1))
+    with torch.inference_mode():
+        for layer in (short, long):
+            layer(torch.randn(40, layer.in_features))
+        assert short in products._copies
+        assert long not in products._copies
+        inputs = torch.randn(40, long.in_features)
+        assert torch.equal(long(inputs), nn.functional.linear(inputs, long.weight))
+
+
+def test_weights_in_float64_are_multiplied_as_ever():
+    layer, inputs = matrix().double(), torch.randn(64, 96, dtype=torch.float64)
+    with torch.inference_mode():
+        torch.testing.assert_close(layer(inputs), right(layer, inputs), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_copies_take_half_of_the_free_memory_at_most(dtype):
+    ids = torch.tensor([prepared("llama", dtype).trial_tokens(40)])
+    layers = prepared("llama", dtype).layers
     n_bytes = sum(part.weight.nbytes for layer in layers for part in layer.modules() if isinstance(part, nn.Linear))
-    assert n_reordered(prepared("llama", torch.bfloat16, free=2 * n_bytes)) > 0
-    assert n_reordered(prepared("llama", torch.bfloat16, free=2 * n_bytes - 2)) == 0
+    logits = []
+    for free, may_copy in ((2 * n_bytes, True), (2 * n_bytes - 2, False)):
+        decoder = prepared("llama", dtype, free=free)
+        with torch.inference_mode():
+            logits.append(decoder.model(input_ids=ids).logits)
+        parts = [part for layer in decoder.layers for part in layer.modules() if isinstance(part, Reordered)]
+        assert {part in products._copies for part in parts} == {may_copy}
+    assert torch.equal(*logits)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_inputs_in_any_order_of_memory_are_multiplied(dtype):
+    layer = matrix(dtype=dtype)
+    tolerance = 1e-2 if dtype == torch.bfloat16 else 1e-5
+    with torch.inference_mode():
+        for inputs in (torch.randn(96, 40, dtype=dtype).T, torch.randn(5, 96, 12, dtype=dtype).transpose(1, 2)[:, ::2]):
+            torch.testing.assert_close(layer(inputs).double(), right(layer, inputs), rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

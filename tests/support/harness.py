@@ -8,10 +8,13 @@ import lm_eval
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
+from torch import nn
 
 from analysis.data import questions, starter
 from analysis.data.spec import BenchmarkSpec
 from analysis.data.tasks import TASKS
+from analysis.models.architecture.products import Reordered
+from analysis.models.loading.load import LoadedModel
 
 __all__ = ["HFLM", "Instance"]
 _FOLDERS = {
@@ -70,6 +73,14 @@ def document(name: str, question):
     asked = task(name)
     place = _index(name)[question.id] if TASKS[name].id_field else int(question.id.split("/")[1])
     return asked, asked.task_docs[place]
+
+
+def model(loaded: LoadedModel, batch_size: int) -> HFLM:
+    """A loaded model as the harness has it by itself: torch and transformers multiply in their own ways."""
+    for module in loaded.model.modules():
+        if isinstance(module, Reordered):
+            module.__class__ = nn.Linear
+    return HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=batch_size)
 
 
 def requests(name: str, question, shots: int = 0):

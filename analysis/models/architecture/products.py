@@ -1,11 +1,11 @@
 """Matrix products by oneDNN, on processors where it is faster so than in torch's usual way.
 
-oneDNN multiplies by a matrix in an order of its own. In half precision torch hands it the plain weights, which it then reorders
-for each product. Here a reordered copy of a layer's weights stays in memory. The product is the same to the last bit, so it
-does not matter when a copy is made.
+oneDNN multiplies by a matrix in an order of its own. It reorders plain weights for each product. Here a reordered copy of a
+layer's weights stays in memory. The product is the same to the last bit, so it does not matter when a copy is made.
 
-In float32 torch takes another library, which is slower on AMD processors with AVX-512. The vocabulary head takes oneDNN.
-Layers do not: oneDNN adds all terms one after another, and its rounding errors would grow over the layers (`docs/speed.md`).
+In half precision torch takes oneDNN itself. In float32 it takes another library, slower on AMD processors with AVX-512. That
+library adds the terms of a long sum in parts, and oneDNN adds one after another. So sums of many terms stay with torch: their
+rounding errors would grow over the layers (`docs/speed.md`).
 
 A copy belongs to one state of one parameter. Another parameter, other memory or other numbers end it. torch does not notice
 who writes through `parameter.data`, so nothing here does.
@@ -13,6 +13,7 @@ who writes through `parameter.data`, so nothing here does.
 
 import functools
 import weakref
+from typing import cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -27,6 +28,8 @@ _MOST_BYTES = 1 << 30
 """Bytes of reordered copies of a model at most."""
 _MANY_ROWS = 32
 """Rows from which on a copy is worth its time."""
+_MOST_TERMS = 1024
+"""Most terms of a sum in float32. Its rounding error is at most 1.6 times that of torch's library."""
 
 
 @functools.cache
@@ -67,36 +70,50 @@ def product(inputs: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tenso
 
 
 def prepare(decoder: Decoder, free_bytes: int) -> None:
-    """Let the matrices of a model's layers keep reordered copies, in half precision where that is faster.
+    """Let the matrices of a model's layers multiply by oneDNN where that is faster.
 
     Args:
-        decoder: the model, with all its weights.
-        free_bytes: memory that is free beside the model at work. Copies take half of it at most.
+        decoder: the model, with all its weights or with its layers on the disk.
+        free_bytes: memory that is free beside the model at work. Copies take half of it at most, or there are none.
     """
     matrices = [module for layer in decoder.layers for module in layer.modules() if type(module) is nn.Linear]
-    matrices = [module for module in matrices if module.weight.dtype == torch.bfloat16 and module.weight.device.type == "cpu"]
+    matrices = [module for module in matrices if module.weight.device.type in ("cpu", "meta") and _is_faster(module)]
     n_bytes = sum(module.weight.numel() * module.weight.element_size() for module in matrices)
-    if is_here(torch.bfloat16) and n_bytes <= min(_MOST_BYTES, free_bytes // 2):
-        for module in matrices:
-            module.__class__ = Reordered
+    for module in matrices:
+        module.__class__ = Reordered
+        # Without copies the library is the same: numbers in float32 must not depend on the memory that is free.
+        cast(Reordered, module).may_copy = n_bytes <= min(_MOST_BYTES, free_bytes // 2)
+
+
+def _is_faster(matrix: nn.Linear) -> bool:
+    dtype = matrix.weight.dtype
+    return is_here(dtype) and (dtype != torch.float32 or matrix.in_features <= _MOST_TERMS)
 
 
 class Reordered(nn.Linear):
-    """A matrix with a copy in the order of oneDNN, which is made when many rows come. No gradient flows through a copy."""
+    """A matrix that multiplies by oneDNN, with a copy in its order that is made when many rows come.
+
+    No gradient flows through such a product. Where one is wanted, torch multiplies as ever.
+    """
+
+    may_copy = True
+    """Whether there is memory for a copy."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name that torch gives it
         """Return inputs times the transposed matrix, plus the bias."""
         weight = self.weight
         needs_gradient = torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad)
-        if needs_gradient or input.device.type != "cpu" or input.dtype != weight.dtype:
+        if needs_gradient or input.device.type != "cpu" or input.dtype != weight.dtype or not _is_faster(self):
             return super().forward(input)
         copy = self._copy(input.shape[:-1].numel())
-        return super().forward(input) if copy is None else product(input, copy, self.bias)
+        return product(input, weight if copy is None else copy, self.bias)
 
     def _copy(self, n_rows: int) -> Tensor | None:
         """Return the copy of the present weights; None where there is none and a few rows are not worth one."""
         weight, kept = self.weight, _copies.get(self)
-        if weight.is_inference():  # torch does not count who writes to it
+        if not self.may_copy or weight.is_inference():  # torch does not count who writes to weights of inference mode
+            return None
+        if n_rows == 1 and weight.dtype == torch.float32:  # oneDNN multiplies plain weights in a way that rounds otherwise
             return None
         if kept is not None and kept[0]() is weight and kept[1:3] == (weight._version, weight.data_ptr()):
             return kept[3]

@@ -138,7 +138,7 @@ def test_loglikelihoods_of_the_really_cut_starter_model(place, asked, ours):
     loaded = load(ModelSpec(dtype="float32"))
     if CUTS[place] is not None:
         pruning.cut(loaded.decoder, CUTS[place])
-    lm = harness.HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=4)
+    lm = harness.model(loaded, batch_size=4)
     for name, questions in asked.items():
         shots = 5 if name == "mmlu" else 0
         theirs = harness.loglikelihoods(lm, [harness.requests(name, question, shots) for question in questions])
