@@ -105,19 +105,27 @@ def cheapest_runs(visible: np.ndarray) -> list[slice]:
 
 def _attend(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any) -> Any:
     runs: _Runs | None = getattr(attention_mask, "layerscope_runs", None)
-    if runs is None or options.get("position_bias") is not None:
+    if runs is None or any(options.get(name) is not None for name in ("position_bias", "softcap")):
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
-    dtype = query.dtype
-    if runs[0].mask.dtype == torch.float32:
+    rows, heads, length, _ = query.shape
+    attended = query.new_empty(rows, length, heads, value.shape[-1])
+    if query.device.type == "cpu":
         # A processor attends in float32 as fast as in half precision, and rounds neither weights nor sums.
         query, key, value = query.float(), key.float(), value.float()
-    parts = [
-        sdpa_attention_forward(
-            module, query[:, :, run.queries], key[:, :, run.columns], value[:, :, run.columns], run.mask, **options
-        )[0]
-        for run in runs
-    ]
-    return torch.cat(parts, dim=1).to(dtype), None
+    for run in runs:
+        parts = query[:, :, run.queries], key[:, :, run.columns], value[:, :, run.columns]
+        attended[:, run.queries] = _of_run(module, *parts, run.mask, **options)
+    return attended, None
+
+
+def _of_run(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor, **options: Any) -> Tensor:
+    """Attention of a run, (rows, queries, heads, head_dim)."""
+    if query.device.type != "cpu":
+        return sdpa_attention_forward(module, query, key, value, mask, **options)[0]
+    # transformers copies the keys for each query head where there is a mask. Only other devices need that.
+    is_grouped, scale = key.shape[1] != query.shape[1], options.get("scaling")
+    fused = torch.nn.functional.scaled_dot_product_attention
+    return fused(query, key, value, attn_mask=mask, scale=scale, enable_gqa=is_grouped).transpose(1, 2)
 
 
 ALL_ATTENTION_FUNCTIONS.register(_NAME, _attend)
