@@ -158,8 +158,10 @@ _MORE = {
 """Further parts of a page, by the last part of its address."""
 _TABS = ("DataFrame", "StreamlitSyntaxHighlighter", "Table", "NumberInput", "Metric")
 _LATER = {"": _TABS, "explore": _TABS}
-"""Parts of its tabs that are closed at first: three megabytes of scripts, fetched when the page has long been drawn."""
+"""Parts of its tabs that are closed at first: three megabytes of scripts, run when the page has long been drawn."""
 _LATER_MS = 4000
+_RUN = "for (const href of {}) await import(href).catch(() => null)"
+"""A page that needs a script which fails asks for it again, and reports it."""
 _IMPORTED = re.compile(r'(?:from|import)"\./([\w.~-]+\.js)"')
 _NAMED = re.compile(r'"\./static/js/([\w.~-]+\.js)"')
 _SCRIPT_HEADERS = (
@@ -212,7 +214,7 @@ def fetch_scripts(path: str, static: Path = _STATIC) -> str:
     """Return a script for the head of a page's document that has the browser fetch the scripts of the page's parts.
 
     It runs when those of the frame have been read, so that it does not stand in their way. Scripts of closed tabs come some
-    seconds later, unless the user saves data.
+    seconds later, one after another, unless the user saves data. They are run as well, which takes a part of a second.
 
     Args:
         path: of the page's address.
@@ -226,7 +228,7 @@ def fetch_scripts(path: str, static: Path = _STATIC) -> str:
         '<script type="module">const fetched = (hrefs) => hrefs.forEach((href) => document.head.append('
         'Object.assign(document.createElement("link"), {rel: "modulepreload", crossOrigin: "", href})))\n'
         f"fetched({now})\n"
-        + (f"setTimeout(() => navigator.connection?.saveData || fetched({then}), {_LATER_MS})" if later else "")
+        + (f"setTimeout(async () => {{ if (!navigator.connection?.saveData) {_RUN.format(then)} }}, {_LATER_MS})" if later else "")
         + "</script>"
     )
 

@@ -58,7 +58,7 @@ def test_modules_of_other_tabs_come_after_the_first_chart(monkeypatch):
 
     monkeypatch.setattr(warm_up, "make_ready", lambda: done.append("first"))
     monkeypatch.setattr(warm_up.time, "sleep", done.append)
-    monkeypatch.setattr(warm_up.importlib, "import_module", imported)
+    monkeypatch.setattr(warm_up.imports, "imported", imported)
     monkeypatch.setattr(warm_up, "LATER", names)
     warm_up.warm_up()
     assert done == ["first", warm_up._LATER_S, "datasets", "json"]
@@ -244,7 +244,8 @@ def test_only_pages_that_open_with_charts_fetch_their_script(static, path, chart
 
 def test_scripts_of_closed_tabs_are_fetched_later_and_once(static):
     assert server.later_scripts("explore", static) == ("Table.8.js", "scale.4.js", "frame.2.js")
-    assert 'saveData || fetched(["./static/js/Table.8.js"]), 4000)' in server.fetch_scripts("/explore", static)
+    said = server.fetch_scripts("/explore", static)
+    assert 'saveData) for (const href of ["./static/js/Table.8.js"]) await import(href).catch(() => null) }, 4000)' in said
     assert "setTimeout" not in server.fetch_scripts("/export", static)
 
 
