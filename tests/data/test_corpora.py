@@ -1,12 +1,14 @@
 """Texts: formats, cuts, splits, and sentences for files that cannot be used."""
 
+import importlib
 import json
+import os
 from dataclasses import replace
 
 import pytest
 
 from analysis.core.errors import CorpusError
-from analysis.data import corpora, near_copies
+from analysis.data import corpora, near_copies, starter
 from analysis.data.spec import CorpusSpec, default_loss_corpus, held_out_text, other_text
 
 LONG = "The quick brown fox jumps over the lazy dog and then runs all the way back home again, number {}."
@@ -30,6 +32,26 @@ def test_without_blank_lines_every_line_is_a_document(tmp_path):
 def test_json_lines(tmp_path):
     lines = "\n".join(json.dumps({"text": text, "id": 1}) for text in ("a b", "c\n\nd"))
     assert sorted(corpora.documents(write(tmp_path, lines, "texts.jsonl"))) == ["a b", "c\n\nd"]
+
+
+def test_a_pack_that_is_installed_later_is_found(tmp_path, monkeypatch):
+    folder = tmp_path / "a_pack"
+    monkeypatch.syspath_prepend(tmp_path)
+    assert starter._package("a_pack") is None
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    importlib.invalidate_caches()
+    assert starter._package("a_pack") == folder
+
+
+def test_a_version_is_looked_up_again_after_an_installation(tmp_path, monkeypatch):
+    folder, versions = tmp_path / "a_pack", iter(["1.0", "2.0", "3.0"])
+    folder.mkdir()
+    monkeypatch.setattr(starter, "_package", lambda name: folder)
+    monkeypatch.setattr(starter.metadata, "version", lambda name: next(versions))
+    assert [starter._wheel("a-pack", "a_pack") for _ in range(2)] == ["a-pack==1.0"] * 2
+    os.utime(tmp_path, ns=(1, 1))
+    assert starter._wheel("a-pack", "a_pack") == "a-pack==2.0"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Makes the first page ready while a browser still loads Streamlit's scripts: its modules, and the index of results.
 
-Some seconds later it imports a library that the tab Questions needs, which takes a quarter of a second.
+Some seconds later it imports a library that the tab Questions needs, and compares the starter model's results for the tab
+Trade-off. Each takes a quarter of a second.
 """
 
 import contextlib
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from analysis.core import imports, index_sync
 from analysis.core.errors import LayerscopeError
 from analysis.core.experiment import RESULTS
+from analysis.models.source.model_spec import ModelSpec
 
 MODULES = (
     *(f"pages.components.explore.{name}" for name in ("linked_view", "map_view", "compute", "result_choice")),
@@ -27,6 +29,8 @@ LATER = ("datasets",)
 """Modules that only some tabs need. A viewer is installed without them."""
 _LATER_S = 3.0
 """Seconds after which the first chart is usually there, so that nothing delays it."""
+_FAULTS = LayerscopeError, OSError, sqlite3.Error
+"""Faults of the cache folder, which the page itself names."""
 
 
 def begin() -> None:
@@ -35,10 +39,12 @@ def begin() -> None:
 
 
 def warm_up() -> None:
-    """Make the first page ready, and some seconds later import the modules of other tabs."""
+    """Make the first page ready, and other tabs some seconds later."""
     make_ready()
     time.sleep(_LATER_S)
     _import(LATER)
+    with contextlib.suppress(*_FAULTS):
+        _compare()
 
 
 def make_ready() -> None:
@@ -51,8 +57,7 @@ def make_ready() -> None:
         _import(MODULES)
         _draw()
         inspect.stack()  # Streamlit takes it before its first element, and then the file of every module is looked for
-        faults = LayerscopeError, OSError, sqlite3.Error  # of the cache, which the page itself names
-        with contextlib.suppress(*faults), index_sync.fresh(tuple(RESULTS)):
+        with contextlib.suppress(*_FAULTS), index_sync.fresh(tuple(RESULTS)):
             pass
         imports.keep()
 
@@ -61,6 +66,12 @@ def _import(names: Sequence[str]) -> None:
     for name in names:
         with contextlib.suppress(ModuleNotFoundError):  # the page itself names a missing one
             imports.imported(name)
+
+
+def _compare() -> None:
+    """Compare the stored results of the starter model. Results and the intervals of pairs stay in memory."""
+    compared = imports.imported("analysis.results.compared.candidates:of_model")
+    compared(ModelSpec())
 
 
 def _draw() -> None:

@@ -12,6 +12,10 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from analysis.core import store
+from analysis.core.errors import LayerscopeError
+from analysis.models.source.model_spec import ModelSpec
+from analysis.results.compared import candidates
 from pages.components.explore import warm_up
 from pages.web import auth, server, throttle, upload_limits
 
@@ -59,9 +63,22 @@ def test_modules_of_other_tabs_come_after_the_first_chart(monkeypatch):
     monkeypatch.setattr(warm_up, "make_ready", lambda: done.append("first"))
     monkeypatch.setattr(warm_up.time, "sleep", done.append)
     monkeypatch.setattr(warm_up.imports, "imported", imported)
+
+    def compare():
+        done.append("compared")
+        raise LayerscopeError("The cache folder is gone.")
+
     monkeypatch.setattr(warm_up, "LATER", names)
+    monkeypatch.setattr(warm_up, "_compare", compare)
     warm_up.warm_up()
-    assert done == ["first", warm_up._LATER_S, "datasets", "json"]
+    assert done == ["first", warm_up._LATER_S, "datasets", "json", "compared"]
+
+
+def test_results_that_were_compared_before_are_not_read_again(monkeypatch):
+    """The gallery has every kind of the starter."""
+    warm_up._compare()
+    monkeypatch.setattr(store, "read", lambda *_, **__: pytest.fail("a result was read again"))
+    assert candidates.of_model(ModelSpec()).candidates
 
 
 def test_without_a_mode_the_whole_stack_answers_this_machine_alone():
