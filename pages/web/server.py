@@ -225,9 +225,8 @@ def fetch_scripts(path: str, static: Path = _STATIC) -> str:
     later = [name for name in later_scripts(page, static) if name not in names]
     now, then = (json.dumps([f"./{_WHERE}/{name}" for name in some]) for some in (names, later))
     return (
-        '<script type="module">const fetched = (hrefs) => hrefs.forEach((href) => document.head.append('
-        'Object.assign(document.createElement("link"), {rel: "modulepreload", crossOrigin: "", href})))\n'
-        f"fetched({now})\n"
+        f'<script type="module">for (const href of {now}) document.head.append('
+        'Object.assign(document.createElement("link"), {rel: "modulepreload", crossOrigin: "", href}))\n'
         + (
             f"setTimeout(async () => {{ if (!navigator.connection?.saveData) {_RUN.format(then)} }}, {_LATER_MS})"
             if later

@@ -16,6 +16,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from analysis.experiments.scoring.attention import OTHER_WEIGHTS
 from analysis.models.architecture import products
 from analysis.models.architecture.decoder import Decoder
 
@@ -57,7 +58,7 @@ def _attend(
     """Attention as transformers calls it: query, key and value are (rows, heads, seq, head_dim)."""
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     pieces = None
-    if not dropout and query.shape[2] == key.shape[2] and all(options.get(name) is None for name in _UNKNOWN):
+    if not dropout and query.shape[2] == key.shape[2] and all(options.get(name) is None for name in OTHER_WEIGHTS):
         pieces = _pieces(attention_mask, query, is_causal=causal)
     if pieces is None:
         return sdpa_attention_forward(
@@ -66,9 +67,6 @@ def _attend(
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     return _Attention.apply(query, key, value, pieces, scale), None
 
-
-_UNKNOWN = ("position_bias", "softcap")
-"""Options that change the weights in a way that pieces do not."""
 
 ALL_ATTENTION_FUNCTIONS.register(_NAME, _attend)
 ALL_MASK_ATTENTION_FUNCTIONS.register(_NAME, sdpa_mask)

@@ -27,6 +27,8 @@ _LONGEST = 512
 _CALL = 1024
 """Cost of a call beyond its products, in pairs of query and column; measured on CPUs, 9 heads of 64."""
 _NAME = "layerscope_packed"
+OTHER_WEIGHTS = ("position_bias", "softcap")
+"""Options that change the weights of attention. A row is then attended to as a whole."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ def cheapest_runs(visible: np.ndarray) -> list[slice]:
 
 def _attend(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **options: Any) -> Any:
     runs: _Runs | None = getattr(attention_mask, "layerscope_runs", None)
-    if runs is None or any(options.get(name) is not None for name in ("position_bias", "softcap")):
+    if runs is None or any(options.get(name) is not None for name in OTHER_WEIGHTS):
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     rows, heads, length, _ = query.shape
     attended = query.new_empty(rows, length, heads, value.shape[-1])

@@ -53,7 +53,10 @@ def cpu_name() -> str:
 
 
 def free_bytes(device: str) -> int:
-    """Memory that is free now on a device: of the accelerator, or of the machine within its container's limits and ours."""
+    """Memory that is free now on a device: of the accelerator, or of the machine within its container's limits and ours.
+
+    On a machine, freed memory that this process keeps is handed back first.
+    """
     if device.startswith("cuda"):
         return cuda.free_bytes(first_gpu(device))
     host.hand_back_freed_memory()
