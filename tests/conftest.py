@@ -1,6 +1,5 @@
 """Fixtures of all tests: a cache folder per test, the real starter model once per process, tiny models of every family."""
 
-import gc
 import importlib.util
 import os
 import runpy
@@ -15,6 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
+
+from analysis.core import imports
 
 if TYPE_CHECKING:
     from tests.support import hub as hubs
@@ -33,12 +34,10 @@ MEANWHILE = {REPOSITORY / "tests" / "jobs" / "test_worker.py", REPOSITORY / "tes
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """Never look for garbage in all that is imported and collected: it stays, and each look at it takes a second."""
-    gc.disable()
-    try:
-        return (yield)
-    finally:
-        gc.freeze()
-        gc.enable()
+    with imports.uncollected():
+        collected = yield
+    imports.keep()
+    return collected
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -19,6 +19,7 @@ from analysis.charts.look import (
     bar_ends,
     bars,
     finish,
+    legend_names,
     palette,
     style_of,
     translucent,
@@ -202,7 +203,7 @@ def _healed_how(heal: HealResult) -> str:
 
 def _legend_columns(figure: Figure) -> int:
     """Return the columns of a legend of more than one row; 0 where one is enough."""
-    return _COLUMNS if sum(trace.showlegend is not False for trace in figure.data) > _ONE_ROW else 0
+    return _COLUMNS if len(legend_names(figure)) > _ONE_ROW else 0
 
 
 def n_axis(last: int, colours: Palette, title: str = "removed layers n") -> dict[str, Any]:

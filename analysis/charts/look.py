@@ -129,8 +129,7 @@ def finish(
     """
     more, widths = 0, {}
     if legend_columns:
-        n_entries = sum(trace.showlegend is not False for trace in figure.data)
-        more = max(0, -(-n_entries // legend_columns) - 1) * _LEGEND_ROW
+        more = max(0, -(-len(legend_names(figure)) // legend_columns) - 1) * _LEGEND_ROW
         widths = {"entrywidthmode": "fraction", "entrywidth": 1 / legend_columns}
     usual = {"l": 66, "r": 8, "t": 30, "b": 40, **(margin or {})}
     # Everything in one update, since plotly checks the whole layout at each. Fixed margins line up charts that stand above
@@ -159,6 +158,11 @@ def finish(
         },
         **layout,
     )
+
+
+def legend_names(figure: Figure) -> list[str]:
+    """Return the entries of a chart's legend."""
+    return [trace.name for trace in figure.data if trace.showlegend is not False]
 
 
 def unchecked(spec: dict[str, Any]) -> Figure:

@@ -11,7 +11,19 @@ from plotly.graph_objs import Figure
 from analysis.charts import maps
 from analysis.charts.curves import FILLED, GUIDE, changes_of, dodge, read_out, settled_marker
 from analysis.charts.heals import validation_intervals
-from analysis.charts.look import ACCURACY, Measure, Palette, Style, add_level, bars, finish, palette, translucent, with_interval
+from analysis.charts.look import (
+    ACCURACY,
+    Measure,
+    Palette,
+    Style,
+    add_level,
+    bars,
+    finish,
+    legend_names,
+    palette,
+    translucent,
+    with_interval,
+)
 from analysis.core import stats
 from analysis.core.blocks import Block
 from analysis.experiments.accuracy.sweep_spec import SweepResult
@@ -300,11 +312,10 @@ def difference_map(a: DistanceResult, b: DistanceResult, names: tuple[str, str],
 
 def _finish(figure: Figure, title: str, height: int, colours: Palette) -> Figure:
     """Axes and a legend above the plot, in two columns where names are short; the plot's height does not depend on its rows."""
-    names = [trace.name for trace in figure.data if trace.showlegend is not False]
     return finish(
         figure,
         height,
         x={"title": "share of the layers removed, n/L", "tickformat": ".0%", "gridcolor": colours.grid, "range": [-0.02, 1.02]},
         y={"title": title, "gridcolor": colours.grid},
-        legend_columns=2 if max(map(len, names), default=0) <= _SHORT_NAME else 1,
+        legend_columns=2 if max(map(len, legend_names(figure)), default=0) <= _SHORT_NAME else 1,
     )

@@ -8,6 +8,7 @@ import contextlib
 import gc
 import importlib
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 
@@ -31,10 +32,10 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
+@cache  # to ask Python whether it has kept objects takes a look at each of them
 def keep() -> None:
     """Let the garbage collector never look again at the objects of now: they stay, or are freed when nothing names them.
 
     Only the first call counts, which comes before any model is loaded: a cycle of objects that exists then is never freed.
     """
-    if not gc.get_freeze_count():
-        gc.freeze()
+    gc.freeze()

@@ -221,6 +221,11 @@ class HealSpec(Spec):
         return max(self.validation.n_texts, self.judging_texts)
 
     @property
+    def removed(self) -> Removal | None:
+        """Return the layers that the trained model lacks; None in a control."""
+        return None if self.control else self.block
+
+    @property
     def gone_by_stage(self) -> list[int]:
         """Return the number of removed layers in each stage: 3, 6 and 8 for eight layers in three stages."""
         n = len(self.block.layers)

@@ -74,7 +74,7 @@ class HealingRun:
         self.record, self.spec, self.base, self.group, self.readings = record, record.spec, base, group, readings
         spec = self.spec
         record.counted_to = time.perf_counter()
-        with without_block(loaded.decoder, None if spec.control else spec.block) as left:
+        with without_block(loaded.decoder, spec.removed) as left:
             adapters.check(left, spec)
         if spec.instant and not (spec.trains or spec.bridge or is_compared) and spec.compensation == "projection":
             junction.check_folds(loaded.decoder, spec.block)
@@ -404,8 +404,7 @@ class HealingRun:
         healed.model.eval()
         with adapter.without_idle_ones(healed.decoder, healed.model):
             measured = self.record.measure(healed, "healed", {"healed": None}, cached)
-        removed = None if self.spec.control else self.spec.block
-        self.record.publish(healed=replace(measured.point, **place(removed)), complete=True)
+        self.record.publish(healed=replace(measured.point, **place(self.spec.removed)), complete=True)
 
 
 def _processes(result: HealResult, now: int) -> list[int]:

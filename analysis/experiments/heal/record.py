@@ -125,7 +125,7 @@ class Record:
             same_kind = measurement.measure(loaded, None, result.same_kind_text, None, report, cuts=cuts, cached=own_kind)
             n_tokens += same_kind.material.n_tokens
             points = {
-                model: replace(point, **place(None if model == "unpruned" or spec.control else spec.block))
+                model: replace(point, **place(None if model == "unpruned" else spec.removed))
                 for model, point in zip(models, same_kind.points, strict=True)
             }
             changes = {

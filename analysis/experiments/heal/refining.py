@@ -77,7 +77,7 @@ def judge(heal: HealingRun, source: HealResult, loaded: LoadedModel) -> HealResu
         heal.look_for_overlap(loaded, heal.pack(loaded, max(1, source.packed_rows)))
     folder = _copied(source, record.key, spec)
     record.publish(adapter=adapters.relative(record.key))
-    healed = with_adapter(loaded, None if spec.control else spec.block, str(folder))
+    healed = with_adapter(loaded, spec.removed, str(folder))
     heal.measure_after(healed, cached=cached)
     return record.result
 

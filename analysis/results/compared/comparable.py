@@ -47,7 +47,7 @@ def incomparable(sweep: SweepResult, heals: Sequence[HealResult]) -> list[str]:
 
 def _is_of_other_parts(sweep: SweepResult, other: Scored) -> bool:
     """Return True for a healing run of removed sublayers that a curve does not have."""
-    cut = other.spec.block if isinstance(other, HealResult) and not other.spec.control else None
+    cut = other.spec.removed if isinstance(other, HealResult) else None
     return isinstance(cut, PartSet) and all(point.block != cut for point in sweep.points)
 
 
