@@ -1,8 +1,9 @@
 """A document of headings, sentences, tables, charts and code, and its Markdown."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
@@ -63,11 +64,21 @@ class TextTable:
 
 @dataclass(frozen=True)
 class Picture:
-    """A chart, in the shades of a light and of a dark page."""
+    """A chart that is drawn when somebody asks for it: Markdown has its words alone."""
 
-    light: Figure
-    dark: Figure
+    draw: Callable[[bool], Figure]
+    """Draws it, in the shades of a dark page or of a light one."""
     alt: str
+
+    @cached_property
+    def light(self) -> Figure:
+        """For a light page."""
+        return self.draw(False)
+
+    @cached_property
+    def dark(self) -> Figure:
+        """For a dark page."""
+        return self.draw(True)
 
 
 @dataclass(frozen=True)

@@ -54,10 +54,6 @@ _HEIGHT = 320
 _SCORES = ("acc", "n_samples", "loss", "n_texts")
 
 
-def _picture(draw: Callable[[bool], Any], alt: str) -> Picture:
-    return Picture(draw(False), draw(True), alt)
-
-
 def _marked(
     draw: Callable[..., Any], alt: str, cut: Removal | None, places: Sequence[tuple[float, float]], name: str
 ) -> Picture:
@@ -71,8 +67,8 @@ def _marked(
         name: of the quantity.
     """
     if cut is None:
-        return _picture(lambda dark: draw(dark=dark, height=_HEIGHT), alt)
-    return _picture(
+        return Picture(lambda dark: draw(dark=dark, height=_HEIGHT), alt)
+    return Picture(
         lambda dark: mark.marked(draw(dark=dark, height=_HEIGHT), places, dark=dark),
         f"{alt} {_mark_in_words(cut, places, name)}",
     )
@@ -141,7 +137,7 @@ def of_removal(
     tables = [TextTable(["", "value"], rows)]
     scored = _scored(cut, sweeps, heals)
     tables += [card.scores([(name, point) for name, point, _ in scored], [on for *_, on in scored])] if scored else []
-    strip = _picture(
+    strip = Picture(
         lambda dark: map_figures.layer_strip(facts.n_layers, cut, dark=dark), f"Layers of the model. Removed: {cut.describe()}."
     )
     return Section(f"Removed: {cut.describe()}", pictures=[strip], tables=tables)
@@ -171,7 +167,7 @@ def _scored(cut: Removal, sweeps: Sequence[SweepResult], heals: Sequence[HealRes
 def of_map(result: DistanceResult, cut: Removal | None, command_line: CommandLine) -> Section:
     """Return the section of a distance map."""
     lowest = min(result.best, key=lambda best: best.distance)
-    picture = _picture(
+    picture = Picture(
         lambda dark: map_figures.distance_map(result, selected=cut, height=460),
         f"Heat map of the {result.spec.metric} distance. Smallest: {lowest.block.describe()} at {lowest.distance:.4f}."
         + (f" {_mark_in_words(cut, cut.blocks)}" if cut else ""),
@@ -243,7 +239,7 @@ def _compared(result: DamageResult, maps: Sequence[DistanceResult]) -> DistanceR
 def of_damage(result: DamageResult, maps: Sequence[DistanceResult], cut: Removal | None, command_line: CommandLine) -> Section:
     """Return the section of a loss-increase map, compared with the distance map that it was measured against."""
     distances = _compared(result, maps)
-    picture = _picture(
+    picture = Picture(
         lambda dark: map_figures.damage_map(result, selected=cut, dark=dark, height=380),
         f"Heat map of the measured loss increase without each block of up to {len(result.increase)} layers."
         + (f" {_mark_in_words(cut, map_figures.places_on(result, cut), 'loss increase')}" if cut else ""),
@@ -317,7 +313,7 @@ def _text(heal: HealResult, *, is_own: bool = False) -> str:
 
 def _comparison(heal: HealResult, field: str, name: str, cut: Removal | None) -> Picture:
     remark = f" {_mark_in_words(cut, [], 'healing')}" if cut is not None and not heal.is_of(cut) else ""
-    return _picture(
+    return Picture(
         lambda dark: heal_figures.heal_comparison(heal, field, dark=dark, height=_HEIGHT),
         f"{name} of the unpruned, pruned and healed model. Removed: {heal.spec.block.describe()}. Recipe: {heal.spec.recipe}."
         f"{remark}",
@@ -360,7 +356,7 @@ def of_kind(kind: Experiment, results: Sequence[Result], cut: Removal | None, co
 
     def picture(name: str) -> Picture:
         alt = f"{kind.title}: {name} of the first result.{_of_cells(best, cut)}"
-        return _picture(lambda dark: kinds.figure(best, name, dark=dark), alt)
+        return Picture(lambda dark: kinds.figure(best, name, dark=dark), alt)
 
     tables = [table for result in read for table in result.tables().values()]
     sentences = [*([kind.help] if kind.help else []), *dict.fromkeys(table.caption for table in tables if table.caption)]

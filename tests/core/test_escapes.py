@@ -85,7 +85,7 @@ def document() -> Document:
     section = Section(
         CRAFTED,
         [CRAFTED],
-        [Picture(Figure(), Figure(), CRAFTED)],
+        [Picture(lambda dark: Figure(), CRAFTED)],
         [TextTable([CRAFTED], [[CRAFTED]])],
         [line.line([CRAFTED])],
         [(CRAFTED, CRAFTED)],

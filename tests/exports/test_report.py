@@ -351,6 +351,14 @@ def test_both_files_hold_the_same_numbers_and_every_request(stored):
     assert "seed 0" in page
 
 
+def test_the_markdown_summary_draws_no_chart(stored):
+    document = report.of(fakes.MODEL, CUT, main.command_line)
+    pictures = [picture for section in document.sections for picture in section.pictures]
+    assert document.markdown()
+    assert len(pictures) > 5
+    assert not any(vars(picture).keys() & {"light", "dark"} for picture in pictures)
+
+
 def test_the_page_has_plotly_once_and_fetches_nothing(stored):
     page = one_page.html(make())
     assert page.count("plotly.js v") == 1
@@ -418,7 +426,7 @@ def test_text_code_and_fences_hold_anything():
 
 def test_a_hostile_name_is_text_everywhere_in_the_page():
     chart = Figure({"data": [{"x": [1], "y": [2], "name": EVIL}], "layout": {"title": {"text": EVIL}}})
-    section = Section(EVIL, [EVIL], [Picture(chart, chart, EVIL)], [TextTable([EVIL], [[EVIL]])], [EVIL], [(EVIL, EVIL)])
+    section = Section(EVIL, [EVIL], [Picture(lambda dark: chart, EVIL)], [TextTable([EVIL], [[EVIL]])], [EVIL], [(EVIL, EVIL)])
     page = one_page.html(Document(EVIL, [EVIL], [section]))
     assert EVIL not in page
     seen = Cells(page)
