@@ -10,6 +10,8 @@ from pages.web.visitors import HOST, OPERATOR, READ_ONLY, USER, VIEWER, Visitor
 from tests.support import fakes, packed
 from tests.support.seen import read, texts
 
+pytestmark = pytest.mark.usefixtures("inspected")
+
 ADA = Visitor(USER, "oidc:https://id.example#1", "Ada")
 ROOT = Visitor(OPERATOR, "oidc:https://id.example#3", "Root")
 

@@ -3,13 +3,15 @@
 import pytest
 
 from analysis.results.words.glossary import TERMS
+from pages.components.model import inspection
 from pages.components.shared import frame
 from tests.support import fakes
 from tests.support.seen import texts
 
 
 @pytest.mark.parametrize("title", frame.PAGES)
-def test_the_words_of_a_page_stand_at_its_title(app, title):
+def test_the_words_of_a_page_stand_at_its_title(app, title, monkeypatch):
+    monkeypatch.setattr(inspection, "of", lambda model: None)  # a process that takes seconds
     fakes.distances().save()
     at = app(f"pages/{title.lower()}.py")
     helps = [element.proto.help for element in at.caption if element.proto.help]
