@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from analysis.core.blocks import Block, LayerSet
+from analysis.core.errors import UnsupportedModelError
 from analysis.core.meter import COUNTS
 from analysis.models.architecture import decoder as architecture
 from analysis.models.architecture import operations
@@ -158,6 +159,20 @@ def test_single_cut_runs_only_its_remaining_layers(decoder, cut):
     assert [place[:2] for place in found] == [(0, 0), (0, 1)]
     for _, _, stream in found:
         torch.testing.assert_close(decoder.norm(stream), expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("cut", [Block(2, 3), LayerSet((0, 4))])
+@torch.inference_mode()
+def test_layers_that_share_weights_are_passed_by(cut):
+    """None of them can be taken out, but the unpruned model can run up to the first removed one."""
+    model = build("llama")
+    model.model.layers[4].mlp = model.model.layers[1].mlp
+    decoder = architecture.find_decoder(model)
+    with pytest.raises(UnsupportedModelError, match="share weights, so no layer can be taken out"), without_block(decoder, cut):
+        pass
+    (expected,) = dict(run_tails(decoder, run_trunk(decoder, right_padded(TEXTS), keep={cut.start}), [cut])).values()
+    ((_, _, found),) = finals(decoder, [Inputs(right_padded(TEXTS), [cut])])
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
 def test_batches_cover_everything_within_the_budget():

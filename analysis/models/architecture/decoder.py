@@ -30,7 +30,7 @@ _LOGITS_IN_CACHE = 1 << 23
 _hands_on_more: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 """Results of `Decoder.check_states_are_own`, by model."""
 _share_weights: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
-"""Results of `Decoder.check_layers_are_apart`, by model."""
+"""Whether layers share weights, by model."""
 
 
 class Absent(nn.Module):
@@ -236,21 +236,23 @@ class Decoder:
             UnsupportedModelError: when layers use tensors of other layers, or a module outside has a part for each layer.
         """
         self.check_states_are_own()
+        if reason := self.why_not_apart():
+            raise UnsupportedModelError(reason)
+
+    def why_not_apart(self) -> str | None:
+        """Return the reason why no layer can be taken out, though it can be passed by; None where each can."""
+        can = "Distances, scores and loss increases can be measured. Generation, healing and export are not available."
         if field := next((name for name in self.family.joins_layers if getattr(self.config, name, None)), None):
-            raise UnsupportedModelError(
+            return (
                 f"This {self.config.model_type} model keeps a part for each layer in shared tables ({field} "
-                f"{getattr(self.config, field)} in its configuration), so no layer can be taken out. Distances, "
-                "scores and loss increases can be measured. Generation, healing and export are not available."
+                f"{getattr(self.config, field)} in its configuration), so no layer can be taken out. {can}"
             )
         if self.model not in _share_weights:
             in_layers = Counter(weight for layer in self.layers for weight in {id(weight) for weight in layer.parameters()})
             _share_weights[self.model] = max(in_layers.values(), default=0) > 1
         if _share_weights[self.model]:
-            raise UnsupportedModelError(
-                f"Layers of this {self.config.model_type} model share weights, so no layer can be taken out. "
-                "Distances, scores and loss increases can be measured. Generation, healing and export are not "
-                "available."
-            )
+            return f"Layers of this {self.config.model_type} model share weights, so no layer can be taken out. {can}"
+        return None
 
     @contextlib.contextmanager
     def short_windows(self) -> Iterator[None]:

@@ -257,8 +257,8 @@ def finals(
     """x[L] of every batch without each of its cuts: exactly that of the really cut model.
 
     With the whole model in memory one batch after another is taken from `inputs`, and its cuts share one trunk. A single cut
-    needs no unpruned stream, so the really cut model runs. Of a model that is read layer by layer all batches go through it
-    together, so that each weight is read once.
+    needs no unpruned stream, so the really cut model runs, where layers can be taken out. Of a model that is read layer by
+    layer all batches go through it together, so that each weight is read once.
 
     Args:
         decoder: the unpruned model; it is not changed.
@@ -274,8 +274,9 @@ def finals(
         yield from layer_streaming.finals(decoder, together, _scratch(decoder, together), on_step)
         return
     for number, batch in enumerate(inputs):
-        if len(set(batch.cuts)) == 1:
-            with without_block(decoder, batch.cuts[0]):
+        cut, *others = set(batch.cuts)
+        if not others and (cut is None or decoder.why_not_apart() is None):
+            with without_block(decoder, cut):
                 last = decoder.n_layers
                 stream = run_trunk(decoder, batch.ids, keep={last}, **batch.arguments).states[last]
             yield from ((number, index, stream) for index in range(len(batch.cuts)))
