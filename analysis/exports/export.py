@@ -22,6 +22,7 @@ from analysis.exports import card as model_card
 from analysis.exports import folders, formats
 from analysis.exports.forms import FORMS, Form, Saved
 from analysis.exports.spec import ExportResult, ExportSpec, ReloadCheck
+from analysis.models.architecture import products
 from analysis.models.architecture.decoder import find_decoder
 from analysis.models.loading import load as models
 from analysis.models.loading import machine, placement, planning
@@ -187,6 +188,7 @@ def save(
     expected = logits(model, texts)
     if adapter is not None:
         model = model.merge_and_unload()
+        products.forget(model)
     if bridges:
         for handle in loaded.laid:
             handle.remove()

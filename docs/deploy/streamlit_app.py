@@ -42,6 +42,7 @@ sys.path.insert(0, str(ROOT))
 
 from analysis.core.errors import LayerscopeError
 from analysis.results import packs
+from pages.components.explore import warm_up
 from pages.components.learn import phone
 from pages.web import server
 
@@ -54,4 +55,9 @@ for pack in sorted(Path(__file__).parent.glob("packs/*.zip")):
 keep_options()
 # Streamlit reads its options again after a change of the file, and then takes those of the host.
 config.on_config_parsed(keep_options, force_connect=True)
-app = st.App(ROOT / "app.py", middleware=server.middleware(phone.is_public), routes=phone.routes(), lifespan=server.lifespan)
+app = st.App(
+    ROOT / "app.py",
+    middleware=server.middleware(phone.is_public),
+    routes=phone.routes(),
+    lifespan=server.lifespan(warm_up.begin),
+)

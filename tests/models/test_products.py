@@ -93,6 +93,16 @@ def test_changed_weights_are_multiplied_with(change):
     assert not torch.allclose(found, before)
 
 
+def test_forgotten_copies_take_writes_that_torch_does_not_count():
+    """PEFT merges an adapter so."""
+    layer, inputs = matrix(), torch.randn(64, 96)
+    with torch.no_grad():
+        layer(inputs)
+        layer.weight.data += 1
+        products.forget(nn.Sequential(layer))
+        torch.testing.assert_close(layer(inputs).double(), right(layer, inputs), rtol=1e-5, atol=1e-4)
+
+
 def test_weights_made_in_inference_mode_have_no_copy():
     with torch.inference_mode():
         layer, inputs = matrix(), torch.randn(64, 96)

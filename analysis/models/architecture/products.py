@@ -8,7 +8,7 @@ library adds the terms of a long sum in parts, and oneDNN adds one after another
 rounding errors would grow over the layers (`docs/speed.md`).
 
 A copy belongs to one state of one parameter. Another parameter, other memory or other numbers end it. torch does not notice
-who writes through `parameter.data`, so nothing here does.
+who writes through `parameter.data`, so nothing here does. PEFT does when it merges an adapter: call `forget` then.
 """
 
 import functools
@@ -88,6 +88,12 @@ def prepare(decoder: Decoder, free_bytes: int) -> None:
 def _is_faster(matrix: nn.Linear) -> bool:
     dtype = matrix.weight.dtype
     return is_here(dtype) and (dtype != torch.float32 or matrix.in_features <= _MOST_TERMS)
+
+
+def forget(model: nn.Module) -> None:
+    """End the copies of a model's weights, which somebody wrote to in a way that torch does not count."""
+    for module in model.modules():
+        _copies.pop(module, None)
 
 
 class Reordered(nn.Linear):
