@@ -67,7 +67,7 @@ class Picture:
     """A chart that is drawn when somebody asks for it: Markdown has its words alone."""
 
     draw: Callable[[bool], Figure]
-    """Draws it, in the shades of a dark page or of a light one."""
+    """Draws it: for a dark page when True, else for a light one."""
     alt: str
 
     @cached_property
