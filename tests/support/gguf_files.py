@@ -10,6 +10,7 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFReader, GGUFWriter,
 from gguf.quants import _type_traits as dequantizers
 
 from analysis.data import starter
+from analysis.models.loading import tokenizer
 
 N_LAYERS, N_TOKENS = 4, 400
 _BLOCK = 256
@@ -126,6 +127,7 @@ def write(path: Path, architecture: str, *, without: str = "", downs: Sequence[G
             written.add_tensor(name, quantize(1 + numbers if len(shape) == 1 else numbers, kind), raw_dtype=kind)
     for step in (written.write_header_to_file, written.write_kv_data_to_file, written.write_tensors_to_file, written.close):
         step()
+    tokenizer._passed.add(tokenizer._key(path.parent, path.name))  # a trial of it imports torch in a process of its own
     return path
 
 
