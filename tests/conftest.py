@@ -194,7 +194,7 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer) -> Iterator
             folder = tmp_path_factory.mktemp(f"tiny-{family}")
             build(family, vocab_size=len(tokenizer)).save_pretrained(folder)
             tokenizer.save_pretrained(folder)
-            loading._passed.add(loading._key(folder, None))  # no trial, as of the starter's: each is a process of a second
+            loading._passed.add(loading._key(folder, None))  # no trial, as for the starter: each is a process of a second
             made[family] = folder
         return made[family]
 

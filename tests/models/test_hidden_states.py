@@ -175,6 +175,10 @@ def test_layers_that_share_weights_are_passed_by(cut):
     torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
+def test_a_batch_without_cuts_gives_nothing(decoder):
+    assert list(finals(decoder, [Inputs(right_padded(TEXTS), [])])) == []
+
+
 def test_batches_cover_everything_within_the_budget():
     lengths = [5, 100, 7, 31, 100, 2, 64, 300]
     groups = batches(lengths, budget=200)

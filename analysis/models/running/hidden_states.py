@@ -274,9 +274,8 @@ def finals(
         yield from layer_streaming.finals(decoder, together, _scratch(decoder, together), on_step)
         return
     for number, batch in enumerate(inputs):
-        cut, *others = set(batch.cuts)
-        if not others and (cut is None or decoder.why_not_apart() is None):
-            with without_block(decoder, cut):
+        if len(set(batch.cuts)) == 1 and (batch.cuts[0] is None or decoder.why_not_apart() is None):
+            with without_block(decoder, batch.cuts[0]):
                 last = decoder.n_layers
                 stream = run_trunk(decoder, batch.ids, keep={last}, **batch.arguments).states[last]
             yield from ((number, index, stream) for index in range(len(batch.cuts)))
