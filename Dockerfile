@@ -13,11 +13,13 @@ COPY supply supply
 COPY requirements.txt requirements.lock requirements-starter.txt ./
 RUN python -m venv /opt/venv \
     && /opt/venv/bin/python -m supply.install --lock requirements.lock requirements.txt \
-    && /opt/venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-starter.txt
+    && /opt/venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-starter.txt \
+    && { /opt/venv/bin/python -m compileall -qq -j 0 /opt/venv/lib || true; }
 
 FROM packages AS packages-ray
 COPY requirements-ray.txt ./
-RUN /opt/venv/bin/python -m supply.install requirements-ray.txt
+RUN /opt/venv/bin/python -m supply.install requirements-ray.txt \
+    && { /opt/venv/bin/python -m compileall -qq -j 0 /opt/venv/lib || true; }
 
 FROM python:3.11.14-slim-trixie AS base
 # Create the cache with access for its owner only: a new volume mounted over it inherits owner and mode.
@@ -26,7 +28,8 @@ RUN groupadd --gid 10001 layerscope \
     && install --directory --mode 0700 --owner 10001 --group 10001 /cache
 WORKDIR /opt/layerscope
 COPY . .
-# The user has only read access here, so Python bytecode is compiled now.
+# The user has only read access here, so Python bytecode is compiled now, as that of the packages above. Some of their files
+# are for newer Pythons, which compileall calls an error.
 RUN chmod -R a+rX . \
     && python -m compileall -q analysis pages app.py
 ENV PATH=/opt/venv/bin:$PATH \

@@ -43,6 +43,12 @@ help:
 install: .venv/runtime
 install-dev: .venv/dev
 
+# Compile packages on all cores, beside other steps. Python compiles what is missing when it imports it. compileall reports an
+# error, because packages have files for newer Pythons.
+.venv/compiled: .venv/runtime
+	@$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true
+	@touch $@
+
 # Write lock files with the newest versions within the ranges, for every platform and every Python from 3.11, and install them.
 # requirements-dev.lock has all packages, requirements.lock those of `make run`. torch stays outside with what only it brings: an
 # index may serve another build of one version (for the CPU alone, say) with other hashes. Its range decides.
@@ -108,9 +114,9 @@ QUICK = tests/core tests/data tests/results tests/charts tests/cli tests/golden 
 check: lint
 	$(PYTEST) -m "not long and not slow and not starter and not tiny and not browser" $(QUICK)
 
-# Chromium is installed in parallel with lint.
+# Chromium is installed, and packages are compiled, in parallel with lint.
 test:
-	@$(MAKE) --no-print-directory --jobs=2 lint chromium
+	@$(MAKE) --no-print-directory --jobs=3 lint chromium .venv/compiled
 	$(PYTEST)
 
 # What a release must pass.

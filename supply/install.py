@@ -6,16 +6,11 @@ installed. The module needs only the standard library and pip, because it runs b
 """
 
 import argparse
-import compileall
 import subprocess
 import sys
-import sysconfig
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 PIP = (sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile")
-PACKAGES = Path(sysconfig.get_path("purelib"))
-"""Folder of the installed packages."""
 _OTHER_CONTENT = "DO NOT MATCH THE HASHES"
 """Message of pip for a file with the right name and another content."""
 
@@ -38,17 +33,6 @@ def locked(lock: Path, ranges: Path) -> None:
     print(f"{lock.name} does not match this platform, so pip chooses versions from {ranges.name}. pip reported: {reason}")
 
 
-def compiled() -> None:
-    """Compile the installed packages on all cores, where pip uses one. Compiled files are skipped."""
-    compileall.compile_dir(PACKAGES, maxlevels=0, quiet=2)
-    with ProcessPoolExecutor() as pool:
-        list(pool.map(_compile, filter(Path.is_dir, PACKAGES.iterdir())))
-
-
-def _compile(package: Path) -> None:
-    compileall.compile_dir(package, quiet=2)
-
-
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Install the packages of Layerscope, from a lock file if it matches this platform."
@@ -58,10 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     asked = parser.parse_args(arguments)
     if asked.lock is not None:
         locked(asked.lock, asked.ranges)
-    code = subprocess.run([*PIP, "-r", str(asked.ranges)]).returncode
-    if code == 0:
-        compiled()
-    return code
+    return subprocess.run([*PIP, "-r", str(asked.ranges)]).returncode
 
 
 if __name__ == "__main__":

@@ -87,7 +87,6 @@ def shelf(tmp_path, monkeypatch):
     for name, value in {"NO_INDEX": "1", "FIND_LINKS": str(tmp_path), "TARGET": str(tmp_path / "site")}.items():
         monkeypatch.setenv(f"PIP_{name}", value)
     monkeypatch.setattr(install, "PIP", (*install.PIP, "--upgrade"))
-    monkeypatch.setattr(install, "PACKAGES", tmp_path / "site")
     (tmp_path / "ranges.txt").write_text("leaf>=1,<2\n")
     return tmp_path
 
@@ -110,11 +109,6 @@ def test_lock_without_packages_for_this_machine_is_skipped_with_message(shelf, c
         "the.lock does not match this platform, so pip chooses versions from ranges.txt. pip reported: ERROR"
     )
     assert len(told.splitlines()) == 1
-
-
-def test_installed_packages_are_compiled_too(shelf):
-    asked(shelf, "1.0", digest(shelf, "1.0"))
-    assert [file.name.partition(".")[0] for file in (shelf / "site" / "__pycache__").iterdir()] == ["leaf"]
 
 
 def test_a_file_of_another_content_is_never_installed(shelf, capsys):

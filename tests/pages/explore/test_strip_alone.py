@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Page, expect
 
 from pages.components.explore import layer_choice
-from tests.support import browser
+from tests.support import axe, browser
 from tests.support.on_strip import drag, place
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
@@ -190,8 +189,7 @@ def test_axe_finds_nothing(chromium, mode):
     page.get_by_role("radio", name=mode).check(force=True)
     page.mouse.move(*place(page, 20))
     expect(page.locator(".facts")).to_be_visible()
-    page.evaluate(AXE_SCRIPT)
-    assert page.evaluate("() => axe.run().then(found => found.violations.map(one => [one.id, one.nodes[0].html]))") == []
+    assert axe.found(page, also_minor=True) == []
 
 
 def test_nothing_moves_for_those_who_ask_for_less_motion(chromium):

@@ -1,35 +1,21 @@
-"""Nobody is shut out: axe-core finds nothing serious on any page in either theme, and the keyboard reaches everything."""
+"""Nobody is shut out: axe-core finds nothing serious on any page, and the keyboard reaches everything."""
 
 import contextlib
 import re
 
 import pytest
-from axe_playwright_python.base import AXE_SCRIPT
 from playwright.sync_api import Page, expect
 
-from tests.support import browser
+from tests.support import axe, browser
 
 pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(300)]
 
-STREAMLITS_OWN: dict[tuple[str, str], str] = {}
-"""Rule and a selector that the element or one around it matches, with the reason why it cannot be fixed from here."""
 WITHIN = {
     "compare": ("Blind test", "Microscope", "Runs"),
     "export": ("llama.cpp", "Report"),
     "learn": ("3 Map", "5 Big models", "7 Limits", "8 Check"),
 }
 """Views of a page that stand behind a choice on it."""
-GRAVE = ("serious", "critical")
-ALSO = ("heading-order",)
-"""Rules that axe holds for moderate and we do not."""
-RUN = """
-([own, rules]) => {
-  const asked = rules ? {runOnly: {type: 'rule', values: rules}} : {};
-  return axe.run({exclude: own}, {resultTypes: ['violations'], ...asked}).then(found => found.violations);
-}
-"""
-COLORS = ["color-contrast", "link-in-text-block"]
-"""The rules whose answer differs between the themes: all others ask for names, roles and order."""
 FOCUS_IS_SEEN = """
 () => {
   const watched = ["outlineStyle", "outlineWidth", "boxShadow", "borderColor"];
@@ -45,31 +31,19 @@ FOCUS_IS_SEEN = """
 """
 
 
-def found(page: Page, rules: list[str] | None = None) -> list[str]:
-    """Return the findings of axe on a page by these rules, or by all; each with its element."""
-    page.evaluate(AXE_SCRIPT)
-    told = []
-    for violation in page.evaluate(RUN, [[[selector] for _, selector in STREAMLITS_OWN], rules]):
-        if violation["impact"] in GRAVE or violation["id"] in ALSO:
-            told += [f"{violation['id']}: {node['html'][:200]} {node['failureSummary']}" for node in violation["nodes"]]
-    return told
-
-
-@pytest.mark.parametrize(
-    ("theme", "rules"), [pytest.param("light", None, marks=pytest.mark.long), ("dark", COLORS)], ids=["light", "dark"]
-)
-def test_axe_finds_nothing_serious_on_any_page(served, theme, rules):
-    page = served.visitor(theme=theme)
+@pytest.mark.long
+def test_axe_finds_nothing_serious_on_any_page(served):
+    page = served.visitor()
     told = {}
     for name in browser.PAGES:
         browser.visit(page, served.address, name)
-        told[name] = found(page, rules)
-        for view in WITHIN.get(name, ()) if rules is None else ():  # its inner views have the colours of the page
+        told[name] = axe.found(page)
+        for view in WITHIN.get(name, ()):
             page.get_by_role("radio", name=view).click()
             page.wait_for_timeout(300)
             browser.settled(page)
             browser.drawn(page)
-            told[f"{name}, {view}"] = found(page, rules)
+            told[f"{name}, {view}"] = axe.found(page)
     page.context.close()
     assert not {name: held for name, held in told.items() if held}
 
@@ -77,8 +51,8 @@ def test_axe_finds_nothing_serious_on_any_page(served, theme, rules):
 def test_axe_finds_planted_errors(served):
     page = served.visitor()
     page.set_content("<html lang=en><title>t</title><main><h1>h</h1><p style='color:#aaa'>faint</p><button></button></main>")
-    assert {line.split(":")[0] for line in found(page)} == {"color-contrast", "button-name"}
-    assert {line.split(":")[0] for line in found(page, COLORS)} == {"color-contrast"}
+    assert {line.split(":")[0] for line in axe.found(page)} == {"color-contrast", "button-name"}
+    assert {line.split(":")[0] for line in axe.found(page, axe.COLORS)} == {"color-contrast"}
     page.context.close()
 
 

@@ -1,13 +1,16 @@
-"""No page asks another host for anything, with any content of its address, and the policy that forbids it is in nobody's
-way."""
+"""Every page asks no other host for anything, with any content of its address, and has colours that everyone can read.
 
+The policy that forbids other hosts is in nobody's way.
+"""
+
+from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from pages.web import server
-from tests.support import browser
+from tests.support import axe, browser
 
 pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(300)]
 
@@ -28,14 +31,35 @@ CRAFTED = "&".join(
 )
 
 
-def watched(served) -> tuple[Page, list[str]]:
+def watched(served, theme: str = "light") -> tuple[Page, list[str]]:
     """A window, and the hosts that it asks from now on."""
-    page = served.visitor(theme="light")
+    page = served.visitor(theme=theme)
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
     page.on("requestfailed", lambda request: "csp" in (request.failure or "").lower() and asked.remove(request.url))
     page.add_init_script(WATCH)
     return page, asked
+
+
+@dataclass
+class Walk:
+    """All pages, visited one after another in the dark theme: addresses that they asked, and by page their faults."""
+
+    asked: list[str]
+    refused: dict[str, list[str]]
+    colors: dict[str, list[str]]
+
+
+@pytest.fixture(scope="module")
+def walk(served) -> Walk:
+    page, asked = watched(served, "dark")
+    refused, colors = {}, {}
+    for name in browser.PAGES:
+        browser.visit(page, served.address, name)
+        refused[name] = page.evaluate("window.refused")
+        colors[name] = axe.found(page, axe.COLORS)
+    page.context.close()
+    return Walk(asked, refused, colors)
 
 
 def elsewhere(asked: list[str], address: str) -> list[str]:
@@ -44,13 +68,13 @@ def elsewhere(asked: list[str], address: str) -> list[str]:
     return [url for url in asked if not url.startswith(("data:", "blob:")) and urlsplit(url).netloc != own]
 
 
-def test_no_page_asks_another_host_or_breaks_the_policy(served):
-    page, asked = watched(served)
-    for name in browser.PAGES:
-        browser.visit(page, served.address, name)
-        assert page.evaluate("window.refused") == [], name
-    assert elsewhere(asked, served.address) == []
-    page.context.close()
+def test_no_page_asks_another_host_or_breaks_the_policy(served, walk):
+    assert elsewhere(walk.asked, served.address) == []
+    assert walk.refused == {name: [] for name in browser.PAGES}
+
+
+def test_axe_finds_no_serious_fault_of_colors_on_any_page(walk):
+    assert walk.colors == {name: [] for name in browser.PAGES}
 
 
 @pytest.mark.long
