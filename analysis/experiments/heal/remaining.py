@@ -17,24 +17,24 @@ VALUE = "remaining"
 """Under this name a report carries the estimate."""
 S_PER_TOKEN = 1e-11
 """Seconds per token and parameter of a forward pass on two CPU cores: the estimate before anything is measured."""
-LOAD_S = 8.0
+LOAD_S = 4.0
 TOKENS_PER_QUESTION = 45
 """Of ARC-Easy with its options; it only serves to compare two runs."""
 _TOKENS_PER_SHOT = 60
 """Of a worked example of MMLU, per question: a few questions share each."""
 _ALL_QUESTIONS = 1000
 """Of a benchmark without a limit."""
-_QUICKER = 0.4
-"""Time of a question's token over that of a text's: options share the pass over their question."""
-_FIT_SHARE = 0.75
+_QUICKER = 0.75
+"""Time of a question's token over that of a text's: most of them predict nothing that is scored, so the head passes by."""
+_FIT_SHARE = 0.6
 """Forward passes per calibration token of the instant heal: it reads the layers up to the gap, then tries some strengths."""
 STEP_PASSES = 4.5
 """Forward passes that a training step takes as long as: forward, backward, and the unpruned model's."""
 _PROBES = 3
 _SHARED = 0.5
 """Time that the pruned model adds to the unpruned one's, from one trunk: the layers behind a usual block, and the head."""
-_ADAPTED = 0.8
-"""Ratio of the healed model's time to that of the pruned model, whose layers are still there and skipped."""
+_TRAINED, _FOLDED = 0.8, 0.5
+"""Time of a healed model over the unpruned one's: after training, and after an instant heal, which begins below the gap."""
 _ENOUGH = 0.15
 """Share of a phase from which on its own pace is taken."""
 _AGAIN_S = 1.0
@@ -115,7 +115,7 @@ class Remaining:
                 healing text's kind.
         """
         spec = self._spec
-        asked, read = question_tokens(spec.benchmark) * _QUICKER, spec.validation.n_texts * spec.validation.seq_len
+        asked, read = _QUICKER * question_tokens(spec.benchmark), spec.validation.n_texts * spec.validation.seq_len
         n_texts, every = spec.validation.n_texts, _from_one_trunk([1.0] * len(stored))
         answers, losses, own_kind = (
             _from_one_trunk([_lacking(counts[index], n) for counts in stored])
@@ -168,20 +168,10 @@ class Remaining:
         expected_s = self._expected(self._now)
         return max(expected_s - spent, (1 - self._fraction) * 0.1 * expected_s)
 
-    def _in_time(self, fraction: float) -> float:
-        """Share of the time of a phase that has passed, from the share of its tokens: questions come first and are quicker."""
-        if self._now not in ("before", "healed"):
-            return fraction
-        asked = question_tokens(self._spec.benchmark)
-        text = self._spec.validation.n_texts * self._spec.validation.seq_len
-        first = asked / (asked + text)
-        spent = _QUICKER * min(fraction, first) + max(0.0, fraction - first)
-        return spent / (_QUICKER * first + 1 - first)
-
     def __call__(self, progress: Progress) -> None:
         """Pass a report on with the remaining time of the whole run."""
         if progress.total:
-            self._fraction = self._in_time(min(1.0, progress.done / progress.total))
+            self._fraction = min(1.0, progress.done / progress.total)
         now = self._clock()
         if now - self._said_at >= _AGAIN_S:
             self._said_at = now
@@ -244,6 +234,7 @@ def planned(spec: HealSpec, s_per_token: float) -> dict[str, HealPhase]:
     n_wrote = 0 if spec.generation is None else spec.generation.n_prompts * spec.generation.max_new_tokens * 8
     n_models = 1 if spec.control else 2
     before = _from_one_trunk([1.0] * n_models)
+    healed = _TRAINED if spec.trains else _FOLDED
     step = spec.batch_size * spec.gradient_accumulation * spec.corpus.seq_len * STEP_PASSES
     fit = _FIT_SHARE * CALIBRATION_TEXTS * min(spec.corpus.seq_len, 256) if spec.instant else 0
     tokens = {
@@ -254,8 +245,8 @@ def planned(spec: HealSpec, s_per_token: float) -> dict[str, HealPhase]:
         "fit": (FIT, fit),
         "prepare": (FIT, (_PROBES * step + choice) if spec.minutes is not None else choice if spec.trains else 0),
         "train": (TRAIN, spec.steps * step if spec.steps else 1.0 if spec.minutes is not None else 0),
-        "healed": (HEALED, _ADAPTED * (asked + text + n_wrote)),
-        "healed, same kind": (HEALED, _ADAPTED * text),
+        "healed": (HEALED, healed * (asked + text + n_wrote)),
+        "healed, same kind": (HEALED, healed * text),
     }
     phases = {name: HealPhase(stage, amount * s_per_token) for name, (stage, amount) in tokens.items()}
     phases["load"].expected_s = LOAD_S
