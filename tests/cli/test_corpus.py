@@ -1,5 +1,6 @@
 """Every bad input of the corpus is answered by one sentence and exit code 2, and nothing is written."""
 
+import random
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import analysis as layerscope
 from analysis.core import index_file
 from analysis.core.errors import PackError
 from tests import corpus
-from tests.corpus import Bad, adapters, models, options, packs, questions, settings, stored, texts
+from tests.corpus import Bad, adapters, fuzz, models, options, packs, questions, settings, stored, texts
 from tests.support import packed
 from tests.support.levels import few
 
@@ -127,3 +128,12 @@ def test_findings_of_the_fuzzer_are_answered_in_a_sentence(bad, tmp_path, whole_
     said = corpus.ask(bad.words, tmp_path, whole_model)
     assert said.code in (0, 2), said.err
     assert len(said.sentences) == (1 if said.code else 0), said.err
+
+
+def test_fuzzer_does_not_read_a_file_of_terabytes(tmp_path):
+    [bad] = [bad for bad in adapters.entries() if bad.name == "adapter weights that do not fit in memory"]
+    draw = random.Random(0)
+    for number in range(8):
+        (here := tmp_path / str(number)).mkdir()
+        _, _, contents = fuzz.drawn(draw, [bad], [bad], ["x"], here)
+        assert sum(map(len, contents.values())) < fuzz.MOST_CHANGED

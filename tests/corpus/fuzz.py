@@ -30,6 +30,8 @@ LONGEST_WAIT_S = 300
 """Seconds of one input, on a busy machine."""
 MOST_BYTES = 6 << 30
 """Bytes that this process may map, libraries included."""
+MOST_CHANGED = 1 << 26
+"""Bytes of a file that may be changed: longer ones take no space on the disk and would take terabytes here."""
 N_PACKS = 60
 """How often a whole pack stands among the inputs with files."""
 _ODD: tuple[Any, ...] = (
@@ -203,7 +205,7 @@ def main() -> int:
             n_asked += 1
             here = Path(folder) / str(n_asked)
             here.mkdir()
-            words, is_run, contents = _next(draw, lines, with_files, others, here)
+            words, is_run, contents = drawn(draw, lines, with_files, others, here)
             wrong = verdict(words, here, model, is_run=is_run)
             if wrong:
                 n_found += 1
@@ -213,16 +215,17 @@ def main() -> int:
     return 1 if n_found else 0
 
 
-def _next(
+def drawn(
     draw: random.Random, lines: list[Bad], with_files: list[Bad], others: list[str], here: Path
 ) -> tuple[tuple[str, ...], bool, dict]:
-    """The next input, written into its folder: its words, whether it is really run, and its files."""
+    """Return the next input, written into its folder: its words, whether it is really run, and its changed files."""
     if draw.random() < 0.5:
         return changed_words(draw.choice(lines).words, others, draw), False, {}
     bad = draw.choice(with_files)
     assert bad.make is not None
     bad.make(here)
-    contents = {str(file.relative_to(here)): file.read_bytes() for file in sorted(here.rglob("*")) if file.is_file()}
+    files = [file for file in sorted(here.rglob("*")) if file.is_file() and file.stat().st_size <= MOST_CHANGED]
+    contents = {str(file.relative_to(here)): file.read_bytes() for file in files}
     for name in draw.sample(sorted(contents), k=min(len(contents), draw.randint(1, 2))):
         change = changed_json if name.endswith((".json", ".jsonl")) and draw.random() < 0.7 else changed_bytes
         change = changed_pack if name == packs.FILE else change
