@@ -43,6 +43,7 @@ from analysis.models.loading.load import LoadedModel, load
 from analysis.models.running import hidden_states, pruning
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library
+from benchmarks.stages import PRODUCT_NAMES
 from benchmarks.work import Here, Work, here, interleaved, metered, say, take_dtype, typical
 
 PARTS = ("arc", "long", "mmlu")
@@ -52,7 +53,6 @@ HARNESS = {"arc": ("arc_easy", 0), "mmlu": ("mmlu", 5)}
 """The harness's name of a part, and the examples before each question."""
 EXAMPLES = 25
 """Of `long`: the last questions of the set with their answers; the harness would draw them from rows that no pack here has."""
-PRODUCTS = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
 
 
 def best_blocks() -> list[Best]:
@@ -190,7 +190,7 @@ def profile(run: Callable[[], object]) -> None:
         run()
     events = profiler.key_averages()
     total = sum(event.self_cpu_time_total for event in events)
-    products = sum(event.self_cpu_time_total for event in events if event.key in PRODUCTS)
+    products = sum(event.self_cpu_time_total for event in events if event.key in PRODUCT_NAMES)
     say(f"matrix products {products / total:.1%} of {total / 1e6:.1f} s")
     for event in sorted(events, key=lambda event: -event.self_cpu_time_total)[:12]:
         say(f"  {event.self_cpu_time_total / total:6.1%}  {event.count:6} calls  {event.key}")

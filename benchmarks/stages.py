@@ -66,12 +66,13 @@ REGIONS = {
 
 _ONE_DNN = "mkldnn::_linear_pointwise"
 """Its right matrix has a row for each output, and may be a copy in an order of its own."""
-_PRODUCT_NAMES = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", _ONE_DNN)
+PRODUCT_NAMES = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", _ONE_DNN)
+"""Matrix products, by the names of the profiler."""
 _ATTENTION = "aten::_scaled_dot_product_flash_attention_for_cpu"
 _ATTENTION_KERNELS = {_ATTENTION: 2, f"{_ATTENTION}_backward": 4}
 """Products of queries, keys and values in each; the way back needs four, and recomputes another."""
 _KINDS = {
-    **dict.fromkeys(_PRODUCT_NAMES, PRODUCTS),
+    **dict.fromkeys(PRODUCT_NAMES, PRODUCTS),
     **dict.fromkeys(("aten::copy_", "aten::cat", "aten::index", "aten::index_select", "aten::gather"), COPIES),
     **dict.fromkeys(("aten::_log_softmax", "aten::_softmax", "aten::logsumexp"), HEAD),
 }
@@ -199,7 +200,7 @@ def take(run: Callable[[], object], dtype: str) -> Profile:
 
 def _event(raw: Any) -> Event:
     name = raw.name()
-    has_shapes = name in _PRODUCT_NAMES or name in _ATTENTION_KERNELS
+    has_shapes = name in PRODUCT_NAMES or name in _ATTENTION_KERNELS
     return Event(
         name,
         raw.start_ns(),
@@ -243,7 +244,7 @@ def attributed(events: Iterable[Event], dtype: str) -> Profile:
         seconds[stage] += (end - event.start) / 1e9
         if parent:
             seconds[parent] -= (end - event.start) / 1e9
-        if event.name in _PRODUCT_NAMES and event.dtype == dtype:
+        if event.name in PRODUCT_NAMES and event.dtype == dtype:
             products.append(_product(event))
         if event.name in _ATTENTION_KERNELS:
             attention_flop += _ATTENTION_KERNELS[event.name] * _pairs_flop(event)

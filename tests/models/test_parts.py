@@ -35,6 +35,9 @@ WITH_PARTS = [
 ]
 """One of each way of building a layer: in turn and side by side, norms before and behind, scaled, experts, bare matrices."""
 
+ADDING = ("bloom", "mpt")
+"""Families whose parts add the stream themselves."""
+
 
 @pytest.fixture(params=WITH_PARTS)
 def decoder(request):
@@ -116,6 +119,35 @@ def test_cuts_with_a_shared_trunk_equal_the_cut_models(decoder):
         torch.testing.assert_close(found[0], expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("family", [*WITH_PARTS, *ADDING])
+def test_some_tokens_behind_the_last_layer_are_as_among_all(family):
+    """The last layer feeds those alone, where a part of it is not out and the family allows it."""
+    decoder, some = find_decoder(build(family)), torch.tensor([1, 2, 6])
+    cuts = [None, *map(parse_removal, ("1:1", "3:3") if family in ADDING else ("1:1", "3:3", "a2+5:1", "a5", "m5"))]
+    expected = dict(finals(decoder, cuts, None))
+    sublayers.try_last(decoder)
+    for index, states in finals(decoder, cuts, some):
+        torch.testing.assert_close(states[some], expected[index][some], rtol=1e-5, atol=1e-5)
+        is_narrowed = family not in ADDING and index in (0, 1)
+        assert torch.equal(states, expected[index]) != is_narrowed
+
+
+def finals(decoder, cuts, wanted):
+    """Each cut's x[L] of the only row."""
+    trunk = hidden_states.run_trunk(decoder, IDS, keep=hidden_states.tail_depths(cuts, N_LAYERS), wanted=wanted)
+    return [(index, stream[0]) for index, stream in hidden_states.run_tails(decoder, trunk, cuts, wanted=wanted)]
+
+
+def test_a_feed_forward_part_that_mixes_tokens_gets_all():
+    decoder, some = find_decoder(build("llama")), torch.tensor([1, 2, 6])
+    fed = decoder.layers[-1].mlp.forward
+    decoder.layers[-1].mlp.forward = lambda stream: fed(stream + stream.mean(1, keepdim=True))
+    ((_, expected),) = finals(decoder, [None], None)
+    sublayers.try_last(decoder)
+    ((_, states),) = finals(decoder, [None], some)
+    assert torch.equal(states, expected)
+
+
 @pytest.mark.parametrize("text", ["a0:2+3:1", "m0+a4+1:1"])
 def test_a_cached_text_is_the_one_without_cache(decoder, text):
     """The cache is asked by some of its layers how many tokens it has seen, so a layer without attention must know too."""
@@ -154,7 +186,7 @@ def test_parts_without_a_last_matrix_stay_unchanged():
     assert decoder.n_layers == N_LAYERS
 
 
-@pytest.mark.parametrize("family", ["bloom", "mpt"])
+@pytest.mark.parametrize("family", ADDING)
 def test_parts_that_add_the_stream_themselves_are_refused(family):
     decoder = find_decoder(build(family))
     before = snapshot(decoder)
@@ -193,7 +225,7 @@ def test_parts_of_all_families_are_separated_or_refused():
             told[family] = str(error).partition(":")[0]
     refused = {family: why for family, why in told.items() if why != [ATTENTION, FEED_FORWARD]}
     why = "The parts of layer 1 of this {} model cannot be removed separately"
-    assert refused == {family: why.format(family) for family in ("bloom", "mpt")}
+    assert refused == {family: why.format(family) for family in ADDING}
 
 
 def test_a_cut_for_good_can_be_undone():

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from analysis.core.blocks import Removal, removal
 from analysis.experiments.strategies import Layers
-from analysis.models.architecture import families
+from analysis.models.architecture import families, sublayers
 from analysis.models.architecture.decoder import Decoder, output_stream
 from analysis.models.architecture.streams import StreamCache
 from analysis.models.running import head
@@ -86,6 +86,7 @@ class Objective:
         self._is_linear = type(decoder.head) is nn.Linear and families.first(decoder.config, decoder.family.logits_cap) is None
         self.n_texts = len(texts)
         budget = tokens_per_batch(decoder.device) // 2  # half the usual, as where every position goes through the head
+        sublayers.try_last(decoder)
         groups = []
         for begin, end in ((0, min(first, len(texts))), (min(first, len(texts)), len(texts))):
             lengths = [len(ids) for ids in texts[begin:end]]
@@ -167,7 +168,7 @@ class Objective:
             if not begin <= batch.texts[0] < (self.n_texts if end is None else end):
                 continue
             trunk = batch.trunk or run_trunk(self._decoder, batch.ids, keep=tail_depths(cuts, self._decoder.n_layers))
-            for index, stream in run_tails(self._decoder, trunk, cuts, self._lanes, number):
+            for index, stream in run_tails(self._decoder, trunk, cuts, self._lanes, number, wanted=batch.where):
                 yield index, batch.texts, self._of_batch(batch, stream)
 
     def _of_batch(self, batch: _ObjectiveBatch, stream: Tensor) -> list[float]:

@@ -12,7 +12,7 @@ import contextlib
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
@@ -44,6 +44,10 @@ class SublayerPlace:
 
 _found: "weakref.WeakKeyDictionary[nn.Module, dict[str, SublayerPlace]]" = weakref.WeakKeyDictionary()
 """Results of the trials, by layer."""
+_feed_alone: "weakref.WeakKeyDictionary[nn.Module, bool]" = weakref.WeakKeyDictionary()
+"""Whether the feed-forward part of a layer can run for some tokens, by layer."""
+_SOME = (1, 4, 5, 9, 11)
+"""The tokens of the trial that it is tried with."""
 
 
 def lost(removed: Collection[tuple[int, str]], layer: int) -> frozenset[str]:
@@ -100,6 +104,83 @@ def take_out(decoder: Decoder, index: int, parts: Collection[str]) -> Callable[[
         return lambda: None
     layer, places = decoder.layers[index], find(decoder, index)
     return _exchange(layer, {part: places[part] for part in parts}, decoder)
+
+
+@torch.inference_mode()
+def try_last(decoder: Decoder) -> None:
+    """Try, once for a layer, whether the feed-forward part of the last one runs for some tokens as it does for all.
+
+    Nothing may watch the layers during it. Where nobody tried, or it does not, `feeding` changes nothing.
+
+    Args:
+        decoder: the model. Where a part of its last layer is out, there is nothing to try.
+    """
+    layer = decoder.layers[-1]
+    if layer not in _feed_alone and not _lacks_a_part(layer):
+        _feed_alone[layer] = FEED_FORWARD in part_names(layer, decoder.family) and _feeds_alone(decoder, decoder.n_layers - 1)
+
+
+def _feeds_alone(decoder: Decoder, index: int) -> bool:
+    layer, some = decoder.layers[index], torch.tensor(_SOME)
+    try:
+        stream, calls = entry(decoder, torch.tensor([decoder.trial_tokens(_TRIAL)]))
+        stream = residual.at_entry(decoder, stream)
+        args, kwargs = calls[index]
+        with operations.not_counted():
+            expected = output_stream(layer(stream, *args, **kwargs))
+            with _narrowed(decoder, layer, some):
+                narrowed = output_stream(layer(stream, *args, **kwargs))
+    except (UnsupportedModelError, RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError):
+        return False
+    return decoder.agree(narrowed[0, some], expected[0, some], all_tokens=True)
+
+
+@contextlib.contextmanager
+def feeding(decoder: Decoder, index: int, wanted: Tensor | None) -> Iterator[None]:
+    """Run the feed-forward part of a layer for some tokens only, where `try_last` saw that these come out the same.
+
+    It is for the last layer: the other tokens get nothing from the part, and nothing behind reads them.
+
+    Args:
+        decoder: the model. Where a part of the layer is out, all tokens go through the other one.
+        index: of the layer.
+        wanted: the tokens, ascending flat indices (row * seq + place); None for all.
+    """
+    layer = decoder.layers[index]
+    is_for_all = wanted is None or not _feed_alone.get(layer) or _lacks_a_part(layer)
+    with contextlib.nullcontext() if is_for_all else _narrowed(decoder, layer, cast(Tensor, wanted)):
+        yield
+
+
+def _lacks_a_part(layer: nn.Module) -> bool:
+    return any(isinstance(part, Absent) for part in layer.children())
+
+
+@contextlib.contextmanager
+def _narrowed(decoder: Decoder, layer: nn.Module, wanted: Tensor) -> Iterator[None]:
+    """Hand only some tokens to the feed-forward part of a layer; it then writes zeros for the others."""
+    modules = [layer.get_submodule(name) for name in part_names(layer, decoder.family)[FEED_FORWARD]]
+    shape = torch.Size()
+
+    def before(module: nn.Module, args: tuple) -> tuple:
+        nonlocal shape
+        shape = args[0].shape
+        rows = args[0].flatten(0, -2).index_select(0, wanted.to(args[0].device))
+        return (rows.expand(*[1] * (len(shape) - 2), -1, -1), *args[1:])
+
+    def after(module: nn.Module, args: Any, output: Any) -> Any:
+        fed = output_stream(output).flatten(0, -2)
+        n_tokens = shape[:-1].numel()
+        operations.passed_by(layer, modules, decoder, n_tokens - len(fed))
+        spread = fed.new_zeros(n_tokens, fed.shape[-1]).index_copy_(0, wanted.to(fed.device), fed).view(*shape[:-1], -1)
+        return spread if isinstance(output, Tensor) else (spread, *output[1:])
+
+    handles = [modules[0].register_forward_pre_hook(before), modules[-1].register_forward_hook(after)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 class _Absent(Absent):

@@ -188,6 +188,8 @@ class Inputs:
     """Arguments of the body beside the ids: masks and positions, when they are not the plain causal ones."""
     every_depth: bool = False
     """Whether x[0..L] of the unpruned model are wanted, rather than x[L] without each cut."""
+    wanted: Tensor | None = None
+    """The tokens whose x[L] is used, ascending flat indices (row * seq + place); None for all."""
 
 
 def removed_parts(cuts: Sequence[Removal | None]) -> list[frozenset[Part]]:
@@ -195,11 +197,30 @@ def removed_parts(cuts: Sequence[Removal | None]) -> list[frozenset[Part]]:
     return [frozenset[Part]() if cut is None else cut.parts for cut in cuts]
 
 
-def through(decoder: Decoder, index: int, stream: Tensor, args: tuple, named: dict, *, loses: frozenset[str]) -> Tensor:
-    """Return a stream after a layer without some of its parts; without both it is the stream itself."""
+def through(
+    decoder: Decoder,
+    index: int,
+    stream: Tensor,
+    args: tuple,
+    named: dict,
+    *,
+    loses: frozenset[str],
+    wanted: Tensor | None = None,
+) -> Tensor:
+    """Return a stream after a layer without some of its parts; without both it is the stream itself.
+
+    Args:
+        decoder: the model.
+        index: of the layer.
+        stream: (batch, seq, hidden_size), that enters it.
+        args, named: the family's arguments of the layer beside the stream.
+        loses: the parts that are left out.
+        wanted: the tokens whose x[L] is used, as in `Inputs`. Behind the last layer the others are not as in the model.
+    """
     if loses == sublayers.BOTH:
         return stream
-    with sublayers.without(decoder, index, loses):
+    some = None if index < decoder.n_layers - 1 or FEED_FORWARD in loses else wanted
+    with sublayers.without(decoder, index, loses), sublayers.feeding(decoder, index, some):
         return output_stream(decoder.layers[index](stream, *args, **named))
 
 
