@@ -18,14 +18,12 @@ VALUE = "remaining"
 S_PER_TOKEN = 1e-11
 """Seconds per token and parameter of a forward pass on two CPU cores: the estimate before anything is measured."""
 LOAD_S = 4.0
-TOKENS_PER_QUESTION = 45
-"""Of ARC-Easy with its options; it only serves to compare two runs."""
-_TOKENS_PER_SHOT = 60
-"""Of a worked example of MMLU, per question: a few questions share each."""
+TOKENS_PER_QUESTION = 34
+"""Tokens of a text that take as long as a question of ARC-Easy: it has 45, and most predict nothing that is scored."""
+_TOKENS_PER_SHOT = 45
+"""The same of a worked example of MMLU, per question: a few questions share each."""
 _ALL_QUESTIONS = 1000
 """Of a benchmark without a limit."""
-_QUICKER = 0.75
-"""Time of a question's token over that of a text's: most of them predict nothing that is scored, so the head passes by."""
 _FIT_SHARE = 0.6
 """Forward passes per calibration token of the instant heal: it reads the layers up to the gap, then tries some strengths."""
 STEP_PASSES = 4.5
@@ -115,7 +113,7 @@ class Remaining:
                 healing text's kind.
         """
         spec = self._spec
-        asked, read = _QUICKER * question_tokens(spec.benchmark), spec.validation.n_texts * spec.validation.seq_len
+        asked, read = question_tokens(spec.benchmark), spec.validation.n_texts * spec.validation.seq_len
         n_texts, every = spec.validation.n_texts, _from_one_trunk([1.0] * len(stored))
         answers, losses, own_kind = (
             _from_one_trunk([_lacking(counts[index], n) for counts in stored])
@@ -208,7 +206,7 @@ def n_questions(benchmark: BenchmarkSpec | None) -> int:
 
 
 def question_tokens(benchmark: BenchmarkSpec | None, n: int | None = None) -> int:
-    """Return the tokens of questions with their worked examples.
+    """Return how many tokens of texts take as long as questions with their worked examples.
 
     Args:
         benchmark: None for no questions.
@@ -228,7 +226,7 @@ def planned(spec: HealSpec, s_per_token: float) -> dict[str, HealPhase]:
         s_per_token: seconds of a forward pass per token.
     """
     judging = spec.validation
-    asked = question_tokens(spec.benchmark) * _QUICKER
+    asked = question_tokens(spec.benchmark)
     text = judging.n_texts * judging.seq_len
     choice = CHOICE_TEXTS * judging.seq_len
     n_wrote = 0 if spec.generation is None else spec.generation.n_prompts * spec.generation.max_new_tokens * 8
