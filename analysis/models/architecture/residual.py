@@ -156,11 +156,15 @@ def _skipped(decoder: Decoder, streams: list[Tensor], calls: list[tuple[tuple, d
         return (stream,) if as_tuple else stream
 
     layers = list(decoder.layers)
+    own = [vars(layer).get("forward") for layer in layers]
     try:
         for layer in layers:
             layer.forward = skip
         with not_counted():
             yield
     finally:
-        for layer in layers:
-            del layer.forward
+        for layer, forward in zip(layers, own, strict=True):
+            if forward is None:
+                del layer.forward
+            else:
+                layer.forward = forward
