@@ -21,7 +21,7 @@ LOAD_S = 4.0
 TOKENS_PER_QUESTION = 34
 """Tokens of a text that take as long as a question of ARC-Easy: it has 45, and most predict nothing that is scored."""
 _TOKENS_PER_SHOT = 45
-"""The same of a worked example of MMLU, per question: a few questions share each."""
+"""Tokens of a text that take as long as a worked example of MMLU, per question: a few questions share each."""
 _ALL_QUESTIONS = 1000
 """Of a benchmark without a limit."""
 _FIT_SHARE = 0.6

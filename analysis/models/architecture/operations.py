@@ -43,15 +43,19 @@ def not_counted() -> Iterator[None]:
 
 def not_computed(layer: nn.Module, stand_in: nn.Module, original: nn.Module, decoder: Decoder) -> None:
     """Subtract from a watched layer the operations of a module of it that another one stands in for."""
-    if any(isinstance(hook, _Counting) for hook in layer._forward_hooks.values()):
+    if _is_watched(layer):
         forward, backward = _flop_per_token(original, decoder)
         _hook(stand_in, _Counting(-forward, -backward, is_layer=False))
 
 
 def passed_by(layer: nn.Module, modules: Iterable[nn.Module], decoder: Decoder, n_tokens: int) -> None:
     """Subtract the operations of modules of a watched layer that some of its tokens did not go through."""
-    if any(isinstance(hook, _Counting) for hook in layer._forward_hooks.values()):
+    if _is_watched(layer):
         COUNTS.flop -= n_tokens * sum(_flop_per_token(module, decoder)[0] for module in modules)
+
+
+def _is_watched(layer: nn.Module) -> bool:
+    return any(isinstance(hook, _Counting) for hook in layer._forward_hooks.values())
 
 
 class _Counting:

@@ -219,7 +219,7 @@ def through(
     """
     if loses == sublayers.BOTH:
         return stream
-    some = None if index < decoder.n_layers - 1 or FEED_FORWARD in loses else wanted
+    some = wanted if index == decoder.n_layers - 1 else None
     with sublayers.without(decoder, index, loses), sublayers.feeding(decoder, index, some):
         return output_stream(decoder.layers[index](stream, *args, **named))
 
