@@ -1,7 +1,9 @@
 """`make bench-clicks`: the wait from a click to the result, in the worker that the dashboard's clicks go to.
 
     python benchmarks/clicks.py                    instant heals of the starter model with their verdict, then two searches
-    python benchmarks/clicks.py --only heals       one of both
+    python benchmarks/clicks.py --only heals       one of them
+    python benchmarks/clicks.py --only map --beside 1
+                                                   beside a program that keeps a core busy; the worker gives way to it as ever
 
 A heal scores 200 questions and 32 texts of each kind. The worker has imported its libraries and has measured a distance map,
 as it has when somebody looks at the map first. The first instant heal finds nothing stored. The next one is of another cut, so
@@ -11,9 +13,12 @@ Printed are the seconds from handing in the request until the result is stored, 
 """
 
 import argparse
+import contextlib
 import os
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -89,24 +94,38 @@ def searches(model: ModelSpec) -> None:
         told(f"{strategy}, n = 1..{max_n}", [answered(SearchSpec(model, strategy=strategy, max_n=max_n))])
 
 
+@contextlib.contextmanager
+def busy(n: int) -> Iterator[None]:
+    """Run so many programs beside that keep a core busy each."""
+    programs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n)]
+    try:
+        yield
+    finally:
+        for program in programs:
+            program.kill()
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description="The wait from a click to the result.")
-    parser.add_argument("--only", choices=("heals", "searches"), help="one of both (default: both)")
+    parser.add_argument("--only", choices=("map", "heals", "searches"), help="one of them, after a map (default: all)")
     parser.add_argument(
         "--cuts", type=int, choices=(1, 2, 3), default=3, help="pruned models with stored unpruned scores (default: 3)"
     )
+    parser.add_argument("--beside", type=int, default=0, help="programs that keep a core busy each (default: 0)")
     take_dtype(parser)
     options = parser.parse_args()
     fresh_cache()
     model = ModelSpec(dtype=here(options.dtype, "cpu").dtype, device="cpu")
-    os.environ.setdefault("LAYERSCOPE_NICENESS", "0")
+    if not options.beside:
+        os.environ.setdefault("LAYERSCOPE_NICENESS", "0")
     try:
-        told("distance map, the first request of the worker", [answered(DistanceSpec(model))])
-        if options.only != "searches":
-            heals(model, options.cuts)
-        if options.only != "heals":
-            searches(model)
+        with busy(options.beside):
+            told("distance map, the first request of the worker", [answered(DistanceSpec(model))])
+            if options.only in ("heals", None):
+                heals(model, options.cuts)
+            if options.only in ("searches", None):
+                searches(model)
     finally:
         worker = processes.worker()
         if worker is not None:

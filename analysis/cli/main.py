@@ -28,7 +28,7 @@ from analysis.cli import (
 )
 from analysis.cli.mcp import command as mcp
 from analysis.cli.options import Extra, Misuse, Parser, Subcommand
-from analysis.core import escapes, extensions, failures
+from analysis.core import escapes, extensions, failures, host
 from analysis.core.errors import one_line
 from analysis.core.experiment import EXPERIMENTS, RUNNERS, SPECS
 from analysis.core.failures import BAD_INPUT, UNFORESEEN
@@ -63,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         141 when nobody reads the output any more.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
+    host.wait_asleep()
     escapes.guard_logs()
     try:
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for the answer, and in `mcp` for the protocol

@@ -26,6 +26,8 @@ _LARGEST_KEPT = 32 << 20
 """Bytes of the largest piece that glibc can use again; larger ones always come from the system."""
 _MOST_KEPT = 256 << 20
 """Bytes that stay at the end of the heap: a layer and the head take a fraction of it for a batch of 1,024 tokens."""
+_LOOKS = 3000
+"""How often a waiting thread looks before it sleeps: for a tenth of a millisecond, as Python takes between two operations."""
 _BUSY = 0.5
 """Load per core from which others are felt."""
 
@@ -113,6 +115,17 @@ def cpuinfo(key: str) -> str:
             if line.startswith(key):
                 return line.partition(":")[2].strip()
     return ""
+
+
+def wait_asleep() -> None:
+    """Let threads that wait for the other parts of an operation sleep soon, in this process and all that it starts.
+
+    By default GNU's OpenMP, which torch uses on Linux, has them look for milliseconds. So they use a core up that another
+    thread of the operation waits for, where another program has its core. Beside one such program a layer took 260 ms in a
+    background job, and 18 ms so (`docs/speed.md`). This has to come before torch is imported. Settings of the user stay.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", str(_LOOKS))
 
 
 def keep_freed_memory() -> None:

@@ -1,4 +1,4 @@
-"""Free memory within containers, on folders that look like those of the kernel."""
+"""Free memory within containers, on folders that look like those of the kernel; freed memory and waiting threads."""
 
 import os
 import platform
@@ -9,7 +9,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from analysis.cli import main as cli
 from analysis.core import host
+from analysis.jobs.runner import worker
 
 GB = 1024**3
 NO_LIMIT = 9223372036854771712
@@ -135,6 +137,50 @@ def test_the_limit_of_memory_is_named_where_it_binds(monkeypatch):
     monkeypatch.setenv(host.MEMORY, "2GB")
     assert host.free_in_words(2_000_000_000, "cpu") == "2.0 GB are allowed by --memory (LAYERSCOPE_MEMORY)"
     assert host.free_in_words(1_900_000_000, "cpu") == "1.9 GB are free on cpu", "less was free than the limit"
+
+
+WAITED = """
+import time
+from analysis.core import host
+host.wait_asleep()
+import torch
+torch.set_num_threads(2)
+numbers = torch.ones(1 << 17)
+numbers.add_(1)
+began, computed = time.perf_counter(), time.process_time()
+for _ in range(100):
+    numbers.add_(1)
+    time.sleep(0.005)
+print((time.process_time() - computed) / (time.perf_counter() - began))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc" or host.cores() < 2, reason="threads wait in another way")
+def test_waiting_threads_of_torch_sleep():
+    without_own_settings = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
+    done = subprocess.run([sys.executable, "-c", WAITED], capture_output=True, text=True, check=True, env=without_own_settings)
+    assert float(done.stdout) < 0.15  # of a core; by default they keep one busy
+
+
+@pytest.mark.parametrize("begin", [cli.main, worker.main])
+@pytest.mark.parametrize(
+    ("own", "then"),
+    [
+        ({}, {"GOMP_SPINCOUNT": "3000"}),
+        ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7"}),
+        ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}),
+    ],
+)
+def test_commands_and_workers_set_how_threads_wait(begin, own, then, monkeypatch):
+    names = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
+    for name in names:
+        monkeypatch.setenv(name, "")  # so that it is as before afterwards
+        monkeypatch.delenv(name)
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):
+        begin(["--help"])
+    assert {name: os.environ[name] for name in names if name in os.environ} == then
 
 
 REUSED = """

@@ -27,7 +27,7 @@ from typing import Any
 
 from filelock import Timeout
 
-from analysis.core import escapes, extensions, imports, store
+from analysis.core import escapes, extensions, host, imports, store
 from analysis.core.errors import LayerscopeError, SpecError, StorageError
 from analysis.core.experiment import RUNNERS
 from analysis.core.failures import in_a_sentence, redact
@@ -355,6 +355,7 @@ def give_way() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, then serve."""
+    host.wait_asleep()
     escapes.guard_logs()
     parser = argparse.ArgumentParser(
         prog="python -m analysis.jobs.runner.worker", description="Run queued jobs, one after another."
