@@ -26,7 +26,7 @@ _LARGEST_KEPT = 32 << 20
 """Bytes of the largest piece that glibc can use again; larger ones always come from the system."""
 _MOST_KEPT = 256 << 20
 """Bytes that stay at the end of the heap: a layer and the head take a fraction of it for a batch of 1,024 tokens."""
-_LOOKS = 3000
+_LOOKS = 5000
 """How often a waiting thread looks before it sleeps: for a tenth of a millisecond, as Python takes between two operations."""
 _BUSY = 0.5
 """Load per core from which others are felt."""
@@ -70,9 +70,30 @@ def load(own_cores: int = 0) -> SystemLoad:
     return SystemLoad(max(0.0, average - own_cores), cores())
 
 
-def cores() -> int:
-    """Cores that this process may use."""
+def cores(root: Path = Path("/")) -> int:
+    """Cores that this process may use, within every limit that a container sets; a part of a core counts as one.
+
+    Args:
+        root: the folder that holds `proc` and `sys`, for limits.
+    """
+    limits = [_cores_of_group(group) for group in control_groups("cpu", root)]
+    return min([_allowed_cores(), *(limit for limit in limits if limit is not None)])
+
+
+def _allowed_cores() -> int:
+    """Count the cores that this process may be scheduled on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _cores_of_group(group: Path) -> int | None:
+    """Return the cores that a control group may use, rounded up; None where it has no limit."""
+    with contextlib.suppress(OSError, ValueError):
+        if (file := group / "cpu.max").exists():
+            quota, period = map(int, file.read_text().split())
+        else:
+            quota, period = (int((group / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+        return -(-quota // period) if quota > 0 and period > 0 else None
+    return None
 
 
 def cards() -> int:
@@ -117,13 +138,19 @@ def cpuinfo(key: str) -> str:
     return ""
 
 
-def wait_asleep() -> None:
-    """Let threads that wait for the other parts of an operation sleep soon, in this process and all that it starts.
+def share_cores() -> None:
+    """Let torch use the cores that are allowed and free, in this process and all that it starts. Call it before torch is there.
 
-    By default GNU's OpenMP, which torch uses on Linux, has them look for milliseconds. So they use a core up that another
-    thread of the operation waits for, where another program has its core. Beside one such program a layer took 260 ms in a
-    background job, and 18 ms so (`docs/speed.md`). This has to come before torch is imported. Settings of the user stay.
+    torch starts a thread for each core of the machine, also where a container may use two of them. So their number is set.
+
+    GNU's OpenMP, which torch uses on Linux, lets a thread that waits for the others look for milliseconds. Where another
+    program has a core, that takes the other core from the thread that is waited for. Beside one such program a layer took
+    260 ms in a background job, and takes 23 ms with threads that sleep soon (`docs/speed.md`).
+
+    Settings of the user stay.
     """
+    if cores() < _allowed_cores():
+        os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", str(_LOOKS))
 
@@ -150,21 +177,22 @@ def _glibc() -> ctypes.CDLL | None:
     return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
 
 
-def memory_groups(root: Path = Path("/")) -> list[Path]:
-    """The control groups whose memory this process counts to, its own first, then those around it as far as they can be seen.
+def control_groups(controller: str, root: Path = Path("/")) -> list[Path]:
+    """The control groups that this process counts to, its own first, then those around it as far as they can be seen.
 
     Version 2 of control groups and version 1 are read the same way; outside of Linux there is none.
 
     Args:
+        controller: the kind of limit: "memory" or "cpu".
         root: the folder that holds `proc` and `sys`.
     """
     groups: list[Path] = []
     with contextlib.suppress(OSError, ValueError):
         for line in (root / "proc/self/cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
-            if controllers and "memory" not in controllers.split(","):
+            if controllers and controller not in controllers.split(","):
                 continue
-            top = root / "sys/fs/cgroup" / ("memory" if controllers else "")
+            top = root / "sys/fs/cgroup" / (controller if controllers else "")
             # A container may be told the path that its group has outside, where only the top is to be seen: its own group.
             own_group = top / path.lstrip("/")
             around = [group for group in (own_group, *own_group.parents) if group.is_relative_to(top)]
@@ -184,7 +212,7 @@ def free_bytes(root: Path = Path("/")) -> int:
         SpecError: when `MEMORY` names no amount.
     """
     own_limit = [units.read_size(os.environ[MEMORY])] if os.environ.get(MEMORY) else []
-    group_limits = [_free_of_group(group) for group in memory_groups(root)]
+    group_limits = [_free_of_group(group) for group in control_groups("memory", root)]
     return min([*own_limit, int(psutil.virtual_memory().available), *(free for free in group_limits if free is not None)])
 
 

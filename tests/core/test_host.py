@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +24,11 @@ def machine(monkeypatch):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: type("Memory", (), {"available": 64 * GB}))
 
 
+@pytest.fixture
+def sixteen_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)), raising=False)
+
+
 def belongs_to(root: Path, *lines: str) -> None:
     (root / "proc/self").mkdir(parents=True)
     (root / "proc/self/cgroup").write_text("\n".join(lines) + "\n")
@@ -32,7 +38,7 @@ def group(root: Path, path: str, **files: object) -> None:
     folder = root / "sys/fs/cgroup" / path
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        (folder / name.replace("memory_", "memory.", 1)).write_text(f"{content}\n")
+        (folder / re.sub("^(memory|cpu)_", r"\1.", name)).write_text(f"{content}\n")
 
 
 @pytest.mark.parametrize(
@@ -91,7 +97,7 @@ def test_the_least_limit_on_the_way_up_counts(tmp_path):
     group(tmp_path, "team/one", memory_max=8 * GB, memory_current=4 * GB)
     group(tmp_path, "team/one/job", memory_max="max", memory_current=1 * GB)
     assert host.free_bytes(tmp_path) == 3 * GB
-    assert [path.name for path in host.memory_groups(tmp_path)] == ["job", "one", "team", "cgroup"]
+    assert [path.name for path in host.control_groups("memory", tmp_path)] == ["job", "one", "team", "cgroup"]
 
 
 def test_a_throttle_below_the_limit_counts_as_one(tmp_path):
@@ -128,6 +134,31 @@ def test_overuse_leaves_nothing_and_nonsense_is_passed_over(tmp_path):
     assert host.free_bytes(tmp_path) == 0
 
 
+@pytest.mark.parametrize(
+    ("quota", "n"), [("max 100000", 16), ("200000 100000", 2), ("150000 100000", 2), ("5000 100000", 1), ("9999999 1", 16)]
+)
+def test_cores_are_limited_by_a_group_around_this_one(quota, n, tmp_path, sixteen_cores):
+    belongs_to(tmp_path, "0::/pod/container")
+    group(tmp_path, "pod", cpu_max=quota)
+    group(tmp_path, "pod/container", cpu_max="1600000 100000")
+    assert host.cores(tmp_path) == n
+
+
+@pytest.mark.parametrize(("quota", "n"), [(-1, 16), (400_000, 4), ("nonsense", 16)])
+def test_cores_are_limited_by_groups_of_version_1(quota, n, tmp_path, sixteen_cores):
+    belongs_to(tmp_path, "3:cpu,cpuacct:/docker/a", "2:memory:/docker/a")
+    group(tmp_path, "cpu/docker/a", cpu_cfs_quota_us=quota, cpu_cfs_period_us=100_000)
+    assert host.cores(tmp_path) == n
+
+
+@pytest.mark.parametrize(("n", "own", "threads"), [(16, None, None), (2, None, "2"), (2, "3", "3")])
+def test_torch_gets_as_many_threads_as_a_container_may_use(n, own, threads, monkeypatch, sixteen_cores):
+    monkeypatch.setattr(host, "cores", lambda: n)
+    monkeypatch.setattr(os, "environ", {} if own is None else {"OMP_NUM_THREADS": own})
+    host.share_cores()
+    assert os.environ.get("OMP_NUM_THREADS") == threads
+
+
 def test_this_machine_says_something():
     assert 0 <= host.free_bytes() <= 64 * GB
 
@@ -142,7 +173,7 @@ def test_the_limit_of_memory_is_named_where_it_binds(monkeypatch):
 WAITED = """
 import time
 from analysis.core import host
-host.wait_asleep()
+host.share_cores()
 import torch
 torch.set_num_threads(2)
 numbers = torch.ones(1 << 17)
@@ -166,7 +197,7 @@ def test_waiting_threads_of_torch_sleep():
 @pytest.mark.parametrize(
     ("own", "then"),
     [
-        ({}, {"GOMP_SPINCOUNT": "3000"}),
+        ({}, {"GOMP_SPINCOUNT": "5000"}),
         ({"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "7"}),
         ({"OMP_WAIT_POLICY": "active"}, {"OMP_WAIT_POLICY": "active"}),
     ],

@@ -260,7 +260,7 @@ def oom_kills() -> int | None:
     A process that was killed cannot say so, and a later look shows no more than that it is gone. A count that has risen since
     is the only trace. None where the kernel keeps none.
     """
-    files = [group / name for group in host.memory_groups() for name in ("memory.events", "memory.oom_control")]
+    files = [group / name for group in host.control_groups("memory") for name in ("memory.events", "memory.oom_control")]
     for file in (*files, Path("/proc/vmstat")):
         with contextlib.suppress(OSError, ValueError):
             for line in file.read_text().splitlines():

@@ -355,7 +355,7 @@ def give_way() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, then serve."""
-    host.wait_asleep()
+    host.share_cores()
     escapes.guard_logs()
     parser = argparse.ArgumentParser(
         prog="python -m analysis.jobs.runner.worker", description="Run queued jobs, one after another."
