@@ -13,6 +13,11 @@ import psutil
 
 from analysis.core import units
 
+NICENESS = 10
+"""How far background jobs give way, as in `nice`: beside one process that wants the same core, a job has a tenth of it."""
+NICENESS_SET = "LAYERSCOPE_NICENESS"
+"""The environment variable that says another number, 0 (not at all) to 19."""
+_MOST_NICE = 19
 MEMORY = "LAYERSCOPE_MEMORY"
 """Environment variable: the most memory that a model may take with its measurements, as `units.read_size` reads it."""
 VIEWER = (
@@ -39,6 +44,8 @@ class SystemLoad:
     average: float
     """Processes that ran or wanted to, mean of the last minute."""
     cores: int
+    niceness: int = 0
+    """How far background jobs give way to them."""
 
     @property
     def is_busy(self) -> bool:
@@ -47,8 +54,14 @@ class SystemLoad:
 
     @property
     def stretch(self) -> tuple[float, float]:
-        """How many times as long work on all cores takes: if half of the others end soon, and if they all stay."""
-        return (1 + self.average / self.cores / 2, 1 + self.average / self.cores) if self.is_busy else (1.0, 1.0)
+        """How many times as long a job on all cores takes: if half of the others end soon, and if they all stay."""
+        return (1 / self._share(self.average / 2), 1 / self._share(self.average)) if self.is_busy else (1.0, 1.0)
+
+    def _share(self, others: float) -> float:
+        """The share of the cores that a job with a thread on each gets beside others; Linux weighs a step of niceness 1.25."""
+        per_core, weight = others / self.cores, 1.25**-self.niceness
+        taken = min(1.0, per_core)
+        return 1 - taken + taken * weight / (weight + max(1.0, per_core))
 
 
 @functools.cache
@@ -67,7 +80,14 @@ def load(own_cores: int = 0) -> SystemLoad:
         own_cores: cores that are busy with work which the new work will wait for.
     """
     average = psutil.getloadavg()[0]
-    return SystemLoad(max(0.0, average - own_cores), cores())
+    # The average is that of the machine, also where a container may use a part of it.
+    return SystemLoad(max(0.0, average - own_cores), _allowed_cores(), niceness() or 0)
+
+
+def niceness() -> int | None:
+    """Return how far background jobs give way: 0 (not at all) to 19; None where `NICENESS_SET` is something else."""
+    setting = os.environ.get(NICENESS_SET, str(NICENESS))
+    return int(setting) if setting.isascii() and setting.isdigit() and len(setting) < 3 and int(setting) <= _MOST_NICE else None
 
 
 def cores(root: Path = Path("/")) -> int:

@@ -12,6 +12,7 @@ import pytest
 
 from analysis import jobs
 from analysis.cli import jobs as jobs_command
+from analysis.core import host
 from analysis.core.blocks import Block
 from analysis.core.errors import JobError, SpecError
 from analysis.data.spec import CorpusSpec
@@ -263,32 +264,32 @@ SESSION = Path("/proc/self/autogroup")
 
 
 def test_worker_lowers_its_priority_but_not_its_parents(monkeypatch):
-    monkeypatch.delenv(worker.NICENESS_SET)
+    monkeypatch.delenv(host.NICENESS_SET)
     mine, session = psutil.Process().nice(), SESSION.exists() and SESSION.read_text()
     jobs.ensure_worker((sys.executable, "-m", "analysis.jobs.runner.worker"))
-    wait_for(lambda: psutil.Process(worker_pid()).nice() == worker.NICENESS)
+    wait_for(lambda: psutil.Process(worker_pid()).nice() == host.NICENESS)
     if SESSION.exists():
         own = Path(f"/proc/{worker_pid()}/autogroup")
-        wait_for(lambda: own.read_text().endswith(f"nice {worker.NICENESS}\n"))
-    assert psutil.Process().nice() == mine < worker.NICENESS
+        wait_for(lambda: own.read_text().endswith(f"nice {host.NICENESS}\n"))
+    assert psutil.Process().nice() == mine < host.NICENESS
     assert session == (SESSION.exists() and SESSION.read_text())
 
 
-@pytest.mark.parametrize("said", ["20", "-1", "", "1e1", "9" * 5000])
+@pytest.mark.parametrize("said", ["20", "-1", "", "1e1", "9" * 5000, "0199"])
 def test_invalid_niceness_is_refused(said, monkeypatch):
-    monkeypatch.setenv(worker.NICENESS_SET, said)
+    monkeypatch.setenv(host.NICENESS_SET, said)
     with pytest.raises(SpecError, match=r"^LAYERSCOPE_NICENESS must be 0 \(no lower CPU priority"):
         worker.give_way()
 
 
 def test_priority_is_lowered_once_and_the_shell_session_stays(monkeypatch):
-    monkeypatch.delenv(worker.NICENESS_SET)
+    monkeypatch.delenv(host.NICENESS_SET)
     session = SESSION.exists() and SESSION.read_text()
     asked = (
         "import os; from analysis.jobs.runner import worker; worker.give_way(); worker.give_way(); print(os.getpriority(0, 0))"
     )
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(worker.NICENESS)
+    assert done.stdout.strip() == str(host.NICENESS)
     assert session == (SESSION.exists() and SESSION.read_text())
 
 

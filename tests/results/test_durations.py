@@ -1,5 +1,6 @@
 """Estimated durations of healing runs, grids and searches, from those that were timed on this machine."""
 
+import os
 from dataclasses import replace
 
 import pytest
@@ -107,6 +108,24 @@ def test_a_machine_is_busy_from_half_a_process_a_core():
     assert SystemLoad(0.9, 2).stretch == (1, 1)
     assert SystemLoad(1.0, 2).is_busy
     assert host.load(own_cores=10_000).average == 0
+
+
+@pytest.mark.parametrize(
+    ("average", "niceness", "times"),
+    [(1.0, 0, 4 / 3), (2.0, 0, 2.0), (6.0, 0, 4.0), (1.0, 10, 1.82), (2.0, 10, 10.3), (4.0, 10, 19.6)],
+)
+def test_jobs_that_give_way_take_longer_beside_others(average, niceness, times):
+    load = SystemLoad(average, 2, niceness)
+    assert load.stretch[1] == pytest.approx(times, rel=0.01)
+    assert 1 < load.stretch[0] < times
+
+
+def test_load_is_that_of_all_cores_and_knows_the_niceness(monkeypatch):
+    monkeypatch.setattr(host, "cores", lambda: 1)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)), raising=False)
+    for setting, niceness in (("4", 4), ("nonsense", 0)):
+        monkeypatch.setenv(host.NICENESS_SET, setting)
+        assert (host.load().cores, host.load().niceness) == (16, niceness)
 
 
 @pytest.fixture

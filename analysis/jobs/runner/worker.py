@@ -58,11 +58,6 @@ _HEARTBEAT_S = 2.0
 _LOCK_S = 3.0
 """How long a new worker waits for one that is just leaving."""
 
-NICENESS = 10
-"""How far the worker gives way, as in `nice`: beside one process that wants the same core it has a tenth of it."""
-NICENESS_SET = "LAYERSCOPE_NICENESS"
-"""The environment variable that says another number, 0 (not at all) to 19."""
-_MOST_NICE = 19
 _AUTOGROUP = Path("/proc/self/autogroup")
 
 _STOPPED = "It was {state}. Finished parts are kept."
@@ -339,18 +334,19 @@ def give_way() -> None:
     process then counts only within its own session. The worker leads a session, so it sets the niceness of that, too.
 
     Raises:
-        SpecError: when `NICENESS_SET` is something else than a number from 0 to 19.
+        SpecError: when the setting of it is something else than a number from 0 to 19.
     """
-    setting = os.environ.get(NICENESS_SET, str(NICENESS))
-    if not (setting.isascii() and setting.isdigit() and int(setting[:3]) <= _MOST_NICE):
-        raise SpecError(f"{NICENESS_SET} must be 0 (no lower CPU priority) to {_MOST_NICE}, not {setting[:20]!r}.")
-    if not hasattr(os, "setpriority") or int(setting) == 0:
+    niceness = host.niceness()
+    if niceness is None:
+        setting = os.environ[host.NICENESS_SET][:20]
+        raise SpecError(f"{host.NICENESS_SET} must be 0 (no lower CPU priority) to 19, not {setting!r}.")
+    if not hasattr(os, "setpriority") or niceness == 0:
         return
     # Not `os.nice`, which adds: a worker that became a new process already gives way.
-    os.setpriority(os.PRIO_PROCESS, 0, max(int(setting), os.getpriority(os.PRIO_PROCESS, 0)))
+    os.setpriority(os.PRIO_PROCESS, 0, max(niceness, os.getpriority(os.PRIO_PROCESS, 0)))
     if os.getsid(0) == os.getpid():  # else it is the session of a shell
         with contextlib.suppress(OSError):
-            _AUTOGROUP.write_text(setting)
+            _AUTOGROUP.write_text(str(niceness))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
