@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         141 when nobody reads the output any more.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
-    host.share_cores()
+    host.wait_asleep()
     escapes.guard_logs()
     try:
         with contextlib.redirect_stdout(sys.stderr):  # standard output is for the answer, and in `mcp` for the protocol

@@ -158,19 +158,13 @@ def cpuinfo(key: str) -> str:
     return ""
 
 
-def share_cores() -> None:
-    """Let torch use the cores that are allowed and free, in this process and all that it starts. Call it before torch is there.
+def wait_asleep() -> None:
+    """Let threads that wait for the other parts of an operation sleep soon, in this process and all that it starts.
 
-    torch starts a thread for each core of the machine, also where a container may use two of them. So their number is set.
-
-    GNU's OpenMP, which torch uses on Linux, lets a thread that waits for the others look for milliseconds. Where another
-    program has a core, that takes the other core from the thread that is waited for. Beside one such program a layer took
-    260 ms in a background job, and takes 23 ms with threads that sleep soon (`docs/speed.md`).
-
-    Settings of the user stay.
+    GNU's OpenMP, which torch uses on Linux, lets them look for milliseconds. Where another program has a core, that takes the
+    other core from the thread that is waited for. Beside one such program a layer took 260 ms in a background job, and takes
+    23 ms so (`docs/speed.md`). This has to come before torch is imported. Settings of the user stay.
     """
-    if cores() < _allowed_cores():
-        os.environ.setdefault("OMP_NUM_THREADS", str(cores()))
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", str(_LOOKS))
 

@@ -151,14 +151,6 @@ def test_cores_are_limited_by_groups_of_version_1(quota, n, tmp_path, sixteen_co
     assert host.cores(tmp_path) == n
 
 
-@pytest.mark.parametrize(("n", "own", "threads"), [(16, None, None), (2, None, "2"), (2, "3", "3")])
-def test_torch_gets_as_many_threads_as_a_container_may_use(n, own, threads, monkeypatch, sixteen_cores):
-    monkeypatch.setattr(host, "cores", lambda: n)
-    monkeypatch.setattr(os, "environ", {} if own is None else {"OMP_NUM_THREADS": own})
-    host.share_cores()
-    assert os.environ.get("OMP_NUM_THREADS") == threads
-
-
 def test_this_machine_says_something():
     assert 0 <= host.free_bytes() <= 64 * GB
 
@@ -173,7 +165,7 @@ def test_the_limit_of_memory_is_named_where_it_binds(monkeypatch):
 WAITED = """
 import time
 from analysis.core import host
-host.share_cores()
+host.wait_asleep()
 import torch
 torch.set_num_threads(2)
 numbers = torch.ones(1 << 17)

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from analysis.core import host
 from analysis.core.blocks import Block
-from analysis.core.errors import SpecError
+from analysis.core.errors import ModelNotFoundError, SpecError
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.heal import healing
 from analysis.experiments.heal.heal_spec import HealSpec
@@ -18,6 +19,22 @@ from analysis.models.source.model_spec import ModelSpec
 from tests.support import documents
 
 LOT = 600_000_000
+
+
+@pytest.mark.parametrize(("cores", "own", "threads"), [(1, None, 1), (16, None, 2), (1, "2", 2)])
+def test_loading_a_model_takes_no_more_threads_than_allowed_cores(cores, own, threads, monkeypatch, cache):
+    before = torch.get_num_threads()
+    monkeypatch.setattr(host, "cores", lambda: cores)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if own is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", own)
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(ModelNotFoundError):
+            load.load(ModelSpec("some/model"))
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.fixture

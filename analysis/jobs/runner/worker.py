@@ -351,7 +351,7 @@ def give_way() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Read the command line, then serve."""
-    host.share_cores()
+    host.wait_asleep()
     escapes.guard_logs()
     parser = argparse.ArgumentParser(
         prog="python -m analysis.jobs.runner.worker", description="Run queued jobs, one after another."

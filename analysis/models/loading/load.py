@@ -79,6 +79,7 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore, *, by_layer: bool = 
 
 def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedModel:
     host.keep_freed_memory()
+    machine.share_cores()
     planned = planning.plan(spec, on_progress)
     resolved = planned.spec
     if not planned.fits and not (by_layer and planned.streams):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import os
 import platform
 import time
 from importlib import metadata
@@ -50,6 +51,15 @@ def versions() -> dict[str, str]:
 def cpu_name() -> str:
     """The CPU's model name and the number of threads torch uses on it."""
     return f"{host.processor()}, {torch.get_num_threads()} threads"
+
+
+def share_cores() -> None:
+    """Let torch have no more threads than a container may use cores: it starts one for each core of the machine.
+
+    A number that the user sets stays.
+    """
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(torch.get_num_threads(), host.cores()))
 
 
 def free_bytes(device: str) -> int:
