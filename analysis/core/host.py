@@ -73,11 +73,11 @@ def is_viewer() -> bool:
         return True
 
 
-def load(own_cores: int = 0) -> SystemLoad:
+def load(own_cores: float = 0.0) -> SystemLoad:
     """Return the load now.
 
     Args:
-        own_cores: cores that are busy with work which the new work will wait for.
+        own_cores: part of the average that is of work which is over by the time that the new work begins.
     """
     average = psutil.getloadavg()[0]
     # The average is that of the machine, also where a container may use a part of it.

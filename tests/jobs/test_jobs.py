@@ -1,6 +1,7 @@
 """The queue without a worker: states, ids, events, logs, and who counts as alive."""
 
 import json
+import math
 import os
 import sqlite3
 import subprocess
@@ -8,9 +9,11 @@ import sys
 import time
 from dataclasses import replace
 
+import psutil
 import pytest
 
 from analysis import jobs
+from analysis.core import host
 from analysis.core.blocks import Block
 from analysis.core.errors import JobError, StorageError
 from analysis.experiments.heal.heal_spec import HealSpec
@@ -50,6 +53,25 @@ def front(job_id: str) -> jobs.Job:
 
 
 front.__name__ = "move"
+
+
+@pytest.mark.parametrize(
+    ("state", "began_ago", "ended_ago", "backend", "others"),
+    [
+        (jobs.RUNNING, 600, None, "local", 0.5),  # two cores, all of the minute
+        (jobs.RUNNING, 60, None, "local", 2.5 - 2 * (1 - math.exp(-1))),
+        (jobs.DONE, 600, 60, "local", 2.5 - 2 * math.exp(-1)),
+        (jobs.FAILED, 10_000, 9_000, "local", 2.5),
+        (jobs.RUNNING, 600, None, "ray", 2.5),
+    ],
+)
+def test_load_of_others_is_without_our_jobs(state, began_ago, ended_ago, backend, others, monkeypatch):
+    monkeypatch.setattr(psutil, "getloadavg", lambda: (2.5, 0.0, 0.0))
+    monkeypatch.setattr(host, "cores", lambda: 2)
+    now = time.time()
+    ended = None if ended_ago is None else now - ended_ago
+    set_columns(claimed(), state=state, started_at=now - began_ago, finished_at=ended, backend=backend)
+    assert jobs.load_of_others().average == pytest.approx(others, abs=0.02)
 
 
 def test_a_submitted_job_can_be_read_back():

@@ -7,6 +7,7 @@ started it: call `submit`, then `start`; call `reap` on every refresh, so that a
 
 import contextlib
 import json
+import math
 import secrets
 import sqlite3
 import time
@@ -17,6 +18,7 @@ from analysis.core import host, store
 from analysis.core.errors import JobError, LayerscopeError
 from analysis.core.experiment import TITLES
 from analysis.core.failures import redact
+from analysis.core.host import SystemLoad
 from analysis.core.record import Spec
 from analysis.jobs.queue import attempt, processes, table
 from analysis.jobs.queue import backend as backends
@@ -38,6 +40,9 @@ from analysis.jobs.queue.job import (
 from analysis.jobs.queue.sharing import check_workers
 from analysis.jobs.queue.space import Space
 from analysis.jobs.queue.table import RowState, get
+
+_LOAD_S = 60.0
+"""Seconds in which the system's average forgets a load but for 1/e of it."""
 
 FRONT, END = -(10**9), 10**9
 """Places by which a job moves to the front or the end of any queue."""
@@ -172,6 +177,19 @@ def list_jobs(limit: int = 50) -> list[Job]:
 def active() -> list[Job]:
     """The jobs that run or wait, in order."""
     return _listed(1000, (RUNNING, QUEUED))
+
+
+def load_of_others() -> SystemLoad:
+    """Return the load of this machine without our own jobs: a new one waits for those that run.
+
+    The average of a minute still contains jobs that have just ended, and does not yet contain all of one that has just begun.
+    """
+    now, own_share = time.time(), 0.0
+    for job in _listed(20, (RUNNING, DONE, FAILED, CANCELLED, PAUSED, INTERRUPTED)):
+        end = now if job.state == RUNNING else job.finished_at
+        if job.backend == LOCAL and job.started_at is not None and end is not None:
+            own_share += math.exp(min(0.0, end - now) / _LOAD_S) - math.exp(min(0.0, job.started_at - now) / _LOAD_S)
+    return host.load(own_share * host.cores())
 
 
 def _listed(limit: int, states: tuple[str, ...]) -> list[Job]:

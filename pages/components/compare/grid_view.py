@@ -8,7 +8,6 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.charts import grids as grid_figures
-from analysis.core import host
 from analysis.core.errors import LayerscopeError
 from analysis.core.table import Table
 from analysis.data import corpora
@@ -135,7 +134,7 @@ def _name(source: str, facts: ModelFacts | None) -> str:
 def _time(spec: GridSpec, facts: Mapping[str, ModelFacts]) -> words.Markdown:
     """Return the longest duration of the grid, estimated from curves of this machine, else from the amount of work."""
     curves = [entry.result for entry in library.of_here("sweep")]
-    found = durations.of_grid(spec, curves, facts, host.load())
+    found = durations.of_grid(spec, curves, facts, jobs.load_of_others())
     if found is None:
         return "Duration unknown: an estimate needs models with stored results, and on a GPU a curve of this machine."
     if not found.n:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from analysis.core import host
+from analysis import jobs
 from analysis.experiments.batch.grid_spec import GridSpec
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library
@@ -104,7 +104,7 @@ def measure(comparison: Comparison, model: ModelSpec) -> None:
 
 def _duration(grid: GridSpec, comparison: Comparison) -> words.Markdown:
     curves = library.read_all(library.of_here("sweep"))
-    lasts = unmeasured.duration(grid, comparison, curves, host.load())
+    lasts = unmeasured.duration(grid, comparison, curves, jobs.load_of_others())
     if lasts is None:
         return "duration unknown"
     return f"{'about' if lasts.n else 'roughly'} {words.span(lasts.low_s, lasts.high_s)}"

@@ -4,7 +4,7 @@ import streamlit as st
 
 from analysis import jobs
 from analysis.charts import heals as figures
-from analysis.core import host, store
+from analysis.core import store
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_result import HealResult, JunctionReport
@@ -81,7 +81,7 @@ def _refine(result: HealResult) -> None:
     if running is not None:
         card.in_place(running, "refine")
         return
-    expected = durations.refining(result, wanted, host.load())
+    expected = durations.refining(result, wanted, jobs.load_of_others())
     takes = "" if expected is None else f", about {words.span(expected.low_s, expected.high_s)}"
     clicked = start.button(
         f"Refine to {said}{takes}",

@@ -8,9 +8,8 @@ from typing import Any
 import streamlit as st
 
 from analysis import jobs
-from analysis.core import host, index, index_file
+from analysis.core import index, index_file
 from analysis.core.blocks import PartSet
-from analysis.core.host import SystemLoad
 from analysis.core.index import ResultFilter
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_result import HealResult
@@ -217,7 +216,7 @@ class StoredHeals:
         committed = index.entries(ResultFilter(("heal",), places=(index_file.committed(),)))
         self.others = [of_entry(entry).result for entry in committed]
         self.timed = measured_here()
-        self.load = load_now()
+        self.load = jobs.load_of_others()
 
     def captions(self) -> tuple[list[str], bool]:
         """Return a line on each length, and whether any has a stored result."""
@@ -283,15 +282,9 @@ def measured_here() -> list[TimedHeal]:
     return [TimedHeal(found.result, took.get(found.key) or found.result.wall_s) for found in here if found.summary.complete]
 
 
-def load_now() -> SystemLoad:
-    """Return the load of this machine without our own running jobs, since a new job waits for them."""
-    ours = any(job.state == jobs.RUNNING for job in jobs.active())
-    return host.load(host.cores() if ours else 0)
-
-
 def expected(spec: HealSpec, known: ModelFacts) -> Duration | None:
     """Return the duration of a healing run that would begin now."""
-    return durations.expected(spec, known, measured_here(), load_now())
+    return durations.expected(spec, known, measured_here(), jobs.load_of_others())
 
 
 def say_expected(spec: HealSpec, known: ModelFacts, waiting: Sequence[jobs.Job]) -> None:
@@ -302,7 +295,7 @@ def say_expected(spec: HealSpec, known: ModelFacts, waiting: Sequence[jobs.Job])
         known: the size of its model.
         waiting: jobs that come first.
     """
-    load, found = load_now(), expected(spec, known)
+    load, found = jobs.load_of_others(), expected(spec, known)
     if found is None:
         parts = ["Duration unknown: no similar healing run has finished on this machine"]
     elif spec.minutes is not None:
