@@ -74,6 +74,12 @@ def test_load_of_others_is_without_our_jobs(state, began_ago, ended_ago, backend
     assert jobs.load_of_others().average == pytest.approx(others, abs=0.02)
 
 
+@pytest.mark.parametrize(("setting", "niceness"), [("4", 4), ("0", 0), ("nonsense", 0)])
+def test_new_jobs_give_way_to_others(setting, niceness, monkeypatch):
+    monkeypatch.setenv(host.NICENESS_SET, setting)
+    assert jobs.load_of_others().niceness == niceness
+
+
 def test_a_submitted_job_can_be_read_back():
     spec = HealSpec(Block(11, 5), model=ModelSpec(source="org/Small-1B"), steps=7)
     job = jobs.submit(spec)

@@ -11,6 +11,7 @@ import math
 import secrets
 import sqlite3
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -180,7 +181,7 @@ def active() -> list[Job]:
 
 
 def load_of_others() -> SystemLoad:
-    """Return the load of this machine without our own jobs: a new one waits for those that run.
+    """Return the load that a new background job meets, and gives way to: that of this machine without our own jobs.
 
     The average of a minute still contains jobs that have just ended, and does not yet contain all of one that has just begun.
     """
@@ -189,7 +190,7 @@ def load_of_others() -> SystemLoad:
         end = now if job.state == RUNNING else job.finished_at
         if job.backend == LOCAL and job.started_at is not None and end is not None:
             own_share += math.exp(min(0.0, end - now) / _LOAD_S) - math.exp(min(0.0, job.started_at - now) / _LOAD_S)
-    return host.load(own_share * host.cores())
+    return replace(host.load(own_share * host.cores()), niceness=host.niceness() or 0)  # the worker refuses another setting
 
 
 def _listed(limit: int, states: tuple[str, ...]) -> list[Job]:
