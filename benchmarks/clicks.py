@@ -15,7 +15,6 @@ Printed are the seconds from handing in the request until the result is stored, 
 import argparse
 import contextlib
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -36,7 +35,7 @@ from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.search.search_spec import SearchSpec
 from analysis.jobs.queue import processes
 from analysis.models.source.model_spec import ModelSpec
-from benchmarks.work import fresh_cache, here, say, take_dtype
+from benchmarks.work import busy_program, fresh_cache, here, say, take_dtype
 
 _STARTS = (14, 12, 11, 13)
 """First removed layers of the healing runs, in turn."""
@@ -97,7 +96,7 @@ def searches(model: ModelSpec) -> None:
 @contextlib.contextmanager
 def busy(n: int) -> Iterator[None]:
     """Run so many programs beside that keep a core busy each."""
-    programs = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(n)]
+    programs = [busy_program() for _ in range(n)]
     try:
         yield
     finally:

@@ -24,7 +24,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from benchmarks.work import fresh_cache, here, say, take_dtype
+from benchmarks.work import busy_program, fresh_cache, here, say, take_dtype
 
 TARGET = 0.2
 KINDS = ("sweep", "map", "damage", "heal")
@@ -94,8 +94,7 @@ class Told:
         self.looks.append((time.monotonic(), share, job.eta_s))
         self.work = "" if job.work is None else job.work.in_words()
         if self.busy and share >= 0.25 and self.loader is None:
-            works = f"import os\nwhile os.getppid() == {os.getpid()}: pass"  # it ends with this process, however that ends
-            self.loader = subprocess.Popen([sys.executable, "-c", works])
+            self.loader = busy_program()
 
     def error(self, reached: float) -> tuple[float, float] | None:
         """Return the time left that was reported at a share of the phase, and the actual one."""

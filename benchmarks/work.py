@@ -4,6 +4,8 @@ import argparse
 import contextlib
 import math
 import os
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +29,11 @@ DTYPES = ("float32", "bfloat16")
 
 def say(*words: object) -> None:
     print(*words, flush=True)
+
+
+def busy_program() -> subprocess.Popen[bytes]:
+    """Start a program that keeps a core busy. It ends with this process, however that ends."""
+    return subprocess.Popen([sys.executable, "-c", f"import os\nwhile os.getppid() == {os.getpid()}: pass"])
 
 
 @dataclass

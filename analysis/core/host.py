@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from analysis.core import units
+from analysis.core.errors import SpecError
 
 NICENESS = 10
 """How far background jobs give way, as in `nice`: beside one process that wants the same core, a job has a tenth of it."""
@@ -84,10 +85,16 @@ def load(own_cores: float = 0.0) -> SystemLoad:
     return SystemLoad(max(0.0, average - own_cores), _allowed_cores())
 
 
-def niceness() -> int | None:
-    """Return how far background jobs give way: 0 (not at all) to 19; None where `NICENESS_SET` is something else."""
+def niceness() -> int:
+    """Return how far background jobs give way, 0 (not at all) to 19.
+
+    Raises:
+        SpecError: when `NICENESS_SET` is something else.
+    """
     setting = os.environ.get(NICENESS_SET, str(NICENESS))
-    return int(setting) if setting.isascii() and setting.isdigit() and len(setting) < 3 and int(setting) <= _MOST_NICE else None
+    if not (setting.isascii() and setting.isdigit() and len(setting) < 3 and int(setting) <= _MOST_NICE):
+        raise SpecError(f"{NICENESS_SET} must be 0 (no lower CPU priority) to {_MOST_NICE}, not {setting[:20]!r}.")
+    return int(setting)
 
 
 def cores(root: Path = Path("/")) -> int:

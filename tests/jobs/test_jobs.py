@@ -74,6 +74,16 @@ def test_load_of_others_is_without_our_jobs(state, began_ago, ended_ago, backend
     assert jobs.load_of_others().average == pytest.approx(others, abs=0.02)
 
 
+def test_many_paused_jobs_hide_none_that_has_just_ended(monkeypatch):
+    monkeypatch.setattr(psutil, "getloadavg", lambda: (2.0, 0.0, 0.0))
+    monkeypatch.setattr(host, "cores", lambda: 2)
+    now = time.time()
+    set_columns(claimed(), state=jobs.DONE, started_at=now - 900, finished_at=now)
+    for number in range(21):
+        set_columns(jobs.submit(request(f"{number}")), state=jobs.PAUSED)
+    assert jobs.load_of_others().average < 0.1
+
+
 @pytest.mark.parametrize(("setting", "niceness"), [("4", 4), ("0", 0), ("nonsense", 0)])
 def test_new_jobs_give_way_to_others(setting, niceness, monkeypatch):
     monkeypatch.setenv(host.NICENESS_SET, setting)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.core import host, store
-from analysis.core.errors import JobError, LayerscopeError
+from analysis.core.errors import JobError, LayerscopeError, SpecError
 from analysis.core.experiment import TITLES
 from analysis.core.failures import redact
 from analysis.core.host import SystemLoad
@@ -185,12 +185,18 @@ def load_of_others() -> SystemLoad:
 
     The average of a minute still contains jobs that have just ended, and does not yet contain all of one that has just begun.
     """
-    now, own_share = time.time(), 0.0
-    for job in _listed(20, (RUNNING, DONE, FAILED, CANCELLED, PAUSED, INTERRUPTED)):
-        end = now if job.state == RUNNING else job.finished_at
-        if job.backend == LOCAL and job.started_at is not None and end is not None:
-            own_share += math.exp(min(0.0, end - now) / _LOAD_S) - math.exp(min(0.0, job.started_at - now) / _LOAD_S)
-    return replace(host.load(own_share * host.cores()), niceness=host.niceness() or 0)  # the worker refuses another setting
+    now = time.time()
+    with table.transaction() as db:
+        spans = db.execute(
+            "SELECT started_at, CASE state WHEN ? THEN ? ELSE finished_at END AS ended_at FROM jobs "
+            "WHERE backend = ? AND started_at IS NOT NULL AND ended_at > ?",
+            (RUNNING, now, LOCAL, now - 10 * _LOAD_S),
+        ).fetchall()
+    own_share = sum(math.exp(min(0.0, end - now) / _LOAD_S) - math.exp(min(0.0, start - now) / _LOAD_S) for start, end in spans)
+    load = host.load(own_share * host.cores())
+    with contextlib.suppress(SpecError):  # the worker says so
+        return replace(load, niceness=host.niceness())
+    return load
 
 
 def _listed(limit: int, states: tuple[str, ...]) -> list[Job]:

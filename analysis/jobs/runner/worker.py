@@ -28,7 +28,7 @@ from typing import Any
 from filelock import Timeout
 
 from analysis.core import escapes, extensions, host, imports, store
-from analysis.core.errors import LayerscopeError, SpecError, StorageError
+from analysis.core.errors import LayerscopeError, StorageError
 from analysis.core.experiment import RUNNERS
 from analysis.core.failures import in_a_sentence, redact
 from analysis.core.imports import imported
@@ -334,12 +334,9 @@ def give_way() -> None:
     process then counts only within its own session. The worker leads a session, so it sets the niceness of that, too.
 
     Raises:
-        SpecError: when the setting of it is something else than a number from 0 to 19.
+        SpecError: see `host.niceness`.
     """
     niceness = host.niceness()
-    if niceness is None:
-        setting = os.environ[host.NICENESS_SET][:20]
-        raise SpecError(f"{host.NICENESS_SET} must be 0 (no lower CPU priority) to 19, not {setting!r}.")
     if not hasattr(os, "setpriority") or niceness == 0:
         return
     # Not `os.nice`, which adds: a worker that became a new process already gives way.
