@@ -263,7 +263,9 @@ def test_cut_renumbers_and_restores_the_names_of_the_row(ladder, tmp_path):
     cut(decoder, Block(2, 2))
     model.save_pretrained(tmp_path / "cut")
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "cut")
-    torch.testing.assert_close(again(torch.tensor([ids])).logits.double().log_softmax(-1)[0], expected)
+    # Read by transformers, its matrices multiply by another library on some processors (`products`).
+    values = again(torch.tensor([ids])).logits.double().log_softmax(-1)[0]
+    torch.testing.assert_close(values, expected, atol=1e-4, rtol=0)
 
 
 def test_row_defines_feed_forward_parts_and_width(ladder, row):

@@ -14,15 +14,22 @@ from tests.support.families import FAMILIES, build
 
 
 def attended(monkeypatch):
-    """Counts pairs of tokens that the fused attention is given."""
+    """Counts scores of attention, one for each head and pair of tokens."""
     functional, pairs = torch.nn.functional, []
-    fused = functional.scaled_dot_product_attention
+    fused, product = functional.scaled_dot_product_attention, torch.bmm
 
     def count(query, key, value, **options):
-        pairs.append(query.shape[2] * key.shape[2])
+        pairs.append(query.shape[:-1].numel() * key.shape[2])
         return fused(query, key, value, **options)
 
+    def count_scores(states, others, **options):
+        result = product(states, others, **options)
+        if "out" not in options:  # that one sums values
+            pairs.append(result.numel())
+        return result
+
     monkeypatch.setattr(functional, "scaled_dot_product_attention", count)
+    monkeypatch.setattr(torch, "bmm", count_scores)
     return pairs
 
 
@@ -31,13 +38,42 @@ def test_runs_equal_the_dense_mask_with_fewer_pairs(family, monkeypatch):
     decoder = architecture.find_decoder(build(family))
     pairs = attended(monkeypatch)
     found, sums = [], []
-    for call in (1 << 40, 64):  # where a call costs that much there is one run
+    # Where a call costs that much there is one run. Short runs go together, others through the fused attention.
+    for call, short in ((1 << 40, 0), (64, 1 << 40), (64, 0), (64, 24)):
         monkeypatch.setattr(attention, "_CALL", call)
+        monkeypatch.setattr(attention, "_SHORT", short)
         pairs.clear()
         found.append(flat(likelihood.option_loglikelihoods(decoder, questions(), CUTS, packed=True)))
         sums.append(sum(pairs))
-    torch.testing.assert_close(found[0], found[1], atol=1e-4, rtol=1e-5)
-    assert 0 < sums[1] < 0.75 * sums[0]
+    for values, n_pairs in zip(found[1:], sums[1:], strict=True):
+        torch.testing.assert_close(values, found[0], atol=1e-4, rtol=1e-5)
+        assert 0 < n_pairs < 0.75 * sums[0]
+
+
+@pytest.mark.parametrize("short", [3, 8, 1 << 40])
+@pytest.mark.parametrize(("heads", "key_heads"), [(6, 6), (6, 2), (4, 1)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_batches_of_rows_equal_a_dense_mask(short, heads, key_heads, dtype, monkeypatch):
+    monkeypatch.setattr(attention, "_CALL", 4)
+    monkeypatch.setattr(attention, "_SHORT", short)
+    drawn, draw = random.Random(0), torch.Generator().manual_seed(0)
+    visible = torch.eye(24, dtype=torch.bool).repeat(2, 1, 1)  # padding sees itself alone, as in `likelihood`
+    for row, n in enumerate((20, 10)):
+        parents = [node - 1 if drawn.random() < 0.8 else drawn.randint(-1, node - 1) for node in range(n)]
+        visible[row, :n, :n] = torch.from_numpy(forest(parents))
+    mask = torch.zeros(2, 1, 24, 24, dtype=dtype).masked_fill_(~visible[:, None], torch.finfo(dtype).min)
+    mask = attention.with_runs(mask, visible)
+    # Keys have another width than values, and lie in memory as transformers hands them on.
+    query, key, value = (
+        torch.randn(2, 24, n, width, generator=draw, dtype=torch.float64).to(dtype).transpose(1, 2)
+        for n, width in ((heads, 8), (key_heads, 8), (key_heads, 5))
+    )
+    found, _ = attention._attend(None, query, key, value, mask, scaling=0.3)
+    wide = (states.double().repeat_interleave(heads // states.shape[1], 1) for states in (query, key, value))
+    expected = torch.nn.functional.scaled_dot_product_attention(*wide, attn_mask=visible[:, None], scale=0.3).transpose(1, 2)
+    tolerance = {torch.float32: 1e-6, torch.float64: 1e-14, torch.bfloat16: 1e-2}[dtype]
+    assert found.dtype == dtype
+    torch.testing.assert_close(found.double(), expected, atol=tolerance, rtol=0)
 
 
 def test_a_family_without_fused_attention_runs_the_whole_mask(monkeypatch):
