@@ -7,6 +7,8 @@ difference is small wherever the probability is large, and so is its rounding. T
 plain head.
 """
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +22,7 @@ _HALVES_AT_ONCE = 1 << 21
 """The same for a row of a product for each state, in half precision."""
 _ELSEWHERE = 1 << 27
 """Elsewhere: enough to keep the device busy."""
+_LOG2_E = math.log2(math.e)
 _TARGETS_AT_ONCE = 2048
 """Targets whose rows of the head are gathered in float32 at once."""
 
@@ -97,7 +100,7 @@ def _sums_by_token(decoder: Decoder, states: Tensor, shift: Tensor, reference: T
             if bias is not None:
                 logits += bias[begin : begin + width, None]
             logits = decoder.scaled(logits).sub_(reference)
-        total += logits.exp_().sum(0)
+        total += exponentials(logits).sum(0)
     return total * (shift.float() - reference).exp() if is_plain else total
 
 
@@ -115,8 +118,13 @@ def _sums_by_state(decoder: Decoder, states: Tensor, shift: Tensor, reference: T
         exact = logits[:, : len(piece)].copy_(product_of_piece).add_(shift[:, None])
         if bias is not None:
             exact.add_(bias[begin : begin + width])
-        total += decoder.scaled(exact).sub_(reference[:, None]).exp_().sum(-1)
+        total += exponentials(decoder.scaled(exact).sub_(reference[:, None])).sum(-1)
     return total
+
+
+def exponentials(logits: Tensor) -> Tensor:
+    """Return e to the power of logits, written in their place. With MKL, `torch.exp` takes twice as long on AMD processors."""
+    return logits.mul_(_LOG2_E).exp2_()
 
 
 def _plainly(decoder: Decoder, states: Tensor, indices: Tensor, tokens: Tensor) -> Tensor:
