@@ -49,7 +49,7 @@ REGIONS = {
         "analysis.experiments.scoring.trees:pack",
     ),
     LOADING: ("analysis.models.loading.load:load", "analysis.models.loading.planning:plan"),
-    ATTENTION: ("analysis.experiments.scoring.attention:with_runs",),
+    ATTENTION: ("analysis.experiments.scoring.attention:with_runs", "analysis.experiments.scoring.attention:_in_groups"),
     HEAD: (
         "analysis.models.running.head:log_probabilities",
         "analysis.models.architecture.decoder:Decoder.logits",
@@ -246,6 +246,8 @@ def attributed(events: Iterable[Event], dtype: str) -> Profile:
             seconds[parent] -= (end - event.start) / 1e9
         if event.name in PRODUCT_NAMES and event.dtype == dtype:
             products.append(_product(event))
+        elif event.name in PRODUCT_NAMES and region == ATTENTION:  # in float32, also of a model in half precision
+            attention_flop += _product(event).flop
         if event.name in _ATTENTION_KERNELS:
             attention_flop += _ATTENTION_KERNELS[event.name] * _pairs_flop(event)
         open_events.append((event, end, region, stage))

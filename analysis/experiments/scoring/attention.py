@@ -11,6 +11,7 @@ computed together. Long ones take PyTorch's fused attention, and on other device
 
 import contextlib
 import functools
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +24,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from analysis.core.meter import COUNTS
 from analysis.models.architecture.decoder import Decoder
 from analysis.models.running.hidden_states import sent
 
@@ -100,6 +102,8 @@ class _Plan:
     """The same of keys and values, each (runs, rows, heads of keys, columns)."""
     outputs: Tensor
     """(rows * seq * heads,), the place of each among `queries`."""
+    n_pairs: int
+    """Queries with their columns, for all rows and heads, without padding."""
     masks: list[Tensor]
     """Of each group, (runs * rows, 1, queries, columns), additive. Padding is masked."""
 
@@ -123,7 +127,8 @@ def _plan(groups: list[list[_Run]], device: torch.device, n_rows: int, n_tokens:
         n_before += places.numel()
         queries.append(places.flatten())
         columns.append(_of_heads(seen, n_rows, n_tokens, n_key_heads).flatten())
-    return _Plan(torch.cat(queries).to(device), torch.cat(columns).to(device), outputs.to(device), masks)
+    n_pairs = n_rows * n_heads * sum(math.prod(run.size) for runs in groups for run in runs)
+    return _Plan(torch.cat(queries).to(device), torch.cat(columns).to(device), outputs.to(device), n_pairs, masks)
 
 
 def _tokens(places: slice | Tensor) -> Tensor:
@@ -229,6 +234,7 @@ def _in_groups(query: Tensor, key: Tensor, value: Tensor, runs: _Runs, scale: fl
     plan = runs.plans[sizes]
     queries, keys, values = _of_places(query, plan.queries), _of_places(key, plan.columns), _of_places(value, plan.columns)
     queries *= scale
+    COUNTS.flop += 2.0 * plan.n_pairs * (query.shape[-1] + value.shape[-1])  # as `operations` counts the fused attention
     attended = values.new_empty(len(queries), values.shape[-1])
     begin = begin_columns = 0
     for mask in plan.masks:

@@ -252,7 +252,8 @@ class QuestionScoring:
     def __init__(self, decoder: Decoder, questions: Sequence[EncodedQuestion], cuts: Cuts, *, packed: bool) -> None:
         """Arguments as in `option_loglikelihoods`."""
         self._decoder, self._questions, self.cuts, self.packed = decoder, questions, cuts, packed
-        self._rows = pack(questions) if packed else one_row_each(questions)
+        is_alone = decoder.device.type == "cpu"  # there each row is a batch
+        self._rows = pack(questions, joins_rest=is_alone) if packed else one_row_each(questions)
         self.groups = batches([len(row) for row in self._rows], tokens_per_batch(decoder.device))
         self._batches: dict[int, _PackedBatch] = {}
         self._totals = torch.zeros(len(cuts), sum(len(question.options) for question in questions), dtype=torch.float64)
@@ -436,7 +437,7 @@ def option_loglikelihoods(
 
 
 def row_lengths(questions: Sequence[EncodedQuestion], *, packed: bool) -> list[int]:
-    """Tokens of every row that `option_loglikelihoods` runs for these questions."""
+    """Tokens of every row that these questions take. On a CPU a short last one may share its row with the one before it."""
     return [len(row) for row in (pack(questions) if packed else one_row_each(questions))]
 
 

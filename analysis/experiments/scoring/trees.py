@@ -144,7 +144,11 @@ class TreeRow:
 
 
 def pack(
-    questions: Sequence[EncodedQuestion], row_tokens: int = ROW_TOKENS, shared_row_tokens: int = SHARED_ROW_TOKENS
+    questions: Sequence[EncodedQuestion],
+    row_tokens: int = ROW_TOKENS,
+    shared_row_tokens: int = SHARED_ROW_TOKENS,
+    *,
+    joins_rest: bool = False,
 ) -> list[TreeRow]:
     """Pack questions, in order, into rows; options are numbered through, and all options of a question are in one row.
 
@@ -153,19 +157,35 @@ def pack(
     the question has of its own. Attention adds nothing to that: in any row a question's own tokens look at the prefix and at
     themselves (see `attention`). Questions of one group must stand together to find each other's prefix. A question that is
     longer than a row has one to itself.
+
+    Args:
+        questions: to be packed.
+        row_tokens, shared_row_tokens: limits of a row.
+        joins_rest: whether the last row joins the one before it where it adds at most half a row. A short row takes longer for
+            each token. It is for rows that are not padded to one length.
     """
     rows = [TreeRow()]
+    in_last: list[tuple[int, EncodedOption]] = []
     number = 0
     for question in questions:
         added = rows[-1].cost(question.options)
         shared = TreeRow().cost(question.options) - added
         if len(rows[-1]) and len(rows[-1]) + added > (shared_row_tokens if shared > added else row_tokens):
-            rows[-1].close()
+            if len(rows) > 1:
+                rows[-2].close()
             rows.append(TreeRow())
+            in_last = []
         for option in question.options:
             rows[-1].add(number, option)
+            in_last.append((number, option))
             number += 1
-    rows[-1].close()
+    rest = [option for _, option in in_last]
+    if joins_rest and len(rows) > 1 and len(rows[-2]) <= row_tokens and rows[-2].cost(rest) <= row_tokens // 2:
+        rows.pop()
+        for number, option in in_last:
+            rows[-1].add(number, option)
+    for row in rows[-2:]:
+        row.close()
     return rows
 
 

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+from analysis.core.meter import COUNTS
 from analysis.experiments.scoring import attention, likelihood
 from analysis.models.architecture import decoder as architecture
+from analysis.models.architecture import operations
 from tests.support.asked import CUTS, flat, questions
 from tests.support.families import FAMILIES, build
 
@@ -74,6 +76,20 @@ def test_batches_of_rows_equal_a_dense_mask(short, heads, key_heads, dtype, monk
     tolerance = {torch.float32: 1e-6, torch.float64: 1e-14, torch.bfloat16: 1e-2}[dtype]
     assert found.dtype == dtype
     torch.testing.assert_close(found.double(), expected, atol=tolerance, rtol=0)
+
+
+def test_both_ways_count_the_same_operations(monkeypatch):
+    decoder = architecture.find_decoder(build("llama"))
+    operations.watch(decoder)
+    decoder.check_states_are_own()  # tried out once a model
+    monkeypatch.setattr(attention, "_CALL", 64)
+    counted = []
+    for short in (0, 24, 1 << 40):
+        monkeypatch.setattr(attention, "_SHORT", short)
+        before = COUNTS.flop
+        likelihood.option_loglikelihoods(decoder, questions(), CUTS, packed=True)
+        counted.append(COUNTS.flop - before)
+    assert counted == [counted[0]] * 3
 
 
 def test_a_family_without_fused_attention_runs_the_whole_mask(monkeypatch):

@@ -75,6 +75,14 @@ def test_a_product_by_one_dnn_has_its_matrix_transposed():
     assert profile.products == [stages.Product(1, 10, 8, 3, 9e-9)]
 
 
+def test_products_of_attention_count_in_any_dtype():
+    product = Event("aten::bmm", 2, 9, shapes=((6, 4, 16), (6, 16, 5)), dtype="float")
+    profile = stages.attributed([Event(WHOLE, 0, 9), Event("layerscope: attention", 0, 9), product], "c10::BFloat16")
+    assert {stage: round(value * 1e9) for stage, value in profile.seconds.items()} == {stages.ATTENTION: 9}
+    assert profile.flop == 2 * 6 * 4 * 16 * 5
+    assert profile.products == []
+
+
 def test_attention_counts_half_of_a_causal_square():
     shape = (2, 3, 8, 16)
     kernel = "aten::_scaled_dot_product_flash_attention_for_cpu"
