@@ -85,7 +85,7 @@ class Objective:
         self._decoder, self._texts, self._kind, self._stride = decoder, texts, kind, stride
         self._is_linear = type(decoder.head) is nn.Linear and families.first(decoder.config, decoder.family.logits_cap) is None
         self.n_texts = len(texts)
-        budget = tokens_per_batch(decoder.device) // 2  # half the usual, as where every position goes through the head
+        budget = tokens_per_batch(decoder.device)
         sublayers.try_last(decoder)
         groups = []
         for begin, end in ((0, min(first, len(texts))), (min(first, len(texts)), len(texts))):
