@@ -36,6 +36,8 @@ _CALL = 1024
 """Cost of a run or a group of runs beyond its products, in pairs of query and column; measured on CPUs, 9 heads of 64."""
 _SHORT = 256
 """Most columns of a run that is computed with others. With more of them the fused attention is as fast (`docs/speed.md`)."""
+_MOST_PAIRS = 1 << 17
+"""Most pairs of a group of several runs: with 32 heads, its scores take 16 MB."""
 _NAME = "layerscope_packed"
 OTHER_WEIGHTS = ("position_bias", "softcap")
 """Options that change the weights of attention. A row is then attended to as a whole."""
@@ -79,7 +81,10 @@ class _Runs(list[_Run]):
             longest = 0
             for n_runs, run in enumerate(short[first:], 1):
                 longest = max(longest, run.size[1])
-                yield _CALL + n_runs * longest * run.size[0]
+                n_pairs = n_runs * longest * run.size[0]
+                if n_runs > 1 and n_pairs > _MOST_PAIRS:
+                    return
+                yield _CALL + n_pairs
 
         return [short[part] for part in _cheapest_parts(len(short), costs)]
 

@@ -78,6 +78,16 @@ def test_batches_of_rows_equal_a_dense_mask(short, heads, key_heads, dtype, monk
     torch.testing.assert_close(found.double(), expected, atol=tolerance, rtol=0)
 
 
+@pytest.mark.parametrize(("most", "sizes"), [(1 << 17, [12]), (400, [4, 4, 4]), (99, [1] * 12)])
+def test_groups_of_runs_are_bounded(most, sizes, monkeypatch):
+    monkeypatch.setattr(attention, "_CALL", 1 << 10)
+    monkeypatch.setattr(attention, "_MOST_PAIRS", most)
+    monkeypatch.setattr(attention, "cheapest_runs", lambda seen: [slice(n, n + 10) for n in range(0, 120, 10)])
+    visible = torch.block_diag(*[torch.ones(10, 10).tril()] * 12).bool()[None]
+    runs = attention.with_runs(torch.zeros(1, 1, 120, 120), visible).layerscope_runs
+    assert [len(group) for group in runs.groups] == sizes
+
+
 def test_both_ways_count_the_same_operations(monkeypatch):
     decoder = architecture.find_decoder(build("llama"))
     operations.watch(decoder)
