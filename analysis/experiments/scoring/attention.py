@@ -13,7 +13,7 @@ import contextlib
 import functools
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -51,10 +51,14 @@ class _Run:
     columns: slice | Tensor
     mask: Tensor
     """Their part of the additive mask, (rows, 1, queries, columns)."""
+    visible: Tensor
+    """The same as booleans, (rows, queries, columns), on the host as the next one."""
+    used: Tensor
+    """The columns one by one."""
 
     def to(self, device: torch.device) -> "_Run":
         columns = self.columns if isinstance(self.columns, slice) else self.columns.to(device)
-        return _Run(self.queries, columns, self.mask.to(device))
+        return replace(self, columns=columns, mask=self.mask.to(device))
 
     @property
     def size(self) -> tuple[int, int]:
@@ -119,11 +123,11 @@ def _plan(groups: list[list[_Run]], device: torch.device, n_rows: int, n_tokens:
     masks: list[Tensor] = []
     outputs, n_before = torch.zeros(n_rows * n_tokens * n_heads, dtype=torch.long), 0
     for runs in groups:
-        seen = pad_sequence([_tokens(run.columns) for run in runs], batch_first=True)
-        asked = pad_sequence([_tokens(run.queries) for run in runs], batch_first=True)
+        seen = pad_sequence([run.used for run in runs], batch_first=True)
+        asked = pad_sequence([torch.arange(run.queries.start, run.queries.stop) for run in runs], batch_first=True)
         mask = torch.full((len(runs), n_rows, 1, asked.shape[1], seen.shape[1]), torch.finfo(torch.float32).min)
         for part, run in zip(mask, runs, strict=True):
-            part[:, :, : run.size[1], : run.size[0]] = run.mask.cpu()
+            part[:, 0, : run.size[1], : run.size[0]].masked_fill_(run.visible, 0.0)
         masks.append(mask.flatten(0, 1).to(device))
         places = _of_heads(asked, n_rows, n_tokens, n_heads)
         n_queries = torch.tensor([run.size[1] for run in runs])
@@ -136,10 +140,6 @@ def _plan(groups: list[list[_Run]], device: torch.device, n_rows: int, n_tokens:
     return _Plan(torch.cat(queries).to(device), torch.cat(columns).to(device), outputs.to(device), n_pairs, masks)
 
 
-def _tokens(places: slice | Tensor) -> Tensor:
-    return torch.arange(places.start, places.stop) if isinstance(places, slice) else places.cpu()
-
-
 def _of_heads(tokens: Tensor, n_rows: int, n_tokens: int, n_heads: int) -> Tensor:
     """(runs, tokens) of a row as (runs, rows, heads, tokens) of all rows and heads."""
     rows, heads = torch.arange(n_rows)[:, None, None], torch.arange(n_heads)[:, None]
@@ -150,7 +150,7 @@ def with_runs(mask: Tensor, visible: Tensor) -> Tensor:
     """Return a mask with its runs for `skipping_masked`; where nothing uses them, it is an ordinary dense mask.
 
     Args:
-        mask: additive, (rows, 1, seq, seq), where the token ids are.
+        mask: additive, (rows, 1, seq, seq), where the token ids are; 0 where a token sees another.
         visible: (rows, seq, seq) booleans on the CPU, False where the mask forbids.
     """
     runs = _Runs()
@@ -160,7 +160,8 @@ def with_runs(mask: Tensor, visible: Tensor) -> Tensor:
         # An unbroken range is a view; others are gathered.
         columns = slice(first, last + 1) if last - first + 1 == len(used) else sent(used, mask.device)
         part = mask[:, :, queries][..., columns].contiguous()
-        runs.append(_Run(queries, columns, part.float() if part.device.type == "cpu" else part))
+        part = part.float() if part.device.type == "cpu" else part
+        runs.append(_Run(queries, columns, part, visible[:, queries][..., used], used))
     # On the tensor itself: a family that hands on another mask, such as a slice of it, then runs the whole of that one.
     mask.layerscope_runs = runs  # type: ignore[attr-defined]
     return mask
