@@ -16,7 +16,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from analysis.experiments.scoring.attention import OTHER_WEIGHTS
+from analysis.experiments.scoring.attention import OTHER_WEIGHTS, wide
 from analysis.models.architecture import products
 from analysis.models.architecture.decoder import Decoder
 
@@ -139,7 +139,7 @@ class _Attention(torch.autograd.Function):
         query, key, value = ctx.saved_tensors
         heads, narrow = query.shape[1], _narrow(query.dtype)
         with torch.autocast(query.device.type, enabled=False):
-            of_query, of_key, of_value = (torch.zeros_like(states, dtype=_wide(states.dtype)) for states in (query, key, value))
+            of_query, of_key, of_value = (torch.zeros_like(states, dtype=wide(states.dtype)) for states in (query, key, value))
             for piece in ctx.pieces:
                 keys, values = key[piece.row, :, piece.columns], value[piece.row, :, piece.columns]
                 queries = _by_group(query[piece.row, :, piece.queries], len(keys))
@@ -154,14 +154,9 @@ class _Attention(torch.autograd.Function):
         return of_query.to(query.dtype), of_key.to(key.dtype), of_value.to(value.dtype), None, None
 
 
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype of scores and weights: float32 rounds neither them nor their sums much."""
-    return dtype if dtype == torch.float64 else torch.float32
-
-
 def _narrow(dtype: torch.dtype) -> torch.dtype:
     """Return the dtype of products with weights: half precision where the states are and the processor is faster so."""
-    return dtype if products.is_here(dtype) else _wide(dtype)
+    return dtype if products.is_here(dtype) else wide(dtype)
 
 
 def _by_group(states: Tensor, n_groups: int) -> Tensor:
@@ -175,9 +170,9 @@ def _by_head(states: Tensor, n_heads: int) -> Tensor:
 
 def _weights(piece: _Piece, query: Tensor, key: Tensor, scale: float) -> Tensor:
     """Attention weights, (key_heads, heads of each * queries, columns)."""
-    wide = _wide(query.dtype)
-    keys = key[piece.row, :, piece.columns].to(wide)
-    scaled = _by_group(query[piece.row, :, piece.queries].to(wide) * scale, len(keys))
+    dtype = wide(query.dtype)
+    keys = key[piece.row, :, piece.columns].to(dtype)
+    scaled = _by_group(query[piece.row, :, piece.queries].to(dtype) * scale, len(keys))
     scores = torch.bmm(scaled, keys.transpose(1, 2))
     if piece.masked is not None:
         of_head = scores.view(-1, piece.masked.shape[0], scores.shape[-1])

@@ -77,6 +77,11 @@ class _Runs(list[_Run]):
         return _Runs(run.to(device) for run in self)
 
     @functools.cached_property
+    def long(self) -> list[_Run]:
+        """Runs that are computed one by one."""
+        return [run for run in self if not run.is_short]
+
+    @functools.cached_property
     def groups(self) -> list[list[_Run]]:
         """Short runs of similar size."""
         short = sorted((run for run in self if run.is_short), key=lambda run: run.size)
@@ -108,7 +113,7 @@ class _Plan:
     queries: Tensor
     """Those of one group after another, each (runs, rows, heads, queries)."""
     columns: Tensor
-    """The same of keys and values, each (runs, rows, heads of keys, columns)."""
+    """As `queries`, for keys and values, each (runs, rows, heads of keys, columns)."""
     outputs: Tensor
     """(rows * seq * heads,), the place of each among `queries`."""
     n_pairs: int
@@ -223,9 +228,9 @@ def _attend(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_ma
         attended = _in_groups(query, key, value, runs, dim**-0.5 if options.get("scaling") is None else options["scaling"])
     else:
         attended = query.new_empty(rows, length, heads, value.shape[-1])
-    if (others := [run for run in runs if not run.is_short]) and query.device.type == "cpu":
-        query, key, value = (states.to(_wide(states.dtype)) for states in (query, key, value))
-    for run in others:
+    if runs.long and query.device.type == "cpu":
+        query, key, value = (states.to(wide(states.dtype)) for states in (query, key, value))
+    for run in runs.long:
         parts = query[:, :, run.queries], _seen(key, run.columns), _seen(value, run.columns)
         attended[:, run.queries] = _of_run(module, *parts, run.mask, **options)
     return attended, None
@@ -258,11 +263,11 @@ def _in_groups(query: Tensor, key: Tensor, value: Tensor, runs: _Runs, scale: fl
 
 def _of_places(states: Tensor, places: Tensor) -> Tensor:
     """Return some heads of some tokens, (places, head_dim), in float32 or wider."""
-    return states.transpose(1, 2).flatten(0, 2).index_select(0, places).to(_wide(states.dtype))
+    return states.transpose(1, 2).flatten(0, 2).index_select(0, places).to(wide(states.dtype))
 
 
-def _wide(dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype of attention on a processor: float32 rounds neither weights nor sums much, and takes no longer."""
+def wide(dtype: torch.dtype) -> torch.dtype:
+    """Return the dtype of attention on a processor: float32 rounds scores, weights and sums little, and takes no longer."""
     return torch.promote_types(dtype, torch.float32)
 
 
