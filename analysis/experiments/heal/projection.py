@@ -73,8 +73,11 @@ def _mixture(decoder: Decoder, index: int) -> str | None:
 
 def _adds_to_stream(decoder: Decoder, layer: nn.Module, module: nn.Module) -> bool:
     """Try out whether a change of the module's output changes the stream behind the layer by exactly as much."""
-    outputs: list[Tensor] = []
-    handle = layer.register_forward_hook(lambda _, args, output: outputs.append(output_stream(output)))
+    outputs, parts = list[Tensor](), list[Tensor]()
+    handles = [
+        layer.register_forward_hook(lambda _, args, output: outputs.append(output_stream(output))),
+        module.register_forward_hook(lambda _, args, output: parts.append(output_stream(output))),
+    ]
     ids = _trial_ids(decoder)
     try:
         decoder.body(input_ids=ids, use_cache=False)
@@ -86,9 +89,13 @@ def _adds_to_stream(decoder: Decoder, layer: nn.Module, module: nn.Module) -> bo
     except RuntimeError:  # the shapes do not fit: this projection does not lead into the stream
         return False
     finally:
-        handle.remove()
+        for handle in handles:
+            handle.remove()
     before, after = (stream.float() for stream in outputs)
-    rounding = 4 * torch.finfo(outputs[0].dtype).eps * torch.maximum(before.abs(), after.abs())
+    # The output of the module may be much larger than the sum, and is rounded as well.
+    added_to = [part.float().reshape(before.shape) for part in parts if part.numel() == before.numel()]
+    largest = torch.stack([before, after, *added_to]).abs().amax(0)
+    rounding = 4 * torch.finfo(outputs[0].dtype).eps * largest
     return bool(((after - before - bump).abs() <= 2e-2 * scale + rounding).all())
 
 
