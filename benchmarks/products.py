@@ -1,17 +1,18 @@
-"""Matrix products by oneDNN beside torch's usual way, on the weights of the starter model.
+"""Matrix products in torch's usual way, by oneDNN, and of half precision in float32, on the weights of the starter model.
 
     python benchmarks/products.py                     both precisions
     python benchmarks/products.py --dtype bfloat16    one of them
     python benchmarks/products.py --rows 8,1024       other numbers of rows
+    ONEDNN_MAX_CPU_ISA=AVX2 python benchmarks/products.py    torch as on a processor without AVX-512
 
 Each line has the GFLOP/s of the layers' matrices and of the sum over the vocabulary, as medians of interleaved runs. The
-matrices come one after another, so that they are read from memory as they are at work. Any processor is measured, also one
-where Layerscope takes torch's usual way.
+matrices come one after another, so that they are read from memory as they are at work. Any processor is measured, whichever
+way Layerscope takes there.
 """
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -19,57 +20,87 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from analysis.models.architecture import products
+from analysis.models.architecture import float32_products, products
 from analysis.models.loading import load
 from analysis.models.running import head
 from analysis.models.source.model_spec import DTYPES, ModelSpec
 from benchmarks.work import here, interleaved, say
 
+_WAYS = {"usual": (False, False), "oneDNN": (True, False), "float32": (False, True)}
+"""By name, whether `products` and `float32_products` are for this processor."""
 
-def speed(flop: float, repeats: int, usual: Callable[[], object], one_dnn: Callable[[], object]) -> str:
-    """Return GFLOP/s both ways, in words."""
-    works = interleaved(repeats, usual=usual, one_dnn=one_dnn)
-    before, now = (flop / median(work.seconds for work in works[name]) / 1e9 for name in ("usual", "one_dnn"))
-    return f"{before:6.0f} {now:6.0f} ({now / before:.2f} x)"
+
+def speeds(flop: float, repeats: int, ways: dict[str, Callable[[], object]]) -> str:
+    """Return GFLOP/s of each way, in words."""
+    works = interleaved(repeats, **ways)
+    found = {name: flop / median(work.seconds for work in of_way) / 1e9 for name, of_way in works.items()}
+    usual = found.pop("usual")
+    return f"{usual:4.0f}" + "".join(f"   {name} {speed:4.0f} ({speed / usual:.2f} x)" for name, speed in found.items())
+
+
+def multiplied(weights: Sequence[Tensor], inputs: dict[int, Tensor], product: Callable[[Tensor, Tensor], Tensor]) -> None:
+    for weight in weights:
+        product(inputs[weight.shape[1]], weight)
 
 
 @torch.inference_mode()
 def measure(dtype: str, rows: list[int], repeats: int) -> None:
-    """Print one line for each number of rows."""
+    """Print two lines for each number of rows."""
     loaded = load.load(ModelSpec(dtype=dtype, device="cpu"))
-    decoder, usual_is_here = loaded.decoder, products.is_here
-    weights = [part.weight for layer in decoder.layers for part in layer.modules() if isinstance(part, nn.Linear)]
-    copies = [products.reordered(weight.detach()) for weight in weights]
+    decoder, torch_dtype = loaded.decoder, getattr(torch, dtype)
+    usual_is_here = products.is_here, float32_products.is_here
+    modules = [part for layer in decoder.layers for part in layer.modules() if isinstance(part, nn.Linear)]
+    weights = [module.weight.detach() for module in modules]
+    names = [
+        name
+        for name in _WAYS
+        if (name != "oneDNN" or products._is_right(torch_dtype)) and (name != "float32" or torch_dtype != torch.float32)
+    ]
+    copies = {id(weight): products.reordered(weight) for weight in weights} if "oneDNN" in names else {}
+
+    def in_float32(inputs: Tensor, weight: Tensor) -> Tensor:
+        return float32_products.multiplied(inputs, lambda: float32_products.rows(weight), len(weight), None, None)
+
+    ways = {
+        "usual": nn.functional.linear,
+        "oneDNN": lambda inputs, weight: products.product(inputs, copies[id(weight)]),
+        "float32": in_float32,
+    }
+
+    def as_in(name: str, run: Callable[[], object]) -> Callable[[], None]:
+        by_one_dnn, by_float32 = _WAYS[name]
+
+        def work() -> None:
+            products.is_here = lambda _: by_one_dnn  # type: ignore[assignment]
+            float32_products.is_here = lambda _: by_float32  # type: ignore[assignment]
+            try:
+                run()
+            finally:
+                products.is_here, float32_products.is_here = usual_is_here
+
+        return work
+
     for n_rows in rows:
-        inputs = {width: torch.randn(n_rows, width).to(weights[0].dtype) for width in {weight.shape[1] for weight in weights}}
-        states = decoder.norm(torch.randn(n_rows, weights[0].shape[1])).to(weights[0].dtype)
+        inputs = {width: torch.randn(n_rows, width).to(torch_dtype) for width in {weight.shape[1] for weight in weights}}
+        states = decoder.norm(torch.randn(n_rows, weights[0].shape[1])).to(torch_dtype)
         tokens, indices = torch.randint(1000, (n_rows,)), torch.arange(n_rows)
-
-        def usual(inputs: dict = inputs) -> None:
-            for weight in weights:
-                nn.functional.linear(inputs[weight.shape[1]], weight)
-
-        def one_dnn(inputs: dict = inputs) -> None:
-            for weight, copy in zip(weights, copies, strict=True):
-                products.product(inputs[weight.shape[1]], copy)
-
-        def summed(way: Callable[[torch.dtype], bool], states: torch.Tensor = states, given: tuple = (indices, tokens)) -> None:
-            products.is_here = way  # type: ignore[assignment]
-            head.log_probabilities(decoder, states, *given)
-
-        layers = speed(2.0 * n_rows * sum(weight.numel() for weight in weights), repeats, usual, one_dnn)
-        try:
-            of_head = speed(
-                2.0 * n_rows * decoder.head.weight.numel(),  # type: ignore[operator,union-attr]
-                repeats,
-                lambda summed=summed: summed(lambda dtype: False),
-                lambda summed=summed: summed(lambda dtype: True),
+        of_layers = {
+            name: as_in(name, lambda name=name, inputs=inputs: multiplied(weights, inputs, ways[name]))  # type: ignore[misc]
+            for name in names
+        }
+        of_head = {
+            name: as_in(
+                name,
+                lambda states=states, given=(indices, tokens): head.log_probabilities(decoder, states, *given),  # type: ignore[misc]
             )
-        finally:
-            products.is_here = usual_is_here
-        say(f"{dtype:9} {n_rows:6} rows   layers {layers}   head {of_head}")
+            for name in names
+        }
+        flop = 2.0 * n_rows * sum(weight.numel() for weight in weights)
+        say(f"{dtype:9} {n_rows:6} rows   layers {speeds(flop, repeats, of_layers)}")
+        flop = 2.0 * n_rows * decoder.head.weight.numel()  # type: ignore[operator,union-attr]
+        say(f"{'':21}   head   {speeds(flop, repeats, of_head)}")
 
 
 def main() -> None:

@@ -266,6 +266,7 @@ def compare(
         reloaded.to(machine.first_gpu(spec.device))
     else:
         placement.spread(find_decoder(reloaded), placed)
+    products.prepare(find_decoder(reloaded), 0)  # multiply as the model in memory, so that only weights may differ
     check = _difference(expected, logits(reloaded, texts), spec.dtype, merged)
     if not check.relative_difference <= check.tolerance:  # also refuses NaN
         raise UnsupportedModelError(

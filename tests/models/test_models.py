@@ -206,6 +206,7 @@ def test_without_the_starter_pack_the_command_is_named(monkeypatch):
 
 def test_defaults_explain_themselves(monkeypatch):
     monkeypatch.setattr(host, "cpuinfo", lambda key: "avx512_bf16 amx_bf16" if key == "flags" else "Test CPU")
+    monkeypatch.setattr(machine.float32_products, "is_here", lambda dtype: False)
     monkeypatch.setattr(machine, "bfloat16_speed_ratio", lambda: 1.9)
     fast = machine.choose_dtype("auto", "cpu")
     assert fast.value == "bfloat16"

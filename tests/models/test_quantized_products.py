@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from analysis.models.architecture import float32_products
 from analysis.models.loading import quantized_products
 
 SHAPES = [(200, 96), (130, 64), (64, 130), (33, 2)]
@@ -51,13 +52,27 @@ def test_pieces_give_products_and_gradients_of_the_whole(shape, bias, nested):
         torch.testing.assert_close(found, wanted)
 
 
-def test_products_in_half_precision_are_the_same():
+@pytest.mark.parametrize("is_slow", [True, False])
+def test_products_in_half_precision_are_the_same(is_slow, monkeypatch):
+    monkeypatch.setattr(float32_products, "is_here", lambda dtype: is_slow and dtype == torch.bfloat16)
     whole, parts = (matrix(200, 96, dtype=torch.bfloat16) for _ in range(2))
     quantized_products.prepare(nn.ModuleList([parts]))
     inputs = torch.randn(7, 96)
     with torch.inference_mode():
         assert parts(inputs).dtype == torch.float32
         torch.testing.assert_close(parts(inputs), whole(inputs))
+    for wanted, found in zip(of(whole, inputs.bfloat16()), of(parts, inputs.bfloat16()), strict=True):
+        assert (wanted.double() - found.double()).norm() < 4e-3 * wanted.double().norm()
+
+
+@pytest.mark.parametrize("is_slow", [True, False])
+def test_small_matrices_go_in_pieces_where_half_precision_is_slow(is_slow, monkeypatch):
+    monkeypatch.setattr(float32_products, "is_here", lambda dtype: is_slow and dtype == torch.bfloat16)
+    monkeypatch.setattr(quantized_products, "LARGE", 1 << 30)
+    half, full = matrix(200, 96, dtype=torch.bfloat16), matrix(200, 96)
+    quantized_products.prepare(nn.ModuleList([half, full]))
+    assert hasattr(half, "is_in_pieces") == is_slow
+    assert not hasattr(full, "is_in_pieces")
 
 
 def test_no_piece_is_larger_than_its_limit():

@@ -14,6 +14,7 @@ from peft.tuners import lora
 from torch import Tensor, nn
 
 from analysis.experiments.heal import dropout
+from analysis.models.architecture.float32_products import add_product, product
 
 
 def speed_up(model: PeftModel) -> None:
@@ -82,8 +83,8 @@ class _Added(torch.autograd.Function):
             rows = inputs.reshape(-1, inputs.shape[-1]).to(result.dtype)
             if kept is not None:
                 rows = rows * kept.view(rows.shape)
-            inner = rows @ (first * scale).to(rows.dtype).T
-            result.view(-1, result.shape[-1]).addmm_(inner, second.to(rows.dtype).T)
+            inner = product(rows, (first * scale).to(rows.dtype).T)
+            add_product(result.view(-1, result.shape[-1]), inner, second.to(rows.dtype).T)
         ctx.mark_dirty(result)
         ctx.save_for_backward(rows, first, second, inner, *([] if kept is None else [kept]))
         ctx.scale, ctx.shape, ctx.dtype = scale, inputs.shape, inputs.dtype
@@ -96,13 +97,13 @@ class _Added(torch.autograd.Function):
         of_inputs = of_first = of_second = None
         with torch.autocast("cpu", enabled=False):
             change = outer[0].reshape(-1, outer[0].shape[-1])
-            of_inner = change @ second.to(change.dtype)
+            of_inner = product(change, second.to(change.dtype))
             if for_second:
-                of_second = (change.T @ inner).to(second.dtype)
+                of_second = product(change.T, inner).to(second.dtype)
             if for_first:
-                of_first = (of_inner.T @ rows).to(first.dtype).mul_(ctx.scale)
+                of_first = product(of_inner.T, rows).to(first.dtype).mul_(ctx.scale)
             if for_inputs:
-                of_inputs = of_inner @ (first * ctx.scale).to(change.dtype)
+                of_inputs = product(of_inner, (first * ctx.scale).to(change.dtype))
                 if kept:
                     of_inputs *= kept[0].view(of_inputs.shape)
                 of_inputs = of_inputs.view(ctx.shape).to(ctx.dtype)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from analysis.core.blocks import Removal, removal
 from analysis.experiments.strategies import Layers
-from analysis.models.architecture import families, sublayers
+from analysis.models.architecture import families, float32_products, sublayers
 from analysis.models.architecture.decoder import Decoder, output_stream
 from analysis.models.architecture.streams import StreamCache
 from analysis.models.running import head
@@ -83,7 +83,9 @@ class Objective:
             keep_bytes: streams that may be kept: the unpruned model's first, then those of cuts, from which later ones resume.
         """
         self._decoder, self._texts, self._kind, self._stride = decoder, texts, kind, stride
-        self._is_linear = type(decoder.head) is nn.Linear and families.first(decoder.config, decoder.family.logits_cap) is None
+        self._is_linear = (
+            float32_products.is_plain(decoder.head) and families.first(decoder.config, decoder.family.logits_cap) is None
+        )
         self.n_texts = len(texts)
         budget = tokens_per_batch(decoder.device)
         sublayers.try_last(decoder)

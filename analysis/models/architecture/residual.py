@@ -22,11 +22,12 @@ from transformers.pytorch_utils import Conv1D
 
 from analysis.core.errors import UnsupportedModelError
 from analysis.models.architecture.decoder import Decoder, input_stream, other_arguments, with_stream
+from analysis.models.architecture.float32_products import InFloat32
 from analysis.models.architecture.operations import not_counted
 from analysis.models.architecture.products import Reordered
 from analysis.models.source.model_spec import HALF
 
-_MATRICES = (nn.Linear, Reordered, Conv1D)
+_MATRICES = (nn.Linear, Reordered, InFloat32, Conv1D)
 
 
 def widen(decoder: Decoder) -> None:

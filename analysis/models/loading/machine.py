@@ -16,6 +16,7 @@ import torch
 from analysis import __version__
 from analysis.core import host, input_files, store
 from analysis.core.errors import SpecError, StorageError
+from analysis.models.architecture import float32_products
 from analysis.models.loading import cuda
 from analysis.models.source.model_spec import Setting
 
@@ -184,6 +185,8 @@ def choose_dtype(dtype: str, device: str) -> Setting:
         return Setting("float16", "float16: the widest supported fast type on Apple silicon")
     flags = [flag for flag in ("amx_bf16", "avx512_bf16") if flag in host.cpuinfo("flags").split()]
     has = f"this CPU has {' and '.join(flags)}" if flags else "this CPU lists no bfloat16 instructions"
+    if float32_products.is_here(torch.bfloat16):
+        return Setting("float32", f"float32: {has}, but float32 is faster, and products of bfloat16 are computed in it")
     ratio = bfloat16_speed_ratio()
     measured = f"its matrix products measured {ratio:.1f}x the speed of float32 here"
     if ratio >= _FASTER:
@@ -243,6 +246,8 @@ def most_flop_s(device: str, dtype: str, *, again: bool = False) -> float:
         again: whether to measure once more and keep the larger one: the machine may have been busy.
     """
     name = cuda.name(device) if device.startswith("cuda") else cpu_name()
+    if device.startswith("cpu"):
+        dtype = str(float32_products.dtype_of_products(getattr(torch, dtype))).removeprefix("torch.")
     key = f"{name}, torch {torch.__version__}, {dtype} FLOP/s" + " on mps" * (device == "mps")
     stored = _cached_content(_file()).get(key)
     if isinstance(stored, float) and stored > 0 and not again:

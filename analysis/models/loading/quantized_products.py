@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from analysis.models.architecture import float32_products
+from analysis.models.architecture.float32_products import PIECE
+
 LARGE = 32 << 20
 """Bytes of an unpacked 4-bit matrix; larger ones are unpacked in pieces."""
-PIECE = 8 << 20
-"""Bytes of a piece at most, but for a matrix with longer rows."""
 _INT8 = "bitsandbytes::int8_linear_matmul"
 """The product of 8-bit inputs and weights, as torch names it."""
 _UNPACK = "bitsandbytes::dequantize_4bit"
@@ -37,7 +38,8 @@ def prepare(model: Any) -> None:
             module.support_avx512bf16_for_cpu = False
             dtype = module.compute_dtype or torch.float32
             is_large = module.in_features * module.out_features * dtype.itemsize > LARGE
-            if is_large and module.in_features % 2 == 0 and not hasattr(module, "is_in_pieces"):
+            is_slow = is_large or float32_products.is_here(dtype)
+            if is_slow and module.in_features % 2 == 0 and not hasattr(module, "is_in_pieces"):
                 module.__class__ = _in_pieces(module.__class__)
         elif hasattr(getattr(module, "state", None), "has_fp16_weights"):
             _multiply_int8_in_pieces()
@@ -119,33 +121,11 @@ def _in_pieces(matrix: type[nn.Module]) -> type[nn.Module]:
                 return super().forward(x)
             inputs = x.to(self.compute_dtype or x.dtype)
             bias = None if self.bias is None else self.bias.to(inputs.dtype)
-            product: Tensor = _Product.apply(inputs, self.weight.data, state, bias)
-            return product.to(x.dtype)
+            pieces = functools.partial(_pieces, self.weight.data, state, inputs.dtype)
+            return float32_products.multiplied(inputs, pieces, self.out_features, None, bias).to(x.dtype)
 
     InPieces.__name__ = InPieces.__qualname__ = matrix.__name__
     return InPieces
-
-
-class _Product(torch.autograd.Function):
-    """Inputs times the transposed matrix, whose gradient flows into the inputs and the bias."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, packed: Tensor, state: Any, bias: Tensor | None) -> Tensor:
-        ctx.packed, ctx.state = packed, state
-        result = x.new_empty(*x.shape[:-1], state.shape[0])
-        for rows, piece in _pieces(packed, state, x.dtype):
-            result[..., rows] = nn.functional.linear(x, piece, None if bias is None else bias[rows])
-        return result
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, None, None, Tensor | None]:
-        (gradient,) = gradients
-        of_x = None
-        if ctx.needs_input_grad[0]:
-            of_x = gradient.new_zeros(*gradient.shape[:-1], ctx.state.shape[1])
-            for rows, piece in _pieces(ctx.packed, ctx.state, gradient.dtype):
-                of_x += gradient[..., rows] @ piece
-        return of_x, None, None, gradient.flatten(0, -2).sum(0) if ctx.needs_input_grad[3] else None
 
 
 def _pieces(packed: Tensor, state: Any, dtype: torch.dtype) -> Iterator[tuple[slice, Tensor]]:
@@ -162,7 +142,7 @@ def _pieces(packed: Tensor, state: Any, dtype: torch.dtype) -> Iterator[tuple[sl
     packed, scales = packed.reshape(-1).view(torch.uint8), state.absmax
     if state.nested:
         scales = functional.dequantize_blockwise(scales, state.state2) + state.offset
-    step = max(1, PIECE // (n_columns * dtype.itemsize))
+    step = max(1, PIECE // (n_columns * float32_products.dtype_of_products(dtype).itemsize))
     while step * n_columns % state.blocksize:
         step += 1
     for first in range(0, n_rows, step):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from analysis.core.meter import COUNTS
-from analysis.models.architecture import products
+from analysis.models.architecture import float32_products, products
 from analysis.models.architecture.decoder import Decoder
 
 _AT_ONCE = 1 << 20
@@ -42,8 +42,11 @@ def log_probabilities(decoder: Decoder, states: Tensor, indices: Tensor, tokens:
         1e-5 nats in float32; in bfloat16 a mean of 0.001.
     """
     states = states.to(decoder.head_device)
-    if type(decoder.head) is not nn.Linear:
+    if not float32_products.is_plain(decoder.head):
         return _plainly(decoder, states, indices, tokens)
+    assert isinstance(decoder.head, nn.Linear)
+    if states.device.type == "cpu":
+        states = states.to(float32_products.dtype_of_products(states.dtype))
     weight, bias = decoder.head.weight, decoder.head.bias
     raw = torch.cat(
         [
@@ -82,13 +85,15 @@ def _sums_by_token(decoder: Decoder, states: Tensor, shift: Tensor, reference: T
     weight, bias, is_half = decoder.head.weight, decoder.head.bias, states.dtype != torch.float32
     is_plain = bias is None and not decoder.scales_logits  # then the product is the logit less the shift already
     width = max(1, (_AT_ONCE if states.device.type == "cpu" else _ELSEWHERE) // len(states))
+    if weight.dtype != states.dtype:
+        width = min(width, float32_products.n_rows_of_piece(weight))
     total = torch.zeros(len(states), device=states.device)
     exact = torch.empty(width if is_half else 0, len(states), device=states.device)
     is_fast = _is_fast(states)
     product = states.new_empty(0 if is_fast else width, len(states))
     columns = products.reordered(states) if is_fast else states.T.contiguous()
     for begin in range(0, len(weight), width):
-        piece = weight[begin : begin + width]
+        piece = weight[begin : begin + width].to(states.dtype)
         if is_fast:
             logits = products.product(piece, columns, -shift)
         else:  # into the same memory each time: a GPU would hold two at once
