@@ -13,7 +13,7 @@ from torch import nn
 from analysis.data import questions, starter
 from analysis.data.spec import BenchmarkSpec
 from analysis.data.tasks import TASKS
-from analysis.models.architecture.float32_products import InFloat32
+from analysis.models.architecture.float32_products import KINDS
 from analysis.models.architecture.products import Reordered
 from analysis.models.loading.load import LoadedModel
 
@@ -79,8 +79,9 @@ def document(name: str, question):
 def model(loaded: LoadedModel, batch_size: int) -> HFLM:
     """A loaded model as the harness has it by itself: torch and transformers multiply in their own ways."""
     for module in loaded.model.modules():
-        if isinstance(module, Reordered | InFloat32):
-            module.__class__ = nn.Linear
+        for usual, kind in ((nn.Linear, Reordered), *KINDS.items()):
+            if isinstance(module, kind):
+                module.__class__ = usual
     return HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=batch_size)
 
 

@@ -11,6 +11,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from analysis.core import host
 
@@ -68,13 +69,36 @@ class InFloat32(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name that torch gives it
         """Return inputs times the transposed matrix, plus the bias, in the dtype of both."""
-        weight = self.weight
-        if torch.is_autocast_enabled("cpu"):
-            input = input.to(torch.get_autocast_dtype("cpu"))  # noqa: A001
-        is_usual = input.device.type == "cpu" and input.dtype == weight.dtype and is_here(weight.dtype)
-        if not is_usual or input.shape[:-1].numel() < _FEW_ROWS:
-            return super().forward(input)
-        return multiplied(input, functools.partial(rows, weight), len(weight), weight, self.bias)
+        inputs = _as_multiplied(input)
+        return _of_whole(inputs, self.weight, self.bias) if _is_slow(inputs, self.weight) else super().forward(inputs)
+
+
+class Conv1DInFloat32(Conv1D):
+    """The same for the matrices of GPT-2, which are stored the other way round, (n_in, n_out)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return inputs times the matrix, plus the bias, in the dtype of both."""
+        inputs = _as_multiplied(x)
+        return _of_whole(inputs, self.weight.T, self.bias) if _is_slow(inputs, self.weight) else super().forward(inputs)
+
+
+KINDS: dict[type[nn.Module], type[nn.Module]] = {nn.Linear: InFloat32, Conv1D: Conv1DInFloat32}
+"""By torch's and transformers' kind of matrix, the one that multiplies in float32."""
+
+
+def _as_multiplied(inputs: Tensor) -> Tensor:
+    """Return inputs in the dtype that a product takes them in, which mixed precision sets."""
+    return inputs.to(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else inputs
+
+
+def _is_slow(inputs: Tensor, weight: Tensor) -> bool:
+    """Return whether torch's product would take longer."""
+    is_usual = inputs.device.type == "cpu" and inputs.dtype == weight.dtype and is_here(weight.dtype)
+    return is_usual and inputs.shape[:-1].numel() >= _FEW_ROWS
+
+
+def _of_whole(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return multiplied(inputs, functools.partial(rows, weight), len(weight), weight, bias)
 
 
 def multiplied(inputs: Tensor, pieces: Pieces, n_out: int, weight: Tensor | None, bias: Tensor | None) -> Tensor:

@@ -13,7 +13,7 @@ who writes through `parameter.data`, so nothing here does. PEFT does when it mer
 
 import functools
 import weakref
-from typing import cast
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 import torch
@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from analysis.core import host
 from analysis.models.architecture import float32_products
 from analysis.models.architecture.decoder import Decoder
-from analysis.models.architecture.float32_products import InFloat32
 
 _INSTRUCTIONS = {torch.float32: "avx512f", torch.bfloat16: "avx512_bf16"}
 """Flags of the processors that were measured."""
@@ -78,12 +77,12 @@ def prepare(decoder: Decoder, free_bytes: int) -> None:
         decoder: the model, with all its weights or with its layers on the disk.
         free_bytes: memory that is free beside the model at work. Copies take half of it at most, or there are none.
     """
-    matrices = [module for layer in decoder.layers for module in layer.modules() if type(module) is nn.Linear]
+    modules: list[Any] = [module for layer in decoder.layers for module in layer.modules()] + [decoder.head]
+    for module in modules:
+        if (kind := float32_products.KINDS.get(type(module))) and float32_products.is_here(module.weight.dtype):
+            module.__class__ = kind
+    matrices = [module for module in modules[:-1] if type(module) is nn.Linear and _is_faster(module)]
     matrices = [module for module in matrices if module.weight.device.type in ("cpu", "meta")]
-    for module in (*matrices, decoder.head):
-        if type(module) is nn.Linear and float32_products.is_here(module.weight.dtype):
-            module.__class__ = InFloat32
-    matrices = [module for module in matrices if type(module) is nn.Linear and _is_faster(module)]
     n_bytes = sum(module.weight.numel() * module.weight.element_size() for module in matrices)
     for module in matrices:
         module.__class__ = Reordered

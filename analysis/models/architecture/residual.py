@@ -18,16 +18,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 from analysis.core.errors import UnsupportedModelError
 from analysis.models.architecture.decoder import Decoder, input_stream, other_arguments, with_stream
-from analysis.models.architecture.float32_products import InFloat32
+from analysis.models.architecture.float32_products import KINDS
 from analysis.models.architecture.operations import not_counted
 from analysis.models.architecture.products import Reordered
 from analysis.models.source.model_spec import HALF
 
-_MATRICES = (nn.Linear, Reordered, InFloat32, Conv1D)
+_MATRICES = (Reordered, *KINDS, *KINDS.values())
 
 
 def widen(decoder: Decoder) -> None:
