@@ -157,6 +157,49 @@ def test_prepared_models_compute_the_same_but_for_rounding(family, dtype):
     assert decoder.agree(found, wanted)
 
 
+@pytest.mark.parametrize("way", ["grouped_mm", "eager"])
+def test_experts_and_their_gradients_are_right(way, monkeypatch):
+    asked = []
+    multiplied = float32_products.multiplied
+    monkeypatch.setattr(
+        float32_products, "multiplied", lambda inputs, *given: asked.append(len(inputs)) or multiplied(inputs, *given)
+    )
+    experts = build("qwen3_moe").model.layers[1].mlp.experts.bfloat16()
+    exact = copy.deepcopy(experts).double()
+    exact.config = copy.deepcopy(experts.config)
+    experts.config._experts_implementation, exact.config._experts_implementation = way, "eager"
+    float32_products.prepare([experts])
+    kind = type(experts)
+    float32_products.prepare([experts])
+    assert type(experts) is kind
+    torch.manual_seed(0)
+    inputs = torch.randn(50, 32).bfloat16()
+    chosen, weights = torch.rand(50, 4).topk(2).indices % 3, torch.rand(50, 2).bfloat16()  # nobody chooses the fourth expert
+    found, wanted = (
+        passed(module, inputs.to(weight_dtype), chosen, weights.to(weight_dtype))
+        for module, weight_dtype in ((experts, torch.bfloat16), (exact, torch.float64))
+    )
+    assert sorted(asked) == sorted(2 * [int((chosen == expert).sum()) for expert in range(3)])
+    for value, right in zip(found, wanted, strict=True):
+        assert value.dtype == torch.bfloat16
+        assert (value.double() - right).norm() < 1e-2 * right.norm()
+
+
+def passed(experts, inputs, chosen, weights):
+    """The outputs of experts, and the gradients of inputs and weights."""
+    inputs = inputs.clone().requires_grad_()
+    result = experts(inputs, chosen, weights)
+    outer = torch.linspace(-1, 1, result.numel(), dtype=torch.float64).reshape(result.shape)
+    (result.double() * outer).sum().backward()
+    return [result.detach(), inputs.grad, experts.gate_up_proj.grad, experts.down_proj.grad]
+
+
+def test_rows_behind_the_last_group_are_zero():
+    inputs, matrices = torch.ones(9, 4, dtype=torch.bfloat16), torch.ones(2, 4, 3, dtype=torch.bfloat16)
+    found = float32_products._grouped(inputs, matrices, [0, 5])
+    assert torch.equal(found, torch.tensor(5 * [4.0] + 4 * [0.0]).bfloat16()[:, None].expand(9, 3))
+
+
 def test_models_in_float32_stay_as_they_are():
     decoder = prepared("llama", torch.float32)
     assert not any(isinstance(part, InFloat32) for part in decoder.model.modules())

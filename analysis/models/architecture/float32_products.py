@@ -6,11 +6,12 @@ The weights in memory stay as they are. Sums are in float32, and the result is r
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from transformers.pytorch_utils import Conv1D
 
 from analysis.core import host
@@ -86,6 +87,58 @@ KINDS: dict[type[nn.Module], type[nn.Module]] = {nn.Linear: InFloat32, Conv1D: C
 """By torch's and transformers' kind of matrix, the one that multiplies in float32."""
 
 
+class _OfExperts(TorchFunctionMode):
+    """Gives transformers' code of experts, which are stored in one tensor, its products in float32."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Return the value of a function of torch."""
+        named = kwargs or {}
+        if func is nn.functional.linear and _is_slow(inputs := _as_multiplied(args[0]), args[1]):
+            return _of_whole(inputs, args[1], *args[2:], **named)
+        if func in _GROUPED and "offs" in named and _is_slow(args[0], args[1]):
+            return _grouped(args[0], args[1], named["offs"].tolist())
+        return func(*args, **named)
+
+
+_PLACES = ((nn.functional, "grouped_mm"), (torch, "_grouped_mm"))
+_GROUPED = [getattr(place, name) for place, name in _PLACES if hasattr(place, name)]
+"""Products of groups of rows by one matrix each; torch 2.9 has the second only."""
+
+
+def _grouped(inputs: Tensor, matrices: Tensor, ends: list[int]) -> Tensor:
+    """Return the products of groups of rows (rows, n_in) by a matrix each (groups, n_in, n_out); 0 behind the last end."""
+    groups = zip([0, *ends[:-1]], ends, matrices, strict=True)
+    parts = [_of_whole(inputs[begin:end], matrix.T) for begin, end, matrix in groups if begin < end]
+    return torch.cat([*parts, inputs.new_zeros(len(inputs) - ends[-1], matrices.shape[-1])])
+
+
+@functools.cache
+def _experts(kind: Any) -> type[nn.Module]:
+    """Return a kind of experts that multiplies in float32."""
+
+    class Experts(kind):
+        is_in_float32 = True
+
+        def forward(self, *args: Any, **named: Any) -> Any:
+            with _OfExperts():
+                return super().forward(*args, **named)
+
+    Experts.__name__ = Experts.__qualname__ = kind.__name__
+    return Experts
+
+
+def prepare(modules: Iterable[Any]) -> None:
+    """Let matrices and experts in half precision multiply in float32, where that is faster."""
+    for module in modules:
+        usual: Any = type(module)
+        kind = KINDS.get(usual)
+        if kind is None and hasattr(usual, "_apply_gate") and not hasattr(usual, "is_in_float32"):
+            kind = _experts(usual)  # transformers marks experts in one tensor so
+        first = next(module.parameters(recurse=False), None) if kind is not None else None
+        if first is not None and is_here(first.dtype):
+            module.__class__ = kind
+
+
 def _as_multiplied(inputs: Tensor) -> Tensor:
     """Return inputs in the dtype that a product takes them in, which mixed precision sets."""
     return inputs.to(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else inputs
@@ -97,7 +150,7 @@ def _is_slow(inputs: Tensor, weight: Tensor) -> bool:
     return is_usual and inputs.shape[:-1].numel() >= _FEW_ROWS
 
 
-def _of_whole(inputs: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def _of_whole(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return multiplied(inputs, functools.partial(rows, weight), len(weight), weight, bias)
 
 

@@ -78,9 +78,7 @@ def prepare(decoder: Decoder, free_bytes: int) -> None:
         free_bytes: memory that is free beside the model at work. Copies take half of it at most, or there are none.
     """
     modules: list[Any] = [module for layer in decoder.layers for module in layer.modules()] + [decoder.head]
-    for module in modules:
-        if (kind := float32_products.KINDS.get(type(module))) and float32_products.is_here(module.weight.dtype):
-            module.__class__ = kind
+    float32_products.prepare(modules)
     matrices = [module for module in modules[:-1] if type(module) is nn.Linear and _is_faster(module)]
     matrices = [module for module in matrices if module.weight.device.type in ("cpu", "meta")]
     n_bytes = sum(module.weight.numel() * module.weight.element_size() for module in matrices)
