@@ -73,6 +73,13 @@ def test_small_matrices_go_in_pieces_where_half_precision_is_slow(is_slow, monke
     quantized_products.prepare(nn.ModuleList([half, full]))
     assert hasattr(half, "is_in_pieces") == is_slow
     assert not hasattr(full, "is_in_pieces")
+    asked, multiplied = [], float32_products.multiplied
+    monkeypatch.setattr(
+        float32_products, "multiplied", lambda inputs, *given: asked.append(len(inputs)) or multiplied(inputs, *given)
+    )
+    for n_rows in (1, 3, 4):  # one token after another goes the way of bitsandbytes
+        half(torch.randn(n_rows, 96).bfloat16())
+    assert asked == ([4] if is_slow else [])
 
 
 def test_no_piece_is_larger_than_its_limit():

@@ -18,8 +18,8 @@ from analysis.core import host
 
 PIECE = 8 << 20
 """Bytes of a piece in float32 at most, but for a matrix with longer rows; it mostly stays in the processor's caches."""
-_FEW_ROWS = 4
-"""Rows from which on a product takes longer than to widen its matrix."""
+FEW_ROWS = 4
+"""Rows from which on a product takes longer than the way of its matrix to float32."""
 
 Pieces = Callable[[], Iterator[tuple[slice, Tensor]]]
 """Yields the rows of a matrix piece by piece, each with its slice: (rows, n_in)."""
@@ -147,7 +147,7 @@ def _as_multiplied(inputs: Tensor) -> Tensor:
 def _is_slow(inputs: Tensor, weight: Tensor) -> bool:
     """Return whether torch's product would take longer."""
     is_usual = inputs.device.type == "cpu" and inputs.dtype == weight.dtype and is_here(weight.dtype)
-    return is_usual and inputs.shape[:-1].numel() >= _FEW_ROWS
+    return is_usual and inputs.shape[:-1].numel() >= FEW_ROWS
 
 
 def _of_whole(inputs: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -209,7 +209,7 @@ class _Product(torch.autograd.Function):
 
 
 def _dtype(inputs: Tensor) -> torch.dtype:
-    return dtype_of_products(inputs.dtype) if inputs.shape[:-1].numel() >= _FEW_ROWS else inputs.dtype
+    return dtype_of_products(inputs.dtype) if inputs.shape[:-1].numel() >= FEW_ROWS else inputs.dtype
 
 
 def n_rows_of_piece(weight: Tensor) -> int:

@@ -41,6 +41,7 @@ def prepare(model: Any) -> None:
             is_slow = is_large or float32_products.is_here(dtype)
             if is_slow and module.in_features % 2 == 0 and not hasattr(module, "is_in_pieces"):
                 module.__class__ = _in_pieces(module.__class__)
+                module.is_large = is_large
         elif hasattr(getattr(module, "state", None), "has_fp16_weights"):
             _multiply_int8_in_pieces()
 
@@ -117,7 +118,8 @@ def _in_pieces(matrix: type[nn.Module]) -> type[nn.Module]:
         def forward(self, x: Tensor) -> Tensor:
             fix_4bit_weight_quant_state_from_module(self)
             state = self.weight.quant_state
-            if x.device.type != "cpu" or tuple(state.shape) != (self.out_features, self.in_features):
+            is_usual = x.device.type == "cpu" and tuple(state.shape) == (self.out_features, self.in_features)
+            if not is_usual or not (self.is_large or x.shape[:-1].numel() >= float32_products.FEW_ROWS):
                 return super().forward(x)
             inputs = x.to(self.compute_dtype or x.dtype)
             bias = None if self.bias is None else self.bias.to(inputs.dtype)
