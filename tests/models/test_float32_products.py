@@ -9,11 +9,12 @@ from transformers.pytorch_utils import Conv1D
 
 from analysis.core import host
 from analysis.models.architecture import decoder as architecture
-from analysis.models.architecture import float32_products, products, residual
+from analysis.models.architecture import float32_products, residual
 from analysis.models.architecture.float32_products import Conv1DInFloat32, InFloat32
 from analysis.models.loading import machine
 from analysis.models.running import head
 from tests.support.families import build
+from tests.support.matrices import error_of_head, in_float64, linear, prepared
 
 HALF = (torch.bfloat16, torch.float16)
 
@@ -24,17 +25,13 @@ def anywhere(monkeypatch):
     monkeypatch.setattr(float32_products, "is_here", lambda dtype: dtype in HALF)
 
 
-def matrix(kind=InFloat32, *, bias=True, dtype=torch.bfloat16, shape=(48, 96)):
-    torch.manual_seed(0)
-    made = nn.Linear(shape[1], shape[0], bias=bias, dtype=dtype)
-    made.__class__ = kind
-    return made
+def matrix(dtype=torch.bfloat16, **named):
+    return linear(InFloat32, dtype=dtype, **named)
 
 
 def exact(layer, inputs):
     """The product in float64, rounded once."""
-    bias = 0 if layer.bias is None else layer.bias.double()
-    return (inputs.double() @ layer.weight.double().T + bias).to(inputs.dtype)
+    return in_float64(layer, inputs).to(inputs.dtype)
 
 
 @pytest.mark.parametrize("piece", [float32_products.PIECE, 7 * 96 * 4, 1])
@@ -134,13 +131,6 @@ def test_products_of_two_small_matrices_are_right(dtype):
     torch.testing.assert_close(sums.double(), total.double() + wanted, rtol=tolerance, atol=1e-4)
 
 
-def prepared(family, dtype):
-    decoder = architecture.find_decoder(build(family).to(dtype))
-    products.prepare(decoder, 1 << 40)
-    residual.widen(decoder)
-    return decoder
-
-
 @pytest.mark.parametrize("dtype", HALF)
 @pytest.mark.parametrize("family", ["llama", "qwen3_moe", "gemma2", "gpt2", "phi"])
 def test_prepared_models_compute_the_same_but_for_rounding(family, dtype):
@@ -210,18 +200,11 @@ def test_models_in_float32_stay_as_they_are():
 def test_log_probabilities_are_not_rounded_to_half_precision(family, dtype, monkeypatch):
     monkeypatch.setattr(head, "_AT_ONCE", 700)  # several pieces, the last one shorter
     decoder = prepared(family, dtype)
-    torch.manual_seed(0)
-    states = torch.randn(6, decoder.config.hidden_size).to(dtype)
-    indices, tokens = torch.tensor([0, 1, 2, 3, 4, 5, 5]), torch.tensor([3, 1, 4, 1, 5, 9, 2])
-    weight, bias = decoder.head.weight.double(), decoder.head.bias
-    logits = states.double() @ weight.T + (0 if bias is None else bias.double())
-    wanted = decoder.scaled(logits).log_softmax(-1)[indices, tokens]
-    found = head.log_probabilities(decoder, states, indices, tokens)
-    assert (found - wanted).abs().max() < 1e-5
+    assert error_of_head(decoder, dtype) < 1e-5
 
 
 PROCESSORS = [
-    # flags, vendor, whether bfloat16 and float16 are float32_products
+    # flags, vendor, whether bfloat16 and float16 are multiplied in float32
     ("fpu avx2", "AuthenticAMD", (True, True)),
     ("fpu avx2 avx512f", "GenuineIntel", (True, True)),
     ("avx2 avx512f avx512_bf16", "AuthenticAMD", (False, True)),

@@ -11,8 +11,8 @@ from analysis.models.architecture import products, residual
 from analysis.models.architecture.products import Reordered
 from analysis.models.running import head
 from tests.support.families import build
+from tests.support.matrices import error_of_head, in_float64, linear, prepared
 
-PLENTY = 1 << 40
 DTYPES = [dtype for dtype in (torch.float32, torch.bfloat16) if products._is_right(dtype)]
 IS_HERE = products.is_here(torch.bfloat16)
 """Whether torch takes oneDNN in half precision itself, so that every bit is the same."""
@@ -28,16 +28,8 @@ def anywhere(monkeypatch):
     monkeypatch.setattr(products.float32_products, "is_here", lambda dtype: False)
 
 
-def matrix(kind=Reordered, *, bias=True, dtype=torch.float32, shape=(48, 96)):
-    torch.manual_seed(0)
-    made = nn.Linear(shape[1], shape[0], bias=bias, dtype=dtype)
-    made.__class__ = kind
-    return made
-
-
-def right(layer, inputs):
-    bias = 0 if layer.bias is None else layer.bias.double()
-    return inputs.double() @ layer.weight.double().T + bias
+def matrix(kind=Reordered, **named):
+    return linear(kind, **named)
 
 
 @pytest.mark.parametrize("rows", [(1,), (2,), (31,), (32,), (2, 50), (1, 700)])
@@ -55,7 +47,7 @@ def test_a_copy_multiplies_as_the_weights_do(dtype, bias, rows):
             if dtype == torch.bfloat16 and IS_HERE:
                 assert torch.equal(found, plain(inputs))
             tolerance = 1e-2 if dtype == torch.bfloat16 else 1e-5
-            torch.testing.assert_close(found.double(), right(layer, inputs), rtol=tolerance, atol=tolerance)
+            torch.testing.assert_close(found.double(), in_float64(layer, inputs), rtol=tolerance, atol=tolerance)
 
 
 def write_in_place(layer):
@@ -90,7 +82,7 @@ def test_changed_weights_are_multiplied_with(change):
         before = layer(inputs)
         change(layer)
         found = layer(inputs)
-    torch.testing.assert_close(found.double(), right(layer, inputs), rtol=1e-5, atol=1e-4)
+    torch.testing.assert_close(found.double(), in_float64(layer, inputs), rtol=1e-5, atol=1e-4)
     assert not torch.allclose(found, before)
 
 
@@ -101,7 +93,7 @@ def test_forgotten_copies_take_writes_that_torch_does_not_count():
         layer(inputs)
         layer.weight.data += 1
         products.forget(nn.Sequential(layer))
-        torch.testing.assert_close(layer(inputs).double(), right(layer, inputs), rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(layer(inputs).double(), in_float64(layer, inputs), rtol=1e-5, atol=1e-4)
 
 
 def test_weights_made_in_inference_mode_have_no_copy():
@@ -109,7 +101,7 @@ def test_weights_made_in_inference_mode_have_no_copy():
         layer, inputs = matrix(), torch.randn(64, 96)
         layer(inputs)
         layer.weight.mul_(2)
-        torch.testing.assert_close(layer(inputs).double(), right(layer, inputs), rtol=1e-5, atol=1e-4)
+        torch.testing.assert_close(layer(inputs).double(), in_float64(layer, inputs), rtol=1e-5, atol=1e-4)
 
 
 def test_a_copy_goes_with_its_module():
@@ -135,13 +127,6 @@ def test_gradients_are_those_of_a_plain_matrix(of_weights):
         gradients.append([inputs.grad, *([layer.weight.grad, layer.bias.grad] if of_weights else [])])
     for found, wanted in zip(*gradients, strict=True):
         assert torch.equal(found, wanted)
-
-
-def prepared(family, dtype, free=PLENTY):
-    decoder = architecture.find_decoder(build(family).to(dtype))
-    products.prepare(decoder, free)
-    residual.widen(decoder)
-    return decoder
 
 
 def n_reordered(decoder):
@@ -188,7 +173,7 @@ def test_long_sums_in_float32_stay_with_torch():
 def test_weights_in_float64_are_multiplied_as_ever():
     layer, inputs = matrix().double(), torch.randn(64, 96, dtype=torch.float64)
     with torch.inference_mode():
-        torch.testing.assert_close(layer(inputs), right(layer, inputs), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(layer(inputs), in_float64(layer, inputs), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -212,7 +197,7 @@ def test_inputs_in_any_order_of_memory_are_multiplied(dtype):
     tolerance = 1e-2 if dtype == torch.bfloat16 else 1e-5
     with torch.inference_mode():
         for inputs in (torch.randn(96, 40, dtype=dtype).T, torch.randn(5, 96, 12, dtype=dtype).transpose(1, 2)[:, ::2]):
-            torch.testing.assert_close(layer(inputs).double(), right(layer, inputs), rtol=tolerance, atol=tolerance)
+            torch.testing.assert_close(layer(inputs).double(), in_float64(layer, inputs), rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -221,14 +206,7 @@ def test_log_probabilities_of_the_head_are_right(family, dtype, monkeypatch):
     monkeypatch.setattr(head, "_AT_ONCE", 700)  # several pieces, the last one shorter
     monkeypatch.setattr(head, "_HALVES_AT_ONCE", 700)
     decoder = prepared(family, dtype)
-    torch.manual_seed(0)
-    states = torch.randn(6, decoder.config.hidden_size).to(dtype)
-    indices, tokens = torch.tensor([0, 1, 2, 3, 4, 5, 5]), torch.tensor([3, 1, 4, 1, 5, 9, 2])
-    weight, bias = decoder.head.weight.double(), decoder.head.bias
-    logits = states.double() @ weight.T + (0 if bias is None else bias.double())
-    wanted = decoder.scaled(logits).log_softmax(-1)[indices, tokens]
-    found = head.log_probabilities(decoder, states, indices, tokens)
-    assert (found - wanted).abs().max() < (1e-5 if dtype == torch.float32 else 0.02)
+    assert error_of_head(decoder, dtype) < (1e-5 if dtype == torch.float32 else 0.02)
 
 
 def test_a_torch_without_these_operations_goes_its_own_way(monkeypatch):
