@@ -10,9 +10,11 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, GgufConfig
 
+from analysis.core import sandbox
 from analysis.core.errors import SpecError
-from analysis.models.loading import load, machine, planning
-from analysis.models.source import conversions, location
+from analysis.data import starter
+from analysis.models.loading import gguf_conversion, load, machine, planning, tokenizer
+from analysis.models.source import conversions, gguf, location
 from analysis.models.source.model_spec import ModelSpec
 from tests.support import gguf_files
 from tests.support.levels import few
@@ -54,6 +56,29 @@ def test_converted_model_is_the_same_to_the_bit(tmp_path, looks, architecture):
     assert expected.keys() == found.keys()
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     assert library.GGUFReader.__name__ == "Counted"
+
+
+def test_starter_is_read_once_without_a_trial(tmp_path, looks, monkeypatch):
+    file = gguf_files.write(tmp_path / "m.gguf", "llama")
+    looks.clear()
+    monkeypatch.setattr(tokenizer, "_passed", set())
+    for module in (starter, gguf_conversion):
+        monkeypatch.setattr(module, "gguf_file", lambda: file)
+    monkeypatch.setattr(sandbox, "answer", lambda *given, **named: pytest.fail("its tokenizer was tried out"))
+    load.load(ModelSpec("starter", dtype="float32", device="cpu"))
+    assert conversions.is_starter_converted()
+    assert len(looks) == 1
+
+
+def test_names_of_tensors_are_made_once_for_all_modules(monkeypatch):
+    made, own = [], library.get_tensor_name_map
+    monkeypatch.setattr(library, "get_tensor_name_map", lambda *given: made.append(given) or own(*given))
+    with gguf.shared_reader():
+        maps = [library.get_tensor_name_map(library.MODEL_ARCH.LLAMA, n_layers) for n_layers in (2, 2, 3)]
+    assert made == [(library.MODEL_ARCH.LLAMA, 2), (library.MODEL_ARCH.LLAMA, 3)]
+    assert maps[0] is maps[1]
+    library.get_tensor_name_map(library.MODEL_ARCH.LLAMA, 2)
+    assert len(made) == 3
 
 
 @pytest.mark.long

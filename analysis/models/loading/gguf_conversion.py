@@ -8,7 +8,7 @@ from transformers import GgufConfig
 
 from analysis.core import disk, store, units
 from analysis.core.progress import OnProgress, Progress, ignore
-from analysis.data.starter import NAME, gguf_file
+from analysis.data.starter import NAME, gguf_file, model_identity
 from analysis.models.loading import tokenizer as tokenizers
 from analysis.models.loading import weights
 from analysis.models.loading.config import read_config, reading_errors_explained
@@ -24,10 +24,11 @@ def model_folder(on_progress: OnProgress = ignore) -> Path:
         ModelNotFoundError: when the pack is not installed.
         StorageError: when the disk is full; nothing half-written stays.
     """
-    source, folder = gguf_file(), conversions.starter_folder()
-    if not (folder / "config.json").exists():
-        on_progress(Progress("converting the starter model", 0, 1, "Converting the starter model once, about 20 seconds."))
-        store.write_folder(folder, lambda target: _convert(Source(source.parent, source.name, NAME, ""), target))
+    file, folder = gguf_file(), conversions.starter_folder()
+    if not conversions.is_starter_converted():
+        on_progress(Progress("converting the starter model", 0, 1, "Converting the starter model once, about 10 seconds."))
+        source = Source(file.parent, file.name, NAME, model_identity())
+        store.write_folder(folder, lambda target: _convert(source, target))
         on_progress(Progress("converting the starter model", 1, 1, f"The starter model is ready in {folder.name}."))
     return folder
 

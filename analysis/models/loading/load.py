@@ -31,7 +31,7 @@ from analysis.models.loading.gguf_conversion import converted, unpacked, with_we
 from analysis.models.loading.placement import Placement
 from analysis.models.loading.text_part import Names
 from analysis.models.loading.weight_files import WeightFiles
-from analysis.models.source import gguf
+from analysis.models.source import conversions, gguf
 from analysis.models.source import identity as identities
 from analysis.models.source.location import Source
 from analysis.models.source.model_spec import ModelSpec
@@ -73,7 +73,8 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore, *, by_layer: bool = 
             spec has the identity of.
         NotEnoughMemoryError: when the estimate exceeds the free memory; nothing has been loaded then.
     """
-    with gguf.shared_reader() if spec.source.endswith(gguf.SUFFIX) else contextlib.nullcontext():
+    reads_gguf = spec.source.endswith(gguf.SUFFIX) or (spec.source == "starter" and not conversions.is_starter_converted())
+    with gguf.shared_reader() if reads_gguf else contextlib.nullcontext():
         return _load(spec, on_progress, by_layer)
 
 

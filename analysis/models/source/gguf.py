@@ -4,6 +4,7 @@ Source: the format's description in ggml-org/ggml, docs/gguf.md.
 """
 
 import contextlib
+import functools
 import math
 import mmap
 import os
@@ -49,11 +50,13 @@ class TensorEntry:
 def shared_reader() -> Iterator[None]:
     """Let transformers read a GGUF file once for all: its configuration, its tokenizer and its weights share one reader.
 
-    It makes a `gguf.GGUFReader` for each of them, which takes seconds apiece for the vocabulary alone.
+    It makes a `gguf.GGUFReader` for each of them, which takes seconds apiece for the vocabulary alone. It also asks for the
+    names of a family's tensors once for each module, which takes seconds for hundreds of modules.
     """
     import gguf as library
 
     library_reader, readers = library.GGUFReader, dict[str, Any]()
+    library_names = library.get_tensor_name_map
 
     def reader(path: Any, *args: Any) -> Any:
         real = os.path.realpath(path)
@@ -62,10 +65,12 @@ def shared_reader() -> Iterator[None]:
         return readers[real]
 
     library.GGUFReader = reader  # type: ignore[assignment,misc]
+    library.get_tensor_name_map = functools.cache(library_names)
     try:
         yield
     finally:
         library.GGUFReader = library_reader  # type: ignore[misc]
+        library.get_tensor_name_map = library_names
 
 
 def header(path: Path) -> dict[str, Any]:
