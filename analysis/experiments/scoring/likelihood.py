@@ -22,7 +22,15 @@ from torch import Tensor, nn
 
 from analysis.core.blocks import Removal
 from analysis.experiments.scoring.attention import skipping_masked, with_runs
-from analysis.experiments.scoring.trees import EncodedOption, EncodedQuestion, TreeRow, one_row_each, pack
+from analysis.experiments.scoring.trees import (
+    LONE_ROW_TOKENS,
+    ROW_TOKENS,
+    EncodedOption,
+    EncodedQuestion,
+    TreeRow,
+    one_row_each,
+    pack,
+)
 from analysis.models.architecture import sublayers
 from analysis.models.architecture.decoder import Decoder
 from analysis.models.loading import layers_on_disk
@@ -253,7 +261,8 @@ class QuestionScoring:
         """Arguments as in `option_loglikelihoods`."""
         self._decoder, self._questions, self.cuts, self.packed = decoder, questions, cuts, packed
         is_alone = decoder.device.type == "cpu"  # there each row is a batch
-        self._rows = pack(questions, joins_rest=is_alone) if packed else one_row_each(questions)
+        row_tokens = LONE_ROW_TOKENS if is_alone else ROW_TOKENS
+        self._rows = pack(questions, row_tokens, joins_rest=is_alone) if packed else one_row_each(questions)
         self.groups = batches([len(row) for row in self._rows], tokens_per_batch(decoder.device))
         self._batches: dict[int, _PackedBatch] = {}
         self._totals = torch.zeros(len(cuts), sum(len(question.options) for question in questions), dtype=torch.float64)
