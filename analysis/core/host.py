@@ -31,7 +31,7 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _LARGEST_KEPT = 32 << 20
 """Bytes of the largest piece that glibc can use again; larger ones always come from the system."""
 _MOST_KEPT = 256 << 20
-"""Bytes that stay at the end of the heap: a layer and the head take a fraction of it for a batch of 1,024 tokens."""
+"""Bytes that stay at the end of the heap: a layer and the head take a fraction of it for a batch of 2,048 tokens."""
 _LOOKS = 5000
 """How often a waiting thread looks before it sleeps: for a tenth of a millisecond, as Python takes between two operations."""
 _BUSY = 0.5

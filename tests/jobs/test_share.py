@@ -24,6 +24,7 @@ from analysis.experiments.batch.grid_spec import GridSpec
 from analysis.experiments.maps import damage
 from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
+from analysis.experiments.scoring import likelihood
 from analysis.experiments.search import search
 from analysis.experiments.search.search_spec import SearchResult, SearchSpec
 from analysis.jobs.queue.sharing import can_share, check_workers
@@ -61,6 +62,7 @@ def small_batches(monkeypatch):
     """Batches of two texts, of a few questions and of a few cuts, so that there is something to share."""
     monkeypatch.setattr(damage, "CUTS_PER_SHARD", 4)
     monkeypatch.setattr(hidden_states, "tokens_per_batch", lambda device: 64)
+    monkeypatch.setattr(likelihood, "tokens_of_texts", lambda device: 64)
     for module in ("analysis.experiments.scoring.likelihood", "analysis.experiments.maps.distance_map"):
         monkeypatch.setattr(f"{module}.tokens_per_batch", lambda device: 128, raising=False)
 

@@ -20,6 +20,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from analysis.core import host
 from analysis.core.blocks import Removal
 from analysis.experiments.scoring.attention import skipping_masked, with_runs
 from analysis.experiments.scoring.trees import (
@@ -477,8 +478,17 @@ def text_losses(
 
 
 def text_batches(decoder: Decoder, token_ids: Sequence[Sequence[int]]) -> list[list[int]]:
-    """How `text_losses` groups its texts: half the usual tokens, since every position goes through the head."""
-    return batches([len(ids) for ids in token_ids], tokens_per_batch(decoder.device) // 2)
+    """Return the texts of each batch of `text_losses`, as indices into `token_ids`."""
+    return batches([len(ids) for ids in token_ids], tokens_of_texts(decoder.device))
+
+
+def tokens_of_texts(device: torch.device) -> int:
+    """Return the tokens of a batch of texts: half as many as elsewhere, since every position goes through the head.
+
+    On Intel's processors as many as elsewhere take 0.91 to 0.97 of the time, and on AMD's 1.02 (`docs/speed.md`).
+    """
+    is_faster_whole = device.type == "cpu" and host.cpuinfo("vendor_id") == "GenuineIntel"
+    return tokens_per_batch(device) // (1 if is_faster_whole else 2)
 
 
 def batch_losses(decoder: Decoder, stream: Tensor, sequences: Sequence[Sequence[int]]) -> list[float]:

@@ -163,7 +163,7 @@ def test_the_model_is_not_changed_and_progress_reaches_the_end():
 
 def test_progress_counts_layer_tokens_and_the_head_by_its_cost(monkeypatch):
     """A batch of long texts is first, and its cuts have different numbers of layers left: each counts for its layers."""
-    monkeypatch.setattr(likelihood, "tokens_per_batch", lambda device: 40)
+    monkeypatch.setattr(likelihood, "tokens_of_texts", lambda device: 20)
     decoder, texts = architecture.find_decoder(build("llama")), [[5] * 18, [6] * 4, [7] * 3]
     read, done = likelihood.TextScoring(decoder, texts, CUTS), []
     likelihood.measure(decoder, [read], done.append)
