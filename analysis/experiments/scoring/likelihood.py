@@ -447,7 +447,7 @@ def option_loglikelihoods(
 
 
 def row_lengths(questions: Sequence[EncodedQuestion], *, packed: bool) -> list[int]:
-    """Tokens of every row that these questions take. On a CPU a short last one may share its row with the one before it."""
+    """Tokens of every row that these questions take. On a CPU rows are longer, and so repeat fewer prefixes."""
     return [len(row) for row in (pack(questions) if packed else one_row_each(questions))]
 
 
