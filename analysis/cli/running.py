@@ -45,8 +45,11 @@ class _Fresh:
     def __call__(self, spec: ModelSpec, on_progress: OnProgress, *, by_layer: bool = False) -> Any:
         return imported("analysis.models.loading.load:FRESH")(spec, on_progress, by_layer=by_layer)
 
-    def clear(self) -> None:
+    def clear(self, keeping: Any = None) -> None:
         """There is nothing to let go of."""
+
+    def kept(self, key: Any, make: Any) -> None:
+        """Nothing is kept, for the process ends with its experiment."""
 
 
 def quiet_libraries() -> None:

@@ -24,6 +24,9 @@ from analysis.models.loading.planning import Plan
 from analysis.models.source.remote import hub_id
 from analysis.models.source.sizes import DIVIDED, ModelFacts
 
+_SHARE_KEPT = 0.125
+"""Share of the free memory of the device in which a worker may keep states for a further recipe of the same cut."""
+
 
 def resolve(spec: HealSpec) -> HealSpec:
     """The spec with concrete dtype, device, learning rate and identities.
@@ -91,7 +94,8 @@ def run(
             validation_loss where one was measured.
         load: the loader, whose memory is released. Healing changes the model, so it always loads a copy of its own.
         group: the processes that train together; this process is rank 0.
-        readings: as in `junction.fit`, shared between healing runs of the same model.
+        readings: as in `junction.fit`, shared between healing runs of the same model. By default those that `load` keeps of the
+            last one, where both are closed forms of the same cut.
         is_compared: whether only its scores are wanted; then `spec.bridge` need not be set.
 
     Raises:
@@ -105,7 +109,13 @@ def run(
             group.order("end")
             return stored
         stored = None  # a precomputed result, or the adapter was deleted: its numbers alone do not answer the request
-    load.clear()
+    cut = None
+    if readings is None and resolved.instant and not resolved.trains:
+        cut = resolved.model, resolved.block
+    load.clear(keeping=cut)
+    if cut is not None:
+        free = machine.free_bytes(resolved.model.device)
+        readings = load.kept(cut, lambda: Readings(room=min(Readings.room, int(free * _SHARE_KEPT))))
     machine.reset_peak(resolved.model.device)
     key = resolved.fingerprint()
     if stored is None:

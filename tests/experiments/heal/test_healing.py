@@ -435,20 +435,37 @@ def test_instant_heals_are_read_from_the_changed_layer_on(spec, cache, questions
 
 @pytest.mark.usefixtures("little_text")
 def test_further_closed_forms_of_a_cut_share_its_readings(spec, cache):
-    asked, readings = replace(instant(spec, steps=0), block=Block(3, 2)), Readings()
+    asked, readings, warm = replace(instant(spec, steps=0), block=Block(3, 2)), Readings(), load.WarmModels()
     healing.run(asked, readings=readings)
+    other = replace(asked, block=Block(2, 2))
+    for one in (other, asked):
+        shutil.rmtree(cache / "results" / "heal" / healing.resolve(one).fingerprint(), ignore_errors=True)
+        healing.run(one, load=warm)
 
-    def further(readings):
+    def further(**given):
         before = COUNTS.layer_tokens
-        result = healing.run(replace(asked, compensation="magnitude"), readings=readings, is_compared=True)
+        result = healing.run(replace(asked, compensation="magnitude"), **given, is_compared=True)
         shutil.rmtree(cache / "results" / "heal" / result.spec.fingerprint())
         return result, COUNTS.layer_tokens - before
 
-    (shared, n_shared), (alone, n_alone) = further(readings), further(None)
-    assert shared.text_losses["healed"] == alone.text_losses["healed"]
-    n_fitted = 5 * shared.junction.n_tokens  # up to the layer behind the gap
-    n_scored = 2 * (sum(shared.text_tokens) + sum(shared.same_kind_tokens))
-    assert n_alone - n_shared >= n_fitted + n_scored
+    alone, n_alone = further()
+    n_fitted = 5 * alone.junction.n_tokens  # up to the layer behind the gap
+    n_scored = 2 * (sum(alone.text_tokens) + sum(alone.same_kind_tokens))
+    for given in ({"readings": readings}, {"load": warm}):
+        shared, n_shared = further(**given)
+        assert shared.text_losses["healed"] == alone.text_losses["healed"]
+        assert n_alone - n_shared >= n_fitted + n_scored
+    healing.run(replace(other, compensation="magnitude"), load=warm, is_compared=True)
+    assert further(load=warm)[1] == n_alone  # those of one cut are kept
+
+
+def test_a_worker_keeps_one_thing_at_a_time():
+    warm, made = load.WarmModels(), []
+    for key, keeping in (("a", "a"), ("a", "a"), ("b", "b"), ("a", "a"), ("a", None)):
+        warm.clear(keeping=keeping)
+        warm.kept(key, lambda key=key: made.append(key) or key)
+    assert made == ["a", "b", "a", "a"]
+    assert load.FRESH.kept("a", list) is None
 
 
 @pytest.mark.usefixtures("little_text")
