@@ -1,4 +1,4 @@
-"""Matrix products in torch's usual way, by oneDNN, and of half precision in float32, on the weights of the starter model.
+"""Matrix products in torch's usual way, by oneDNN, by MKL, and of half precision in float32, on the starter's weights.
 
     python benchmarks/products.py                     both precisions
     python benchmarks/products.py --dtype bfloat16    one of them
@@ -28,8 +28,13 @@ from analysis.models.running import head
 from analysis.models.source.model_spec import DTYPES, ModelSpec
 from benchmarks.work import here, interleaved, say
 
-_WAYS = {"usual": (False, False), "oneDNN": (True, False), "float32": (False, True)}
-"""By name, whether `products` and `float32_products` are for this processor."""
+_WAYS = {
+    "usual": (False, False, False),
+    "oneDNN": (True, False, False),
+    "packed": (False, True, False),
+    "float32": (False, False, True),
+}
+"""By name, whether `products.is_here`, `products.packs` and `float32_products.is_here` hold."""
 
 
 def speeds(flop: float, repeats: int, ways: dict[str, Callable[[], object]]) -> str:
@@ -50,14 +55,17 @@ def measure(dtype: str, rows: list[int], repeats: int) -> None:
     """Print two lines for each number of rows."""
     loaded = load.load(ModelSpec(dtype=dtype, device="cpu"))
     decoder, torch_dtype = loaded.decoder, getattr(torch, dtype)
-    usual_is_here = products.is_here, float32_products.is_here
+    usual_ways = products.is_here, products.packs, float32_products.is_here
+    decoder.head.may_copy = True  # type: ignore[assignment,union-attr]
     modules = [part for layer in decoder.layers for part in layer.modules() if isinstance(part, nn.Linear)]
     weights = [module.weight.detach() for module in modules]
-    names = [
-        name
-        for name in _WAYS
-        if (name != "oneDNN" or products._is_right(torch_dtype)) and (name != "float32" or torch_dtype != torch.float32)
-    ]
+    left_out = {
+        "oneDNN": not products._is_right(torch_dtype),
+        "packed": torch_dtype != torch.float32 or not products._can_pack(),
+        "float32": torch_dtype == torch.float32,
+    }
+    names = [name for name in _WAYS if not left_out.get(name)]
+    packed = {id(weight): products.packed(weight) for weight in weights} if "packed" in names else {}
     copies = {id(weight): products.reordered(weight) for weight in weights} if "oneDNN" in names else {}
 
     def in_float32(inputs: Tensor, weight: Tensor) -> Tensor:
@@ -66,19 +74,21 @@ def measure(dtype: str, rows: list[int], repeats: int) -> None:
     ways = {
         "usual": nn.functional.linear,
         "oneDNN": lambda inputs, weight: products.product(inputs, copies[id(weight)]),
+        "packed": lambda inputs, weight: products.packed_product(inputs, weight, packed[id(weight)]),
         "float32": in_float32,
     }
 
     def as_in(name: str, run: Callable[[], object]) -> Callable[[], None]:
-        by_one_dnn, by_float32 = _WAYS[name]
+        by_one_dnn, by_packed, by_float32 = _WAYS[name]
 
         def work() -> None:
             products.is_here = lambda _: by_one_dnn  # type: ignore[assignment]
+            products.packs = lambda _: by_packed  # type: ignore[assignment]
             float32_products.is_here = lambda _: by_float32  # type: ignore[assignment]
             try:
                 run()
             finally:
-                products.is_here, float32_products.is_here = usual_is_here
+                products.is_here, products.packs, float32_products.is_here = usual_ways
 
         return work
 

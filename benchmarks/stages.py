@@ -64,9 +64,9 @@ REGIONS = {
 }
 """Functions whose time is a stage's, with all that they call, as `module:name`."""
 
-_ONE_DNN = "mkldnn::_linear_pointwise"
-"""Its right matrix has a row for each output, and may be a copy in an order of its own."""
-PRODUCT_NAMES = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", _ONE_DNN)
+_WITH_COPY = {"mkldnn::_linear_pointwise": 1, "mkl::_mkl_linear": 2}
+"""Products by a copy in an order of its own, and where their right matrix is. It has a row for each output."""
+PRODUCT_NAMES = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", *_WITH_COPY)
 """Matrix products, by the names of the profiler."""
 _ATTENTION = "aten::_scaled_dot_product_flash_attention_for_cpu"
 _ATTENTION_KERNELS = {_ATTENTION: 2, f"{_ATTENTION}_backward": 4}
@@ -267,8 +267,8 @@ def _region(name: str) -> str:
 def _product(event: Event) -> Product:
     """Return the product of an event; one that adds has the matrix that it adds to first."""
     left, right = event.shapes[1:3] if "add" in event.name else event.shapes[:2]
-    if event.name == _ONE_DNN:
-        left, right = (math.prod(left[:-1]), left[-1]), right[::-1]
+    if event.name in _WITH_COPY:
+        left, right = (math.prod(left[:-1]), left[-1]), event.shapes[_WITH_COPY[event.name]][::-1]
     batch = left[0] if len(left) == 3 else 1
     return Product(batch, left[-2], left[-1], right[-1], (event.end - event.start) / 1e9)
 

@@ -1,4 +1,4 @@
-"""Products by oneDNN: the same with a reordered copy as without, a copy of the present weights only, and gradients as ever."""
+"""Products by oneDNN and MKL: the same with a copy as without, a copy of the present weights only, and gradients as ever."""
 
 import copy
 
@@ -8,7 +8,7 @@ from torch import nn
 
 from analysis.models.architecture import decoder as architecture
 from analysis.models.architecture import products, residual
-from analysis.models.architecture.products import Reordered
+from analysis.models.architecture.products import Packed, Reordered
 from analysis.models.running import head
 from tests.support.families import build
 from tests.support.matrices import error_of_head, in_float64, linear, prepared
@@ -17,15 +17,35 @@ DTYPES = [dtype for dtype in (torch.float32, torch.bfloat16) if products._is_rig
 IS_HERE = products.is_here(torch.bfloat16)
 """Whether torch takes oneDNN in half precision itself, so that every bit is the same."""
 
+CAN_PACK = products._can_pack()
+
 pytestmark = pytest.mark.skipif(not DTYPES, reason="oneDNN's products are not right on this processor, or not in this torch")
+by_mkl = pytest.mark.skipif(not CAN_PACK, reason="this torch cannot pack a matrix by MKL")
+in_each_order = pytest.mark.parametrize("kind", [Reordered, pytest.param(Packed, marks=by_mkl)])
 in_half_precision = pytest.mark.skipif(torch.bfloat16 not in DTYPES, reason="oneDNN has none in bfloat16 on this processor")
 
 
 @pytest.fixture(autouse=True)
 def anywhere(monkeypatch):
-    """Multiply so on any processor."""
+    """Multiply by oneDNN on any processor."""
     monkeypatch.setattr(products, "is_here", lambda dtype: dtype in DTYPES)
+    monkeypatch.setattr(products, "packs", lambda dtype: False)
     monkeypatch.setattr(products.float32_products, "is_here", lambda dtype: False)
+
+
+@pytest.fixture
+def packing(monkeypatch):
+    """Multiply by packed matrices on any processor, and try each number of rows anew."""
+    monkeypatch.setattr(products, "is_here", lambda dtype: False)
+    monkeypatch.setattr(products, "packs", lambda dtype: dtype == torch.float32)
+    monkeypatch.setattr(products, "_same_bits", {})
+
+
+@pytest.fixture
+def in_turn(kind, request):
+    """Multiply in the way of a kind of matrix."""
+    if kind is Packed:
+        request.getfixturevalue("packing")
 
 
 def matrix(kind=Reordered, **named):
@@ -73,39 +93,49 @@ def train_a_step(layer):
     optimizer.step()
 
 
+@in_each_order
+@pytest.mark.usefixtures("in_turn")
 @pytest.mark.parametrize(
     "change", [write_in_place, write_through_a_detached_one, put_another_parameter, put_other_memory, train_a_step]
 )
-def test_changed_weights_are_multiplied_with(change):
-    layer, inputs = matrix(), torch.randn(64, 96)
+def test_changed_weights_are_multiplied_with(change, kind):
+    layer, inputs = matrix(kind), torch.randn(64, 96)
     with torch.no_grad():
-        before = layer(inputs)
+        layer(inputs)
+        before = layer(inputs)  # by the copy
         change(layer)
         found = layer(inputs)
     torch.testing.assert_close(found.double(), in_float64(layer, inputs), rtol=1e-5, atol=1e-4)
     assert not torch.allclose(found, before)
 
 
-def test_forgotten_copies_take_writes_that_torch_does_not_count():
+@in_each_order
+@pytest.mark.usefixtures("in_turn")
+def test_forgotten_copies_take_writes_that_torch_does_not_count(kind):
     """PEFT merges an adapter so."""
-    layer, inputs = matrix(), torch.randn(64, 96)
+    layer, inputs = matrix(kind), torch.randn(64, 96)
     with torch.no_grad():
         layer(inputs)
+        assert layer in products._copies
         layer.weight.data += 1
         products.forget(nn.Sequential(layer))
         torch.testing.assert_close(layer(inputs).double(), in_float64(layer, inputs), rtol=1e-5, atol=1e-4)
 
 
-def test_weights_made_in_inference_mode_have_no_copy():
+@in_each_order
+@pytest.mark.usefixtures("in_turn")
+def test_weights_made_in_inference_mode_have_no_copy(kind):
     with torch.inference_mode():
-        layer, inputs = matrix(), torch.randn(64, 96)
+        layer, inputs = matrix(kind), torch.randn(64, 96)
         layer(inputs)
         layer.weight.mul_(2)
         torch.testing.assert_close(layer(inputs).double(), in_float64(layer, inputs), rtol=1e-5, atol=1e-4)
 
 
-def test_a_copy_goes_with_its_module():
-    layer = matrix()
+@in_each_order
+@pytest.mark.usefixtures("in_turn")
+def test_a_copy_goes_with_its_module(kind):
+    layer = matrix(kind)
     with torch.inference_mode():
         layer(torch.randn(64, 96))
     n_copies = len(products._copies)
@@ -117,10 +147,12 @@ def test_a_copy_goes_with_its_module():
     assert len(products._copies) == n_copies - 1
 
 
+@in_each_order
+@pytest.mark.usefixtures("in_turn")
 @pytest.mark.parametrize("of_weights", [True, False])
-def test_gradients_are_those_of_a_plain_matrix(of_weights):
+def test_gradients_are_those_of_a_plain_matrix(of_weights, kind):
     gradients = []
-    for layer in (matrix(), matrix(nn.Linear)):
+    for layer in (matrix(kind), matrix(nn.Linear)):
         layer.requires_grad_(of_weights)
         inputs = torch.linspace(-1, 1, 40 * 96).reshape(40, 96).requires_grad_()
         (layer(inputs) ** 2).sum().backward()
@@ -129,8 +161,8 @@ def test_gradients_are_those_of_a_plain_matrix(of_weights):
         assert torch.equal(found, wanted)
 
 
-def n_reordered(decoder):
-    return sum(isinstance(part, Reordered) for layer in decoder.layers for part in layer.modules())
+def parts_of_kind(decoder, kind):
+    return [part for layer in decoder.layers for part in layer.modules() if isinstance(part, kind)]
 
 
 @in_half_precision
@@ -139,7 +171,7 @@ def test_prepared_models_compute_the_same(family):
     plain = architecture.find_decoder(build(family).to(torch.bfloat16))
     residual.widen(plain)
     decoder = prepared(family, torch.bfloat16)
-    assert bool(n_reordered(decoder)) == (family != "gpt2")  # its matrices are of another kind
+    assert bool(parts_of_kind(decoder, Reordered)) == (family != "gpt2")  # its matrices are of another kind
     ids = torch.tensor([plain.trial_tokens(40)])
     with torch.inference_mode():
         found, wanted = (model.model(input_ids=ids).logits[0] for model in (decoder, plain))
@@ -150,7 +182,7 @@ def test_prepared_models_compute_the_same(family):
 def test_prepared_models_in_float32_compute_the_same_but_for_rounding(family):
     exact, plain = (architecture.find_decoder(build(family).to(dtype)) for dtype in (torch.float64, torch.float32))
     decoder = prepared(family, torch.float32)
-    assert bool(n_reordered(decoder)) == (family != "gpt2")
+    assert bool(parts_of_kind(decoder, Reordered)) == (family != "gpt2")
     ids = torch.tensor([plain.trial_tokens(40)])
     with torch.inference_mode():
         found, usual, wanted = (model.model(input_ids=ids).logits[0].double() for model in (decoder, plain, exact))
@@ -186,8 +218,7 @@ def test_copies_take_half_of_the_free_memory_at_most(dtype):
         decoder = prepared("llama", dtype, free=free)
         with torch.inference_mode():
             logits.append(decoder.model(input_ids=ids).logits)
-        parts = [part for layer in decoder.layers for part in layer.modules() if isinstance(part, Reordered)]
-        assert {part in products._copies for part in parts} == {may_copy}
+        assert {part in products._copies for part in parts_of_kind(decoder, Reordered)} == {may_copy}
     assert torch.equal(*logits)
 
 
@@ -220,3 +251,86 @@ def test_a_torch_without_these_operations_goes_its_own_way(monkeypatch):
 def test_a_product_that_is_wrong_is_not_taken(monkeypatch):
     monkeypatch.setattr(products, "product", lambda inputs, matrix, bias=None: inputs[:, :48])
     assert not products._is_right(torch.float32)
+
+
+@by_mkl
+@pytest.mark.usefixtures("packing")
+@pytest.mark.parametrize("rows", [(1,), (2,), (31,), (32,), (2, 50), (1, 700)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_packed_matrix_gives_the_bits_of_torch(bias, rows):
+    layer, plain, inputs = matrix(Packed, bias=bias), matrix(nn.Linear, bias=bias), torch.randn(*rows, 96)
+    with torch.inference_mode():
+        for _ in range(2):  # the second time without a trial
+            assert torch.equal(layer(inputs), plain(inputs))
+        assert (layer in products._copies) == (torch.Size(rows).numel() >= 32)
+
+
+@by_mkl
+@pytest.mark.usefixtures("packing")
+def test_a_packed_product_of_other_bits_is_not_taken(monkeypatch):
+    asked = []
+
+    def wrong(inputs, matrix, copy, bias):
+        asked.append(len(inputs))
+        return torch.zeros(len(inputs), len(matrix))
+
+    monkeypatch.setattr(products, "_by_packed", wrong)
+    layer, plain = matrix(Packed), matrix(nn.Linear)
+    with torch.inference_mode():
+        for n_rows in (40, 40, 64):
+            inputs = torch.randn(n_rows, 96)
+            assert torch.equal(layer(inputs), plain(inputs))
+    assert asked == [40, 64]  # each number of rows is tried once
+
+
+@by_mkl
+@pytest.mark.usefixtures("packing")
+def test_a_trial_with_undefined_numbers_counts():
+    layer = matrix(Packed, bias=False)
+    with torch.inference_mode():
+        assert layer(torch.full((40, 96), torch.nan)).isnan().all()
+    assert list(products._same_bits.values()) == [True]
+
+
+@by_mkl
+@pytest.mark.usefixtures("packing")
+@pytest.mark.parametrize("of_layers, of_head", [(True, True), (True, False), (False, True), (False, False)])
+def test_packed_models_compute_the_same_with_any_memory(of_layers, of_head):
+    plain = architecture.find_decoder(build("llama"))
+    sizes = {part: part.weight.nbytes for layer in plain.layers for part in layer.modules() if type(part) is nn.Linear}
+    room = of_layers * sum(sizes.values()) + of_head * plain.head.weight.nbytes
+    if of_head and not of_layers:
+        assert room < sum(sizes.values()), "or the layers would take the room of the head"
+    decoder = prepared("llama", torch.float32, free=2 * room)
+    states = torch.randn(40, decoder.config.hidden_size)
+    ids = torch.tensor([plain.trial_tokens(40)])
+    with torch.inference_mode():
+        for _ in range(2):
+            assert torch.equal(decoder.model(input_ids=ids).logits, plain.model(input_ids=ids).logits)
+        found, indices = [], torch.arange(40)
+        for model in (decoder, prepared("llama", torch.float32, free=0)):
+            found.append(head.log_probabilities(model, states, indices, indices))
+    assert torch.equal(*found)
+    assert {part in products._copies for part in parts_of_kind(decoder, Packed)} == {of_layers}
+    assert (decoder.head in products._copies) == of_head
+
+
+@by_mkl
+@pytest.mark.usefixtures("packing")
+@pytest.mark.parametrize("family", ["llama", "gemma2", "phi"])  # plain, scaled, and with a bias
+def test_log_probabilities_of_a_packed_head_are_right(family, monkeypatch):
+    monkeypatch.setattr(head, "_PACKED_STATES", 1)
+    monkeypatch.setattr(products, "_MANY_ROWS", 1)
+    monkeypatch.setattr(products, "_PIECE", 40)  # several pieces, the last one shorter
+    decoder = prepared(family, torch.float32)
+    assert error_of_head(decoder, torch.float32) < 1e-5
+    assert len(products._copies[decoder.head][3]) > 1
+
+
+@pytest.mark.parametrize("kind", ["AttributeError", "RuntimeError", "other numbers"])
+def test_a_torch_that_cannot_pack_goes_its_own_way(kind, monkeypatch):
+    def missing(*_):
+        raise {"AttributeError": AttributeError, "RuntimeError": RuntimeError}[kind]("no such operation")
+
+    monkeypatch.setattr(products, "_by_packed", (lambda *_: torch.zeros(32, 48)) if kind == "other numbers" else missing)
+    assert not products._can_pack()

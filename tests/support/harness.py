@@ -14,7 +14,7 @@ from analysis.data import questions, starter
 from analysis.data.spec import BenchmarkSpec
 from analysis.data.tasks import TASKS
 from analysis.models.architecture.float32_products import KINDS
-from analysis.models.architecture.products import Reordered
+from analysis.models.architecture.products import Packed, Reordered
 from analysis.models.loading.load import LoadedModel
 
 __all__ = ["HFLM", "Instance"]
@@ -79,7 +79,7 @@ def document(name: str, question):
 def model(loaded: LoadedModel, batch_size: int) -> HFLM:
     """A loaded model as the harness has it by itself: torch and transformers multiply in their own ways."""
     for module in loaded.model.modules():
-        for usual, kind in ((nn.Linear, Reordered), *KINDS.items()):
+        for usual, kind in ((nn.Linear, Reordered), (nn.Linear, Packed), *KINDS.items()):
             if isinstance(module, kind):
                 module.__class__ = usual
     return HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=batch_size)

@@ -1,11 +1,14 @@
-"""Matrix products by oneDNN, on processors where it is faster so than in torch's usual way.
+"""Matrix products by a library that keeps a matrix in an order of its own, on processors where they are faster so.
 
-oneDNN multiplies by a matrix in an order of its own. It reorders plain weights for each product. Here a reordered copy of a
-layer's weights stays in memory. The product is the same to the last bit, so it does not matter when a copy is made.
+oneDNN and MKL multiply by a matrix in their own order, and would reorder plain weights for each product. Here a reordered copy
+of a layer's weights stays in memory. The product is the same to the last bit, so it does not matter when a copy is made.
 
-In half precision torch takes oneDNN itself. In float32 it takes another library, slower on AMD processors with AVX-512. That
-library adds the terms of a long sum in parts, and oneDNN adds one after another. So sums of many terms stay with torch: their
-rounding errors would grow over the layers (`docs/speed.md`).
+On AMD processors with AVX-512 oneDNN is the library. In half precision torch takes it itself. In float32 torch takes MKL,
+slower there. MKL adds the terms of a long sum in parts, and oneDNN adds one after another. So sums of many terms stay with
+torch: their rounding errors would grow over the layers (`docs/speed.md`).
+
+On Intel's processors with AVX-512 MKL is the library, in float32. It is torch's own, and it takes other steps for a few rows.
+So each number of rows is tried first (`packed_product`).
 
 A copy belongs to one state of one parameter. Another parameter, other memory or other numbers end it. torch does not notice
 who writes through `parameter.data`, so nothing here does. PEFT does when it merges an adapter: call `forget` then.
@@ -13,6 +16,7 @@ who writes through `parameter.data`, so nothing here does. PEFT does when it mer
 
 import functools
 import weakref
+from collections.abc import Callable
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -31,6 +35,10 @@ _MANY_ROWS = 32
 """Rows from which on a copy is worth its time."""
 _MOST_TERMS = 1024
 """Most terms of a sum in float32. Its rounding error is at most 1.6 times that of torch's library."""
+_USUAL_ROWS = 256
+"""Rows that MKL is told of when it packs a matrix. It packs the same way for any number."""
+_PIECE = 2048
+"""Rows of the head in a packed piece. Their logits stay in the processor's caches."""
 
 
 @functools.cache
@@ -52,6 +60,22 @@ def _is_right(dtype: torch.dtype) -> bool:
     return torch.equal(*values) and bool(torch.allclose(values[0].double(), expected, rtol=0.02, atol=0.02))
 
 
+@functools.cache
+def packs(dtype: torch.dtype) -> bool:
+    """Return whether this processor multiplies faster by matrices that MKL has packed, as Intel's do."""
+    is_measured = "avx512f" in host.cpuinfo("flags").split() and host.cpuinfo("vendor_id") == "GenuineIntel"
+    return dtype == torch.float32 and is_measured and _can_pack()
+
+
+def _can_pack() -> bool:
+    """Try to pack a matrix. torch may have no MKL, and may drop or change these operations, which are internal."""
+    inputs, matrix = (torch.ones(shape) for shape in ((_MANY_ROWS, 64), (48, 64)))
+    try:
+        return torch.equal(_by_packed(inputs, matrix, packed(matrix), None), nn.functional.linear(inputs, matrix))
+    except (AttributeError, RuntimeError):
+        return False
+
+
 def reordered(matrix: Tensor) -> Tensor:
     """Return a copy of a matrix, (n_out, n_in), in the order of oneDNN, as `product` takes it."""
     copy: Tensor = torch.ops.mkldnn._reorder_linear_weight(matrix)
@@ -70,8 +94,44 @@ def product(inputs: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tenso
     return result
 
 
+def packed(matrix: Tensor) -> Tensor:
+    """Return a copy of a matrix, (n_out, n_in) in float32, in the order of MKL, as `packed_product` takes it."""
+    copy: Tensor = torch.ops.mkl._mkl_reorder_linear_weight(matrix, _USUAL_ROWS)
+    return copy
+
+
+def _by_packed(inputs: Tensor, matrix: Tensor, copy: Tensor, bias: Tensor | None) -> Tensor:
+    result: Tensor = torch.ops.mkl._mkl_linear(inputs, copy, matrix, bias, inputs.shape[:-1].numel())
+    return result
+
+
+def packed_product(inputs: Tensor, matrix: Tensor, copy: Tensor | None, bias: Tensor | None = None) -> Tensor:
+    """Return inputs (..., n_in) times a transposed matrix, plus a bias (n_out,), with the very bits of torch's usual product.
+
+    Each number of rows of each shape is tried once. Where the packed copy gives other bits, torch multiplies as ever.
+
+    Args:
+        inputs: on the CPU, in float32. No gradient flows through.
+        matrix: (n_out, n_in), in float32.
+        copy: the `packed` matrix; None to multiply in torch's way.
+        bias: in float32.
+    """
+    trial = (inputs.shape[:-1].numel(), *matrix.shape, bias is None, torch.get_num_threads())
+    if copy is not None and _same_bits.get(trial):
+        return _by_packed(inputs, matrix, copy, bias)
+    usual = nn.functional.linear(inputs, matrix, bias)
+    if copy is not None and trial not in _same_bits:
+        tried = _by_packed(inputs, matrix, copy, bias)
+        _same_bits[trial] = torch.allclose(tried, usual, rtol=0, atol=0, equal_nan=True)
+    return usual
+
+
+_same_bits: dict[tuple[int, ...], bool] = {}
+"""Results of the trials, by rows, shape, whether there is no bias, and threads."""
+
+
 def prepare(decoder: Decoder, free_bytes: int) -> None:
-    """Let the matrices of a model multiply in the fastest way of this processor: by oneDNN, or in float32.
+    """Let the matrices of a model multiply in the fastest way of this processor: by oneDNN, by MKL, or in float32.
 
     Args:
         decoder: the model, with all its weights or with its layers on the disk.
@@ -79,18 +139,26 @@ def prepare(decoder: Decoder, free_bytes: int) -> None:
     """
     modules: list[Any] = [module for layer in decoder.layers for module in layer.modules()] + [decoder.head]
     float32_products.prepare(modules)
-    matrices = [module for module in modules[:-1] if type(module) is nn.Linear and _is_faster(module)]
-    matrices = [module for module in matrices if module.weight.device.type in ("cpu", "meta")]
-    n_bytes = sum(module.weight.numel() * module.weight.element_size() for module in matrices)
-    for module in matrices:
-        module.__class__ = Reordered
-        # Without copies the library is the same: numbers in float32 must not depend on the memory that is free.
-        cast(Reordered, module).may_copy = n_bytes <= min(_MOST_BYTES, free_bytes // 2)
+    room = min(_MOST_BYTES, free_bytes // 2)
+    for kind in (Reordered, Packed):
+        matrices = [module for module in modules[:-1] if type(module) is nn.Linear and kind.is_for(module)]
+        n_bytes = sum(map(_n_bytes, matrices))
+        for module in matrices:
+            module.__class__ = kind
+            # Without copies the library is the same: numbers in float32 must not depend on the memory that is free.
+            cast(Any, module).may_copy = n_bytes <= room
+        room -= n_bytes if n_bytes <= room else 0
+    if packs_head(decoder.head):
+        cast(Any, decoder.head).may_copy = _n_bytes(decoder.head) <= room
 
 
-def _is_faster(matrix: nn.Linear) -> bool:
-    dtype = matrix.weight.dtype
-    return is_here(dtype) and (dtype != torch.float32 or matrix.in_features <= _MOST_TERMS)
+def _n_bytes(matrix: nn.Module) -> int:
+    weight = cast(Tensor, matrix.weight)
+    return weight.numel() * weight.element_size()
+
+
+def _is_on_cpu(matrix: nn.Linear) -> bool:
+    return matrix.weight.device.type in ("cpu", "meta")
 
 
 def forget(model: nn.Module) -> None:
@@ -108,30 +176,83 @@ class Reordered(nn.Linear):
     may_copy = True
     """Whether there is memory for a copy."""
 
+    @staticmethod
+    def is_for(matrix: nn.Linear) -> bool:
+        """Return whether a matrix is faster so."""
+        dtype = matrix.weight.dtype
+        fits = dtype != torch.float32 or matrix.in_features <= _MOST_TERMS
+        return is_here(dtype) and fits and _is_on_cpu(matrix)
+
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name that torch gives it
         """Return inputs times the transposed matrix, plus the bias."""
-        weight = self.weight
-        needs_gradient = torch.is_grad_enabled() and (input.requires_grad or weight.requires_grad)
-        if needs_gradient or input.device.type != "cpu" or input.dtype != weight.dtype or not _is_faster(self):
+        if not _may_leave_torch(self, input) or not self.is_for(self):
             return super().forward(input)
-        copy = self._copy(input.shape[:-1].numel())
-        return product(input, weight if copy is None else copy, self.bias)
-
-    def _copy(self, n_rows: int) -> Tensor | None:
-        """Return the copy of the present weights; None where there is none and a few rows are not worth one."""
-        weight, kept = self.weight, _copies.get(self)
-        if not self.may_copy or weight.is_inference():  # torch does not count who writes to weights of inference mode
-            return None
-        if n_rows == 1 and weight.dtype == torch.float32:  # oneDNN multiplies plain weights in a way that rounds otherwise
-            return None
-        if kept is not None and kept[0]() is weight and kept[1:3] == (weight._version, weight.data_ptr()):
-            return kept[3]
-        if n_rows < _MANY_ROWS:
-            return None
-        copy = reordered(weight.detach())
-        _copies[self] = (weakref.ref(weight), weight._version, weight.data_ptr(), copy)
-        return copy
+        n_rows = input.shape[:-1].numel()
+        # oneDNN multiplies one row by plain weights in a way that rounds otherwise.
+        has_copy = n_rows > 1 or self.weight.dtype != torch.float32
+        copy = _copy(self, reordered, n_rows) if has_copy else None
+        return product(input, self.weight if copy is None else copy, self.bias)
 
 
-_copies: WeakKeyDictionary[nn.Module, tuple[weakref.ref, int, int, Tensor]] = WeakKeyDictionary()
+class Packed(nn.Linear):
+    """A matrix that multiplies by MKL, with a copy in its order that is made when many rows come.
+
+    No gradient flows through such a product. Where one is wanted, torch multiplies as ever.
+    """
+
+    may_copy = True
+    """Whether there is memory for a copy."""
+
+    @staticmethod
+    def is_for(matrix: nn.Linear) -> bool:
+        """Return whether a matrix is faster so."""
+        return packs(matrix.weight.dtype) and _is_on_cpu(matrix)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name that torch gives it
+        """Return inputs times the transposed matrix, plus the bias."""
+        n_rows = input.shape[:-1].numel()
+        if n_rows < _MANY_ROWS or not _may_leave_torch(self, input) or not self.is_for(self):
+            return super().forward(input)
+        return packed_product(input, self.weight, _copy(self, packed, n_rows), self.bias)
+
+
+def packs_head(matrix: nn.Module) -> bool:
+    """Return whether a vocabulary head is faster by packed pieces."""
+    return type(matrix) is nn.Linear and Packed.is_for(matrix)
+
+
+def pieces(matrix: nn.Linear, n_rows: int) -> list[tuple[Tensor, Tensor | None]]:
+    """Return the rows of a large matrix piece by piece, each with its packed copy for `packed_product`.
+
+    Args:
+        matrix: the vocabulary head of a prepared model, where `packs_head`.
+        n_rows: rows that it will be multiplied with. Where they are few, or memory is short, there is no copy.
+    """
+    weights = matrix.weight.detach().split(_PIECE)
+    copies = _copy(matrix, lambda weight: [packed(piece) for piece in weight.split(_PIECE)], n_rows)
+    return list(zip(weights, copies or [None] * len(weights), strict=True))
+
+
+def _may_leave_torch(matrix: nn.Linear, inputs: Tensor) -> bool:
+    """Return whether a product has no gradient, one dtype, and is on the CPU."""
+    weight = matrix.weight
+    needs_gradient = torch.is_grad_enabled() and (inputs.requires_grad or weight.requires_grad)
+    return not needs_gradient and inputs.device.type == "cpu" and inputs.dtype == weight.dtype
+
+
+def _copy(matrix: nn.Linear, make: Callable[[Tensor], Any], n_rows: int) -> Any:
+    """Return the copy of the present weights; None where there is none and a few rows are not worth one."""
+    weight, kept = matrix.weight, _copies.get(matrix)
+    if not getattr(matrix, "may_copy", False) or weight.is_inference():
+        return None  # torch does not count who writes to weights of inference mode
+    if kept is not None and kept[0]() is weight and kept[1:3] == (weight._version, weight.data_ptr()):
+        return kept[3]
+    if n_rows < _MANY_ROWS:
+        return None
+    copy = make(weight.detach())
+    _copies[matrix] = (weakref.ref(weight), weight._version, weight.data_ptr(), copy)
+    return copy
+
+
+_copies: WeakKeyDictionary[nn.Module, tuple[weakref.ref, int, int, Any]] = WeakKeyDictionary()
 """By module the parameter, its version, its memory, and the copy of it."""

@@ -8,6 +8,7 @@ plain head.
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,8 @@ _HALVES_AT_ONCE = 1 << 21
 """The same for a row of a product for each state, in half precision."""
 _ELSEWHERE = 1 << 27
 """Elsewhere: enough to keep the device busy."""
+_PACKED_STATES = 32
+"""States from which on a packed head is faster than one row of a product for each token."""
 _LOG2_E = math.log2(math.e)
 _TARGETS_AT_ONCE = 2048
 """Targets whose rows of the head are gathered in float32 at once."""
@@ -60,7 +63,8 @@ def log_probabilities(decoder: Decoder, states: Tensor, indices: Tensor, tokens:
     chosen = decoder.scaled(raw if bias is None else raw + bias[tokens].float())
     reference = lowest.scatter_reduce(0, indices, chosen, "amax")
     COUNTS.flop += 2.0 * len(states) * weight.numel()  # the module's hook does not see products made around the module
-    sums = _sums_by_token if states.dtype == torch.float32 or _is_fast(states) else _sums_by_state
+    is_by_token = (states.dtype == torch.float32 and not _is_packed(decoder, states)) or _is_fast(states)
+    sums = _sums_by_token if is_by_token else _sums_by_state
     total = sums(decoder, states, shift, reference)
     values = (chosen - reference[indices] - total.log()[indices]).double().cpu()
     # A token that the model takes for impossible: the others' exponentials beside its own are beyond float32.
@@ -69,6 +73,11 @@ def log_probabilities(decoder: Decoder, states: Tensor, indices: Tensor, tokens:
 
 def _is_fast(states: Tensor) -> bool:
     return states.device.type == "cpu" and len(states) > 1 and products.is_here(states.dtype)
+
+
+def _is_packed(decoder: Decoder, states: Tensor) -> bool:
+    """Return whether the head multiplies by packed pieces. It does not depend on the memory that copies would take."""
+    return states.device.type == "cpu" and len(states) >= _PACKED_STATES and products.packs_head(decoder.head)
 
 
 def _sums_by_token(decoder: Decoder, states: Tensor, shift: Tensor, reference: Tensor) -> Tensor:
@@ -110,21 +119,33 @@ def _sums_by_token(decoder: Decoder, states: Tensor, shift: Tensor, reference: T
 
 
 def _sums_by_state(decoder: Decoder, states: Tensor, shift: Tensor, reference: Tensor) -> Tensor:
-    """As `_sums_by_token`, in half precision and with one row of a product for each state."""
+    """As `_sums_by_token`, with one row of a product for each state: in half precision, and with a packed head."""
     assert isinstance(decoder.head, nn.Linear), "a head of another kind has whole rows of logits"
-    weight, bias = decoder.head.weight, decoder.head.bias
+    bias, begin = decoder.head.bias, 0
+    total = torch.zeros(len(states), device=states.device)
+    for logits in _packed(decoder.head, states) if _is_packed(decoder, states) else _in_halves(decoder.head, states, shift):
+        if bias is not None:
+            logits.add_(bias[begin : begin + logits.shape[1]])
+        begin += logits.shape[1]
+        total += exponentials(decoder.scaled(logits).sub_(reference[:, None])).sum(-1)
+    return total
+
+
+def _packed(matrix: nn.Linear, states: Tensor) -> Iterator[Tensor]:
+    """Yield logits without the bias, (n_states, …), piece by piece of the vocabulary."""
+    for piece, copy in products.pieces(matrix, len(states)):
+        yield products.packed_product(states, piece, copy)
+
+
+def _in_halves(matrix: nn.Linear, states: Tensor, shift: Tensor) -> Iterator[Tensor]:
+    """Yield the same in float32, from products that are rounded after the shift is subtracted."""
+    weight = matrix.weight
     width = max(1, (_HALVES_AT_ONCE if states.device.type == "cpu" else _ELSEWHERE) // len(states))
     product = torch.empty(len(states), width, dtype=states.dtype, device=states.device)
     logits = torch.empty(len(states), width, device=states.device)
-    total = torch.zeros(len(states), device=states.device)
-    for begin in range(0, len(weight), width):
-        piece = weight[begin : begin + width]
+    for piece in weight.split(width):
         product_of_piece = torch.addmm(-shift[:, None], states, piece.T, out=product[:, : len(piece)])
-        exact = logits[:, : len(piece)].copy_(product_of_piece).add_(shift[:, None])
-        if bias is not None:
-            exact.add_(bias[begin : begin + width])
-        total += exponentials(decoder.scaled(exact).sub_(reference[:, None])).sum(-1)
-    return total
+        yield logits[:, : len(piece)].copy_(product_of_piece).add_(shift[:, None])
 
 
 def exponentials(logits: Tensor) -> Tensor:
