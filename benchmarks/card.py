@@ -103,7 +103,7 @@ def rows(loaded: Made, chosen: list[Question], *, n_texts: int, seq_len: int, de
         "loss, unpruned": (lambda: likelihood.text_losses(decoder, texts, [None]), n_texts * seq_len),
         f"curve, n = 0..{decoder.n_layers // 2}": (
             lambda: likelihood.option_loglikelihoods(decoder, encoded, curve, packed=packed),
-            sum(likelihood.row_lengths(encoded, packed=packed)),
+            sum(map(len, likelihood.rows_of(decoder, encoded, packed=packed))),
         ),
     }
     return [measured(name, run, n_tokens, device, repeats) for name, (run, n_tokens) in work.items()]

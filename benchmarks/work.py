@@ -19,11 +19,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from analysis.core import host, store
 from analysis.core.meter import COUNTS
 from analysis.models.architecture import decoder as architecture
-from analysis.models.architecture import products, residual
+from analysis.models.architecture import float32_products, products, residual
 from analysis.models.loading import cuda, gguf_conversion, machine, planning
 from analysis.models.source.model_spec import ModelSpec
 
 _HEAD_WIDTH = 64
+_LASTING_SIZE = 1024
+"""Rows and columns of the matrices whose products last for a second."""
 DTYPES = ("float32", "bfloat16")
 
 
@@ -108,8 +110,24 @@ def here(dtype: str, device: str = "auto") -> Here:
     name = cuda.name(spec.device) if spec.device.startswith("cuda") else machine.cpu_name()
     busy = host.load()
     description = f"{name}, load {busy.average:.1f} on {busy.cores} core{'s' * (busy.cores > 1)}"
-    say(f"{description}, products reach {most_flop_s / 1e9:.0f} GFLOP/s in {spec.dtype}")
+    lasting = _lasting_flop_s(spec.device, spec.dtype)
+    reach = f"products reach {most_flop_s / 1e9:.0f} GFLOP/s in {spec.dtype}, and {lasting / 1e9:.0f} over a second"
+    say(f"{description}, {reach}")
     return Here(spec.dtype, most_flop_s)
+
+
+def _lasting_flop_s(device: str, dtype: str) -> float:
+    """Return operations a second of products one after another: a processor may not keep its fastest clock for a second."""
+    of_products = getattr(torch, dtype)
+    if device == "cpu":
+        of_products = float32_products.dtype_of_products(of_products)
+    matrix = torch.randn(_LASTING_SIZE, _LASTING_SIZE).to(device, of_products)
+    started, n_products = time.perf_counter(), 0
+    while (seconds := time.perf_counter() - started) < 1.0:
+        _ = matrix @ matrix
+        cuda.wait(device)
+        n_products += 1
+    return 2.0 * _LASTING_SIZE**3 * n_products / seconds
 
 
 def take_dtype(parser: argparse.ArgumentParser, default: str = "auto") -> None:

@@ -35,6 +35,8 @@ class Material:
     vocab_size: int
     packed: bool
     """Whether questions share rows."""
+    question_tokens: int = 0
+    """Tokens of the questions' rows, shared prefixes counted once a row."""
     packing: str = ""
     """Why they do not although the model's family seemed to allow it, in a sentence; "" otherwise."""
     skipped_rows: list[str] = field(default_factory=list)
@@ -64,8 +66,8 @@ class Material:
 
     @property
     def n_tokens(self) -> int:
-        """Tokens that run through the layers of one cut, shared prefixes counted once."""
-        return sum(likelihood.row_lengths(self.encoded, packed=self.packed)) + sum(len(ids) for ids in self.texts)
+        """Tokens that run through the layers of one cut."""
+        return self.question_tokens + sum(len(ids) for ids in self.texts)
 
 
 def prepare(
@@ -95,6 +97,7 @@ def prepare(
         text_bytes=[_predicted_bytes(loaded, ids) for ids in texts],
         vocab_size=loaded.facts.vocab_size,
         packed=packing.packed,
+        question_tokens=sum(map(len, likelihood.rows_of(loaded.decoder, encoded, packed=packing.packed))),
         packing=packing.sentence,
         skipped_rows=benchmarks.skipped_rows(benchmark) if benchmark is not None else [],
     )

@@ -114,8 +114,7 @@ def run(
         cut = resolved.model, resolved.block
     load.clear(keeping=cut)
     if cut is not None:
-        free = machine.free_bytes(resolved.model.device)
-        readings = load.kept(cut, lambda: Readings(room=min(Readings.room, int(free * _SHARE_KEPT))))
+        readings = load.kept(cut, lambda: _readings(resolved.model.device))
     machine.reset_peak(resolved.model.device)
     key = resolved.fingerprint()
     if stored is None:
@@ -151,6 +150,11 @@ def run(
         heal = HealingRun(record, loaded, base=base, group=group, readings=readings, is_compared=is_compared)
         source = refining.source(resolved, HealResult.all_of(resolved.model)) if group.size == 1 else None
         return heal.run(loaded) if source is None else refining.judge(heal, source, loaded)
+
+
+def _readings(device: str) -> Readings:
+    """Return room for the states of a cut: a share of the memory that is free now."""
+    return Readings(room=min(Readings.room, int(machine.free_bytes(device) * _SHARE_KEPT)))
 
 
 def _check(spec: HealSpec, facts: ModelFacts) -> None:

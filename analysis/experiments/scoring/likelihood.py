@@ -250,6 +250,14 @@ def _loglikelihood(decoder: Decoder, states: Tensor, option: EncodedOption) -> f
     return float(head.log_probabilities(decoder, states.to(decoder.head_device), indices, targets).sum())
 
 
+def rows_of(decoder: Decoder, questions: Sequence[EncodedQuestion], *, packed: bool) -> list[TreeRow]:
+    """Return the rows of tokens that questions go through a model in; `packed` as in `option_loglikelihoods`."""
+    if not packed:
+        return one_row_each(questions)
+    is_alone = decoder.device.type == "cpu"  # there each row is a batch
+    return pack(questions, LONE_ROW_TOKENS if is_alone else ROW_TOKENS, joins_rest=is_alone)
+
+
 class QuestionScoring:
     """Questions for some cuts: the rows that go through the model, and their scores."""
 
@@ -261,9 +269,7 @@ class QuestionScoring:
     def __init__(self, decoder: Decoder, questions: Sequence[EncodedQuestion], cuts: Cuts, *, packed: bool) -> None:
         """Arguments as in `option_loglikelihoods`."""
         self._decoder, self._questions, self.cuts, self.packed = decoder, questions, cuts, packed
-        is_alone = decoder.device.type == "cpu"  # there each row is a batch
-        row_tokens = LONE_ROW_TOKENS if is_alone else ROW_TOKENS
-        self._rows = pack(questions, row_tokens, joins_rest=is_alone) if packed else one_row_each(questions)
+        self._rows = rows_of(decoder, questions, packed=packed)
         self.groups = batches([len(row) for row in self._rows], tokens_per_batch(decoder.device))
         self._batches: dict[int, _PackedBatch] = {}
         self._totals = torch.zeros(len(cuts), sum(len(question.options) for question in questions), dtype=torch.float64)
@@ -444,11 +450,6 @@ def option_loglikelihoods(
     scoring = QuestionScoring(decoder, questions, cuts, packed=packed)
     measure(decoder, [scoring], on_batch)
     return scoring.figures
-
-
-def row_lengths(questions: Sequence[EncodedQuestion], *, packed: bool) -> list[int]:
-    """Tokens of every row that these questions take. On a CPU rows are longer, and so repeat fewer prefixes."""
-    return [len(row) for row in (pack(questions) if packed else one_row_each(questions))]
 
 
 def _by_question(values: list[float], questions: Sequence[EncodedQuestion]) -> Iterator[list[float]]:

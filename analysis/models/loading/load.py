@@ -334,7 +334,7 @@ class WarmModels(Loader):
     def clear(self, keeping: Any = None) -> None:
         """Forget the model and give its memory back."""
         self._loaded = None
-        if keeping is None or self._kept[0] != keeping:
+        if self._kept[0] != keeping:
             self._kept = None, None
         cuda.release_memory()
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor, nn
 
+from analysis.core import host
 from analysis.core.meter import COUNTS
 from analysis.models.architecture import float32_products, products
 from analysis.models.architecture.decoder import Decoder
@@ -25,6 +26,8 @@ _ELSEWHERE = 1 << 27
 """Elsewhere: enough to keep the device busy."""
 _PACKED_STATES = 32
 """States from which on a packed head is faster than one row of a product for each token."""
+_PACKED_AT_ONCE = 256
+"""States whose logits of a packed piece stay in the CPU's caches."""
 _LOG2_E = math.log2(math.e)
 _TARGETS_AT_ONCE = 2048
 """Targets whose rows of the head are gathered in float32 at once."""
@@ -121,9 +124,13 @@ def _sums_by_token(decoder: Decoder, states: Tensor, shift: Tensor, reference: T
 def _sums_by_state(decoder: Decoder, states: Tensor, shift: Tensor, reference: Tensor) -> Tensor:
     """As `_sums_by_token`, with one row of a product for each state: in half precision, and with a packed head."""
     assert isinstance(decoder.head, nn.Linear), "a head of another kind has whole rows of logits"
-    bias, begin = decoder.head.bias, 0
+    is_packed, bias, begin = _is_packed(decoder, states), decoder.head.bias, 0
+    n_parts = -(-len(states) // _PACKED_AT_ONCE) if is_packed else 1
+    if n_parts > 1:
+        parts = zip(*(values.tensor_split(n_parts) for values in (states, shift, reference)), strict=True)
+        return torch.cat([_sums_by_state(decoder, *part) for part in parts])
     total = torch.zeros(len(states), device=states.device)
-    for logits in _packed(decoder.head, states) if _is_packed(decoder, states) else _in_halves(decoder.head, states, shift):
+    for logits in _packed(decoder.head, states) if is_packed else _in_halves(decoder.head, states, shift):
         if bias is not None:
             logits.add_(bias[begin : begin + logits.shape[1]])
         begin += logits.shape[1]
@@ -150,7 +157,7 @@ def _in_halves(matrix: nn.Linear, states: Tensor, shift: Tensor) -> Iterator[Ten
 
 def exponentials(logits: Tensor) -> Tensor:
     """Return e to the power of logits, written in their place. With MKL, `torch.exp` takes twice as long on AMD processors."""
-    return logits.mul_(_LOG2_E).exp2_()
+    return logits.mul_(_LOG2_E).exp2_() if host.cpuinfo("vendor_id") == "AuthenticAMD" else logits.exp_()
 
 
 def _plainly(decoder: Decoder, states: Tensor, indices: Tensor, tokens: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from analysis.core.errors import BlockRangeError, SpecError
 from analysis.core.progress import Cancelled
 from analysis.data import corpora, tasks
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
-from analysis.experiments.accuracy import evaluation, generation, measurement, sweep
+from analysis.experiments.accuracy import evaluation, generation, measurement, scores, sweep
 from analysis.experiments.accuracy.points import place
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepResult, SweepSpec
 from analysis.experiments.maps import distance_map
@@ -366,3 +366,11 @@ def test_results_survive_json_and_disk(sweep_spec):
     result = sweep.run(sweep_spec)
     assert json.loads(json.dumps(result.to_json())) == result.to_json()
     assert SweepResult.load(result.spec) == result
+
+
+def test_tokens_of_questions_are_those_of_their_rows(model):
+    loaded = load.load(model)
+    worked = BenchmarkSpec("mmlu", limit=12, shots=3)  # with prefixes that long rows share
+    material = scores.prepare(loaded, worked, None)
+    scoring = likelihood.QuestionScoring(loaded.decoder, material.encoded, [None], packed=material.packed)
+    assert material.n_tokens == sum(cost.layer for cost in scoring.costs)

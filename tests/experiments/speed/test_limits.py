@@ -75,6 +75,12 @@ def test_a_product_by_one_dnn_has_its_matrix_transposed():
     assert profile.products == [stages.Product(1, 10, 8, 3, 9e-9)]
 
 
+def test_a_product_by_mkl_has_its_own_matrix_and_not_the_packed_one():
+    shapes = ((2, 5, 8), (999, 1), (3, 8), (), ())
+    profile = stages.attributed([Event(WHOLE, 0, 9), Event("mkl::_mkl_linear", 0, 9, shapes=shapes, dtype="float")], "float")
+    assert profile.products == [stages.Product(1, 10, 8, 3, 9e-9)]
+
+
 def test_products_of_attention_count_in_any_dtype():
     product = Event("aten::bmm", 2, 9, shapes=((6, 4, 16), (6, 16, 5)), dtype="float")
     profile = stages.attributed([Event(WHOLE, 0, 9), Event("layerscope: attention", 0, 9), product], "c10::BFloat16")

@@ -66,10 +66,11 @@ def test_speed_is_shown_with_the_speed_of_products_here(monkeypatch, capsys):
     monkeypatch.setattr(machine, "_measured_flop_s", lambda *_: 2e11)
     monkeypatch.setattr(machine, "_keep", lambda key, value: value)
     monkeypatch.setattr(machine, "_cached_content", lambda file: {})
+    monkeypatch.setattr(work, "_lasting_flop_s", lambda device, dtype: 1.6e11)
     place = work.here("bfloat16", "cpu")
     told = capsys.readouterr().out
     assert told.startswith(machine.cpu_name() + ", load ")
-    assert told.endswith(", products reach 200 GFLOP/s in bfloat16\n")
+    assert told.endswith(", products reach 200 GFLOP/s in bfloat16, and 160 over a second\n")
     assert place.speed(work.Work(2.0, 1e11)) == "50.0 GFLOP/s, 25% of the peak"
 
 
