@@ -320,11 +320,19 @@ def test_packed_models_compute_the_same_with_any_memory(of_layers, of_head):
 @pytest.mark.parametrize("family", ["llama", "gemma2", "phi"])  # plain, scaled, and with a bias
 def test_log_probabilities_of_a_packed_head_are_right(family, monkeypatch):
     monkeypatch.setattr(head, "_PACKED_STATES", 1)
+    monkeypatch.setattr(head, "_PACKED_AT_ONCE", 4)  # two parts of the states
     monkeypatch.setattr(products, "_MANY_ROWS", 1)
     monkeypatch.setattr(products, "_PIECE", 40)  # several pieces, the last one shorter
     decoder = prepared(family, torch.float32)
     assert error_of_head(decoder, torch.float32) < 1e-5
     assert len(products._copies[decoder.head][3]) > 1
+
+
+@pytest.mark.parametrize("vendor", ["AuthenticAMD", "GenuineIntel", ""])
+def test_exponentials_are_right_on_any_processor(vendor, monkeypatch):
+    monkeypatch.setattr(head.host, "cpuinfo", {"vendor_id": vendor}.get)
+    logits = torch.tensor([-90.0, -20.5, -1.0, 0.0, 3.0])
+    torch.testing.assert_close(head.exponentials(logits.clone()).double(), logits.double().exp(), rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("kind", ["AttributeError", "RuntimeError", "other numbers"])

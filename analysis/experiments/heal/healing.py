@@ -153,7 +153,7 @@ def run(
 
 
 def _readings(device: str) -> Readings:
-    """Return room for the states of a cut: a share of the memory that is free now."""
+    """Return an empty place for the states of a cut, with a share of the memory that is free now."""
     return Readings(room=min(Readings.room, int(machine.free_bytes(device) * _SHARE_KEPT)))
 
 

@@ -34,11 +34,11 @@ _MOST_BYTES = 1 << 30
 _MANY_ROWS = 32
 """Rows from which on a copy is worth its time."""
 _MOST_ROWS = 1024
-"""Rows up to which a packed matrix is faster. MKL packs a plain one for each product, a small share of the time of more rows."""
+"""Rows up to which a packed matrix is faster. To pack a plain one takes little of the time of more."""
 _MOST_TERMS = 1024
 """Most terms of a sum in float32. Its rounding error is at most 1.6 times that of torch's library."""
 _USUAL_ROWS = 256
-"""Rows that MKL is told of when it packs a matrix. It packs the same way for any number."""
+"""Rows for which MKL packs a matrix. It packs the same way for any number."""
 _PIECE = 4096
 """Rows of the head in a packed piece."""
 

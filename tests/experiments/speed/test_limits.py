@@ -75,7 +75,7 @@ def test_a_product_by_one_dnn_has_its_matrix_transposed():
     assert profile.products == [stages.Product(1, 10, 8, 3, 9e-9)]
 
 
-def test_a_product_by_mkl_has_its_own_matrix_and_not_the_packed_one():
+def test_a_product_by_mkl_has_its_plain_matrix():
     shapes = ((2, 5, 8), (999, 1), (3, 8), (), ())
     profile = stages.attributed([Event(WHOLE, 0, 9), Event("mkl::_mkl_linear", 0, 9, shapes=shapes, dtype="float")], "float")
     assert profile.products == [stages.Product(1, 10, 8, 3, 9e-9)]
