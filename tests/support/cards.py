@@ -182,6 +182,7 @@ def cards(n: int, waits: Counter[str] | None = None) -> Iterator[list[str]]:
         waits: counts waits for a GPU and moved tensors, by the name of the operation.
     """
     places = _Places(Counter() if waits is None else waits)
-    # A reordered copy has no memory that can be asked for. Products are the same without it.
-    with _NoMixing(places), _Cards(places, n), mock.patch.object(products, "reordered", lambda matrix: matrix):
+    # A copy in an order of its own has no memory that can be asked for. Products are the same without it.
+    reordered = mock.patch.object(products, "reordered", lambda matrix: matrix)
+    with _NoMixing(places), _Cards(places, n), reordered, mock.patch.object(products, "packed", return_value=None):
         yield [f"cpu:{index}" for index in range(n)]
