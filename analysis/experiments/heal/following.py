@@ -3,6 +3,7 @@
 They read no text, measure nothing and store nothing: rank 0 sends sequences, weights and the next order (`group.Order`).
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from analysis.core.progress import OnProgress
-from analysis.experiments.heal import adapters, divided
+from analysis.experiments.heal import adapters, divided, memory
 from analysis.experiments.heal.checkpoints import TrainingState
 from analysis.experiments.heal.divided import Layers
 from analysis.experiments.heal.group import Group, Order
@@ -82,9 +83,10 @@ def follow(group: Group, load: Loader, on_progress: OnProgress) -> None:
         return
     spec, reason = HealSpec.from_json(first.values["spec"]), first.values["divided"]
     load.clear()
-    loaded, layers = (
-        divided.load(spec.model, group, on_progress, reason) if reason else (models.load(spec.model, on_progress), None)
-    )
+    if reason:
+        loaded, layers = divided.load(spec.model, group, on_progress, reason)
+    else:
+        loaded, layers = models.load(spec.model, on_progress, beside=functools.partial(memory.working_bytes, spec)), None
     with memory_explained(spec, loaded.facts.name, spec.model.device), deterministic(spec.model.device):
         begin = _heard(group, layers)
         if begin.name != "end":

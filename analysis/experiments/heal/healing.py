@@ -1,5 +1,6 @@
 """The experiment that heals a pruned model: refuses impossible requests, loads the model, and resumes or starts the run."""
 
+import functools
 import time
 from dataclasses import replace
 
@@ -143,7 +144,7 @@ def run(
     if reason:
         loaded, _ = divided.load(resolved.model, group, remaining, reason)
     else:
-        loaded = models.load(resolved.model, remaining)
+        loaded = models.load(resolved.model, remaining, beside=functools.partial(memory.working_bytes, resolved))
     record.publish(versions=loaded.versions())
     with memory_explained(resolved, planned.source.name, planned.where):
         base = _base_name(resolved, planned)

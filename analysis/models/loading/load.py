@@ -60,7 +60,13 @@ class LoadedModel:
         return planning.versions(self.placement)
 
 
-def load(spec: ModelSpec, on_progress: OnProgress = ignore, *, by_layer: bool = False) -> LoadedModel:
+def load(
+    spec: ModelSpec,
+    on_progress: OnProgress = ignore,
+    *,
+    by_layer: bool = False,
+    beside: Callable[[ModelFacts], int] | None = None,
+) -> LoadedModel:
     """Load a model for measuring.
 
     Args:
@@ -68,6 +74,7 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore, *, by_layer: bool = 
         on_progress: receives reports.
         by_layer: whether one that does not fit in memory may come with its layers on the disk (`Decoder.on_disk`). Only
             `hidden_states.finals` and `hidden_states.all_token_streams` can measure such a model.
+        beside: returns the bytes that other work takes, such as training. Copies of weights for fast products leave them free.
 
     Raises:
         ModelNotFoundError, UnsupportedModelError: see `locate` and `read_config`; also when the weights are not those that the
@@ -76,10 +83,10 @@ def load(spec: ModelSpec, on_progress: OnProgress = ignore, *, by_layer: bool = 
     """
     reads_gguf = spec.source.endswith(gguf.SUFFIX) or (spec.source == "starter" and not conversions.is_starter_converted())
     with gguf.shared_reader() if reads_gguf else contextlib.nullcontext():
-        return _load(spec, on_progress, by_layer)
+        return _load(spec, on_progress, by_layer, beside)
 
 
-def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedModel:
+def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool, beside: Callable[[ModelFacts], int] | None) -> LoadedModel:
     host.keep_freed_memory()
     machine.share_cores()
     planned = planning.plan(spec, on_progress)
@@ -128,7 +135,8 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
             placement.spread(decoder, planned.placement)
         if planned.part is not None:
             text_part.check(planned.part, decoder)
-        products.prepare(decoder, planned.free_bytes - planned.weight_bytes - planned.working_bytes)
+        working = max(planned.working_bytes, beside(planned.facts) if beside is not None else 0)
+        products.prepare(decoder, planned.free_bytes - planned.weight_bytes - working)
         residual.widen(decoder)
         decoder.check()
         residual.check(decoder)
