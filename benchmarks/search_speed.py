@@ -9,6 +9,7 @@ are compared too.
 """
 
 import argparse
+import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ import torch
 
 from analysis.core.blocks import removal
 from analysis.data import corpora
-from analysis.experiments.search.objective import Objective, counted
+from analysis.experiments.search.objective import Objective, counted, looks
 from analysis.experiments.search.search_spec import STREAM_BYTES, SearchSpec
 from analysis.experiments.strategies import SEARCHING, STRATEGIES, Layers, greedy
 from analysis.models.loading import load
@@ -41,9 +42,9 @@ class Asking:
         self.n_layers, self.max_n, self.budget, self.seed = loaded.decoder.n_layers, max_n, spec.budget, spec.seed
         self.free = range(self.n_layers)
         self.texts = corpora.tokenize(spec.corpus, loaded.tokenizer).token_ids
-        self._n_first = spec.first
+        self._ends = looks(len(self.texts), spec.first)
         self._objective = Objective(
-            loaded.decoder, self.texts, kind="kl", stride=spec.stride, first=spec.first, keep_bytes=STREAM_BYTES
+            loaded.decoder, self.texts, kind="kl", stride=spec.stride, ends=self._ends, keep_bytes=STREAM_BYTES
         )
         self.values: dict[Layers, np.ndarray] = {}
         self.measured: list[tuple[Layers, int, int]] = []
@@ -61,14 +62,20 @@ class Asking:
         for index, texts, values in self._objective.measured(missing, begin, end) if missing else ():
             self.values[missing[index]][texts] = values
 
+    def _means(self, sets: Sequence[Layers], n_looks: int) -> list[float]:
+        ends = self._ends[:n_looks]
+        for begin, end in itertools.pairwise((0, *ends)):
+            self._ask(sets, begin, end)
+        return [float(self.values[layers][: ends[-1]].mean()) for layers in sets]
+
     def first(self, sets: Sequence[Layers]) -> list[float]:
-        self._ask(sets, 0, self._n_first)
-        return [float(self.values[layers][: self._n_first].mean()) for layers in sets]
+        return self._means(sets, 1)
+
+    def half(self, sets: Sequence[Layers]) -> list[float]:
+        return self._means(sets, 2)
 
     def whole(self, sets: Sequence[Layers]) -> list[float]:
-        self._ask(sets, 0, self._n_first)
-        self._ask(sets, self._n_first, len(self.texts))
-        return [float(self.values[layers].mean()) for layers in sets]
+        return self._means(sets, 3)
 
     influence = property(lambda self: self._objective.influence)
     likeness = property(lambda self: self._objective.likeness)

@@ -59,7 +59,7 @@ REGIONS = {
     DISTANCES: ("analysis.experiments.maps.distances:text_distances",),
     FIT: (
         "analysis.experiments.heal.compensation:Projection.add",
-        "analysis.experiments.heal.compensation:Projection.candidates",
+        "analysis.experiments.heal.compensation:Projection.changes",
     ),
 }
 """Functions whose time is a stage's, with all that they call, as `module:name`."""

@@ -15,8 +15,6 @@ from analysis.experiments.heal import hadamard
 
 RIDGE = 0.1
 """Ridge of the projection's regression, as a share of the mean squared feature: the best over cuts of 3 to 10 layers."""
-STRENGTHS = (1.0, 0.7, 0.4)
-"""Shares of the fitted change that are tried. A cut of many layers is not linear, and less of it then repairs more."""
 GHOST_RIDGE = 1e-6
 """Of Ghosted Layers, as published: an absolute number, which only keeps the system solvable."""
 
@@ -41,11 +39,8 @@ class Fit(Protocol):
     def add(self, states: GapStates) -> None:
         """Take in a batch."""
 
-    def candidates(self) -> list[tuple[float, Tensor]]:
-        """Return the strengths to try, best estimate first, each with its change.
-
-        A change is of the projection's weight or, as in `Bridge.change`, of the stream.
-        """
+    def changes(self) -> list[Tensor]:
+        """Return fitted changes, best estimate first: of the projection's weight or, as in `Bridge.change`, of the stream."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +52,7 @@ class Compensation:
     is_folded: bool = False
     """Whether it changes the projection before the gap, where that adds to the stream as it is."""
     is_chosen: bool = False
-    """Whether a strength is chosen on other text, none included; otherwise the first candidate is applied as it is."""
+    """Whether a change and its strength are chosen on other text, none included. Otherwise the first is applied in full."""
 
 
 @dataclass
@@ -101,11 +96,10 @@ class Projection:
         self._first.add(features[:, 0], targets[:, 0])
         self._rest.add(features[:, 1:][real[:, 1:]], targets[:, 1:][real[:, 1:]])
 
-    def candidates(self) -> list[tuple[float, Tensor]]:
+    def changes(self) -> list[Tensor]:
         """The first position holds the attention sink, unlike all others: to fit it too helps some cuts, and harms others."""
         total = _Sums(self._first.gram + self._rest.gram, self._first.cross + self._rest.cross)
-        fitted = [sums.solve(RIDGE * float(sums.gram.diagonal().mean()) + 1e-12) for sums in (self._rest, total)]
-        return [(strength, strength * change) for change in fitted for strength in STRENGTHS]
+        return [sums.solve(RIDGE * float(sums.gram.diagonal().mean()) + 1e-12) for sums in (self._rest, total)]
 
 
 class Magnitude:
@@ -124,9 +118,9 @@ class Magnitude:
         self._ratios += growth(states.before, states.behind, states.real)
         self._n += len(states.real)
 
-    def candidates(self) -> list[tuple[float, Tensor]]:
+    def changes(self) -> list[Tensor]:
         """Return the single factor minus 1: the share of the stream that is added to it."""
-        return [(1.0, ((self._ratios / self._n).mean() - 1).float())]
+        return [((self._ratios / self._n).mean() - 1).float()]
 
 
 class Patch:
@@ -150,9 +144,9 @@ class Patch:
         self._ratios += growth(states.before @ turn, states.behind @ turn, states.real)
         self._n += len(states.real)
 
-    def candidates(self) -> list[tuple[float, Tensor]]:
+    def changes(self) -> list[Tensor]:
         """Q diag(d - 1) Qᵀ, which is added to the stream."""
-        return [(1.0, (self._turn * (self._ratios / self._n - 1) @ self._turn.T).float())]
+        return [(self._turn * (self._ratios / self._n - 1) @ self._turn.T).float()]
 
 
 class Ghost:
@@ -170,9 +164,9 @@ class Ghost:
         before, behind = (stream[states.real].cpu().double() for stream in (states.before, states.behind))
         self._sums.add(before, behind - before)
 
-    def candidates(self) -> list[tuple[float, Tensor]]:
+    def changes(self) -> list[Tensor]:
         """Mᵀ."""
-        return [(1.0, self._sums.solve(GHOST_RIDGE))]
+        return [self._sums.solve(GHOST_RIDGE)]
 
 
 def growth(before: Tensor, behind: Tensor, real: Tensor) -> Tensor:

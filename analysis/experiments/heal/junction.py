@@ -41,6 +41,8 @@ from analysis.models.running.hidden_states import (
     tokens_per_batch,
 )
 
+STRENGTHS = (0.4, 0.7, 1.0)
+"""Shares of a fitted change to try, ascending. The change by many layers is not linear, so less of a fit may repair more."""
 LEAST_TEXTS = 8
 """Fewer say too little to fit on."""
 TEXT_TOKENS = 256
@@ -322,14 +324,46 @@ def _fit_gap(
     for done, group in enumerate(groups):
         on_fraction(_FITTING * done / len(groups))
         fit.add(gap.states(module, [calibration[index] for index in group]))
-    candidates = fit.candidates()
-    changes = [torch.zeros_like(candidates[0][1]), *(change for _, change in candidates)]
-    losses = _losses(gap, module, changes, selection, lambda share: on_fraction(_FITTING + (1 - _FITTING) * share))
-    chosen = losses.index(min(losses)) if method.is_chosen else 1  # the first of equals: where nothing helps, no change
-    strength = 0.0 if chosen == 0 else candidates[chosen - 1][0]
-    change = changes[chosen]
+    changes = fit.changes()
+    with _tries(gap, module, selection) as loss_with:
+        n_tried, most = 0, 1 + len(changes) * len(STRENGTHS)
+
+        def tried(change: Tensor) -> float:
+            nonlocal n_tried
+            on_fraction(_FITTING + (1 - _FITTING) * n_tried / most)
+            n_tried += 1
+            return loss_with(change)
+
+        before = tried(torch.zeros_like(changes[0]))
+        if not method.is_chosen:
+            strength, change, after = 1.0, changes[0], tried(changes[0])
+        else:
+            strength, change, after = _chosen(changes, before, tried)
     factor = None if change.dim() else 1 + float(change)
-    return GapReport(gap.gap, name, strength, factor), change, (losses[0], losses[chosen])
+    return GapReport(gap.gap, name, strength, factor), change, (before, after)
+
+
+def _chosen(changes: Sequence[Tensor], before: float, tried: Callable[[Tensor], float]) -> tuple[float, Tensor, float]:
+    """Return the strength whose change costs least, that change, and its loss; none where nothing helps.
+
+    More of a change is tried until it costs more than less of it did.
+
+    Args:
+        changes: in full.
+        before: the loss without a change.
+        tried: returns the loss with a change.
+    """
+    best = 0.0, torch.zeros_like(changes[0]), before
+    for full in changes:
+        weaker = before
+        for strength in STRENGTHS:
+            loss = tried(strength * full)
+            if loss < best[2]:
+                best = strength, strength * full, loss
+            if loss >= weaker:
+                break
+            weaker = loss
+    return best
 
 
 class _Streams:
@@ -383,46 +417,52 @@ class _Streams:
         return GapStates(features.to(device), before.to(device), behind, real.to(device))
 
 
-def _losses(
-    gap: Gap,
-    module: nn.Module | None,
-    changes: Sequence[Tensor],
-    texts: Sequence[Sequence[int]],
-    on_tried: Callable[[float], None],
-) -> list[float]:
-    """Return the loss per token of the pruned model with each change, from one pass up to the gap; later gaps are out too.
+@dataclass(frozen=True)
+class _Tried:
+    """Texts that a change is tried on, as far as the gap."""
+
+    sequences: list[Sequence[int]]
+    trunk: Trunk
+    """Keeps the stream behind the gap, and the last one."""
+    features: Tensor
+    """Input of the projection, or the stream itself, (batch, seq, n_features)."""
+
+
+@contextlib.contextmanager
+def _tries(gap: Gap, module: nn.Module | None, texts: Sequence[Sequence[int]]) -> Iterator[Callable[[Tensor], float]]:
+    """Yield a function: the loss per token of the pruned model with a change, from one pass up to the gap; later gaps are out.
 
     A change of the projection's output changes the stream before the gap by as much: `output_projection` has tried it.
 
     Args:
         gap: the gap.
         module: the projection that is changed; None where it is the stream.
-        changes: of the projection's weight, or of the stream; the first one is none.
         texts: token ids.
-        on_tried: called with the share that is done.
     """
-    nats = [0.0] * len(changes)
-    streams: list[Tensor] = []
-    place = gap.place
-    with gap.entered() as decoder:
-        batches_of_texts = likelihood.text_batches(decoder, texts)
-        for done, group in enumerate(batches_of_texts):
+    place, streams, batches_of_texts = gap.place, list[Tensor](), list[_Tried]()
+    with gap.entered() as decoder, contextlib.ExitStack() as watching:
+        if module is not None:
+            watching.callback(watched(module, streams.append).remove)
+        for group in likelihood.text_batches(decoder, texts):
             sequences = [texts[index] for index in group]
-            watching = [] if module is None else [watched(module, streams.append)]
-            try:
-                trunk = run_trunk(decoder, right_padded(sequences), keep={place, decoder.n_layers})
-            finally:
-                for handle in watching:
-                    handle.remove()
+            trunk = run_trunk(decoder, right_padded(sequences), keep={place, decoder.n_layers})
             stream = trunk.states[place]
             features = (stream if module is None else streams.pop()).reshape(*stream.shape[:2], -1)
-            for number, change in enumerate(changes):
-                on_tried((done + number / len(changes)) / len(batches_of_texts))
-                if number == 0 and gap.rest is None:  # no change, so the trunk is the model itself
-                    behind = trunk.states[decoder.n_layers]
+            batches_of_texts.append(_Tried(sequences, trunk, features))
+        watching.close()
+
+        def loss_with(change: Tensor) -> float:
+            nats = 0.0
+            for batch in batches_of_texts:
+                stream = batch.trunk.states[place]
+                if gap.rest is None and not change.any():  # the trunk is the model itself
+                    behind = batch.trunk.states[decoder.n_layers]
                 else:
-                    moved = stream + (_product(change)(features) if change.dim() else features.float() * change).to(stream)
-                    behind = carried(decoder, Trunk({place: moved}, trunk.calls), place, gap.rest)
-                losses = likelihood.batch_losses(decoder, behind, sequences)
-                nats[number] += sum(loss * (len(ids) - 1) for loss, ids in zip(losses, sequences, strict=True))
-    return [total / sum(len(ids) - 1 for ids in texts) for total in nats]
+                    moves = _product(change)(batch.features) if change.dim() else batch.features.float() * change
+                    calls = batch.trunk.calls
+                    behind = carried(decoder, Trunk({place: stream + moves.to(stream)}, calls), place, gap.rest)
+                losses = likelihood.batch_losses(decoder, behind, batch.sequences)
+                nats += sum(loss * (len(ids) - 1) for loss, ids in zip(losses, batch.sequences, strict=True))
+            return nats / sum(len(ids) - 1 for ids in texts)
+
+        yield loss_with

@@ -192,7 +192,7 @@ class Packing:
     """Why they do not although the family seemed to allow it, in a sentence; "" otherwise."""
 
 
-_TRIED_TOKENS = 512
+_TRIED_TOKENS = 256
 """Tokens of the trial on a first batch, as far as its questions allow: they run once more than they need."""
 _NATS = {torch.float32: 0.01, torch.float16: 0.2, torch.bfloat16: 1.5}
 """Largest difference between the log-likelihoods of an option scored in a row and alone. Rounding to bfloat16 moved one by up

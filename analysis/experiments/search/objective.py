@@ -11,6 +11,7 @@ To keep rounding small it is taken from the log-probability of one token r, the 
 is not linear, as one with capped logits, has whole rows of both compared.
 """
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -44,6 +45,12 @@ def counted(length: int, stride: int) -> range:
     return range((length - 2) % stride, length - 1, stride)
 
 
+def looks(n_texts: int, first: int) -> tuple[int, int, int]:
+    """Return the numbers of texts of a quick look, of a look at half of them, and of all: a look begins with those before."""
+    quick = min(first, n_texts)
+    return quick, max(quick, n_texts // 2), n_texts
+
+
 @dataclass
 class _ObjectiveBatch:
     """Texts that go through the model together, and the unpruned model's terms of the objective there."""
@@ -70,7 +77,14 @@ class Objective:
     """The objective on some texts, for any sets of removed layers."""
 
     def __init__(
-        self, decoder: Decoder, texts: Sequence[Sequence[int]], *, kind: str, stride: int, first: int = 0, keep_bytes: int
+        self,
+        decoder: Decoder,
+        texts: Sequence[Sequence[int]],
+        *,
+        kind: str,
+        stride: int,
+        ends: Sequence[int] = (),
+        keep_bytes: int,
     ) -> None:
         """Run the unpruned model once.
 
@@ -79,7 +93,7 @@ class Objective:
             texts: token ids, at least two of each.
             kind: "kl" or "loss".
             stride: every so-many-th prediction counts, the last one of a text always.
-            first: texts at the front that are in batches of their own, so that they are measured alone.
+            ends: places in the texts that no batch crosses, ascending, so that the texts before them are measured alone.
             keep_bytes: streams that may be kept: the unpruned model's first, then those of cuts, from which later ones resume.
         """
         self._decoder, self._texts, self._kind, self._stride = decoder, texts, kind, stride
@@ -90,7 +104,7 @@ class Objective:
         budget = tokens_per_batch(decoder.device)
         sublayers.try_last(decoder)
         groups = []
-        for begin, end in ((0, min(first, len(texts))), (min(first, len(texts)), len(texts))):
+        for begin, end in itertools.pairwise((0, *ends, len(texts))):
             lengths = [len(ids) for ids in texts[begin:end]]
             groups += [[begin + index for index in group] for group in batches(lengths, budget)]
         bytes_per_token = decoder.config.hidden_size * next(decoder.layers.parameters()).element_size() * (decoder.n_layers + 1)

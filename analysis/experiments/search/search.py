@@ -1,5 +1,6 @@
 """The experiment that searches: a strategy walks from set to set, and each set is measured once and kept for good."""
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,7 @@ from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.data import corpora
 from analysis.data.decontamination import refuse_shared
 from analysis.data.spec import CorpusSpec
-from analysis.experiments.search.objective import Objective, counted
+from analysis.experiments.search.objective import Objective, counted, looks
 from analysis.experiments.search.search_spec import (
     STREAM_BYTES,
     Searched,
@@ -87,6 +88,8 @@ class _SearchText:
     corpus: CorpusSpec
     make: Callable[[], Objective]
     n_texts: int
+    ends: tuple[int, ...]
+    """Numbers of texts that are measured together, from the first one on: ascending, of all of them at last."""
     known: dict[Layers, np.ndarray] = field(default_factory=dict)
     """(n_texts,) of each set, NaN where it is not measured."""
     made: Objective | None = None
@@ -136,13 +139,13 @@ class _SearchRun:
         for name, corpus in ((SEARCH, spec.corpus), (VALIDATION, spec.validation), (REPORT, spec.report)):
             ids[name], decoded[name] = documents(corpus, loaded)
             kind, stride = ("loss", 1) if name == REPORT else (spec.objective, spec.stride)
-            first = spec.first if name == SEARCH else 0
+            ends = looks(len(ids[name]), spec.first) if name == SEARCH else (len(ids[name]),)
 
-            def make(name: str = name, kind: str = kind, stride: int = stride, first: int = first) -> Objective:
+            def make(name: str = name, kind: str = kind, stride: int = stride, ends: tuple[int, ...] = ends) -> Objective:
                 keep = STREAM_BYTES if name == SEARCH else STREAM_BYTES // 2
-                return Objective(loaded.decoder, ids[name], kind=kind, stride=stride, first=first, keep_bytes=keep)
+                return Objective(loaded.decoder, ids[name], kind=kind, stride=stride, ends=ends, keep_bytes=keep)
 
-            texts[name] = _SearchText(corpus, make, len(ids[name]))
+            texts[name] = _SearchText(corpus, make, len(ids[name]), ends)
         title = {name: corpora.title(text.corpus) for name, text in texts.items()}
         searched = f"search text ({title[SEARCH]})"
         decides, reports = f"decision text ({title[VALIDATION]})", f"report text ({title[REPORT]})"
@@ -183,7 +186,11 @@ class _SearchRun:
 
     def first(self, sets: Sequence[Layers]) -> list[float]:
         """As `strategies.Explored`."""
-        return self._costs(sets, min(self.spec.first, self.texts[SEARCH].n_texts))
+        return self._costs(sets, self.texts[SEARCH].ends[0])
+
+    def half(self, sets: Sequence[Layers]) -> list[float]:
+        """As `strategies.Explored`."""
+        return self._costs(sets, self.texts[SEARCH].ends[1])
 
     def whole(self, sets: Sequence[Layers]) -> list[float]:
         """As `strategies.Explored`."""
@@ -266,16 +273,13 @@ class _SearchRun:
         missing = [layers for layers in dict.fromkeys(sets) if text.lacks(layers, n)]
         if not missing:
             return
-        measured = {layers: np.full(text.n_texts, np.nan) for layers in missing}
-        quick = min(self.spec.first, text.n_texts) if name == SEARCH else text.n_texts
-        # Of those that had the quick look the other texts alone are to be measured.
-        looked = [layers for layers in missing if not text.lacks(layers, quick)]
-        for layer_sets, begin in ((looked, quick), ([layers for layers in missing if layers not in looked], 0)):
-            for index, texts, values in text.objective.measured(layer_sets, begin, n) if layer_sets else ():
+        unmeasured = np.full(text.n_texts, np.nan)
+        measured = {layers: text.known.get(layers, unmeasured).copy() for layers in missing}
+        for begin, end in itertools.pairwise((0, *(end for end in text.ends if end <= n))):
+            layer_sets = [layers for layers in missing if np.isnan(measured[layers][begin:end]).any()]
+            for index, texts, values in text.objective.measured(layer_sets, begin, end) if layer_sets else ():
                 measured[layer_sets[index]][texts] = self._finite(layer_sets[index], values)
                 self._tell()
-        for layers in looked:
-            measured[layers][:quick] = text.known[layers][:quick]
         if name == SEARCH:
             self.n_measured += sum(layers in self.asked and layers not in text.known for layers in missing)
         text.known |= measured
@@ -309,7 +313,7 @@ class _SearchRun:
                 continue
             for layers, row in zip(masks, values, strict=True):
                 if not np.isnan(row).all() and text.lacks(layers, text.n_texts):
-                    text.known[layers] = row
+                    text.known[layers] = np.where(np.isnan(row), text.known.get(layers, row), row)
 
     def _tell(self) -> None:
         values = {"result_key": self.key, "n": len(self.decided)}

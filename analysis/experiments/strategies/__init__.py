@@ -94,6 +94,9 @@ class Explored(Protocol):
     def first(self, sets: Sequence[Layers]) -> list[float]:
         """The objective without each of these sets on the first of the search's texts: a quick look."""
 
+    def half(self, sets: Sequence[Layers]) -> list[float]:
+        """The objective without each of these sets on half of the search's texts, among them the first."""
+
     def whole(self, sets: Sequence[Layers]) -> list[float]:
         """The objective without each of these sets on all of the search's texts."""
 

@@ -80,24 +80,28 @@ def header(path: Path) -> dict[str, Any]:
         UnsupportedModelError: when it is no GGUF file of a version that is read, or not a whole one.
         OSError: when it cannot be opened.
     """
-    return _read(path).settings
+    return contents(path)[0]
 
 
 def tensors(path: Path) -> list[TensorEntry]:
     """Where its tensors are and how they are packed, in the order of the header; raises as `header` does."""
-    return _read(path).tensors
+    return contents(path)[1]
 
 
 def contents(path: Path) -> tuple[dict[str, Any], list[TensorEntry]]:
-    """Both, of one look at it: `header` and `tensors`; raises as these do."""
-    reader = _read(path)
-    return reader.settings, reader.tensors
+    """Return `header` and `tensors` of one look at the file; raises as these do."""
+    status = path.stat()
+    settings, entries = _read(path, (status.st_ino, status.st_size, status.st_mtime_ns))
+    return dict(settings), list(entries)
 
 
-def _read(path: Path) -> "_HeaderReader":
+@functools.lru_cache(maxsize=8)
+def _read(path: Path, state: tuple[int, ...]) -> tuple[dict[str, Any], list[TensorEntry]]:
+    """Read a header, once for each state of the file: its lists have a hundred thousand entries."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return _HeaderReader(content)
+            reader = _HeaderReader(content)
+            return reader.settings, reader.tensors
     except ValueError as error:  # nothing can be mapped of an empty file
         raise UnsupportedModelError(f"{path.name} is empty. Get it again.") from error
     except (_BrokenError, struct.error) as error:

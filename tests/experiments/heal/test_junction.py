@@ -1,5 +1,6 @@
 """The instant heal: a block that is exactly linear is compensated exactly, and loss never rises."""
 
+import contextlib
 from operator import attrgetter
 
 import pytest
@@ -109,7 +110,7 @@ def test_every_family_is_folded_right_or_refused(family, block):
 
 def test_block_that_is_linear_in_the_stream_is_bridged_exactly(monkeypatch):
     monkeypatch.setattr(compensation, "RIDGE", 1e-9)
-    monkeypatch.setattr(compensation, "STRENGTHS", (1.0,))
+    monkeypatch.setattr(junction, "STRENGTHS", (1.0,))
     decoder = architecture.find_decoder(build("gemma2"))
     change = 0.3 * torch.randn(32, 32, generator=torch.Generator().manual_seed(1))
     decoder.layers[3].forward = lambda hidden_states, *args, **kwargs: hidden_states + hidden_states @ change.T
@@ -161,10 +162,30 @@ def test_padding_does_not_count(monkeypatch):
 
 def test_changes_that_do_not_help_are_not_applied(monkeypatch):
     decoder = architecture.find_decoder(build("llama"))
-    monkeypatch.setattr(junction, "_losses", lambda *_: [1.0] + [2.0] * 6)
+    monkeypatch.setattr(junction, "_tries", lambda *_: contextlib.nullcontext(lambda change: 1.0 + float(change.any())))
     found = junction.fit(decoder, Block(2, 2), texts(2), texts(2, seed=1))
     assert (found.report.strength, found.report.loss_after) == (0.0, found.report.loss_before)
     assert not any(change.any() for change in found.changes.values())
+
+
+@pytest.mark.parametrize(
+    ("best", "n_tried"), [((0.0, 0.0), 2), ((0.5, 0.0), 3), ((0.8, 0.0), 4), ((0.5, 0.8), 5), ((2.0, 2.0), 6)]
+)
+def test_a_change_is_strengthened_until_it_costs_more(best, n_tried):
+    """The loss is a parabola of the strength, with another minimum for each change."""
+    asked = []
+
+    def loss(change):
+        asked.append(change)
+        (place,) = change.nonzero()[0]
+        return 3.0 - best[place] ** 2 + (float(change.sum()) - best[place]) ** 2
+
+    strength, change, after = junction._chosen(list(torch.eye(2)), 3.0, loss)
+    assert len(asked) == n_tried
+    every = [(3.0 - best[n] ** 2 + (s - best[n]) ** 2, s, n) for n in (0, 1) for s in junction.STRENGTHS]
+    least, of_least, which = min([*every, (3.0, 0.0, 0)])
+    assert (strength, after) == (of_least, pytest.approx(least))
+    assert torch.equal(change, of_least * torch.eye(2)[which])
 
 
 @pytest.mark.parametrize("how", compensation.COMPENSATIONS)
@@ -196,7 +217,7 @@ def streams_of(decoder, sequence, *depths):
 
 def test_linear_layers_with_kept_ones_between_them_are_all_found(monkeypatch):
     monkeypatch.setattr(compensation, "RIDGE", 1e-9)
-    monkeypatch.setattr(compensation, "STRENGTHS", (1.0,))
+    monkeypatch.setattr(junction, "STRENGTHS", (1.0,))
     decoder = architecture.find_decoder(build("llama"))
     removed = LayerSet((2, 4))
     changes = [0.3 * torch.randn(32, 64, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2)]

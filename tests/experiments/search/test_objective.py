@@ -61,7 +61,7 @@ def found(objective, sets, n_texts, *texts):
 def test_it_is_that_of_the_really_cut_model(made, family, kind, stride):
     decoder = made(family)
     read = texts(decoder)
-    values = found(Objective(decoder, read, kind=kind, stride=stride, first=1, keep_bytes=1 << 28), SETS, 3)
+    values = found(Objective(decoder, read, kind=kind, stride=stride, ends=(1,), keep_bytes=1 << 28), SETS, 3)
     expected = np.array([[plainly(decoder, ids, layers, kind, stride) for ids in read] for layers in SETS])
     assert values == pytest.approx(expected, abs=1e-6, rel=2e-6)
     if kind == "kl":
@@ -72,9 +72,9 @@ def test_it_is_that_of_the_really_cut_model(made, family, kind, stride):
 def test_a_figure_is_independent_of_kept_streams_and_other_sets(made):
     decoder = made("llama")
     read = texts(decoder)
-    whole = Objective(decoder, read, kind="kl", stride=2, first=1, keep_bytes=1 << 28)
+    whole = Objective(decoder, read, kind="kl", stride=2, ends=(1,), keep_bytes=1 << 28)
     values = found(whole, SETS, 3)
-    assert np.array_equal(found(Objective(decoder, read, kind="kl", stride=2, first=1, keep_bytes=0), SETS, 3), values)
+    assert np.array_equal(found(Objective(decoder, read, kind="kl", stride=2, ends=(1,), keep_bytes=0), SETS, 3), values)
     assert np.array_equal(found(whole, [SETS[4]], 3)[0], values[4])
     first, rest = found(whole, SETS, 3, 0, 1), found(whole, SETS, 3, 1, 3)
     assert np.isnan(first[:, 1:]).all()
@@ -88,12 +88,12 @@ def test_sets_with_a_measured_beginning_resume_from_there(made):
     ran = []
     handles = [layer.register_forward_pre_hook(lambda *_, at=at: ran.append(at)) for at, layer in enumerate(decoder.layers)]
     each = 3 * 23 * decoder.config.hidden_size * 4  # of the three, padded, in float32
-    kept = Objective(decoder, read, kind="kl", stride=2, first=3, keep_bytes=each * (7 + 8))
+    kept = Objective(decoder, read, kind="kl", stride=2, ends=(3,), keep_bytes=each * (7 + 8))
     found(kept, [(1,), (1, 2)], 3)
     ran.clear()
     values = found(kept, [(1, 4), (1, 2, 5), (1, 2)], 3)
     assert ran == [5]  # of the first; the others end within the kept streams
-    nothing_kept = Objective(decoder, read, kind="kl", stride=2, first=3, keep_bytes=0)
+    nothing_kept = Objective(decoder, read, kind="kl", stride=2, ends=(3,), keep_bytes=0)
     assert np.array_equal(values, found(nothing_kept, [(1, 4), (1, 2, 5), (1, 2)], 3))
     [handle.remove() for handle in handles]
     lanes = StreamCache(3 * 40)

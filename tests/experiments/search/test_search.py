@@ -82,7 +82,7 @@ def test_swaps_find_the_best_set_and_greedy_the_stepwise_best(spec, objective):
     texts, _ = search.documents(spec.corpus, loaded)
     every = [layers for n in range(4) for layers in itertools.combinations(range(6), n)]
     values = np.zeros((len(every), len(texts)))
-    kind = Objective(loaded.decoder, texts, kind=objective, stride=2, first=4, keep_bytes=1 << 28)
+    kind = Objective(loaded.decoder, texts, kind=objective, stride=2, ends=(4,), keep_bytes=1 << 28)
     for index, those, figures in kind.measured(every):
         values[index, those] = figures
     costs = dict(zip(every, values.mean(1), strict=True))  # texts of one length
@@ -182,7 +182,7 @@ class Additive:
         self.asked += sets
         return [sum((layer * 5) % 8 + 0.5 * (layer + 1 in layers) for layer in layers) for layers in sets]
 
-    whole = first
+    half = whole = first
 
 
 def test_evolution_follows_its_seed_and_finds_the_best_set():
@@ -220,7 +220,7 @@ class Paired(Additive):
         self.asked += sets
         return [self.cost(layers) for layers in sets]
 
-    whole = first
+    half = whole = first
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -230,6 +230,37 @@ def test_costly_layers_are_not_looked_at_again(seed):
         path.append(min(greedy.with_one_more(model, path[-1]), key=model.cost))
     assert [ends[0] for ends in greedy._walk(model)] == path[1:]
     assert len({*model.asked}) < 0.8 * greedy.n_grown(24, model.max_n)
+
+
+@dataclass
+class Halved(Additive):
+    """A model whose cost of a set is a look further from the truth the fewer texts it takes."""
+
+    def _look(self, sets, share):
+        self.asked.append((share, list(sets)))
+        return [1 + layers[0] / 100 + (1 - share) * (layers[0] % 3) / 5 for layers in sets]
+
+    def first(self, sets):
+        return self._look(sets, 0.25)
+
+    def half(self, sets):
+        return self._look(sets, 0.5)
+
+    def whole(self, sets):
+        return self._look(sets, 1)
+
+
+def test_a_set_that_costs_more_on_half_of_the_texts_is_dropped():
+    model = Halved(0)
+    assert greedy.best(model, [(layer,) for layer in (6, 5, 4, 3, 1, 0)]) == [(0,), (3,), (6,), (1,)]
+    # Layers 5 and 4 cost most by the quick look, and layer 1 too much by half of the texts.
+    assert model.asked[1:] == [(0.5, [(0,), (3,), (6,), (1,)]), (1, [(0,), (3,), (6,)])]
+
+
+def test_a_cost_of_nothing_is_measured_on_all_texts():
+    model = Additive(0)
+    model.half = lambda sets: [-1e-9 for _ in sets]
+    assert greedy.best(model, [(0,), (1,)]) == [(0,), (1,)]
 
 
 @pytest.mark.parametrize("seed", range(3))
