@@ -6,8 +6,8 @@
                                                    beside a program that keeps a core busy; the worker gives way to it as ever
 
 A heal scores 200 questions and 32 texts of each kind. The worker has measured a distance map, which somebody looks at for ten
-seconds. Until then it has imported its libraries. The first instant heal finds nothing stored. The next one is of another cut, so
-the unpruned scores are stored. Then comes a further recipe of this cut. The last two are repeated with other cuts.
+seconds. In that time it imports its libraries. The first instant heal finds nothing stored. The next one is of another cut,
+so the unpruned scores are stored. Then comes a further recipe of this cut. The last two are repeated with other cuts.
 
 Printed are the seconds from handing in the request until the result is stored, and those of the computation.
 """

@@ -200,19 +200,15 @@ def flop_of(run: Callable[[], object]) -> float:
     """
     on_cpu = {
         torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_on_cpu,
-        torch.ops.mkldnn._linear_pointwise: _product_by_one_dnn,
-        torch.ops.mkl._mkl_linear: _product_by_mkl,
+        torch.ops.mkldnn._linear_pointwise: lambda inputs, matrix, *_, **__: _product(inputs, matrix),
+        torch.ops.mkl._mkl_linear: lambda inputs, _, matrix, *__, **___: _product(inputs, matrix),
     }
     with FlopCounterMode(display=False, custom_mapping=on_cpu) as counter:
         run()
     return float(counter.get_total_flops())
 
 
-def _product_by_one_dnn(inputs: Any, matrix: Any, *options: Any, **named: Any) -> int:
-    return 2 * math.prod(inputs) * matrix[0]
-
-
-def _product_by_mkl(inputs: Any, packed: Any, matrix: Any, *options: Any, **named: Any) -> int:
+def _product(inputs: Any, matrix: Any) -> int:
     return 2 * math.prod(inputs) * matrix[0]
 
 

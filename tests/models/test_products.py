@@ -319,9 +319,8 @@ def test_packed_models_compute_the_same_with_any_memory(of_layers, of_head):
 @pytest.mark.usefixtures("packing")
 @pytest.mark.parametrize("family", ["llama", "gemma2", "phi"])  # plain, scaled, and with a bias
 def test_log_probabilities_of_a_packed_head_are_right(family, monkeypatch):
-    monkeypatch.setattr(head, "_PACKED_STATES", 1)
     monkeypatch.setattr(head, "_PACKED_AT_ONCE", 4)  # two parts of the states
-    monkeypatch.setattr(products, "_MANY_ROWS", 1)
+    monkeypatch.setattr(products, "MANY_ROWS", 1)
     monkeypatch.setattr(products, "_PIECE", 40)  # several pieces, the last one shorter
     decoder = prepared(family, torch.float32)
     assert error_of_head(decoder, torch.float32) < 1e-5

@@ -223,7 +223,7 @@ class _SearchRun:
             try:
                 for n, rivals in enumerate(search.walk(self), start=1):
                     self.decided.append(self._decided(n, rivals))
-                    self._keep()
+                    self._keep_sometimes()
             except _Spent:
                 self.ended = (
                     f"The budget of {self.budget:,} sets ended the search at n = {len(self.decided)}. A larger budget "
@@ -324,11 +324,8 @@ class _SearchRun:
 
     def _keep_sometimes(self) -> None:
         if time.perf_counter() - self._saved > _SAVE_EVERY_S:
-            self._keep()
-
-    def _keep(self) -> None:
-        self.result(complete=False).save()
-        self._saved = time.perf_counter()
+            self.result(complete=False).save()
+            self._saved = time.perf_counter()
 
     def result(self, *, complete: bool) -> SearchResult:
         """Return the result so far."""

@@ -31,8 +31,8 @@ _INSTRUCTIONS = {torch.float32: "avx512f", torch.bfloat16: "avx512_bf16"}
 """Flags of the processors that were measured."""
 _MOST_BYTES = 1 << 30
 """Bytes of reordered copies of a model at most."""
-_MANY_ROWS = 32
-"""Rows from which on a copy is worth its time."""
+MANY_ROWS = 32
+"""Rows from which on a copy is worth its time, and a packed head is faster than one row of a product for each token."""
 _MOST_ROWS = 1024
 """Rows up to which a packed matrix is faster. To pack a plain one takes little of the time of more."""
 _MOST_TERMS = 1024
@@ -71,7 +71,7 @@ def packs(dtype: torch.dtype) -> bool:
 
 def _can_pack() -> bool:
     """Try to pack a matrix. torch may have no MKL, and may drop or change these operations, which are internal."""
-    inputs, matrix = (torch.ones(shape) for shape in ((_MANY_ROWS, 64), (48, 64)))
+    inputs, matrix = (torch.ones(shape) for shape in ((MANY_ROWS, 64), (48, 64)))
     try:
         return torch.equal(_by_packed(inputs, matrix, packed(matrix), None), nn.functional.linear(inputs, matrix))
     except (AttributeError, RuntimeError):
@@ -152,21 +152,19 @@ def prepare(decoder: Decoder, free_bytes: int) -> None:
         room -= n_bytes if n_bytes <= room else 0
     if packs_head(decoder.head):
         cast(Any, decoder.head).may_copy = _n_bytes(decoder.head) <= room
-        _pack(decoder)
+        _pack([module for module in modules if type(module) is Packed], cast(nn.Linear, decoder.head))
 
 
-def _pack(decoder: Decoder) -> None:
+def _pack(matrices: list[nn.Linear], head: nn.Linear) -> None:
     """Make the packed copies of a model at once.
 
     MKL asks for 2 to 20 times the memory that it writes to. The rest takes none in pages that were never used. Between the
     operations of a model, pages would be those that it has just used, and a gigabyte of them would be taken for nothing.
     """
     host.hand_back_freed_memory()
-    for layer in decoder.layers:
-        for module in layer.modules():
-            if isinstance(module, Packed):
-                _copy(module, packed, _MANY_ROWS)
-    pieces(cast(nn.Linear, decoder.head), _MANY_ROWS)
+    for matrix in matrices:
+        _copy(matrix, packed, MANY_ROWS)
+    pieces(head)
 
 
 def _n_bytes(matrix: nn.Module) -> int:
@@ -180,14 +178,15 @@ def forget(model: nn.Module) -> None:
         _copies.pop(module, None)
 
 
-class Reordered(nn.Linear):
-    """A matrix that multiplies by oneDNN, with a copy in its order that is made when many rows come.
-
-    No gradient flows through such a product. Where one is wanted, torch multiplies as ever.
-    """
+class _Copied(nn.Linear):
+    """A matrix that multiplies by a copy. No gradient flows through it. Where one is wanted, torch multiplies as ever."""
 
     may_copy = True
     """Whether there is memory for a copy."""
+
+
+class Reordered(_Copied):
+    """A matrix that multiplies by oneDNN, with a copy in its order that is made when many rows come."""
 
     @staticmethod
     def is_for(matrix: nn.Linear) -> bool:
@@ -207,14 +206,8 @@ class Reordered(nn.Linear):
         return product(input, self.weight if copy is None else copy, self.bias)
 
 
-class Packed(nn.Linear):
-    """A matrix that multiplies by MKL, with a copy in its order that is made when the model is loaded.
-
-    No gradient flows through such a product. Where one is wanted, torch multiplies as ever.
-    """
-
-    may_copy = True
-    """Whether there is memory for a copy."""
+class Packed(_Copied):
+    """A matrix that multiplies by MKL, with a copy in its order that is made when the model is loaded."""
 
     @staticmethod
     def is_for(matrix: nn.Linear) -> bool:
@@ -224,7 +217,7 @@ class Packed(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name that torch gives it
         """Return inputs times the transposed matrix, plus the bias."""
         n_rows = input.shape[:-1].numel()
-        if not _MANY_ROWS <= n_rows <= _MOST_ROWS or not _may_leave_torch(self, input) or not self.is_for(self):
+        if not MANY_ROWS <= n_rows <= _MOST_ROWS or not _may_leave_torch(self, input) or not self.is_for(self):
             return super().forward(input)
         return packed_product(input, self.weight, _copy(self, packed, n_rows), self.bias)
 
@@ -234,15 +227,14 @@ def packs_head(matrix: nn.Module) -> bool:
     return type(matrix) is nn.Linear and Packed.is_for(matrix)
 
 
-def pieces(matrix: nn.Linear, n_rows: int) -> list[tuple[Tensor, Tensor | None]]:
+def pieces(matrix: nn.Linear) -> list[tuple[Tensor, Tensor | None]]:
     """Return the rows of a large matrix piece by piece, each with its packed copy for `packed_product`.
 
     Args:
-        matrix: the vocabulary head of a prepared model, where `packs_head`.
-        n_rows: rows that it will be multiplied with. Where they are few, or memory is short, there is no copy.
+        matrix: the vocabulary head of a prepared model, where `packs_head`. Where memory is short, there is no copy.
     """
     weights = matrix.weight.detach().split(_PIECE)
-    copies = _copy(matrix, lambda weight: [packed(piece) for piece in weight.split(_PIECE)], n_rows)
+    copies = _copy(matrix, lambda weight: [packed(piece) for piece in weight.split(_PIECE)], MANY_ROWS)
     return list(zip(weights, copies or [None] * len(weights), strict=True))
 
 
@@ -260,7 +252,7 @@ def _copy(matrix: nn.Linear, make: Callable[[Tensor], Any], n_rows: int) -> Any:
         return None  # torch does not count who writes to weights of inference mode
     if kept is not None and kept[0]() is weight and kept[1:3] == (weight._version, weight.data_ptr()):
         return kept[3]
-    if n_rows < _MANY_ROWS:
+    if n_rows < MANY_ROWS:
         return None
     copy = make(weight.detach())
     _copies[matrix] = (weakref.ref(weight), weight._version, weight.data_ptr(), copy)

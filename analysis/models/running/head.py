@@ -24,8 +24,6 @@ _HALVES_AT_ONCE = 1 << 21
 """The same for a row of a product for each state, in half precision."""
 _ELSEWHERE = 1 << 27
 """Elsewhere: enough to keep the device busy."""
-_PACKED_STATES = 32
-"""States from which on a packed head is faster than one row of a product for each token."""
 _PACKED_AT_ONCE = 256
 """States whose logits of a packed piece stay in the CPU's caches."""
 _LOG2_E = math.log2(math.e)
@@ -66,9 +64,12 @@ def log_probabilities(decoder: Decoder, states: Tensor, indices: Tensor, tokens:
     chosen = decoder.scaled(raw if bias is None else raw + bias[tokens].float())
     reference = lowest.scatter_reduce(0, indices, chosen, "amax")
     COUNTS.flop += 2.0 * len(states) * weight.numel()  # the module's hook does not see products made around the module
-    is_by_token = (states.dtype == torch.float32 and not _is_packed(decoder, states)) or _is_fast(states)
-    sums = _sums_by_token if is_by_token else _sums_by_state
-    total = sums(decoder, states, shift, reference)
+    if _is_packed(decoder.head, states):
+        total = _sums_by_state(decoder, states, shift, reference, is_packed=True)
+    elif states.dtype == torch.float32 or _is_fast(states):
+        total = _sums_by_token(decoder, states, shift, reference)
+    else:
+        total = _sums_by_state(decoder, states, shift, reference, is_packed=False)
     values = (chosen - reference[indices] - total.log()[indices]).double().cpu()
     # A token that the model takes for impossible: the others' exponentials beside its own are beyond float32.
     return values if bool(values.isfinite().all()) else _plainly(decoder, states, indices, tokens)
@@ -78,9 +79,10 @@ def _is_fast(states: Tensor) -> bool:
     return states.device.type == "cpu" and len(states) > 1 and products.is_here(states.dtype)
 
 
-def _is_packed(decoder: Decoder, states: Tensor) -> bool:
+def _is_packed(matrix: nn.Linear, states: Tensor) -> bool:
     """Return whether the head multiplies by packed pieces. It does not depend on the memory that copies would take."""
-    return states.device.type == "cpu" and len(states) >= _PACKED_STATES and products.packs_head(decoder.head)
+    fits = states.device.type == "cpu" and states.dtype == matrix.weight.dtype and len(states) >= products.MANY_ROWS
+    return fits and products.packs_head(matrix)
 
 
 def _sums_by_token(decoder: Decoder, states: Tensor, shift: Tensor, reference: Tensor) -> Tensor:
@@ -121,14 +123,14 @@ def _sums_by_token(decoder: Decoder, states: Tensor, shift: Tensor, reference: T
     return total * (shift.float() - reference).exp() if is_plain else total
 
 
-def _sums_by_state(decoder: Decoder, states: Tensor, shift: Tensor, reference: Tensor) -> Tensor:
+def _sums_by_state(decoder: Decoder, states: Tensor, shift: Tensor, reference: Tensor, *, is_packed: bool) -> Tensor:
     """As `_sums_by_token`, with one row of a product for each state: in half precision, and with a packed head."""
     assert isinstance(decoder.head, nn.Linear), "a head of another kind has whole rows of logits"
-    is_packed, bias, begin = _is_packed(decoder, states), decoder.head.bias, 0
+    bias, begin = decoder.head.bias, 0
     n_parts = -(-len(states) // _PACKED_AT_ONCE) if is_packed else 1
     if n_parts > 1:
         parts = zip(*(values.tensor_split(n_parts) for values in (states, shift, reference)), strict=True)
-        return torch.cat([_sums_by_state(decoder, *part) for part in parts])
+        return torch.cat([_sums_by_state(decoder, *part, is_packed=True) for part in parts])
     total = torch.zeros(len(states), device=states.device)
     for logits in _packed(decoder.head, states) if is_packed else _in_halves(decoder.head, states, shift):
         if bias is not None:
@@ -140,7 +142,7 @@ def _sums_by_state(decoder: Decoder, states: Tensor, shift: Tensor, reference: T
 
 def _packed(matrix: nn.Linear, states: Tensor) -> Iterator[Tensor]:
     """Yield logits without the bias, (n_states, …), piece by piece of the vocabulary."""
-    for piece, copy in products.pieces(matrix, len(states)):
+    for piece, copy in products.pieces(matrix):
         yield products.packed_product(states, piece, copy)
 
 

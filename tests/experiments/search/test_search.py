@@ -250,7 +250,7 @@ class Halved(Additive):
         return self._look(sets, 1)
 
 
-def test_a_set_that_costs_more_on_half_of_the_texts_is_dropped():
+def test_costlier_sets_on_half_of_the_texts_are_dropped():
     model = Halved(0)
     assert greedy.best(model, [(layer,) for layer in (6, 5, 4, 3, 1, 0)]) == [(0,), (3,), (6,), (1,)]
     # Layers 5 and 4 cost most by the quick look, and layer 1 too much by half of the texts.
