@@ -66,7 +66,7 @@ class SearchSpec(Spec):
     budget: Annotated[int, Option(), Bound(1, MOST_WHOLE)] = 4_000
     """Largest number of sets of layers to measure."""
     first: Annotated[int, Bound(1, 1_000_000)] = 2
-    """Number of texts that every set is measured on. The best few sets are measured on all texts."""
+    """Number of texts that every set is measured on. The best few are measured on half of the texts, and the closest on all."""
     stride: Annotated[int, Bound(1, 1_000)] = 2
     """Step between the predictions of a text that count: 2 takes every second one."""
     seed: Annotated[int, Option(), SEED] = 0
