@@ -1,5 +1,8 @@
 """How a GGUF file stretches positions is read as its own program computes it, or the file is refused."""
 
+import os
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -44,6 +47,21 @@ def llama(**scaling):
 
 def frequencies(config):
     return LlamaRotaryEmbedding(config).inv_freq.double()
+
+
+@pytest.mark.parametrize(("age_s", "n_readings"), [(60, 2), (0, 4)])
+def test_a_header_is_read_once_for_a_settled_file(tmp_path, monkeypatch, age_s, n_readings):
+    readings, reader = [], gguf._HeaderReader
+    monkeypatch.setattr(gguf, "_HeaderReader", lambda content: readings.append(1) or reader(content))
+    for factor in (2.0, 4.0):  # of one size
+        path = file(tmp_path, type="linear", factor=factor)
+        then = time.time() - age_s - factor
+        os.utime(path, (then, then)) if age_s else None
+        for _ in range(2):
+            settings, tensors = gguf.contents(path)
+            assert settings.pop("llama.rope.scaling.factor") == factor
+            assert [entry.name for entry in tensors] == ["output_norm.weight"]
+    assert len(readings) == n_readings
 
 
 @pytest.mark.parametrize("factor", [8.0, 32.0])

@@ -9,6 +9,7 @@ import math
 import mmap
 import os
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -91,8 +92,14 @@ def tensors(path: Path) -> list[TensorEntry]:
 def contents(path: Path) -> tuple[dict[str, Any], list[TensorEntry]]:
     """Return `header` and `tensors` of one look at the file; raises as these do."""
     status = path.stat()
-    settings, entries = _read(path, (status.st_ino, status.st_size, status.st_mtime_ns))
+    is_settled = time.time_ns() - status.st_mtime_ns > _SETTLED_NS
+    read = _read if is_settled else _read.__wrapped__
+    settings, entries = read(path, (status.st_ino, status.st_size, status.st_mtime_ns))
     return dict(settings), list(entries)
+
+
+_SETTLED_NS = 1_000_000_000
+"""Nanoseconds after which another change of a file shows in its time."""
 
 
 @functools.lru_cache(maxsize=8)

@@ -141,6 +141,22 @@ def test_no_set_is_measured_twice_and_searches_share_measurements(spec, measured
     assert len([pair for pair in searched if len(pair[0]) == 1]) <= 2 * 6 + 6
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_figures_of_two_searches_add_up(spec, order):
+    result = search.run(replace(spec, strategy="greedy", max_n=1))
+    rows = [int(np.flatnonzero(result.sets.sum(1) == 1)[0])]
+    parts = []
+    for kept in (2, 3):
+        values = {name: np.full_like(figures, np.nan) for name, figures in result.values.items()}
+        values["search"][rows, :kept] = 1.0 + np.arange(kept)
+        parts.append(replace(result, values=values))
+    run = search._SearchRun.of(search.resolve(spec), load.load(spec.model), lambda progress: None)
+    for index in order:
+        run.take_over(parts[index])
+    (figures,) = run.texts["search"].known.values()
+    assert figures[:3].tolist() == [1.0, 2.0, 3.0]
+
+
 @pytest.mark.parametrize("strategy", ["swaps", "evopress"])
 @pytest.mark.parametrize("k", few([1, 9, 40], 9))
 def test_a_stopped_search_resumes_and_ends_as_an_uninterrupted_one(spec, tmp_path, monkeypatch, strategy, k, measured):
