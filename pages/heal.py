@@ -35,6 +35,6 @@ with frame.errors_shown():
             shown = selection.now(model)
             questions = shown.sweep.result.spec.benchmark if shown and shown.sweep else BenchmarkSpec()
             model = shown.asked if shown else model
-            asked = form.show(model, known, questions, shown and shown.distances, shown and shown.cut.removed, wide)
+            asked = form.show(model, known, questions, shown and shown.distances, shown and shown.cut, wide)
     with right:
         panel.show(asked, known)

@@ -20,6 +20,7 @@ from analysis.results.stored.result import FoundResult
 from pages.components.heal import settings
 from pages.components.heal.runs import ListedHeal, choose_length, forget_length, runs_of, say_expected
 from pages.components.shared import access, cuts, frame, selection, start, state, words
+from pages.components.shared.cuts import Cut
 
 _NAMES = {name: strategies.STRATEGIES[name].title for name in ("similarity", "deepest")} | {
     "own": "Own choice",
@@ -27,13 +28,13 @@ _NAMES = {name: strategies.STRATEGIES[name].title for name in ("similarity", "de
 }
 
 
-def _block_choice(distances: FoundResult | None, n_layers: int, current: Removal | None = None) -> Removal | None:
+def _block_choice(distances: FoundResult | None, n_layers: int, current: Cut | None) -> Removal | None:
     """Draw and return the cut to heal, at first that of the Explore page, with a menu that changes it; None when there is none.
 
     Args:
         distances: the map that the most similar block is taken from, if there is one.
         n_layers: the model's layers.
-        current: the cut of the Explore page, where it is known.
+        current: the cut of the Explore page, if there is one.
     """
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
         st.header("1 Layers to remove", anchor=False, width="content")
@@ -42,11 +43,21 @@ def _block_choice(distances: FoundResult | None, n_layers: int, current: Removal
         )
     said = st.empty()
     with menu:
-        chosen = _controls(distances, n_layers, current)
+        chosen = _controls(distances, n_layers, current and current.removed)
+    if current and current.unknown and st.session_state.get("heal_way_of") != state.strategy():
+        with said.container():
+            st.info(current.unknown)
+            st.button("Choose another block", key="another-block", on_click=_choose_way)
+        return None
     if chosen:
         said.markdown(f"**{chosen.describe()}**")
         cuts.say_protected(chosen, n_layers)
     return chosen
+
+
+def _choose_way(**ways: str) -> None:
+    """Keep the way of choosing layers, for as long as Explore has this strategy where its layers are unknown."""
+    st.session_state.update(heal_way_of=state.strategy(), **ways)
 
 
 def _controls(distances: FoundResult | None, n_layers: int, current: Removal | None) -> Removal | None:
@@ -69,7 +80,7 @@ def _controls(distances: FoundResult | None, n_layers: int, current: Removal | N
             format_func=_NAMES.get,
             required=True,
             key="block-way",
-            on_change=lambda: st.session_state.update(heal_way=st.session_state["block-way"]),
+            on_change=lambda: _choose_way(heal_way=st.session_state["block-way"]),
         )
     if way == "scattered":
         return scattered
@@ -251,7 +262,7 @@ def show(
     known: ModelFacts,
     questions: BenchmarkSpec,
     distances: FoundResult | None,
-    current: Removal | None,
+    current: Cut | None,
     wide: DeltaGenerator,
 ) -> HealSpec | None:
     """Draw the form; its button queues the healing run. Returns its request, None while it is incomplete.
@@ -261,7 +272,7 @@ def show(
         known: its size.
         questions: those of the curve on screen, so that the healed model can be drawn on that curve.
         distances: the map that the most similar block is taken from, if there is one.
-        current: the cut of the Explore page, where it is known.
+        current: the cut of the Explore page, if there is one.
         wide: a container of the page's whole width, for the settings.
     """
     with st.container(border=True):

@@ -146,11 +146,11 @@ def _missing(strategy: str, n: int, sweep: SweepResult | None) -> str:
     if measured:
         reach = f"for n = {measured[0]} to {measured[-1]}" if len(measured) > 1 else f"for n = {measured[0]}"
         return f"The curve of {words.plain(strategy)} has no result for n = {n}, only {reach}. Move the slider, or run a sweep."
-    how = "Click **Run a sweep**"
+    how = "Click **Run a sweep** on Explore"
     if needs(strategy, BLOCKS):
         how += " and enter your blocks"
     elif needs(strategy, DAMAGE):
-        how = "Measure the loss-increase map below, or click **Run a sweep**"
+        how = "Measure the loss-increase map on Explore, or click **Run a sweep** there"
     return f"The layers that {words.plain(strategy)} removes are not measured. {how}."
 
 
@@ -244,7 +244,8 @@ def say_protected(removed: Removal | None, n_layers: int, who: words.Markdown = 
 def say(cut: Cut) -> None:
     """Draw the cut in one line."""
     if cut.removed is None:
-        st.markdown(cut.unknown or "**Nothing removed**: the unpruned model", width="content")
+        nothing = "**Nothing removed**: the unpruned model"
+        st.markdown(f"**{words.layers(cut.n)}**, not known yet" if cut.n else nothing, width="content")
         return
     st.markdown(f"**{cut.removed.describe()}**" + ("" if cut.by_hand else " removed"), width="content")
 

@@ -225,6 +225,16 @@ def test_the_cut_that_another_strategy_chose_on_explore_is_healed(app, known):
     assert made.spec.block == block
 
 
+def test_no_other_block_stands_for_unmeasured_layers(app, known):
+    """Explore does not know greedy's layers, so the most similar block is not healed in their place unasked."""
+    at = app("pages/heal.py", n="4", strategy="greedy")
+    assert "The layers that greedy removes are not measured. Click **Run a sweep** on Explore." in texts(at)
+    assert not [button for button in at.button if button.key in ("start-heal", "start-first-heal")]
+    at.button(key="another-block").click().run()
+    assert "**layers " in texts(at)
+    assert started(at).spec.block.size == 4
+
+
 def test_scattered_cut_is_healed_and_another_can_be_chosen(app, known):
     swept = fakes.sweep(strategy="block-influence")
     swept.save()

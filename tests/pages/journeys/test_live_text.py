@@ -102,3 +102,14 @@ def test_marker_leaves_the_curve_where_block_is_not_measured(served):
     page.mouse.up()
     expect_rings(page, "Loss", ring="14:5", note="")
     page.context.close()
+
+
+@pytest.mark.long
+def test_note_of_unknown_layers_leaves_the_color_bar_readable(served):
+    page = served.visitor()
+    browser.visit(page, served.address, "explore", "?n=8&strategy=greedy")
+    expect_rings(page, "Heat map by", ring="", note="Not measured for this selection")
+    chart = page.get_by_role("figure", name=re.compile("^Heat map by"))
+    note, bar = (chart.locator(selector).first.bounding_box() for selector in (".cut-mark rect", ".colorbar"))
+    assert note["y"] >= bar["y"] + bar["height"]
+    page.context.close()
