@@ -124,7 +124,8 @@ def main() -> None:
     try:
         with busy(options.beside):
             told("distance map, the first request of the worker", [answered(DistanceSpec(model))])
-            time.sleep(_LOOK_S)
+            if options.only != "map":
+                time.sleep(_LOOK_S)
             if options.only in ("heals", None):
                 heals(model, options.cuts)
             if options.only in ("searches", None):

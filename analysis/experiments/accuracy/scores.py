@@ -35,10 +35,10 @@ class Material:
     vocab_size: int
     packed: bool
     """Whether questions share rows."""
-    question_tokens: int = 0
-    """Tokens of the questions' rows, shared prefixes counted once a row."""
     packing: str = ""
     """Why they do not although the model's family seemed to allow it, in a sentence; "" otherwise."""
+    question_tokens: int = 0
+    """Tokens of the questions' rows, shared prefixes counted once a row."""
     skipped_rows: list[str] = field(default_factory=list)
     """Rows of the user's own file that cannot be asked, each with its number and the reason."""
 

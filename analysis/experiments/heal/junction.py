@@ -11,6 +11,7 @@ that the earlier ones leave.
 """
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -326,12 +327,10 @@ def _fit_gap(
         fit.add(gap.states(module, [calibration[index] for index in group]))
     changes = fit.changes()
     with _tries(gap, module, selection) as loss_with:
-        n_tried, most = 0, 1 + len(changes) * len(STRENGTHS)
+        numbers, most = itertools.count(), 1 + len(changes) * len(STRENGTHS)
 
         def tried(change: Tensor) -> float:
-            nonlocal n_tried
-            on_fraction(_FITTING + (1 - _FITTING) * n_tried / most)
-            n_tried += 1
+            on_fraction(_FITTING + (1 - _FITTING) * next(numbers) / most)
             return loss_with(change)
 
         before = tried(torch.zeros_like(changes[0]))
@@ -440,22 +439,22 @@ def _tries(gap: Gap, module: nn.Module | None, texts: Sequence[Sequence[int]]) -
         texts: token ids.
     """
     place, streams, batches_of_texts = gap.place, list[Tensor](), list[_Tried]()
-    with gap.entered() as decoder, contextlib.ExitStack() as watching:
-        if module is not None:
-            watching.callback(watched(module, streams.append).remove)
-        for group in likelihood.text_batches(decoder, texts):
-            sequences = [texts[index] for index in group]
-            trunk = run_trunk(decoder, right_padded(sequences), keep={place, decoder.n_layers})
-            stream = trunk.states[place]
-            features = (stream if module is None else streams.pop()).reshape(*stream.shape[:2], -1)
-            batches_of_texts.append(_Tried(sequences, trunk, features))
-        watching.close()
+    with gap.entered() as decoder:
+        with contextlib.ExitStack() as watching:
+            if module is not None:
+                watching.callback(watched(module, streams.append).remove)
+            for group in likelihood.text_batches(decoder, texts):
+                sequences = [texts[index] for index in group]
+                trunk = run_trunk(decoder, right_padded(sequences), keep={place, decoder.n_layers})
+                stream = trunk.states[place]
+                features = (stream if module is None else streams.pop()).reshape(*stream.shape[:2], -1)
+                batches_of_texts.append(_Tried(sequences, trunk, features))
 
         def loss_with(change: Tensor) -> float:
-            nats = 0.0
+            nats, is_unchanged = 0.0, gap.rest is None and not change.any()
             for batch in batches_of_texts:
                 stream = batch.trunk.states[place]
-                if gap.rest is None and not change.any():  # the trunk is the model itself
+                if is_unchanged:  # the trunk is the model itself
                     behind = batch.trunk.states[decoder.n_layers]
                 else:
                     moves = _product(change)(batch.features) if change.dim() else batch.features.float() * change

@@ -87,12 +87,16 @@ class _SearchText:
 
     corpus: CorpusSpec
     make: Callable[[], Objective]
-    n_texts: int
     ends: tuple[int, ...]
     """Numbers of texts that are measured together, from the first one on: ascending, of all of them at last."""
     known: dict[Layers, np.ndarray] = field(default_factory=dict)
     """(n_texts,) of each set, NaN where it is not measured."""
     made: Objective | None = None
+
+    @property
+    def n_texts(self) -> int:
+        """All of them."""
+        return self.ends[-1]
 
     @property
     def objective(self) -> Objective:
@@ -145,7 +149,7 @@ class _SearchRun:
                 keep = STREAM_BYTES if name == SEARCH else STREAM_BYTES // 2
                 return Objective(loaded.decoder, ids[name], kind=kind, stride=stride, ends=ends, keep_bytes=keep)
 
-            texts[name] = _SearchText(corpus, make, len(ids[name]), ends)
+            texts[name] = _SearchText(corpus, make, ends)
         title = {name: corpora.title(text.corpus) for name, text in texts.items()}
         searched = f"search text ({title[SEARCH]})"
         decides, reports = f"decision text ({title[VALIDATION]})", f"report text ({title[REPORT]})"
@@ -223,7 +227,6 @@ class _SearchRun:
             try:
                 for n, rivals in enumerate(search.walk(self), start=1):
                     self.decided.append(self._decided(n, rivals))
-                    self._keep_sometimes()
             except _Spent:
                 self.ended = (
                     f"The budget of {self.budget:,} sets ended the search at n = {len(self.decided)}. A larger budget "

@@ -18,8 +18,6 @@ set of a step exceeds it by at most 0.041 over 15 layers of SmolLM2-135M, and by
 SLACK = 0.6
 """Share of an earlier cost that is expected to remain at least. Greedy finds the same paths as without bounds: 15 layers of
 SmolLM2-135M, also with 0.7, and 12 layers of Qwen2.5-Coder-0.5B."""
-_AT_ONCE = 1
-"""Sets that are looked at before the next bound is compared."""
 
 
 def best(model: Explored, sets: Sequence[Layers], most: int = KEPT) -> list[Layers]:
@@ -62,7 +60,7 @@ def looked_at(model: Explored, bounds: Mapping[Layers, float], most: int) -> dic
     waiting = sorted(bounds, key=lambda layers: (bounds[layers], layers))
     while waiting and (len(costs) < most or bounds[waiting[0]] <= sorted(costs.values())[most - 1]):
         unknown = sum(bounds[layers] == -math.inf for layers in waiting)
-        asked, waiting = waiting[: unknown or _AT_ONCE], waiting[unknown or _AT_ONCE :]
+        asked, waiting = waiting[: unknown or 1], waiting[unknown or 1 :]
         costs |= zip(asked, model.first(asked), strict=True)
     return costs
 

@@ -64,12 +64,11 @@ def log_probabilities(decoder: Decoder, states: Tensor, indices: Tensor, tokens:
     chosen = decoder.scaled(raw if bias is None else raw + bias[tokens].float())
     reference = lowest.scatter_reduce(0, indices, chosen, "amax")
     COUNTS.flop += 2.0 * len(states) * weight.numel()  # the module's hook does not see products made around the module
-    if _is_packed(decoder.head, states):
-        total = _sums_by_state(decoder, states, shift, reference, is_packed=True)
-    elif states.dtype == torch.float32 or _is_fast(states):
+    is_packed = _is_packed(decoder.head, states)
+    if not is_packed and (states.dtype == torch.float32 or _is_fast(states)):
         total = _sums_by_token(decoder, states, shift, reference)
     else:
-        total = _sums_by_state(decoder, states, shift, reference, is_packed=False)
+        total = _sums_by_state(decoder, states, shift, reference, is_packed=is_packed)
     values = (chosen - reference[indices] - total.log()[indices]).double().cpu()
     # A token that the model takes for impossible: the others' exponentials beside its own are beyond float32.
     return values if bool(values.isfinite().all()) else _plainly(decoder, states, indices, tokens)
