@@ -252,17 +252,20 @@ class _SearchRun:
         return finished
 
     def _decided(self, n: int, rivals: Sequence[Layers]) -> Searched:
-        """The best of the sets that the search ends with, by the text that decides."""
+        """The best of the sets that the search ends with, by the text that decides where there are several."""
         distinct = list(dict.fromkeys(rivals))
-        validated = self._means(VALIDATION, distinct, self.texts[VALIDATION].n_texts)
-        value, layers = min(zip(validated, distinct, strict=True))
+        value, layers = None, distinct[0]
+        if len(distinct) > 1:
+            validated = self._means(VALIDATION, distinct, self.texts[VALIDATION].n_texts)
+            value, layers = min(zip(validated, distinct, strict=True))
         [cost] = self._means(SEARCH, [layers], self.texts[SEARCH].n_texts)
         self._measure(REPORT, [(), layers], self.texts[REPORT].n_texts)
         raised = self.texts[REPORT].known[layers] - self.texts[REPORT].known[()]
         loss, error = stats.weighted_mean_and_stderr(raised.tolist(), self.weights[REPORT].tolist())
         if self.spec.objective == "loss":
             cost -= self._means(SEARCH, [()], self.texts[SEARCH].n_texts)[0]
-            value -= self._means(VALIDATION, [()], self.texts[VALIDATION].n_texts)[0]
+            if value is not None:
+                value -= self._means(VALIDATION, [()], self.texts[VALIDATION].n_texts)[0]
         return Searched(n, list(layers), cost, value, loss, error if len(raised) > 1 else None, len(distinct))
 
     def _means(self, name: str, sets: Sequence[Layers], n: int) -> list[float]:

@@ -110,14 +110,14 @@ class Searched:
     """Which."""
     cost: float
     """The objective on the text that was searched on, nats per token; a KL, or a loss over that of the unpruned model."""
-    validation: float
-    """The same on the text that decided."""
+    validation: float | None
+    """The same on the text that decided; None where one set alone was found, so that there was nothing to decide."""
     loss: float
     """Next-token loss on the reported text over that of the unpruned model, nats per token."""
     loss_stderr: float | None
     """Standard error, whole texts being the sample, each paired with itself; None for one text."""
     n_rivals: int
-    """Sets of this size that the validation text decided between, this one among them."""
+    """Sets of this size that the search ended with, this one among them: the validation text decides between several."""
 
     @property
     def removed(self) -> Removal:
@@ -194,10 +194,12 @@ class SearchResult(Result):
         return values | {"removed": searched.removed.describe(), "low": low, "high": high}
 
     def measured_on(self) -> str:
-        """On which three texts, and how much of one stands in another."""
+        """On which texts, and how much of one stands in another."""
         spec = self.spec
+        is_decided = any(searched.validation is not None for searched in self.found)
         parts = [
-            f"Searched on {_texts(self.n_texts, spec.corpus)}. Decided on {_texts(self.n_validation, spec.validation)}. "
+            f"Searched on {_texts(self.n_texts, spec.corpus)}.",
+            f"Decided between candidates on {_texts(self.n_validation, spec.validation)}." if is_decided else "",
             f"Loss on {_texts(self.n_report, spec.report)} (unpruned model: {self.unpruned_loss:.4f}), in "
             f"{self.precision_in_words}. Intervals are 95 % over texts, paired with the unpruned model.",
             f"At most {100 * self.quoted:.1f} % of the eight-word sequences of a text occur in another of these texts.",
@@ -272,31 +274,32 @@ def takes(spec: SearchSpec, facts: ModelFacts) -> SearchCost:
 
     A set passes about a third of the layers, for it continues from the point where it differs from a set measured before. Added
     to the quick looks are the few sets measured on all texts, and those measured on the validation and the report text. The
-    unpruned model runs once on every text.
+    unpruned model runs once on every text that is read.
     """
     n_layers = facts.n_layers
     n_free = n_layers - len({layer for layer in spec.protect if layer < n_layers})
     max_n = min(n_free, n_layers - 1, spec.max_n or n_layers // 2)
     search = STRATEGIES[spec.strategy].search
-    sets = search.sets(n_free, max_n, spec.budget) if search is not None else 0
-    usual_sets = round(sets * search.usual) if search is not None else 0
+    assert search is not None, "the request was checked"
+    sets = search.sets(n_free, max_n, spec.budget)
+    usual_sets = round(sets * search.usual)
     head, layers = facts.hidden_size * facts.vocab_size, sum(facts.layer_parameters)
 
     def cost(n_texts: int, corpus: CorpusSpec, stride: int) -> float:
         return 2 * n_texts * corpus.seq_len * (layers / 3 + head / stride)
 
-    texts = (spec.corpus, spec.validation, spec.report)
+    decided = (spec.validation,) if search.most_ends > 1 else ()
     quick = cost(min(spec.first, spec.corpus.n_texts), spec.corpus, spec.stride)
     full_cost = cost(spec.corpus.n_texts, spec.corpus, spec.stride)
-    ends = _ENDS * cost(spec.validation.n_texts, spec.validation, spec.stride) + cost(spec.report.n_texts, spec.report, 1)
-    once = 2 * sum(text.n_texts * text.seq_len for text in texts) * (layers + head)
+    ends = sum(_ENDS * cost(text.n_texts, text, spec.stride) for text in decided) + cost(spec.report.n_texts, spec.report, 1)
+    once = 2 * sum(text.n_texts * text.seq_len for text in (spec.corpus, *decided, spec.report)) * (layers + head)
     return SearchCost(sets, usual_sets, usual_sets * (quick + full_cost / _SETS_FOR_ONE) + max_n * ends + once)
 
 
 _SETS_FOR_ONE = 6
 """Sets of a quick look for one that is measured on all texts, about."""
 _ENDS = 1.5
-"""Sets of a size that are measured on the deciding text, about."""
+"""Sets of a size that are measured on the deciding text where there may be several, about."""
 
 
 def search_for(

@@ -117,6 +117,8 @@ class Search:
     """How many sets it measures at most of so many free layers, up to so many removed, within a budget; 0 for none."""
     usual: float = 1.0
     """Of these, the share that it usually measures, in (0, 1]."""
+    most_ends: int = 1
+    """How many sets of a size it ends with at most: with a single one the validation text has nothing to decide."""
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,6 @@ register(
         help="evolves sets of layers: the best of 32 children per generation is the next parent (EvoPress).",
         choose=as_searched,
         needs=(SEARCHED,),
-        search=Search(_walk, _sets, usual=0.8),
+        search=Search(_walk, _sets, usual=0.8, most_ends=2),
     )
 )

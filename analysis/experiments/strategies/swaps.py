@@ -113,6 +113,6 @@ register(
         help="greedy, then swaps layers and runs of layers until no swap helps. Also starts from the best block.",
         choose=as_searched,
         needs=(SEARCHED,),
-        search=Search(_walk, _sets, usual=0.36),
+        search=Search(_walk, _sets, usual=0.36, most_ends=_ENDS),
     )
 )

@@ -61,10 +61,14 @@ def test_every_search_stores_a_path_that_its_strategy_reads(spec, strategy):
     result = search.run(replace(spec, strategy=strategy))
     assert result.complete
     assert [(one.n, len(one.layers)) for one in result.found] == [(1, 1), (2, 2), (3, 3)]
-    assert all(one.validation > 0 and one.loss_stderr > 0 for one in result.found)
+    assert all(one.loss_stderr > 0 for one in result.found)
+    assert all((one.validation or 0) > 0 if one.n_rivals > 1 else one.validation is None for one in result.found)
+    assert {one.n_rivals for one in result.found} <= set(range(1, STRATEGIES[strategy].search.most_ends + 1))
+    is_decided = any(one.n_rivals > 1 for one in result.found)
+    assert np.isfinite(result.values["validation"]).any() == is_decided
     assert result.table().rows[1]["removed"] == result.found[1].removed.describe()
     assert "4 texts of Wikipedia (train part)" in result.measured_on()
-    assert "2 texts of Wikipedia (validation part)" in result.measured_on()
+    assert ("2 texts of Wikipedia (validation part)" in result.measured_on()) == is_decided
     assert "3 texts of C4" in result.measured_on()
     given = StrategyInputs(6, searched=result.path)
     assert [STRATEGIES[strategy].choose(n, given) for n in (1, 2, 3)] == [one.removed for one in result.found]
@@ -101,14 +105,17 @@ def test_swaps_find_the_best_set_and_greedy_the_stepwise_best(spec, objective):
     assert [one[0] for one in ends] == exhaustive
 
 
-def test_the_command_line_shows_all_three_texts(spec, capsys):
-    command = main.command_line(replace(spec, strategy="greedy", max_n=2)).split()[3:]
+@pytest.mark.parametrize("strategy", ["greedy", "swaps"])
+def test_the_command_line_shows_the_texts_that_were_read(spec, capsys, strategy):
+    command = main.command_line(replace(spec, strategy=strategy, max_n=2)).split()[3:]
     assert main.main(command) == 0
     said = capsys.readouterr().out.splitlines()
     heads = next(line for line in said if "KL, search texts" in line)
-    assert "KL, decision texts" in heads
+    is_decided = strategy == "swaps"
+    assert ("KL, decision texts" in heads) == is_decided
     assert "loss increase, held-out text (95 %)" in heads
-    assert said[-1].startswith("Searched on 4 texts of Wikipedia (train part), up to 24 tokens. Decided on 2 texts")
+    read = "Decided between candidates on 2 texts" if is_decided else "Loss on 3 texts"
+    assert said[-1].startswith(f"Searched on 4 texts of Wikipedia (train part), up to 24 tokens. {read}")
 
 
 @pytest.mark.long
