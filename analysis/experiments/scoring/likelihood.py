@@ -140,20 +140,17 @@ def _trial(decoder: Decoder) -> list[EncodedQuestion]:
 def can_pack(decoder: Decoder) -> bool:
     """Return whether this family runs packed rows right: by its known properties, and by a trial on a row of three questions.
 
-    Every option must have the states that it has alone. Families with recurrent layers or position biases of their own do
-    not, and are scored one row per option.
+    Every option must have the states that it has alone, behind one layer of every kind. Families with recurrent layers or
+    position biases of their own do not, and are scored one row per option.
     """
     if decoder.is_row_bound or not set(decoder.layer_types) <= {"full_attention", "sliding_attention"}:
         return False
-    if decoder.on_disk is not None:
-        with layers_on_disk.in_part(decoder) as part:
-            return can_pack(part)
     questions = _trial(decoder)
     # The last option of each question has the other beside it in the row; less is run so.
     last = {number: option for number, option in _options(questions).items() if number % 2}
-    with decoder.short_windows():
-        scores = _packed_and_alone(decoder, pack(questions)[0], last)
-    return scores is not None and all(decoder.agree(together, alone) for together, alone in scores)
+    with layers_on_disk.in_part(decoder) as part, part.short_windows():
+        scores = _packed_and_alone(part, pack(questions)[0], last)
+        return scores is not None and all(part.agree(together, alone) for together, alone in scores)
 
 
 def _options(questions: Sequence[EncodedQuestion]) -> dict[int, EncodedOption]:
@@ -229,10 +226,7 @@ def _tried(decoder: Decoder, questions: Sequence[EncodedQuestion]) -> Packing:
         return Packing(
             packed=False, sentence="Questions were scored one by one, because this model cannot score several in one sequence."
         )
-    difference = max(
-        abs(_loglikelihood(decoder, together, option) - _loglikelihood(decoder, alone, option))
-        for (together, alone), option in zip(scores, some_options.values(), strict=True)
-    )
+    difference = _largest_difference(decoder, scores, list(some_options.values()))
     dtype = decoder.dtype
     if difference <= _NATS[dtype] and all(decoder.agree(together, alone) for together, alone in scores):
         return Packing(packed=True)
@@ -243,11 +237,16 @@ def _tried(decoder: Decoder, questions: Sequence[EncodedQuestion]) -> Packing:
     )
 
 
-def _loglikelihood(decoder: Decoder, states: Tensor, option: EncodedOption) -> float:
-    """Of an option, from the normed states that its tokens are predicted from."""
-    targets = torch.tensor(option.tokens[-option.n_scored :], device=decoder.head_device)
+def _largest_difference(decoder: Decoder, scores: Sequence[tuple[Tensor, Tensor]], options: Sequence[EncodedOption]) -> float:
+    """Return how far the log-likelihood of an option in a row is from the one alone, by the states of `_packed_and_alone`."""
+    states = torch.cat([states for pair in scores for states in pair]).to(decoder.head_device)
+    scored = [option.tokens[-option.n_scored :] for option in options]
+    targets = torch.tensor([token for tokens in scored for token in (*tokens, *tokens)], device=decoder.head_device)
     indices = torch.arange(len(targets), device=decoder.head_device)
-    return float(head.log_probabilities(decoder, states.to(decoder.head_device), indices, targets).sum())
+    values = iter(
+        head.log_probabilities(decoder, states, indices, targets).split([len(part) for pair in scores for part in pair])
+    )
+    return max(abs(float(together.sum() - alone.sum())) for together, alone in zip(values, values, strict=True))
 
 
 def rows_of(decoder: Decoder, questions: Sequence[EncodedQuestion], *, packed: bool) -> list[TreeRow]:

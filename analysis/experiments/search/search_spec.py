@@ -169,19 +169,24 @@ class SearchResult(Result):
         """The layers of each size, as strategies read them."""
         return [tuple(searched.layers) for searched in self.found]
 
+    @property
+    def is_decided(self) -> bool:
+        """Whether the search ended with several sets of a size, so that the text that decides was read."""
+        return any(searched.validation is not None for searched in self.found)
+
     def tables(self) -> dict[str, Table]:
-        """Return the set found of each size, with its figures on all three texts."""
+        """Return the set found of each size, with its figures on all texts that were read."""
         quantity = "KL" if self.spec.objective == "kl" else "loss increase"
+        decision = (Column("validation", f"{quantity}, decision text", "nats/token", ".4f"), Column("n_rivals", "candidates"))
         columns = (
             Column("n"),
             Column("removed"),
             Column("cost", f"{quantity}, search text", "nats/token", ".4f"),
-            Column("validation", f"{quantity}, decision text", "nats/token", ".4f"),
             Column("loss", "loss increase, held-out text", "nats/token", ".4f", error="loss_stderr", low="low", high="high"),
             Column("loss_stderr", format=".4f"),
             Column("low", format=".4f"),
             Column("high", format=".4f"),
-            Column("n_rivals", "candidates"),
+            *(decision if self.is_decided else ()),
         )
         title = (
             f"Layers found by {STRATEGIES[self.spec.strategy].title.lower() if self.spec.strategy in STRATEGIES else 'search'}"
@@ -196,10 +201,9 @@ class SearchResult(Result):
     def measured_on(self) -> str:
         """On which texts, and how much of one stands in another."""
         spec = self.spec
-        is_decided = any(searched.validation is not None for searched in self.found)
         parts = [
             f"Searched on {_texts(self.n_texts, spec.corpus)}.",
-            f"Decided between candidates on {_texts(self.n_validation, spec.validation)}." if is_decided else "",
+            f"Decided between candidates on {_texts(self.n_validation, spec.validation)}." if self.is_decided else "",
             f"Loss on {_texts(self.n_report, spec.report)} (unpruned model: {self.unpruned_loss:.4f}), in "
             f"{self.precision_in_words}. Intervals are 95 % over texts, paired with the unpruned model.",
             f"At most {100 * self.quoted:.1f} % of the eight-word sequences of a text occur in another of these texts.",

@@ -58,6 +58,8 @@ class Family:
     """Names of the norm between the last layer and the head, beside the layers."""
     attention: tuple[str, ...] = ("self_attn", "attn", "attention", "self_attention")
     """Names of the attention of a layer."""
+    queries: tuple[str, ...] = ("q_proj",)
+    """Names of the matrix of attention that makes its queries and nothing else."""
     feed_forward: tuple[str, ...] = (
         "mlp",
         "feed_forward",

@@ -251,7 +251,7 @@ def _whole_trunk(
         if decoder.n_layers in keep:
             states[decoder.n_layers] = stream
 
-    with _hooks(decoder, before, after), sublayers.feeding(decoder, decoder.n_layers - 1, wanted):
+    with _hooks(decoder, before, after), sublayers.narrowed(decoder, decoder.n_layers - 1, wanted):
         decoder.body(input_ids=sent(input_ids, decoder.device), use_cache=False, **body_arguments)
     return Trunk(states, calls)
 

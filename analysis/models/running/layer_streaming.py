@@ -220,7 +220,7 @@ def through(
     if loses == sublayers.BOTH:
         return stream
     some = wanted if index == decoder.n_layers - 1 else None
-    with sublayers.without(decoder, index, loses), sublayers.feeding(decoder, index, some):
+    with sublayers.without(decoder, index, loses), sublayers.narrowed(decoder, index, some):
         return output_stream(decoder.layers[index](stream, *args, **named))
 
 
