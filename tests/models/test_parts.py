@@ -148,6 +148,21 @@ def test_a_feed_forward_part_that_mixes_tokens_gets_all():
     assert torch.equal(states, expected)
 
 
+def test_queries_that_mix_tokens_get_all():
+    decoder, some = find_decoder(build("llama")), torch.tensor([1, 2, 6])
+    queries = decoder.layers[-1].self_attn.q_proj
+    made = queries.forward
+    queries.forward = lambda stream: made(stream + stream.mean(1, keepdim=True))
+    ((_, expected),) = finals(decoder, [None], None)
+    sublayers.try_last(decoder)
+    seen = []
+    for module in (queries, decoder.layers[-1].mlp):
+        module.register_forward_hook(lambda module, args, output: seen.append(args[0].shape[1]))
+    ((_, states),) = finals(decoder, [None], some)
+    torch.testing.assert_close(states[some], expected[some], rtol=1e-5, atol=1e-5)
+    assert seen == [IDS.shape[1], len(some)], "its feed-forward part is narrowed all the same"
+
+
 @pytest.mark.parametrize("text", ["a0:2+3:1", "m0+a4+1:1"])
 def test_a_cached_text_is_the_one_without_cache(decoder, text):
     """The cache is asked by some of its layers how many tokens it has seen, so a layer without attention must know too."""

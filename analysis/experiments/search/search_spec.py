@@ -171,7 +171,7 @@ class SearchResult(Result):
 
     @property
     def is_decided(self) -> bool:
-        """Whether the search ended with several sets of a size, so that the text that decides was read."""
+        """True where the search ended with several sets of a size, so that the text that decides was read."""
         return any(searched.validation is not None for searched in self.found)
 
     def tables(self) -> dict[str, Table]:

@@ -102,6 +102,16 @@ def test_rounding_does_not_keep_a_family_from_being_packed(family):
     assert likelihood.can_pack(architecture.find_decoder(build(family).to(torch.bfloat16)))
 
 
+def test_a_trial_runs_one_layer_of_every_kind_at_least_two():
+    for family, expected in (("llama", [0, 1]), ("gemma3_text", [0, 1, 2])):
+        decoder = architecture.find_decoder(build(family))
+        seen = set()
+        for index, layer in enumerate(decoder.layers):
+            layer.register_forward_hook(lambda module, args, output, index=index, seen=seen: seen.add(index))
+        assert likelihood.can_pack(decoder)
+        assert sorted(seen) == expected
+
+
 def test_a_trial_leaves_the_windows_as_they_were():
     decoder = architecture.find_decoder(build("gemma3_text"))
     assert likelihood.can_pack(decoder)
