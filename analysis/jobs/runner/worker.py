@@ -48,8 +48,9 @@ WARM: Sequence[str] = (
     "analysis.experiments.accuracy.sweep",
     "analysis.experiments.heal.healing",
     "analysis.experiments.search.search",
+    "analysis.data.corpora:split_in_advance",
 )
-"""Imported while there is nothing to do, so that the first job does not wait seconds for them."""
+"""Modules to import and functions to call while there is nothing to do: the first job would wait seconds for them."""
 
 
 _TICK_S = 0.25
@@ -176,14 +177,16 @@ class _Worker:
         return self._load
 
     def _warm_one(self) -> bool:
-        """Import the next library that jobs will need; False when all are there."""
+        """Import the next library that jobs will need, or call the next function; False when all are there."""
         if not self._to_warm:
             return False
-        module = self._to_warm.pop(0)
+        name = self._to_warm.pop(0)
         try:
-            imported(module)
+            found = imported(name)
+            if ":" in name:
+                found()
         except Exception:
-            _log.warning("%s could not be imported in advance.", module, exc_info=True)
+            _log.warning("%s could not be prepared in advance.", name, exc_info=True)
         if not self._to_warm and self._load is None:
             imports.keep()
         return True
@@ -301,7 +304,7 @@ def serve(runners: Mapping[str, str], loader: str, idle_s: float = 900.0, warm: 
         runners: the dotted function (`module:name`) for each kind of spec.
         loader: the dotted class of the loader (`module:name`) that every runner is handed; it keeps the last model in memory.
         idle_s: seconds without a job after which to leave.
-        warm: modules to import while there is nothing to do.
+        warm: modules to import, and functions to call (`module:function`), while there is nothing to do.
 
     Returns:
         Whether this process was the worker; False when another one is.
