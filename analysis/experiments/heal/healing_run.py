@@ -190,6 +190,7 @@ class HealingRun:
             on_progress,
             compensation=spec.compensation,
             readings=self.readings,
+            loss_before=self.record.result.validations[0].loss,
         )
         result = self.record.result
         counted = 0 if result.junction is not None else fitted.report.n_tokens  # once, however often it is fitted

@@ -115,6 +115,7 @@ def fit(
     *,
     compensation: str = "projection",
     readings: Readings | None = None,
+    loss_before: float | None = None,
 ) -> Junction:
     """Fit the compensation of removed layers; one pass over the text for the first gap, two for each later gap.
 
@@ -126,6 +127,7 @@ def fit(
         on_progress: called for every batch; may raise `Cancelled`.
         compensation: one of `COMPENSATIONS`.
         readings: states of earlier fits to this model, to which this fit adds its own; None to keep nothing.
+        loss_before: of the pruned model on `selection`, nats per token, where it is known.
 
     Raises:
         RecipeError: when there is no layer before a gap, or the family cannot be healed in this way.
@@ -144,7 +146,8 @@ def fit(
         def on_fraction(share: float, before: int = number) -> None:
             on_progress(Progress("fitting the junction", round(_PARTS * (before + share)), _PARTS * len(gaps)))
 
-        report, change, losses_here = _fit_gap(gap_states, method, calibration, selection, on_fraction)
+        known = None if reports else loss_before
+        report, change, losses_here = _fit_gap(gap_states, method, calibration, selection, on_fraction, known)
         if report.module:
             changes[report.module] = change
         else:
@@ -308,6 +311,7 @@ def _fit_gap(
     calibration: Sequence[Sequence[int]],
     selection: Sequence[Sequence[int]],
     on_fraction: Callable[[float], None],
+    loss_before: float | None,
 ) -> tuple[GapReport, Tensor, tuple[float, float]]:
     """Return the report of one gap, its change, and the losses of the pruned model before it and after it.
 
@@ -316,6 +320,7 @@ def _fit_gap(
         method: the compensation.
         calibration, selection: as in `fit`.
         on_fraction: called with the share that is done; may raise `Cancelled`.
+        loss_before: as in `fit`, without this gap's change.
     """
     name, module = gap.projection(method)
     n_out = gap.decoder.config.hidden_size
@@ -333,7 +338,7 @@ def _fit_gap(
             on_fraction(_FITTING + (1 - _FITTING) * next(numbers) / most)
             return loss_with(change)
 
-        before = tried(torch.zeros_like(changes[0]))
+        before = tried(torch.zeros_like(changes[0])) if loss_before is None else loss_before
         if not method.is_chosen:
             strength, change, after = 1.0, changes[0], tried(changes[0])
         else:
@@ -422,7 +427,7 @@ class _Tried:
 
     sequences: list[Sequence[int]]
     trunk: Trunk
-    """Keeps the stream behind the gap, and the last one."""
+    """Keeps the stream behind the gap."""
     features: Tensor
     """Input of the projection, or the stream itself, (batch, seq, n_features)."""
 
@@ -445,21 +450,18 @@ def _tries(gap: Gap, module: nn.Module | None, texts: Sequence[Sequence[int]]) -
                 watching.callback(watched(module, streams.append).remove)
             for group in likelihood.text_batches(decoder, texts):
                 sequences = [texts[index] for index in group]
-                trunk = run_trunk(decoder, right_padded(sequences), keep={place, decoder.n_layers})
+                trunk = run_trunk(decoder, right_padded(sequences), keep={place})
                 stream = trunk.states[place]
                 features = (stream if module is None else streams.pop()).reshape(*stream.shape[:2], -1)
                 batches_of_texts.append(_Tried(sequences, trunk, features))
 
         def loss_with(change: Tensor) -> float:
-            nats, is_unchanged = 0.0, gap.rest is None and not change.any()
+            nats = 0.0
             for batch in batches_of_texts:
                 stream = batch.trunk.states[place]
-                if is_unchanged:  # the trunk is the model itself
-                    behind = batch.trunk.states[decoder.n_layers]
-                else:
-                    moves = _product(change)(batch.features) if change.dim() else batch.features.float() * change
-                    calls = batch.trunk.calls
-                    behind = carried(decoder, Trunk({place: stream + moves.to(stream)}, calls), place, gap.rest)
+                moves = _product(change)(batch.features) if change.dim() else batch.features.float() * change
+                calls = batch.trunk.calls
+                behind = carried(decoder, Trunk({place: stream + moves.to(stream)}, calls), place, gap.rest)
                 losses = likelihood.batch_losses(decoder, behind, batch.sequences)
                 nats += sum(loss * (len(ids) - 1) for loss, ids in zip(losses, batch.sequences, strict=True))
             return nats / sum(len(ids) - 1 for ids in texts)

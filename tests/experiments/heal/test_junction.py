@@ -108,6 +108,21 @@ def test_every_family_is_folded_right_or_refused(family, block):
     assert loss == pytest.approx(found.report.loss_after, abs=1e-4)
 
 
+@pytest.mark.parametrize("block", [Block(2, 2), LayerSet((1, 3, 5))], ids=str)
+def test_known_loss_of_the_pruned_model_is_not_measured_again(block, monkeypatch):
+    decoder, measured = architecture.find_decoder(build("llama")), []
+    original = likelihood.batch_losses
+    monkeypatch.setattr(likelihood, "batch_losses", lambda *given: measured.append(1) or original(*given))
+    found = junction.fit(decoder, block, texts(4), texts(2, seed=1))
+    n_measured = len(measured)
+    again = junction.fit(decoder, block, texts(4), texts(2, seed=1), loss_before=found.report.loss_before)
+    assert len(measured) == 2 * n_measured - 1
+    assert (again.report.loss_before, again.report.loss_after) == (found.report.loss_before, found.report.loss_after)
+    with pruning.without_block(decoder, block):
+        loss = sum(likelihood.text_losses(decoder, texts(2, seed=1), [None])[0]) / 2
+    assert found.report.loss_before == pytest.approx(loss, abs=1e-5)
+
+
 def test_block_that_is_linear_in_the_stream_is_bridged_exactly(monkeypatch):
     monkeypatch.setattr(compensation, "RIDGE", 1e-9)
     monkeypatch.setattr(junction, "STRENGTHS", (1.0,))
