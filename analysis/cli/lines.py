@@ -275,7 +275,7 @@ def of_damage(result: Any, options: argparse.Namespace) -> list[str]:
 
 
 def of_search(result: Any, options: argparse.Namespace) -> list[str]:
-    """Lines of the found layers of every size, with their cost on the search texts, the deciding ones and another text."""
+    """Lines of the found layers of every size, with their cost on each of the texts that were read."""
     quantity = "KL" if result.spec.objective == "kl" else "loss increase"
     table = result.table().titled(
         cost=f"{quantity}, search texts", validation=f"{quantity}, decision texts", loss="loss increase, held-out text (95 %)"

@@ -229,7 +229,7 @@ def run_trunk(
         return trunk
     _, calls = entry(decoder, sent(input_ids, decoder.device), **body_arguments)
     states = {shared.depth: stream}
-    for index in range(shared.depth, max(keep, default=0)):
+    for index in range(shared.depth, max(keep)):
         stream = through(decoder, index, stream, *calls[index], loses=frozenset(), wanted=wanted)
         if index + 1 in keep:
             states[index + 1] = stream
