@@ -128,7 +128,7 @@ def try_last(decoder: Decoder) -> None:
         for name, _ in layer.get_submodule(part).named_children()
         if name in (*family.queries, *family.writers)
     ]
-    candidates = [feed_forward + attention, feed_forward] if attention else [feed_forward]
+    candidates = (feed_forward + attention, feed_forward)
     _narrowable[layer] = next((parts for parts in candidates if parts and _runs_alone(decoder, layer, parts)), [])
 
 
