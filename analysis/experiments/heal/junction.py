@@ -146,7 +146,7 @@ def fit(
         def on_fraction(share: float, before: int = number) -> None:
             on_progress(Progress("fitting the junction", round(_PARTS * (before + share)), _PARTS * len(gaps)))
 
-        known = None if reports else loss_before
+        known = losses[1] if reports else loss_before  # the gap before this one ended with this very model
         report, change, losses_here = _fit_gap(gap_states, method, calibration, selection, on_fraction, known)
         if report.module:
             changes[report.module] = change

@@ -166,11 +166,8 @@ def repeated_layers(decoder: Decoder) -> Removal | None:
 @contextlib.contextmanager
 def in_part(decoder: Decoder) -> Iterator[Decoder]:
     """The model as if it had one layer of every kind and no more, and these in memory: to try out differences of families."""
-    kept, left_out = (
-        kinds(decoder),
-        repeated_layers(decoder),
-    )  # before weights are there, which are of other shapes where quantized
-    reading = contextlib.nullcontext() if decoder.on_disk is None else decoder.on_disk.in_memory(kept)
+    left_out = repeated_layers(decoder)  # before weights are there, which are of other shapes where quantized
+    reading = contextlib.nullcontext() if decoder.on_disk is None else decoder.on_disk.in_memory(kinds(decoder))
     with reading, layers_out(decoder, left_out):
         yield replace(decoder, on_disk=None)
 
