@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from analysis.core import host
-from analysis.models.architecture import float32_products, gates
+from analysis.models.architecture import float32_products, in_place
 from analysis.models.architecture.decoder import Decoder
 
 _INSTRUCTIONS = {torch.float32: "avx512f", torch.bfloat16: "avx512_bf16"}
@@ -141,7 +141,7 @@ def prepare(decoder: Decoder, free_bytes: int) -> None:
     """
     modules: list[Any] = [module for layer in decoder.layers for module in layer.modules()] + [decoder.head]
     float32_products.prepare(modules)
-    gates.prepare(modules)
+    in_place.prepare(modules)
     room = min(_MOST_BYTES, free_bytes // 2)
     for kind in (Reordered, Packed):
         matrices = [module for module in modules[:-1] if type(module) is nn.Linear and kind.is_for(module)]

@@ -1,4 +1,4 @@
-"""Feed-forward parts that write over their gate: the bits of the original, its gradients, and no other class."""
+"""Gates and positions that write over their arrays: the bits and gradients of the original, and no other class."""
 
 import copy
 
@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 from transformers.models.gemma.modeling_gemma import GemmaMLP
-from transformers.models.llama.modeling_llama import LlamaMLP
+from transformers.models.llama.modeling_llama import LlamaAttention, LlamaMLP
 from transformers.models.phi3.modeling_phi3 import Phi3MLP
 
-from analysis.models.architecture import gates
+from analysis.models.architecture import in_place
 from tests.support.families import build
 
 
@@ -25,7 +25,7 @@ def test_the_bits_are_those_of_the_original(part, dtype):
     with torch.inference_mode():
         expected = part(stream)
         before = stream.clone()
-        gates.prepare([part])
+        in_place.prepare([part])
         assert torch.equal(part(stream), expected)
         assert torch.equal(part(x=stream), expected)
     assert torch.equal(stream, before)
@@ -41,12 +41,12 @@ def test_the_product_takes_no_memory_of_its_own(part):
         with torch.inference_mode():
             part(stream)
         assert (outputs[0].data_ptr() == outputs[1].data_ptr()) == is_over_gate
-        gates.prepare([part])
+        in_place.prepare([part])
 
 
 def test_gradients_are_those_of_the_original(part):
     changed, stream = copy.deepcopy(part), torch.randn(1, 4, 32)
-    gates.prepare([changed])
+    in_place.prepare([changed])
     for module in (part, changed):
         module(stream).sum().backward()
     for weight, other in zip(part.parameters(), changed.parameters(), strict=True):
@@ -60,7 +60,7 @@ def test_an_activation_of_another_precision_stays_exact(part):
     stream = torch.randn(1, 4, 32).bfloat16()
     with torch.inference_mode():
         expected = part(stream)
-        gates.prepare([part])
+        in_place.prepare([part])
         assert torch.equal(part(stream), expected)
 
 
@@ -83,10 +83,73 @@ def test_only_classes_of_the_very_code_are_changed(part):
     known = [part, GemmaMLP(model.config)]
     others = [Sparse(model.config), Swapped(model.config), Phi3MLP(model.config), nn.Linear(2, 2)]
     before = [type(module) for module in (*known, *others)]
-    gates.prepare([*known, *others])
+    in_place.prepare([*known, *others])
     assert [type(module) is kind for module, kind in zip((*known, *others), before, strict=True)] == [False] * 2 + [True] * 4
     assert [type(module).__name__ for module in known] == ["LlamaMLP", "GemmaMLP"]
     assert all(isinstance(module, kind) for module, kind in zip(known, before[:2], strict=True))
     again = [type(module) for module in known]
-    gates.prepare(known)
+    in_place.prepare(known)
     assert [type(module) for module in known] == again
+
+
+TURNING = ("llama", "qwen3", "gemma3_text", "smollm3", "qwen3_moe")
+"""Families with the usual rotary positions."""
+
+
+def run(model, **arguments):
+    """Run a model on two texts."""
+    ids = torch.arange(2, 42).reshape(2, 20) % 290 + 3
+    return model(input_ids=ids, **arguments)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("family", TURNING)
+def test_positions_in_place_have_the_bits_of_the_original(family, dtype):
+    model = build(family).to(dtype)
+    changed = copy.deepcopy(model)
+    in_place.prepare(changed.modules())
+    kind, original = (type(one.model.layers[0].self_attn) for one in (changed, model))
+    assert kind is not original
+    assert issubclass(kind, original)
+    with torch.inference_mode():
+        first, other = run(changed, use_cache=True), run(model, use_cache=True)
+        assert torch.equal(first.logits, other.logits)
+        after = [
+            one(input_ids=torch.tensor([[7], [9]]), past_key_values=output.past_key_values).logits
+            for one, output in ((changed, first), (model, other))
+        ]
+    assert torch.equal(*after)
+
+
+def test_gradients_through_positions_are_those_of_the_original():
+    model = build("llama")
+    changed = copy.deepcopy(model)
+    in_place.prepare(changed.modules())
+    for one in (model, changed):
+        run(one).logits.sum().backward()
+    for weight, other in zip(model.parameters(), changed.parameters(), strict=True):
+        assert torch.equal(weight.grad, other.grad)
+
+
+@pytest.mark.parametrize("size", [7, 8])
+def test_heads_are_turned_by_halves(size):
+    q, k, cos, sin = torch.randn(2, 4, 3, size), torch.randn(2, 1, 3, size), torch.randn(2, 3, size), torch.randn(2, 3, size)
+    before, attention = q.clone(), LlamaAttention(build("llama").config, 0)
+    in_place.prepare([attention])
+    turn = in_place.inner_function(type(attention).forward).__globals__["apply_rotary_pos_emb"]
+    with torch.inference_mode():
+        for turned, expected in zip(turn(q, k, cos, sin), in_place.apply_rotary_pos_emb(q, k, cos, sin), strict=True):
+            assert torch.equal(turned, expected)
+    assert torch.equal(q, before)
+
+
+def test_attention_of_other_positions_is_left_alone(monkeypatch):
+    config = build("llama").config
+    cohere = build("cohere").model.layers[0].self_attn
+    kind = type(cohere)
+    in_place.prepare([cohere])
+    assert type(cohere) is kind
+    monkeypatch.setitem(in_place.inner_function(LlamaAttention.forward).__globals__, "rotate_half", lambda x: x)
+    other = LlamaAttention(config, 0)
+    in_place.prepare([other])
+    assert type(other) is LlamaAttention

@@ -1,0 +1,145 @@
+"""Two steps of a layer that write over arrays which exist already: the same bits, from fewer large arrays.
+
+* The product of a gated feed-forward part, `down(act(gate(x)) * up(x))`, is written over its gate.
+* Rotary positions turn each half of a head by itself. transformers first makes the negated and swapped halves of all heads.
+
+With many tokens these arrays no longer fit into a processor's caches. To write one more of them then takes longer than to
+compute it (`docs/speed.md`). A function is known by its very code, so nothing else in it can be left out.
+"""
+
+import functools
+import types
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def _returned(self: Any, x: Tensor) -> Any:
+    return self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))
+
+
+def _named(self: Any, x: Tensor) -> Any:
+    down_proj = self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))
+    return down_proj  # noqa: RET504 - as transformers writes it
+
+
+def rotate_half(x: Any) -> Any:
+    """Turn by a quarter, as most families do."""
+    x1 = x[..., : x.shape[-1] // 2]
+    x2 = x[..., x.shape[-1] // 2 :]
+    return torch.cat((-x2, x1), dim=-1)
+
+
+def apply_rotary_pos_emb(q: Any, k: Any, cos: Any, sin: Any, unsqueeze_dim: int = 1) -> Any:
+    """Turn queries and keys by their positions, as most families do."""
+    cos = cos.unsqueeze(unsqueeze_dim)
+    sin = sin.unsqueeze(unsqueeze_dim)
+    q_embed = (q * cos) + (rotate_half(q) * sin)
+    k_embed = (k * cos) + (rotate_half(k) * sin)
+    return q_embed, k_embed
+
+
+def _instructions(function: Any) -> tuple[Any, ...]:
+    """Return all that a function does, less the text that describes it."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return ()
+    constants = (None if code.co_consts[0] == function.__doc__ else code.co_consts[0], *code.co_consts[1:])
+    return code.co_code, code.co_names, constants, code.co_argcount, code.co_freevars, function.__defaults__
+
+
+_GATED = {_instructions(_returned), _instructions(_named)}
+"""Code of the forward passes that are gated so."""
+_ROTARY, _HALVES = apply_rotary_pos_emb.__name__, rotate_half.__name__
+"""Names of these functions in the modules of transformers."""
+
+
+def prepare(modules: Iterable[nn.Module]) -> None:
+    """Let modules write over their arrays where no gradient flows; leave all others as they are."""
+    for module in modules:
+        kind: Any = type(module)
+        if _instructions(kind.forward) in _GATED:
+            module.__class__ = _over_gate(kind)
+        elif _turns(inner_function(kind.forward)):
+            module.__class__ = _turning_in_place(kind)
+
+
+@functools.cache
+def _over_gate(original: Any) -> type[nn.Module]:
+    """Return a class of modules as the original one, but for its forward pass."""
+
+    def forward(self: Any, *inputs: Tensor, **named: Tensor) -> Any:
+        if torch.is_grad_enabled() or named:
+            return original.forward(self, *inputs, **named)
+        (x,) = inputs
+        gate, up = self.act_fn(self.gate_proj(x)), self.up_proj(x)
+        return self.down_proj(gate.mul_(up) if gate.dtype == up.dtype else gate * up)
+
+    return _with_forward(original, forward)
+
+
+def _with_forward(original: Any, forward: Callable[..., Any]) -> type[nn.Module]:
+    names = {"forward": forward, "__module__": original.__module__, "__qualname__": original.__qualname__}
+    return type(original.__name__, (original,), names)
+
+
+def inner_function(function: Any) -> Any:
+    """Return the function that decorators were put around."""
+    while (inner := getattr(function, "__wrapped__", None)) is not None:
+        function = inner
+    return function
+
+
+def _turns(function: Any) -> bool:
+    """Return whether a forward pass turns queries and keys by the very code of `apply_rotary_pos_emb`."""
+    code, names = getattr(function, "__code__", None), getattr(function, "__globals__", {})
+    is_called = code is not None and _ROTARY in code.co_names
+    return is_called and all(
+        _instructions(names.get(known.__name__)) == _instructions(known) for known in (apply_rotary_pos_emb, rotate_half)
+    )
+
+
+@functools.cache
+def _turning_in_place(original: Any) -> type[nn.Module]:
+    """Return a class of modules as the original one, but for the function that turns queries and keys."""
+    function = inner_function(original.forward)
+    plainly = function.__globals__[_ROTARY]
+
+    def in_place(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, unsqueeze_dim: int = 1) -> tuple[Tensor, Tensor]:
+        if torch.is_grad_enabled():
+            turned: tuple[Tensor, Tensor] = plainly(q, k, cos, sin, unsqueeze_dim)
+            return turned
+        cos, sin = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
+        return _turned(q, cos, sin), _turned(k, cos, sin)
+
+    return _with_forward(original, _calling(original.forward, {_ROTARY: in_place}))
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Return vectors turned by their angles; a number with its sign changed, added or taken away, rounds the same."""
+    n_first = x.shape[-1] // 2
+    n_last = x.shape[-1] - n_first
+    turned = x * cos
+    turned[..., :n_last].sub_(x[..., n_first:] * sin[..., :n_last])
+    turned[..., n_last:].add_(x[..., :n_first] * sin[..., n_last:])
+    return turned
+
+
+def _calling(function: Any, replaced: dict[str, Any]) -> Any:
+    """Return a function that calls others by some global names, inside all decorators that were put around it."""
+    inner, cells, names = getattr(function, "__wrapped__", None), function.__closure__, function.__globals__
+    if inner is None:
+        names = {**names, **replaced}
+    else:
+        changed = _calling(inner, replaced)
+        cells = tuple(types.CellType(changed) if cell.cell_contents is inner else cell for cell in cells)
+    copied: Any = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__, cells)
+    copied.__kwdefaults__ = function.__kwdefaults__
+    functools.update_wrapper(copied, function)
+    if inner is None:
+        del copied.__wrapped__
+    else:
+        copied.__wrapped__ = changed
+    return copied
