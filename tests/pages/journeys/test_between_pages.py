@@ -89,6 +89,7 @@ def test_hints_welcome_a_newcomer_until_they_are_closed(served, visitors):
     expect(page.get_by_text("precomputed").first).to_be_visible()
     page.locator(".st-key-hints-close").get_by_role("button").first.click()
     expect(hints).to_be_hidden()
+    assert not page.evaluate("document.querySelector('.st-key-hints-place').checkVisibility()"), "a gap would stay"
     slide(page, "ArrowRight")
     cut_is(page, "[13, 19)")
     expect(hints).to_be_hidden()

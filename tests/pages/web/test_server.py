@@ -313,3 +313,4 @@ def test_no_rule_with_has_concerns_all_elements_below():
     style = re.sub(r"/\*.*?\*/", "", server._STYLE.read_text(encoding="utf-8"), flags=re.DOTALL)
     assert ":has(" in style
     assert not re.findall(r":has\(.*\)\s*>?\s*\*", style), "the browser would look at every element after each change"
+    assert not re.findall(r"\.stApp(?:ViewContainer)?\b[^,{;]*:has", style), "every change of the page would be one below it"
