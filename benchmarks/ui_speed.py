@@ -4,9 +4,11 @@
     python benchmarks/ui_speed.py --moves 40              more moves of the slider
     python benchmarks/ui_speed.py --baseline FOLDER       another checkout beside it, in turns
     python benchmarks/ui_speed.py --only slider           one of its parts
+    python benchmarks/ui_speed.py --only first --watched  first charts as Playwright sees them, too
 
 It prints median and 95 % of these times, and of the server's CPU time for the rerun:
-- from asking for Explore to its first chart, cold (server just started, empty browser cache) and warm;
+- from asking for Explore to its first chart. A new server just started on an empty cache folder. A new visitor comes to a
+  running one with an empty browser cache, and then again. No debugger is attached (`unwatched`);
 - from the release of the slider to the new cut in words, on the strip and on all charts in the window;
 - from a click on each tab of Explore, and on each page in the menu, to the finished part;
 - from a move of the pointer that drags the block on the strip of layers to the frame that shows it.
@@ -18,6 +20,7 @@ on a busy machine too, where times do not.
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import statistics
@@ -36,11 +39,14 @@ sys.path.insert(0, str(ROOT))
 from playwright.sync_api import Browser, Page
 
 from analysis.core import host
+from benchmarks import unwatched
 from tests.support import browser
 
 SIZE = {"width": 1280, "height": 800}
 SETTLE_MS = 1200
 """Rest between two moves, so that each is measured by itself."""
+_REST_S = 4.0
+"""Rest behind a first chart: the server makes other tabs ready, and the browser keeps the scripts that it has read."""
 TABS = ("questions", "cost", "trade-off", "generation", "damage", "data", "map")
 """The tabs of Explore by their names in the address, in the order of the clicks."""
 PAGES = ("Heal", "Compare", "Export", "Learn", "Model", "Explore")
@@ -238,17 +244,22 @@ def told(name: str, checkouts: list[Checkout]) -> str:
     return f"{name} (n = {len(checkouts[0].ms[name])}): {'; '.join(parts)}"
 
 
-def first_charts(checkouts: list[Checkout], chromium: Browser, rounds: int) -> None:
-    """Time the first chart of a server that just started, then of one that is known."""
-    for _ in range(rounds):
-        for checkout in checkouts:
-            with checkout.served() as address:
-                page = checkout.window(chromium)
-                checkout.ms["first chart, cold"].append(1000 * first_chart(page, address))
-                browser.settled(page)
-                page.wait_for_timeout(2 * SETTLE_MS)
-                checkout.ms["first chart, warm"] += [1000 * first_chart(page, address) for _ in range(3)]
-                page.context.close()
+def first_charts(checkouts: list[Checkout], rounds: int, *, is_watched: bool) -> None:
+    """Time the first chart of a server that just started, of a new visitor, and of one who comes back."""
+    kinds = {"": False} | ({", watched": True} if is_watched else {})
+    with unwatched.chromium() as chromium:
+        for _ in range(rounds):
+            for checkout, (ending, watched) in itertools.product(checkouts, kinds.items()):
+                with checkout.served() as address:
+                    for kind in ("new server", "new visitor"):
+                        with chromium.window(**SIZE, is_watched=watched) as window:
+                            checkout.ms[f"first chart, {kind}{ending}"].append(1000 * window.first_chart(address))
+                            time.sleep(_REST_S)
+                            if kind == "new visitor":
+                                again = [1000 * window.first_chart(address) for _ in range(3)]
+                                checkout.ms[f"first chart, again{ending}"] += again
+    for kind, ending in itertools.product(("new server", "new visitor", "again"), kinds):
+        say(told(f"first chart, {kind}{ending}", checkouts))
 
 
 def moved_to(page: Page, n: int) -> float:
@@ -274,18 +285,19 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=6, help="clicks on each tab and each page")
     parser.add_argument("--baseline", type=Path, help="another checkout, measured in turns with this one")
     parser.add_argument("--only", choices=PARTS, help="one part")
+    parser.add_argument("--watched", action="store_true", help="first charts in a browser that reports exceptions, as well")
     options = parser.parse_args()
     wanted = (options.only,) if options.only else PARTS
     with tempfile.TemporaryDirectory(prefix="layerscope-bench-") as scratch, contextlib.ExitStack() as stack:
         checkouts = [Checkout("here", ROOT, Path(scratch))]
         if options.baseline:
             checkouts.append(Checkout("baseline", options.baseline.resolve(), Path(scratch)))
-        chromium = stack.enter_context(browser.chromium())
         say(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores of {host.processor()}, median and 95 % of each")
         if "first" in wanted:
-            first_charts(checkouts, chromium, max(1, options.rounds // 2))
-            say(told("first chart, cold", checkouts))
-            say(told("first chart, warm", checkouts))
+            first_charts(checkouts, options.rounds, is_watched=options.watched)
+        if wanted == ("first",):
+            return 0
+        chromium = stack.enter_context(browser.chromium())
         for checkout in checkouts:
             address = stack.enter_context(checkout.served())
             checkout.page = checkout.window(chromium)
