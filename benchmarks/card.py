@@ -35,6 +35,7 @@ from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.data.tasks import Question
 from analysis.experiments.scoring import likelihood, trees
+from analysis.models.architecture import in_place
 from analysis.models.loading import cuda, load, machine
 from analysis.models.running import hidden_states, pruning
 from analysis.models.source.model_spec import ModelSpec
@@ -127,6 +128,8 @@ def harness_model(loaded: Made, dtype: str, batch_size: int | str = "auto") -> A
     """The harness's own way to run a model of transformers, with a batch size that it finds out."""
     from lm_eval.models.huggingface import HFLM
 
+    for module in loaded.decoder.model.modules():
+        module.__class__ = in_place.as_before(type(module))
     return HFLM(pretrained=loaded.decoder.model, tokenizer=loaded.tokenizer, batch_size=batch_size)
 
 

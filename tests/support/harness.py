@@ -13,6 +13,7 @@ from torch import nn
 from analysis.data import questions, starter
 from analysis.data.spec import BenchmarkSpec
 from analysis.data.tasks import TASKS
+from analysis.models.architecture import in_place
 from analysis.models.architecture.float32_products import KINDS
 from analysis.models.architecture.products import Packed, Reordered
 from analysis.models.loading.load import LoadedModel
@@ -77,8 +78,9 @@ def document(name: str, question):
 
 
 def model(loaded: LoadedModel, batch_size: int) -> HFLM:
-    """A loaded model as the harness has it by itself: torch and transformers multiply in their own ways."""
+    """A loaded model as the harness has it by itself: torch and transformers compute in their own ways."""
     for module in loaded.model.modules():
+        module.__class__ = in_place.as_before(type(module))
         for usual, kind in ((nn.Linear, Reordered), (nn.Linear, Packed), *KINDS.items()):
             if isinstance(module, kind):
                 module.__class__ = usual

@@ -81,8 +81,13 @@ def _over_gate(original: Any) -> type[nn.Module]:
 
 
 def _with_forward(original: Any, forward: Callable[..., Any]) -> type[nn.Module]:
-    names = {"forward": forward, "__module__": original.__module__, "__qualname__": original.__qualname__}
-    return type(original.__name__, (original,), names)
+    about = {"__module__": original.__module__, "__qualname__": original.__qualname__, "stands_for": original}
+    return type(original.__name__, (original,), {"forward": forward, **about})
+
+
+def as_before(kind: type[nn.Module]) -> type[nn.Module]:
+    """Return the class of transformers that a class of prepared modules stands for; any other stands for itself."""
+    return vars(kind).get("stands_for", kind)
 
 
 def inner_function(function: Any) -> Any:
