@@ -153,3 +153,23 @@ def test_attention_of_other_positions_is_left_alone(monkeypatch):
     other = LlamaAttention(config, 0)
     in_place.prepare([other])
     assert type(other) is LlamaAttention
+
+
+class Decorated:
+    """A decorator that is no function."""
+
+    def __init__(self, function):
+        self.__wrapped__ = function
+
+    def __get__(self, instance, owner=None):
+        return self
+
+    def __call__(self, *args, **named):
+        return self.__wrapped__(*args, **named)
+
+
+def test_attention_in_a_decorator_of_another_kind_is_left_alone():
+    kind = type("Attention", (LlamaAttention,), {"forward": Decorated(LlamaAttention.forward)})
+    attention = kind(build("llama").config, 0)
+    in_place.prepare([attention])
+    assert type(attention) is kind

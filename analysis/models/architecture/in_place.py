@@ -46,14 +46,15 @@ def _instructions(function: Any) -> tuple[Any, ...]:
     code = getattr(function, "__code__", None)
     if code is None:
         return ()
-    constants = (None if code.co_consts[0] == function.__doc__ else code.co_consts[0], *code.co_consts[1:])
+    first = [None if value == function.__doc__ else value for value in code.co_consts[:1]]
+    constants = (*first, *code.co_consts[1:])
     return code.co_code, code.co_names, constants, code.co_argcount, code.co_freevars, function.__defaults__
 
 
 _GATED = {_instructions(_returned), _instructions(_named)}
 """Code of the forward passes that are gated so."""
-_ROTARY, _HALVES = apply_rotary_pos_emb.__name__, rotate_half.__name__
-"""Names of these functions in the modules of transformers."""
+_ROTARY = apply_rotary_pos_emb.__name__
+"""Its name in the modules of transformers."""
 
 
 def prepare(modules: Iterable[nn.Module]) -> None:
@@ -91,17 +92,27 @@ def as_before(kind: type[nn.Module]) -> type[nn.Module]:
 
 
 def inner_function(function: Any) -> Any:
-    """Return the function that decorators were put around."""
+    """Return the function that decorators were put around; None where a decorator is none that can be copied."""
     while (inner := getattr(function, "__wrapped__", None)) is not None:
+        if not isinstance(function, types.FunctionType) or not any(_holds(cell, inner) for cell in function.__closure__ or ()):
+            return None
         function = inner
     return function
 
 
+def _holds(cell: types.CellType, value: Any) -> bool:
+    try:
+        return cell.cell_contents is value
+    except ValueError:  # an empty one
+        return False
+
+
 def _turns(function: Any) -> bool:
     """Return whether a forward pass turns queries and keys by the very code of `apply_rotary_pos_emb`."""
-    code, names = getattr(function, "__code__", None), getattr(function, "__globals__", {})
-    is_called = code is not None and _ROTARY in code.co_names
-    return is_called and all(
+    if not isinstance(function, types.FunctionType) or _ROTARY not in function.__code__.co_names:
+        return False
+    names = function.__globals__
+    return all(
         _instructions(names.get(known.__name__)) == _instructions(known) for known in (apply_rotary_pos_emb, rotate_half)
     )
 
@@ -139,7 +150,7 @@ def _calling(function: Any, replaced: dict[str, Any]) -> Any:
         names = {**names, **replaced}
     else:
         changed = _calling(inner, replaced)
-        cells = tuple(types.CellType(changed) if cell.cell_contents is inner else cell for cell in cells)
+        cells = tuple(types.CellType(changed) if _holds(cell, inner) else cell for cell in cells)
     copied: Any = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__, cells)
     copied.__kwdefaults__ = function.__kwdefaults__
     functools.update_wrapper(copied, function)
