@@ -212,6 +212,8 @@ class _Index:
         self._memory: sqlite3.Connection | None = None
         """Instead of the file where none can be written."""
         self._held = threading.RLock()
+        self._reading = threading.RLock()
+        """Held while a caller reads results, so that another one does not read the same."""
         self._looked: dict[tuple[str, str], tuple[float, float]] = {}
         """When all files of a folder were last looked at, and how long that took: seconds of the monotonic clock."""
         self._reader: threading.Thread | None = None
@@ -298,8 +300,10 @@ class _Index:
                     return
                 if n_left > FEW:
                     self._read_all(kinds, say=True)
-                elif not _read_some(db, kinds):
-                    return
+                else:
+                    with self._reading:
+                        if not _read_some(db, kinds):
+                            return
 
     def _scan(self, db: sqlite3.Connection, place: str, kind: str, *, at_once: bool) -> None:
         """Bring in the changes of a folder; files of a large one are looked at by the thread unless the caller waits."""

@@ -207,6 +207,27 @@ def test_many_unread_results_are_read_while_the_caller_continues(monkeypatch):
     assert index.unread(KINDS) == (0, 3)
 
 
+def test_threads_that_ask_at_once_read_each_result_once(monkeypatch):
+    for number in range(6):
+        made("distances", number, f"files:{number}").save()
+    read, keys = index_sync._read, []
+
+    def slowly(place, kind, key):
+        keys.append(key)
+        time.sleep(0.02)
+        return read(place, kind, key)
+
+    monkeypatch.setattr(index_sync, "_read", slowly)
+    found: list[int] = []
+    threads = [threading.Thread(target=lambda: found.append(len(listed()))) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert found == [6] * 3
+    assert len(keys) == 6
+
+
 def test_other_weights_are_hidden_and_unknown_weights_go_by_name():
     for number, identity in enumerate(("files:a", "files:b", "")):
         made("distances", number, identity).save()
