@@ -128,8 +128,7 @@ def harness_model(loaded: Made, dtype: str, batch_size: int | str = "auto") -> A
     """The harness's own way to run a model of transformers, with a batch size that it finds out."""
     from lm_eval.models.huggingface import HFLM
 
-    for module in loaded.decoder.model.modules():
-        module.__class__ = in_place.as_before(type(module))
+    in_place.undo(loaded.decoder.model.modules())
     return HFLM(pretrained=loaded.decoder.model, tokenizer=loaded.tokenizer, batch_size=batch_size)
 
 

@@ -1,11 +1,10 @@
-"""How the pages stand on a screen: first picture, jumps, height and number of controls, on precomputed results.
+"""How the pages stand on a screen: jumps, height and number of controls, on precomputed results.
 
     python benchmarks/page_look.py                     all pages of this checkout
     python benchmarks/page_look.py --also ../former    those of another checkout as well, in turns on the same machine
     python benchmarks/page_look.py --only explore      one page
 
 Printed for each page, as the median of several fresh windows of 1280 x 800:
-- seconds from asking for the page to the first frame with its heading and its first drawn chart, if any (the server is warm);
 - the cumulative layout shift until nothing moves any more, as browsers report it (0.1 is called good, 0.25 poor);
 - the height of the page in pixels;
 - the number of visible controls without opening anything, not counting the menu of pages and the toolbars of charts.
@@ -19,7 +18,6 @@ import os
 import statistics
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,15 +46,12 @@ CONTROLS = """
   return seen.size;
 }
 """
-WITH_CHARTS = ("explore", "heal")
-"""Pages whose first picture is a chart; of the others it is the heading."""
 
 
 @dataclass(frozen=True)
 class Look:
     """One window's measurements."""
 
-    picture_s: float
     shift: float
     height: int
     controls: int
@@ -68,17 +63,10 @@ def look(chromium: Browser, address: str, name: str) -> Look:
     page = context.new_page()
     page.set_default_timeout(60_000)
     page.add_init_script(browser.SHIFTS)
-    started = time.perf_counter()
-    page.goto(f"{address}/{'' if name == 'explore' else name}", wait_until="commit")
-    page.wait_for_selector("[data-testid=stMain] h1")
-    if name in WITH_CHARTS:
-        page.wait_for_selector("[data-testid=stMain] .js-plotly-plot .main-svg .cartesianlayer .xy", state="attached")
-    picture = time.perf_counter() - started
-    browser.settled(page)
-    browser.drawn(page)
+    browser.visit(page, address, name)
     page.wait_for_timeout(REST_MS)
     height = page.evaluate("() => document.querySelector('[data-testid=stMain]').scrollHeight")
-    result = Look(picture, page.evaluate("window.shifted"), height, page.evaluate(CONTROLS))
+    result = Look(page.evaluate("window.shifted"), height, page.evaluate(CONTROLS))
     context.close()
     return result
 
@@ -99,7 +87,7 @@ def main() -> int:
             served[name] = stack.enter_context(browser.dashboard(cache, root))
         chromium = stack.enter_context(browser.chromium())
         print(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores, {options.windows} windows of 1280 x 800 each")
-        print(f"{'page':10}{'checkout':10}{'first picture':>15}{'layout shift':>14}{'height':>8}{'controls':>10}")
+        print(f"{'page':10}{'checkout':10}{'layout shift':>14}{'height':>8}{'controls':>10}")
         for page in [options.only] if options.only else browser.PAGES:
             looks: dict[str, list[Look]] = {name: [] for name in served}
             for address in served.values():
@@ -108,13 +96,11 @@ def main() -> int:
                 for name, address in served.items():
                     looks[name].append(look(chromium, address, page))
             for name, looks_of_page in looks.items():
-                picture, shift = (
-                    statistics.median(getattr(opened, field) for opened in looks_of_page) for field in ("picture_s", "shift")
+                shift, height, controls = (
+                    statistics.median(getattr(opened, field) for opened in looks_of_page)
+                    for field in ("shift", "height", "controls")
                 )
-                height, controls = (
-                    statistics.median(getattr(opened, field) for opened in looks_of_page) for field in ("height", "controls")
-                )
-                print(f"{page:10}{name:10}{picture:13.2f} s{shift:14.3f}{height:8.0f}{controls:10.0f}", flush=True)
+                print(f"{page:10}{name:10}{shift:14.3f}{height:8.0f}{controls:10.0f}", flush=True)
     return 0
 
 

@@ -111,16 +111,6 @@ def say(*words: object) -> None:
     print(*words, flush=True)
 
 
-def first_chart(page: Page, address: str) -> float:
-    """Seconds from asking for the page to the first frame with a drawn map on it."""
-    started = time.perf_counter()
-    page.goto(address, wait_until="commit")
-    page.wait_for_function(
-        "() => [...document.querySelectorAll('.js-plotly-plot')].some(c => c.data && c.querySelector('.hm'))"
-    )
-    return time.perf_counter() - started
-
-
 def move(page: Page, n: int, count: int) -> float:
     """Press on the slider's track at n and release; milliseconds from there to the new charts in the window."""
     track = page.locator("[data-testid=stSlider] input[type=range]").first
@@ -301,8 +291,7 @@ def main() -> int:
         for checkout in checkouts:
             address = stack.enter_context(checkout.served())
             checkout.page = checkout.window(chromium)
-            first_chart(checkout.page, address)
-            browser.settled(checkout.page)
+            browser.visit(checkout.page, address, "explore")
             checkout.page.wait_for_timeout(2 * SETTLE_MS)
         if "slider" in wanted:
             moves(checkouts, options.moves)

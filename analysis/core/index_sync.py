@@ -55,6 +55,8 @@ _PAUSE_S = 0.001
 """The thread that looks at all files rests so long after each chunk."""
 _KEPT_ANSWERS = 1024
 """So many answers to statements are kept."""
+_LOCKED_S = 0.01
+"""Pause between two attempts to read, while somebody else reads."""
 _SAY_S = 5.0
 _BROKEN = ("malformed", "not a database", "no such table", "no such column", "corrupt")
 _log = logging.getLogger(__name__)
@@ -212,8 +214,6 @@ class _Index:
         self._memory: sqlite3.Connection | None = None
         """Instead of the file where none can be written."""
         self._held = threading.RLock()
-        self._reading = threading.RLock()
-        """Held while a caller reads results, so that another one does not read the same."""
         self._looked: dict[tuple[str, str], tuple[float, float]] = {}
         """When all files of a folder were last looked at, and how long that took: seconds of the monotonic clock."""
         self._reader: threading.Thread | None = None
@@ -294,16 +294,11 @@ class _Index:
             for kind in kinds:
                 for place in places():
                     self._scan(db, place, kind, at_once=wait)
-            while n_left := _n_unread(db, kinds):
-                if n_left > FEW and not wait:
-                    self._read_later(kinds)
-                    return
-                if n_left > FEW:
-                    self._read_all(kinds, say=True)
-                else:
-                    with self._reading:
-                        if not _read_some(db, kinds):
-                            return
+            n_left = _n_unread(db, kinds)
+        if n_left > FEW and not wait:
+            self._read_later(kinds)
+        elif n_left:
+            self._read_all(kinds, say=True)
 
     def _scan(self, db: sqlite3.Connection, place: str, kind: str, *, at_once: bool) -> None:
         """Bring in the changes of a folder; files of a large one are looked at by the thread unless the caller waits."""
@@ -344,14 +339,17 @@ class _Index:
             self._reader = None
 
     def _read_all(self, kinds: Sequence[str], *, say: bool) -> None:
-        """Read the unread results, a part at a time; one process does, and others wait until it has."""
+        """Read the unread results, a part at a time; one caller of all processes does, and others wait until it has."""
         said_at, n_left = time.monotonic(), 1
         while n_left:
-            handle = None if self._file is None or self._memory is not None else disk.lock(self._file.with_suffix(".lock"))
+            handle = None
+            if self._file is not None and self._memory is None:
+                with store.disk_errors_explained(self._file):
+                    handle = disk.lock(self._file.with_suffix(".lock"))
             try:
                 with self.opened() as db:
                     if handle is None and self._memory is None:
-                        time.sleep(0.1)
+                        time.sleep(_LOCKED_S)
                     else:
                         _read_some(db, kinds)
                     n_left = _n_unread(db, kinds)

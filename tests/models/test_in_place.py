@@ -86,10 +86,11 @@ def test_only_classes_of_the_very_code_are_changed(part):
     in_place.prepare([*known, *others])
     assert [type(module) is kind for module, kind in zip((*known, *others), before, strict=True)] == [False] * 2 + [True] * 4
     assert [type(module).__name__ for module in known] == ["LlamaMLP", "GemmaMLP"]
-    assert [in_place.as_before(type(module)) for module in (*known, *others)] == before
     again = [type(module) for module in known]
     in_place.prepare(known)
     assert [type(module) for module in known] == again
+    in_place.undo([*known, *others])
+    assert [type(module) for module in (*known, *others)] == before
 
 
 TURNING = ("llama", "qwen3", "gemma3_text", "smollm3", "qwen3_moe")
@@ -115,7 +116,7 @@ def test_positions_in_place_have_the_bits_of_the_original(family, dtype):
         first, other = run(changed, use_cache=True), run(model, use_cache=True)
         assert torch.equal(first.logits, other.logits)
         after = [
-            one(input_ids=torch.tensor([[7], [9]]), past_key_values=output.past_key_values).logits
+            one(input_ids=torch.tensor([[7], [9]]), cache=output.cache).logits
             for one, output in ((changed, first), (model, other))
         ]
     assert torch.equal(*after)

@@ -86,9 +86,10 @@ def _with_forward(original: Any, forward: Callable[..., Any]) -> type[nn.Module]
     return type(original.__name__, (original,), {"forward": forward, **about})
 
 
-def as_before(kind: type[nn.Module]) -> type[nn.Module]:
-    """Return the class of transformers that a class of prepared modules stands for; any other stands for itself."""
-    return vars(kind).get("stands_for", kind)
+def undo(modules: Iterable[nn.Module]) -> None:
+    """Give modules their classes of transformers back."""
+    for module in modules:
+        module.__class__ = vars(type(module)).get("stands_for", type(module))
 
 
 def inner_function(function: Any) -> Any:
@@ -130,7 +131,7 @@ def _turning_in_place(original: Any) -> type[nn.Module]:
         cos, sin = cos.unsqueeze(unsqueeze_dim), sin.unsqueeze(unsqueeze_dim)
         return _turned(q, cos, sin), _turned(k, cos, sin)
 
-    return _with_forward(original, _calling(original.forward, {_ROTARY: in_place}))
+    return _with_forward(original, _turning_by(in_place, original.forward))
 
 
 def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -143,19 +144,15 @@ def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return turned
 
 
-def _calling(function: Any, replaced: dict[str, Any]) -> Any:
-    """Return a function that calls others by some global names, inside all decorators that were put around it."""
+def _turning_by(turn: Callable[..., Any], function: Any) -> Any:
+    """Return a copy of a forward pass that turns queries and keys by another function, inside the decorators around it."""
     inner, cells, names = getattr(function, "__wrapped__", None), function.__closure__, function.__globals__
     if inner is None:
-        names = {**names, **replaced}
+        names = {**names, _ROTARY: turn}
     else:
-        changed = _calling(inner, replaced)
-        cells = tuple(types.CellType(changed) if _holds(cell, inner) else cell for cell in cells)
-    copied: Any = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__, cells)
+        copy = _turning_by(turn, inner)
+        cells = tuple(types.CellType(copy) if _holds(cell, inner) else cell for cell in cells)
+    copied = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__, cells)
     copied.__kwdefaults__ = function.__kwdefaults__
-    functools.update_wrapper(copied, function)
-    if inner is None:
-        del copied.__wrapped__
-    else:
-        copied.__wrapped__ = changed
+    copied.__dict__.update(vars(function) if inner is None else {**vars(function), "__wrapped__": copy})
     return copied
