@@ -8,7 +8,8 @@
 
 It prints median and 95 % of these times, and of the server's CPU time for the rerun:
 - from asking for Explore to its first chart. A new server just started on an empty cache folder. A new visitor comes to a
-  running one with an empty browser cache, and then again. No debugger is attached (`unwatched`);
+  running one with an empty browser cache, and then again. No debugger is attached (`unwatched`). A page of Streamlit with one
+  small map and nothing else is asked for in turns with it, since no page can be sooner there;
 - from the release of the slider to the new cut in words, on the strip and on all charts in the window;
 - from a click on each tab of Explore, and on each page in the menu, to the finished part;
 - from a move of the pointer that drags the block on the strip of layers to the frame that shows it.
@@ -54,6 +55,8 @@ N = (4, 9, 6, 12, 7, 2, 10, 5)
 """Where the slider goes."""
 PARTS = ("first", "slider", "tabs", "pages", "strip")
 SERVER = ROOT / "benchmarks" / "sampled_server.py"
+BARE = ("-m", "streamlit", "run", str(ROOT / "benchmarks" / "bare_page.py"))
+"""Arguments of Python that serve a page with one small map."""
 
 # Milliseconds from the next click to the frame in which a condition holds and nothing runs any more.
 CLICKED = """
@@ -180,6 +183,8 @@ class Checkout:
     name: str
     root: Path
     scratch: Path
+    entry: tuple[str, ...] | None = None
+    """Arguments of Python that serve another page instead."""
     page: Page | None = None
     ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     """Times by measurement, milliseconds."""
@@ -192,7 +197,8 @@ class Checkout:
         with tempfile.TemporaryDirectory(dir=self.scratch) as cache:
             os.environ["LAYERSCOPE_CACHE"] = cache
             self._report = Path(cache, "runs.json")
-            with browser.dashboard(Path(cache), self.root, (str(SERVER), str(self._report), "--unsampled")) as address:
+            entry = self.entry or (str(SERVER), str(self._report), "--unsampled")
+            with browser.dashboard(Path(cache), self.root, entry) as address:
                 yield address
 
     def window(self, chromium: Browser) -> Page:
@@ -235,11 +241,12 @@ def told(name: str, checkouts: list[Checkout]) -> str:
 
 
 def first_charts(checkouts: list[Checkout], rounds: int, *, is_watched: bool) -> None:
-    """Time the first chart of a server that just started, of a new visitor, and of one who comes back."""
+    """Time the first chart of a server that just started, of a new visitor, and of one who comes back; and of a bare page."""
     kinds = {"": False} | ({", watched": True} if is_watched else {})
+    bare = Checkout("a page with one small map", ROOT, checkouts[0].scratch, BARE)
     with unwatched.chromium() as chromium:
         for _ in range(rounds):
-            for checkout, (ending, watched) in itertools.product(checkouts, kinds.items()):
+            for checkout, (ending, watched) in itertools.product((*checkouts, bare), kinds.items()):
                 with checkout.served() as address:
                     for kind in ("new server", "new visitor"):
                         with chromium.window(**SIZE, is_watched=watched) as window:
@@ -250,6 +257,7 @@ def first_charts(checkouts: list[Checkout], rounds: int, *, is_watched: bool) ->
                                 checkout.ms[f"first chart, again{ending}"] += again
     for kind, ending in itertools.product(("new server", "new visitor", "again"), kinds):
         say(told(f"first chart, {kind}{ending}", checkouts))
+        say(told(f"first chart, {kind}{ending}", [bare]))
 
 
 def moved_to(page: Page, n: int) -> float:

@@ -133,7 +133,7 @@ def missing_bytes(id: str, commit: str) -> int | None:
     return None if repository is None else hub.missing_bytes(repository, of_model(repository))
 
 
-def _repository(id: str, revision: str | None, on_progress: OnProgress) -> hub.Repository:
+def _repository(id: str, revision: str | None, on_progress: OnProgress) -> "hub.Repository":
     """Return the facts from the Hub about a model, or those of its last answer: for a commit both are the same."""
     hub.check_id(id)
     known = hub.recall(hub.MODEL, id, revision)
@@ -158,7 +158,7 @@ def _repository(id: str, revision: str | None, on_progress: OnProgress) -> hub.R
     return repository
 
 
-def of_model(repository: hub.Repository) -> list[hub.File]:
+def of_model(repository: "hub.Repository") -> list["hub.File"]:
     """The files that a model is loaded from.
 
     Raises:
@@ -186,7 +186,7 @@ def of_model(repository: hub.Repository) -> list[hub.File]:
     return [*(file for file in top if file.path.endswith(BESIDE)), *chosen]
 
 
-def _fetched(repository: hub.Repository, files: list[hub.File], on_progress: OnProgress) -> Path:
+def _fetched(repository: "hub.Repository", files: list["hub.File"], on_progress: OnProgress) -> Path:
     missing = hub.missing_bytes(repository, files)
     if missing and hub.is_offline():
         raise HubError(
@@ -197,7 +197,7 @@ def _fetched(repository: hub.Repository, files: list[hub.File], on_progress: OnP
     return hub.fetch(repository, files, on_progress)
 
 
-def _is_whole(repository: hub.Repository) -> bool:
+def _is_whole(repository: "hub.Repository") -> bool:
     """Return whether all files that a model is loaded from are here."""
     try:
         return not hub.missing_bytes(repository, of_model(repository))
