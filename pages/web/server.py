@@ -45,7 +45,7 @@ def lifespan(at_start: Callable[[], None]) -> Callable[[st.App], contextlib.Abst
     """Return the life of the server, which warns before the first answer when the limits of connections are off.
 
     Args:
-        at_start: called once when the server starts; it must return at once.
+        at_start: called once when the server starts; it listens afterwards.
     """
 
     @contextlib.asynccontextmanager

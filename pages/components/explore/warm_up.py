@@ -1,6 +1,6 @@
-"""Makes the first page ready while a browser still loads Streamlit's scripts: its modules, and the index of results.
+"""Makes the first page ready: its modules before the server listens, the index while a browser loads Streamlit's scripts.
 
-Some seconds later it imports a library that the tab Questions needs, and compares the starter model's results for the tab
+Some seconds later this imports a library that the tab Questions needs, and compares the starter model's results for the tab
 Trade-off. Each takes a quarter of a second.
 """
 
@@ -24,7 +24,7 @@ MODULES = (
     "scipy.special",
     "streamlit.material_icon_names",
 )
-"""Modules that Explore, the page behind the bare address, imports before its first chart."""
+"""Modules that Explore, the page behind the bare address, needs for its first chart."""
 LATER = ("datasets",)
 """Modules that only some tabs need. A viewer is installed without them."""
 _LATER_S = 3.0
@@ -34,29 +34,39 @@ _FAULTS = LayerscopeError, OSError, sqlite3.Error
 
 
 def begin() -> None:
-    """Make ready in a thread, once the server listens."""
+    """Import what the first page needs; the rest follows in a thread, while the server listens."""
+    prepare()
     threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
 
 
+def prepare() -> None:
+    """Import the first page's modules.
+
+    Two cores have enough to do with a browser that loads a page. The server takes as long for this before it listens, and the
+    page is there sooner by as much.
+    """
+    with imports.uncollected():
+        _import(MODULES)
+        _draw()
+        inspect.stack()  # Streamlit takes it before its first element, and then the file of every module is looked for
+
+
 def warm_up() -> None:
-    """Make the first page ready, and other tabs some seconds later."""
-    make_ready()
+    """Read new results into the index, and make other tabs ready some seconds later."""
+    read_index()
     time.sleep(_LATER_S)
     _import(LATER)
     with contextlib.suppress(*_FAULTS):
         _compare()
 
 
-def make_ready() -> None:
-    """Import the modules and read new results into the index.
+def read_index() -> None:
+    """Read new results into the index.
 
-    All of it stays, so the garbage collector never looks at it. Later, each look at all objects stops a page for a fifth of a
-    second.
+    All objects of now stay, so the garbage collector never looks at them. Later, each look at all of them stops a page for a
+    fifth of a second.
     """
     with imports.uncollected():
-        _import(MODULES)
-        _draw()
-        inspect.stack()  # Streamlit takes it before its first element, and then the file of every module is looked for
         with contextlib.suppress(*_FAULTS), index_sync.fresh(tuple(RESULTS)):
             pass
         imports.keep()
@@ -64,7 +74,7 @@ def make_ready() -> None:
 
 def _import(names: Sequence[str]) -> None:
     for name in names:
-        with contextlib.suppress(ModuleNotFoundError):  # the page itself names a missing one
+        with contextlib.suppress(ImportError):  # the page itself names a missing or broken one
             imports.imported(name)
 
 
@@ -76,7 +86,7 @@ def _compare() -> None:
 
 def _draw() -> None:
     """Write a figure: Plotly imports a module for each kind of part that a figure has, and others to write it."""
-    from plotly.graph_objs import Figure, Heatmap, Layout, Scatter  # half a second, before which the server shall listen
+    from plotly.graph_objs import Figure, Heatmap, Layout, Scatter  # here: nobody else needs them before
 
     axis, point = {"title": {"font": {"size": 1}}}, {"marker": {"size": 1}}
     lines = Scatter(error_y={"width": 1}, line={"width": 1}, selected=point, unselected=point)

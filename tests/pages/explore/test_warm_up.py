@@ -16,7 +16,8 @@ FIRST_PAGE = f"""
 import sys
 import app  # as the server does when it starts
 from pages.components.explore import warm_up
-warm_up.make_ready()
+warm_up.prepare()
+warm_up.read_index()
 before = set(sys.modules)
 from streamlit.testing.v1 import AppTest
 at = AppTest.from_file({str(fakes.APP)!r}, default_timeout=90)
@@ -41,7 +42,7 @@ def test_explore_imports_nothing_large_after_it(tmp_path):
 
 def test_index_knows_stored_results_and_the_collector_rests(ui_cache):
     fakes.distances().save()
-    warm_up.make_ready()
+    warm_up.read_index()
     with contextlib.closing(index_file.connect(store.local_dir() / f"index-{index_file.LAYOUT}.sqlite")) as db:
         assert db.execute("SELECT kind FROM results WHERE state = ?", [index_file.GOOD]).fetchall() == [("distances",)]
     assert gc.isenabled()
@@ -50,5 +51,5 @@ def test_index_knows_stored_results_and_the_collector_rests(ui_cache):
 
 def test_cache_that_is_no_folder_is_left_to_pages(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("LAYERSCOPE_CACHE", "s3://bucket/cache")
-    warm_up.make_ready()
+    warm_up.read_index()
     assert gc.isenabled()

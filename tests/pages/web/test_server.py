@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import json
 import re
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -51,6 +52,15 @@ def test_server_checks_its_connections_and_then_begins(monkeypatch):
     asyncio.run(live())
 
 
+def test_modules_of_the_first_page_come_before_the_server_listens(monkeypatch):
+    done: list[object] = []
+    monkeypatch.setattr(warm_up, "prepare", lambda: done.append("modules"))
+    thread = SimpleNamespace(start=lambda: done.append("thread"))
+    monkeypatch.setattr(warm_up.threading, "Thread", lambda target, **_: thread if target is warm_up.warm_up else None)
+    warm_up.begin()
+    assert done == ["modules", "thread"]
+
+
 def test_modules_of_other_tabs_come_after_the_first_chart(monkeypatch):
     done: list[object] = []
     names = ("datasets", "no_such_module", "json")  # a viewer has no datasets
@@ -60,7 +70,7 @@ def test_modules_of_other_tabs_come_after_the_first_chart(monkeypatch):
             raise ModuleNotFoundError(name)
         done.append(name)
 
-    monkeypatch.setattr(warm_up, "make_ready", lambda: done.append("first"))
+    monkeypatch.setattr(warm_up, "read_index", lambda: done.append("first"))
     monkeypatch.setattr(warm_up.time, "sleep", done.append)
     monkeypatch.setattr(warm_up.imports, "imported", imported)
 
