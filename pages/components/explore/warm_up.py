@@ -34,7 +34,7 @@ _FAULTS = LayerscopeError, OSError, sqlite3.Error
 
 
 def begin() -> None:
-    """Import what the first page needs; the rest follows in a thread, while the server listens."""
+    """Import the modules of the first page; the rest follows in a thread, while the server listens."""
     prepare()
     threading.Thread(target=warm_up, name="warm-up", daemon=True).start()
 
