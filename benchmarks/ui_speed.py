@@ -7,6 +7,7 @@
     python benchmarks/ui_speed.py --only first --watched  first charts as Playwright sees them, too
 
 It prints median and 95 % of these times, and of the server's CPU time for the rerun:
+- from the start of the server until it listens;
 - from asking for Explore to its first chart. A new server just started on an empty cache folder. A new visitor comes to a
   running one with an empty browser cache, and then again. No debugger is attached (`unwatched`). A page of Streamlit with one
   small map and nothing else is asked for in turns with it, since no page can be sooner there;
@@ -247,7 +248,9 @@ def first_charts(checkouts: list[Checkout], rounds: int, *, is_watched: bool) ->
     with unwatched.chromium() as chromium:
         for _ in range(rounds):
             for checkout, (ending, watched) in itertools.product((*checkouts, bare), kinds.items()):
+                began = time.perf_counter()
                 with checkout.served() as address:
+                    checkout.ms[f"start{ending}"].append(1000 * (time.perf_counter() - began))
                     for kind in ("new server", "new visitor"):
                         with chromium.window(**SIZE, is_watched=watched) as window:
                             checkout.ms[f"first chart, {kind}{ending}"].append(1000 * window.first_chart(address))
@@ -255,9 +258,10 @@ def first_charts(checkouts: list[Checkout], rounds: int, *, is_watched: bool) ->
                             if kind == "new visitor":
                                 again = [1000 * window.first_chart(address) for _ in range(3)]
                                 checkout.ms[f"first chart, again{ending}"] += again
-    for kind, ending in itertools.product(("new server", "new visitor", "again"), kinds):
-        say(told(f"first chart, {kind}{ending}", checkouts))
-        say(told(f"first chart, {kind}{ending}", [bare]))
+    parts = ("start", *(f"first chart, {kind}" for kind in ("new server", "new visitor", "again")))
+    for part, ending in itertools.product(parts, kinds):
+        say(told(f"{part}{ending}", checkouts))
+        say(told(f"{part}{ending}", [bare]))
 
 
 def moved_to(page: Page, n: int) -> float:

@@ -192,18 +192,19 @@ def _rows_of(cursor: sqlite3.Cursor, first_of: tuple[slice, int] | None) -> list
 
 def _of_cache() -> "_Index":
     try:
-        file = store.local_dir() / f"index-{LAYOUT}.sqlite"
+        local = store.local_dir()
     except StorageError:  # a machine of a cluster, which has no disk of its own that we were told of
-        file = None
-    paths = str(store.cache_dir()), str(file)
+        local = None
+    paths = store.cache_dir(), local
     with _indices_held:
         if paths not in _indices:
-            _indices[paths] = _Index(file)
+            _indices[paths] = _Index(None if local is None else local / f"index-{LAYOUT}.sqlite")
         return _indices[paths]
 
 
 _indices_held = threading.Lock()
-_indices: dict[tuple[str, str], "_Index"] = {}
+_indices: dict[tuple[Path, Path | None], "_Index"] = {}
+"""By the cache folder and the folder of this machine alone."""
 
 
 class _Index:

@@ -1,12 +1,12 @@
-"""Gates and positions that write over their arrays: the bits and gradients of the original, and no other class."""
+"""Gates, norms and positions that write over their arrays: the bits and gradients of the original, and no other class."""
 
 import copy
 
 import pytest
 import torch
 from torch import nn
-from transformers.models.gemma.modeling_gemma import GemmaMLP
-from transformers.models.llama.modeling_llama import LlamaAttention, LlamaMLP
+from transformers.models.gemma.modeling_gemma import GemmaMLP, GemmaRMSNorm
+from transformers.models.llama.modeling_llama import LlamaAttention, LlamaMLP, LlamaRMSNorm
 from transformers.models.phi3.modeling_phi3 import Phi3MLP
 
 from analysis.models.architecture import in_place
@@ -64,6 +64,29 @@ def test_an_activation_of_another_precision_stays_exact(part):
         assert torch.equal(part(stream), expected)
 
 
+@pytest.mark.parametrize("weight", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_a_norm_has_the_bits_of_the_original(dtype, weight):
+    norm, stream = LlamaRMSNorm(32).to(weight), torch.randn(2, 40, 32).to(dtype)
+    nn.init.normal_(norm.weight)
+    before = stream.clone()
+    with torch.inference_mode():
+        expected = norm(stream)
+        in_place.prepare([norm])
+        assert torch.equal(norm(stream), expected)
+        assert torch.equal(norm(hidden_states=stream), expected)
+        assert norm(stream).dtype == expected.dtype
+    assert torch.equal(stream, before)
+
+
+def test_a_norm_is_written_over_its_squares(monkeypatch):
+    norm, squares, square = LlamaRMSNorm(32), [], torch.Tensor.pow
+    monkeypatch.setattr(torch.Tensor, "pow", lambda *given: squares.append(square(*given)) or squares[-1])
+    in_place.prepare([norm])
+    with torch.inference_mode():
+        assert norm(torch.randn(1, 4, 32)).data_ptr() == squares[0].data_ptr()
+
+
 class Sparse(LlamaMLP):
     """A part that leaves some of its gate out, as Gemma 3n does."""
 
@@ -80,12 +103,12 @@ class Swapped(LlamaMLP):
 
 def test_only_classes_of_the_very_code_are_changed(part):
     model = build("llama")
-    known = [part, GemmaMLP(model.config)]
-    others = [Sparse(model.config), Swapped(model.config), Phi3MLP(model.config), nn.Linear(2, 2)]
+    known = [part, GemmaMLP(model.config), LlamaRMSNorm(2)]
+    others = [Sparse(model.config), Swapped(model.config), Phi3MLP(model.config), GemmaRMSNorm(2)]
     before = [type(module) for module in (*known, *others)]
     in_place.prepare([*known, *others])
-    assert [type(module) is kind for module, kind in zip((*known, *others), before, strict=True)] == [False] * 2 + [True] * 4
-    assert [type(module).__name__ for module in known] == ["LlamaMLP", "GemmaMLP"]
+    assert [type(module) is kind for module, kind in zip((*known, *others), before, strict=True)] == [False] * 3 + [True] * 4
+    assert [type(module).__name__ for module in known] == ["LlamaMLP", "GemmaMLP", "LlamaRMSNorm"]
     again = [type(module) for module in known]
     in_place.prepare(known)
     assert [type(module) for module in known] == again
@@ -122,7 +145,7 @@ def test_positions_in_place_have_the_bits_of_the_original(family, dtype):
     assert torch.equal(*after)
 
 
-def test_gradients_through_positions_are_those_of_the_original():
+def test_gradients_through_positions_and_norms_are_those_of_the_original():
     model = build("llama")
     changed = copy.deepcopy(model)
     in_place.prepare(changed.modules())

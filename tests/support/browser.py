@@ -33,6 +33,7 @@ FLAGS = (
     "NetworkTimeServiceQuerying,AimEnabled,PreconnectToSearch,WebUIOmniboxPopup,WebUIOmniboxAimPopup",
 )
 _START_S = 60
+_START_LOOK_S = 0.05
 _LOOK_MS = 100
 """Between two looks at a page that is waited for: a look with each frame would have frames drawn that nobody sees."""
 ENTRY = ("-m", "streamlit", "run", "app.py")
@@ -73,7 +74,7 @@ def wait_until_healthy(address: str, server: subprocess.Popen, log: Path) -> Non
     while time.monotonic() - began < _START_S and server.poll() is None:
         with contextlib.suppress(OSError), urllib.request.urlopen(address, timeout=2):
             return
-        time.sleep(0.2)
+        time.sleep(_START_LOOK_S)
     pytest.fail(f"The dashboard did not start:\n{log.read_text()}")
 
 

@@ -47,7 +47,8 @@ def figures(at) -> dict[str, dict]:
 
 def strip(at) -> dict:
     """Return the data of the strip of layers: removed layers, protected ones, and the measurements of every block."""
-    return json.loads(next(item.proto for item in at.get("bidi_component") if item.proto.component_name == STRIP).json)
+    told = json.loads(next(item.proto for item in at.get("bidi_component") if item.proto.component_name == STRIP).json)
+    return {**json.loads(told.pop("values")), **told}
 
 
 def selected(at) -> dict:

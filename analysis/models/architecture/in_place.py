@@ -1,7 +1,8 @@
-"""Two steps of a layer that write over arrays which exist already: the same bits, from fewer large arrays.
+"""Three steps of a layer that write over arrays which exist already: the same bits, from fewer large arrays.
 
 * The product of a gated feed-forward part, `down(act(gate(x)) * up(x))`, is written over its gate.
 * Rotary positions turn each half of a head by itself. transformers first makes the negated and swapped halves of all heads.
+* A norm by the root mean square writes its result over the squares that it needed before.
 
 With many tokens these arrays no longer fit into a processor's caches. To write one more of them then takes longer than to
 compute it (`docs/speed.md`). A function is known by its very code, so nothing else in it can be left out.
@@ -23,6 +24,14 @@ def _returned(self: Any, x: Tensor) -> Any:
 def _named(self: Any, x: Tensor) -> Any:
     down_proj = self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))
     return down_proj  # noqa: RET504 - as transformers writes it
+
+
+def _normed(self: Any, x: Tensor) -> Any:
+    input_dtype = x.dtype
+    x = x.to(torch.float32)
+    variance = x.pow(2).mean(-1, keepdim=True)
+    x = x * torch.rsqrt(variance + self.variance_epsilon)
+    return self.weight * x.to(input_dtype)
 
 
 def rotate_half(x: Any) -> Any:
@@ -53,6 +62,7 @@ def _instructions(function: Any) -> tuple[Any, ...]:
 
 _GATED = {_instructions(_returned), _instructions(_named)}
 """Code of the forward passes that are gated so."""
+_NORMED = _instructions(_normed)
 _ROTARY = apply_rotary_pos_emb.__name__
 """Its name in the modules of transformers."""
 
@@ -63,6 +73,8 @@ def prepare(modules: Iterable[nn.Module]) -> None:
         kind: Any = type(module)
         if _instructions(kind.forward) in _GATED:
             module.__class__ = _over_gate(kind)
+        elif _instructions(kind.forward) == _NORMED:
+            module.__class__ = _over_squares(kind)
         elif _turns(inner_function(kind.forward)):
             module.__class__ = _turning_in_place(kind)
 
@@ -77,6 +89,23 @@ def _over_gate(original: Any) -> type[nn.Module]:
         (x,) = inputs
         gate, up = self.act_fn(self.gate_proj(x)), self.up_proj(x)
         return self.down_proj(gate.mul_(up) if gate.dtype == up.dtype else gate * up)
+
+    return _with_forward(original, forward)
+
+
+@functools.cache
+def _over_squares(original: Any) -> type[nn.Module]:
+    """Return a class of norms as the original one, but for its forward pass."""
+
+    def forward(self: Any, *inputs: Tensor, **named: Tensor) -> Any:
+        if torch.is_grad_enabled() or named:
+            return original.forward(self, *inputs, **named)
+        (x,) = inputs
+        wide = x.to(torch.float32)
+        squares = wide.pow(2)
+        scale = torch.rsqrt(squares.mean(-1, keepdim=True) + self.variance_epsilon)
+        normed = torch.mul(wide, scale, out=squares).to(x.dtype)
+        return normed.mul_(self.weight) if normed.dtype == self.weight.dtype else self.weight * normed
 
     return _with_forward(original, forward)
 

@@ -4,7 +4,6 @@ import dataclasses
 import functools
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from analysis.core import index_sync, input_files, store
@@ -144,13 +143,13 @@ def read(entry: IndexEntry) -> Any:
         CorruptResultError: when the content differs from the stored one; the index notes that.
     """
     try:
-        return _read(entry.kind, str(entry.folder), entry.mtime_ns, entry.precomputed)
+        return _read(entry, str(store.cache_dir()))
     except CorruptResultError:
         index_sync.note(entry.kind, entry.key)
         raise
 
 
 @functools.lru_cache(maxsize=KEPT)
-def _read(kind: str, folder: str, mtime_ns: int, precomputed: bool) -> Any:
-    stored = store.read(Path(folder), precomputed=precomputed)
-    return RESULTS[kind].read(stored)
+def _read(entry: IndexEntry, cache: str) -> Any:
+    """Read an entry of the index of a cache folder; a page asks hundreds of times, and its place is looked up once."""
+    return RESULTS[entry.kind].read(store.read(entry.folder, precomputed=entry.precomputed))

@@ -4,6 +4,7 @@ The strip drags and stretches a block, or picks layer by layer. The texts that i
 the page already. The server hears of the block once it is released.
 """
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,7 +59,7 @@ def show_strip(found: FoundResult, damage: FoundResult | None, strategy: ChosenS
     _strip(
         key=_STRIP,
         data={
-            **_values(version(found), version(damage) if damage else None, found, damage),
+            "values": _values(version(found), version(damage) if damage else None, found, damage),
             "cut": list(cut.removed.layers) if cut.removed else [],
             "parts": dict(single_parts(cut.removed)) if cut.removed else {},
             "kept": sorted(state.protected(n_layers)),
@@ -95,8 +96,9 @@ def _hear(said: dict[str, Any], strategy: ChosenStrategy) -> None:
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
-def _values(version: Version, of_damage: Version | None, _found: FoundResult, _damage: FoundResult | None) -> dict[str, Any]:
-    return asdict(block_values.of_results(_found.result, _damage.result if _damage else None))
+def _values(version: Version, of_damage: Version | None, _found: FoundResult, _damage: FoundResult | None) -> str:
+    """Return the values of all blocks as JSON, written once: they are 40 kB of numbers, and the same at each redraw."""
+    return json.dumps(asdict(block_values.of_results(_found.result, _damage.result if _damage else None)))
 
 
 def _way_out(strategy: ChosenStrategy, n: int) -> None:

@@ -43,8 +43,9 @@ class Strip {
     this.listen();
   }
 
-  take({ data, setTriggerValue }) {
-    this.data = data;
+  take({ data: { values, ...said }, setTriggerValue }) {
+    if (values !== this.text) [this.text, this.values] = [values, JSON.parse(values)];
+    const data = this.data = { ...this.values, ...said };
     this.tell = setTriggerValue;
     if (this.cells.childElementCount !== data.n_layers) this.build();
     for (const [name, colour] of Object.entries(data.look)) this.strip.style.setProperty(`--${name}`, colour);

@@ -39,17 +39,16 @@ def data(n_layers: int = L, **changes) -> dict:
     rows = [[0.05 + 0.001 * n + 0.0005 * start for start in range(n_layers - n + 1)] for n in range(1, n_layers + 1)]
     distance = {"name": "angle", "unit": "", "values": rows, "halves": [[0.01] * len(row) for row in rows], "on": "32 texts"}
     look = {"pruned": "#1f6fb5", "kept": "#c9d1d8"}
-    told = {
+    values = {
         "n_layers": n_layers,
         "shares": [1 / n_layers] * n_layers,
         "experts": [0] * n_layers,
         "idle": [0] * n_layers,
         "distance": distance,
         "damage": None,
-        "heard": None,
-        "look": look,
     }
-    return {**told, "cut": removed(n_layers), "parts": {}, "kept": [0, n_layers - 1], **changes}
+    told = {"cut": removed(n_layers), "parts": {}, "kept": [0, n_layers - 1], "heard": None, "look": look, **changes}
+    return {"values": json.dumps(values), **told}
 
 
 def removed(n_layers: int) -> list[int]:
