@@ -151,5 +151,5 @@ def read(entry: IndexEntry) -> Any:
 
 @functools.lru_cache(maxsize=KEPT)
 def _read(entry: IndexEntry, cache: str) -> Any:
-    """Read an entry of the index of a cache folder; a page asks hundreds of times, and its place is looked up once."""
+    """Read an entry of the index of a cache folder. A page asks hundreds of times, so its place is looked up here alone."""
     return RESULTS[entry.kind].read(store.read(entry.folder, precomputed=entry.precomputed))
