@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from analysis.models.loading import load, machine
 from analysis.models.source.model_spec import ModelSpec
 from tests.support import documents
 
-LOT = 600_000_000
+LOT, PIECE = 600_000_000, 30_000_000
 
 
 @pytest.mark.parametrize(("cores", "own", "threads"), [(1, None, 1), (16, None, 2), (1, "2", 2)])
@@ -38,13 +39,16 @@ def test_loading_a_model_takes_no_more_threads_than_allowed_cores(cores, own, th
 
 
 @pytest.fixture
-def peak_of_before() -> int:
-    """The peak of a process that has used a lot and given it back."""
+def peak_of_before() -> Iterator[int]:
+    """The peak of a process that has used a lot and freed it, all but the end of its heap: the allocator keeps the rest."""
     if not os.access("/proc/self/clear_refs", os.W_OK):
         pytest.skip("this system does not let a process reset its peak")
-    lot = np.ones(LOT, dtype=np.uint8)
-    del lot
-    return machine.peak_bytes("cpu")
+    host.keep_freed_memory()
+    pieces = [np.ones(PIECE, dtype=np.uint8) for _ in range(LOT // PIECE)]
+    last = np.ones(PIECE, dtype=np.uint8)
+    del pieces
+    yield machine.peak_bytes("cpu")
+    del last
 
 
 def test_reset_peak_measures_only_later_work(peak_of_before):
