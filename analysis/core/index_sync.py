@@ -56,7 +56,8 @@ _PAUSE_S = 0.001
 _KEPT_ANSWERS = 1024
 """So many answers to statements are kept."""
 _LOCKED_S = 0.01
-"""Pause between two attempts to read, while somebody else reads."""
+"""First pause between two attempts to read, while somebody else reads; each one is twice as long as the one before."""
+_LOCKED_MOST_S = 0.1
 _SAY_S = 5.0
 _BROKEN = ("malformed", "not a database", "no such table", "no such column", "corrupt")
 _log = logging.getLogger(__name__)
@@ -341,7 +342,7 @@ class _Index:
 
     def _read_all(self, kinds: Sequence[str], *, say: bool) -> None:
         """Read the unread results, a part at a time; one caller of all processes does, and others wait until it has."""
-        said_at, n_left = time.monotonic(), 1
+        said_at, n_left, pause = time.monotonic(), 1, _LOCKED_S
         while n_left:
             handle = None
             if self._file is not None and self._memory is None:
@@ -350,7 +351,8 @@ class _Index:
             try:
                 with self.opened() as db:
                     if handle is None and self._memory is None:
-                        time.sleep(_LOCKED_S)
+                        time.sleep(pause)
+                        pause = min(2 * pause, _LOCKED_MOST_S)
                     else:
                         _read_some(db, kinds)
                     n_left = _n_unread(db, kinds)

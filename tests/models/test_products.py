@@ -52,10 +52,12 @@ def matrix(kind=Reordered, **named):
     return linear(kind, **named)
 
 
+@pytest.mark.parametrize("n_terms", [1024, 96, 95, 40])  # of a part, for sums of 96
 @pytest.mark.parametrize("rows", [(1,), (2,), (31,), (32,), (2, 50), (1, 700)])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_a_copy_multiplies_as_the_weights_do(dtype, bias, rows):
+def test_a_copy_multiplies_as_the_weights_do(dtype, bias, rows, n_terms, monkeypatch):
+    monkeypatch.setattr(products, "_MOST_TERMS", n_terms)
     layer, plain = matrix(bias=bias, dtype=dtype), matrix(nn.Linear, bias=bias, dtype=dtype)
     inputs = torch.randn(*rows, 96, dtype=dtype)
     with torch.inference_mode():
@@ -191,15 +193,14 @@ def test_prepared_models_in_float32_compute_the_same_but_for_rounding(family):
     assert (found - wanted).abs().mean() < 3 * (usual - wanted).abs().mean()
 
 
-def test_long_sums_in_float32_stay_with_torch():
-    short, long = (matrix(bias=False, shape=(16, n_terms)) for n_terms in (products._MOST_TERMS, products._MOST_TERMS + 1))
+@pytest.mark.parametrize("n_terms", [products._MOST_TERMS, products._MOST_TERMS + 1, 2048, 5000])
+def test_long_sums_in_float32_are_as_exact_as_short_ones(n_terms):
+    layer, inputs = matrix(bias=False, shape=(64, n_terms)), torch.randn(256, n_terms)
     with torch.inference_mode():
-        for layer in (short, long):
-            layer(torch.randn(40, layer.in_features))
-        assert short in products._copies
-        assert long not in products._copies
-        inputs = torch.randn(40, long.in_features)
-        assert torch.equal(long(inputs), nn.functional.linear(inputs, long.weight))
+        both = torch.stack((layer(inputs), nn.functional.linear(inputs, layer.weight)))
+        ours, torchs = (both - in_float64(layer, inputs)).square().mean(dim=(1, 2)).sqrt()
+    assert layer in products._copies
+    assert ours < 1.75 * torchs
 
 
 def test_weights_in_float64_are_multiplied_as_ever():
@@ -208,8 +209,10 @@ def test_weights_in_float64_are_multiplied_as_ever():
         torch.testing.assert_close(layer(inputs), in_float64(layer, inputs), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("n_terms", [1024, 24])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_copies_take_half_of_the_free_memory_at_most(dtype):
+def test_copies_take_half_of_the_free_memory_at_most(dtype, n_terms, monkeypatch):
+    monkeypatch.setattr(products, "_MOST_TERMS", n_terms)
     ids = torch.tensor([prepared("llama", dtype).trial_tokens(40)])
     layers = prepared("llama", dtype).layers
     n_bytes = sum(part.weight.nbytes for layer in layers for part in layer.modules() if isinstance(part, nn.Linear))
@@ -248,8 +251,14 @@ def test_a_torch_without_these_operations_goes_its_own_way(monkeypatch):
     assert not products._is_right(torch.float32)
 
 
+def test_a_wrong_sum_of_two_products_is_not_taken(monkeypatch):
+    right = products.product
+    monkeypatch.setattr(products, "product", lambda inputs, matrix, bias=None, onto=None: right(inputs, matrix, bias))
+    assert not products._is_right(torch.float32)
+
+
 def test_a_product_that_is_wrong_is_not_taken(monkeypatch):
-    monkeypatch.setattr(products, "product", lambda inputs, matrix, bias=None: inputs[:, :48])
+    monkeypatch.setattr(products, "product", lambda inputs, matrix, bias=None, onto=None: inputs[:, :48])
     assert not products._is_right(torch.float32)
 
 

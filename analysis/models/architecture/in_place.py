@@ -60,52 +60,48 @@ def _instructions(function: Any) -> tuple[Any, ...]:
     return code.co_code, code.co_names, constants, code.co_argcount, code.co_freevars, function.__defaults__
 
 
-_GATED = {_instructions(_returned), _instructions(_named)}
-"""Code of the forward passes that are gated so."""
-_NORMED = _instructions(_normed)
 _ROTARY = apply_rotary_pos_emb.__name__
 """Its name in the modules of transformers."""
+
+
+def _over_gate(self: Any, x: Tensor) -> Any:
+    gate, up = self.act_fn(self.gate_proj(x)), self.up_proj(x)
+    return self.down_proj(gate.mul_(up) if gate.dtype == up.dtype else gate * up)
+
+
+def _over_squares(self: Any, x: Tensor) -> Tensor:
+    wide = x.to(torch.float32)
+    squares = wide.pow(2)
+    scale = torch.rsqrt(squares.mean(-1, keepdim=True) + self.variance_epsilon)
+    normed = torch.mul(wide, scale, out=squares).to(x.dtype)
+    weighted: Tensor = normed.mul_(self.weight) if normed.dtype == self.weight.dtype else self.weight * normed
+    return weighted
+
+
+_STEPS = [(_instructions(_returned), _over_gate), (_instructions(_named), _over_gate), (_instructions(_normed), _over_squares)]
+"""Code of a forward pass in transformers, and the step that stands for it."""
 
 
 def prepare(modules: Iterable[nn.Module]) -> None:
     """Let modules write over their arrays where no gradient flows; leave all others as they are."""
     for module in modules:
         kind: Any = type(module)
-        if _instructions(kind.forward) in _GATED:
-            module.__class__ = _over_gate(kind)
-        elif _instructions(kind.forward) == _NORMED:
-            module.__class__ = _over_squares(kind)
+        does = _instructions(kind.forward)
+        step = next((step for known, step in _STEPS if known == does), None)
+        if step is not None:
+            module.__class__ = _stepping(kind, step)
         elif _turns(inner_function(kind.forward)):
             module.__class__ = _turning_in_place(kind)
 
 
 @functools.cache
-def _over_gate(original: Any) -> type[nn.Module]:
-    """Return a class of modules as the original one, but for its forward pass."""
+def _stepping(original: Any, step: Callable[[Any, Tensor], Any]) -> type[nn.Module]:
+    """Return a class of modules as the original one, which takes a step instead where no gradient flows."""
 
     def forward(self: Any, *inputs: Tensor, **named: Tensor) -> Any:
         if torch.is_grad_enabled() or named:
             return original.forward(self, *inputs, **named)
-        (x,) = inputs
-        gate, up = self.act_fn(self.gate_proj(x)), self.up_proj(x)
-        return self.down_proj(gate.mul_(up) if gate.dtype == up.dtype else gate * up)
-
-    return _with_forward(original, forward)
-
-
-@functools.cache
-def _over_squares(original: Any) -> type[nn.Module]:
-    """Return a class of norms as the original one, but for its forward pass."""
-
-    def forward(self: Any, *inputs: Tensor, **named: Tensor) -> Any:
-        if torch.is_grad_enabled() or named:
-            return original.forward(self, *inputs, **named)
-        (x,) = inputs
-        wide = x.to(torch.float32)
-        squares = wide.pow(2)
-        scale = torch.rsqrt(squares.mean(-1, keepdim=True) + self.variance_epsilon)
-        normed = torch.mul(wide, scale, out=squares).to(x.dtype)
-        return normed.mul_(self.weight) if normed.dtype == self.weight.dtype else self.weight * normed
+        return step(self, *inputs)
 
     return _with_forward(original, forward)
 

@@ -4,8 +4,8 @@ oneDNN and MKL multiply by a matrix in their own order, and would reorder plain 
 of a layer's weights stays in memory. The product is the same to the last bit, so it does not matter when a copy is made.
 
 On AMD processors with AVX-512 oneDNN is the library. In half precision torch takes it itself. In float32 torch takes MKL,
-slower there. MKL adds the terms of a long sum in parts, and oneDNN adds one after another. So sums of many terms stay with
-torch: their rounding errors would grow over the layers (`docs/speed.md`).
+slower there. MKL adds the terms of a long sum in parts, and oneDNN adds one after another. So a sum of many terms goes to
+oneDNN in parts as well: its rounding errors would grow over the layers (`docs/speed.md`).
 
 On Intel's processors with AVX-512 MKL is the library, in float32. It is torch's own, and it takes other steps for a few rows.
 So each number of rows is tried first (`packed_product`).
@@ -36,7 +36,7 @@ MANY_ROWS = 32
 _MOST_ROWS = 1024
 """Rows up to which a packed matrix is faster. To pack a plain one takes little of the time of more."""
 _MOST_TERMS = 1024
-"""Most terms of a sum in float32. Its rounding error is at most 1.6 times that of torch's library."""
+"""Most terms of a part of a sum in float32. The rounding error is at most 1.6 times that of torch's library."""
 _USUAL_ROWS = 256
 """Rows for which MKL packs a matrix. It packs the same way for any number."""
 _PIECE = 4096
@@ -56,10 +56,12 @@ def _is_right(dtype: torch.dtype) -> bool:
     inputs, weight = (torch.randn(shape, generator=draw).to(dtype) for shape in ((3, 64), (48, 64)))
     try:
         values = [product(inputs, matrix) for matrix in (weight, reordered(weight))]
+        twice = product(inputs, reordered(weight), onto=values[0])
     except (AttributeError, RuntimeError):
         return False
     expected = inputs.double() @ weight.double().T
-    return torch.equal(*values) and bool(torch.allclose(values[0].double(), expected, rtol=0.02, atol=0.02))
+    sums = [(values[0], expected), (twice, 2 * expected)]
+    return torch.equal(*values) and all(torch.allclose(found.double(), sum_, rtol=0.02, atol=0.02) for found, sum_ in sums)
 
 
 @functools.cache
@@ -84,15 +86,17 @@ def reordered(matrix: Tensor) -> Tensor:
     return copy
 
 
-def product(inputs: Tensor, matrix: Tensor, bias: Tensor | None = None) -> Tensor:
+def product(inputs: Tensor, matrix: Tensor, bias: Tensor | None = None, *, onto: Tensor | None = None) -> Tensor:
     """Return inputs (..., n_in) times a transposed matrix, plus a bias (n_out,) that is added before the sum is rounded.
 
     Args:
-        inputs: dense, on the CPU. No gradient flows through.
+        inputs: on the CPU. No gradient flows through.
         matrix: (n_out, n_in), or a `reordered` copy of it, in the dtype of the inputs.
         bias: in this dtype.
+        onto: a product (..., n_out) that this one is added to, in the same way.
     """
-    result: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, matrix, bias, "none", [], "")
+    added: tuple[Any, ...] = (matrix, bias, "none", [], "") if onto is None else (onto, matrix, bias, "add")
+    result: Tensor = torch.ops.mkldnn._linear_pointwise(inputs, *added)
     return result
 
 
@@ -156,6 +160,14 @@ def prepare(decoder: Decoder, free_bytes: int) -> None:
         _pack([module for module in modules if type(module) is Packed], cast(nn.Linear, decoder.head))
 
 
+def square(n: int, dtype: torch.dtype) -> nn.Linear:
+    """Return a random matrix (n, n) on the CPU that multiplies as those of a prepared model with enough memory do."""
+    matrix: Any = nn.Linear(n, n, bias=False, dtype=dtype).requires_grad_(False)
+    matrix.__class__ = next((kind for kind in (Reordered, Packed) if kind.is_for(matrix)), nn.Linear)
+    matrix.may_copy = True
+    return cast(nn.Linear, matrix)
+
+
 def _pack(matrices: list[nn.Linear], head: nn.Linear) -> None:
     """Make the packed copies of a model at once.
 
@@ -192,19 +204,31 @@ class Reordered(_Copied):
     @staticmethod
     def is_for(matrix: nn.Linear) -> bool:
         """Return whether a matrix is faster so."""
-        dtype = matrix.weight.dtype
-        fits = dtype != torch.float32 or matrix.in_features <= _MOST_TERMS
-        return is_here(dtype) and fits and matrix.weight.device.type in ("cpu", "meta")
+        return is_here(matrix.weight.dtype) and matrix.weight.device.type in ("cpu", "meta")
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name that torch gives it
         """Return inputs times the transposed matrix, plus the bias."""
         if not _may_leave_torch(self, input) or not self.is_for(self):
             return super().forward(input)
-        n_rows = input.shape[:-1].numel()
+        n_rows, n_terms = input.shape[:-1].numel(), _n_terms(self.weight)
+        if n_rows < MANY_ROWS and n_terms < self.in_features:
+            return super().forward(input)  # to lay out the parts would take longer
         # oneDNN multiplies one row by plain weights in a way that rounds otherwise.
         has_copy = n_rows > 1 or self.weight.dtype != torch.float32
-        copy = _copy(self, reordered, n_rows) if has_copy else None
-        return product(input, self.weight if copy is None else copy, self.bias)
+        copies = _copy(self, lambda weight: [reordered(part) for part in _parts(weight)], n_rows) if has_copy else None
+        total = None
+        for columns, matrix in zip(input.split(n_terms, dim=-1), copies or _parts(self.weight), strict=True):
+            total = product(columns, matrix, self.bias if total is None else None, onto=total)
+        return cast(Tensor, total)
+
+
+def _n_terms(weight: Tensor) -> int:
+    return min(weight.shape[1], _MOST_TERMS) if weight.dtype == torch.float32 else weight.shape[1]
+
+
+def _parts(weight: Tensor) -> list[Tensor]:
+    """Return the columns of a matrix whose terms are added at once; oneDNN rounds otherwise where they lie apart."""
+    return [part.contiguous() for part in weight.split(_n_terms(weight), dim=1)]
 
 
 class Packed(_Copied):
