@@ -64,8 +64,11 @@ REGIONS = {
 }
 """Functions whose time is a stage's, with all that they call, as `module:name`."""
 
-_WITH_COPY = {"mkldnn::_linear_pointwise": 1, "mkl::_mkl_linear": 2}
-"""Products by a copy in an order of its own, and where their right matrix is. It has a row for each output."""
+_WITH_COPY = {"mkldnn::_linear_pointwise": {6: 1, 5: 2}, "mkl::_mkl_linear": {5: 2}}
+"""Products by a copy in an order of its own, and where their right matrix is, by the number of inputs.
+
+It has a row for each output. With five inputs oneDNN adds the product to another one, which comes second.
+"""
 PRODUCT_NAMES = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", *_WITH_COPY)
 """Matrix products, by the names of the profiler."""
 _ATTENTION = "aten::_scaled_dot_product_flash_attention_for_cpu"
@@ -268,7 +271,8 @@ def _product(event: Event) -> Product:
     """Return the product of an event; one that adds has the matrix that it adds to first."""
     left, right = event.shapes[1:3] if "add" in event.name else event.shapes[:2]
     if event.name in _WITH_COPY:
-        left, right = (math.prod(left[:-1]), left[-1]), event.shapes[_WITH_COPY[event.name]][::-1]
+        place = _WITH_COPY[event.name][len(event.shapes)]
+        left, right = (math.prod(left[:-1]), left[-1]), event.shapes[place][::-1]
     batch = left[0] if len(left) == 3 else 1
     return Product(batch, left[-2], left[-1], right[-1], (event.end - event.start) / 1e9)
 

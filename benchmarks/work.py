@@ -201,7 +201,7 @@ def flop_of(run: Callable[[], object]) -> float:
     """
     on_cpu = {
         torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_on_cpu,
-        torch.ops.mkldnn._linear_pointwise: lambda inputs, matrix, *_, **__: _product(inputs, matrix),
+        torch.ops.mkldnn._linear_pointwise: lambda inputs, *others, **_: _product(inputs, others["add" in others]),
         torch.ops.mkl._mkl_linear: lambda inputs, _, matrix, *__, **___: _product(inputs, matrix),
     }
     with FlopCounterMode(display=False, custom_mapping=on_cpu) as counter:

@@ -7,7 +7,8 @@ import torch
 
 from analysis.data import questions
 from analysis.models.architecture import decoder as architecture
-from benchmarks import limits, stages
+from analysis.models.architecture import products
+from benchmarks import limits, stages, work
 from benchmarks.stages import Event
 from tests.support.families import build
 
@@ -73,6 +74,19 @@ def test_a_product_by_one_dnn_has_its_matrix_transposed():
     event = Event("mkldnn::_linear_pointwise", 0, 9, shapes=shapes, dtype="float")
     profile = stages.attributed([Event(WHOLE, 0, 9), event], "float")
     assert profile.products == [stages.Product(1, 10, 8, 3, 9e-9)]
+
+
+@pytest.mark.skipif(not products._is_right(torch.float32), reason="oneDNN has no such products here")
+@pytest.mark.parametrize("onto", [None, torch.ones(2, 5, 3)])
+def test_products_by_one_dnn_count_alone_and_added_to_others(onto):
+    inputs, matrix = torch.ones(2, 5, 8), torch.ones(3, 8)
+
+    def run():
+        return products.product(inputs, matrix, onto=onto)
+
+    (product,) = stages.take(run, "float32").products
+    assert (product.rows, product.inner, product.columns) == (10, 8, 3)
+    assert work.flop_of(run) == product.flop == 2 * 10 * 8 * 3
 
 
 def test_a_product_by_mkl_has_its_plain_matrix():
