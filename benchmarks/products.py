@@ -66,14 +66,14 @@ def measure(dtype: str, rows: list[int], repeats: int) -> None:
     }
     names = [name for name in _WAYS if not left_out.get(name)]
     packed = {id(weight): products.packed(weight) for weight in weights} if "packed" in names else {}
-    copies = {id(weight): products.reordered(weight) for weight in weights} if "oneDNN" in names else {}
+    copies = {id(weight): products.reordered_parts(weight) for weight in weights} if "oneDNN" in names else {}
 
     def in_float32(inputs: Tensor, weight: Tensor) -> Tensor:
         return float32_products.multiplied(inputs, lambda: float32_products.rows(weight), len(weight), None, None)
 
     ways = {
         "usual": nn.functional.linear,
-        "oneDNN": lambda inputs, weight: products.product(inputs, copies[id(weight)]),
+        "oneDNN": lambda inputs, weight: products.product_of_parts(inputs, copies[id(weight)]),
         "packed": lambda inputs, weight: products.packed_product(inputs, weight, packed[id(weight)]),
         "float32": in_float32,
     }

@@ -16,7 +16,7 @@ who writes through `parameter.data`, so nothing here does. PEFT does when it mer
 
 import functools
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -210,16 +210,13 @@ class Reordered(_Copied):
         """Return inputs times the transposed matrix, plus the bias."""
         if not _may_leave_torch(self, input) or not self.is_for(self):
             return super().forward(input)
-        n_rows, n_terms = input.shape[:-1].numel(), _n_terms(self.weight)
-        if n_rows < MANY_ROWS and n_terms < self.in_features:
+        n_rows = input.shape[:-1].numel()
+        if n_rows < MANY_ROWS and _n_terms(self.weight) < self.in_features:
             return super().forward(input)  # to lay out the parts would take longer
         # oneDNN multiplies one row by plain weights in a way that rounds otherwise.
         has_copy = n_rows > 1 or self.weight.dtype != torch.float32
-        copies = _copy(self, lambda weight: [reordered(part) for part in _parts(weight)], n_rows) if has_copy else None
-        total = None
-        for columns, matrix in zip(input.split(n_terms, dim=-1), copies or _parts(self.weight), strict=True):
-            total = product(columns, matrix, self.bias if total is None else None, onto=total)
-        return cast(Tensor, total)
+        copies = _copy(self, reordered_parts, n_rows) if has_copy else None
+        return product_of_parts(input, copies or _parts(self.weight), self.bias)
 
 
 def _n_terms(weight: Tensor) -> int:
@@ -229,6 +226,19 @@ def _n_terms(weight: Tensor) -> int:
 def _parts(weight: Tensor) -> list[Tensor]:
     """Return the columns of a matrix whose terms are added at once; oneDNN rounds otherwise where they lie apart."""
     return [part.contiguous() for part in weight.split(_n_terms(weight), dim=1)]
+
+
+def reordered_parts(weight: Tensor) -> list[Tensor]:
+    """Return `reordered` copies of a matrix, (n_out, n_in): of so many columns each as are added at once."""
+    return [reordered(part) for part in _parts(weight)]
+
+
+def product_of_parts(inputs: Tensor, parts: Sequence[Tensor], bias: Tensor | None = None) -> Tensor:
+    """Return inputs (..., n_in) times a transposed matrix that comes in parts of its columns, as `product`."""
+    total = None
+    for columns, part in zip(inputs.split([part.shape[1] for part in parts], dim=-1), parts, strict=True):
+        total = product(columns, part, bias if total is None else None, onto=total)
+    return cast(Tensor, total)
 
 
 class Packed(_Copied):
