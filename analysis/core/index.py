@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.core.index_file import GOOD, OWN, UNREAD, bound_values, committed, folder_of, marks, places
-from analysis.core.index_sync import fresh, rows
+from analysis.core.index_sync import fresh, once_for, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +113,10 @@ class ResultFilter:
 
         The columns of `by_strength` come first, so that SQLite reads the rows of one model from that index alone.
         """
+        condition, values = once_for(self, self._row)
+        return condition, dict(values)
+
+    def _row(self) -> tuple[str, dict[str, Any]]:
         values: dict[str, Any] = bound_values("kind", self.kinds)
         parts = [f"kind IN ({marks('kind', self.kinds)})", f"state = {GOOD}"]
         if self.weights is not None:

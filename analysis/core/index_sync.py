@@ -11,9 +11,9 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from analysis.core import disk, store
 from analysis.core.errors import CorruptResultError, LayerscopeError, StorageError
@@ -61,6 +61,7 @@ _LOCKED_MOST_S = 0.1
 _SAY_S = 5.0
 _BROKEN = ("malformed", "not a database", "no such table", "no such column", "corrupt")
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 def note(kind: str, key: str) -> None:
@@ -118,12 +119,19 @@ class _Once:
         self.connections: dict[int, sqlite3.Connection] = {}
         self.versions: dict[tuple[Any, ...], list[tuple[str, int]]] = {}
         """Of the kinds of a statement, until this thread changes the index."""
+        self.kept: dict[tuple[Any, ...], Any] = {}
+        """As `once_for` makes it, just as long."""
 
     def forget(self) -> None:
         """Look at everything anew."""
         self.brought.clear()
-        self.versions.clear()
+        self.forget_versions()
         self.close()
+
+    def forget_versions(self) -> None:
+        """Ask for the versions of kinds anew, and for all that depends on them."""
+        self.versions.clear()
+        self.kept.clear()
 
     def close(self) -> None:
         """Close the connections."""
@@ -141,7 +149,23 @@ def _in_once() -> "_Once | None":
 
 def _forget_versions() -> None:
     if (scope := _in_once()) is not None:
-        scope.versions.clear()
+        scope.forget_versions()
+
+
+def once_for(key: Hashable, make: Callable[[], T]) -> T:
+    """Return a value that is made from the index, and kept until the body of `once` ends or this thread changes the index.
+
+    Args:
+        key: tells it from others.
+        make: makes it.
+    """
+    if (scope := _in_once()) is None:
+        return make()
+    of_cache = id(_of_cache()), key
+    if of_cache not in scope.kept:
+        scope.kept[of_cache] = make()
+    kept: T = scope.kept[of_cache]
+    return kept
 
 
 def rows(

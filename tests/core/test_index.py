@@ -367,6 +367,22 @@ def test_a_page_opens_the_index_once_for_a_repeated_question(monkeypatch):
     assert index.count(ResultFilter(KINDS)) == 1
 
 
+def test_a_page_builds_a_condition_once_until_a_result_changes(monkeypatch):
+    built, build = [], ResultFilter._row
+    monkeypatch.setattr(ResultFilter, "_row", lambda self: built.append(self) or build(self))
+    wanted = ResultFilter(KINDS, ("files:a", "lab/0", ""))
+    with index_sync.once():
+        _, values = wanted.row()
+        values["more"] = "of a caller"
+        assert wanted.row() == build(wanted)
+        assert len(built) == 1
+        made("sweep").save()
+        wanted.row()
+        assert len(built) == 2
+    wanted.row()
+    assert len(built) == 3
+
+
 def test_an_answer_is_kept_until_a_result_changes(monkeypatch):
     monkeypatch.setattr(index_sync, "_UNSETTLED_NS", 10**18)  # however slow the machine, no folder settles in that time
     made().save()
