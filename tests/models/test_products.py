@@ -225,6 +225,24 @@ def test_copies_take_half_of_the_free_memory_at_most(dtype, n_terms, monkeypatch
     assert torch.equal(*logits)
 
 
+def test_copies_of_long_sums_come_after_the_others(monkeypatch):
+    monkeypatch.setattr(products, "_MOST_TERMS", 40)
+    ids = torch.tensor([prepared("llama", torch.float32).trial_tokens(40)])
+    short, long = 0, 0
+    for part in parts_of_kind(prepared("llama", torch.float32), Reordered):
+        short += part.weight.nbytes * (part.in_features == 32)
+        long += part.weight.nbytes * (part.in_features == 48)
+    assert short > long > 0
+    logits = []
+    for n_bytes, kept in ((short + long, {32, 48}), (short, {32}), (long, {48})):
+        decoder = prepared("llama", torch.float32, free=2 * n_bytes)
+        with torch.inference_mode():
+            logits.append(decoder.model(input_ids=ids).logits)
+        assert {part.in_features for part in parts_of_kind(decoder, Reordered) if part in products._copies} == kept
+    assert torch.equal(logits[0], logits[1])
+    assert torch.equal(logits[0], logits[2])
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_inputs_in_any_order_of_memory_are_multiplied(dtype):
     layer = matrix(dtype=dtype)

@@ -149,12 +149,14 @@ def prepare(decoder: Decoder, free_bytes: int) -> None:
     room = min(_MOST_BYTES, free_bytes // 2)
     for kind in (Reordered, Packed):
         matrices = [module for module in modules[:-1] if type(module) is nn.Linear and kind.is_for(module)]
-        n_bytes = sum(map(_n_bytes, matrices))
-        for module in matrices:
-            module.__class__ = kind
-            # Without copies the library is the same: numbers in float32 must not depend on the memory that is free.
-            cast(Any, module).may_copy = n_bytes <= room
-        room -= n_bytes if n_bytes <= room else 0
+        for are_long in (False, True):
+            group = [module for module in matrices if _is_long(module) == are_long]
+            n_bytes = sum(map(_n_bytes, group))
+            for module in group:
+                module.__class__ = kind
+                # Without copies the library is the same: numbers in float32 must not depend on the memory that is free.
+                cast(Any, module).may_copy = n_bytes <= room
+            room -= n_bytes if n_bytes <= room else 0
     if packs_head(decoder.head):
         cast(Any, decoder.head).may_copy = _n_bytes(decoder.head) <= room
         _pack([module for module in modules if type(module) is Packed], cast(nn.Linear, decoder.head))
@@ -211,7 +213,7 @@ class Reordered(_Copied):
         if not _may_leave_torch(self, input) or not self.is_for(self):
             return super().forward(input)
         n_rows = input.shape[:-1].numel()
-        if n_rows < MANY_ROWS and _n_terms(self.weight) < self.in_features:
+        if n_rows < MANY_ROWS and _is_long(self):
             return super().forward(input)  # to lay out the parts would take longer
         # oneDNN multiplies one row by plain weights in a way that rounds otherwise.
         has_copy = n_rows > 1 or self.weight.dtype != torch.float32
@@ -221,6 +223,11 @@ class Reordered(_Copied):
 
 def _n_terms(weight: Tensor) -> int:
     return min(weight.shape[1], _MOST_TERMS) if weight.dtype == torch.float32 else weight.shape[1]
+
+
+def _is_long(matrix: nn.Linear) -> bool:
+    """Return whether sums of a matrix are added in parts."""
+    return _n_terms(matrix.weight) < matrix.in_features
 
 
 def _parts(weight: Tensor) -> list[Tensor]:
