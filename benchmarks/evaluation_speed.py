@@ -13,9 +13,10 @@ mmlu: 5 examples, some questions of some subjects.
 Same machine, process, weights, questions and blocks (similarity, from the
 precomputed map of the starter model).
 
-Ours is timed from the questions' text to their log-likelihoods, the median of `--repeats`. The harness's runs take many
-minutes. They are timed once each, from its built requests to their log-likelihoods, without loading and cutting. Its time is
-linear in the layers that are left. So `--measured` says at which n it runs, and the others are put on the line through these.
+Ours is timed from the questions' text to their log-likelihoods, the harness from its built requests to theirs, without loading
+and cutting. Its time is linear in the layers that are left. So `--measured` says at which n it runs, and the others are put on
+the line through these. Then both run `--repeats` times, in turns, and their medians are printed. Without it the harness takes
+many minutes, and runs once for each n.
 Needs requirements-dev.txt. The default takes hours on two cores.
 """
 
@@ -44,7 +45,7 @@ from analysis.models.running import hidden_states, pruning
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library
 from benchmarks.stages import PRODUCT_NAMES
-from benchmarks.work import Here, Work, here, interleaved, metered, say, take_dtype, typical
+from benchmarks.work import Here, Work, here, metered, say, take_dtype, typical
 
 PARTS = ("arc", "long", "mmlu")
 TARGET = 8
@@ -97,38 +98,49 @@ def compare(part: str, loaded: LoadedModel, options: argparse.Namespace, this_ma
     if options.profile:
         profile(lambda: scored(loaded, questions, cuts))
         return
-    figures: list[list[list[float]]] = []
-
-    def score() -> None:
-        figures[:] = scored(loaded, questions, cuts)
-
-    runs = interleaved(options.repeats, ours=score)["ours"]
-    own = typical(runs)
+    cut_of = dict(zip(options.ns, cuts, strict=True))
+    measured = [n for n in options.ns if n in options.measured]
+    own_runs: list[Work] = []
+    harness_runs: dict[int, list[Work]] = {n: [] for n in measured}
+    harness_values: dict[int, list[list[float]]] = {}
+    for number in range(options.repeats):
+        with metered() as own_run:
+            figures = scored(loaded, questions, cuts)
+        own_runs.append(own_run)
+        for n in measured if number == 0 or measured != options.ns else ():
+            work, harness_values[n] = harness_run(part, questions, cut_of[n], options)
+            harness_runs[n].append(work)
+    own = typical(own_runs)
     encoded = [trees.encode(run_work, loaded.tokenizer, loaded.facts.max_positions) for run_work in questions]
     distinct = len(trees.pack(encoded, 1 << 40, 1 << 40)[0])
     least_layers = distinct * hidden_states.layer_passes(cuts, n_layers)
     say(f"{part}: {len(questions)} questions in {options.dtype}, n = {','.join(map(str, options.ns))}")
-    say(f"  ours        {own.seconds:8.1f} s (median of {', '.join(f'{run_work.seconds:.1f}' for run_work in runs)})")
+    say(f"  ours        {own.seconds:8.1f} s ({each(own_runs)})")
     times = own.layer_tokens / least_layers
     say(f"              {own.layer_tokens:,.0f} layer-tokens, {times:.3f} x the minimum {least_layers:,}")
     say(f"              {this_machine.speed(own)}")
     seconds, all_differences, same = {}, [], []
-    for n, cut, values in zip(options.ns, cuts, figures, strict=True):
-        if n not in options.measured:
+    for n, values in zip(options.ns, figures, strict=True):
+        if n not in measured:
             continue
-        work, harness_values = harness_run(part, questions, cut, options)
+        work, theirs = typical(harness_runs[n]), harness_values[n]
         seconds[n] = work.seconds
-        differences = [abs(a - b) for x, y in zip(values, harness_values, strict=True) for a, b in zip(x, y, strict=True)]
+        differences = [abs(a - b) for x, y in zip(values, theirs, strict=True) for a, b in zip(x, y, strict=True)]
         all_differences += differences
-        same += [x.index(max(x)) == y.index(max(y)) for x, y in zip(values, harness_values, strict=True)]
+        same += [x.index(max(x)) == y.index(max(y)) for x, y in zip(values, theirs, strict=True)]
         difference = f"mean difference {fmean(differences):.1e} nats, largest {max(differences):.1e}"
-        say(f"  lm-eval n={n:2} {seconds[n]:7.1f} s, {this_machine.speed(work)}, {difference}")
+        say(f"  lm-eval n={n:2} {seconds[n]:7.1f} s ({each(harness_runs[n])}), {this_machine.speed(work)}, {difference}")
         if options.exact:
-            say(f"              {rounding(encoded, cut, values, harness_values, options.exact)}")
+            say(f"              {rounding(encoded, cut_of[n], values, theirs, options.exact)}")
     total, estimate = whole(seconds, options.ns)
     say(f"  lm-eval     {total:8.1f} s for all n ({estimate}, batches of {options.batch_size})")
     agreed = f"{sum(same)} of {len(same)} predictions the same, largest difference {max(all_differences):.1e} nats"
     say(f"  RATIO       {total / own.seconds:8.2f} x (target {TARGET}), {agreed}")
+
+
+def each(runs: list[Work]) -> str:
+    """Return the seconds of each run, in words."""
+    return f"median of {', '.join(f'{run.seconds:.1f}' for run in runs)}" if len(runs) > 1 else "once"
 
 
 @torch.inference_mode()
@@ -206,7 +218,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=200, help="questions of ARC")
     parser.add_argument("--subjects", type=int, default=20, help="subjects of MMLU")
     parser.add_argument("--per-subject", type=int, default=10, help="questions in each subject")
-    parser.add_argument("--repeats", type=int, default=3, help="repeats of ours")
+    parser.add_argument("--repeats", type=int, default=3, help="runs of each, in turns (default: 3)")
     parser.add_argument("--batch-size", type=int, default=8, help="batch size of the harness")
     options = parser.parse_args()
     options.ns = [int(n) for n in options.ns.split(",")]
