@@ -20,7 +20,7 @@ export PYTHONUNBUFFERED = 1
 # Keep compiled bytecode even where the image forbids it: the tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help run check test test-all lint docs format install install-dev lock sbom audit chromium fuzz gallery bench-evaluation bench-scaling bench-gpu bench-limits bench-distances bench-by-layer bench-cluster bench-divided bench-store bench-healing bench-heals bench-eta bench-search bench-clicks bench-ui load screenshots map chaos zoo clean
+.PHONY: help run check test test-all lint docs format install install-dev lock sbom audit chromium fuzz gallery bench-evaluation bench-scaling bench-gpu bench-limits bench-distances bench-by-layer bench-cluster bench-divided bench-store bench-healing bench-heals bench-eta bench-search bench-clicks bench-ui load screenshots chaos zoo clean
 
 help:
 	@sed -n '1,4p' Makefile
@@ -94,15 +94,12 @@ lint: install-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --num-workers 2 analysis
 	$(BIN)/lint-imports
-	$(BIN)/python -m docs.prose
+	$(BIN)/codespell
 
 # The documentation site, in site/. A broken link or a page outside of the navigation is an error.
 docs: install-dev
 	$(BIN)/python -m docs.generate
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
-
-map: install-dev
-	$(BIN)/python -m docs.packages
 
 format: install-dev
 	$(BIN)/ruff check --fix .

@@ -1,4 +1,4 @@
-"""The documentation builds, follows from the code, and keeps the writing rules."""
+"""The documentation builds and follows from the code."""
 
 import argparse
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from docs import generate, prose
+from docs import generate
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -34,76 +34,10 @@ def test_the_site_builds_without_a_warning(tmp_path):
         assert not [url for url in asked if re.search(r"\.(js|css|woff2?)($|\?)", url)], f"{file.name} asks another host"
 
 
-def test_the_prose_lint_reads_the_readme_and_the_dashboard():
-    assert {ROOT / "README.md", ROOT / "app.py"} <= set(prose.files(prose.HELD))
-
-
 def test_readme_fits_one_screen():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 130
     assert len(text.split()) <= 1200
-
-
-@pytest.mark.parametrize(
-    ("text", "problem"),
-    [
-        ("It loses 2.16 nats a token.", "loss rises"),
-        ("It cannot be told from the unpruned model.", "statistically"),
-        ("One; two.", "semicolon"),
-        (" ".join(["word"] * 26) + ".", "a sentence of 26 words"),
-        ("| " + " ".join(["word"] * 21) + " | b |", "a cell of 21 words"),
-        ("- The run is gone on with.", "name the actor"),
-    ],
-)
-def test_a_broken_rule_is_found_with_its_line(tmp_path, text, problem):
-    found = list(prose.findings(tmp_path / "page.md", f"# Title\n\n{text}\n"))
-    assert [finding.line for finding in found] == [3] * len(found)
-    assert any(problem in finding.problem for finding in found)
-
-
-def test_code_and_addresses_are_no_prose(tmp_path):
-    text = "See `told from; mend` and [the page](whatever.md).\n\n```\nwhoever; goes on\n```\n\n    told apart; too\n"
-    assert not list(prose.findings(tmp_path / "page.md", text))
-
-
-@pytest.mark.parametrize(
-    ("line", "problem"),
-    [
-        ('st.write("Nothing is measured; start a run.")', "semicolon"),
-        ('raise InvalidSpec(f"The block {name} shows what the map found.")', "in place of the clause"),
-        ('add_argument("--n", help="layers of the cut to heal")', "removed block"),
-        (f'st.caption("{"word " * 26}")', "a sentence of 26 words"),
-    ],
-)
-def test_broken_rule_in_string_is_found_with_its_line(tmp_path, line, problem):
-    found = list(prose.findings(tmp_path / "page.py", f'"""Goes on; and on."""\n\n{line}\n'))
-    assert [finding.line for finding in found] == [3] * len(found)
-    assert any(problem in finding.problem for finding in found)
-
-
-@pytest.mark.parametrize(
-    ("source", "line", "problem"),
-    [
-        ('def f():\n    """Whether it fits."""\n', 2, "open with a verb"),
-        ('def f():\n    """Return the size.\n\n    Of what is left.\n    """\n', 4, "noun in place"),
-        ("size = 1\n# Whoever asks\n# is told.\n", 2, "name the actor"),
-        (f"def test_{'_'.join('abcdefghijk')}():\n    pass\n", 1, "a name of 11 words"),
-        ("def test_what_is_left_stays():\n    pass\n", 1, "noun in place"),
-    ],
-)
-def test_a_broken_rule_in_code_is_found_with_its_line(tmp_path, source, line, problem):
-    found = list(prose.findings(tmp_path / "page.py", source, with_code=True))
-    assert any(finding.line == line and problem in finding.problem for finding in found), found
-
-
-def test_docstrings_queries_and_styles_are_no_strings_of_the_interface(tmp_path):
-    source = '''def f():
-    """Goes on; whatever it is asked."""
-    query("SELECT n FROM a WHERE b; DROP nothing here")
-    style("color:red;margin:0 auto 1rem;font-size:90%")
-    return kinds["two words"]
-'''
-    assert not list(prose.findings(tmp_path / "page.py", source))
 
 
 def test_reference_names_every_command_and_option():

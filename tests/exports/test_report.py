@@ -32,7 +32,6 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import agreement, scores_of_block
 from analysis.results.words import headline, heals
 from tests.support import browser, fakes
-from tests.support.seen import replaced_words
 
 EVIL = '<img src=x onerror="window.hit=1">](http://evil.example)|`</script><script>window.hit=1</script>'
 CUT = Block(11, 5)
@@ -279,23 +278,6 @@ def test_long_cells_of_the_page_wrap(stored):
     assert "td.long { white-space: normal" in page
     assert re.search(r'<td class="long">[^<]{45,}</td>', page)
     assert not re.search(r"<td>[^<]{45,}</td>", page)
-
-
-@pytest.mark.long
-def test_report_has_no_private_words(stored):
-    fakes.methods().save()
-    heal = stored[4]
-    replace(heal, healed=replace(heal.healed, loss=2.5)).save()
-    for cut in (OTHER, CUT):
-        document = make(cut)
-        pictures = [picture for section in document.sections for picture in section.pictures]
-        drawn = [
-            str(part)
-            for picture in pictures
-            for trace in picture.light.data
-            for part in (trace.name, getattr(trace, "text", ""), getattr(trace, "hovertemplate", ""))
-        ]
-        assert not replaced_words("\n".join([document.markdown(), *(picture.alt for picture in pictures), *drawn]))
 
 
 def test_the_price_of_the_pick_is_paired_by_stored_losses(stored):

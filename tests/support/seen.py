@@ -1,9 +1,6 @@
 """Contents of a page that a test has opened, as a visitor sees them."""
 
 import json
-import re
-
-from docs import prose
 
 STRIP = "layerscope_layer_strip"
 
@@ -17,21 +14,6 @@ def texts(at) -> str:
 def read(markdown: str) -> str:
     """Markdown that passed `words.plain` as a visitor reads it."""
     return markdown.replace("\\", "").replace("\u2060", "")
-
-
-def wordings(markdown: str) -> list[str]:
-    """Return the wordings of a rendered page or document that the writing guide replaces, each with its passage."""
-    return [
-        f"{problem} in: {words}"
-        for _, kind, words in prose.passages(read(markdown))
-        for problem in prose.problems("cell" if kind == "cell" else "string", words)
-    ]
-
-
-def replaced_words(text: str) -> list[str]:
-    """Return the words of a rendered text that the writing guide replaces, without a check of lengths."""
-    patterns = {**prose.INSTEAD, **prose.INTERFACE}
-    return [found[0] for pattern in patterns for found in re.finditer(rf"\b(?:{pattern})\b", text, re.IGNORECASE)]
 
 
 def opened(at, tab: str):

@@ -1,0 +1,20 @@
+"""The handout of a lesson: plain HTML with the numbers of the shown results."""
+
+from analysis.exports import handout
+from analysis.models.source.model_spec import ModelSpec
+from pages.components.learn import lesson, steps, teach
+from pages.components.learn.steps import cliff, healing
+from tests.support import fakes
+
+
+def test_handout_has_no_markdown_and_names_its_blocks(known):
+    sheet = teach.of(steps.IN_ORDER, lesson.results_of(ModelSpec()))
+    page = handout.html(sheet, solved=True)
+    assert "\\" not in page, "an escape of Markdown"
+    assert "bfloat16 from Q4_1 weights" in page
+    assert any(said.startswith("The removed blocks are the most similar ones") for said in sheet.about)
+    answer = next(task.answer for task in sheet.tasks if task.title == cliff.TITLE)
+    low, high = fakes.sweep().points[1].interval
+    assert f"n = 1: {fakes.sweep().points[1].acc:.0%} ({100 * low:.0f}-{100 * high:.0f})" in answer
+    healed = next(task.answer for task in sheet.tasks if task.title == healing.TITLE)
+    assert "Accuracy: not measured" in healed or "95 % CI" in healed
