@@ -20,7 +20,7 @@ export PYTHONUNBUFFERED = 1
 # Keep compiled bytecode even where the image forbids it: the tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help run check test test-all lint docs format install install-dev lock sbom audit chromium fuzz gallery bench-evaluation bench-scaling bench-gpu bench-limits bench-distances bench-by-layer bench-cluster bench-divided bench-store bench-healing bench-heals bench-eta bench-search bench-clicks bench-ui load screenshots chaos zoo clean
+.PHONY: help run check test test-all lint docs format install install-dev lock sbom audit chromium fuzz gallery bench-evaluation bench-scaling bench-gpu bench-limits bench-distances bench-by-layer bench-cluster bench-store bench-healing bench-heals bench-eta bench-search bench-clicks bench-ui load screenshots chaos zoo clean
 
 help:
 	@sed -n '1,4p' Makefile
@@ -165,9 +165,6 @@ bench-store: install-dev
 
 bench-cluster: install
 	$(BIN)/python benchmarks/cluster.py
-
-bench-divided: install
-	$(BIN)/python benchmarks/divided.py
 
 bench-healing: install
 	$(BIN)/python benchmarks/healing_speed.py

@@ -34,9 +34,6 @@ class Experiment:
     """Name for people: "Distance map"."""
     shards: str = ""
     """"module:class", a `shards.Work`, where several processes can share the work; empty where one does it all."""
-    together: str = ""
-    """"module:function", called as `run(spec, on_progress, *, load, rank, size, meeting)` in each of several processes that do
-    the work together, step by step; the result comes from rank 0. Empty where none do."""
     working: str = ""
     """"module:function", called as `working(spec, facts) -> int` with a spec of a concrete dtype. It returns the bytes
     beside the weights, where that may be more than a pass of texts through the model; empty where it is not."""
@@ -64,7 +61,7 @@ class Experiment:
     @property
     def is_shared(self) -> bool:
         """Return whether several processes can answer a request of this kind."""
-        return bool(self.shards or self.together)
+        return bool(self.shards)
 
     def runner(self) -> Callable[..., Any]:
         """The function that answers its requests, imported now."""

@@ -69,9 +69,5 @@ class Cancelled(Exception):
     """Raised by an `OnProgress` callback to stop the work: finished parts must stay usable."""
 
 
-class PeerLost(Exception):
-    """One of several processes that do one thing together is gone: the rest resume from the last saved state."""
-
-
 def ignore(progress: Progress) -> None:
     """The callback of callers who do not want to know."""

@@ -70,10 +70,6 @@ class Spec:
         """Return more entries of the fingerprint: a way of computing that changed for some requests of a kind alone."""
         return {}
 
-    def why_not_shared(self, n: int) -> str | None:
-        """Why so many processes cannot share this request, in a sentence; None where its kind decides."""
-        return None
-
     def to_json(self) -> dict[str, Any]:
         """The spec as plain JSON types, nested specs as objects."""
         return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(self))))

@@ -20,7 +20,7 @@ from analysis.core.imports import imported
 from analysis.core.record import Spec
 from analysis.models.source import identity as identities
 from analysis.models.source.model_spec import InspectResult, ModelSpec
-from analysis.models.source.sizes import DIVIDED, DTYPE_BYTES, ModelFacts, divided_bytes, weight_bytes
+from analysis.models.source.sizes import DTYPE_BYTES, ModelFacts, weight_bytes
 
 PROCESS_BYTES = 500_000_000
 """Memory of Python and torch in a process, next to the model."""
@@ -38,7 +38,7 @@ class Takes:
     at_work: int
     """Beside the weights."""
     layered: int
-    """The least that it can do with, its layers on the disk or divided over those that share it; the whole where it cannot."""
+    """The least that it can do with, its layers on the disk; the whole where it cannot."""
 
     @property
     def whole(self) -> int:
@@ -52,21 +52,20 @@ def models_of(spec: Spec) -> Sequence[ModelSpec]:
     return [model for model in models if isinstance(model, ModelSpec)]
 
 
-def takes(spec: Spec, dtype: str, *, look: bool = True, shards: int = 1) -> Takes | None:
+def takes(spec: Spec, dtype: str, *, look: bool = True) -> Takes | None:
     """Return the needs of a request, or None where they are not known: the model cannot be looked at here, or is none.
 
     Args:
         spec: the request.
         dtype: the dtype of models that say `auto`.
         look: whether a model that nobody has looked at is looked at now, for seconds.
-        shards: how many processes share it; the result is for each of them.
     """
-    by_model = [_estimate(spec, model, dtype, look, shards) for model in models_of(spec)]
+    by_model = [_estimate(spec, model, dtype, look) for model in models_of(spec)]
     estimates = [estimate for estimate in by_model if estimate is not None]
     return max(estimates, key=lambda estimate: estimate.whole) if estimates and len(estimates) == len(by_model) else None
 
 
-def _estimate(spec: Spec, model: ModelSpec, dtype: str, look: bool, shards: int) -> Takes | None:
+def _estimate(spec: Spec, model: ModelSpec, dtype: str, look: bool) -> Takes | None:
     facts = _stored_facts(model) or (_looked(model) if look else None)
     if facts is None:
         return None
@@ -81,8 +80,6 @@ def _estimate(spec: Spec, model: ModelSpec, dtype: str, look: bool, shards: int)
     experiment = EXPERIMENTS.get(spec.kind)
     reads = experiment is not None and bool(experiment.shards) and getattr(spec, "generation", None) is None
     layered = int(facts.layered_bytes * max(1.0, larger)) if reads and facts.layered_bytes else weights + at_work
-    if experiment is not None and experiment.together and shards > 1 and model.quantization in DIVIDED:
-        layered = at_work + (divided_bytes(facts.model, shards, precision, rest=dtype) or weights)
     return Takes(weights, at_work, min(layered, weights + at_work))
 
 

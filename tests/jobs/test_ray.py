@@ -14,10 +14,8 @@ import pytest
 
 from analysis import jobs
 from analysis.core import extensions
-from analysis.core.blocks import Block
 from analysis.core.errors import JobError, LayerscopeError
 from analysis.experiments.batch.grid_spec import GridSpec
-from analysis.experiments.heal.recipes import heal_spec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.jobs import preflight
@@ -171,20 +169,6 @@ def test_requested_memory_follows_from_the_model(cluster, seventy, monkeypatch):
     assert shared.endswith(" Each of 3 processes of a job (distance map) takes 1 GPU, 4 CPU cores and 9.5 GB of memory.")
     monkeypatch.setenv(ray.OPTIONS, "memory_gb=20")
     assert ray.needs(found, SpeedSpec(seventy))["memory_gb"] == 20
-
-
-def test_divided_heal_requests_memory_for_its_part_of_layers(cluster, seventy):
-    found = ray_dashboard.look()
-    asked = heal_spec("distill", model=seventy, block=Block(40, 10))
-    asked = replace(asked, model=replace(seventy, device="cpu", dtype="bfloat16"))
-    alone = ray.needs(found, asked)["memory_gb"]
-    by_four, by_eight = (ray.needs(found, asked, n)["memory_gb"] for n in (4, 8))
-    assert alone > 140
-    # A quarter of 137.6 GB or an eighth, 2.25 times a layer of 1.72 GB, and the 2.4 GB that are no layer.
-    assert alone - by_four == pytest.approx(140 - (137.6 / 4 + 2.25 * 1.72 + 2.4), abs=0.2)
-    assert by_four - by_eight == pytest.approx((137.6 + 1.72) / 8, abs=0.2)
-    rounded = replace(asked, model=replace(asked.model, quantization="8bit"))
-    assert ray.needs(found, rounded, 4)["memory_gb"] == ray.needs(found, rounded)["memory_gb"], "that cannot be divided"
 
 
 def test_request_too_large_for_every_machine_creates_no_job(cluster, seventy, monkeypatch):

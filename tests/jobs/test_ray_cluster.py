@@ -13,13 +13,9 @@ import pytest
 
 from analysis import jobs
 from analysis.core import extensions, store
-from analysis.core.blocks import Block
 from analysis.core.errors import JobError
 from analysis.core.experiment import EXPERIMENTS
 from analysis.data.spec import CorpusSpec
-from analysis.experiments.heal import healing
-from analysis.experiments.heal.heal_result import HealResult
-from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.maps import distance_map
 from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
 from analysis.jobs.backends import ray, ray_dashboard
@@ -28,7 +24,6 @@ from analysis.jobs.runner import remote
 from analysis.models.source.model_spec import ModelSpec
 from tests.jobs import test_backends
 from tests.jobs.test_backends import KIND, load_file
-from tests.support import documents
 from tests.support.cluster import cluster
 
 pytestmark = [pytest.mark.timeout(400), pytest.mark.tiny]
@@ -39,28 +34,6 @@ if hasattr(sys.modules["__main__"], "LOADER"):
     sys.modules["__main__"].LOADER = "builtins:object"
 """
 """Counting needs no model, and so no attempt has to wait for a model library to load."""
-HELD = """
-import time
-from pathlib import Path
-
-from analysis.core import store
-
-write = store.write_folder
-
-
-def held(path, fill):
-    write(path, fill)
-    while path.name == "step-00000004" and not Path({gate!r}).exists():
-        time.sleep(0.1)
-
-
-store.write_folder = held
-
-from analysis.experiments.heal import memory
-
-memory.shortage = lambda *args, n_parts=1, **options: None if n_parts > 1 else "It is too large."
-"""
-"""An extension that lets a heal wait behind its checkpoint of step 4, of a model that no process holds whole."""
 
 
 @pytest.fixture(scope="module")
@@ -177,41 +150,6 @@ def test_map_of_the_cluster_equals_local_map(running, tiny_folder, tmp_path, mon
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "other"))
     here = distance_map.run(spec)
     assert (there.mean, there.stderr, there.spec) == (here.mean, here.stderr, here.spec)
-
-
-@pytest.mark.long
-def test_divided_heal_survives_a_kill_and_equals_local_heal(running, here, tiny_folder, tmp_path, monkeypatch):
-    gate = tmp_path / "gate"
-    (tmp_path / "held.py").write_text(HELD.format(gate=str(gate)))
-    monkeypatch.setenv(extensions.VARIABLE, str(tmp_path / "held.py"))
-    texts, others = documents.two_kinds(tmp_path)
-    corpus, judging = (CorpusSpec(texts, n_texts=100, seq_len=32, split="train"), CorpusSpec(others, n_texts=3, seq_len=32))
-    spec = HealSpec(
-        Block(2, 2),
-        tiny_map(tiny_folder, tmp_path).model,
-        corpus,
-        judging,
-        benchmark=None,
-        steps=8,
-        batch_size=3,
-        warmup_steps=1,
-        learning_rate=1e-2,
-        r=4,
-        eval_every=2,
-    )
-    job = jobs.submit(spec, backend="ray", shards=2)
-    wait_for(lambda: list((here / "checkpoints").glob("*/step-00000004")))
-    actors(running, "ray::RayTrainWorker")[1].kill()
-    gate.touch()
-    done = wait_state(job, "done")
-    assert "its layers are divided over 2 processes" in (job.folder / "events.jsonl").read_text()
-    there = HealResult.read(store.load_result(done.kind, done.result_key))
-    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "other"))
-    alone = healing.run(spec)
-    assert there.spec == alone.spec
-    assert there.processes == [2]
-    assert [step.loss for step in there.steps] == pytest.approx([step.loss for step in alone.steps], rel=1e-5)
-    assert there.healed.loss == pytest.approx(alone.healed.loss, rel=1e-5)
 
 
 def actors(running, name: str = "ray::RayActor") -> list[psutil.Process]:

@@ -3,7 +3,6 @@
 import json
 import signal
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -124,65 +123,3 @@ def test_outside_of_a_cluster_it_says_how_to_get_there(pool, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", Ray([]))
     with pytest.raises(JobError, match="belongs to no Ray cluster. Use `--run-on ray`"):
         RayWorkers(None, 2)
-
-
-class TrainingFailedError(Exception):
-    worker_failures: dict = {}
-
-
-@pytest.fixture
-def trained(pool, monkeypatch):
-    """Return the request to Ray Train by a pool of three workers; `fails` with the error that a test wants."""
-
-    def make(fails=None):
-        workers, _ = pool(Actor(), Actor(), Actor())
-        kept = {}
-
-        class Trainer:
-            def __init__(self, do, **options):
-                kept.update(options)
-
-            def fit(self):
-                if fails is not None:
-                    raise fails
-
-        named = {name: SimpleNamespace for name in ("FailureConfig", "RunConfig", "ScalingConfig")}
-        train = SimpleNamespace(**named, TrainingFailedError=TrainingFailedError)
-        monkeypatch.setitem(sys.modules, "ray.train", train)
-        monkeypatch.setitem(sys.modules, "ray.train.torch", SimpleNamespace(TorchConfig=SimpleNamespace, TorchTrainer=Trainer))
-        workers.train(Path("/shared"))
-        return kept
-
-    return make
-
-
-def test_training_workers_get_computed_resources(trained, monkeypatch):
-    monkeypatch.setenv("LAYERSCOPE_RAY_OPTIONS", "num_gpus=1,num_cpus=4,memory_gb=2")
-    kept = trained()
-    assert kept["train_loop_config"] == {"folder": "/shared"}
-    scaling = kept["scaling_config"]
-    assert (scaling.num_workers, scaling.use_gpu, scaling.resources_per_worker) == (
-        (1, 3),
-        True,
-        {"CPU": 4, "GPU": 1, "memory": 2e9},
-    )
-    assert kept["run_config"].storage_path == "/shared"
-    assert kept["run_config"].failure_config.max_failures == 3
-    assert kept["torch_config"].backend == "cpu:gloo,cuda:nccl"
-    monkeypatch.setenv("LAYERSCOPE_RAY_OPTIONS", "num_gpus=0,num_cpus=1")
-    assert trained()["torch_config"].backend == "gloo"
-
-
-def test_part_of_a_gpu_is_too_little_for_shared_training(trained, monkeypatch):
-    monkeypatch.setenv("LAYERSCOPE_RAY_OPTIONS", "num_gpus=0.5")
-    with pytest.raises(JobError, match=r"need one GPU each, but LAYERSCOPE_RAY_OPTIONS asks for num_gpus=0\.5"):
-        trained()
-
-
-def test_a_training_that_ray_gives_up_says_why(trained):
-    with pytest.raises(JobError, match=r"was lost 4 times. The saved parts are kept\. its node has died"):
-        trained(TrainingFailedError("its node has died"))
-    too_large = TrainingFailedError("killed")
-    too_large.worker_failures = {1: OutOfMemoryError("1.2 GB")}
-    with pytest.raises(JobError, match="ran out of memory"):
-        trained(too_large)

@@ -21,6 +21,7 @@ from analysis.core.shards import Shard
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
 from analysis.experiments.batch.grid_spec import GridSpec
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.maps import damage
 from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
@@ -94,9 +95,6 @@ class Here(Executor):
                 return worker.do(json.dumps(asked))
 
         return do
-
-    def train(self, folder):
-        raise AssertionError("these requests are shared")
 
 
 def figures(result) -> dict:
@@ -360,6 +358,8 @@ def test_request_that_cannot_be_shared_is_refused(asked):
         check_workers(asked["distances"], 0)
     with pytest.raises(SpecError, match="kind corpus runs in one process"):
         check_workers(TEXTS, 2)
+    with pytest.raises(SpecError, match="kind heal runs in one process"):
+        check_workers(HealSpec(block=Block(2, 2)), 2)
     check_workers(TEXTS, 1)
 
 

@@ -167,7 +167,7 @@ class HealResult(Result):
     kept_step: int | None = None
     """The step whose adapter was measured and kept; None until then."""
     processes: list[int] = field(default_factory=list)
-    """Numbers of processes that trained it together, in the order in which they took over from each other; empty for one."""
+    """Numbers of processes that trained a result of a former version, in order; empty for one process."""
     stages: list[Stage] = field(default_factory=list)
     """Removed layers by step, where they are removed in more than one stage; scores are always of the model without all of
     them."""
@@ -269,6 +269,5 @@ register(
         working="analysis.experiments.heal.memory:working_bytes",
         title="Heal",
         place=5,
-        together="analysis.experiments.heal.healing:share",
     )
 )

@@ -251,33 +251,6 @@ class HealSpec(Spec):
             n_removed += gap.size
         return sorted(layer for layer in beside if 0 <= layer < n_layers)
 
-    def why_not_shared(self, n: int) -> str | None:
-        """Return the reason why so many processes cannot train it together."""
-        rows = self.batch_size * self.gradient_accumulation
-        if not self.trains:
-            return (
-                f"The recipe {self.recipe} trains nothing, so one process runs it. Leave out --workers, or choose a recipe "
-                f"that trains, such as distill."
-            )
-        if self.written:
-            return (
-                f"The recipe {self.recipe} trains on text that the model generates, which one process does. Leave out "
-                f"--workers, or choose a recipe that trains on given text, such as distill."
-            )
-        if self.stages > 1:
-            return (
-                f"The recipe {self.recipe} removes the layers in stages, which one process does. Leave out --workers, or "
-                f"choose a recipe without stages, such as distill."
-            )
-        if self.model.device == "cuda:all":
-            return "The device cuda:all uses every GPU in one process. Leave out --workers, or choose the device cuda."
-        if n > rows:
-            return (
-                f"{n} processes cannot share a training step of {rows} sequence{'s' * (rows != 1)}. Use at most {rows}, or "
-                f"raise batch_size or gradient_accumulation."
-            )
-        return None
-
     def as_control(self) -> "HealSpec":
         """Return the training of the unpruned model that measures the effect of the healing text by itself.
 

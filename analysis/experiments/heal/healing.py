@@ -5,12 +5,10 @@ import time
 from dataclasses import replace
 
 from analysis.core import store
-from analysis.core.blocks import PartSet
 from analysis.core.errors import RecipeError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.data import corpora, questions
-from analysis.experiments.heal import adapters, checkpoints, divided, following, hadamard, memory, projection, recipes, refining
-from analysis.experiments.heal.group import ALONE, Group, joined, peer_losses_explained
+from analysis.experiments.heal import adapters, checkpoints, hadamard, memory, projection, recipes, refining
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.healing_run import HealingRun
@@ -23,7 +21,7 @@ from analysis.models.loading import machine, planning
 from analysis.models.loading.load import Loader
 from analysis.models.loading.planning import Plan
 from analysis.models.source.remote import hub_id
-from analysis.models.source.sizes import DIVIDED, ModelFacts
+from analysis.models.source.sizes import ModelFacts
 
 _SHARE_KEPT = 0.125
 """Share of the free memory of the device in which a worker may keep states for a further recipe of the same cut."""
@@ -52,35 +50,11 @@ def resolve(spec: HealSpec) -> HealSpec:
     return recipes.rated(resolved, n_parameters, on_gpu=model.device.startswith("cuda"))
 
 
-def share(
-    spec: HealSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH, rank: int, size: int, meeting: str
-) -> HealResult | None:
-    """Heal a model together with other processes: rank 0 works as in `run`, the others train with it.
-
-    Args:
-        spec, on_progress, load: as in `run`.
-        rank, size, meeting: as in `group.joined`.
-
-    Returns:
-        The healing run at rank 0; None elsewhere.
-
-    Raises:
-        LayerscopeError: one sentence on a problem that the user can fix.
-        PeerLost: when another process is gone; the last checkpoint is kept.
-    """
-    with joined(rank, size, meeting) as group, peer_losses_explained():
-        if rank == 0:
-            return run(spec, on_progress, load=load, group=group)
-        following.follow(group, load, on_progress)
-        return None
-
-
 def run(
     spec: HealSpec,
     on_progress: OnProgress = ignore,
     *,
     load: Loader = models.FRESH,
-    group: Group = ALONE,
     readings: Readings | None = None,
     is_compared: bool = False,
 ) -> HealResult:
@@ -94,7 +68,6 @@ def run(
         on_progress: called at every step; `values` holds step, loss, learning_rate, tokens_per_s, memory_bytes, eta_s, and
             validation_loss where one was measured.
         load: the loader, whose memory is released. Healing changes the model, so it always loads a copy of its own.
-        group: the processes that train together; this process is rank 0.
         readings: as in `junction.fit`, shared between healing runs of the same model. By default those that `load` keeps of the
             last one, where both are closed forms of the same cut.
         is_compared: whether only its scores are wanted; then `spec.bridge` need not be set.
@@ -107,7 +80,6 @@ def run(
     stored = HealResult.load(resolved, on_progress)
     if stored is not None and stored.complete:
         if stored.adapter and (store.cache_dir() / stored.adapter / "adapter_config.json").exists():
-            group.order("end")
             return stored
         stored = None  # a precomputed result, or the adapter was deleted: its numbers alone do not answer the request
     cut = None
@@ -124,32 +96,16 @@ def run(
     planned = planning.plan(resolved.model, on_progress)
     _check(resolved, planned.facts)
     alternative = machine.ALL_GPUS if planned.gpus and planned.placement is None else ""
-    at_once, n_parts = resolved, 1
-    if group.size > 1:  # each has its share of the sequences, and the whole model where memory allows it
-        alternative = f"{machine.ALL_GPUS} without --workers" if planned.device.value.startswith("cuda") else ""
-        step = resolved.batch_size * resolved.gradient_accumulation
-        at_once = replace(resolved, batch_size=min(resolved.batch_size, -(-step // group.size)))
-        is_short = not planned.fits or memory.shortage(at_once, planned.facts, planned.free_bytes, planned.where) is not None
-        # Where the parts of a layer are is tried out by each process for itself, which no divided layer can be.
-        can_divide = resolved.model.quantization in DIVIDED and not isinstance(resolved.block, PartSet)
-        # And the instant heal's change of experts is computed from all of their weights.
-        can_divide = can_divide and not (resolved.instant and planned.facts.expert_parameters)
-        n_parts = group.size if is_short and can_divide else 1
-    memory.check(at_once, planned.facts, planned.free_bytes, planned.where, alternative=alternative, n_parts=n_parts)
+    memory.check(resolved, planned.facts, planned.free_bytes, planned.where, alternative=alternative)
     remaining = Remaining(on_progress, resolved, planned.facts.n_parameters, started)
     record = Record(resolved, remaining, stored or nothing_yet(resolved, planned.facts), started)
     record.publish()
-    reason = divided.WHY.format(name=planned.source.name, n=n_parts) if n_parts > 1 else ""
-    group.order("load", {"spec": resolved.to_json(), "divided": reason})
-    if reason:
-        loaded, _ = divided.load(resolved.model, group, remaining, reason)
-    else:
-        loaded = models.load(resolved.model, remaining, beside=functools.partial(memory.working_bytes, resolved))
+    loaded = models.load(resolved.model, remaining, beside=functools.partial(memory.working_bytes, resolved))
     record.publish(versions=loaded.versions())
     with memory_explained(resolved, planned.source.name, planned.where):
         base = _base_name(resolved, planned)
-        heal = HealingRun(record, loaded, base=base, group=group, readings=readings, is_compared=is_compared)
-        source = refining.source(resolved, HealResult.all_of(resolved.model)) if group.size == 1 else None
+        heal = HealingRun(record, loaded, base=base, readings=readings, is_compared=is_compared)
+        source = refining.source(resolved, HealResult.all_of(resolved.model))
         return heal.run(loaded) if source is None else refining.judge(heal, source, loaded)
 
 

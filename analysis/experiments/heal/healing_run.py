@@ -1,7 +1,7 @@
 """A healing run from the loaded model to the result: measure, heal in closed form, train, measure, and record every step."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 
@@ -19,7 +19,6 @@ from analysis.experiments.heal import (
     adapter_files,
     adapters,
     checkpoints,
-    following,
     junction,
     packing,
     recipes,
@@ -27,17 +26,19 @@ from analysis.experiments.heal import (
     texts,
 )
 from analysis.experiments.heal.cached_scores import CachedScores, load_cached_scores
-from analysis.experiments.heal.group import ALONE, Group
 from analysis.experiments.heal.heal_result import HealResult, HealStep, Validation
 from analysis.experiments.heal.heal_spec import CALIBRATION_TEXTS, HealSpec
 from analysis.experiments.heal.junction import Junction, Readings
 from analysis.experiments.heal.packing import PackedRows
 from analysis.experiments.heal.record import Record
-from analysis.experiments.heal.teacher import can_separate
-from analysis.experiments.heal.training import Trainer, deterministic
+from analysis.experiments.heal.teacher import Teacher, can_separate
+from analysis.experiments.heal.training import Trainer, derived_seed, deterministic
+from analysis.models.architecture import operations
+from analysis.models.architecture.decoder import find_decoder
 from analysis.models.loading import machine
 from analysis.models.loading.load import LoadedModel
 from analysis.models.running import adapters as adapter
+from analysis.models.running import pruning
 from analysis.models.running.adapters import Bridge
 from analysis.models.running.pruning import PrunedBlock, without_block
 
@@ -57,21 +58,39 @@ def timed(function: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
+def prepare_model(
+    loaded: LoadedModel, spec: HealSpec, changes: Mapping[str, Tensor], bridges: Sequence[Bridge]
+) -> tuple[LoadedModel, PrunedBlock | None]:
+    """The model without the block and with its adapter, and the cut; that is None in a control.
+
+    Args:
+        loaded: the model, which is changed.
+        spec: resolved.
+        changes, bridges: of the instant heal, as far as there is one.
+    """
+    loaded.model.requires_grad_(False)  # of layers that come back for a moment too
+    cut = None if spec.control else pruning.cut(loaded.decoder, spec.block)
+    model = adapters.attach(loaded.decoder, spec, derived_seed(spec.seed, "adapter"), changes)
+    healed = replace(loaded, model=model, decoder=replace(find_decoder(model), shared=loaded.decoder.shared))
+    operations.watch(healed.decoder)
+    for bridge in bridges:
+        adapter.lay_bridge(healed.decoder, bridge, cut)
+    return healed, cut
+
+
 class HealingRun:
     """A healing run in the making: all that happens between loading the model and the complete result."""
 
-    def __init__(
-        self, record: Record, loaded: LoadedModel, *, base: str, group: Group, readings: Readings | None, is_compared: bool
-    ) -> None:
+    def __init__(self, record: Record, loaded: LoadedModel, *, base: str, readings: Readings | None, is_compared: bool) -> None:
         """Refuse a model that cannot be healed so, and read the texts that measure it.
 
         Args:
             record: the result so far.
             loaded: the model, a copy of its own.
             base: the adapter's name of its base.
-            group, readings, is_compared: as in `healing.run`.
+            readings, is_compared: as in `healing.run`.
         """
-        self.record, self.spec, self.base, self.group, self.readings = record, record.spec, base, group, readings
+        self.record, self.spec, self.base, self.readings = record, record.spec, base, readings
         spec = self.spec
         record.counted_to = time.perf_counter()
         with without_block(loaded.decoder, spec.removed) as left:
@@ -105,7 +124,7 @@ class HealingRun:
             record.on_progress(Progress("choosing the layers to remove first"))
             self.stages = stages.cuts(loaded.decoder, spec, texts.choice(loaded, spec).texts)
         is_separate = spec.separate_documents and not spec.written and can_separate(loaded.decoder)
-        healed, cut = following.prepare_model(loaded, spec, self.changes, self.bridges)
+        healed, cut = prepare_model(loaded, spec, self.changes, self.bridges)
         with deterministic(spec.model.device):
             trainer = self.prepare(healed, cut, is_separate)
             try:
@@ -114,15 +133,10 @@ class HealingRun:
                 if trainer.steps_done:
                     self.keep(trainer)
                 raise
-        if not self.group.divides:
-            self.group.order("end")
-            trainer.group = ALONE
         self.choose_step(trainer)
         self.save(trainer)
         record.publish(adapter=adapter.relative(record.key), kept_step=trainer.steps_done)
         self.measure_after(healed)
-        if self.group.divides:  # until here they gave their parts of the layers
-            self.group.order("end")
         checkpoints.discard(record.key)
         return record.result
 
@@ -206,11 +220,12 @@ class HealingRun:
         at_once = spec.batch_size * spec.gradient_accumulation
         packed = self.pack(healed, max(1, (full_spec.steps or 1) * at_once))
         positions = packed.positions if is_separate else None
-        trainer = Trainer(healed.model, healed.decoder, packed.rows, full_spec, None, positions, self.group)
+        trainer = Trainer(healed.model, healed.decoder, packed.rows, full_spec, None, positions)
         trainer.cut, trainer.stages = cut, self.stages
-        following.introduce(trainer, self.changes, self.bridges)
         trainer.save_memory()
-        following.teach(trainer, cut)
+        if cut is not None and (spec.distill or spec.junction):
+            final, behind = spec.distill > 0, spec.junction > 0
+            trainer.teacher = Teacher(healed.model, healed.decoder, cut, final=final, junction=behind, top_k=spec.top_k)
         if spec.minutes is not None and planned is None:
             steps = self.work_out_steps(trainer, healed)
             if steps:
@@ -218,8 +233,7 @@ class HealingRun:
             trainer.plan(recipes.planned(spec, steps), packed.rows, packed.positions if is_separate else None)
             record.publish(planned_steps=steps)
         comes_again = trainer.spec.steps * at_once > len(packed.rows)
-        is_asked_alone = not self.group.divides  # divided layers work where all processes ask
-        if trainer.teacher is not None and comes_again and not spec.written and is_asked_alone:
+        if trainer.teacher is not None and comes_again and not spec.written:
             trainer.teacher.kept_bytes = int(_TEACHER_SHARE * machine.free_bytes("cpu"))
         record.publish(
             trainable_parameters=trainer.n_trainable if spec.trains else 0,
@@ -229,7 +243,6 @@ class HealingRun:
             quoted=packed.quoted,
             documents_apart=is_separate,
             stages=stages.planned(self.stages, trainer.spec.steps),
-            processes=_processes(record.result, self.group.size),
         )
         self.look_for_overlap(healed, packed)
         self.resume(trainer, healed)
@@ -252,7 +265,7 @@ class HealingRun:
             seconds.append(timed(trainer.rehearse))
         material = self.check_material(healed)
         check_s = timed(lambda: self.check(trainer, healed, material))
-        step_s, checks = len(trainer.passes) * median(seconds[1:]), recipes.checks_in(spec.minutes)
+        step_s, checks = spec.gradient_accumulation * median(seconds[1:]), recipes.checks_in(spec.minutes)
         end_s = max(record.measuring_s, self.end_s(healed, material, check_s))
         left_s = 60 * (spec.minutes or 0.0) - (time.perf_counter() - record.began)
         try:
@@ -406,13 +419,6 @@ class HealingRun:
         with adapter.without_idle_ones(healed.decoder, healed.model):
             measured = self.record.measure(healed, "healed", {"healed": None}, cached)
         self.record.publish(healed=replace(measured.point, **place(self.spec.removed)), complete=True)
-
-
-def _processes(result: HealResult, now: int) -> list[int]:
-    """Return the numbers of processes that trained a run, in order, with the `now` that continue it; empty where always one."""
-    before = result.processes or [1] * bool(result.steps)
-    numbers = before if before[-1:] == [now] else [*before, now]
-    return [] if numbers == [1] else numbers
 
 
 def _validation(steps_done: int, point: Point) -> Validation:

@@ -43,7 +43,7 @@ def _quick(kind: Any) -> type[nn.Module]:
             (adapter,) = self.active_adapters
             drop, first, second = self.lora_dropout[adapter], self.lora_A[adapter], self.lora_B[adapter]
             result = self.base_layer(x).contiguous()
-            kept = drop.kept(x) if isinstance(drop, dropout.PartDropout) else None
+            kept = drop.kept(x) if isinstance(drop, dropout.SharedDrawDropout) else None
             scale = self.scaling[adapter] * (1.0 if kept is None else drop.scale)
             added: Tensor = _Added.apply(result, x, first.weight, second.weight, kept, scale)
             return added
@@ -65,7 +65,7 @@ def _is_usual(adapted: Any, inputs: Tensor) -> bool:
     # A model in half precision without autocast has its adapters in float32, and PEFT casts on the way.
     fits = torch.is_autocast_enabled("cpu") or inputs.dtype == first.weight.dtype
     is_plain = type(first) is nn.Linear and type(second) is nn.Linear and second.bias is None
-    return fits and is_plain and isinstance(drop, dropout.PartDropout | nn.Identity)
+    return fits and is_plain and isinstance(drop, dropout.SharedDrawDropout | nn.Identity)
 
 
 class _Added(torch.autograd.Function):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from analysis.core import host, units
 from analysis.core.errors import NotEnoughMemoryError
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.models.source.sizes import DTYPE_BYTES, LayerFacts, ModelFacts, divided_bytes, weight_bytes
+from analysis.models.source.sizes import DTYPE_BYTES, LayerFacts, ModelFacts, weight_bytes
 
 LOGITS_AT_ONCE = 1 << 25
 """Logits that exist at the same time, as in `Decoder.states_at_once` on a GPU; on a CPU there are fewer."""
@@ -101,9 +101,7 @@ def _width(facts: ModelFacts) -> int:
     return min(_WIDEST * hidden, max(hidden, largest // hidden - 3 * hidden) // 3)
 
 
-def shortage(
-    spec: HealSpec, facts: ModelFacts, free_bytes: int, device: str, *, alternative: str = "", n_parts: int = 1
-) -> str | None:
+def shortage(spec: HealSpec, facts: ModelFacts, free_bytes: int, device: str, *, alternative: str = "") -> str | None:
     """Explain why a training step cannot fit, in one sentence with both amounts and the settings to change.
 
     Args:
@@ -112,36 +110,31 @@ def shortage(
         free_bytes: free before its weights are loaded.
         device: the device.
         alternative: a device with more memory; "" for none.
-        n_parts: number of processes that its layers are divided over.
 
     Returns:
         The sentence; None where the step can fit.
     """
     precision = spec.model.dtype if spec.model.quantization == "none" else spec.model.quantization
-    if n_parts > 1:
-        weights = divided_bytes(facts, n_parts, precision, rest=spec.model.dtype)
-    else:
-        weights = weight_bytes(facts, None, precision, rest=spec.model.dtype)
+    weights = weight_bytes(facts, None, precision, rest=spec.model.dtype)
     if not spec.trains or weights is None or (needed := weights + step_bytes(spec, facts)) <= free_bytes:
         return None
-    parts = f" in each of {n_parts} processes" if n_parts > 1 else ""
     return (
         f"Healing {facts.name} with {spec.batch_size:,} sequences of {spec.corpus.seq_len:,} tokens at once needs about "
-        f"{units.size(needed)}{parts}, and only {host.free_in_words(free_bytes, device)}. "
+        f"{units.size(needed)}, and only {host.free_in_words(free_bytes, device)}. "
         f"{_instead(spec, facts, free_bytes - weights, alternative)}."
     )
 
 
-def check(spec: HealSpec, facts: ModelFacts, free_bytes: int, device: str, *, alternative: str = "", n_parts: int = 1) -> None:
+def check(spec: HealSpec, facts: ModelFacts, free_bytes: int, device: str, *, alternative: str = "") -> None:
     """Refuse a heal whose training step cannot fit.
 
     Args:
-        spec, facts, free_bytes, device, alternative, n_parts: as in `shortage`.
+        spec, facts, free_bytes, device, alternative: as in `shortage`.
 
     Raises:
         NotEnoughMemoryError: with that sentence.
     """
-    if (sentence := shortage(spec, facts, free_bytes, device, alternative=alternative, n_parts=n_parts)) is not None:
+    if (sentence := shortage(spec, facts, free_bytes, device, alternative=alternative)) is not None:
         raise NotEnoughMemoryError(sentence)
 
 

@@ -15,9 +15,8 @@ from torch import Tensor, nn
 
 from analysis.core.blocks import Removal
 from analysis.core.errors import NotEnoughMemoryError, RecipeError
-from analysis.experiments.heal import adapters, attention, checkpoints, dropout, memory, packing, stages
+from analysis.experiments.heal import adapters, attention, checkpoints, memory, packing, stages
 from analysis.experiments.heal.checkpoints import TrainingState
-from analysis.experiments.heal.group import ALONE, Group
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.teacher import Teacher, Top, head_loss, run_rows, stream_behind
 from analysis.models.architecture.decoder import Decoder
@@ -30,8 +29,6 @@ _ACTIVATION_SHARE = 0.6
 """Share of the free memory that activations may take before gradient checkpointing is turned on."""
 STATES_SCALE = 4.0
 """Brings the distance of last states, a share below 1, to the size of a loss in nats."""
-_ANY = range(1)
-"""Rows of a pass that has none of its own."""
 MAX_GRADIENT_NORM = 1.0
 """With weight decay 0, the defaults of transformers' Trainer, which the paper used (`paper.md` 3.3)."""
 
@@ -115,12 +112,6 @@ class TakenStep:
     learning_rate: float
 
 
-def tensors(rows: np.ndarray, positions: np.ndarray | None) -> dict[str, Tensor]:
-    """The rows that are trained on as tensors by name."""
-    arrays = {"rows": rows, "positions": positions}
-    return {name: torch.from_numpy(array) for name, array in arrays.items() if array is not None}
-
-
 class Trainer:
     """The optimizer and the place in the schedule."""
 
@@ -132,7 +123,6 @@ class Trainer:
         spec: HealSpec,
         teacher: Teacher | None = None,
         positions: np.ndarray | None = None,
-        group: Group = ALONE,
     ) -> None:
         """Get ready for the first step.
 
@@ -143,10 +133,9 @@ class Trainer:
             spec: the request, with its number of steps.
             teacher: the unpruned model's answers for the rows; needed by `distill` and `junction`.
             positions: of every token in its document, shaped like the rows; None when documents in a row see each other.
-            group: the processes that take every step together, each with an equal trainer.
         """
         self.model, self.decoder, self.rows, self.spec = model, decoder, rows, spec
-        self.teacher, self.positions, self.group = teacher, positions, group
+        self.teacher, self.positions = teacher, positions
         self.parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=0.0, betas=BETAS, weight_decay=0.0)
         self.steps_done = 0
@@ -165,23 +154,8 @@ class Trainer:
         """Tokens of one optimizer step."""
         return self.spec.batch_size * self.spec.gradient_accumulation * self.rows.shape[1]
 
-    @property
-    def passes(self) -> list[tuple[int, range]]:
-        """Return the work of this process in a step: numbers of its batches, and its rows of each."""
-        own_passes = self._passes(self.group.rank)
-        if self.group.divides:  # all run each layer together, so a process with less work runs empty passes
-            n_passes = max(len(self._passes(rank)) for rank in range(self.group.size))
-            own_passes += [(own_passes[-1][0], range(0))] * (n_passes - len(own_passes))
-        return own_passes
-
-    def _passes(self, rank: int) -> list[tuple[int, range]]:
-        size = self.spec.batch_size
-        part = self.group.part(size * self.spec.gradient_accumulation, rank)
-        batches = range(part.start // size, -(-part.stop // size))
-        return [(batch, range(max(0, part.start - batch * size), min(size, part.stop - batch * size))) for batch in batches]
-
     def take_step(self, between: Callable[[], None]) -> TakenStep:
-        """Train on the next rows, with all of the group.
+        """Train on the next rows.
 
         Args:
             between: called after each forward and backward pass but the last; may raise, and the step then never happened.
@@ -190,19 +164,17 @@ class Trainer:
             RecipeError: when the loss or the gradient is no longer a number.
         """
         spec = self.spec
-        self.group.order("step")
         peak = spec.peak_rate
         rate = learning_rate(self.steps_done, peak=peak, warmup_steps=spec.warmup_steps, steps=spec.steps)
         self.model.train()
         losses = []
         try:
-            with self.group.in_step(), self.in_stage():
-                for number, (batch, part) in enumerate(self.passes):
-                    if number:
+            with self.in_stage():
+                for batch in range(spec.gradient_accumulation):
+                    if batch:
                         between()
-                    losses.append(self._accumulate(batch, part))
-            loss = self.group.total(sum(losses)) / spec.gradient_accumulation
-            self._share_gradients()
+                    losses.append(self._accumulate(batch))
+            loss = sum(losses) / spec.gradient_accumulation
             norm = float(nn.utils.clip_grad_norm_(self.parameters.values(), MAX_GRADIENT_NORM))
             if not math.isfinite(loss) or not math.isfinite(norm):
                 raise RecipeError(
@@ -228,28 +200,16 @@ class Trainer:
         """Run the body of a `with` statement with the layers of later stages in their places."""
         return contextlib.nullcontext() if self.cut is None else self.cut.partly_removed(self.removed)
 
-    def _share_gradients(self) -> None:
-        """Make every process's gradient the sum of all."""
-        if self.group.size == 1:
-            return
-        for parameter in self.parameters.values():
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        self.group.add(parameter.grad for parameter in self.parameters.values() if parameter.grad is not None)
-
-    def _accumulate(self, batch: int, part: range) -> float:
-        """Add the gradient of some rows of one batch; return their part of its mean loss."""
+    def _accumulate(self, batch: int) -> float:
+        """Add the gradient of one batch; return its mean loss."""
         spec = self.spec
         first = (self.steps_done * spec.gradient_accumulation + batch) * spec.batch_size
         numbers = packing.row_numbers(len(self.rows), first, spec.batch_size, spec.seed)
         torch.manual_seed(derived_seed(spec.seed, "dropout", self.steps_done, batch))
-        if self.group.size > 1:
-            dropout.drop_for(self.model, part or _ANY, spec.batch_size)
         with attention.in_pieces(self.decoder):
             with self.mixed_precision():
-                loss = self.batch_loss(numbers, part)
-            if loss.requires_grad:
-                (loss / spec.gradient_accumulation).backward()
+                loss = self.batch_loss(numbers)
+            (loss / spec.gradient_accumulation).backward()
         return float(loss.detach())
 
     def mixed_precision(self) -> contextlib.AbstractContextManager[Any]:
@@ -257,23 +217,18 @@ class Trainer:
         half = self.spec.model.dtype == "bfloat16"
         return torch.autocast(self.decoder.device.type, torch.bfloat16) if half else contextlib.nullcontext()
 
-    def batch_loss(self, batch: Sequence[int], part: range) -> Tensor:
-        """Return the part of a batch's loss that some of its rows add, a scalar that gradients flow through.
+    def batch_loss(self, numbers: Sequence[int]) -> Tensor:
+        """Return the loss of a batch, a scalar that gradients flow through.
 
         Args:
-            batch: numbers of its rows.
-            part: indices in the batch. The losses of the parts of a batch sum up to that of the batch, and that of none is 0.
+            numbers: of its rows.
         """
-        phase = part or _ANY
-        spec, device, numbers = self.spec, self.decoder.head_device, batch[phase.start : phase.stop]
+        spec, device = self.spec, self.decoder.head_device
         rows = self._read_or_written(numbers)
         positions = None if self.positions is None else self.positions[numbers]
         # The token after a document's end is the chance beginning of another: nothing to learn from.
-        all_positions = np.ones((len(batch), rows.shape[1] - 1), dtype=bool)
-        learnt = all_positions if self.positions is None else self.positions[batch][:, 1:] > 0
-        within = torch.from_numpy(learnt[phase.start : phase.stop])
-        of_rows = len(part) / len(batch)
-        of_tokens = float(within.sum()) / max(1, int(learnt.sum())) if part else 0.0
+        learnt = np.ones((len(numbers), rows.shape[1] - 1), dtype=bool) if positions is None else positions[:, 1:] > 0
+        within = torch.from_numpy(learnt)
         answer = None if self.teacher is None else self.teacher(numbers, rows, positions)
         with stream_behind(self.decoder, spec.block, n_gone=len(self.removed.layers)) as streams:
             states = run_rows(self.decoder, rows, positions)
@@ -281,18 +236,16 @@ class Trainer:
         target: Tensor | Top | None = None if answer is None else answer.states if answer.top is None else answer.top
         by_states = target is not None and spec.distill_from == "states"
         if isinstance(target, Tensor) and by_states:
-            loss = loss + of_rows * spec.distill * STATES_SCALE * relative_distance(states, target)
-        if (not by_states or spec.distill < 1) and (of_tokens or of_rows == 1):
+            loss = loss + spec.distill * STATES_SCALE * relative_distance(states, target)
+        if not by_states or spec.distill < 1:
             token_target = None if target is None or by_states else target[:, :-1][within.to(device)]
             targets = torch.from_numpy(rows[:, 1:])[within].to(device, torch.long)
-            share = of_tokens * ((1 - spec.distill) if by_states else 1.0)
+            share = (1 - spec.distill) if by_states else 1.0
             loss = loss + share * head_loss(
                 self.decoder, states[:, :-1][within.to(device)], targets, token_target, spec.distill
             )
         if answer is not None and answer.behind is not None:
-            loss = loss + of_rows * spec.junction * relative_distance(streams[-1], answer.behind).to(device)
-        if self.group.divides and not loss.requires_grad:  # the others go back through the layers
-            loss = loss + 0.0 * states.float().sum()
+            loss = loss + spec.junction * relative_distance(streams[-1], answer.behind).to(device)
         return loss
 
     def _read_or_written(self, numbers: Sequence[int]) -> np.ndarray:
@@ -314,7 +267,7 @@ class Trainer:
         """Recompute activations in the backward pass when they would not fit otherwise; it costs a third more time."""
         spec = self.spec
         hidden, width = self.decoder.config.hidden_size, self.decoder.feed_forward_width
-        tokens = max(len(part) for _, part in self.passes) * spec.corpus.seq_len
+        tokens = spec.batch_size * spec.corpus.seq_len
         with self.in_stage():
             layers_on = self.decoder.layers_on
         needed = {
@@ -329,12 +282,10 @@ class Trainer:
 
     def rehearse(self) -> None:
         """Work through the next batch without learning from it, to see how long that takes."""
-        self.group.order("rehearse")
         self.model.train()
         try:
-            with self.group.in_step(), self.in_stage():
-                self._accumulate(*self.passes[0])
-            self._share_gradients()
+            with self.in_stage():
+                self._accumulate(0)
         finally:
             self.optimizer.zero_grad(set_to_none=True)
 
@@ -345,10 +296,8 @@ class Trainer:
     def plan(self, spec: HealSpec, rows: np.ndarray, positions: np.ndarray | None) -> None:
         """Train so many steps on other rows."""
         self.spec, self.rows, self.positions = spec, rows, positions
-        self.group.order("plan", {"spec": spec.to_json()}, tensors(rows, positions))
 
     def resume_from(self, checkpoint: TrainingState) -> None:
         """Continue as if this trainer had taken the checkpoint's steps itself."""
-        self.group.order("go on", {"step": checkpoint.step}, checkpoint.tensors)
         checkpoints.restore(checkpoint, self.parameters, self.optimizer)
         self.steps_done = checkpoint.step

@@ -30,8 +30,6 @@ from analysis.jobs.runner import remote
 OPTIONS = "LAYERSCOPE_RAY_OPTIONS"
 WORKERS = "analysis.jobs.backends.ray_workers:RayWorkers"
 """The worker pool there."""
-_TRAINING = {"TRAIN_ENABLE_SHARE_CUDA_VISIBLE_DEVICES": "0", "RAY_CHDIR_TO_TRIAL_DIR": "0"}
-"""Each process of Ray Train sees the card that is its own alone, and runs where the others do, so that paths mean the same."""
 _OPTIONS = ("num_gpus", "num_cpus", "memory_gb")
 _GRACE_S = 20.0
 """Seconds that an attempt may take to save its work after it was asked to stop."""
@@ -124,7 +122,6 @@ class Ray(Backend):
             **remote.surroundings(),
             "PYTHONPATH": remote.ROOT,
             "OMP_NUM_THREADS": str(max(1, int(requested["num_cpus"]))),
-            **_TRAINING,
             OPTIONS: ",".join(f"{name}={value:g}" for name, value in requested.items()),
         }
         # Where several share it, the process that starts them computes nothing, and waits with the head for free resources for
@@ -283,17 +280,17 @@ def needs(cluster: ray_dashboard.Cluster, spec: Spec | None = None, n: int = 1, 
         cores = max(1.0, min(machine.cores // machine.cards for machine in with_cards) * cards)
     else:
         cores = _cores([machine.cores for machine in cluster.machines], n)
-    memory = resources["memory_gb"] if "memory_gb" in resources else _memory_gb(cluster, spec, n, has_card=cards > 0, look=look)
+    memory = resources["memory_gb"] if "memory_gb" in resources else _memory_gb(cluster, spec, has_card=cards > 0, look=look)
     return {"num_gpus": cards, "num_cpus": resources.get("num_cpus", cores), "memory_gb": memory}
 
 
-def _memory_gb(cluster: ray_dashboard.Cluster, spec: Spec | None, n: int, *, has_card: bool, look: bool) -> float:
+def _memory_gb(cluster: ray_dashboard.Cluster, spec: Spec | None, *, has_card: bool, look: bool) -> float:
     """Return the memory of its machine that a process takes: on a GPU, the memory of the weights on their way to it.
 
     0 where that is not known: the machine itself then refuses a model that does not fit. Where the request allows it, a model
-    that fits no machine whole is read layer by layer, or divided over `n` processes.
+    that fits no machine whole is read layer by layer.
     """
-    takes = None if spec is None else preflight.takes(spec, "bfloat16" if has_card else "float32", look=look, shards=n)
+    takes = None if spec is None else preflight.takes(spec, "bfloat16" if has_card else "float32", look=look)
     if takes is None:
         return 0.0
     largest_bytes = max((machine.memory_bytes for machine in cluster.machines), default=0)

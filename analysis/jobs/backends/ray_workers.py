@@ -1,4 +1,4 @@
-"""The worker pool of a Ray cluster: actors, or workers of Ray Train where all of them train together.
+"""The worker pool of a Ray cluster: actors.
 
 Each has the GPUs and cores that the process which handed the job over computed.
 
@@ -12,18 +12,14 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from analysis.core.errors import JobError, one_line
 from analysis.core.failures import redact
 from analysis.jobs.backends.ray import OPTIONS, options
-from analysis.jobs.runner.executor import LOST, RETRIES, Executor, WorkerLost
-from analysis.jobs.runner.rank import take_part
+from analysis.jobs.runner.executor import Executor, WorkerLost
 from analysis.jobs.runner.shard_worker import ShardWorker
 
-_PATIENCE_S = 30 * 24 * 3600
-"""How long workers that train together wait for each other: the first may measure for hours, and Ray notices who is gone."""
 _TOO_LARGE = (
     "A machine of the Ray cluster ran out of memory, and Ray ended a worker of the request. Ask for more memory with "
     f"{OPTIONS}=memory_gb=NUMBER, or for fewer --workers."
@@ -83,39 +79,6 @@ class RayWorkers(Executor):
         """Return the error with a worker's sentence and its machine."""
         return JobError(f"On the machine {answer['machine']} of the Ray cluster: {answer['error']}")
 
-    def train(self, folder: Path) -> None:
-        """Let Ray Train start workers: as many as there are resources for, up to `n`."""
-        from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
-        from ray.train.torch import TorchConfig, TorchTrainer
-
-        resources = options()
-        gpus = resources.get("num_gpus", 0)
-        if 0 < gpus < 1:
-            raise JobError(
-                f"Workers that train together need one GPU each, but {OPTIONS} asks for num_gpus={gpus:g}. Ask for 1 or 0."
-            )
-        per_worker = {"CPU": resources.get("num_cpus", 1), "GPU": gpus, "memory": resources.get("memory_gb", 0) * 1e9}
-        n_workers: Any = (1, self.n)  # of the version of Ray Train that is in use, and not of the one that is typed
-        trainer = TorchTrainer(
-            _train,
-            train_loop_config={"folder": str(folder)},
-            torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if gpus else "gloo", timeout_s=_PATIENCE_S),
-            scaling_config=ScalingConfig(
-                num_workers=n_workers,
-                use_gpu=gpus > 0,
-                resources_per_worker={name: amount for name, amount in per_worker.items() if amount},
-                placement_strategy="SPREAD",
-            ),
-            run_config=RunConfig(name="group", storage_path=str(folder), failure_config=FailureConfig(max_failures=RETRIES)),
-        )
-        try:
-            trainer.fit()
-        except TrainingFailedError as error:
-            causes = getattr(error, "worker_failures", {}).values()
-            if any(isinstance(cause, self._ray.exceptions.OutOfMemoryError) for cause in causes):
-                raise JobError(_TOO_LARGE) from error
-            raise JobError(LOST.format(n=RETRIES + 1, done="saved", why=_first_line(error))) from error
-
     def close(self) -> None:
         """End all actors."""
         super().close()
@@ -133,16 +96,6 @@ def _join(ray: Any) -> None:
         ray.init(address="auto", configure_logging=False)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, before)  # Ray has its own, which would not let us save
-
-
-def _train(request: dict[str, Any]) -> None:
-    """Do the part of one worker of Ray Train."""
-    from ray.train import get_context
-
-    context = get_context()
-    problem = take_part(Path(request["folder"]), context.get_world_rank(), context.get_world_size())
-    if problem is not None:
-        raise WorkerLost(problem)  # which lets Ray start them all anew
 
 
 class RayActor:

@@ -10,10 +10,6 @@ MOST_WORKERS = 256
 
 def can_share(spec: Spec) -> bool:
     """Return whether several processes can share this request."""
-    return _is_shared(spec) and spec.why_not_shared(2) is None
-
-
-def _is_shared(spec: Spec) -> bool:
     experiment = EXPERIMENTS.get(spec.kind)
     return experiment is not None and experiment.is_shared and getattr(spec, "adapter", None) is None
 
@@ -26,10 +22,8 @@ def check_workers(spec: Spec, n: int) -> None:
     """
     if not 1 <= n <= MOST_WORKERS:
         raise SpecError(f"--workers must be 1..{MOST_WORKERS}, not {n}.")
-    if n > 1 and not _is_shared(spec):
+    if n > 1 and not can_share(spec):
         kinds = ", ".join(kind for kind, experiment in EXPERIMENTS.items() if experiment.is_shared)
         raise SpecError(
             f"A request of kind {spec.kind} runs in one process. Use --workers with {kinds}, and without an adapter."
         )
-    if n > 1 and (reason := spec.why_not_shared(n)) is not None:
-        raise SpecError(reason)

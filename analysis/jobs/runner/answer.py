@@ -8,14 +8,13 @@ from typing import Any
 
 from analysis.core import disk, store
 from analysis.core.errors import StorageError
-from analysis.core.experiment import EXPERIMENTS, RUNNERS
+from analysis.core.experiment import RUNNERS
 from analysis.core.imports import imported
 from analysis.core.progress import OnProgress, Progress
 from analysis.core.record import Result, Spec
 from analysis.jobs.queue.sharing import check_workers
 from analysis.jobs.runner.executor import Executor
 from analysis.jobs.runner.share import share
-from analysis.jobs.runner.training import train
 
 LOCAL = "analysis.jobs.runner.local_workers:LocalWorkers"
 """The worker pool of this machine."""
@@ -88,6 +87,6 @@ def shared(spec: Spec, n: int, on_progress: OnProgress, workers: str = LOCAL) ->
     check_workers(spec, n)
     executor: Executor = imported(workers)(spec, n)
     try:
-        return (train if EXPERIMENTS[spec.kind].together else share)(spec, executor, on_progress)
+        return share(spec, executor, on_progress)
     finally:
         executor.close()

@@ -9,14 +9,13 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
 from analysis.core.errors import JobError
 
 RETRIES = 3
-"""How often a shard may lose its worker, or a training run one of its processes, and be begun again."""
-LOST = "A worker of the request was lost {n} times. The {done} parts are kept. {why}"
+"""How often a shard may lose its worker and be begun again."""
+LOST = "A worker of the request was lost {n} times. The measured parts are kept. {why}"
 
 
 class WorkerLost(Exception):
@@ -60,16 +59,6 @@ class Executor(ABC):
 
         Raises:
             Exception: when there can be no worker at this place.
-        """
-
-    @abstractmethod
-    def train(self, folder: Path) -> None:
-        """Let `n` processes train together (`training`) until the run in this folder has ended.
-
-        Where one is lost, all begin again from the saved state, up to `RETRIES` times.
-
-        Raises:
-            JobError: when that was not enough.
         """
 
     def close(self) -> None:

@@ -2,27 +2,19 @@
 
 import multiprocessing
 import os
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from typing import Any
 
 from analysis.core import host
 from analysis.core.errors import JobError
 from analysis.core.imports import imported
 from analysis.jobs import preflight
-from analysis.jobs.queue.processes import end_children
 from analysis.jobs.runner import shard_worker
-from analysis.jobs.runner.executor import LOST, RETRIES, Executor, WorkerLost
-from analysis.jobs.runner.training import SharedTraining
-
-_ROOT = Path(__file__).resolve().parents[3]
+from analysis.jobs.runner.executor import Executor, WorkerLost
 
 
 class LocalWorkers(Executor):
@@ -31,8 +23,6 @@ class LocalWorkers(Executor):
     mp_context: BaseContext = multiprocessing.get_context("spawn")
     initializer: Callable[[Mapping[str, str]], None] = staticmethod(shard_worker.start)
     """Called in each process with its `surroundings`, before anything else."""
-    rank = ("-m", "analysis.jobs.runner.rank")
-    """The command of a process that trains with others, without Python's name."""
 
     def __init__(self, spec: Any, n: int) -> None:
         """Get ready for `n` processes that shall share a request.
@@ -46,7 +36,6 @@ class LocalWorkers(Executor):
             raise JobError(f"{n} workers need one GPU each, but this machine has {self._n_gpus}. Use --workers {self._n_gpus}.")
         self._share = {} if self._n_gpus else _share(n)
         self._processes: dict[int, BaseProcess] = {}
-        self._training: subprocess.Popen[bytes] | None = None
 
     def open(self, index: int) -> Callable[[str], str]:
         """Start the process of a place."""
@@ -72,52 +61,12 @@ class LocalWorkers(Executor):
             raise JobError(f"Process {process.pid} ended before it started. Try again.") from error
         return do
 
-    def train(self, folder: Path) -> None:
-        """Let torchrun start the processes."""
-        with tempfile.TemporaryDirectory() as meeting:
-            command = [
-                sys.executable,
-                "-m",
-                "torch.distributed.run",
-                "--nnodes=1",
-                f"--nproc-per-node={self.n}",
-                f"--max-restarts={RETRIES}",
-                "--local-addr=127.0.0.1",
-                "--rdzv-backend=c10d",
-                f"--rdzv-endpoint={Path(meeting) / 'torchrun'}",
-                "--rdzv-conf=store_type=file",
-                f"--log-dir={meeting}",
-                *self.rank,
-                str(folder),
-                meeting,
-                str(self._n_gpus),
-            ]
-            # Else torchrun listens on all of the machine's addresses.
-            environment = {**os.environ, **self._share, "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-            with self._lock:
-                if self.is_closed:
-                    return
-                # The log has the output of the processes, and none of torchrun, which shows tracebacks.
-                self._training = subprocess.Popen(
-                    command, env=environment, cwd=_ROOT, stdin=subprocess.PIPE, stdout=2, stderr=subprocess.DEVNULL
-                )
-            with self._training:
-                code = self._training.wait()
-        if code and not self.is_closed and SharedTraining(folder).ended() is None:
-            reports = [SharedTraining(folder).report(rank).read() for rank in range(self.n)]
-            reasons = [report.status.error for report in reports if report is not None and report.status.error]
-            reason = next(iter(reasons), f"torchrun ended with exit code {code}.")
-            raise JobError(LOST.format(n=RETRIES + 1, done="saved", why=reason))
-
     def close(self) -> None:
         """End all processes."""
         super().close()
         for process in self._processes.values():
             process.kill()
             process.join()
-        if self._training is not None and self._training.poll() is None:
-            end_children(self._training.pid)
-            self._training.kill()
 
     @property
     def pids(self) -> list[int | None]:

@@ -126,6 +126,6 @@ class _Sharing:
                 except WorkerLost as error:
                     n_lost[number] += 1
                     if n_lost[number] > RETRIES:
-                        raise JobError(LOST.format(n=n_lost[number], done="measured", why=error)) from error
+                        raise JobError(LOST.format(n=n_lost[number], why=error)) from error
                     waiting[self._executor.submit(tasks[number])] = number
         return [answers[number] for number in range(len(tasks))]

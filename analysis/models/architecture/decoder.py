@@ -76,9 +76,6 @@ class StoredLayers(Protocol):
     def each(self, first: int = 0) -> Iterator[tuple[int, nn.Module]]:
         """Yield the layers from `first` on, each with its weights until the next one is asked for."""
 
-    def for_good(self) -> Iterator[nn.Module]:
-        """Yield the layers one after another, each left with its weights."""
-
     def in_memory(self, like: Mapping[int, int]) -> contextlib.AbstractContextManager[None]:
         """Hold some layers with the weights of the layers that they are like."""
 

@@ -74,12 +74,6 @@ class LayersOnDisk:
                     del weights
                     yield index, self._layers[index]
 
-    def for_good(self) -> Iterator[nn.Module]:
-        """The layers one after another, each read from the disk and then left with its weights."""
-        for index, layer in enumerate(self._layers):
-            put(layer, self._read(index))
-            yield layer
-
     @contextlib.contextmanager
     def in_memory(self, like: Mapping[int, int]) -> Iterator[None]:
         """Some layers with weights, for a trial: those of the layer that they are like, which are kept for the next reading."""

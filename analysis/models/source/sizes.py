@@ -163,24 +163,6 @@ def layer_bytes(model: ModelFacts, block: Removal | None, precision: str, *, res
     return [quantized(model.layers[layer]) - sum(map(quantized, lost.get(layer, ()))) for layer in kept if model.layers]
 
 
-DIVIDED = ("none", "4bit")
-"""Quantizations of models whose layers can be divided over processes.
-
-LLM.int8 keeps numbers beside its weights that cannot be divided.
-"""
-
-
-def divided_bytes(model: ModelFacts, n: int, precision: str, *, rest: str = "bfloat16") -> int | None:
-    """Bytes of the weights that each of `n` processes has in memory at most, where the layers are divided over them.
-
-    They are all weights but the layers, its part of every layer, and the buffers of the layer at work. The buffers hold its
-    part once more, the parts that all sent, and the layer itself. Arguments as in `weight_bytes`.
-    """
-    total_bytes = weight_bytes(model, None, precision, rest=rest)
-    layers = layer_bytes(model, None, precision, rest=rest)
-    return None if total_bytes is None else total_bytes - sum(layers) + -(-(sum(layers) + max(layers)) // n) + 2 * max(layers)
-
-
 def kv_cache_bytes(model: ModelFacts, block: Removal | None, *, tokens: int, batch_size: int = 1, dtype: str) -> int | None:
     """Bytes of the keys and values that are kept for a context, without `block`.
 

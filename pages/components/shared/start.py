@@ -100,9 +100,8 @@ def choose_place() -> None:
                 max_value=jobs.MOST_WORKERS,
                 key="shards",
                 help="Number of processes that share a map, a sweep, an evaluation or a grid (default: 1). Each loads the "
-                "model "
-                "and processes a part of the batches. The results are the same as with one process. In a healing run, each "
-                "process trains on its part of every batch. Other jobs use one process.",
+                "model and processes a part of the batches. The results are the same as with one process. Other jobs, healing "
+                "runs included, use one process.",
             )
         asked = DistanceSpec(state.current_model())
         if told := places[chosen].tells(asked, _shards(asked)):

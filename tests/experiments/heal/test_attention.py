@@ -130,7 +130,7 @@ def test_a_training_step_learns_the_same_as_with_whole_attention(family, recompu
         model.train()
         for name, parameter in trainer.parameters.items():  # else only one factor has a gradient
             torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(len(name)))
-        trainer._accumulate(0, range(2))
+        trainer._accumulate(0)
         assert decoder.config._attn_implementation == "sdpa"
         return {name: parameter.grad.clone() for name, parameter in trainer.parameters.items()}
 

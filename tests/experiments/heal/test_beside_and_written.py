@@ -135,9 +135,7 @@ def test_impossible_requests_are_refused_in_one_sentence(spec):
         replace(spec, written=8, distill=0.5)
     with pytest.raises(SpecError, match=r"written=32 leaves no given token in sequences of 32\. Choose at most 31\."):
         replace(spec, written=32, distill=1.0)
-    own = replace(spec, written=8, distill=1.0)
-    assert "which one process does" in own.why_not_shared(2)
-    assert own.as_control().written == 0
+    assert replace(spec, written=8, distill=1.0).as_control().written == 0
 
 
 def test_repeated_rows_are_asked_once_and_kept_small(spec, monkeypatch):

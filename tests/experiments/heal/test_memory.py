@@ -47,19 +47,6 @@ def test_refusal_names_other_settings_where_no_sequence_fits():
     assert sentence.endswith("choose a lower seq-len, device cuda:all, 4bit, a smaller model or more memory.")
 
 
-def test_divided_layers_count_their_part_and_one_gathered_layer():
-    asked, facts = replace(SPEC, batch_size=1), fakes.FACTS
-    layers, layer = 2 * sum(facts.layer_parameters), 2 * max(facts.layer_parameters)
-    whole = 2 * facts.n_parameters + memory.step_bytes(asked, facts)
-    saved = layers - -(-(layers + layer) // 4) - 2 * layer
-    assert saved > 0.6 * layers
-    for free_bytes in (whole - 1, whole - saved):
-        assert memory.shortage(asked, facts, free_bytes, "cpu") is not None
-        assert memory.shortage(asked, facts, free_bytes, "cpu", n_parts=4) is None
-    sentence = memory.shortage(asked, facts, whole - saved - 1, "cpu", n_parts=4)
-    assert " in each of 4 processes, and only " in sentence
-
-
 @pytest.mark.parametrize(
     "more",
     [

@@ -13,7 +13,7 @@ from analysis.core.errors import RecipeError, SpecError
 from analysis.core.progress import Cancelled
 from analysis.experiments.accuracy import evaluation
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
-from analysis.experiments.heal import adapters, compensation, healing, junction, packing, projection
+from analysis.experiments.heal import adapters, compensation, healing, healing_run, junction, packing, projection
 from analysis.experiments.heal import texts as choice_of_texts
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.training import Trainer, derived_seed
@@ -120,11 +120,10 @@ def test_unpruned_model_teaches_and_is_complete_when_asked(spec, cache):
     rows = np.array([[5, 9, 30, 41, 7]])
     with torch.no_grad():
         before = loaded.decoder.body(input_ids=torch.from_numpy(rows)).last_hidden_state
-    from analysis.experiments.heal import following
     from analysis.experiments.heal.teacher import Teacher
 
     bridges = adapter.read_bridges(cache / found.adapter)
-    healed, taken = following.prepare_model(loaded, found.spec, {}, bridges)
+    healed, taken = healing_run.prepare_model(loaded, found.spec, {}, bridges)
     taught = Teacher(healed.model, healed.decoder, taken)([0], rows, None)
     torch.testing.assert_close(taught.states, before, rtol=2e-3, atol=2e-3)
 

@@ -16,7 +16,6 @@ COMPUTING = (
     "card",
     "cluster",
     "distance_speed",
-    "divided",
     "evaluation_speed",
     "healing_speed",
     "limits",
