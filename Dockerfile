@@ -43,7 +43,7 @@ EXPOSE 8501
 HEALTHCHECK --interval=30s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8501/_stcore/health', timeout=4)"]
 # The address is not the loopback, so it runs in Show mode unless LAYERSCOPE_MODE is team. Tokens are in /cache/access.json.
-CMD ["python", "-m", "streamlit", "run", "app.py", "--server.address", "0.0.0.0", "--server.port", "8501"]
+CMD ["python", "-m", "analysis", "dashboard", "--address", "0.0.0.0", "--port", "8501"]
 
 FROM base AS ray
 USER 0:0

@@ -87,7 +87,7 @@ chromium:
 	  fi; }
 
 run: install
-	$(BIN)/python -m streamlit run app.py --server.port $(PORT) --server.address 127.0.0.1
+	$(BIN)/python -m analysis dashboard --port $(PORT)
 
 lint: install-dev
 	$(BIN)/ruff check .

@@ -33,5 +33,5 @@ def run(options: argparse.Namespace) -> None:
             "`pip install -e .` in it."
         )
     os.chdir(APP.parent)  # Streamlit reads its settings from the folder that it is started in
-    words = ["run", str(APP), "--server.port", str(options.port), "--server.address", options.address]
-    os.execv(sys.executable, [sys.executable, "-m", "streamlit", *words])
+    words = [APP.name, "--server.port", str(options.port), "--server.address", options.address]
+    os.execv(sys.executable, [sys.executable, "-m", "pages.web.start", *words])

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -21,25 +22,17 @@ from analysis.core.record import Spec
 PREFIX = "LAYERSCOPE_"
 SHOW, TEAM, PUBLIC = "show", "team", "public"
 SHORTEST_SECRET = 32
-"""Characters of a secret between this server and a proxy. Nothing slows down a client that guesses, so it must be long."""
-SECRET_HEADER = "X-Layerscope-Secret"
-"""Header in which a proxy sends `proxy_secret`."""
+"""Minimum number of characters of a secret. Nothing slows down a client that guesses, so it must be long."""
+FEWEST_CHARACTERS = 8
+"""Minimum number of different characters of a secret."""
 
 _NONE = "none"
 _NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
-_HEADER_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{1,60}")
 _OURS = ("uploads", "adapters", "models", "exports")
 """Folders of the cache with files that requests name: brought by visitors, or made by their jobs."""
 _FILE_WORDS = {"FILE", "DIR", "MODEL"}
-_SHOW_FIX = f"Set {PREFIX}MODE={SHOW} for a read-only dashboard, or {PREFIX}MODE={TEAM} for people with accounts"
-_TOKEN_FIX = f"The mode Show creates its own token, in access.json in the cache folder. {_SHOW_FIX}"
-REMOVED = {
-    f"{PREFIX}TOKEN": _TOKEN_FIX,
-    f"{PREFIX}OPERATOR_TOKEN": _TOKEN_FIX,
-    f"{PREFIX}READ_ONLY": _SHOW_FIX,
-    f"{PREFIX}JOBS_PER_USER": f"Limit the length of jobs with {PREFIX}JOB_HOURS instead",
-}
-"""Variables of earlier versions, each with its replacement. A server that still has one does not start."""
+_OTHERS = ("CACHE", "EXTENSIONS", "LOCAL", "MEMORY", "NICENESS", "RAY_OPEN", "RAY_OPTIONS", "SLURM", "SLURM_OPTIONS")
+"""Variables of other parts of the program, without the prefix."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +45,6 @@ class Serving:
     """People who may visit in Team besides operators: e-mail addresses, @domains, `sub:` and a subject, or * for everybody."""
     operators: tuple[str, ...] = ()
     """People who may stop and remove every job in Team, listed in the same way."""
-    proxy_header: str = ""
-    """Header in which an authenticating proxy names the visitor in Team."""
-    proxy_secret: str = ""
-    """Secret that this proxy sends with every request, in the header X-Layerscope-Secret."""
     proxies: tuple[str, ...] = ()
     """Addresses or networks of proxies; only theirs X-Forwarded-For and X-Forwarded-Proto count."""
     roots: tuple[Path, ...] | None = None
@@ -67,11 +56,7 @@ class Serving:
     job_hours: float | None = None
     """Hours that an attempt at a user's job may take before it is stopped; its finished part is kept."""
     connections: int = 2000
-    """Connections to the server in all, web sockets among them."""
-    connections_per_address: int = 500
-    """Connections of one address, unless it is one of `proxies`."""
-    uploads_mb: int = 500
-    """Megabytes of files that visitors are bringing or have open in a page, of all together."""
+    """Connections to the server in all, web sockets among them. One address can have a fifth of them in use."""
 
     def check_files(self, spec: Spec) -> None:
         """Refuse a request that names a file outside of the roots.
@@ -119,11 +104,8 @@ def read(environ: Mapping[str, str] = os.environ, *, shared: bool) -> Serving:
         shared: whether they are for a visitor from the network: limits without a setting then have their default.
 
     Raises:
-        SpecError: when a setting cannot be read or no longer exists; the message names it and the fix.
+        SpecError: when a setting cannot be read; the message names it and the fix.
     """
-    for name, fix in REMOVED.items():
-        if name in environ:
-            raise SpecError(f"{name} no longer exists. Unset it. {fix}.")
     values = _SHARED if shared else {}
     for field in fields(Serving):
         name = PREFIX + field.name.upper()
@@ -131,6 +113,19 @@ def read(environ: Mapping[str, str] = os.environ, *, shared: bool) -> Serving:
         if text:
             values = {**values, field.name: _READERS[field.name](name, text)}
     return Serving(**values)
+
+
+def check_names(environ: Mapping[str, str] = os.environ) -> None:
+    """Refuse a variable that begins as a setting and is none, such as one with a typing error.
+
+    Raises:
+        SpecError: when there is one; the message names it and the nearest setting.
+    """
+    names = [PREFIX + name for name in (*(field.name.upper() for field in fields(Serving)), *_OTHERS)]
+    for unknown in sorted(name for name in environ if name.startswith(PREFIX) and name not in names):
+        nearest = get_close_matches(unknown, names, 1, 0.7)
+        fix = f"Did you mean {nearest[0]}?" if nearest else "docs/guides/serving.md lists the settings."
+        raise SpecError(f"{unknown[:80]} is not a setting. Unset it. {fix}")
 
 
 def check_mode(settings: Serving, *, on_network: bool, has_provider: bool) -> str:
@@ -144,12 +139,11 @@ def check_mode(settings: Serving, *, on_network: bool, has_provider: bool) -> st
     Raises:
         SpecError: when settings contradict each other, Team cannot tell who a visitor is, or models could run in Public.
     """
-    proxy = [settings.proxy_header, settings.proxy_secret]
     if settings.mode != TEAM:
-        if has_provider or any([*proxy, settings.users, settings.operators]):
+        if has_provider or settings.users or settings.operators:
             raise SpecError(
-                f"The secrets' section [auth], {PREFIX}USERS, {PREFIX}OPERATORS and {PREFIX}PROXY_HEADER need the mode "
-                f"Team. Set {PREFIX}MODE={TEAM}, or remove them."
+                f"The secrets' section [auth], {PREFIX}USERS and {PREFIX}OPERATORS need the mode Team. "
+                f"Set {PREFIX}MODE={TEAM}, or remove them."
             )
         if settings.mode == PUBLIC and not host.is_viewer():
             raise SpecError(
@@ -157,30 +151,30 @@ def check_mode(settings: Serving, *, on_network: bool, has_provider: bool) -> st
                 f"and torch is installed. Install requirements-viewer.txt in a new environment, or set {PREFIX}MODE={SHOW}."
             )
         return settings.mode or (SHOW if on_network else "")
-    if any(proxy) == has_provider or any(proxy) != all(proxy):
+    if not has_provider:
         raise SpecError(
-            f"{PREFIX}MODE={TEAM} needs one source of identities: a section [auth] in Streamlit's secrets, or "
-            f"{PREFIX}PROXY_HEADER with {PREFIX}PROXY_SECRET."
+            f"{PREFIX}MODE={TEAM} needs an OpenID provider. Name it in the section [auth] of Streamlit's secrets "
+            "(docs/guides/serving.md)."
         )
-    if settings.proxy_secret:
-        check_secrets({f"{PREFIX}PROXY_SECRET": settings.proxy_secret})
     if not (settings.users or settings.operators):
         raise SpecError(f"Nobody may visit. List people in {PREFIX}USERS or {PREFIX}OPERATORS.")
     return TEAM
 
 
 def check_secrets(secrets: Mapping[str, str]) -> None:
-    """Refuse secrets that are short, or that serve two purposes.
+    """Refuse secrets that are short or easy to guess, or that serve two purposes.
 
     Args:
         secrets: values by the name to show.
 
     Raises:
-        SpecError: when one is too short or equals another.
+        SpecError: when one is too short, too uniform, or equals another.
     """
     for name, value in secrets.items():
         if len(value) < SHORTEST_SECRET or not value.isascii():
             reason = f"must have at least {SHORTEST_SECRET} characters, all of them ASCII"
+        elif len(set(value)) < FEWEST_CHARACTERS:
+            reason = f"must have at least {FEWEST_CHARACTERS} different characters"
         elif (
             twin := next((other_name for other_name in secrets if other_name != name and secrets[other_name] == value), None)
         ) is not None:
@@ -202,12 +196,6 @@ def _parts(name: str, text: str) -> tuple[str, ...]:
 
 def _people(name: str, text: str) -> tuple[str, ...]:
     return tuple(part.lower() if "@" in part and not part.startswith("sub:") else part for part in _parts(name, text))
-
-
-def _header(name: str, text: str) -> str:
-    if _HEADER_NAME.fullmatch(text) is None or text.lower() == SECRET_HEADER.lower():
-        raise SpecError(f"{name} must be the name of a header, such as X-Forwarded-User, not {text[:40]!r}.")
-    return text.lower()
 
 
 def _networks(name: str, text: str) -> tuple[str, ...]:
@@ -249,16 +237,12 @@ _READERS: dict[str, Any] = {
     "mode": _mode,
     "users": _people,
     "operators": _people,
-    "proxy_header": _header,
-    "proxy_secret": lambda name, text: text,
     "proxies": _networks,
     "roots": _folders,
     "uploads_gb": _number,
     "results_gb": _number,
     "job_hours": _number,
     "connections": _count,
-    "connections_per_address": _count,
-    "uploads_mb": _count,
 }
 _SHARED: dict[str, Any] = {"roots": (), "uploads_gb": 2.0, "results_gb": 50.0, "job_hours": 12.0}
 """Limits of visitors from the network where no setting says otherwise."""

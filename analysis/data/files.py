@@ -1,7 +1,7 @@
 """Question files of the user's own: JSONL, CSV or Parquet, read row by row with an error for each row that cannot be asked.
 
-The limits here are those of a file's content. Before them an upload meets those of the request (`pages.web.upload_limits`)
-and of kept uploads (`pages.components.shared.access`). `read_sandboxed` adds limits of memory and time.
+The limits here are those of a file's content. Before them an upload meets Streamlit's `server.maxUploadSize` and the limit of
+kept uploads (`pages.components.shared.access`). `read_sandboxed` adds limits of memory and time.
 """
 
 import ast

@@ -14,13 +14,13 @@ ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = {
     "LAYERSCOPE_MODE": "public",
     "LAYERSCOPE_CACHE": str(Path(tempfile.gettempdir(), "layerscope")),
-    # A host's proxy brings all visitors from one address.
     "LAYERSCOPE_CONNECTIONS": "200",
-    "LAYERSCOPE_CONNECTIONS_PER_ADDRESS": "200",
+    # Only the host's proxy reaches the server, from a private network.
+    "LAYERSCOPE_PROXIES": "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16",
     "HF_HUB_OFFLINE": "1",
 }
-"""The environment of a demo. Only the cache folder and the connections can be set otherwise."""
-CHANGEABLE = ("LAYERSCOPE_CACHE", "LAYERSCOPE_CONNECTIONS", "LAYERSCOPE_CONNECTIONS_PER_ADDRESS")
+"""The environment of a demo. Only the cache folder, the connections and the proxies can be set otherwise."""
+CHANGEABLE = ("LAYERSCOPE_CACHE", "LAYERSCOPE_CONNECTIONS", "LAYERSCOPE_PROXIES")
 KEPT = (("browser", "gatherUsageStats"), ("client", "showErrorDetails"), ("runner", "fastReruns"))
 """Options of `.streamlit/config.toml` that also hold where a host starts Streamlit with other ones."""
 

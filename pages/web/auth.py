@@ -4,14 +4,14 @@ There are four ways to run it, described in docs/guides/serving.md and docs/guid
 
 - Without a mode, only this machine is answered: loopback address, loopback client, loopback host name, no sign of a proxy.
 - Show is read-only. Visitors pass with one access token; the host passes with the host link, at this machine alone.
-- Team takes the identity of every visitor from an OpenID provider (Streamlit's own login) or from an authenticating proxy.
+- Team takes the identity of every visitor from an OpenID provider, through Streamlit's own login.
 - Public is read-only for everybody without a login. It starts only where torch is not installed.
 """
 
 import hmac
 import os
 import sys
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
@@ -27,7 +27,7 @@ from streamlit.web.server.starlette.starlette_app_utils import create_signed_val
 
 from analysis.core import serving
 from analysis.core.errors import LayerscopeError, SpecError
-from analysis.core.serving import PUBLIC, SECRET_HEADER, SHOW, TEAM, Serving
+from analysis.core.serving import PUBLIC, SHOW, TEAM, Serving
 from pages.web import visitors
 from pages.web.visitors import HOST, VIEWER, Tokens, Visitor, base_path, is_local, server_address, server_url
 
@@ -48,8 +48,6 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _FORWARDED = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
-_TRUSTED = "FORWARDED_ALLOW_IPS"
-"""Variable by which uvicorn knows whose X-Forwarded-For it believes; its own default is the whole loopback."""
 
 
 class AuthMiddleware:
@@ -78,8 +76,10 @@ class AuthMiddleware:
             return
         headers = [(name.lower(), value) for name, value in scope["headers"]]
         request = HTTPConnection({**scope, "headers": headers})
-        private = {name.lower().encode() for name in (visitors.HEADER, SECRET_HEADER, self.settings.proxy_header)}
-        headers = [pair for pair in headers if pair[0] not in private]
+        if scope["type"] == "websocket" and not _is_same_origin(request):
+            await WebSocketClose(1008)(scope, receive, send)
+            return
+        headers = [pair for pair in headers if pair[0] != visitors.HEADER.encode()]
         if not self._is_open(request) and (self.mode or _is_from_elsewhere(request)):
             visitor = self._visitor(request)
             if (refusal := self._refusal(request, visitor)) is not None:
@@ -96,7 +96,7 @@ class AuthMiddleware:
         path = request["path"].removeprefix(self.base)
         if request["type"] != "http" or path == request["path"]:
             return False
-        is_login = self.mode == TEAM and path in ("auth/login", "auth/logout", "oauth2callback") and bool(visitors.providers())
+        is_login = self.mode == TEAM and path in ("auth/login", "auth/logout", "oauth2callback")
         return path == "_stcore/health" or is_login or (self.mode == SHOW and self.is_public(path))
 
     def _visitor(self, request: HTTPConnection) -> Visitor | None:
@@ -153,7 +153,7 @@ class AuthMiddleware:
                 return self._exchanged(request, request.query_params["token"], visitor)
             message = "Open the link that the host of this dashboard gave you."
         else:
-            message = "Log in with your account." if visitors.providers() else "Open this dashboard through its login proxy."
+            message = "Log in with your account."
         if visitor is None:
             return self._page(request, HTTPStatus.UNAUTHORIZED, message)
         message = f"{visitor.label} may not visit this dashboard. Ask its operator for access."
@@ -223,16 +223,17 @@ def _announce(valid: Tokens, *, is_chosen: bool) -> None:
     sys.stderr.write("\n".join(lines) + "\n")
 
 
-def checked_settings(environ: MutableMapping[str, str] = os.environ) -> tuple[Serving, str]:
-    """Return the settings of this server and its mode, and tell uvicorn which proxies to believe.
+def checked_settings(environ: Mapping[str, str] = os.environ) -> tuple[Serving, str]:
+    """Return the settings of this server and its mode.
 
     Args:
         environ: the environment.
 
     Raises:
-        SystemExit: when settings contradict each other: such a server does not start.
+        SystemExit: when a setting is unknown or settings contradict each other: such a server does not start.
     """
     try:
+        serving.check_names(environ)
         settings, has_provider = serving.read(environ, shared=True), bool(visitors.providers())
         mode = serving.check_mode(settings, on_network=not is_local(server_address()), has_provider=has_provider)
         if has_provider and not auth_util.is_authlib_installed():
@@ -241,10 +242,6 @@ def checked_settings(environ: MutableMapping[str, str] = os.environ) -> tuple[Se
             serving.check_secrets({"cookie_secret in the section [auth]": server_util.get_cookie_secret()})
         if mode == SHOW:
             visitors.load_tokens()
-        trusted = ",".join(settings.proxies)
-        if (environ.get(_TRUSTED) or trusted) != trusted:
-            raise SpecError(f"{_TRUSTED} has no effect. Unset it, and list your proxies in LAYERSCOPE_PROXIES.")
-        environ[_TRUSTED] = trusted
     except LayerscopeError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from None
@@ -260,6 +257,18 @@ def _is_from_elsewhere(request: HTTPConnection) -> bool:
     ends = [str(end[0]) for end in (request.get("server"), request.get("client")) if end]
     names = [_host_name(value) for value in request.headers.getlist("host")]
     return not all(map(is_local, [*ends, *names])) or any(name in request.headers for name in _FORWARDED)
+
+
+def _is_same_origin(request: HTTPConnection) -> bool:
+    """Return whether a page of this server, or of Streamlit's `server.corsAllowedOrigins`, opens a web socket.
+
+    Streamlit would ask another host for the external address of this machine to judge the origin. Browsers always send it.
+    """
+    hosts, allowed = request.headers.getlist("host"), config.get_option("server.corsAllowedOrigins")
+    return all(
+        origin in allowed or origin.partition("://")[2].lower() in [host.lower() for host in hosts]
+        for origin in request.headers.getlist("origin")
+    )
 
 
 def _host_name(host: str) -> str:

@@ -1,308 +1,165 @@
-"""Limits of the server, which hold before any login: connections, slow requests, large messages, and repeated lines of the log.
+"""Bounds of the server, which hold before any login: connections, slow requests, and repeated messages of the log.
 
-Streamlit starts uvicorn itself and hands on none of its options, and uvicorn has no deadline for a request. `install` therefore
-replaces uvicorn's protocol classes by subclasses when a server starts. They count connections and note received bytes. Every
-second `Connections.end_slow` ends those that are too slow. An open web socket is counted and never ended: its pings do that.
+uvicorn has no deadline for a request, and half-sent requests that take all its connections keep everybody out. So its option
+`http` gets a subclass of its protocol for HTTP, which makes room for a new connection, and a task ends slow connections.
 """
 
 import asyncio
-import contextlib
-import functools
 import logging
-import socket
-import sys
+import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from ipaddress import ip_address, ip_network
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any
 
-import uvicorn
-
-from analysis.core.serving import Serving
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocketClose
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HEAD_S = 15.0
-"""Seconds for the head of a request, from the connection or from the answer before it."""
+"""Deadline for the head of a request, in seconds from the connection or from the answer before it."""
 BODY_S = 30.0
-"""Seconds in which the body of a request may come at any speed."""
+"""Seconds that a body can take at any speed."""
 BODY_BYTES_PER_S = 4096
-"""Slowest mean speed of a body after that."""
+"""Minimum mean speed of a body of a stated length after that."""
 SEND_S = 60.0
 """Seconds in which a client must take something of an answer that waits for it."""
-LOOK_S = 1.0
-"""Seconds between two looks at all connections."""
-MESSAGE_BYTES = 4 << 20
-"""Largest message over a web socket: the states of all fields of a page."""
-BACKLOG = 128
-"""Connections that the system keeps for the server, and that it accepts at once."""
-SPARE_FILES = 200
-"""Open files that are left for everything but connections."""
-_WANTED_FILES = 8192
-_MINUTE_S = 60.0
-_KIND = 60
-"""Characters by which two messages of the log are of one kind."""
+LOOK_INTERVAL_S = 1.0
+_LOG_KIND = 60
+"""Number of first characters that make two messages of the log of one kind."""
+
+is_bounded = False
+"""Whether `pages.web.start` runs the server of this process."""
 
 
-Phase = Literal["head", "body", "answer", "socket"]
-"""The part of a request that a connection waits for; an open web socket is in one phase until it closes."""
+def is_waiting(connection: H11Protocol) -> bool:
+    """Return whether the server waits for the client, for a head or a body. An open web socket never counts as waiting."""
+    cycle = connection.cycle
+    return cycle is None or cycle.response_complete or (cycle.more_body and not connection.flow.read_paused)
 
 
-@dataclass(eq=False)
-class Connection:
-    """A connection and how long it has been in its phase."""
-
-    transport: Any
-    protocol: Any
-    """uvicorn's, whose `cycle` is the present or last request."""
-    address: str
-    since: float
-    """When the present phase of the present request began."""
-    is_socket: bool = False
-    n_bytes: int = 0
-    """Bytes received in all."""
-    _last: tuple[Phase, Any] = ("head", None)
-    """Phase and request at the last look."""
-    _n_before: int = 0
-    """Bytes received before this phase."""
-    _unsent: int = 0
-    """Bytes of an answer that the client had not taken at the last look."""
-    _unsent_since: float = 0.0
-
-    @property
-    def phase(self) -> Phase:
-        """The present phase."""
-        cycle = self.protocol.cycle
-        if self.is_socket:
-            return "socket"
-        if cycle is None or (cycle.response_complete and not cycle.more_body):
-            return "head"
-        return "body" if cycle.more_body else "answer"
-
-    def is_too_slow(self, now: float) -> bool:
-        """Look at the connection and return whether it is to be ended."""
-        phase, cycle = self.phase, None if self.is_socket else self.protocol.cycle
-        if (phase, cycle) != self._last:
-            self._last, self.since, self._n_before = (phase, cycle), now, self.n_bytes
-        unsent = self.transport.get_write_buffer_size()
-        if not unsent or unsent < self._unsent or not self._unsent:
-            self._unsent_since = now
-        self._unsent = unsent
-        if unsent and now - self._unsent_since > SEND_S and (phase != "socket" or self.transport.is_closing()):
-            return True
-        passed = now - self.since
-        if phase == "head":
-            return passed > HEAD_S
-        if phase != "body":
-            return False
-        is_read = not self.protocol.flow.read_paused  # else it is the program that is slow
-        return is_read and self.n_bytes - self._n_before < (passed - BODY_S) * BODY_BYTES_PER_S
+def state_of(connection: Any) -> tuple[object, float]:
+    """Return the state of a connection, and the seconds that it can stay in it."""
+    unsent = connection.transport.get_write_buffer_size()
+    if connection.transport.is_closing():
+        return ("closing", unsent), SEND_S
+    if not isinstance(connection, H11Protocol):
+        return "web socket", math.inf  # its pings decide
+    cycle = connection.cycle
+    if not is_waiting(connection):
+        return (cycle, unsent), SEND_S if unsent else math.inf
+    if cycle is None or not cycle.more_body:
+        return (cycle, "head"), HEAD_S
+    return (cycle, "body"), BODY_S + int(dict(connection.headers).get(b"content-length", 0)) / BODY_BYTES_PER_S
 
 
-@dataclass
-class Connections:
-    """The open connections of a server."""
+class Bounds:
+    """The bounds of the connections of a server."""
 
-    most: int
-    """Of all addresses together."""
-    most_of_one: int
-    """Of one address, unless it is a proxy's."""
-    proxies: Sequence[str] = ()
-    """Addresses or networks of proxies, which stand for many visitors."""
-    clock: Callable[[], float] = time.monotonic
-    opened: dict[Any, Connection] = field(default_factory=dict)
-    """By transport."""
-    task: asyncio.Task[None] | None = None
-    """Ends slow connections. An event loop keeps no task alive by itself."""
+    def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.most, self.clock = most, clock
+        self._states: dict[Any, tuple[object, float]] = {}
+        """State of each connection at the last look, and since when."""
 
-    def admit(self, protocol: Any, transport: Any) -> None:
-        """Count a new connection. Where there are too many, one that waits for a request ends, or else the new one."""
-        address = str((transport.get_extra_info("peername") or ("",))[0])
-        neighbours = [each for each in self.opened.values() if each.address == address]
-        is_full_here = len(neighbours) >= self.most_of_one and not self._is_proxy(address)
-        if (is_full_here and not self._end_one(neighbours)) or (
-            len(self.opened) >= self.most and not self._end_one(self.opened.values())
-        ):
-            transport.abort()
+    def protocol(self) -> type[H11Protocol]:
+        """Return uvicorn's protocol for HTTP with a bound on the number of connections."""
+        bounds = self
+
+        class BoundedHTTP(H11Protocol):
+            def connection_made(self, transport: Any) -> None:
+                super().connection_made(transport)
+                bounds.admit(self)
+
+        return BoundedHTTP
+
+    def admit(self, newest: H11Protocol) -> None:
+        """Note a new connection. Above the maximum, end the oldest waiting one of the greediest address, or the new one."""
+        self._states[newest] = (state_of(newest)[0], self.clock())
+        if len(newest.connections) <= self.most:
             return
-        self.opened[transport] = Connection(transport, protocol, address, self.clock())
+        waiting = [each for each in newest.connections if isinstance(each, H11Protocol) and is_waiting(each)]
+        waiting.remove(newest)
+        ended = newest
+        if waiting:
+            counts = Counter((each.client or ("",))[0] for each in waiting)
+            greediest = [each for each in waiting if (each.client or ("",))[0] == counts.most_common(1)[0][0]]
+            ended = min(greediest, key=lambda each: self._states[each][1] if each in self._states else math.inf)
+        ended.transport.abort()
+        newest.connections.discard(ended)
 
-    def end_slow(self) -> None:
-        """End connections that are too slow."""
-        now = self.clock()
-        for each in list(self.opened.values()):
-            if each.is_too_slow(now):
-                self._end(each)
+    def end_slow(self, connections: set[Any]) -> None:
+        """End the connections that have been in one state for too long."""
+        now, states = self.clock(), {}
+        for each in list(connections):
+            state, allowed_s = state_of(each)
+            last, since = self._states.get(each, (state, now))
+            states[each] = (state, since if last == state else now)
+            if now - states[each][1] > allowed_s:
+                each.transport.abort()
+        self._states = states
 
-    async def keep_ending_slow(self) -> None:
-        """End connections that are too slow, every second."""
+    async def watch(self, connections: set[Any]) -> None:
+        """End slow connections, every second."""
         while True:
-            await asyncio.sleep(LOOK_S)
-            self.end_slow()
-
-    def _end_one(self, candidates: Iterable[Connection]) -> bool:
-        """End the oldest without a request, of the address that has most of them; False where there is none."""
-        waiting = [each for each in candidates if each.phase == "head"]
-        if not waiting:
-            return False
-        ((address, _),) = Counter(each.address for each in waiting).most_common(1)
-        self._end(min((each for each in waiting if each.address == address), key=lambda each: each.since))
-        return True
-
-    def _end(self, connection: Connection) -> None:
-        connection.transport.abort()
-        self.opened.pop(connection.transport, None)
-
-    def _is_proxy(self, address: str) -> bool:
-        try:
-            ip = ip_address(address.partition("%")[0])
-        except ValueError:
-            return False
-        ip = getattr(ip, "ipv4_mapped", None) or ip
-        return any(ip in ip_network(proxy) for proxy in self.proxies)
+            await asyncio.sleep(LOOK_INTERVAL_S)
+            self.end_slow(connections)
 
 
-def counted_http(kind: Any, connections: Connections) -> Any:
-    """Return uvicorn's protocol class for HTTP with connections that are counted and timed."""
+class AddressLimit:
+    """Limits the web sockets and answers in progress of one address. uvicorn names a proxy's visitors by their own addresses.
 
-    class CountedHTTP(kind):
-        def connection_made(self, transport: Any) -> None:
-            super().connection_made(transport)
-            _send_at_once(transport)
-            connections.admit(self, transport)
-
-        def data_received(self, data: bytes) -> None:
-            if (connection := connections.opened.get(self.transport)) is not None:
-                connection.n_bytes += len(data)
-            super().data_received(data)
-
-        def connection_lost(self, error: Exception | None) -> None:
-            connections.opened.pop(self.transport, None)
-            super().connection_lost(error)
-
-    return CountedHTTP
-
-
-def counted_socket(kind: Any, connections: Connections) -> Any:
-    """Return uvicorn's protocol class for web sockets with connections that are counted."""
-
-    class CountedSocket(kind):
-        def connection_made(self, transport: Any) -> None:
-            if (connection := connections.opened.get(transport)) is not None:
-                connection.is_socket = True
-            super().connection_made(transport)
-
-        def connection_lost(self, error: Exception | None) -> None:
-            connections.opened.pop(self.transport, None)
-            super().connection_lost(error)
-
-    return CountedSocket
-
-
-def _send_at_once(transport: Any) -> None:
-    """Let a connection send every part of an answer at once.
-
-    By default the body of an answer waits until the other end acknowledges its head. That takes up to 0.04 s for each of the
-    hundred files of a page. asyncio sets this for sockets that it makes itself. Streamlit makes its own.
+    Bodies on their way do not count: they give way to new connections.
     """
-    if (connected := transport.get_extra_info("socket")) is not None:
-        with contextlib.suppress(OSError):  # not a TCP socket
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+    def __init__(self, app: ASGIApp, most: int) -> None:
+        self.app, self.most = app, most
+        self._counts: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or refuse it."""
+        if scope["type"] != "websocket" and scope.get("method") not in ("GET", "HEAD"):
+            await self.app(scope, receive, send)
+            return
+        address = (scope["client"] or ("",))[0]
+        if self._counts[address] >= self.most:
+            message = "Too many connections from your address are open. Close some windows, and try again."
+            refusal = WebSocketClose(1013) if scope["type"] == "websocket" else PlainTextResponse(message, 503)
+            await refusal(scope, receive, send)
+            return
+        self._counts[address] += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self._counts[address] -= 1
+            if not self._counts[address]:
+                del self._counts[address]
 
 
 class RepeatFilter(logging.Filter):
-    """Lets a message into the log a few times a minute, and then says how often it was left out."""
+    """Limits messages of the log in a minute: those of one kind, and all together."""
 
     def __init__(self, most: int = 20, most_in_all: int = 300, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin to count.
-
-        Args:
-            most: messages of one kind in a minute: of one logger and the same first `_KIND` characters.
-            most_in_all: messages of all kinds in a minute.
-            clock: seconds that only go forward.
-        """
         super().__init__()
         self.most, self.most_in_all, self.clock = most, most_in_all, clock
-        self._began = clock()
+        self._minute = -1.0
         self._counts: Counter[tuple[str, str]] = Counter()
-        self._left_out = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Return whether a message is written."""
-        now = self.clock()
-        if now - self._began >= _MINUTE_S:
-            if self._left_out:
-                record.msg = f"{record.getMessage()}\n({self._left_out:,} repeated messages were left out of the log.)"
-                record.args = ()
-            self._began, self._left_out = now, 0
+        if (minute := self.clock() // 60) != self._minute:
+            self._minute = minute
             self._counts.clear()
-        kind = (record.name, str(record.msg)[:_KIND])
-        if self._counts[kind] >= self.most or self._counts.total() >= self.most_in_all:
-            self._left_out += 1
-            return False
+        kind = (record.name, str(record.msg)[:_LOG_KIND])
         self._counts[kind] += 1
-        return True
+        if self._counts[kind] == self.most:
+            record.msg, record.args = f"{record.getMessage()}\n(Further messages of this kind are left out for a minute.)", ()
+        return self._counts[kind] <= self.most and self._counts.total() <= self.most_in_all
 
 
 def limit_log() -> None:
-    """Bound the log of the server and its libraries: of a repeated message, only the first ones are written."""
+    """Limit repeated messages of the server and its libraries."""
     repeats = RepeatFilter()
     for name in list(logging.root.manager.loggerDict):
-        logger = logging.getLogger(name)
-        is_server = name.partition(".")[0] in ("uvicorn", "asyncio", "streamlit", "starlette")
-        if is_server and not any(isinstance(each, RepeatFilter) for each in logger.filters):
-            logger.addFilter(repeats)
-
-
-_running: Connections | None = None
-"""Those of the server of this process."""
-
-
-def install(settings: Serving) -> None:
-    """Bound the server that uvicorn starts in this process.
-
-    Args:
-        settings: with the numbers of connections and the proxies.
-    """
-    startup = uvicorn.Server.startup
-    if hasattr(startup, "__wrapped__"):
-        return
-
-    @functools.wraps(startup)
-    async def bounded_startup(self: uvicorn.Server, sockets: Any = None) -> None:
-        global _running
-        most = min(settings.connections, max(1, _file_limit() - SPARE_FILES))
-        _running = Connections(most, min(most, settings.connections_per_address), settings.proxies)
-        config = self.config
-        config.http_protocol_class = counted_http(config.http_protocol_class, _running)
-        if config.ws_protocol_class is not None:
-            config.ws_protocol_class = counted_socket(config.ws_protocol_class, _running)
-        config.ws_max_size, config.backlog = min(config.ws_max_size, MESSAGE_BYTES), min(config.backlog, BACKLOG)
-        limit_log()
-        _running.task = asyncio.get_running_loop().create_task(_running.keep_ending_slow())
-        await startup(self, sockets=sockets)
-
-    uvicorn.Server.startup = bounded_startup  # type: ignore[method-assign]
-
-
-def check() -> None:
-    """Say so where the limits do not hold, as under another server than uvicorn."""
-    if _running is None:
-        sys.stderr.write(
-            "The connection limits are off: this server is not the uvicorn that `streamlit run` starts. Start it with "
-            "`streamlit run app.py`, or put a proxy with its own limits in front (docs/guides/serving.md).\n"
-        )
-
-
-def _file_limit() -> int:
-    """Return the number of files that this process may have open, raised as far as it may raise it itself."""
-    with contextlib.suppress(ImportError, OSError, ValueError):
-        import resource  # not on Windows
-
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        if soft != resource.RLIM_INFINITY and soft < _WANTED_FILES:
-            wanted = _WANTED_FILES if hard == resource.RLIM_INFINITY else min(hard, _WANTED_FILES)
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-            soft = wanted
-        return soft if soft != resource.RLIM_INFINITY else _WANTED_FILES
-    return _WANTED_FILES
+        if name.partition(".")[0] in ("uvicorn", "asyncio", "streamlit", "starlette"):
+            logging.getLogger(name).addFilter(repeats)

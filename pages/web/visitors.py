@@ -1,11 +1,9 @@
 """Visitors from the network: the address that they reach, how pages learn who one is, tokens of Show, and identities of Team.
 
-In Team an identity comes from an OpenID provider, by the cookie of Streamlit's own login (`[auth]` in the secrets). Or it comes
-from an authenticating proxy, by its header and the secret that it sends along. It is the provider's subject: names and e-mail
-addresses change hands.
+In Team an identity comes from an OpenID provider, by the cookie of Streamlit's own login (`[auth]` in the secrets). It is the
+provider's subject: names and e-mail addresses change hands.
 """
 
-import hmac
 import json
 import secrets
 from collections.abc import Mapping
@@ -22,7 +20,7 @@ from streamlit.web.server import server_util
 from streamlit.web.server.starlette.starlette_app_utils import decode_signed_value
 
 from analysis.core import input_files, serving, store
-from analysis.core.serving import SECRET_HEADER, Serving
+from analysis.core.serving import Serving
 
 HEADER = "x-layerscope-visitor"
 """Header that tells pages who the visitor is. A client's own header of this name is removed."""
@@ -64,7 +62,7 @@ class Visitor:
     role: str
     """`viewer` or `host` in Show, `user` or `operator` in Team; empty for somebody who may not visit."""
     subject: str = ""
-    """Identity in Team that never changes: the provider's issuer and subject, or the name that the proxy vouches for."""
+    """Identity in Team that never changes: the provider's issuer and subject."""
     label: str = ""
     """Name or e-mail address to show; it decides nothing."""
 
@@ -114,7 +112,7 @@ def load_tokens() -> Tokens:
     if (kept := _kept_tokens(path)) is not None:
         return kept
     store.make_folder(path.parent)
-    with store.disk_errors_explained(path), FileLock(path.with_suffix(".lock"), timeout=10):
+    with store.disk_errors_explained(path), FileLock(path.with_suffix(".lock"), timeout=10, mode=0o600):
         if (kept := _kept_tokens(path)) is not None:  # another process was faster
             return kept
         made = Tokens(*(secrets.token_urlsafe(32) for _ in fields(Tokens)))
@@ -137,23 +135,6 @@ def _kept_tokens(path: Path) -> Tokens | None:
 
 def identified(request: HTTPConnection, settings: Serving) -> Visitor | None:
     """Return the person behind a request in Team, with the role that the lists give them; None where nobody is logged in."""
-    return _by_proxy(request, settings) if settings.proxy_header else _by_provider(request, settings)
-
-
-def _by_proxy(request: HTTPConnection, settings: Serving) -> Visitor | None:
-    sent, names = request.headers.getlist(SECRET_HEADER), request.headers.getlist(settings.proxy_header)
-    # Of two, one may be the visitor's own.
-    if len(sent) != 1 or len(names) != 1 or not hmac.compare_digest(sent[0].encode(), settings.proxy_secret.encode()):
-        return None
-    name = names[0].encode("latin-1").decode("utf-8", "replace").strip()
-    if not name.isprintable() or not 0 < len(name) <= _LONGEST_NAME:
-        return None
-    # Cases of an e-mail address mean one person; of a user name they may mean two.
-    listed = name.lower() if "@" in name else name
-    return Visitor(_role(settings, name, listed), f"proxy:{name}", name)
-
-
-def _by_provider(request: HTTPConnection, settings: Serving) -> Visitor | None:
     claims = _claims(request.cookies)
     issuer, subject = claims.get("iss"), claims.get("sub")
     if not (isinstance(issuer, str) and isinstance(subject, str) and issuer and subject):
@@ -163,12 +144,11 @@ def _by_provider(request: HTTPConnection, settings: Serving) -> Visitor | None:
     return Visitor(_role(settings, subject, email), f"oidc:{issuer}#{subject}", label)
 
 
-def _role(settings: Serving, subject: str, name: str) -> str:
-    """Return the role that the lists give to a visitor with this subject, and this e-mail address or user name."""
-    if name.startswith("sub:"):  # a name must not pass for the subject of somebody else
-        name = ""
-    domain = f"@{name.rpartition('@')[2]}" if "@" in name else ""
-    listed = {f"sub:{subject}", name, domain, "*"} - {""}
+def _role(settings: Serving, subject: str, email: str) -> str:
+    """Return the role that the lists give to a visitor with this subject and this e-mail address."""
+    listed = {f"sub:{subject}", "*"}
+    if "@" in email and not email.startswith("sub:"):  # else it could pass for the subject of somebody else
+        listed |= {email, f"@{email.rpartition('@')[2]}"}
     return OPERATOR if listed & {*settings.operators} else USER if listed & {*settings.users} else ""
 
 

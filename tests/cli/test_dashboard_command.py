@@ -42,9 +42,8 @@ def test_dashboard_starts_the_server_from_any_folder(monkeypatch, tmp_path):
     assert (path, folder) == (sys.executable, ROOT)
     assert words[1:] == [
         "-m",
-        "streamlit",
-        "run",
-        str(ROOT / "app.py"),
+        "pages.web.start",
+        "app.py",
         "--server.port",
         "9000",
         "--server.address",

@@ -136,8 +136,8 @@ def test_the_cache_is_a_volume_for_its_owner_alone():
 def test_dashboard_listens_on_the_network_and_asks_for_login():
     [command] = [rest for word, rest in stage("dashboard") if word == "CMD"]
     words = yaml.safe_load(command)
-    assert words[:4] == ["python", "-m", "streamlit", "run"]
-    assert words[words.index("--server.address") + 1] == "0.0.0.0"
+    assert words[:4] == ["python", "-m", "analysis", "dashboard"]
+    assert words[words.index("--address") + 1] == "0.0.0.0"
     assert not any("TOKEN" in rest for word, rest in instructions() if word in ("ENV", "ARG"))
 
 
@@ -147,7 +147,7 @@ def test_started_container_is_healthy_asks_for_login_and_names_token(tmp_path):
     cache.mkdir(mode=0o700)
     [command] = [yaml.safe_load(rest) for word, rest in stage("dashboard") if word == "CMD"]
     [health] = [yaml.safe_load(rest.partition("CMD ")[2]) for word, rest in stage("dashboard") if word == "HEALTHCHECK"]
-    command = [sys.executable, *command[1 : command.index("--server.port")], "--server.port"]
+    command = [sys.executable, *command[1 : command.index("--port")], "--port"]
     with server.running(command, cache) as (_, port):
         asked = [word.replace("8501", str(port)) for word in health[1:]]
         until = time.monotonic() + 60

@@ -36,7 +36,7 @@ _START_S = 60
 _START_LOOK_S = 0.05
 _LOOK_MS = 100
 """Between two looks at a page that is waited for: a look with each frame would have frames drawn that nobody sees."""
-ENTRY = ("-m", "streamlit", "run", "app.py")
+ENTRY = ("-m", "pages.web.start", "app.py")
 """Arguments of Python that start the dashboard."""
 # Two test processes and a worker share the machine: a page that is right may need more than the usual five seconds.
 expect.set_options(timeout=30_000)
@@ -140,13 +140,6 @@ WATCH_MOVES = """
   }, {capture: true});
 }
 """
-SHIFTS = """
-window.shifted = 0;
-new PerformanceObserver(list => {
-  for (const entry of list.getEntries()) if (!entry.hadRecentInput) window.shifted += entry.value;
-}).observe({type: 'layout-shift', buffered: true});
-"""
-"""A script for before a page loads: `window.shifted` is its cumulative layout shift."""
 COUNT_CLICKS = "() => { window.clicks = 0; window.addEventListener('click', () => { window.clicks += 1; }, true); }"
 """From now on `window.clicks` says how often something was clicked, on any page of this window."""
 PAGES = ("model", "explore", "heal", "compare", "export", "learn")

@@ -1,4 +1,4 @@
-"""Start nginx and Caddy with the texts of docs/guides/serving.md in front of a dashboard, with a certificate for one day."""
+"""Start nginx and Caddy with the files of docs/deploy in front of a dashboard, with a certificate for one day."""
 
 import contextlib
 import re
@@ -14,17 +14,15 @@ import pytest
 from tests.support.browser import REPOSITORY, free_port
 
 HOST = "layers.example.org"
-"""The page's name of the machine; browsers resolve it to this one."""
+"""The files' name of the machine; browsers resolve it to this one."""
 MINE = f"MAP {HOST} 127.0.0.1"
 _LOG = re.compile(r"/var/log/nginx/(\w+\.log)")
 _START_S = 20
 
 
-def text(language: str) -> str:
-    """The block of docs/guides/serving.md in a language."""
-    found = re.findall(rf"^```{language}\n(.*?)^```", (REPOSITORY / "docs" / "guides" / "serving.md").read_text(), re.M | re.S)
-    assert len(found) == 1, f"docs/guides/serving.md has {len(found)} blocks of {language}"
-    return found[0]
+def text(name: str) -> str:
+    """A file of docs/deploy."""
+    return (REPOSITORY / "docs" / "deploy" / name).read_text()
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:
@@ -39,7 +37,7 @@ def certificate(folder: Path) -> tuple[Path, Path]:
 def put(written: str, *changes: tuple[str, str]) -> str:
     """A text with each of these, which it must have, replaced."""
     for old, new in changes:
-        assert old in written, f"{old!r} is not in the text of docs/guides/serving.md"
+        assert old in written, f"{old!r} is not in the file of docs/deploy"
         written = written.replace(old, new)
     return written
 
@@ -55,7 +53,9 @@ def before(name: str, dashboard: str, folder: Path) -> Iterator[str]:
     """
     program = shutil.which(name) or shutil.which(name, path="/usr/sbin:/usr/local/sbin")
     if program is None or shutil.which("openssl") is None:
-        pytest.skip(f"{name} and openssl are not both installed; `apt-get install {name} openssl` to try the text of the page.")
+        pytest.skip(
+            f"{name} and openssl are not both installed; `apt-get install {name} openssl` to try the files of docs/deploy."
+        )
     port = free_port()
     command = [program, *{"nginx": _nginx, "caddy": _caddy}[name](folder, port, dashboard.removeprefix("http://"))]
     log = folder / "proxy.log"
@@ -73,7 +73,7 @@ def before(name: str, dashboard: str, folder: Path) -> Iterator[str]:
 def _nginx(folder: Path, port: int, dashboard: str) -> list[str]:
     signed, key = certificate(folder)
     site = put(
-        text("nginx"),
+        text("nginx.conf"),
         ("listen 443 ssl;", f"listen 127.0.0.1:{port} ssl;"),
         (f"/etc/ssl/{HOST}.pem", str(signed)),
         (f"/etc/ssl/{HOST}.key", str(key)),
@@ -94,7 +94,7 @@ def _nginx(folder: Path, port: int, dashboard: str) -> list[str]:
 def _caddy(folder: Path, port: int, dashboard: str) -> list[str]:
     signed, key = certificate(folder)
     here = f"{HOST}:{port} {{\n    bind 127.0.0.1\n    tls {signed} {key}"
-    site = put(text("caddy"), (f"{HOST} {{", here), ("127.0.0.1:8501", dashboard))
+    site = put(text("Caddyfile"), (f"{HOST} {{", here), ("127.0.0.1:8501", dashboard))
     settings = folder / "Caddyfile"
     settings.write_text(f"{{\n    admin off\n    auto_https disable_redirects\n}}\n{site}")
     return ["run", "--config", str(settings), "--adapter", "caddyfile"]

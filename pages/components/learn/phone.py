@@ -4,6 +4,7 @@ In Show it needs no token, only the poll's own code; while no poll is open it sa
 back. Its one script asks every other second whether the poll has moved on, and then loads the page anew.
 """
 
+import asyncio
 import base64
 import hashlib
 import ipaddress
@@ -14,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import psutil
 from jinja2 import Environment, StrictUndefined
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from streamlit import config
@@ -64,6 +65,8 @@ def _hosts() -> list[str]:
 
 _MOST_BYTES = 512
 """Of a request's body: a code, or two small numbers."""
+_FORM_S = 5.0
+"""Deadline for such a body, in seconds."""
 _ASSETS = Path(__file__).resolve().parents[2] / "assets" / "learn"
 _STYLE, _SCRIPT = ((_ASSETS / name).read_text(encoding="utf-8") for name in ("poll.css", "poll.js"))
 _PAGE = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
@@ -126,7 +129,9 @@ def _handled(answer: Callable[[Request, Ballot], Awaitable[Response]]) -> Callab
         try:
             return await answer(request, ballot)
         except RefusedError as error:
-            return _page("refused", 400, sentence=str(error))
+            page = _page("refused", 400, sentence=str(error))
+            page.headers["Connection"] = "close"  # the rest of the body may never come
+            return page
 
     return handle
 
@@ -184,10 +189,14 @@ async def _form(request: Request) -> dict[str, str]:
     if not is_ours or request.headers.get("content-type", "") != "application/x-www-form-urlencoded":
         raise RefusedError(_NOT_A_FORM)
     body = b""
-    async for part in request.stream():
-        body += part
-        if len(body) > _MOST_BYTES:
-            raise RefusedError(f"The answer is longer than {_MOST_BYTES} bytes. Use the form on the poll's page.")
+    try:
+        async with asyncio.timeout(_FORM_S):
+            async for part in request.stream():
+                body += part
+                if len(body) > _MOST_BYTES:
+                    raise RefusedError(f"The answer is longer than {_MOST_BYTES} bytes. Use the form on the poll's page.")
+    except (TimeoutError, ClientDisconnect):
+        raise RefusedError(f"The answer did not arrive within {_FORM_S:g} seconds. Send it again.") from None
     try:
         fields = parse_qs(body.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=3)
     except ValueError as error:  # UnicodeError is one too

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from streamlit import config
 
 from analysis import jobs
 from analysis.core import host, index, serving, store
@@ -27,8 +28,7 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results import packs
 from analysis.results.packs import OpenedPack
 from pages.components.shared import words
-from pages.web import upload_limits, visitors
-from pages.web.upload_limits import FILE_MB
+from pages.web import visitors
 from pages.web.visitors import HOST, OPERATOR, Visitor
 
 CHANGES = ("pause", "cancel", "resume", "move", "delete")
@@ -162,8 +162,13 @@ def check_upload(n_bytes: int) -> None:
         AccessError: when it would be, or nothing can be done with it because the dashboard is read-only.
     """
     check_start()
-    if (sentence := upload_limits.why_no_room(n_bytes, rules())) is not None:
-        raise AccessError(sentence)
+    most = rules().uploads_gb
+    taken = (size_bytes([store.cache_dir() / "uploads"]) + n_bytes) / _GIGABYTE
+    if most is not None and taken > most:
+        raise AccessError(
+            f"With this file all uploads would take {taken:.2f} GB, and at most {most:g} GB are allowed. "
+            "Ask the operator of this dashboard to remove old ones."
+        )
 
 
 def why_not_bring() -> str | None:
@@ -281,10 +286,9 @@ def upload_field(
     """
     closed = (why_closed or why_not_start)()
     upload = st.file_uploader(
-        f"{kinds}, up to {FILE_MB} MB",
+        f"{kinds}, up to {config.get_option('server.maxUploadSize')} MB",
         type=list(endings),
         key=key,
-        max_upload_size=FILE_MB,
         disabled=closed is not None,
         help=words.plain(closed) if closed else help,
     )

@@ -25,12 +25,12 @@ from pages.components.shared import state, stored_results, words
 _INSIDE = "inside-frame"
 _ASSETS = Path(__file__).resolve().parents[2] / "assets"
 _log = logging.getLogger("layerscope.pages")
-_STYLE = _ASSETS / "presenter.css"
+_STYLE, _PRESENTER = _ASSETS / "app.css", _ASSETS / "presenter.css"
 Place = contextlib.AbstractContextManager
 
 
 def configure() -> None:
-    """Set title, icon and logo, before the menu of pages: else Streamlit asks another host for the icon of the page."""
+    """Set title, icon, logo and style, before the menu of pages: else Streamlit asks another host for the icon of the page."""
     escapes.guard_logs()
     st.set_page_config(
         page_title="Layerscope",
@@ -42,6 +42,7 @@ def configure() -> None:
             "(method: arXiv 2403.17887)."
         },
     )
+    st.html(_STYLE)
     st.logo(_ASSETS / "wordmark.svg", size="large", icon_image=_ASSETS / "mark.svg")
 
 
@@ -71,7 +72,7 @@ def places() -> tuple[Place, Place]:
     """Where the page goes, and where the jobs go: beside it in the sidebar, or while presenting folded away below it."""
     if not state.presenting():
         return contextlib.nullcontext(), st.sidebar
-    st.html(_STYLE)
+    st.html(_PRESENTER)
     main = st.container()
     with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center", gap="small"):
         jobs = st.popover("Jobs", type="tertiary", icon=":material/work_history:")

@@ -53,17 +53,6 @@ def test_the_main_button_is_filled_and_readable_in_both_themes(served):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", ["heal", "compare", "learn"])
-def test_a_page_stands_still_while_it_comes(served, name):
-    page = served.visitor(motion=True)
-    page.add_init_script(browser.SHIFTS)
-    browser.visit(page, served.address, name)
-    page.wait_for_timeout(1500)
-    assert page.evaluate("window.shifted") <= 0.05
-    page.context.close()
-
-
-@pytest.mark.long
 def test_the_tab_says_that_a_job_ended_while_nobody_looked(served):
     page = served.visitor()
     page.add_init_script("Object.defineProperty(document, 'hidden', {get: () => window.away ?? false})")

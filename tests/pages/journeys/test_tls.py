@@ -1,4 +1,4 @@
-"""Behind nginx and behind Caddy, set up with the texts of docs/guides/serving.md: login, pages and socket through TLS."""
+"""Behind nginx and behind Caddy, set up with the files of docs/deploy: login, pages and socket through TLS."""
 
 import json
 

@@ -1,9 +1,7 @@
-"""The dashboard stands behind every layer of the middleware, in order, and answers get headers, style and scripts."""
+"""The dashboard stands behind every layer of the middleware, in order, and every answer has its security headers."""
 
 import asyncio
 import inspect
-import json
-import re
 from types import SimpleNamespace
 
 import httpx
@@ -18,14 +16,11 @@ from analysis.core.errors import LayerscopeError
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import candidates
 from pages.components.explore import warm_up
-from pages.web import auth, server, throttle, upload_limits
+from pages.web import auth, server, throttle
 
 LAYERS = [
     server.SecurityHeaders,
     auth.AuthMiddleware,
-    upload_limits.UploadLimits,
-    server.CachedScripts,
-    server.FirstPaint,
     throttle.RerunThrottle,
 ]
 
@@ -39,17 +34,6 @@ def test_the_dashboard_has_its_layers_in_order():
     assert life.__qualname__ == server.lifespan(warm_up.begin).__qualname__
     assert inspect.getclosurevars(life.__wrapped__).nonlocals["at_start"] is warm_up.begin
     assert [layer.cls for layer in app.app._user_middleware] == LAYERS
-
-
-def test_server_checks_its_connections_and_then_begins(monkeypatch):
-    done: list[str] = []
-    monkeypatch.setattr(server.connections, "check", lambda: done.append("connections"))
-
-    async def live() -> None:
-        async with server.lifespan(lambda: done.append("begin"))(None):
-            assert done == ["connections", "begin"]
-
-    asyncio.run(live())
 
 
 def test_modules_of_the_first_page_come_before_the_server_listens(monkeypatch):
@@ -94,7 +78,6 @@ def test_results_that_were_compared_before_are_not_read_again(monkeypatch):
 def test_without_a_mode_the_whole_stack_answers_this_machine_alone():
     behind = Starlette(middleware=server.middleware(lambda path: False))
     behind.add_route("/{path:path}", lambda request: PlainTextResponse("in"), methods=["GET", "PUT"])
-    script = f"/static/js/{server.needed_scripts('explore')[0]}"
 
     async def ask(client: str, path: str, method: str = "GET") -> httpx.Response:
         transport = httpx.ASGITransport(behind, client=(client, 50000))
@@ -102,7 +85,7 @@ def test_without_a_mode_the_whole_stack_answers_this_machine_alone():
             return await browser.request(method, path)
 
     async def visit() -> None:
-        for path in ("/", "/heal", script, "/_stcore/host-config", "/media/x.png", "/no-such-page"):
+        for path in ("/", "/heal", "/static/js/x.js", "/_stcore/host-config", "/media/x.png", "/no-such-page"):
             answer = await ask("192.0.2.7", path)
             assert (answer.status_code, answer.headers["x-frame-options"]) == (403, "DENY")
             assert (await ask("127.0.0.1", path)).status_code == 200
@@ -167,160 +150,3 @@ def test_a_socket_passes_unchanged():
 
     asyncio.run(server.SecurityHeaders(app)({"type": "websocket"}, None, print))
     assert passed == [print]
-
-
-DOCUMENT = b"<html><head><title>x</title></head><body></body></html>"
-
-INDEX = '<script type="module" crossorigin src="./static/js/index.1.js"></script>'
-FILES = {
-    "index.1.js": 'import{a as b}from"./frame.2.js";',
-    "frame.2.js": "export const a=1;",
-    "PlotlyChart.3.js": 'import{a}from"./frame.2.js";import"./scale.4.js";const late=()=>import("./map.5.js");',
-    "scale.4.js": "",
-    "map.5.js": "",
-    "Table.8.js": 'import"./scale.4.js";import"./frame.2.js";',
-    "Slider.6.js": 'import{s as t}from"./scale.4.js";import{q}from"./gone.7.js";',
-}
-
-
-def document(
-    path: str = "/", *, accept: bytes, query: bytes = b"", parts: tuple[bytes, ...] = (DOCUMENT,)
-) -> tuple[dict, bytes, dict]:
-    """Headers and body as a browser gets them, and the headers as Streamlit was asked."""
-    sent: list[dict] = []
-    asked: dict = {}
-
-    async def app(scope, receive, send):
-        asked.update(scope["headers"])
-        length = str(sum(map(len, parts))).encode()
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length), (b"etag", b"1")]})
-        for number, part in enumerate(parts):
-            await send({"type": "http.response.body", "body": part, "more_body": number < len(parts) - 1})
-
-    async def send(message):
-        sent.append(message)
-
-    headers = [(b"accept", accept), (b"accept-encoding", b"gzip"), (b"if-none-match", b"1")]
-    scope = {"type": "http", "method": "GET", "path": path, "query_string": query, "headers": headers}
-    asyncio.run(server.FirstPaint(app)(scope, None, send))
-    return dict(sent[0]["headers"]), b"".join(message.get("body", b"") for message in sent[1:]), asked
-
-
-@pytest.mark.parametrize("parts", [(DOCUMENT,), (DOCUMENT[:17], DOCUMENT[17:])])
-def test_a_styled_document_has_the_length_it_states(parts):
-    headers, body, asked = document(accept=b"text/html,*/*", parts=parts)
-    assert body.count(b"<style>") == 1
-    assert body.index(b"stMainBlockContainer") < body.index(b"</head>")
-    assert int(headers[b"content-length"]) == len(body)
-    assert b"etag" not in headers
-    assert b"accept-encoding" not in asked
-    assert b"if-none-match" not in asked
-
-
-def test_the_sidebar_has_space_except_while_presenting():
-    said = b"--beside: 0px"
-    assert said not in document(accept=b"text/html")[1]
-    assert said in document(accept=b"text/html", query=b"present=1")[1]
-
-
-def test_the_bare_address_is_explores_before_streamlit_reads_it():
-    body = document(accept=b"text/html")[1]
-    assert b'"explore" + location.search' in body[: body.index(b"</head>")]
-    assert body.index(b'"explore"') < body.index(b'type="module"')
-
-
-def test_streamlit_learns_where_its_server_is():
-    body = document("/explore", accept=b"text/html")[1]
-    place = body.index(b"BACKEND_BASE_URL")
-    assert body.index(b'"explore" + location.search') < place < body.index(b'type="module"')
-
-
-def test_an_empty_window_reloads_and_listens_before_streamlit_runs():
-    body = document(accept=b"text/html")[1]
-    assert b"location.reload()" in body[: body.index(b'type="module"')]
-
-
-def test_answers_other_than_documents_pass_unchanged():
-    headers, body, asked = document("/static/x.js", accept=b"*/*")
-    assert body == DOCUMENT
-    assert headers[b"etag"] == b"1"
-    assert asked[b"accept-encoding"] == b"gzip"
-
-
-@pytest.fixture
-def static(tmp_path):
-    (tmp_path / "static" / "js").mkdir(parents=True)
-    (tmp_path / "index.html").write_text(f"<html><head>{INDEX}</head></html>")
-    for name, text in FILES.items():
-        (tmp_path / "static" / "js" / name).write_text(text)
-    return tmp_path
-
-
-def test_a_page_names_its_parts_scripts_and_imports_only(static):
-    assert server.needed_scripts("explore", static) == ("PlotlyChart.3.js", "Slider.6.js", "frame.2.js", "scale.4.js")
-    assert server.needed_scripts("export", static) == ("Slider.6.js", "scale.4.js")
-
-
-@pytest.mark.parametrize(("path", "charts"), [("/", True), ("/base/explore", True), ("/heal", True), ("/model", False)])
-def test_only_pages_that_open_with_charts_fetch_their_script(static, path, charts):
-    said = server.fetch_scripts(path, static)
-    named = json.loads(re.search(r"\[.*?\]", said)[0])
-    assert ("./static/js/PlotlyChart.3.js" in named) is charts
-    assert "./static/js/Slider.6.js" in named
-
-
-def test_scripts_of_closed_tabs_are_fetched_later_and_once(static):
-    assert server.later_scripts("explore", static) == ("Table.8.js", "scale.4.js", "frame.2.js")
-    said = server.fetch_scripts("/explore", static)
-    assert 'saveData) for (const href of ["./static/js/Table.8.js"]) await import(href).catch(() => null) }, 4000)' in said
-    assert "setTimeout" not in server.fetch_scripts("/export", static)
-
-
-def test_this_version_of_streamlit_has_every_part_that_is_named():
-    for page, more in server._MORE.items():
-        assert {name.partition(".")[0] for name in server.needed_scripts(page)} >= {*server._PARTS, *more}
-    assert {name.partition(".")[0] for name in server.later_scripts("explore")} >= {*server._TABS}
-
-
-def ask(static, path, method="GET", headers=()):
-    sent = []
-
-    async def app(scope, receive, send):
-        sent.append("passed")
-
-    async def send(message):
-        sent.append(message)
-
-    scope = {"type": "http", "method": method, "path": path, "headers": list(headers)}
-    asyncio.run(server.CachedScripts(app, static)(scope, None, send))
-    return sent
-
-
-def test_a_script_comes_from_memory_and_browsers_keep_it(static):
-    start, body = ask(static, "/base/static/js/Slider.6.js")
-    assert body["body"].decode() == FILES["Slider.6.js"]
-    told = dict(start["headers"])
-    assert int(told[b"content-length"]) == len(body["body"])
-    assert told[b"content-type"].startswith(b"text/javascript")
-    assert b"immutable" in told[b"cache-control"]
-
-
-@pytest.mark.parametrize(
-    ("path", "method", "headers"),
-    [
-        ("/static/js/map.5.js", "GET", []),
-        ("/static/js/Slider.6.js", "HEAD", []),
-        ("/js/Slider.6.js", "GET", []),
-        ("/static/js/Slider.6.js", "GET", [(b"range", b"bytes=0-1")]),
-        ("/static/js/../index.html", "GET", []),
-    ],
-)
-def test_everything_else_is_answered_by_streamlit(static, path, method, headers):
-    assert ask(static, path, method, headers) == ["passed"]
-
-
-def test_no_rule_with_has_concerns_all_elements_below():
-    style = re.sub(r"/\*.*?\*/", "", server._STYLE.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert ":has(" in style
-    assert not re.findall(r":has\(.*\)\s*>?\s*\*", style), "the browser would look at every element after each change"
-    assert not re.findall(r"\.stApp(?:ViewContainer)?\b[^,{;]*:has", style), "every change of the page would be one below it"
