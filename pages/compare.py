@@ -2,18 +2,16 @@
 
 import streamlit as st
 
-from pages.components.compare import blind, grid_view, methods_view, microscope, runs_view, side_by_side
+from pages.components.compare import methods_view, microscope, runs_view, side_by_side
 from pages.components.shared import frame, state
 
 frame.require()
 
 VIEWS = {
     "Prompt": side_by_side.show,
-    "Blind test": blind.show,
     "Microscope": microscope.show,
     "Runs": runs_view.show,
     "Methods": methods_view.show,
-    "Grid": grid_view.show,
 }
 
 with frame.errors_shown():

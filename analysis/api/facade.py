@@ -19,7 +19,6 @@ from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.prompt.comparison_spec import CompareResult
 from analysis.experiments.prompt.microscope_spec import MicroscopeResult
-from analysis.experiments.prompt.restore_spec import RestoreResult
 from analysis.experiments.speed.speed_spec import SpeedResult
 from analysis.exports.spec import ExportResult
 from analysis.models.loading import load, planning
@@ -163,10 +162,6 @@ class Model:
     def microscope(self, prompt: str, **settings: Any) -> ResultView[MicroscopeResult]:
         """Measure the effect of every layer on every token of a prompt, and its next-token guess: `block`."""
         return self._ask("microscope", prompt=prompt, **settings)
-
-    def restore(self, prompt: str, block: Removal | str | None = None, **settings: Any) -> ResultView[RestoreResult]:
-        """Return the surprisal of each token of a prompt without `block`, and with each removed layer put back alone."""
-        return self._ask("restore", prompt=prompt, block=block, **settings)
 
     def export(self, block: Removal | str, name: str, **settings: Any) -> ResultView[ExportResult]:
         """Save the model without `block` as a plain folder `exports/name` in the cache, with an `adapter` merged in."""

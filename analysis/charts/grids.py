@@ -7,7 +7,7 @@ from typing import Any
 from plotly.graph_objs import Figure
 from plotly.subplots import make_subplots
 
-from analysis.charts.curves import FILLED, GUIDE, LOSS_TICKS, dodge, n_axis
+from analysis.charts.curves import GUIDE, LOSS_TICKS, dodge, n_axis
 from analysis.charts.look import Palette, bars, finish, palette, style_of, translucent, with_interval
 from analysis.experiments.batch.grid_cells import CutScores, GridCell, PairedChange
 from analysis.experiments.batch.grid_spec import GridResult
@@ -38,22 +38,6 @@ def panels(result: GridResult, quantity: str) -> dict[str, list[GridCell]]:
                 (cell.strategy, cell.map_texts), cell
             )
     return {title: list(lines.values()) for title, lines in cells_by_panel.items()}
-
-
-def panel(result: GridResult, title: str, quantity: str, *, dark: bool = False, height: int = _HEIGHT) -> Figure:
-    """One panel as a chart of its own, on the scale that all panels of the grid share.
-
-    Args:
-        result: the grid.
-        title: of `panels`.
-        quantity: `ACCURACY` or `LOSS`.
-        dark: whether the page is dark.
-        height: pixels.
-    """
-    figure, colours = Figure(), palette(dark)
-    _add(figure, panels(result, quantity)[title], quantity, colours, dark, {}, set())
-    x = n_axis(_last(result), colours, f"removed layers n{FILLED}")
-    return finish(figure, height, x=x, y={**_scale(result, quantity), "gridcolor": colours.grid}, margin={"t": 48})
 
 
 def _last(result: GridResult) -> int:

@@ -87,7 +87,6 @@ draws("speed", "prefill")(lambda result, dark: speed.speed_chart(result, "prefil
 draws("compare", "surprise")(lambda result, dark: prompts.surprise_curve(result, dark=dark))
 draws("microscope", "distances")(lambda result, dark: prompts.token_map(result, dark=dark))
 draws("microscope", "guesses")(lambda result, dark: prompts.lens(result, len(result.pieces) - 1, dark=dark))
-draws("restore", "layers")(lambda result, dark: prompts.restored_layers(result, dark=dark))
 draws("grid", "accuracy")(lambda result, dark: grids.figure(result, grids.ACCURACY, dark=dark))
 draws("grid", "loss")(lambda result, dark: grids.figure(result, grids.LOSS, dark=dark))
 draws("methods", "nats")(lambda result, dark: methods.figure(result, methods.NATS, dark=dark))

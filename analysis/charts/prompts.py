@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 from plotly.graph_objs import Figure
 
-from analysis.charts.look import LEVEL_ENDS, PATH, Palette, colour_bar, finish, palette, translucent
+from analysis.charts.look import PATH, Palette, colour_bar, finish, palette
 from analysis.core.blocks import Removal
 from analysis.experiments.prompt.comparison_spec import CompareResult, Variant
 from analysis.experiments.prompt.microscope_spec import MicroscopeResult
-from analysis.experiments.prompt.restore_spec import RestoreResult
 
 _COLOURS_END_AT = 90
 """Percentile where the colours of the map end: the first and the last layer turn some tokens by far the most."""
@@ -19,8 +18,6 @@ _DASHES = {"unpruned": "dash", "pruned": "solid", "instant": "dot", "healed": "s
 _SYMBOLS = {"unpruned": "circle", "pruned": "square", "instant": "diamond-open", "healed": "diamond"}
 _PROBABILITY = {False: ("#ffffff", "#79c2bb", "#1c2530"), True: ("#1a2026", "#1f756d", "#eef1f3")}
 """Impossible, certain, and the text on both."""
-_RESTORED = {False: "#0f6b66", True: "#56c2b8"}
-"""One removed layer put back: neither the unpruned, nor the pruned, nor a healed model."""
 _TICKS = 44
 """Tokens named below the map at most; the others are named on hover."""
 _ABOVE = {"yanchor": "bottom", "len": 0.6, "thickness": 9}
@@ -94,53 +91,6 @@ def surprise_curve(result: CompareResult, *, is_own: bool = False, dark: bool = 
             )
     x = {"title": "generated token", "gridcolor": colours.grid, "rangemode": "tozero"}
     y = {"title": "surprisal, nats", "gridcolor": colours.grid, "rangemode": "tozero"}
-    return finish(figure, height, x=x, y=y)
-
-
-def restored_layers(result: RestoreResult, token: int | None = None, *, dark: bool = False, height: int = 280) -> Figure:
-    """Surprisal with each removed layer put back, between the levels of the unpruned and the pruned model.
-
-    Args:
-        result: the measured surprisal.
-        token: which token, from 0; None for the mean of all tokens.
-        dark: whether the page is dark.
-        height: pixels.
-    """
-    colours, figure, surprisal = palette(dark), Figure(), result.at(token)
-    places = list(range(len(result.layers)))
-    shade = _RESTORED[dark]
-    figure.add_bar(
-        x=places,
-        y=surprisal.restored,
-        name="one layer put back",
-        marker={"color": [shade if index == surprisal.best else translucent(shade, 0.45) for index in places]},
-        customdata=[
-            f"layer {layer} put back" + ("" if share is None else f"<br>{share:.0%} of the increase recovered")
-            for layer, share in zip(result.layers, surprisal.shares, strict=True)
-        ],
-        hovertemplate="%{customdata}<br>%{y:.3f} nats<extra></extra>",
-        width=0.62,
-    )
-    levels = (("pruned", surprisal.pruned, colours.pruned, "solid"), ("unpruned", surprisal.unpruned, colours.unpruned, "dash"))
-    for name, value, colour_, dash in levels:
-        figure.add_scatter(
-            x=LEVEL_ENDS,
-            y=[value, value],
-            mode="lines",
-            name=f"{name}, {value:.2f}",
-            line={"color": colour_, "width": 2.2, "dash": dash},
-            hovertemplate=f"{name}<br>%{{y:.3f}} nats<extra></extra>",
-        )
-    step = -(-len(places) // 24)
-    x = {
-        "title": "layer put back",
-        "tickvals": places[::step],
-        "ticktext": [str(layer) for layer in result.layers[::step]],
-        "range": [-0.6, len(places) - 0.4],
-        "showgrid": False,
-    }
-    top = max(surprisal.unpruned, surprisal.pruned, *surprisal.restored) * 1.06 or 1.0
-    y = {"title": "surprisal, nats", "gridcolor": colours.grid, "range": [0, top]}
     return finish(figure, height, x=x, y=y)
 
 

@@ -173,10 +173,6 @@ _TOKEN = Extra(
     "--token", "Number of the token whose next token is predicted, from 1 (default: the last).", metavar="K", type=_counted
 )
 
-_RESTORED = Extra(
-    "--token", "Number of the token to recover, from 2 (default: the mean of all tokens).", metavar="K", type=_counted
-)
-
 PRINTERS = {
     "inspect": Printer(lines.of_model, name="models"),
     "distances": Printer(lines.of_distance),
@@ -188,7 +184,6 @@ PRINTERS = {
     "speed": Printer(lines.of_speed),
     "compare": Printer(lines.of_compare),
     "microscope": Printer(lines.of_microscope, extras=(_TOKEN,)),
-    "restore": Printer(lines.of_restore, extras=(_RESTORED,)),
     "grid": Printer(lines.of_grid, extras=(_CSV,), command=grid),
     "precision": Printer(lines.of_precision),
     "methods": Printer(lines.of_methods),

@@ -36,7 +36,6 @@ from analysis.experiments.maps.damage_spec import DamageSpec
 from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
 from analysis.experiments.prompt.comparison_spec import CompareSpec, Variant
 from analysis.experiments.prompt.microscope_spec import MicroscopeSpec
-from analysis.experiments.prompt.restore_spec import RestoreSpec
 from analysis.experiments.search.search_spec import SearchResult, SearchSpec
 from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.models.loading.load import WarmModels
@@ -56,7 +55,6 @@ _PROMPT = "Once upon a time there was a little girl who lived in a house at the 
 """Prompt that the models continue."""
 _FACT = "The capital of France is"
 """The prompt that a form begins with; a longer text under the microscope takes hundreds of kilobytes."""
-_FACTS = f"{_FACT} Paris, and the capital of Germany is Berlin."
 """A text whose last words the pruned model finds surprising."""
 _FIRST_N = 5
 """Layers that are removed at first open."""
@@ -185,7 +183,7 @@ def _of_starter(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Ite
     from analysis.experiments.accuracy import precision, sweep
     from analysis.experiments.batch import methods
     from analysis.experiments.maps import damage, distance_map
-    from analysis.experiments.prompt import comparison, microscope, restore
+    from analysis.experiments.prompt import comparison, microscope
     from analysis.experiments.search import search
     from analysis.experiments.speed import speed
     from analysis.models.loading import inspection
@@ -195,7 +193,7 @@ def _of_starter(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Ite
     yield inspected
     if "speed" in kinds:
         yield speed.run(SpeedSpec(model), _tell, load=load)
-    texts = ("c4", "wiki") if {"distances", "heal", "compare", "microscope", "restore"} & set(kinds) else ()
+    texts = ("c4", "wiki") if {"distances", "heal", "compare", "microscope"} & set(kinds) else ()
     maps = [distance_map.run(DistanceSpec(model, CorpusSpec(source=source)), _tell, load=load) for source in texts]
     yield from maps
     if "damage" in kinds or "sweep" in kinds:
@@ -206,8 +204,6 @@ def _of_starter(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Ite
         yield sweep.run(dataclasses.replace(spec, generation=writes), _tell, load=load)
     if "microscope" in kinds:
         yield microscope.run(MicroscopeSpec(model, _FACT), _tell, load=load)
-    for text in (_FACT, _FACTS) if "restore" in kinds else ():
-        yield restore.run(RestoreSpec(model, text, maps[0].best[_FIRST_N - 1].block), _tell, load=load)
     load.clear()
 
     def heal(recipe: str, n: int, *, control: bool = False) -> HealResult:

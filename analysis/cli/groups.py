@@ -44,14 +44,6 @@ ABOUT = {
         "Show each layer's effect on each prompt token, and the predicted next token after each layer.",
         ('microscope starter --prompt "The capital of France is"', "microscope starter --prompt Paris --block 14:5"),
     ),
-    "restore": About(
-        LOOK,
-        "Find the removed layer whose restoration lowers a text's surprisal most.",
-        (
-            'restore starter --prompt "The capital of France is Paris." --block 11:5',
-            'restore starter --prompt "Water boils." --block a12+m15',
-        ),
-    ),
     "sweep": About(
         MEASURE,
         "Measure accuracy and loss against the number of removed layers.",

@@ -173,18 +173,6 @@ def of_microscope(result: Any, options: argparse.Namespace) -> list[str]:
     return _layer_lines(result, position)
 
 
-def of_restore(result: Any, options: argparse.Namespace) -> list[str]:
-    """Return the surprisal with each removed layer restored."""
-    token = None if options.token is None else options.token - 1
-    table = result.table_at(token)
-    return [
-        f"{result.model_name}: {_tokens(result)}",
-        result.sentence(token),
-        *table.lines(),
-        table.caption,
-    ]
-
-
 def _tokens(result: Any) -> str:
     """Return how much of a prompt was read."""
     return f"{len(result.pieces)} tokens" + (f", {result.n_left_out} more left out" if result.n_left_out else "")

@@ -137,7 +137,6 @@ def test_every_kind_has_a_table_and_charted_kinds_a_figure(model):
         model.speed(ns=(0, 2), prompt_tokens=16, new_tokens=2, repeats=1, progress=False),
         model.compare("One two", block="1:2", tokens=3, progress=False),
         model.microscope("One two three", progress=False),
-        model.restore("One two three", "1:2", progress=False),
         model.heal("1:2", recipe="instant", limit=4, seq_len=32, progress=False, generation=None, **{"corpus.n_texts": 40}),
     ]
     for one in found:
@@ -146,15 +145,14 @@ def test_every_kind_has_a_table_and_charted_kinds_a_figure(model):
         assert not table.columns[table.isna().all()].size, one
         for name in one.figures:
             assert one.figure(name).data, (one, name)
-    assert [len(one.figures) for one in found] == [2, 2, 0, 2, 1, 2, 1, 3]
-    distances, damage, evaluation, speed, comparison, microscope, restored, heal = (one.table() for one in found)
+    assert [len(one.figures) for one in found] == [2, 2, 0, 2, 1, 2, 3]
+    distances, damage, evaluation, speed, comparison, microscope, heal = (one.table() for one in found)
     assert len(distances) == 6 + 5 + 4 + 3 + 2 + 1
     assert len(damage) == 6 + 5
     assert list(evaluation["removed"]) == ["layers 1-2 (2 layers), block [1, 3)"]
     assert list(speed["n"]) == [0, 2]
     assert {*comparison["model"]} == {"unpruned", "pruned"}
     assert len(microscope) == 6 * len(found[5].result.pieces)
-    assert list(restored["layer"]) == [1, 2]
     assert list(heal["model"]) == ["unpruned", "pruned", "healed"]
     with pytest.raises(SpecError, match="the kind 'evaluate' has no chart. Its table has the numbers"):
         found[2].figure()
@@ -186,7 +184,6 @@ SAME = [
     ),
     ("compare", {"prompt": "-One", "block": "1:2", "adapter": "a", "tokens": 5, "temperature": 0.5, "seed": 3}, None),
     ("microscope", {"prompt": "One", "block": "1:2"}, None),
-    ("restore", {"prompt": "One two", "block": "a1+3:1"}, None),
     ("export", {"block": "1:2", "name": "small"}, None),
 ]
 

@@ -23,7 +23,7 @@ from tests.chaos.stage import Row, Stage
 
 ROUNDS = 4
 """How often the worker is killed, once or twice in a row, in every kind of job."""
-COMMANDS = ("distances", "damage", "sweep", "evaluate", "heal", "methods", "compare", "export", "gguf", "microscope", "restore")
+COMMANDS = ("distances", "damage", "sweep", "evaluate", "heal", "methods", "compare", "export", "gguf", "microscope")
 Plays = Iterator[tuple[str, list[Callable[[Row], None]]]]
 """Rows of the table: the disturbance, and the functions that fill the row."""
 

@@ -21,7 +21,6 @@ from analysis.experiments.maps.damage_spec import DamageSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.prompt.comparison_spec import CompareSpec, Variant
 from analysis.experiments.prompt.microscope_spec import MicroscopeSpec
-from analysis.experiments.prompt.restore_spec import RestoreSpec
 from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.exports.spec import ExportSpec
 from analysis.models.source.model_spec import InspectSpec, ModelSpec
@@ -89,7 +88,6 @@ def requests(ground: Ground) -> dict[str, Spec]:
         SpeedSpec(model, (0, 2), prompt_tokens=16, new_tokens=4, repeats=2),
         CompareSpec(model, "The river", (Variant(), Variant("pruned", Block(2, 2))), max_new_tokens=24),
         MicroscopeSpec(model, "The river runs to the harbour."),
-        RestoreSpec(model, "The river runs to the harbour.", Block(2, 2)),
         GridSpec((model,), (questions,), (other,), (text,), max_n=2),
         MethodsSpec(model, ("similarity", "deepest"), ("instant",), (2,), BenchmarkSpec(limit=4), other),
         ExportSpec(Block(2, 2), "without-2-3", model),

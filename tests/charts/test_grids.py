@@ -13,23 +13,21 @@ def test_panel_has_a_line_with_intervals_for_each_strategy():
     result = fakes.grid()
     panels = grids.panels(result, grids.ACCURACY)
     assert list(panels) == ["SmolLM2-135M-Instruct, bfloat16 from Q4_1 weights: ARC-Easy", "small, bfloat16: ARC-Easy"]
-    drawn = grids.panel(result, next(iter(panels)), grids.ACCURACY)
-    lines = {trace.name: trace for trace in drawn.data}
-    assert list(lines) == ["similarity", "deepest", "chance"]
-    cuts, line = result.cells[0].cuts, lines["similarity"]
+    first = [trace for trace in grids.figure(result, grids.ACCURACY).data if trace.xaxis in (None, "x")]
+    assert [trace.name for trace in first] == ["similarity", "deepest", "chance"]
+    cuts, line = result.cells[0].cuts, first[0]
     assert list(line.y) == [cut.acc for cut in cuts]
     assert [y - low for y, low in zip(line.y, line.error_y.arrayminus, strict=True)] == [cut.acc_low for cut in cuts]
 
 
-def test_all_panels_share_one_scale_that_holds_every_interval():
+@pytest.mark.parametrize(("quantity", "name", "read"), [(grids.ACCURACY, "acc", float), (grids.LOSS, "loss", math.log10)])
+def test_all_panels_share_one_scale_that_holds_every_interval(quantity, name, read):
     result = fakes.grid()
-    for quantity, read in ((grids.ACCURACY, lambda end: end), (grids.LOSS, math.log10)):
-        spans = {grids.panel(result, title, quantity).layout.yaxis.range for title in grids.panels(result, quantity)}
-        ((low, high),) = spans
-        name = "acc" if quantity == grids.ACCURACY else "loss"
-        cuts = [cut for cell in result.cells for cut in cell.cuts]
-        assert low < min(read(getattr(cut, f"{name}_low")) for cut in cuts)
-        assert high > max(read(getattr(cut, f"{name}_high")) for cut in cuts)
+    drawn = grids.figure(result, quantity)
+    ((low, high),) = {axis.range for axis in drawn.select_yaxes()}
+    cuts = [cut for cell in result.cells for cut in cell.cuts]
+    assert low < min(read(getattr(cut, f"{name}_low")) for cut in cuts)
+    assert high > max(read(getattr(cut, f"{name}_high")) for cut in cuts)
 
 
 def test_the_same_questions_beside_two_texts_are_one_line():

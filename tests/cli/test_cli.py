@@ -185,16 +185,6 @@ def test_compare(capsys, tiny):
     assert f"Once upon{''.join(data['writings'][1]['pieces'])}" in output.out
 
 
-def test_restore(capsys, tiny):
-    data = read(capsys, "restore", tiny, "--prompt", "Once upon a time", "--block", "1:1+3:2")
-    assert data["layers"] == [1, 3, 4]
-    assert len(data["restored"]) == 3
-    code, output = run(capsys, "restore", tiny, "--prompt", "Once upon a time", "--block", "1:1+3:2", "--token", 3)
-    assert code == 0
-    assert "Token 3 “" in output.out
-    assert "layer put back" in output.out
-
-
 def test_microscope(capsys, tiny):
     data = read(capsys, "microscope", tiny, "--prompt", "Once upon", "--block", "2:2")
     assert data["layers"] == [0, 1, 4, 5]
@@ -239,10 +229,6 @@ def test_jobs_list_is_empty_at_first(capsys):
         (("compare", "TINY", "--prompt", "a", "--block", "1:2", "--adapter", "nowhere"), "not a PEFT adapter"),
         (("compare", "TINY", "--prompt", "a", "--temperature", "9"), "temperature must be 0..5"),
         (("microscope", "TINY", "--prompt", "a", "--token", "7"), "Choose 1..1."),
-        (("restore", "TINY", "--prompt", "a", "--block", "1:1"), "Write at least two tokens"),
-        (("restore", "TINY", "--prompt", "Once upon a", "--block", "1:1", "--token", "99"), "Choose one of 2.."),
-        (("restore", "TINY", "--prompt", "Once upon a", "--block", "1:1", "--token", "1"), "no token precedes it"),
-        (("restore", "TINY", "--prompt", "Once upon a", "--block", "1:0"), "a size of at least 1"),
         (("jobs", "show"), "needs a job id"),
         (("jobs", "show", "../../etc"), "../../etc"),
         (("models", "TINY", "--device", "tpu"), "this machine offers"),

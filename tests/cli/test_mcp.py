@@ -175,7 +175,6 @@ MEASURING = {
     "speed": {},
     "compare": {"prompt": "One"},
     "microscope": {"prompt": "One"},
-    "restore": {"prompt": "One two", "block": "11:5"},
     "precision": {"dtype": "bfloat16"},
     "search": {"strategy": "swaps"},
     "methods": {"strategies": ["deepest"], "recipes": ["instant"], "n": [3]},

@@ -24,7 +24,6 @@ from analysis.experiments.maps.damage_spec import DamageSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.prompt.comparison_spec import CompareSpec, Variant
 from analysis.experiments.prompt.microscope_spec import MicroscopeSpec
-from analysis.experiments.prompt.restore_spec import RestoreSpec
 from analysis.experiments.search.search_spec import SearchSpec
 from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.exports.spec import ExportSpec
@@ -86,7 +85,6 @@ REQUESTS = {
     "instant": CompareSpec(RESOLVED, " -1", (Variant(), Variant("instant", LayerSet((1, 4)), "a", "x")), temperature=0.5),
     "microscope of several lines": MicroscopeSpec(RESOLVED, "Question: 3?\nAnswer:"),
     "microscope": MicroscopeSpec(MINE, "-x; y", Block(1, 2)),
-    "restore": RestoreSpec(MINE, "-x; y", Block(1, 2)),
     "control": replace(HEAL, steps=5, minutes=None, control=True, instant=False, distill=0.0, junction=0.0),
     "heal that writes nothing": replace(HEAL, generation=None),
     "heal in stages": recipes.heal_spec("progressive", model=RESOLVED, block=Block(11, 5), stages=2, on_gpu=False),

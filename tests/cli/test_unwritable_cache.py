@@ -23,7 +23,6 @@ COMMANDS = {
     "speed": (),
     "compare": ("--prompt", "The river"),
     "microscope": ("--prompt", "The river"),
-    "restore": (*CUT, "--prompt", "The river"),
     "export": (*CUT, "--name", "x"),
 }
 

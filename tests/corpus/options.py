@@ -24,7 +24,6 @@ COMMANDS = (
     "speed",
     "compare",
     "microscope",
-    "restore",
     "export",
     "report",
 )
@@ -40,7 +39,6 @@ _WHOLE = {
     "speed": ("--prompt-tokens", "--new-tokens", "--repeats", "--seed"),
     "compare": ("--tokens", "--seed"),
     "microscope": ("--token", "--seed"),
-    "restore": ("--token", "--seed"),
     "export": ("--seed",),
     "report": ("--seed",),
     "models": ("--seed",),
@@ -50,7 +48,6 @@ _NEEDED = {
     "heal": ("--block", "1:1"),
     "compare": ("--prompt", "a"),
     "microscope": ("--prompt", "a"),
-    "restore": ("--prompt", "a b", "--block", "1:1"),
     "export": ("--block", "1:1", "--name", "a"),
     "report": ("--out", "{here}/r.html"),
 }
@@ -64,7 +61,6 @@ _CHOSEN = {
     "speed": (_DTYPE, _QUANT),
     "compare": (_DTYPE,),
     "microscope": (_QUANT,),
-    "restore": (_QUANT,),
     "export": (_DTYPE, _QUANT),
     "report": (_DTYPE,),
     "models": (_DTYPE, _QUANT),
@@ -108,7 +104,6 @@ _RANGES = [
     (("compare", "--seed", "-1"), "seed must be at least 0, not -1."),
     (("microscope", "--token", "0"), "must be at least 1, not 0"),
     (("microscope", "--token", "-2"), "must be at least 1, not -2"),
-    (("restore", "--token", "0"), "must be at least 1, not 0"),
     (("heal", "--steps", "-1", "--quantization", "none"), "steps must be 0..1,000,000, not -1."),
     (("heal", "--minutes", "0", "--quantization", "none"), "minutes must be above 0 and at most 525,600, not 0.0."),
     (("heal", "--minutes", "-2", "--quantization", "none"), "minutes must be above 0 and at most 525,600, not -2.0."),
@@ -149,7 +144,6 @@ _WRONG = [
     (("heal", "starter"), "The following arguments are required: --block"),
     (("compare", "starter"), "The following arguments are required: --prompt"),
     (("microscope", "starter"), "The following arguments are required: --prompt"),
-    (("restore", "starter", "--prompt", "a b"), "The following arguments are required: --block"),
     (("export", "starter", "--block", "1:1"), "One of the arguments --name --out is required"),
     (("export", "starter", "--name", "a"), "The following arguments are required: --block"),
     (("export", "starter", "--block", "1:1", "--name", "a", "--out", "b"), "not allowed with argument --name"),
@@ -206,7 +200,7 @@ def entries() -> Iterator[Bad]:
     for value in REAL[:6]:
         name = f"compare --temperature={value!r}"
         yield Bad(name, _line("compare", f"--temperature={value}"), f"Argument --temperature: expected a number, not {value!r}")
-    for command in ("heal", "evaluate", "export", "compare", "microscope", "restore", "report"):
+    for command in ("heal", "evaluate", "export", "compare", "microscope", "report"):
         for value in CUTS[:: 1 if command == "heal" else 3]:
             yield Bad(f"{command} --block={value[:8]!r}", _line(command, f"--block={value}"), "A block is written START:SIZE")
         for value in NOT_BLOCK[:: 1 if command == "heal" else 2]:
@@ -230,7 +224,7 @@ def entries() -> Iterator[Bad]:
             _line("export", f"--name={value}"),
             "is not the name of an export. Use up to 80 letters",
         )
-    for command in ("compare", "microscope", "restore"):
+    for command in ("compare", "microscope"):
         for name, (prompt, says) in _PROMPTS.items():
             yield Bad(f"{command}: {name} prompt", _line(command, f"--prompt={prompt}"), says)
     for command in ("distances", "models", "heal", "sweep"):

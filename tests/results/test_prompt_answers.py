@@ -7,7 +7,6 @@ import pytest
 from analysis.core.blocks import Block, LayerSet
 from analysis.experiments.prompt.comparison_spec import CompareResult, CompareSpec, Variant, Writing
 from analysis.experiments.prompt.microscope_spec import MicroscopeSpec
-from analysis.experiments.prompt.restore_spec import RestoreSpec
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import prompt_answers
 
@@ -49,9 +48,8 @@ def test_a_seed_counts_where_tokens_are_drawn():
     assert not prompt_answers.is_answer(drawn, replace(drawn, seed=2))
 
 
-@pytest.mark.parametrize("kind", [MicroscopeSpec, RestoreSpec])
-def test_a_look_answers_its_own_block_only(kind):
-    asked = kind(ModelSpec(), "Once upon", CUT)
+def test_a_look_answers_its_own_block_only():
+    asked = MicroscopeSpec(ModelSpec(), "Once upon", CUT)
     assert prompt_answers.is_answer(replace(asked, model=ModelSpec(dtype="float32")), asked)
     assert not prompt_answers.is_answer(replace(asked, block=LayerSet((1, 4))), asked)
     assert not prompt_answers.is_answer(ASKED, asked)

@@ -1,9 +1,6 @@
-"""Methods on this model: strategies of choosing layers, alone and healed, at some sizes, and the best of them.
+"""Methods on this model: strategies of choosing layers, alone and healed, at some sizes, and the best of them."""
 
-The view of grids shares the progress, the failures, the menus and the names of results.
-"""
-
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import streamlit as st
@@ -15,7 +12,6 @@ from analysis.core.blocks import removal
 from analysis.core.errors import LayerscopeError
 from analysis.data.spec import BenchmarkSpec, default_loss_corpus
 from analysis.data.tasks import TASKS
-from analysis.experiments.batch.grid_cells import GridCell
 from analysis.experiments.batch.methods_spec import MethodCell, MethodKey, MethodsResult, MethodsSpec
 from analysis.experiments.heal import recipes
 from analysis.experiments.strategies import BLOCKS, STRATEGIES, needs
@@ -40,7 +36,7 @@ def show(model: ModelSpec) -> None:
     with frame.errors_shown():
         found = stored_results.find(_KIND, model)
         shown = stored_results.shown(_KIND, found)
-        show_jobs(_KIND, found)
+        _show_jobs(found)
         if shown is None:
             st.info("No table of methods yet. Choose methods below, then click **Measure**.")
             _form(model, None, found)
@@ -63,7 +59,15 @@ def _joined(parts: Sequence[FoundResult]) -> MethodsResult:
 
 def _result(parts: Sequence[FoundResult], result: MethodsResult, found: Sequence[FoundResult]) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        quantity = choose_quantity("Change from the unpruned model", _QUANTITIES, list(_QUANTITIES), _KIND)
+        quantity = st.segmented_control(
+            "Change from the unpruned model",
+            list(_QUANTITIES),
+            default=NATS,
+            required=True,
+            format_func=_QUANTITIES.get,
+            key="methods-quantity",
+            persist_state="session",
+        )
         stored_results.show_origin(parts, "These results came with the program.")
         if len(names := _names(parts[0], found)) > 1:
             state.pick_result(_KIND, "Shown", names, parts[0].key)
@@ -81,7 +85,7 @@ def _result(parts: Sequence[FoundResult], result: MethodsResult, found: Sequence
     names = {told.heads[0]: st.column_config.TextColumn(pinned=True)}
     chart.table(rows, key=f"t-methods-{quantity}", alt=told.title, file_name=f"methods-{quantity}", columns=names)
     st.caption(words.plain(told.caption))
-    show_failures(result.failures, "Not measured: ")
+    _show_failures(result.failures)
     with st.expander(f"All cells, {len(result.cells)} rows with all digits", icon=":material/table:"):
         chart.table(tables["cells"], key="t-methods-cells", file_name="methods")
     frame.commands([part.result.spec for part in parts])
@@ -116,7 +120,7 @@ def _called(entry: FoundResult, result: MethodsResult) -> str:
     n_questions, sizes = len(result.right[0]), ", ".join(map(str, result.spec.ns))
     kept = f", {removal(result.spec.protect).brief()} protected" if result.spec.protect else ""
     said = f"{len(result.methods)} methods, n = {sizes}{kept}, {n_questions} questions"
-    return result_name(entry, said, complete=result.complete)
+    return words.seen(f"{said} · {words.saved(entry)}{'' if result.complete else ', unfinished'}")
 
 
 def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[FoundResult]) -> None:
@@ -128,7 +132,10 @@ def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[FoundRe
     with st.expander("Add methods or sizes", icon=":material/add:", expanded=shown is None):
         left, right = st.columns(2)
         with left:
-            strategies = choose_strategies("Layers chosen by", like.strategies, f"{key}-strategies")
+            choosing = [strategy for strategy in STRATEGIES if not needs(strategy, BLOCKS)]
+            strategies = st.multiselect(
+                "Layers chosen by", choosing, list(like.strategies), key=f"{key}-strategies", help=words.strategies_help()
+            )
         healing = right.multiselect(
             "Healed by",
             list(recipes.NAMES),
@@ -160,7 +167,7 @@ def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[FoundRe
             corpus = like.loss_corpus if shown is not None else default_loss_corpus()
             spec = MethodsSpec(
                 model=model,
-                strategies=strategies,
+                strategies=tuple(strategies),
                 recipes=tuple(healing),
                 ns=tuple(sorted(map(_number, sizes))),
                 benchmark=replace(benchmark, shots=None if not same_task else benchmark.shots),
@@ -228,50 +235,18 @@ def _several(number: int, one: str, many: str = "") -> str:
     return f"{number} {one if number == 1 else many or f'{one}s'}" if number else ""
 
 
-def show_jobs(kind: str, found: Sequence[FoundResult]) -> bool:
-    """Draw the jobs of a kind that run, and why the last one failed where no result is newer; return whether one runs.
-
-    Args:
-        kind: of the jobs.
-        found: stored results of the kind.
-    """
-    running = [job for job in jobs.active() if job.kind == kind]
-    for job in running:
-        card.in_place(job, kind)
+def _show_jobs(found: Sequence[FoundResult]) -> None:
+    """Draw the running jobs of this kind, and why the last one failed if no result is newer."""
+    for job in (job for job in jobs.active() if job.kind == _KIND):
+        card.in_place(job, _KIND)
         if doing := job.values.get("doing"):
             st.caption(words.plain(str(doing)))
-    card.failure(card.last_of(kind, lambda spec: True), max((entry.saved_at for entry in found), default=0.0))
-    return bool(running)
+    card.failure(card.last_of(_KIND, lambda spec: True), max((entry.saved_at for entry in found), default=0.0))
 
 
-def show_failures(cells: Sequence[GridCell | MethodCell], lead: str = "") -> None:
+def _show_failures(cells: Sequence[MethodCell]) -> None:
     """Draw the reasons why cells could not be measured, each once with the first of its cells."""
     for why in list(dict.fromkeys(cell.error for cell in cells))[:_TOLD_FAILURES]:
         names = [cell.name for cell in cells if cell.error == why]
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        st.caption(words.plain(f"{lead}{names[0]}{more}: {why}"))
-
-
-def result_name(entry: FoundResult, what: str, *, complete: bool) -> str:
-    """Return the name of a stored result in a menu: its size, when it was saved, and whether it is unfinished."""
-    when = words.saved(entry)
-    return words.seen(f"{what} · {when}{'' if complete else ', unfinished'}")
-
-
-def choose_strategies(label: words.Markdown, chosen: Sequence[str], key: str) -> tuple[str, ...]:
-    """Draw the field of the strategies that choose layers by themselves."""
-    choosing = [strategy for strategy in STRATEGIES if not needs(strategy, BLOCKS)]
-    return tuple(st.multiselect(label, choosing, list(chosen), key=key, help=words.strategies_help()))
-
-
-def choose_quantity(label: words.Markdown, titles: Mapping[str, words.Markdown], shown: Sequence[str], kind: str) -> str:
-    """Draw the switch between the quantities of the charts."""
-    return st.segmented_control(
-        label,
-        shown,
-        default=shown[0],
-        required=True,
-        format_func=titles.get,
-        key=f"{kind}-quantity",
-        persist_state="session",
-    )
+        st.caption(words.plain(f"Not measured: {names[0]}{more}: {why}"))

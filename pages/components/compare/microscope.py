@@ -1,7 +1,4 @@
-"""The prompt microscope: the tokens that every layer still moves, and the model's prediction after each layer.
-
-Or removed layers are put back one at a time: click a token, and see which one lowers its surprisal most.
-"""
+"""The prompt microscope: the tokens that every layer still moves, and the model's prediction after each layer."""
 
 from typing import Any
 
@@ -10,12 +7,13 @@ import streamlit as st
 from analysis.charts import prompts as prompt_figures
 from analysis.core.blocks import Removal
 from analysis.experiments.prompt.microscope_spec import MicroscopeResult, MicroscopeSpec
-from analysis.experiments.prompt.restore_spec import RestoreResult, RestoreSpec
 from analysis.models.source.model_spec import ModelSpec
 from pages.components.compare import prompts
 from pages.components.shared import chart, frame, start, words
 
 _WHOLE, _CUT = "the unpruned model", "the pruned model"
+_INSIDE = "inside-False"
+"""Key of the choice of the model where a block is removed."""
 
 
 def show(model: ModelSpec) -> None:
@@ -23,9 +21,6 @@ def show(model: ModelSpec) -> None:
     with st.container(border=True):
         asked, cut = _form(model)
     if asked is None:
-        return
-    if asked.kind == "restore" and cut is not None:
-        _show_restored(asked, cut)
         return
     block = asked.spec.block
     where = f"the model without {block.brief()}" if block else "the unpruned model"
@@ -45,12 +40,11 @@ def _form(model: ModelSpec) -> tuple[prompts.PromptForm | None, Removal | None]:
         cut = prompts.cut_choice(model, "microscope")
         inside = st.segmented_control(
             "Model",
-            [_WHOLE, _CUT, prompts.RESTORED] if cut else [_WHOLE],
+            [_WHOLE, _CUT] if cut else [_WHOLE],
             default=_WHOLE,
             required=True,
-            key=prompts.INSIDE if cut else "inside-True",
+            key=_INSIDE if cut else "inside-True",
             wrap=True,
-            help="Each layer put back: shows the removed layer that lowers the surprisal of a token most.",
         )
     asked = None
     with left, frame.errors_shown():
@@ -65,24 +59,17 @@ def _asked(model: ModelSpec, prompt: str, cut: Removal | None, inside: str) -> p
     Raises:
         LayerscopeError: when the prompt is empty or too long.
     """
-    if inside == prompts.RESTORED and cut is not None:
-        return prompts.PromptForm(model, RestoreSpec(model, prompt, cut), _fill)
     return prompts.PromptForm(model, MicroscopeSpec(model, prompt, cut if inside == _CUT else None), _fill)
 
 
 def _go(asked: prompts.PromptForm) -> None:
     spec: Any = asked.spec
-    if spec.kind == "restore":
-        label, name = "Put layers back", f"Each layer put back, {spec.removed.brief()}"
-    else:
-        label, name = "Look inside", f"Microscope of a prompt{', pruned model' if spec.block else ''}"
     is_there = asked.found() is not None
     why = "This result is on screen. Change the prompt or the block for a new one." if is_there else None
-    key = "restore-go" if spec.kind == "restore" else "microscope-go"
-    if start.button(label, key=key, type="primary", icon=":material/biotech:", disabled=is_there, help=why):
-        job = start.start(spec, name)
+    if start.button("Look inside", key="microscope-go", type="primary", icon=":material/biotech:", disabled=is_there, help=why):
+        job = start.start(spec, f"Microscope of a prompt{', pruned model' if spec.block else ''}")
         if job is not None:
-            st.session_state[f"{spec.kind}-job"] = job.id
+            st.session_state["microscope-job"] = job.id
             st.rerun()
 
 
@@ -90,9 +77,9 @@ def _fill(spec: Any) -> None:
     """Put a stored request into the form: prompt, block, and which model is looked into."""
     prompts.fill(spec)
     if spec.block is not None:
-        st.session_state[prompts.INSIDE] = prompts.RESTORED if spec.kind == "restore" else _CUT
+        st.session_state[_INSIDE] = _CUT
     else:
-        st.session_state.update({prompts.INSIDE: _WHOLE, "inside-True": _WHOLE})
+        st.session_state.update({_INSIDE: _WHOLE, "inside-True": _WHOLE})
 
 
 def _done(result: MicroscopeResult, cut: Removal | None) -> None:
@@ -176,77 +163,4 @@ def _notes(result: MicroscopeResult) -> list[str]:
         said.append(f"Only the first {shown} tokens are shown. The {result.n_left_out} tokens after them were not read.")
     what = f"without {result.spec.block.describe()}" if result.spec.block else "unpruned"
     said.append(f"{result.model_name}, {what}, {result.ran_in}, {result.wall_s:.1f} s without loading.")
-    return said
-
-
-_NAMED = 0.5
-"""Nats of an increase that is written next to its token."""
-
-
-def _show_restored(asked: prompts.PromptForm, cut: Removal) -> None:
-    """Draw the result that answers the form, or the grey panel.
-
-    Args:
-        asked: the request of the form.
-        cut: the removed layers.
-    """
-    n = len(cut.touched) + 2
-    missing = f"Not measured for this prompt and {cut.brief()}. Click **Put layers back** (runs the prompt {n:d} times)."
-    prompts.show(asked, missing, grown=_done_restored, done=_done_restored)
-
-
-def _done_restored(result: RestoreResult) -> None:
-    left, right = st.columns([6, 5], gap="medium")
-    with left, st.container(gap="xsmall"):
-        token = _token(result)
-    with right, st.container(gap="xsmall"):
-        where = "mean of all tokens" if token is None else f"token {token + 1}, “{_text(result.pieces[token])}”"
-        st.markdown(f"**Surprisal with one layer put back: {words.plain(where)}**", help="Lower is better. Dashed: unpruned.")
-        figure = prompt_figures.restored_layers(result, token, dark=chart.is_dark())
-        said = result.sentence(token)
-        chart.show(figure, key="restored", alt=f"One bar per removed layer. {said}", file_name="restored-layers")
-        st.caption(words.plain(said))
-    for note in _notes_on_restored(result):
-        st.caption(words.plain(note))
-    with st.expander("Data behind the chart", icon=":material/table:"):
-        chart.table(result.table_at(token), key="t-restored", file_name="restored-layers")
-        chart.table(result.tables()["tokens"], key="t-restored-tokens", file_name="restored-layers-tokens")
-    frame.commands([result.spec])
-
-
-def _token(result: RestoreResult) -> int | None:
-    """Draw the text as buttons, one a token, and return the chosen one; None for the mean of all."""
-    rises = [pruned - unpruned for pruned, unpruned in zip(result.pruned, result.unpruned, strict=True)]
-    names = {
-        place: words.plain(_text(result.pieces[place]) + (f" +{rise:.1f}" if rise >= _NAMED else ""))
-        for place, rise in enumerate(rises, 1)
-    }
-    st.markdown("**Click a token to recover it**", help="Number: surprisal increase by pruning, in nats.")
-    first = words.plain(_text(result.pieces[0]))
-    return st.pills(
-        "Token",
-        list(names),
-        default=1 + max(range(len(rises)), key=rises.__getitem__),
-        format_func=names.__getitem__,
-        key=f"restored-{result.spec.fingerprint()}",
-        label_visibility="collapsed",
-        help=f"The first token, {first}, has no surprisal. Deselect the token for the mean of all.",
-    )
-
-
-def _text(piece: str) -> str:
-    """Return a token on one line."""
-    return piece.strip(" ").replace("\n", "↵") or "␣"
-
-
-def _notes_on_restored(result: RestoreResult) -> list[str]:
-    """Return the condition of the numbers, and how they are to be read."""
-    said = [
-        "Number next to a token: surprisal increase by pruning, in nats. Deselect the token to see the mean of all tokens. "
-        "One text gives no interval: on another text, another layer can come first."
-    ]
-    if result.n_left_out:
-        said.append(f"Only the first {len(result.pieces)} tokens were read, and the {result.n_left_out} after them were not.")
-    where = f"{result.spec.removed.describe()} removed, {result.ran_in}"
-    said.append(f"{result.model_name}, {where}, {result.wall_s:.1f} s without loading.")
     return said

@@ -31,8 +31,6 @@ EXAMPLES = {
 }
 """Prompts that different parts of a model answer."""
 _KEY = "prompt-text"
-INSIDE, RESTORED = "inside-False", "each layer put back"
-"""Key of the microscope's choice where a block is removed, and its last option."""
 
 
 @dataclass(frozen=True)

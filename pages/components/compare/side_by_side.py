@@ -18,8 +18,6 @@ from analysis.experiments.prompt.comparison_spec import (
     Variant,
     mean_surprise,
 )
-from analysis.experiments.prompt.microscope_spec import LONGEST_PROMPT
-from analysis.experiments.prompt.restore_spec import RestoreSpec
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import prompt_answers
 from analysis.results.stored import summaries
@@ -58,7 +56,6 @@ def _done(result: CompareResult) -> None:
         file_name="surprise",
     )
     _numbers(result)
-    _restore_button(result)
     _data(result)
     frame.commands([result.spec])
     st.caption(_provenance(result))
@@ -84,28 +81,6 @@ def _numbers(result: CompareResult) -> None:
     st.table(rows, border="horizontal", hide_index=True, alt="Speed, repetition and surprisal of every variant")
     if len(rows) > 1 and result.complete:
         st.caption(words.plain(prompt_answers.no_ranking(result)))
-
-
-def _restore_button(result: CompareResult) -> None:
-    """Offer to read the unpruned text with each removed layer put back, where a pruned model departs from it."""
-    unpruned = next((text for variant, text in result.written if variant.is_unpruned), None)
-    block = next((variant.block for variant, _ in result.written if variant.label == "pruned"), None)
-    if unpruned is None or block is None or not unpruned.text:
-        return
-    read = (result.spec.prompt + unpruned.text)[:LONGEST_PROMPT]
-    st.button(
-        "Find layer to restore",
-        key="compare-restore",
-        icon=":material/healing:",
-        on_click=_restore,
-        args=(read, block),
-        help="Opens the microscope with the unpruned text. It shows the layer that lowers surprisal most when put back.",
-    )
-
-
-def _restore(read: str, block: Removal) -> None:
-    prompts.fill(RestoreSpec(prompt=read, block=block))
-    st.session_state.update({"compare-view": "Microscope", prompts.INSIDE: prompts.RESTORED})
 
 
 def _data(result: CompareResult) -> None:

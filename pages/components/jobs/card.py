@@ -17,7 +17,7 @@ _COLOURS = {
     jobs.PAUSED: "blue",
 }
 _LONG_S, _VERY_LONG_S = 120, 600
-GROWING = ("sweep", "damage", "grid")
+GROWING = ("sweep", "damage")
 """Kinds whose unfinished results are worth looking at."""
 _PLACES = {"Up": -1, "Down": 1, "To the front": jobs.FRONT, "To the end": jobs.END}
 

@@ -10,7 +10,7 @@ from tests.support import browser
 pytestmark = [pytest.mark.browser, pytest.mark.long, pytest.mark.timeout(300)]
 
 WIDTH = 390
-VIEWS = ("Prompt", "Blind test", "Microscope", "Runs", "Methods", "Grid")
+VIEWS = ("Prompt", "Microscope", "Runs", "Methods")
 OVERFLOW = """
 () => Math.max(...['html', '[data-testid=stMain]'].map(name => document.querySelector(name).scrollWidth))
 """
@@ -33,16 +33,6 @@ def test_the_stored_example_answers_the_form_that_is_on_screen(page):
     page.keyboard.press("ArrowLeft")
     expect(page.get_by_text(re.compile("Not generated yet for this prompt and block"))).to_be_visible()
     expect(column).to_have_count(0)
-
-
-def test_a_click_on_a_token_names_the_layer_to_restore(page):
-    page.get_by_role("radiogroup", name="View").get_by_role("radio", name="Microscope").click()
-    page.get_by_role("radio", name="each layer put back").click()
-    said = page.get_by_text(re.compile(r"^Token \d+ “.*nats pruned"))
-    expect(said).to_be_visible()
-    token = page.get_by_role("radio", name=re.compile("^capital")).or_(page.get_by_role("button", name=re.compile("^capital")))
-    token.first.click()
-    expect(page.get_by_text(re.compile("^Token 2 “capital”"))).to_be_visible()
 
 
 @pytest.fixture(scope="module")

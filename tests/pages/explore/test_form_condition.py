@@ -99,10 +99,6 @@ def test_a_form_starts_again_with_another_curve_on_screen(app, on_screen):
 
 def test_compare_starts_from_the_condition_on_screen(app, on_screen):
     at = app("pages/compare.py")
-    at.button_group(key="compare-view").set_value("Grid").run()
-    assert at.selectbox(key="grid-dtype").value == "float32"
-    assert at.multiselect(key="grid-tasks").value == ["boolq"]
-    assert at.number_input(key="grid-limit").value == 60
     at.button_group(key="compare-view").set_value("Methods").run()
     assert "Computes in float32 from Q4\\_1 weights" in texts(at)
 

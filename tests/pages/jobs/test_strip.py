@@ -278,13 +278,10 @@ def test_choice_of_where_jobs_run_appears_only_with_several(app, monkeypatch):
     assert sorted((job.backend, job.shards) for job in jobs.active()) == [("elsewhere", 3), ("local", 1)]
 
 
-@pytest.mark.parametrize("kind", ["heal", "grid"])
-def test_duration_elsewhere_is_shown_next_to_the_start_button(app, monkeypatch, kind):
+def test_duration_elsewhere_is_shown_next_to_the_start_button(app, monkeypatch):
     fakes.distances().save()
     monkeypatch.setattr(backend.BACKENDS, "_entries", dict(backend.BACKENDS))
     register(_Elsewhere)
-    at = app("pages/heal.py" if kind == "heal" else "pages/compare.py")
+    at = app("pages/heal.py")
     at.selectbox(key="place").set_value("elsewhere").run()
-    if kind == "grid":
-        at.button_group(key="compare-view").set_value("Grid").run()
-    assert f"Elsewhere: 1 of 2 GPUs free. A job ({kind}) takes *one* of 1." in [read(one.value) for one in at.main.caption]
+    assert "Elsewhere: 1 of 2 GPUs free. A job (heal) takes *one* of 1." in [read(one.value) for one in at.main.caption]

@@ -11,7 +11,7 @@ from tests.support import axe, browser
 pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(300)]
 
 WITHIN = {
-    "compare": ("Blind test", "Microscope", "Runs"),
+    "compare": ("Microscope", "Runs"),
     "export": ("llama.cpp", "Report"),
     "learn": ("3 Map", "5 Big models", "7 Limits", "8 Check"),
 }
