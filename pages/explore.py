@@ -5,7 +5,7 @@ import streamlit as st
 from analysis import jobs
 from pages.components.explore import compute, linked_view, map_view, result_choice
 from pages.components.jobs import card
-from pages.components.shared import chart, frame, selection, state, stored_results
+from pages.components.shared import frame, selection, state, stored_results
 
 frame.require()
 
@@ -63,5 +63,3 @@ with frame.errors_shown():
     else:
         result_choice.offer(current, None)
         compute.first_map()
-        if others := chart.show_further_kinds(current):
-            frame.commands([entry.result.spec for entry in others])

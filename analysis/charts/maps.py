@@ -132,20 +132,6 @@ _COLOURS_END_AT = 90
 """Percentile of all blocks where the colours of the damage map end. A few ruinous blocks would make the rest look the same."""
 
 
-def normalise_rows(mean: _Cells) -> list[list[float | None]]:
-    """Shift and scale each row to [0, 1] on its own, as in the paper's Fig. 4.
-
-    A row with one cell, or with all cells equal, has no range to scale by: its cells are 0, its own minimum. A cell that is
-    not measured stays None.
-    """
-    rows: list[list[float | None]] = []
-    for row in mean:
-        values = [value for value in row if value is not None]
-        low, span = (min(values), max(values) - min(values)) if values else (0.0, 0.0)
-        rows.append([None if value is None else (value - low) / span if span > 0 else 0.0 for value in row])
-    return rows
-
-
 def distance_map(
     result: DistanceResult,
     path: Sequence[Best] | None = None,
@@ -153,7 +139,6 @@ def distance_map(
     others: Sequence[Best] = (),
     rivals: Sequence[Sequence[int]] = (),
     selected: Removal | None = None,
-    row_normalised: bool = False,
     metric: str | None = None,
     max_size: int | None = None,
     height: int = 470,
@@ -166,28 +151,25 @@ def distance_map(
         others: blocks that another rule would choose, drawn as a thin line.
         rivals: row n-1 holds the starts of blocks that are as good as the most similar one, drawn as small circles.
         selected: the removed layers to ring, each unbroken run of layers by itself.
-        row_normalised: colour by each row's own range instead of by distance; the hover always gives the distance.
         metric: which of `result.others` to show instead of the map's own.
         max_size: only blocks up to this size, with the colour bar above the map where it hides none of them.
         height: pixels.
     """
     metric = metric or result.spec.metric
     rows = (result.mean if metric == result.spec.metric else result.others[metric])[:max_size]
-    figure = block_map(normalise_rows(rows) if row_normalised else rows, result.n_layers, "distance")
+    figure = block_map(rows, result.n_layers, "distance")
     _add_rivals(figure, rivals[:max_size])
     _add_path(figure, others, "other path", 1.1, "dot")
     _add_path(figure, result.best if path is None else path, "path", 1.6, "solid", max_size)
     read_outs = distance_read_outs(result, metric, max_size)
     add_cells(figure, read_outs, [block.size for block in read_outs.fields])
-    title = "each row scaled to [0, 1]" if row_normalised else UNITS.get(metric, metric)
-    return ringed(finish_map(figure, title, height, above=max_size is not None), selected, max_size)
+    return ringed(finish_map(figure, UNITS.get(metric, metric), height, above=max_size is not None), selected, max_size)
 
 
 def damage_map(
     result: DamageResult,
     *,
     selected: Removal | None = None,
-    row_normalised: bool = False,
     dark: bool = False,
     height: int = 330,
 ) -> Figure:
@@ -196,23 +178,20 @@ def damage_map(
     Args:
         result: the damage, finished or growing; the least damaging block of each finished size is drawn as a line.
         selected: the block to ring; of layers that are no single block each run. A note replaces the ring of an unmeasured one.
-        row_normalised: colour by each row's own range instead of by nats; the hover always gives nats.
         dark: whether the page is dark.
         height: pixels.
     """
     rows = result.increase
-    figure = block_map(normalise_rows(rows) if row_normalised else rows, result.n_layers, "damage")
+    figure = block_map(rows, result.n_layers, "damage")
     values = [value for row in rows for value in row if value is not None]
-    title = "each row scaled to [0, 1]"
-    if values and not row_normalised:
+    if values:
         last = float(np.percentile(values, _COLOURS_END_AT))
         figure.data[0].update(zmin=min(values), zmax=last if last > min(values) else max(values))
-        title = "loss increase, nats per token"
     path = [Best(best.n, best.start, best.increase) for best in result.best]
     _add_path(figure, path, "path", 1.6, "solid")
     read_outs = damage_read_outs(result)
     add_cells(figure, read_outs, [block.size for block in read_outs.fields])
-    figure = finish_map(figure, title, height, above=True)
+    figure = finish_map(figure, "loss increase, nats per token", height, above=True)
     return figure if selected is None else marked(figure, places_on(result, selected), dark=dark)
 
 

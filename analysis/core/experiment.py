@@ -2,7 +2,7 @@
 
 A kind is one file with a `register(Experiment(...))` in it. In the program its name ends in `spec` or `result`, and it loads no
 model library. Elsewhere it is named as an extension (`extensions`). It is then on the command line and in the queue.
-Explore, lists of runs, the report and the glossary have it too, without a change anywhere else.
+Lists of runs, the report and the glossary have it too, without a change anywhere else.
 """
 
 import contextlib

@@ -48,7 +48,7 @@ def test_map_holds_every_distance_and_nothing_outside_the_triangle():
 
 
 def test_map_hover_gives_both_index_forms_and_the_error():
-    read = read_outs(maps.distance_map(MAP, row_normalised=True))
+    read = read_outs(maps.distance_map(MAP))
     assert read["1:2"] == (
         "<b>layers 1-2 (2 layers), block [1, 3)</b><br>distance 0.1500, 95 % interval 0.1070 to 0.1930<br>"
         "200 parameters (30.5%), 800 B"
@@ -65,18 +65,6 @@ def test_path_and_selected_block_lie_where_they_should():
     assert list(zip(path.x, path.y, strict=True)) == [(1, 1), (1, 2), (1, 3)]
     ring = trace(figure, "selected")
     assert (ring.x[0], ring.y[0]) == (1, 2)
-
-
-def test_rows_are_normalised_each_on_its_own():
-    rows = maps.normalise_rows(MEAN)
-    assert rows[0] == pytest.approx([2 / 3, 0.0, 1 / 3, 1.0])
-    assert rows[1] == pytest.approx([2 / 3, 0.0, 1.0])
-
-
-def test_rows_without_a_range_do_not_divide_by_zero():
-    rows = maps.normalise_rows(MEAN)
-    assert rows[2] == [0.0, 0.0]
-    assert rows[3] == [0.0]
 
 
 @pytest.mark.parametrize("dark", [False, True])
@@ -263,9 +251,6 @@ def test_damage_map_leaves_unmeasured_blocks_blank():
     assert (trace(figure, "path").x, trace(figure, "path").y) == ((1,), (2,))
     assert (trace(figure, "selected").x, trace(figure, "selected").y) == ((1,), (2,))
     assert (trace(figure, selected.OUTLINE).x, trace(figure, selected.OUTLINE).y) == ((1,), (2,))
-    scaled = trace(maps.damage_map(DAMAGE, row_normalised=True), "damage")
-    assert scaled.z[0][1] == 0.0
-    assert scaled.z[0][2] is None
 
 
 def test_distance_and_damage_stand_on_the_same_axes():

@@ -50,12 +50,11 @@ def show(
     measured = (reading.of_damage(result, block) for block in blocks_up_to(1, result.n_layers))
     selection.show_chip([one.condition for one in measured if one is not None][:1])
     sizes = len(result.increase)
-    scaled = map_view.view() == "rows"
     left, right = st.columns(2, gap="medium")
     with left, st.container(gap="xsmall"):
         st.markdown("**Distance**")
         plain = map_view.distance_map(
-            compared, distances.best, (), metric=distances.spec.metric, scaled=scaled, max_size=sizes, height=_HEIGHT
+            compared, distances.best, (), metric=distances.spec.metric, max_size=sizes, height=_HEIGHT
         )
         alt = f"Heat map of distance for blocks of up to {sizes} layers. The line is the most similar block of each size."
         chart_selection.chart_of_blocks(
@@ -63,7 +62,7 @@ def show(
         )
     with right, st.container(gap="xsmall"):
         st.markdown("**Loss increase**", help="Measured increase of the loss on held-out text.")
-        figure = map_view.damage_map(damage, scaled=scaled, height=_HEIGHT)
+        figure = map_view.damage_map(damage, height=_HEIGHT)
         alt = f"Heat map of the measured loss increase without each block, {_progress(result)}."
         chart_selection.chart_of_blocks(
             figure, key="damage-map", alt=alt, file_name="damage-map", n_layers=shown.result.n_layers, chosen=chosen

@@ -1,4 +1,4 @@
-"""Choosing the layers to remove beside the slider: on the strip, by a goal, in writing, or back to a former choice.
+"""Choosing the layers to remove beside the slider: on the strip, in writing, or back to a former choice.
 
 The strip drags and stretches a block, or picks layer by layer. The texts that it shows of a block while it is dragged are in
 the page already. The server hears of the block once it is released.
@@ -16,13 +16,12 @@ from analysis.core.blocks import Removal, parse_removal, single_parts
 from analysis.core.errors import BlockRangeError
 from analysis.results.compared import block_values
 from analysis.results.stored.result import FoundResult
-from pages.components.explore import trade_off
 from pages.components.shared import chart, cuts, state, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
 from pages.components.shared.selection import Shown, Version, version
 
-_MENU = "goal-popover"
-_HELP = "Start from a goal, enter a block, restore the strategy's block, or open the decision sheet."
+_MENU = "decide-popover"
+_HELP = "Enter a block, restore the strategy's block, or open the decision sheet."
 _STRIP = "layer-strip"
 _HERE = Path(__file__)
 _strip = st.components.v2.component(
@@ -128,8 +127,6 @@ def decide_menu(shown: Shown) -> None:
     menu = st.popover("Decide", icon=":material/flag:", key=_MENU, on_change="rerun", help=_HELP)
     with menu, st.container(width=460):
         if menu.open:
-            st.markdown("**Start from a goal**")
-            trade_off.goal(shown.model, shown.strategy, shown.selected, _MENU)
             st.markdown("**Enter a block**")
             cuts.field(shown.strategy)
         with st.container(horizontal=True, gap="small"):

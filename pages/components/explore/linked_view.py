@@ -34,7 +34,7 @@ from pages.components.shared.cuts import Cut
 from pages.components.shared.selection import Shown
 
 MAP, QUESTIONS, COST, FRONT = "map", "questions", "cost", "trade-off"
-GENERATION, DAMAGE, DATA, MORE = "generation", "damage", "data", "more"
+GENERATION, DAMAGE, DATA = "generation", "damage", "data"
 _TABS = {
     MAP: "Map and curves",
     QUESTIONS: "Questions",
@@ -43,9 +43,8 @@ _TABS = {
     GENERATION: "Generation",
     DAMAGE: "Damage",
     DATA: "Data and command",
-    MORE: "More",
 }
-"""The tabs by their name in the address; the last one is there where results of further kinds can be made."""
+"""Titles of the tabs, by their name in the address."""
 
 
 def show(map_key: str, sweep_key: str | None, model: ModelSpec, *, live: bool) -> None:
@@ -61,11 +60,7 @@ def show(map_key: str, sweep_key: str | None, model: ModelSpec, *, live: bool) -
 
 def tab() -> str:
     """The open tab, one of `_TABS`."""
-    return state.option_of("tab", _names(), MAP)
-
-
-def _names() -> dict[str, str]:
-    return {name: title for name, title in _TABS.items() if name != MORE or chart.further_kinds()}
+    return state.option_of("tab", _TABS, MAP)
 
 
 def _view(map_key: str, sweep_key: str | None, model: ModelSpec) -> None:
@@ -84,10 +79,9 @@ def _view(map_key: str, sweep_key: str | None, model: ModelSpec) -> None:
 
 
 def _tabs(shown: Shown) -> None:
-    names = _names()
-    with state.showing("tab", names[tab()]):
-        places = st.tabs(list(names.values()), key="tab", on_change=_opened)
-    with places[list(names).index(tab())], st.container(key=f"tab-{tab()}", gap="small"):
+    with state.showing("tab", _TABS[tab()]):
+        places = st.tabs(list(_TABS.values()), key="tab", on_change=_opened)
+    with places[list(_TABS).index(tab())], st.container(key=f"tab-{tab()}", gap="small"):
         _DRAWN[tab()](shown)
 
 
@@ -151,9 +145,7 @@ def _curves(shown: Shown) -> None:
     with frame.errors_shown(), st.container(gap="xsmall"):
         compared: list[FoundResult] = []
         if shown.sweep is not None:
-            with st.container(horizontal=True, wrap=False, vertical_alignment="center", gap="small", key="curve-controls"):
-                with st.container():
-                    selection.show_chip(selection.selected_conditions(shown.selected))
+            with st.container(horizontal=True, horizontal_alignment="right", key="curve-controls"):
                 compared = _curves_menu(shown, shown.sweep)
         curves.show(shown.sweep, compared, shown.evidence.heals, shown.strategy, shown.cut)
         curves.not_measured(shown)
@@ -184,10 +176,11 @@ def _other_datasets(shown: Shown) -> words.Markdown:
 def _cost(shown: Shown) -> None:
     curves.not_measured(shown)
     scores.show_numbers(shown)
-    selection.show_chip(selection.selected_conditions(shown.selected), _other_datasets(shown))
     with st.container(gap=None):
         for note in scores.notes(shown):
             st.caption(words.plain(note))
+        if others := _other_datasets(shown):
+            st.caption(others)
     st.fragment(_saved)(shown)
 
 
@@ -236,13 +229,8 @@ def _data(shown: Shown) -> None:
         shown.damage.result if shown.damage else None,
     )
     once = [entry for entry in (shown.damage, speed) if entry]
-    more = [entry for kind in chart.further_kinds() if (entry := chart.shown_of_kind(kind, model))]
-    everything = [shown.distances, *curves_shown, *once, *shown.evidence.heals, *selection.evaluations(model), *more]
+    everything = [shown.distances, *curves_shown, *once, *shown.evidence.heals, *selection.evaluations(model)]
     frame.commands([entry.result.spec for entry in everything])
-
-
-def _more(shown: Shown) -> None:
-    chart.show_further_kinds(shown.model)
 
 
 _DRAWN = {
@@ -253,7 +241,6 @@ _DRAWN = {
     GENERATION: _generation,
     DAMAGE: _damage,
     DATA: _data,
-    MORE: _more,
 }
 _CURVES = "Compare strategies, ask more questions, or limit charts and tables to a range of n."
 

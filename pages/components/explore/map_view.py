@@ -23,10 +23,10 @@ from pages.components.shared.selection import Version, version
 DAMAGE = "damage"
 CHART = "map"
 """Key of the chart, for `pick.name_now`; the selected block on it is marked by `cut_marks`."""
-VIEWS = {"map": "Map", "rows": "By row", "lines": "Lines"}
+VIEWS = {"map": "Map", "lines": "Lines"}
 _VIEWS_HELP = (
-    "**Map**: start layer to the right, block size upwards, yellow is low. **By row**: each size has its own colour range, "
-    "as in the paper's Fig. 4. **Lines**: one line for each size, as in its Fig. 1c. Click a block to remove it."
+    "**Map**: start layer to the right, block size upwards, yellow is low. "
+    "**Lines**: one line for each size, as in the paper's Fig. 1c. Click a block to remove it."
 )
 _HEIGHT = 316
 
@@ -65,9 +65,7 @@ def show(shown: FoundResult, damage: FoundResult | None, strategy: ChosenStrateg
             lines(shown, metric=metric, dark=chart.is_dark(), height=_HEIGHT), cut.removed, dark=chart.is_dark()
         )
     else:
-        figure = distance_map(
-            shown, strategy.path(), others, metric=metric, scaled=how == "rows", max_size=None, height=_HEIGHT
-        )
+        figure = distance_map(shown, strategy.path(), others, metric=metric, max_size=None, height=_HEIGHT)
     chart_selection.chart_of_blocks(
         _kept(figure, distances.n_layers),
         key=CHART,
@@ -135,7 +133,7 @@ def _damage(damage: FoundResult, how: str, cut: Cut, strategy: ChosenStrategy) -
         plain = lines(damage, metric=DAMAGE, dark=chart.is_dark(), height=_HEIGHT)
         figure = maps.picked(plain, cut.removed, dark=chart.is_dark())
     else:
-        figure = damage_map(damage, scaled=how == "rows", height=_HEIGHT)
+        figure = damage_map(damage, height=_HEIGHT)
     alt = f"{_kind(how)} of the measured loss increase without each block of up to {len(result.increase)} layers."
     figure = _kept(figure, result.n_layers)
     chart_selection.chart_of_blocks(
@@ -189,18 +187,17 @@ def distance_map(
     others: Sequence[Best],
     *,
     metric: str,
-    scaled: bool,
     max_size: int | None,
     height: int,
 ) -> Figure:
     """The map by one of its metrics; arguments as `maps.distance_map`."""
     key = " / ".join(" ".join(f"{best.n}:{best.start}" for best in blocks) for blocks in (path, others))
-    return _distance_map(version(found), key, metric, scaled, max_size, height, found, path, others)
+    return _distance_map(version(found), key, metric, max_size, height, found, path, others)
 
 
-def damage_map(found: FoundResult, *, scaled: bool, height: int) -> Figure:
+def damage_map(found: FoundResult, *, height: int) -> Figure:
     """The damage map; arguments as `maps.damage_map`."""
-    return _damage_map(version(found), scaled, height, found)
+    return _damage_map(version(found), height, found)
 
 
 def lines(found: FoundResult, *, metric: str, dark: bool, height: int) -> Figure:
@@ -213,7 +210,6 @@ def _distance_map(
     version: Version,
     blocks: str,
     metric: str,
-    scaled: bool,
     max_size: int | None,
     height: int,
     _found: FoundResult,
@@ -227,7 +223,6 @@ def _distance_map(
         others=_others,
         rivals=close,
         metric=metric,
-        row_normalised=scaled,
         max_size=max_size,
         height=height,
     )
@@ -235,8 +230,8 @@ def _distance_map(
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)
-def _damage_map(version: Version, scaled: bool, height: int, _found: FoundResult) -> Figure:
-    return Finished(maps.damage_map(_found.result, row_normalised=scaled, height=height))
+def _damage_map(version: Version, height: int, _found: FoundResult) -> Figure:
+    return Finished(maps.damage_map(_found.result, height=height))
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)

@@ -65,7 +65,7 @@ def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selecte
     every = precisions.compare(model, own_results, on_screen)
     with st.container(border=True):
         st.markdown("**Start from a goal**")
-        wish = goal(model, strategy, selected, "goal")
+        wish = _goal(model, strategy, selected)
         precisions.answer(every, wish)
     n_stored = sum(stored_results.count(kind, model, any_precision=True) for kind in _KINDS)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
@@ -179,23 +179,22 @@ def _size_limit(size: float, least: float, step: float) -> tuple[float, float]:
     return max(least, float(f"{usual:.2g}")), max(least, float(f"{usual / 10:.1g}"))
 
 
-def goal(model: ModelSpec, strategy: ChosenStrategy, selected: Selected, key: str) -> Goal:
+def _goal(model: ModelSpec, strategy: ChosenStrategy, selected: Selected) -> Goal:
     """Draw the goal and its answer among the removals in the precision on screen, and return the goal.
 
     Args:
         model: the model of the page.
         strategy: how blocks are chosen.
         selected: the scores on screen, whose dataset and precision count.
-        key: first part of the widgets' keys.
     """
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        kind = st.selectbox("Goal", list(_GOALS), format_func=_GOALS.get, key=f"{key}-kind", width=230)
+        kind = st.selectbox("Goal", list(_GOALS), format_func=_GOALS.get, key="goal-kind", width=230)
         least, most, usual, step = _LIMITS[kind]
         if kind == MEGABYTES:
             facts = strategy.distances.model
             usual, step = _size_limit(facts.n_parameters * facts.bytes_per_parameter / 1e6, least, step)
         form = "%.2f" if step >= 0.01 else "%.4f"
-        value = st.number_input("Limit", least, most, usual, step, form, key=f"{key}-{kind}", width=130)
+        value = st.number_input("Limit", least, most, usual, step, form, key=f"goal-{kind}", width=130)
     goal = Goal(kind, float(value))
     fronts = _fronts(goal.quantity, model, _weighed(model))
     if not fronts:
@@ -207,9 +206,9 @@ def goal(model: ModelSpec, strategy: ChosenStrategy, selected: Selected, key: st
     _unmeasured(answer, strategy)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         if answer.offer is not None:
-            _take(answer.offer, strategy, key)
+            _take(answer.offer, strategy)
         if answer.candidate is not None and answer.needed is not None:
-            _measure(answer.candidate, answer.needed, goal, model, key)
+            _measure(answer.candidate, answer.needed, goal, model)
     n_removals = sum(offer.cut is not None for offer in fronts[0].own())
     st.caption(
         f"The 95 % interval must meet the limit. Chosen among {n_removals} measured removals: the best of many looks better "
@@ -259,11 +258,11 @@ def _unmeasured(answer: GoalAnswer, strategy: ChosenStrategy) -> None:
         )
 
 
-def _take(offer: Offer, strategy: ChosenStrategy, key: str) -> None:
+def _take(offer: Offer, strategy: ChosenStrategy) -> None:
     if offer.cut is not None:
         st.button(
             f"Take {offer.cut.brief()}",
-            key=f"{key}-take-{blocks.written(offer.cut)}",
+            key=f"goal-take-{blocks.written(offer.cut)}",
             icon=":material/content_cut:",
             type="primary",
             on_click=cuts.take_or_say,
@@ -271,7 +270,7 @@ def _take(offer: Offer, strategy: ChosenStrategy, key: str) -> None:
         )
 
 
-def _measure(offer: Offer, needed: int, goal: Goal, model: ModelSpec, key: str) -> None:
+def _measure(offer: Offer, needed: int, goal: Goal, model: ModelSpec) -> None:
     """Draw the button that measures the unpruned and the pruned model on so many questions, with its duration."""
     request = _request(offer, needed, goal, model)
     if request is None:
@@ -281,7 +280,7 @@ def _measure(offer: Offer, needed: int, goal: Goal, model: ModelSpec, key: str) 
     about = f"about {words.duration(lasts)}" if lasts is not None else "duration not measured on this machine"
     if start.button(
         f"Measure {needed:,} questions ({about})",
-        key=f"{key}-measure",
+        key="goal-measure",
         icon=":material/play_arrow:",
         help="Asks the unpruned and the pruned model the same questions. The answer above updates when it is done.",
     ):

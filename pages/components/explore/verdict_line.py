@@ -33,11 +33,12 @@ def show(shown: Shown) -> None:
     """Draw the verdict, and under it the best known block of this size with a button that selects it."""
     cut, strategy, model, known = shown.cut, shown.strategy, shown.model, shown.evidence
     removed, n_layers = cut.removed, strategy.distances.n_layers
+    condition = selection.chip(selection.selected_conditions(shown.selected))
     if removed is None:
-        st.markdown(cut.unknown or "Nothing is removed. Move the slider or pick layers to see how much their removal costs.")
+        nothing = cut.unknown or "Nothing is removed. Move the slider or pick layers to see how much their removal costs."
+        st.markdown(f"{nothing} {condition}".strip())
         return
     said = of_cut(removed, shown)
-    condition = selection.chip(selection.selected_conditions(shown.selected))
     st.markdown(f"{words.plain(said.sentence)} {condition}".strip(), help=_measured_on(said, shown.sweep))
     found, best = best_of(known, removed if isinstance(removed, PartSet) else removed.size, n_layers)
     with st.container(horizontal=True, wrap=False, vertical_alignment="center", gap="small", key="best-cut"):

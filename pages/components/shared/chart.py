@@ -1,7 +1,4 @@
-"""One chart, one table or one whole result with its downloads, light or dark as the visitor's page.
-
-Results of kinds without a view of their own have a panel: description, charts, tables, and a button that requests a result.
-"""
+"""One chart, one table or one whole result with its downloads, light or dark as the visitor's page."""
 
 from collections.abc import Callable
 from typing import Any, Literal
@@ -12,21 +9,17 @@ from plotly.graph_objs import Figure
 
 from analysis.charts import data, kinds, look
 from analysis.core import escapes
-from analysis.core.experiment import EXPERIMENTS, Experiment, additions
+from analysis.core.experiment import EXPERIMENTS
 from analysis.core.imports import imported
 from analysis.core.record import Result
 from analysis.core.table import Table
-from analysis.models.source.model_spec import ModelSpec
-from analysis.results.stored.result import FoundResult
-from pages.components.shared import frame, start, state, stored_results, words
+from pages.components.shared import frame, state, words
 
 _FORMATS = {"png": "PNG", "svg": "SVG"}
 _SHARP = {"png": 2, "svg": 1}
 """Pixels of an image per pixel of the page."""
 LARGER = 1.35
 """How much lettering and marks of charts grow; the style enlarges everything else."""
-HOMES = {"methods": "Compare, Methods"}
-"""Kinds whose results have a view of their own, by the place of it; they are not repeated here."""
 
 
 def is_dark() -> bool:
@@ -172,63 +165,6 @@ def folded_table(rows: Table | list[dict], *, key: str, alt: str, file_name: str
     """The numbers behind one chart, folded away below it."""
     with st.expander("Numbers behind the chart", icon=":material/table:"):
         table(rows, key=key, alt=alt, file_name=file_name)
-
-
-def further_kinds() -> dict[str, Experiment]:
-    """Return the additional kinds without a view of their own."""
-    return {kind: one for kind, one in additions().items() if kind not in HOMES}
-
-
-def show_further_kinds(model: ModelSpec) -> list[FoundResult]:
-    """Draw a closed panel for each kind without a view of its own; returns the results that they show."""
-    drawn = []
-    for kind in further_kinds().values():
-        with frame.errors_shown():
-            found = _panel(kind, model)
-            drawn += [found] if found else []
-    return drawn
-
-
-def shown_of_kind(kind: str, model: ModelSpec) -> FoundResult | None:
-    """Return the result that the panel of a kind shows."""
-    return stored_results.shown(kind, _of_kind(kind, model))
-
-
-def _of_kind(kind: str, model: ModelSpec) -> list[FoundResult]:
-    has_model = "model" in additions()[kind].spec.__dataclass_fields__
-    return stored_results.find(kind, model if has_model else None)
-
-
-def _panel(kind: Experiment, model: ModelSpec) -> FoundResult | None:
-    found = _of_kind(kind.kind, model)
-    now = shown_of_kind(kind.kind, model)
-    folded = st.expander(f"{words.plain(kind.title)} ({len(found)} stored)", key=f"added-{kind.kind}", on_change="rerun")
-    if not folded.open:
-        return now
-    with folded:
-        with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-            st.markdown(words.plain(kind.help) if kind.help else "", width="stretch")
-            _start(kind, model)
-        if now is None:
-            st.info(f"{words.plain(state.name(model))} has no stored result of this kind.")
-            return None
-        if len(found) > 1:
-            state.pick_result(kind.kind, "Shown", {entry.key: _request_of(entry) for entry in found}, now.key)
-        show_result(now.result, kind.kind)
-    return now
-
-
-def _request_of(found: FoundResult) -> str:
-    """Return the arguments of the command, and when the result was saved."""
-    when = words.saved(found)
-    return f"{frame.command_line(found.result.spec).partition(' -m analysis ')[2]} · {when}"
-
-
-def _start(kind: Experiment, model: ModelSpec) -> None:
-    """Draw the button that asks for one with the usual settings, where every field has one."""
-    spec = kind.usual(model)
-    if spec is not None and start.button("Compute", key=f"start-{kind.kind}", icon=":material/play_arrow:"):
-        start.start_and_show(spec, f"{kind.title} of {state.name(model)}")
 
 
 def show_result(found: Result, key: str) -> None:

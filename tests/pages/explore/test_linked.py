@@ -125,29 +125,27 @@ def test_rivals_are_marked(app):
     assert all(wins[n - 1][start] >= 0.025 for start, n in found)
 
 
-@pytest.mark.parametrize("view", ["rows", "lines"])
 @pytest.mark.parametrize("what", ["angular", "relative-l2", "damage"])
-def test_map_rows_and_lines_of_every_measure(app, view, what):
+def test_lines_of_every_measure(app, what):
     fill()
-    at = app(n="5", view=view, metric=what)
+    at = app(n="5", view="lines", metric=what)
     assert not at.exception
     drawn = figures(at)["map"]
-    assert at.button_group(key="map-view").value == view
+    assert at.button_group(key="map-view").value == "lines"
     assert at.selectbox(key="metric").value == what
     assert ringed(at) == [(BEST.start, BEST.size)]
     assert "selected" not in [item["name"] for item in drawn["data"]], "a figure that moves with the selection is drawn anew"
-    if view == "lines":
-        rows = {
-            "damage": fakes.damage().increase,
-            "angular": fakes.distances().mean[:-1],
-            "relative-l2": fakes.rich_distances().others["relative-l2"][:-1],
-        }[what]
-        assert len([item for item in drawn["data"] if item["name"].startswith("n = ")]) == len(rows)
-        assert trace(drawn, "minima")["y"] == [min(row) for row in rows]
-        cells = trace(drawn, "cells")
-        place = [fields[0] for fields in cells["customdata"]].index(f"{BEST.start}:{BEST.size}")
-        assert (cells["x"][place], cells["y"][place]) == (BEST.start, rows[4][BEST.start])
-    assert at.query_params["view"] in (view, [view])
+    rows = {
+        "damage": fakes.damage().increase,
+        "angular": fakes.distances().mean[:-1],
+        "relative-l2": fakes.rich_distances().others["relative-l2"][:-1],
+    }[what]
+    assert len([item for item in drawn["data"] if item["name"].startswith("n = ")]) == len(rows)
+    assert trace(drawn, "minima")["y"] == [min(row) for row in rows]
+    cells = trace(drawn, "cells")
+    place = [fields[0] for fields in cells["customdata"]].index(f"{BEST.start}:{BEST.size}")
+    assert (cells["x"][place], cells["y"][place]) == (BEST.start, rows[4][BEST.start])
+    assert at.query_params["view"] in ("lines", ["lines"])
 
 
 def test_metric_and_view_are_kept_in_the_address(app):
@@ -288,7 +286,7 @@ def test_click_on_one_chart_leaves_the_others_unchanged():
 def test_a_block_can_be_written_instead_of_clicked(app):
     fill()
     at = app(n="3")
-    at.session_state["goal-popover"] = True
+    at.session_state["decide-popover"] = True
     at.run()
     at.text_input(key="own-block").set_value("7:1+9:2").run()
     assert set(ringed(at)) == {(7, 1), (9, 2)}
@@ -345,7 +343,7 @@ def test_separate_layers_in_the_address_hold_on_every_page(app):
 def test_protected_layer_stays_in_the_address_and_is_not_removed(app):
     fill()
     at = app(n="3", keep="0:1+12:1")
-    at.session_state["goal-popover"] = True
+    at.session_state["decide-popover"] = True
     at.run()
     at.text_input(key="own-block").set_value("10:4").run()
     assert "Layer 12 is protected. Select other layers" in at.error[0].value
@@ -362,7 +360,7 @@ def test_every_change_of_the_cut_can_be_taken_back(app):
     at = app(n="5")
     assert not [button for button in at.button if button.key == "undo"], "nothing has changed yet"
     at.slider(key="n").set_value(8).run()
-    at.session_state["goal-popover"] = True
+    at.session_state["decide-popover"] = True
     at.run()
     at.text_input(key="own-block").set_value("7:1+9:2").run()
     at.selectbox(key="strategy").set_value("deepest").run()

@@ -47,7 +47,7 @@ def test_of_older_results_its_size_is_not_made_up(app):
 def test_it_is_written_in_the_menu(app):
     fakes.distances(model=KNOWN).save()
     at = app(n="5")
-    at.session_state["goal-popover"] = True
+    at.session_state["decide-popover"] = True
     at.run()
     at.text_input(key="own-block").set_value("a12+m12+a14").run()
     assert at.query_params["block"] in ("a14+12:1", ["a14+12:1"])

@@ -26,22 +26,18 @@ def measured(answers: bool = True):
     return fakes.sweep(limit=200, answers=answers)
 
 
-@pytest.mark.parametrize("place", ["goal", "goal-popover"])
-def test_goal_is_answered_with_accuracy_and_loss_and_taken(app, precomputed, place):
+def test_goal_is_answered_with_accuracy_and_loss_and_taken(app, precomputed):
     curve = measured()
     for result in (fakes.distances(), curve):
         precomputed(result)
-    at = app(tab="trade-off", n="3") if place == "goal" else app(n="3")
-    if place == "goal-popover":
-        at.session_state["goal-popover"] = True
-        at.run()
-    at.number_input(f"{place}-points").set_value(8.0).run()
+    at = app(tab="trade-off", n="3")
+    at.number_input("goal-points").set_value(8.0).run()
     offer = goals.reach(Goal(POINTS, 8.0), front.fronts(ACCURACY, [curve])).offer
     assert offer.cut is not None
     shown = "\n".join(read(one.value) for one in at.markdown)
     assert f"Remove {goals.in_words(offer)}." in shown
     assert all(clause in shown for clause in goals.clauses(offer))
-    button = next(one for one in at.button if one.key and one.key.startswith(f"{place}-take"))
+    button = next(one for one in at.button if one.key and one.key.startswith("goal-take"))
     button.click().run()
     assert at.session_state["address"]["n"] == offer.cut.size
     assert not at.exception
