@@ -83,14 +83,6 @@ def test_a_command_that_needs_a_model_says_so(ui_cache, viewer, monkeypatch, cap
     assert capsys.readouterr().err.startswith("This needs the model libraries, which are not installed")
 
 
-def test_the_viewer_has_the_version_ranges_of_the_program():
-    def ranges(name: str) -> set[str]:
-        return {line for line in (browser.REPOSITORY / name).read_text().splitlines() if line and not line.startswith("#")}
-
-    assert ranges("requirements-viewer.txt") < ranges("requirements.txt")
-    assert not {line for line in ranges("requirements-viewer.txt") if line.startswith(LIBRARIES)}
-
-
 @pytest.mark.long
 def test_an_environment_of_its_own_opens_every_page(tmp_path, monkeypatch):
     cache = tmp_path / "cache"

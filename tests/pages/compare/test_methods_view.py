@@ -86,12 +86,3 @@ def test_precomputed_tables_are_joined_and_missing_cells_measured(precomputed, v
     assert len(at.dataframe[0].value) == 5
     assert ":gray-badge[partly precomputed]" in texts(at)
     assert "Includes 1 precomputed cell, so" in read(texts(at))
-
-
-def test_layers_protected_elsewhere_are_in_no_cut_here(ui_cache, view):
-    fakes.methods().save()
-    at = view(keep="3:1+7:1")
-    assert "No method removes layers 3, 7" in read(texts(at))
-    at.button(key="methods-go").click().run()
-    (job,) = jobs.active()
-    assert job.spec.protect == (3, 7)

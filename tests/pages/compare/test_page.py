@@ -1,6 +1,5 @@
 """Compare in every state: nothing yet, queued, growing, done, failed; and nothing that anyone wrote becomes markup."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -9,7 +8,6 @@ from streamlit.testing.v1 import AppTest
 from analysis import jobs
 from analysis.core.blocks import Block
 from analysis.experiments.prompt.comparison_spec import CompareResult, CompareSpec, Variant, Writing
-from pages.components.compare import prompts, shaded_text
 from tests.support import fakes
 from tests.support.seen import figures, read, texts, trace
 
@@ -88,16 +86,6 @@ def test_four_variants_of_the_cut_are_requested_with_one_click(app, known):
     assert "capital" not in made.label
 
 
-def test_kept_adapter_of_a_stopped_run_can_generate(app, known, ui_cache):
-    heal = fakes.heal(20)
-    replace(heal, spec=replace(heal.spec, block=BLOCK, seed=3), adapter="adapters/kept", kept_step=20).save()
-    unkept = replace(heal.spec, block=BLOCK, seed=4)
-    replace(heal, spec=unkept, adapter="adapters/kept").save()
-    (ui_cache / "adapters" / "kept").mkdir(parents=True)
-    names = app(PAGE, n="5").button_group[1].options
-    assert len([name for name in names if "stopped at step 20" in str(name)]) == 1
-
-
 def test_the_slider_chooses_another_cut_here_and_on_explore(app, known):
     at = app(PAGE, n="5")
     at.slider(key="compare-n").set_value(3).run()
@@ -119,27 +107,6 @@ def test_without_a_healing_run_the_instant_heal_is_offered(app, ui_cache):
     at.button(key="instant").click().run()
     (made,) = jobs.active()
     assert (made.kind, made.spec.block, made.spec.recipe) == ("heal", BLOCK, "instant")
-
-
-def test_examples_fill_the_box_and_nothing_typed_reaches_the_address(app, known):
-    at = app(PAGE, n="5")
-    at.button(key="example-A sum").click().run()
-    assert at.text_area(key="prompt-text").value == prompts.EXAMPLES["A sum"]
-    at.text_area(key="prompt-text").set_value("a secret of mine").run()
-    at.button(key="compare-go").click().run()
-    assert jobs.active()[0].spec.prompt == "a secret of mine"
-    assert "secret" not in json.dumps(dict(at.query_params))
-    at.switch_page("pages/heal.py").run()
-    at.switch_page(PAGE).run()
-    assert at.text_area(key="prompt-text").value == "a secret of mine", "kept through other pages"
-
-
-def test_an_empty_prompt_is_one_sentence(app, known):
-    at = app(PAGE)
-    at.text_area(key="prompt-text").set_value("  ").run()
-    assert ["The prompt is empty" in error.value for error in at.error] == [True]
-    assert at.button(key="compare-go").disabled
-    assert not jobs.active()
 
 
 def test_a_growing_comparison_is_shown_as_far_as_it_is(app, known, job):
@@ -197,19 +164,6 @@ def test_texts_of_models_and_visitors_are_never_markup(app, known):
     assert not [element for element in at.markdown if "evil" in element.value]
 
 
-def test_line_ends_are_marked_and_never_fill_the_page():
-    made = shaded_text.markup("p", ["\n", "\n\n", "\n", "a\n"], [], parting=None, mark="red", growing=False, dark=False)
-    assert made.count("↵") == 5
-    assert made.count("\n") == 3
-
-
-def test_the_shade_grows_with_surprise_and_ends():
-    shades = [shaded_text.shade(nats, dark=True) for nats in (0, 1, 4, 8, 50)]
-    assert shades[0].endswith(",0.0)")
-    assert len(set(shades)) == 4
-    assert shades[3] == shades[4]
-
-
 def test_a_failed_comparison_says_why_and_can_be_resumed(app, known, job):
     made = job(comparison().spec, jobs.FAILED, "Comparison", error="The disk is full.")
     at = app(PAGE, n="5")
@@ -264,35 +218,6 @@ def test_columns_belong_to_the_prompt_and_block_of_the_form(app, known):
     assert not at.table, "another length"
 
 
-def test_only_the_chosen_models_have_columns(app, known):
-    comparison().save()
-    at = asked_for(app(PAGE, n="5"))
-    who = next(group for group in at.button_group if group.label == "Models")
-    who.set_value(["unpruned", "pruned"]).run()
-    assert list(at.table[0].value["model"]) == ["unpruned", "pruned"]
-
-
-def test_a_heal_without_weights_here_is_named_a_stored_text(app, ui_cache):
-    fakes.distances().save()
-    comparison().save()
-    at = asked_for(app(PAGE, n="5"))
-    who = next(group for group in at.button_group if group.label == "Models")
-    assert [read(name) for name in who.options[2:]] == ["instant heal (stored text)", "healed (stored text)"]
-    assert "Only their stored text can be shown" in texts(at)
-    assert list(at.table[0].value["model"]) == ["unpruned", "pruned", "instant heal", "healed"]
-    asked_for(at, prompt="Something else")
-    who = next(group for group in at.button_group if group.label == "Models")
-    assert len(who.options) == 2
-    assert "No healed model of these layers is on this machine" in texts(at)
-
-
-def test_another_precision_is_another_text(app, known):
-    comparison().save()
-    at = asked_for(app(PAGE, n="5", dtype="float16"))
-    assert not at.table
-    assert "Not generated yet" in texts(at)
-
-
 def test_job_of_another_prompt_is_named_and_fills_the_form(app, known, job):
     growing = comparison(prompt="Another prompt", complete=False)
     growing.save()
@@ -303,18 +228,6 @@ def test_job_of_another_prompt_is_named_and_fills_the_form(app, known, job):
     at.button(key=f"compare-beside-{made.id}").click().run()
     assert at.text_area(key="prompt-text").value == "Another prompt"
     assert "Another prompt" in html_of(at)
-
-
-def test_a_looping_text_is_not_called_better_for_its_surprisal(app, known):
-    done = comparison()
-    loop = replace(writing([7] * 6), unpruned_surprise=[0.1] * 6)
-    replace(done, writings=[done.writings[0], loop, *done.writings[2:]]).save()
-    at = asked_for(app(PAGE, n="5"))
-    assert list(at.table[0].value["repeated 4-grams"])[1] == "67 %"
-    said = texts(at)
-    assert "**repeats itself: 67 %**" in said
-    assert "a low surprisal does not make it better" in said
-    assert "better than" not in said
 
 
 def test_runs_are_one_click_away_and_first_where_pinned(app, known):

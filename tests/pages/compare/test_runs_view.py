@@ -1,6 +1,5 @@
 """Runs overlaid: nothing stored, one run, many, one pinned, and runs that cannot be compared."""
 
-import json
 from dataclasses import replace
 
 import pytest
@@ -120,12 +119,6 @@ def test_filters_hide_rows_but_keep_drawn_runs(view):
     assert "runs-heals" in figures(at)
 
 
-def test_nothing_ticked_names_the_runs_to_tick(view):
-    fakes.distances().save()
-    at = tick(view(), *())
-    assert "Tick the runs in the table" in texts(at)
-
-
 def test_a_pin_is_drawn_dashed_compared_and_in_the_address(view):
     reference, other = fakes.sweep(answers=True), fakes.sweep(strategy="deepest", answers=True)
     reference.save()
@@ -146,28 +139,10 @@ def test_a_pin_is_drawn_dashed_compared_and_in_the_address(view):
     assert set(shown["basis"]) == {"is the reference", f"accuracy: {accuracy['interval']}"}
 
 
-def test_a_pinned_run_stays_when_it_is_not_ticked(view):
-    fakes.distances().save()
-    on_wiki().save()
-    at = view(pin=pin(fakes.distances()))
-    tick(at, *())
-    names = [item["name"] for item in figures(at)["runs-distance"]["data"]]
-    assert len(names) == 1
-    assert names[0].endswith("(reference)")
-    assert "Tick another run in the table" in texts(at)
-
-
 @pytest.mark.parametrize("text", ["distances:" + "0" * 20, "heal:" + "a" * 20])
 def test_a_pin_that_is_not_stored_is_named(view, text):
     fakes.distances().save()
     assert "is not stored here" in texts(view(pin=text))
-
-
-def test_a_pin_that_is_none_is_ignored(view):
-    fakes.distances().save()
-    at = view(pin="../../etc/passwd")
-    assert "pin" not in at.query_params
-    assert "not stored here" not in texts(at)
 
 
 def test_incomparable_runs_are_named_in_a_sentence(view):
@@ -196,36 +171,6 @@ def test_another_vocabulary_is_drawn_in_bits_per_byte(view):
     assert "different vocabularies" in texts(at)
 
 
-@pytest.mark.long
-def test_two_real_models_of_different_depth_offline(view, cache, tokenizer, tmp_path, monkeypatch):
-    """Demo models that anyone can make: random ones of two families, measured by the program itself."""
-    from analysis.core import store
-    from analysis.experiments.accuracy import sweep
-    from analysis.experiments.accuracy.sweep_spec import SweepSpec
-    from analysis.experiments.maps import distance_map
-    from analysis.experiments.maps.distance_spec import DistanceSpec
-    from analysis.models.source.model_spec import ModelSpec
-    from tests.support.families import build
-
-    monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "none")
-    for family, n_layers in (("llama", 4), ("qwen3", 7)):
-        folder = tmp_path / f"{family}-{n_layers}"
-        build(family, vocab_size=len(tokenizer), n_layers=n_layers).save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        model = ModelSpec(str(folder), dtype="float32", device="cpu")
-        distances = DistanceSpec(model, CorpusSpec(n_texts=4, seq_len=32))
-        distance_map.run(distances)
-        corpus = CorpusSpec("wiki", n_texts=2, seq_len=32, split="validation")
-        sweep.run(SweepSpec(model, BenchmarkSpec(limit=4), corpus, distances))
-    at = view()
-    for chart in ("runs-distance", "runs-path", "runs-accuracy", "runs-loss"):
-        drawn = figures(at)[chart]
-        assert max(trace(drawn, "llama-4")["x"]) <= 1
-        assert {"llama-4", "qwen3-7"} <= {item["name"] for item in drawn["data"]}
-    assert trace(figures(at)["runs-distance"], "qwen3-7")["x"] == pytest.approx([n / 7 for n in range(1, 7)])
-    assert json.dumps(figures(at)["runs-loss"])
-
-
 def test_commands_of_picked_runs_and_reference_are_shown(view):
     fakes.distances().save()
     fakes.sweep().save()
@@ -233,31 +178,6 @@ def test_commands_of_picked_runs_and_reference_are_shown(view):
     said = "\n".join(code.value for code in at.code)
     assert main.command_line(fakes.sweep().spec) in said
     assert main.command_line(fakes.distances().spec) in said
-
-
-def test_every_group_of_charts_carries_the_condition_chip(view):
-    curve = fakes.sweep()
-    for result in (fakes.distances(), curve, fakes.damage(), fakes.heal()):
-        result.save()
-    at = view(reference=pin(fakes.damage()))
-    at.session_state["run-picks"] = [pin(result) for result in (fakes.distances(), curve, fakes.damage(), fakes.heal())]
-    at.run()
-    assert not at.exception
-    chips = [one for one in at.markdown if one.value.startswith(":gray-badge")]
-    said, details = read(" ".join(one.value for one in chips)), [read(one.help) for one in chips]
-    for part in ("ARC-Easy · n = 100]", f"C4 · n = {curve.points[0].n_texts} texts", "bfloat16 · Q4_1 weights"):
-        assert part in said
-    for start in ("- Distance: ", "- Accuracy: 100 ARC-Easy questions", "- Loss: "):
-        assert any(one.startswith(start) for one in details), start
-
-
-def test_a_shared_dataset_is_named_once_in_the_chip(view):
-    first, other = fakes.distances(), small()
-    for result in (first, other):
-        result.save()
-    (chip,) = [read(one.value) for one in view().markdown if one.value.startswith(":gray-badge")]
-    assert chip.count(f"C4 · n = {first.n_texts} texts") == 1
-    assert "The runs differ in this" in chip
 
 
 def test_runs_under_two_conditions_are_marked_as_different(view):

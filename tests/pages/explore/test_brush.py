@@ -3,7 +3,7 @@
 import pytest
 
 from tests.support import fakes
-from tests.support.seen import figures, opened, texts, trace
+from tests.support.seen import figures, texts, trace
 
 NO_RANGE = "which is not a range such as 3-9. All numbers of removed layers are shown"
 
@@ -34,29 +34,6 @@ def test_curves_and_map_keep_to_the_range_of_the_address(app, filled):
     assert all(low < y < high for x, y in shown if 3 <= x <= 9)
     assert len(shown) == len(fakes.sweep().points), "points out of sight are kept"
     assert at.query_params["range"] in ("3-9", ["3-9"])
-
-
-def test_loss_axis_fits_the_visible_points(app, filled):
-    losses = {point.n: point.loss for point in fakes.sweep().points}
-    low, high = axis(app(range="0-3"), "loss", "yaxis")
-    assert low < min(losses[n] for n in range(4)) <= max(losses[n] for n in range(4)) < high
-    assert high < max(losses.values())
-
-
-def test_lines_of_other_sizes_are_not_drawn(app, filled):
-    drawn = figures(app(range="3-5", view="lines"))["map"]
-    assert {one["name"] for one in drawn["data"] if one["name"].startswith("n = ")} == {"n = 3", "n = 4", "n = 5"}
-    assert {int(said[0].split(":")[1]) for said in trace(drawn, "cells")["customdata"]} == {3, 4, 5}
-    assert len(trace(drawn, "minima")["x"]) == 3
-
-
-def test_tables_and_offers_keep_to_the_range(app, filled):
-    at = app(range="3-9", tab="data")
-    assert all(found <= set(range(3, 10)) for found in sizes_in(at))
-    assert set(range(3, 10)) in sizes_in(at)
-    offers = figures(opened(at, "trade-off"))["front"]["data"]
-    taken = {name for one in offers for name in one.get("customdata", []) if name}
-    assert {sum(int(part.split(":")[1]) for part in name.split("+")) for name in taken} == set(range(3, 10))
 
 
 def test_one_click_shows_all_again(app, filled):
@@ -95,9 +72,3 @@ def test_range_beyond_the_model_is_refused_or_shortened(app, filled):
     assert "n = 40 to 50 does not fit a model of 30 layers, so all n are shown." in texts(at)
     assert axis(at, "accuracy")[0] == -0.5
     assert axis(app(range="20-50"), "map", "yaxis") == pytest.approx([19.4, 29.6])
-
-
-def test_slider_leaves_the_range_with_a_note(app, filled):
-    at = app(n="12", range="3-9")
-    assert "n = 12 is not among them" in at.button(key="all-sizes").help
-    assert at.slider(key="n").value == 12

@@ -12,7 +12,7 @@ from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.strategies import STRATEGIES
 from analysis.results.compared import cliff
 from tests.support import fakes
-from tests.support.seen import charts, figures, metric, names, opened, read, ringed, strip, texts, trace
+from tests.support.seen import charts, metric, names, opened, read, ringed, strip, texts, trace
 
 LOSS_AXIS = "loss, nats per token"
 CUTS = (Block(3, 2), Block(11, 5), LayerSet((4, 9, 15, 20, 21)))
@@ -71,15 +71,6 @@ def test_loss_is_compared_only_on_the_same_text(app):
     assert "deepest" not in names(at, "loss, nats per token")
 
 
-def test_the_longest_of_several_curves_of_a_strategy_is_compared(app):
-    fakes.rich_distances().save()
-    short = fakes.sweep(last=3, strategy="deepest")
-    replace(short, spec=replace(short.spec, max_n=3)).save()
-    fakes.sweep(strategy="deepest").save()
-    fakes.sweep().save()
-    assert len(trace(charts(compare(app(), "deepest"))["accuracy"], "deepest")["x"]) == 16
-
-
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_every_strategy_drives_slider_strip_and_map(app, strategy):
     fill("similarity", strategy)
@@ -94,12 +85,6 @@ def test_every_strategy_drives_slider_strip_and_map(app, strategy):
     assert not at.exception
 
 
-def test_scattered_layers_have_no_distance_between_their_ends(app):
-    fill("block-influence")
-    at = app(strategy="block-influence", n="5", tab="cost")
-    assert (metric(at, "Angular distance").value, metric(at, "Angular distance").delta) == ("–", "not one block")
-
-
 @pytest.mark.parametrize("strategy", ["block-influence", "loss-greedy", "random", "swaps", "manual"])
 def test_unmeasured_block_names_the_next_step(app, strategy):
     fakes.distances().save()
@@ -110,26 +95,6 @@ def test_unmeasured_block_names_the_next_step(app, strategy):
     assert metric(opened(at, "cost"), "Parameters").value == "–"
     at.slider(key="n").set_value(0).run()
     assert "Nothing removed" in texts(at)
-
-
-def test_reach_is_named_beyond_the_curve_of_a_strategy(app):
-    fill("block-influence")
-    at = app(strategy="block-influence", n="20")
-    assert "only for n = 1 to 15" in texts(at)
-
-
-def test_loss_greedy_is_known_from_the_damage_map_alone(app):
-    fakes.distances().save()
-    fakes.damage().save()
-    least = next(best for best in fakes.damage().best if best.n == 5)
-    assert f"**{least.block.describe()}** removed" in texts(app(strategy="loss-greedy", n="5"))
-
-
-def test_two_manual_blocks_of_one_size_can_be_viewed(app):
-    fill("manual")
-    at = app(strategy="manual", n="5")
-    at.selectbox(key="which-5").set_value(1).run()
-    assert CUTS[2].describe() in texts(at)
 
 
 def test_refine_asks_more_questions_of_every_curve_on_the_chart(app):
@@ -145,28 +110,6 @@ def test_refine_asks_more_questions_of_every_curve_on_the_chart(app):
         assert job.spec.benchmark == BenchmarkSpec(limit=400)
         assert job.spec.model.identity == ""
         assert job.spec.max_n == 15
-
-
-def test_refine_stops_where_the_questions_end(app):
-    fakes.distances().save()
-    fakes.sweep(limit=400).save()
-    assert app().button(key="refine").label == "Refine: 400 → 570 questions"
-
-
-@pytest.mark.parametrize("limit", [570, None])
-def test_nothing_is_left_to_refine_when_all_is_asked(app, limit):
-    fakes.distances().save()
-    whole = fakes.sweep(limit=570)
-    replace(whole, spec=replace(whole.spec, benchmark=replace(whole.spec.benchmark, limit=limit))).save()
-    at = app()
-    assert "All 570 questions are used." in texts(at)
-    assert not [button for button in at.button if button.key == "refine"]
-
-
-def test_missing_answers_are_asked_again_with_a_note(app, precomputed):
-    precomputed(fakes.distances())
-    precomputed(fakes.sweep())
-    assert "asks 400 questions, because a precomputed curve stores no answers" in app().button(key="refine").help
 
 
 def test_the_interval_shrinks_when_a_curve_has_been_refined(app, job):
@@ -198,14 +141,6 @@ def test_the_cliff_is_marked_and_the_bands_are_explained(app):
     assert "Shaded: the 95 % interval of an accuracy (Wilson) or of a loss (Student's t)." in texts(opened(at, "data"))
 
 
-def test_loss_in_the_units_of_other_papers(app):
-    fill("similarity")
-    at = app(n="5", tab="cost")
-    point = fakes.sweep().points[5]
-    assert f"perplexity {point.perplexity:.1f}, {point.bits_per_byte:.2f} bits per byte" in texts(at)
-    assert "ln V" in metric(at, "Loss").help
-
-
 def test_how_sure_the_chosen_block_is_stands_under_the_map(app):
     fill("similarity", "deepest")
     at = app(n="5")
@@ -215,22 +150,6 @@ def test_how_sure_the_chosen_block_is_stands_under_the_map(app):
     said = f"This block has the smallest distance in {row[first]:.0%} of text resamples, {Block(second, 5).brief()} in"
     assert said in texts(at)
     assert f"Of 5 layers, {Block(first, 5).brief()} have the smallest distance in" in texts(app(n="5", strategy="deepest"))
-
-
-def test_another_distance_can_be_looked_at(app):
-    fill("similarity")
-    at = app(n="5")
-    at.selectbox(key="metric").set_value("relative-l2").run()
-    assert not at.exception
-    heat = trace(figures(at)["map"], "distance")
-    assert heat["colorbar"]["title"]["text"] == "relative L2 distance"
-    assert "other path" in [item["name"] for item in figures(at)["map"]["data"]]
-    assert "Dotted: by relative L2 the choice at n = 5 would be" in texts(at)
-
-
-def test_maps_without_other_metrics_offer_none(app):
-    fakes.distances().save()
-    assert not [item for item in app().selectbox if item.key == "metric"]
 
 
 def test_one_click_heals_the_block_instantly_on_the_curves_questions(app):
@@ -247,20 +166,6 @@ def test_one_click_heals_the_block_instantly_on_the_curves_questions(app):
     assert made.spec.model.quantization == "none"
     assert made.spec.benchmark == replace(measured.spec.benchmark, identity="")
     assert made.spec.validation == replace(measured.spec.loss_corpus, identity="")
-
-
-def test_nothing_can_be_healed_instantly_where_nothing_is_removed(app):
-    fakes.distances().save()
-    fakes.sweep().save()
-    assert not [button for button in app(n="0").button if button.key == "instant"]
-
-
-def test_heal_in_the_curves_condition_is_on_it(app, curve):
-    fakes.alike_heal().save()
-    at = app(block="11:5")
-    assert "healed" in names(at, "accuracy")
-    assert "healed" in names(at, LOSS_AXIS)
-    assert "measured differently" not in texts(at)
 
 
 def test_the_curve_shows_heals_of_its_own_blocks_alone(app, curve):

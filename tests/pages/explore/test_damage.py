@@ -2,13 +2,9 @@
 
 from dataclasses import replace
 
-import pytest
-
 from analysis import jobs
 from analysis.experiments.maps.damage_spec import DamageSpec
 from analysis.results.compared import agreement
-from analysis.results.compared.agreement import Rank
-from pages.components.explore import damage_view
 from tests.support import fakes
 from tests.support.seen import figures, metric, read, ringed, texts, trace
 
@@ -26,14 +22,6 @@ def test_section_without_a_damage_map_offers_and_queues_one(app):
     assert (made.spec.corpus.source, made.spec.corpus.n_texts, made.spec.max_size) == ("wiki", 4, 6)
     assert made.spec.corpus.split == "validation"
     assert made.spec.distances.corpus == replace(fakes.distances().spec.corpus, identity="")
-
-
-def test_while_it_is_measured_and_nothing_is_there_yet(app, job):
-    fakes.distances().save()
-    job(DamageSpec(), jobs.RUNNING, "Damage map", done=0, total=10)
-    at = app(tab="damage")
-    assert "The map appears here with its first blocks" in texts(at)
-    assert not [button for button in at.button if button.key == "damage-go"]
 
 
 def test_a_growing_damage_map_leaves_unmeasured_blocks_blank(app, job):
@@ -93,52 +81,3 @@ def test_selected_block_is_compared_with_the_pick_of_its_size(app):
     assert own.value == f"{measured.increase[4][3] - measured.increase[4][start]:+.2f} nats"
     assert f"[3, 8) vs. [{start}, {start + 5})" in own.delta
     assert "The distance picks layers" in read(texts(at))
-
-
-def test_cuts_that_the_damage_map_cannot_speak_of(app):
-    fakes.distances().save()
-    fakes.damage(max_size=4).save()
-    fakes.sweep(strategy="block-influence").save()
-    at = app(tab="damage", strategy="block-influence", n="5")
-    own = metric(at, "Selected block vs. that pick, Wikipedia")
-    assert (own.value, own.delta) == ("–", "not one block")
-    at.slider(key="n").set_value(20).run()
-    assert metric(at, "Extra loss of distance's pick, Wikipedia").delta == "outside this map"
-    at.slider(key="n").set_value(0).run()
-    assert not at.exception
-
-
-def test_damage_is_compared_with_the_map_beside_it(app):
-    first = fakes.distances()
-    other = replace(first, spec=replace(first.spec, corpus=replace(first.spec.corpus, seed=1)))
-    measured = fakes.damage()
-    replace(measured, spec=replace(measured.spec, distances=other.spec)).save()
-    first.save()
-    assert "not from the map above" not in texts(app(tab="damage")), "without its own map it is compared with the one on screen"
-    other.save()
-    at = app(tab="damage")
-    at.selectbox(key=f"pick-distances-{other.spec.fingerprint()}").set_value(first.spec.fingerprint()).run()
-    assert "not from the map above" in texts(at)
-
-
-def test_a_failed_measurement_says_why(app, job):
-    fakes.distances().save()
-    job(DamageSpec(), jobs.FAILED, "Damage map", error="The disk is full.")
-    at = app(tab="damage")
-    assert "The disk is full." in texts(at)
-    assert "Click **Measure loss increase**" in texts(at)
-
-
-@pytest.mark.parametrize(
-    ("rho", "words"),
-    [(0.95, "nearly"), (0.75, "mostly"), (0.5, "partly"), (0.0, "hardly"), (-0.8, "reverse"), (None, "too few")],
-)
-def test_rank_correlations_in_words(rho, words):
-    assert words in damage_view.in_words(rho if rho is None else Rank(rho, None, None, 9, 9))
-
-
-def test_the_damage_stands_in_a_table(app):
-    fakes.distances().save()
-    fakes.damage().save()
-    at = app(tab="data")
-    assert {"Loss increase", "Lowest increase"} <= {tab.label for tab in at.tabs}

@@ -8,7 +8,6 @@ import pytest
 
 from analysis.cli import main
 from analysis.core.blocks import Block
-from analysis.results import library as results
 from tests.support import fakes
 from tests.support.seen import figures, metric, opened, read, texts, trace
 
@@ -92,12 +91,6 @@ def test_a_dataset_in_the_address_is_selected_everywhere(app, two):
     assert any(button.key == "score-cut" for button in at.button)
 
 
-def test_another_strategy_keeps_the_selected_dataset(app, two):
-    at = app(n="3", benchmark="arc_challenge:300")
-    at.selectbox(key="strategy").set_value("deepest").run()
-    assert "300 ARC-Challenge questions" in verdict(at)
-
-
 def test_block_chosen_by_hand_has_loss_map_and_button(app, two):
     fakes.damage().save()
     at = app(block="15:11")
@@ -115,11 +108,3 @@ def test_score_on_another_dataset_is_not_the_blocks_score(app, two):
     at = app(block="3:5")
     assert "Accuracy is not measured on 100 ARC-Easy questions." in verdict(at)
     assert any(button.key == "score-cut" for button in at.button)
-
-
-def test_the_model_card_takes_the_selected_dataset(app, two):
-    curve = challenge(fakes.sweep())
-    point = next(point for point in curve.points if point.n == 3)
-    easy, other = (results.scored(fakes.MODEL, point.block, shown=shown) for shown in (fakes.sweep(), curve))
-    assert (easy.benchmark.task, other.benchmark.task) == ("arc_easy", "arc_challenge")
-    assert other.pruned.acc == point.acc

@@ -6,10 +6,6 @@ import pytest
 
 from analysis import jobs
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
-from analysis.experiments.accuracy import choice
-from analysis.experiments.accuracy import sweep as sweeps
-from analysis.experiments.accuracy.sweep_spec import SweepSpec
-from analysis.experiments.maps import distance_map
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.models.source.model_spec import ModelSpec
 from tests.support import fakes
@@ -74,42 +70,7 @@ def test_buttons_ask_in_the_precision_on_screen(app, on_screen):
     assert {made.kind: made.spec.model.dtype for made in jobs.active()} == {"speed": "float32", "heal": "float32"}
 
 
-def test_a_link_asks_in_the_precision_on_screen(app, on_screen):
-    at = app(benchmark="copa:20")
-    at.button(key="asked-sweep-go").click().run()
-    assert [made.spec.model.dtype for made in jobs.active()] == ["float32"]
-
-
-def test_a_dtype_of_the_model_page_wins(app, on_screen):
-    at = app(dtype="float16")
-    assert at.selectbox(key="sweep-dtype").value == "float16"
-
-
-def test_a_form_starts_again_with_another_curve_on_screen(app, on_screen):
-    at = app()
-    at.selectbox(key="sweep-task").set_value("copa").run()
-    at.run()
-    assert at.selectbox(key="sweep-task").value == "copa"
-    other = in_float32(fakes.sweep(limit=100), distances=on_screen[0].spec)
-    other.save()
-    at.session_state["shown_sweep"] = [other.spec.fingerprint()]
-    at.run()
-    assert [one.value for one in at.selectbox if one.key.startswith("sweep-") and one.key.endswith("-task")] == ["arc_easy"]
-
-
 def test_compare_starts_from_the_condition_on_screen(app, on_screen):
     at = app("pages/compare.py")
     at.button_group(key="compare-view").set_value("Methods").run()
     assert "Computes in float32 from Q4\\_1 weights" in texts(at)
-
-
-@pytest.mark.starter
-def test_a_sweep_takes_the_map_that_came_with_the_program(monkeypatch):
-    model = ModelSpec("starter", dtype="float32", device="cpu")
-    spec = sweeps.resolve(SweepSpec(model, distances=DistanceSpec(model)))
-    committed = distance_map.stored_map(spec.distances)
-    assert committed is not None
-    assert committed.complete
-    assert committed.spec.fingerprint() == spec.distances.fingerprint()
-    assert choice._still_to_be_read(spec) == ""
-    assert distance_map.stored_map(replace(spec.distances, model=replace(spec.model, dtype="float16"))) is None

@@ -5,7 +5,7 @@ from dataclasses import replace
 from analysis import jobs
 from analysis.core.blocks import Block, written
 from tests.support import fakes
-from tests.support.seen import figures, generated, marked, names, selected, texts
+from tests.support.seen import figures, generated, marked, texts
 
 OWN = fakes.sweep().points[5].block
 OTHER = Block(14, 5)
@@ -20,14 +20,6 @@ def fill():
 
 def table(at):
     return next(item.value for item in at.dataframe if "block" in item.value.columns)
-
-
-def test_tab_is_called_generation_and_opens_by_former_address(app):
-    fill()
-    at = app(tab="writing")
-    assert "Generation" in [item.value for item in at.header]
-    assert at.query_params["tab"] in ("generation", ["generation"])
-    assert "likelihood scores overstate" in texts(at)
 
 
 def test_the_strategys_own_block_shows_its_text(app):
@@ -82,25 +74,6 @@ def test_rows_name_their_block_and_zero_has_an_interval(app):
     assert f"{OWN.brief()}, {OWN.halves()}" in set(rows["block"])
 
 
-def test_text_of_another_strategys_block_has_its_own_name(app):
-    fill()
-    fakes.sweep(strategy="deepest").save()
-    own = next(point.block for point in fakes.sweep(strategy="deepest").points if point.n == 5)
-    at = app(strategy="deepest", n="5", tab="generation")
-    assert generated(at)["cut"] == written(own)
-    assert f"**Not measured**: {own.describe()}" in texts(at)
-    at = app(strategy="deepest", block=written(OWN), tab="generation")
-    assert "**Not measured**" not in texts(at)
-    assert generated(at)["path"]["5"] == written(own)
-
-
-def test_the_first_prompt_shown_is_an_english_one(app):
-    fill()
-    at = app(n="5", tab="generation")
-    assert at.selectbox(key="writing-prompt").value == 1
-    assert generated(at)["prompt"] == "He was born in the town"
-
-
 def test_without_any_generation_the_button_is_offered(app):
     fakes.distances().save()
     fakes.sweep().save()
@@ -111,11 +84,3 @@ def test_without_any_generation_the_button_is_offered(app):
     at.slider(key="n").set_value(0).run()
     assert "Not measured" not in texts(at)
     assert not at.exception
-
-
-def test_the_chart_has_rates_of_the_curve_on_screen(app):
-    fill()
-    at = app(n="5", tab="generation")
-    assert names(at, "share") == ["repeated 4-grams", "distinct tokens", "problems solved"]
-    assert [n for n, _ in marked(at, "writing")] == [5, 5, 5]
-    assert selected(at)["n"] == 5

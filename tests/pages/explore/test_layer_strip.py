@@ -1,7 +1,6 @@
 """The strip that selects the removed layers: the server's reaction to its messages, and the strip itself in a real browser."""
 
 import re
-import statistics
 from types import SimpleNamespace
 from unittest import mock
 
@@ -93,11 +92,6 @@ def test_heal_and_export_name_a_removed_protected_layer(app, page):
     assert "protected" not in texts(app(f"pages/{page}.py", block="7:5", keep="2:1"))
 
 
-def test_no_note_where_no_protected_layer_is_removed(app):
-    fill()
-    assert "protected" not in texts(app(n="5", keep="0:1+29:1"))
-
-
 # Layers on the strip, and the ring on the map.
 SHOWN = """
 () => {
@@ -183,24 +177,6 @@ class TestInABrowser:
         page.mouse.up()
         expect_words(page, Block(17, 3), "17:3")
 
-    @pytest.mark.long
-    def test_escape_while_dragging_restores_the_block_without_a_message(self, page):
-        drag(page, place(page, 13), place(page, 22))
-        expect_strip(page, removed=range(20, 25), ring="20:5")
-        page.keyboard.press("Escape")
-        page.mouse.up()
-        expect_strip(page, removed=range(11, 16), ring="11:5")
-        page.wait_for_timeout(600)
-        expect_words(page, Block(11, 5), None)
-
-    @pytest.mark.long
-    def test_a_new_block_is_drawn_and_a_click_moves_it(self, page):
-        drag(page, place(page, 3), place(page, 6))
-        page.mouse.up()
-        expect_words(page, Block(3, 4), "3:4")
-        page.mouse.click(*place(page, 25))
-        expect_words(page, Block(24, 4), "24:4")
-
     def test_keys_move_and_stretch_and_server_hears_the_last(self, page):
         block = page.get_by_role("slider", name="Removed block")
         block.focus()
@@ -262,41 +238,3 @@ class TestInABrowser:
         expect_strip(other, kept=[18])
         leave(other)
         other.context.close()
-
-    @pytest.mark.long
-    def test_hovering_shows_angle_damage_and_memory_of_layer_or_block(self, page):
-        page.mouse.move(*place(page, 13))
-        facts = page.locator(".facts")
-        expect(facts).to_contain_text("layers 11-15 (5), block [11, 16)")
-        expect(facts).to_contain_text(re.compile(r"angle 0\.\d{3} \(95 %: 0\.\d{3} to 0\.\d{3}\), \d+ texts of C4, float32"))
-        expect(facts).to_contain_text("of weight memory")
-        page.mouse.move(*place(page, 20))
-        expect(facts).to_contain_text("layer 20 alone")
-        page.mouse.move(2, 2)
-        expect(facts).to_be_hidden()
-
-    @pytest.mark.long
-    def test_dragging_redraws_within_two_frames(self, page):
-        page.evaluate(browser.WATCH_MOVES)
-        drag(page, place(page, 13), place(page, 27), steps=80)
-        page.mouse.move(*place(page, 3), steps=80)
-        page.mouse.up()
-        times = page.evaluate("window.moves")
-        p95 = statistics.quantiles(times, n=20)[-1]
-        print(f"strip, pointer move to paint: {len(times)} moves, median {statistics.median(times):.0f} ms, p95 {p95:.0f} ms")
-        assert len(times) > 100
-        assert p95 < 250
-
-    @pytest.mark.long
-    def test_it_fits_every_window(self, page):
-        for width in (390, 768, 1920):
-            page.set_viewport_size({"width": width, "height": 800})
-            page.wait_for_timeout(300)
-            box = page.locator(".st-key-layer-strip .cells").bounding_box()
-            assert box["x"] >= 0
-            assert box["x"] + box["width"] <= width
-            tops = page.evaluate(
-                "() => [...document.querySelector('.st-key-layer-strip [data-testid=stBidiComponentIsolated]').shadowRoot"
-                ".querySelectorAll('.cell')].map(cell => cell.getBoundingClientRect().top)"
-            )
-            assert len(set(tops)) == 1, "thirty layers stand in one row"

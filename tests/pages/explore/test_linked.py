@@ -9,7 +9,7 @@ import pytest
 from analysis import jobs
 from analysis.cli import main
 from analysis.core.blocks import Block, LayerSet
-from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.data.spec import BenchmarkSpec
 from pages.components.explore import chart_selection, result_choice
 from pages.components.shared import cuts, selection
 from tests.support import fakes
@@ -77,29 +77,11 @@ def test_a_rerun_looks_up_the_scores_of_the_selection_once(app):
     assert looked_up.call_count == 1
 
 
-def test_another_strategy_chooses_again(app):
-    fill()
-    fakes.sweep(strategy="deepest").save()
-    at = app(block="7:5")
-    at.selectbox(key="strategy").set_value("deepest").run()
-    assert shown_cuts(at) == {(24, 5)}
-
-
 def test_strategys_block_in_the_address_is_no_manual_choice(app):
     fill()
     at = app(block=f"{BEST.start}:5")
     assert not [button for button in at.button if button.key == "back"]
     assert metric(opened(at, "cost"), "Accuracy").value != "–"
-
-
-@pytest.mark.parametrize("text", ["evil", "5", "-1:5", "7:0", "29:4", "0:30", "7:99999999999999999999"])
-def test_a_block_that_cannot_be_leaves_the_strategys(app, text):
-    fill()
-    at = app(block=text)
-    assert not at.exception
-    assert not at.error
-    assert "removed" in texts(at)
-    assert not jobs.list_jobs()
 
 
 def test_every_block_on_the_charts_has_hover_and_name(app):
@@ -114,15 +96,6 @@ def test_every_block_on_the_charts_has_hover_and_name(app):
     assert len(trace(figures(opened(at, "damage"))["damage-map"], "cells")["customdata"]) == sum(
         30 - n + 1 for n in range(1, 16)
     )
-
-
-def test_rivals_are_marked(app):
-    fill()
-    marked = trace(figures(app(n="5"))["map"], "rivals")
-    wins = fakes.rich_distances().wins
-    found = set(zip(marked["x"], marked["y"], strict=True))
-    assert found
-    assert all(wins[n - 1][start] >= 0.025 for start, n in found)
 
 
 @pytest.mark.parametrize("what", ["angular", "relative-l2", "damage"])
@@ -211,15 +184,6 @@ def test_nonsense_in_the_address_is_called_unknown(app):
 )
 def test_questions_have_names_that_can_be_read_back(spec):
     assert result_choice.read_questions(result_choice.name_questions(spec)) == spec
-
-
-def test_texts_have_names_that_can_be_read_back():
-    for spec in (CorpusSpec(), CorpusSpec("wiki", 8, 64, seed=9)):
-        assert result_choice.read_texts(result_choice.name_texts(spec)) == spec
-    assert result_choice.name_texts(CorpusSpec("/home/me/mine.txt")) == "file"
-    assert result_choice.name_questions(BenchmarkSpec("/home/me/mine.csv")) == "file"
-    assert result_choice.read_texts("c4:0x256") is None
-    assert result_choice.read_questions("arc_easy:0") is None
 
 
 def test_the_heal_page_starts_from_the_block_that_was_picked(app):
@@ -313,12 +277,6 @@ def test_the_commands_of_everything_on_the_page_are_there(app):
 def test_link_to_a_missing_distance_names_it(app):
     fakes.distances().save()
     assert "relative L2, which this map does not have" in texts(app(metric="relative-l2"))
-
-
-def test_link_to_a_missing_result_names_it_without_a_map(app):
-    at = app(texts="wiki:8x64", benchmark="boolq:50")
-    assert "This link shows" in " ".join(item.value for item in at.info)
-    assert not jobs.list_jobs()
 
 
 SCATTERED = LayerSet((3, 7, 8))

@@ -27,16 +27,6 @@ def test_precomputed_results_are_on_screen_and_badged(app, precomputed):
     assert "layers 13-17 (5 layers), block [13, 18)" in read(texts(at))
 
 
-def test_nothing_unintended_stands_above_the_title(app, precomputed):
-    precomputed(fakes.distances())
-    assert not [one.value for one in app().markdown if "map map" in one.value]
-
-
-def test_own_results_have_no_badge(app):
-    fakes.distances().save()
-    assert "badge" not in texts(app())
-
-
 def test_slider_moves_block_numbers_and_markers(app):
     fakes.distances().save()
     fakes.sweep().save()
@@ -64,16 +54,6 @@ def test_nothing_removed_is_the_unpruned_model(app):
     at = app(n="0", tab="cost")
     assert "Nothing removed" in read(texts(at))
     assert metric(at, "Accuracy").value.startswith("50.0%")
-
-
-def test_deepest_keeps_the_last_layer_and_needs_its_sweep(app):
-    fakes.distances().save()
-    fakes.sweep().save()
-    at = app(strategy="deepest", n="5")
-    assert "layers 24-28 (5 layers), block [24, 29)" in read(texts(at))
-    assert "Run a sweep" in read(texts(at))
-    fakes.sweep(strategy="deepest").save()
-    assert "accuracy" in charts(app(strategy="deepest"))
 
 
 def test_a_running_sweep_grows_and_can_be_cancelled(app, job):
@@ -143,14 +123,6 @@ def test_uploads_must_be_utf8(app):
     at.selectbox(key="map-texts").set_value("file").run()
     at.file_uploader(key="map-file").upload("a.txt", b"\xff\xfe\x00", "text/plain").run()
     assert "UTF-8" in read(texts(at))
-    assert not jobs.active()
-
-
-def test_an_address_with_nonsense_is_harmless(app):
-    fakes.distances().save()
-    at = app(n="999999", strategy="evil", dtype="int3")
-    assert at.slider(key="n").value == 29 or at.slider(key="n").value == 5
-    assert "names an invalid model" in read(texts(at))
     assert not jobs.active()
 
 

@@ -34,16 +34,6 @@ def test_sublayers_are_drawn_and_their_cost_is_listed_by_part(app):
     assert made.spec.blocks == (CUT,)
 
 
-def test_of_older_results_its_size_is_not_made_up(app):
-    fakes.distances().save()
-    at = app(block=WRITTEN, tab="cost")
-    assert not at.exception
-    assert f"Removing {CUT.brief()} makes the model smaller" in texts(at)
-    assert metric(at, "Parameters").value == "–"
-    assert table(at)["Parameters"][1] == "–"
-    assert "Open the **Model** page" in texts(at)
-
-
 def test_it_is_written_in_the_menu(app):
     fakes.distances(model=KNOWN).save()
     at = app(n="5")

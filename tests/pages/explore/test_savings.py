@@ -1,20 +1,14 @@
 """Savings of a pruning: sizes before anything is measured, speed while it is measured, done, partial and failed."""
 
-from dataclasses import replace
 from functools import partial
 
 import pytest
 
 from analysis import jobs
-from analysis.experiments.maps.damage_spec import DamageSpec
 from analysis.experiments.speed.speed_spec import SpeedSpec
-from analysis.models.source import sizes
 from analysis.models.source.model_spec import ModelSpec
-from analysis.results.compared import speed
-from pages.components.explore import savings
-from pages.components.shared.cuts import Cut
 from tests.support import fakes
-from tests.support.seen import figures, marked, texts, trace
+from tests.support.seen import figures, texts, trace
 
 REQUEST = SpeedSpec(model=ModelSpec(dtype="bfloat16"))
 """In the precision of the map on screen."""
@@ -48,20 +42,6 @@ def test_sizes_and_next_step_are_shown_before_any_measurement(cost):
     assert "speed" not in figures(at)
 
 
-def test_an_inspection_knows_the_kv_cache(cost):
-    known = fakes.inspect()
-    replace(known, model=replace(known.model, layers=fakes.LAYERS)).save()
-    at = cost(n="5")
-    assert table(at)["KV cache"] == ["94.4 MB", "78.6 MB", "−16.7%"]
-    assert "lack the sizes" not in texts(at)
-    at.selectbox(key="context").set_value(8192).run()
-    at.number_input(key="contexts").set_value(2).run()
-    assert table(at)["KV cache"] == ["377 MB", "315 MB", "−16.7%"]
-    at.slider(key="n").set_value(10).run()
-    assert table(at)["KV cache"][1] == "252 MB"
-    assert table(at)["Weights, NF4"][0] == "113 MB"
-
-
 def test_progress_replaces_the_button_while_it_is_measured(cost, job):
     job(REQUEST, jobs.RUNNING, "Speed", phase="measuring the speed", done=7, total=25)
     at = cost()
@@ -72,14 +52,6 @@ def test_progress_replaces_the_button_while_it_is_measured(cost, job):
     assert "The chart appears here when it is done" in texts(at)
     next(button for button in at.button if button.key.startswith("speed-cancel-")).click().run()
     assert jobs.list_jobs()[0].cancel_requested
-    assert not at.exception
-
-
-def test_progress_inside_a_growing_view_has_no_own_timer(cost, job):
-    job(DamageSpec(), jobs.RUNNING, "Damage", done=1, total=9)
-    job(REQUEST, jobs.QUEUED, "Speed")
-    at = cost()
-    assert "Waiting in the queue" in [element.proto.text for element in at.get("progress")]
     assert not at.exception
 
 
@@ -113,28 +85,6 @@ def test_the_chart_of_speed_has_points_and_line(cost):
     assert not at.exception
 
 
-def test_untimed_block_has_no_speed_marker(cost):
-    fakes.speed().save()
-    at = cost(block="14:5")
-    assert marked(at, "speed") == []
-    said = "Not measured for this selection: layers 14-18. The speed shown is without layers 24-28, the same number of layers."
-    assert said in texts(at)
-    assert "13 % smaller and about 11 % faster" in texts(at)
-    at = cost(block="24:5")
-    assert marked(at, "speed") == [(5, pytest.approx(22.5))]
-    assert "The speed shown is" not in texts(at)
-    assert "13 % smaller and 11 % faster" in texts(at)
-    at = cost(block="14:7")
-    assert "Not measured for this selection: layers 14-20. The line estimates the speed from n = 7 alone." in texts(at)
-
-
-def test_a_precomputed_measurement_names_its_machine(cost, precomputed):
-    precomputed(fakes.speed())
-    at = cost()
-    assert "precomputed on a test" in texts(at)
-    assert at.button(key="measure-speed").label == "Measure speed"
-
-
 def test_stopped_measurement_shows_its_results_and_can_resume(cost, job):
     fakes.speed(2).save()
     job(REQUEST, jobs.CANCELLED, "Speed", error="It was cancelled.")
@@ -152,41 +102,3 @@ def test_a_failed_measurement_says_why(cost, job):
     assert at.button(key="measure-speed").label == "Measure speed"
     fakes.speed().save()
     assert "Not enough memory." not in [item.value for item in cost().error], "a newer result is there"
-
-
-def test_points_that_are_no_line_are_called_so(cost):
-    good = fakes.speed()
-    good.save()
-    assert "far from a line" not in texts(cost())
-    replace(good, decode=replace(good.decode, r_squared=0.3)).save()
-    assert "Measure again on an idle machine" in texts(cost())
-
-
-def test_a_cut_that_is_not_known_has_no_sizes(cost):
-    at = cost(strategy="block-influence", n="5")
-    assert table(at)["Parameters"][1:] == ["–", "–"]
-
-
-def test_the_tables_are_there_with_all_digits():
-    facts, measured = fakes.speed().model, fakes.speed()
-    cut = Cut(5, fakes.distances().best[4].block, None)
-    rows = {row["quantity"]: row for row in savings.exact(_rows(facts, measured, cut))}
-    assert rows["Weights, 8-bit"]["pruned"] == sizes.weight_bytes(facts, cut.removed, "8bit")
-    assert (rows["KV cache, bfloat16"]["unpruned"], rows["KV cache, bfloat16"]["of"]) == (30 * 384 * 512 * 2, "1 x 512 tokens")
-    row = rows["Decode"]
-    timed = speed.timed(measured, 5)
-    assert (row["unit"], row["unpruned"], row["pruned"], row["how"]) == ("seconds", timed.unpruned, timed.pruned, "measured")
-    assert row["of"] == "a prompt of 256 tokens"
-
-
-def test_active_parameters_of_a_mixture_stand_beside_all_parameters():
-    facts, cut = fakes.FACTS, Cut(5, fakes.distances().best[4].block, None)
-    layers = [replace(layer, expert_parameters=2_000_000, idle_parameters=1_500_000) for layer in fakes.LAYERS]
-    rows = {row.what: row for row in _rows(replace(facts, layers=layers), None, cut)}
-    whole, less = rows["Parameters"], rows["Active parameters"]
-    assert (less.unpruned, less.pruned) == (whole.unpruned - 30 * 1_500_000, whole.pruned - 25 * 1_500_000)
-    assert "Active parameters" not in {row.what for row in _rows(facts, None, cut)}
-
-
-def _rows(facts, measured, cut):
-    return savings.saved_by(facts, measured, cut, tokens=512, batch_size=1, dtype="bfloat16")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from analysis import jobs
-from analysis.core.blocks import Block, LayerSet
+from analysis.core.blocks import Block
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.models.source.model_spec import ModelSpec
@@ -29,11 +29,6 @@ def has_button(at) -> bool:
     return any(button.key == "score-cut" for button in at.button)
 
 
-def test_a_cut_on_the_curve_needs_no_button(app, curve):
-    assert not has_button(app(n="5"))
-    assert not has_button(app(n="0"))
-
-
 def test_block_beyond_the_curve_is_scored_on_the_same_data(app, curve):
     at = app(n="18", tab="cost")
     assert metric(at, "Accuracy").value == "–"
@@ -43,15 +38,6 @@ def test_block_beyond_the_curve_is_scored_on_the_same_data(app, curve):
     (made,) = jobs.active()
     assert made.spec == request(curve, cut_at(18))
     assert (made.spec.model.identity, made.spec.model.dtype) == ("", "bfloat16")
-
-
-def test_its_progress_stands_in_place(app, curve, job):
-    job(request(curve, cut_at(18)), jobs.RUNNING, "Score", phase="scoring questions", done=3, total=8)
-    at = app(n="18")
-    assert not has_button(at)
-    assert "scoring questions · 3/8" in [element.proto.text for element in at.get("progress")]
-    at.slider(key="n").set_value(19).run()
-    assert has_button(at), "another cut has a job of its own"
 
 
 def test_scores_of_the_block_appear_in_numbers_and_curves(app, curve):
@@ -115,25 +101,12 @@ def test_without_any_curve_the_usual_questions_are_asked(app):
     assert metric(at, "Accuracy").value == "37.0%"
 
 
-def test_a_failure_is_one_sentence_and_the_button_stays(app, curve, job):
-    job(request(curve, cut_at(18)), jobs.FAILED, "Score", error="The disk is full.")
-    at = app(n="18")
-    assert "The disk is full." in [item.value for item in at.error]
-    assert has_button(at)
-
-
 def test_no_button_while_a_running_sweep_scores_the_block(app, job):
     fakes.distances().save()
     growing = fakes.sweep(last=3, complete=False)
     growing.save()
     job(start.unresolved(growing.spec), jobs.RUNNING, "Curve", done=1, total=3, result_key=growing.spec.fingerprint())
     assert not has_button(app(n="5"))
-
-
-def test_scattered_layers_that_were_scored_are_drawn_with_their_names(app, curve):
-    layers = LayerSet((1, 4))
-    fakes.evaluate(layers, curve=curve).save()
-    assert layers.describe() in trace(figures(app())["accuracy"], "scored separately")["text"][0]
 
 
 # The mark of the selected block stands at its own measured value, or nowhere
@@ -152,14 +125,6 @@ def test_a_block_scored_alone_is_marked_at_its_own_value(app, curve):
     assert marked(app(n="5"), "accuracy") == [(5, curve.points[5].acc)]
 
 
-def test_a_block_of_a_hidden_curve_is_marked_too(app, curve):
-    other = fakes.sweep(strategy="deepest")
-    other.save()
-    own = next(point for point in other.points if point.n == 5)
-    at = app(block=f"{own.start}:5")
-    assert marked(at, "accuracy") == [(5, own.acc)]
-
-
 def test_scores_under_another_condition_are_not_marked(app, curve):
     made = fakes.evaluate(OTHER, curve=curve)
     few = replace(made.spec, benchmark=replace(made.spec.benchmark, limit=7))
@@ -176,14 +141,6 @@ def test_an_unmeasured_block_is_named_and_measured_by_a_click(app, curve):
     assert not at.exception
     (made,) = jobs.active()
     assert (made.kind, made.spec.block) == ("evaluate", OTHER)
-
-
-def test_block_with_accuracy_alone_names_the_missing_loss(app, curve):
-    made = fakes.evaluate(OTHER, curve=curve)
-    replace(made, spec=replace(made.spec, loss_corpus=None), point=replace(made.point, loss=None, n_texts=0)).save()
-    at = app(block="14:5")
-    assert f"**Not measured** (loss): {OTHER.brief()}" in texts(at)
-    assert (marked(at, "accuracy"), marked(at, "loss")) == ([(5, 0.37)], [])
 
 
 @pytest.mark.parametrize("tab", ["map", "cost", "trade-off", "data"])

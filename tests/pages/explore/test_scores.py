@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from analysis.core.blocks import Block
 from analysis.experiments.accuracy.points import QuestionScore
-from analysis.results.compared import answers, cliff
+from analysis.results.compared import answers
 from tests.support import fakes
 from tests.support.seen import metric, read, texts
 
@@ -94,24 +94,6 @@ def test_a_block_scored_alone_has_its_own_questions(app, precomputed):
     assert ":gray-badge[ARC-Easy · n = 100" in texts(at)
 
 
-def test_answers_on_other_questions_are_not_listed(app, precomputed):
-    curve = with_answers()
-    other = alone(curve)
-    for result in (fakes.distances(), curve, replace(other, point=replace(other.point, n_samples=24))):
-        precomputed(result)
-    at = app(tab="questions", block="3:5")
-    assert not at.pills
-    assert "**Not measured** (accuracy): layers 3-7" in read(texts(at))
-
-
-def test_a_block_without_stored_answers_says_so(app, precomputed):
-    curve = with_answers()
-    for result in (fakes.distances(), curve, replace(alone(curve), questions=[])):
-        precomputed(result)
-    at = app(tab="questions", block="3:5")
-    assert any("The single answers without layers 3-7 are not stored" in one.value for one in at.info)
-
-
 def test_the_numbers_name_their_questions_texts_and_precision(app, curve):
     at = app(n="5", tab="cost")
     assert r":gray-badge[ARC-Easy · n = 100 · C4 · n = 8 texts] :gray-badge[bfloat16 · Q4\_1 weights]" in texts(at)
@@ -152,25 +134,6 @@ def test_score_of_another_condition_is_not_shown_for_the_block(app, curve):
     assert not metric(at, "Accuracy").delta
     assert metric(at, "Loss").delta.endswith("nats")
     assert "Accuracy is not measured on 100 ARC-Easy questions." in texts(at)
-
-
-def test_how_sure_the_accuracy_is_stands_in_words(app):
-    fakes.distances().save()
-    measured = fakes.sweep()
-    answered = [
-        [QuestionScore(f"q{index}", [0.0, 0.0], int(index >= round(100 * point.acc)), 0) for index in range(100)]
-        for point in measured.points
-    ]
-    replace(measured, questions=answered).save()
-    at = app(tab="cost")
-    at.slider(key="n").set_value(8).run()
-    lost = round(100 * measured.points[0].acc) - round(100 * measured.points[8].acc)
-    assert f"{lost} answers lost, 0 gained" in read(texts(at))
-    assert "points: the interval excludes zero" in read(texts(at))
-    assert "95 % interval" in read(texts(at))
-    assert cliff.sentence(fakes.sweep(answers=True)) in read(texts(at))
-    at.slider(key="n").set_value(0).run()
-    assert "lost, " not in read(texts(at))
 
 
 def test_interval_that_just_excludes_zero_agrees_with_its_test(app):

@@ -1,7 +1,6 @@
 """The strip of layers by itself, without a server: a model of many layers, a finger, the keyboard, and axe."""
 
 import json
-import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -84,18 +83,6 @@ def expect_told(page: Page, **said: str) -> None:
     )
 
 
-def test_block_is_dragged_across_rows_in_a_narrow_window(chromium):
-    page = mounted(chromium)
-    boxes = [page.locator(f".cell[data-layer='{layer}']").bounding_box() for layer in (0, 31, 32, 125)]
-    assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
-    assert boxes[0]["y"] == boxes[1]["y"] < boxes[2]["y"] < boxes[3]["y"]
-    drag(page, place(page, 65), place(page, 101))
-    expect_cut(page, range(96, 106))
-    assert page.evaluate("window.told") == [], "the server hears of it once it is let go"
-    page.mouse.up()
-    expect_told(page, cut="96:10")
-
-
 def test_finger_drags_the_block_and_a_scroll_restores_it(chromium):
     page = mounted(chromium, has_touch=True)
     touch = page.context.new_cdp_session(page)
@@ -113,16 +100,6 @@ def test_finger_drags_the_block_and_a_scroll_restores_it(chromium):
     finger("touchStart", (x, y))
     finger("touchCancel")
     expect_cut(page, range(69, 79))
-
-
-@pytest.mark.long
-def test_it_is_drawn_again_in_time(chromium):
-    page = mounted(chromium, width=1280)
-    page.evaluate(browser.WATCH_MOVES)
-    drag(page, place(page, 65), place(page, 120), steps=120)
-    times = page.evaluate("window.moves")
-    assert len(times) > 100
-    assert statistics.quantiles(times, n=20)[-1] < 250
 
 
 def test_answer_of_the_server_is_awaited_and_then_holds(chromium):
@@ -156,18 +133,6 @@ def test_single_parts_are_drawn_until_the_cut_is_changed(chromium):
     expect_told(page, cut="5:1")
 
 
-def test_one_layer_stays_and_a_removed_one_is_not_protected(chromium):
-    page = mounted(chromium)
-    page.evaluate("data => window.give(data)", data(cut=list(range(125)), kept=[]))
-    page.get_by_role("radio", name="Layers").check(force=True)
-    page.mouse.click(*place(page, 125))
-    expect(page.locator(".said")).to_have_text("One layer must stay. ")
-    page.get_by_role("radio", name="Protect").check(force=True)
-    page.mouse.click(*place(page, 5))
-    expect(page.locator(".said")).to_have_text("Layer 5 is removed. Restore it before you protect it. ")
-    assert page.evaluate("window.told") == []
-
-
 def test_tab_key_reaches_all_controls_and_shows_the_focus(chromium):
     page = mounted(chromium)
     ring = "([name, before]) => getComputedStyle(host.shadowRoot.querySelector(name), before).outline"
@@ -189,11 +154,3 @@ def test_axe_finds_nothing(chromium, mode):
     page.mouse.move(*place(page, 20))
     expect(page.locator(".facts")).to_be_visible()
     assert axe.found(page, also_minor=True) == []
-
-
-def test_nothing_moves_for_those_who_ask_for_less_motion(chromium):
-    duration = "() => getComputedStyle(document.querySelector('#host').shadowRoot.querySelector('.cell'), '::before')"
-    moving = mounted(chromium, reduced_motion="no-preference").evaluate(f"() => ({duration})().transitionDuration")
-    still = mounted(chromium, reduced_motion="reduce").evaluate(f"() => ({duration})().transitionDuration")
-    assert moving != "0s"
-    assert still == "0s"

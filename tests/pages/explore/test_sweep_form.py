@@ -4,10 +4,8 @@ import pytest
 
 from analysis import jobs
 from analysis.core.blocks import Block, LayerSet
-from analysis.data.spec import BenchmarkSpec, GenerationSpec
+from analysis.data.spec import BenchmarkSpec
 from analysis.data.tasks import TASKS
-from analysis.experiments.strategies import STRATEGIES
-from pages.components.shared import words
 from tests.support import fakes
 from tests.support.seen import texts
 
@@ -60,12 +58,6 @@ def test_too_many_protected_layers_are_refused_and_nothing_is_queued(form):
     assert "30 layers, 20 protected, and must keep at least one. Choose max-n 1..10" in texts(form).replace("\\", "")
 
 
-def test_all_questions_at_once(form):
-    form.checkbox(key="sweep-all").set_value(True)
-    (made,) = run(form)
-    assert made.spec.benchmark.limit is None
-
-
 def test_parts_of_mmlu_shots_and_the_papers_protocol(form):
     assert not [item for item in form.number_input if item.key == "sweep-shots"]
     form.selectbox(key="sweep-task").set_value("mmlu").run()
@@ -76,13 +68,6 @@ def test_parts_of_mmlu_shots_and_the_papers_protocol(form):
     assert made.spec.benchmark == BenchmarkSpec("mmlu", limit=100, subset=("philosophy", "stem"), shots=2, protocol="paper")
 
 
-def test_a_protocol_is_offered_only_where_there_are_two(form):
-    form.selectbox(key="sweep-task").set_value("boolq").run()
-    assert [group for group in form.button_group if group.key == "sweep-protocol"]
-    form.selectbox(key="sweep-task").set_value("piqa").run()
-    assert not [group for group in form.button_group if group.key == "sweep-protocol"]
-
-
 def test_a_job_for_each_strategy_on_the_same_questions(form):
     made = run(form, ("deepest", "similarity", "random", "block-influence"))
     assert [job.spec.strategy for job in made] == ["deepest", "similarity", "random", "random", "random", "block-influence"]
@@ -91,18 +76,6 @@ def test_a_job_for_each_strategy_on_the_same_questions(form):
     assert len({job.label for job in made}) == len(made)
     assert form.session_state["address"]["strategy"] == "deepest"
     assert form.query_params["strategy"] in ("deepest", ["deepest"])
-
-
-def test_strategies_are_explained_in_a_line_each(form):
-    help_ = form.multiselect(key="sweep-how").help
-    assert all(f"**{name}**" in help_ for name in STRATEGIES)
-    assert set(words.STRATEGY_HELP) == set(STRATEGIES)
-
-
-def test_every_cut_can_be_let_to_write(form):
-    form.checkbox(key="sweep-writes").set_value(True)
-    (made,) = run(form)
-    assert made.spec.generation == GenerationSpec()
 
 
 def test_cuts_by_hand(form):
@@ -134,11 +107,6 @@ def test_cuts_that_cannot_be_are_one_sentence(form, text, said):
     assert "Traceback" not in texts(form)
 
 
-def test_missing_strategy_is_named_and_nothing_is_queued(form):
-    assert not run(form, ())
-    assert "No strategy is chosen" in texts(form)
-
-
 def upload(at, name: str, content: bytes):
     at.selectbox(key="sweep-task").set_value("file").run()
     at.file_uploader(key="sweep-questions").upload(name, content, "application/octet-stream").run()
@@ -164,27 +132,6 @@ def test_rows_that_cannot_be_asked_are_all_listed(form):
     errors = next(item for item in form.dataframe if "reason" in item.value.columns)
     assert errors.value["row"].tolist() == list(range(2, 14))
     assert set(errors.value["reason"]) == {"no choices"}
-
-
-def test_a_file_without_a_question_cannot_be_run(form):
-    upload(form, "mine.jsonl", BAD.encode())
-    assert "None of 1 rows is a valid question" in texts(form)
-    assert not run(form)
-    assert "No file with usable questions is chosen" in texts(form)
-
-
-@pytest.mark.parametrize(("name", "content"), [("a.parquet", b"nonsense"), ("a.csv", b"\xff\xfeq\x00")])
-def test_a_file_that_is_no_table_is_one_sentence(form, name, content):
-    upload(form, name, content)
-    assert len(form.error) == 1
-    assert "Traceback" not in texts(form)
-    assert not jobs.active()
-
-
-def test_no_file_yet(form):
-    form.selectbox(key="sweep-task").set_value("file").run()
-    assert not run(form)
-    assert "Choose a file" in texts(form)
 
 
 def test_set_registered_by_a_file_outside_is_offered(form, capitals):

@@ -72,16 +72,6 @@ def test_goal_that_needs_more_questions_starts_them(app, precomputed):
     assert made.spec.blocks == (answer.candidate.cut,)
 
 
-def test_size_that_nothing_measured_has_names_the_layers(app, precomputed):
-    for result in (fakes.distances(), fakes.sweep(3)):
-        precomputed(result)
-    at = app(tab="trade-off", n="3")
-    at.selectbox("goal-kind").set_value(MEGABYTES).run()
-    at.number_input("goal-megabytes").set_value(200.0).run()
-    n = goals.layers_needed(fakes.FACTS, 200.0, "bfloat16")
-    assert any(f"Remove {n} layers to fit" in one.value for one in at.markdown)
-
-
 def test_the_selected_block_is_marked_at_its_own_scores(app, precomputed):
     curve = fakes.sweep()
     own = Block(14, 5)
@@ -151,13 +141,3 @@ def test_answer_is_on_the_questions_on_screen(app, precomputed):
     assert any(read(one.value).startswith("200 ARC-Easy questions and 8 texts") for one in at.caption)
     assert at.selectbox("front-condition").options == ["200 ARC-Easy questions", "50 ARC-Easy questions"]
     assert not at.exception
-
-
-def test_front_on_other_questions_is_one_choice_away(app, precomputed):
-    for result in (fakes.distances(), measured(), fakes.sweep(3, limit=50, answers=True)):
-        precomputed(result)
-    at = app(tab="trade-off", n="3")
-    at.selectbox("front-condition").set_value(1).run()
-    assert not at.exception
-    assert at.selectbox("front-condition").options[1] == "50 ARC-Easy questions"
-    assert [name for name in names(at, "accuracy") if name.startswith("pruned")]

@@ -1,10 +1,9 @@
 """Explore opens with the decision: the verdict on the removed layers, and the best known block of their size with a button."""
 
-import math
 from dataclasses import replace
 
 from analysis import jobs
-from analysis.data.spec import CorpusSpec, default_loss_corpus
+from analysis.data.spec import default_loss_corpus
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from tests.support import fakes
 from tests.support.seen import opened, ringed, texts
@@ -67,27 +66,6 @@ def test_a_cut_that_takes_a_protected_layer_is_not_offered(app):
     assert "take-best" in buttons(at)
 
 
-def on_c4(result):
-    """Return a curve or evaluation whose loss was read on C4."""
-    corpus = CorpusSpec("c4", 8, 256, split="validation", identity="c")
-    points = result.points if hasattr(result, "points") else [result.point]
-    losses = [[point.loss + 0.3 * math.sin(text) for text in range(8)] for point in points]
-    spec = replace(result.spec, loss_corpus=corpus)
-    if hasattr(result, "points"):
-        return replace(result, spec=spec, text_losses=losses)
-    return replace(result, spec=spec, text_losses=losses[0])
-
-
-def test_where_other_texts_were_read_their_loss_is_shown(app):
-    fill()
-    on_c4(fakes.sweep()).save()
-    on_c4(fakes.evaluate(BEST)).save()
-    said = texts(app(n="5"))
-    assert "Best known of 26 choices" in said
-    assert "8 texts of C4" in said
-    assert "looks better than it is" not in said
-
-
 def test_best_block_can_be_scored_on_other_texts(app):
     corpus = replace(default_loss_corpus(), source="other.txt", identity="o")
     measured = fakes.damage()
@@ -108,24 +86,3 @@ def test_link_to_damage_is_shown_where_nothing_compares(app):
     at.button(key="to-damage").click().run()
     assert at.query_params["tab"] in ("damage", ["damage"])
     assert "Click **Measure loss increase**" in texts(opened(at, "damage"))
-
-
-def test_the_verdict_leads_to_the_decision_sheet(app):
-    fill()
-    at = app(n="5")
-    at.button(key="to-sheet").click().run()
-    assert not at.exception
-    assert at.session_state["address"]["way"] == "Decision sheet"
-    assert "to-sheet" not in buttons(app(n="0")), "nothing to decide on"
-
-
-def test_another_model_without_scores_has_a_size_of_its_own(app):
-    made = fakes.distances()
-    made.save()
-    assert "makes the model 13 % smaller" in texts(app(n="5"))
-    facts = replace(
-        fakes.FACTS, name="twice as large", other_parameters=fakes.FACTS.n_parameters + fakes.FACTS.other_parameters
-    )
-    model = replace(fakes.MODEL, source="made/up", identity="another")
-    replace(made, spec=replace(made.spec, model=model), model=facts).save()
-    assert "makes the model 7 % smaller" in texts(app(n="5", model="made/up"))

@@ -1,18 +1,15 @@
 """Export in every state: no results, an unhealed cut, a healed one, a full disk, a folder made, a folder deleted."""
 
 import io
-import json
 import shlex
 import zipfile
 from dataclasses import replace
 
 import pytest
-import yaml
 
 from analysis import jobs
-from analysis.cli import main
 from analysis.core import disk
-from analysis.core.blocks import Block, LayerSet
+from analysis.core.blocks import Block
 from analysis.exports import folders
 from analysis.exports.spec import ExportResult, ExportSpec
 from pages.components.export.folders import zipped
@@ -84,11 +81,6 @@ def gains(at) -> dict[str, tuple[str, str, str]]:
 _BELOW = {"Weights": "Unpruned", "Speed": "95 %", "Accuracy": "95 %", "Loss": "95 %"}
 
 
-def colour(at, label: str) -> int:
-    """Red, green or grey, as the page sends it."""
-    return next(metric.proto.color for metric in at.metric if metric.label == label)
-
-
 def codes(at) -> str:
     return "\n".join(item.value for item in at.code)
 
@@ -109,14 +101,6 @@ def test_the_cut_of_explore_is_the_one_to_take(app, known):
     assert made.kind == "export"
     assert "Next in the queue" in texts(at)
     assert not at.exception
-
-
-def test_strategy_and_n_are_shared_with_explore(app, known):
-    at = app("pages/export.py", n="3", strategy="deepest")
-    assert Block(26, 3).describe() in texts(at)
-    at.number_input(key="export-n").set_value(4).run()
-    assert Block(25, 4).describe() in texts(at)
-    assert at.query_params["n"] in ("4", ["4"])
 
 
 def test_a_healed_cut_goes_with_its_adapter(app, healed):
@@ -163,14 +147,6 @@ def test_the_adapter_of_a_stopped_heal_can_be_exported(app, healed):
     assert "for 20 of 50 optimizer steps, then stopped" in codes(take_as(at, "Model card"))
 
 
-def test_a_cut_of_ones_own(app, known):
-    at = app("pages/export.py", n="5")
-    at.text_input(key="export-cut").set_value("3:1+7:2").run()
-    assert LayerSet((3, 7, 8)).describe() in texts(at)
-    made = saved(at)
-    assert made.spec.block == LayerSet((3, 7, 8))
-
-
 @pytest.mark.parametrize(
     ("text", "said"),
     [("eleven", "START:SIZE"), ("28:5", "must be 0..25"), ("[x](http://y)", "START:SIZE"), ("3:5", "Layer 4 is protected")],
@@ -200,14 +176,6 @@ def test_a_full_disk_is_reported_before_anything_is_done(app, known, monkeypatch
     assert save_button(at).disabled
 
 
-def test_the_size_goes_with_the_dtype(app, known):
-    at = app("pages/export.py", n="5")
-    kept = fakes.FACTS.n_parameters - 5 * fakes.FACTS.layer_parameters[0]
-    assert f"About {2 * kept / 1e6:.0f} MB" in texts(at)
-    at.selectbox(key="export-dtype").set_value("float32").run()
-    assert f"About {4 * kept / 1e6:.0f} MB" in texts(at)
-
-
 def test_exports_are_listed_and_can_be_deleted(app, known, ui_cache):
     export_result(ui_cache)
     export_result(ui_cache, "gone", Block(1, 1), made=False)
@@ -221,56 +189,12 @@ def test_exports_are_listed_and_can_be_deleted(app, known, ui_cache):
     assert "**mine**" not in texts(at)
 
 
-def test_deleting_a_missing_folder_is_one_sentence(app, known, ui_cache):
-    export_result(ui_cache)
-    at = app("pages/export.py")
-    folders.delete("mine")
-    at.button(key="delete-now-mine").click().run()
-    assert any("export 'mine' no longer exists" in toast.value for toast in at.toast)
-    assert not at.exception
-
-
 def test_a_name_that_is_taken_cannot_be_saved_again(app, known, ui_cache):
     name = name_input(app("pages/export.py", n="5")).value
     export_result(ui_cache, name)
     at = app("pages/export.py", n="5")
     assert save_button(at).disabled
     assert "folder of this name already" in texts(at)
-
-
-def test_every_form_is_right_and_has_one_main_button(app, healed):
-    at = app("pages/export.py", n="5")
-    assert downloads(at) == []
-    merge = take_as(at, "mergekit")
-    assert downloads(at) == ["Download mergekit.yaml"]
-    text = next(item.value for item in merge.code if "merge_method" in item.value)
-    assert yaml.safe_load(text)["slices"][0]["sources"][0]["layer_range"] == [0, BEST.start]
-    take_as(at, "lm_eval")
-    assert downloads(at) == ["Download the task as ZIP"]
-    line = next(shlex.split(item.value) for item in at.code if item.value.startswith("lm_eval "))
-    assert line[line.index("--tasks") + 1] == "layerscope_arc_easy"
-    assert f"pretrained={folders.folder('SmolLM2-135M-Instruct-without-13-17-healed')}" in line[line.index("--model_args") + 1]
-    take_as(at, "Recipe")
-    assert downloads(at) == ["Download recipe.json"]
-    recipe = json.loads(next(item.value for item in at.code if item.value.startswith("{")))
-    assert recipe["removed"]["layers"] == list(BEST.layers)
-    assert recipe["heal"]["adapter"] == "adapters/abc"
-    assert sum("python -m analysis heal" in item.value for item in at.code) == 2, "in the recipe and in the command panel"
-    for line in recipe["commands"]:
-        assert main.request(shlex.split(line)[3:])
-    take_as(at, "Model card")
-    assert downloads(at) == ["Download README.md"]
-    assert "licence, Apache-2.0, applies to it" in codes(at)
-    take_as(at, "Adapter")
-    assert downloads(at) == ["Download as ZIP (9 B)"]
-    take_as(at, "Report")
-    assert downloads(at) == ["HTML page", "Markdown summary"]
-
-
-def test_without_an_adapter_on_this_machine_none_is_offered(app, known):
-    at = app("pages/export.py", n="5")
-    ways = next(item for item in at.button_group if str(item.key).startswith("export-way"))
-    assert "Adapter" not in [str(option.content) if hasattr(option, "content") else str(option) for option in ways.options]
 
 
 def test_a_file_for_llama_cpp_and_its_instructions(app, healed):
@@ -287,20 +211,6 @@ def test_a_file_for_llama_cpp_and_its_instructions(app, healed):
     assert save_button(at).label == "Save the GGUF file"
     made = saved(at)
     assert (made.spec.adapter, made.spec.format) == ("adapters/abc", "gguf"), "the heal is merged in"
-
-
-def test_of_another_family_llama_cpp_gets_a_folder(app, ui_cache):
-    facts = replace(fakes.FACTS, family="gemma2")
-    replace(fakes.distances(), model=facts).save()
-    at = take_as(app("pages/export.py", n="5"), "llama.cpp")
-    assert "this is a gemma2 model. Save a folder, and llama.cpp converts it" in texts(at)
-    name = name_input(at).value
-    lines = next(item.value for item in at.code if "convert_hf_to_gguf" in item.value).splitlines()
-    assert shlex.split(lines[0])[:3] == ["python", "convert_hf_to_gguf.py", str(folders.folder(name))]
-    assert shlex.split(lines[1]) == ["llama-quantize", f"{name}-f16.gguf", f"{name}-Q8_0.gguf", "Q8_0"]
-    assert not any("--prune-layers" in item.value for item in at.code), "5 layers less put the kinds of its layers out of order"
-    made = saved(at)
-    assert made.spec.format == "hf"
 
 
 # To the hub
@@ -372,17 +282,6 @@ def test_size_speed_and_quality_stand_next_to_the_unpruned_model(app, ui_cache):
     assert "times as surprising" in said
 
 
-def test_only_a_settled_change_has_a_colour(app, ui_cache):
-    fakes.distances().save()
-    fakes.sweep(answers=True).save()
-    few, many = (app("pages/export.py", n=n) for n in ("3", "14"))
-    assert "not significantly different (n = 100 questions" in gains(few)["Accuracy"][2]
-    assert "not significantly" not in gains(many)["Accuracy"][2]
-    assert colour(few, "Accuracy") != colour(many, "Accuracy")
-    assert colour(few, "Accuracy") == colour(few, "Weights"), "grey"
-    assert colour(many, "Accuracy") == colour(many, "Loss"), "both are worse, and both settled"
-
-
 def test_a_healed_cut_shows_the_numbers_of_its_own_heal(app, healed):
     at = app("pages/export.py", n="5")
     value, _, said = gains(at)["Loss"]
@@ -391,15 +290,6 @@ def test_a_healed_cut_shows_the_numbers_of_its_own_heal(app, healed):
     assert "NF4, bfloat16" in texts(at), "a heal is measured over quantized weights here, and says so"
     next(item for item in at.selectbox if item.label == "Healing run").set_value("").run()
     assert gains(at)["Loss"][0] != "3.10 nats/token"
-
-
-def test_a_missing_measurement_is_not_invented_and_one_click_away(app, ui_cache):
-    fakes.distances().save()
-    at = app("pages/export.py", n="4")
-    assert [gains(at)[label][0] for label in ("Speed", "Accuracy", "Loss")] == ["–"] * 3
-    at.button(key="export-speed").click().run()
-    (made,) = jobs.active()
-    assert (made.kind, made.spec.ns) == ("speed", (0, 4))
 
 
 def test_the_zip_holds_the_adapter(healed, ui_cache):
@@ -413,13 +303,6 @@ def test_a_failed_export_says_why(app, known, job):
     at = app("pages/export.py")
     assert "answers otherwise" in texts(at)
     assert "Traceback" not in texts(at)
-
-
-def test_a_block_picked_by_hand_is_exported(app, known):
-    at = app("pages/export.py", block="3:8")
-    assert "block [3, 11)" in texts(at)
-    at.number_input(key="export-n").set_value(5).run()
-    assert BEST.describe() in texts(at), "another n is again for the strategy to say"
 
 
 def sheet_of(at):
@@ -466,11 +349,3 @@ def test_a_hostile_model_name_stays_text_on_the_decision_sheet(app, ui_cache):
         replace(result, model=replace(result.model, name=name)).save()
     at = take_as(app("pages/export.py", n="5"), "Decision sheet")
     assert "(http://evil.example)" not in "".join(item.value for item in at.main.markdown).replace("\\(", "")
-
-
-def test_the_address_opens_the_decision_sheet(app, known):
-    at = app("pages/export.py", n="5", way="Decision sheet")
-    assert sheet_of(at)[0] == "error"
-    take_as(at, "llama.cpp")
-    assert "sheet-html" not in [item.proto.id for item in at.get("download_button")]
-    assert "One GGUF file" in texts(at)

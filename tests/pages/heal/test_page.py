@@ -1,7 +1,6 @@
 """Heal in every state: nothing known, ready, queued, running, done, failed, interrupted."""
 
 import json
-import re
 import time
 from dataclasses import replace
 
@@ -12,7 +11,6 @@ from analysis.data.decontamination import Overlap
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.points import Continuation, GenerationCheck, QuestionScore
 from analysis.experiments.heal import recipes
-from analysis.experiments.heal.heal_result import JunctionReport
 from analysis.jobs.queue import table as job_table
 from pages.components.shared import access
 from tests.support import fakes, own_recipe
@@ -57,14 +55,6 @@ def test_a_protected_layer_cannot_be_chosen_by_the_number_field(app, known):
     at.number_input(key="heal-start-5").set_value(4).run()
     assert Block(4, 5).describe() in texts(at)
     assert not at.toast
-
-
-def test_both_forms_of_a_block_stand_on_the_page_once(app, known):
-    fakes.heal().save()
-    for cut in ("3:5", "11:5"):
-        at = app("pages/heal.py", block=cut)
-        assert len(re.findall(r"\(5 layers\), block", texts(at))) == 1
-    assert "No healing run of layers 3-7 yet" in texts(app("pages/heal.py", block="3:5"))
 
 
 def test_starting_queues_the_recipe_for_the_sliders_block(app, known):
@@ -125,22 +115,6 @@ def test_every_length_shows_its_recovery_and_its_duration_here(app, known, monke
     assert (made.spec.recipe, made.spec.minutes) == ("distill", 5.0)
 
 
-def test_an_untimed_heal_is_estimated_until_its_verdict(app, known, monkeypatch):
-    monkeypatch.setattr(host, "cards", lambda: 0)
-    at = app("pages/heal.py", **OF_HEAL)
-    at.radio(key="heal-time").set_value("instant").run()
-    assert "until the verdict, estimated without a timed run on this machine" in texts(at).replace("\\", "")
-    assert "fit of seconds" not in str(at.radio(key="heal-time").options)
-
-
-def test_form_warns_that_a_step_cannot_fit_and_suggests_settings(app, known, monkeypatch):
-    assert "at once needs about" not in texts(app("pages/heal.py", n="5"))
-    monkeypatch.setattr(host, "free_bytes", lambda: 5 * 10**8)
-    said = texts(app("pages/heal.py", n="5")).replace("\\", "")
-    assert "tokens at once needs about" in said
-    assert "and only 500 MB are free on this machine. " in said
-
-
 def test_minutes_text_and_a_control(app, known):
     at = app("pages/heal.py", n="5")
     at.selectbox(key=f"{FIRST}-text").set_value("c4").run()
@@ -185,34 +159,6 @@ def test_recipe_from_a_file_is_on_the_menu_and_starts(app, known, tmp_path):
         assert at.number_input(key="gentle-r").value == 2
         made = started(at)
         assert (made.spec.recipe, made.spec.r, made.spec.steps, made.spec.separate_documents) == ("gentle", 2, 2, False)
-
-
-def test_menu_describes_every_recipe(app, known):
-    options = app("pages/heal.py").selectbox(key="recipe").options
-    assert options[:14] == [
-        "distill: LoRA in the chosen time, taught by the unpruned model",
-        "quick: LoRA in the chosen time, on the text alone",
-        "partial: the last layers and the head",
-        "distill-all: the unpruned model alone, at every token",
-        "clp: the two layers next to each gap",
-        "progressive: pruning in three stages",
-        "on-policy: the pruned model generates, the unpruned grades",
-        "instant: no training",
-        "prune-comp: no training, one factor",
-        "linear-patch: no training, a factor per rotated channel",
-        "ghosted: no training, a linear map of the stream",
-        "first: a verdict in three minutes, to refine later",
-        "paper: the settings of the paper for this model",
-        "paper-llama-2-7b",
-    ]
-
-
-def test_a_block_of_ones_own(app, known):
-    at = app("pages/heal.py", n="3")
-    at.button_group(key="block-way").set_value("own").run()
-    at.number_input(key="heal-start-3").set_value(2).run()
-    made = started(at)
-    assert (made.spec.block.start, made.spec.block.size) == (2, 3)
 
 
 def test_the_cut_that_another_strategy_chose_on_explore_is_healed(app, known):
@@ -277,14 +223,6 @@ def test_running_heal_shows_numbers_and_curve_and_can_be_cancelled(app, known, j
     assert jobs.get(made.id).cancel_requested
 
 
-def test_running_heal_shows_the_remaining_time_of_the_whole_run(app, known, job):
-    heal = fakes.heal(20)
-    spec = replace(heal.spec, steps=0, minutes=10.0)
-    replace(heal, spec=spec).save()
-    job(spec, jobs.RUNNING, "Heal", phase="scoring questions", done=1, total=2, result_key=spec.fingerprint())
-    assert "About 10 min left in total" in texts(app("pages/heal.py", **OF_HEAL))
-
-
 def test_a_done_heal_shows_verdict_models_and_adapter(app, known, ui_cache):
     fakes.heal().save()
     (ui_cache / "adapters" / "abc").mkdir(parents=True)
@@ -301,17 +239,6 @@ def test_a_done_heal_shows_verdict_models_and_adapter(app, known, ui_cache):
     assert str(ui_cache / "adapters" / "abc") in texts(at)
 
 
-def test_size_and_measured_speed_stand_in_the_same_table(app, known):
-    heal = fakes.heal()
-    heal.save()
-    measured = fakes.speed()
-    replace(measured, spec=replace(measured.spec, model=heal.spec.model)).save()
-    table = app("pages/heal.py", **OF_HEAL).table[0].value
-    slow, fast = float(table["tokens/s"][0]), float(table["tokens/s"][2])
-    assert fast > slow
-    assert table["tokens/s"][1] == table["tokens/s"][2]
-
-
 def test_a_heal_without_a_control_offers_to_measure_the_ceiling(app, known, job):
     heal = fakes.heal()
     heal.save()
@@ -322,13 +249,6 @@ def test_a_heal_without_a_control_offers_to_measure_the_ceiling(app, known, job)
     assert (made.spec.control, made.spec.instant, made.spec.block) == (True, False, heal.spec.block)
     assert made.spec.steps == heal.spec.steps
     assert not [button for button in at.button if button.key == "measure-ceiling"], "it is on its way"
-
-
-def test_precomputed_heal_is_badged(app, known, precomputed):
-    precomputed(fakes.heal())
-    at = app("pages/heal.py", **OF_HEAL)
-    assert "precomputed" in texts(at)
-    assert "not on this machine" in texts(at)
 
 
 def test_a_failed_heal_shows_the_sentence_and_the_log(app, known, job, ui_cache):
@@ -348,29 +268,6 @@ def test_an_interrupted_heal_keeps_its_curve(app, known, job):
     at = app("pages/heal.py", **OF_HEAL)
     assert "The worker was killed." in [item.value for item in at.warning]
     assert "loss, nats per token" in axes(at)
-
-
-def test_an_instant_heal_has_no_steps_to_show(app, known):
-    healed = fakes.heal(0, steps=50)
-    spec = replace(healed.spec, steps=0, instant=True, recipe="instant")
-    report = JunctionReport("model.layers.10.mlp.down_proj", 0.7, 5.3, 3.5, 24_576, 14.0)
-    replace(healed, spec=spec, complete=True, healed=fakes.heal().healed, junction=report).save()
-    at = app("pages/heal.py", **OF_HEAL)
-    assert axes(at) == ["accuracy", "loss, nats per token"]
-    assert "70% of the fitted change" in texts(at)
-    assert "Loss 5.30 → 3.50" in texts(at)
-
-
-def test_the_form_offers_the_instant_start_and_the_teacher(app, known):
-    at = app("pages/heal.py", n="5")
-    at.selectbox(key="recipe").set_value("instant").run()
-    made = started(at)
-    assert (made.spec.steps, made.spec.instant) == (0, True)
-    at = app("pages/heal.py", n="5")
-    at.selectbox(key="recipe").set_value("distill").run()
-    at.number_input(key="distill-distill").set_value(0.9)
-    at.button(key="start-heal").click().run()
-    assert jobs.active()[-1].spec.distill == 0.9
 
 
 def test_outcome_compares_each_text_and_each_question(app, known):
@@ -437,15 +334,6 @@ def healed(n: int, start: int, **changes):
     return made
 
 
-def test_a_result_is_of_the_cut_that_the_form_says(app, known):
-    healed(5, 11)
-    at = app("pages/heal.py", n="5", block="11:5")
-    assert [len(table.value) for table in at.table] == [3]
-    at.number_input(key="heal-n").set_value(8).run()
-    assert not at.table, "the numbers of another cut must not stand next to this form"
-    assert "No healing run of layers" in texts(at)
-
-
 def test_the_shown_heal_is_always_of_the_selected_block(app, known):
     other, own = healed(5, 11), healed(8, 12)
     at = app("pages/heal.py", block="12:8")
@@ -472,16 +360,6 @@ def test_block_without_a_run_has_a_panel_with_start_button(app, known):
     assert "Next in the queue" in texts(at)
 
 
-def test_a_cancelled_waiting_heal_leaves_the_menu(app, known, job):
-    found = healed(5, 11, recipe="other")
-    waiting = job(replace(fakes.heal_spec(), recipe="later"), jobs.QUEUED)
-    at = app("pages/heal.py", **OF_HEAL)
-    assert any("in progress" in option for option in at.selectbox(key=f"pick-heal-{waiting.id}").options)
-    at.button(key=f"heal-cancel-{waiting.id}").click().run()
-    options = at.selectbox(key=f"pick-heal-{found.spec.fingerprint()}").options
-    assert not any("in progress" in option or "cancelled" in option for option in options)
-
-
 def test_a_first_heal_offers_its_refinement_with_the_same_training(app, known, job):
     heal = fakes.heal()
     few = replace(heal.spec.validation, n_texts=8)
@@ -497,28 +375,6 @@ def test_a_first_heal_offers_its_refinement_with_the_same_training(app, known, j
     assert at.table, "the first verdict stays on screen"
     assert at.button(key=f"refine-cancel-{made.id}")
     assert not [button for button in at.button if button.key == "refine-heal"]
-
-
-def test_a_running_instant_heal_has_no_empty_tiles(app, known, job):
-    heal = fakes.heal(0, steps=50)
-    spec = replace(heal.spec, steps=0, instant=True, recipe="instant")
-    replace(heal, spec=spec, validations=[]).save()
-    values = {"remaining": {"left_s": 80.0, "share": 0.25, "stage": "fit", "stage_number": 3, "n_stages": 4}}
-    job(
-        spec,
-        jobs.RUNNING,
-        "Heal",
-        phase="fitting the junction",
-        done=1,
-        total=2,
-        values=job_table.to_json(values),
-        result_key=spec.fingerprint(),
-        progress_at=time.time(),
-    )
-    at = app("pages/heal.py", **OF_HEAL)
-    assert not at.metric
-    text = at.get("progress")[-1].proto.text.replace("\\", "")
-    assert text.startswith("fit, 3 of 4 · fitting the junction · 1/2 · about 1 min 20 s left in total")
 
 
 def test_a_silent_job_claims_no_time_left(app, known, job):
@@ -547,12 +403,6 @@ def test_only_settings_that_the_recipe_uses_are_drawn(app, known):
     assert max(len(label.split()) for label in labels) <= 4
 
 
-def test_a_result_made_otherwise_than_the_form_says_so(app, known):
-    healed(5, 11)
-    at = app("pages/heal.py", block="11:5")
-    assert "This run used quick, 50 steps. The form has distill, 10 minutes" in texts(at)
-
-
 def test_run_with_the_settings_of_the_form_comes_first(app, known):
     worse = healed(5, 11, recipe="worse")
     replace(worse, healed=replace(worse.healed, loss=4.0)).save()
@@ -563,13 +413,3 @@ def test_run_with_the_settings_of_the_form_comes_first(app, known):
     replace(timed, healed=replace(timed.healed, loss=4.4)).save()
     at = app("pages/heal.py", block="11:5")
     assert at.selectbox(key=f"pick-heal-{timed.spec.fingerprint()}")
-
-
-def test_run_stopped_before_measuring_hides_no_other(app, known, job):
-    found = healed(5, 11, recipe="other")
-    stopped = job(replace(fakes.heal_spec(), steps=0, recipe="distill", minutes=10.0), jobs.QUEUED)
-    jobs.cancel(stopped.id)
-    assert jobs.get(stopped.id).state == jobs.CANCELLED
-    at = app("pages/heal.py", block="11:5")
-    assert at.selectbox(key=f"pick-heal-{found.spec.fingerprint()}")
-    assert at.table

@@ -3,7 +3,6 @@
 from types import SimpleNamespace
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from analysis import jobs
 from analysis.core import store
@@ -13,7 +12,6 @@ from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.jobs.queue import backend, settings
 from analysis.jobs.queue import table as job_table
 from analysis.jobs.queue.backend import AttemptStatus, Backend, register
-from analysis.jobs.queue.processes import Process
 from pages.components.jobs import card
 from tests.support import fakes
 from tests.support.seen import read, texts
@@ -61,29 +59,6 @@ def test_strip_refreshes_less_often_while_jobs_run_for_minutes(left, every):
     assert card.every(active) == every
 
 
-def test_only_active_jobs_refresh_by_themselves(known, job):
-    job(spec(1), jobs.DONE, "The first")
-    job(spec(2), jobs.RUNNING, "The second")
-
-    def tick():
-        from pages.components.jobs import strip
-
-        strip._running(ticking=True)
-
-    at = AppTest.from_function(tick, default_timeout=30).run()
-    assert not at.exception
-    assert "The second" in texts(at)
-    assert "The first" not in texts(at)
-    assert not at.toggle
-
-
-def test_resumed_job_is_listed_among_active_jobs_at_once(app, known, job):
-    made = job(spec(1), jobs.FAILED, "A map", error="No.")
-    at = app("pages/heal.py")
-    at.sidebar.button(key=f"strip-resume-{made.id}").click().run()
-    assert at.sidebar.button(key=f"strip-cancel-{made.id}")
-
-
 def test_a_running_job_has_a_bar_and_can_be_paused(app, known, job):
     work = job_table.to_json(ResourceUsage(share_now=0.617).to_json())
     made = job(spec(1), jobs.RUNNING, "A map", phase="measuring", done=3, total=12, work=work)
@@ -117,15 +92,6 @@ def test_waiting_jobs_are_moved_from_their_cards(app, known, job):
     assert waiting() == [ids[2], ids[0], ids[1]]
     at.sidebar.menu_button(key=f"strip-move-{ids[2]}").click("Down").run()
     assert waiting() == ids[:1] + ids[2:] + ids[1:2]
-
-
-def test_a_long_queue_is_cut_short(app, known, job):
-    for seed in range(9):
-        job(spec(seed), jobs.QUEUED, f"Map {seed}")
-    at = app("pages/heal.py")
-    assert "Number 3 in the queue" in texts(at)
-    assert "Number 4 in the queue" not in texts(at)
-    assert "6 more in the queue" in texts(at)
 
 
 def test_a_failed_job_has_its_log_folded_on_the_card(app, known, job):
@@ -210,21 +176,6 @@ def test_each_session_gets_one_notice_and_none_after_a_reload(app, known, job):
     assert toasts(first.run()) == []
 
 
-def test_job_that_ended_between_two_refreshes_is_announced_too(app, known, job):
-    job(spec(0), jobs.DONE, "Long ago")
-    at = app("pages/heal.py")
-    job(spec(1), jobs.DONE, "The quick one")
-    assert [toast for _ in range(3) for toast in toasts(at.run())] == ["The quick one: done."]
-
-
-def test_resumed_job_is_announced_again(app, known, job):
-    made = job(spec(1), jobs.FAILED, "The map", error="The disk is full.")
-    at = app("pages/heal.py")
-    at.sidebar.button(key=f"strip-resume-{made.id}").click().run()
-    job_table.finish(job_table.claim(Process.current()), jobs.DONE)
-    assert [toast for _ in range(3) for toast in toasts(at.run())] == ["The map: done."]
-
-
 def test_half_an_event_and_a_broken_list_break_no_page(app, known, job, ui_cache):
     made = job(spec(1), jobs.FAILED, "A map", error="No.")
     (made.folder / "events.jsonl").write_bytes(b'{"t": 1, "ph\xff')
@@ -276,12 +227,3 @@ def test_choice_of_where_jobs_run_appears_only_with_several(app, monkeypatch):
     at.button(key="sweep-go").click().run()
     assert not at.exception
     assert sorted((job.backend, job.shards) for job in jobs.active()) == [("elsewhere", 3), ("local", 1)]
-
-
-def test_duration_elsewhere_is_shown_next_to_the_start_button(app, monkeypatch):
-    fakes.distances().save()
-    monkeypatch.setattr(backend.BACKENDS, "_entries", dict(backend.BACKENDS))
-    register(_Elsewhere)
-    at = app("pages/heal.py")
-    at.selectbox(key="place").set_value("elsewhere").run()
-    assert "Elsewhere: 1 of 2 GPUs free. A job (heal) takes *one* of 1." in [read(one.value) for one in at.main.caption]

@@ -11,23 +11,10 @@ import yaml
 from playwright.sync_api import Page, expect
 
 from analysis import jobs
-from tests.support import browser, packed
+from tests.support import browser
 from tests.support.worker import COMMAND, end_worker, request, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(300)]
-
-# Controls that reach beyond the page or whose words are cut off, and how far the page can be pushed sideways.
-STICKS_OUT = """
-() => {
-  const main = document.querySelector('[data-testid=stMain]'), right = main.getBoundingClientRect().left + main.clientWidth;
-  const out = [...main.querySelectorAll('button, input, textarea, a, [role=radio], [role=tab], label')]
-    .filter(item => item.checkVisibility({visibilityProperty: true, opacityProperty: true}) && item.clientWidth > 1)
-    .filter(item => !item.closest('.modebar, [data-testid=stDataFrame]'))
-    .filter(item => item.getBoundingClientRect().right > right + 1
-      || (item.tagName === 'BUTTON' && item.scrollWidth > item.clientWidth + 4));
-  return [main.scrollWidth - main.clientWidth, out.map(item => item.outerHTML.slice(0, 160))];
-}
-"""
 
 
 @pytest.fixture
@@ -64,82 +51,6 @@ def test_two_visitors_do_not_move_each_others_slider(served, visitors):
     cut_is(one, "[13, 19)")
     one.get_by_role("link", name="Compare").click()
     expect(one.get_by_text(re.compile(r"Without .*block \[13, 19\)"))).to_be_visible()
-
-
-def test_a_dropped_pack_opens_on_explore_with_its_badge(served, visitors, tmp_path, monkeypatch):
-    with monkeypatch.context() as elsewhere:
-        elsewhere.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
-        pack = packed.made(tmp_path, title="From elsewhere", source="/models/elsewhere")
-    page = visitors()
-    browser.visit(page, served.address, "model")
-    page.locator("[class*='st-key-pack-'] input[type=file]").set_input_files(pack)
-    expect(page.get_by_text("Opened the pack From elsewhere.")).to_be_visible()
-    page.locator("[class*='st-key-pack-open-']").get_by_role("button").click()
-    expect(page).to_have_url(re.compile("/explore"))
-    expect(page.get_by_role("heading", name="Explore")).to_be_visible()
-    expect(page.get_by_text("pack From elsewhere").first).to_be_visible()
-
-
-@pytest.mark.long
-def test_hints_welcome_a_newcomer_until_they_are_closed(served, visitors):
-    page = visitors()
-    browser.visit(page, served.address, "explore")
-    hints = page.locator(".st-key-hints")
-    expect(hints).to_contain_text("Ten-minute lesson")
-    expect(page.get_by_text("precomputed").first).to_be_visible()
-    page.locator(".st-key-hints-close").get_by_role("button").first.click()
-    expect(hints).to_be_hidden()
-    assert not page.evaluate("document.querySelector('.st-key-hints-place').checkVisibility()"), "a gap would stay"
-    slide(page, "ArrowRight")
-    cut_is(page, "[13, 19)")
-    expect(hints).to_be_hidden()
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("name", ["compare", "export"])
-def test_a_link_shows_the_same_cut_to_somebody_else(served, visitors, name):
-    page, elsewhere = visitors(), visitors(theme="dark")
-    browser.visit(page, served.address, name, "?block=3:8&strategy=deepest")
-    cut_is(page, "[3, 11)")
-    if name == "compare":
-        slide(page, "ArrowLeft")
-        expect(page).to_have_url(re.compile("n=7"))
-    else:
-        page.get_by_role("button", name="Change layers").click()
-        page.get_by_role("spinbutton", name="Layers removed, n").fill("7")
-        page.keyboard.press("Enter")
-        expect(page).to_have_url(re.compile("n=7"))
-    cut_is(page, "[22, 29)")
-    elsewhere.goto(page.url)
-    browser.settled(elsewhere)
-    cut_is(elsewhere, "[22, 29)")
-    assert not jobs.list_jobs(), "a link starts nothing"
-
-
-@pytest.mark.long
-def test_a_link_to_a_lesson_is_presented_to_the_class(served, visitors):
-    page, elsewhere = visitors(), visitors()
-    browser.visit(page, served.address, "learn")
-    page.get_by_text("Presenter mode").click()
-    expect(page).to_have_url(re.compile("present=1"))
-    elsewhere.goto(page.url)
-    browser.settled(elsewhere)
-    expect(elsewhere.get_by_role("button", name="Leave presenter mode")).to_be_visible()
-    expect(elsewhere.get_by_test_id("stSidebar")).to_be_hidden()
-
-
-@pytest.mark.long
-def test_nothing_sticks_out_of_a_narrow_window(served, visitors):
-    page = visitors(width=1024)
-    told = {}
-    for name in browser.PAGES:
-        browser.visit(page, served.address, name)
-        told[name] = page.evaluate(STICKS_OUT)
-        if name == "compare":
-            page.get_by_role("radio", name="Runs").click()
-            page.get_by_role("heading", name="Maps on relative depth").wait_for()
-            told["runs"] = page.evaluate(STICKS_OUT)
-    assert told == dict.fromkeys([*browser.PAGES, "runs"], [0, []])
 
 
 def saved(page: Page, button: str):

@@ -14,7 +14,6 @@ from tests.support.seen import figures, read, texts, trace
 
 OTHER = "14:5"
 """Not the block of five layers of any strategy."""
-UNMEASURED = "Not measured for this selection"
 
 
 def revealed(app, step: int, block: str = OTHER):
@@ -36,27 +35,12 @@ def notes(at, key: str) -> list[str]:
     return [note["text"] for note in figures(at)[key]["layout"].get("annotations", [])]
 
 
-def test_cliff_charts_note_a_block_that_is_not_the_strategys(app, known):
-    at = revealed(app, 4)
-    for key in ("learn-accuracy", "learn-loss"):
-        assert rings(at, key) == []
-        assert UNMEASURED in notes(at, key)
-    assert f"{UNMEASURED} (accuracy, loss): layers 14-18." in read(texts(at))
-
-
 def test_cliff_charts_ring_a_block_that_was_scored_alone(app, known):
     fakes.evaluate(Block(14, 5), curve=fakes.sweep(writes=True, answers=True)).save()
     at = revealed(app, 4)
     assert rings(at, "learn-accuracy") == [(5, 0.37)]
     assert rings(at, "learn-loss") == [(5, 3.3)]
     assert "Ring: the selected block, layers 14-18." in read(texts(at))
-
-
-def test_the_line_on_the_loss_is_the_visitors_own_cliff(app, known):
-    at = turn_to(app(PAGE, block=OTHER), 4)
-    assert not figures(at)
-    skip(at)
-    assert not [shape for shape in figures(at)["learn-loss"]["layout"].get("shapes", []) if shape["type"] == "line"]
 
 
 def test_map_charts_ring_the_selected_block_and_not_the_best(app, known):
@@ -67,33 +51,6 @@ def test_map_charts_ring_the_selected_block_and_not_the_best(app, known):
     assert rings(other, "learn-row") == []
     assert "Selected block: another size" in notes(other, "learn-row")
     assert rings(other, "learn-map") == [(3, 7)]
-
-
-def test_loss_increase_chart_rings_the_selected_block(app, known):
-    at = revealed(app, 7)
-    assert rings(at, "learn-damage") == [(fakes.distances().mean[4][14], fakes.damage().increase[4][14])]
-    assert rings(revealed(app, 7, "3:7"), "learn-damage") == []
-
-
-def test_generation_chart_notes_a_block_without_text(app, known):
-    at = revealed(app, 7)
-    assert rings(at, "learn-writing") == []
-    assert UNMEASURED in notes(at, "learn-writing")
-    own = fakes.sweep(writes=True, answers=True).points[5]
-    measured = revealed(app, 7, f"{own.start}:5")
-    assert rings(measured, "learn-writing") == [(5, own.repetition_rate), (5, own.distinct_rate), (5, own.sum_acc)]
-
-
-def test_depth_chart_rings_the_selected_block_as_shares(app, known):
-    assert rings(revealed(app, 5), "learn-paths") == [(pytest.approx(14 / 30), pytest.approx(5 / 30))]
-    scattered = revealed(app, 5, "3:1+7:2")
-    assert rings(scattered, "learn-paths") == []
-    assert "Selected layers: not one block" in notes(scattered, "learn-paths")
-
-
-def test_healing_step_names_the_block_of_its_scores(app, known):
-    assert f"{UNMEASURED}: layers 14-18. These scores are of layers 11-15." in read(texts(revealed(app, 6)))
-    assert UNMEASURED not in read(texts(revealed(app, 6, "11:5")))
 
 
 def test_guessed_cliff_is_named_on_both_charts(app, known):

@@ -5,16 +5,14 @@ from dataclasses import replace
 
 import pytest
 
-from analysis import jobs as analysis_jobs
-from analysis.data.gallery import EXHIBITS, Exhibit
+from analysis.data.gallery import EXHIBITS
 from analysis.exports import handout
 from analysis.models.source.model_spec import ModelSpec
-from analysis.results.compared import agreement
 from analysis.results.compared import cliff as cliffs
 from analysis.results.words import exercises
 from pages.components.learn import lesson, steps, teach
 from pages.components.learn.marks import Drawn
-from pages.components.learn.steps import angle, big_models, check, limits
+from pages.components.learn.steps import check
 from tests.support import fakes, toy
 from tests.support.lesson import PAGE, skip, turn_to
 from tests.support.seen import figures, read, texts, trace
@@ -70,18 +68,6 @@ def test_the_lesson_is_walked_to_the_end_and_back(app, known):
     assert not at.button(key="learn-next").disabled
 
 
-def test_no_step_is_a_wall_of_text(app, known):
-    at = app(PAGE)
-    glossary = next(item.value for item in at.markdown if "Residual stream" in item.value)
-    for step in range(1, 9):
-        turn_to(at, step)
-        skip(at)
-        # Exercises are a sheet of their own, behind a tab.
-        seen = at.tabs[0].markdown if step == 8 else at.main.markdown
-        words = sum(len(item.value.split()) for item in seen if item.value != glossary)
-        assert words <= 90, f"step {step} says {words} words"
-
-
 # The steps, with results
 
 
@@ -132,11 +118,6 @@ def test_step_3_reveals_the_map_after_the_block_is_locked(app, known):
     assert not [item for item in at.get("bidi_component") if item.proto.component_name == "layerscope_block"], "locked"
 
 
-def test_step_3_a_right_guess_is_called_right(app, known):
-    at = turn_to(app(PAGE), 3)
-    assert "Your guess is right: the best of 26." in said(guess(at, "block", BEST.start))
-
-
 def test_skipping_shows_the_answer_and_scores_nothing(app, known):
     at = skip(turn_to(app(PAGE), 3))
     assert f"Most similar: {BEST.block.describe()}" in said(at)
@@ -168,15 +149,6 @@ def test_step_4_compares_curve_and_drawing_and_judges_the_mark(app, known):
     )
 
 
-@pytest.mark.parametrize(("mark", "word"), [(1, "rules that out"), (16, "rules that out")])
-def test_step_4_tells_a_mark_that_cannot_be(app, known, mark, word):
-    at = turn_to(app(PAGE), 4)
-    guess(at, "cliff", Drawn((None,) * 15, mark=mark))
-    name = "no cliff" if mark == 16 else f"n = {mark}"
-    assert f"Your guess is {name}: the measurement {word}." in said(at)
-    assert "Your drawing" not in said(at)
-
-
 def test_step_4_of_a_curve_without_a_cliff(app, ui_cache):
     short = fakes.sweep()
     fakes.distances().save()
@@ -186,32 +158,6 @@ def test_step_4_of_a_curve_without_a_cliff(app, ui_cache):
     assert "No cliff can be located for the similarity blocks on 100 ARC-Easy questions up to n = 3." in said(at)
     assert "Up to n = 3, accuracy is significantly above the midpoint" in said(at)
     assert "Your guess is no cliff: the measurement allows that." in said(at)
-
-
-def test_the_lesson_uses_the_strongest_evidence_not_the_latest(app, known):
-    strong = fakes.sweep(writes=True, answers=True)
-    points = [replace(point, n_samples=5, acc=0.2 + 0.6 * (point.n == 7)) for point in strong.points]
-    points[0] = replace(points[0], acc=0.8)
-    spec = replace(strong.spec, benchmark=replace(strong.spec.benchmark, limit=5))
-    hasty = replace(strong, spec=spec, points=points, n_questions=5, questions=[])
-    hasty.save()
-    at = app(PAGE)
-    at.session_state["shown_sweep"] = [hasty.spec.fingerprint()]
-    turn_to(at, 4)
-    assert "ask 100 questions" in said(at)
-    assert "Your unpruned model answers 50% correctly" in said(at)
-
-
-def test_five_questions_alone_settle_no_cliff(app, ui_cache):
-    fakes.distances().save()
-    sweep = fakes.sweep(limit=5)
-    points = [replace(point, acc=0.8 if point.n < 8 else 0.2) for point in sweep.points]
-    replace(sweep, points=points).save()
-    at = skip(turn_to(app(PAGE), 4))
-    assert "No cliff can be located for the similarity blocks on 5 ARC-Easy questions up to n = 15." in said(at)
-    assert "collapses at" not in said(at)
-    skip(turn_to(at, 5))
-    assert fakes.FACTS.name not in [item["name"] for item in figures(at)["learn-cliffs"]["data"]]
 
 
 def test_step_5_asks_about_the_big_model_and_compares_paths(app, known):
@@ -238,25 +184,6 @@ def test_step_5_asks_about_the_big_model_and_compares_paths(app, known):
     assert "code that looks like the authors'" in said(at)
 
 
-def test_step_5_checks_claims_on_models_of_several_sizes(app, known, monkeypatch):
-    small, large = (Exhibit(f"{name}.gguf", name, "", "", "") for name in ("Small", "Large"))
-    monkeypatch.setattr(lesson, "EXHIBITS", (small, large))
-    for exhibit, n_layers, rise in ((small, 4, 0.8), (large, 8, 0.1)):
-        there = replace(fakes.MODEL, source=exhibit.source, identity=f"gguf:{n_layers}", dtype="float32", quantization="none")
-        curve = fakes.sweep()
-        points = [replace(curve.points[n], n=n, loss=2.0 + n * rise, bits_per_byte=1.0, n_texts=3) for n in range(5)]
-        losses = [[2.0 + text + n * rise for text in range(3)] for n in range(5)]
-        facts = replace(curve.model, layer_parameters=[n_layers * 10] * n_layers, other_parameters=0)
-        curve = replace(curve, spec=replace(curve.spec, model=there), model=facts, n_layers=n_layers, points=points)
-        replace(curve, text_losses=losses, text_tokens=[50] * 3, questions=[]).save()
-    at = turn_to(app(PAGE), 5)
-    guess(at, "big", 30)
-    lines = {item["name"]: list(item["x"]) for item in figures(at)["learn-claims"]["data"] if item["yaxis"] == "y2"}
-    assert lines[small.title] == [0, 0.25, 0.5, 0.75, 1]
-    assert "holds in 2 of 2 cases" in said(at)
-    assert "Without 25% of the layers, the loss of Large rises by 0.20 nats/token" in said(at)
-
-
 def test_step_6_shows_instant_and_trained_next_to_the_guess(app, known):
     at = turn_to(app(PAGE), 6)
     assert not figures(at)
@@ -271,13 +198,6 @@ def test_step_6_shows_instant_and_trained_next_to_the_guess(app, known):
     assert "That is 0.69 above the unpruned model (95 % CI +0." in said(at)
     assert "You drew 3.50 for instant: 0.10 off." in said(at)
     assert "style of its text" not in said(at)
-
-
-def test_step_6_explains_a_healed_loss_below_the_unpruned(app, known):
-    heal = fakes.heal()
-    replace(heal, healed=replace(heal.healed, loss=2.1)).save()
-    at = skip(turn_to(app(PAGE), 6))
-    assert "style of its text" in said(at)
 
 
 def test_step_6_claims_no_difference_that_is_not_significant(app, known):
@@ -307,31 +227,6 @@ def test_step_7_asks_for_the_block_that_costs_least(app, known):
     assert ("Statistically tied with the best (8 texts)." in said(at)) == near
 
 
-def test_step_7_accepts_blocks_statistically_tied_with_the_best(known):
-    found = lesson.results_of(ModelSpec())
-    costs = limits._costs(found)
-    least = min(costs.values())
-    close = {start for start, cost in costs.items() if cost - least < 0.13}
-    far = {start for start, cost in costs.items() if cost - least > 0.25}
-    held = limits.rivals(costs, found)
-    assert close <= held
-    assert len(close) > 1
-    assert not far & held
-    assert limits.STEP.poll(found)[0].right == held
-
-
-def test_step_7_tells_the_limits_with_the_own_numbers(app, known):
-    at = skip(turn_to(app(PAGE), 7))
-    shown, own = said(at), fakes.sweep().points[5].block.brief()
-    assert f"Repeated phrases: 12% unpruned, 37% without {own}." in shown
-    assert f"Arithmetic problems solved: 50% (31-69) unpruned, 0% (0-14) without {own}." in shown
-    within = agreement.of_size(fakes.damage(), fakes.distances(), 5).correlation
-    interval = f"(95 % CI {within.low:.2f} to {within.high:.2f})"
-    assert f"Rank correlation with the loss increase, blocks of 5: {within.value:.2f} {interval}." in shown
-    assert "Nearest in yours: option 2, 75%" in shown
-    assert {"learn-writing", "learn-damage"} <= set(figures(at))
-
-
 def test_step_8_explains_every_answer_and_sums_the_guesses_up(app, known):
     at = turn_to(app(PAGE), 3)
     guess(at, "block", BEST.start + 1)
@@ -356,17 +251,6 @@ def test_step_8_explains_every_answer_and_sums_the_guesses_up(app, known):
     assert (table["measured"][0], table["measured"][2]) == ("hidden until you guess",) * 2
     assert table["how far off"][1].endswith(", +0.001, 1 layer")
     assert table["how far off"][3] == "2 right"
-
-
-def test_step_8_sums_drawings_up(app, known):
-    row, cliff = fakes.distances().mean[0], cliffs.locate(fakes.sweep(writes=True, answers=True))
-    at = app(PAGE)
-    guess(at, "turns", Drawn(tuple(row)))
-    turn_to(at, 4)
-    guess(at, "cliff", Drawn((None,) * 15, mark=cliff.earliest))
-    table = turn_to(at, 8).table[0].value
-    assert list(table["how far off"])[:3] == ["0.000 on average, 30 inside the 95 % interval", "", "possible"]
-    assert table["measured"][2] == f"n = {cliff.earliest} to {cliff.latest}"
 
 
 # Without results
@@ -409,26 +293,9 @@ def test_the_lesson_works_with_a_model_of_four_layers(app, ui_cache):
     assert "4 layers to mark a block on" in handout.html(sheet, solved=False)
 
 
-def test_a_model_that_guesses_gets_no_question_about_cliffs(app, known):
-    sweep = fakes.sweep()
-    flat = replace(sweep, points=[replace(point, acc=0.25) for point in sweep.points])
-    replace(flat, spec=fakes.sweep(writes=True, answers=True).spec).save()
-    at = turn_to(app(PAGE), 4)
-    assert "not significantly above guessing" in said(at)
-    assert "cliff begins" not in said(turn_to(at, 8))
-
-
 def test_unfinished_results_are_not_taught_with(app):
     fakes.distances(complete=False).save()
     assert "no distance map yet" in said(turn_to(app(PAGE), 3))
-
-
-def test_a_model_named_like_markup_is_shown_as_it_is(app):
-    evil = replace(fakes.FACTS, name="<b>[a](http://b)</b>")
-    replace(fakes.distances(), model=evil).save()
-    at = skip(turn_to(app(PAGE), 5))
-    assert trace(figures(at)["learn-paths"], "&lt;b&gt;[a](http://b)&lt;/b&gt;")
-    assert "<b>[a](http://b)</b>" not in said(at)
 
 
 # Kept guesses and drafts
@@ -444,15 +311,6 @@ def test_start_over_forgets_guesses_and_begins_again(app, known):
     assert list(turn_to(at, 8).table[0].value["yours"][:3]) == ["no guess yet"] * 3
 
 
-def test_another_model_begins_another_lesson(app, known):
-    at = turn_to(app(PAGE), 3)
-    lock(at, "block")
-    at.session_state["model"] = ModelSpec(source="someone/other")
-    at.run()
-    assert "step 1 of 8" in said(at)
-    assert "all layers" in said(at)
-
-
 # The address
 
 
@@ -460,14 +318,6 @@ def test_the_address_holds_the_step(app, known):
     at = turn_to(app(PAGE), 4)
     assert at.query_params["step"] == "cliff"
     assert "step 5 of 8" in said(app(PAGE, step="big-models"))
-
-
-def test_the_address_of_a_missing_step_names_existing_ones(app, known):
-    at = app(PAGE, step="<b>nonsense</b>")
-    assert "step 1 of 8" in said(at)
-    assert "which does not exist. Use one of layers, angle, map, cliff, big-models, healing, limits, check." in said(at)
-    assert "<b>" not in said(at).replace("\\<b\\>", "")
-    assert "step" not in at.query_params
 
 
 # Exercises and sheets
@@ -486,12 +336,6 @@ def test_exercises_are_made_from_the_models_own_numbers_and_checked(app, known):
     assert at.success[0].value.startswith("Right. The distance is the angle")
 
 
-def test_exercises_that_cannot_be_made_are_missed_in_a_sentence(app, ui_cache):
-    assert "results for 0 of 5 exercises" in said(turn_to(app(PAGE), 8))
-    fakes.distances().save()
-    assert "results for 2 of 5 exercises" in said(turn_to(app(PAGE), 8))
-
-
 def test_the_handout_asks_every_step_and_tells_no_answer(known):
     sheet = teach.of(steps.IN_ORDER, lesson.results_of(ModelSpec()))
     assert len(sheet.tasks) == 10
@@ -506,25 +350,7 @@ def test_the_handout_asks_every_step_and_tells_no_answer(known):
     assert all(step.misunderstanding.split(".")[0].split(chr(39))[0] in solved for step in steps.IN_ORDER)
 
 
-def test_the_handout_without_results_names_its_missing_parts(ui_cache):
-    sheet = teach.of(steps.IN_ORDER, lesson.results_of(ModelSpec()))
-    assert [task.title for task in sheet.tasks[:2]] == [angle.TITLE, big_models.TITLE]
-    assert "Left out, because their results are missing: How does a layer work?" in sheet.missing
-    assert "0 of 5 exercises" in sheet.missing
-    assert "This model has no results yet." in handout.html(sheet, solved=False)
-
-
 # For a class
-
-
-def test_presenter_mode_is_in_every_pages_address(app, known):
-    at = app(PAGE, present="1")
-    assert at.query_params["present"] == "1"
-    assert at.toggle(key="presenter").value
-    assert not at.sidebar.markdown, "no sidebar"
-    plain, large = figures(app("pages/explore.py")), figures(app("pages/explore.py", present="1"))
-    assert large["accuracy"]["layout"]["height"] > plain["accuracy"]["layout"]["height"]
-    assert trace(large["accuracy"], "pruned")["y"] == trace(plain["accuracy"], "pruned")["y"]
 
 
 def test_presenter_mode_is_switched_on_and_off(app, known):
@@ -536,11 +362,3 @@ def test_presenter_mode_is_switched_on_and_off(app, known):
     assert "present" not in at.query_params
     assert not at.toggle(key="presenter").value
     assert at.sidebar.markdown
-
-
-def test_jobs_are_still_there_while_presenting(app, known, job):
-    from analysis.experiments.maps.distance_spec import DistanceSpec
-
-    job(DistanceSpec(), analysis_jobs.RUNNING, "A map on its way", done=1, total=4)
-    at = app(PAGE, present="1")
-    assert "A map on its way" in texts(at)

@@ -3,7 +3,6 @@
 import pytest
 
 from pages.components.learn import phone as poll_page
-from pages.components.learn.ballot import Ballot
 from pages.components.shared import access
 from pages.web.visitors import HOST, OPERATOR, USER, VIEWER, Visitor
 from tests.support import fakes
@@ -127,15 +126,6 @@ def test_every_step_with_results_has_a_question_with_right_options(app, known):
             assert question.asked in read(texts(at))
 
 
-def test_the_poll_of_another_step_is_not_shown_here(app, known):
-    at, poll = begin(app)
-    at.button(key="learn-poll-ask-1").click().run()
-    poll.reveal()
-    turn_to(at, 4)
-    assert "learn-votes" not in figures(at)
-    assert [button.label for button in at.button if (button.key or "").startswith("learn-poll-ask")] == ["Ask this step"]
-
-
 def test_a_step_without_a_result_asks_nothing(app, ui_cache):
     at, _ = begin(app)
     assert "This step has no question for a class, because its result is missing." in texts(at)
@@ -146,15 +136,3 @@ def test_a_reload_finds_the_poll_and_opens_no_second(app, known):
     assert metric(app(PAGE), "Code").value.replace(" ", "") == poll.code
     poll_page.begin()
     assert poll_page.current() is poll
-
-
-def test_a_server_that_phones_cannot_reach_gets_instructions(app, known, monkeypatch):
-    monkeypatch.setattr(poll_page, "addresses", list)
-    at, _ = begin(app)
-    assert "--server.address 0.0.0.0" in texts(at)
-
-
-def test_a_poll_whose_code_is_spent_says_so(app, known, monkeypatch):
-    monkeypatch.setattr(Ballot, "is_code_closed", True)
-    at, _ = begin(app)
-    assert "there were too many wrong codes" in texts(at)

@@ -77,13 +77,6 @@ def test_after_the_end_an_old_cookie_is_nobodys(poll: Ballot):
     assert "Code on the screen" in one.page()
 
 
-def test_a_question_with_many_options_is_a_list(poll: Ballot):
-    one = Phone()
-    one.join(poll.code)
-    poll.ask(MANY)
-    assert "<select" in one.page()
-
-
 @pytest.mark.parametrize(
     "sent", [EVIL, "\u00ff", "%ff", "a=1&b=2&c=3&d=4", "x" * 600, "code", "", "code=1&code=2", '{"code": 1}']
 )

@@ -122,10 +122,3 @@ def test_a_hub_id_is_its_last_measured_revision(ui_cache, monkeypatch):
     assert stored_results.identity(model) == stored[-1].result.spec.model.identity
     assert len(stored_results.find("distances", model)) == 1
     assert stored_results.n_of_other_weights(model) == 1
-
-
-def test_results_that_do_not_know_their_weights_go_by_name(ui_cache):
-    made = fakes.distances()
-    replace(made, spec=replace(made.spec, model=replace(fakes.MODEL, identity=""))).save()
-    assert len(stored_results.find("distances", ModelSpec())) == 1
-    assert stored_results.n_of_other_weights(ModelSpec()) == 0

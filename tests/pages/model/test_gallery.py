@@ -46,14 +46,3 @@ def test_every_page_stands_on_a_model_that_is_not_here(app, filled, page):
         at.button(key="instant").click().run()
         assert f" of {OTHER.page} and give its path." in read(at.error[0].value)
         assert jobs.active() == []
-
-
-def test_its_table_of_methods_is_read_on_compare(app, filled, precomputed):
-    precomputed(of_other(fakes.methods()))
-    at = app("pages/compare.py", model=OTHER.source)
-    at.button_group(key="compare-view").set_value("Methods").run()
-    assert not at.exception
-    assert not at.error
-    assert ":gray-badge[precomputed]" in read(texts(at))
-    assert "at n = 3: similarity + instant." in read(texts(at))
-    assert at.button(key="methods-go").label == "Measure 1 missing"

@@ -64,15 +64,6 @@ def test_using_a_model_pins_its_commit(app, loopback):
     assert at.button(key="use").label == "In use"
 
 
-def test_a_revision_in_the_address_is_in_the_box(app, loopback):
-    at = app("pages/model.py", model="org/model", revision="v1")
-    box = at.text_input(key="source-revision-org/model")
-    assert box.value == "v1"
-    box.input("v2")
-    at.button(key="check").click().run()
-    assert "current commit of v2" in read(texts(at))
-
-
 def test_search_finds_and_a_click_picks(app, monkeypatch, loopback):
     found = [hub.HubModel("org/tiny-llama", 12_345, 1_100_000_000, True), hub.HubModel("org/tiny", 3, None, False)]
     at = searched(app, monkeypatch, lambda said, endpoint: {"found": found})
@@ -81,10 +72,6 @@ def test_search_finds_and_a_click_picks(app, monkeypatch, loopback):
     at.button(key="hub-pick-0").click().run()
     assert not at.exception
     assert at.text_input(key="source-Hub id").value == "org/tiny-llama"
-
-
-def test_a_search_that_finds_nothing_says_so(app, monkeypatch, loopback):
-    assert "has no model" in texts(searched(app, monkeypatch, lambda said, endpoint: {"found": []}))
 
 
 def test_a_search_that_fails_says_why(app, monkeypatch, loopback):
@@ -122,10 +109,6 @@ def test_weights_that_a_job_needs_stay(app, fetched, job):
     at.button(key="kept-hub-0").click().run()
     assert [one.id for one in hub.cached_repositories()] == ["org/model"]
     assert any("job (" in read(toast.value) for toast in at.toast)
-
-
-def test_nothing_is_here(app, loopback):
-    assert "has no models" in texts(with_list(app("pages/model.py")))
 
 
 def test_a_transfer_shows_its_bytes(app, job, loopback):

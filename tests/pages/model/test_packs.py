@@ -3,7 +3,6 @@
 import pytest
 
 from analysis.core.errors import AccessError
-from analysis.exports import report, sheet
 from analysis.results import packs
 from pages.components.shared import access
 from pages.web.visitors import HOST, OPERATOR, READ_ONLY, USER, VIEWER, Visitor
@@ -62,17 +61,6 @@ def test_every_page_stands_on_an_opened_pack(app, opened, page):
     assert not at.error
     if page == "explore":
         assert f":blue-badge[pack {opened.title}]" in read(texts(at))
-
-
-def test_the_report_has_the_results_of_a_pack(opened):
-    document = report.of(fakes.MODEL, None, lambda spec: "")
-    assert "deepest" in document.markdown()
-    assert f"Results of opened packs are among these: {opened.title}." in document.markdown()
-
-
-def test_the_sheet_names_the_packs_with_results_of_its_model(opened):
-    made = sheet.of(fakes.MODEL, fakes.heal_spec().block, lambda spec: "")
-    assert f"Results of opened packs are among these: {opened.title}. Written by layerscope" in sheet.html(made)
 
 
 def test_in_show_the_field_for_a_pack_is_disabled(app, be):

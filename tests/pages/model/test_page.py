@@ -1,12 +1,9 @@
 """Model: facts that are shown before anything is loaded, and how a model becomes the current one."""
 
-from dataclasses import replace
-
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from analysis import jobs
-from analysis.core import host
 from analysis.core.errors import ModelNotFoundError
 from analysis.data import starter
 from analysis.models.source.model_spec import ModelSpec
@@ -29,33 +26,12 @@ def asked(inspected):
     return seen
 
 
-def test_a_mixture_of_experts_shows_the_parameters_per_token(app, inspected):
-    layers = [replace(layer, expert_parameters=2_000_000, idle_parameters=1_500_000) for layer in fakes.LAYERS]
-    found = replace(fakes.inspect(), model=replace(fakes.FACTS, layers=layers))
-    inspected(lambda model: found)
-    at = app("pages/model.py")
-    (metric,) = [item for item in at.metric if item.label == "Parameters"]
-    assert (metric.value, metric.delta) == ("134.5 M", "89.5 M active")
-    assert "in experts (included above)" in at.table[1].value.to_string()
-
-
 def test_starter_is_ready_with_reasons_and_memory(app, asked):
     at = app("pages/model.py")
     assert asked[0].source == "starter"
     assert {item.label: item.value for item in at.metric}["Layers"] == "30"
     assert "1.8 times as fast" in at.table[0].value.to_string()
     assert not jobs.active()
-
-
-@pytest.mark.parametrize(("n", "offered"), [(0, False), (1, False), (2, True)])
-def test_all_cards_are_offered_where_there_are_several(app, asked, monkeypatch, n, offered):
-    monkeypatch.setattr(host, "cards", lambda: n)
-    at = app("pages/model.py")
-    box = at.selectbox(key="device")
-    assert ("all GPUs" in box.options) == offered
-    if offered:
-        box.select("cuda:all").run()
-        assert asked[-1].device == "cuda:all"
 
 
 def test_without_the_starter_pack_the_page_explains_its_installation(app, monkeypatch):
@@ -76,11 +52,6 @@ def test_a_link_reads_another_model_only_after_a_click(app, asked):
     assert not asked
     at.button(key="check").click().run()
     assert asked[-1].source == "someone/model"
-
-
-def test_a_link_cannot_put_pictures_or_links_on_the_page(app, asked):
-    at = app("pages/model.py", model="![x](http://example.com/y.png)")
-    assert "![x]" not in at.caption[0].value
 
 
 def test_use_a_folder(app, asked):

@@ -1,6 +1,5 @@
 """Rights of visitors are checked at the action: no click, however it was made, starts or stops a forbidden job."""
 
-import ast
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,7 +21,6 @@ from tests.pages.explore.test_scores import with_answers
 from tests.support import fakes
 from tests.support.seen import read, texts
 
-REPOSITORY = Path(__file__).resolve().parents[3]
 ADA = Visitor(USER, "oidc:https://id.example#1", "Ada")
 BOB = Visitor(USER, "oidc:https://id.example#2", "Bob")
 ROOT = Visitor(OPERATOR, "oidc:https://id.example#3", "Root")
@@ -56,22 +54,6 @@ def plain_button(label: str, *, place=st, in_form: bool = False, **options) -> b
 
 def submit(seed: int = 0, **changes) -> jobs.Job:
     return access.submit(spec(seed, **changes), None, jobs.LOCAL)
-
-
-def test_no_page_starts_or_changes_a_job_but_here():
-    """Every other way from a click to the queue would be one around the rules."""
-    guarded = {"submit", "clear", *access.CHANGES}
-    for path in (REPOSITORY / "pages").rglob("*.py"):
-        if path.name == "access.py":
-            continue
-        used = {
-            node.attr
-            for node in ast.walk(ast.parse(path.read_text()))
-            if isinstance(node, ast.Attribute)
-            and isinstance(node.value, ast.Name)
-            and node.value.id in ("jobs", "queue", "table")
-        }
-        assert not used & guarded, path
 
 
 # Owners
@@ -332,12 +314,6 @@ def test_in_show_a_file_field_is_disabled_with_the_reason(app, be, page, choice,
         (field,) = [field for field in at.file_uploader if field.key.endswith(key)]
         assert field.disabled == closed
         assert (field.help is not None and read(field.help) == READ_ONLY) == closed
-
-
-def test_fields_for_files_are_drawn_in_one_place():
-    """Every other one would be open where nothing may be brought."""
-    for path in (REPOSITORY / "pages").rglob("*.py"):
-        assert path.name == "access.py" or ".file_uploader" not in path.read_text(), path
 
 
 # Question files are read once, in a process of its own

@@ -94,15 +94,3 @@ def test_all_waiting_pages_see_a_refusal_until_the_next_try(slow):
     slow.time = start.FAILED_S
     assert slow.looks.of("bad") is None
     wait_for(lambda: len(slow.asked) == 2)
-
-
-def test_two_looks_run_at_once_and_the_oldest_is_forgotten(slow):
-    names = [f"m{number}" for number in range(40)]
-    for name in names:
-        slow.looks.of(name)
-    wait_for(lambda: len(slow.asked) == 2)
-    slow.goes_on.set()
-    wait_for(lambda: len(slow.asked) == 40 and not slow.inside)
-    assert slow.most == 2
-    assert slow.looks.of(names[0]) is None
-    assert slow.answered(names[-1])["source"] == names[-1]

@@ -4,14 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-import analysis as layerscope
 from analysis import jobs
-from analysis.cli import main
 from analysis.core import store
 from analysis.core.blocks import Block
-from analysis.exports import card, report
 from analysis.jobs.queue import table as job_table
-from analysis.results import library
 from analysis.results.stored import result as stored_result
 from pages.components.shared import stored_results
 from tests.support import fakes
@@ -63,13 +59,6 @@ def test_explore_shows_the_200_questions(app, cache):
     assert at.selectbox(key=f"pick-sweep-{STRONG.spec.fingerprint()}").options[0].startswith("ARC-Easy × 200")
 
 
-def test_heal_shows_the_200_questions(app, cache):
-    at = app("pages/heal.py", block="11:5")
-    shown = texts(at) + "".join(str(table.value.to_dict()) for table in [*at.table, *at.dataframe])
-    assert "3.11" in shown
-    assert "7.77" not in shown
-
-
 def test_export_offers_the_heal_of_200_questions_first(app, cache):
     for heal in (told_of(200, 3.11), told_of(5, 7.77)):
         folder = store.cache_dir() / heal.adapter
@@ -91,27 +80,6 @@ def test_learn_shows_200_questions_even_where_the_try_was_picked(app, cache):
     assert not at.exception
     assert lesson.results_of(fakes.MODEL).sweep == STRONG
     assert lesson.heal_ladder(lesson.results_of(fakes.MODEL).heals)[1].unpruned.n_samples == 200
-
-
-def test_report_and_scripts_show_the_200_questions_first(cache):
-    assert layerscope.stored("sweep", fakes.MODEL)[0].result.spec == STRONG.spec
-    said = report.of(fakes.MODEL, Block(11, 5), main.command_line).markdown()
-    assert "| 200 |" in said
-    assert said.index("3.110") < said.index("7.770")
-
-
-def test_a_card_names_strongest_scores_next_to_the_unpruned_model(ui_cache):
-    cut = fakes.sweep().points[5].block
-    fakes.evaluate(cut, acc=0.2, curve=TRY).save()
-    alone = fakes.evaluate(cut, acc=0.375, curve=STRONG)
-    strongest = replace(alone, point=replace(alone.point, n_samples=200))
-    strongest.save()
-    TRY.save()
-    assert library.scored(fakes.MODEL, cut).pruned.acc == 0.375
-    whole = replace(strongest, spec=replace(strongest.spec, block=None), point=replace(STRONG.points[0], acc=0.48))
-    whole.save()
-    assert library.scored(fakes.MODEL, cut).unpruned.acc == 0.48
-    assert "37.5" in card.of(fakes.MODEL, fakes.FACTS, cut) or "0.375" in card.of(fakes.MODEL, fakes.FACTS, cut)
 
 
 def test_more_questions_beat_fewer_and_float32_beats_them_all(app, ui_cache):
@@ -186,15 +154,6 @@ def test_a_growing_curve_does_not_hide_a_finished_one(app, job):
     growing.save()
     job(growing.spec, jobs.RUNNING, "More", done=1, total=9, result_key=growing.spec.fingerprint())
     assert questions_of(app().run()) == 200
-
-
-def test_smaller_damage_stays_beside_the_larger(app, ui_cache):
-    fakes.distances().save()
-    whole = fakes.damage()
-    whole.save()
-    part = replace(fakes.damage(max_size=3), n_texts=4)
-    part.save()
-    assert library.of("damage", fakes.MODEL) == [whole, part]
 
 
 # More results than a page lists
