@@ -140,8 +140,6 @@ WATCH_MOVES = """
   }, {capture: true});
 }
 """
-COUNT_CLICKS = "() => { window.clicks = 0; window.addEventListener('click', () => { window.clicks += 1; }, true); }"
-"""From now on `window.clicks` says how often something was clicked, on any page of this window."""
 PAGES = ("model", "explore", "heal", "compare", "export", "learn")
 """Every page, by the last part of its address."""
 

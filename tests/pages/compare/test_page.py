@@ -218,18 +218,6 @@ def test_columns_belong_to_the_prompt_and_block_of_the_form(app, known):
     assert not at.table, "another length"
 
 
-def test_job_of_another_prompt_is_named_and_fills_the_form(app, known, job):
-    growing = comparison(prompt="Another prompt", complete=False)
-    growing.save()
-    made = job(growing.spec, jobs.RUNNING, "Comparison", result_key=growing.spec.fingerprint())
-    at = app(PAGE, n="5")
-    assert "In progress with other settings: “Another prompt”" in texts(at)
-    assert not html_of(at)
-    at.button(key=f"compare-beside-{made.id}").click().run()
-    assert at.text_area(key="prompt-text").value == "Another prompt"
-    assert "Another prompt" in html_of(at)
-
-
 def test_runs_are_one_click_away_and_first_where_pinned(app, known):
     at = app(PAGE)
     assert at.button_group(key="compare-view").value == "Prompt"

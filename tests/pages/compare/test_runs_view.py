@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from analysis.cli import main
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from tests.support import fakes
 from tests.support.seen import figures, read, texts, trace
@@ -169,15 +168,6 @@ def test_another_vocabulary_is_drawn_in_bits_per_byte(view):
     at = view()
     assert figures(at)["runs-loss"]["layout"]["yaxis"]["title"]["text"] == "loss, bits per byte"
     assert "different vocabularies" in texts(at)
-
-
-def test_commands_of_picked_runs_and_reference_are_shown(view):
-    fakes.distances().save()
-    fakes.sweep().save()
-    at = tick(view(pin=pin(fakes.sweep())), 0, 1)
-    said = "\n".join(code.value for code in at.code)
-    assert main.command_line(fakes.sweep().spec) in said
-    assert main.command_line(fakes.distances().spec) in said
 
 
 def test_runs_under_two_conditions_are_marked_as_different(view):

@@ -5,10 +5,8 @@ from dataclasses import replace
 import pytest
 
 from analysis import jobs
-from analysis.core import stats
 from analysis.core.blocks import Block, LayerSet
 from analysis.data.spec import BenchmarkSpec
-from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.strategies import STRATEGIES
 from analysis.results.compared import cliff
 from tests.support import fakes
@@ -112,44 +110,12 @@ def test_refine_asks_more_questions_of_every_curve_on_the_chart(app):
         assert job.spec.max_n == 15
 
 
-def test_the_interval_shrinks_when_a_curve_has_been_refined(app, job):
-    """Until then the finished curve stays: it says more than some of the answers of a larger one."""
-    fakes.distances().save()
-    finished = fakes.sweep(answers=True)
-    finished.save()
-    widths = []
-    for asked in (120, 400):
-        growing = fakes.sweep(limit=400, asked=asked, complete=asked == 400, answers=True)
-        growing.save()
-        if asked == 120:
-            job(SweepSpec(), jobs.RUNNING, "Curve", done=1, total=3, result_key=growing.spec.fingerprint())
-        at = app()
-        band = trace(charts(at)["accuracy"], "interval")["y"]
-        widths.append(band[0] - band[-1])
-        shown = growing if asked == 400 else finished
-        low, high = stats.wilson_interval(shown.points[0].n_samples // 2, shown.points[0].n_samples)
-        assert widths[-1] == pytest.approx(high - low)
-        assert not at.button(key="refine").disabled
-    assert widths[1] < widths[0]
-
-
 def test_the_cliff_is_marked_and_the_bands_are_explained(app):
     fill("similarity")
     at = app()
     (note,) = charts(at)["accuracy"]["layout"]["annotations"]
     assert note["text"] == cliff.locate(fakes.sweep(answers=True)).label()
     assert "Shaded: the 95 % interval of an accuracy (Wilson) or of a loss (Student's t)." in texts(opened(at, "data"))
-
-
-def test_how_sure_the_chosen_block_is_stands_under_the_map(app):
-    fill("similarity", "deepest")
-    at = app(n="5")
-    row = fakes.rich_distances().wins[4]
-    first = fakes.distances().best[4].start
-    second = max((start for start in range(len(row)) if start != first), key=row.__getitem__)
-    said = f"This block has the smallest distance in {row[first]:.0%} of text resamples, {Block(second, 5).brief()} in"
-    assert said in texts(at)
-    assert f"Of 5 layers, {Block(first, 5).brief()} have the smallest distance in" in texts(app(n="5", strategy="deepest"))
 
 
 def test_one_click_heals_the_block_instantly_on_the_curves_questions(app):

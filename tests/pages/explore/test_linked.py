@@ -84,20 +84,6 @@ def test_strategys_block_in_the_address_is_no_manual_choice(app):
     assert metric(opened(at, "cost"), "Accuracy").value != "–"
 
 
-def test_every_block_on_the_charts_has_hover_and_name(app):
-    fill()
-    at = app(n="5")
-    marks = trace(figures(at)["map"], "cells")
-    named = {fields[0]: fields for fields in marks["customdata"]}
-    assert len(named) == 30 * 31 // 2
-    assert named["7:5"][1] == OWN.describe()
-    assert f"{fakes.distances().mean[4][7]:.4f}" in named["7:5"]
-    assert "most similar of its size in" in marks["hovertemplate"]
-    assert len(trace(figures(opened(at, "damage"))["damage-map"], "cells")["customdata"]) == sum(
-        30 - n + 1 for n in range(1, 16)
-    )
-
-
 @pytest.mark.parametrize("what", ["angular", "relative-l2", "damage"])
 def test_lines_of_every_measure(app, what):
     fill()
@@ -162,16 +148,6 @@ def test_missing_result_is_named_and_offered_but_never_started(app):
     assert (made.spec.benchmark, made.spec.strategy) == (BenchmarkSpec("boolq", 40), "similarity")
     at.button(key="asked-distances-drop").click().run()
     assert "Wikipedia 8 × 64" not in texts(at)
-
-
-def test_nonsense_in_the_address_is_called_unknown(app):
-    fill()
-    at = app(benchmark="<b>evil</b>", texts="../../etc", view="sideways", metric="taste")
-    assert not at.exception
-    assert "evil" not in texts(at)
-    assert "cannot be measured from this page" in texts(at)
-    assert at.button_group(key="map-view").value == "map"
-    assert not [button for button in at.button if button.key in ("asked-sweep-go", "asked-distances-go")]
 
 
 @pytest.mark.parametrize(

@@ -117,15 +117,6 @@ def test_uploads_are_kept_by_content_and_never_by_name(app, ui_cache):
     assert not [file for file in (ui_cache / "uploads").iterdir() if "evil" in file.name]
 
 
-def test_uploads_must_be_utf8(app):
-    fakes.distances().save()
-    at = app()
-    at.selectbox(key="map-texts").set_value("file").run()
-    at.file_uploader(key="map-file").upload("a.txt", b"\xff\xfe\x00", "text/plain").run()
-    assert "UTF-8" in read(texts(at))
-    assert not jobs.active()
-
-
 def test_a_broken_result_does_not_break_the_page(app, ui_cache):
     fakes.distances().save()
     (ui_cache / "results" / "sweep" / "x").mkdir(parents=True)
@@ -144,16 +135,3 @@ def test_unforeseen_trouble_is_one_sentence(app, monkeypatch):
     at = app()
     assert "unexpected error while drawing this part of the page (ZeroDivisionError)" in read(texts(at))
     assert "secret detail" not in read(texts(at))
-
-
-def test_another_map_can_be_picked_and_stays_picked(app):
-    first = fakes.distances()
-    other = replace(first, spec=replace(first.spec, corpus=replace(first.spec.corpus, seed=1)), n_texts=7)
-    other.save()
-    first.save()
-    at = app()
-    newest, older = first.spec.fingerprint(), other.spec.fingerprint()
-    at.selectbox(key=f"pick-distances-{newest}").set_value(older).run()
-    assert "7 texts of C4" in texts(opened(at, "data"))
-    at.slider(key="n").set_value(9).run()
-    assert at.selectbox(key=f"pick-distances-{older}").value == older

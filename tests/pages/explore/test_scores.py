@@ -101,17 +101,6 @@ def test_the_numbers_name_their_questions_texts_and_precision(app, curve):
     assert r"8 texts of C4, bfloat16 from Q4\_1 weights" in metric(at, "Loss").help
 
 
-def test_loss_is_explained_as_surprisal_and_by_comparable_curve_points(app, curve):
-    said = "Compared with the unpruned model, on average each token is"
-    own = metric(app(n="5", tab="cost"), "Loss").help
-    assert said in own
-    assert "like removing" not in own, "its own cut would be like itself"
-    fakes.evaluate(Block(3, 5), curve=curve).save()
-    by_hand = metric(app(block="3:5", tab="cost"), "Loss").help
-    assert f"{said} 2.5 times as surprising, like removing 5 layers by similarity (+0.97 nats/token)." in read(by_hand)
-    assert said not in metric(app(n="0", tab="cost"), "Loss").help
-
-
 def test_scores_of_another_block_are_not_those_of_this_one(app, curve):
     """The curve stands on the choice of another map: its point at n = 5 is of other layers than the strip shows."""
     other, at_hand = Block(3, 5), curve.points[5].block
@@ -134,18 +123,6 @@ def test_score_of_another_condition_is_not_shown_for_the_block(app, curve):
     assert not metric(at, "Accuracy").delta
     assert metric(at, "Loss").delta.endswith("nats")
     assert "Accuracy is not measured on 100 ARC-Easy questions." in texts(at)
-
-
-def test_interval_that_just_excludes_zero_agrees_with_its_test(app):
-    """40 of 200 questions lost and 24 gained: -15.7 to -0.1 points, and p = 0.06 by the exact test."""
-    fakes.distances().save()
-    measured = fakes.sweep(limit=200)
-    whole, cut = [True] * 94 + [False] * 106, [True] * 54 + [False] * 40 + [True] * 24 + [False] * 82
-    given = [[QuestionScore(f"q{i}", [0.0, 0.0], int(not right), 0) for i, right in enumerate(each)] for each in (whole, cut)]
-    replace(measured, questions=[given[0], *[given[1]] * (len(measured.points) - 1)]).save()
-    told = texts(app(n="5", tab="cost"))
-    assert "-15.7 to -0.1 points: the interval excludes zero. The exact McNemar test is stricter: p = 0.06." in read(told)
-    assert "Paired change 95 %: −15.7 to −0.1." in texts(app("pages/export.py", n="5")).replace("\\", "")
 
 
 def test_insignificant_change_is_grey_and_names_the_questions_needed(app):

@@ -10,7 +10,6 @@ from tests.support import fakes
 from tests.support.seen import texts
 
 GOOD = '{"question": "Two and two?", "choices": ["three", "four"], "answer": "B"}\n'
-BAD = '{"question": "No choices?", "answer": "B"}\n'
 
 
 @pytest.fixture
@@ -87,26 +86,6 @@ def test_cuts_by_hand(form):
     assert made.spec.strategy == "manual"
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("eleven", "START:SIZE"),
-        ("28:5", "must be 0..25"),
-        ("3:2+4:1", "names a layer twice"),
-        ("2:3,2:3", "twice"),
-        ("", "at least one"),
-        ("[x](http://example.com)", "START:SIZE"),
-    ],
-)
-def test_cuts_that_cannot_be_are_one_sentence(form, text, said):
-    form.multiselect(key="sweep-how").set_value(["manual"]).run()
-    form.text_input(key="sweep-cuts").set_value(text).run()
-    assert not run(form, ("manual",))
-    assert said in texts(form).replace("\\", "")
-    assert "[x](http" not in texts(form)
-    assert "Traceback" not in texts(form)
-
-
 def upload(at, name: str, content: bytes):
     at.selectbox(key="sweep-task").set_value("file").run()
     at.file_uploader(key="sweep-questions").upload(name, content, "application/octet-stream").run()
@@ -124,14 +103,6 @@ def test_a_file_of_ones_own_is_previewed_and_asked(form, ui_cache):
     assert made.spec.benchmark == BenchmarkSpec(str(stored), limit=None)
     assert "mine *new*.jsonl" in made.label
     assert "*new*" not in "".join(item.value for item in form.sidebar.markdown), "the visitor's name is shown as plain text"
-
-
-def test_rows_that_cannot_be_asked_are_all_listed(form):
-    upload(form, "mine.jsonl", (GOOD + BAD * 12 + GOOD).encode())
-    assert "12 of 14 rows are invalid" in texts(form)
-    errors = next(item for item in form.dataframe if "reason" in item.value.columns)
-    assert errors.value["row"].tolist() == list(range(2, 14))
-    assert set(errors.value["reason"]) == {"no choices"}
 
 
 def test_set_registered_by_a_file_outside_is_offered(form, capitals):

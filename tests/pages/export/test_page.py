@@ -337,12 +337,6 @@ def test_a_wider_tolerance_changes_the_recommendation(app, known):
     assert "--accept-points 40 --accept-nats 9" in codes(at)
 
 
-def test_the_decision_sheet_judges_the_chosen_heal(app, healed):
-    at = take_as(app("pages/export.py", n="5"), "Decision sheet")
-    assert "healed by recipe quick" in texts(at)
-    assert "--healed-by quick" in codes(at)
-
-
 def test_a_hostile_model_name_stays_text_on_the_decision_sheet(app, ui_cache):
     name = "<img src=x onerror=alert(1)> [a](http://evil.example) `b`"
     for result in (fakes.distances(), fakes.sweep()):

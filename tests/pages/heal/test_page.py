@@ -239,18 +239,6 @@ def test_a_done_heal_shows_verdict_models_and_adapter(app, known, ui_cache):
     assert str(ui_cache / "adapters" / "abc") in texts(at)
 
 
-def test_a_heal_without_a_control_offers_to_measure_the_ceiling(app, known, job):
-    heal = fakes.heal()
-    heal.save()
-    at = app("pages/heal.py", **OF_HEAL)
-    assert "Train a control" in at.button(key="measure-ceiling").label
-    at.button(key="measure-ceiling").click().run()
-    (made,) = jobs.active()
-    assert (made.spec.control, made.spec.instant, made.spec.block) == (True, False, heal.spec.block)
-    assert made.spec.steps == heal.spec.steps
-    assert not [button for button in at.button if button.key == "measure-ceiling"], "it is on its way"
-
-
 def test_a_failed_heal_shows_the_sentence_and_the_log(app, known, job, ui_cache):
     made = job(fakes.heal_spec(), jobs.FAILED, "Heal", error="The disk is full.")
     (made.folder / "log.txt").write_text("step 1\nNo space left on device\n")
@@ -384,23 +372,6 @@ def test_a_silent_job_claims_no_time_left(app, known, job):
     text = at.get("progress")[-1].proto.text
     assert "no update for 1 min 5 s" in text
     assert "left" not in text
-
-
-def test_only_settings_that_the_recipe_uses_are_drawn(app, known):
-    at = app("pages/heal.py", **OF_HEAL)
-    at.selectbox(key="recipe").set_value("instant").run()
-    keys = {item.key for item in (*at.number_input, *at.selectbox, *at.checkbox)}
-    assert "instant-compensation" in keys
-    assert not keys & {f"instant-{name}" for name in ("r", "batch", "lr", "distill", "method", "last", "control", "check")}
-    at.selectbox(key="recipe").set_value("distill").run()
-    keys = {item.key for item in (*at.number_input, *at.selectbox, *at.checkbox)}
-    assert keys >= {"distill-r", "distill-batch", "distill-accumulate", "distill-lora-on", "distill-distill", "distill-top"}
-    assert not keys & {"distill-last", "distill-written", "distill-stages"}
-    labels = [item.label for item in (*at.number_input, *at.selectbox, *at.checkbox) if (item.key or "").startswith("distill-")]
-    assert {"Batch size", "Sequence length", "Gradient accumulation steps", "Target modules", "Distillation weight"} <= set(
-        labels
-    )
-    assert max(len(label.split()) for label in labels) <= 4
 
 
 def test_run_with_the_settings_of_the_form_comes_first(app, known):

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import pandas as pd
 import pytest
 import yaml
 from playwright.sync_api import Page, expect
@@ -58,16 +57,6 @@ def saved(page: Page, button: str):
     with page.expect_download() as download:
         page.get_by_role("button", name=button).first.click()
     return download.value.path()
-
-
-@pytest.mark.long
-def test_the_data_of_a_chart_open_in_pandas(served, visitors):
-    page = visitors()
-    browser.visit(page, served.address, "explore")
-    page.locator(".st-key-accuracy-download").get_by_role("button").first.click()
-    frame = pd.read_csv(saved(page, "Data as CSV"))
-    assert frame[frame["curve"] == "pruned"]["removed layers n"].tolist() == list(range(16))
-    assert frame["accuracy"].dropna().between(0, 1).all()
 
 
 def picture(page: Page) -> Path:

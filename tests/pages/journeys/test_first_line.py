@@ -1,18 +1,10 @@
-"""The first line of a page takes clicks, help buttons are large enough, and a load has no error."""
+"""No page loads with an error, in a real browser on a new server."""
 
 import pytest
-from playwright.sync_api import Page
 
 from tests.support import browser
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
-
-
-def visit(served, name: str, *, width: int = 1280, height: int = 800) -> Page:
-    page = served.visitor(width=width)
-    page.set_viewport_size({"width": width, "height": height})
-    browser.visit(page, served.address, name)
-    return page
 
 
 @pytest.mark.long

@@ -9,7 +9,6 @@ from analysis.data.gallery import EXHIBITS
 from analysis.exports import handout
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import cliff as cliffs
-from analysis.results.words import exercises
 from pages.components.learn import lesson, steps, teach
 from pages.components.learn.marks import Drawn
 from pages.components.learn.steps import check
@@ -71,37 +70,6 @@ def test_the_lesson_is_walked_to_the_end_and_back(app, known):
 # The steps, with results
 
 
-def test_step_1_shows_the_turns_under_the_drawing_afterwards(app, known):
-    at = app(PAGE)
-    assert "here 576" in said(at)
-    assert "all 30 layers" in said(at)
-    assert "layer 29" in trace(figures(at)["learn-stream"], "layers")["text"]
-    assert set(figures(at)) == {"learn-stream"}, "no turn is shown before the guess"
-    assert at.button(key="learn-lock-turns").disabled
-    row = fakes.distances().mean[0]
-    guess(at, "turns", Drawn((0.2, row[1], *[None] * 28)))
-    turns = figures(at)["learn-turns"]
-    assert trace(turns, "measured")["y"] == row
-    assert (trace(turns, "your drawing")["x"], trace(turns, "your drawing")["y"]) == ([0, 1], [0.2, row[1]])
-    off = abs(0.2 - row[0]) / 2
-    assert f"Your drawing is {off:.2f} off on average. 1 of 2 bars end inside the 95 % interval." in said(at)
-    assert f"Farthest off is layer 0: you drew 0.20, measured {row[0]:.2f}." in said(at)
-
-
-def test_step_2_shows_the_distance_after_the_guessed_angle(app, known):
-    at = turn_to(app(PAGE), 2)
-    assert "/ 180°" not in said(at)
-    assert "0.25" not in trace(figures(at)["learn-arrows"], "scale")["text"]
-    at.slider(key="learn-angle-0").set_value(60)
-    lock(at, "angle")
-    assert "0.25 of 180° is 45°. The length does not matter. Your guess: 60°, a distance of 0.33, 15° off." in said(at)
-    at.slider(key="learn-angle-0").set_value(90).run()
-    assert "= 0.50**: a right angle" in said(at)
-    at.slider(key="learn-length-0").set_value(0.5).run()
-    assert "= 0.50**: a right angle" in said(at)
-    assert "The cosine is 1/√2 = 0.707, the angle 45°, the distance 0.25." in said(at)
-
-
 def test_step_3_reveals_the_map_after_the_block_is_locked(app, known):
     at = turn_to(app(PAGE), 3)
     assert not figures(at)
@@ -147,17 +115,6 @@ def test_step_4_compares_curve_and_drawing_and_judges_the_mark(app, known):
         f"Your drawing is {100 * off:.0f} points off on average. 3 of 15 points lie inside the 95 % interval (n = 1-3)."
         in said(at)
     )
-
-
-def test_step_4_of_a_curve_without_a_cliff(app, ui_cache):
-    short = fakes.sweep()
-    fakes.distances().save()
-    replace(short, points=short.points[:4]).save()
-    at = turn_to(app(PAGE), 4)
-    guess(at, "cliff", Drawn((None,) * 3, mark=4))
-    assert "No cliff can be located for the similarity blocks on 100 ARC-Easy questions up to n = 3." in said(at)
-    assert "Up to n = 3, accuracy is significantly above the midpoint" in said(at)
-    assert "Your guess is no cliff: the measurement allows that." in said(at)
 
 
 def test_step_5_asks_about_the_big_model_and_compares_paths(app, known):
@@ -209,22 +166,6 @@ def test_step_6_claims_no_difference_that_is_not_significant(app, known):
     assert "Not significantly different from the unpruned model (95 % CI " in said(at)
     assert "n = 8 texts)." in said(at)
     assert "On text like its training text: 1.90, unpruned 2.30." in said(at)
-
-
-def test_step_7_asks_for_the_block_that_costs_least(app, known):
-    at = turn_to(app(PAGE), 7)
-    assert not figures(at)
-    costs = fakes.damage().increase[4]
-    least = min(range(len(costs)), key=costs.__getitem__)
-    guess(at, "damage", least + 2)
-    assert (
-        f"Smallest loss increase: layers {least}-{least + 4} (5 layers), block [{least}, {least + 5}), {costs[least]:+.2f}"
-        in said(at)
-    )
-    rank = 1 + sum(cost < costs[least + 2] for cost in costs)
-    assert f"Your guess: {costs[least + 2]:+.2f}, number {rank} of 26." in said(at)
-    near = costs[least + 2] - costs[least] < 2.365 * 0.05 * 2**0.5
-    assert ("Statistically tied with the best (8 texts)." in said(at)) == near
 
 
 def test_step_8_explains_every_answer_and_sums_the_guesses_up(app, known):
@@ -321,19 +262,6 @@ def test_the_address_holds_the_step(app, known):
 
 
 # Exercises and sheets
-
-
-def test_exercises_are_made_from_the_models_own_numbers_and_checked(app, known):
-    at = turn_to(app(PAGE), 8)
-    made = exercises.of(lesson.for_exercises(lesson.results_of(ModelSpec())))
-    assert len(made) == 5
-    given = [item for item in at.number_input if item.key.startswith("learn-exercise")]
-    assert len(given) == 5
-    given[0].set_value(made[0].answer + 30).run()
-    assert "Not yet." in at.warning[0].value
-    at.number_input(key="learn-exercise-0-0").set_value(round(made[0].answer, 1)).run()
-    assert not at.warning
-    assert at.success[0].value.startswith("Right. The distance is the angle")
 
 
 def test_the_handout_asks_every_step_and_tells_no_answer(known):

@@ -6,7 +6,6 @@ import pytest
 
 from analysis import jobs
 from analysis.core import store
-from analysis.core.blocks import Block
 from analysis.jobs.queue import table as job_table
 from analysis.results.stored import result as stored_result
 from pages.components.shared import stored_results
@@ -179,15 +178,3 @@ def test_lists_are_bounded_counted_and_filtered(app, few):
     at.text_input(key="filter-sweep").set_value("101").run()
     assert not at.exception
     assert "Lists the strongest 1 of 1 results." in [caption.value for caption in at.caption]
-
-
-def test_page_opens_few_of_many_results(app, few):
-    fakes.distances().save()
-    fakes.sweep().save()
-    for number in range(30):
-        made = fakes.evaluate(Block(number % 20, 5), acc=0.3)
-        replace(made, spec=replace(made.spec, benchmark=replace(made.spec.benchmark, seed=1 + number))).save()
-    fakes.evaluate(Block(3, 5), acc=0.42).save()
-    at = app(n="5", block="3:5")
-    assert not at.exception
-    assert len({key for _, key in few}) < 20
