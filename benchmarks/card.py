@@ -35,7 +35,6 @@ from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.data.tasks import Question
 from analysis.experiments.scoring import likelihood, trees
-from analysis.models.architecture import in_place
 from analysis.models.loading import cuda, load, machine
 from analysis.models.running import hidden_states, pruning
 from analysis.models.source.model_spec import ModelSpec
@@ -128,7 +127,6 @@ def harness_model(loaded: Made, dtype: str, batch_size: int | str = "auto") -> A
     """The harness's own way to run a model of transformers, with a batch size that it finds out."""
     from lm_eval.models.huggingface import HFLM
 
-    in_place.undo(loaded.decoder.model.modules())
     return HFLM(pretrained=loaded.decoder.model, tokenizer=loaded.tokenizer, batch_size=batch_size)
 
 

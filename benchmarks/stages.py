@@ -7,7 +7,6 @@ time counts once, for the region that it is in, else by its kind. So the stages 
 import contextlib
 import functools
 import importlib
-import math
 import sys
 import time
 from collections import defaultdict
@@ -18,8 +17,6 @@ from typing import Any
 import torch
 from torch.autograd import profiler
 from torch.profiler import record_function
-
-from analysis.models.architecture import products as products_by_one_dnn
 
 READING, TOKENIZING, LOADING = "reading texts and questions", "tokenizing", "conversion and loading"
 PRODUCTS, ATTENTION, HEAD, COPIES = "matrix products", "attention", "head and log-softmax", "copies and casts"
@@ -64,12 +61,7 @@ REGIONS = {
 }
 """Functions whose time is a stage's, with all that they call, as `module:name`."""
 
-_WITH_COPY = {"mkldnn::_linear_pointwise": {6: 1, 5: 2}, "mkl::_mkl_linear": {5: 2}}
-"""Products by a copy in an order of its own, and where their right matrix is, by the number of inputs.
-
-It has a row for each output. With five inputs oneDNN adds the product to another one, which comes second.
-"""
-PRODUCT_NAMES = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm", *_WITH_COPY)
+PRODUCT_NAMES = ("aten::mm", "aten::addmm", "aten::bmm", "aten::baddbmm")
 """Matrix products, by the names of the profiler."""
 _ATTENTION = "aten::_scaled_dot_product_flash_attention_for_cpu"
 _ATTENTION_KERNELS = {_ATTENTION: 2, f"{_ATTENTION}_backward": 4}
@@ -270,9 +262,6 @@ def _region(name: str) -> str:
 def _product(event: Event) -> Product:
     """Return the product of an event; one that adds has the matrix that it adds to first."""
     left, right = event.shapes[1:3] if "add" in event.name else event.shapes[:2]
-    if event.name in _WITH_COPY:
-        place = _WITH_COPY[event.name][len(event.shapes)]
-        left, right = (math.prod(left[:-1]), left[-1]), event.shapes[place][::-1]
     batch = left[0] if len(left) == 3 else 1
     return Product(batch, left[-2], left[-1], right[-1], (event.end - event.start) / 1e9)
 
@@ -313,11 +302,7 @@ def _fastest(products: Sequence[Product], dtype: str) -> float:
     right = torch.randn(largest.batch, largest.columns, largest.inner).to(left.dtype).transpose(1, 2)
     if largest.batch == 1:
         left, right = left[0], right[0]
-    ways: list[Callable[[], object]] = [lambda: left @ right]
-    if largest.batch == 1 and products_by_one_dnn.is_here(left.dtype):
-        copy = products_by_one_dnn.reordered(right.T)
-        ways.append(lambda: products_by_one_dnn.product(left, copy))
-    return max([largest.flop / min(map(_shortest, ways)), *in_run])
+    return max([largest.flop / _shortest(lambda: left @ right), *in_run])
 
 
 def bandwidth() -> float:

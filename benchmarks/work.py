@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import math
 import os
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from analysis.core import host, store
 from analysis.core.meter import COUNTS
 from analysis.models.architecture import decoder as architecture
-from analysis.models.architecture import float32_products, products, residual
+from analysis.models.architecture import float32_products, residual
 from analysis.models.loading import cuda, gguf_conversion, machine, planning
 from analysis.models.source.model_spec import ModelSpec
 
@@ -122,10 +121,9 @@ def _lasting_flop_s(device: str, dtype: str) -> float:
     if device == "cpu":
         of_products = float32_products.dtype_of_products(of_products)
     matrix = torch.randn(_LASTING_SIZE, _LASTING_SIZE).to(device, of_products)
-    multiply = products.square(_LASTING_SIZE, of_products) if device == "cpu" else matrix.matmul
     started, n_products = time.perf_counter(), 0
     while (seconds := time.perf_counter() - started) < 1.0:
-        multiply(matrix)
+        matrix.matmul(matrix)
         cuda.wait(device)
         n_products += 1
     return 2.0 * _LASTING_SIZE**3 * n_products / seconds
@@ -188,7 +186,7 @@ def random_llama(n_layers: int, hidden_size: int, *, dtype: str, device: str = "
     with torch.device(device):
         model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype)).eval()
     decoder = architecture.find_decoder(model)
-    products.prepare(decoder, 1 << 40)
+    float32_products.prepare(model.modules())
     residual.widen(decoder)  # both as a model that is loaded
     return Made(decoder, tokenizer)
 
@@ -201,16 +199,10 @@ def flop_of(run: Callable[[], object]) -> float:
     """
     on_cpu = {
         torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_on_cpu,
-        torch.ops.mkldnn._linear_pointwise: lambda inputs, *others, **_: _product(inputs, others["add" in others]),
-        torch.ops.mkl._mkl_linear: lambda inputs, _, matrix, *__, **___: _product(inputs, matrix),
     }
     with FlopCounterMode(display=False, custom_mapping=on_cpu) as counter:
         run()
     return float(counter.get_total_flops())
-
-
-def _product(inputs: Any, matrix: Any) -> int:
-    return 2 * math.prod(inputs) * matrix[0]
 
 
 def _attention_on_cpu(query: Any, key: Any, value: Any, dropout_p: float = 0.0, is_causal: bool = False, **options: Any) -> int:

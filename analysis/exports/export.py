@@ -22,7 +22,7 @@ from analysis.exports import card as model_card
 from analysis.exports import folders, formats
 from analysis.exports.forms import FORMS, Form, Saved
 from analysis.exports.spec import ExportResult, ExportSpec, ReloadCheck
-from analysis.models.architecture import products
+from analysis.models.architecture import float32_products
 from analysis.models.architecture.decoder import find_decoder
 from analysis.models.loading import load as models
 from analysis.models.loading import machine, placement, planning
@@ -188,7 +188,6 @@ def save(
     expected = logits(model, texts)
     if adapter is not None:
         model = model.merge_and_unload()
-        products.forget(model)
     if bridges:
         for handle in loaded.laid:
             handle.remove()
@@ -266,7 +265,7 @@ def compare(
         reloaded.to(machine.first_gpu(spec.device))
     else:
         placement.spread(find_decoder(reloaded), placed)
-    products.prepare(find_decoder(reloaded), 0)  # multiply as the model in memory, so that only weights may differ
+    float32_products.prepare(reloaded.modules())  # multiply as the model in memory, so that only weights may differ
     check = _difference(expected, logits(reloaded, texts), spec.dtype, merged)
     if not check.relative_difference <= check.tolerance:  # also refuses NaN
         raise UnsupportedModelError(

@@ -8,7 +8,7 @@ import torch
 
 from analysis.core.blocks import Block, PartSet
 from analysis.core.meter import COUNTS
-from analysis.models.architecture import operations, products, sublayers
+from analysis.models.architecture import operations, sublayers
 from analysis.models.architecture.decoder import Decoder, find_decoder
 from analysis.models.architecture.residual import entry
 from analysis.models.loading import machine
@@ -150,17 +150,6 @@ def test_machine_speed_is_measured_once_and_raised_when_faster(tmp_path, monkeyp
     assert machine.most_flop_s("cpu", "bfloat16") == 1e9
     assert len(kept := json.loads((tmp_path / "machine.json").read_text())) == 3
     assert kept["before"] == 1.5
-
-
-@pytest.mark.skipif(not products._is_right(torch.float32), reason="oneDNN has no such products here")
-def test_peak_is_that_of_the_library_that_models_multiply_by(monkeypatch):
-    used, by_one_dnn = [], products.product
-    monkeypatch.setattr(products, "is_here", lambda dtype: dtype == torch.float32)
-    monkeypatch.setattr(products, "product", lambda *given, **named: used.append(1) or by_one_dnn(*given, **named))
-    monkeypatch.setattr(machine, "_PEAK_SIZES", (64,))
-    monkeypatch.setattr(machine, "_PEAK_S", 0.0)
-    machine._measured_flop_s(torch.device("cpu"), torch.float32)
-    assert len(used) >= 2
 
 
 def test_products_are_timed(monkeypatch):

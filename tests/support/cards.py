@@ -10,7 +10,6 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
-from unittest import mock
 
 import torch
 from torch import Tensor
@@ -18,8 +17,6 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-
-from analysis.models.architecture import products
 
 HOST = torch.device("cpu")
 _COPIES = {"copy_", "_foreach_copy_", "resize_", "set_", "is_same_size"}
@@ -182,7 +179,5 @@ def cards(n: int, waits: Counter[str] | None = None) -> Iterator[list[str]]:
         waits: counts waits for a GPU and moved tensors, by the name of the operation.
     """
     places = _Places(Counter() if waits is None else waits)
-    # A copy in an order of its own has no memory that can be asked for. Products are the same without it.
-    reordered = mock.patch.object(products, "reordered", lambda matrix: matrix)
-    with _NoMixing(places), _Cards(places, n), reordered, mock.patch.object(products, "packed", return_value=None):
+    with _NoMixing(places), _Cards(places, n):
         yield [f"cpu:{index}" for index in range(n)]

@@ -13,9 +13,7 @@ from torch import nn
 from analysis.data import questions, starter
 from analysis.data.spec import BenchmarkSpec
 from analysis.data.tasks import TASKS
-from analysis.models.architecture import in_place
-from analysis.models.architecture.float32_products import KINDS
-from analysis.models.architecture.products import Packed, Reordered
+from analysis.models.architecture.float32_products import InFloat32
 from analysis.models.loading.load import LoadedModel
 
 __all__ = ["HFLM", "Instance"]
@@ -79,11 +77,9 @@ def document(name: str, question):
 
 def model(loaded: LoadedModel, batch_size: int) -> HFLM:
     """A loaded model as the harness has it by itself: torch and transformers compute in their own ways."""
-    in_place.undo(loaded.model.modules())
     for module in loaded.model.modules():
-        for usual, kind in ((nn.Linear, Reordered), (nn.Linear, Packed), *KINDS.items()):
-            if isinstance(module, kind):
-                module.__class__ = usual
+        if isinstance(module, InFloat32):
+            module.__class__ = nn.Linear
     return HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=batch_size)
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from analysis.models.architecture import decoder as architecture
-from analysis.models.architecture import products, residual
+from analysis.models.architecture import float32_products, residual
 from analysis.models.running import head
 from tests.support.families import build
 
@@ -23,10 +23,10 @@ def in_float64(layer, inputs):
     return inputs.double() @ layer.weight.double().T + bias
 
 
-def prepared(family, dtype, free=1 << 40):
-    """A small model as it is loaded, with so many bytes free."""
+def prepared(family, dtype):
+    """A small model as it is loaded."""
     decoder = architecture.find_decoder(build(family).to(dtype))
-    products.prepare(decoder, free)
+    float32_products.prepare(decoder.model.modules())
     residual.widen(decoder)
     return decoder
 

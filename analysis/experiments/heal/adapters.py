@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from analysis.core.errors import RecipeError
+from analysis.experiments.heal import dropout
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.experiments.heal.lora import speed_up
 from analysis.experiments.heal.projection import spread
 from analysis.models.architecture.decoder import Decoder
 from analysis.models.architecture.matrices import (
@@ -89,14 +89,14 @@ def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[st
     targets = _targets(decoder, names)
     modules = [target for target in targets.values() if not _is_parameter(decoder.model, target)]
     parameters = [target for target in targets.values() if _is_parameter(decoder.model, target)]
-    dropout = spec.lora_dropout if spec.method == "lora" else 0.0
+    dropped = spec.lora_dropout if spec.method == "lora" else 0.0
     full = {targets[name]: full_rank(attrgetter(name)(decoder.model)) for name in names if name in full_names}
     config = LoraConfig(
         r=spec.r,
         lora_alpha=spec.r,
         rank_pattern=full,
         alpha_pattern=full,
-        lora_dropout=0.0 if parameters else dropout,
+        lora_dropout=0.0 if parameters else dropped,
         target_modules=modules,
         target_parameters=parameters or None,
         fan_in_fan_out=any(isinstance(decoder.model.get_submodule(name), Conv1D) for name in modules),
@@ -115,14 +115,14 @@ def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[st
         wrapper = _wrapper(base, targets[name], is_parameter=targets[name] in parameters)
         if name in full_names:
             _make_full(wrapper, changes.get(name), train=spec.method != "lora" and name in trained)
-        elif parameters and dropout and not isinstance(wrapper, ParamWrapper):  # which PEFT has none for
-            wrapper.lora_dropout["default"] = nn.Dropout(dropout)
+        elif parameters and dropped and not isinstance(wrapper, ParamWrapper):  # which PEFT has none for
+            wrapper.lora_dropout["default"] = nn.Dropout(dropped)
     if parameters:
         weights = adapters.weights_on(model)
         _check_is_read(
             decoder, weights, convert_peft_adapter_state_dict_for_transformers(model, model.active_peft_config, weights)
         )
-    speed_up(model)
+    dropout.speed_up(model)
     return model
 
 

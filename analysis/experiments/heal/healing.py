@@ -1,6 +1,5 @@
 """The experiment that heals a pruned model: refuses impossible requests, loads the model, and resumes or starts the run."""
 
-import functools
 import time
 from dataclasses import replace
 
@@ -100,7 +99,7 @@ def run(
     remaining = Remaining(on_progress, resolved, planned.facts.n_parameters, started)
     record = Record(resolved, remaining, stored or nothing_yet(resolved, planned.facts), started)
     record.publish()
-    loaded = models.load(resolved.model, remaining, beside=functools.partial(memory.working_bytes, resolved))
+    loaded = models.load(resolved.model, remaining)
     record.publish(versions=loaded.versions())
     with memory_explained(resolved, planned.source.name, planned.where):
         base = _base_name(resolved, planned)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from analysis.core.blocks import Removal
 from analysis.models.architecture.decoder import Decoder, input_stream, output_stream
-from analysis.models.running import adapters, head
+from analysis.models.running import adapters
 from analysis.models.running.pruning import PrunedBlock
 
 
@@ -112,7 +112,7 @@ def _chunk_loss(logits: Tensor, targets: Tensor, teacher: Tensor | Top | None, d
         teacher_probabilities = taught_log.exp()
         divergence = (teacher_probabilities * (taught_log - logits)).sum(dtype=torch.float64)
     # One exponential for both: the normalizer is the sum of the odds that the gradient is made of.
-    odds = head.exponentials(logits.sub_(peak))
+    odds = logits.sub_(peak).exp_()
     sums = odds.sum(-1, keepdim=True)
     odds.div_(sums)
     normalizer = sums.log_().add_(peak)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from analysis.core.blocks import Removal
 from analysis.core.errors import NotEnoughMemoryError, RecipeError
-from analysis.experiments.heal import adapters, attention, checkpoints, memory, packing, stages
+from analysis.experiments.heal import adapters, checkpoints, memory, packing, stages
 from analysis.experiments.heal.checkpoints import TrainingState
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.teacher import Teacher, Top, head_loss, run_rows, stream_behind
@@ -206,10 +206,9 @@ class Trainer:
         first = (self.steps_done * spec.gradient_accumulation + batch) * spec.batch_size
         numbers = packing.row_numbers(len(self.rows), first, spec.batch_size, spec.seed)
         torch.manual_seed(derived_seed(spec.seed, "dropout", self.steps_done, batch))
-        with attention.in_pieces(self.decoder):
-            with self.mixed_precision():
-                loss = self.batch_loss(numbers)
-            (loss / spec.gradient_accumulation).backward()
+        with self.mixed_precision():
+            loss = self.batch_loss(numbers)
+        (loss / spec.gradient_accumulation).backward()
         return float(loss.detach())
 
     def mixed_precision(self) -> contextlib.AbstractContextManager[Any]:

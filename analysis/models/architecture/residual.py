@@ -21,12 +21,11 @@ from torch import Tensor, nn
 
 from analysis.core.errors import UnsupportedModelError
 from analysis.models.architecture.decoder import Decoder, input_stream, other_arguments, with_stream
-from analysis.models.architecture.float32_products import KINDS
+from analysis.models.architecture.float32_products import InFloat32
 from analysis.models.architecture.operations import not_counted
-from analysis.models.architecture.products import Reordered
 from analysis.models.source.model_spec import HALF
 
-_MATRICES = (Reordered, *KINDS, *KINDS.values())
+_MATRICES = (nn.Linear, InFloat32)
 
 
 def widen(decoder: Decoder) -> None:

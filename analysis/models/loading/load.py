@@ -14,7 +14,7 @@ from analysis.core.errors import NotEnoughMemoryError, SpecError, UnsupportedMod
 from analysis.core.meter import COUNTS
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.models.architecture import decoder as architecture
-from analysis.models.architecture import operations, products, residual
+from analysis.models.architecture import float32_products, operations, residual
 from analysis.models.architecture.decoder import Decoder
 from analysis.models.loading import (
     cuda,
@@ -65,7 +65,6 @@ def load(
     on_progress: OnProgress = ignore,
     *,
     by_layer: bool = False,
-    beside: Callable[[ModelFacts], int] | None = None,
 ) -> LoadedModel:
     """Load a model for measuring.
 
@@ -74,7 +73,6 @@ def load(
         on_progress: receives reports.
         by_layer: whether one that does not fit in memory may come with its layers on the disk (`Decoder.on_disk`). Only
             `hidden_states.finals` and `hidden_states.all_token_streams` can measure such a model.
-        beside: returns the bytes that other work takes, such as training. Copies of weights for fast products leave them free.
 
     Raises:
         ModelNotFoundError, UnsupportedModelError: see `locate` and `read_config`; also when the weights are not those that the
@@ -83,10 +81,10 @@ def load(
     """
     reads_gguf = spec.source.endswith(gguf.SUFFIX) or (spec.source == "starter" and not conversions.is_starter_converted())
     with gguf.shared_reader() if reads_gguf else contextlib.nullcontext():
-        return _load(spec, on_progress, by_layer, beside)
+        return _load(spec, on_progress, by_layer)
 
 
-def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool, beside: Callable[[ModelFacts], int] | None) -> LoadedModel:
+def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedModel:
     host.keep_freed_memory()
     machine.share_cores()
     planned = planning.plan(spec, on_progress)
@@ -135,8 +133,7 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool, beside: Call
             placement.spread(decoder, planned.placement)
         if planned.part is not None:
             text_part.check(planned.part, decoder)
-        working = max(planned.working_bytes, beside(planned.facts) if beside is not None else 0)
-        products.prepare(decoder, planned.free_bytes - planned.weight_bytes - working)
+        float32_products.prepare(decoder.model.modules())
         residual.widen(decoder)
         decoder.check()
         residual.check(decoder)
@@ -218,7 +215,7 @@ def _by_layer(planned: planning.Plan, source: Source, on_progress: OnProgress, r
         )
         _check_unchanged(source)
         quantized_products.prepare(decoder.model)
-        products.prepare(decoder, free_bytes=0)
+        float32_products.prepare(decoder.model.modules())
         tokenizers.refuse_missing_tokens(decoder.model, tokenizer)
         assert decoder.on_disk is not None
         decoder.on_disk.room_bytes = planned.room_bytes

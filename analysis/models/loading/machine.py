@@ -16,7 +16,7 @@ import torch
 from analysis import __version__
 from analysis.core import host, input_files, store
 from analysis.core.errors import SpecError, StorageError
-from analysis.models.architecture import float32_products, products
+from analysis.models.architecture import float32_products
 from analysis.models.loading import cuda
 from analysis.models.source.model_spec import Setting
 
@@ -261,13 +261,12 @@ def _measured_flop_s(device: torch.device, dtype: torch.dtype) -> float:
     fastest = 0.0
     for size in _PEAK_SIZES if device.type == "cpu" else _PEAK_SIZES_ELSEWHERE:
         a = torch.randn(size, size).to(device, dtype)
-        multiply = products.square(size, dtype) if device.type == "cpu" else a.matmul
         timings: list[float] = []
         started = time.perf_counter()
         while len(timings) < 2 or time.perf_counter() - started < _PEAK_S:
             cuda.wait(str(device))
             run_started = time.perf_counter()
-            multiply(a)
+            a.matmul(a)
             cuda.wait(str(device))
             timings.append(time.perf_counter() - run_started)
         fastest = max(fastest, 2.0 * size**3 / min(timings))

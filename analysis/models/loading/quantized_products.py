@@ -124,7 +124,7 @@ def _in_pieces(matrix: type[nn.Module]) -> type[nn.Module]:
             inputs = x.to(self.compute_dtype or x.dtype)
             bias = None if self.bias is None else self.bias.to(inputs.dtype)
             pieces = functools.partial(_pieces, self.weight.data, state, inputs.dtype)
-            return float32_products.multiplied(inputs, pieces, self.out_features, None, bias).to(x.dtype)
+            return float32_products.multiplied(inputs, pieces, self.out_features, bias).to(x.dtype)
 
     InPieces.__name__ = InPieces.__qualname__ = matrix.__name__
     return InPieces

@@ -7,8 +7,7 @@ import torch
 
 from analysis.data import questions
 from analysis.models.architecture import decoder as architecture
-from analysis.models.architecture import products
-from benchmarks import limits, stages, work
+from benchmarks import limits, stages
 from benchmarks.stages import Event
 from tests.support.families import build
 
@@ -67,32 +66,6 @@ def test_a_product_that_adds_has_its_factors_shapes():
     shapes = ((5, 1), (5, 8), (8, 3), (), (), (5, 3))
     profile = stages.attributed([Event(WHOLE, 0, 9), Event("aten::addmm", 0, 9, shapes=shapes, dtype="float")], "float")
     assert profile.products == [stages.Product(1, 5, 8, 3, 9e-9)]
-
-
-def test_a_product_by_one_dnn_has_its_matrix_transposed():
-    shapes = ((2, 5, 8), (3, 8), (3,), (), (), ())
-    event = Event("mkldnn::_linear_pointwise", 0, 9, shapes=shapes, dtype="float")
-    profile = stages.attributed([Event(WHOLE, 0, 9), event], "float")
-    assert profile.products == [stages.Product(1, 10, 8, 3, 9e-9)]
-
-
-@pytest.mark.skipif(not products._is_right(torch.float32), reason="oneDNN has no such products here")
-@pytest.mark.parametrize("onto", [None, torch.ones(2, 5, 3)])
-def test_products_by_one_dnn_count_alone_and_added_to_others(onto):
-    inputs, matrix = torch.ones(2, 5, 8), torch.ones(3, 8)
-
-    def run():
-        return products.product(inputs, matrix, onto=onto)
-
-    (product,) = stages.take(run, "float32").products
-    assert (product.rows, product.inner, product.columns) == (10, 8, 3)
-    assert work.flop_of(run) == product.flop == 2 * 10 * 8 * 3
-
-
-def test_a_product_by_mkl_has_its_plain_matrix():
-    shapes = ((2, 5, 8), (999, 1), (3, 8), (), ())
-    profile = stages.attributed([Event(WHOLE, 0, 9), Event("mkl::_mkl_linear", 0, 9, shapes=shapes, dtype="float")], "float")
-    assert profile.products == [stages.Product(1, 10, 8, 3, 9e-9)]
 
 
 def test_products_of_attention_count_in_any_dtype():
