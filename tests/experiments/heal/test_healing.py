@@ -16,7 +16,7 @@ from analysis.data import corpora, near_copies
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy import measurement, scores
 from analysis.experiments.accuracy.measurement import Measurement
-from analysis.experiments.heal import checkpoints, healing, healing_run, memory, packing, recipes, record, training
+from analysis.experiments.heal import checkpoints, healing, healing_run, packing, recipes, record, training
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.junction import Readings
@@ -524,19 +524,3 @@ def test_distilling_learns_from_the_unpruned_model_and_resumes_exactly(spec, cac
         healing.run(replace(spec, distill=0.5), Reports(at_step(3)))
     again = healing.run(replace(spec, distill=0.5))
     assert all(torch.equal(weights[name], value) for name, value in adapter_weights(again, cache).items())
-
-
-def test_copies_of_weights_leave_the_memory_of_training_free(spec, monkeypatch):
-    left = []
-
-    def prepared(decoder, free_bytes):
-        left.append(free_bytes)
-        raise Cancelled
-
-    monkeypatch.setattr(load.products, "prepare", prepared)
-    monkeypatch.setattr(memory, "working_bytes", lambda spec, facts: (1 << 50) * spec.trains)
-    with pytest.raises(Cancelled):
-        load.load(spec.model)
-    with pytest.raises(Cancelled):
-        healing.run(spec)
-    assert left[1] < 0 < left[0]
