@@ -1,4 +1,4 @@
-"""The dashboard's entry: `streamlit run app.py` takes its server from here, and the server runs this file for every visit."""
+"""The dashboard's entry: `pages.web.start` and `streamlit run` serve the app of this file, and each visit runs the file."""
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx

@@ -16,6 +16,7 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
 
+from itsdangerous import BadData, URLSafeTimedSerializer
 from jinja2 import Environment, StrictUndefined
 from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
@@ -23,7 +24,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 from streamlit import auth_util, config
 from streamlit.web.server import server_util
-from streamlit.web.server.starlette.starlette_app_utils import create_signed_value, decode_signed_value
 
 from analysis.core import serving
 from analysis.core.errors import LayerscopeError, SpecError
@@ -33,6 +33,7 @@ from pages.web.visitors import HOST, VIEWER, Tokens, Visitor, base_path, is_loca
 
 VISIT_DAYS = 14
 """Days that a visit in Show lasts before the link is needed again."""
+_DAY_S = 24 * 3600
 
 _PAGE = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
     (Path(__file__).resolve().parents[1] / "assets" / "login.html.jinja").read_text(encoding="utf-8")
@@ -108,12 +109,13 @@ class AuthMiddleware:
         if self.mode != SHOW:
             return None
         try:
-            role = decode_signed_value(self._tokens().key, self.cookie, request.cookies.get(self.cookie, ""), VISIT_DAYS)
-        except LayerscopeError:
+            role = self._signer(self._tokens()).loads(request.cookies.get(self.cookie, ""), max_age=VISIT_DAYS * _DAY_S)
+        except (LayerscopeError, BadData):
             return None
-        if role is None:
-            return None
-        return Visitor(HOST if role == HOST.encode() and not _is_from_elsewhere(request) else VIEWER)
+        return Visitor(HOST if role == HOST and not _is_from_elsewhere(request) else VIEWER)
+
+    def _signer(self, tokens: Tokens) -> URLSafeTimedSerializer:
+        return URLSafeTimedSerializer(tokens.key, salt=self.cookie)
 
     def _until_over(self, request: HTTPConnection, visitor: Visitor, receive: Receive, send: Send) -> tuple[Receive, Send]:
         """Return the two ends of an open web socket, which close as soon as the visit has ended."""
@@ -177,8 +179,8 @@ class AuthMiddleware:
         if visitor is None or visitor.role != HOST:
             answer.set_cookie(
                 self.cookie,
-                create_signed_value(valid.key, self.cookie, role).decode(),
-                max_age=VISIT_DAYS * 24 * 3600,
+                self._signer(valid).dumps(role),
+                max_age=VISIT_DAYS * _DAY_S,
                 path=self.base.rstrip("/") or "/",
                 httponly=True,
                 samesite="lax",

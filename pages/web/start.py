@@ -26,7 +26,7 @@ from pages.web.visitors import server_address, server_url
 SHARE_OF_ONE = 5
 """One address can have one in so many connections in use."""
 WINDOW_FILES = 4
-"""Open files of a window: its web socket, and the list of jobs with its two side files."""
+"""Open files of a window: its web socket, and the event loop of the thread that draws it."""
 SPARE_FILES = 200
 """Open files left for everything else."""
 MESSAGE_BYTES = 4 << 20

@@ -73,7 +73,7 @@ def test_foreign_pages_open_no_web_socket_and_cost_no_time(started):
         foreign = (b"https://evil.example", b"http://127.0.0.1:%d" % (port + 1), b"http://127.0.0.1", b"null", b"http://[")
         for origin in foreign * 2:
             assert await status(port, origin) == 403, origin
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < 5, "Streamlit asked for the machine's external address"
         assert await status(port, b"http://127.0.0.1:%d" % port) == 101
         assert await status(port, b"") == 101
 
