@@ -70,6 +70,18 @@ class Spec:
         """Return more entries of the fingerprint: a way of computing that changed for some requests of a kind alone."""
         return {}
 
+    def check_readable(self) -> None:
+        """Check that the texts and questions of this request and of its parts can be read, before anything is computed.
+
+        Raises:
+            LayerscopeError: with the first that cannot be read.
+        """
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            for part in value if isinstance(value, tuple) else (value,):
+                if isinstance(part, Spec):
+                    part.check_readable()
+
     def to_json(self) -> dict[str, Any]:
         """The spec as plain JSON types, nested specs as objects."""
         return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(self))))
@@ -312,10 +324,12 @@ class Result:
 
         Raises:
             StorageError: when it has to be computed and nothing can be stored.
+            LayerscopeError: when it has to be computed and a text or a question set cannot be read.
         """
         result = cls._load(spec, on_progress)
         if result is None or not result.complete:
             store.check_writable()
+            spec.check_readable()
         return result
 
     @classmethod

@@ -1,8 +1,9 @@
 """From a `CorpusSpec` to documents and token ids: seeded draws, cut to length, never padded."""
 
+import functools
 import hashlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,23 @@ def documents(spec: CorpusSpec) -> list[str]:
     return texts
 
 
+def check(spec: CorpusSpec) -> None:
+    """Check that a text can be read; of one on the Hub, that its first row arrives.
+
+    Raises:
+        CorpusError: as `stream`.
+    """
+    if spec.source == STREAMED:
+        next(_streamed(lambda rows: rows), None)
+    else:
+        _check_once(spec.source, spec.split, _identity(spec.source))
+
+
+@functools.lru_cache(maxsize=64)  # a batch asks for the same text in every cell
+def _check_once(source: str, split: str, identity: str) -> None:
+    documents(CorpusSpec(source, split=split))
+
+
 def split_in_advance() -> None:
     """Part the starter pack's Wikipedia, which takes a second, before somebody waits for it; do nothing without the pack."""
     try:
@@ -124,12 +142,21 @@ def stream(spec: CorpusSpec) -> Iterator[str]:
     if spec.source != STREAMED:
         yield from documents(spec)
         return
+    for text in _streamed(lambda rows: rows.shuffle(seed=spec.seed, buffer_size=_SHUFFLED_AT_ONCE)):
+        # Measured texts are not in this split at all, and near-copies of them are left out where rows are packed.
+        if spec.split == "all" or near_copies.is_validation(text) == (spec.split == "validation"):
+            yield text
+
+
+def _streamed(ordered: Callable[[Any], Any]) -> Iterator[str]:
+    """Yield the texts of the streamed source, its rows put into an order.
+
+    Raises:
+        CorpusError: when the Hub cannot be reached.
+    """
     try:
-        rows = _hub_rows(*_STREAM).shuffle(seed=spec.seed, buffer_size=_SHUFFLED_AT_ONCE)
-        for row in rows:
-            # Measured texts are not in this split at all, and near-copies of them are left out where rows are packed.
-            if spec.split == "all" or near_copies.is_validation(row["text"]) == (spec.split == "validation"):
-                yield row["text"]
+        for row in ordered(_hub_rows(*_STREAM)):
+            yield row["text"]
     except Exception as error:  # the hub client raises a dozen unrelated types when it cannot be reached
         raise CorpusError(
             f"The text {STREAMED!r} cannot be streamed from {_STREAM[0]} on the Hub ({failures.clause(error)}). "

@@ -102,6 +102,16 @@ def load(spec: BenchmarkSpec, read: ReadFile = files.read) -> list[Question]:
     return sorted(chosen, key=lambda question: groups[question.group])
 
 
+def check(spec: BenchmarkSpec) -> None:
+    """Check that questions can be read, without reading more than that takes.
+
+    Raises:
+        BenchmarkError: as `load`.
+    """
+    if size(spec) is None:
+        load(spec)
+
+
 def size(spec: BenchmarkSpec, read: ReadFile = files.read) -> int | None:
     """Return the number of questions to ask from, under any limit, without reading them; None where only the Hub knows.
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 from analysis.core.bounds import SEED, Bound, one_of, shown
+from analysis.core.imports import imported
 from analysis.core.options import Option
 from analysis.core.record import Spec, require
 from analysis.data.tasks import TASKS
@@ -53,6 +54,10 @@ class CorpusSpec(Spec):
     def __post_init__(self) -> None:
         one_of("split", self.split, SPLITS)
 
+    def check_readable(self) -> None:
+        """Check that the text can be read."""
+        imported("analysis.data.corpora:check")(self)
+
     @property
     def subject(self) -> str:
         """Return the kind of text: two sources of one kind are written in one style, and so tell the same of a healing run."""
@@ -99,6 +104,10 @@ class BenchmarkSpec(Spec):
         )
         one_of("protocol", self.protocol, PROTOCOLS)
 
+    def check_readable(self) -> None:
+        """Check that the questions can be read."""
+        imported("analysis.data.questions:check")(self)
+
     @property
     def is_file(self) -> bool:
         """Return whether the questions are in a file of the user's own."""
@@ -140,3 +149,7 @@ class GenerationSpec(Spec):
     """Arithmetic problems to solve."""
     seed: Annotated[int, Option(), SEED] = 0
     """Picks the articles and the arithmetic problems."""
+
+    def check_readable(self) -> None:
+        """Check that the articles can be read."""
+        CorpusSpec("wiki", split="validation").check_readable()
