@@ -6,7 +6,7 @@ On the starter model it removes the similarity strategy's blocks at n = 3, 5, 8,
 blocks, found by a search by loss, are removed as well. It prints nats per token over the unpruned model on 32 texts of C4.
 
 The methods are fitted on Wikipedia, the instant heal's strength is chosen on eight other texts of C4. Intervals are 95 % of
-paired differences over texts, by bootstrap. All methods of a cut read the same fitting text, once; seconds are those of the
+paired differences over texts. All methods of a cut read the same fitting text, once; seconds are those of the
 rest.
 """
 

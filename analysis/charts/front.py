@@ -6,7 +6,7 @@ from typing import Any
 
 from plotly.graph_objs import Figure
 
-from analysis.charts.look import bars, finish, palette, translucent
+from analysis.charts.look import bars, finish, known_ends, palette, translucent
 from analysis.charts.selected import marked
 from analysis.core import blocks
 from analysis.core.blocks import Removal
@@ -103,7 +103,7 @@ def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height:
 def _points(name: str, plain: str, offers: Sequence[Offer], by: str, shade: str, standing: str, front: Front) -> dict[str, Any]:
     """Markers of one series and standing; those that are dominated are open."""
     read = [offer.reading for offer in offers]
-    ends = [None if measured.low is None or measured.high is None else (measured.low, measured.high) for measured in read]
+    ends = [known_ends(measured.low, measured.high) for measured in read]
     symbol = f"{plain}-open" if standing == DOMINATED else plain
     return {
         "type": "scatter",

@@ -8,7 +8,7 @@ from plotly.graph_objs import Figure
 from plotly.subplots import make_subplots
 
 from analysis.charts.curves import GUIDE, LOSS_TICKS, dodge, n_axis
-from analysis.charts.look import Palette, bars, finish, palette, style_of, translucent, with_interval
+from analysis.charts.look import Palette, bars, finish, known_ends, palette, style_of, translucent, with_interval
 from analysis.experiments.batch.grid_cells import CutScores, GridCell, PairedChange
 from analysis.experiments.batch.grid_spec import GridResult
 
@@ -164,8 +164,7 @@ def _change(cut: CutScores, quantity: str) -> PairedChange | None:
 
 
 def _interval(cut: CutScores, quantity: str) -> tuple[float, float] | None:
-    low, high = (cut.acc_low, cut.acc_high) if quantity == ACCURACY else (cut.loss_low, cut.loss_high)
-    return None if low is None or high is None else (low, high)
+    return known_ends(*((cut.acc_low, cut.acc_high) if quantity == ACCURACY else (cut.loss_low, cut.loss_high)))
 
 
 def _read_out(name: str, cut: CutScores, quantity: str) -> str:
@@ -176,5 +175,5 @@ def _read_out(name: str, cut: CutScores, quantity: str) -> str:
     change = _change(cut, quantity)
     if change is None:
         return text
-    change_text = with_interval(change.difference, (change.low, change.high), signed)
+    change_text = with_interval(change.difference, known_ends(change.low, change.high), signed)
     return f"{text}<br>change {change_text}{'' if change.is_significant else ': not significantly different'}"

@@ -7,7 +7,6 @@ from typing import Any
 
 from plotly.graph_objs import Figure
 
-from analysis.core import stats
 from analysis.experiments.accuracy.points import Lines, Point
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.strategies import STRATEGIES
@@ -253,6 +252,11 @@ def rows(names: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def known_ends(low: float | None, high: float | None) -> tuple[float, float] | None:
+    """Return both ends of an interval; None if there is no interval."""
+    return None if low is None or high is None else (low, high)
+
+
 def bars(values: Sequence[float], ends: Sequence[tuple[float, float] | None], *, width: int = 2) -> dict[str, Any]:
     """Error bars of 95 % intervals, the only ones that charts have.
 
@@ -331,15 +335,12 @@ class Measure:
         return getattr(point, self.field) if point else None
 
     def interval(self, point: Point) -> tuple[float, float] | None:
-        """Return the 95 % interval: Wilson's of an accuracy, Student's of a loss; None where unknown, as of a single text."""
+        """Return the 95 % interval: Wilson's of an accuracy, Student's of a loss; None where unknown, as of few texts."""
         value = self.value(point)
-        if value is None:
-            return None
-        if self.field == "acc":
-            return point.interval
-        # Bits per byte are the loss in another unit, and so is their error.
-        error = point.loss_stderr * value / point.loss if point.loss and point.loss_stderr is not None else None
-        return stats.mean_interval(value, error, point.n_texts)
+        if self.field == "acc" or value is None or not point.loss or point.loss_interval is None:
+            return point.interval if self.field == "acc" else None
+        low, high = point.loss_interval
+        return low * value / point.loss, high * value / point.loss  # bits per byte are the loss in another unit
 
     def hover(self, point: Point) -> str:
         """Return the removed layers in both index forms, and the number with its interval."""

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from plotly.graph_objs import Figure
 from plotly.subplots import make_subplots
 
-from analysis.charts.look import Palette, bars, finish, palette, rows, style_of, with_interval
+from analysis.charts.look import Palette, bars, finish, known_ends, palette, rows, style_of, with_interval
 from analysis.experiments.batch.methods_spec import Ends, MethodsResult, method_name
 
 NATS, ACCURACY = "nats", "accuracy"
@@ -50,7 +50,7 @@ def figure(result: MethodsResult, quantity: str = NATS, *, dark: bool = False) -
     finish(subplots, 80 + down * (40 + _ROW * len(methods)), x={}, y={}, margin=margin, showlegend=False)
     subplots.update_yaxes(gridcolor=colours.grid, title=None, **rows(methods))
     # One scale for all sizes, from the unpruned model on: equal lengths are equal values.
-    all_ends = [end for cells in cells_by_n.values() for _, ends in cells for end in ends]
+    all_ends = [end for cells in cells_by_n.values() for _, ends in cells for end in ends if end is not None]
     low, high = min([0.0, *all_ends]), max([0.0, *all_ends])
     padding = 0.05 * (high - low) or 1.0
     subplots.update_xaxes(
@@ -88,7 +88,11 @@ def _add(
     subplots.add_scatter(
         x=values,
         y=names,
-        error_x={**bars(values, [ends[1:] for _, ends in cells], width=3), "color": colours.unpruned, "thickness": 1.2},
+        error_x={
+            **bars(values, [known_ends(*ends[1:]) for _, ends in cells], width=3),
+            "color": colours.unpruned,
+            "thickness": 1.2,
+        },
         mode="markers",
         name=f"n = {n}",
         cliponaxis=False,
@@ -113,12 +117,12 @@ def _add(
 
 def _is_significant(ends: Ends) -> bool:
     """True if a difference is significant."""
-    return ends[1] > 0 or ends[2] < 0
+    return ends[1] is not None and ends[2] is not None and (ends[1] > 0 or ends[2] < 0)
 
 
 def _read_out(result: MethodsResult, index: int, ends: Ends, quantity: str, *, is_best: bool) -> str:
     cell = result.cells[index]
-    number = with_interval(ends[0], ends[1:], "+.3f" if quantity == NATS else "+.1%")
+    number = with_interval(ends[0], known_ends(*ends[1:]), "+.3f" if quantity == NATS else "+.1%")
     text = f"<b>{cell.method}</b>, without {cell.removed}<br>{_TITLES[quantity]}: {number}"
     if is_best:
         text += "<br>lowest loss, significantly below every other method"

@@ -88,13 +88,12 @@ def test_price_is_the_pick_minus_the_best_block():
     assert not found.price.paired
 
 
-def test_paired_texts_narrow_the_price():
-    damage = replace(fakes.damage(), stderr=[[0.5] * len(row) for row in fakes.damage().increase])
-    apart = Block(3, 5), Block(11, 5)
+def test_only_paired_texts_give_the_price_an_interval():
+    damage, apart = fakes.damage(), (Block(3, 5), Block(11, 5))
     paired, unpaired = (agreement.price(damage, *apart, kept) for kept in (losses(damage), None))
     assert paired.difference == pytest.approx(unpaired.difference)
-    assert paired.paired
-    assert paired.high - paired.low < 0.01 < unpaired.high - unpaired.low
+    assert paired.high - paired.low < 0.01
+    assert unpaired.interval() == "no interval, unpaired, 8 texts"
 
 
 def test_growing_map_has_no_price_until_a_size_is_complete():

@@ -42,7 +42,7 @@ def test_share_and_interval_are_the_paired_ratio_of_means():
     assert found.share == pytest.approx((points[1] - points[2]) / (points[1] - points[0]))
     assert found.low < found.share < found.high
     assert (found.n, found.texts) == (N, "C4")
-    assert found.in_words().startswith("recovers 81 % (95 % CI 76 to 85) of the loss increase")
+    assert found.in_words().startswith("recovers 81 % (95 % CI 75 to 85) of the loss increase")
     assert found.percent() == f"{100 * found.share:.0f} % (95 % CI {100 * found.low:.0f} to {100 * found.high:.0f})"
 
 
@@ -86,7 +86,7 @@ def test_a_single_text_gives_no_share(keeps_losses):
     losses = {name: of[:1] for name, of in made.text_losses.items()} if keeps_losses else {}
     single = replace(made, **points, text_losses=losses, text_tokens=TOKENS[:1])
     assert recovery.of(single) is None
-    assert recovery.loss_in_words(single) == "has no stated recovery: a single text gives no interval"
+    assert recovery.loss_in_words(single) == "has no stated recovery: fewer than 4 texts give no interval"
     assert "healing lowers the loss by 0.82 nats/token after an increase of 1.01." in heals.headline(single)
 
 

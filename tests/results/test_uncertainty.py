@@ -166,7 +166,6 @@ def test_losses_are_compared_text_by_text():
     mean, low, high = stats.compare_losses(first, second)
     assert mean == pytest.approx(-0.1 - 0.01 * 7 / 8)
     assert -0.13 < low < mean < high < -0.09
-    assert stats.compare_losses([2.0], [2.5]) == (0.5, 0.5, 0.5)
     with pytest.raises(ValueError, match="no text"):
         stats.compare_losses([], [])
     with pytest.raises(ValueError, match="8 texts but 2 weights"):

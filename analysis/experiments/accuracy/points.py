@@ -77,8 +77,10 @@ class Point:
 
     @property
     def loss_interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of the loss (Student's t over texts); None for fewer than two texts."""
-        return None if self.loss is None else stats.mean_interval(self.loss, self.loss_stderr, self.n_texts)
+        """The 95 % interval of the loss (Student's t over texts); None for fewer than four texts."""
+        if self.loss is None or self.n_texts < stats.MIN_TEXTS:
+            return None
+        return stats.mean_interval(self.loss, self.loss_stderr, self.n_texts)
 
     @property
     def sum_interval(self) -> tuple[float, float] | None:

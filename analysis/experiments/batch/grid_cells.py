@@ -13,9 +13,9 @@ from analysis.experiments.strategies import DRAW, INFLUENCE, MAP, needs
 
 NO_LOSS = (
     "No significant drop up to n: the largest n up to which no block's 95 % interval of the change in accuracy lies below "
-    "zero. Changes are from the unpruned model, paired by question (Bonett and Price) or by text (bootstrap). Each n is tested "
-    "alone, because a correction over n would only raise this n. The lower end of the change is the largest drop that may be "
-    "missed"
+    "zero. Changes are from the unpruned model, paired by question (Bonett and Price) or by text (Student's t). Each n is "
+    "tested alone, because a correction over n would only raise this n. The lower end of the change is the largest drop that "
+    "may be missed"
 )
 """Definition of `GridCell.no_loss_n`, in sentences without the last full stop."""
 
@@ -26,9 +26,9 @@ class PairedChange(Interval):
 
     difference: float
     """The cut minus the unpruned model: a share of questions, or nats per token."""
-    low: float
-    """Lower end of the 95 % interval, paired by question or by text."""
-    high: float
+    low: float | None
+    """Lower end of the 95 % interval, paired by question or by text; None with fewer than four texts."""
+    high: float | None
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class CutScores:
     loss: float | None
     """Nats per token."""
     loss_low: float | None
-    """The ends of the 95 % interval over texts (Student's t); None for a single text."""
+    """The ends of the 95 % interval over texts (Student's t); None for fewer than four texts."""
     loss_high: float | None
     n_texts: int
     bits_per_byte: float | None
@@ -56,7 +56,7 @@ class CutScores:
     acc_change: PairedChange | None
     """None of the unpruned model, and where no question was asked."""
     loss_change: PairedChange | None
-    """None of the unpruned model, and with fewer than two texts."""
+    """None of the unpruned model, and without losses per text."""
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def _no_loss_n(sweep: SweepResult, cuts: list[CutScores]) -> int | None:
         return None
     reached = 0
     for cut in cuts[1:]:
-        if cut.acc_change is None or cut.acc_change.high < 0:
+        if cut.acc_change is None or (cut.acc_change.is_significant and cut.acc_change.difference < 0):
             break
         reached = cut.n
     return reached
@@ -176,7 +176,7 @@ def _loss_change(sweep: SweepResult, index: int) -> PairedChange | None:
     if index >= len(sweep.text_losses):
         return None
     first, second = sweep.text_losses[0], sweep.text_losses[index]
-    if len(first) < 2 or len(first) != len(second):
+    if not first or len(first) != len(second):
         return None
     return PairedChange(*stats.compare_losses(first, second, sweep.text_tokens))
 

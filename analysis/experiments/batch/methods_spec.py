@@ -113,8 +113,8 @@ class MethodCell:
         return f"{self.method}, n = {self.n}"
 
 
-Ends = tuple[float, float, float]
-"""A difference with the ends of its 95 % interval."""
+Ends = tuple[float, float | None, float | None]
+"""A difference with the ends of its 95 % interval; None twice with fewer than four texts."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ class MethodsResult(Result):
         return [method for method in self.spec.methods if method in measured]
 
     def nats(self, place: int, against: int | None = None) -> Ends | None:
-        """Return the loss increase of a cell over another, by a paired bootstrap over texts.
+        """Return the loss increase of a cell over another, paired by text; None without losses of both.
 
         Args:
             place: of the cell, 0-based.
@@ -156,8 +156,7 @@ class MethodsResult(Result):
         """
         if (place, against) not in self._nats:
             first, second = self.losses[0 if against is None else 1 + against], self.losses[1 + place]
-            is_comparable = len(first) >= 2 and second
-            self._nats[place, against] = stats.compare_losses(first, second, self.text_tokens) if is_comparable else None
+            self._nats[place, against] = stats.compare_losses(first, second, self.text_tokens) if first and second else None
         return self._nats[place, against]
 
     @cached_property
@@ -188,7 +187,7 @@ class MethodsResult(Result):
         first = min(places, key=means.__getitem__, default=-1)
         same = [index for index in places if self.losses[1 + index] == self.losses[1 + first]]
         others = [self.nats(index, first) for index in places if index not in same]
-        return same if others and all(ends is not None and ends[1] > 0 for ends in others) else []
+        return same if others and all(ends is not None and ends[1] is not None and ends[1] > 0 for ends in others) else []
 
     def tables(self) -> dict[str, Table]:
         """Methods by sizes in nats and in accuracy, and every cell."""

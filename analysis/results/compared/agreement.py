@@ -58,17 +58,17 @@ class Price(Interval):
     reference_increase: float
     difference: float
     low: float | None
-    """Lower end of its 95 % interval; None if a single text was read."""
+    """Lower end of its 95 % interval; None with fewer than four texts, or if losses per text are not stored."""
     high: float | None
     paired: bool
-    """True if both losses are kept for every text; else the interval treats them as independent."""
+    """True if both losses are stored for every text."""
     n_texts: int
 
     def interval(self) -> str:
         """The 95 % interval and its basis: "95 % +1.60 to +2.05, paired over 8 texts"."""
         basis = f"{'paired over' if self.paired else 'unpaired,'} {self.n_texts} texts"
         if self.low is None or self.high is None:
-            return f"interval unknown, {basis}"
+            return f"no interval, {basis}"
         return f"95 % {self.ends(2)}, {basis}"
 
 
@@ -152,15 +152,14 @@ def price(damage: DamageResult, block: Block, reference: Block, losses: np.ndarr
     increase, reference_increase = increase_at(damage, block), increase_at(damage, reference)
     if increase is None or reference_increase is None:
         return None
-    (first, error, n), (second, other_error, m) = increase, reference_increase
+    (first, _, n), (second, _, m) = increase, reference_increase
     per_text = [_per_text(damage, candidate, losses) for candidate in (block, reference)]
     if block == reference:
         return Price(block, reference, first, second, 0.0, 0.0, 0.0, True, n)
-    if per_text[0] is not None and per_text[1] is not None and n > 1:
+    if per_text[0] is not None and per_text[1] is not None:
         mean, low, high = stats.compare_losses(per_text[1], per_text[0], damage.text_tokens)
         return Price(block, reference, first, second, mean, low, high, True, n)
-    bottom, top = stats.independent(first, error, second, other_error)
-    return Price(block, reference, first, second, first - second, bottom, top, False, min(n, m))
+    return Price(block, reference, first, second, first - second, None, None, False, min(n, m))
 
 
 def stored_losses(damage: DamageResult) -> np.ndarray | None:

@@ -64,7 +64,9 @@ class Change(Interval):
 
 
 def change(reference: Reading, result: Reading) -> Change:
-    """Return the change of a reading against its reference: paired by question or text where both kept theirs.
+    """Return the change of a reading against its reference: paired by question or text if both kept theirs.
+
+    Unpaired losses have no interval. Unpaired accuracies have that of independent shares.
 
     Raises:
         MixedConditionsError: when their conditions differ.
@@ -81,33 +83,19 @@ def change(reference: Reading, result: Reading) -> Change:
         spread = math.sqrt(max(0.0, (pair.gained + pair.lost) / pair.n - pair.difference**2))
         n_needed = stats.needed(pair.difference, spread)
         return _drop_needed(Change(pair.difference, pair.low, pair.high, True, pair.n, n_needed, pair.p_value))
-    if len(reference.losses) == len(result.losses) > 1:
+    if len(reference.losses) == len(result.losses) > 0:
         mean, low, high = stats.compare_losses(reference.losses, result.losses, reference.tokens)
+        if low is None:
+            return Change(mean, None, None, True, n, None)
         per_text = [after - before for before, after in zip(reference.losses, result.losses, strict=True)]
         _, stderr = stats.weighted_mean_and_stderr(per_text, reference.tokens or [1] * len(per_text))
-        spread = stderr * math.sqrt(len(per_text))
-        return _drop_needed(Change(mean, low, high, True, n, stats.needed(mean, spread)))
-    return _unpaired(reference, result, n)
-
-
-def _unpaired(reference: Reading, result: Reading, n: int) -> Change:
-    difference, error, reference_error = result.value - reference.value, _error(result), _error(reference)
-    low, high = stats.independent(result.value, error, reference.value, reference_error)
-    change = Change(difference, low, high, False, n, None)
-    if error is None or reference_error is None:
-        return change
-    return _drop_needed(replace(change, needed=stats.needed(difference, math.hypot(error, reference_error) * math.sqrt(n))))
-
-
-def _error(result: Reading) -> float | None:
-    """Return one standard error: that of a share of questions, or half the width of a mean's interval over its t quantile."""
-    if result.is_share:
-        return math.sqrt(result.value * (1 - result.value) / max(1, result.condition.n - 1))
-    return (
-        None
-        if result.low is None or result.high is None
-        else (result.high - result.low) / 2 / stats.t_quantile(result.condition.n - 1)
-    )
+        return _drop_needed(Change(mean, low, high, True, n, stats.needed(mean, stderr * math.sqrt(len(per_text)))))
+    difference = result.value - reference.value
+    if not result.is_share:
+        return Change(difference, None, None, False, n, None)
+    errors = [math.sqrt(share.value * (1 - share.value) / max(1, share.condition.n - 1)) for share in (result, reference)]
+    low, high = stats.independent(result.value, errors[0], reference.value, errors[1])
+    return _drop_needed(Change(difference, low, high, False, n, stats.needed(difference, math.hypot(*errors) * math.sqrt(n))))
 
 
 def _drop_needed(change: Change) -> Change:
@@ -130,7 +118,8 @@ def describe(change: Change, quantity: str, *, of: str = "the unpruned model") -
         f"{'paired' if change.paired else 'not paired'} with {of}: {number(size * change.difference, digits, '+')} {unit}"
     )
     if change.low is None or change.high is None:
-        return f"{evidence}, interval unknown"
+        reason = f"fewer than {stats.MIN_TEXTS} texts" if change.paired else "losses per text were not stored"
+        return f"{evidence}, no interval: {reason}"
     evidence += f", 95 % interval {change.ends(digits, size)}"
     evidence += "" if change.p_value is None else f", McNemar p = {change.p_value:.2g}"
     return evidence if change.is_significant else f"{evidence}: {not_significant(change.n, change.needed, material)}"
@@ -168,11 +157,11 @@ def of_heal(heal: HealResult, quantity: str, reference: str = "unpruned") -> Cha
 
 
 def of_repetition(before: GenerationCheck | None, after: GenerationCheck | None) -> Change | None:
-    """Return the change of the share of repeated 4-grams, paired by prompt; None where texts of two prompts were not kept."""
+    """Return the change of the share of repeated 4-grams, paired by prompt; None if texts of the same prompts were not kept."""
     if before is None or after is None:
         return None
     rates = [[continuation.repetition_rate for continuation in check.continuations] for check in (before, after)]
-    if len(rates[0]) != len(rates[1]) or len(rates[0]) < 2:
+    if len(rates[0]) != len(rates[1]) or not rates[0]:
         return None
     return Change(*stats.compare_losses(*rates), True, len(rates[0]), None)
 

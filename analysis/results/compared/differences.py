@@ -30,6 +30,8 @@ from analysis.results.stored.summaries import (
     texts_read,
 )
 
+NOT_STORED = "no interval: losses per text were not stored"
+"""Basis of a difference of losses that cannot be paired by text."""
 Arrays = Mapping[str, Any]
 """Array fields of a stored result by name, as `Result.arrays_in`; empty where none are kept."""
 
@@ -159,10 +161,12 @@ def _best_blocks(
     if alike and same_texts(a, b) and all(len(losses) for losses in texts) and len(texts[0]) == len(texts[1]):
         mean, low, high = stats.compare_losses(texts[0], texts[1], getattr(a, "text_tokens", None))
         return [Difference(quantity, removed, reference, value, mean, low, high, f"paired, {len(texts[0])} texts")], ""
+    if isinstance(a, DamageResult):
+        return [Difference(quantity, removed, reference, value, value - reference, None, None, NOT_STORED)], ""
     errors = (b.stderr[m - 1][second.start], a.stderr[n - 1][first.start])
-    low_, high_ = stats.independent(value, errors[0], reference, errors[1])
+    low, high = stats.independent(value, errors[0], reference, errors[1])
     basis = "treated as independent: texts not stored" if same_texts(a, b) else "independent: other texts"
-    return [Difference(quantity, removed, reference, value, value - reference, low_, high_, basis)], ""
+    return [Difference(quantity, removed, reference, value, value - reference, low, high, basis)], ""
 
 
 def _per_text(result: DistanceResult | DamageResult, block: Block, arrays: Arrays) -> list[float]:
@@ -258,23 +262,12 @@ def _loss(a: _Scored, b: _Scored, tokens: bool) -> Difference | None:
             mean, low, high = stats.compare_losses(a.losses, b.losses, a.tokens)
             basis = f"paired, {len(a.losses)} texts"
             return Difference("loss, nats per token", _removed(a, b), *ends, mean, low, high, basis)
-        low_, high_ = stats.independent(ends[1], b.point.loss_stderr, ends[0], a.point.loss_stderr)
-        basis = "treated as independent: losses of texts not stored"
-        return Difference("loss, nats per token", _removed(a, b), *ends, ends[1] - ends[0], low_, high_, basis)
+        return Difference("loss, nats per token", _removed(a, b), *ends, ends[1] - ends[0], None, None, NOT_STORED)
     if a.point.bits_per_byte is None or b.point.bits_per_byte is None:
         return None
     bits = (a.point.bits_per_byte, b.point.bits_per_byte)
-    errors = [_bits_error(scored.point) for scored in (b, a)]
-    low_, high_ = stats.independent(bits[1], errors[0], bits[0], errors[1])
-    basis = "treated as independent: another vocabulary gives other tokens"
-    return Difference("loss, bits per byte", _removed(a, b), *bits, bits[1] - bits[0], low_, high_, basis)
-
-
-def _bits_error(point: Point) -> float | None:
-    """Bits per byte are the loss in another unit for each model, and so is its error."""
-    if point.loss_stderr is None or not point.loss or point.bits_per_byte is None:
-        return None
-    return point.loss_stderr * point.bits_per_byte / point.loss
+    basis = "no interval: another vocabulary gives other tokens"
+    return Difference("loss, bits per byte", _removed(a, b), *bits, bits[1] - bits[0], None, None, basis)
 
 
 def _removed(a: _Scored, b: _Scored) -> str:

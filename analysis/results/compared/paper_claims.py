@@ -52,8 +52,8 @@ class DepthCosts(Interval):
     """Mean loss increase over the layers of the second half without the last layer."""
     difference: float
     """`deep` less `shallow`."""
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
     @property
     def verdict(self) -> str:
@@ -110,8 +110,8 @@ class SizePair(Interval):
     larger_increase: float
     difference: float
     """Increase of the larger model less that of the smaller one."""
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     n_texts: int
 
     @property
@@ -130,7 +130,7 @@ class SizePair(Interval):
 
 
 def depth_costs(name: str, damage: DamageResult, losses: np.ndarray | None) -> DepthCosts | None:
-    """Return the costs of each layer; None where losses of single texts are not kept, or a layer is not measured.
+    """Return the costs of each layer; None if a layer is not measured or losses per text give no interval.
 
     The first and the last layer are drawn, but are in neither half. The paper excepts the last one. The first one has no layer
     before it.
@@ -141,17 +141,19 @@ def depth_costs(name: str, damage: DamageResult, losses: np.ndarray | None) -> D
         losses: `DamageResult.text_losses`.
     """
     n_layers = damage.n_layers
-    if losses is None or n_layers < 4 or damage.n_texts < 2:
+    if losses is None or n_layers < 4:
         return None
     rises = losses[1 : 1 + n_layers].astype(float) - losses[0].astype(float)
     if rises.shape[0] < n_layers or not np.isfinite(rises).all():
         return None
     weights = damage.text_tokens or [1] * rises.shape[1]
     nothing = [0.0] * rises.shape[1]
-    layers = tuple(
-        LayerCost(layer, (layer + 0.5) / n_layers, *stats.compare_losses(nothing, rises[layer].tolist(), weights))
-        for layer in range(n_layers)
-    )
+    layers = []
+    for layer in range(n_layers):
+        cost, low, high = stats.compare_losses(nothing, rises[layer].tolist(), weights)
+        if low is None or high is None:
+            return None
+        layers.append(LayerCost(layer, (layer + 0.5) / n_layers, cost, low, high))
     shallow = rises[1 : n_layers // 2].mean(axis=0).tolist()
     deep = rises[n_layers - n_layers // 2 : n_layers - 1].mean(axis=0).tolist()
     difference, low, high = stats.compare_losses(shallow, deep, weights)
@@ -159,7 +161,7 @@ def depth_costs(name: str, damage: DamageResult, losses: np.ndarray | None) -> D
         name,
         damage.precision_in_words,
         damage.n_texts,
-        layers,
+        tuple(layers),
         stats.weighted_mean_and_stderr(shallow, weights)[0],
         stats.weighted_mean_and_stderr(deep, weights)[0],
         difference,
@@ -169,7 +171,7 @@ def depth_costs(name: str, damage: DamageResult, losses: np.ndarray | None) -> D
 
 
 def tolerance(name: str, sweep: SweepResult) -> ToleranceCurve | None:
-    """Return the loss increase by share of layers; None where the losses of single texts are not kept.
+    """Return the loss increase by share of layers; None if losses per text are not stored or give no interval.
 
     Args:
         name: of the model.
@@ -181,10 +183,12 @@ def tolerance(name: str, sweep: SweepResult) -> ToleranceCurve | None:
     bits_per_nat = first.bits_per_byte / first.loss
     costs = []
     for point, losses in zip(sweep.points, sweep.text_losses, strict=True):
-        if len(losses) != len(sweep.text_losses[0]) or len(losses) < 2:
+        if len(losses) != len(sweep.text_losses[0]) or not losses:
             break
-        ends = stats.compare_losses(sweep.text_losses[0], losses, sweep.text_tokens)
-        costs.append(ShareCost(point.n, point.n / sweep.n_layers, *(bits_per_nat * end for end in ends)))
+        cost, low, high = stats.compare_losses(sweep.text_losses[0], losses, sweep.text_tokens)
+        if low is None or high is None:
+            return None
+        costs.append(ShareCost(point.n, point.n / sweep.n_layers, *(bits_per_nat * end for end in (cost, low, high))))
     facts = sweep.model
     precision, n_texts = sweep.precision_in_words, first.n_texts
     return ToleranceCurve(name, precision, sweep.n_layers, facts.n_parameters, n_texts, tuple(costs))

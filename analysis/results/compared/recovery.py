@@ -68,7 +68,7 @@ def of(result: HealResult) -> Recovery | None:
 
     Returns:
         None for a control, while one of three losses is missing, and for a heal judged by the kind of text that it trained
-        on. Also None with fewer than two texts, which give no interval, and where the loss increase of the block is not above
+        on. Also None with fewer than four texts, which give no interval, and if the loss increase of the block is not above
         zero or not significant: no share is defined.
     """
     readings = [reading.of_heal(result, model).get(LOSS) for model in ("unpruned", "pruned", "healed")]
@@ -76,11 +76,11 @@ def of(result: HealResult) -> Recovery | None:
     if result.spec.control or is_judged_by_its_own_kind(result) or unpruned is None or pruned is None or healed is None:
         return None
     increase, recovered = pruned.value - unpruned.value, pruned.value - healed.value
-    if increase <= 0 or healed.condition.n < 2:
+    if increase <= 0 or healed.condition.n < stats.MIN_TEXTS:
         return None
     title = corpora.title(result.spec.validation)
     losses = [values.losses for values in (unpruned, pruned, healed)]
-    if len({len(values) for values in losses}) > 1 or len(losses[0]) < 2:
+    if len({len(values) for values in losses}) > 1 or not losses[0]:
         return Recovery(recovered / increase, None, None, healed.condition.n, title)
     if not changes.change(unpruned, pruned).is_significant:
         return None
@@ -116,8 +116,8 @@ def loss_in_words(result: HealResult) -> str:
     if LOSS not in reading.of_heal(result, "healed"):
         return "has no measured loss"
     n = reading.of_heal(result, "healed")[LOSS].condition.n
-    if n < 2:
-        return "has no stated recovery: a single text gives no interval"
+    if n < stats.MIN_TEXTS:
+        return f"has no stated recovery: fewer than {stats.MIN_TEXTS} texts give no interval"
     return f"has no loss increase to recover (not significant, n = {n} texts)"
 
 

@@ -1,7 +1,7 @@
 """The verdict: the cost of the removed layers in one sentence, and the best known block of their size.
 
 The words are made by `results.words.headline`. Its intervals come from `results.compared.changes.change`, which pairs the
-stored answers: accuracy by `core.stats.paired_interval`, loss by the bootstrap of `core.stats.compare_losses`. The
+stored answers: accuracy by `core.stats.paired_interval`, loss by `core.stats.compare_losses`. The
 recommendation of the decision sheet is another thing (`results.words.decision`).
 """
 
