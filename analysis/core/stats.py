@@ -197,8 +197,9 @@ def _ratio(
     if weights and len(weights) != n:
         raise ValueError(f"There are {n} texts but {len(weights)} weights.")
     above, below, sizes = np.array(numerators), np.array(denominators), np.array(weights or [1.0] * n)
-    sizes = sizes / (sizes @ below)
-    ratio = float(sizes @ above)
+    total = math.fsum(sizes * below)
+    ratio = math.fsum(sizes * above) / total
+    sizes = sizes / total
     if n < MIN_TEXTS:
         return ratio, None, None
     leverages = sizes * below

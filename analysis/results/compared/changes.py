@@ -16,7 +16,7 @@ from analysis.experiments.accuracy.points import GenerationCheck
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.results.stored import reading
-from analysis.results.stored.reading import ACC_NORM, ACCURACY, Reading, Readings
+from analysis.results.stored.reading import ACC_NORM, ACCURACY, BITS, Reading, Readings
 
 NOT_SEEN = "not significantly different"
 
@@ -66,7 +66,8 @@ class Change(Interval):
 def change(reference: Reading, result: Reading) -> Change:
     """Return the change of a reading against its reference: paired by question or text if both kept theirs.
 
-    Unpaired losses have no interval. Unpaired accuracies have that of independent shares.
+    Losses that are not stored per text give no interval. Accuracies without answers, and losses in bits per byte of two
+    tokenizers, have that of independent numbers.
 
     Raises:
         MixedConditionsError: when their conditions differ.
@@ -91,11 +92,21 @@ def change(reference: Reading, result: Reading) -> Change:
         _, stderr = stats.weighted_mean_and_stderr(per_text, reference.tokens or [1] * len(per_text))
         return _drop_needed(Change(mean, low, high, True, n, stats.needed(mean, stderr * math.sqrt(len(per_text)))))
     difference = result.value - reference.value
-    if not result.is_share:
+    error, reference_error = _error(result), _error(reference)
+    low, high = stats.independent(result.value, error, reference.value, reference_error)
+    if error is None or reference_error is None:
         return Change(difference, None, None, False, n, None)
-    errors = [math.sqrt(share.value * (1 - share.value) / max(1, share.condition.n - 1)) for share in (result, reference)]
-    low, high = stats.independent(result.value, errors[0], reference.value, errors[1])
-    return _drop_needed(Change(difference, low, high, False, n, stats.needed(difference, math.hypot(*errors) * math.sqrt(n))))
+    spread = math.hypot(error, reference_error) * math.sqrt(n)
+    return _drop_needed(Change(difference, low, high, False, n, stats.needed(difference, spread)))
+
+
+def _error(result: Reading) -> float | None:
+    """Return one standard error of a share of questions or of bits per byte; None for a loss, which is compared by text."""
+    if result.is_share:
+        return math.sqrt(result.value * (1 - result.value) / max(1, result.condition.n - 1))
+    if result.quantity != BITS or result.low is None or result.high is None:
+        return None
+    return (result.high - result.low) / 2 / stats.t_quantile(result.condition.n - 1)
 
 
 def _drop_needed(change: Change) -> Change:
@@ -163,7 +174,9 @@ def of_repetition(before: GenerationCheck | None, after: GenerationCheck | None)
     rates = [[continuation.repetition_rate for continuation in check.continuations] for check in (before, after)]
     if len(rates[0]) != len(rates[1]) or not rates[0]:
         return None
-    return Change(*stats.compare_losses(*rates), True, len(rates[0]), None)
+    mean, stderr = stats.mean_and_stderr([after - before for before, after in zip(*rates, strict=True)])
+    low, high = stats.mean_interval(mean, stderr, len(rates[0])) or (None, None)
+    return Change(mean, low, high, True, len(rates[0]), None)
 
 
 def _at(sweep: SweepResult, index: int) -> Readings:

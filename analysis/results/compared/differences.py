@@ -266,8 +266,17 @@ def _loss(a: _Scored, b: _Scored, tokens: bool) -> Difference | None:
     if a.point.bits_per_byte is None or b.point.bits_per_byte is None:
         return None
     bits = (a.point.bits_per_byte, b.point.bits_per_byte)
-    basis = "no interval: another vocabulary gives other tokens"
-    return Difference("loss, bits per byte", _removed(a, b), *bits, bits[1] - bits[0], None, None, basis)
+    errors = [_bits_error(scored.point) for scored in (b, a)]
+    low, high = stats.independent(bits[1], errors[0], bits[0], errors[1])
+    basis = "treated as independent: another vocabulary gives other tokens"
+    return Difference("loss, bits per byte", _removed(a, b), *bits, bits[1] - bits[0], low, high, basis)
+
+
+def _bits_error(point: Point) -> float | None:
+    """Bits per byte are the loss in another unit for each model, and so is its error."""
+    if point.loss_stderr is None or not point.loss or point.bits_per_byte is None:
+        return None
+    return point.loss_stderr * point.bits_per_byte / point.loss
 
 
 def _removed(a: _Scored, b: _Scored) -> str:
