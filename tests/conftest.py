@@ -1,6 +1,5 @@
 """Fixtures of all tests: a cache folder per test, the real starter model once per process, tiny models of every family."""
 
-import gc
 import importlib.util
 import os
 import runpy
@@ -8,15 +7,13 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
-
-from analysis.core import imports
 
 if TYPE_CHECKING:
     from tests.support import hub as hubs
@@ -30,19 +27,6 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # processes share the cores: befo
 REPOSITORY = Path(__file__).resolve().parent.parent
 MEANWHILE = {REPOSITORY / "tests" / "jobs" / "test_worker.py", REPOSITORY / "tests" / "data" / "test_hub_rows.py"}
 """Slow files of tests that need no model."""
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_collection() -> Generator[None, object, object]:
-    """Never look for garbage in all that is imported and collected: it stays, and each look at it takes a second.
-
-    Nor in all that the tests keep, at Python's usual pace: that takes a tenth of their CPU time.
-    """
-    with imports.uncollected():
-        collected = yield
-    imports.keep()
-    gc.set_threshold(5_000, 10, 1_000)
-    return collected
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -125,15 +109,15 @@ def starter_folder(_tokenizers_are_read_once: None) -> Path:
 @pytest.fixture(scope="session")
 def _committed_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An index of the committed results, which each new cache would make again."""
-    from analysis.core import index_file, index_sync
+    from analysis.core import index_table
     from analysis.core.experiment import RESULTS
 
     folder = tmp_path_factory.mktemp("committed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAYERSCOPE_CACHE", str(folder))
-        with index_sync.fresh(list(RESULTS), wait=True):
+        with index_table.connection(list(RESULTS)):
             pass
-    return folder / f"index-{index_file.LAYOUT}.sqlite"
+    return folder / f"index-{index_table.LAYOUT}.sqlite"
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from typing import Any
 from analysis import jobs
 from analysis.cli.bar import Bar
 from analysis.cli.stdout import write
-from analysis.core import escapes, imports, store
+from analysis.core import escapes, store
 from analysis.core.errors import BusyError, JobError
 from analysis.core.experiment import RESULTS
 from analysis.core.imports import imported
@@ -38,10 +38,6 @@ def run(spec: Spec, shards: int = 1) -> Any:
 class _Fresh:
     """Loads a model anew each time, as `models.loading.load.FRESH` does, which is imported with the first."""
 
-    def __init__(self) -> None:
-        """Begin: the runner is imported by now, and no model is loaded."""
-        imports.keep()
-
     def __call__(self, spec: ModelSpec, on_progress: OnProgress, *, by_layer: bool = False) -> Any:
         return imported("analysis.models.loading.load:FRESH")(spec, on_progress, by_layer=by_layer)
 
@@ -55,9 +51,8 @@ class _Fresh:
 def quiet_libraries() -> None:
     """Keep libraries' own bars and hints out of ours."""
     warnings.filterwarnings("ignore", module="transformers|peft|torch|bitsandbytes")
-    with imports.uncollected():
-        from huggingface_hub.utils import disable_progress_bars
-        from transformers.utils import logging as transformers_logging
+    from huggingface_hub.utils import disable_progress_bars
+    from transformers.utils import logging as transformers_logging
 
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     transformers_logging.disable_progress_bar()

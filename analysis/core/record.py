@@ -17,7 +17,7 @@ import numpy as np
 import pydantic
 from pydantic_core import core_schema
 
-from analysis.core import bounds, index, index_sync, store
+from analysis.core import bounds, index, index_table, store
 from analysis.core.errors import CorruptResultError, LayerscopeError, NotFiniteError, SpecError
 from analysis.core.progress import OnProgress, Progress
 from analysis.core.table import Table, are_rows, of_rows, of_values
@@ -274,7 +274,7 @@ class Result:
             StorageError: when the disk is full or the cache cannot be written.
         """
         self._store(self.spec.fingerprint(), None)
-        index_sync.note(self.kind, self.spec.fingerprint())
+        index_table.record(self.kind, self.spec.fingerprint())
 
     def save_copy(self, folder: Path, fingerprint: str) -> None:
         """Store it in another folder than the cache's, where the index does not look.
@@ -357,7 +357,7 @@ class Result:
         read = {} if read is None else read
         results = []
         wanted = index.ResultFilter((cls.kind,), (model.identity, model.source, model.revision or ""))
-        for entry in index.entries(wanted, wait=True):
+        for entry in index.entries(wanted):
             cache_key = (cls.kind, entry.key, entry.mtime_ns)
             if entry.precomputed and not precomputed:
                 continue

@@ -5,7 +5,7 @@ there are arrays, it also has safetensors files, whose checksums `result.json` l
 last, each to a temporary name that is then renamed. So a reader sees the old result or the new one and never half of one, and
 changed or damaged files are not read. Nothing is ever pickled.
 
-A damaged result is never shown. Lists hide it and log it (`index_sync`). Opening it raises `CorruptResultError`
+A damaged result is never shown. Lists hide it and log it (`index_table`). Opening it raises `CorruptResultError`
 (`results.stored.result.read`). A run moves it aside and computes it again (`record.Result.load`), a shard likewise.
 """
 

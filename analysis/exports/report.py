@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis import __version__
-from analysis.core import index_sync
 from analysis.core.blocks import Removal
 from analysis.core.errors import SpecError
 from analysis.core.experiment import EXPERIMENTS, additions
@@ -23,7 +22,6 @@ from analysis.results.words import front_table, headline
 _MISSING = {headline.ANSWERS: "answers", headline.TEXT: "loss", headline.SPEED: "speed", headline.HEAL: "healing"}
 
 
-@index_sync.once()
 def of(
     model: ModelSpec,
     cut: Removal | None,

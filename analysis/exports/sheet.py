@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis import __version__
-from analysis.core import escapes, index_sync
+from analysis.core import escapes
 from analysis.core.blocks import Removal, written
 from analysis.core.errors import BenchmarkError, SpecError
 from analysis.core.record import Spec
@@ -160,7 +160,7 @@ class Library:
             library.of(kind, model, most=library.LISTED, having=having, chosen=chosen, and_of=(*of_block, *more))
             for kind, having, more in (("heal", ended, (controls,)), ("evaluate", (), ()))
         )
-        entries = library.find("sweep", model, wait=True, most=1, having=(("key", chosen or ("",)),))
+        entries = library.find("sweep", model, most=1, having=(("key", chosen or ("",)),))
         on_dataset = [] if entries or not dataset.given else [_curve_on(dataset, model)]
         selected = next(iter([*entries, *on_dataset]), None)
         default_strategy = "" if entries else "similarity"
@@ -240,7 +240,6 @@ class Sheet:
         return TextTable(["", "value", "interval", "reading", "measured on"], [[cell or "–" for cell in row] for row in rows])
 
 
-@index_sync.once()
 def of(
     model: ModelSpec,
     cut: Removal,
@@ -333,7 +332,7 @@ def material_filter(shown: SweepResult | None) -> Filter:
 def _curve_on(dataset: CurveFilter, model: ModelSpec) -> FoundResult:
     """Return the strongest curve on a dataset, by similarity where the dataset names no strategy."""
     filters = (("strategy", dataset.strategy),) if dataset.strategy else ()
-    curves = library.find("sweep", model, wait=True, most=_CURVES, having=filters)
+    curves = library.find("sweep", model, most=_CURVES, having=filters)
     curves.sort(key=lambda entry: entry.summary.strategy != "similarity")
     curve = next((entry for entry in curves if dataset.fits(entry.result, model)), None)
     if curve is None:

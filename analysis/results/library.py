@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, TypeVar
 
-from analysis.core import host, index, index_file, store
+from analysis.core import host, index, index_table, store
 from analysis.core.blocks import Removal
 from analysis.core.errors import CorruptResultError, ModelNotFoundError
 from analysis.core.experiment import RESULTS
@@ -34,7 +34,6 @@ def find(
     model: ModelSpec | None = None,
     *,
     any_precision: bool = True,
-    wait: bool = False,
     most: int | None = None,
     having: tuple[tuple[str, Any], ...] = (),
     first: str = "",
@@ -47,16 +46,15 @@ def find(
         model: only results of the same weights, at any path, the strongest evidence first as `preferred` has it. Without it
             they are newest first and precomputed ones last.
         any_precision: also those in another quantization than the model's.
-        wait: whether to wait until every stored result was read once; else those that were not are missing for a while.
         most: number of results at most; None for all.
         having, first: as in `index.best`.
         text: words that all occur in the description of a result.
     """
     if model is None:
         wanted = ResultFilter((kind,), having=having)
-        return [of_entry(entry) for entry in index.entries(wanted, most=most, wait=wait)]
+        return [of_entry(entry) for entry in index.entries(wanted, most=most)]
     wanted = _of_model((kind,), model, any_precision=any_precision, having=having, text=text)
-    return [of_entry(entry) for entry in index.best(wanted, _ranking(model), most=most, first=first, wait=wait)]
+    return [of_entry(entry) for entry in index.best(wanted, _ranking(model), most=most, first=first)]
 
 
 def counted(
@@ -259,7 +257,7 @@ _TIMED = 500
 
 def of_here(kind: str) -> list[FoundResult]:
     """Return measurements of this machine, the newest first; no more of them than it takes to predict durations here."""
-    wanted = ResultFilter((kind,), words=(host.processor().lower(),), places=(index_file.OWN,))
+    wanted = ResultFilter((kind,), words=(host.processor().lower(),), places=(index_table.OWN,))
     return [of_entry(entry) for entry in index.entries(wanted, most=_TIMED)]
 
 
@@ -286,7 +284,7 @@ def of(
         chosen: fingerprints of results that come first.
         and_of: columns with values; the results that have them count beyond the strongest, no more than `most` for each.
     """
-    entries = find(kind, model, wait=True, most=most, having=having)
+    entries = find(kind, model, most=most, having=having)
     if most is not None and len(entries) >= most:
         further = [*and_of, *([("key", tuple(chosen))] if chosen else [])]
         beyond = [entry for condition in further for entry in find(kind, model, most=most, having=(*having, condition))]
@@ -415,7 +413,7 @@ def heal_of(model: ModelSpec, adapter: str) -> HealResult | None:
     """The stored heal that made this adapter folder, if it is known."""
     folder, cache = (store.cache_dir() / adapter).resolve(), store.cache_dir().resolve()
     inside = str(folder.relative_to(cache)) if folder.is_relative_to(cache) else ""
-    heals = read_all(find("heal", model, wait=True, most=1, having=(("adapter", tuple({adapter, inside, str(folder)})),)))
+    heals = read_all(find("heal", model, most=1, having=(("adapter", tuple({adapter, inside, str(folder)})),)))
     for heal in heals:
         if heal.adapter and (store.cache_dir() / heal.adapter).resolve() == folder:
             return heal

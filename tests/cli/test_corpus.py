@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import analysis as layerscope
-from analysis.core import index_file
+from analysis.core import index_table
 from analysis.core.errors import PackError
 from tests import corpus
 from tests.corpus import Bad, adapters, fuzz, models, options, packs, questions, settings, stored, texts
@@ -91,7 +91,7 @@ def test_a_hostile_pack_is_refused_and_nothing_is_written(bad, tmp_path, monkeyp
     assert bad.says in sentence
     assert sentence.endswith(("Nothing was opened.", "Name a result pack."))
     assert str(tmp_path / "cache") not in sentence
-    assert not any(path.is_file() for path in (tmp_path / "cache" / index_file.PACKS).rglob("*"))
+    assert not any(path.is_file() for path in (tmp_path / "cache" / index_table.PACKS).rglob("*"))
 
 
 @pytest.mark.tiny

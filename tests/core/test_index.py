@@ -1,13 +1,11 @@
 """Index of stored results: it equals a walk through all folders after any change to them and to it."""
 
-import contextlib
 import json
 import multiprocessing
 import os
 import shutil
 import sqlite3
 import tempfile
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analysis.core import index, index_sync, store
+from analysis.core import index, index_table, store
 from analysis.core.index import ResultFilter
-from analysis.core.index_file import LAYOUT
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.results import library
 from analysis.results.stored.result import of_entry
@@ -54,11 +51,11 @@ def listed(**asked) -> list[tuple[str, str, int]]:
 
 
 def index_file() -> Path:
-    return store.local_dir() / f"index-{LAYOUT}.sqlite"
+    return store.local_dir() / f"index-{index_table.LAYOUT}.sqlite"
 
 
 ACTS = st.sampled_from(
-    ["save", "save again", "delete", "delete the file", "edit", "restore", "forget", "damage", "commit", "aside", "unread"]
+    ["save", "save again", "delete", "delete the file", "edit", "restore", "forget", "damage", "commit", "aside"]
 )
 
 
@@ -69,7 +66,6 @@ def test_it_equals_a_walk_after_adds_edits_deletes_and_kills(acts):
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as top:
         patch.setenv("LAYERSCOPE_CACHE", f"{top}/cache")
         patch.setattr(store, "precomputed_dir", lambda: Path(top, "precomputed"))
-        patch.setattr(index_sync, "_SHARE", 0)
         for act, kind, number, look in acts:
             result = made(kind, number, f"files:{number}")
             file = file_of(result)
@@ -90,13 +86,9 @@ def test_it_equals_a_walk_after_adds_edits_deletes_and_kills(acts):
                 shutil.copytree(file.parent, target, dirs_exist_ok=True)
             elif act == "aside":
                 store.discard_result(kind, result.spec.fingerprint())
-            elif act == "unread" and index_file().exists():
-                # As a process leaves it that was killed after it had listed the folder and before it had read the results.
-                with sqlite3.connect(index_file()) as db, contextlib.suppress(sqlite3.DatabaseError):
-                    db.execute("UPDATE results SET state = 0, news = news + 1")
-                db.close()
             if look:
                 listed()
+        index_table._checked.clear()  # as in a new process, which compares every file once
         shown = {}
         for kind, key, precomputed in walked():
             shown.setdefault((kind, key), precomputed)
@@ -129,18 +121,6 @@ def test_newest_come_first_and_committed_ones_last():
     assert listed() == walked()
 
 
-def test_a_rewritten_result_shows_at_once_without_checking_all_files(monkeypatch):
-    made().save()
-    assert len(listed()) == 1
-    monkeypatch.setattr(index_sync, "_changed", lambda *args, **named: pytest.fail("all files were looked at"))
-    monkeypatch.setattr(index_sync, "_QUICK_S", 0)
-    monkeypatch.setattr(index_sync, "_SHARE", 10**9)
-    replace(made(), complete=False).save()
-    (entry,) = index.entries(ResultFilter(KINDS))
-    assert not of_entry(entry).summary.complete
-    assert not of_entry(entry).result.complete
-
-
 def test_a_result_edited_by_hand_is_not_opened_or_listed(caplog):
     made().save()
     (entry,) = index.entries(ResultFilter(KINDS))
@@ -152,6 +132,36 @@ def test_a_result_edited_by_hand_is_not_opened_or_listed(caplog):
     for _ in range(3):
         assert listed() == []
     assert caplog.text.count("It is hidden, and computed again on request.") == 1
+
+
+def test_a_saved_result_is_in_the_index_before_the_next_query():
+    listed()
+    made().save()
+    with sqlite3.connect(index_file()) as db:
+        assert db.execute("SELECT kind, is_readable FROM results").fetchall() == [("distances", 1)]
+    db.close()
+    replace(made(), complete=False).save()
+    (entry,) = index.entries(ResultFilter(KINDS))
+    assert not of_entry(entry).summary.complete
+    assert not of_entry(entry).result.complete
+
+
+def test_a_partial_result_that_another_machine_continues_is_read_again(tmp_path):
+    replace(made(), complete=False).save()
+    assert len(listed()) == 1
+    made().save_copy(tmp_path / "elsewhere", made().spec.fingerprint())
+    finished = tmp_path / "elsewhere" / "distances" / made().spec.fingerprint() / "result.json"
+    os.replace(finished, file_of(made()))
+    (entry,) = index.entries(ResultFilter(KINDS))
+    assert of_entry(entry).summary.complete
+
+
+def test_rebuilding_the_index_changes_no_answer():
+    for number in range(3):
+        made("sweep", number, f"files:{number}").save()
+    before = listed()
+    index_table.rebuild()
+    assert listed() == before
 
 
 def test_a_deleted_index_is_made_again():
@@ -179,53 +189,18 @@ def test_a_damaged_index_is_moved_aside_and_made_again(how, caplog):
     elif how == "cut":
         os.truncate(file, 4096 * 2)
     assert listed() == before
-    assert "It was moved aside and is being rebuilt" in caplog.text
+    assert "It was set aside and is rebuilt" in caplog.text
     assert file.with_name(f"{file.name}.damaged").exists()
 
 
-def test_where_no_index_can_be_kept_processes_make_one(monkeypatch, tmp_path, caplog):
+def test_an_index_that_cannot_be_written_is_kept_in_memory(monkeypatch, tmp_path, caplog):
     made().save()
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(store, "local_dir", lambda: tmp_path / "file" / "below")
     assert len(listed()) == 1
-    assert "This process uses its own" in caplog.text
+    assert "This process keeps it in memory" in caplog.text
     made("sweep").save()
     assert len(listed()) == 2
-
-
-def test_many_unread_results_are_read_while_the_caller_continues(monkeypatch):
-    monkeypatch.setattr(index_sync, "FEW", 2)
-    reading = threading.Event()
-    read = index_sync._read
-    monkeypatch.setattr(index_sync, "_read", lambda *args: (reading.wait(10), read(*args))[1])
-    for number in range(3):
-        made("distances", number, f"files:{number}").save()
-    assert listed() == []
-    assert index.unread(KINDS) == (3, 3)
-    reading.set()
-    assert len(listed(wait=True)) == 3
-    assert index.unread(KINDS) == (0, 3)
-
-
-def test_threads_that_ask_at_once_read_each_result_once(monkeypatch):
-    for number in range(6):
-        made("distances", number, f"files:{number}").save()
-    read, keys = index_sync._read, []
-
-    def slowly(place, kind, key):
-        keys.append(key)
-        time.sleep(0.02)
-        return read(place, kind, key)
-
-    monkeypatch.setattr(index_sync, "_read", slowly)
-    found: list[int] = []
-    threads = [threading.Thread(target=lambda: found.append(len(listed()))) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    assert found == [6] * 3
-    assert len(keys) == 6
 
 
 def test_other_weights_are_hidden_and_unknown_weights_go_by_name():
@@ -271,7 +246,7 @@ def _write(cache: str, numbers: range, done) -> None:
     for number in numbers:
         made("distances", number, f"files:{number}").save()
         index.entries(ResultFilter(KINDS))
-    done.put(len(index.entries(ResultFilter(KINDS), wait=True)))
+    done.put(len(index.entries(ResultFilter(KINDS))))
 
 
 @pytest.mark.slow
@@ -303,7 +278,7 @@ def test_others_continue_with_the_index_of_a_killed_process():
     child.kill()
     child.join(30)
     assert len(walked()) >= 5
-    assert sorted(listed(wait=True)) == sorted(walked())
+    assert sorted(listed()) == sorted(walked())
 
 
 def test_results_of_a_model_have_the_order_of_whole_reading():
@@ -327,76 +302,6 @@ def test_jobs_take_over_results_of_the_same_weights_and_version(monkeypatch):
     assert DistanceResult.all_of(mine.spec.model) == []
 
 
-def test_a_page_looks_at_folders_once_for_all_questions(monkeypatch):
-    made().save()
-    looks = []
-    refresh = index_sync._Index._refresh
-    monkeypatch.setattr(index_sync._Index, "_refresh", lambda self, *args: looks.append(args) or refresh(self, *args))
-    with index_sync.once():
-        before = [listed() for _ in range(5)]
-        made("sweep").save()
-        assert listed() == before[0]
-    assert len(before[0]) == 1
-    assert len(looks) == 1
-    assert len(listed()) == 2
-
-
-def test_a_wait_within_a_page_is_not_skipped(monkeypatch):
-    made().save()
-    looks = []
-    refresh = index_sync._Index._refresh
-    monkeypatch.setattr(index_sync._Index, "_refresh", lambda self, *args: looks.append(args[1]) or refresh(self, *args))
-    with index_sync.once():
-        listed()
-        listed(wait=True)
-        listed()
-    assert looks == [False, True]
-
-
-def test_a_page_opens_the_index_once_for_a_repeated_question(monkeypatch):
-    result = made()
-    result.save()
-    opened = []
-    fresh = index_sync._Index.fresh
-    monkeypatch.setattr(index_sync._Index, "fresh", lambda self, *args, **how: opened.append(args) or fresh(self, *args, **how))
-    with index_sync.once():
-        assert index.count(ResultFilter(KINDS)) == index.count(ResultFilter(KINDS)) == 1
-        assert len(opened) == 1
-        index_sync.note("distances", result.spec.fingerprint())  # it was found to be damaged
-        assert index.count(ResultFilter(KINDS)) == 0
-    assert index.count(ResultFilter(KINDS)) == 1
-
-
-def test_a_page_builds_a_condition_once_until_a_result_changes(monkeypatch):
-    built, build = [], ResultFilter._row
-    monkeypatch.setattr(ResultFilter, "_row", lambda self: built.append(self) or build(self))
-    wanted = ResultFilter(KINDS, ("files:a", "lab/0", ""))
-    with index_sync.once():
-        _, values = wanted.row()
-        values["more"] = "of a caller"
-        assert wanted.row() == build(wanted)
-        assert len(built) == 1
-        made("sweep").save()
-        wanted.row()
-        assert len(built) == 2
-    wanted.row()
-    assert len(built) == 3
-
-
-def test_an_answer_is_kept_until_a_result_changes(monkeypatch):
-    monkeypatch.setattr(index_sync, "_UNSETTLED_NS", 10**18)  # however slow the machine, no folder settles in that time
-    made().save()
-    assert index.count(ResultFilter(KINDS)) == 1
-    asked = []
-    taken = index_sync._rows_of
-    monkeypatch.setattr(index_sync, "_rows_of", lambda *args: asked.append(args) or taken(*args))
-    assert index.count(ResultFilter(KINDS)) == index.count(ResultFilter(KINDS)) == 1
-    assert asked == []
-    made("sweep").save()
-    assert index.count(ResultFilter(KINDS)) == 2
-    assert len(asked) == 1
-
-
 def test_groups_survive_a_result_that_goes_between_two_statements(monkeypatch):
     """Deleted after it was ranked: the list has one entry less, and nothing fails."""
     like, wanted = index.Ranking("lab/0", "float32", "none"), ResultFilter(("distances",))
@@ -412,5 +317,4 @@ def test_groups_survive_a_result_that_goes_between_two_statements(monkeypatch):
         return own(*args, **options)
 
     monkeypatch.setattr(index, "rows", rows)
-    index_sync._of_cache().answers.clear()
     assert len(index.firsts(wanted, like, ("source",), most=9)) == 1

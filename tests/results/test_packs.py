@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.core import index, index_file, store
+from analysis.core import index, index_table, store
 from analysis.core.errors import PackError, SpecError
 from analysis.core.index import ResultFilter
 from analysis.results import library, packs
@@ -43,7 +43,7 @@ def pack(content, tmp_path, monkeypatch):
 
 def unpacked():
     """Files that opening left in the cache."""
-    return [path for path in (store.cache_dir() / index_file.PACKS).rglob("*") if path.is_file()]
+    return [path for path in (store.cache_dir() / index_table.PACKS).rglob("*") if path.is_file()]
 
 
 def test_an_opened_pack_has_the_packed_results(pack):
@@ -80,8 +80,8 @@ def test_own_results_come_before_packs_and_count_once(pack):
         ("pack SmolLM2-135M-Instruct", "deepest"),
     ]
     assert library.counted("sweep", MODEL) == 2
-    assert index.entry("sweep", fakes.sweep(2).spec.fingerprint()).place == index_file.OWN
-    assert len(index.entries(ResultFilter(("sweep",), places=index_file.packs()))) == 1
+    assert index.entry("sweep", fakes.sweep(2).spec.fingerprint()).place == index_table.OWN
+    assert len(index.entries(ResultFilter(("sweep",), places=index_table.packs()))) == 1
 
 
 def test_results_of_a_pack_are_never_computed_with(pack):

@@ -43,7 +43,7 @@ def beside(spec: Spec, most: int = 5) -> list[FoundResult]:
         most: number of results at most.
     """
     model = getattr(spec, "model", None)
-    return library.find(spec.kind, model if isinstance(model, ModelSpec) else None, wait=True, most=most)
+    return library.find(spec.kind, model if isinstance(model, ModelSpec) else None, most=most)
 
 
 def _fits(wanted: Any, held: Any, name: str = "") -> bool:

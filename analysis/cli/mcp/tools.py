@@ -298,11 +298,11 @@ def _results(arguments: Mapping[str, Any]) -> Json:
             raise SpecError(f"{kind[:60]!r} is no kind of result. Choose one of {', '.join(RESULTS)}.")
     model = ModelSpec(request.model) if request.model else None
     if model is not None:
-        entries = [library.find(kind, model, wait=True, most=request.most, text=request.text) for kind in kinds]
+        entries = [library.find(kind, model, most=request.most, text=request.text) for kind in kinds]
     else:
         words = tuple(request.text.lower().split())
         wanted = [index.ResultFilter((kind,), words=words) for kind in kinds]
-        entries = [[of_entry(entry) for entry in index.entries(each, most=request.most, wait=True)] for each in wanted]
+        entries = [[of_entry(entry) for entry in index.entries(each, most=request.most)] for each in wanted]
     return {"results": [stored.listed(entry) for of_kind in entries for entry in of_kind]}
 
 

@@ -27,7 +27,7 @@ from typing import Any
 
 from filelock import Timeout
 
-from analysis.core import escapes, extensions, host, imports, store
+from analysis.core import escapes, extensions, host, store
 from analysis.core.errors import LayerscopeError, StorageError
 from analysis.core.experiment import RUNNERS
 from analysis.core.failures import in_a_sentence, redact
@@ -187,8 +187,6 @@ class _Worker:
                 found()
         except Exception:
             _log.warning("%s could not be prepared in advance.", name, exc_info=True)
-        if not self._to_warm and self._load is None:
-            imports.keep()
         return True
 
     def _release_own(self) -> None:

@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from analysis.core import index_sync
 from analysis.core.blocks import Removal, written
 from analysis.core.errors import SpecError
 from analysis.data import gallery
@@ -282,7 +281,6 @@ def compare(
     )
 
 
-@index_sync.once()
 def of_model(model: ModelSpec, material_filter: Filter = ANY) -> Comparison:
     """Make the comparison from everything stored of a model and of others on the same questions or texts.
 

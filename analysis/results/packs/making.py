@@ -13,7 +13,7 @@ from analysis.core import serving, store, units, zips
 from analysis.core.bounds import shown
 from analysis.core.errors import CorruptResultError, NotFiniteError, PackError, SpecError
 from analysis.core.experiment import RESULTS
-from analysis.core.index_file import PACKS
+from analysis.core.index_table import PACKS
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.search.search_spec import SearchResult
@@ -61,7 +61,7 @@ def make(model: ModelSpec, *, kinds: Sequence[str] = (), keys: Sequence[str] = (
     if unknown := sorted(set(kinds) - set(RESULTS)):
         raise SpecError(f"{shown(unknown[0])} is no kind of result. Choose from {', '.join(RESULTS)}.")
     wanted = kinds or [kind for kind in RESULTS if keys or kind != _OF_FOLDERS]
-    entries = [entry for kind in wanted for entry in library.find(kind, model, wait=True)]
+    entries = [entry for kind in wanted for entry in library.find(kind, model)]
     entries = [entry for entry in entries if not entry.source.place.startswith(f"{PACKS}/")]
     if absent := sorted(set(keys) - {entry.key for entry in entries}):
         raise SpecError(f"{model.source} has no stored result {shown(absent[0])}. Compare, Runs lists the keys.")

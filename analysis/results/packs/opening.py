@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from analysis.core import extensions, index_sync, input_files, sandbox, store, zips
+from analysis.core import extensions, input_files, sandbox, store, zips
 from analysis.core.bounds import shown
 from analysis.core.errors import CorruptResultError, PackError, one_line
 from analysis.core.experiment import RESULTS
-from analysis.core.index_sync import DESCRIPTIONS
+from analysis.core.index_table import DESCRIPTIONS
 from analysis.results.packs import limits
 from analysis.results.stored import pack_list
 from analysis.results.stored.pack_list import FILE, NAMES, Manifest, OpenedPack, PackedResult
@@ -198,5 +198,4 @@ def remove(id: str) -> OpenedPack:
     """
     pack = by_id(id)
     store.delete_folder(store.cache_dir() / pack.place)
-    index_sync.forget(pack.place)
     return pack

@@ -12,9 +12,9 @@ from typing import Annotated, Any, ClassVar
 
 import pydantic
 
-from analysis.core import index_file, input_files, store
+from analysis.core import index_table, input_files, store
 from analysis.core.bounds import shown
-from analysis.core.index_file import PACKS
+from analysis.core.index_table import PACKS
 
 FILE = "pack.json"
 """File of a pack with its title, results and checksums."""
@@ -136,7 +136,7 @@ class OpenedPack:
 
 def opened() -> list[OpenedPack]:
     """Return the opened packs, by title."""
-    return sorted(map(of_place, index_file.packs()), key=lambda pack: (pack.title.lower(), pack.id))
+    return sorted(map(of_place, index_table.packs()), key=lambda pack: (pack.title.lower(), pack.id))
 
 
 def of_place(place: str) -> OpenedPack:

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from analysis.core import index_sync, input_files, store
+from analysis.core import index_table, input_files, store
 from analysis.core.errors import CorruptResultError
 from analysis.core.experiment import RESULTS
 from analysis.core.index import IndexEntry
-from analysis.core.index_file import PACKS
+from analysis.core.index_table import PACKS
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored import pack_list
 from analysis.results.stored.evidence import Weight
@@ -145,7 +145,7 @@ def read(entry: IndexEntry) -> Any:
     try:
         return _read(entry, str(store.cache_dir()))
     except CorruptResultError:
-        index_sync.note(entry.kind, entry.key)
+        index_table.record(entry.kind, entry.key)
         raise
 
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from analysis.core import blocks, index, stats
 from analysis.core.blocks import Removal
+from analysis.core.errors import CorruptResultError
 from analysis.core.experiment import RESULTS, TITLES, additions
-from analysis.core.index_sync import DESCRIPTIONS
+from analysis.core.index_table import DESCRIPTIONS
 from analysis.core.record import Spec
 from analysis.core.store import StoredResult
 from analysis.core.table import Table
@@ -229,12 +230,15 @@ def described(kind: str, stored: StoredResult) -> dict[str, Any]:
     Raises:
         CorruptResultError: when the content does not fit its kind.
     """
+    if kind not in RESULTS:
+        raise CorruptResultError(f"{stored.path} is of the kind {kind!r}, whose extension is not loaded.")
     result = RESULTS[kind].read(dataclasses.replace(stored, array_files=()))
     known_summary = summary(result)
     model, fields = known_summary.model, known_summary.to_json()
     searched = [fields[part] for part in ("name", "layers", "how", "on", "n", "precision", "seed", "versions")]
     searched += [kinds().get(kind, kind), model.identity if model else "", stored.path.name]
     return {
+        "is_complete": result.complete,
         "source": None if model is None else model.source,
         "revision": None if model is None else model.revision or "",
         "identity": None if model is None else model.identity,

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from analysis import jobs
-from analysis.core import index, index_file
+from analysis.core import index, index_table
 from analysis.core.blocks import PartSet
 from analysis.core.index import ResultFilter
 from analysis.experiments.heal import recipes
@@ -213,7 +213,7 @@ class StoredHeals:
     def __init__(self, preset: HealSpec, known: ModelFacts) -> None:
         self.preset, self.known = preset, known
         self.heals = [found.result for found in stored_results.find("heal", preset.model, any_precision=True)]
-        committed = index.entries(ResultFilter(("heal",), places=(index_file.committed(),)))
+        committed = index.entries(ResultFilter(("heal",), places=(index_table.committed(),)))
         self.others = [of_entry(entry).result for entry in committed]
         self.timed = measured_here()
         self.load = jobs.load_of_others()

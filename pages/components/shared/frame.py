@@ -14,9 +14,8 @@ from streamlit.navigation.page import Page
 
 from analysis import __version__
 from analysis.cli import main
-from analysis.core import escapes, failures, index, index_sync
+from analysis.core import escapes, failures
 from analysis.core.errors import LayerscopeError
-from analysis.core.experiment import RESULTS
 from analysis.core.record import Spec
 from analysis.data import gallery
 from analysis.results.words import glossary
@@ -122,13 +121,9 @@ def require() -> None:
 
 @contextlib.contextmanager
 def errors_shown() -> Iterator[None]:
-    """Show an error of the block as one sentence; an unforeseen one goes to the server's log in full.
-
-    The index of stored results is brought up to date once for the block, and not for each of its many questions.
-    """
+    """Show an error of the block as one sentence; an unforeseen one goes to the server's log in full."""
     try:
-        with index_sync.once():
-            yield
+        yield
     except LayerscopeError as error:
         st.error(words.plain(str(error)))
     except Exception as error:
@@ -159,13 +154,6 @@ def header(title: words.Markdown, question: words.Markdown, shares: tuple[int, i
         if other:
             them = "1 stored result of this name is" if other == 1 else f"{other} stored results of this name are"
             st.caption(f":material/info: {them} hidden, because the model's weights have changed.")
-        n_unread, n_stored = index.unread(tuple(RESULTS))
-        if n_unread > index_sync.FEW:
-            st.caption(
-                f":material/hourglass_top: Layerscope is indexing {n_unread:,} of {n_stored:,} stored results in the "
-                "background. "
-                "Reload the page to see more."
-            )
     _address_faults()
     return right.container(
         horizontal=True, gap="small", horizontal_alignment="right", vertical_alignment="center", key=f"beside-{title.lower()}"

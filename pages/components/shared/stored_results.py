@@ -218,7 +218,7 @@ def models_seen(*places: str) -> list[StoredModel]:
     """Return an entry for each set of weights, also where it lay at several paths.
 
     Args:
-        places: of results that count, as in `index_file.places` (default: all).
+        places: of results that count, as in `index_table.places` (default: all).
     """
     return runs.models_seen(index.groups(ResultFilter(tuple(RESULTS), places=places)))
 

@@ -1,0 +1,398 @@
+"""SQLite file with the index of stored results: a row per result, written when the result is saved.
+
+The folders are the truth. `connection` compares them with the table before each query and reads results that are new, so
+that a deleted file, an opened pack, a copied folder or a machine that shares the cache needs no further step. `rebuild` makes
+the table again from the folders.
+"""
+
+import contextlib
+import itertools
+import logging
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis.core import disk, store
+from analysis.core.errors import CorruptResultError, StorageError
+from analysis.core.registry import Registry, modules_named
+
+Describe = Callable[[str, store.StoredResult], dict[str, Any]]
+"""From the kind and a stored result to the values of its columns, with `scores` as tuples of the columns of that table."""
+DESCRIPTIONS: Registry[Describe] = Registry(
+    "description of results", key=lambda describe: "index", modules=modules_named("summaries")
+)
+"""The one function that describes results, registered by a package above this one."""
+
+LAYOUT = 6
+"""Layout of the file, part of its name. Raise it when a column or a summary changes its meaning."""
+OWN = "results"
+"""Place of results computed in this cache. Other places are read-only: the committed results and opened packs."""
+PACKS = "packs"
+"""Folder in the cache with the opened packs, each a place of its own named `packs/ID`."""
+_PACK_ID_LENGTH = 20
+_TABLES = (
+    """CREATE TABLE results (
+    number INTEGER PRIMARY KEY,
+    place TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    key TEXT NOT NULL,
+    is_readable INTEGER NOT NULL,
+    is_complete INTEGER NOT NULL,
+    mtime_ns INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    source TEXT,
+    revision TEXT,
+    identity TEXT,
+    identities TEXT,
+    is_quantized INTEGER,
+    name TEXT,
+    builds_on TEXT,
+    materials TEXT,
+    said TEXT,
+    weights TEXT,
+    quantization TEXT,
+    dtype TEXT,
+    strength TEXT,
+    told_on TEXT,
+    strategy TEXT,
+    draw INTEGER,
+    dataset TEXT,
+    questions TEXT,
+    asked_model TEXT,
+    map TEXT,
+    request TEXT,
+    block TEXT,
+    generation TEXT,
+    adapter TEXT,
+    is_score INTEGER,
+    accuracy_on TEXT,
+    loss_on TEXT,
+    n_asked INTEGER,
+    n_cuts INTEGER,
+    largest INTEGER,
+    summary TEXT,
+    UNIQUE (place, kind, key)
+)""",
+    # One row per score of a result: the condition it was measured under, the removed layers and how they were healed.
+    """CREATE TABLE scores (
+    condition TEXT, cut TEXT, repair TEXT, number INTEGER, quantity TEXT, PRIMARY KEY (condition, cut, repair, number)
+) WITHOUT ROWID""",
+    "CREATE TABLE folders (place TEXT, kind TEXT, mtime_ns INTEGER, PRIMARY KEY (place, kind)) WITHOUT ROWID",
+    """CREATE INDEX of_model ON results (
+    kind, weights, is_readable, place, quantization, dtype, strength, source, told_on, mtime_ns, key,
+    is_score, strategy, dataset, accuracy_on, loss_on, n_cuts, n_asked, questions, draw
+)""",
+    "CREATE INDEX of_source ON results (source, revision, kind, is_readable, place, identity, mtime_ns)",
+    "CREATE INDEX unfinished ON results (place, kind, key, mtime_ns, size) WHERE NOT (is_readable AND is_complete)",
+    "CREATE INDEX scores_of_cut ON scores (cut, repair, condition, number)",
+    "CREATE INDEX scores_of_result ON scores (number)",
+)
+_BUSY_TIMEOUT_S = 10.0
+_UNSETTLED_NS = 2_000_000_000
+"""A folder changed this recently may change again within the resolution of its time stamp."""
+_CHUNK = 200
+_STAMPS = "place, kind, key, mtime_ns, size"
+_log = logging.getLogger(__name__)
+_checked: set[tuple[Path, str, str]] = set()
+"""Folders whose files this process has compared with the table once, by cache, place and kind."""
+_in_memory: dict[Path, sqlite3.Connection] = {}
+"""Tables of caches where no file can be written, by cache."""
+_memory_lock = threading.RLock()
+
+
+def placeholders(name: str, values: Sequence[str]) -> str:
+    """Return the placeholders of a list of values in a statement, which `bound_values` fills."""
+    return ", ".join(f":{name}{number}" for number in range(len(values)))
+
+
+def bound_values(name: str, values: Sequence[str]) -> dict[str, Any]:
+    """Return the values by the names of their `placeholders`."""
+    return {f"{name}{number}": value for number, value in enumerate(values)}
+
+
+def folder_of(place: str, kind: str) -> Path:
+    """Return the folder of the results of a kind."""
+    return store.cache_dir() / place / kind  # an absolute place, such as that of the committed results, replaces the cache
+
+
+def committed() -> str:
+    """Return the place of the committed results."""
+    return str(store.precomputed_dir())
+
+
+def is_pack_id(name: str) -> bool:
+    """Return whether a folder's name is that of an opened pack."""
+    return len(name) == _PACK_ID_LENGTH and set(name) <= set("0123456789abcdef")
+
+
+def packs() -> tuple[str, ...]:
+    """Return the places of the opened packs."""
+    try:
+        return tuple(f"{PACKS}/{name}" for name in sorted(os.listdir(store.cache_dir() / PACKS)) if is_pack_id(name))
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+
+
+def places() -> tuple[str, ...]:
+    """Return all places by precedence: this cache, the committed results, the opened packs."""
+    return OWN, committed(), *packs()
+
+
+def rows(kinds: Sequence[str], sql: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+    """Return the rows of a query after the table was updated.
+
+    Args:
+        kinds: kinds of results that the query reads.
+        sql, values: the query and its values.
+
+    Raises:
+        StorageError: if the table was damaged during the query; the next query rebuilds it.
+    """
+    with connection(kinds) as db:
+        return db.execute(sql, values).fetchall()
+
+
+@contextlib.contextmanager
+def connection(kinds: Sequence[str]) -> Iterator[sqlite3.Connection]:
+    """Open the table and update the rows of these kinds from the folders.
+
+    Raises:
+        StorageError: if the table was damaged during the query; the next query rebuilds it.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            db = stack.enter_context(_opened())
+            _update(db, kinds)
+        except (sqlite3.DatabaseError, StorageError) as error:
+            stack.close()
+            _replace_file(error)
+            db = stack.enter_context(_opened())
+            _update(db, kinds)
+        try:
+            yield db
+        except sqlite3.DatabaseError as error:
+            _replace_file(error)
+            raise StorageError("The index of the stored results was damaged and is being rebuilt. Try again.") from error
+
+
+def rebuild() -> None:
+    """Make the table again from the folders of all kinds that are there."""
+    _remove(_file())
+    kinds = {folder.name for place in places() for folder in (store.cache_dir() / place).glob("*") if folder.is_dir()}
+    with connection(sorted(kinds)):
+        pass
+
+
+def record(kind: str, key: str) -> None:
+    """Write the row of a result of this cache that was saved or found damaged.
+
+    An index that cannot be written is no reason to lose a result: the next process that opens it notices the change.
+    """
+    with contextlib.suppress(sqlite3.Error, StorageError, OSError), _opened() as db:
+        _write(db, [(OWN, kind, key)])
+
+
+@contextlib.contextmanager
+def _opened() -> Iterator[sqlite3.Connection]:
+    cache = store.cache_dir()
+    if cache not in _in_memory:
+        try:
+            file = _file()
+        except StorageError:  # a machine of a cluster without a disk of its own
+            _use_memory(cache)
+    if cache in _in_memory:
+        with _memory_lock:
+            yield _in_memory[cache]
+        return
+    if not file.exists():
+        with store.disk_errors_explained(file):
+            _create(file)
+    with contextlib.closing(sqlite3.connect(file, timeout=_BUSY_TIMEOUT_S, isolation_level=None)) as db:
+        db.execute("PRAGMA synchronous = NORMAL")  # a power cut may take the last rows, which are read again
+        yield db
+
+
+def _file() -> Path:
+    return store.local_dir() / f"index-{LAYOUT}.sqlite"
+
+
+def _create(file: Path) -> None:
+    """Create the file complete with its tables, once for all processes."""
+    store.make_folder(file.parent)
+    while (handle := disk.lock(file.with_suffix(".lock"))) is None:
+        time.sleep(0.01)
+    try:
+        if file.exists():
+            return
+        _remove(file)  # the log of a file that was deleted would be taken for that of the new one
+        with disk.draft(file, is_folder=False, private=True) as (draft, _):
+            with contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as db:
+                db.execute("PRAGMA journal_mode = WAL")  # readers and the writer do not wait for each other
+                _create_tables(db)
+            os.replace(draft, file)
+        _remove_other_layouts(file)
+    finally:
+        os.close(handle)
+
+
+def _create_tables(db: sqlite3.Connection) -> None:
+    for statement in _TABLES:
+        db.execute(statement)
+
+
+def _use_memory(cache: Path) -> sqlite3.Connection:
+    _in_memory[cache] = db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    _create_tables(db)
+    _checked.clear()
+    return db
+
+
+def _remove_other_layouts(file: Path) -> None:
+    for other in file.parent.glob("index-*.sqlite*"):
+        number = other.name.removeprefix("index-").partition(".")[0]
+        if number.isdecimal() and int(number) < LAYOUT:
+            _remove(other)
+
+
+def _remove(file: Path) -> None:
+    for suffix in ("", "-wal", "-shm"):
+        with contextlib.suppress(OSError):
+            file.with_name(file.name + suffix).unlink()
+
+
+def _replace_file(error: Exception) -> None:
+    """Set a damaged file aside, or continue in memory if no file can be written."""
+    if store.cache_dir() in _in_memory:
+        raise error
+    _checked.clear()
+    if isinstance(error, StorageError) or isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
+        _log.warning("The index of the stored results cannot be written (%s). This process keeps it in memory.", error)
+        _use_memory(store.cache_dir())
+        return
+    file = _file()
+    _log.warning("The index of the stored results, %s, is damaged (%s). It was set aside and is rebuilt.", file, error)
+    with store.disk_errors_explained(file), contextlib.suppress(FileNotFoundError):
+        os.replace(file, file.with_name(f"{file.name}.damaged"))
+    _remove(file)
+
+
+@contextlib.contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _update(db: sqlite3.Connection, kinds: Sequence[str]) -> None:
+    """Read the results that are new or changed, and delete the rows of those that are gone.
+
+    Only a folder whose time changed is listed. The files of results that may still grow are compared by time and size in each
+    query, all others once per process.
+    """
+    listed_at = {(place, kind): mtime_ns for place, kind, mtime_ns in db.execute("SELECT * FROM folders")}
+    growing: dict[tuple[str, str], dict[str, tuple[int, int]]] = {}
+    for place, kind, key, mtime_ns, size in db.execute(
+        f"SELECT {_STAMPS} FROM results WHERE NOT (is_readable AND is_complete)"
+    ):
+        growing.setdefault((place, kind), {})[key] = mtime_ns, size
+    for place, kind in itertools.product(places(), kinds):
+        mtime_ns = _mtime_ns(folder_of(place, kind))
+        check = store.cache_dir(), place, kind
+        if listed_at.get((place, kind)) != mtime_ns or check not in _checked:
+            _update_folder(db, place, kind, mtime_ns)
+            _checked.add(check)
+        elif stamps := growing.get((place, kind)):
+            _write_changed(db, place, kind, stamps, stamps)
+
+
+def _update_folder(db: sqlite3.Connection, place: str, kind: str, mtime_ns: int) -> None:
+    """Compare a folder and all its files with the table."""
+    names, now_ns = _names_in(folder_of(place, kind)), time.time_ns()
+    rows = db.execute(f"SELECT {_STAMPS} FROM results WHERE place = ? AND kind = ?", (place, kind))
+    stamps = {key: (mtime_ns, size) for _, _, key, mtime_ns, size in rows}
+    _write_changed(db, place, kind, names, stamps)
+    with _transaction(db):
+        _delete(db, [(place, kind, key) for key in sorted(stamps.keys() - names)])
+        settled_ns = mtime_ns if now_ns - mtime_ns > _UNSETTLED_NS else 0
+        db.execute("INSERT OR REPLACE INTO folders VALUES (?, ?, ?)", (place, kind, settled_ns))
+
+
+def _write_changed(
+    db: sqlite3.Connection, place: str, kind: str, names: Iterable[str], stamps: Mapping[str, tuple[int, int]]
+) -> None:
+    folder = folder_of(place, kind)
+    changed = [(place, kind, key) for key in sorted(names) if stamps.get(key) != _stamp(folder / key)]
+    if len(changed) > 10 * _CHUNK:
+        _log.warning("Indexing %s stored results, once.", f"{len(changed):,}")
+    for start in range(0, len(changed), _CHUNK):
+        _write(db, changed[start : start + _CHUNK])
+
+
+def _mtime_ns(folder: Path) -> int:
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return -1
+
+
+def _names_in(folder: Path) -> set[str]:
+    try:
+        with os.scandir(folder) as files:
+            # A name with a dot is a draft, or was set aside as corrupt.
+            return {entry.name for entry in files if "." not in entry.name}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
+
+
+def _stamp(folder: Path) -> tuple[int, int]:
+    """Return time and size of a result's file; zeros if it has none."""
+    try:
+        status = os.stat(folder / "result.json")
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_size
+
+
+def _write(db: sqlite3.Connection, results: Sequence[tuple[str, str, str]]) -> None:
+    """Read results and write their rows."""
+    described = [(result, *_described(*result)) for result in results]
+    with _transaction(db):
+        _delete(db, results)
+        for (place, kind, key), columns, scores in described:
+            columns |= {"place": place, "kind": kind, "key": key}
+            names = ", ".join(columns)
+            number = db.execute(
+                f"INSERT INTO results ({names}) VALUES ({', '.join(f':{name}' for name in columns)})", columns
+            ).lastrowid
+            values = ((condition, cut, repair, number, quantity) for quantity, condition, cut, repair in scores)
+            db.executemany("INSERT OR IGNORE INTO scores VALUES (?, ?, ?, ?, ?)", values)
+
+
+def _described(place: str, kind: str, key: str) -> tuple[dict[str, Any], Sequence[tuple[str, str, str, str]]]:
+    """Return the columns of a result and its scores; a result that cannot be read has only its time and size."""
+    folder = folder_of(place, kind) / key
+    mtime_ns, size = _stamp(folder)
+    columns: dict[str, Any] = {"is_readable": 0, "is_complete": 0, "mtime_ns": mtime_ns, "size": size}
+    if size:
+        try:
+            facts = DESCRIPTIONS["index"](kind, store.read(folder, precomputed=place != OWN))
+            scores = facts.pop("scores")
+            return columns | {"is_readable": 1} | facts, scores
+        except CorruptResultError as error:
+            store.warn_once(f"{error} It is hidden, and computed again on request.")
+    return columns, ()
+
+
+def _delete(db: sqlite3.Connection, results: Sequence[tuple[str, str, str]]) -> None:
+    same = "place = ? AND kind = ? AND key = ?"
+    db.executemany(f"DELETE FROM scores WHERE number = (SELECT number FROM results WHERE {same})", results)
+    db.executemany(f"DELETE FROM results WHERE {same}", results)
