@@ -20,7 +20,7 @@ export PYTHONUNBUFFERED = 1
 # Keep compiled bytecode even where the image forbids it: the tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help run check test test-all lint docs format install install-dev lock sbom audit chromium fuzz gallery bench-evaluation bench-scaling bench-gpu bench-limits bench-distances bench-by-layer bench-cluster bench-store bench-healing bench-heals bench-eta bench-search bench-clicks bench-ui load screenshots chaos zoo clean
+.PHONY: help run check test test-all lint docs format install install-dev lock sbom audit chromium fuzz gallery bench-evaluation bench-healing bench-heals bench-ui bench-large screenshots chaos zoo clean
 
 help:
 	@sed -n '1,4p' Makefile
@@ -138,33 +138,9 @@ fuzz: install-dev
 gallery: install
 	$(BIN)/python -m analysis.cli.gallery $(if $(WEIGHTS),--weights $(WEIGHTS))
 
+# Measurements of docs/evidence/benchmarks.md. Options: `.venv/bin/python benchmarks/evaluation_speed.py --help`.
 bench-evaluation: install-dev
 	$(BIN)/python benchmarks/evaluation_speed.py
-
-bench-scaling: install
-	$(BIN)/python benchmarks/scaling.py
-
-bench-gpu: install-dev
-	$(BIN)/python benchmarks/card.py
-
-bench-limits: install-dev chromium
-	$(BIN)/python benchmarks/limits.py
-
-bench-precision: install
-	$(BIN)/python benchmarks/half_precision.py
-
-bench-distances: install
-	$(BIN)/python benchmarks/distance_speed.py
-
-bench-by-layer: install
-	$(BIN)/python benchmarks/by_layer.py
-
-bench-store: install-dev
-	$(BIN)/python benchmarks/store_size.py
-	$(BIN)/python benchmarks/store_size.py --models 1 --results 100000
-
-bench-cluster: install
-	$(BIN)/python benchmarks/cluster.py
 
 bench-healing: install
 	$(BIN)/python benchmarks/healing_speed.py
@@ -172,27 +148,14 @@ bench-healing: install
 bench-heals: install
 	$(BIN)/python benchmarks/heals.py
 
-.PHONY: bench-compensation
-bench-compensation: install
-	$(BIN)/python benchmarks/compensation.py
-
-bench-eta: install
-	$(BIN)/python benchmarks/eta.py
-
-bench-search: install
-	$(BIN)/python benchmarks/search_speed.py
-
-bench-clicks: install
-	$(BIN)/python benchmarks/clicks.py
-
 bench-ui: install-dev chromium
 	$(BIN)/python benchmarks/ui_speed.py
 
-load: install-dev chromium
-	$(BIN)/python benchmarks/load.py
+bench-large: install-dev
+	$(BIN)/python benchmarks/large_models.py streaming
 
 screenshots: install-dev chromium
-	$(BIN)/python benchmarks/screenshots.py
+	$(BIN)/python -m docs.screenshots
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache tests/artifacts

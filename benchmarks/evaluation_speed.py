@@ -1,220 +1,138 @@
-"""`make bench-evaluation`: a sweep's scoring against lm-evaluation-harness run once per n on really cut models.
+"""Speed of a sweep's scoring against lm-evaluation-harness, which runs once per pruned model.
 
-    python benchmarks/evaluation_speed.py                                   every part
-    python benchmarks/evaluation_speed.py arc --questions 60 --dtype bfloat16   one of them
-    python benchmarks/evaluation_speed.py mmlu long --measured 0,15         the harness at two n, and its time drawn from these
-    python benchmarks/evaluation_speed.py arc --exact 40                    whose rounding the largest differences are
-    python benchmarks/evaluation_speed.py arc --profile                     where our time goes, and no harness
+    python benchmarks/evaluation_speed.py                                        every question set, hours on two cores
+    python benchmarks/evaluation_speed.py arc --questions 60 --measured 0,15     the harness at two n only
 
-arc: ARC-Easy without examples.
-long: ARC-Challenge with 25 of them, a long prefix that all questions share.
-mmlu: 5 examples, some questions of some subjects.
+Question sets: `arc` is ARC-Easy without examples, `long` is ARC-Challenge with 25 examples as a shared prefix, `mmlu` is MMLU
+with 5 examples. Both programs run in one process on the same machine, weights, questions and blocks: those with the smallest
+distance on the precomputed map of the starter model.
 
-Same machine, process, weights, questions and blocks (similarity, from the
-precomputed map of the starter model).
-
-Ours is timed from the questions' text to their log-likelihoods, the harness from its built requests to theirs, without loading
-and cutting. Its time is linear in the layers that are left. So `--measured` says at which n it runs, and the others are put on
-the line through these. Then both run `--repeats` times, in turns, and their medians are printed. Without it the harness takes
-many minutes, and runs once for each n.
-Needs requirements-dev.txt. The default takes hours on two cores.
+Layerscope is timed from the text of the questions to their log-likelihoods, the harness from its requests to theirs, without
+loading and pruning. The time of the harness is linear in the number of layers left, so `--measured` interpolates the other n.
+Both run `--repeats` times in turns, and medians are compared.
 """
 
 import argparse
 import sys
-from collections.abc import Callable
+import time
 from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
-import torch
 
 from analysis.core.blocks import Removal
-from analysis.data import questions as benchmarks
+from analysis.data import questions as question_sets
 from analysis.data import tasks
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments import strategies
 from analysis.experiments.maps.distance_spec import Best, DistanceSpec
 from analysis.experiments.scoring import likelihood, trees
 from analysis.models.loading.load import LoadedModel, load
-from analysis.models.running import hidden_states, pruning
+from analysis.models.running import pruning
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library
-from benchmarks.stages import PRODUCT_NAMES
-from benchmarks.work import Here, Work, here, metered, say, take_dtype, typical
+from benchmarks.work import add_dtype_option, describe_machine, say, seconds
+from tests.support import harness
 
-PARTS = ("arc", "long", "mmlu")
-TARGET = 8
-"""How many times as fast as the harness."""
-HARNESS = {"arc": ("arc_easy", 0), "mmlu": ("mmlu", 5)}
-"""The harness's name of a part, and the examples before each question."""
-EXAMPLES = 25
-"""Of `long`: the last questions of the set with their answers; the harness would draw them from rows that no pack here has."""
+SETS = ("arc", "long", "mmlu")
+HARNESS_TASKS = {"arc": ("arc_easy", 0), "mmlu": ("mmlu", 5)}
+"""Task of the harness and number of examples; `long` is built from our questions."""
+N_EXAMPLES = 25
 
 
 def best_blocks() -> list[Best]:
-    """The most similar blocks of the precomputed map of the starter model."""
+    """Return the blocks with the smallest distance on the precomputed map of the starter model."""
     texts = DistanceSpec().corpus.source
-    for entry in library.find("distances", wait=True):
+    for entry in library.find("distances"):
         spec = entry.result.spec
         if entry.precomputed and spec.model.source == "starter" and spec.corpus.source == texts:
             return entry.result.best
     raise SystemExit("The precomputed distance map is missing: run `make gallery`.")
 
 
-def asked(part: str, options: argparse.Namespace) -> list[tasks.Question]:
-    """ARC, or MMLU with some questions in each of some subjects, evenly spaced through the alphabet."""
-    if part == "arc":
-        return benchmarks.load(BenchmarkSpec("arc_easy", limit=options.questions))
-    if part == "long":
-        all_groups = benchmarks.load(BenchmarkSpec("arc_challenge", limit=None))
-        worked = "".join(f"{problem.context}{problem.options[problem.gold]}\n\n" for problem in all_groups[-EXAMPLES:])
-        questions = all_groups[: min(options.questions, len(all_groups) - EXAMPLES)]
-        return [replace(problem, context=worked + problem.context) for problem in questions]
-    all_groups = tasks.TASKS["mmlu"].chosen_groups()
-    subjects = [all_groups[index * len(all_groups) // options.subjects] for index in range(options.subjects)]
-    questions = benchmarks.load(BenchmarkSpec("mmlu", limit=None, shots=5, subset=tuple(subjects)))
+def read_questions(name: str, options: argparse.Namespace) -> list[tasks.Question]:
+    """Return the questions of a set; for MMLU some of each of some subjects."""
+    if name == "arc":
+        return question_sets.load(BenchmarkSpec("arc_easy", limit=options.questions))
+    if name == "long":
+        questions = question_sets.load(BenchmarkSpec("arc_challenge", limit=None))
+        examples = "".join(f"{question.context}{question.options[question.gold]}\n\n" for question in questions[-N_EXAMPLES:])
+        rest = questions[:-N_EXAMPLES][: options.questions]
+        return [replace(question, context=examples + question.context) for question in rest]
+    all_subjects = tasks.TASKS["mmlu"].chosen_groups()
+    subjects = [all_subjects[index * len(all_subjects) // options.subjects] for index in range(options.subjects)]
+    questions = question_sets.load(BenchmarkSpec("mmlu", limit=None, shots=5, subset=tuple(subjects)))
     by_subject = {subject: [question for question in questions if question.group == subject] for subject in subjects}
     return [question for subject in subjects for question in by_subject[subject][: options.per_subject]]
 
 
-def scored(loaded: LoadedModel, questions: list[tasks.Question], cuts: likelihood.Cuts) -> list[list[list[float]]]:
-    """As a sweep does it."""
+def score(loaded: LoadedModel, questions: list[tasks.Question], cuts: likelihood.Cuts) -> list[list[list[float]]]:
+    """Return log-likelihoods by n, question and option, computed as a sweep does."""
     encoded = [trees.encode(question, loaded.tokenizer, loaded.facts.max_positions) for question in questions]
     return likelihood.option_loglikelihoods(loaded.decoder, encoded, cuts, packed=True)
 
 
-def compare(part: str, loaded: LoadedModel, options: argparse.Namespace, this_machine: Here) -> None:
-    """One question set, ours and the harness's."""
-    questions = asked(part, options)
-    best = best_blocks()
-    n_layers = loaded.decoder.n_layers
-    cuts = [strategies.chosen("similarity", n, strategies.StrategyInputs(n_layers, best=best)) for n in options.ns]
-    scored(loaded, questions[:1], cuts)  # warm up
-    if options.profile:
-        profile(lambda: scored(loaded, questions, cuts))
-        return
-    cut_of = dict(zip(options.ns, cuts, strict=True))
-    measured = [n for n in options.ns if n in options.measured]
-    own_runs: list[Work] = []
-    harness_runs: dict[int, list[Work]] = {n: [] for n in measured}
-    harness_values: dict[int, list[list[float]]] = {}
-    for number in range(options.repeats):
-        with metered() as own_run:
-            figures = scored(loaded, questions, cuts)
-        own_runs.append(own_run)
-        for n in measured if number == 0 or measured != options.ns else ():
-            work, harness_values[n] = harness_run(part, questions, cut_of[n], options)
-            harness_runs[n].append(work)
-    own = typical(own_runs)
-    encoded = [trees.encode(run_work, loaded.tokenizer, loaded.facts.max_positions) for run_work in questions]
-    distinct = len(trees.pack(encoded, 1 << 40, 1 << 40)[0])
-    least_layers = distinct * hidden_states.layer_passes(cuts, n_layers)
-    say(f"{part}: {len(questions)} questions in {options.dtype}, n = {','.join(map(str, options.ns))}")
-    say(f"  ours        {own.seconds:8.1f} s ({each(own_runs)})")
-    times = own.layer_tokens / least_layers
-    say(f"              {own.layer_tokens:,.0f} layer-tokens, {times:.3f} x the minimum {least_layers:,}")
-    say(f"              {this_machine.speed(own)}")
-    seconds, all_differences, same = {}, [], []
-    for n, values in zip(options.ns, figures, strict=True):
-        if n not in measured:
-            continue
-        work, theirs = typical(harness_runs[n]), harness_values[n]
-        seconds[n] = work.seconds
-        differences = [abs(a - b) for x, y in zip(values, theirs, strict=True) for a, b in zip(x, y, strict=True)]
-        all_differences += differences
-        same += [x.index(max(x)) == y.index(max(y)) for x, y in zip(values, theirs, strict=True)]
-        difference = f"mean difference {fmean(differences):.1e} nats, largest {max(differences):.1e}"
-        say(f"  lm-eval n={n:2} {seconds[n]:7.1f} s ({each(harness_runs[n])}), {this_machine.speed(work)}, {difference}")
-        if options.exact:
-            say(f"              {rounding(encoded, cut_of[n], values, theirs, options.exact)}")
-    total, estimate = whole(seconds, options.ns)
-    say(f"  lm-eval     {total:8.1f} s for all n ({estimate}, batches of {options.batch_size})")
-    agreed = f"{sum(same)} of {len(same)} predictions the same, largest difference {max(all_differences):.1e} nats"
-    say(f"  RATIO       {total / own.seconds:8.2f} x (target {TARGET}), {agreed}")
-
-
-def each(runs: list[Work]) -> str:
-    """Return the seconds of each run, in words."""
-    return f"median of {', '.join(f'{run.seconds:.1f}' for run in runs)}" if len(runs) > 1 else "once"
-
-
-@torch.inference_mode()
-def rounding(
-    encoded: list[trees.EncodedQuestion], cut: Removal | None, values: list[list[float]], harness: list[list[float]], most: int
-) -> str:
-    """Return how far the options that differ most are from a pass of the same weights in float64, option by option."""
-    exact_model = load(ModelSpec(dtype="float32"))
-    if cut is not None:
-        pruning.cut(exact_model.decoder, cut)
-    model = exact_model.model.double()
-    places = [(question, option) for question, own in enumerate(values) for option in range(len(own))]
-    places.sort(key=lambda place: -abs(values[place[0]][place[1]] - harness[place[0]][place[1]]))
-    errors: dict[str, list[float]] = {"ours": [], "lm-eval": []}
-    for question, number in places[:most]:
-        option = encoded[question].options[number]
-        ids = torch.tensor([list(option.tokens)])
-        logits = model(ids).logits[0, -option.n_scored - 1 : -1].log_softmax(-1)
-        exact = float(logits.gather(1, ids[0, -option.n_scored :, None]).sum())
-        errors["ours"].append(abs(values[question][number] - exact))
-        errors["lm-eval"].append(abs(harness[question][number] - exact))
-    said = [f"{who} at most {max(error):.1e} nats, mean {fmean(error):.1e}" for who, error in errors.items()]
-    return f"the {most} options that differ most, from a float64 pass: {'; '.join(said)}"
-
-
-def whole(seconds: dict[int, float], ns: list[int]) -> tuple[float, str]:
-    """The harness's seconds for all n, and how they were found."""
-    if len(seconds) == len(ns):
-        return sum(seconds.values()), "each measured"
-    slope, level = np.polyfit(list(seconds), list(seconds.values()), 1)
-    other_seconds = sum(level + slope * n for n in ns if n not in seconds)
-    return sum(seconds.values()) + float(other_seconds), f"{len(seconds)} measured, the others on the line through these"
-
-
-def harness_run(part: str, questions: list, cut: Removal | None, options: argparse.Namespace) -> tuple[Work, list[list[float]]]:
-    """Return the work of the harness on a really cut model, and its log-likelihoods."""
-    from tests.support import harness
-
+def score_with_harness(
+    name: str, questions: list[tasks.Question], cut: Removal | None, options: argparse.Namespace
+) -> tuple[float, list[list[float]]]:
+    """Return the seconds of the harness on a pruned model, and its log-likelihoods."""
     loaded = load(ModelSpec(dtype=options.dtype))
     if cut is not None:
         pruning.cut(loaded.decoder, cut)
-    lm = harness.model(loaded, options.batch_size)
-    if part in HARNESS:
-        requests = [harness.requests(HARNESS[part][0], question, HARNESS[part][1]) for question in questions]
+    model = harness.model(loaded, options.batch_size)
+    if name in HARNESS_TASKS:
+        requests = [harness.requests(HARNESS_TASKS[name][0], question, HARNESS_TASKS[name][1]) for question in questions]
     else:
         requests = [
             [harness.Instance("loglikelihood", {}, pair, number) for number, pair in enumerate(question.pairs())]
             for question in questions
         ]
-    with metered() as work:
-        values = harness.loglikelihoods(lm, requests)
-    return work, values
+    started = time.perf_counter()
+    values = harness.loglikelihoods(model, requests)
+    return time.perf_counter() - started, values
 
 
-def profile(run: Callable[[], object]) -> None:
-    """Print the operations that take the time."""
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
-        run()
-    events = profiler.key_averages()
-    total = sum(event.self_cpu_time_total for event in events)
-    products = sum(event.self_cpu_time_total for event in events if event.key in PRODUCT_NAMES)
-    say(f"matrix products {products / total:.1%} of {total / 1e6:.1f} s")
-    for event in sorted(events, key=lambda event: -event.self_cpu_time_total)[:12]:
-        say(f"  {event.self_cpu_time_total / total:6.1%}  {event.count:6} calls  {event.key}")
+def compare(name: str, loaded: LoadedModel, options: argparse.Namespace) -> None:
+    """Print the comparison on one question set."""
+    questions, best = read_questions(name, options), best_blocks()
+    inputs = strategies.StrategyInputs(loaded.decoder.n_layers, best=best)
+    cuts = [strategies.chosen("similarity", n, inputs) for n in options.ns]
+    score(loaded, questions[:1], cuts)  # warm-up
+    own_s: list[float] = []
+    harness_s: dict[int, list[float]] = {n: [] for n in options.measured}
+    theirs: dict[int, list[list[float]]] = {}
+    own: list[list[list[float]]] = []
+    for _ in range(options.repeats):
+        own_s.append(seconds(lambda: own.append(score(loaded, questions, cuts))))
+        for n in options.measured:
+            took, theirs[n] = score_with_harness(name, questions, cuts[options.ns.index(n)], options)
+            harness_s[n].append(took)
+    say(f"{name}: {len(questions)} questions, n = {','.join(map(str, options.ns))}, medians of {options.repeats}")
+    say(f"  Layerscope  {median(own_s):8.1f} s for all n")
+    differences, is_same = [], []
+    for n in options.measured:
+        ours = own[-1][options.ns.index(n)]
+        pairs = list(zip(ours, theirs[n], strict=True))
+        of_n = [abs(a - b) for x, y in pairs for a, b in zip(x, y, strict=True)]
+        differences += of_n
+        is_same += [int(np.argmax(x) == np.argmax(y)) for x, y in pairs]
+        say(f"  harness n={n:2} {median(harness_s[n]):6.1f} s, difference {fmean(of_n):.1e} nats, at most {max(of_n):.1e}")
+    slope, level = np.polyfit(options.measured, [median(harness_s[n]) for n in options.measured], 1)
+    total = sum(median(harness_s[n]) if n in harness_s else level + slope * n for n in options.ns)
+    say(f"  harness     {total:8.1f} s for all n, {len(options.measured)} measured, others on the line through them")
+    agreement = f"{sum(is_same)} of {len(is_same)} predictions the same, largest difference {max(differences):.1e} nats"
+    say(f"  RATIO       {total / median(own_s):8.2f}, {agreement}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Sweeps against lm-evaluation-harness.")
-    parser.add_argument("parts", nargs="*", help=f"{', '.join(PARTS)} (default: all)")
+    parser.add_argument("sets", nargs="*", help=f"{', '.join(SETS)} (default: all)")
     parser.add_argument("--ns", default=",".join(map(str, range(16))), help="numbers of removed layers, by comma")
     parser.add_argument("--measured", default="", help="of these, two or more at which the harness runs (default: all)")
-    take_dtype(parser, "float32")
-    parser.add_argument("--exact", type=int, default=0, help="options to compare with a float64 pass (default: none)")
-    parser.add_argument("--profile", action="store_true", help="print where our time goes, and run no harness")
+    add_dtype_option(parser, "float32")
     parser.add_argument("--questions", type=int, default=200, help="questions of ARC")
     parser.add_argument("--subjects", type=int, default=20, help="subjects of MMLU")
     parser.add_argument("--per-subject", type=int, default=10, help="questions in each subject")
@@ -223,15 +141,14 @@ def main() -> None:
     options = parser.parse_args()
     options.ns = [int(n) for n in options.ns.split(",")]
     options.measured = [int(n) for n in options.measured.split(",")] if options.measured else options.ns
-    if len(set(options.measured) & set(options.ns)) < min(2, len(options.ns)):
+    if len(options.measured) < 2 or set(options.measured) - set(options.ns):
         parser.error("--measured takes at least two of --ns, by comma")
-    if unknown := set(options.parts) - set(PARTS):
-        parser.error(f"no part {', '.join(unknown)}: choose from {', '.join(PARTS)}")
-    this_machine = here(options.dtype)
-    options.dtype = this_machine.dtype
+    if unknown := set(options.sets) - set(SETS):
+        parser.error(f"no question set {', '.join(unknown)}: choose from {', '.join(SETS)}")
+    options.dtype = describe_machine(options.dtype)
     loaded = load(ModelSpec(dtype=options.dtype))
-    for part in options.parts or PARTS:
-        compare(part, loaded, options, this_machine)
+    for name in options.sets or SETS:
+        compare(name, loaded, options)
 
 
 if __name__ == "__main__":

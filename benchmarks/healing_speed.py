@@ -1,14 +1,12 @@
-"""`make bench-healing`: training speed and memory of the paper's recipe against the usual script.
+"""Training speed and memory of the paper's recipe against the usual script with Trainer and PEFT.
 
-    python benchmarks/healing_speed.py              both, in turn
-    python benchmarks/healing_speed.py --profile    where the time of one of our steps goes
+    python benchmarks/healing_speed.py --dtype bfloat16
 
 Both train LoRA on the feed-forward modules of the starter model without layers 11-15, on the same C4 documents. They use NF4
 with double quantization and batch 16 by gradient accumulation. The usual script is transformers' Trainer with PEFT and
 bitsandbytes and one document per row, padded to the longest of its batch. Ours is a few steps of the `paper` recipe.
 
-Each runs in a process of its own, in turn, so that drift of the machine affects both equally. A useful token is one that is
-not padding, and operations count padding too.
+Each runs in its own process, in turns, so that drift of the machine affects both equally. Tokens are counted without padding.
 """
 
 import argparse
@@ -24,8 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from analysis.core.meter import COUNTS
-from benchmarks.work import Work, here, interleaved, say, take_dtype, typical
+from benchmarks.work import add_dtype_option, describe_machine, say, seconds
 
 BLOCK = (11, 5)
 EFFECTIVE_BATCH = 16
@@ -44,14 +41,13 @@ def loaded(dtype: str):
 
 
 def prepared(options: argparse.Namespace, effective_batch: int = EFFECTIVE_BATCH):
-    """The trainer of the paper recipe, as a heal makes it, with so many sequences to a step."""
+    """The trainer of the paper recipe, as a heal makes it, with this number of sequences per step."""
     from analysis.core.blocks import Block
     from analysis.data import corpora
     from analysis.data.near_copies import NearCopyFilter
     from analysis.data.spec import CorpusSpec
     from analysis.experiments.heal import adapters, packing, recipes
     from analysis.experiments.heal.training import Trainer
-    from analysis.models.architecture import operations
     from analysis.models.architecture.decoder import find_decoder
     from analysis.models.running import pruning
 
@@ -71,23 +67,20 @@ def prepared(options: argparse.Namespace, effective_batch: int = EFFECTIVE_BATCH
     )
     pruning.cut(loaded_model.decoder, spec.block)
     model = adapters.attach(loaded_model.decoder, spec, 0)
-    decoder = find_decoder(model)
-    operations.watch(decoder)
-    return Trainer(model, decoder, packed.rows, spec, None, packed.positions)
+    return Trainer(model, find_decoder(model), packed.rows, spec, None, packed.positions)
 
 
 def ours(options: argparse.Namespace) -> dict:
     """Steps of the paper recipe, packed, as a heal takes them."""
     trainer = prepared(options)
     trainer.take_step(lambda: None)
-    steps = interleaved(options.steps, ours=lambda: trainer.take_step(lambda: None))["ours"]
-    return told(steps, trainer.tokens_per_step)
+    steps = [seconds(lambda: trainer.take_step(lambda: None)) for _ in range(options.steps)]
+    return figures(steps, trainer.tokens_per_step)
 
 
-def told(steps: list, useful: float) -> dict:
-    """Return the figures of a process, from timed steps with so many useful tokens each."""
-    step = typical(steps)
-    return {"tokens_per_s": useful / step.seconds, "peak": peak_bytes(), "seconds": step.seconds, "flop": step.flop}
+def figures(steps: list[float], tokens: float) -> dict:
+    """Return speed and peak memory from the seconds of steps with this number of tokens, padding left out."""
+    return {"tokens_per_s": tokens / statistics.median(steps), "peak": peak_bytes()}
 
 
 def usual(options: argparse.Namespace) -> dict:
@@ -99,8 +92,6 @@ def usual(options: argparse.Namespace) -> dict:
     from analysis.core.blocks import Block
     from analysis.data import corpora
     from analysis.data.spec import CorpusSpec
-    from analysis.models.architecture import operations
-    from analysis.models.architecture.decoder import find_decoder
     from analysis.models.running import pruning
 
     loaded_model = loaded(options.dtype)
@@ -110,18 +101,17 @@ def usual(options: argparse.Namespace) -> dict:
     model = get_peft_model(
         model, LoraConfig(r=64, lora_alpha=64, lora_dropout=0.05, target_modules=targets, task_type="CAUSAL_LM")
     )
-    operations.watch(find_decoder(model))
     texts = corpora.documents(corpora.resolve(CorpusSpec("c4", 1000, options.seq_len, "train")))
     tokenizer = loaded_model.tokenizer
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     rows = [tokenizer(text, truncation=True, max_length=options.seq_len) for text in texts][
         : EFFECTIVE_BATCH * (options.steps + 1)
     ]
-    marks: list[tuple[float, float]] = []
+    step_ends: list[float] = []
 
     class Clock(transformers.TrainerCallback):
         def on_step_end(self, *args, **named):
-            marks.append((time.perf_counter(), COUNTS.flop))
+            step_ends.append(time.perf_counter())
 
     arguments = transformers.TrainingArguments(
         output_dir=options.scratch,
@@ -147,27 +137,8 @@ def usual(options: argparse.Namespace) -> dict:
     )
     torch.manual_seed(0)
     trainer.train()
-    steps = [Work(after[0] - before[0], after[1] - before[1]) for before, after in pairwise(marks)]
-    useful = sum(len(row["input_ids"]) for row in rows) / len(rows) * EFFECTIVE_BATCH
-    return told(steps, useful)
-
-
-def profile(options: argparse.Namespace) -> None:
-    """Print the operations that take the time of a step, once it is warm."""
-    import torch
-
-    trainer = prepared(options)
-    trainer.take_step(lambda: None)
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
-        trainer.take_step(lambda: None)
-    events = profiler.key_averages()
-    total = sum(event.self_cpu_time_total for event in events)
-    for event in sorted(events, key=lambda event: -event.self_cpu_time_total)[:10]:
-        print(f"{event.self_cpu_time_total / total:6.1%}  {event.count:6} calls  {event.key}")
-    for name in ("_HeadLoss", "bitsandbytes::gemm_4bit", "MatMul4BitBackward", "bitsandbytes::dequantize_4bit"):
-        match = next((event for event in events if event.key == name), None)
-        if match is not None:
-            print(f"{match.cpu_time_total / total:6.1%}  with all inside it: {name}")
+    tokens = sum(len(row["input_ids"]) for row in rows) / len(rows) * EFFECTIVE_BATCH
+    return figures([after - before for before, after in pairwise(step_ends)], tokens)
 
 
 def main() -> None:
@@ -177,18 +148,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--rows", type=int, default=4, help="rows per forward pass")
     parser.add_argument("--seq-len", type=int, default=512)
-    take_dtype(parser)
-    parser.add_argument("--profile", action="store_true", help="print where the time of one of our steps goes")
+    add_dtype_option(parser)
     parser.add_argument("--scratch", default="")
     options = parser.parse_args()
     if options.arm:
         print(json.dumps({"ours": ours, "usual": usual}[options.arm](options)))
         return
-    this_machine = here(options.dtype)
-    options.dtype = this_machine.dtype
-    if options.profile:
-        profile(options)
-        return
+    options.dtype = describe_machine(options.dtype)
     runs_by_arm: dict[str, list[dict]] = {"usual": [], "ours": []}
     with tempfile.TemporaryDirectory() as scratch:
         for _ in range(options.repeats):
@@ -199,14 +165,11 @@ def main() -> None:
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 runs_by_arm[arm].append(json.loads(done.stdout.splitlines()[-1]))
                 run = runs_by_arm[arm][-1]
-                speed = this_machine.speed(Work(run["seconds"], run["flop"]))
-                say(
-                    f"{arm:6} {run['tokens_per_s']:7.1f} useful tokens/s, {speed}, {run['peak'] / 1e9:.2f} GB of memory at most"
-                )
+                say(f"{arm:6} {run['tokens_per_s']:7.1f} tokens/s, {run['peak'] / 1e9:.2f} GB of memory at most")
     speeds = {arm: statistics.median(run["tokens_per_s"] for run in runs) for arm, runs in runs_by_arm.items()}
     peak = {arm: max(run["peak"] for run in runs) for arm, runs in runs_by_arm.items()}
     print(
-        f"paper recipe against the usual script: {speeds['ours'] / speeds['usual']:.2f} x the useful tokens/s "
+        f"paper recipe against the usual script: {speeds['ours'] / speeds['usual']:.2f} x the tokens/s "
         f"(median of {options.repeats}), {peak['ours'] / peak['usual']:.2f} x its peak memory, {options.rows} rows of "
         f"{options.seq_len} tokens at once, {options.dtype} compute"
     )

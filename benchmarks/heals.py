@@ -51,7 +51,7 @@ from analysis.models.source.model_spec import ModelSpec
 from benchmarks import rival_heals
 from benchmarks.evaluation_speed import best_blocks
 from benchmarks.rival_heals import Timer
-from benchmarks.work import fresh_cache, here, say, take_dtype
+from benchmarks.work import add_dtype_option, describe_machine, say, use_empty_cache
 
 RIVALS = ("paper", "linear-map", "layer-replacement", "layer-before")
 ONE_MORE = "+1"
@@ -342,7 +342,7 @@ def main() -> None:
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall", help="cpu: minutes of one thread's computing")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", default="", help="file for settings and losses per text")
-    take_dtype(parser, "float32")
+    add_dtype_option(parser, "float32")
     parser.add_argument("--run", help="run one method in this process")
     parser.add_argument("--limit", type=float, help="its minutes")
     options = parser.parse_args()
@@ -363,8 +363,8 @@ def main() -> None:
         options.less = options.less or most_similar.get(int(parse_removal(options.cut).size) - 1, "")
     if not options.less and any(method.endswith(ONE_MORE) for method in methods):
         parser.error(f"Methods that end in {ONE_MORE} need --less, such as --less 10:4. Or leave them out with --methods.")
-    options.dtype = here(options.dtype).dtype
-    fresh_cache()
+    options.dtype = describe_machine(options.dtype)
+    use_empty_cache()
     compare(options, [float(mark) for mark in options.minutes.split(",")], methods)
 
 

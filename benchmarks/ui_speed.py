@@ -1,38 +1,27 @@
-"""`make bench-ui`: how fast the pages answer in Chromium, on the results of the gallery.
+"""Response times of the pages in Chromium.
 
-    python benchmarks/ui_speed.py                         everything
-    python benchmarks/ui_speed.py --moves 40              more moves of the slider
-    python benchmarks/ui_speed.py --baseline FOLDER       another checkout beside it, in turns
-    python benchmarks/ui_speed.py --only slider           one of its parts
-    python benchmarks/ui_speed.py --only first --watched  first charts as Playwright sees them, too
+    python benchmarks/ui_speed.py                        on the results of the gallery
+    python benchmarks/ui_speed.py --results 2000         with 2,000 more results of one model, which is shown
+    python benchmarks/ui_speed.py --baseline FOLDER      another checkout as well, in turns with this one
 
-It prints median and 95 % of these times, and of the server's CPU time for the rerun:
-- from the start of the server until it listens;
-- from asking for Explore to its first chart. A new server just started on an empty cache folder. A new visitor comes to a
-  running one with an empty browser cache, and then again. No debugger is attached (`unwatched`). A page of Streamlit with one
-  small map and nothing else is asked for in turns with it, since no page can be sooner there;
-- from the release of the slider to the new cut in words, on the strip and on all charts in the window;
-- from a click on each tab of Explore, and on each page in the menu, to the finished part;
-- from a move of the pointer that drags the block on the strip of layers to the frame that shows it.
+Prints median and 95th percentile of the time
+- from opening Explore in a new window to its last chart,
+- from the release of the slider to the selected block in words and on all charts of the window,
+- from a click on a tab of Explore or on a page in the menu to the finished page.
 
-The marks on maps and curves follow slider and strip at once, in the browser. The words come from the server. Content of other
-tabs waits until somebody looks. With a baseline, every action is done on both checkouts before the next one. Ratios then hold
-on a busy machine too, where times do not.
+With a baseline every action is done in both checkouts in turns, so that the ratio holds on a busy machine.
 """
 
 import argparse
 import contextlib
-import itertools
-import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,140 +30,36 @@ sys.path.insert(0, str(ROOT))
 from playwright.sync_api import Browser, Page
 
 from analysis.core import host
-from benchmarks import unwatched
+from benchmarks.work import say
 from tests.support import browser
 
-SIZE = {"width": 1280, "height": 800}
-SETTLE_MS = 1200
-"""Rest between two moves, so that each is measured by itself."""
-_REST_S = 4.0
-"""Rest behind a first chart: the server makes other tabs ready, and the browser keeps the scripts that it has read."""
-TABS = ("questions", "cost", "trade-off", "generation", "damage", "data", "map")
-"""The tabs of Explore by their names in the address, in the order of the clicks."""
+WINDOW = {"width": 1280, "height": 800}
+REST_MS = 1200
+"""Pause between two actions, so that each is measured alone."""
+TABS = ("questions", "cost", "trade-off", "generation", "damage", "map")
 PAGES = ("Heal", "Compare", "Export", "Learn", "Model", "Explore")
 N = (4, 9, 6, 12, 7, 2, 10, 5)
-"""Where the slider goes."""
-PARTS = ("first", "slider", "tabs", "pages", "strip")
-SERVER = ROOT / "benchmarks" / "sampled_server.py"
-BARE = ("-m", "streamlit", "run", str(ROOT / "benchmarks" / "bare_page.py"))
-"""Arguments of Python that serve a page with one small map."""
+MODEL = "lab/model-0"
+"""Source of the model whose results are made up for `--results`."""
 
-# Milliseconds from the next click to the frame in which a condition holds and nothing runs any more.
-CLICKED = """
-({condition}) => new Promise(done => {
-  let began = null;
-  window.addEventListener('click', event => { began = event.timeStamp; }, {once: true, capture: true});
-  const holds = new Function(`return ${condition}`), drawn = DRAWN;
-  const look = () => {
-    const now = began === null ? 0 : performance.now() - began;
-    if (began !== null && holds() && drawn()) return done(now);
-    if (now > 60000) return done(null);
-    requestAnimationFrame(look);
-  };
-  look();
-})
-""".replace("DRAWN", browser.DRAWN.strip())
-
-# The n that a chart is drawn for: marks laid over it, or a ringed cell. Charts of another kind have none.
-WATCH = """
-() => {
-  const shown = chart => {
-    if (!chart.data || !chart.querySelector('.main-svg')) return null;
-    const mark = chart.querySelector('.cut-mark');
-    if (mark) return mark.dataset.at ? Number(mark.dataset.at.split(':').at(-1)) : null;
-    const ring = chart.data.find(trace => trace.name === 'selected');
-    return ring && ring.y[0] > 0 ? ring.y[0] : null;
-  };
-  const strip = document.querySelector('.st-key-layer-strip [data-testid=stBidiComponentIsolated]').shadowRoot;
-  const inWindow = item => item.getBoundingClientRect().top < window.innerHeight;
-  window.charts = () => [
-    {n: strip.querySelectorAll('[aria-pressed=true]').length, seen: inWindow(strip.host)},
-    ...[...document.querySelectorAll('.js-plotly-plot')].map(chart => ({n: shown(chart), seen: inWindow(chart)})),
-  ];
-  window.released = (n, count) => new Promise(done => {
+# Milliseconds from the next event of a type to the frame in which a condition holds and the page is finished.
+TIMED = """
+([type, condition]) => {
+  window.timed = new Promise(done => {
     let began = null;
-    window.addEventListener('pointerup', event => { began = event.timeStamp; }, {once: true, capture: true});
+    window.addEventListener(type, event => { began = event.timeStamp; }, {once: true, capture: true});
+    const holds = new Function(`return ${condition}`), drawn = DRAWN;
     const look = () => {
-      if (began !== null) {
-        const now = performance.now() - began;
-        const visible = window.charts().filter(chart => chart.n !== null && chart.seen);
-        const words = [...document.querySelectorAll('[data-testid=stMain] strong')].map(item => item.textContent);
-        const told = words.some(text => text.includes(`(${n} layer`));
-        if (told && visible.length >= count && visible.every(chart => chart.n === n)) return done(now);
-        if (now > 20000) return done(null);
-      }
+      const now = began === null ? 0 : performance.now() - began;
+      if (began !== null && holds() && drawn()) return done(now);
+      if (now > 60000) return done(null);
       requestAnimationFrame(look);
     };
     look();
   });
 }
-"""
-
-
-def say(*words: object) -> None:
-    print(*words, flush=True)
-
-
-def move(page: Page, n: int, count: int) -> float:
-    """Press on the slider's track at n and release; milliseconds from there to the new charts in the window."""
-    track = page.locator("[data-testid=stSlider] input[type=range]").first
-    last = int(track.get_attribute("max") or 0)
-    rail = page.locator("[data-testid=stSlider] [role=group]").first.bounding_box()
-    thumb = 6.0
-    x = rail["x"] + thumb + (rail["width"] - 2 * thumb) * n / last
-    waiting = page.evaluate_handle("([n, count]) => ({done: window.released(n, count)})", [n, count])
-    page.mouse.move(x, rail["y"] + rail["height"] / 2)
-    page.mouse.down()
-    page.wait_for_timeout(60)
-    page.mouse.up()
-    took = page.evaluate("waiting => waiting.done", waiting)
-    if took is None:
-        raise SystemExit(f"The charts did not follow the slider to n = {n}: {page.evaluate('window.charts()')}")
-    return float(took)
-
-
-def drag(page: Page, layers: list[int]) -> list[float]:
-    """Drag the block over these layers without letting go; milliseconds from each move of the pointer to its frame."""
-    boxes = [page.locator(f".cell[data-layer='{layer}']").bounding_box() for layer in layers]
-    first, *later_positions = [(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) for box in boxes]
-    page.mouse.move(*first)
-    page.mouse.down()
-    page.evaluate(browser.WATCH_MOVES)
-    for position in later_positions:
-        page.mouse.move(*position, steps=40)
-    times = page.evaluate("window.moves")
-    page.keyboard.press("Escape")
-    page.mouse.up()
-    return times
-
-
-def charts_in_window(page: Page) -> int:
-    """How many of the charts in the window follow n."""
-    return sum(chart["seen"] and chart["n"] is not None for chart in page.evaluate("window.charts()"))
-
-
-def click(page: Page, where: str, condition: str) -> float:
-    """Click on an element; milliseconds from there until a condition in JavaScript holds and the page is finished."""
-    target = page.locator(where).first
-    target.scroll_into_view_if_needed()
-    waiting = page.evaluate_handle(f"condition => ({{done: ({CLICKED})({{condition}})}})", condition)
-    target.click()
-    took = page.evaluate("waiting => waiting.done", waiting)
-    if took is None:
-        raise SystemExit(f"The page was not finished a minute after a click on {where}.")
-    return float(took)
-
-
-def open_tab(page: Page, name: str) -> float:
-    """Open a tab of Explore; milliseconds."""
-    where = f"[role=tab]:nth-of-type({('map', *TABS[:-1]).index(name) + 1})"
-    return click(page, where, f"document.querySelector('.st-key-tab-{name}')")
-
-
-def open_page(page: Page, name: str) -> float:
-    """Open a page by the menu; milliseconds."""
-    where = f"[data-testid=stSidebarNav] a:has-text('{name}')"
-    return click(page, where, f"[...document.querySelectorAll('h1')].some(item => item.textContent.trim() === '{name}')")
+""".replace("DRAWN", browser.DRAWN.strip())
+SELECTED = "[...document.querySelectorAll('[data-testid=stMain] strong')].some(item => item.textContent.includes('({n} layer'))"
 
 
 @dataclass
@@ -183,151 +68,143 @@ class Checkout:
 
     name: str
     root: Path
-    scratch: Path
-    entry: tuple[str, ...] | None = None
-    """Arguments of Python that serve another page instead."""
+    address: str = ""
     page: Page | None = None
-    ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    """Times by measurement, milliseconds."""
-    cpu_ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-    """The server's CPU time for the same, milliseconds."""
+    times_ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     @contextlib.contextmanager
-    def served(self) -> Iterator[str]:
-        """Run its server on an empty cache; its address."""
-        with tempfile.TemporaryDirectory(dir=self.scratch) as cache:
-            os.environ["LAYERSCOPE_CACHE"] = cache
-            self._report = Path(cache, "runs.json")
-            entry = self.entry or (str(SERVER), str(self._report), "--unsampled")
-            with browser.dashboard(Path(cache), self.root, entry) as address:
-                yield address
+    def served(self, cache: Path) -> Iterator[None]:
+        """Run its server."""
+        os.environ["LAYERSCOPE_CACHE"] = str(cache)
+        with browser.dashboard(cache, self.root) as self.address:
+            yield
 
-    def window(self, chromium: Browser) -> Page:
-        """Open an empty window of somebody who was not here before."""
-        page = chromium.new_context(viewport=SIZE).new_page()
+    def open_explore(self, chromium: Browser, query: str) -> None:
+        """Open Explore in a new window and time its first finished state."""
+        page = chromium.new_context(viewport=WINDOW).new_page()
         page.set_default_timeout(120_000)
-        return page
+        page.goto(f"{self.address}/explore{query}")
+        page.get_by_role("heading", level=1).first.wait_for()
+        page.wait_for_function(browser.DRAWN)
+        self.times_ms["open Explore"].append(page.evaluate("performance.now()"))
+        if self.page is not None:
+            self.page.context.close()
+        self.page = page
+        page.wait_for_timeout(REST_MS)
 
-    def measure(self, name: str, action: Callable[[Page], float]) -> None:
-        """Note the time of an action, and the CPU time of the reruns that a visitor asked for until it is at rest."""
-        assert self.page is not None
-        before = len(self._runs())
-        took = action(self.page)
-        self.page.wait_for_timeout(SETTLE_MS)
-        self.ms[name].append(took)
-        self.cpu_ms[name].append(1000 * sum(cpu for _, _, cpu in self._runs()[before:]))
+    def record(self, name: str, took: float | None) -> None:
+        """Note the time of an action and rest."""
+        if took is None:
+            raise SystemExit(f"{name}: the page of {self.name} was not finished after a minute.")
+        self.times_ms[name].append(took)
+        self.page.wait_for_timeout(REST_MS)
 
-    def _runs(self) -> list[tuple[str, float, float]]:
-        runs = json.loads(self._report.read_text())["runs"] if self._report.exists() else []
-        return [run for run in runs if run[0] != "tick"]
+    def move_slider(self, n: int) -> None:
+        """Press on the slider's track at n and release."""
+        thumb = 6.0
+        slider = self.page.locator("[data-testid=stSlider]").first
+        last = int(slider.locator("input[type=range]").get_attribute("max") or 0)
+        rail = slider.locator("[role=group]").bounding_box()
+        self.page.mouse.move(rail["x"] + thumb + (rail["width"] - 2 * thumb) * n / last, rail["y"] + rail["height"] / 2)
+        self.page.mouse.down()
+        self.page.evaluate(TIMED, ["pointerup", SELECTED.replace("{n}", str(n))])
+        self.page.mouse.up()
+        self.record("slider", self.page.evaluate("window.timed"))
+
+    def click(self, name: str, target: str, condition: str) -> None:
+        """Click on an element until a condition in JavaScript holds and the page is finished."""
+        element = self.page.locator(target).first
+        element.scroll_into_view_if_needed()
+        self.page.evaluate(TIMED, ["click", condition])
+        element.click()
+        self.record(name, self.page.evaluate("window.timed"))
+
+    def open_tab(self, name: str) -> None:
+        """Open a tab of Explore by its name in the address."""
+        position = ("map", *TABS[:-1]).index(name) + 1
+        self.click("tabs", f"[role=tab]:nth-of-type({position})", f"document.querySelector('.st-key-tab-{name}')")
+
+    def open_page(self, name: str) -> None:
+        """Open a page by the menu."""
+        has_title = f"[...document.querySelectorAll('h1')].some(item => item.textContent.trim() === '{name}')"
+        self.click("pages", f"[data-testid=stSidebarNav] a:has-text('{name}')", has_title)
 
 
-def p95(times: list[float]) -> float:
-    ordered = sorted(times)
-    return ordered[min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))]
+def fill(n: int) -> None:
+    """Store results of one model: evaluations of different blocks, curves on several draws of questions, maps and others."""
+    from analysis.core.blocks import Block, removal
+    from analysis.experiments.accuracy.points import place
+    from tests.support import fakes
+
+    evaluation = fakes.evaluate(Block(11, 5))
+    others = (fakes.sweep(), fakes.distances(), fakes.heal(), fakes.damage(), fakes.speed())
+    for index in range(n):
+        result = evaluation if index % 2 else others[index // 2 % len(others)]
+        model = replace(result.spec.model, source=MODEL, identity="files:0")
+        spec = replace(result.spec, model=model)
+        for name in ("corpus", "benchmark"):
+            if hasattr(spec, name):
+                spec = replace(spec, **{name: replace(getattr(spec, name), seed=index)})
+        if hasattr(spec, "seed"):
+            spec = replace(spec, seed=index)
+        if index % 2:
+            bits = index * 2654435761 % 2**28  # different removed layers for every number
+            removed = removal([1, *(layer + 1 for layer in range(1, 28) if bits >> layer & 1)])
+            benchmark = replace(spec.benchmark, seed=index % 20 // 2)
+            spec = replace(spec, block=removed, benchmark=benchmark)
+            result = replace(result, point=replace(result.point, **place(removed)))
+        replace(result, spec=spec).save()
 
 
-def told(name: str, checkouts: list[Checkout]) -> str:
-    """One line: the times of each checkout, and how much of the baseline's the first one takes."""
-    parts = []
+def summary(name: str, checkouts: list[Checkout]) -> str:
+    """Return a line with median and 95th percentile of each checkout, and their ratio."""
+    parts, medians = [], []
     for checkout in checkouts:
-        times, cpu = checkout.ms[name], checkout.cpu_ms.get(name, [])
-        spent = f", CPU {statistics.median(cpu):.0f} and {p95(cpu):.0f}" if any(cpu) else ""
-        parts.append(f"{checkout.name} {statistics.median(times):.0f} and {p95(times):.0f} ms{spent}")
-    if len(checkouts) > 1:
-        now, before = ([statistics.median(one.ms[name]), statistics.median(one.cpu_ms.get(name) or [0])] for one in checkouts)
-        ratios = [f"{new / old:.2f}" for new, old in zip(now, before, strict=True) if old]
-        parts.append(f"ratio {' and '.join(ratios)} of CPU" if len(ratios) > 1 else f"ratio {ratios[0]}")
-    return f"{name} (n = {len(checkouts[0].ms[name])}): {'; '.join(parts)}"
+        ordered = sorted(checkout.times_ms[name])
+        medians.append(statistics.median(ordered))
+        parts.append(f"{checkout.name} {medians[-1]:.0f} and {ordered[round(0.95 * (len(ordered) - 1))]:.0f} ms")
+    ratio = f"; ratio {medians[0] / medians[1]:.2f}" if len(medians) > 1 else ""
+    return f"{name} (n = {len(checkouts[0].times_ms[name])}): {'; '.join(parts)}{ratio}"
 
 
-def first_charts(checkouts: list[Checkout], rounds: int, *, is_watched: bool) -> None:
-    """Time the first chart of a server that just started, of a new visitor, and of one who comes back; and of a bare page."""
-    kinds = {"": False} | ({", watched": True} if is_watched else {})
-    bare = Checkout("a page with one small map", ROOT, checkouts[0].scratch, BARE)
-    with unwatched.chromium() as chromium:
-        for _ in range(rounds):
-            for checkout, (ending, watched) in itertools.product((*checkouts, bare), kinds.items()):
-                began = time.perf_counter()
-                with checkout.served() as address:
-                    checkout.ms[f"start{ending}"].append(1000 * (time.perf_counter() - began))
-                    for kind in ("new server", "new visitor"):
-                        with chromium.window(**SIZE, is_watched=watched) as window:
-                            checkout.ms[f"first chart, {kind}{ending}"].append(1000 * window.first_chart(address))
-                            time.sleep(_REST_S)
-                            if kind == "new visitor":
-                                again = [1000 * window.first_chart(address) for _ in range(3)]
-                                checkout.ms[f"first chart, again{ending}"] += again
-    parts = ("start", *(f"first chart, {kind}" for kind in ("new server", "new visitor", "again")))
-    for part, ending in itertools.product(parts, kinds):
-        say(told(f"{part}{ending}", checkouts))
-        say(told(f"{part}{ending}", [bare]))
-
-
-def moved_to(page: Page, n: int) -> float:
-    """Move the slider; milliseconds."""
-    return move(page, n, charts_in_window(page))
-
-
-def moves(checkouts: list[Checkout], count: int) -> None:
-    """Move the sliders in turns."""
-    for checkout in checkouts:
-        assert checkout.page is not None
-        checkout.page.evaluate(WATCH)
-        move(checkout.page, 3, charts_in_window(checkout.page))
-        checkout.page.wait_for_timeout(SETTLE_MS)
-    for index in range(max(20, count)):
-        for checkout in checkouts:
-            checkout.measure("slider", partial(moved_to, n=N[index % len(N)]))
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description="How fast the pages answer in Chromium.")
-    parser.add_argument("--moves", type=int, default=24, help="moves of the slider, at least 20")
-    parser.add_argument("--rounds", type=int, default=6, help="clicks on each tab and each page")
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Response times of the pages in Chromium.")
+    parser.add_argument("--rounds", type=int, default=6, help="rounds of all actions; the first one is not counted")
+    parser.add_argument("--results", type=int, default=0, help="number of further stored results (default: 0)")
     parser.add_argument("--baseline", type=Path, help="another checkout, measured in turns with this one")
-    parser.add_argument("--only", choices=PARTS, help="one part")
-    parser.add_argument("--watched", action="store_true", help="first charts in a browser that reports exceptions, as well")
+    parser.add_argument("--fill", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    wanted = (options.only,) if options.only else PARTS
-    with tempfile.TemporaryDirectory(prefix="layerscope-bench-") as scratch, contextlib.ExitStack() as stack:
-        checkouts = [Checkout("here", ROOT, Path(scratch))]
-        if options.baseline:
-            checkouts.append(Checkout("baseline", options.baseline.resolve(), Path(scratch)))
-        say(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores of {host.processor()}, median and 95 % of each")
-        if "first" in wanted:
-            first_charts(checkouts, options.rounds, is_watched=options.watched)
-        if wanted == ("first",):
-            return 0
-        chromium = stack.enter_context(browser.chromium())
+    if options.fill is not None:
+        return fill(options.fill)
+    query = f"?model={MODEL}&n=5" if options.results else ""
+    checkouts = [Checkout("here", ROOT)]
+    if options.baseline:
+        checkouts.append(Checkout("baseline", options.baseline.resolve()))
+    say(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores of {host.processor()}, median and 95th percentile")
+    with contextlib.ExitStack() as stack:
         for checkout in checkouts:
-            address = stack.enter_context(checkout.served())
-            checkout.page = checkout.window(chromium)
-            browser.visit(checkout.page, address, "explore")
-            checkout.page.wait_for_timeout(2 * SETTLE_MS)
-        if "slider" in wanted:
-            moves(checkouts, options.moves)
-            say(told("slider", checkouts))
-        if "strip" in wanted:
+            cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="layerscope-bench-")))
+            if options.results:
+                environment = {**os.environ, "LAYERSCOPE_CACHE": str(cache), "PYTHONPATH": str(ROOT)}
+                command = [sys.executable, __file__, "--fill", str(options.results)]
+                subprocess.run(command, env=environment, check=True)
+            stack.enter_context(checkout.served(cache))
+        chromium = stack.enter_context(browser.chromium())
+        for round_number in range(options.rounds + 1):
             for checkout in checkouts:
-                page = checkout.page
-                first = int(page.locator(".cell[aria-pressed=true]").first.get_attribute("data-layer") or 0)
-                checkout.ms["drag on the strip"] = drag(page, [first, 2, 27, 5, 24, first])
-            say(told("drag on the strip", checkouts))
-        for part, names, action in (("tabs", TABS, open_tab), ("pages", PAGES, open_page)):
-            kind = part.rstrip("s")
-            for round_number in range(options.rounds + 1 if part in wanted else 0):
-                for name in names:
+                checkout.open_explore(chromium, query)
+            for action, values in (("move_slider", N), ("open_tab", TABS), ("open_page", PAGES)):
+                for value in values:
                     for checkout in checkouts:
-                        # The first look at each also fills the server's caches and fetches the scripts that draw it.
-                        label = f"first look, {kind} {name}" if round_number == 0 else f"{kind} {name}"
-                        checkout.measure(label, partial(action, name=name))
-            for name in names if part in wanted else ():
-                say(told(f"{kind} {name}", checkouts))
-                say(told(f"first look, {kind} {name}", checkouts))
-        say(f"load {os.getloadavg()[0]:.1f} at the end")
-    return 0
+                        getattr(checkout, action)(value)
+            if round_number == 0:  # fills the caches of server and browser
+                for checkout in checkouts:
+                    checkout.times_ms.clear()
+        for name in checkouts[0].times_ms:
+            say(summary(name, checkouts))
+    say(f"load {os.getloadavg()[0]:.1f} at the end")
+    return None
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

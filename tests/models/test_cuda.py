@@ -19,7 +19,7 @@ TEXTS = [[5, 9, 200, 31, 7, 8], [11, 3, 4, 250]]
 
 
 def test_only_one_module_calls_torch_about_cuda_gpus():
-    files = [file for folder in ("analysis", "benchmarks", "pages") for file in (REPOSITORY / folder).rglob("*.py")]
+    files = [file for folder in ("analysis", "pages") for file in (REPOSITORY / folder).rglob("*.py")]
     calls = {str(file.relative_to(REPOSITORY)) for file in files if "torch.cuda." in file.read_text(encoding="utf-8")}
     assert calls == {"analysis/models/loading/cuda.py"}
 
@@ -96,17 +96,3 @@ def test_a_gpu_has_the_figures_of_the_cpu(tiny_folder, cache, family):
         maps.append(distances.text_distances(streams, [len(ids) for ids in TEXTS])["angular"].cpu())
     assert torch.allclose(*maps, atol=1e-3)
     assert machine.peak_bytes("cuda") > 0
-
-
-@pytest.mark.cuda
-@needs_card
-def test_the_table_of_a_gpu_is_printed(monkeypatch, capsys, cache):
-    from benchmarks import card
-
-    options = ["--dtype", "float32", "--texts", "4", "--seq-len", "32", "--questions", "8", "--repeats", "1"]
-    monkeypatch.setattr("sys.argv", ["card.py", "starter", *options])
-    assert card.main() == 0
-    output = capsys.readouterr().out
-    assert "x the bare forward pass" in output
-    assert "against lm-eval" in output
-    assert "against vLLM" in output

@@ -1,38 +1,21 @@
 """A hosted demo: the files that hosts read name the right ones, and their own command serves 20 visitors below 1 GB."""
 
 import ast
-import asyncio
-import contextlib
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
-import psutil
-import pytest
 import yaml
 from streamlit.testing.v1 import AppTest
 from streamlit.web.server.app_discovery import discover_asgi_app
-
-from analysis.results.packs import making
-from tests.support import browser, fakes
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "docs" / "deploy"
 ENTRY = DEPLOY / "streamlit_app.py"
 GUIDE = (ROOT / "docs" / "guides" / "hosted.md").read_text()
-MOST_BYTES = 1_000_000_000
-VISITORS = 20
-MINUTES = 1.0
-APART_S = 3.0
 """Between two arrivals. A browser takes the two cores for about as long to open its first page, the server a tenth of it."""
 CLOUD = (
     "--client.showErrorDetails=false",
@@ -149,109 +132,3 @@ def test_a_demo_begins_and_takes_no_option_of_its_host(tmp_path):
         assert held["--browser.gatherUsageStats=true"] is False
         assert held["--client.showErrorDetails=false"] == "none"
         assert held["--runner.fastReruns=true"] is False
-
-
-@pytest.fixture(scope="module")
-def space(tmp_path_factory) -> Path:
-    """A folder with the files of a Space and a pack, and an environment with its packages."""
-    folder = tmp_path_factory.mktemp("space")
-    for name in files_of_the_space():
-        target = folder / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, target, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy(ROOT / name, target)
-    subprocess.run([sys.executable, "-m", "venv", str(folder / "venv")], check=True)
-    pip = [str(folder / "venv" / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "-r", "docs/deploy/requirements.txt"], cwd=folder, check=True)
-    return folder
-
-
-@contextlib.contextmanager
-def peak_of(process: psutil.Process) -> Iterator[list[int]]:
-    """Note the most resident bytes of a process and its children at one time, ten times a second."""
-    peak, ended = [0], threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(0.1):
-            with contextlib.suppress(psutil.Error):
-                peak[0] = max(peak[0], sum(each.memory_info().rss for each in [process, *process.children(recursive=True)]))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield peak
-    finally:
-        ended.set()
-        watcher.join()
-
-
-@contextlib.contextmanager
-def limit_of(n_bytes: int) -> Iterator[Path | None]:
-    """Make a control group whose processes are killed beyond so many bytes; None where this user may make none."""
-    folder, limit = Path("/sys/fs/cgroup"), "memory.max"
-    if (folder / "memory").is_dir():
-        folder, limit = folder / "memory", "memory.limit_in_bytes"
-    group = folder / f"layerscope-test-{os.getpid()}"
-    with contextlib.ExitStack() as stack:
-        try:
-            group.mkdir()
-            stack.callback(group.rmdir)
-            (group / limit).write_text(str(n_bytes))
-        except OSError:
-            yield None
-            return
-        yield group
-        time.sleep(1)  # its last process is still ending
-
-
-@pytest.mark.long
-@pytest.mark.browser
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("host", ["Spaces", "Community Cloud"])
-def test_a_demo_serves_twenty_visitors_below_a_gigabyte(space, tmp_path, monkeypatch, host):
-    from benchmarks import load
-
-    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "made"))
-    content = making.make(fakes.MODEL, title="From elsewhere").content
-    (space / "docs" / "deploy" / "packs").mkdir(exist_ok=True)
-    (space / "docs" / "deploy" / "packs" / "results.zip").write_bytes(content)
-    python, port = str(space / "venv" / "bin" / "python"), str(browser.free_port())
-    if host == "Spaces":
-        start = [python if word == "python" else port if word == "7860" else word for word in command()]
-    else:
-        start = [python, "-m", "streamlit", "run", str(ENTRY.relative_to(ROOT)), *CLOUD, "--server.port", port]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "LAYERSCOPE_", "HF_"))}
-    log = tmp_path / "server.log"
-    stack = contextlib.ExitStack()
-    group = stack.enter_context(limit_of(MOST_BYTES))
-    if group is not None:
-        start = ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(group / "cgroup.procs"), *start]
-    with log.open("wb") as output:
-        environment = {**kept, "LAYERSCOPE_CACHE": str(tmp_path / "cache")}
-        server = subprocess.Popen(start, cwd=space, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-    try:
-        address, seen, process = f"http://127.0.0.1:{port}", load.Log(), psutil.Process(server.pid)
-        with peak_of(process) as peak:
-            browser.wait_until_healthy(f"{address}/_stcore/health", server, log)
-            for path, method in (("/_stcore/upload_file/a/b", "PUT"), ("/poll/join", "POST")):
-                with pytest.raises(HTTPError, match="405"):
-                    urlopen(Request(address + path, data=b"x", method=method))
-            began = time.monotonic()
-            asyncio.run(load.crowd(address, process, VISITORS, MINUTES, (2.0, 6.0), seen, APART_S))
-            passed = time.monotonic() - began
-        n_files = sum(path.is_file() for path in (tmp_path / "cache").rglob("*"))
-        n_bytes = sum(path.stat().st_size for path in (tmp_path / "cache").rglob("*") if path.is_file())
-    finally:
-        server.kill()
-        server.wait(10)
-        stack.close()
-    clicks = sum(len(times) for times in seen.took.values())
-    print(f"{host}: {VISITORS} visitors, {clicks} clicks in {passed:.0f} s, at most {peak[0] / 1e6:.0f} MB of memory,", end=" ")
-    print(f"{'no limit' if group is None else f'killed beyond {MOST_BYTES / 1e6:.0f} MB'},", end=" ")
-    print(f"{n_files} files of {n_bytes / 1e6:.1f} MB in the cache")
-    assert not seen.errors, "\n".join(seen.errors)
-    assert load.failures(log.read_text()) == []
-    assert clicks > VISITORS
-    assert peak[0] < MOST_BYTES

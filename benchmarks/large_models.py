@@ -1,0 +1,210 @@
+"""Models that do not fit in memory, and requests shared by processes or Ray workers.
+
+    python benchmarks/large_models.py streaming        12.9 GB on the disk mapped under 4 GB, about five minutes
+    python benchmarks/large_models.py streaming --layers 6 --memory 3.5GB      3 GB
+    python benchmarks/large_models.py workers          a loss-increase map by one process and by two
+
+streaming: writes a random model with the shape of Llama 2 7B, reads its files once, and computes a distance map of it with its
+layers read from the disk. The file cache of the system is emptied before each. The map runs in a control group with the
+limit if the machine allows one; otherwise its peak memory is measured.
+
+workers: `--run-on ray` runs both on the Ray cluster of RAY_ADDRESS (requirements-ray.txt), otherwise they are local.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY))
+
+import torch
+import transformers
+from safetensors.torch import save_file
+
+from analysis.core import units
+from analysis.models.loading import gguf_conversion
+from benchmarks.work import add_dtype_option, describe_machine, say, seconds, use_empty_cache
+
+SHAPE = {
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "max_position_embeddings": 4096,
+    "tie_word_embeddings": False,
+}
+"""Of Llama 2 7B, but for the vocabulary, which is the starter model's."""
+READ_AT_ONCE = 64 << 20
+
+
+def written(folder: Path, n_layers: int, dtype: str, **shape: int) -> int:
+    """Return the bytes of the weights in a folder, and write them unless there are some.
+
+    `shape` replaces values of `SHAPE`.
+    """
+    if not (folder / "config.json").exists():
+        started = time.perf_counter()
+        write_model(folder, n_layers, dtype, **shape)
+        say(f"written in {time.perf_counter() - started:.0f} s")
+    config = json.loads((folder / "config.json").read_text())
+    if (config["dtype"], config["num_hidden_layers"]) != (dtype, n_layers):
+        summary = f"{config['num_hidden_layers']} layers in {config['dtype']}"
+        raise SystemExit(f"The model in {folder} has {summary}, not {n_layers} in {dtype}. Ask for these, or keep another.")
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+
+
+def write_model(folder: Path, n_layers: int, dtype: str, **shape: int) -> None:
+    """One file for each layer, so that no more than one is ever in memory."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(gguf_conversion.model_folder())
+    config = transformers.LlamaConfig(
+        **SHAPE | shape,
+        num_hidden_layers=n_layers,
+        vocab_size=len(tokenizer),
+        bos_token_id=0,
+        eos_token_id=0,
+        dtype=dtype,
+        architectures=["LlamaForCausalLM"],
+    )
+    with torch.device("meta"):
+        model = transformers.AutoModelForCausalLM.from_config(config)
+    folder.mkdir(parents=True, exist_ok=True)
+    parts: dict[str, list[str]] = {}
+    for name, _ in model.named_parameters():
+        number = name.split(".")[2] if ".layers." in name else "rest"
+        parts.setdefault(f"model-{number}.safetensors", []).append(name)
+    shapes, generator = dict(model.named_parameters()), torch.Generator().manual_seed(0)
+    for file, names in parts.items():
+        tensors = {}
+        for name in names:
+            scale = 1.0 if name.endswith("norm.weight") else 0.02
+            tensors[name] = torch.empty(shapes[name].shape, dtype=getattr(torch, dtype))
+            tensors[name].fill_(1.0) if scale == 1.0 else tensors[name].normal_(0.0, scale, generator=generator)
+        save_file(tensors, folder / file, metadata={"format": "pt"})
+    index = {"metadata": {}, "weight_map": {name: file for file, names in parts.items() for name in names}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    config.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def forget(folder: Path) -> None:
+    """Empty the system's cache of the files."""
+    os.sync()
+    for file in folder.glob("*.safetensors"):
+        handle = os.open(file, os.O_RDONLY)
+        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(handle)
+
+
+def sequential_read_s(folder: Path) -> float:
+    """Seconds to read all bytes of all files once."""
+    forget(folder)
+    started, buffer = time.perf_counter(), bytearray(READ_AT_ONCE)
+    for file in sorted(folder.glob("*.safetensors")):
+        with file.open("rb", buffering=0) as opened:
+            while opened.readinto(buffer):
+                pass
+        forget(folder)
+    return time.perf_counter() - started
+
+
+@contextlib.contextmanager
+def control_group(limit: int) -> Iterator[Path | None]:
+    """A group of processes that may take so many bytes, files kept in memory included; None where this machine allows none."""
+    for top, name in ((Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"), (Path("/sys/fs/cgroup"), "memory.max")):
+        group = top / f"layerscope-{os.getpid()}"
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            if (group / name).exists():
+                (group / name).write_text(str(limit))
+                yield group
+                return
+        except OSError:
+            pass
+        finally:
+            group.rmdir()
+    yield None
+
+
+def command_line(command: str, *options: object) -> dict:
+    """Run a command of Layerscope and return its JSON."""
+    done = subprocess.run(
+        [sys.executable, "-m", "analysis", command, *map(str, options), "--json", "-"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    return json.loads(done.stdout)
+
+
+def measure_streaming(options: argparse.Namespace, scratch: Path) -> None:
+    """Print time and memory of a distance map with the layers on the disk."""
+    folder = options.keep or scratch / "model"
+    n_bytes = written(folder, options.layers, options.dtype)
+    reading_s = sequential_read_s(folder)
+    say(f"{units.size(n_bytes)} on the disk, read once in {reading_s:.1f} s")
+    command = [sys.executable, "-m", "analysis", "distances", folder, "--dtype", options.dtype, "--device", "cpu"]
+    command += ["--samples", options.texts, "--seq-len", options.tokens, "--memory", options.memory, "--json", "-"]
+    limit = units.read_size(options.memory)
+    with control_group(limit) as group:
+        join = ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh"] if group else []
+        started = time.perf_counter()
+        done = subprocess.run([*join, *map(str, command)], cwd=REPOSITORY, capture_output=True, text=True)
+        wall_s = time.perf_counter() - started
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    map_s = json.loads(done.stdout)["wall_s"]
+    say("limited by a control group" if group else "no control group on this machine: only measured")
+    say(f"map under {options.memory}: {wall_s:.1f} s, {map_s:.1f} s without loading, {map_s / reading_s:.2f} x reading once")
+    peak = usage.ru_maxrss * 1024
+    say(f"peak resident memory {units.size(peak)}, {peak / limit:.0%} of {options.memory}")
+
+
+def measure_workers(options: argparse.Namespace) -> None:
+    """Print the time of a loss-increase map by one process and by two workers of Ray."""
+    arguments = ("starter", "--dtype", options.dtype, "--samples", options.texts, "--seq-len", options.tokens, "--max-size", 4)
+    results: dict[int, dict] = {}
+    for n in (1, 2):
+        use_empty_cache()
+        os.environ["OMP_NUM_THREADS"] = "1"
+        sharing = ("--run-on", options.run_on, *(("--workers", n) if n > 1 else ()))
+        took = seconds(lambda n=n, sharing=sharing: results.update({n: command_line("damage", *arguments, *sharing)}))
+        say(f"{n} process{'es' * (n > 1)}: {took:.1f} s in all, {results[n]['wall_s']:.1f} s without loading")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Models that do not fit in memory, and requests shared by processes.")
+    parser.add_argument("part", choices=("streaming", "workers"))
+    parser.add_argument("--layers", type=int, default=30)
+    parser.add_argument("--memory", default="4GB")
+    parser.add_argument("--texts", type=int, default=8)
+    parser.add_argument("--tokens", type=int, default=128)
+    parser.add_argument("--keep", type=Path, help="folder to keep the model in, or to take it from")
+    parser.add_argument("--run-on", default="local", choices=("local", "ray"), help="where `workers` runs (default: local)")
+    add_dtype_option(parser, "bfloat16")
+    options = parser.parse_args()
+    options.dtype = describe_machine(options.dtype)
+    use_empty_cache()
+    with tempfile.TemporaryDirectory(prefix="layerscope-large-") as scratch:
+        if options.part == "streaming":
+            measure_streaming(options, Path(scratch))
+        else:
+            measure_workers(options)
+
+
+if __name__ == "__main__":
+    main()
