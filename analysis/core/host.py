@@ -170,7 +170,7 @@ def wait_asleep() -> None:
 
     GNU's OpenMP, which torch uses on Linux, lets them look for milliseconds. Where another program has a core, that takes the
     other core from the thread that is waited for. Beside one such program a layer took 260 ms in a background job, and takes
-    23 ms so (`docs/speed.md`). This has to come before torch is imported. Settings of the user stay.
+    23 ms so. This has to come before torch is imported. Settings of the user stay.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", str(_LOOKS))

@@ -35,7 +35,7 @@ _LONGEST = 512
 _CALL = 1024
 """Cost of a run or a group of runs beyond its products, in pairs of query and column; measured on CPUs, 9 heads of 64."""
 _SHORT = 256
-"""Most columns of a run that is computed with others. With more of them the fused attention is as fast (`docs/speed.md`)."""
+"""Most columns of a run that is computed with others. With more of them the fused attention is as fast."""
 _MOST_PAIRS = 1 << 17
 """Most pairs of a group of several runs: with 32 heads, its scores take 16 MB."""
 _NAME = "layerscope_packed"

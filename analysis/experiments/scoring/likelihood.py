@@ -193,7 +193,7 @@ _TRIED_TOKENS = 256
 """Tokens of the trial on a first batch, as far as its questions allow: they run once more than they need."""
 _NATS = {torch.float32: 0.01, torch.float16: 0.2, torch.bfloat16: 1.5}
 """Largest difference between the log-likelihoods of an option scored in a row and alone. Rounding to bfloat16 moved one by up
-to 0.9 (`docs/speed.md`). Their states must agree as well."""
+to 0.9. Their states must agree as well."""
 _found: WeakKeyDictionary[nn.Module, Packing] = WeakKeyDictionary()
 """By model, for the same one is looked up again and again: unpruned, pruned, healed."""
 
@@ -484,7 +484,7 @@ def text_batches(decoder: Decoder, token_ids: Sequence[Sequence[int]]) -> list[l
 def tokens_of_texts(device: torch.device) -> int:
     """Return the tokens of a batch of texts: half as many as elsewhere, since every position goes through the head.
 
-    On Intel's processors as many as elsewhere take 0.91 to 0.97 of the time, and on AMD's 1.02 (`docs/speed.md`).
+    On Intel's processors as many as elsewhere take 0.91 to 0.97 of the time, and on AMD's 1.02.
     """
     is_faster_whole = device.type == "cpu" and host.cpuinfo("vendor_id") == "GenuineIntel"
     return tokens_per_batch(device) // (1 if is_faster_whole else 2)

@@ -13,7 +13,7 @@ from analysis.data.tasks import Question
 ROW_TOKENS = 1024
 """Packed tokens per row, where several rows run at once and are padded to one length."""
 LONE_ROW_TOKENS = 2048
-"""The same where each row runs alone, as on a CPU. A row of 1,024 takes a twentieth longer for each token (`docs/speed.md`)."""
+"""The same where each row runs alone, as on a CPU. A row of 1,024 takes a twentieth longer for each token."""
 SHARED_ROW_TOKENS = 4096
 """Most tokens of a row whose questions share most of theirs; its mask takes the square of it, 64 MB in float32."""
 

@@ -69,7 +69,7 @@ def log_probabilities(decoder: Decoder, states: Tensor, indices: Tensor, tokens:
 def _sums_by_token(decoder: Decoder, states: Tensor, shift: Tensor, reference: Tensor) -> Tensor:
     """Return each state's sum of exponentials over the vocabulary, with one row of a product for each token.
 
-    On a CPU such a product takes 0.7 to 0.9 of the time of one with a row for each state (`docs/speed.md`).
+    On a CPU such a product takes 0.7 to 0.9 of the time of one with a row for each state.
 
     Args:
         decoder: the model.
