@@ -74,8 +74,6 @@ _LOSS = dataclasses.replace(default_loss_corpus(), n_texts=8, seq_len=128)
 """Its head is as dear as many layers, so fewer and shorter texts."""
 _JUDGING = dataclasses.replace(_LOSS, n_texts=16)
 """These texts and as many more, to compare methods with each other."""
-_CLOSED = ("instant", "prune-comp", "linear-patch", "ghosted")
-"""Healing in closed form; each run takes minutes."""
 _TABLE_PARAMETERS = 1_000_000_000
 """A larger model has no table of methods, and its curve ends at a quarter of its layers. The search takes an hour or two."""
 _QUANTIZED = {"8bit": (0, 3, 5, 8), "4bit": (0, 3, 5)}
@@ -227,7 +225,6 @@ def _of_starter(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Ite
         yield search.run(SearchSpec(half, strategy="greedy", max_n=15), _tell, load=load)
     if "methods" in kinds:
         yield methods.run(MethodsSpec(half, ("similarity", "greedy"), ("instant",), benchmark=_QUESTIONS), _tell, load=load)
-        yield methods.run(MethodsSpec(half, ("greedy",), _CLOSED, benchmark=_QUESTIONS), _tell, load=load)
 
 
 def _of_larger(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iterator[Result]:
@@ -261,7 +258,7 @@ def _of_larger(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iter
         yield curve(_EXAMS, "similarity", _SEARCHED)
         yield curve(_EXAMS, "greedy", _SEARCHED)
     if "methods" in kinds:
-        table = MethodsSpec(model, ("similarity", "greedy"), _CLOSED, benchmark=_JUDGED, loss_corpus=_JUDGING)
+        table = MethodsSpec(model, ("similarity", "greedy"), ("instant",), benchmark=_JUDGED, loss_corpus=_JUDGING)
         yield methods.run(table, _tell, load=load)
 
 

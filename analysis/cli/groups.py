@@ -77,7 +77,7 @@ ABOUT = {
         "Compare strategies and healing recipes at several sizes in one paired table.",
         (
             "methods starter --strategies similarity,swaps --recipes instant --n 3,5",
-            "methods starter --recipes instant,ghosted --minutes 5",
+            "methods starter --recipes instant,distill --minutes 5",
         ),
     ),
     "grid": About(

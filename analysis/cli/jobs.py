@@ -10,6 +10,7 @@ from analysis.core.errors import SpecError
 from analysis.core.progress import how_far
 from analysis.jobs import Job
 from analysis.jobs.queue import settings
+from analysis.results.stored import ignored
 
 _ON_ONE = {"show": "get", "pause": "pause", "cancel": "cancel", "resume": "resume"}
 """Actions on one job, and the function of `jobs` that does each."""
@@ -72,6 +73,8 @@ def _show(options: argparse.Namespace, listed: list[Job]) -> None:
     if options.action in ("list", "auto-resume"):
         wont = "resume automatically" if is_resumed else "wait until you resume them"
         lines = [*(lines or ["No jobs yet."]), f"Interrupted jobs {wont}."]
+        if n_ignored := ignored.count():
+            lines.append(f"Stored results that are ignored, since their method or settings were withdrawn: {n_ignored:,}.")
     write(options, data(listed), lines or ["No jobs left."])
 
 

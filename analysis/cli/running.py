@@ -41,11 +41,8 @@ class _Fresh:
     def __call__(self, spec: ModelSpec, on_progress: OnProgress, *, by_layer: bool = False) -> Any:
         return imported("analysis.models.loading.load:FRESH")(spec, on_progress, by_layer=by_layer)
 
-    def clear(self, keeping: Any = None) -> None:
+    def clear(self) -> None:
         """There is nothing to let go of."""
-
-    def kept(self, key: Any, make: Any) -> None:
-        """Nothing is kept, for the process ends with its experiment."""
 
 
 def quiet_libraries() -> None:

@@ -42,6 +42,9 @@ class Spec:
     of that kind are orphaned, so a kind that rests on it raises its own too."""
     later: ClassVar[tuple[str, ...]] = ()
     """Fields that came after results were stored: at their default they are not part of the fingerprint, which so stays."""
+    withdrawn: ClassVar[Mapping[str, Any]] = {}
+    """Former fields with the value that this version still computes. Stored requests with another value are refused. The value
+    stays part of the fingerprint, unless the field is in `later`."""
     asked_by: ClassVar[str] = ""
     """`module:function` that makes the request from the values of the command line, where that is more than its fields. It
     is called with those values, nested as the fields are, and with the values of plain `--set` settings."""
@@ -95,6 +98,9 @@ class Spec:
         """
         if not isinstance(data, Mapping):
             raise SpecError(f"A {cls.__name__} must be an object with fields by name, not {bounds.shown(data)}.")
+        for name, value in cls.withdrawn.items():
+            require(data.get(name, value) == value, f"{name} {bounds.shown(data.get(name))} was withdrawn from {cls.kind}.")
+        data = {name: value for name, value in data.items() if name not in cls.withdrawn}
         kind: Any = cls
         hints = _hints(kind)
         names = {f.name for f in dataclasses.fields(cls)}
@@ -141,7 +147,8 @@ def _keyed(value: Any) -> Any:
         added = {f.name: f.default for f in dataclasses.fields(value) if f.name in value.later}
         values = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
         changed = {name: _keyed(item) for name, item in values.items() if name not in added or item != added[name]}
-        return changed | value.also_keyed()
+        withdrawn = {name: item for name, item in value.withdrawn.items() if name not in value.later}
+        return changed | withdrawn | value.also_keyed()
     return [_keyed(item) for item in value] if isinstance(value, list | tuple) else value
 
 
@@ -184,6 +191,8 @@ class Result:
     gaps: ClassVar[tuple[str, ...]] = ()
     """Array fields in which NaN stands for a value that was not measured, and infinity for one that is no number."""
     spec_type: ClassVar[type[Spec]] = Spec
+    withdrawn: ClassVar[tuple[str, ...]] = ()
+    """Former fields, which are left out when a stored result is read."""
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = {"arbitrary_types_allowed": True, "extra": "forbid"}
     """A stored result with an unknown field is corrupt. Arrays are no type of pydantic."""
@@ -378,7 +387,7 @@ class Result:
             CorruptResultError: when a field is missing or unknown.
         """
         try:
-            values = dict(stored.data)
+            values = {name: value for name, value in stored.data.items() if name not in cls.withdrawn}
             values["spec"] = cls.spec_type.from_json(values["spec"])
             if cls.array_names():
                 arrays = cls.arrays_in(stored)

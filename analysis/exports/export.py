@@ -14,7 +14,7 @@ from torch import Tensor
 from analysis import hub
 from analysis.core import store
 from analysis.core.blocks import Removal, single_parts
-from analysis.core.errors import CorpusError, RecipeError, SpecError, UnsupportedModelError
+from analysis.core.errors import CorpusError, SpecError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.data import corpora
 from analysis.data.spec import CorpusSpec
@@ -29,8 +29,8 @@ from analysis.models.loading import machine, placement, planning
 from analysis.models.loading.load import Loader
 from analysis.models.loading.placement import Placement
 from analysis.models.loading.planning import Plan
-from analysis.models.running import folding, pruning
-from analysis.models.running.adapters import check_adapter, located, put_on, read_bridges, result_name
+from analysis.models.running import pruning, settling
+from analysis.models.running.adapters import check_adapter, located, put_on, result_name
 from analysis.models.source import gguf
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.remote import hub_id
@@ -169,12 +169,6 @@ def save(
     if refused is not None:
         raise UnsupportedModelError(refused)
     adapter = None if adapter is None else str(located(adapter))
-    bridges = [] if adapter is None else read_bridges(Path(adapter))
-    if not all(bridge.is_scale for bridge in bridges):
-        raise RecipeError(
-            f"The healing in {adapter} adds a small layer, and a plain {planned.facts.family} model cannot contain it. Export "
-            f"the model without healing, or heal it again by the recipe progressive or prune-comp."
-        )
     if adapter is not None:
         check_adapter(adapter, block)
     folders.check_space(out, _saved_bytes(planned, block))
@@ -188,13 +182,8 @@ def save(
     expected = logits(model, texts)
     if adapter is not None:
         model = model.merge_and_unload()
-    if bridges:
-        for handle in loaded.laid:
-            handle.remove()
-        folding.fold(loaded.decoder, bridges)
-        _check_folded(_difference(expected, logits(model, texts), planned.spec.dtype, True), planned)
     pruned.zeroed()
-    folding.settle(loaded.decoder, [layer for layer in range(planned.facts.n_layers) if layer not in block.layers])
+    settling.settle(loaded.decoder, [layer for layer in range(planned.facts.n_layers) if layer not in block.layers])
     on_progress(Progress("saving the model", 0, 1))
     form.check(find_decoder(model))
     spec, saved = planned.spec, Saved(planned, block, adapter is not None, model, loaded.tokenizer)
@@ -290,15 +279,6 @@ def _difference(expected: Tensor, logits: Tensor, dtype: str, merged: bool) -> R
         same_first=float((expected.argmax(-1) == logits.argmax(-1)).double().mean()),
         merged=merged,
     )
-
-
-def _check_folded(check: ReloadCheck, planned: Plan) -> None:
-    if not check.relative_difference <= check.tolerance:
-        raise UnsupportedModelError(
-            f"The healing factor cannot be folded into the weights of {planned.facts.name}: its logits would differ "
-            f"by {check.relative_difference:.3g} of their size (allowed in {planned.spec.dtype}: {check.tolerance:g}). "
-            f"Export the model without healing, or heal by another recipe."
-        )
 
 
 def _texts(tokenizer: Any) -> list[list[int]]:

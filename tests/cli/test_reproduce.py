@@ -64,7 +64,6 @@ REQUESTS = {
     "searched": SweepSpec(strategy="swaps", search=SearchSpec(budget=90, protect=(3,))),
     "usual search": usual_search_filled,
     "plain search": SearchSpec(),
-    "on-policy heal": recipes.heal_spec("on-policy", model=RESOLVED, block=Block(11, 5), written=7, on_gpu=False),
     "methods": MethodsSpec(MINE, ("deepest", "swaps"), ("instant", "distill"), (2, 4), minutes=1.5),
     "search": SearchSpec(MINE, "evopress", "loss", protect=(0, 29), budget=500, max_n=4, seed=2, first=3, stride=5),
     "own questions": SweepSpec(benchmark=BenchmarkSpec("/data/quiz 1.csv", shots=0)),
@@ -85,11 +84,9 @@ REQUESTS = {
     "instant": CompareSpec(RESOLVED, " -1", (Variant(), Variant("instant", LayerSet((1, 4)), "a", "x")), temperature=0.5),
     "microscope of several lines": MicroscopeSpec(RESOLVED, "Question: 3?\nAnswer:"),
     "microscope": MicroscopeSpec(MINE, "-x; y", Block(1, 2)),
-    "control": replace(HEAL, steps=5, minutes=None, control=True, instant=False, distill=0.0, junction=0.0),
+    "control": replace(HEAL, steps=5, minutes=None, control=True, instant=False, distill=0.0),
     "heal that writes nothing": replace(HEAL, generation=None),
-    "heal in stages": recipes.heal_spec("progressive", model=RESOLVED, block=Block(11, 5), stages=2, on_gpu=False),
     "heal of parts": replace(HEAL, block=PartSet((2,), (4,), (7,))),
-    "partial heal": replace(HEAL, steps=4, minutes=None, method="partial", last_layers=2, junction=0.5, keep_best=True),
     "heal of no recipe": HealSpec(Block(2, 3), MINE, OTHER_TEXT, OTHER_TEXT, None, recipe="-own- ; words"),
     "4bit heal": HealSpec(Block(0, 1), replace(RESOLVED, quantization="4bit"), benchmark=BenchmarkSpec("piqa")),
     "paper": recipes.heal_spec("paper", model=RESOLVED, block=Block(1, 2), quantization="4bit", on_gpu=True),
@@ -142,7 +139,7 @@ OWN_TEXTS = {
     "--map-texts": "wiki,my.txt",
     "--strategies": "random,deepest",
     "--draws": "2",
-    "--recipes": "distill,ghosted",
+    "--recipes": "distill,instant",
     "--format": "gguf",
 }
 ALSO = {("sweep", "--blocks"): ["--strategy", "manual"], "--subset": ["--task", "mmlu"]}
@@ -323,9 +320,8 @@ def test_every_field_of_every_request_can_be_set():
         for path, value in _leaves(spec):
             changed = not value if isinstance(value, bool) else (value or 0.5) / 2 if isinstance(value, float) else value
             changed = changed + 1 if type(value) is int else changed
-            # Only the unpruned model is trained alone; text of a model and most likely tokens take a teacher; stages go without
-            # the instant recipe.
-            if changed != value and path not in ("control", "written", "top_k", "stages"):
+            # Only the unpruned model is trained alone, and most likely tokens take a teacher.
+            if changed != value and path not in ("control", "top_k"):
                 assert field_settings.applied(spec, [field_settings.write(path, changed)]).fingerprint() != spec.fingerprint()
 
 

@@ -28,8 +28,8 @@ _VALUES: dict[str, tuple[Any, ...]] = {
     "learning_rate": ("x", -1.0, 0),
     "steps": (1.5, "50", -1),
     "block": (5, "1:1", {"start": 1}, None),
-    "method": (5, "full"),
-    "keep_best": (1, "yes"),
+    "lora_on": (5, "full"),
+    "separate_documents": (1, "yes"),
     "nosuch": (1,),
 }
 

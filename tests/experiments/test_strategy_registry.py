@@ -24,7 +24,7 @@ from tests.support import fakes, own
 from tests.support.seen import figures, texts, trace
 from tests.support.toy import MAP, SWEEP
 
-SEARCHING = ["greedy", "swaps", "evopress", "lorp", "influence-iterated"]
+SEARCHING = ["greedy", "swaps", "evopress", "influence-iterated"]
 OURS = ["similarity", "deepest", "reverse", "block-influence", "loss-greedy", "random", "manual", *SEARCHING]
 MIDDLE = '''
 """Layers from the middle of the model."""

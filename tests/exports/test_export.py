@@ -9,12 +9,13 @@ import pytest
 import torch
 import transformers
 from huggingface_hub import ModelCard
+from peft import LoraConfig, get_peft_model
 
 from analysis.core import store
 from analysis.core.blocks import Block, LayerSet, PartSet
 from analysis.core.errors import BlockRangeError, RecipeError, SpecError, StorageError, UnsupportedModelError
 from analysis.core.progress import Cancelled
-from analysis.experiments.heal import adapter_files, adapters
+from analysis.experiments.heal import adapter_files
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.exports import export, folders
 from analysis.exports.spec import ExportResult, ExportSpec
@@ -185,8 +186,8 @@ def test_an_adapted_head_is_no_longer_tied_to_the_embeddings(tiny_folder):
     loaded = load.load(model)
     assert loaded.model.config.tie_word_embeddings
     pruning.cut(loaded.decoder, BLOCK)
-    heal = HealSpec(BLOCK, model, method="partial", last_layers=1)
-    healed = adapters.attach(loaded.decoder, heal, 0)
+    heal = HealSpec(BLOCK, model)
+    healed = get_peft_model(loaded.model, LoraConfig(target_modules=["lm_head"], task_type="CAUSAL_LM"))
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in healed.parameters():

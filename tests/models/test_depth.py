@@ -6,7 +6,7 @@ from transformers import AutoModelForCausalLM
 
 from analysis.core.blocks import LayerSet
 from analysis.models.loading import load
-from analysis.models.running import folding, pruning
+from analysis.models.running import pruning, settling
 from analysis.models.source.model_spec import ModelSpec
 from tests.zoo import models
 from tests.zoo.truth import Truth
@@ -20,7 +20,7 @@ def test_cut_of_depth_dependent_layers_reloads_with_the_same_logits(tmp_path, na
     models.save(name, tmp_path / "whole")
     decoder = load.load(ModelSpec(str(tmp_path / "whole"), dtype="float32", device="cpu")).decoder
     pruning.cut(decoder, LayerSet(REMOVED))
-    folding.settle(decoder, [layer for layer in range(models.N_LAYERS) if layer not in REMOVED])
+    settling.settle(decoder, [layer for layer in range(models.N_LAYERS) if layer not in REMOVED])
     decoder.model.save_pretrained(tmp_path / "cut")
     again = AutoModelForCausalLM.from_pretrained(tmp_path / "cut").eval()
     with torch.inference_mode():

@@ -347,7 +347,7 @@ def test_an_adapter_that_names_files_is_refused(tmp_path, entry):
         adapter.check_adapter(str(put(tmp_path, **entry)), None)
 
 
-@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json", "bridge.safetensors", "layerscope.json"])
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json", "layerscope.json"])
 def test_adapter_with_an_outward_link_is_refused(tmp_path, name):
     folder = put(tmp_path, base_model_name_or_path="/any/where")
     adapter.check_adapter(str(folder), None)

@@ -47,13 +47,13 @@ def test_cells_shared_by_tables_count_once_where_measurable():
 
 
 def test_unmeasured_methods_have_no_row():
-    table = methods.joined([fakes.methods_of("similarity"), fakes.methods_of("deepest", "ghosted")])
-    assert table.methods == [("similarity", ""), ("similarity", "instant"), ("deepest", ""), ("deepest", "ghosted")]
+    table = methods.joined([fakes.methods_of("similarity"), fakes.methods_of("deepest", "distill")])
+    assert table.methods == [("similarity", ""), ("similarity", "instant"), ("deepest", ""), ("deepest", "distill")]
     assert [row["method"] for row in table.tables()["nats"].rows] == [
         "similarity",
         "similarity + instant",
         "deepest",
-        "deepest + ghosted",
+        "deepest + distill",
     ]
 
 

@@ -15,7 +15,6 @@ from analysis.experiments.batch.methods_spec import MethodCell, MethodKey, Metho
 from analysis.experiments.batch.run import FATAL, Batch, Once
 from analysis.experiments.heal import healing, recipes
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.experiments.heal.junction import Readings
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.search.search_spec import check_protected
 from analysis.models.loading import load as models
@@ -75,15 +74,12 @@ class _Methods(Batch[MethodKey, _Row, MethodsResult]):
     def __init__(self, spec: MethodsSpec, keys: Sequence[MethodKey], load: Loader) -> None:
         super().__init__(spec, keys, load)
         self._curves = {strategy: Once[SweepResult]() for strategy in spec.strategies}
-        self._readings = Readings()
 
     def name(self, key: MethodKey) -> str:
         return MethodCell(*key, "", 0.0).name
 
     def measure(self, key: MethodKey, on_progress: OnProgress) -> _Row:
         strategy, recipe, n = key
-        if not recipe:
-            self._readings = Readings()  # of one block, which all of its heals are fitted to
         curve = self._curves[strategy].get(lambda: self._curve(strategy, on_progress), f"measuring the curve of {strategy}")
         point = self._point(strategy, n)
         if point is None:
@@ -98,9 +94,7 @@ class _Methods(Batch[MethodKey, _Row, MethodsResult]):
         if not recipe:
             index = curve.points.index(point)
             return self._cell(key), curve.text_losses[index], self._right(curve.questions[index])
-        healed = healing.run(
-            _heal(self.spec, recipe, cut), on_progress, load=self.model, readings=self._readings, is_compared=True
-        )
+        healed = healing.run(_heal(self.spec, recipe, cut), on_progress, load=self.model)
         cell = replace(self._cell(key), wall_s=healed.wall_s)
         if not healed.complete or "healed" not in healed.text_losses:
             reason = "The healing run was stopped before its scores were measured. Measure the table again."

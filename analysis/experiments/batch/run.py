@@ -152,7 +152,7 @@ class SharedModel(Loader):
         """Return the model of the curve; raises the errors of loading it, again where it was refused before."""
         return self._loaded.get(lambda: self._load(spec, on_progress, by_layer=by_layer), f"loading {spec.source}")
 
-    def clear(self, keeping: Any = None) -> None:
+    def clear(self) -> None:
         """Free the memory of the model."""
         self._loaded.value = None
         gc.collect()

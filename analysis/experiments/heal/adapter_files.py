@@ -1,7 +1,6 @@
-"""The folder of a healing run's adapter: a standard PEFT folder with a model card, and maps that PEFT has no place for."""
+"""The folder of a healing run's adapter: a standard PEFT folder with a model card."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 from peft import PeftModel
@@ -9,13 +8,10 @@ from peft import PeftModel
 from analysis.core import blocks, store
 from analysis.core.blocks import ATTENTION, FEED_FORWARD, Removal
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.models.running import adapters
-from analysis.models.running.adapters import Bridge, folder
+from analysis.models.running.adapters import folder
 
 
-def save(
-    model: PeftModel, spec: HealSpec, *, base: str, steps_done: int, key: str, bridges: Sequence[Bridge] = (), part_of: str = ""
-) -> Path:
+def save(model: PeftModel, spec: HealSpec, *, base: str, steps_done: int, key: str, part_of: str = "") -> Path:
     """Save the adapter as a standard PEFT folder, atomically, over an older one of the same healing run.
 
     Args:
@@ -24,7 +20,6 @@ def save(
         base: name of the base model, a Hub id or a folder.
         steps_done: optimizer steps taken, for the card.
         key: of the healing run.
-        bridges: maps of the stream that belong to it and that PEFT has no place for.
         part_of: for the text model of a multimodal model, the family of the whole model; "" otherwise.
 
     Raises:
@@ -36,15 +31,9 @@ def save(
     def fill(target: Path) -> None:
         # False: else PEFT asks the hub whether the vocabulary was resized
         model.save_pretrained(str(target), safe_serialization=True, save_embedding_layers=False)
-        note = "".join(_bridge_note(bridge) for bridge in bridges) + (
-            _TEXT_PART.format(base=base, whole=part_of) if part_of else ""
-        )
+        note = _TEXT_PART.format(base=base, whole=part_of) if part_of else ""
         (target / "README.md").write_text(card(spec, base=base, steps_done=steps_done) + note, encoding="utf-8")
         record = {"heal": spec.to_json(), "steps_done": steps_done}
-        if bridges:
-            adapters.write_bridges(bridges, target)
-            adapters.note_bridges(target)
-            record["bridge"] = {"file": adapters.BRIDGE_FILE, "starts": [bridge.start for bridge in bridges]}
         (target / "layerscope.json").write_text(json.dumps(record, indent=1))
 
     path = folder(key)
@@ -58,14 +47,10 @@ def card(spec: HealSpec, *, base: str, steps_done: int) -> str:
     description = "the unpruned model, as a control" if spec.control else f"the model without {block.describe()}"
     first = "" if spec.control else _how_to_cut(base, block)
     trained = {
-        "lora": {
-            "feed_forward": "the feed-forward modules",
-            "attention": "the attention",
-            "both": "the attention and the feed-forward modules",
-        }[spec.lora_on],
-        "partial": f"the weight matrices of the last {spec.last_layers} layers and of the head",
-        "beside": "the weight matrices of the layers next to each gap",
-    }[spec.method]
+        "feed_forward": "the feed-forward modules",
+        "attention": "the attention",
+        "both": "the attention and the feed-forward modules",
+    }[spec.lora_on]
     fitted = "Started from a closed-form refit of the layer before the removed block. " if spec.instant else ""
     return f"""---
 library_name: peft
@@ -73,8 +58,8 @@ library_name: peft
 # Healed {base}: {description}
 {first}
 {fitted}Trained for {steps_done} of {spec.steps} steps of {spec.batch_size * spec.gradient_accumulation} x \
-{spec.corpus.seq_len} tokens of {spec.corpus.source} text on {trained}. Settings: r \
-{spec.r if spec.method == "lora" else "full"}, peak learning rate {spec.peak_rate:g}, base weights \
+{spec.corpus.seq_len} tokens of {spec.corpus.source} text on {trained}. Settings: r {spec.r}, peak learning rate \
+{spec.peak_rate:g}, base weights \
 {weights if weights != "none" else "unquantized"}. Method: Gromov et al., The Unreasonable Ineffectiveness of the Deeper \
 Layers, arXiv:2403.17887.
 """
@@ -111,20 +96,3 @@ _TEXT_PART = """
 {base} is a {whole} model. This adapter belongs to its text part alone, as a plain causal model: decoder and head, as \
 Layerscope loads and exports it. Do not apply it to the {whole} model.
 """
-_BRIDGE = """
-This adapter is not complete without its extra layer, the float32 matrix `change` in `{file}`. It stands for the removed \
-layers: the stream x that enters layer {start} of the pruned model has to become x + change x. Plain transformers cannot apply \
-it. Layerscope applies it when it loads this folder, and does not export it.
-"""
-_SCALE = """
-This adapter is not complete without its factor: multiply the stream that enters layer {start} of the pruned model by \
-{factor:.6f} (`{file}` holds the factor minus 1). Layerscope does so when it loads this folder, and folds it into the weights \
-when it exports.
-"""
-
-
-def _bridge_note(bridge: Bridge) -> str:
-    """Return the step that a user of the adapter has to take in addition to loading it."""
-    if bridge.is_scale:
-        return _SCALE.format(start=bridge.start, factor=1 + float(bridge.change), file=adapters.BRIDGE_FILE)
-    return _BRIDGE.format(start=bridge.start, file=adapters.BRIDGE_FILE)

@@ -25,7 +25,6 @@ from analysis.models.architecture.matrices import (
     attention_matrices,
     feed_forward_matrices,
     has_experts,
-    layer_matrices,
 )
 from analysis.models.running import adapters
 from analysis.models.running.adapters import UNTOLD_RANKS
@@ -34,48 +33,21 @@ from analysis.models.running.adapters import UNTOLD_RANKS
 def trained_matrices(decoder: Decoder, spec: HealSpec) -> Matrices:
     """Return the weight matrices that a healing run trains.
 
-    By its method they are those of the feed-forward modules, of the last layers and the head, or of the layers next to each
-    gap. Norms and biases are not trained, nor are the routers of experts: which tokens go where stays as it is.
+    Norms and biases are not trained, nor are the routers of experts: which tokens go where stays as it is.
 
     Raises:
-        RecipeError: see `feed_forward_matrices` and `attention_matrices`, and when fewer layers are left than `partial` trains.
+        RecipeError: see `feed_forward_matrices` and `attention_matrices`.
     """
-    if spec.method == "lora":
-        attention = Matrices() if spec.lora_on == "feed_forward" else attention_matrices(decoder)
-        return attention if spec.lora_on == "attention" else feed_forward_matrices(decoder) + attention
-    check_last_layers(spec, decoder.n_layers)
-    if spec.method == "beside":
-        return layer_matrices(decoder, [decoder.layers[index] for index in spec.layers_beside(decoder.n_layers)])
-    head = next(name for name, module in decoder.model.named_modules() if module is decoder.head)
-    return layer_matrices(decoder, decoder.layers[-spec.last_layers :]) + Matrices([head])
-
-
-def check_last_layers(spec: HealSpec, n_layers: int) -> None:
-    """See to it that as many layers are left as `partial` trains.
-
-    Args:
-        spec: method, last_layers.
-        n_layers: layers left after the cut; all of them in a control.
-
-    Raises:
-        RecipeError: when there are fewer.
-    """
-    if spec.method == "partial" and spec.last_layers > n_layers:
-        raise RecipeError(
-            f"The last {spec.last_layers} layers cannot be trained: only {n_layers} are left. Choose last_layers of at most "
-            f"{n_layers}."
-        )
+    attention = Matrices() if spec.lora_on == "feed_forward" else attention_matrices(decoder)
+    return attention if spec.lora_on == "attention" else feed_forward_matrices(decoder) + attention
 
 
 def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[str, Tensor] | None = None) -> PeftModel:
     """Put an adapter on a pruned model; except for `changes` it does nothing until it is trained.
 
-    A method that trains whole weights is a LoRA of full rank, with the identity as one factor and any change as the other. So
-    it trains like the weight itself, over quantized weights as well, and saves as a standard adapter.
-
     Args:
         decoder: the pruned model; its base weights are frozen.
-        spec: method, r, lora_dropout, last_layers.
+        spec: lora_on, r, lora_dropout.
         init_seed: seed of the random start of the A matrices (B starts at 0).
         changes: by projection the tensor to add to its weight, as in `Junction`: a LoRA of full rank that is not trained.
 
@@ -85,18 +57,16 @@ def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[st
     changes = spread(decoder, changes or {})
     trained = trained_matrices(decoder, spec).names
     names = [*trained, *(name for name in changes if name not in trained)]
-    full_names = {name for name in trained if spec.method != "lora"} | changes.keys()
     targets = _targets(decoder, names)
     modules = [target for target in targets.values() if not _is_parameter(decoder.model, target)]
     parameters = [target for target in targets.values() if _is_parameter(decoder.model, target)]
-    dropped = spec.lora_dropout if spec.method == "lora" else 0.0
-    full = {targets[name]: full_rank(attrgetter(name)(decoder.model)) for name in names if name in full_names}
+    full = {targets[name]: full_rank(attrgetter(name)(decoder.model)) for name in changes}
     config = LoraConfig(
         r=spec.r,
         lora_alpha=spec.r,
         rank_pattern=full,
         alpha_pattern=full,
-        lora_dropout=0.0 if parameters else dropped,
+        lora_dropout=0.0 if parameters else spec.lora_dropout,
         target_modules=modules,
         target_parameters=parameters or None,
         fan_in_fan_out=any(isinstance(decoder.model.get_submodule(name), Conv1D) for name in modules),
@@ -113,10 +83,10 @@ def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[st
     _check_adapted(decoder, set(targets.values()), _adapted(base))
     for name in names:
         wrapper = _wrapper(base, targets[name], is_parameter=targets[name] in parameters)
-        if name in full_names:
-            _make_full(wrapper, changes.get(name), train=spec.method != "lora" and name in trained)
-        elif parameters and dropped and not isinstance(wrapper, ParamWrapper):  # which PEFT has none for
-            wrapper.lora_dropout["default"] = nn.Dropout(dropped)
+        if name in changes:
+            _make_full(wrapper, changes[name])
+        elif parameters and spec.lora_dropout and not isinstance(wrapper, ParamWrapper):  # which PEFT has none for
+            wrapper.lora_dropout["default"] = nn.Dropout(spec.lora_dropout)
     if parameters:
         weights = adapters.weights_on(model)
         _check_is_read(
@@ -241,24 +211,20 @@ def _shape(module: Any) -> tuple[int, int]:
     return int(module.out_features), int(module.in_features)
 
 
-def _make_full(module: Any, change: Tensor | None, *, train: bool) -> None:
-    """Make a LoRA of full rank amount to `change`, or to nothing; only the factor that is not the identity is ever trained."""
+def _make_full(module: Any, change: Tensor) -> None:
+    """Make a LoRA of full rank amount to `change`: one factor is the identity. Neither is trained."""
     first, second = module.lora_A["default"].weight, module.lora_B["default"].weight
     n_experts = getattr(module, "num_experts", 1)
     n_out, n_in = second.shape[0], first.shape[1]
-    if change is not None and change.dim() == 3 and getattr(module.get_base_layer(), "is_transposed", False):
+    if change.dim() == 3 and getattr(module.get_base_layer(), "is_transposed", False):
         change = change.transpose(1, 2)
-    free, fixed = (first, second) if n_out <= n_in else (second, first)
     with torch.no_grad():
-        free.zero_()
         for expert in range(n_experts):
-            of_expert = None if change is None else change[expert] if change.dim() == 3 else change
             a = first.view(n_experts, -1, n_in)[expert]  # as PEFT reads them
             b = second.view(n_out, -1, n_experts)[..., expert]
             changing, unit = (a, b) if n_out <= n_in else (b, a)
             unit.copy_(torch.eye(len(unit)))
-            if of_expert is not None:
-                changing.copy_(of_expert)
-    fixed.requires_grad_(False)
-    free.requires_grad_(train)
+            changing.copy_(change[expert] if change.dim() == 3 else change)
+    first.requires_grad_(False)
+    second.requires_grad_(False)
     module.lora_dropout["default"] = nn.Identity()

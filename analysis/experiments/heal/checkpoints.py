@@ -1,4 +1,4 @@
-"""Checkpoints from which a healing run resumes: adapter weights, optimizer state, step count; the last two and the best."""
+"""Checkpoints from which a healing run resumes: adapter weights, optimizer state, step count; the last two are kept."""
 
 import hashlib
 import json
@@ -33,13 +33,12 @@ def folder(fingerprint: str) -> Path:
     return store.cache_dir() / "checkpoints" / fingerprint
 
 
-def write(fingerprint: str, checkpoint: TrainingState, *, best: int | None = None) -> None:
+def write(fingerprint: str, checkpoint: TrainingState) -> None:
     """Store a checkpoint atomically, then remove the ones that are older than the last two.
 
     Args:
         fingerprint: key of the healing run.
         checkpoint: the state to store.
-        best: the step whose checkpoint is kept however old it is.
 
     Raises:
         StorageError: when the disk is full; the older checkpoints are intact.
@@ -53,8 +52,7 @@ def write(fingerprint: str, checkpoint: TrainingState, *, best: int | None = Non
 
     store.write_folder(folder(fingerprint) / _name(checkpoint.step), fill)
     for old in _folders(fingerprint)[KEPT:]:
-        if old.name != _name(best):
-            shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def newest(fingerprint: str, *, at_most: int | None = None) -> TrainingState | None:
@@ -71,11 +69,6 @@ def newest(fingerprint: str, *, at_most: int | None = None) -> TrainingState | N
     return None
 
 
-def of_step(fingerprint: str, step: int) -> TrainingState | None:
-    """The checkpoint of this step if it is there and whole."""
-    return _read(folder(fingerprint) / _name(step))
-
-
 def _read(path: Path) -> TrainingState | None:
     try:
         head = input_files.parsed((path / "checkpoint.json").read_bytes())
@@ -87,8 +80,8 @@ def _read(path: Path) -> TrainingState | None:
         return None
 
 
-def _name(step: int | None) -> str:
-    return "" if step is None else f"step-{step:08d}"
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
 
 
 def discard(fingerprint: str) -> None:

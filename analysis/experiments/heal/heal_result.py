@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import pydantic
+
 from analysis.core import stats
 from analysis.core.blocks import Removal
 from analysis.core.experiment import Experiment, register
@@ -19,24 +21,14 @@ from analysis.models.source.sizes import ModelFacts
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A stage of a heal in which the layers go little by little."""
-
-    removed: Removal
-    """Layers removed in it, including those of the earlier ones."""
-    begins: int
-    """Optimizer steps done before it."""
-
-
-@dataclass(frozen=True)
 class HealStep:
     """One reported optimizer step."""
 
     step: int
     """1-based."""
     loss: float
-    """Training loss, nats per token, on the sequences of this step before its update. With distillation or a junction loss, it
-    is the mixture that training lowers. The loss after steps is in `validations`."""
+    """Training loss, nats per token, on the sequences of this step before its update. With distillation, it is the mixture that
+    training lowers. The loss after steps is in `validations`."""
     learning_rate: float
     tokens_per_s: float
     memory_bytes: int
@@ -68,15 +60,15 @@ class Validation:
 class GapReport:
     """Report of the instant heal at one gap of the cut."""
 
+    __pydantic_config__: ClassVar[pydantic.ConfigDict] = {"extra": "ignore"}
+    """Former versions stored a factor of withdrawn methods as well."""
+
     gap: Removal
     """The removed layers, or parts of layers."""
     module: str
-    """The projection, or mixture of experts, before it that was changed, named as in the pruned model; "" where the stream
-    itself is mapped."""
+    """The projection, or mixture of experts, before it that was changed, named as in the pruned model."""
     strength: float
     """Share of the fitted change that was applied."""
-    factor: float | None = None
-    """Factor of the stream, where the change is nothing else."""
 
 
 @dataclass(frozen=True)
@@ -87,11 +79,11 @@ class JunctionReport:
     """The projection before the cut that was changed; of several gaps all of them, joined by commas."""
     strength: float
     """Share of the fitted change that repaired most on the texts that choose, 0 when none of it helped; of several gaps the
-    mean. Always 1 where the published method applies all of it."""
+    mean."""
     loss_before: float
     """Loss of the pruned model on those texts, nats per token."""
     loss_after: float
-    """The same after the change; never above `loss_before` where the strength was chosen."""
+    """The same after the change; never above `loss_before`."""
     n_tokens: int
     """Tokens that were fitted on."""
     wall_s: float
@@ -115,6 +107,7 @@ class HealResult(Result):
 
     kind: ClassVar[str] = "heal"
     spec_type: ClassVar[type[Spec]] = HealSpec
+    withdrawn: ClassVar[tuple[str, ...]] = ("stages",)
 
     model: ModelFacts
     steps: list[HealStep]
@@ -137,6 +130,8 @@ class HealResult(Result):
     """The words for how the base ran: "NF4, bfloat16 compute"."""
     junction: JunctionReport | None = None
     """The instant heal that the training began with; None without one."""
+    is_instant_left_out: bool = False
+    """Whether training began without the instant heal of the recipe, because no weight of the model can hold its change."""
     text_losses: dict[str, list[float]] = field(default_factory=dict)
     """By model (`unpruned`, `pruned`, `healed`), loss per text, so that differences are paired."""
     text_tokens: list[int] = field(default_factory=list)
@@ -168,9 +163,6 @@ class HealResult(Result):
     """The step whose adapter was measured and kept; None until then."""
     processes: list[int] = field(default_factory=list)
     """Numbers of processes that trained a result of a former version, in order; empty for one process."""
-    stages: list[Stage] = field(default_factory=list)
-    """Removed layers by step, where they are removed in more than one stage; scores are always of the model without all of
-    them."""
     documents_apart: bool = False
     """Whether documents that share a row were read each by itself."""
     overlap: Overlap | None = None
@@ -199,7 +191,6 @@ class HealResult(Result):
             **self._same_kind_table(),
             **self._writing_table(),
             "steps": of_rows("Training by step", self.steps, caption),
-            **self._stages_table(),
             "checks": of_rows("Loss and accuracy by step, on the texts that choose the step", self.validations, caption),
         }
 
@@ -234,13 +225,6 @@ class HealResult(Result):
                 "Generated text", _WRITING, rows, "Greedy continuations and arithmetic problems, with 95 % intervals."
             )
         }
-
-    def _stages_table(self) -> dict[str, Table]:
-        if not self.stages:
-            return {}
-        columns = (Column("n"), Column("removed"), Column("begins", "steps before"))
-        rows = [{"n": stage.removed.size, "removed": stage.removed.describe(), "begins": stage.begins} for stage in self.stages]
-        return {"stages": Table("Removed layers by stage", columns, rows)}
 
     def measured_on(self) -> str:
         """By which text it is judged, in which precision, and how many processes trained it where it was not one."""

@@ -4,14 +4,14 @@ import time
 from dataclasses import replace
 
 from analysis.core import store
+from analysis.core.blocks import ATTENTION
 from analysis.core.errors import RecipeError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.data import corpora, questions
-from analysis.experiments.heal import adapters, checkpoints, hadamard, memory, projection, recipes, refining
+from analysis.experiments.heal import checkpoints, memory, projection, recipes, refining
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.healing_run import HealingRun
-from analysis.experiments.heal.junction import Readings
 from analysis.experiments.heal.record import Record, nothing_yet
 from analysis.experiments.heal.remaining import Remaining
 from analysis.experiments.heal.training import memory_explained
@@ -20,14 +20,12 @@ from analysis.models.loading import machine, planning
 from analysis.models.loading.load import Loader
 from analysis.models.loading.planning import Plan
 from analysis.models.source.remote import hub_id
-from analysis.models.source.sizes import ModelFacts
-
-_SHARE_KEPT = 0.125
-"""Share of the free memory of the device in which a worker may keep states for a further recipe of the same cut."""
 
 
 def resolve(spec: HealSpec) -> HealSpec:
     """The spec with concrete dtype, device, learning rate and identities.
+
+    Training starts without the instant heal if no weight of the model can hold its change.
 
     Raises:
         RecipeError: for float16, in which gradients underflow to 0.
@@ -43,10 +41,20 @@ def resolve(spec: HealSpec) -> HealSpec:
             )
         model = replace(model, dtype="float32")
     resolved = replace(spec, model=model, corpus=corpus, validation=validation, benchmark=benchmark)
-    if spec.learning_rate is not None:
+    starts_instantly = spec.instant and spec.trains
+    if spec.learning_rate is not None and not starts_instantly:
         return resolved
-    n_parameters = planning.plan(model).facts.n_parameters
-    return recipes.rated(resolved, n_parameters, on_gpu=model.device.startswith("cuda"))
+    planned = planning.plan(model)
+    if starts_instantly and not _holds_change(resolved, planned):
+        resolved = replace(resolved, instant=False)
+    return recipes.rated(resolved, planned.facts.n_parameters, on_gpu=model.device.startswith("cuda"))
+
+
+def _holds_change(spec: HealSpec, planned: Plan) -> bool:
+    """Return whether weights can hold the change of an instant heal, from the configuration; True for an impossible block."""
+    if (0, ATTENTION) in spec.block.parts or spec.block.touched[-1] >= planned.facts.n_layers:
+        return True
+    return projection.holds_change(planning.skeleton(planned.config), spec.block)
 
 
 def run(
@@ -54,8 +62,6 @@ def run(
     on_progress: OnProgress = ignore,
     *,
     load: Loader = models.FRESH,
-    readings: Readings | None = None,
-    is_compared: bool = False,
 ) -> HealResult:
     """Heal a model, or return the stored healing run; an interrupted one resumes from its last checkpoint.
 
@@ -67,9 +73,6 @@ def run(
         on_progress: called at every step; `values` holds step, loss, learning_rate, tokens_per_s, memory_bytes, eta_s, and
             validation_loss where one was measured.
         load: the loader, whose memory is released. Healing changes the model, so it always loads a copy of its own.
-        readings: as in `junction.fit`, shared between healing runs of the same model. By default those that `load` keeps of the
-            last one, where both are closed forms of the same cut.
-        is_compared: whether only its scores are wanted; then `spec.bridge` need not be set.
 
     Raises:
         LayerscopeError: one sentence on a problem that the user can fix.
@@ -81,47 +84,43 @@ def run(
         if stored.adapter and (store.cache_dir() / stored.adapter / "adapter_config.json").exists():
             return stored
         stored = None  # a precomputed result, or the adapter was deleted: its numbers alone do not answer the request
-    cut = None
-    if readings is None and resolved.instant and not resolved.trains:
-        cut = resolved.model, resolved.block
-    load.clear(keeping=cut)
-    if cut is not None:
-        readings = load.kept(cut, lambda: _readings(resolved.model.device))
+    load.clear()
     machine.reset_peak(resolved.model.device)
     key = resolved.fingerprint()
     if stored is None:
         checkpoints.discard(key)
     on_progress(Progress("loading the model", values={"result_key": key}))
     planned = planning.plan(resolved.model, on_progress)
-    _check(resolved, planned.facts)
+    _check(resolved, planned)
+    if spec.instant and not resolved.instant:
+        message = f"{recipes.NO_WEIGHT.format(family=planned.facts.family)} The training begins without it."
+        on_progress(Progress("loading the model", message=message, values={"result_key": key}))
     alternative = machine.ALL_GPUS if planned.gpus and planned.placement is None else ""
     memory.check(resolved, planned.facts, planned.free_bytes, planned.where, alternative=alternative)
     remaining = Remaining(on_progress, resolved, planned.facts.n_parameters, started)
-    record = Record(resolved, remaining, stored or nothing_yet(resolved, planned.facts), started)
+    result = stored or nothing_yet(resolved, planned.facts)
+    if spec.instant and not resolved.instant:
+        result = replace(result, is_instant_left_out=True)
+    record = Record(resolved, remaining, result, started)
     record.publish()
     loaded = models.load(resolved.model, remaining)
     record.publish(versions=loaded.versions())
     with memory_explained(resolved, planned.source.name, planned.where):
         base = _base_name(resolved, planned)
-        heal = HealingRun(record, loaded, base=base, readings=readings, is_compared=is_compared)
+        heal = HealingRun(record, loaded, base=base)
         source = refining.source(resolved, HealResult.all_of(resolved.model))
         return heal.run(loaded) if source is None else refining.judge(heal, source, loaded)
 
 
-def _readings(device: str) -> Readings:
-    """Return an empty place for the states of a cut, with a share of the memory that is free now."""
-    return Readings(room=min(Readings.room, int(machine.free_bytes(device) * _SHARE_KEPT)))
-
-
-def _check(spec: HealSpec, facts: ModelFacts) -> None:
+def _check(spec: HealSpec, planned: Plan) -> None:
     """Refuse an impossible request before anything is loaded or measured."""
+    facts = planned.facts
     spec.block.check(facts.n_layers)
-    adapters.check_last_layers(spec, facts.n_layers - (0 if spec.control else len(spec.block.layers)))
     if spec.instant:
         projection.check_start(spec.block)
-    if spec.compensation == "patch":
-        hadamard.check(facts.hidden_size)
-    if spec.method == "lora" and spec.trains and spec.r > facts.hidden_size:
+        if not spec.trains and not _holds_change(spec, planned):
+            raise RecipeError(f"{recipes.NO_WEIGHT.format(family=facts.family)} Choose a recipe that trains, such as distill.")
+    if spec.trains and spec.r > facts.hidden_size:
         raise RecipeError(
             f"A LoRA rank of {spec.r} exceeds the {facts.hidden_size} hidden dimensions of {facts.name}. Choose an r of at "
             f"most {facts.hidden_size}."

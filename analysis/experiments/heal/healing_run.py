@@ -1,7 +1,7 @@
 """A healing run from the loaded model to the result: measure, heal in closed form, train, measure, and record every step."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from statistics import median
 
@@ -22,24 +22,23 @@ from analysis.experiments.heal import (
     junction,
     packing,
     recipes,
-    stages,
     texts,
 )
 from analysis.experiments.heal.cached_scores import CachedScores, load_cached_scores
 from analysis.experiments.heal.heal_result import HealResult, HealStep, Validation
 from analysis.experiments.heal.heal_spec import CALIBRATION_TEXTS, HealSpec
-from analysis.experiments.heal.junction import Junction, Readings
+from analysis.experiments.heal.junction import Junction
 from analysis.experiments.heal.packing import PackedRows
 from analysis.experiments.heal.record import Record
 from analysis.experiments.heal.teacher import Teacher, can_separate
 from analysis.experiments.heal.training import Trainer, derived_seed, deterministic
 from analysis.models.architecture import operations
 from analysis.models.architecture.decoder import find_decoder
+from analysis.models.architecture.streams import SharedStream
 from analysis.models.loading import machine
 from analysis.models.loading.load import LoadedModel
 from analysis.models.running import adapters as adapter
 from analysis.models.running import pruning
-from analysis.models.running.adapters import Bridge
 from analysis.models.running.pruning import PrunedBlock, without_block
 
 _TEACHER_SHARE = 0.3
@@ -58,51 +57,43 @@ def timed(function: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def prepare_model(
-    loaded: LoadedModel, spec: HealSpec, changes: Mapping[str, Tensor], bridges: Sequence[Bridge]
-) -> tuple[LoadedModel, PrunedBlock | None]:
+def prepare_model(loaded: LoadedModel, spec: HealSpec, changes: Mapping[str, Tensor]) -> tuple[LoadedModel, PrunedBlock | None]:
     """The model without the block and with its adapter, and the cut; that is None in a control.
 
     Args:
         loaded: the model, which is changed.
         spec: resolved.
-        changes, bridges: of the instant heal, as far as there is one.
+        changes: of the instant heal; empty without one.
     """
     loaded.model.requires_grad_(False)  # of layers that come back for a moment too
     cut = None if spec.control else pruning.cut(loaded.decoder, spec.block)
     model = adapters.attach(loaded.decoder, spec, derived_seed(spec.seed, "adapter"), changes)
     healed = replace(loaded, model=model, decoder=replace(find_decoder(model), shared=loaded.decoder.shared))
     operations.watch(healed.decoder)
-    for bridge in bridges:
-        adapter.lay_bridge(healed.decoder, bridge, cut)
     return healed, cut
 
 
 class HealingRun:
     """A healing run in the making: all that happens between loading the model and the complete result."""
 
-    def __init__(self, record: Record, loaded: LoadedModel, *, base: str, readings: Readings | None, is_compared: bool) -> None:
+    def __init__(self, record: Record, loaded: LoadedModel, *, base: str) -> None:
         """Refuse a model that cannot be healed so, and read the texts that measure it.
 
         Args:
             record: the result so far.
             loaded: the model, a copy of its own.
             base: the adapter's name of its base.
-            readings, is_compared: as in `healing.run`.
         """
-        self.record, self.spec, self.base, self.readings = record, record.spec, base, readings
+        self.record, self.spec, self.base = record, record.spec, base
         spec = self.spec
         record.counted_to = time.perf_counter()
         with without_block(loaded.decoder, spec.removed) as left:
             adapters.check(left, spec)
-        if spec.instant and not (spec.trains or spec.bridge or is_compared) and spec.compensation == "projection":
-            junction.check_folds(loaded.decoder, spec.block)
+        if spec.instant:
+            junction.check(loaded.decoder, spec.block)
         self.texts = texts.read_texts(loaded, spec)
         self.changes: dict[str, Tensor] = {}
         """By module, the tensor that the instant heal adds to its weight."""
-        self.bridges: list[Bridge] = []
-        self.stages: list[Removal] = []
-        """Removed layers of each stage, where they are removed in more than one."""
 
     def run(self, loaded: LoadedModel) -> HealResult:
         """Measure, heal in closed form, train, and measure again.
@@ -114,17 +105,12 @@ class HealingRun:
         record.publish(same_kind_text=self.texts.same_kind, n_choice_texts=self.texts.n_choice)
         if spec.instant and not (spec.trains or spec.control) and spec.block.start:
             # The instant heal changes nothing below the layer before the removed ones.
-            shared = (self.readings or Readings()).scored(spec.block.start - 1)
-            loaded = replace(loaded, decoder=replace(loaded.decoder, shared=shared))
+            loaded = replace(loaded, decoder=replace(loaded.decoder, shared=SharedStream(spec.block.start - 1)))
         self.measure_before(loaded)
         if spec.instant:
-            fitted = self.fit_junction(loaded)
-            self.changes, self.bridges = fitted.changes, fitted.bridges
-        if len(spec.gone_by_stage) > 1 and not spec.control:
-            record.on_progress(Progress("choosing the layers to remove first"))
-            self.stages = stages.cuts(loaded.decoder, spec, texts.choice(loaded, spec).texts)
-        is_separate = spec.separate_documents and not spec.written and can_separate(loaded.decoder)
-        healed, cut = prepare_model(loaded, spec, self.changes, self.bridges)
+            self.changes = self.fit_junction(loaded).changes
+        is_separate = spec.separate_documents and can_separate(loaded.decoder)
+        healed, cut = prepare_model(loaded, spec, self.changes)
         with deterministic(spec.model.device):
             trainer = self.prepare(healed, cut, is_separate)
             try:
@@ -133,7 +119,6 @@ class HealingRun:
                 if trainer.steps_done:
                     self.keep(trainer)
                 raise
-        self.choose_step(trainer)
         self.save(trainer)
         record.publish(adapter=adapter.relative(record.key), kept_step=trainer.steps_done)
         self.measure_after(healed)
@@ -202,8 +187,6 @@ class HealingRun:
             calibration,
             selection,
             on_progress,
-            compensation=spec.compensation,
-            readings=self.readings,
             loss_before=self.record.result.validations[0].loss,
         )
         result = self.record.result
@@ -221,11 +204,9 @@ class HealingRun:
         packed = self.pack(healed, max(1, (full_spec.steps or 1) * at_once))
         positions = packed.positions if is_separate else None
         trainer = Trainer(healed.model, healed.decoder, packed.rows, full_spec, None, positions)
-        trainer.cut, trainer.stages = cut, self.stages
         trainer.save_memory()
-        if cut is not None and (spec.distill or spec.junction):
-            final, behind = spec.distill > 0, spec.junction > 0
-            trainer.teacher = Teacher(healed.model, healed.decoder, cut, final=final, junction=behind, top_k=spec.top_k)
+        if cut is not None and spec.distill:
+            trainer.teacher = Teacher(healed.model, healed.decoder, cut, top_k=spec.top_k)
         if spec.minutes is not None and planned is None:
             steps = self.work_out_steps(trainer, healed)
             if steps:
@@ -233,7 +214,7 @@ class HealingRun:
             trainer.plan(recipes.planned(spec, steps), packed.rows, packed.positions if is_separate else None)
             record.publish(planned_steps=steps)
         comes_again = trainer.spec.steps * at_once > len(packed.rows)
-        if trainer.teacher is not None and comes_again and not spec.written:
+        if trainer.teacher is not None and comes_again:
             trainer.teacher.kept_bytes = int(_TEACHER_SHARE * machine.free_bytes("cpu"))
         record.publish(
             trainable_parameters=trainer.n_trainable if spec.trains else 0,
@@ -242,7 +223,6 @@ class HealingRun:
             n_held_out=packed.n_held_out,
             quoted=packed.quoted,
             documents_apart=is_separate,
-            stages=stages.planned(self.stages, trainer.spec.steps),
         )
         self.look_for_overlap(healed, packed)
         self.resume(trainer, healed)
@@ -336,8 +316,6 @@ class HealingRun:
         validated = record.result.validations[-1].step if record.result.validations else -1
         if spec.instant and len(record.result.validations) == 1:  # the pruned model's, and not yet the instantly healed one's
             self.validate(trainer, healed, material)
-        if spec.keep_best and not trainer.steps_done:  # the best step may be 0
-            checkpoints.write(record.key, trainer.state(), best=record.best_step())
         while True:
             if _due(trainer.steps_done, validated, spec):
                 self.validate(trainer, healed, material)
@@ -345,9 +323,6 @@ class HealingRun:
                 record.report(trainer.steps_done, spec.steps)
             if trainer.steps_done == spec.steps:
                 return
-            for stage in record.result.stages:
-                if stage.begins == trainer.steps_done:
-                    record.report(trainer.steps_done, spec.steps, f"Removed from this step on: {stage.removed.describe()}.")
             self.step(trainer, train_started, first)
             record.report(trainer.steps_done, spec.steps)
 
@@ -382,31 +357,20 @@ class HealingRun:
             validation = self.check(trainer, healed, material)
         self.record.add_validation(validation, material.n_tokens)
         if trainer.steps_done:
-            checkpoints.write(self.record.key, trainer.state(), best=self.record.best_step())
+            checkpoints.write(self.record.key, trainer.state())
 
     def keep(self, trainer: Trainer) -> None:
         """Save a cancelled training, so that it is usable and can resume from exactly here."""
         key = self.record.key
         self.save(trainer)
         self.record.publish(adapter=adapter.relative(key), kept_step=trainer.steps_done)
-        checkpoints.write(key, trainer.state(), best=self.record.best_step())
+        checkpoints.write(key, trainer.state())
 
     def save(self, trainer: Trainer) -> None:
-        """The adapter, with the bridges if there are any."""
+        """Save the adapter."""
         done, key = trainer.steps_done, self.record.key
         part_of = self.record.result.model.part_of
-        adapter_files.save(
-            trainer.model, trainer.spec, base=self.base, steps_done=done, key=key, bridges=self.bridges, part_of=part_of
-        )
-
-    def choose_step(self, trainer: Trainer) -> None:
-        """Go back to the step of the lowest loss on the way, where that is wanted and its checkpoint is whole."""
-        best = self.record.best_step()
-        if not self.spec.keep_best or best is None or best == trainer.steps_done:
-            return
-        checkpoint = checkpoints.of_step(self.record.key, best)
-        if checkpoint is not None:
-            trainer.resume_from(checkpoint)
+        adapter_files.save(trainer.model, trainer.spec, base=self.base, steps_done=done, key=key, part_of=part_of)
 
     def measure_after(self, healed: LoadedModel, cached: CachedScores | None = None) -> None:
         """The healed model; then the heal is complete.

@@ -2,9 +2,9 @@
 
 Behind a gap the stream should be x[stop] of the unpruned model and is x[start]. A gap is an unbroken run of removed modules.
 Where a layer keeps one of its two modules, the gap begins or ends inside the layer. The stream that enters the module behind
-the gap is then the one to compensate. The `compensation` says how. A change of the projection before the gap, which may then
-be the attention's, is a change of an existing weight. So it saves as a LoRA adapter of full rank and merges into a plain
-checkpoint. A map of the stream stays a small layer of its own (`bridge`).
+the gap is then the one to compensate. The projection before the gap, which may then be the attention's, is made to add
+x[stop] - x[start]. That is a change of an existing weight, so it saves as a LoRA adapter of full rank and merges into a plain
+checkpoint. The idea of a closed-form linear map in place of a block is ReplaceMe's (arXiv:2505.02819).
 
 Gaps are compensated from the first to the last, each in the model whose earlier gaps are. So a fit also corrects the error
 that the earlier ones leave.
@@ -14,7 +14,7 @@ import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -24,15 +24,12 @@ from analysis.core import blocks
 from analysis.core.blocks import ATTENTION, FEED_FORWARD, Block, Part, Removal
 from analysis.core.errors import RecipeError
 from analysis.core.progress import OnProgress, Progress, ignore
-from analysis.experiments.heal.compensation import COMPENSATIONS, Compensation, GapStates
 from analysis.experiments.heal.heal_result import GapReport, JunctionReport
-from analysis.experiments.heal.projection import NothingAdds, added, check_start, n_features, output_projection, watched
+from analysis.experiments.heal.projection import added, check_start, n_features, output_projection, watched
 from analysis.experiments.scoring import likelihood
 from analysis.models.architecture import sublayers
 from analysis.models.architecture.decoder import Decoder, input_stream, output_stream
-from analysis.models.architecture.streams import SharedStream
-from analysis.models.running import adapters, folding, pruning
-from analysis.models.running.adapters import Bridge
+from analysis.models.running import pruning
 from analysis.models.running.hidden_states import (
     Trunk,
     batches,
@@ -42,6 +39,8 @@ from analysis.models.running.hidden_states import (
     tokens_per_batch,
 )
 
+RIDGE = 0.1
+"""Ridge of the regression, as a share of the mean squared feature: the best over cuts of 3 to 10 layers."""
 STRENGTHS = (0.4, 0.7, 1.0)
 """Shares of a fitted change to try, ascending. The change by many layers is not linear, so less of a fit may repair more."""
 LEAST_TEXTS = 8
@@ -57,48 +56,68 @@ class Junction:
     changes: dict[str, Tensor]
     """By projection, the tensor that is added to its weight, (out_features, in_features), float32. For a mixture of experts it
     is the map of its output that is added to that output (`projection.spread`). Zero where no tried strength helped."""
-    bridges: list[Bridge]
-    """Maps of the stream, of gaps that no projection could take in."""
     report: JunctionReport
     """Report of the fit."""
 
 
+@dataclass(frozen=True)
+class GapStates:
+    """States of a batch of texts at a gap, float32, all on one device."""
+
+    features: Tensor
+    """Input of the projection before the gap, (batch, seq, n_features)."""
+    before: Tensor
+    """x[start], (batch, seq, hidden_size), in the model whose earlier gaps are compensated."""
+    behind: Tensor
+    """x[stop] of the unpruned model, same shape."""
+    real: Tensor
+    """(batch, seq), False for padding; the first position is never padding."""
+
+
 @dataclass
-class Readings:
-    """States of text at the first gap of a model, kept for other compensations of the same cut, which need not compute them."""
+class _Sums:
+    """Weighted products of features and targets, from which a regression follows."""
 
-    room: int = 1 << 30
-    """Bytes that may still be kept; batches that do not fit are read again."""
-    _kept: dict[Any, tuple[GapStates, bool]] = field(default_factory=dict)
-    """By gap and text, the states, and whether they include the features of a projection."""
-    _scored: SharedStream | None = None
-    """The stream of the scored texts and questions, which no compensation changes below."""
+    gram: Tensor
+    """Features with features, (n_in, n_in), float64."""
+    cross: Tensor
+    """Features with targets, (n_in, n_out), float64."""
 
-    def scored(self, depth: int) -> SharedStream:
-        """Return the stream at a depth of the texts and questions that are scored."""
-        if self._scored is None or self._scored.depth != depth:
-            self._scored = SharedStream(depth)
-        return self._scored
+    @classmethod
+    def none(cls, n_in: int, n_out: int) -> "_Sums":
+        return cls(torch.zeros(n_in, n_in, dtype=torch.float64), torch.zeros(n_in, n_out, dtype=torch.float64))
 
-    def of(self, gap: Block, text: Sequence[Sequence[int]], has_features: bool, read: Callable[[], GapStates]) -> GapStates:
-        """Return the states of a batch: kept ones, if they have the wanted features, else those that `read` returns."""
-        key = gap, tuple(map(tuple, text))
-        kept, has_kept_features = self._kept.get(key, (None, False))
-        if kept is None or (has_features and not has_kept_features):
-            fresh = read()
-            packed = GapStates(_packed(fresh.features), _packed(fresh.before), _packed(fresh.behind), fresh.real)
-            size = packed.features.nbytes + packed.before.nbytes + packed.behind.nbytes
-            if size <= self.room:
-                self.room -= size
-                self._kept[key] = packed, has_features
-            return fresh
-        return GapStates(kept.features.float(), kept.before.float(), kept.behind.float(), kept.real)
+    def add(self, features: Tensor, targets: Tensor) -> None:
+        # Products of one batch as they come, float32 being fast; their sum in float64, in which many do not drown the last.
+        self.gram += (features.T @ features).double().cpu()
+        self.cross += (features.T @ targets).double().cpu()
+
+    def solve(self, ridge: float) -> Tensor:
+        """The (n_out, n_in) map, float32."""
+        eye = torch.eye(len(self.gram), dtype=torch.float64)
+        return torch.linalg.solve(self.gram + ridge * eye, self.cross).T.float()
 
 
-def _packed(states: Tensor) -> Tensor:
-    """Return the states in half the bytes, where a model in bfloat16 made them."""
-    half = states.bfloat16()
-    return half if torch.equal(half.float(), states) else states
+class _Regression:
+    """Regression of x[stop] - x[start] on the features of the projection, tokens weighted by 1/|x[start]|."""
+
+    def __init__(self, n_in: int, n_out: int) -> None:
+        self._first, self._rest = _Sums.none(n_in, n_out), _Sums.none(n_in, n_out)
+
+    def add(self, states: GapStates) -> None:
+        """Take in a batch."""
+        weight = 1 / states.before.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+        features, targets, real = states.features * weight, (states.behind - states.before) * weight, states.real
+        self._first.add(features[:, 0], targets[:, 0])
+        self._rest.add(features[:, 1:][real[:, 1:]], targets[:, 1:][real[:, 1:]])
+
+    def changes(self) -> list[Tensor]:
+        """Return the fitted changes of the projection's weight, without the first position and with it.
+
+        The first position holds the attention sink, unlike all others. Fitting it too helps some cuts, and harms others.
+        """
+        total = _Sums(self._first.gram + self._rest.gram, self._first.cross + self._rest.cross)
+        return [sums.solve(RIDGE * float(sums.gram.diagonal().mean()) + 1e-12) for sums in (self._rest, total)]
 
 
 class _Reached(Exception):
@@ -113,11 +132,11 @@ def fit(
     selection: Sequence[Sequence[int]],
     on_progress: OnProgress = ignore,
     *,
-    compensation: str = "projection",
-    readings: Readings | None = None,
     loss_before: float | None = None,
 ) -> Junction:
-    """Fit the compensation of removed layers; one pass over the text for the first gap, two for each later gap.
+    """Fit the change of weights that makes up for removed layers.
+
+    It takes one pass over the text for the first gap, and two for each later gap.
 
     Args:
         decoder: the unpruned model; it is not changed.
@@ -125,8 +144,6 @@ def fit(
         calibration: token ids to fit on.
         selection: token ids of another kind of text than `calibration`, for the choice of a strength.
         on_progress: called for every batch; may raise `Cancelled`.
-        compensation: one of `COMPENSATIONS`.
-        readings: states of earlier fits to this model, to which this fit adds its own; None to keep nothing.
         loss_before: of the pruned model on `selection`, nats per token, where it is known.
 
     Raises:
@@ -136,29 +153,23 @@ def fit(
     check_start(removed)
     _check_in_turn(decoder, removed)
     started, gaps = time.perf_counter(), blocks.gaps(removed)
-    method, losses = COMPENSATIONS[compensation], [0.0, 0.0]
-    changes, bridges, reports = dict[str, Tensor](), list[Bridge](), list[GapReport]()
+    losses = [0.0, 0.0]
+    changes, reports = dict[str, Tensor](), list[GapReport]()
     for number, gap in enumerate(gaps):
-        gap_states = Gap(
-            decoder, gaps[:number], gap, gaps[number + 1 :], dict(changes), list(bridges), readings or Readings(room=0)
-        )
+        gap_states = Gap(decoder, gaps[:number], gap, gaps[number + 1 :], dict(changes))
 
         def on_fraction(share: float, before: int = number) -> None:
             on_progress(Progress("fitting the junction", round(_PARTS * (before + share)), _PARTS * len(gaps)))
 
         known = losses[1] if reports else loss_before  # the gap before this one ended with this very model
-        report, change, losses_here = _fit_gap(gap_states, method, calibration, selection, on_fraction, known)
-        if report.module:
-            changes[report.module] = change
-        else:
-            bridges.append(Bridge(gap_states.place, change))
+        report, change, losses_here = _fit_gap(gap_states, calibration, selection, on_fraction, known)
+        changes[report.module] = change
         losses = [losses[0] if reports else losses_here[0], losses_here[1]]
         reports.append(report)
     return Junction(
         changes,
-        bridges,
         JunctionReport(
-            module=", ".join(report.module for report in reports if report.module),
+            module=", ".join(report.module for report in reports),
             strength=sum(report.strength for report in reports) / len(reports),
             loss_before=losses[0],
             loss_after=losses[1],
@@ -185,7 +196,7 @@ def _check_in_turn(decoder: Decoder, removed: Removal) -> None:
             )
 
 
-def check_folds(decoder: Decoder, removed: Removal) -> None:
+def check(decoder: Decoder, removed: Removal) -> None:
     """Refuse an instant heal whose change fits into no weight of the model.
 
     Args:
@@ -193,26 +204,11 @@ def check_folds(decoder: Decoder, removed: Removal) -> None:
         removed: the layers, or parts of layers, that are to be removed.
 
     Raises:
-        RecipeError: where a gap needs a small layer of its own; it names a recipe that needs none.
+        RecipeError: when a norm or a scale stands between the projections and the stream before a gap.
     """
-    gaps, method = blocks.gaps(removed), COMPENSATIONS["projection"]
-    gap_states = [Gap(decoder, gaps[:n], gap, gaps[n + 1 :], {}, [], Readings(room=0)) for n, gap in enumerate(gaps)]
-    unfolded = [gap for gap in gap_states if gap.projection(method)[1] is None]
-    if not unfolded:
-        return
-    instead = "a recipe that trains without the instant heal, such as progressive"
-    if all(_takes_factor(gap) for gap in unfolded):
-        instead = "the recipe prune-comp, which an export folds into the weights"
-    raise RecipeError(
-        f"An instant heal of this {decoder.config.model_type} model needs an extra layer, because a norm or a scale stands "
-        f"between its projections and the stream. Plain PEFT and exports leave that layer out. Choose {instead}, or keep it "
-        f"with --bridge (bridge=true)."
-    )
-
-
-def _takes_factor(gap: "Gap") -> bool:
-    with gap.entered() as decoder:
-        return folding.folds(decoder, gap.place)
+    gaps = blocks.gaps(removed)
+    for number, gap in enumerate(gaps):
+        Gap(decoder, gaps[:number], gap, gaps[number + 1 :], {}).projection()
 
 
 @dataclass(frozen=True)
@@ -225,9 +221,6 @@ class Gap:
     later: Sequence[Removal]
     changes: dict[str, Tensor]
     """Of the earlier gaps."""
-    bridges: list[Bridge]
-    """Of the earlier gaps."""
-    readings: Readings
 
     @property
     def place(self) -> int:
@@ -253,29 +246,23 @@ class Gap:
     def entered(self) -> contextlib.AbstractContextManager[Decoder]:
         """Return the model in which the gap is compensated, without it."""
         removed = blocks.removal_of_parts(part for gap in (*self.earlier, self.gap) for part in gap.parts)
-        return applied(self.decoder, removed, self.changes, self.bridges)
+        return applied(self.decoder, removed, self.changes)
 
-    def projection(self, method: Compensation) -> tuple[str, nn.Module | None]:
-        """The projection to change, by name, or none for a bridge."""
-        if not method.is_folded:
-            return "", None
-        try:
-            with self.entered() as decoder:
-                return output_projection(decoder, self.place)
-        except NothingAdds:
-            return "", None
+    def projection(self) -> tuple[str, nn.Module]:
+        """Return the projection to change, with its name.
 
-    def states(self, module: nn.Module | None, sequences: Sequence[Sequence[int]]) -> GapStates:
+        Raises:
+            RecipeError: when no projection takes the change in.
+        """
+        with self.entered() as decoder:
+            return output_projection(decoder, self.place)
+
+    def states(self, module: nn.Module, sequences: Sequence[Sequence[int]]) -> GapStates:
         """Return the states of a batch of texts at this gap, from a single pass where it is the first and of whole layers."""
         waited = _Streams(module, sequences)
         if not self.earlier and isinstance(self.gap, Block):
-            first = self.gap
-
-            def read() -> GapStates:
-                waited.run(self.decoder, first.start, first.stop)
-                return waited.found()
-
-            return self.readings.of(first, sequences, module is not None, read)
+            waited.run(self.decoder, self.gap.start, self.gap.stop)
+            return waited.found()
         with self.entered() as decoder:
             waited.run(decoder, self.place, None)
         layer, part = self._last
@@ -285,19 +272,17 @@ class Gap:
 
 
 @contextlib.contextmanager
-def applied(decoder: Decoder, removed: Removal, changes: Mapping[str, Tensor], bridges: Sequence[Bridge]) -> Iterator[Decoder]:
+def applied(decoder: Decoder, removed: Removal, changes: Mapping[str, Tensor]) -> Iterator[Decoder]:
     """Run the body of a `with` statement with layers out and compensated, then restore the model.
 
     Args:
         decoder: the unpruned model.
         removed: the layers.
-        changes, bridges: as in a `Junction`.
+        changes: as in a `Junction`.
     """
     with pruning.without_block(decoder, removed), contextlib.ExitStack() as put_on:
         for name, change in changes.items():
             put_on.enter_context(added(decoder.model.get_submodule(name), _product(change)))
-        for bridge in bridges:
-            put_on.callback(adapters.lay_bridge(decoder, bridge).remove)
         yield decoder
 
 
@@ -307,7 +292,6 @@ def _product(change: Tensor) -> Callable[[Tensor], Tensor]:
 
 def _fit_gap(
     gap: Gap,
-    method: Compensation,
     calibration: Sequence[Sequence[int]],
     selection: Sequence[Sequence[int]],
     on_fraction: Callable[[float], None],
@@ -317,15 +301,13 @@ def _fit_gap(
 
     Args:
         gap: the gap.
-        method: the compensation.
         calibration, selection: as in `fit`.
         on_fraction: called with the share that is done; may raise `Cancelled`.
         loss_before: as in `fit`, without this gap's change.
     """
-    name, module = gap.projection(method)
+    name, module = gap.projection()
     n_out = gap.decoder.config.hidden_size
-    n_in = n_out if module is None else n_features(module, n_out)
-    fit = method.fit(n_in, n_out)
+    fit = _Regression(n_features(module, n_out), n_out)
     groups = batches([len(ids) for ids in calibration], tokens_per_batch(gap.decoder.device))
     for done, group in enumerate(groups):
         on_fraction(_FITTING * done / len(groups))
@@ -339,12 +321,8 @@ def _fit_gap(
             return loss_with(change)
 
         before = tried(torch.zeros_like(changes[0])) if loss_before is None else loss_before
-        if not method.is_chosen:
-            strength, change, after = 1.0, changes[0], tried(changes[0])
-        else:
-            strength, change, after = _chosen(changes, before, tried)
-    factor = None if change.dim() else 1 + float(change)
-    return GapReport(gap.gap, name, strength, factor), change, (before, after)
+        strength, change, after = _chosen(changes, before, tried)
+    return GapReport(gap.gap, name, strength), change, (before, after)
 
 
 def _chosen(changes: Sequence[Tensor], before: float, tried: Callable[[Tensor], float]) -> tuple[float, Tensor, float]:
@@ -373,7 +351,7 @@ def _chosen(changes: Sequence[Tensor], before: float, tried: Callable[[Tensor], 
 class _Streams:
     """Collector of the states that pass at a gap."""
 
-    def __init__(self, module: nn.Module | None, sequences: Sequence[Sequence[int]]) -> None:
+    def __init__(self, module: nn.Module, sequences: Sequence[Sequence[int]]) -> None:
         self._module, self._sequences = module, sequences
         self._found: dict[str, Tensor] = {}
 
@@ -400,7 +378,7 @@ class _Streams:
             )
 
         handles = []
-        if before is not None and self._module is not None:
+        if before is not None:
             handles.append(watched(self._module, lambda features: keep("features", features)))
         handles += [entering(layer, name) for layer, name in ((before, "before"), (behind, "behind")) if layer is not None]
         try:
@@ -415,7 +393,7 @@ class _Streams:
         longest = max(map(len, self._sequences))
         real = torch.tensor([[position < len(ids) for position in range(longest)] for ids in self._sequences])
         before, behind = self._found["before"], self._found["behind"]
-        features = self._found.get("features", before)
+        features = self._found["features"]
         features = features.reshape(*real.shape, -1)  # OPT runs its feed-forward part on all tokens in one row
         device = behind.device
         return GapStates(features.to(device), before.to(device), behind, real.to(device))
@@ -429,37 +407,37 @@ class _Tried:
     trunk: Trunk
     """Keeps the stream behind the gap."""
     features: Tensor
-    """Input of the projection, or the stream itself, (batch, seq, n_features)."""
+    """Input of the projection, (batch, seq, n_features)."""
 
 
 @contextlib.contextmanager
-def _tries(gap: Gap, module: nn.Module | None, texts: Sequence[Sequence[int]]) -> Iterator[Callable[[Tensor], float]]:
+def _tries(gap: Gap, module: nn.Module, texts: Sequence[Sequence[int]]) -> Iterator[Callable[[Tensor], float]]:
     """Yield a function: the loss per token of the pruned model with a change, from one pass up to the gap; later gaps are out.
 
     A change of the projection's output changes the stream before the gap by as much: `output_projection` has tried it.
 
     Args:
         gap: the gap.
-        module: the projection that is changed; None where it is the stream.
+        module: the projection that is changed.
         texts: token ids.
     """
     place, streams, batches_of_texts = gap.place, list[Tensor](), list[_Tried]()
     with gap.entered() as decoder:
-        with contextlib.ExitStack() as watching:
-            if module is not None:
-                watching.callback(watched(module, streams.append).remove)
+        handle = watched(module, streams.append)
+        try:
             for group in likelihood.text_batches(decoder, texts):
                 sequences = [texts[index] for index in group]
                 trunk = run_trunk(decoder, right_padded(sequences), keep={place})
-                stream = trunk.states[place]
-                features = (stream if module is None else streams.pop()).reshape(*stream.shape[:2], -1)
+                features = streams.pop().reshape(*trunk.states[place].shape[:2], -1)
                 batches_of_texts.append(_Tried(sequences, trunk, features))
+        finally:
+            handle.remove()
 
         def loss_with(change: Tensor) -> float:
             nats = 0.0
             for batch in batches_of_texts:
                 stream = batch.trunk.states[place]
-                moves = _product(change)(batch.features) if change.dim() else batch.features.float() * change
+                moves = _product(change)(batch.features)
                 calls = batch.trunk.calls
                 behind = carried(decoder, Trunk({place: stream + moves.to(stream)}, calls), place, gap.rest)
                 losses = likelihood.batch_losses(decoder, behind, batch.sequences)

@@ -49,32 +49,24 @@ def step_bytes(spec: HealSpec, facts: ModelFacts) -> int:
         facts: of the unpruned model.
     """
     tokens, item = spec.batch_size * spec.corpus.seq_len, DTYPE_BYTES[spec.model.dtype]
-    hidden, width, n_left = facts.hidden_size, _width(facts), facts.n_layers - (0 if spec.control else spec.gone_by_stage[0])
-    first = {"lora": 0, "partial": n_left - spec.last_layers, "beside": min(spec.layers_beside(n_left), default=0)}[spec.method]
-    through = n_left - max(0, first)
+    hidden, width, n_left = facts.hidden_size, _width(facts), facts.n_layers - (0 if spec.control else len(spec.block.layers))
     written_out = [
         int(item * layer.feed_forward.parameters) for layer in facts.layers if layer.n_experts and layer.feed_forward
     ]
     largest = max(written_out, default=0)
     # Of experts PEFT writes W + BA out at every pass; the gradient of that is as large, of one layer at a time.
-    kept = activation_bytes(hidden, width, through, tokens, spec.model.dtype) + sum(written_out[-through:]) + largest
+    kept = activation_bytes(hidden, width, n_left, tokens, spec.model.dtype) + sum(written_out[-n_left:]) + largest
     # The stream into every layer, and one layer with its gradients at a time.
-    recomputed = int(tokens * hidden * item * through) + 2 * activation_bytes(hidden, width, 1, tokens, spec.model.dtype)
+    recomputed = int(tokens * hidden * item * n_left) + 2 * activation_bytes(hidden, width, 1, tokens, spec.model.dtype)
     recomputed += 2 * largest
-    teaches = (spec.distill > 0) + (spec.junction > 0)
-    states = int(tokens * hidden * (3 * item + teaches * (item + 2)))
-    needs_head = spec.distill_from == "logits" or spec.distill < 1
-    by_logits = spec.distill > 0 and spec.distill_from == "logits"
-    logits = 4 * min(tokens * facts.vocab_size, LOGITS_AT_ONCE) * _LOGIT_COPIES[by_logits] if needs_head else 0
+    is_taught = spec.distill > 0
+    states = int(tokens * hidden * (3 * item + is_taught * (item + 2)))
+    logits = 4 * min(tokens * facts.vocab_size, LOGITS_AT_ONCE) * _LOGIT_COPIES[is_taught]
     return min(kept, recomputed) + states + logits + _TRAINED_BYTES * _trained(spec, facts, n_left, width)
 
 
 def _trained(spec: HealSpec, facts: ModelFacts, n_left: int, width: int) -> int:
     """About how many parameters are trained."""
-    if spec.method == "partial":
-        return sum(facts.layer_parameters[-spec.last_layers :]) + facts.vocab_size * facts.hidden_size
-    if spec.method == "beside":
-        return sum(facts.layer_parameters[: len(spec.layers_beside(n_left))])
     attending = 0 if spec.lora_on == "feed_forward" else 4 * spec.r * 2 * facts.hidden_size
     if spec.lora_on == "attention":
         return n_left * attending

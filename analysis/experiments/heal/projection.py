@@ -10,14 +10,66 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers.pytorch_utils import Conv1D
 
-from analysis.core.blocks import ATTENTION, Removal
+from analysis.core import blocks
+from analysis.core.blocks import ATTENTION, FEED_FORWARD, Removal
 from analysis.core.errors import RecipeError
 from analysis.models.architecture.decoder import Decoder, output_stream, part_names
 from analysis.models.architecture.matrices import feed_forward_matrices, mixture_of
 
+_ADDING = (
+    *("AddBackward0", "ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0", "TransposeBackward0"),
+    *("ToCopyBackward0", "CloneBackward0", "AliasBackward0", "SqueezeBackward0", "UnsqueezeBackward0", "SliceBackward0"),
+)
+"""Operations of autograd that add a tensor, or only change its shape or dtype."""
 
-class NothingAdds(RecipeError):
-    """No projection of this family adds to the stream as it is."""
+
+def holds_change(skeleton: Decoder, removed: Removal) -> bool:
+    """Return whether weights can hold the instant heal's change, from the operations of a pass without weights.
+
+    A factor counts as a scale, even a factor of one. A pass that does not run without weights is taken as yes, since
+    `output_projection` tries the loaded model out.
+
+    Args:
+        skeleton: the model on the meta device.
+        removed: the layers, or parts of layers, that are to be removed; not from the first layer on.
+    """
+    firsts = [min(gap.parts, key=lambda part: (part[0], part[1] == FEED_FORWARD)) for gap in blocks.gaps(removed)]
+    return all(
+        _reaches_stream(skeleton, layer if part == FEED_FORWARD else layer - 1, is_whole=part == ATTENTION)
+        for layer, part in firsts
+    )
+
+
+def _reaches_stream(skeleton: Decoder, index: int, *, is_whole: bool) -> bool:
+    """Return whether the output of a projection of a layer, or of its attention alone, is added to the stream unchanged."""
+    layer, outputs, streams = skeleton.layers[index], list[Any](), list[Any]()
+    mixture = _mixture(skeleton, index) if is_whole else None
+    names = [*([mixture] if mixture else []), *_projections(skeleton, layer, is_whole=is_whole)]
+    handles = [
+        skeleton.model.get_submodule(name).register_forward_hook(
+            lambda _, args, output: outputs.append(output_stream(output).grad_fn)
+        )
+        for name in names
+    ]
+    handles.append(layer.register_forward_hook(lambda _, args, output: streams.append(output_stream(output).grad_fn)))
+    ids = _trial_ids(skeleton)
+    # A mask of four dimensions is taken as it is. Others would be looked into, which have no values without weights.
+    mask = torch.ones(1, 1, *[ids.shape[1]] * 2, dtype=torch.bool, device=ids.device)
+    try:
+        with torch.enable_grad():
+            skeleton.body(input_ids=ids, attention_mask=mask, use_cache=False)
+    except (RuntimeError, NotImplementedError, TypeError, ValueError, AttributeError):
+        return True
+    finally:
+        for handle in handles:
+            handle.remove()
+    reached, waiting = set[Any](), list(streams)
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in reached:
+            reached.add(node)
+            waiting += [before for before, _ in node.next_functions] if node.name() in _ADDING else []
+    return any(node in reached for node in outputs)
 
 
 def check_start(cut: Removal) -> None:
@@ -50,19 +102,29 @@ def output_projection(decoder: Decoder, depth: int) -> tuple[str, nn.Module]:
         mixture = decoder.model.get_submodule(name)
         if _adds_to_stream(decoder, layer, mixture) and _takes_in(decoder, mixture):
             return name, mixture
-    paths = {module: name for name, module in decoder.model.named_modules()}
-    inside = [paths[module] for module in layer.modules() if isinstance(module, nn.Linear | Conv1D)]
-    fed = set(feed_forward_matrices(decoder).modules)
-    attending = tuple(f"{paths[layer]}.{name}." for name in part_names(layer, decoder.family).get(ATTENTION, ()))
-    last = [name for name in inside if name in fed] or [name for name in inside if name.startswith(attending)]
-    for name in reversed(last):
+    for name in reversed(_projections(decoder, layer, is_whole=True)):
         module = decoder.model.get_submodule(name)
         if _adds_to_stream(decoder, layer, module):
             return name, module
-    raise NothingAdds(
+    raise RecipeError(
         f"No projection of this {decoder.config.model_type} model adds directly to the residual stream before the gap: a norm "
-        f"or a scale stands between. An instant heal cannot be folded into it, so choose a recipe that trains."
+        f"or a scale stands between. Heal without the instant heal, by a recipe that trains (`--set instant=false`)."
     )
+
+
+def _projections(decoder: Decoder, layer: nn.Module, *, is_whole: bool) -> list[str]:
+    """Return the linear modules of the feed-forward part of a layer, or else of its attention, by name.
+
+    Args:
+        decoder: the model.
+        layer: one of its layers.
+        is_whole: whether the feed-forward part counts.
+    """
+    paths = {module: name for name, module in decoder.model.named_modules()}
+    inside = [paths[module] for module in layer.modules() if is_linear(module)]
+    fed = set(feed_forward_matrices(decoder).modules) if is_whole else set()
+    attending = tuple(f"{paths[layer]}.{name}." for name in part_names(layer, decoder.family).get(ATTENTION, ()))
+    return [name for name in inside if name in fed] or [name for name in inside if name.startswith(attending)]
 
 
 def _mixture(decoder: Decoder, index: int) -> str | None:

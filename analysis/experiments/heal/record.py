@@ -181,14 +181,6 @@ class Record:
         n_tokens = max(0, self.result.n_tokens - repeated_tokens)
         self.result = replace(self.result, steps=steps, validations=validations, n_tokens=n_tokens)
 
-    def best_step(self) -> int | None:
-        """Return the step of the lowest validation loss so far, the earliest of equals; None before the first.
-
-        Step 0 is the model at the start of training. Of two measured there it is the later, the instantly healed model.
-        """
-        losses = {check.step: check.loss for check in self.result.validations}
-        return min(losses, key=lambda step: losses[step]) if losses else None
-
     def report(self, done: int, total: int, message: str = "") -> None:
         """Tell where the training is; this is where a cancel comes in."""
         self.on_progress(Progress("healing", done, total, message, values=self.last_values))

@@ -1,8 +1,7 @@
 """The losses of a heal: through the vocabulary head without all logits at once, and from the unpruned model as teacher."""
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor
 
-from analysis.core.blocks import Removal
-from analysis.models.architecture.decoder import Decoder, input_stream, output_stream
+from analysis.models.architecture.decoder import Decoder
 from analysis.models.running import adapters
 from analysis.models.running.pruning import PrunedBlock
 
@@ -43,7 +41,7 @@ def head_loss(
     """Return the mean loss, in nats per token, of normed states through the vocabulary head.
 
     Args:
-        decoder: for the head and the family's scaling of logits; parameters of the head that require gradients get them.
+        decoder: for the head and the family's scaling of logits.
         states: (tokens, hidden_size), after the final norm.
         targets: (tokens,), the token that follows each.
         teacher: the unpruned model's states for the same tokens, after its final norm. The head is the same, so its
@@ -53,8 +51,7 @@ def head_loss(
     Returns:
         float32 scalar that gradients flow through.
     """
-    parameters = [parameter for parameter in decoder.head.parameters() if parameter.requires_grad]
-    return _HeadLoss.apply(states, targets, decoder, teacher, distill, *parameters)
+    return _HeadLoss.apply(states, targets, decoder, teacher, distill)
 
 
 class _HeadLoss(torch.autograd.Function):
@@ -68,14 +65,10 @@ class _HeadLoss(torch.autograd.Function):
         decoder: Decoder,
         teacher: Tensor | Top | None,
         distill: float,
-        *weight: Tensor,
     ) -> Tensor:
         gradient = torch.empty_like(states)
-        owned = [torch.zeros_like(parameter) for parameter in weight]
         total = torch.zeros((), dtype=torch.float64, device=states.device if states.device.type != "mps" else "cpu")
         rows = decoder.states_at_once
-        # Where the head is trained too, the teacher's head is the base layer inside the adapter.
-        unpruned = replace(decoder, head=getattr(decoder.head, "base_layer", decoder.head))
         for start in range(0, len(states), rows):
             part = states[start : start + rows].detach().requires_grad_()
             with torch.enable_grad():
@@ -85,21 +78,17 @@ class _HeadLoss(torch.autograd.Function):
                 teacher_logits = teacher[start : start + rows] if distill else None
             elif teacher is not None and distill:
                 with torch.no_grad():
-                    teacher_logits = unpruned.logits(teacher[start : start + rows].to(part.dtype))
+                    teacher_logits = decoder.logits(teacher[start : start + rows].to(part.dtype))
             loss, outer = _chunk_loss(logits.detach(), targets[start : start + rows, None], teacher_logits, distill)
             total += loss.to(total)
-            gradient[start : start + rows], *changes = torch.autograd.grad(logits, [part, *weight], outer)
-            for gradient_of_weight, change in zip(owned, changes, strict=True):
-                gradient_of_weight += change
-        ctx.save_for_backward(
-            gradient.div_(len(states)), *(gradient_of_weight.div_(len(states)) for gradient_of_weight in owned)
-        )
+            (gradient[start : start + rows],) = torch.autograd.grad(logits, [part], outer)
+        ctx.save_for_backward(gradient.div_(len(states)))
         return (total / len(states)).to(device=states.device, dtype=torch.float32)
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        states, *own = (gradient * outer[0].to(gradient.dtype) for gradient in ctx.saved_tensors)
-        return states, None, None, None, None, *own
+        (gradient,) = ctx.saved_tensors
+        return gradient * outer[0].to(gradient.dtype), None, None, None, None
 
 
 def _chunk_loss(logits: Tensor, targets: Tensor, teacher: Tensor | Top | None, distill: float) -> tuple[Tensor, Tensor]:
@@ -154,18 +143,6 @@ _LEAST_REST = 1e-6
 """Probability that the remainder has at least."""
 
 
-@dataclass(frozen=True)
-class TeacherAnswers:
-    """States of the unpruned model for a batch of rows, where the logits are."""
-
-    states: Tensor | None
-    """(batch, seq_len, hidden_size), after the final norm: the head, which is shared, makes the distribution of them."""
-    behind: Tensor | None
-    """(batch, seq_len, hidden_size), the residual stream behind the removed block."""
-    top: Top | None = None
-    """(batch, seq_len, k), in the place of `states`, where no more of the distribution is learnt."""
-
-
 class Teacher:
     """The unpruned model, in the memory of the pruned model: the block is put back and the adapter left out while it answers.
 
@@ -179,8 +156,6 @@ class Teacher:
         decoder: Decoder,
         cut: PrunedBlock,
         *,
-        final: bool = True,
-        junction: bool = False,
         top_k: int = 0,
         kept_bytes: int = 0,
     ) -> None:
@@ -190,24 +165,25 @@ class Teacher:
             model: the pruned model with its adapter.
             decoder: the same, taken apart.
             cut: how the block was removed.
-            final: whether the states after the final norm are wanted.
-            junction: whether the stream behind the block is wanted.
-            top_k: number of the most likely tokens that are wanted, instead of these states; 0 for the states.
+            top_k: number of the most likely tokens that are learnt; 0 for the whole distribution.
             kept_bytes: most memory that answers may take; 0 where no row comes twice.
         """
         self._model, self._decoder, self._cut = model, decoder, cut
-        self._top_k = min(top_k, decoder.config.vocab_size) if final else 0
-        self._final, self._junction, self.kept_bytes = final, junction, kept_bytes
+        self._top_k = min(top_k, decoder.config.vocab_size)
+        self.kept_bytes = kept_bytes
         """Bytes that are left; it may be raised."""
         self._kept: dict[int, list[Tensor]] = {}
 
-    def __call__(self, numbers: Sequence[int], rows: np.ndarray, positions: np.ndarray | None) -> TeacherAnswers:
-        """Return the unpruned model's answers for some rows.
+    def __call__(self, numbers: Sequence[int], rows: np.ndarray, positions: np.ndarray | None) -> Tensor | Top:
+        """Return the unpruned model's answers for some rows: states after the final norm, or the most likely tokens.
 
         Args:
             numbers: of the rows.
             rows: their token ids, (batch, seq_len).
             positions: of every token in its document, same shape; None when documents in a row see each other.
+
+        Returns:
+            (batch, seq_len, hidden_size or k), on the device of the logits.
         """
         if all(number in self._kept for number in numbers):
             # Under autocast to bfloat16, as in a step of a heal in half precision, torch stacks no float16.
@@ -218,11 +194,10 @@ class Teacher:
             self._keep(numbers, answers)
         device = self._decoder.head_device
         if self._top_k:
-            tokens, logs, *behind = answers
-            top = Top(tokens.to(device, torch.long), logs.to(device, torch.float32))
-            return TeacherAnswers(None, behind[0].to(device, self._decoder.dtype) if behind else None, top)
-        on_device = [answer.to(device, self._decoder.dtype) for answer in answers]
-        return TeacherAnswers(on_device[0] if self._final else None, on_device[-1] if self._junction else None)
+            tokens, logs = answers
+            return Top(tokens.to(device, torch.long), logs.to(device, torch.float32))
+        (states,) = answers
+        return states.to(device, self._decoder.dtype)
 
     @torch.no_grad()
     def _ask(self, rows: np.ndarray, positions: np.ndarray | None) -> list[Tensor]:
@@ -230,20 +205,16 @@ class Teacher:
         was_training = self._model.training
         self._model.eval()
         try:
-            with (
-                adapters.without_adapter(self._model),
-                self._cut.undone(),
-                stream_behind(self._decoder, self._cut.block) as streams,
-            ):
+            with adapters.without_adapter(self._model), self._cut.undone():
                 states = run_rows(self._decoder, rows, positions)
                 top = Top.of(self._decoder, states, self._top_k) if self._top_k else None
         finally:
             self._model.train(was_training)
+        if top is not None:
+            return [top.tokens.int(), top.logs.half()]
         limit = torch.finfo(torch.float16).max
         # Values beyond float16, such as single outliers of some models, are clipped to its ends.
-        answers = [states] * (self._final and top is None) + [streams[-1]] * self._junction
-        stored = [answer.float().clamp(-limit, limit).half() for answer in answers]
-        return stored if top is None else [top.tokens.int(), top.logs.half(), *stored]
+        return [states.float().clamp(-limit, limit).half()]
 
     def _keep(self, numbers: Sequence[int], answers: list[Tensor]) -> None:
         for position, number in enumerate(numbers):
@@ -259,29 +230,6 @@ def run_rows(decoder: Decoder, rows: np.ndarray, positions: np.ndarray | None) -
     ids = torch.from_numpy(rows).to(decoder.device, torch.long)
     states: Tensor = decoder.body(input_ids=ids, use_cache=False, **position_ids).last_hidden_state
     return states
-
-
-@contextlib.contextmanager
-def stream_behind(decoder: Decoder, block: Removal, *, n_gone: int = 0) -> Iterator[list[Tensor]]:
-    """A list that every forward pass inside adds the residual stream behind the block to.
-
-    Args:
-        decoder: the model.
-        block: the removed layers; where some are kept in between, the stream behind the last one that lost something is meant.
-        n_gone: how many of its layers are out, by which the layer behind it has moved up.
-    """
-    streams: list[Tensor] = []
-    layer = block.touched[-1] + 1 - n_gone
-    if layer < decoder.n_layers:
-        handle = decoder.layers[layer].register_forward_pre_hook(
-            lambda _, args, named: streams.append(input_stream(args, named)), with_kwargs=True
-        )
-    else:
-        handle = decoder.layers[-1].register_forward_hook(lambda _, args, output: streams.append(output_stream(output)))
-    try:
-        yield streams
-    finally:
-        handle.remove()
 
 
 @torch.inference_mode()

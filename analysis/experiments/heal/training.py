@@ -13,22 +13,17 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from analysis.core.blocks import Removal
 from analysis.core.errors import NotEnoughMemoryError, RecipeError
-from analysis.experiments.heal import adapters, checkpoints, memory, packing, stages
+from analysis.experiments.heal import adapters, checkpoints, memory, packing
 from analysis.experiments.heal.checkpoints import TrainingState
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.experiments.heal.teacher import Teacher, Top, head_loss, run_rows, stream_behind
+from analysis.experiments.heal.teacher import Teacher, head_loss, run_rows
 from analysis.models.architecture.decoder import Decoder
 from analysis.models.loading import machine
-from analysis.models.running.generation import continued
-from analysis.models.running.pruning import PrunedBlock
 
 BETAS = (0.9, 0.999)
 _ACTIVATION_SHARE = 0.6
 """Share of the free memory that activations may take before gradient checkpointing is turned on."""
-STATES_SCALE = 4.0
-"""Brings the distance of last states, a share below 1, to the size of a loss in nats."""
 MAX_GRADIENT_NORM = 1.0
 """With weight decay 0, the defaults of transformers' Trainer, which the paper used (`paper.md` 3.3)."""
 
@@ -85,22 +80,6 @@ def memory_explained(spec: HealSpec, name: str, device: str) -> Iterator[None]:
         ) from error
 
 
-def relative_distance(student: Tensor, teacher: Tensor) -> Tensor:
-    """Return the distance of the pruned model's states from the unpruned model's at the same place.
-
-    Args:
-        student, teacher: (batch, seq, hidden_size).
-
-    Returns:
-        Mean over tokens of the squared distance as a share of the teacher's squared length, float32 scalar. The first token of
-        a row is left out: it holds the attention sink, a hundred times longer than the others.
-
-    Source: at the junction the auxiliary loss that Gromov et al. suggest, arXiv:2403.17887, made independent of the length.
-    """
-    student, teacher = student[:, 1:].float(), teacher[:, 1:].to(student.device).float()
-    return ((student - teacher).square().sum(-1) / teacher.square().sum(-1).clamp(min=1e-6)).mean()
-
-
 @dataclass(frozen=True)
 class TakenStep:
     """One optimizer step that was taken."""
@@ -131,7 +110,7 @@ class Trainer:
             decoder: the same model, taken apart.
             rows: packed text, (n_rows, seq_len).
             spec: the request, with its number of steps.
-            teacher: the unpruned model's answers for the rows; needed by `distill` and `junction`.
+            teacher: the unpruned model's answers for the rows; needed by `distill`.
             positions: of every token in its document, shaped like the rows; None when documents in a row see each other.
         """
         self.model, self.decoder, self.rows, self.spec = model, decoder, rows, spec
@@ -139,10 +118,6 @@ class Trainer:
         self.parameters = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
         self.optimizer = torch.optim.AdamW(self.parameters.values(), lr=0.0, betas=BETAS, weight_decay=0.0)
         self.steps_done = 0
-        self.cut: PrunedBlock | None = None
-        """Handle of the removed layers; None in a control."""
-        self.stages: Sequence[Removal] = ()
-        """Removed layers of each stage, where there is more than one; some of them are put back for each step then."""
 
     @property
     def n_trainable(self) -> int:
@@ -169,11 +144,10 @@ class Trainer:
         self.model.train()
         losses = []
         try:
-            with self.in_stage():
-                for batch in range(spec.gradient_accumulation):
-                    if batch:
-                        between()
-                    losses.append(self._accumulate(batch))
+            for batch in range(spec.gradient_accumulation):
+                if batch:
+                    between()
+                losses.append(self._accumulate(batch))
             loss = sum(losses) / spec.gradient_accumulation
             norm = float(nn.utils.clip_grad_norm_(self.parameters.values(), MAX_GRADIENT_NORM))
             if not math.isfinite(loss) or not math.isfinite(norm):
@@ -188,17 +162,6 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
         self.steps_done += 1
         return TakenStep(self.steps_done, loss, rate)
-
-    @property
-    def removed(self) -> Removal:
-        """Return the layers that are removed at the next step."""
-        if not self.stages:
-            return self.spec.block
-        return self.stages[stages.number(self.steps_done, len(self.stages), self.spec.steps)]
-
-    def in_stage(self) -> contextlib.AbstractContextManager[None]:
-        """Run the body of a `with` statement with the layers of later stages in their places."""
-        return contextlib.nullcontext() if self.cut is None else self.cut.partly_removed(self.removed)
 
     def _accumulate(self, batch: int) -> float:
         """Add the gradient of one batch; return its mean loss."""
@@ -222,69 +185,41 @@ class Trainer:
         Args:
             numbers: of its rows.
         """
-        spec, device = self.spec, self.decoder.head_device
-        rows = self._read_or_written(numbers)
+        rows = self.rows[numbers]
         positions = None if self.positions is None else self.positions[numbers]
         # The token after a document's end is the chance beginning of another: nothing to learn from.
         learnt = np.ones((len(numbers), rows.shape[1] - 1), dtype=bool) if positions is None else positions[:, 1:] > 0
-        within = torch.from_numpy(learnt)
-        answer = None if self.teacher is None else self.teacher(numbers, rows, positions)
-        with stream_behind(self.decoder, spec.block, n_gone=len(self.removed.layers)) as streams:
-            states = run_rows(self.decoder, rows, positions)
-        loss = torch.zeros((), device=device)
-        target: Tensor | Top | None = None if answer is None else answer.states if answer.top is None else answer.top
-        by_states = target is not None and spec.distill_from == "states"
-        if isinstance(target, Tensor) and by_states:
-            loss = loss + spec.distill * STATES_SCALE * relative_distance(states, target)
-        if not by_states or spec.distill < 1:
-            token_target = None if target is None or by_states else target[:, :-1][within.to(device)]
-            targets = torch.from_numpy(rows[:, 1:])[within].to(device, torch.long)
-            share = (1 - spec.distill) if by_states else 1.0
-            loss = loss + share * head_loss(
-                self.decoder, states[:, :-1][within.to(device)], targets, token_target, spec.distill
-            )
-        if answer is not None and answer.behind is not None:
-            loss = loss + spec.junction * relative_distance(streams[-1], answer.behind).to(device)
-        return loss
-
-    def _read_or_written(self, numbers: Sequence[int]) -> np.ndarray:
-        """Return the rows to learn from; with `written`, the model generates their ends in its present state."""
-        rows, spec = self.rows[numbers], self.spec
-        if not spec.written:
-            return rows
-        seeds = [derived_seed(spec.seed, "written", self.steps_done, number) for number in numbers]
-        was_training = self.model.training
-        self.model.eval()
-        try:
-            # Casts of a pass without gradients must not be kept for a pass with gradients.
-            with torch.autocast(self.decoder.device.type, enabled=False):
-                return continued(self.decoder, rows, spec.written, seeds)
-        finally:
-            self.model.train(was_training)
+        device = self.decoder.head_device
+        within = torch.from_numpy(learnt).to(device)
+        target = None if self.teacher is None else self.teacher(numbers, rows, positions)
+        states = run_rows(self.decoder, rows, positions)
+        return head_loss(
+            self.decoder,
+            states[:, :-1][within],
+            torch.from_numpy(rows[:, 1:]).to(device, torch.long)[within],
+            None if target is None else target[:, :-1][within],
+            self.spec.distill,
+        )
 
     def save_memory(self) -> None:
         """Recompute activations in the backward pass when they would not fit otherwise; it costs a third more time."""
         spec = self.spec
         hidden, width = self.decoder.config.hidden_size, self.decoder.feed_forward_width
         tokens = spec.batch_size * spec.corpus.seq_len
-        with self.in_stage():
-            layers_on = self.decoder.layers_on
         needed = {
             device: memory.activation_bytes(hidden, width, n_layers, tokens, spec.model.dtype)
-            for device, n_layers in layers_on.items()
+            for device, n_layers in self.decoder.layers_on.items()
         }
         for layer in self.decoder.layers:
             needed[next(layer.parameters()).device] += adapters.written_out_bytes(layer)
         if any(n_bytes > _ACTIVATION_SHARE * machine.free_bytes(str(device)) for device, n_bytes in needed.items()):
-            with self.in_stage():
-                self.decoder.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            self.decoder.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
     def rehearse(self) -> None:
         """Work through the next batch without learning from it, to see how long that takes."""
         self.model.train()
         try:
-            with self.in_stage():
-                self._accumulate(0)
+            self._accumulate(0)
         finally:
             self.optimizer.zero_grad(set_to_none=True)
 

@@ -226,23 +226,6 @@ class Objective:
             n_tokens += len(real)
         return list(map(float, total / n_tokens))
 
-    @torch.inference_mode()
-    def likeness(self) -> np.ndarray:
-        """Mean cosine over all tokens of every two layers' outputs, (L, L), in [-1, 1]."""
-        n_layers = self._decoder.n_layers
-        total, n_tokens = torch.zeros(n_layers, n_layers, dtype=torch.float64), 0
-        for batch in self._batches:
-            trunk = batch.trunk or run_trunk(self._decoder, batch.ids, keep=set(range(n_layers + 1)))
-            real = self._real(batch)
-            outputs = [trunk.states[depth].flatten(0, 1) for depth in range(1, n_layers + 1)]
-            unit = torch.stack(
-                [nn.functional.normalize(output[sent(real, output.device)].float().cpu(), dim=-1) for output in outputs]
-            )
-            flat = unit.flatten(1)
-            total += (flat @ flat.T).double()
-            n_tokens += len(real)
-        return np.asarray(total / n_tokens)
-
     def _real(self, batch: _ObjectiveBatch) -> Tensor:
         """Flat indices of the tokens that are no padding."""
         lengths = torch.tensor([len(self._texts[text]) for text in batch.texts])

@@ -205,10 +205,6 @@ class _SearchRun:
         self._tell()
         return self.texts[SEARCH].objective.influence(removed)
 
-    def likeness(self) -> np.ndarray:
-        """As `strategies.Explored`."""
-        return self.texts[SEARCH].objective.likeness()
-
     def _costs(self, sets: Sequence[Layers], n_texts: int) -> list[float]:
         requested = self.asked | (set(sets) - {()})  # the unpruned model is no set
         if len(requested) > self.budget:

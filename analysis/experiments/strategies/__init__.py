@@ -13,8 +13,6 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
 from analysis.core.blocks import Removal, removal
 from analysis.core.errors import BlockRangeError, SpecError
 from analysis.core.record import require
@@ -103,9 +101,6 @@ class Explored(Protocol):
     def influence(self, removed: Layers) -> list[float]:
         """Of each layer of the model without these, one minus the mean cosine of its input and output; infinite for those."""
 
-    def likeness(self) -> np.ndarray:
-        """Mean cosine over all tokens of every two layers' outputs, (L, L), in [-1, 1]."""
-
 
 @dataclass(frozen=True)
 class Search:
@@ -160,7 +155,7 @@ STRATEGIES: Registry[Strategy] = Registry(
     modules=modules_in(__name__),
     order=first(
         *("similarity", "deepest", "reverse", "block-influence", "loss-greedy", "random", "manual"),
-        *("greedy", "swaps", "evopress", "lorp", "influence-iterated"),
+        *("greedy", "swaps", "evopress", "influence-iterated"),
     ),
 )
 """Every strategy by name."""

@@ -88,8 +88,6 @@ class Family:
         "output_linear",
     )
     """Names of the weights whose output is added to the residual stream; all that are there count."""
-    writing_norms: tuple[str, ...] = ("post_feedforward_layernorm", "post_attention_layernorm")
-    """Names of the norms between these weights and the stream; the first of them that is there counts."""
     experts: tuple[str, ...] = ("moe", "expert", "router")
     """Words in the class names of a mixture of experts."""
     routers: tuple[str, ...] = ("router", "gating")

@@ -64,7 +64,7 @@ def feed_forward_matrices(decoder: Decoder) -> Matrices:
         matrices += found_here
     if not matrices:
         raise RecipeError(
-            "No layer keeps its feed-forward part, so LoRA has no target modules. Choose the method partial, or "
+            "No layer keeps its feed-forward part, so LoRA has no target modules. Set lora_on to attention, or "
             "keep some feed-forward parts."
         )
     return matrices
@@ -89,17 +89,6 @@ def attention_matrices(decoder: Decoder) -> Matrices:
             f"No remaining layer of this {decoder.config.model_type} model has a known attention part "
             f"({', '.join(family.attention)}), so LoRA has no target modules. Set lora_on to feed_forward."
         )
-    return matrices
-
-
-def layer_matrices(decoder: Decoder, layers: Iterable[nn.Module]) -> Matrices:
-    """Every weight matrix of some layers, but for those of routers."""
-    paths = {module: name for name, module in decoder.model.named_modules()}
-    family, matrices = decoder.family, Matrices()
-    for layer in layers:
-        parts = _parts(layer, family)
-        for child in layer.children():
-            matrices += _of_part(child, paths, family) if child in parts else _of_other(child, paths, family)
     return matrices
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,8 +51,6 @@ class LoadedModel:
     facts: ModelFacts
     placement: Placement | None = None
     """Where its parts are when it is spread over several devices."""
-    laid: tuple[Any, ...] = ()
-    """Handles of the small layers that an adapter of ours has laid between its own; `remove` takes one up."""
 
     def versions(self) -> dict[str, str]:
         """Return the versions that a result is computed with: `machine.versions`, and the devices when they are several."""
@@ -288,19 +285,8 @@ class Loader:
         """Load as `load` does; a model of another loader may be shared: measure it, never change it."""
         return load(spec, on_progress, by_layer=by_layer)
 
-    def clear(self, keeping: Any = None) -> None:
-        """Free the memory of all models held, for an experiment that needs a copy of its own.
-
-        Args:
-            keeping: a key of `kept`. Anything kept under another key is freed as well.
-        """
-
-    def kept(self, key: Any, make: Callable[[], Any]) -> Any:
-        """Return the thing that an earlier experiment kept in this process under a key, or a new one that the next may find.
-
-        None where no experiment follows. Only one thing is kept, until a model is loaded here or memory is freed.
-        """
-        return None
+    def clear(self) -> None:
+        """Free the memory of all models held, for an experiment that needs a copy of its own."""
 
 
 FRESH = Loader()
@@ -325,7 +311,6 @@ class WarmModels(Loader):
     def __init__(self) -> None:
         """Start with nothing loaded."""
         self._loaded: LoadedModel | None = None
-        self._kept: tuple[Any, Any] = None, None
 
     def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore, /, *, by_layer: bool = False) -> LoadedModel:
         """Load as `load` does, at once if this very model is still in memory."""
@@ -336,15 +321,7 @@ class WarmModels(Loader):
             loaded = self._loaded = load(resolved, on_progress, by_layer=by_layer)
         return loaded
 
-    def clear(self, keeping: Any = None) -> None:
+    def clear(self) -> None:
         """Forget the model and give its memory back."""
         self._loaded = None
-        if self._kept[0] != keeping:
-            self._kept = None, None
         cuda.release_memory()
-
-    def kept(self, key: Any, make: Callable[[], Any]) -> Any:
-        """Return the thing of this key, made where there is none."""
-        if self._kept[0] != key:
-            self._kept = key, make()
-        return self._kept[1]

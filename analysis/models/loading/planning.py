@@ -111,10 +111,7 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
     with reading_errors_explained(source, "configuration"):
         part = text_part.find(config, source.name)
         config = config if part is None else part.config
-        with pretrained.BUILDING, torch.device("meta"):
-            # The dtype changes no size, and experts cannot be run on the meta device in any other.
-            skeleton = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-        decoder = architecture.find_decoder(skeleton)
+        decoder = skeleton(config)
         facts = layer_sizes.facts(decoder, name=source.name, dtype=dtype.value, quantization=spec.quantization)
         facts = replace(
             facts,
@@ -156,6 +153,14 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
         gpus=gpus,
         part=part,
     )
+
+
+def skeleton(config: Any) -> Decoder:
+    """Return the model of a configuration without weights, on the meta device."""
+    with pretrained.BUILDING, torch.device("meta"):
+        # The dtype changes no size, and experts cannot be run on the meta device in any other.
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    return architecture.find_decoder(model.eval())
 
 
 def _weights_format(spec: ModelSpec, source: Source, config: Any, stored_as: str) -> str:

@@ -1,30 +1,24 @@
-"""PEFT adapters on a cut model: checked, put on, and the small layer that some of them need beside them."""
+"""PEFT adapters on a cut model: checked and put on."""
 
 import contextlib
-import json
 import os
 import re
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
-from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
+from torch import nn
 
 from analysis.core import failures, host, input_files, store, units
 from analysis.core.blocks import Block, LayerSet, PartSet, Removal
 from analysis.core.errors import LayerscopeError, NotEnoughMemoryError, RecipeError, UnsupportedModelError
 from analysis.models.architecture import operations
-from analysis.models.architecture.decoder import Decoder, find_decoder, input_stream, with_stream
+from analysis.models.architecture.decoder import Decoder, find_decoder
 from analysis.models.loading import machine, pretrained, weights
 from analysis.models.loading.load import LoadedModel
 from analysis.models.running import pruning
-from analysis.models.running.pruning import PrunedBlock
 from analysis.models.source import adapter_config, model_files
 
 if TYPE_CHECKING:  # it brings bitsandbytes, and seconds
@@ -33,6 +27,7 @@ if TYPE_CHECKING:  # it brings bitsandbytes, and seconds
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 """Where the weights of an adapter are, in its folder."""
+_BRIDGE_FILE = "bridge.safetensors"
 _MOST_RECORD_BYTES = 8 << 20
 UNTOLD_RANKS = r"The following (rank|alpha)_pattern keys did not match any targeted module"
 """Of a warning of PEFT, which looks for them among modules only, and not among parameters."""
@@ -58,6 +53,11 @@ def check_adapter(adapter: str, block: Removal | None) -> None:
             f"The adapter {adapter} has no {WEIGHTS_FILE}. Layerscope never reads pickled weights (.bin), which "
             "can run code. Save it again with `save_pretrained(..., safe_serialization=True)` in an environment "
             "you trust."
+        )
+    if (Path(adapter) / _BRIDGE_FILE).exists():
+        raise RecipeError(
+            f"The adapter {adapter} needs its {_BRIDGE_FILE}, an extra layer of earlier versions that PEFT cannot load. "
+            "Heal the model again."
         )
     adapter_config.read(Path(adapter))
     _check_sizes(Path(adapter))
@@ -128,7 +128,6 @@ def put_on(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedMo
             # PEFT only warns when the adapter has no weights for some layer, and then leaves that layer unhealed.
             warnings.filterwarnings("error", message="Found missing adapter keys")
             warnings.filterwarnings("ignore", message=UNTOLD_RANKS)
-            warnings.filterwarnings("ignore", message=rf"Unexpected keyword arguments \['{_INCOMPLETE}'\]")
             model = pretrained.with_adapter(loaded.model, Path(adapter)).eval()
         # Nor does it mind weights for layers that the cut model does not have.
         left_over = _weight_names(Path(adapter)) - set(weights_on(model))
@@ -147,16 +146,6 @@ def put_on(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedMo
         ) from error
     healed = replace(loaded, model=model, decoder=find_decoder(model))
     operations.watch(healed.decoder)
-    hidden = healed.decoder.config.hidden_size
-    for laid in read_bridges(Path(adapter)):
-        fits = laid.is_scale or tuple(laid.change.shape) == (hidden, hidden)
-        if not fits or not 0 <= laid.start <= healed.decoder.n_layers:
-            raise RecipeError(
-                f"The {BRIDGE_FILE} of the adapter {adapter} belongs to another model. Give the file that belongs to "
-                "this adapter."
-            )
-        handle = lay_bridge(healed.decoder, laid)
-        healed = replace(healed, laid=(*healed.laid, handle))
     return healed
 
 
@@ -314,82 +303,3 @@ def result_name(adapter: str | None) -> str | None:
         if candidate.parent == store.cache_dir() / "adapters":
             return f"adapters/{candidate.name}"
     return str(path)
-
-
-BRIDGE_FILE = "bridge.safetensors"
-"""Its name in an adapter folder."""
-
-
-@dataclass(frozen=True)
-class Bridge:
-    """x[start] of the cut model becomes x + change x."""
-
-    start: int
-    """Where the removed layers began, numbered as in the cut model: the stream that enters the layer behind them is changed."""
-    change: Tensor
-    """(hidden_size, hidden_size), float32; or one number, (), where all of the stream is scaled."""
-
-    @property
-    def is_scale(self) -> bool:
-        """Return whether it multiplies all of the stream by 1 + change."""
-        return self.change.dim() == 0
-
-
-def lay_bridge(decoder: Decoder, bridge: Bridge, pruned: PrunedBlock | None = None) -> RemovableHandle:
-    """Put it on a cut model.
-
-    Args:
-        decoder: the model.
-        bridge: the map.
-        pruned: the cut, where the parts that it took out come back for a moment; the map does not act then.
-    """
-    module = decoder.layers[bridge.start] if bridge.start < decoder.n_layers else decoder.norm
-    # A copy: one that was fitted in inference mode cannot be trained through.
-    # The final norm of some families has no weights.
-    change = bridge.change.clone().to(next(module.parameters(), next(decoder.head.parameters())).device)
-
-    def cross(_: Any, args: tuple, named: dict) -> tuple[tuple, dict] | None:
-        if pruned is not None and not pruned.is_out:
-            return None
-        stream = input_stream(args, named)
-        wide = stream.float()
-        moved = stream + (wide @ change.T if change.dim() else wide * change).to(stream.dtype)
-        return with_stream(moved, args, named)
-
-    return module.register_forward_pre_hook(cross, with_kwargs=True)
-
-
-def write_bridges(bridges: Sequence[Bridge], folder: Path) -> None:
-    """Keep them in an adapter folder: `change` and `start` of the first, `change.1` and `start.1` of the next."""
-    tensors: dict[str, Tensor] = {}
-    for number, bridge in enumerate(bridges):
-        suffix = f".{number}" if number else ""
-        tensors |= {f"change{suffix}": bridge.change.contiguous(), f"start{suffix}": torch.tensor(bridge.start)}
-    save_file(tensors, folder / BRIDGE_FILE)
-
-
-_INCOMPLETE = "incomplete_without_bridge_safetensors"
-"""A field of the configuration that PEFT does not have, so that it warns by this name when it loads the adapter."""
-
-
-def note_bridges(folder: Path) -> None:
-    """Say in the configuration of an adapter that it is not whole without its bridges."""
-    config = adapter_config.read(folder)
-    note = f"Plain PEFT ignores {BRIDGE_FILE}, which belongs to this adapter. README.md says how to apply it."
-    (folder / adapter_config.FILE).write_text(json.dumps(config | {_INCOMPLETE: note}, indent=2), encoding="utf-8")
-
-
-def read_bridges(folder: Path) -> list[Bridge]:
-    """Those in an adapter folder.
-
-    Raises:
-        RecipeError: when their file cannot be read.
-    """
-    if not (folder / BRIDGE_FILE).exists():
-        return []
-    try:
-        tensors = pretrained.tensors(folder / BRIDGE_FILE)
-        suffixes = ["", *(f".{number}" for number in range(1, max(1, len(tensors) // 2)))]
-        return [Bridge(int(tensors[f"start{suffix}"]), tensors[f"change{suffix}"].float()) for suffix in suffixes]
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise RecipeError(f"The {BRIDGE_FILE} of {folder} cannot be read: {failures.reason(error)}. Heal again.") from error

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakSet
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -123,29 +122,6 @@ def greedy(
             if all(written[index][-1] in stop for index in group):
                 break
     return written
-
-
-@torch.inference_mode()
-def continued(decoder: Decoder, rows: np.ndarray, n: int, seeds: Sequence[int]) -> np.ndarray:
-    """Rows whose last tokens are drawn from the model's own distribution, at temperature 1, with a KV cache.
-
-    Args:
-        decoder: the model as it is now, in eval mode.
-        rows: token ids, (n_rows, seq_len); the last `n` of each are not read.
-        n: tokens to write, under seq_len.
-        seeds: of each row's draws, so that a row is written the same beside any other rows.
-
-    Returns:
-        Like `rows`.
-    """
-    model, choosers = Cached(decoder), [Chooser(1.0, seed) for seed in seeds]
-    continued_rows = rows.copy()
-    ids = torch.from_numpy(rows[:, :-n]).to(decoder.device, torch.long)
-    for position in range(rows.shape[1] - n, rows.shape[1]):
-        logits = model.read(ids)
-        continued_rows[:, position] = [chooser.choose(row) for chooser, row in zip(choosers, logits, strict=True)]
-        ids = torch.from_numpy(continued_rows[:, position : position + 1]).to(decoder.device, torch.long)
-    return continued_rows
 
 
 def stop_tokens(decoder: Decoder, tokenizer: Any) -> set[int]:

@@ -39,33 +39,17 @@ class PrunedBlock:
             BlockRangeError: when the block does not lie inside the model.
         """
         self.block = block
-        self._now: Removal | None = block
         self._decoder = decoder
         self._undo = _remove(decoder, block)
 
-    @property
-    def is_out(self) -> bool:
-        """Return whether any of it is out at this moment."""
-        return self._now is not None
-
-    def undone(self) -> contextlib.AbstractContextManager[None]:
-        """Run the body of a `with` statement with the block back in its place."""
-        return self.partly_removed(None)
-
     @contextlib.contextmanager
-    def partly_removed(self, block: Removal | None) -> Iterator[None]:
-        """Run the body of a `with` statement with only a part of the block out, or with nothing out."""
-        before = self._now
-        self._take(block)
+    def undone(self) -> Iterator[None]:
+        """Run the body of a `with` statement with the block back in its place."""
+        self._undo()
         try:
             yield
         finally:
-            self._take(before)
-
-    def _take(self, block: Removal | None) -> None:
-        if block != self._now:
-            self._undo()
-            self._undo, self._now = _remove(self._decoder, block), block
+            self._undo = _remove(self._decoder, self.block)
 
     def zeroed(self) -> None:
         """Put the parts of layers back in their places as zeros, for good; whole layers that are out stay out.

@@ -23,7 +23,7 @@ _LABELS = frozenset(
     [
         *("name", "model_name", "family", "source", "revision", "identity", "dtype", "device", "quantization", "format"),
         *("task", "split", "protocol", "metric", "objective", "strategy", "strategies", "recipe", "recipes", "method"),
-        *("compensation", "packing", "versions"),
+        *("packing", "versions"),
     ]
 )
 """Fields that stand on charts and in tables as names. Prompts, questions and generated texts may hold any text."""

@@ -14,6 +14,7 @@ from analysis.data import corpora, near_copies
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import lacking
+from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import judged_by
 from analysis.results.compared import changes, recovery
@@ -121,24 +122,14 @@ def sentences(result: HealResult, control: HealResult | None = None) -> list[str
         lines += [_verdict(judged, result), *_better(judged, result, control, own_kind=is_flattered(result))]
     if own_kind is not None:
         lines += [_of_own_kind(own_kind, result, control), *_better(own_kind, result, control, own_kind=True)]
-    bridges = bridged(result)
-    return lines + _written(result) + remarks(result) + ([bridges] if bridges else [])
+    return lines + _written(result) + remarks(result)
 
 
-def bridged(result: HealResult) -> str:
-    """Return a sentence on the part of the adapter that plain PEFT lacks; "" where it lacks none."""
-    gaps = [] if result.junction is None else [gap for gap in result.junction.gaps if not gap.module]
-    if not gaps:
+def without_instant(result: HealResult) -> str:
+    """Return a sentence if training began without the instant heal of the recipe; "" otherwise."""
+    if not result.is_instant_left_out:
         return ""
-    if all(gap.factor is not None for gap in gaps):
-        return (
-            "Plain PEFT ignores this adapter's factor (bridge.safetensors). Layerscope applies it, and an export folds it into "
-            "the weights where the architecture allows it."
-        )
-    return (
-        "Plain PEFT ignores this adapter's extra layer (bridge.safetensors) and then scores worse. Layerscope applies the "
-        "layer, but cannot export it."
-    )
+    return f"{recipes.NO_WEIGHT.format(family=result.model.family)} The training began without it."
 
 
 def headline(result: HealResult) -> str:
@@ -313,14 +304,14 @@ def remarks(result: HealResult) -> list[str]:
             f"{corpora.title(result.spec.corpus)} is too small to hold out any text, so the loss on its own kind of text is "
             "unknown."
         )
-    if result.text_tokens and not result.n_choice_texts and (result.spec.instant or result.spec.keep_best):
+    if result.text_tokens and not result.n_choice_texts and result.spec.instant:
         lines.append(
-            "No further texts were left: the texts of the verdict also chose the strength or the step, which makes the loss "
-            "look lower."
+            "No further texts were left: the texts of the verdict also chose the strength, which makes the loss look lower."
         )
     if result.n_held_out:
         lines.append(
             f"{result.n_held_out} healing documents were left out: with the others they would repeat more than "
             f"{100 * near_copies.MOST_QUOTED:.0f} % of the eight-word sequences of an evaluation text."
         )
+    lines.append(without_instant(result))
     return [remark for remark in lines if remark]

@@ -9,22 +9,10 @@ from analysis.data import files
 from analysis.data.spec import BenchmarkSpec, GenerationSpec
 from analysis.data.tasks import TASKS
 from analysis.experiments.heal import recipes
-from analysis.experiments.heal.heal_spec import COMPENSATIONS, DISTILL_FROM, HEAL_METHODS, LORA_ON, HealSpec
+from analysis.experiments.heal.heal_spec import LORA_ON, HealSpec
 from pages.components.shared import access, inputs, words
 
 _MODULES = {"feed_forward": "feed-forward", "attention": "attention", "both": "both"}
-_TARGETS = {"logits": "logits", "states": "last hidden states"}
-_CLOSED_FORMS = {
-    "projection": "Projection",
-    "magnitude": "Prune&Comp",
-    "patch": "LinearPatch",
-    "ghost": "Ghosted Layers",
-}
-_METHODS = {
-    "lora": "LoRA",
-    "partial": "last layers, full",
-    "beside": "layers next to the gap",
-}
 _TEXTS = {
     "wiki": "Wikipedia (starter pack)",
     "c4": "C4, 118 documents (starter pack)",
@@ -53,7 +41,7 @@ def show(preset: HealSpec, key: str, asked: BenchmarkSpec, *, trains: bool, by_s
         values |= _modules(preset, key, trains=trains)
     with distillation:
         if trains:
-            values |= _distillation(preset, key, can_stage=not values["instant"])
+            values |= _distillation(preset, key)
         else:
             st.markdown("**Distillation**")
             st.caption("Not used: this recipe trains nothing.")
@@ -113,57 +101,26 @@ def _modules(preset: HealSpec, key: str, *, trains: bool) -> dict[str, Any]:
         format_func={"4bit": "NF4 (QLoRA)", "none": "not quantized"}.get,
     )
     if trains:
-        values["method"] = st.selectbox(
-            "Method",
-            HEAL_METHODS,
-            HEAL_METHODS.index(preset.method),
-            format_func=_METHODS.get,
-            key=f"{key}-method",
-            help="LoRA on all layers, or full training of the last layers and the head, or of the layers next to each gap.",
-        )
-        values |= _of_method(values["method"], preset, key)
-    values["instant"] = st.checkbox(
-        "Instant heal first", preset.instant, key=f"{key}-instant", help=words.plain(recipes.get("instant").why)
-    )
-    values["compensation"] = COMPENSATIONS[0]
-    if values["instant"]:
-        values["compensation"] = st.selectbox(
-            "Closed form",
-            COMPENSATIONS,
-            COMPENSATIONS.index(preset.compensation),
-            format_func=_CLOSED_FORMS.get,
-            key=f"{key}-compensation",
-            help="Projection before each gap, one factor for the residual stream (Prune&Comp), a factor for each rotated "
-            "channel (LinearPatch), or a linear map (Ghosted Layers). An export folds the first two into the weights.",
-        )
-    return values
-
-
-def _of_method(method: str, preset: HealSpec, key: str) -> dict[str, Any]:
-    """Draw the settings of the trained modules, and return their values."""
-    if method == "partial":
-        return {
-            "lora_on": LORA_ON[0],
-            "last_layers": st.number_input("Last layers", 1, 1000, preset.last_layers, key=f"{key}-last"),
-        }
-    if method != "lora":
-        return {"lora_on": LORA_ON[0]}
-    return {
-        "lora_on": st.selectbox(
+        values["lora_on"] = st.selectbox(
             "Target modules",
             LORA_ON,
             LORA_ON.index(preset.lora_on),
             format_func=_MODULES.get,
             key=f"{key}-lora-on",
             help="The paper adapts the feed-forward modules.",
-        ),
-        "r": st.number_input("LoRA rank", 1, 1024, preset.r, key=f"{key}-r", help="r in PEFT. lora_alpha has the same value."),
-    }
+        )
+        values["r"] = st.number_input(
+            "LoRA rank", 1, 1024, preset.r, key=f"{key}-r", help="r in PEFT. lora_alpha has the same value."
+        )
+    values["instant"] = st.checkbox(
+        "Instant heal first", preset.instant, key=f"{key}-instant", help=words.plain(recipes.get("instant").why)
+    )
+    return values
 
 
-def _distillation(preset: HealSpec, key: str, *, can_stage: bool) -> dict[str, Any]:
+def _distillation(preset: HealSpec, key: str) -> dict[str, Any]:
     st.markdown("**Distillation**")
-    values: dict[str, Any] = {"distill_from": DISTILL_FROM[0], "top_k": 0, "written": 0, "stages": 1}
+    values: dict[str, Any] = {"top_k": 0}
     values["distill"] = st.number_input(
         "Distillation weight",
         0.0,
@@ -174,49 +131,13 @@ def _distillation(preset: HealSpec, key: str, *, can_stage: bool) -> dict[str, A
         help="Share of the loss that compares with the unpruned model. The text provides the rest.",
     )
     if values["distill"] > 0:
-        values["distill_from"] = st.selectbox(
-            "Distillation target",
-            DISTILL_FROM,
-            DISTILL_FROM.index(preset.distill_from),
-            format_func=_TARGETS.get,
-            key=f"{key}-from",
-            help="Logits or last hidden states of the unpruned model. Hidden states take half the time per step.",
-        )
-        if values["distill_from"] == "logits":
-            values["top_k"] = st.number_input(
-                "Top-k tokens",
-                0,
-                65_536,
-                preset.top_k,
-                key=f"{key}-top",
-                help="Number of most likely tokens of the unpruned model in the loss (0 = all).",
-            )
-    if values["distill"] == 1:
-        values["written"] = st.number_input(
-            "Generated tokens",
+        values["top_k"] = st.number_input(
+            "Top-k tokens",
             0,
-            131_071,
-            preset.written,
-            key=f"{key}-written",
-            help="Tokens at the end of each sequence that the pruned model generates itself (on-policy distillation).",
-        )
-    values["junction"] = st.number_input(
-        "Junction loss weight",
-        0.0,
-        1000.0,
-        preset.junction,
-        step=0.1,
-        key=f"{key}-junction",
-        help="Weight of a loss that pulls the hidden states after the gap toward the unpruned model's (0 = off).",
-    )
-    if can_stage:
-        values["stages"] = st.number_input(
-            "Pruning stages",
-            1,
-            1000,
-            preset.stages,
-            key=f"{key}-stages",
-            help="Number of removal stages. Layers that change the residual stream least go first.",
+            65_536,
+            preset.top_k,
+            key=f"{key}-top",
+            help="Number of most likely tokens of the unpruned model in the loss (0 = all).",
         )
     return values
 
@@ -249,12 +170,6 @@ def _evaluation(preset: HealSpec, asked: BenchmarkSpec, key: str, *, trains: boo
                 key=f"{key}-every",
                 help="Optimizer steps between two losses on held-out text. Each check saves a checkpoint.",
             )
-        values["keep_best"] = st.checkbox(
-            "Keep best checkpoint",
-            preset.keep_best,
-            key=f"{key}-best",
-            help="Keeps the checkpoint with the lowest held-out loss instead of the last one.",
-        )
     writes = st.checkbox(
         "Generate text",
         preset.generation is not None,

@@ -14,7 +14,6 @@ from analysis.core.record import Spec
 from analysis.data.gallery import EXHIBITS
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
-from analysis.experiments.heal.heal_spec import COMPENSATIONS
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.strategies import SEARCHING, USUAL
@@ -262,9 +261,7 @@ def heal_ladder(heals: Sequence[HealResult]) -> tuple[list[Rung], HealResult | N
     cuts: dict[object, dict[str, HealResult]] = {}
     for heal in heals:
         spec = heal.spec
-        # The fits of other methods are no rung between the cut and its training: a training begins with the projection.
-        is_rung = not spec.control and (spec.trains or spec.compensation == COMPENSATIONS[0])
-        if heal.unpruned and heal.pruned and heal.healed and is_rung:
+        if heal.unpruned and heal.pruned and heal.healed and not spec.control:
             cut = (spec.block, spec.benchmark, spec.validation, spec.model.quantization, spec.model.dtype)
             cuts.setdefault(cut, {}).setdefault("trained" if spec.trains else "instant", heal)
     if not cuts:

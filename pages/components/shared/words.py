@@ -185,15 +185,11 @@ def texts(corpus: CorpusSpec) -> str:
     return summaries.in_words(corpus)
 
 
-_CLOSED_FORMS = {"projection": "instant", "magnitude": "prune-comp", "patch": "linear-patch", "ghost": "ghosted"}
-"""Recipes of a heal that takes no step, by the fit that they make."""
-
-
 def heal_length(spec: HealSpec) -> str:
     """How long a heal trains, in two words."""
     if spec.minutes is not None:
         return f"{spec.minutes:g} minutes"
-    return f"{spec.steps} steps" if spec.steps else _CLOSED_FORMS[spec.compensation]
+    return f"{spec.steps} steps" if spec.steps else "instant"
 
 
 def heal_settings(spec: HealSpec) -> str:

@@ -33,7 +33,7 @@ def spec(tiny_folder):
     return MethodsSpec(
         model=ModelSpec(str(tiny_folder("llama")), dtype="float32"),
         strategies=("deepest", "reverse"),
-        recipes=("prune-comp",),
+        recipes=("instant",),
         ns=(1, 2),
         benchmark=BenchmarkSpec(limit=12),
         loss_corpus=CorpusSpec("c4", n_texts=4, seq_len=24),
@@ -44,7 +44,7 @@ def test_every_cell_is_its_own_run_and_nothing_is_remeasured(spec, monkeypatch):
     spec = replace(spec, strategies=("deepest",))
     found = methods.run(spec)
     assert [(cell.method, cell.n) for cell in found.cells] == [
-        (method, n) for method in ("deepest", "deepest + prune-comp") for n in (1, 2)
+        (method, n) for method in ("deepest", "deepest + instant") for n in (1, 2)
     ]
     assert (found.complete, found.failures) == (True, [])
     curve = sweep.run(
@@ -55,7 +55,7 @@ def test_every_cell_is_its_own_run_and_nothing_is_remeasured(spec, monkeypatch):
     assert found.nats(1) == compare_losses(curve.text_losses[0], curve.text_losses[2], curve.text_tokens)
     pair = compare(curve.questions[0], curve.questions[2])
     assert found.gained(1) == (pair.difference, pair.low, pair.high)
-    healed = healing.run(methods._heal(methods.resolve(spec), "prune-comp", curve.points[2].block))
+    healed = healing.run(methods._heal(methods.resolve(spec), "instant", curve.points[2].block))
     assert found.losses[4] == healed.text_losses["healed"]
     assert healed.text_losses["unpruned"] == pytest.approx(found.losses[0], abs=1e-5), "judged by the same texts"
     assert found.cells[3].removed == curve.points[2].block.describe()
@@ -64,16 +64,14 @@ def test_every_cell_is_its_own_run_and_nothing_is_remeasured(spec, monkeypatch):
 
 
 def test_impossible_cells_of_a_strategy_have_reasons_and_are_retried(spec, monkeypatch):
-    whole, read = healing.run, []
+    whole = healing.run
 
-    def refused(*_, readings, **__):
-        read.append(readings)
+    def refused(*_, **__):
         raise SpecError("It cannot be healed.")
 
     monkeypatch.setattr(healing, "run", refused)
-    found = methods.run(replace(spec, strategies=("deepest",), recipes=("prune-comp", "ghosted")))
+    found = methods.run(replace(spec, strategies=("deepest",), recipes=("instant", "distill")))
     assert [cell.error for cell in found.cells] == ["", "", *["It cannot be healed."] * 4]
-    assert read[0] is read[1] is not read[2] is read[3], "all healing runs of one block read its text once"
     assert found.nats(2) is found.gained(2) is None
     row = found.tables()["nats"].rows[1]
     assert "n1" not in row
@@ -83,7 +81,7 @@ def test_impossible_cells_of_a_strategy_have_reasons_and_are_retried(spec, monke
 
 def table(spec, *losses: list[float]) -> MethodsResult:
     """Of a strategy and of the same with a heal, at n = 1."""
-    cells = [MethodCell("deepest", recipe, 1, "layer 1", 0.0) for recipe in ("", "prune-comp")]
+    cells = [MethodCell("deepest", recipe, 1, "layer 1", 0.0) for recipe in ("", "instant")]
     asked = replace(spec, strategies=("deepest",), ns=(1,))
     return MethodsResult(
         spec=asked,
@@ -128,7 +126,7 @@ def test_bad_requests_are_one_sentence(spec):
         replace(spec, strategies=("manual",))
     with pytest.raises(SpecError, match="recipes must be one of"):
         replace(spec, recipes=("nothing",))
-    with pytest.raises(SpecError, match="The recipe prune-comp trains on Wikipedia"):
+    with pytest.raises(SpecError, match="The recipe instant trains on Wikipedia"):
         methods.run(replace(spec, loss_corpus=CorpusSpec("wiki", n_texts=4, seq_len=24)))
     with pytest.raises(BlockRangeError, match="layers and must keep at least 1"):
         methods.run(replace(spec, ns=(1, 99)))

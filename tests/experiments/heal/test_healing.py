@@ -7,9 +7,8 @@ import pytest
 import torch
 from peft import PeftModel
 
-from analysis.core import store
 from analysis.core.blocks import Block
-from analysis.core.errors import BlockRangeError, NotEnoughMemoryError, RecipeError, SpecError, StorageError
+from analysis.core.errors import BlockRangeError, NotEnoughMemoryError, RecipeError
 from analysis.core.meter import COUNTS
 from analysis.core.progress import Cancelled, Progress
 from analysis.data import corpora, near_copies
@@ -19,7 +18,6 @@ from analysis.experiments.accuracy.measurement import Measurement
 from analysis.experiments.heal import checkpoints, healing, healing_run, packing, recipes, record, training
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.experiments.heal.junction import Readings
 from analysis.models.architecture.streams import SharedStream
 from analysis.models.loading import load
 from analysis.models.running import pruning
@@ -224,24 +222,6 @@ def test_cancelled_run_resumes_and_ends_like_an_uninterrupted_one(spec, cache, s
     assert all(torch.equal(value, again[name]) for name, value in weights.items())
 
 
-def test_killed_run_resumes_from_its_last_checkpoint(spec, cache):
-    class Killed(BaseException):
-        pass
-
-    def kill(progress: Progress) -> None:
-        if progress.values.get("step") == 5:
-            raise Killed
-
-    whole = healing.run(replace(spec, recipe="another name"))
-    with pytest.raises(Killed):
-        healing.run(spec, kill)
-    reports = Reports()
-    resumed = healing.run(spec, reports)
-    assert any("checkpoint at step 4" in report.message for report in reports)
-    assert [step.step for step in resumed.steps] == list(range(1, STEPS + 1))
-    assert resumed.healed.loss == whole.healed.loss
-
-
 @pytest.mark.parametrize("kill_at", few(["step 5", "validation at step 4"], "step 5"))
 def test_killed_and_resumed_heal_counts_as_many_tokens(spec, cache, monkeypatch, kill_at):
     class Killed(BaseException):
@@ -267,6 +247,7 @@ def test_killed_and_resumed_heal_counts_as_many_tokens(spec, cache, monkeypatch,
     resumed = healing.run(spec)
     assert [step.step for step in resumed.steps] == [step.step for step in whole.steps]
     assert resumed.n_tokens == whole.n_tokens
+    assert resumed.healed.loss == whole.healed.loss
 
 
 @pytest.mark.parametrize(
@@ -298,22 +279,6 @@ def test_a_heal_whose_adapter_was_deleted_is_done_again(spec, cache):
     again = healing.run(spec)
     assert (cache / again.adapter / "adapter_config.json").exists()
     assert again.healed.loss == first.healed.loss
-
-
-def test_full_disk_at_a_checkpoint_fails_and_keeps_the_older(spec, monkeypatch):
-    write = checkpoints.write
-
-    def full(fingerprint, checkpoint, **options):
-        if checkpoint.step == 4:
-            raise StorageError("There is no space left on the disk.")
-        write(fingerprint, checkpoint, **options)
-
-    monkeypatch.setattr(checkpoints, "write", full)
-    with pytest.raises(StorageError, match="no space left"):
-        healing.run(spec)
-    monkeypatch.setattr(checkpoints, "write", write)
-    assert checkpoints.newest(healing.resolve(spec).fingerprint()).step == 2
-    assert healing.run(spec).complete
 
 
 def test_running_out_of_memory_names_the_settings_to_lower(spec, monkeypatch):
@@ -434,41 +399,6 @@ def test_instant_heals_are_read_from_the_changed_layer_on(spec, cache, questions
 
 
 @pytest.mark.usefixtures("little_text")
-def test_further_closed_forms_of_a_cut_share_its_readings(spec, cache):
-    asked, readings, warm = replace(instant(spec, steps=0), block=Block(3, 2)), Readings(), load.WarmModels()
-    healing.run(asked, readings=readings)
-    other = replace(asked, block=Block(2, 2))
-    for one in (other, asked):
-        shutil.rmtree(cache / "results" / "heal" / healing.resolve(one).fingerprint(), ignore_errors=True)
-        healing.run(one, load=warm)
-
-    def further(**given):
-        before = COUNTS.layer_tokens
-        result = healing.run(replace(asked, compensation="magnitude"), **given, is_compared=True)
-        shutil.rmtree(cache / "results" / "heal" / result.spec.fingerprint())
-        return result, COUNTS.layer_tokens - before
-
-    alone, n_alone = further()
-    n_fitted = 5 * alone.junction.n_tokens  # up to the layer behind the gap
-    n_scored = 2 * (sum(alone.text_tokens) + sum(alone.same_kind_tokens))
-    for given in ({"readings": readings}, {"load": warm}):
-        shared, n_shared = further(**given)
-        assert shared.text_losses["healed"] == alone.text_losses["healed"]
-        assert n_alone - n_shared >= n_fitted + n_scored
-    healing.run(replace(other, compensation="magnitude"), load=warm, is_compared=True)
-    assert further(load=warm)[1] == n_alone  # those of one cut are kept
-
-
-def test_a_worker_keeps_one_thing_at_a_time():
-    warm, made = load.WarmModels(), []
-    for key, keeping in (("a", "a"), ("a", "a"), ("b", "b"), ("a", "a"), ("a", None)):
-        warm.clear(keeping=keeping)
-        warm.kept(key, lambda key=key: made.append(key) or key)
-    assert made == ["a", "b", "a", "a"]
-    assert load.FRESH.kept("a", list) is None
-
-
-@pytest.mark.usefixtures("little_text")
 def test_training_begins_where_the_instant_heal_ends_and_keeps_it(spec, cache):
     alone, trained = healing.run(instant(spec, steps=0)), healing.run(instant(spec))
     assert [check.step for check in trained.validations] == [0, 0, 2, 4, 6]
@@ -482,22 +412,6 @@ def test_training_begins_where_the_instant_heal_ends_and_keeps_it(spec, cache):
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.long
-@pytest.mark.usefixtures("little_text")
-def test_stopped_run_with_instant_start_ends_as_an_uninterrupted_one(spec, cache):
-    whole = healing.run(instant(spec, lora_dropout=0.1))
-    weights = adapter_weights(whole, cache)
-    store.discard_result("heal", whole.spec.fingerprint())
-    with pytest.raises(Cancelled):
-        healing.run(instant(spec, lora_dropout=0.1), Reports(at_step(3)))
-    again = healing.run(instant(spec, lora_dropout=0.1))
-    assert [(check.step, check.loss) for check in again.validations] == [
-        (check.step, check.loss) for check in whole.validations
-    ]
-    assert again.n_tokens == whole.n_tokens
-    assert all(torch.equal(weights[name], value) for name, value in adapter_weights(again, cache).items())
-
-
 def test_an_instant_heal_needs_text_to_choose_on(spec, tmp_path):
     short = tmp_path / "short.txt"
     short.write_text("The one sentence that there is here is not much to go by for any request. " * 4)
@@ -505,22 +419,9 @@ def test_an_instant_heal_needs_text_to_choose_on(spec, tmp_path):
         healing.run(instant(spec, corpus=CorpusSpec(str(short), n_texts=4, seq_len=32, split="all")))
 
 
-def test_steps_may_be_none_only_after_an_instant_heal(spec):
-    with pytest.raises(SpecError, match="steps must be at least 1"):
-        replace(spec, steps=0)
-    with pytest.raises(SpecError, match="distill must be 0..1"):
-        replace(spec, distill=1.5)
-
-
 @pytest.mark.long
-def test_distilling_learns_from_the_unpruned_model_and_resumes_exactly(spec, cache):
+def test_distilling_learns_from_the_unpruned_model(spec):
     plain, distilled = healing.run(spec), healing.run(replace(spec, distill=0.5))
     assert distilled.complete
     assert distilled.healed.loss != plain.healed.loss
     assert distilled.healed.loss < distilled.pruned.loss
-    weights = adapter_weights(distilled, cache)
-    store.discard_result("heal", distilled.spec.fingerprint())
-    with pytest.raises(Cancelled):
-        healing.run(replace(spec, distill=0.5), Reports(at_step(3)))
-    again = healing.run(replace(spec, distill=0.5))
-    assert all(torch.equal(weights[name], value) for name, value in adapter_weights(again, cache).items())

@@ -9,10 +9,10 @@ import torch
 from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import RecipeError
 from analysis.core.progress import Cancelled
-from analysis.experiments.heal import compensation, hadamard, junction, projection
+from analysis.experiments.heal import junction, projection
 from analysis.experiments.scoring import likelihood
 from analysis.models.architecture import decoder as architecture
-from analysis.models.running import adapters, pruning
+from analysis.models.running import pruning
 from tests.support.families import FAMILIES, build, own_texts
 
 N_LAYERS = 6
@@ -35,7 +35,7 @@ def linear_block(decoder, start, change):
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "gpt2"])
 def test_block_that_is_linear_in_the_features_is_found_exactly(family, monkeypatch):
-    monkeypatch.setattr(compensation, "RIDGE", 1e-9)
+    monkeypatch.setattr(junction, "RIDGE", 1e-9)
     decoder = architecture.find_decoder(build(family))
     name, module = projection.output_projection(decoder, 3)
     change = 0.3 * torch.randn(32, projection.n_features(module, 32), generator=torch.Generator().manual_seed(1))
@@ -51,40 +51,12 @@ def test_block_that_is_linear_in_the_features_is_found_exactly(family, monkeypat
     assert found.report.loss_before > whole + 1e-2
 
 
-def test_fits_of_one_gap_read_text_once_with_unchanged_results(monkeypatch):
-    decoder = architecture.find_decoder(build("llama"))
-    reads, run = [], junction._Streams.run
-    monkeypatch.setattr(junction._Streams, "run", lambda self, *given: reads.append(given) or run(self, *given))
-    readings, names = junction.Readings(), ("magnitude", "projection", "ghost", "patch")
-
-    def fits(readings):
-        return [
-            junction.fit(decoder, LayerSet((1, 3)), texts(4), texts(2, seed=1), compensation=name, readings=readings)
-            for name in names
-        ]
-
-    alone = fits(None)
-    n_alone = len(reads)
-    together = fits(readings)
-    # A fit reads the first gap in one pass, here twice in all, for a projection's features too; and the second always in two.
-    assert (len(reads) - n_alone) * 12 == n_alone * 10 > 0
-    for one, other in zip(alone, together, strict=True):
-        assert one.report.loss_after == other.report.loss_after
-        assert all(torch.equal(one.changes[name], other.changes[name]) for name in one.changes)
-    full = junction.Readings(room=0)
-    assert fits(full)[0].report.loss_after == alone[0].report.loss_after
-    assert full._kept == {}
-    assert readings.room < 1 << 30
-
-
 def put_on(decoder, found):
     """Apply the fitted changes to the pruned model; its weights are changed for good."""
     for name, change in projection.spread(decoder, found.changes).items():
         changed = attrgetter(name)(decoder.model)
         weight = changed if isinstance(changed, torch.Tensor) else changed.weight
         weight += change.T if weight.shape != change.shape else change
-    for laid in found.bridges:
-        adapters.lay_bridge(decoder, laid)
 
 
 @pytest.mark.parametrize("block", [Block(2, 2), LayerSet((1, 3, 5))], ids=str)
@@ -92,16 +64,17 @@ def put_on(decoder, found):
 def test_every_family_is_folded_right_or_refused(family, block):
     decoder = architecture.find_decoder(build(family))
     before = {name: value.clone() for name, value in decoder.model.state_dict().items()}
+    if family in FOLDS_NOT:
+        with pytest.raises(RecipeError, match="by a recipe that trains"):
+            junction.check(decoder, block)
+        return
     found = junction.fit(decoder, block, texts(4), texts(2, seed=1))
     assert found.report.loss_after <= found.report.loss_before
     assert all(torch.equal(before[name], value) for name, value in decoder.model.state_dict().items())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in decoder.model.modules())
     gaps = block.blocks
-    assert (len(found.bridges), len(found.changes)) == ((len(gaps), 0) if family in FOLDS_NOT else (0, len(gaps)))
+    assert len(found.changes) == len(gaps)
     assert [one.gap for one in found.report.gaps] == gaps
-    if found.bridges:
-        with pytest.raises(RecipeError, match="choose a recipe that trains"):
-            projection.output_projection(decoder, gaps[0].start)
     with torch.no_grad(), pruning.without_block(decoder, block):
         put_on(decoder, found)
         loss = sum(likelihood.text_losses(decoder, texts(2, seed=1), [None])[0]) / 2
@@ -121,21 +94,6 @@ def test_known_loss_of_the_pruned_model_is_not_measured_again(block, monkeypatch
     with pruning.without_block(decoder, block):
         loss = sum(likelihood.text_losses(decoder, texts(2, seed=1), [None])[0]) / 2
     assert found.report.loss_before == pytest.approx(loss, abs=1e-5)
-
-
-def test_block_that_is_linear_in_the_stream_is_bridged_exactly(monkeypatch):
-    monkeypatch.setattr(compensation, "RIDGE", 1e-9)
-    monkeypatch.setattr(junction, "STRENGTHS", (1.0,))
-    decoder = architecture.find_decoder(build("gemma2"))
-    change = 0.3 * torch.randn(32, 32, generator=torch.Generator().manual_seed(1))
-    decoder.layers[3].forward = lambda hidden_states, *args, **kwargs: hidden_states + hidden_states @ change.T
-    selection = own_texts(decoder, 3, seed=1)
-    found = junction.fit(decoder, Block(3, 1), own_texts(decoder, 12), selection)
-    (laid,) = found.bridges
-    assert (laid.start, found.report.strength) == (3, 1.0)
-    torch.testing.assert_close(laid.change, change, rtol=1e-2, atol=1e-2)
-    whole = sum(likelihood.text_losses(decoder, selection, [None])[0]) / 3
-    assert found.report.loss_after == pytest.approx(whole, abs=1e-3)
 
 
 def test_half_precision_does_not_hide_where_the_change_goes(starter_folder):
@@ -203,11 +161,10 @@ def test_a_change_is_strengthened_until_it_costs_more(best, n_tried):
     assert torch.equal(change, of_least * torch.eye(2)[which])
 
 
-@pytest.mark.parametrize("how", compensation.COMPENSATIONS)
 @pytest.mark.parametrize("block", [Block(0, 2), LayerSet((0, 3))], ids=str)
-def test_no_layer_before_the_first(how, block):
+def test_no_layer_before_the_first(block):
     with pytest.raises(RecipeError, match="none before layer 0"):
-        junction.fit(architecture.find_decoder(build("llama")), block, texts(2), texts(2), compensation=how)
+        junction.fit(architecture.find_decoder(build("llama")), block, texts(2), texts(2))
 
 
 def test_a_cancel_leaves_the_model_whole():
@@ -223,15 +180,8 @@ def test_a_cancel_leaves_the_model_whole():
     assert not any(module._forward_hooks for module in decoder.model.modules())
 
 
-@torch.no_grad()
-def streams_of(decoder, sequence, *depths):
-    """x at some depths of one text, float64, by transformers' own hidden states; x[L] is not among them."""
-    states = decoder.model(torch.tensor([sequence]), output_hidden_states=True).hidden_states
-    return [states[depth][0].double() for depth in depths]
-
-
 def test_linear_layers_with_kept_ones_between_them_are_all_found(monkeypatch):
-    monkeypatch.setattr(compensation, "RIDGE", 1e-9)
+    monkeypatch.setattr(junction, "RIDGE", 1e-9)
     monkeypatch.setattr(junction, "STRENGTHS", (1.0,))
     decoder = architecture.find_decoder(build("llama"))
     removed = LayerSet((2, 4))
@@ -248,51 +198,3 @@ def test_linear_layers_with_kept_ones_between_them_are_all_found(monkeypatch):
     whole = sum(likelihood.text_losses(decoder, selection, [None])[0]) / 3
     assert found.report.loss_after == pytest.approx(whole, abs=1e-2)
     assert found.report.loss_before > whole + 3e-2
-
-
-def test_factor_patch_and_ghost_match_their_formulas():
-    decoder = architecture.find_decoder(build("llama"))
-    calibration, block = [ids[: 20 + 7 * index] for index, ids in enumerate(texts(5))], Block(2, 2)
-    found = {
-        how: junction.fit(decoder, block, calibration, texts(2, seed=1), compensation=how)
-        for how in ("magnitude", "patch", "ghost")
-    }
-    pairs = [streams_of(decoder, ids, 2, 4) for ids in calibration]
-    turn = hadamard.orthonormal(32)
-    ratios = torch.stack([behind.abs().mean(0) / before.abs().mean(0) for before, behind in pairs]).mean(0)
-    turned = torch.stack([(b @ turn).abs().mean(0) / (a @ turn).abs().mean(0) for a, b in pairs]).mean(0)
-    x, y = (torch.cat(part) for part in zip(*pairs, strict=True))
-    wanted = {
-        "magnitude": ratios.mean() - 1,
-        "patch": turn @ torch.diag(turned) @ turn.T - torch.eye(32),
-        "ghost": torch.linalg.solve(x.T @ x + 1e-6 * torch.eye(32), x.T @ (y - x)).T,
-    }
-    for how, one in found.items():
-        (laid,) = one.bridges
-        assert (one.changes, laid.start, one.report.module, one.report.strength) == ({}, 2, "", 1.0)
-        torch.testing.assert_close(laid.change.double(), wanted[how], rtol=1e-3, atol=1e-4)
-    assert found["magnitude"].report.gaps[0].factor == pytest.approx(float(ratios.mean()), rel=1e-5)
-    assert found["patch"].report.gaps[0].factor is None
-
-
-@pytest.mark.parametrize("how", ["magnitude", "patch", "ghost"])
-def test_report_of_several_gaps_matches_the_compensated_model(how):
-    decoder, removed = architecture.find_decoder(build("qwen2")), LayerSet((1, 3, 4))
-    found = junction.fit(decoder, removed, texts(4), texts(2, seed=1), compensation=how)
-    assert [laid.start for laid in found.bridges] == [1, 2]
-    with junction.applied(decoder, removed, found.changes, found.bridges):
-        loss = sum(likelihood.text_losses(decoder, texts(2, seed=1), [None])[0]) / 2
-    assert loss == pytest.approx(found.report.loss_after, abs=1e-4)
-
-
-@pytest.mark.parametrize("n", [1, 2, 4, 12, 20, 28, 36, 64, 576, 768, 896, 960])
-def test_hadamard_matrices_are_orthonormal_and_of_one_size(n):
-    turn = hadamard.orthonormal(n)
-    torch.testing.assert_close(turn @ turn.T, torch.eye(n, dtype=torch.float64))
-    torch.testing.assert_close(turn.abs(), torch.full((n, n), n**-0.5, dtype=torch.float64))
-
-
-@pytest.mark.parametrize("n", [3, 6, 30, 50, 92, 1001])
-def test_a_size_without_a_hadamard_matrix_is_refused(n):
-    with pytest.raises(RecipeError, match=f"of {n} rows, and none is known for this size. Choose the recipe"):
-        hadamard.orthonormal(n)

@@ -52,7 +52,6 @@ def test_refusal_names_other_settings_where_no_sequence_fits():
     [
         {"batch_size": 128},
         {"distill": 0.5},
-        {"junction": 1.0},
         {"r": 512},
         {"control": True},
         {"corpus": CorpusSpec("wiki", seq_len=2048)},

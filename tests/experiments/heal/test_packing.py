@@ -19,15 +19,8 @@ EOS = 9
 def test_documents_are_joined_with_eos_and_only_the_tail_lost():
     rows, _ = packing.pack([[1, 2, 3], [4, 5], [6]], 3, EOS)
     assert rows.tolist() == [[1, 2, 3], [EOS, 4, 5], [EOS, 6, EOS]]
-    assert packing.pack([[1, 2, 3], [4, 5], [6, 7]], 4, EOS)[0].tolist() == [[1, 2, 3, EOS], [4, 5, EOS, 6]]
-
-
-def test_an_eos_that_the_tokenizer_added_is_not_doubled():
-    assert packing.pack([[1, EOS], [2, EOS]], 2, EOS)[0].tolist() == [[1, EOS], [2, EOS]]
-
-
-def test_without_an_eos_token_documents_just_follow_each_other():
-    assert packing.pack([[1, 2], [3, 4]], 2, None)[0].tolist() == [[1, 2], [3, 4]]
+    assert packing.pack([[1, EOS], [2, EOS]], 2, EOS)[0].tolist() == [[1, EOS], [2, EOS]], "the tokenizer added it"
+    assert packing.pack([[1, 2], [3, 4]], 2, None)[0].tolist() == [[1, 2], [3, 4]], "there is none"
 
 
 def test_every_token_of_random_documents_is_in_rows_in_order():
@@ -65,12 +58,6 @@ def test_a_token_takes_few_bytes_while_it_is_packed():
         tracemalloc.stop()
     assert rows.dtype == positions.dtype == np.int32
     assert peak < 16 * rows.size
-
-
-def test_progress_is_reported_before_every_document():
-    told = []
-    packing.pack([[1, 2, 3], [4, 5, 6], [7, 8, 9]], 4, EOS, max_rows=3, on_progress=told.append)
-    assert [(progress.done, progress.total) for progress in told] == [(0, 3), (1, 3), (2, 3)]
 
 
 class Streamed:
@@ -120,12 +107,7 @@ def test_order_visits_each_row_once_per_round_and_varies():
     assert all(sorted(one) == list(range(7)) for one in rounds)
     assert rounds[0] != rounds[1]
     assert packing.row_numbers(7, 0, 7, seed=4) != rounds[0]
-
-
-def test_order_is_a_pure_function_of_the_position():
-    whole = packing.row_numbers(7, 0, 40, seed=1)
-    for first in range(35):
-        assert packing.row_numbers(7, first, 5, seed=1) == whole[first : first + 5]
+    assert packing.row_numbers(7, 10, 5, seed=3) == order[10:15]
 
 
 @pytest.fixture

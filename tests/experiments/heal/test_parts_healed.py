@@ -8,22 +8,20 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from analysis.core.blocks import ATTENTION, FEED_FORWARD, PartSet
-from analysis.core.errors import RecipeError, SpecError
+from analysis.core.blocks import PartSet
+from analysis.core.errors import RecipeError
 from analysis.core.progress import Cancelled
 from analysis.experiments.accuracy import evaluation
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
-from analysis.experiments.heal import adapters, compensation, healing, healing_run, junction, packing, projection
+from analysis.experiments.heal import adapters, healing, healing_run, junction, packing, projection
 from analysis.experiments.heal import texts as choice_of_texts
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.training import Trainer, derived_seed
 from analysis.experiments.scoring import likelihood
 from analysis.exports import export
-from analysis.models.architecture import sublayers
 from analysis.models.architecture.decoder import find_decoder
 from analysis.models.architecture.matrices import Matrices
 from analysis.models.loading import load
-from analysis.models.running import adapters as adapter
 from analysis.models.running import pruning
 from tests.support import little_heal
 from tests.support.families import build
@@ -107,39 +105,32 @@ def packed_again(found):
 
 
 def test_unpruned_model_teaches_and_is_complete_when_asked(spec, cache):
-    asked = replace(spec, block=PartSet(attention=(2,), feed_forward=(4,)), instant=True, compensation="ghost", distill=0.5)
-    asked = replace(asked, junction=0.3, steps=3)
+    asked = replace(spec, block=PartSet(attention=(2,), feed_forward=(4,)), instant=True, distill=0.5, steps=3)
     with pytest.raises(Cancelled):
         healing.run(asked, stop_at(2))
     found = healing.run(asked)
     assert [one.gap for one in found.junction.gaps] == [PartSet(attention=(2,)), PartSet(feed_forward=(4,))]
     assert HealResult.load(healing.resolve(asked)) == found
-    assert [laid.start for laid in adapter.read_bridges(cache / found.adapter)] == [2, 5]
-    # With no layer gone only the cut itself can tell that it is out: the teacher must not be asked through the maps.
     loaded = load.load(asked.model)
     rows = np.array([[5, 9, 30, 41, 7]])
     with torch.no_grad():
         before = loaded.decoder.body(input_ids=torch.from_numpy(rows)).last_hidden_state
     from analysis.experiments.heal.teacher import Teacher
 
-    bridges = adapter.read_bridges(cache / found.adapter)
-    healed, taken = healing_run.prepare_model(loaded, found.spec, {}, bridges)
+    healed, taken = healing_run.prepare_model(loaded, found.spec, {})
     taught = Teacher(healed.model, healed.decoder, taken)([0], rows, None)
-    torch.testing.assert_close(taught.states, before, rtol=2e-3, atol=2e-3)
+    torch.testing.assert_close(taught, before, rtol=2e-3, atol=2e-3)
 
 
-@pytest.mark.parametrize("how", ["projection", "magnitude"])
-def test_changes_that_fold_are_exported_with_modules_as_zeros(spec, cache, tmp_path, how):
-    trained = {"steps": 0} if how == "projection" else {"steps": 1, "method": "partial", "last_layers": 3}
-    found = healing.run(replace(spec, instant=True, compensation=how, **trained))
+def test_fitted_changes_are_exported_with_modules_as_zeros(spec, cache, tmp_path):
+    found = healing.run(replace(spec, instant=True, steps=0))
     folder = cache / found.adapter
     assert found.validations[1].loss == pytest.approx(found.junction.loss_after, abs=1e-5)
     out = export.export(spec.model, CUT, tmp_path / "out", adapter=str(folder))
     plain = evaluation.run(EvaluateSpec(replace(spec.model, source=str(out), identity=""), None, None, None, spec.validation))
     assert plain.point.loss == pytest.approx(found.healed.loss, abs=1e-3)
-    if how == "projection":
-        modules = [one.module for one in found.junction.gaps]
-        assert modules == ["model.layers.1.self_attn.o_proj", "model.layers.2.mlp.down_proj"]
+    modules = [one.module for one in found.junction.gaps]
+    assert modules == ["model.layers.1.self_attn.o_proj", "model.layers.2.mlp.down_proj"]
 
 
 def texts(n, length=40, seed=0):
@@ -147,55 +138,22 @@ def texts(n, length=40, seed=0):
     return [torch.randint(3, 300, (length,), generator=generator).tolist() for _ in range(n)]
 
 
-@torch.no_grad()
-def streams(decoder, ids, layer, part):
-    """The stream in front of a part and behind it, float64."""
-    kept = []
-    ran = decoder.layers[layer]
-    for lost in ([ATTENTION, FEED_FORWARD], [FEED_FORWARD], []):
-        with sublayers.without(decoder, layer, lost):
-            hook = ran.register_forward_hook(lambda _, args, out: kept.append(out[0].double()))
-            decoder.body(input_ids=torch.tensor([ids]))
-            hook.remove()
-    return kept[part == FEED_FORWARD :][:2]
-
-
-@pytest.mark.parametrize(("part", "place"), [(ATTENTION, 2), (FEED_FORWARD, 3)])
-def test_the_map_of_a_part_is_that_of_the_formula(part, place):
-    decoder = find_decoder(build("llama"))
-    removed = PartSet(attention=(2,)) if part == ATTENTION else PartSet(feed_forward=(2,))
-    calibration = [ids[: 20 + 7 * index] for index, ids in enumerate(texts(5))]
-    found = junction.fit(decoder, removed, calibration, texts(2, seed=1), compensation="ghost")
-    x, y = (torch.cat(part) for part in zip(*(streams(decoder, ids, 2, part) for ids in calibration), strict=True))
-    (laid,) = found.bridges
-    assert laid.start == place
-    wanted = torch.linalg.solve(x.T @ x + 1e-6 * torch.eye(32), x.T @ (y - x)).T
-    torch.testing.assert_close(laid.change.double(), wanted, rtol=1e-3, atol=1e-4)
-
-
-@pytest.mark.parametrize("how", compensation.COMPENSATIONS)
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
-def test_reported_loss_is_that_of_the_compensated_model(family, how):
+def test_reported_loss_is_that_of_the_compensated_model(family):
     decoder = find_decoder(build(family))
     before = {name: value.clone() for name, value in decoder.model.state_dict().items()}
-    found = junction.fit(decoder, CUT, texts(4), texts(2, seed=1), compensation=how)
+    found = junction.fit(decoder, CUT, texts(4), texts(2, seed=1))
     assert all(torch.equal(before[name], value) for name, value in decoder.model.state_dict().items())
     with pruning.without_block(decoder, CUT):
         bare = sum(likelihood.text_losses(decoder, texts(2, seed=1), [None])[0]) / 2
-    with junction.applied(decoder, CUT, found.changes, found.bridges):
+    with junction.applied(decoder, CUT, found.changes):
         loss = sum(likelihood.text_losses(decoder, texts(2, seed=1), [None])[0]) / 2
     assert loss == pytest.approx(found.report.loss_after, abs=1e-4)
-    if how == "projection":
-        assert found.report.loss_after <= found.report.loss_before
+    assert found.report.loss_after <= found.report.loss_before
     assert bare != pytest.approx(loss, abs=1e-6) or not found.report.strength
 
 
 def test_unhealable_cuts_are_refused_in_one_sentence(spec):
-    with pytest.raises(
-        SpecError,
-        match=r"needs whole removed layers, not sublayers \(attention of layers 2, 4.* Choose .* recipes quick, distill",
-    ):
-        replace(spec, method="beside")
     with pytest.raises(RecipeError, match="none before layer 0"):
         projection.check_start(PartSet(attention=(0,)))
     projection.check_start(PartSet(feed_forward=(0,)))

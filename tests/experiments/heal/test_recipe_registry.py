@@ -10,7 +10,7 @@ from analysis.core.errors import RecipeError, SpecError
 from analysis.data.spec import default_loss_corpus
 from analysis.experiments.heal import healing, recipes
 from analysis.experiments.heal.heal_result import HealResult
-from analysis.experiments.heal.heal_spec import HealSpec, default_heal_corpus
+from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.recipes import saved
 from analysis.exports import report
 from analysis.models.source.model_spec import ModelSpec
@@ -47,16 +47,6 @@ def test_it_changes_only_its_own_settings(recipe):
     assert recipes.heal_spec("gentle", model=ModelSpec(), block=BLOCK, r=3).recipe == "gentle, changed"
 
 
-def test_settings_outside_a_recipe_have_the_usual_defaults():
-    empty = recipes.Recipe("empty", "nothing", "Nothing is changed.", {})
-    plain = HealSpec(block=BLOCK)
-    for name in recipes.SETTINGS:
-        assert getattr(empty, name) == getattr(plain, name)
-    assert empty.corpus == default_heal_corpus()
-    with pytest.raises(AttributeError, match="has no rank"):
-        _ = empty.rank
-
-
 def test_unknown_and_forbidden_settings_are_refused():
     with pytest.raises(
         RecipeError, match=r"The recipe bad sets rank, which is no setting of healing\. Choose from model, corpus"
@@ -90,13 +80,3 @@ def test_result_command_and_report_of_a_run_name_the_recipe(capsys, tiny_folder)
     assert "--recipe gentle" in main.command_line(result.spec)
     document = report.of(result.spec.model, BLOCK, main.command_line)
     assert "gentle" in str([table.rows for section in document.sections for table in section.tables])
-
-
-@pytest.mark.usefixtures("cache")
-def test_a_saved_recipe_is_one_as_well():
-    spec = recipes.heal_spec("quick", model=ModelSpec(), block=BLOCK, on_gpu=False, r=5)
-    saved.save("mine", spec)
-    mine = saved.get("mine")
-    assert isinstance(mine, recipes.Recipe)
-    assert (mine.label, mine.why, mine.r) == ("mine", "Your saved recipe.", 5)
-    assert {**mine.spec(BLOCK).to_json(), "recipe": spec.recipe} == spec.to_json()

@@ -48,12 +48,6 @@ def test_paper_recipe_follows_the_rule_for_an_unknown_model():
     assert "rank 64" in recipe.why
 
 
-def test_partial_names_trained_and_untrained_weights():
-    assert recipes.get("partial").why.startswith(
-        "Trains the weight matrices of the last three layers and of the head, but no norm and no bias"
-    )
-
-
 def test_default_choice():
     assert recipes.for_model("meta-llama/Llama-2-7b-hf", 32, on_gpu=True).r == 2
     assert recipes.for_model("meta-llama/Llama-2-7b-hf", 32, on_gpu=True).name == "paper"
@@ -66,7 +60,7 @@ def test_default_choice():
 def test_unknown_recipe_lists_the_known_ones():
     with pytest.raises(
         RecipeError,
-        match="'slow'.*distill, quick, partial, distill-all, .*, instant, prune-comp, .*, ghosted, .*paper, paper-llama-2-7b",
+        match="'slow'.*distill, quick, distill-all, instant, first, paper, paper-llama-2-7b",
     ):
         recipes.heal_spec("slow", model=ModelSpec(), block=BLOCK)
 
@@ -144,7 +138,7 @@ def test_quantization(model, asked, expected):
 
 
 def test_quick_recipes_quantize_only_large_models():
-    for name, small in (("quick", "none"), ("distill", "none"), ("partial", "none"), ("paper", "4bit")):
+    for name, small in (("quick", "none"), ("distill", "none"), ("paper", "4bit")):
         made = [recipes.heal_spec(name, model=ModelSpec(), block=BLOCK, n_parameters=n) for n in (10**8, 10**10)]
         assert [spec.model.quantization for spec in made] == [small, "4bit"]
 
@@ -158,8 +152,7 @@ def test_learning_rate_falls_with_the_size_of_the_model():
 @pytest.mark.parametrize("name", [name for name in recipes.NAMES if recipes.get(name).minutes])
 def test_timed_recipe_takes_the_rate_of_a_size(name):
     small, large = (recipes.heal_spec(name, model=ModelSpec(), block=BLOCK, n_parameters=n) for n in (10**8, 494_032_768))
-    rates = (1e-4, 1e-4) if small.method in ("partial", "beside") else (3e-3, 8.2e-4)
-    assert (small.learning_rate, large.learning_rate) == rates
+    assert (small.learning_rate, large.learning_rate) == (3e-3, 8.2e-4)
     given = recipes.heal_spec(name, model=ModelSpec(), block=BLOCK, n_parameters=494_032_768, learning_rate=2e-3)
     assert (given.learning_rate, given.recipe) == (2e-3, f"{name}, changed")
 
@@ -169,7 +162,7 @@ def test_resolving_a_request_finds_its_learning_rate(tiny_folder, monkeypatch):
     asked = recipes.heal_spec("distill", model=model, block=BLOCK)
     assert asked.learning_rate is None
     assert healing.resolve(asked).learning_rate == 3e-3
-    large = SimpleNamespace(facts=SimpleNamespace(n_parameters=10**9))
+    large = SimpleNamespace(facts=SimpleNamespace(n_parameters=10**9, n_layers=6))
     monkeypatch.setattr(planning, "plan", lambda model: large)
     assert healing.resolve(asked).learning_rate == recipes.rate_for(10**9, on_gpu=False) < 3e-3
     assert healing.resolve(replace(asked, learning_rate=5e-3)).learning_rate == 5e-3

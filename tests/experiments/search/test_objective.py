@@ -6,7 +6,6 @@ import torch
 
 from analysis.core.blocks import removal
 from analysis.experiments.search.objective import Objective, counted
-from analysis.experiments.strategies import lorp
 from analysis.models.architecture.streams import StreamCache
 from analysis.models.loading import load
 from analysis.models.running.pruning import without_block
@@ -115,7 +114,7 @@ def test_every_so_many_th_prediction_counts_and_the_last_always():
 
 
 @torch.inference_mode()
-def test_influence_and_likeness_are_means_over_all_tokens(made):
+def test_influence_is_a_mean_over_all_tokens(made):
     decoder = made("llama")
     read = texts(decoder)
     objective = Objective(decoder, read, kind="kl", stride=2, keep_bytes=0)
@@ -137,23 +136,3 @@ def test_influence_and_likeness_are_means_over_all_tokens(made):
     scored = objective.influence((1, 3))
     assert [scored[layer] for layer in (0, 2, 4, 5)] == pytest.approx(list(map(float, means)), abs=1e-5)
     assert scored[1] == scored[3] == np.inf
-    alike = objective.likeness()
-    assert alike.shape == (6, 6)
-    assert np.diag(alike) == pytest.approx(1, abs=1e-5)
-    assert alike == pytest.approx(alike.T)
-
-
-def test_layers_with_similar_outputs_cluster_and_are_thinned_out():
-    of = [0, 0, 0, 0, 1, 1, 1, 1]
-    alike = np.array([[1.0 if a == b else 0.9 if of[a] == of[b] else -0.4 for b in range(8)] for a in range(8)])
-    alike[1, 2] = alike[2, 1] = 0.99
-    assert lorp.n_clusters(np.full((4, 4), 0.5)) == 2
-    assert lorp.n_clusters(np.full((4, 4), 0.6)) == 3
-    assert lorp.n_clusters(np.full((4, 4), 0.9)) == 4
-    found = lorp.clusters(alike, 2)
-    assert len(set(found[:4])) == len(set(found[4:])) == 1
-    assert found[0] != found[4]
-    order = lorp.order(alike, range(1, 7))
-    assert sorted(order) == [1, 2, 3, 4, 5, 6]
-    assert order[0] == 2  # the most similar pair, the deeper of both
-    assert order[1] in (4, 5, 6)  # then one of the other cluster

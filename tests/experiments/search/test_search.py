@@ -315,14 +315,6 @@ def test_protected_layers_stay(spec, strategy):
     assert len(result.found) == 2
 
 
-def test_a_rule_that_keeps_layers_says_when_none_is_left(spec):
-    ends = replace(spec, strategy="lorp", protect=(2, 3, 4))
-    result = search.run(replace(ends, max_n=3))
-    assert ([one.layers for one in result.found], result.ended) == ([[1]], "No removable layer is left after n = 1.")
-    with pytest.raises(BlockRangeError, match="lorp finds no layer to remove. Protect fewer"):
-        search.run(replace(ends, protect=(1, 2, 3, 4), max_n=2))
-
-
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
@@ -379,7 +371,7 @@ def test_questions_quoted_in_the_search_text_are_flagged(spec, tmp_path):
     words = " ".join("".join(letter if letter.isalnum() else " " for letter in first).split()[:12])
     asked.write_text(f"question,A,B,answer\n{words},yes,no,A\nIs there more in this world of ours?,yes,no,B\n")
     told = []
-    curve = SweepSpec(spec.model, BenchmarkSpec(str(asked)), None, DistanceSpec(spec.model), "lorp", 1, search=spec)
+    curve = SweepSpec(spec.model, BenchmarkSpec(str(asked)), None, DistanceSpec(spec.model), "greedy", 1, search=spec)
     sweep.run(curve, lambda progress: told.append(progress.message))
     [flag] = [message for message in told if "share 8 words in a row" in message]
     assert flag.startswith("1 of 2 questions")

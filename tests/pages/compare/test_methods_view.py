@@ -73,9 +73,9 @@ def test_failed_job_shows_why_and_running_job_is_shown(view, job):
 
 def test_precomputed_tables_are_joined_and_missing_cells_measured(precomputed, view):
     precomputed(fakes.methods_of("similarity"))
-    precomputed(fakes.methods_of("deepest", "ghosted"))
+    precomputed(fakes.methods_of("deepest", "distill"))
     at = view()
-    assert set(at.dataframe[0].value["method"]) == {"similarity", "similarity + instant", "deepest", "deepest + ghosted"}
+    assert set(at.dataframe[0].value["method"]) == {"similarity", "similarity + instant", "deepest", "deepest + distill"}
     assert not any(box.label == "Shown" for box in at.selectbox), "there is one table"
     assert ":gray-badge[precomputed]" in texts(at)
     assert at.button(key="methods-go").label == "Measure 5 missing", "four, and one that could not be measured"

@@ -282,14 +282,12 @@ def test_a_control_stands_beside_the_heal_it_belongs_to(app, known):
     assert "the effect of the healing text alone" in texts(at)
 
 
-def test_checked_accuracy_kept_step_and_overlap_are_shown(app, known):
+def test_checked_accuracy_and_overlap_are_shown(app, known):
     heal = fakes.heal()
     checks = [replace(check, acc=0.3 + check.step / 500, acc_stderr=0.06, n_questions=50) for check in heal.validations[1:]]
     told = replace(
         heal,
-        spec=replace(heal.spec, keep_best=True),
         validations=[heal.validations[0], *checks],
-        kept_step=40,
         overlap=Overlap(8, 100, ["a", "b"]),
         documents_apart=True,
     )
@@ -298,7 +296,6 @@ def test_checked_accuracy_kept_step_and_overlap_are_shown(app, known):
     assert axes(at) == ["accuracy", "loss, nats per token", "loss, nats per token", "accuracy on 50 questions"]
     shown = texts(at)
     assert "The healing text contains 2 of 100 questions" in shown
-    assert "Kept checkpoint: step 40 of 50" in shown
     assert "separate documents" in shown
 
 

@@ -45,8 +45,6 @@ def test_a_cut_with_both_ways_of_healing_comes_first():
 def test_a_heal_by_minutes_is_trained_and_controls_are_not():
     trained = fakes.timed_heal()
     instant = replace(trained, spec=replace(trained.spec, minutes=None, instant=True))
-    ghosted = replace(instant, spec=replace(instant.spec, instant=True, compensation="ghost"))
-    assert lesson.heal_ladder([trained, ghosted, instant]) == lesson.heal_ladder([trained, instant])
     rungs, _ = lesson.heal_ladder([trained, instant])
     assert [rung.name for rung in rungs] == ["unpruned", "pruned", "instant", "10 minutes"]
     assert lesson.heal_ladder([fakes.timed_heal(control=True)]) == ([], None)

@@ -19,7 +19,7 @@ from analysis.experiments.heal.recipes.request import (
     with_settings_of,
 )
 from analysis.experiments.heal.recipes.sizing import CHECKS, checks_in, planned, rate_for, rated, spread, steps_that_fit
-from analysis.experiments.heal.recipes.table import DEFAULT, FIRST, INSTANT, QUICK
+from analysis.experiments.heal.recipes.table import DEFAULT, FIRST, INSTANT, NO_WEIGHT, QUICK
 
 __all__ = [
     "CHECKS",
@@ -27,6 +27,7 @@ __all__ = [
     "FIRST",
     "INSTANT",
     "NAMES",
+    "NO_WEIGHT",
     "QUICK",
     "RECIPES",
     "SETTINGS",

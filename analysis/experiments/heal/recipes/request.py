@@ -20,7 +20,7 @@ FULL_QUESTIONS = 200
 """Questions of a refined judgement, which reads as many texts as the loss of a sweep."""
 SMALL = 1_000_000_000
 """Parameters below which memory is not short on any machine, while NF4 costs a model dear: the starter model 0.4 nats."""
-_SUBJECT = ("model", "corpus", "validation", "benchmark", "generation", "seed", "control", "separate_documents", "bridge")
+_SUBJECT = ("model", "corpus", "validation", "benchmark", "generation", "seed", "control", "separate_documents")
 """Settings of the subject of a healing run: other values of these do not change its recipe."""
 
 
@@ -163,7 +163,7 @@ def from_options(options: Mapping[str, Any], settings: Mapping[str, Any]) -> Hea
         SpecError: for a value out of range.
     """
     model, text = ModelSpec(**options["model"]), options.get("corpus", {})
-    changes = {name: options[name] for name in ("steps", "minutes", "seed", "bridge") if name in options} | dict(settings)
+    changes = {name: options[name] for name in ("steps", "minutes", "seed") if name in options} | dict(settings)
     if "generation" in options:
         changes.setdefault("generation", GenerationSpec(**options["generation"]))
     name, quantization = options.get("recipe", DEFAULT), options["model"].get("quantization")

@@ -15,6 +15,11 @@ from analysis.models.source.model_spec import ModelSpec
 DEFAULT = "distill"
 """The recipe of those who name none: of the timed ones the best on the starter model, see README."""
 
+NO_WEIGHT = (
+    "No weight of this {family} model can hold the change of the instant heal, since a norm or a scale follows each projection."
+)
+"""Reason why some models cannot be healed instantly."""
+
 _WIKI = replace(default_heal_corpus(), n_texts=2400)
 _GENERATION = GenerationSpec(n_prompts=6, max_new_tokens=32, n_sums=12)
 """Generation by default: little, which takes seconds."""
@@ -41,8 +46,6 @@ _INSTANT: dict[str, Any] = _QUICK | {
     "check_questions": 0,
     "model": ModelSpec(quantization="none"),
 }
-_BESIDE = {"method": "beside", "learning_rate": 1e-4}
-_PARTIAL = {"method": "partial", "learning_rate": 1e-4}
 
 
 @dataclass(frozen=True)
@@ -135,15 +138,6 @@ TABLE: tuple[tuple[str, str, str, dict[str, Any], dict[str, Any]], ...] = (
         _QUICK_ON_GPU,
     ),
     (
-        "partial",
-        "the last layers and the head",
-        "Trains the weight matrices of the last three layers and of the head, but no norm and no bias (after "
-        "arXiv:2411.15558). Uses no LoRA. Starts with the instant heal, and takes as many steps as fit into the chosen "
-        "time.",
-        _QUICK | _PARTIAL,
-        _QUICK_ON_GPU | _PARTIAL,
-    ),
-    (
         "distill-all",
         "the unpruned model alone, at every token",
         "The whole loss is the divergence from the unpruned model's distribution at every token: its 64 most likely tokens "
@@ -152,33 +146,6 @@ TABLE: tuple[tuple[str, str, str, dict[str, Any], dict[str, Any]], ...] = (
         _QUICK | {"distill": 1.0, "top_k": 64},
         _QUICK_ON_GPU,
     ),
-    (  # after CLP, arXiv:2510.23652
-        "clp",
-        "the two layers next to each gap",
-        "Trains the weight matrices of the layers before and after each gap, but no norm and no bias (after CLP, "
-        "arXiv:2510.23652). Starts with the instant heal. Half of the loss compares with the unpruned model's distribution. "
-        "Takes as many steps as fit into the chosen time. Earlier layers are not trained, so steps are quick.",
-        _QUICK | {"distill": 0.5} | _BESIDE,
-        _QUICK_ON_GPU | _BESIDE,
-    ),
-    (
-        "progressive",
-        "pruning in three stages",
-        "Removes the layers in three stages of equal length, those that change the residual stream least first. The "
-        "remaining layers are trained as in distill, without the instant heal, which fits all removed layers at once. Takes as "
-        "many steps as fit into the chosen time.",
-        _QUICK | {"distill": 0.5, "instant": False, "stages": 3},
-        _QUICK_ON_GPU,
-    ),
-    (  # short on-policy distillation
-        "on-policy",
-        "the pruned model generates, the unpruned grades",
-        "At each step, the pruned model continues beginnings from Wikipedia. It learns the unpruned model's distribution "
-        "on the given and the generated tokens (after ShortOPD, arXiv:2607.13124). Starts with the instant heal, and takes as "
-        "many steps as fit into the chosen time. Pruning harms generated text first, which no given text shows.",
-        _QUICK | {"distill": 1.0, "written": 64, "batch_size": 4, "corpus": replace(_WIKI, seq_len=128)},
-        {"batch_size": 16, "written": 128, "corpus": replace(_WIKI, seq_len=256)},
-    ),
     (
         "instant",
         "no training",
@@ -186,33 +153,6 @@ TABLE: tuple[tuple[str, str, str, dict[str, Any], dict[str, Any]], ...] = (
         "before the removed block, which then stands for the block too. The change is kept only as far as it lowers the loss "
         "on text of another kind.",
         _INSTANT,
-        {},
-    ),
-    (
-        "prune-comp",
-        "no training, one factor",
-        "No training. After each gap, the residual stream is multiplied by one factor: its growth in the removed layers on "
-        "up to 24,576 tokens (Prune&Comp, AAAI 2026). It is applied as published, whether it helps or not. An export folds it "
-        "into the weights.",
-        _INSTANT | {"compensation": "magnitude"},
-        {},
-    ),
-    (
-        "linear-patch",
-        "no training, a factor per rotated channel",
-        "No training. After each gap, a Hadamard matrix rotates the residual stream. Each rotated channel is multiplied by "
-        "its growth in the removed layers (LinearPatch, NeurIPS 2025). The patch is an extra matrix that a plain "
-        "checkpoint cannot hold, so it cannot be exported. Hidden sizes without a Hadamard matrix are refused.",
-        _INSTANT | {"compensation": "patch"},
-        {},
-    ),
-    (
-        "ghosted",
-        "no training, a linear map of the stream",
-        "No training. In each gap, a linear map of the residual stream stands for the removed layers (Ghosted Layers, "
-        "arXiv:2605.15491). It is a least-squares fit on up to 24,576 tokens. The map is an extra matrix that a plain "
-        "checkpoint cannot hold, so it cannot be exported. The similar recipe instant can.",
-        _INSTANT | {"compensation": "ghost"},
         {},
     ),
     (

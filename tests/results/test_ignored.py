@@ -1,0 +1,25 @@
+"""Results of withdrawn methods: ignored, and counted in one line."""
+
+import pytest
+
+from analysis.cli import main
+from analysis.core import store
+from analysis.results import library
+from tests.support import fakes
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [("heal", {"instant": True, "compensation": "ghost"}), ("sweep", {"strategy": "lorp"}), ("restored", {})],
+)
+def test_result_of_a_withdrawn_method_is_ignored_and_counted(cache, capsys, kind, changes):
+    result = fakes.sweep() if kind == "sweep" else fakes.heal()
+    result.save()
+    assert main.main(["jobs"]) == 0
+    assert "ignored" not in capsys.readouterr().out
+    data = result.to_json()
+    store.save_result(kind, "0" * 20, data | {"spec": data["spec"] | changes})
+    assert main.main(["jobs"]) == 0
+    assert "method or settings were withdrawn: 1." in capsys.readouterr().out
+    stored = [found.key for found in library.find(result.kind, wait=True) if not found.precomputed]
+    assert stored == [result.spec.fingerprint()]
