@@ -1,5 +1,5 @@
 # make run       start the dashboard on the starter model
-# make check     lint, types and the tests without a model or a browser, in a minute
+# make check     lint, types and the tests without a model or a browser, about a minute on two quiet cores
 # make test      the checks and tests that a change must pass, in about 14 minutes on two cores
 # make test-all  every test, every kill and fault, every architecture and random bad input, in an hour or two
 # Each target installs its packages into .venv once. Later calls start at once.

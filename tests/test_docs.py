@@ -34,6 +34,17 @@ def test_the_site_builds_without_a_warning(tmp_path):
         assert not [url for url in asked if re.search(r"\.(js|css|woff2?)($|\?)", url)], f"{file.name} asks another host"
 
 
+def test_links_between_pages_work_in_the_repository():
+    """Pages that `make docs` generates are not committed, so no page may link to them."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+    committed = {ROOT / name for name in listed}
+    for page in (path for path in committed if path.suffix == ".md"):
+        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        for target in re.findall(r"\]\((?!https?://|#|<)([^)\s#]+)", text):
+            linked = (page.parent / target).resolve()
+            assert linked in committed or linked.is_dir(), f"{page.relative_to(ROOT)} links to {target}"
+
+
 def test_readme_fits_one_screen():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(text.splitlines()) <= 130
