@@ -90,9 +90,11 @@ def serve(app: ASGIApp, settings: Serving, **options: Any) -> None:
         await server.serve()
         watch.cancel()
 
-    asyncio.run(run())
-    if not server.started:
-        raise SystemExit(3)
+    try:
+        asyncio.run(run())
+    finally:
+        if not server.started:
+            sys.stderr.write("The dashboard did not start. If another program uses the port, choose another one with --port.\n")
 
 
 def max_connections(settings: Serving) -> int:

@@ -5,6 +5,7 @@ import contextlib
 import json
 import logging
 import socket
+import subprocess
 import sys
 import time
 from types import SimpleNamespace
@@ -262,3 +263,14 @@ def test_open_files_bound_the_connections(monkeypatch):
     monkeypatch.setattr(start, "file_limit", lambda: start.SPARE_FILES + 4 * 50)
     assert start.max_connections(Serving()) == 50
     assert start.max_connections(Serving(connections=20)) == 20
+
+
+def test_a_port_in_use_ends_the_start_with_the_fix():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        given = json.dumps({"settings": {}, "times": {}, "options": {}})
+        command = [sys.executable, "-m", "tests.support.bounded_server", given, str(other.getsockname()[1])]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 3
+    assert "choose another one with --port" in ended.stderr
