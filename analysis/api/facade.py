@@ -2,7 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from analysis.api import bar
@@ -226,6 +226,7 @@ class Model:
         bytes: int | str | None = None,  # noqa: A002 (the option of the command line)
         speed: float | None = None,
         points: float | None = None,
+        others: Sequence[str] = (),
         **dataset: Any,
     ) -> "FrontSheet":
         """Compare all stored precisions, prunings and healed variants, and other models on the same questions and texts.
@@ -234,15 +235,16 @@ class Model:
             bytes: memory that the weights must fit, 400_000_000 or "400MB".
             speed: speed of generation as a multiple of the unpruned model's.
             points: accepted accuracy drop, percentage points.
+            others: other models to compare with, besides those of the gallery.
             dataset: dataset of the scores, by the options of the command line: task, limit, shots, texts, samples (default:
-                those with the most measured variants).
+                those on which the most variants meet the goals).
 
         Raises:
             SpecError: for a goal that cannot be, or an unknown keyword.
         """
         from analysis.api.front_sheet import FrontSheet
 
-        return FrontSheet.of(self.spec, bytes, speed, points, dataset)
+        return FrontSheet.of(self.spec, bytes, speed, points, dataset, others)
 
     def stored(self, kind: str) -> list[ResultView[Any]]:
         """Return the stored results of the model. See `stored`."""

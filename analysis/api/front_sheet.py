@@ -1,6 +1,6 @@
 """The front of precisions and prunings in Python: its answers as values, its table as a data frame, its chart."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +36,7 @@ class FrontSheet:
         speed: float | None,
         points: float | None,
         dataset: Mapping[str, Any],
+        others: Sequence[str] = (),
     ) -> "FrontSheet":
         """Return the comparison of everything stored of a model; arguments as `Model.front`."""
         unknown = sorted(set(dataset) - set(MaterialFilter.__dataclass_fields__))
@@ -43,7 +44,7 @@ class FrontSheet:
             known = ", ".join(MaterialFilter.__dataclass_fields__)
             raise SpecError(f"The front has no keyword {unknown[0]!r}: use {known} for the dataset.")
         goals = goals_of(units.read_size(fits) if isinstance(fits, str) else fits, speed, points)
-        return cls(front_table.of_model(model, MaterialFilter(**dataset), goals))
+        return cls(front_table.of_model(model, MaterialFilter(**dataset), goals, others))
 
     @property
     def answers(self) -> tuple[Answer, ...]:
@@ -91,4 +92,4 @@ class FrontSheet:
         return "\n\n".join([*(f"- {answer.said}" for answer in self.answers), self.content.measured_on, choice.RULE])
 
     def __repr__(self) -> str:
-        return "\n".join(answer.said for answer in self.answers)
+        return "\n".join([*(answer.said for answer in self.answers), self.content.data])

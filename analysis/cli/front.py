@@ -35,15 +35,17 @@ class FrontSpec(Spec):
     points: Annotated[float | None, Option("--points")] = None
     """Accepted accuracy drop, percentage points (default: 3)."""
     task: Annotated[str, Option("--task", metavar="NAME|FILE")] = ""
-    """Dataset of the scores (default: that with the most measured variants)."""
+    """Dataset of the scores (default: that on which the most variants meet the goals)."""
     limit: Annotated[int | None, Option("--limit"), _COUNT] = None
     """Scored questions of that dataset (default: any number)."""
     shots: Annotated[int | None, Option("--shots"), Bound(0, 5)] = None
     """Worked examples before a question (default: any number)."""
     texts: Annotated[str, Option("--texts", metavar="c4|wiki|FILE")] = ""
-    """Texts of the loss (default: those with the most measured variants)."""
+    """Texts of the loss (default: those on which the most variants meet the goals)."""
     samples: Annotated[int | None, Option("--samples"), _COUNT] = None
     """Scored texts (default: any number)."""
+    others: Annotated[tuple[str, ...], Option("--others", metavar="MODEL,…")] = ()
+    """Other models to compare with (default: those of the gallery)."""
 
 
 def run(options: argparse.Namespace) -> None:
@@ -53,7 +55,7 @@ def run(options: argparse.Namespace) -> None:
 
     compared = compare(requests.request(FrontSpec, options))
     table = compared.table()
-    lines = [answer.said for answer in compared.answers]
+    lines = [*(answer.said for answer in compared.answers), *([compared.data] if compared.data else [])]
     lines += ["", *table.lines(), "", table.caption] if compared.comparison.candidates else ["", table.caption]
     if compared.missing:
         lasts = compared.duration()
@@ -70,14 +72,14 @@ def compare(request: FrontSpec) -> "FrontAnswer":
     """Return the comparison that a request asks for, from stored results.
 
     Raises:
-        SpecError: for a goal that no model can meet.
+        SpecError: for a goal that no model can meet, and for named data or models without stored scores.
     """
     from analysis.results.compared.material_filter import MaterialFilter
     from analysis.results.words import front_table
 
     goals = goals_of(request.fits, request.times, request.points)
     material_filter = MaterialFilter(request.task, request.limit, request.shots, request.texts, request.samples)
-    return front_table.of_model(request.model, material_filter, goals)
+    return front_table.of_model(request.model, material_filter, goals, request.others)
 
 
 def goals_of(fits: int | None, times: float | None, points: float | None) -> "list[Goal]":

@@ -180,6 +180,7 @@ def overview(lines: dict[str, str]) -> str:
 
 def recipes() -> str:
     """Return the settings of each built-in healing recipe, for the end of the help of `heal`."""
+    from analysis.data.spec import CorpusSpec
     from analysis.experiments.heal import recipes as healing_recipes
 
     lines = ["recipes:"]
@@ -188,6 +189,8 @@ def recipes() -> str:
             continue
         recipe = healing_recipes.get(name)
         simple = {field: value for field, value in recipe.values.items() if isinstance(value, str | int | float | bool)}
+        if isinstance(texts := recipe.values.get("validation"), CorpusSpec):
+            simple["validation.n_texts"] = texts.n_texts
         by_size = {"learning_rate": "by the model's size"} if recipe.learning_rate is None else {}
         settings = ", ".join(f"{field}={value}" for field, value in (simple | by_size).items())
         lines += [

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass
 from typing import Any, NoReturn, TypeVar
 
+from analysis.cli import field_settings
 from analysis.cli.forms import FORMS, ValueForm, form_of, plain_number
 from analysis.core.errors import SpecError
 from analysis.core.imports import imported
@@ -331,6 +332,26 @@ def default_of(kind: type[Spec], name: str) -> Any:
     return field.default if field.default_factory is MISSING else field.default_factory()
 
 
+def setting_example(kind: type[Spec]) -> str:
+    """Return a setting that requests of a kind take, for help: a seed, else a field without an option."""
+    leaves = list(_leaves(field_settings.defaults(kind)))
+    has_option = {".".join(field.path) for flag in flags_of(kind) for field in flag.fields}
+    seeds = [leaf for leaf in leaves if leaf[0].endswith(".seed")]
+    others = [
+        leaf for leaf in leaves if leaf[0] not in has_option and leaf[1] not in (None, "") and not isinstance(leaf[1], list)
+    ]
+    return field_settings.write(*[*seeds, *others, *leaves][0])
+
+
+def _leaves(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the fields of the JSON of a request by their path."""
+    for name, value in data.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{above}{name}.")
+        else:
+            yield f"{above}{name}", value
+
+
 def fill(parser: Parser, subcommand: Subcommand) -> None:
     """Give a parser the options of a subcommand."""
     places = {
@@ -355,4 +376,5 @@ def fill(parser: Parser, subcommand: Subcommand) -> None:
             group.add_argument(extra.formerly, dest=added.dest, help=argparse.SUPPRESS, **hidden)
     if all(flag.name != "--seed" for flag in flags_of(subcommand.spec)):
         parser.add_argument("--seed", type=plain_number, help="Accepted by every command, without effect on this one.")
-    parser.add_argument("--set", action="append", metavar="NAME=VALUE", help="Other field of the request, as corpus.seed=3.")
+    about = f"Other field of the request, such as {setting_example(subcommand.spec)}."
+    parser.add_argument("--set", action="append", metavar="NAME=VALUE", help=about)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.core.errors import SpecError
+from analysis.core.options import Option
 
 MOST_LAYERS = 1_000
 """Decoder layers of a model; the deepest that are published have not a fifth of it."""
@@ -73,6 +74,8 @@ class _BoundedField:
     """The types that it may be of; of several values the types of each."""
     is_many: bool
     bound: Bound | None
+    none: str
+    """Option that asks for all, which is no number: "--limit 0"; "" for none."""
 
 
 def check(spec: Any) -> None:
@@ -119,7 +122,9 @@ def _fields(kind: type) -> tuple[_BoundedField, ...]:
         kinds = typing.get_args(item) if isinstance(item, types.UnionType) else (item,)
         if all(isinstance(member, type) and typing.get_origin(member) is None and member is not Any for member in kinds):
             bound = next((note for note in notes if isinstance(note, Bound)), None)
-            bounded.append(_BoundedField(field.name, kinds, is_many, bound))
+            option = next((note for note in notes if isinstance(note, Option) and note.none), None)
+            none = "" if option is None else f"{option.flag or f'--{field.name}'} {option.none}"
+            bounded.append(_BoundedField(field.name, kinds, is_many, bound, none))
     return tuple(bounded)
 
 
@@ -130,7 +135,8 @@ def _check_value(field: _BoundedField, value: Any) -> None:
         raise FieldError(field.name, f"must be {' or '.join(names)}, not {shown(value)}")
     bound = (field.bound or _ANY.get(kind)) if kind in _ANY else None
     if bound is not None and not bound.holds(value):
-        raise FieldError(field.name, f"must be {bound.describe()}, not {shown(value)}")
+        everything = f", or {field.none} for all" if field.none else ""
+        raise FieldError(field.name, f"must be {bound.describe()}{everything}, not {shown(value)}")
 
 
 def _is_of(value: Any, kind: type) -> bool:

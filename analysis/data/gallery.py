@@ -61,6 +61,11 @@ def exhibit(source: str) -> Exhibit | None:
     return next((entry for entry in EXHIBITS if entry.source == source), None)
 
 
+def is_exhibit(source: str, identity: str) -> bool:
+    """Return whether weights are those of a model of the gallery, by their source or their identity."""
+    return any(source == entry.source or (entry.identity and identity == entry.identity) for entry in EXHIBITS)
+
+
 def name_of(source: str, file_name: str) -> str:
     """Return the title of a model of the gallery, and the name of its file or folder for any other.
 

@@ -70,6 +70,18 @@ def test_json_has_points_answers_and_missing_measurements(capsys):
     assert (asked.model.quantization, asked.benchmark.limit, asked.max_n) == ("8bit", 100, 5)
 
 
+@pytest.mark.usefixtures("stored")
+def test_answer_names_its_data_and_refuses_models_without_scores(capsys):
+    more = fakes.sweep(1, limit=50, answers=True)
+    replace(more, model=replace(fakes.FACTS, layers=fakes.LAYERS)).save()
+    assert main.main(["front", "starter", "--bytes", "200MB"]) == 0
+    first = capsys.readouterr().out.split("\n\n")[0]
+    assert "Compared on 100 ARC-Easy questions" in first
+    assert "where the most variants meet the goals. Also stored: 50 ARC-Easy questions" in first
+    assert main.main(["front", "starter", "--others", "no/such"]) == 2
+    assert 'No scores of "no/such" are stored' in capsys.readouterr().err
+
+
 def test_every_field_of_a_point_is_documented():
     text = (Path(__file__).parents[2] / "docs" / "choosing.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`(\w+)`", text))
@@ -105,7 +117,7 @@ def test_data_that_nothing_is_measured_on_are_refused(words, capsys):
 
 
 @pytest.mark.usefixtures("stored")
-def test_table_names_estimated_speeds_and_changes_without_pairs(capsys):
+def test_table_names_changes_without_pairs(capsys):
     bare = fakes.sweep(3, strategy="deepest")
     bare.save()
     main.main(["front", "starter", "--json", "-"])
@@ -117,7 +129,6 @@ def test_table_names_estimated_speeds_and_changes_without_pairs(capsys):
     printed = capsys.readouterr().out
     assert f"paired by question in {n_paired} of {len(changes)}" in printed
     assert "loss not paired" in printed
-    assert "speed interpolated" in printed
 
 
 @pytest.mark.usefixtures("stored")

@@ -76,6 +76,11 @@ def test_conditions_are_never_mixed():
     assert {one.condition.precision for one in found} == {"bfloat16", "NF4, bfloat16"}
 
 
+def test_offer_that_was_not_timed_has_no_speed():
+    (found,) = front.fronts(ACCURACY, [fakes.sweep(5)], speed=fakes.speed())
+    assert {offer.cut.size if offer.cut else 0 for offer in found.offers if offer.times is not None} == {0, 2, 5}
+
+
 def test_a_heal_stands_beside_the_cuts_of_its_condition():
     heal = fakes.heal()
     (found, *_) = front.fronts(LOSS, [heal])

@@ -60,7 +60,7 @@ def test_size_and_speed_take_the_removal_that_removes_least():
     assert answer.offer.bytes == sizes[4]
     quick = goals.reach(Goal(TIMES, 1.1), found).offer
     assert 1 + quick.gain.low >= 1.1
-    assert all(1 + o.gain.low < 1.1 for o in found[0].own() if o.cut and o.bytes > quick.bytes)
+    assert all(1 + o.gain.low < 1.1 for o in found[0].own() if o.cut and o.gain and o.bytes > quick.bytes)
     assert goals.reach(Goal(TIMES, 1000), found).offer is None
 
 

@@ -3,14 +3,15 @@
 Both follow from the fields of the request (`cli.options`), as the command line and the Python face do.
 """
 
+import json
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING
 from typing import Any, TypeVar
 
-from analysis.cli import requests
+from analysis.cli import field_settings, requests
 from analysis.cli.field_settings import as_json
-from analysis.cli.options import Extra, Flag, OptionField, field_types, flags_of
+from analysis.cli.options import Extra, Flag, OptionField, field_types, flags_of, setting_example
 from analysis.core.bounds import MOST_WHOLE, Bound, shown
 from analysis.core.errors import SpecError
 from analysis.core.record import Spec
@@ -19,10 +20,6 @@ SpecT = TypeVar("SpecT", bound=Spec)
 Json = dict[str, Any]
 SET = "set"
 """Argument for the fields that have no option."""
-_SET: Json = {
-    "type": "object",
-    "description": 'Other fields of the request by their path, such as {"corpus.seed": 3} (default: none).',
-}
 _FILES = {"FILE", "DIR", "MODEL"}
 _TYPES = {int: "integer", float: "number"}
 
@@ -42,7 +39,10 @@ def of(kinds: Sequence[type[Spec]], extras: Sequence[Extra] = (), *, settable: b
             properties[_name(flag)] = _property(kind, flag)
             required += [_name(flag)] * flag.fields[0].is_needed
     properties |= {_dest(extra): _of_extra(extra) for extra in extras}
-    properties |= {SET: _SET} if settable else {}
+    if settable:
+        name, value = field_settings.read(setting_example(kinds[0]))
+        about = f"Other fields of the request by their path, such as {json.dumps({name: value})} (default: none)."
+        properties[SET] = {"type": "object", "description": about}
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
 
 
@@ -55,7 +55,7 @@ def request(kind: type[SpecT], arguments: Mapping[str, Any]) -> SpecT:
     flags = {_name(flag): flag for flag in flags_of(kind)}
     settings = arguments.get(SET) or {}
     if not isinstance(settings, Mapping):
-        raise SpecError(f'set must be an object of fields by their path, such as {{"corpus.seed": 3}}, not {shown(settings)}.')
+        raise SpecError(f"set must be an object of fields by their path, not {shown(settings)}.")
     wanted = {name: value for name, value in arguments.items() if value is not None and name != SET}
     unknown = [name for name in wanted if name not in flags]
     if unknown:

@@ -52,7 +52,8 @@ class SearchSpec(Spec):
     strategy: Annotated[str, Option(choices=SEARCHING)] = "swaps"
     """Search strategy."""
     objective: Annotated[str, Option(choices=OBJECTIVES)] = "kl"
-    """Quantity to keep small: `kl` to the unpruned model's next-token distribution, or the `loss`."""
+    """Quantity to keep small: `kl` to the unpruned model's next-token distribution, or the `loss`. Every second prediction of a
+    text counts, with `--set stride=1` all."""
     corpus: CorpusSpec = field(default_factory=default_search_corpus)
     """The text that is searched on."""
     validation: Annotated[CorpusSpec, Part(only=())] = field(default_factory=default_validation_corpus)
@@ -198,6 +199,13 @@ class SearchResult(Result):
         values = {name: getattr(searched, name) for name in ("n", "cost", "validation", "loss", "loss_stderr", "n_rivals")}
         return values | {"removed": searched.removed.describe(), "low": low, "high": high}
 
+    @property
+    def _counted(self) -> str:
+        """Return how many predictions of a text the figures that choose sets rest on."""
+        if self.spec.stride == 1:
+            return "They count every prediction."
+        return f"Search and decision count 1 of {self.spec.stride} predictions, the loss counts all."
+
     def measured_on(self) -> str:
         """On which texts, and how much of one stands in another."""
         spec = self.spec
@@ -207,7 +215,7 @@ class SearchResult(Result):
             f"Loss on {_texts(self.n_report, spec.report)} (unpruned model: {self.unpruned_loss:.4f}), in "
             f"{self.precision_in_words}. Intervals are 95 % over texts, paired with the unpruned model.",
             f"At most {100 * self.quoted:.1f} % of the eight-word sequences of a text occur in another of these texts.",
-            f"{self.n_sets:,} sets were measured.",
+            f"{self.n_sets:,} sets were measured. {self._counted}",
             self.ended,
         ]
         return " ".join(sentence for sentence in parts if sentence)

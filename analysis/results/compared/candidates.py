@@ -6,13 +6,14 @@ of the model where its architecture, its sizes and its name without the format a
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from analysis.core.blocks import Removal, written
+from analysis.core.bounds import shown
 from analysis.core.errors import SpecError
 from analysis.data import gallery
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
@@ -26,7 +27,7 @@ from analysis.results.compared import front
 from analysis.results.compared.changes import Change
 from analysis.results.compared.disk import Bytes, on_disk
 from analysis.results.compared.front import Front, Offer
-from analysis.results.compared.material_filter import ANY, Filter, Material, MaterialFilter
+from analysis.results.compared.material_filter import ANY, Filter, Material, MaterialFilter, SameMaterial
 from analysis.results.compared.paces import DecodePace, Paces
 from analysis.results.stored import evidence, reading
 from analysis.results.stored.reading import ACCURACY, BITS, CONTROL, LOSS, Condition, Reading, Readings
@@ -239,41 +240,48 @@ def _stem(name: str) -> str:
     return plain
 
 
+Meets = Callable[[Candidate, Candidate | None], bool]
+"""Whether a candidate meets a goal, given the reference."""
+
+
+def is_rival(model: ModelSpec, named: Collection[str]) -> bool:
+    """Return whether a model competes with the requested one: it is in the gallery, or its source or identity is named."""
+    return gallery.is_exhibit(model.source, model.identity) or model.source in named or model.identity in named
+
+
 def compare(
     own_results: Sequence[Any],
     other_results: Sequence[Any] = (),
     speeds: Sequence[SpeedResult] = (),
     material_filter: Filter = ANY,
+    *,
+    named: Collection[str] = (),
+    goals: Sequence[Meets] = (),
 ) -> Comparison:
     """Make the comparison.
 
     Args:
         own_results: curves, evaluations and heals of the requested weights in any precision, newest first.
-        other_results: the same of other weights.
+        other_results: the same of other weights. Variants of the same model count, and models that `is_rival` accepts.
         speeds: measured speeds of any of them, the preferred ones first.
-        material_filter: the questions and texts; those with the most candidates where it leaves them open.
+        material_filter: the questions and texts. If it leaves them open, those count on which the most variants of the model
+            meet the goals, then those with the most variants.
+        named: sources or identities of other models.
+        goals: the goals.
     """
     own_ranked = evidence.ranked(own_results)
     facts = own_ranked[0].model if own_ranked else None
     siblings = [result for result in other_results if facts is not None and is_same_model(result.model, facts)]
     family = [*own_ranked, *evidence.ranked(siblings)]
-    other_ranked = evidence.ranked([result for result in other_results if result not in siblings])
+    rivals = [result for result in other_results if result not in siblings and is_rival(result.spec.model, named)]
     scored = [(readings, result) for result in family for readings in reading.of_all(result)]
     conditions = {quantity: _conditions(quantity, scored) for quantity in (ACCURACY, LOSS)}
-    chosen = {
-        name: next((condition for condition in listed if material_filter.fits(condition)), None)
-        for name, listed in conditions.items()
-    }
-    forms = _candidates(family, chosen, is_other=False)
-    identity = own_ranked[0].spec.model.identity if own_ranked else ""
-    reference = _reference(forms, identity)
-    paces = Paces.of(speeds, reference.model if reference else None)
-    placed = [_placed(form, reference) for form in forms]
-    all_candidates = [*placed, *_candidates(other_ranked, chosen, is_other=True)]
-    compared = [
-        replace(each, changes=_changes(each, reference), pace=paces.pace(each.model, each.cut)) for each in all_candidates
-    ]
-    compared_reference = next((each for each in compared if reference is not None and each.id == reference.id), None)
+    chosen: dict[str, Condition | None] = {}
+    for name, listed in conditions.items():
+        fitting = [condition for condition in listed if material_filter.fits(condition)]
+        met = [_met(family, {name: condition}, speeds, goals) if goals else (0, 0) for condition in fitting]
+        chosen[name] = fitting[met.index(max(met))] if fitting else None
+    compared, compared_reference, paces = _compared(family, evidence.ranked(rivals), chosen, speeds)
     elsewhere = [condition for name, listed in conditions.items() for condition in listed if condition != chosen[name]]
     curve = next((each for each in own_ranked if isinstance(each, SweepResult) and _is_on(each, chosen)), None)
     return Comparison(
@@ -281,15 +289,53 @@ def compare(
     )
 
 
-def of_model(model: ModelSpec, material_filter: Filter = ANY) -> Comparison:
+def _compared(
+    family: Sequence[Any], rivals: Sequence[Any], chosen: Mapping[str, Condition | None], speeds: Sequence[SpeedResult]
+) -> tuple[list[Candidate], Candidate | None, Paces]:
+    """Return the candidates on the chosen materials with their changes and speeds, the reference, and the speeds that count.
+
+    Args:
+        family: results of the requested model, the strongest first.
+        rivals: results of other models.
+        chosen: the questions and texts, by quantity.
+        speeds: measured speeds, the preferred ones first.
+    """
+    forms = _candidates(family, chosen, is_other=False)
+    reference = _reference(forms, family[0].spec.model.identity if family else "")
+    paces = Paces.of(speeds, reference.model if reference else None)
+    placed = [_placed(form, reference) for form in forms]
+    compared = [
+        replace(each, changes=_changes(each, reference), pace=paces.pace(each.model, each.cut))
+        for each in [*placed, *_candidates(rivals, chosen, is_other=True)]
+    ]
+    return compared, next((each for each in compared if reference is not None and each.id == reference.id), None), paces
+
+
+def _met(
+    family: Sequence[Any], chosen: Mapping[str, Condition | None], speeds: Sequence[SpeedResult], goals: Sequence[Meets]
+) -> tuple[int, int]:
+    """Return the number of goals that a variant meets on a material, and the number of pairs of a goal and such a variant."""
+    candidates, reference, _ = _compared(family, (), chosen, speeds)
+    counts = [sum(meets(candidate, reference) for candidate in candidates) for meets in goals]
+    return sum(map(bool, counts)), sum(counts)
+
+
+def of_model(
+    model: ModelSpec,
+    material_filter: Filter = ANY,
+    others: Sequence[str] = (),
+    goals: Callable[[Comparison], Sequence[Meets]] | None = None,
+) -> Comparison:
     """Make the comparison from everything stored of a model and of others on the same questions or texts.
 
     Args:
         model: its weights count, in any precision and at any path.
-        material_filter: the questions and texts; those with the most candidates where it leaves them open.
+        material_filter: the questions and texts; `compare` chooses where it leaves them open.
+        others: sources of other models, besides those of the gallery.
+        goals: returns the goals, given the variants of the model; None for no goal.
 
     Raises:
-        SpecError: when nothing is stored on the questions or the texts that the filter names.
+        SpecError: when nothing is stored on the questions or the texts that the filter names, or of a named model on the same.
     """
     precisions = [(dtype, quantization) for dtype in _DTYPES for quantization in QUANTIZATIONS]
     own_results = [
@@ -298,7 +344,10 @@ def of_model(model: ModelSpec, material_filter: Filter = ANY) -> Comparison:
         for dtype, quantization in precisions
         for result in library.of(kind, model, most=library.LISTED, having=(("dtype", dtype), ("quantization", quantization)))
     ]
-    alone = compare(own_results, material_filter=material_filter)
+    own_speeds = library.of("speed", model)
+    alone = compare(own_results, (), own_speeds, material_filter)
+    if goals is not None:
+        alone = compare(own_results, (), own_speeds, material_filter, goals=goals(alone))
     if own_results and isinstance(material_filter, MaterialFilter):
         _check(material_filter, alone)
     conditions = [condition for condition in (alone.questions, alone.texts) if condition is not None]
@@ -306,10 +355,20 @@ def of_model(model: ModelSpec, material_filter: Filter = ANY) -> Comparison:
     alike = [entry for entry in library.measured_on(SCORED, conditions) if entry.key not in keys]
     own_weights = {alone.forms[0].model.identity} if alone.forms else set()
     of_others = [entry for entry in alike if entry.summary.model and entry.summary.model.identity not in own_weights]
+    named = {name for source in others for name in (source, library.identity(ModelSpec(source))) if name}
+    of_others.sort(key=lambda entry: not (entry.summary.model and is_rival(entry.summary.model, named)))
     other_results = library.read_all(of_others[:_MOST])
     models = dict.fromkeys([model, *(result.spec.model for result in other_results)])
     speeds = {speed.spec.fingerprint(): speed for weights in models for speed in library.of("speed", weights)}
-    return compare(own_results, other_results, list(speeds.values()), material_filter)
+    compared = compare(own_results, other_results, list(speeds.values()), SameMaterial.of(conditions), named=named)
+    for source in others:
+        names = {source, library.identity(ModelSpec(source))}
+        if not any(each.is_other and names & {each.model.source, each.model.identity} for each in compared.candidates):
+            raise SpecError(
+                f"No scores of {shown(source)} are stored on the same questions or texts. Measure it with `evaluate`, or leave "
+                "it out."
+            )
+    return compared
 
 
 def _check(material_filter: MaterialFilter, alone: Comparison) -> None:

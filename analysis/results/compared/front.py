@@ -15,7 +15,7 @@ from analysis.models.source import sizes
 from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import changes
 from analysis.results.compared.changes import Change
-from analysis.results.compared.speed import SpeedGain, speed_gain
+from analysis.results.compared.speed import MEASURED, SpeedGain, timed
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS, Condition, Reading
 
@@ -40,7 +40,7 @@ class Offer:
     bytes: int
     """Bytes of the weights, as they were held when it was measured."""
     gain: SpeedGain | None
-    """Speed gain over its unpruned model in generation; None where no speed was measured. The unpruned one gains 0."""
+    """Measured speed gain over its unpruned model in generation; None where it was not timed. The unpruned one gains 0."""
     is_rival: bool
     """Whether it is another model than the requested one."""
     beside: Reading | None = None
@@ -251,7 +251,10 @@ def weight_bytes(result: Any, cut: Removal | None) -> int:
 def _gain(speed: SpeedResult | None, cut: Removal | None) -> SpeedGain | None:
     if speed is None:
         return None
-    return SpeedGain(0.0, 0.0, 0.0, is_measured=True) if cut is None else speed_gain(speed, cut)
+    if cut is None:
+        return SpeedGain(0.0, 0.0, 0.0, is_measured=True)
+    times = timed(speed, cut)
+    return times.gain if times.how == MEASURED else None
 
 
 def _price(offer: Offer, by: str) -> float | None:

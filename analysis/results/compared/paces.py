@@ -1,7 +1,8 @@
 """Speeds of several precisions against one reference, from measurements on one machine with one prompt.
 
-Two precisions are timed in separate runs. Their ratio is that of geometric means over rounds, and its interval treats the two
-runs as independent. The gain of a removal within one run is paired (`speed`). Intervals multiply as if independent.
+A number of layers that was not timed has no speed here. Two precisions are timed in separate runs. Their ratio is that of
+geometric means over rounds, and its interval treats the two runs as independent. The gain of a removal within one run is paired
+(`speed`). Intervals multiply as if independent.
 """
 
 import math
@@ -22,11 +23,9 @@ class DecodePace:
     """Speed of generation of one candidate."""
 
     tokens_per_s: float | None
-    """None where the removal was neither timed nor lies on the fitted line."""
+    """None without a timed removal."""
     gain: SpeedGain | None
     """Against the reference; None where that was not timed on the same machine, or without an interval."""
-    how: str
-    """Measured, interpolated or extrapolated."""
     machine: str
     is_here: bool
     """Whether that is this machine."""
@@ -65,19 +64,19 @@ class Paces:
         return cls(tuple(chosen), _of_model(chosen, reference))
 
     def pace(self, model: ModelSpec, cut: Removal | None) -> DecodePace | None:
-        """Return the speed of a model without some layers; None where its precision was not timed."""
+        """Return the measured speed of a model without some layers; None where this precision or removal was not timed."""
         result = _of_model(self.results, model)
         if result is None:
             return None
         timed = speeds.timed(result, cut) if cut is not None else speeds.timed(result, 0)
+        if timed.how != MEASURED:
+            return None
         seconds = timed.unpruned if cut is None else timed.pruned
         tokens = None if seconds is None else result.tokens_per_s(speeds.DECODE, seconds)
         inside = SpeedGain(0.0, 0.0, 0.0, is_measured=True) if cut is None else timed.gain
         across = self._across(result)
         gain = None if inside is None or across is None else _times(across, inside)
-        return DecodePace(
-            tokens, gain, timed.how if cut is not None else MEASURED, result.machine, durations.is_from_this_machine(result)
-        )
+        return DecodePace(tokens, gain, result.machine, durations.is_from_this_machine(result))
 
     def _across(self, result: SpeedResult) -> SpeedGain | None:
         """Return the gain of an unpruned model over the reference; None without two rounds of both."""

@@ -45,7 +45,9 @@ def open_file(path: Path, name: str = "") -> OpenedPack:
     try:
         content = input_files.read(path, limits.PACK_BYTES)
     except OSError as error:
-        raise PackError(f"{title} cannot be opened: {error.strerror or error}. Name a result pack.") from error
+        raise PackError(
+            f"{shown(name or str(path))} cannot be opened: {error.strerror or error}. Name a result pack."
+        ) from error
     id = hashlib.sha256(content).hexdigest()[:_DIGITS]
     del content
     opened_packs = pack_list.opened()

@@ -14,7 +14,6 @@ from analysis.results.compared.candidates import (
     Comparison,
 )
 from analysis.results.compared.changes import NOT_SEEN, Change
-from analysis.results.compared.speed import MEASURED
 from analysis.results.stored.reading import ACCURACY, BITS, LOSS
 from analysis.results.words.goals import MEGABYTES, NATS, POINTS, TIMES, Goal
 
@@ -65,9 +64,7 @@ def answer(comparison: Comparison, goal: Goal) -> Answer:
         comparison: all candidates.
         goal: megabytes, times the speed of the reference, points or nats that may be lost.
     """
-    fits = [candidate for candidate in comparison.candidates if meets(candidate, goal)]
-    if goal.kind in (POINTS, NATS) and comparison.reference is not None:
-        fits = [candidate for candidate in fits if candidate.memory < comparison.reference.memory]
+    fits = [candidate for candidate in comparison.candidates if answers(goal, candidate, comparison.reference)]
     chosen = _chosen(comparison, fits, goal)
     best = {kind: _chosen(comparison, [candidate for candidate in fits if candidate.kind == kind], goal) for kind in KINDS}
     others = tuple(
@@ -78,6 +75,12 @@ def answer(comparison: Comparison, goal: Goal) -> Answer:
     first = _said(chosen, goal) if chosen is not None else _none(comparison, goal)
     said = [first, *_others(others, goal), *_quantizing(comparison, goal)]
     return Answer(goal, chosen, others, tuple(said))
+
+
+def answers(goal: Goal, candidate: Candidate, reference: Candidate | None) -> bool:
+    """Return whether a candidate meets a goal, and is smaller than the reference if the goal is an accepted drop or rise."""
+    is_small = goal.kind not in (POINTS, NATS) or reference is None or candidate.memory < reference.memory
+    return is_small and meets(candidate, goal)
 
 
 def meets(candidate: Candidate, goal: Goal) -> bool:
@@ -185,13 +188,12 @@ def _speed(candidate: Candidate) -> str:
     gain = candidate.pace.gain
     if gain is None:
         return f"speed not compared {where}"
-    how = "" if candidate.pace.how == MEASURED else f", {candidate.pace.how}"
     if gain.is_significant and gain.value < 0:
         value, low, high = (number(-100 * each, 0) for each in (gain.value, gain.high, gain.low))
-        return f"{value} % slower {where} [{low} to {high} %{how}]"
+        return f"{value} % slower {where} [{low} to {high} %]"
     if not gain.is_significant:
-        return f"speed {NOT_SEEN} {where} [{_times(gain.low)} to {_times(gain.high)} times{how}]"
-    return f"{_times(gain.value)} times as fast {where} [{_times(gain.low)} to {_times(gain.high)}{how}]"
+        return f"speed {NOT_SEEN} {where} [{_times(gain.low)} to {_times(gain.high)} times]"
+    return f"{_times(gain.value)} times as fast {where} [{_times(gain.low)} to {_times(gain.high)}]"
 
 
 def _times(gain: float) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from analysis.core import host
@@ -11,7 +12,7 @@ from analysis.core.table import Column, Table, interval_columns
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library
 from analysis.results.compared import candidates, unmeasured
-from analysis.results.compared.candidates import Candidate, Comparison
+from analysis.results.compared.candidates import Candidate, Comparison, Meets
 from analysis.results.compared.front import SIZE, SPEED
 from analysis.results.compared.material_filter import ANY, Filter
 from analysis.results.compared.speed import MEASURED
@@ -53,6 +54,8 @@ class FrontAnswer:
     comparison: Comparison
     answers: tuple[Answer, ...]
     missing: tuple[Missing, ...]
+    is_free: bool = False
+    """Whether the request left the questions and texts open."""
 
     @property
     def measured_on(self) -> str:
@@ -60,10 +63,14 @@ class FrontAnswer:
         return measured_on(self.comparison)
 
     @property
-    def also(self) -> str:
-        """Return the other questions and texts that the model is measured on, in a sentence; "" without any."""
+    def data(self) -> str:
+        """Return the questions and texts of the answers, why they were chosen, and the others that are stored."""
+        chosen = " and ".join(_materials(self.comparison))
         others = ", ".join(condition.material_in_words() for condition in self.comparison.elsewhere[:3])
-        return f" Also stored, on other questions or texts: {others}." if others else ""
+        if not chosen or not others:
+            return f"Compared on {chosen}." if chosen else ""
+        reason = ", where the most variants meet the goals" if self.is_free else ""
+        return f"Compared on {chosen}{reason}. Also stored: {others}. --task, --limit, --texts and --samples choose."
 
     @property
     def sentences(self) -> list[str]:
@@ -80,7 +87,7 @@ class FrontAnswer:
         shown = [row for row in rows if row["on_fronts"] or not row["n"] or row["id"] in answers]
         left_out = f" Left out, on no Pareto front: {len(rows) - len(shown)}." if len(shown) < len(rows) else ""
         left_out = f" A Pareto front compares measured values, without their intervals.{left_out}"
-        return Table(TITLE, _COLUMNS, shown, f"{self.measured_on}{left_out}{self.also}")
+        return Table(TITLE, _COLUMNS, shown, f"{self.measured_on}{left_out}")
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the plain values of each candidate, the smallest first."""
@@ -122,7 +129,7 @@ class FrontAnswer:
 
 def measured_on(comparison: Comparison) -> str:
     """Return questions, texts, reference and machine of a comparison in sentences."""
-    materials = [each.material_in_words() for each in (comparison.questions, comparison.texts) if each is not None]
+    materials = _materials(comparison)
     if not materials:
         return "No accuracy or loss of this model is stored."
     sentences = [f"{' and '.join(materials)}."]
@@ -138,6 +145,10 @@ def measured_on(comparison: Comparison) -> str:
     return " ".join(sentences)
 
 
+def _materials(comparison: Comparison) -> list[str]:
+    return [each.material_in_words() for each in (comparison.questions, comparison.texts) if each is not None]
+
+
 def _pairing(comparison: Comparison) -> str:
     """Return how many changes are paired: those whose single answers and losses are not stored have wider intervals."""
     counts = []
@@ -150,22 +161,28 @@ def _pairing(comparison: Comparison) -> str:
     return " and ".join(counts) or "which nothing is compared with"
 
 
-def of_model(model: ModelSpec, material_filter: Filter = ANY, goals: Sequence[Goal] = ()) -> FrontAnswer:
+def of_model(
+    model: ModelSpec, material_filter: Filter = ANY, goals: Sequence[Goal] = (), others: Sequence[str] = ()
+) -> FrontAnswer:
     """Compare everything stored of a model, and answer goals.
 
     Args:
         model: its weights count, in any precision.
-        material_filter: the questions and texts.
+        material_filter: the questions and texts. If it leaves them open, those on which the most variants meet the goals.
         goals: the goals; the usual ones without any.
+        others: sources of other models to compare with, besides those of the gallery.
+
+    Raises:
+        SpecError: when nothing is stored on the named questions or texts, or of a named model on the same.
     """
-    comparison = candidates.of_model(model, material_filter)
-    return make(comparison, unmeasured.missing(comparison, model), goals)
 
+    def tests(comparison: Comparison) -> list[Meets]:
+        return [partial(choice.answers, goal) for goal in goals or choice.usual_goals(comparison)]
 
-def make(comparison: Comparison, missing: Sequence[Missing], goals: Sequence[Goal] = ()) -> FrontAnswer:
-    """Answer goals from a comparison; without any, the usual ones."""
+    comparison = candidates.of_model(model, material_filter, others, tests)
     wanted = goals or choice.usual_goals(comparison)
-    return FrontAnswer(comparison, tuple(choice.answer(comparison, goal) for goal in wanted), tuple(missing))
+    answers = tuple(choice.answer(comparison, goal) for goal in wanted)
+    return FrontAnswer(comparison, answers, tuple(unmeasured.missing(comparison, model)), material_filter == ANY)
 
 
 def _fronts(comparison: Comparison) -> dict[str, set[str]]:
@@ -199,7 +216,7 @@ def _row(candidate: Candidate, fronts: list[str], comparison: Comparison) -> dic
         "times": None if gain is None else 1 + gain.value,
         "times_low": None if gain is None else 1 + gain.low,
         "times_high": None if gain is None else 1 + gain.high,
-        "speed_how": NOT_MEASURED if pace is None else pace.how,
+        "speed_how": NOT_MEASURED if pace is None else MEASURED,
         "speed_machine": None if pace is None else pace.machine,
     }
     for quantity, name in _NAMES.items():
@@ -213,15 +230,13 @@ def _row(candidate: Candidate, fronts: list[str], comparison: Comparison) -> dic
         row[f"{name}_change_is_paired"] = None if change is None else change.paired
     row["n_questions"] = candidate.readings[ACCURACY].condition.n if ACCURACY in candidate.readings else 0
     row["n_texts"] = candidate.readings[LOSS].condition.n if LOSS in candidate.readings else 0
-    return row | {"on_fronts": fronts, "front": ", ".join(fronts), "remarks": "; ".join(_remarks(candidate))}
+    return row | {"on_fronts": fronts, "front": ", ".join(fronts), "remarks": _remark(candidate)}
 
 
-def _remarks(candidate: Candidate) -> list[str]:
-    """Return the speed that was not timed, and the changes that are not paired."""
+def _remark(candidate: Candidate) -> str:
+    """Return the changes that are not paired; "" if all are."""
     unpaired = [name for name in (ACCURACY, LOSS) if name in candidate.changes and not candidate.changes[name].paired]
-    is_estimate = candidate.pace is not None and candidate.pace.tokens_per_s is not None and candidate.pace.how != MEASURED
-    speed = [f"speed {candidate.pace.how}"] if candidate.pace is not None and is_estimate else []
-    return [*speed, *([f"{' and '.join(unpaired)} not paired"] if unpaired else [])]
+    return f"{' and '.join(unpaired)} not paired" if unpaired else ""
 
 
 def _what(candidate: Candidate) -> str:

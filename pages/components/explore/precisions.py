@@ -19,23 +19,44 @@ from analysis.results.words.goals import Goal
 from pages.components.shared import selection, start, state, stored_results, words
 
 
-def compare(model: ModelSpec, own_results: Sequence[FoundResult], on: Sequence[Condition]) -> Comparison:
+def compare(
+    model: ModelSpec, own_results: Sequence[FoundResult], on: Sequence[Condition], named: Sequence[str] = ()
+) -> Comparison:
     """Return the comparison of all forms of a model and of other models on the same questions and texts.
 
     Args:
         model: the model of the page.
         own_results: its results that score removals, in any precision.
         on: the questions and texts to compare on; of a kind that is not among them, those with the most forms.
+        named: sources of other models, besides those of the gallery.
     """
     material_filter = SameMaterial.of(on)
-    alone = _compared(selection.versions(own_results), "", "", material_filter, list(own_results), [], [])
-    conditions = [condition for condition in (alone.questions, alone.texts) if condition is not None]
-    keys = {entry.id for entry in own_results}
-    other_results = [entry for entry in library.measured_on(candidates.SCORED, conditions) if entry.id not in keys]
+    other_results = _others(own_results, material_filter)
     models = dict.fromkeys([model, *(entry.summary.model for entry in other_results if entry.summary.model is not None)])
     speeds = [entry for each in models for entry in stored_results.find("speed", each, any_precision=True)]
     versions = [selection.versions(each) for each in (own_results, other_results, speeds)]
-    return _compared(versions[0], versions[1], versions[2], material_filter, list(own_results), other_results, speeds)
+    return _compared(
+        versions[0], versions[1], versions[2], material_filter, list(own_results), other_results, speeds, tuple(named)
+    )
+
+
+def others(model: ModelSpec, own_results: Sequence[FoundResult], on: Sequence[Condition]) -> list[str]:
+    """Return the sources of models outside of the gallery that are measured on the same questions or texts.
+
+    Args:
+        model, own_results, on: as in `compare`.
+    """
+    models = [entry.summary.model for entry in _others(own_results, SameMaterial.of(on))]
+    return sorted(
+        {each.source for each in models if each and each.source != model.source and not candidates.is_rival(each, ())}
+    )
+
+
+def _others(own_results: Sequence[FoundResult], material_filter: SameMaterial) -> list[FoundResult]:
+    alone = _compared(selection.versions(own_results), "", "", material_filter, list(own_results), [], [], ())
+    conditions = [condition for condition in (alone.questions, alone.texts) if condition is not None]
+    keys = {entry.id for entry in own_results}
+    return [entry for entry in library.measured_on(candidates.SCORED, conditions) if entry.id not in keys]
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
@@ -47,9 +68,10 @@ def _compared(
     _own_results: list[FoundResult],
     _other_results: list[FoundResult],
     _speeds: list[FoundResult],
+    named: tuple[str, ...],
 ) -> Comparison:
     results = [library.read_all(entries) for entries in (_own_results, _other_results, _speeds)]
-    return candidates.compare(*results, material_filter)
+    return candidates.compare(*results, material_filter, named=named)
 
 
 def materials(comparison: Comparison, quantity: str) -> list[Condition]:

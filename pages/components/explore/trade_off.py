@@ -62,7 +62,9 @@ def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selecte
     """
     own_results = _weighed(model)
     on_screen = [condition for condition in (selected.selection.questions, selected.selection.texts) if condition is not None]
-    every = precisions.compare(model, own_results, on_screen)
+    unlisted = precisions.others(model, own_results, on_screen)
+    named = st.session_state.get("front-others", [])
+    every = precisions.compare(model, own_results, on_screen, named)
     with st.container(border=True):
         st.markdown("**Start from a goal**")
         wish = _goal(model, strategy, selected)
@@ -71,7 +73,11 @@ def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selecte
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         quantity = _choice("Quality", _quantities(every), "front-quantity", ACCURACY)
         by = _choice("Against", _AXES, "front-by", SIZE)
-        comparison = _on(every, quantity, model, own_results, on_screen)
+        comparison = _on(every, quantity, model, own_results, on_screen, named)
+        if unlisted:
+            st.multiselect(
+                "Other models", unlisted, key="front-others", width=320, help="Models of the gallery are always here."
+            )
         shown = comparison.front(quantity)
         if shown is None:
             st.info("No results yet. Run a sweep, measure scores or heal a block to see models here.")
@@ -112,7 +118,12 @@ def _choice(label: words.Markdown, options: dict[str, words.Markdown], key: str,
 
 
 def _on(
-    every: Comparison, quantity: str, model: ModelSpec, own_results: list[FoundResult], on_screen: list[Condition]
+    every: Comparison,
+    quantity: str,
+    model: ModelSpec,
+    own_results: list[FoundResult],
+    on_screen: list[Condition],
+    named: Sequence[str],
 ) -> Comparison:
     """Return the comparison on the chosen questions or texts: models on two of them are never on one chart.
 
@@ -131,7 +142,7 @@ def _on(
     if not place:
         return every
     others = [condition for condition in on_screen if type(condition.material) is not type(there[place].material)]
-    return precisions.compare(model, own_results, [there[place], *others])
+    return precisions.compare(model, own_results, [there[place], *others], named)
 
 
 def _counted(shown: Front, by: str) -> str:
@@ -159,9 +170,9 @@ def _about(shown: Front, by: str) -> str:
     if untimed:
         said.append(f"No speed is measured of {words.plain(', '.join(untimed))}.")
     if not others:
-        said.append(f"Is a smaller model better? Measure one on the same {data} to see it here.")
+        said.append(f"Is a smaller model better? Measure one on the same {data}, then choose it under **Other models**.")
     if by == SPEED:
-        said.append("Speeds that were not timed are read from the fitted line.")
+        said.append("A number of layers that was not timed has no point.")
     return " ".join(said)
 
 
