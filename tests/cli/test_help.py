@@ -6,8 +6,15 @@ import shlex
 
 import pytest
 
-from analysis.cli import groups
+from analysis.cli import field_settings, groups, options
 from analysis.cli import main as command_line
+from analysis.cli.front import FrontSpec
+from analysis.core.errors import SpecError
+from analysis.experiments.accuracy.sweep_spec import SweepSpec
+from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
+from analysis.experiments.prompt.comparison_spec import ComparisonSpec
+from analysis.experiments.search.search_spec import SearchSpec
 
 
 def commands():
@@ -48,6 +55,22 @@ def test_examples_are_understood(name, example):
 def test_recipes_list_their_settings():
     shown = commands()["heal"].format_help()
     assert re.search(r"^  paper: .*\n +steps=5000", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize("kind", [SweepSpec, ComparisonSpec, FrontSpec, DistanceSpec, HealSpec, SearchSpec])
+def test_example_of_a_setting_is_one_that_the_command_takes(kind):
+    name, value = field_settings.read(options.setting_example(kind))
+    changed = field_settings.built(kind, [f"{name}={value + 1}" if name.endswith(".seed") else options.setting_example(kind)])
+    assert (changed == kind()) != name.endswith(".seed")
+
+
+def test_number_of_questions_below_all_names_the_option_for_all():
+    with pytest.raises(SpecError, match=r"benchmark.limit must be 1..1,000,000, or --limit 0 for all, not -5\."):
+        command_line.request(["evaluate", "starter", "--limit", "-5"])
+
+
+def test_help_of_a_recipe_names_its_judging_texts():
+    assert re.search(r"^  first: .*\n.*\n.*validation.n_texts=8", commands()["heal"].format_help(), re.MULTILINE)
 
 
 @pytest.mark.parametrize("option", ["--workers", "--shards"])

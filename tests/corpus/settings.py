@@ -110,7 +110,7 @@ _RANGES = {
     },
     "sweep": {
         "benchmark.shots=6": "shots must be 0..5, not 6.",
-        "benchmark.limit=0": "benchmark.limit must be 1..1,000,000, not 0.",
+        "benchmark.limit=0": "benchmark.limit must be 1..1,000,000, or --limit 0 for all, not 0.",
         "benchmark.limit={}": "benchmark.limit must be a whole number, not {}.",
         'benchmark={"limit": {"a": 1}}': 'benchmark.limit must be a whole number, not {"a": 1}.',
         "benchmark.subset=stem": 'benchmark.subset must be a list, not "stem".',

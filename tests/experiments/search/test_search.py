@@ -70,6 +70,7 @@ def test_every_search_stores_a_path_that_its_strategy_reads(spec, strategy):
     assert "4 texts of Wikipedia (train part)" in result.measured_on()
     assert ("2 texts of Wikipedia (validation part)" in result.measured_on()) == is_decided
     assert "3 texts of C4" in result.measured_on()
+    assert f"count 1 of {result.spec.stride} predictions" in result.measured_on()
     given = StrategyInputs(6, searched=result.path)
     assert [STRATEGIES[strategy].choose(n, given) for n in (1, 2, 3)] == [one.removed for one in result.found]
     with pytest.raises(BlockRangeError, match="The search reached 3 removed layers, not 4"):

@@ -141,3 +141,18 @@ def test_answer_is_on_the_questions_on_screen(app, precomputed):
     assert any(read(one.value).startswith("200 ARC-Easy questions and 8 texts") for one in at.caption)
     assert at.selectbox("front-condition").options == ["200 ARC-Easy questions", "50 ARC-Easy questions"]
     assert not at.exception
+
+
+def test_other_model_outside_of_the_gallery_is_on_the_front_when_chosen(app, precomputed):
+    curve = measured()
+    facts = replace(fakes.FACTS, name="random", layer_parameters=[1_000_000] * fakes.L)
+    other = replace(
+        curve, model=facts, spec=replace(curve.spec, model=replace(curve.spec.model, source="random", identity="x"))
+    )
+    for result in (fakes.distances(), curve, other):
+        precomputed(result)
+    at = app(tab="trade-off", n="3")
+    assert "random" not in names(at, "accuracy")
+    at.multiselect("front-others").set_value(["random"]).run()
+    assert "random" in names(at, "accuracy")
+    assert not at.exception
