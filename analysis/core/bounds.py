@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.core.errors import SpecError
-from analysis.core.options import Option
 
 MOST_LAYERS = 1_000
 """Decoder layers of a model; the deepest that are published have not a fifth of it."""
@@ -32,6 +31,8 @@ class Bound:
     """Whether it must be more than the least."""
     below: bool = False
     """Whether it must be less than the most."""
+    instead: str = ""
+    """What a user may give instead of a number, such as "--limit 0 for all"."""
 
     def holds(self, value: float) -> bool:
         """Return whether a number lies within; NaN lies nowhere."""
@@ -44,7 +45,8 @@ class Bound:
         if self.above or self.below:
             lower, upper = "above" if self.above else "at least", "below" if self.below else "at most"
             return f"{lower} {self.least:,} and {upper} {self.most:,}"
-        return f"{self.least:,}..{self.most:,}" if self.most < MOST_WHOLE else f"at least {self.least:,}"
+        limits = f"{self.least:,}..{self.most:,}" if self.most < MOST_WHOLE else f"at least {self.least:,}"
+        return f"{limits}, or {self.instead}" if self.instead else limits
 
 
 SEED = Bound(0, MOST_WHOLE)
@@ -74,8 +76,6 @@ class _BoundedField:
     """The types that it may be of; of several values the types of each."""
     is_many: bool
     bound: Bound | None
-    none: str
-    """Option that asks for all, which is no number: "--limit 0"; "" for none."""
 
 
 def check(spec: Any) -> None:
@@ -122,9 +122,7 @@ def _fields(kind: type) -> tuple[_BoundedField, ...]:
         kinds = typing.get_args(item) if isinstance(item, types.UnionType) else (item,)
         if all(isinstance(member, type) and typing.get_origin(member) is None and member is not Any for member in kinds):
             bound = next((note for note in notes if isinstance(note, Bound)), None)
-            option = next((note for note in notes if isinstance(note, Option) and note.none), None)
-            none = "" if option is None else f"{option.flag or f'--{field.name}'} {option.none}"
-            bounded.append(_BoundedField(field.name, kinds, is_many, bound, none))
+            bounded.append(_BoundedField(field.name, kinds, is_many, bound))
     return tuple(bounded)
 
 
@@ -135,8 +133,7 @@ def _check_value(field: _BoundedField, value: Any) -> None:
         raise FieldError(field.name, f"must be {' or '.join(names)}, not {shown(value)}")
     bound = (field.bound or _ANY.get(kind)) if kind in _ANY else None
     if bound is not None and not bound.holds(value):
-        everything = f", or {field.none} for all" if field.none else ""
-        raise FieldError(field.name, f"must be {bound.describe()}{everything}, not {shown(value)}")
+        raise FieldError(field.name, f"must be {bound.describe()}, not {shown(value)}")
 
 
 def _is_of(value: Any, kind: type) -> bool:

@@ -23,7 +23,7 @@ class Option:
     required: bool = False
     """Whether it must be said although the field has a default."""
     none: str = ""
-    """Written form of None, if None stands for all."""
+    """Written form of None."""
     parse: Callable[[str], Any] | None = None
     """From the text to the value, where the type alone does not say it; raises a `LayerscopeError`."""
     write: str = ""
