@@ -1,7 +1,7 @@
 # make run       start the dashboard on the starter model
 # make check     lint, types and the tests without a model or a browser, about a minute on two quiet cores
 # make test      the checks and tests that a change must pass, in about 14 minutes on two cores
-# make test-all  every test, every kill and fault, every architecture and random bad input, in an hour or two
+# make test-all  every test, kill, fault and architecture, in an hour or two
 # Each target installs its packages into .venv once. Later calls start at once.
 
 PYTHON ?= python3
@@ -12,15 +12,13 @@ LOCK   ?= yes
 locked  = $(if $(filter no,$(LOCK)),,--lock $(1))
 # Number of test processes: one more than cores, because browser tests wait half of the time.
 TESTERS ?= 3
-# Minutes for which `make fuzz` searches for bad input without a proper error message.
-MINUTES ?= 5
 PYTEST = $(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile --no-loadscope-reorder
 
 export PYTHONUNBUFFERED = 1
 # Keep compiled bytecode even where the image forbids it: the tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help run check test test-all lint docs format install install-dev lock sbom audit chromium fuzz gallery bench-evaluation bench-healing bench-heals bench-ui bench-large screenshots chaos zoo clean
+.PHONY: help run check test test-all lint docs format install install-dev lock sbom audit chromium gallery bench-evaluation bench-healing bench-heals bench-ui bench-large screenshots chaos zoo clean
 
 help:
 	@sed -n '1,4p' Makefile
@@ -121,7 +119,6 @@ test-all: lint chromium
 	$(PYTEST) -m ""
 	@$(MAKE) --no-print-directory chaos
 	@$(MAKE) --no-print-directory zoo
-	@$(MAKE) --no-print-directory fuzz
 
 # Kill every kind of job at random moments and inject machine faults, in about ten minutes.
 chaos: install-dev
@@ -130,9 +127,6 @@ chaos: install-dev
 # Check every causal architecture that transformers builds small, each in its own process. Writes docs/families.md.
 zoo: install-dev
 	$(BIN)/python -m tests.zoo
-
-fuzz: install-dev
-	$(BIN)/python -m tests.corpus.fuzz --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 # Compute the committed results of the starter model and of models in the folder WEIGHTS or in the Hub cache.
 gallery: install

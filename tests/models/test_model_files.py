@@ -16,7 +16,7 @@ from analysis.models.loading.weight_files import WeightFiles
 from analysis.models.running import adapters as adapter
 from analysis.models.source import identity, location, model_files
 from analysis.models.source.model_spec import ModelSpec
-from tests.corpus import adapters, models
+from tests.corpus import models
 from tests.support import gguf_files
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -329,7 +329,7 @@ def test_files_beside_a_gguf_file_are_not_read(tmp_path, outside):
 
 
 def put(here, **entries):
-    adapters._folder(adapter_config__json=json.dumps(adapters._CONFIG | entries))(here)
+    models.adapter(adapter_config__json=json.dumps(models.ADAPTER | entries))(here)
     return here / "a"
 
 
