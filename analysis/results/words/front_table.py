@@ -70,7 +70,7 @@ class FrontAnswer:
         if not chosen or not others:
             return f"Compared on {chosen}." if chosen else ""
         reason = ", where the most variants meet the goals" if self.is_free else ""
-        return f"Compared on {chosen}{reason}. Also stored: {others}. --task, --limit, --texts and --samples choose."
+        return f"Compared on {chosen}{reason}. Also stored: {others}. Choose with --task, --limit, --texts or --samples."
 
     @property
     def sentences(self) -> list[str]:
