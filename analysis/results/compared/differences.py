@@ -164,9 +164,9 @@ def _best_blocks(
     if isinstance(a, DamageResult):
         return [Difference(quantity, removed, reference, value, value - reference, None, None, NOT_STORED)], ""
     errors = (b.stderr[m - 1][second.start], a.stderr[n - 1][first.start])
-    ends = stats.independent(value, errors[0], reference, errors[1])
+    least, most = stats.independent(value, errors[0], reference, errors[1])
     basis = "treated as independent: texts not stored" if same_texts(a, b) else "independent: other texts"
-    return [Difference(quantity, removed, reference, value, value - reference, *ends, basis)], ""
+    return [Difference(quantity, removed, reference, value, value - reference, least, most, basis)], ""
 
 
 def _per_text(result: DistanceResult | DamageResult, block: Block, arrays: Arrays) -> list[float]:
@@ -267,9 +267,9 @@ def _loss(a: _Scored, b: _Scored, tokens: bool) -> Difference | None:
         return None
     bits = (a.point.bits_per_byte, b.point.bits_per_byte)
     errors = [_bits_error(scored.point) for scored in (b, a)]
-    interval = stats.independent(bits[1], errors[0], bits[0], errors[1])
+    least, most = stats.independent(bits[1], errors[0], bits[0], errors[1])
     basis = "treated as independent: another vocabulary gives other tokens"
-    return Difference("loss, bits per byte", _removed(a, b), *bits, bits[1] - bits[0], *interval, basis)
+    return Difference("loss, bits per byte", _removed(a, b), *bits, bits[1] - bits[0], least, most, basis)
 
 
 def _bits_error(point: Point) -> float | None:
