@@ -11,9 +11,8 @@ from analysis.cli import main as command_line
 from analysis.cli.front import FrontSpec
 from analysis.core.errors import SpecError
 from analysis.experiments.accuracy.sweep_spec import SweepSpec
-from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
-from analysis.experiments.prompt.comparison_spec import ComparisonSpec
+from analysis.experiments.prompt.comparison_spec import CompareSpec
 from analysis.experiments.search.search_spec import SearchSpec
 
 
@@ -57,7 +56,7 @@ def test_recipes_list_their_settings():
     assert re.search(r"^  paper: .*\n +steps=5000", shown, re.MULTILINE)
 
 
-@pytest.mark.parametrize("kind", [SweepSpec, ComparisonSpec, FrontSpec, DistanceSpec, HealSpec, SearchSpec])
+@pytest.mark.parametrize("kind", [SweepSpec, CompareSpec, FrontSpec, DistanceSpec, SearchSpec])
 def test_example_of_a_setting_is_one_that_the_command_takes(kind):
     name, value = field_settings.read(options.setting_example(kind))
     changed = field_settings.built(kind, [f"{name}={value + 1}" if name.endswith(".seed") else options.setting_example(kind)])
