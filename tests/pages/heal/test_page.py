@@ -263,8 +263,8 @@ def test_outcome_compares_each_text_and_each_question(app, known):
         name: [QuestionScore(f"q{index}", [0.0, 0.0], int(index >= right), 0) for index in range(40)]
         for name, right in (("unpruned", 27), ("pruned", 10), ("healed", 25))
     }
-    losses = {"unpruned": [2.4, 2.6], "pruned": [4.4, 4.6], "healed": [3.4, 3.6]}
-    replace(fakes.heal(), text_losses=losses, questions=answers).save()
+    losses = {"unpruned": [2.4, 2.6, 2.5, 2.7], "pruned": [4.4, 4.6, 4.5, 4.7], "healed": [3.4, 3.6, 3.5, 3.7]}
+    replace(fakes.heal(), text_losses=losses, text_tokens=[10] * 4, questions=answers).save()
     shown = texts(app("pages/heal.py", **OF_HEAL)).replace("\\", "")
     assert "Accuracy: 38 points higher than the pruned model (95 % CI +" in shown
     assert "Accuracy: not significantly different from the unpruned model (95 % CI -" in shown
