@@ -122,9 +122,11 @@ def of_evaluate(result: Any, options: argparse.Namespace) -> list[str]:
 def of_heal(result: Any, options: argparse.Namespace) -> list[str]:
     """Return the scores of all models of a healing run, its recovery, and a verdict."""
     from analysis.results import library
+    from analysis.results.compared import recovery
     from analysis.results.words import heals
 
-    tables, lines = result.tables(), [result.measured_on()]
+    course = f"time      {recovery.course(result)}, scoring {recovery.duration(result.scoring_s)}"
+    tables, lines = result.tables(), [result.measured_on(), course]
     lines += tables["models"].only("model", *_SCORES).lines()
     lines += _levels(result, list(result.models.values()))
     if "same_kind" in tables:

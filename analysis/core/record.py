@@ -17,7 +17,7 @@ import numpy as np
 import pydantic
 from pydantic_core import core_schema
 
-from analysis.core import bounds, index, index_table, store
+from analysis.core import bounds, host, index, index_table, store
 from analysis.core.errors import CorruptResultError, LayerscopeError, NotFiniteError, SpecError
 from analysis.core.progress import OnProgress, Progress
 from analysis.core.table import Table, are_rows, of_rows, of_values
@@ -217,6 +217,11 @@ class Result:
     def ran_on(self) -> str:
         """The device; of a model that was spread over several their number too, as in "cuda x2"."""
         return self.versions.get("device") or str(self.spec.model.device)
+
+    @property
+    def is_from_this_machine(self) -> bool:
+        """Return whether it was measured on a machine with the same CPU, which says less if a GPU computed."""
+        return self.versions.get("processor", "").rpartition(",")[0] == host.processor()
 
     @property
     def precision_in_words(self) -> str:

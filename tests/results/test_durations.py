@@ -30,13 +30,9 @@ def expected(spec=INSTANT, timed_heals=(), load=IDLE, facts=fakes.FACTS):
     return durations.expected(spec, facts, timed_heals, load)
 
 
-def test_without_timed_heal_the_amount_of_work_gives_wide_range(monkeypatch):
-    monkeypatch.setattr(host, "cards", lambda: 0)
-    found = expected()
-    assert (found.n, found.high_s > 3 * found.low_s, found.low_s > 20) == (0, True, True)
+def test_without_a_timed_run_the_duration_is_unknown():
+    assert expected() is None
     assert expected(fakes.heal_spec()) is None
-    monkeypatch.setattr(host, "cards", lambda: 1)
-    assert expected(replace(INSTANT, model=replace(INSTANT.model, device="auto"))) is None
 
 
 def test_range_spans_the_quickest_to_the_slowest_measured_run():
@@ -72,15 +68,14 @@ def test_times_of_another_model_scale_by_parameters_and_name_it():
 
 def test_another_precision_tells_nothing():
     other = replace(INSTANT, model=replace(INSTANT.model, dtype="float32"))
-    assert expected(other, [instant(60)]).n == 0
+    assert expected(other, [instant(60)]) is None
 
 
 def test_requested_time_holds_under_any_load():
     timed = replace(fakes.heal_spec(), steps=0, minutes=10.0)
     assert expected(timed, load=BUSY).high_s == 600
     done = TimedHeal(fakes.timed_heal(), 690)
-    assert expected(timed, [done]).high_s == pytest.approx(690)
-    assert expected(replace(timed, minutes=2.0), [done]).high_s == pytest.approx(138)
+    assert expected(timed, [done]).high_s == 600, "it is a bound"
 
 
 def test_duration_of_steps_scales_with_their_tokens():
@@ -90,17 +85,11 @@ def test_duration_of_steps_scales_with_their_tokens():
     assert twice.low_s - one.low_s == pytest.approx(50 * 1024 / 445, rel=0.01)
 
 
-def test_remaining_time_never_falls_below_the_present_phase():
-    found = expected(timed_heals=[instant(60), instant(80)])
-    assert durations.remaining_range(found, 50) == (10, 30)
-    assert durations.remaining_range(found, 100, phase_s=12) == (12, 12)
-
-
 def test_only_heals_of_this_processor_count(monkeypatch):
     monkeypatch.setattr(host, "processor", lambda: "Xeon")
     here, elsewhere = (replace(fakes.heal(), versions={"processor": name}) for name in ("Xeon, 2 threads", "EPYC, 2 threads"))
-    assert durations.is_from_this_machine(here)
-    assert not durations.is_from_this_machine(elsewhere)
+    assert here.is_from_this_machine
+    assert not elsewhere.is_from_this_machine
 
 
 def test_a_machine_is_busy_from_half_a_process_a_core():

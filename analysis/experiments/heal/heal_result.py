@@ -173,6 +173,22 @@ class HealResult(Result):
         """Return whether it was cancelled in training and its adapter was kept, without scores."""
         return self.healed is None and self.adapter is not None and bool(self.kept_step)
 
+    @property
+    def fit_s(self) -> float:
+        """Seconds of the instant heal's fit; 0 without one."""
+        return 0.0 if self.junction is None else self.junction.wall_s
+
+    @property
+    def training_s(self) -> float:
+        """Seconds of the optimizer steps."""
+        tokens = self.spec.batch_size * self.spec.gradient_accumulation * self.spec.corpus.seq_len
+        return sum(tokens / step.tokens_per_s for step in self.steps if step.tokens_per_s > 0)
+
+    @property
+    def scoring_s(self) -> float:
+        """Seconds of everything else: scoring, checks during training and the reading of the text."""
+        return max(0.0, self.wall_s - self.fit_s - self.training_s)
+
     def is_of(self, cut: Removal | None) -> bool:
         """Return whether this cut was healed; a control trains the unpruned model."""
         return self.spec.block == cut and not self.spec.control

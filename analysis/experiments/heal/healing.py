@@ -13,7 +13,7 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.healing_run import HealingRun
 from analysis.experiments.heal.record import Record, nothing_yet
-from analysis.experiments.heal.remaining import Remaining
+from analysis.experiments.heal.remaining import Remaining, known_rates
 from analysis.experiments.heal.training import memory_explained
 from analysis.models.loading import load as models
 from analysis.models.loading import machine, planning
@@ -97,10 +97,17 @@ def run(
         on_progress(Progress("loading the model", message=message, values={"result_key": key}))
     alternative = machine.ALL_GPUS if planned.gpus and planned.placement is None else ""
     memory.check(resolved, planned.facts, planned.free_bytes, planned.where, alternative=alternative)
-    remaining = Remaining(on_progress, resolved, planned.facts.n_parameters, started)
-    result = stored or nothing_yet(resolved, planned.facts)
+    heals = HealResult.all_of(resolved.model)
+    source, result = refining.source(resolved, heals), stored or nothing_yet(resolved, planned.facts)
     if spec.instant and not resolved.instant:
         result = replace(result, is_instant_left_out=True)
+    before_s = 0.0 if stored is None else stored.wall_s
+    known = known_rates(resolved, heals)
+    remaining = Remaining(on_progress, resolved, started, time.perf_counter, known=known, before_s=before_s)
+    remaining.skip(*_done(result))
+    if source is not None:
+        remaining.lift_bound()
+    remaining.check_time()
     record = Record(resolved, remaining, result, started)
     record.publish()
     loaded = models.load(resolved.model, remaining)
@@ -108,8 +115,13 @@ def run(
     with memory_explained(resolved, planned.source.name, planned.where):
         base = _base_name(resolved, planned)
         heal = HealingRun(record, loaded, base=base)
-        source = refining.source(resolved, HealResult.all_of(resolved.model))
         return heal.run(loaded) if source is None else refining.judge(heal, source, loaded)
+
+
+def _done(result: HealResult) -> list[str]:
+    """Return the phases that a stored part has done."""
+    scored = result.unpruned is not None and (result.spec.control or result.pruned is not None)
+    return ["before", "before, same kind"] * scored + ["choice"] * bool(result.validations)
 
 
 def _check(spec: HealSpec, planned: Plan) -> None:

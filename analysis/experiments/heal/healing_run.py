@@ -30,6 +30,7 @@ from analysis.experiments.heal.heal_spec import CALIBRATION_TEXTS, HealSpec
 from analysis.experiments.heal.junction import Junction
 from analysis.experiments.heal.packing import PackedRows
 from analysis.experiments.heal.record import Record
+from analysis.experiments.heal.remaining import PROBES, OutOfTime
 from analysis.experiments.heal.teacher import Teacher, can_separate
 from analysis.experiments.heal.training import Trainer, derived_seed, deterministic
 from analysis.models.architecture import operations
@@ -43,9 +44,11 @@ from analysis.models.running.pruning import PrunedBlock, without_block
 
 _TEACHER_SHARE = 0.3
 """Share of the free memory that the unpruned model's states may take."""
-_PROBES = 3
-"""Steps that are timed, the first of them not counted, to work out how many fit into a time."""
 _NO_TIME = "The time allows no training steps, so only the instant heal is kept. Give more minutes to train."
+_UNSCORED = (
+    "The {minutes:g} minutes are over before the healed model was scored. Its adapter is kept. Send the same request again to "
+    "score it."
+)
 _QUARTER = 4
 """A quarter of the generation is timed, to estimate the time of all of it."""
 
@@ -94,6 +97,8 @@ class HealingRun:
         self.texts = texts.read_texts(loaded, spec)
         self.changes: dict[str, Tensor] = {}
         """By module, the tensor that the instant heal adds to its weight."""
+        self.reserved_s = 0.0
+        """Measured seconds of a check and the last measurement, which training leaves of a requested time."""
 
     def run(self, loaded: LoadedModel) -> HealResult:
         """Measure, heal in closed form, train, and measure again.
@@ -119,9 +124,17 @@ class HealingRun:
                 if trainer.steps_done:
                     self.keep(trainer)
                 raise
+            except OutOfTime:  # the last check took too long
+                pass
         self.save(trainer)
         record.publish(adapter=adapter.relative(record.key), kept_step=trainer.steps_done)
-        self.measure_after(healed)
+        try:
+            self.measure_after(healed)
+        except OutOfTime:
+            record.publish()
+            record.remaining.lift_bound()
+            record.on_progress(Progress("scoring", message=_UNSCORED.format(minutes=spec.minutes)))
+            return record.result
         checkpoints.discard(record.key)
         return record.result
 
@@ -132,6 +145,7 @@ class HealingRun:
         if any(getattr(record.result, model) is None for model in models):
             cached = load_cached_scores(spec, record.result.same_kind_text)
             record.remaining.reuse("before", *(cached.counts(cut) for cut in models.values()))
+            self.check_time(loaded)
             record.on_progress(Progress("scoring the unpruned model", message=cached.note(spec)))
             measured = record.measure(loaded, "before", models, cached)
             points = dict(zip(models, measured.points, strict=True))
@@ -141,6 +155,13 @@ class HealingRun:
             unpruned, start = self.checks_before(loaded)
             record.result = replace(record.result, unpruned_check=unpruned)
             record.add_validation(start, 0)
+
+    def check_time(self, loaded: LoadedModel) -> None:
+        """Refuse a requested time that is too short at the present speed of the machine, which one scoring measures."""
+        if self.spec.minutes is not None:
+            material = texts.choice(loaded, self.spec)
+            seconds = timed(lambda: Measurement(loaded, material, [None]).complete(self.record.on_progress))
+            self.record.remaining.check_time(seconds / material.n_tokens)
 
     def known_checks(self) -> tuple[Validation | None, Validation | None]:
         """Return the checks of the unpruned model and of the model to heal that other runs have made on the same text."""
@@ -188,6 +209,7 @@ class HealingRun:
             selection,
             on_progress,
             loss_before=self.record.result.validations[0].loss,
+            is_late=self.record.remaining.is_fit_late,
         )
         result = self.record.result
         counted = 0 if result.junction is not None else fitted.report.n_tokens  # once, however often it is fitted
@@ -240,8 +262,8 @@ class HealingRun:
         """Return the steps that fit into the requested time, from the measured speed of a few that change nothing."""
         record, spec = self.record, self.spec
         seconds = []
-        for number in range(_PROBES):
-            record.on_progress(Progress("measuring the speed", number, _PROBES))
+        for number in range(PROBES):
+            record.on_progress(Progress("measuring the speed", number, PROBES))
             seconds.append(timed(trainer.rehearse))
         material = self.check_material(healed)
         check_s = timed(lambda: self.check(trainer, healed, material))
@@ -254,9 +276,8 @@ class HealingRun:
             if not spec.instant:
                 raise
             steps = 0
-            record.on_progress(Progress("measuring the speed", _PROBES, _PROBES, _NO_TIME))
-        record.remaining.expect("train", steps * step_s + (checks + 1 if steps else 1) * check_s)
-        record.remaining.expect_end(end_s)
+            record.on_progress(Progress("measuring the speed", PROBES, PROBES, _NO_TIME))
+        self.reserved_s = check_s + end_s
         return steps
 
     def end_s(self, healed: LoadedModel, material: Material, check_s: float) -> float:
@@ -276,7 +297,7 @@ class HealingRun:
                 max_new_tokens=-(-generation_spec.max_new_tokens // _QUARTER),
                 n_sums=-(-generation_spec.n_sums // _QUARTER),
             )
-            progress = Progress("measuring the speed", _PROBES, _PROBES)
+            progress = Progress("measuring the speed", PROBES, PROBES)
             writing_s = _QUARTER * timed(
                 lambda: generation.check(healed.decoder, healed.tokenizer, part, lambda *_: self.record.on_progress(progress))
             )
@@ -311,20 +332,43 @@ class HealingRun:
         """Take the remaining steps, with a loss on the texts that choose and a checkpoint every so often."""
         record, spec = self.record, trainer.spec
         record.remaining.begin("train")
-        train_started, first = time.perf_counter(), trainer.steps_done
         material = self.check_material(healed)
-        validated = record.result.validations[-1].step if record.result.validations else -1
         if spec.instant and len(record.result.validations) == 1:  # the pruned model's, and not yet the instantly healed one's
             self.validate(trainer, healed, material)
-        while True:
-            if _due(trainer.steps_done, validated, spec):
+        if self.spec.minutes is not None and not self.reserved_s:  # resumed, so that no steps were worked out
+            check_s = timed(lambda: self.check(trainer, healed, material))
+            self.reserved_s = check_s + self.end_s(healed, material, check_s)
+        record.remaining.reserve(self.reserved_s)
+        try:
+            self.take_steps(trainer, healed, material)
+        except OutOfTime:  # of training: what is left is for the last measurement
+            record.remaining.reserved_s = 0.0
+            if trainer.steps_done > self.validated:
                 self.validate(trainer, healed, material)
-                validated = trainer.steps_done
+
+    @property
+    def validated(self) -> int:
+        """The last step that was validated; -1 for none."""
+        return self.record.result.validations[-1].step if self.record.result.validations else -1
+
+    def take_steps(self, trainer: Trainer, healed: LoadedModel, material: Material) -> None:
+        """Take the planned steps.
+
+        Raises:
+            OutOfTime: when the requested time ends before them.
+        """
+        record, spec = self.record, trainer.spec
+        train_started, first = time.perf_counter(), trainer.steps_done
+        while True:
+            if _due(trainer.steps_done, self.validated, spec):
+                self.validate(trainer, healed, material)
                 record.report(trainer.steps_done, spec.steps)
             if trainer.steps_done == spec.steps:
                 return
-            self.step(trainer, train_started, first)
+            step_s = timed(lambda: self.step(trainer, train_started, first))
             record.report(trainer.steps_done, spec.steps)
+            if trainer.steps_done < spec.steps:
+                record.remaining.check_bound(step_s)
 
     def step(self, trainer: Trainer, train_started: float, first: int) -> None:
         """One optimizer step into the curve."""

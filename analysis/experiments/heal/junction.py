@@ -133,6 +133,7 @@ def fit(
     on_progress: OnProgress = ignore,
     *,
     loss_before: float | None = None,
+    is_late: Callable[[], bool] = lambda: False,
 ) -> Junction:
     """Fit the change of weights that makes up for removed layers.
 
@@ -145,6 +146,7 @@ def fit(
         selection: token ids of another kind of text than `calibration`, for the choice of a strength.
         on_progress: called for every batch; may raise `Cancelled`.
         loss_before: of the pruned model on `selection`, nats per token, where it is known.
+        is_late: whether the time is too short for more of the text; at least `LEAST_TEXTS` are read.
 
     Raises:
         RecipeError: when there is no layer before a gap, or the family cannot be healed in this way.
@@ -153,7 +155,7 @@ def fit(
     check_start(removed)
     _check_in_turn(decoder, removed)
     started, gaps = time.perf_counter(), blocks.gaps(removed)
-    losses = [0.0, 0.0]
+    losses, n_tokens = [0.0, 0.0], 0
     changes, reports = dict[str, Tensor](), list[GapReport]()
     for number, gap in enumerate(gaps):
         gap_states = Gap(decoder, gaps[:number], gap, gaps[number + 1 :], dict(changes))
@@ -162,7 +164,8 @@ def fit(
             on_progress(Progress("fitting the junction", round(_PARTS * (before + share)), _PARTS * len(gaps)))
 
         known = losses[1] if reports else loss_before  # the gap before this one ended with this very model
-        report, change, losses_here = _fit_gap(gap_states, calibration, selection, on_fraction, known)
+        report, change, losses_here, n_read = _fit_gap(gap_states, calibration, selection, on_fraction, known, is_late)
+        n_tokens = max(n_tokens, n_read)
         changes[report.module] = change
         losses = [losses[0] if reports else losses_here[0], losses_here[1]]
         reports.append(report)
@@ -173,7 +176,7 @@ def fit(
             strength=sum(report.strength for report in reports) / len(reports),
             loss_before=losses[0],
             loss_after=losses[1],
-            n_tokens=sum(map(len, calibration)),
+            n_tokens=n_tokens,
             wall_s=time.perf_counter() - started,
             gaps=reports,
         ),
@@ -296,21 +299,27 @@ def _fit_gap(
     selection: Sequence[Sequence[int]],
     on_fraction: Callable[[float], None],
     loss_before: float | None,
-) -> tuple[GapReport, Tensor, tuple[float, float]]:
-    """Return the report of one gap, its change, and the losses of the pruned model before it and after it.
+    is_late: Callable[[], bool],
+) -> tuple[GapReport, Tensor, tuple[float, float], int]:
+    """Return the report of one gap, its change, the losses of the pruned model before it and after it, and the tokens read.
 
     Args:
         gap: the gap.
         calibration, selection: as in `fit`.
         on_fraction: called with the share that is done; may raise `Cancelled`.
         loss_before: as in `fit`, without this gap's change.
+        is_late: as in `fit`.
     """
     name, module = gap.projection()
     n_out = gap.decoder.config.hidden_size
     fit = _Regression(n_features(module, n_out), n_out)
     groups = batches([len(ids) for ids in calibration], tokens_per_batch(gap.decoder.device))
+    read: list[int] = []
     for done, group in enumerate(groups):
         on_fraction(_FITTING * done / len(groups))
+        if len(read) >= LEAST_TEXTS and is_late():
+            break
+        read += group
         fit.add(gap.states(module, [calibration[index] for index in group]))
     changes = fit.changes()
     with _tries(gap, module, selection) as loss_with:
@@ -322,7 +331,8 @@ def _fit_gap(
 
         before = tried(torch.zeros_like(changes[0])) if loss_before is None else loss_before
         strength, change, after = _chosen(changes, before, tried)
-    return GapReport(gap.gap, name, strength), change, (before, after)
+    n_read = sum(len(calibration[index]) for index in read)
+    return GapReport(gap.gap, name, strength), change, (before, after), n_read
 
 
 def _chosen(changes: Sequence[Tensor], before: float, tried: Callable[[Tensor], float]) -> tuple[float, Tensor, float]:

@@ -13,7 +13,6 @@ from analysis.experiments.heal.cached_scores import CachedScores
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.healing_run import HealingRun
-from analysis.experiments.heal.remaining import FIT, TRAIN
 from analysis.models.loading.load import LoadedModel
 from analysis.models.running import adapters
 from analysis.models.running.adapters import with_adapter
@@ -60,8 +59,7 @@ def judge(heal: HealingRun, source: HealResult, loaded: LoadedModel) -> HealResu
         loaded: the model, a copy of its own.
     """
     record, spec = heal.record, heal.spec
-    record.remaining.skip_stages(FIT, TRAIN)
-    record.remaining.phases["choice"].expected_s = 0.0
+    record.remaining.skip("choice", "fit", "prepare", "train")
     cached = _cached_scores(source, heal)
     record.remaining.reuse("healed", cached.counts(None))
     overlap = source.overlap if _asks_no_more(spec, source) else None

@@ -174,7 +174,7 @@ class Job:
     @property
     def eta_s(self) -> float | None:
         """Seconds until the present phase ends, at the pace of its last units; None while unknown and after a long silence."""
-        if self.silent_s is not None:
+        if self.silent_s is not None or self._remaining:  # the bar and the time left are then of all phases
             return None
         if self.state != RUNNING or self.phase_started_at is None or self.progress_at is None:
             return None

@@ -7,9 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from analysis.core import host
 from analysis.core.host import SystemLoad
-from analysis.core.record import Result
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.batch.grid_spec import GridSpec
 from analysis.experiments.heal import recipes, remaining
@@ -40,7 +38,7 @@ class Duration:
     low_s: float
     high_s: float
     n: int
-    """Heals, or sweeps, of this machine that it rests on; 0 for an estimate from the amount of work alone."""
+    """Healing runs, or sweeps, of this machine that it rests on."""
     of_another: str = ""
     """The model that these were of, where it is another one; its times go by the number of parameters."""
 
@@ -50,15 +48,10 @@ class Duration:
         return Duration(self.low_s * quick, self.high_s * slow, self.n, self.of_another)
 
 
-def is_from_this_machine(result: Result) -> bool:
-    """Return True where a result was measured on a machine with the same CPU, which says less where a GPU computed."""
-    return result.versions.get("processor", "").rpartition(",")[0] == host.processor()
-
-
 def expected(spec: HealSpec, facts: ModelFacts, timed_heals: Sequence[TimedHeal], load: SystemLoad) -> Duration | None:
-    """Return the duration until the verdict; None where no run like it was measured here and the work alone gives no estimate.
+    """Return the duration until the verdict; None if no run like it was measured on this machine.
 
-    A request with a named time takes that time under any load: on a busy machine it takes fewer steps.
+    A requested time is a bound under any load: on a busy machine the run takes fewer steps.
 
     Args:
         spec: the heal, before its model is resolved.
@@ -69,10 +62,7 @@ def expected(spec: HealSpec, facts: ModelFacts, timed_heals: Sequence[TimedHeal]
     untrained = _without_training(spec, facts, timed_heals)
     if spec.minutes is not None:
         shares = [heal.seconds / 60 / heal.result.spec.minutes for heal in timed_heals if heal.result.spec.minutes]
-        low, high = (min(1.0, *shares), max(1.0, *shares)) if shares else (1.0, 1.0)
-        return Duration(60 * spec.minutes * low, 60 * spec.minutes * high, len(shares))
-    if untrained is None and not spec.steps:
-        return _estimated(spec, facts, load)
+        return Duration(60 * spec.minutes * min(1.0, *shares, 1.0), 60 * spec.minutes, len(shares))
     if untrained is None or not spec.steps:
         return untrained and untrained.under(load)
     speeds = _speeds(spec, facts, timed_heals)
@@ -83,19 +73,6 @@ def expected(spec: HealSpec, facts: ModelFacts, timed_heals: Sequence[TimedHeal]
     return Duration(untrained.low_s + low, untrained.high_s + high, min(untrained.n, len(speeds)), untrained.of_another).under(
         load
     )
-
-
-_LOW, _HIGH = 0.6, 2.0
-"""Range of CPUs around the one that the amount of work was timed on."""
-
-
-def _estimated(spec: HealSpec, facts: ModelFacts, load: SystemLoad) -> Duration | None:
-    """Duration of a heal that trains nothing, from its tokens and the size of the model; None on a GPU."""
-    if _is_on_gpu(spec.model):
-        return None
-    phases = remaining.planned(spec, remaining.S_PER_TOKEN * facts.n_parameters).values()
-    seconds = sum(phase.expected_s for phase in phases)
-    return Duration(_LOW * seconds, _HIGH * seconds, 0).under(load)
 
 
 def _is_on_gpu(model: ModelSpec) -> bool:
@@ -110,7 +87,7 @@ def refining(result: HealResult, request: HealSpec, load: SystemLoad) -> Duratio
         request: the requested judgement.
         load: other work of the machine.
     """
-    if not is_from_this_machine(result):
+    if not result.is_from_this_machine:
         return None
     source_spec = result.spec
     new = sum(
@@ -118,8 +95,8 @@ def refining(result: HealResult, request: HealSpec, load: SystemLoad) -> Duratio
         for spec, sign in ((request, 1), (source_spec, -1))
     )
     speeds = [step.tokens_per_s for step in result.steps]
-    pace = 1 / (remaining.STEP_PASSES * median(speeds)) if speeds else remaining.S_PER_TOKEN * result.model.n_parameters
-    seconds = remaining.LOAD_S + 3 * new * pace
+    pace = 1 / (remaining.STEP_PASSES * median(speeds)) if speeds else result.scoring_s / remaining.scoring_work(source_spec)
+    seconds = 3 * new * pace
     return Duration((1 - _UNSURE) * seconds, (1 + _UNSURE) * seconds, 1).under(load)
 
 
@@ -127,11 +104,6 @@ def preparing(spec: HealSpec, facts: ModelFacts, timed_heals: Sequence[TimedHeal
     """Return how long all but the training of a heal takes: the part of a named time that is not left for training."""
     untrained = _without_training(spec, facts, timed_heals)
     return untrained and untrained.under(load)
-
-
-def remaining_range(expected: Duration, elapsed_s: float, phase_s: float = 0.0) -> tuple[float, float]:
-    """The range of seconds that are left of a heal which runs, at least those of its present phase."""
-    return tuple(max(phase_s, total_s - elapsed_s, 0.0) for total_s in (expected.low_s, expected.high_s))  # type: ignore[return-value]
 
 
 def _without_training(spec: HealSpec, facts: ModelFacts, timed_heals: Sequence[TimedHeal]) -> Duration | None:
@@ -238,7 +210,7 @@ def _paces(model: ModelSpec, sweeps: Sequence[SweepResult]) -> list[float]:
     comparable = [
         sweep
         for sweep in sweeps
-        if is_from_this_machine(sweep)
+        if sweep.is_from_this_machine
         and sweep.complete
         and sweep.spec.generation is None
         and _computes_alike(model, sweep.spec.model)
@@ -276,7 +248,7 @@ def of_search(spec: SearchSpec, facts: ModelFacts, searches: Sequence[SearchResu
     """
     work = takes(spec, facts)
     precision = spec.model.dtype
-    comparable = [search for search in searches if search.complete and is_from_this_machine(search) and search.wall_s > 0]
+    comparable = [search for search in searches if search.complete and search.is_from_this_machine and search.wall_s > 0]
     comparable = [search for search in comparable if search.n_measured >= _OWN * search.n_sets > 0]
     comparable = [search for search in comparable if precision in ("auto", search.spec.model.dtype)]
     if not comparable:

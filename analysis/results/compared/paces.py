@@ -13,7 +13,6 @@ from analysis.core import stats
 from analysis.core.blocks import Removal
 from analysis.experiments.speed.speed_spec import SpeedResult
 from analysis.models.source.model_spec import ModelSpec
-from analysis.results.compared import durations
 from analysis.results.compared import speed as speeds
 from analysis.results.compared.speed import MEASURED, SpeedGain
 
@@ -58,7 +57,7 @@ class Paces:
                 group.append(result)
 
         def rank(group: list[SpeedResult]) -> tuple[bool, bool, int]:
-            return _of_model(group, reference) is not None, durations.is_from_this_machine(group[0]), len(group)
+            return _of_model(group, reference) is not None, group[0].is_from_this_machine, len(group)
 
         chosen = max((group for group in groups.values() if group), key=rank, default=[])
         return cls(tuple(chosen), _of_model(chosen, reference))
@@ -76,7 +75,7 @@ class Paces:
         inside = SpeedGain(0.0, 0.0, 0.0, is_measured=True) if cut is None else timed.gain
         across = self._across(result)
         gain = None if inside is None or across is None else _times(across, inside)
-        return DecodePace(tokens, gain, result.machine, durations.is_from_this_machine(result))
+        return DecodePace(tokens, gain, result.machine, result.is_from_this_machine)
 
     def _across(self, result: SpeedResult) -> SpeedGain | None:
         """Return the gain of an unpruned model over the reference; None without two rounds of both."""

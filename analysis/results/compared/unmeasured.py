@@ -145,7 +145,7 @@ def _texts(comparison: Comparison) -> CorpusSpec | None:
 
 def _speeds(comparison: Comparison, plain: ModelSpec) -> list[Missing]:
     """Return the speeds of the unpruned variants that are not timed on this machine, each with the prompt of those that are."""
-    here = [speed for speed in comparison.speeds if durations.is_from_this_machine(speed)]
+    here = [speed for speed in comparison.speeds if speed.is_from_this_machine]
     timed = {weights_and_precision(speed.spec.model) for speed in here}
     usual = SpeedSpec()
     if here:

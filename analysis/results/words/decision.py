@@ -17,7 +17,7 @@ from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.speed.speed_spec import SpeedResult
-from analysis.results.compared import changes, durations, recovery, scores_of_block
+from analysis.results.compared import changes, recovery, scores_of_block
 from analysis.results.compared.changes import Change
 from analysis.results.compared.scores_of_block import Selected
 from analysis.results.stored import reading
@@ -316,7 +316,7 @@ def _seconds(judged: Sequence[Judged], results: Sequence[Any], selected: Selecte
         for result in results
         if isinstance(result, SweepResult | EvaluateResult)
         and result.complete
-        and durations.is_from_this_machine(result)
+        and result.is_from_this_machine
         and _both(reading.conditions_of(result)) == wanted
     ]
     return 2 * factor * max(rates) if rates else None
@@ -344,7 +344,8 @@ def _costs(
     if speed is not None:
         costs.append(("Speed, measured", f"{recovery.duration(speed.wall_s)}{_machine(speed)}"))
     if heal is not None:
-        costs.append(("Heal, done", f"{recovery.duration(heal.wall_s)}, recipe {heal.spec.recipe}{_machine(heal)}"))
+        took = f"{recovery.course(heal)}, scoring {recovery.duration(heal.scoring_s)}"
+        costs.append(("Heal, done", f"{took}, recipe {heal.spec.recipe}{_machine(heal)}"))
     else:
         costs.append(("Heal", "none in this decision"))
     if verdict == MORE:

@@ -18,7 +18,7 @@ from analysis.models.source import sizes
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results import library
-from analysis.results.compared import durations, front
+from analysis.results.compared import front
 from analysis.results.compared.changes import Change
 from analysis.results.compared.front import Front, Offer
 from analysis.results.stored import reading
@@ -170,7 +170,7 @@ def seconds_per_question(results: Sequence[SweepResult]) -> float | None:
     rates = [
         result.wall_s / (result.n_questions * len(result.points))
         for result in results
-        if result.n_questions and result.points and result.wall_s > 0 and durations.is_from_this_machine(result)
+        if result.n_questions and result.points and result.wall_s > 0 and result.is_from_this_machine
     ]
     return sorted(rates)[len(rates) // 2] if rates else None
 

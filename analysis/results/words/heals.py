@@ -105,6 +105,9 @@ def _take_as_long(first_s: float | None, second_s: float | None) -> bool:
     return first_s is None or second_s is None or recovery.takes_as_long(first_s, second_s)
 
 
+_UNSCORED = "The healed model has no scores yet. Its adapter is kept. Send the same request again to score it."
+
+
 def sentences(result: HealResult, control: HealResult | None = None) -> list[str]:
     """Return the sentences on a heal: its repair, its own kind of text, and why it scores better than unpruned where it does.
 
@@ -113,7 +116,7 @@ def sentences(result: HealResult, control: HealResult | None = None) -> list[str
         control: of it, as `control_of`.
     """
     if result.healed is None:
-        return []
+        return [_UNSCORED] if result.adapter is not None and result.kept_step is not None else []
     if result.spec.control:
         return _of_control(result)
     lines = [_flattered(result)] if is_flattered(result) else []
@@ -122,6 +125,8 @@ def sentences(result: HealResult, control: HealResult | None = None) -> list[str
         lines += [_verdict(judged, result), *_better(judged, result, control, own_kind=is_flattered(result))]
     if own_kind is not None:
         lines += [_of_own_kind(own_kind, result, control), *_better(own_kind, result, control, own_kind=True)]
+    if result.spec.minutes is not None and not result.steps:
+        lines.append(f"No training step fit into {result.spec.minutes:g} minutes: the scores are of the instant heal alone.")
     return lines + _written(result) + remarks(result)
 
 

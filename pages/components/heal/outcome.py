@@ -242,7 +242,8 @@ def curve(result: HealResult) -> None:
 def _provenance(result: HealResult) -> str:
     """Return the settings and course of the healing run, in words."""
     spec = result.spec
-    made = f"base in {words.plain(result.precision_in_words)}, seed {spec.seed:d}, {words.duration(result.wall_s)}."
+    took = f"{recovery.course(result)}, scoring {words.duration(result.scoring_s)}"
+    made = f"base in {words.plain(result.precision_in_words)}, seed {spec.seed:d}, {took}."
     if not spec.trains:
         return f"{_junction(result)}No training, {made} The fit used no held-out text."
     parts = [

@@ -11,10 +11,8 @@ from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_result import HealResult, Validation
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models.source.sizes import ModelFacts
-from analysis.results.compared import durations
-from analysis.results.compared.durations import Duration
 from pages.components.heal import outcome
-from pages.components.heal.runs import ListedHeal, best, control_of, expected, run_now, runs_of
+from pages.components.heal.runs import ListedHeal, best, control_of, run_now, runs_of
 from pages.components.jobs import card
 from pages.components.shared import frame, start, state, stored_results, words
 
@@ -201,21 +199,16 @@ def _unfinished(run: ListedHeal, job: jobs.Job) -> None:
 
 def _in_progress(run: ListedHeal) -> None:
     """Draw a running or waiting healing run; it refreshes by itself from the files on disk."""
-    known = run.result.model if run.result else None
-    # Computed once: a search through all healing runs every second would slow the page.
-    whole = expected(run.spec, known) if known else None
-    st.fragment(_live, run_every=card.every([run.job]))(run.id, whole)
+    st.fragment(_live, run_every=card.every([run.job]))(run.id)
 
 
-def _live(run_id: str, whole: Duration | None) -> None:
+def _live(run_id: str) -> None:
     with frame.errors_shown():
         run = run_now(state.current_model(), run_id)
         if run is None or run.job is None or not run.job.is_active:
             st.rerun()
         waiting = [job.id for job in jobs.active() if job.state == jobs.QUEUED]
         card.active(run.job, place=waiting.index(run.id) + 1 if run.id in waiting else 0, where="heal")
-        if whole is not None and run.job.state == jobs.RUNNING and run.job.left_s is None and run.job.silent_s is None:
-            _left(run.job, whole)
         _numbers(run.job.values, run.result, run.result.total_steps if run.result else run.spec.steps)
         if run.result and (run.result.steps or run.result.validations):
             outcome.curve(run.result)
@@ -225,13 +218,6 @@ def _live(run_id: str, whole: Duration | None) -> None:
             )
         else:
             st.caption("The loss curve appears here after the first measurement.")
-
-
-def _left(job: jobs.Job, whole: Duration) -> None:
-    """Draw the remaining time of the whole run: the bar above is of the present phase alone."""
-    low, high = durations.remaining_range(whole, job.elapsed_s or 0.0, job.eta_s or 0.0)
-    said = f"About {words.span(low, high)} left in total" if high else "Longer than similar runs on this machine"
-    st.caption(f"{said}, {words.duration(job.elapsed_s or 0.0)} so far.")
 
 
 def _numbers(values: dict, result: HealResult | None, steps: int) -> None:

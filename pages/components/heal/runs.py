@@ -278,7 +278,7 @@ def measured_here() -> list[TimedHeal]:
         for job in jobs.list_jobs(200)
         if job.kind == "heal" and job.state == jobs.DONE and job.attempts == 1
     }
-    here = [found for found in library.of_here("heal") if durations.is_from_this_machine(found.result)]
+    here = [found for found in library.of_here("heal") if found.result.is_from_this_machine]
     return [TimedHeal(found.result, took.get(found.key) or found.result.wall_s) for found in here if found.summary.complete]
 
 
@@ -299,11 +299,7 @@ def say_expected(spec: HealSpec, known: ModelFacts, waiting: Sequence[jobs.Job])
     if found is None:
         parts = ["Duration unknown: no similar healing run has finished on this machine"]
     elif spec.minutes is not None:
-        parts = [f"About {words.span(found.low_s, found.high_s)} until the verdict, with as many steps as fit"]
-    elif not found.n:
-        parts = [
-            f"About {words.span(found.low_s, found.high_s)} until the verdict, estimated without a timed run on this machine"
-        ]
+        parts = [f"At most {words.duration(found.high_s)} until the verdict, with as many steps as fit"]
     else:
         measured = words.counted(found.n, "healing run")
         scaled = f" of {found.of_another} (scaled by model size)" if found.of_another else ""

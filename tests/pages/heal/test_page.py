@@ -110,9 +110,15 @@ def test_every_length_shows_its_recovery_and_its_duration_here(app, known, monke
     assert "The machine is busy (load 3.1 on 2 cores)" in said
     assert at.selectbox(key="recipe").value == "instant"
     at.radio(key="heal-time").set_value("5").run()
-    assert "About 5 min until the verdict, with as many steps as fit" in texts(at).replace("\\", "")
+    assert "At most 5 min until the verdict, with as many steps as fit" in texts(at).replace("\\", "")
     made = started(at)
     assert (made.spec.recipe, made.spec.minutes) == ("distill", 5.0)
+
+
+def test_duration_of_an_untimed_heal_is_unknown(app, known):
+    at = app("pages/heal.py", **OF_HEAL)
+    at.radio(key="heal-time").set_value("instant").run()
+    assert "Duration unknown: no similar healing run has finished on this machine" in texts(at).replace("\\", "")
 
 
 def test_minutes_text_and_a_control(app, known):
