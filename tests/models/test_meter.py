@@ -8,11 +8,12 @@ import torch
 
 from analysis.core.blocks import Block, PartSet
 from analysis.core.meter import COUNTS
-from analysis.models.architecture import operations
+from analysis.models.architecture import operations, sublayers
 from analysis.models.architecture.decoder import Decoder, find_decoder
 from analysis.models.architecture.residual import entry
 from analysis.models.loading import machine
 from analysis.models.running import pruning
+from analysis.models.running.hidden_states import run_trunk
 from tests.support.families import N_LAYERS, build
 
 IDS = torch.arange(20).reshape(2, 10) + 3
@@ -71,6 +72,16 @@ def test_a_part_that_is_out_counts_nothing():
     with pruning.without_block(decoder, without):
         assert counted(lambda: decoder.body(IDS, use_cache=False)) == (N_LAYERS * 20, layers - saved)
     assert counted(lambda: decoder.body(IDS, use_cache=False)) == (N_LAYERS * 20, layers)
+
+
+@torch.inference_mode()
+def test_of_the_last_layer_the_wanted_tokens_count():
+    decoder = watched("llama")
+    sublayers.try_last(decoder)
+    layers = N_LAYERS * (2 * 20 * (PROJECTIONS + FEED_FORWARD) + ATTENTION)
+    tokens, flop = counted(lambda: run_trunk(decoder, IDS, keep={N_LAYERS}, wanted=torch.tensor([0, 8, 13])))
+    assert tokens == N_LAYERS * 20
+    assert flop == layers - 2 * 17 * (FEED_FORWARD + 2 * 32 * 32), "queries and output of its attention, too"
 
 
 def test_backward_costs_one_pass_and_trained_weights_another():

@@ -284,7 +284,7 @@ class QuestionScoring:
         """The batches, each made when it is asked for."""
         for number, group in enumerate(self.groups):
             batch = self._batches[number] = _batch([self._rows[index] for index in group], self._decoder, packed=self.packed)
-            yield Inputs(batch.input_ids, self.cuts, batch.arguments)
+            yield Inputs(batch.input_ids, self.cuts, batch.arguments, wanted=batch.where)
             # With the whole model in memory a batch is done when the next one is asked for.
             if self._decoder.on_disk is None:
                 del self._batches[number]
@@ -411,6 +411,7 @@ def measure(decoder: Decoder, measures: Sequence[Measure], on_batch: OnBatch = l
 
     if decoder.on_disk is None:  # before anything is counted; layers on the disk are tried when they are read
         sublayers.check(decoder, itertools.chain.from_iterable(scoring.cuts for scoring in measures))
+        sublayers.try_last(decoder)
     # A long row is many seconds of work, and a cancel shall be heard within a few: hence a report before each layer.
     # Only for masks of ours: some families (Falcon) ask for the attention's name and make another kind of mask of their own.
     is_packed = any(isinstance(scoring, QuestionScoring) and scoring.packed for scoring in measures)

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from analysis.core.blocks import Removal, removal
 from analysis.experiments.strategies import Layers
-from analysis.models.architecture import families, float32_products
+from analysis.models.architecture import families, float32_products, sublayers
 from analysis.models.architecture.decoder import Decoder, output_stream
 from analysis.models.architecture.streams import StreamCache
 from analysis.models.running import head
@@ -102,6 +102,7 @@ class Objective:
         )
         self.n_texts = len(texts)
         budget = tokens_per_batch(decoder.device)
+        sublayers.try_last(decoder)
         groups = []
         for begin, end in itertools.pairwise((0, *ends, len(texts))):
             lengths = [len(ids) for ids in texts[begin:end]]
@@ -183,7 +184,7 @@ class Objective:
             if not begin <= batch.texts[0] < (self.n_texts if end is None else end):
                 continue
             trunk = batch.trunk or run_trunk(self._decoder, batch.ids, keep=tail_depths(cuts, self._decoder.n_layers))
-            for index, stream in run_tails(self._decoder, trunk, cuts, self._lanes, number):
+            for index, stream in run_tails(self._decoder, trunk, cuts, self._lanes, number, wanted=batch.where):
                 yield index, batch.texts, self._of_batch(batch, stream)
 
     def _of_batch(self, batch: _ObjectiveBatch, stream: Tensor) -> list[float]:

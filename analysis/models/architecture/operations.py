@@ -4,7 +4,7 @@ A pass costs an addition or two a layer more, and never waits for an accelerator
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -46,6 +46,12 @@ def not_computed(layer: nn.Module, stand_in: nn.Module, original: nn.Module, dec
     if _is_watched(layer):
         forward, backward = _flop_per_token(original, decoder)
         _hook(stand_in, _Counting(-forward, -backward, is_layer=False))
+
+
+def passed_by(layer: nn.Module, modules: Iterable[nn.Module], decoder: Decoder, n_tokens: int) -> None:
+    """Subtract the operations of modules of a watched layer that some of its tokens did not go through."""
+    if _is_watched(layer):
+        COUNTS.flop -= n_tokens * sum(_flop_per_token(module, decoder)[0] for module in modules)
 
 
 def _is_watched(layer: nn.Module) -> bool:

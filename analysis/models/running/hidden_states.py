@@ -204,7 +204,9 @@ class Trunk:
 
 
 @torch.inference_mode()
-def run_trunk(decoder: Decoder, input_ids: Tensor, *, keep: set[int], **body_arguments: Any) -> Trunk:
+def run_trunk(
+    decoder: Decoder, input_ids: Tensor, *, keep: set[int], wanted: Tensor | None = None, **body_arguments: Any
+) -> Trunk:
     """Run the unpruned body once and keep x[l] at the depths in `keep` (0..L; L is before the final norm).
 
     Where models share the stream of a batch (`Decoder.shared`), the first to run it keeps that, and others begin there.
@@ -213,27 +215,30 @@ def run_trunk(decoder: Decoder, input_ids: Tensor, *, keep: set[int], **body_arg
         decoder: the model, taken apart.
         input_ids: (batch, seq).
         keep: depths to remember.
+        wanted: the tokens whose x[L] is used, as in `Inputs`.
         body_arguments: attention_mask and position_ids, when they are not the plain causal ones.
     """
     shared = decoder.shared
     if shared is None or min(keep, default=0) < shared.depth:
-        return _whole_trunk(decoder, input_ids, keep, body_arguments)
+        return _whole_trunk(decoder, input_ids, keep, wanted, body_arguments)
     key = _digest(input_ids, body_arguments)
     stream = shared.of(key)
     if stream is None:
-        trunk = _whole_trunk(decoder, input_ids, keep | {shared.depth}, body_arguments)
+        trunk = _whole_trunk(decoder, input_ids, keep | {shared.depth}, wanted, body_arguments)
         shared.keep(key, trunk.states[shared.depth])
         return trunk
     _, calls = entry(decoder, sent(input_ids, decoder.device), **body_arguments)
     states = {shared.depth: stream}
     for index in range(shared.depth, max(keep)):
-        stream = through(decoder, index, stream, *calls[index], loses=frozenset())
+        stream = through(decoder, index, stream, *calls[index], loses=frozenset(), wanted=wanted)
         if index + 1 in keep:
             states[index + 1] = stream
     return Trunk(states, calls)
 
 
-def _whole_trunk(decoder: Decoder, input_ids: Tensor, keep: set[int], body_arguments: Mapping[str, Any]) -> Trunk:
+def _whole_trunk(
+    decoder: Decoder, input_ids: Tensor, keep: set[int], wanted: Tensor | None, body_arguments: Mapping[str, Any]
+) -> Trunk:
     states: dict[int, Tensor] = {}
     calls: list[tuple[tuple, dict]] = []
 
@@ -246,7 +251,7 @@ def _whole_trunk(decoder: Decoder, input_ids: Tensor, keep: set[int], body_argum
         if decoder.n_layers in keep:
             states[decoder.n_layers] = stream
 
-    with _hooks(decoder, before, after):
+    with _hooks(decoder, before, after), sublayers.narrowed(decoder, decoder.n_layers - 1, wanted):
         decoder.body(input_ids=sent(input_ids, decoder.device), use_cache=False, **body_arguments)
     return Trunk(states, calls)
 
@@ -277,12 +282,12 @@ def finals(
         if len(set(batch.cuts)) == 1 and (batch.cuts[0] is None or decoder.why_not_apart() is None):
             with without_block(decoder, batch.cuts[0]):
                 last = decoder.n_layers
-                stream = run_trunk(decoder, batch.ids, keep={last}, **batch.arguments).states[last]
+                stream = run_trunk(decoder, batch.ids, keep={last}, wanted=batch.wanted, **batch.arguments).states[last]
             yield from ((number, index, stream) for index in range(len(batch.cuts)))
             continue
         depths = tail_depths(batch.cuts, decoder.n_layers)
-        trunk = run_trunk(decoder, batch.ids, keep=depths, **batch.arguments)
-        for index, stream in run_tails(decoder, trunk, batch.cuts):
+        trunk = run_trunk(decoder, batch.ids, keep=depths, wanted=batch.wanted, **batch.arguments)
+        for index, stream in run_tails(decoder, trunk, batch.cuts, wanted=batch.wanted):
             yield number, index, stream
 
 
@@ -298,6 +303,8 @@ def run_tails(
     cuts: Sequence[Removal | None],
     cache: StreamCache | None = None,
     batch: int = 0,
+    *,
+    wanted: Tensor | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """x[L] of the model without each cut, from the kept streams: every layer runs as rarely as exact results allow.
 
@@ -310,6 +317,7 @@ def run_tails(
         cuts: the removed layers and parts of each; None is the unpruned model.
         cache: streams of cuts that were run before: these continue from them, and theirs are kept there.
         batch: number of the trunk's batch in `cache`.
+        wanted: the tokens whose x[L] is used, as in `Inputs`, the same ones for every call with this cache and batch.
 
     Yields:
         (index into `cuts`, (batch, seq, hidden_size) before the final norm), each cut once, in no particular order.
@@ -332,7 +340,7 @@ def run_tails(
             cache.keep(batch, depth, removed, stream)
 
     for start, stream, group in started.values():
-        yield from _tails(decoder, trunk, removed_by_cut, stream, start, group, keep)
+        yield from _tails(decoder, trunk, removed_by_cut, stream, start, group, wanted, keep)
 
 
 @torch.inference_mode()
@@ -347,7 +355,7 @@ def carried(decoder: Decoder, trunk: Trunk, depth: int, cut: Removal | None) -> 
     """
     sublayers.check(decoder, [cut])
     states = trunk.states[depth]
-    ((_, stream),) = _tails(decoder, trunk, removed_parts([cut]), states, depth, [0], lambda *_: None)
+    ((_, stream),) = _tails(decoder, trunk, removed_parts([cut]), states, depth, [0], None, lambda *_: None)
     return stream
 
 
@@ -358,6 +366,7 @@ def _tails(
     stream: Tensor,
     depth: int,
     group: list[int],
+    wanted: Tensor | None,
     keep: Callable[[int, frozenset[Part], Tensor], None],
 ) -> Iterator[tuple[int, Tensor]]:
     """Carry the stream that the cuts of `group` share from `depth` on, parting where they part."""
@@ -369,9 +378,9 @@ def _tails(
         loses = frozenset[str]() if frozenset() in by_loss else next(iter(by_loss))
         group = by_loss.pop(loses)
         for cuts in by_loss.values():
-            yield from _tails(decoder, trunk, removed_by_cut, stream, index, cuts, keep)
+            yield from _tails(decoder, trunk, removed_by_cut, stream, index, cuts, wanted, keep)
         if loses != sublayers.BOTH:
-            stream = through(decoder, index, stream, *trunk.calls[index], loses=loses)
+            stream = through(decoder, index, stream, *trunk.calls[index], loses=loses, wanted=wanted)
             keep(index + 1, removed_by_cut[group[0]], stream)
     for cut in group:
         yield cut, stream
