@@ -6,7 +6,7 @@ from typing import Any
 
 from plotly.graph_objs import Figure
 
-from analysis.charts import curves, grids, heals, maps, methods, prompts, speed
+from analysis.charts import curves, heals, maps, methods, prompts, speed
 from analysis.core.errors import SpecError
 from analysis.core.experiment import EXPERIMENTS, Registry
 from analysis.core.imports import imported
@@ -87,7 +87,5 @@ draws("speed", "prefill")(lambda result, dark: speed.speed_chart(result, "prefil
 draws("compare", "surprise")(lambda result, dark: prompts.surprise_curve(result, dark=dark))
 draws("microscope", "distances")(lambda result, dark: prompts.token_map(result, dark=dark))
 draws("microscope", "guesses")(lambda result, dark: prompts.lens(result, len(result.pieces) - 1, dark=dark))
-draws("grid", "accuracy")(lambda result, dark: grids.figure(result, grids.ACCURACY, dark=dark))
-draws("grid", "loss")(lambda result, dark: grids.figure(result, grids.LOSS, dark=dark))
 draws("methods", "nats")(lambda result, dark: methods.figure(result, methods.NATS, dark=dark))
 draws("methods", "accuracy")(lambda result, dark: methods.figure(result, methods.ACCURACY, dark=dark))

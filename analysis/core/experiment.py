@@ -5,16 +5,12 @@ model library. Elsewhere it is named as an extension (`extensions`). It is then 
 Lists of runs, the report and the glossary have it too, without a change anywhere else.
 """
 
-import contextlib
-import typing
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 import analysis
-from analysis.core.errors import SpecError
 from analysis.core.imports import imported
-from analysis.core.options import Option
 from analysis.core.record import Result, Spec
 from analysis.core.registry import Registry, modules_named
 
@@ -67,19 +63,6 @@ class Experiment:
         """The function that answers its requests, imported now."""
         function: Callable[..., Any] = imported(self.run)
         return function
-
-    def usual(self, model: Any) -> Spec | None:
-        """The request with every field at its default, of this model; None where one has to be said, or this model has none."""
-        hints = typing.get_type_hints(self.spec, include_extras=True)
-        for spec_field in fields(self.spec):
-            notes = getattr(hints[spec_field.name], "__metadata__", ())
-            if any(isinstance(note, Option) and note.required for note in notes):
-                return None
-            if spec_field.default is MISSING and spec_field.default_factory is MISSING:
-                return None
-        with contextlib.suppress(SpecError):
-            return self.spec(**({"model": model} if "model" in hints else {}))
-        return None
 
 
 def _order(experiment: Experiment) -> tuple[int, bool]:

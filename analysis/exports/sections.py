@@ -20,7 +20,6 @@ from analysis.data import corpora
 from analysis.experiments.accuracy import points
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
-from analysis.experiments.batch.grid_spec import GridResult
 from analysis.experiments.batch.methods_spec import MethodsResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageResult
@@ -365,10 +364,8 @@ def of_kind(kind: Experiment, results: Sequence[Result], cut: Removal | None, co
 
 
 def _of_cells(result: Result, cut: Removal | None) -> str:
-    """The note that no cell of a table of methods or of a grid has the selected block; "" where one has."""
-    if cut is None or not isinstance(result, MethodsResult | GridResult):
+    """The note that no cell of a table of methods has the selected block; "" if one has."""
+    if cut is None or not isinstance(result, MethodsResult):
         return ""
-    removed = {cell.removed for cell in result.cells} if isinstance(result, MethodsResult) else set()
-    if isinstance(result, GridResult):
-        removed = {scores.removed for cell in result.cells for scores in cell.cuts}
+    removed = {cell.removed for cell in result.cells}
     return "" if {cut.describe(), cut.brief()} & removed else f" {_mark_in_words(cut, [])}"

@@ -7,7 +7,7 @@ from analysis.charts import kinds
 from analysis.charts.kinds import CHARTS
 from tests.support import fakes
 
-MADE = {"grid": [fakes.grid()], "sweep": [fakes.generating_sweep()]}
+MADE = {"sweep": [fakes.generating_sweep()]}
 
 
 @pytest.mark.parametrize("chart", CHARTS.values(), ids=CHARTS)

@@ -7,6 +7,7 @@ import pytest
 from analysis.core.experiment import EXPERIMENTS
 from analysis.core.imports import imported
 from tests.support import fakes
+from tests.support.usual import usual
 
 
 @pytest.mark.parametrize("kind", EXPERIMENTS)
@@ -17,7 +18,7 @@ def test_experiment(kind):
     named = [experiment.run, experiment.shards, experiment.working, experiment.figure, experiment.panel]
     assert all(callable(imported(name)) for name in named if name)
     assert all(cls.__dataclass_params__.frozen for cls in (experiment.spec, experiment.result))
-    spec = experiment.usual(fakes.MODEL)
+    spec = usual(experiment, fakes.MODEL)
     if spec is not None:
         assert experiment.spec.from_json(spec.to_json()) == spec
         assert len(spec.fingerprint()) == 20

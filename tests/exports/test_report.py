@@ -596,4 +596,3 @@ def test_the_report_of_each_model_holds_their_common_grid(tmp_path, monkeypatch)
     assert section.title == "Grid"
     assert [len(table.rows) for table in section.tables] == [64, 4]
     assert section.commands == [main.command_line(fakes.grid().spec)]
-    assert len(section.pictures) == 2

@@ -14,6 +14,7 @@ from analysis.core.experiment import EXPERIMENTS, RESULTS, SPECS
 from analysis.models.source.model_spec import ModelSpec
 from docs import generate
 from tests.golden import pages
+from tests.support.usual import usual
 
 FOLDER = Path(__file__).resolve().parent
 PRECOMPUTED = FOLDER.parents[1] / "cache" / "precomputed"
@@ -79,7 +80,7 @@ def fingerprints() -> dict[str, str]:
     """Return the fingerprint of each kind's usual request, and of the request of each committed result."""
     found = {}
     for kind, experiment in EXPERIMENTS.items():
-        spec = experiment.usual(ModelSpec("lab/model", dtype="float32", identity="files:0123456789abcdef"))
+        spec = usual(experiment, ModelSpec("lab/model", dtype="float32", identity="files:0123456789abcdef"))
         if spec is not None:
             found[f"usual {kind}"] = spec.fingerprint()
     for path in sorted(PRECOMPUTED.glob("*/*/result.json")):

@@ -124,26 +124,23 @@ def _table(model: ModelSpec, reference: FoundResult | None) -> tuple[list[FoundR
         if len(shown) < n_passed:
             said = f"The table shows {len(shown)} of {n_passed:d} matching runs. Narrow them by kind, model or words. {said}"
         st.caption(said, width="stretch")
-        st.download_button(
+        chart.download(
             "Table as CSV",
             lambda: escapes.csv(pd.DataFrame(rows)),
             "runs.csv",
             "text/csv",
             key="runs-csv",
-            on_click="ignore",
             type="tertiary",
-            icon=":material/download:",
             disabled=not rows,
         )
         only = chosen[0] if len(chosen) == 1 else None
         name = f"{only.kind}-{only.key}.json" if only else "run.json"
-        st.download_button(
+        chart.download(
             "Ticked run as JSON",
             lambda: _json(chosen[0]),
             name,
             "application/json",
             key="runs-json",
-            on_click="ignore",
             type="tertiary",
             icon=":material/data_object:",
             disabled=only is None,

@@ -99,16 +99,7 @@ def _data(result: CompareResult) -> None:
             written = zip(result.written, names, strict=False)
             return "\n\n".join(f"[{name}]\n{result.spec.prompt}{text.text}" for (_, text), name in written)
 
-        st.download_button(
-            "Download texts",
-            told,
-            "comparison.txt",
-            "text/plain",
-            key="compare-texts",
-            on_click="ignore",
-            icon=":material/download:",
-            type="tertiary",
-        )
+        chart.download("Download texts", told, "comparison.txt", "text/plain", key="compare-texts", type="tertiary")
 
 
 def _provenance(result: CompareResult) -> str:

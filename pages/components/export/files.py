@@ -21,7 +21,7 @@ from analysis.results.words import decision
 from analysis.results.words.tolerance import DEFAULT, Tolerance
 from pages.components.export import folders
 from pages.components.export.pruned_model import Choice
-from pages.components.shared import frame, selection, state, words
+from pages.components.shared import chart, frame, selection, state, words
 
 _LINES = 24
 """Files of fewer lines are shown in full; not every keyboard reaches text that scrolls."""
@@ -56,13 +56,12 @@ def _lm_eval(choice: Choice) -> None:
     named = words.plain(f"{questions.title(asked)}, seed {asked.seed}")
     st.caption(f"lm-evaluation-harness asks the same questions with this task: {named}.")
 
-    st.download_button(
+    chart.download(
         "Download the task as ZIP",
         lambda: _zipped_texts(lm_eval_task.files(asked, questions.load(asked), Path())),
         f"{lm_eval_task.name(asked)}.zip",
         "application/zip",
         key="take-lm-eval",
-        on_click="ignore",
         icon=":material/folder_zip:",
         type="primary",
     )
@@ -109,16 +108,7 @@ def _commands(choice: Choice) -> list[str]:
 
 
 def _file(text: str, name: words.Markdown, mime: str, language: str) -> None:
-    st.download_button(
-        f"Download {name}",
-        lambda: text,
-        name,
-        mime,
-        key=f"take-{name}",
-        on_click="ignore",
-        icon=":material/download:",
-        type="primary",
-    )
+    chart.download(f"Download {name}", lambda: text, name, mime, key=f"take-{name}", type="primary")
     st.code(text, language=language, wrap_lines=True, height="content" if text.count("\n") < _LINES else 420)
 
 
@@ -190,33 +180,12 @@ def _tolerance() -> Tolerance:
 
 def _sheet_downloads(made: Sheet) -> None:
     with st.container(horizontal=True, gap="small"):
-        st.download_button(
-            "HTML page",
-            lambda: sheet.html(made).encode(),
-            "decision-sheet.html",
-            "text/html",
-            key="sheet-html",
-            on_click="ignore",
-            icon=":material/download:",
-            type="primary",
+        chart.download(
+            "HTML page", lambda: sheet.html(made).encode(), "decision-sheet.html", "text/html", key="sheet-html", type="primary"
         )
-        st.download_button(
-            "PDF",
-            lambda: sheet_pdf.pdf(made),
-            "decision-sheet.pdf",
-            "application/pdf",
-            key="sheet-pdf",
-            on_click="ignore",
-            icon=":material/download:",
-        )
-        st.download_button(
-            "Markdown",
-            lambda: sheet.markdown(made).encode(),
-            "decision-sheet.md",
-            "text/markdown",
-            key="sheet-markdown",
-            on_click="ignore",
-            icon=":material/download:",
+        chart.download("PDF", lambda: sheet_pdf.pdf(made), "decision-sheet.pdf", "application/pdf", key="sheet-pdf")
+        chart.download(
+            "Markdown", lambda: sheet.markdown(made).encode(), "decision-sheet.md", "text/markdown", key="sheet-markdown"
         )
 
 
@@ -248,24 +217,20 @@ def _report_of_all(choice: Choice) -> None:
         return report.of(choice.model, choice.cut, main.command_line, first)
 
     with st.container(horizontal=True, gap="small"):
-        st.download_button(
+        chart.download(
             "HTML page",
             lambda: page.html(document()).encode(),
             "layerscope-report.html",
             "text/html",
             key="take-html",
-            on_click="ignore",
-            icon=":material/download:",
             type="primary",
         )
-        st.download_button(
+        chart.download(
             "Markdown summary",
             lambda: document().markdown().encode(),
             "layerscope-report.md",
             "text/markdown",
             key="take-markdown",
-            on_click="ignore",
-            icon=":material/download:",
         )
 
 

@@ -19,7 +19,7 @@ from analysis.exports.spec import ExportResult, ExportSpec
 from analysis.models.source import sizes
 from analysis.models.source.model_spec import ModelSpec
 from pages.components.export.pruned_model import Choice
-from pages.components.shared import access, start, stored_results, words
+from pages.components.shared import access, chart, start, stored_results, words
 
 DTYPES = {"bfloat16": 2, "float32": 4, "float16": 2}
 """With the bytes of a weight."""
@@ -141,13 +141,12 @@ def adapter(choice: Choice) -> None:
     size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
     st.caption("A standard PEFT folder. Remove the layers above from the base model before you load the adapter.")
     if size <= _ZIP_BYTES:
-        st.download_button(
+        chart.download(
             f"Download as ZIP ({words.size(size)})",
             lambda: zipped(folder),
             f"{folder.name}.zip",
             "application/zip",
             key="take-adapter",
-            on_click="ignore",
             icon=":material/folder_zip:",
             type="primary",
         )

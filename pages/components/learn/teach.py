@@ -35,13 +35,12 @@ def show(steps: Sequence[Step], shown: LessonResults) -> None:
         sheet = of(steps, shown)
         with st.container(horizontal=True, gap="small"):
             for label, solved, name in (("Handout", False, "handout"), ("Solutions and notes", True, "solutions")):
-                st.download_button(
+                chart.download(
                     label,
                     partial(handout.html, sheet, solved=solved),
                     f"layerscope-{name}.html",
                     "text/html",
                     key=f"learn-{name}",
-                    on_click="ignore",
                     icon=":material/print:",
                 )
         st.caption("Open these files in a browser to print them or save them as PDF. Their numbers are results of this model.")

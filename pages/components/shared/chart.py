@@ -84,13 +84,12 @@ def show(
 
 
 def _downloads(figure: Figure, key: str, file_name: str, image: str) -> None:
-    st.download_button(
+    download(
         "Data as CSV",
         lambda: csv(figure),
         f"{file_name}.csv",
         "text/csv",
         key=f"{key}-data",
-        on_click="ignore",
         icon=":material/table:",
         width="stretch",
     )
@@ -149,16 +148,31 @@ def table(
         alt=alt,
         height="auto" if len(rows) <= 10 else 320,
     )
-    st.download_button(
-        "Download CSV",
-        lambda: escapes.csv(shown),
-        f"{file_name}.csv",
-        "text/csv",
-        key=f"{key}-csv",
-        on_click="ignore",
-        icon=":material/download:",
-        type="tertiary",
-    )
+    download("Download CSV", lambda: escapes.csv(shown), f"{file_name}.csv", "text/csv", key=f"{key}-csv", type="tertiary")
+
+
+def download(
+    label: words.Markdown,
+    make: Callable[[], bytes | str],
+    file_name: str,
+    mime: str,
+    *,
+    key: str,
+    icon: str = ":material/download:",
+    **options: Any,
+) -> None:
+    """Draw a button for a file that is made when it is asked for, without a rerun of the page.
+
+    Args:
+        label: its text.
+        make: returns the content.
+        file_name: suggested name of the file.
+        mime: media type of the file.
+        key: of the button.
+        icon: icon of the button.
+        options: further options of `st.download_button`.
+    """
+    st.download_button(label, make, file_name, mime, key=key, icon=icon, on_click="ignore", **options)
 
 
 def folded_table(rows: Table | list[dict], *, key: str, alt: str, file_name: str) -> None:

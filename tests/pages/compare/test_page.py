@@ -48,7 +48,9 @@ def asked_for(at: AppTest, prompt=NASTY, tokens=6) -> AppTest:
 
 
 def html_of(at: AppTest) -> str:
-    return "".join(element.proto.body for element in at.get("html"))
+    """Return the HTML of all texts; the style sheet of the page is none of them."""
+    bodies = [element.proto.body for element in at.get("html")]
+    return "".join(body for body in bodies if not body.startswith("<style>"))
 
 
 @pytest.fixture

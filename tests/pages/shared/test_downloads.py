@@ -1,10 +1,8 @@
 """Beside every chart its data and an image; on every page of results one panel with the command lines."""
 
-import ast
 import io
 import json
 import shlex
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -47,17 +45,6 @@ def test_every_chart_with_a_toolbar_offers_its_data(app, results):
     with_toolbar = [config for config in charts if config["displayModeBar"]]
     offered = [item for item in at.get("download_button") if item.proto.label == "Data as CSV"]
     assert len(offered) == len(with_toolbar) == 3
-
-
-def test_a_file_is_made_on_request_only():
-    """Files made beforehand are gone when the next run has come, and the browser that looks for one gets a 404."""
-    made = {}
-    for file in Path("pages").rglob("*.py"):
-        for call in ast.walk(ast.parse(file.read_text())):
-            if isinstance(call, ast.Call) and getattr(call.func, "attr", "") == "download_button":
-                made[f"{file}:{call.lineno}"] = ast.unparse(call.args[1])
-    assert len(made) >= 10
-    assert [where for where, data in made.items() if not data.startswith(("lambda", "partial(", "told"))] == []
 
 
 def test_all_charts_and_pages_share_one_image_format(app, results):
