@@ -63,7 +63,6 @@ def found(model: ModelSpec) -> None:
     actions(model, facts)
     inspection.show_files(model, facts)
     inspection.show(facts)
-    start.show_places()
     frame.commands([InspectSpec(model)])
 
 

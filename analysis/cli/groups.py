@@ -150,14 +150,6 @@ ABOUT = {
         "Run any request by its kind, from --set settings alone.",
         ("run inspect --set model.source=starter", "run distances --set model.source=starter --set corpus.n_texts=8"),
     ),
-    "manifest": About(
-        MANAGE,
-        "Write a request as a RayJob for Kubernetes, without running it.",
-        (
-            "manifest --image IMAGE --claim CLAIM --secret SECRET --out job.json -- sweep starter",
-            "manifest --image IMAGE --claim CLAIM --secret SECRET --workers 4 --out job.json -- damage ORG/NAME",
-        ),
-    ),
 }
 """By name. A kind of an extension is not here: the first paragraph of its docstring is its line, in the group More."""
 

@@ -17,7 +17,6 @@ from analysis.cli import (
     groups,
     jobs,
     line,
-    manifest,
     options,
     packs,
     push,
@@ -213,6 +212,5 @@ def _parser(asking: tuple[Subcommand, ...]) -> Parser:
     dashboard.add_options(add("dashboard", command=dashboard.run))
     jobs.add_options(add("jobs", command=jobs.run))
     mcp.add_options(add("mcp", command=mcp.run, command_line=command_line, subcommands=subcommands))
-    manifest.add_options(add("manifest", command=manifest.run, parse=_parse, command_line=command_line))
     parser.description = f"{_ABOUT}\n\n{groups.overview(lines)}"
     return parser

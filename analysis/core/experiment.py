@@ -30,9 +30,6 @@ class Experiment:
     """Name for people: "Distance map"."""
     shards: str = ""
     """"module:class", a `shards.Work`, where several processes can share the work; empty where one does it all."""
-    working: str = ""
-    """"module:function", called as `working(spec, facts) -> int` with a spec of a concrete dtype. It returns the bytes
-    beside the weights, where that may be more than a pass of texts through the model; empty where it is not."""
     help: str = ""
     """Explanation, in a sentence for the glossary; empty for none."""
     figure: str = ""

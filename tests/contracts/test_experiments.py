@@ -15,7 +15,7 @@ def test_experiment(kind):
     experiment = EXPERIMENTS[kind]
     assert (experiment.spec.kind, experiment.result.kind, experiment.result.spec_type) == (kind, kind, experiment.spec)
     assert experiment.title
-    named = [experiment.run, experiment.shards, experiment.working, experiment.figure, experiment.panel]
+    named = [experiment.run, experiment.shards, experiment.figure, experiment.panel]
     assert all(callable(imported(name)) for name in named if name)
     assert all(cls.__dataclass_params__.frozen for cls in (experiment.spec, experiment.result))
     spec = usual(experiment, fakes.MODEL)

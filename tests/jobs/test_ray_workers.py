@@ -65,17 +65,17 @@ def pool(monkeypatch):
         library = Ray(actors)
         monkeypatch.setitem(sys.modules, "ray", library)
         monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
+        monkeypatch.setenv("LAYERSCOPE_RAY_OPTIONS", "num_gpus=1,num_cpus=4,memory_gb=2")
         return RayWorkers(None, n or len(actors)), library
 
     return make
 
 
-def test_each_actor_requests_its_computed_resources_and_answers(pool, monkeypatch):
-    monkeypatch.setenv("LAYERSCOPE_RAY_OPTIONS", "num_gpus=1,num_cpus=4,memory_gb=0")
+def test_each_actor_requests_the_set_resources_and_answers(pool):
     actors = Actor({"value": 1}, {"value": 1}), Actor({"value": 1}, {"value": 1})
     workers, library = pool(*actors)
     asked = library.asked_for
-    assert (asked["num_gpus"], asked["num_cpus"], asked["memory"], asked["max_restarts"]) == (1, 4, None, -1)
+    assert (asked["num_gpus"], asked["num_cpus"], asked["memory"], asked["max_restarts"]) == (1, 4, 2_000_000_000, -1)
     assert [workers.submit({}).result(20) for _ in range(2)] == [1, 1]
     workers.close()
     assert [actor.is_killed for actor in actors] == [True, True]

@@ -266,7 +266,6 @@ register(
         HealSpec,
         HealResult,
         run="analysis.experiments.heal.healing:run",
-        working="analysis.experiments.heal.memory:working_bytes",
         title="Heal",
         place=5,
     )

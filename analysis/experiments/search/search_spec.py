@@ -226,11 +226,6 @@ def _texts(n: int, corpus: CorpusSpec) -> str:
     return f"{n} texts of {corpora.title(corpus)}{part}, up to {corpus.seq_len} tokens"
 
 
-def working_bytes(spec: SearchSpec, facts: ModelFacts) -> int:
-    """Bytes that a search takes beside the weights: the streams that it keeps, and about as much again for one pass."""
-    return 4 * STREAM_BYTES
-
-
 def check_protected(layers: Iterable[int], n_layers: int) -> None:
     """See to it that a model has the layers that must stay.
 
@@ -346,6 +341,5 @@ register(
         title="Search",
         help="For each size, the set of layers whose removal changes the model's predictions least, searched on one text and "
         "judged on others.",
-        working="analysis.experiments.search.search_spec:working_bytes",
     )
 )

@@ -1,10 +1,10 @@
 """The worker pool of a Ray cluster: actors.
 
-Each has the GPUs and cores that the process which handed the job over computed.
+Each has the resources that `LAYERSCOPE_RAY_OPTIONS` names.
 
-It belongs to a job of the cluster, which is where it finds the cluster and its token. Tasks of actors and their answers are
-JSON, and results go through the cache folder. Each worker reads the weights from storage. Ray places actors, notices lost
-ones and starts them again.
+The pool belongs to a job of the cluster, where it finds the cluster and its token. Tasks of actors and their answers are JSON,
+and results go through the cache folder. Each worker reads the weights from storage. Ray places actors, notices lost ones and
+starts them again.
 """
 
 import contextlib
@@ -42,9 +42,9 @@ class RayWorkers(Executor):
         _join(ray)
         resources = options()
         self._actor = self._ray.remote(
-            num_cpus=resources.get("num_cpus", 1),
-            num_gpus=resources.get("num_gpus", 0),
-            memory=int(resources.get("memory_gb", 0) * 1e9) or None,
+            num_cpus=resources["num_cpus"],
+            num_gpus=resources["num_gpus"],
+            memory=int(resources["memory_gb"] * 1e9) or None,
             max_restarts=-1,  # Ray starts a lost actor again wherever its resources are free: `RETRIES` bounds its losses
             max_task_retries=0,  # another actor takes the task
             scheduling_strategy="SPREAD",

@@ -25,7 +25,6 @@ from typing import ClassVar, TypeVar
 from analysis.core.errors import JobError
 from analysis.core.meter import ResourceUsage
 from analysis.core.progress import Progress
-from analysis.core.record import Spec
 from analysis.core.registry import Registry, modules_in
 from analysis.jobs.queue.job import LOCAL, RUNNING, Job
 
@@ -67,20 +66,6 @@ class Backend(ABC):
 
     def available(self) -> str | None:
         """Return why nothing can be run there now, and the fix, in a few words; None when it can."""
-        return None
-
-    def tells(self, spec: Spec | None = None, shards: int = 1) -> str | None:
-        """Describe in a sentence the free resources and the needs of a job, or why nothing can run; None where it is not set
-        up.
-
-        Args:
-            spec: the request of a job, or a smaller request of the same model; None where that is not known.
-            shards: how many processes would share it.
-        """
-        return None
-
-    def refuses(self, spec: Spec, shards: int) -> str | None:
-        """Return why so many processes can never share this request there, and the fix, in a sentence; None when they can."""
         return None
 
     @abstractmethod

@@ -79,16 +79,14 @@ def submit(
         The new job, or the one that already waits or runs with an identical spec, or a paused one, which resumes.
 
     Raises:
-        JobError: when there is no such place to run, it cannot run anything now, or never a request like this.
+        JobError: when there is no such place to run, or it cannot run anything now.
         SpecError: when a request of its kind cannot be shared by so many.
         StorageError: when the cache folder cannot be written.
     """
     if host.is_viewer():
         raise JobError(host.VIEWER)
-    chosen = backends.usable(backend)
+    backends.usable(backend)
     check_workers(spec, shards)
-    if (refusal := chosen.refuses(spec, shards)) is not None:
-        raise JobError(refusal)
     fingerprint = spec.fingerprint()
     with table.transaction(write=True) as db:
         twin = _active_twin(db, spec.kind, fingerprint)

@@ -30,8 +30,6 @@ ROOT = str(Path(__file__).resolve().parents[3])
 _PASSED = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "LAYERSCOPE_EXTENSIONS", "LAYERSCOPE_MEMORY")
 _REPORT_S = 0.5
 """A report that says nothing new but a count is written at most this often."""
-NOT_SHARED = 3
-"""Exit code where the job's folder is not there: it cannot be said in that folder then."""
 
 
 def report(job_id: str, attempt: int, meter: Meter | None = None) -> Report:
@@ -119,7 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"This machine does not see the job's folder {folder(job_id)}. Put the cache folder on storage that all "
             "machines share, at the same path.\n"
         )
-        return NOT_SHARED
+        return 3
     with store.disk_errors_explained(folder(job_id)), (folder(job_id) / "log.txt").open("ab", buffering=0) as log:
         for number in (1, 2):
             os.dup2(log.fileno(), number)

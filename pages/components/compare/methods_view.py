@@ -192,7 +192,6 @@ def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[FoundRe
             st.caption(
                 words.plain(f"No method removes {removal(spec.protect).brief()}: protected on the layer strip of Explore.")
             )
-        start.say_what_it_takes(spec)
 
 
 def _number(size: object) -> int:

@@ -301,7 +301,6 @@ def _start_button(asked: HealForm, known: ModelFacts) -> None:
         say_expected(spec, known, jobs.active())
         if (sentence := _does_not_fit(spec, known)) is not None:
             st.warning(words.plain(sentence))
-        start.say_what_it_takes(spec)
         st.caption(selection.precision_of_request(spec.model, None))
     clicked = start.button("Start healing", type="primary", key="start-heal", icon=":material/healing:", width="stretch")
     if not clicked:

@@ -194,7 +194,6 @@ def _live() -> None:
 
 def _list() -> None:
     with frame.errors_shown():
-        start.show_places()
         listed = jobs.list_jobs(_MOST)
         if not listed:
             st.info("No jobs yet. This list shows the maps, sweeps and healing runs that you start.")

@@ -18,11 +18,10 @@ from analysis.core.errors import LayerscopeError, ModelNotFoundError
 from analysis.core.record import Spec
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_spec import judged_by
-from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.models.source import remote
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored.result import FoundResult
-from pages.components.shared import access, selection, state, words
+from pages.components.shared import access, selection, words
 from pages.components.shared.cuts import Cut
 
 SpecT = TypeVar("SpecT", bound=Spec)
@@ -103,23 +102,6 @@ def choose_place() -> None:
                 "model and processes a part of the batches. The results are the same as with one process. Other jobs, healing "
                 "runs included, use one process.",
             )
-        asked = DistanceSpec(state.current_model())
-        if told := places[chosen].tells(asked, _shards(asked)):
-            st.caption(words.plain(told))
-
-
-def say_what_it_takes(spec: Spec) -> None:
-    """Show the free resources and the needs of this request at its destination, if that is not this machine."""
-    if (place := jobs.BACKENDS[_place()]).name != jobs.LOCAL and (told := place.tells(spec, _shards(spec))):
-        st.caption(f"{words.plain(place.title)}: {words.plain(told)}")
-
-
-def show_places() -> None:
-    """Show the free resources of each configured runner and the needs of a job there, to operators of this dashboard."""
-    if access.is_operator():
-        for place in jobs.BACKENDS.values():
-            if told := place.tells(DistanceSpec(state.current_model())):
-                st.caption(f"{words.plain(place.title)}: {words.plain(told)}")
 
 
 def _place() -> str:
