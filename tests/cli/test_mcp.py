@@ -25,7 +25,7 @@ from analysis.cli import main as command_line
 from analysis.cli.mcp import schema, server, stored
 from analysis.cli.mcp.tools import Tools
 from analysis.core import host, store
-from analysis.core.errors import HubError, LayerscopeError
+from analysis.core.errors import LayerscopeError
 from analysis.core.experiment import RESULTS
 from analysis.jobs import preflight
 from analysis.results import library
@@ -196,16 +196,34 @@ def test_read_only_refuses_to_run_with_problem_cause_and_fix(name):
 
 def test_a_model_is_looked_at_by_its_configuration(monkeypatch):
     monkeypatch.setattr(preflight, "looked_at", lambda *asked: {"asked": asked})
-    got = call(made(), "models", {"model": "starter", "dtype": "float32", "quantization": "8bit"})
+    got = call(made(allow_run=True), "models", {"model": "starter", "dtype": "float32", "quantization": "8bit"})
     assert got == {"asked": ["starter", None, "float32", "auto", "8bit"]}
-    assert call(made(), "models") == {"asked": ["starter", None, "auto", "auto", "none"]}
+    assert call(made(allow_run=True), "models") == {"asked": ["starter", None, "auto", "auto", "none"]}
 
 
-def test_read_only_asks_no_hub_and_changes_no_job(monkeypatch):
-    def offline(*_):
-        raise HubError("org/model is not on this machine.")
+def test_read_only_writes_no_result_and_measures_nothing(tmp_path):
+    tools = made()
+    for name, arguments in (
+        ("models", {"model": "starter"}),
+        ("results", {}),
+        ("jobs", {}),
+        ("distances", {"model": "starter"}),
+    ):
+        call(tools, name, arguments)
+    files = {path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()}
+    assert {name for name in files if not name.startswith(("index-", "jobs."))} == set()
+    fakes.inspect().save()
+    assert call(tools, "models", {"model": fakes.MODEL.source})["model"]["n_layers"] == fakes.FACTS.n_layers
 
-    monkeypatch.setattr(preflight, "looked_at", offline)
+
+@pytest.mark.parametrize(("name", "argument"), [("cancel_job", "id"), ("distances", "model"), ("heal", "model")])
+def test_a_huge_argument_is_cut_in_the_error(name, argument):
+    got = call(made(), name, {argument: "x" * 10_000_000})
+    assert got["is_error"]
+    assert len(json.dumps(got)) < 30_000
+
+
+def test_read_only_asks_no_hub_and_changes_no_job():
     tools = made(allow_run=True)
     job = call(tools, "distances", {"model": "starter"})["job"]
     for name, arguments in (("models", {"model": "org/model"}), ("cancel_job", {"id": job}), ("resume_job", {"id": job})):

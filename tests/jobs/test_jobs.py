@@ -1,5 +1,6 @@
 """The queue without a worker: states, ids, events, logs, and who counts as alive."""
 
+import contextlib
 import json
 import math
 import os
@@ -334,11 +335,23 @@ def test_a_failed_transaction_leaves_nothing():
         assert db.execute("SELECT count(*) FROM jobs").fetchone()[0] == 0
 
 
-def test_a_damaged_or_newer_list_of_jobs_is_a_sentence(cache):
-    (cache / "jobs.sqlite").write_bytes(b"not a database, whatever its name says" * 100)
-    with pytest.raises(StorageError, match=r"jobs\.sqlite cannot be used"):
+@pytest.mark.parametrize("part", ["header", "page"])
+def test_a_damaged_list_of_jobs_is_moved_aside_and_a_new_one_begins(cache, part):
+    for seed in range(20):
+        jobs.submit(request(seed=seed))
+    with contextlib.closing(table.connect()) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    content = (cache / "jobs.sqlite").read_bytes()
+    damaged = b"no list" * 1000 if part == "header" else content[:4096] + b"\xff" * (len(content) - 4096)
+    (cache / "jobs.sqlite").write_bytes(damaged)
+    with pytest.raises(StorageError, match=r"is damaged .* It was moved to jobs\.sqlite\.damaged, and a new list begins"):
         jobs.list_jobs()
-    (cache / "jobs.sqlite").unlink()
+    assert jobs.list_jobs() == []
+    assert jobs.list_jobs() == [jobs.submit(request())]
+    assert (cache / "jobs.sqlite.damaged").read_bytes() == damaged
+
+
+def test_a_newer_list_of_jobs_is_a_sentence(cache):
     jobs.submit(request())
     with sqlite3.connect(cache / "jobs.sqlite") as db:
         db.execute("PRAGMA user_version = 99")

@@ -21,6 +21,7 @@ _LOOK_S = 0.5
 """How often a job that a call waits for is looked at."""
 _LEAST = 1e-3
 """Progress of a new phase, in percent: every notification must be above the last one."""
+_MAX_ERROR_CHARS = 4000
 _ABOUT = (
     "Layerscope measures how much of a language model's depth does real work, and the effect of removing layers. Layers count "
     "from 0: block 11:5 removes the five layers 11 to 15. The tool results lists stored measurements, sheet decides on one "
@@ -94,7 +95,14 @@ def _described(tool: Tool, allow_run: bool) -> types.Tool:
 def _failure(error: Exception, name: str) -> dict[str, Any]:
     """Return the sentence of an error, and its parts where the call was refused."""
     parts = error.parts if isinstance(error, ReadOnlyError) else {}
-    return {"error": failures.in_a_sentence(error, doing=f"answering the tool {name[:60]}"), **parts}
+    answer = {"error": failures.in_a_sentence(error, doing=f"answering the tool {name[:60]}"), **parts}
+    return {key: _shortened(value) if isinstance(value, str) else value for key, value in answer.items()}
+
+
+def _shortened(text: str) -> str:
+    """Return a text without its middle if an argument made it long."""
+    half = _MAX_ERROR_CHARS // 2
+    return text if len(text) <= _MAX_ERROR_CHARS else f"{text[:half]} … {text[-half:]}"
 
 
 def _text(answer: dict[str, Any], *, is_error: bool = False) -> types.CallToolResult:

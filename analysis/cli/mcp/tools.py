@@ -17,12 +17,11 @@ from analysis.cli.mcp.schema import Json
 from analysis.cli.options import Extra, Subcommand
 from analysis.core import escapes, index, serving, store
 from analysis.core.bounds import Bound
-from analysis.core.errors import AccessError, BusyError, JobError, LayerscopeError, SpecError
+from analysis.core.errors import AccessError, BusyError, JobError, SpecError
 from analysis.core.experiment import RESULTS
 from analysis.core.options import Option
 from analysis.core.record import Spec
 from analysis.jobs import Job, preflight
-from analysis.models.source import remote
 from analysis.models.source.model_spec import InspectSpec, ModelSpec
 from analysis.results import library
 from analysis.results.stored.result import of_entry
@@ -173,17 +172,16 @@ class Tools:
         with contextlib.suppress(BusyError):  # the next look tells
             if self.allow_run:
                 jobs.start()
-            jobs.reap()
+                jobs.reap()
         return jobs.get(job_id)
 
     def _measuring(self, subcommand: Subcommand) -> Tool:
         extras = [extra for extra in subcommand.extras if extra.flag in EXTRAS]
         about = groups.ABOUT[subcommand.name].line if subcommand.name in groups.ABOUT else _first_line(subcommand.spec)
         run = "Runs as a background job." if self.allow_run else "Answers from stored results alone."
-        run = "" if subcommand.spec is InspectSpec else f" {run}"
         return Tool(
             subcommand.name,
-            f"{about}{run}",
+            about if self.allow_run and subcommand.spec is InspectSpec else f"{about} {run}",
             schema.of((subcommand.spec, Delivery), extras, settable=True),
             lambda arguments: self._measure(subcommand.spec, extras, arguments),
             changes=True,
@@ -222,8 +220,9 @@ class Tools:
         spec = _checked(schema.request(kind, options_of_kind))
         delivery = schema.request(Delivery, {name: arguments.get(name) for name in schema.names(Delivery)})
         options = argparse.Namespace(**schema.of_extras(extras, arguments))
-        if isinstance(spec, InspectSpec) and not (spec.load or spec.fetch):
-            return self._looked_at(spec)
+        if self.allow_run and isinstance(spec, InspectSpec) and not (spec.load or spec.fetch):
+            model = spec.model
+            return preflight.looked_at(model.source, model.revision, model.dtype, model.device, model.quantization)
         if self.allow_run:
             job = jobs.submit(spec, backend=options.run_on, shards=getattr(options, "workers", 1))
             jobs.start()
@@ -238,20 +237,6 @@ class Tools:
             )
         return stored.data(result, options, delivery.fields)
 
-    def _looked_at(self, spec: InspectSpec) -> Json:
-        """Return the facts of a model from its configuration; a read-only server reads files of this machine alone."""
-        model = spec.model
-        try:
-            return preflight.looked_at(model.source, model.revision, model.dtype, model.device, model.quantization)
-        except LayerscopeError as error:
-            if self.allow_run or remote.hub_id(model) is None:
-                raise
-            raise ReadOnlyError(
-                f"The configuration of {model.source} is not on this machine.",
-                "This server is read-only and asks no Hub.",
-                f"Run `{self._command_line(spec)}` yourself, or start the server with --allow-run.",
-            ) from error
-
     def _sheet(self, arguments: Mapping[str, Any]) -> Json:
         request = _checked(schema.request(decision_sheet.SheetSpec, arguments))
         return decision_sheet.data(decision_sheet.decide(request, self._command_line))
@@ -263,7 +248,8 @@ class Tools:
     def _jobs(self, arguments: Mapping[str, Any]) -> Json | Watch:
         request = schema.request(JobsSpec, arguments)
         if not request.id:
-            jobs.reap()
+            if self.allow_run:
+                jobs.reap()
             return job_list.data(jobs.list_jobs())
         return Watch(self.look(request.id), request.wait_s, lambda job: job_list.data([job]))
 

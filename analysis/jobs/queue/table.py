@@ -206,10 +206,32 @@ def _errors_explained(path: Path) -> Iterator[None]:
             ) from error
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             raise StorageError(store.no_space(path)) from error
+        if _is_damage(error):
+            _move_aside(path)
+            raise StorageError(
+                f"The list of jobs in {path} is damaged ({error}). It was moved to {path.name}.damaged, and a new list begins. "
+                "Results are kept. Try again."
+            ) from error
         raise StorageError(
-            f"The list of jobs in {path} cannot be used ({error}). Check that the disk has space and the folder is "
-            "writable. If the file is damaged, move it aside to start a new one."
+            f"The list of jobs in {path} cannot be used ({error}). Check that the disk has space and the folder is writable."
         ) from error
+
+
+def _is_damage(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _move_aside(path: Path) -> None:
+    """Move a damaged file away, unless another process has replaced it since."""
+    with store.disk_errors_explained(path), FileLock(path.with_suffix(".lock"), timeout=_BUSY_S):
+        try:
+            with contextlib.closing(sqlite3.connect(path)) as db:
+                is_damaged = db.execute("PRAGMA quick_check").fetchone()[0] != "ok"
+        except sqlite3.DatabaseError as error:
+            is_damaged = _is_damage(error)
+        for end in ("", "-wal", "-shm") if is_damaged else ():
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(f"{path}{end}", f"{path}.damaged{end}")
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:

@@ -6,7 +6,6 @@ UNPACKED_BYTES = 500 << 20
 """Of all files together."""
 FILE_BYTES = 64 << 20
 """Of one file."""
-FILES = 20_000
 OPENED = 32
 """Packs that may be open at once: the index looks into each folder of each of them."""
 MEMORY_BYTES, SECONDS = 2 << 30, 60.0

@@ -131,8 +131,8 @@ def _model(entry: FoundResult) -> PackedModel:
 
 
 def _check_size(files: dict[str, bytes]) -> None:
-    if len(files) > limits.FILES:
-        raise _too_large(f"{len(files):,} files", f"{limits.FILES:,}")
+    if len(files) > pack_list.MAX_FILES:
+        raise _too_large(f"{len(files):,} files", f"{pack_list.MAX_FILES:,}")
     largest = max(files, key=lambda name: len(files[name]))
     if len(files[largest]) > limits.FILE_BYTES:
         raise _too_large(f"{units.size(len(files[largest]))} in {largest}", units.size(limits.FILE_BYTES))

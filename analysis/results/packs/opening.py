@@ -5,20 +5,26 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 from analysis.core import extensions, input_files, sandbox, store, zips
+from analysis.core.blocks import Block, LayerSet, PartSet
 from analysis.core.bounds import shown
 from analysis.core.errors import CorruptResultError, PackError, one_line
 from analysis.core.experiment import RESULTS
 from analysis.core.index_table import DESCRIPTIONS
+from analysis.models.source.sizes import ModelFacts
 from analysis.results.packs import limits
 from analysis.results.stored import pack_list
 from analysis.results.stored.pack_list import FILE, NAMES, Manifest, OpenedPack, PackedResult
 
 _DIGITS = 20
 _LONGEST = 200
+_MAX_LAYERS = 10_000
+_MAX_COUNT = 2**53
+"""Largest integer of a result."""
 _LABELS = frozenset(
     [
         *("name", "model_name", "family", "source", "revision", "identity", "dtype", "device", "quantization", "format"),
@@ -88,7 +94,7 @@ def unpack(path: str, folder: str, title: str) -> None:
         with zips.opened(
             Path(path),
             lambda name: name == FILE or NAMES.fullmatch(name) is not None,
-            most_files=limits.FILES,
+            most_files=pack_list.MAX_FILES,
             most_bytes=limits.UNPACKED_BYTES,
             file_bytes=limits.FILE_BYTES,
         ) as entries:
@@ -152,6 +158,8 @@ def _check_result(folder: Path, packed: PackedResult, manifest: Manifest) -> Non
         raise ValueError(f"its result {name} has a figure that is NaN or infinite ({shown(broken)})")
     if marked := next(_names_with_markup(stored.data), ""):
         raise ValueError(f"its result {name} has markup in the name {shown(marked)}")
+    if wrong := next(_wrong_counts(result), ""):
+        raise ValueError(f"its result {name} has counts that contradict each other ({wrong})")
     listed = {f"{name}/result.json", *(f"{name}/{file.name}" for file in stored.array_files)}
     if extra := sorted(file for file in manifest.files if file.startswith(f"{name}/") and file not in listed):
         raise ValueError(f"its file {extra[0]} belongs to no result")
@@ -172,6 +180,42 @@ def _names_with_markup(value: Any, *, is_name: bool = False) -> Iterator[str]:
             yield from _names_with_markup(part, is_name=is_name)
     elif is_name and isinstance(value, str) and _MARKUP.search(value):
         yield value
+
+
+def _wrong_counts(result: Any) -> Iterator[str]:
+    """Yield the names of counts and lists whose lengths contradict each other, because pages loop over them."""
+    yield from (name for name, value in _values(result) if isinstance(value, int) and abs(value) > _MAX_COUNT)
+    facts = getattr(result, "model", None)
+    if not isinstance(facts, ModelFacts):
+        return
+    n_layers = facts.n_layers
+    if not n_layers == len(facts.layer_parameters) == getattr(result, "n_layers", n_layers) or not 1 <= n_layers <= _MAX_LAYERS:
+        yield "n_layers"
+    if len(facts.layers) not in (0, n_layers):
+        yield "model.layers"
+    removals = (value for _, value in _values(result) if isinstance(value, Block | LayerSet | PartSet))
+    if any(layer >= n_layers for removal in removals for layer in removal.layers):
+        yield "layers of a block"
+    for name in ("mean", "stderr", "wins", "increase", "n_measured"):
+        rows = getattr(result, name, [])
+        if isinstance(rows, list) and any(len(row) != n_layers - number for number, row in enumerate(rows)):
+            yield name
+    points = getattr(result, "points", None)
+    for name in ("questions", "text_losses", "writings"):
+        values = getattr(result, name, [])
+        if points is not None and values and len(values) != len(points):
+            yield name
+
+
+def _values(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield a value and all values within it, each with the name of its field."""
+    yield name, value
+    if is_dataclass(value):
+        for field in fields(value):
+            yield from _values(getattr(value, field.name), field.name)
+    elif isinstance(value, dict | list | tuple):
+        for part in value.values() if isinstance(value, dict) else value:
+            yield from _values(part, name)
 
 
 def _why(error: Exception, folder: Path) -> str:

@@ -19,8 +19,11 @@ from analysis.core.index_table import PACKS
 FILE = "pack.json"
 """File of a pack with its title, results and checksums."""
 FORMAT, VERSION = "layerscope-pack", 1
+MAX_FILES = 20_000
+"""Maximum number of files, models and results of a pack."""
 _TITLE = re.compile(r"[^\W_][\w .,()+:/#-]{0,79}")
 _SHORT = Annotated[str, pydantic.StringConstraints(max_length=400)]
+_DIGEST = Annotated[str, pydantic.StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 _KIND = r"[a-z][a-z0-9_-]{0,39}"
 _KEY = r"[0-9a-f]{20}"
 NAMES = re.compile(rf"{_KIND}/{_KEY}/(?:result\.json|arrays-[0-9]{{5}}-[0-9a-f]{{8}}\.safetensors)")
@@ -53,15 +56,15 @@ class Manifest:
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = {"extra": "forbid", "allow_inf_nan": False}
 
-    format: str
+    format: _SHORT
     version: int
-    title: str
+    title: _SHORT
     """Name of the pack, to show."""
     made_with: _SHORT
     """Version of this program that made it."""
-    models: tuple[PackedModel, ...]
-    results: tuple[PackedResult, ...]
-    files: dict[str, Annotated[str, pydantic.StringConstraints(pattern=r"^[0-9a-f]{64}$")]]
+    models: Annotated[tuple[PackedModel, ...], pydantic.Field(max_length=MAX_FILES)]
+    results: Annotated[tuple[PackedResult, ...], pydantic.Field(max_length=MAX_FILES)]
+    files: Annotated[dict[_SHORT, _DIGEST], pydantic.Field(max_length=MAX_FILES)]
     """SHA-256 of each file by its name."""
 
     @property
@@ -83,7 +86,7 @@ def manifest(content: bytes) -> Manifest:
         newer = shown(fields.get("version"))
         raise ValueError(f"it has version {newer} of the format, and this Layerscope reads version {VERSION}")
     try:
-        checked = _reader().validate_python(fields)
+        checked = _reader().validate_json(content, strict=True)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))

@@ -182,7 +182,7 @@ def test_half_an_event_and_a_broken_list_break_no_page(app, known, job, ui_cache
     assert not app("pages/heal.py").error
     (ui_cache / "jobs.sqlite").write_bytes(b"this is no list of jobs" * 100)
     at = app("pages/heal.py")
-    assert any("jobs.sqlite cannot be used" in error.value for error in at.error)
+    assert any("It was moved to jobs.sqlite.damaged" in error.value for error in at.error)
     assert at.title[0].value == "Heal"
 
 
