@@ -347,7 +347,8 @@ def test_a_damaged_list_of_jobs_is_moved_aside_and_a_new_one_begins(cache, part)
     with pytest.raises(StorageError, match=r"is damaged .* It was moved to jobs\.sqlite\.damaged, and a new list begins"):
         jobs.list_jobs()
     assert jobs.list_jobs() == []
-    assert jobs.list_jobs() == [jobs.submit(request())]
+    job = jobs.submit(request())
+    assert jobs.list_jobs() == [job]
     assert (cache / "jobs.sqlite.damaged").read_bytes() == damaged
 
 

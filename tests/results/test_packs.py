@@ -187,7 +187,7 @@ def test_a_gigabyte_of_json_is_refused_by_its_stated_size(pack, tmp_path, monkey
 
 
 def test_too_many_files_and_packs_are_refused(pack, tmp_path, monkeypatch):
-    monkeypatch.setattr(limits, "FILES", 2)
+    monkeypatch.setattr(pack_list, "MAX_FILES", 2)
     refused(pack, "4 files, and at most 2 are allowed")
     monkeypatch.undo()
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
@@ -217,3 +217,31 @@ def test_a_pack_is_checked_in_a_process_of_its_own(tmp_path):
         packs.open_file(packed.written(tmp_path / "bad.zip", files))
     assert unpacked() == []
     assert packs.open_file(file).manifest.results
+
+
+def _n_layers(stored):
+    stored["data"]["n_layers"] = stored["data"]["model"]["n_layers"] = 10**18
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (packed.result(_n_layers), "counts that contradict each other (n_layers)"),
+        (packed.result(lambda stored: stored["data"]["model"]["layer_parameters"].pop()), "(n_layers)"),
+        (packed.result(lambda stored: stored["data"]["mean"].pop(0)), "(mean)"),
+        (packed.result(lambda stored: stored["data"]["text_losses"].append([1.0]), "sweep"), "(text_losses)"),
+        (packed.result(lambda stored: stored["data"].update(n_tokens=2**60)), "(n_tokens)"),
+        (packed.manifest(version=True), "wrong at"),
+        (packed.manifest(title=["a"]), "wrong at"),
+        (packed.manifest(made_with="x" * 500), "wrong at"),
+        (packed.manifest(results=[{"kind": "sweep", "key": "0" * 20, "saved_at": "1"}]), "wrong at"),
+    ],
+)
+def test_counts_and_fields_that_no_honest_pack_has_are_refused(pack, change, says):
+    files = packed.files_of(pack)
+    change(files)
+    packed.written(pack, files)
+    with pytest.raises(PackError) as error:
+        packs.open_file(pack)
+    assert says in str(error.value)
+    assert unpacked() == []

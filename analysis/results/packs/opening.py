@@ -149,7 +149,9 @@ def _check_result(folder: Path, packed: PackedResult, manifest: Manifest) -> Non
     try:
         stored = store.read(home, precomputed=True, arrays=True)
         result = kind.read(stored)
-        DESCRIPTIONS["index"](packed.kind, stored)
+        wrong = next(_wrong_counts(result), "")
+        if not wrong:
+            DESCRIPTIONS["index"](packed.kind, stored)
     except CorruptResultError as error:
         raise ValueError(f"its result {name} does not fit this version of Layerscope ({_why(error, folder)})") from error
     except Exception as error:  # a crafted result may break any rule that a computed one keeps
@@ -158,7 +160,7 @@ def _check_result(folder: Path, packed: PackedResult, manifest: Manifest) -> Non
         raise ValueError(f"its result {name} has a figure that is NaN or infinite ({shown(broken)})")
     if marked := next(_names_with_markup(stored.data), ""):
         raise ValueError(f"its result {name} has markup in the name {shown(marked)}")
-    if wrong := next(_wrong_counts(result), ""):
+    if wrong:
         raise ValueError(f"its result {name} has counts that contradict each other ({wrong})")
     listed = {f"{name}/result.json", *(f"{name}/{file.name}" for file in stored.array_files)}
     if extra := sorted(file for file in manifest.files if file.startswith(f"{name}/") and file not in listed):
