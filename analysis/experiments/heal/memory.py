@@ -65,6 +65,11 @@ def step_bytes(spec: HealSpec, facts: ModelFacts) -> int:
     return min(kept, recomputed) + states + logits + _TRAINED_BYTES * _trained(spec, facts, n_left, width)
 
 
+def working_bytes(spec: HealSpec, facts: ModelFacts) -> int:
+    """Estimate the bytes that any healing run takes in addition to the weights: 0 where it trains nothing."""
+    return step_bytes(spec, facts) if spec.trains else 0
+
+
 def _trained(spec: HealSpec, facts: ModelFacts, n_left: int, width: int) -> int:
     """About how many parameters are trained."""
     attending = 0 if spec.lora_on == "feed_forward" else 4 * spec.r * 2 * facts.hidden_size
