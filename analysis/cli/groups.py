@@ -129,11 +129,6 @@ ABOUT = {
         "Save rows of a Hub dataset as a file for --texts or --task.",
         ("dataset ORG/NAME", "dataset ORG/NAME --file PATH --as questions --out mine.jsonl"),
     ),
-    "convert": About(
-        EXPORT,
-        "Convert pickled weights to safetensors without running their code.",
-        ("convert FOLDER --out NEW_FOLDER", "convert FOLDER --out NEW_FOLDER --json -"),
-    ),
     "jobs": About(
         MANAGE,
         "List, pause, cancel, resume and move background jobs.",

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from analysis import jobs as job_queue
 from analysis.cli import (
     answers,
-    convert,
     dashboard,
     decision_sheet,
     front,
@@ -204,7 +203,6 @@ def _parser(asking: tuple[Subcommand, ...]) -> Parser:
         "--set", action="append", metavar="NAME=VALUE", help="Field of the request, such as model.source=starter. Repeatable."
     )
     rows.add_options(add("dataset", command=rows.run))
-    convert.add_options(add("convert", command=convert.run))
     push.add_options(add("push", command=push.run))
     packs.add_pack_options(add("pack", command=packs.pack))
     packs.add_open_options(add("open", command=packs.open_pack))

@@ -409,9 +409,7 @@ def test_functions_check_model_files_before_reading_them():
         assert any(name in READERS for _, name in calls)
 
 
-@pytest.mark.parametrize(
-    "module", ["loading/weight_files", "source/identity", "source/location", "running/adapters", "loading/unpickled"]
-)
+@pytest.mark.parametrize("module", ["loading/weight_files", "source/identity", "source/location", "running/adapters"])
 def test_modules_that_open_files_of_a_folder_themselves_check_it(module):
     tree = ast.parse((REPOSITORY / f"analysis/models/{module}.py").read_text())
     assert any(

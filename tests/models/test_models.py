@@ -3,8 +3,12 @@
 import dataclasses
 import json
 import logging
+import os
 import shutil
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -128,11 +132,29 @@ def test_weights_that_are_no_numbers_are_named(tmp_path, tiny_folder):
         models.load(spec)
 
 
-def test_pickled_weights_are_refused(tmp_path, tiny_folder):
+@pytest.mark.parametrize("n_files", [1, 2])
+def test_pickled_weights_are_refused_with_a_command_that_converts_them(tmp_path, tiny_folder, n_files):
     target = copied(tiny_folder(), tmp_path)
-    (target / "model.safetensors").rename(target / "pytorch_model.bin")
-    with pytest.raises(UnsupportedModelError, match=r"only pickled weights \(pytorch_model\.bin\)"):
+    tensors = load_file(target / "model.safetensors")
+    (target / "model.safetensors").unlink()
+    for number in range(n_files):
+        part = {name: tensors[name] for name in sorted(tensors)[number::n_files]}
+        torch.save(part, target / f"pytorch_model-{number}.bin", _use_new_zipfile_serialization=number == 0)
+    with pytest.raises(UnsupportedModelError, match=r"only pickled weights \(pytorch_model-0\.bin") as error:
         models.load(ModelSpec(str(target)))
+    command = str(error.value).partition("without running it: ")[2]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    subprocess.run(["bash", "-c", command], check=True, env=os.environ | {"PATH": path})
+    converted = load_file(target / "model.safetensors")
+    assert converted.keys() == tensors.keys()
+    assert all(torch.equal(converted[name], tensors[name]) for name in tensors)
+    models.load(ModelSpec(str(target), dtype="float32", device="cpu"))
+
+
+def test_an_adapter_given_as_a_model_names_its_base(tmp_path):
+    (tmp_path / "adapter_config.json").write_text(json.dumps({"base_model_name_or_path": "org/base", "peft_type": "LORA"}))
+    with pytest.raises(UnsupportedModelError, match=f"not a model. Give org/base as the model, and --adapter {tmp_path}"):
+        models.load(ModelSpec(str(tmp_path)))
 
 
 def test_an_encoder_is_refused(tmp_path):

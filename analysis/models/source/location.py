@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from analysis import hub
-from analysis.core import input_files
+from analysis.core import escapes, input_files
 from analysis.core.errors import ModelNotFoundError, UnsupportedModelError
 from analysis.core.progress import OnProgress, ignore
 from analysis.data import starter
@@ -14,6 +14,12 @@ from analysis.models.source import identity as identities
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.remote import Remote, bring
 
+_CONVERT = (
+    'python -c "import glob, torch, safetensors.torch as s; s.save_file({k: t.contiguous().clone() for f in '
+    "glob.glob('pytorch_model*.bin') for k, t in torch.load(f, map_location='cpu', weights_only=True).items()}, "
+    "'model.safetensors', {'format': 'pt'})\""
+)
+"""Command that converts pickled weights in the current folder: PyTorch reads tensors alone."""
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
@@ -103,9 +109,8 @@ def _local_folder(path: Path) -> Source:
         pickles = sorted(file.name for file in path.iterdir() if file.suffix in _PICKLES)
         if pickles:
             raise UnsupportedModelError(
-                f"The folder {path} has only pickled weights ({', '.join(pickles[:3])}), which can run code when "
-                "loaded. Convert them with `python -m analysis convert FOLDER --out NEW_FOLDER`, which runs none of "
-                "that code. Give the new folder."
+                f"The folder {path} has only pickled weights ({', '.join(pickles[:3])}), which can run code when loaded. "
+                f"Convert them without running it: cd {escapes.command([str(path)])} && {_CONVERT}"
             )
         raise ModelNotFoundError(f"The folder {path} has a config.json but no .safetensors weights. Add the weights.")
     return Source(path, None, path.name, identities.of_folder(path))
