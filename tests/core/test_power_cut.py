@@ -3,13 +3,8 @@
 import numpy as np
 import pytest
 
-from analysis import jobs
-from analysis.core import disk, store
-from analysis.core.progress import Progress
-from analysis.jobs.queue import attempt, table
-from analysis.jobs.queue.processes import Process
+from analysis.core import store
 from tests.support import power
-from tests.support.worker import request
 
 
 @pytest.fixture
@@ -63,71 +58,3 @@ def test_a_result_is_old_or_new_after_any_power_cut(recorder, each):
         assert stored.data["value"] == 2 or index < ended, when
 
     assert each(check) > 40
-
-
-@pytest.mark.parametrize("can_exchange", [True, False])
-def test_a_folder_is_old_or_new_after_any_power_cut(recorder, each, tmp_path, monkeypatch, can_exchange):
-    if not can_exchange:
-        monkeypatch.setattr(disk, "_exchanged", lambda one, other: False)
-
-    def written(value: str) -> None:
-        def fill(folder):
-            (folder / "inside").mkdir()
-            for name in ("a", "inside/b"):
-                (folder / name).write_text(value)
-
-        store.write_folder(store.cache_dir() / "exports" / "model", fill)
-
-    written("old")
-    began = len(recorder.moments)
-    written("new")
-    ended = len(recorder.moments)
-    recorder.moments.append(recorder.moments[-1])
-
-    def check(index: int, when: str) -> None:
-        store.remove_leftovers()
-        folder = store.cache_dir() / "exports" / "model"
-        if index < began - 1 and not folder.exists():
-            return
-        found = {(folder / name).read_text() for name in ("a", "inside/b")}
-        assert found <= {"old", "new"}, when
-        assert len(found) == 1, when
-        assert found == {"new"} or index < ended, when
-        assert [path.name for path in folder.parent.iterdir()] == ["model"], f"{when}: nothing else is left"
-
-    each(check)
-
-
-def test_no_job_or_state_is_lost_after_any_power_cut(recorder, each):
-    promised: list[tuple[int, str, str]] = []
-
-    def promise(job: jobs.Job, state: str) -> None:
-        promised.append((len(recorder.moments) - 1, job.id, state))
-
-    first, second = jobs.submit(request("quick")), jobs.submit(request("sleepy"))
-    promise(first, "queued")
-    promise(second, "queued")
-    taken = table.claim(Process.current())
-    promise(first, "running")
-    run, before = attempt.Run(taken), [name for name, _ in recorder.moments]
-    for done in range(5):
-        run.write(Progress("counting", done, 5))
-    table.update(taken, heartbeat_at=1.0)
-    assert [name for name, _ in recorder.moments] == before, "progress and signs of life wait for no disk"
-    table.finish(taken, "done", result_key="0" * 20)
-    promise(first, "done")
-    jobs.cancel(second.id)
-    promise(second, "cancelled")
-    recorder.moments.append(recorder.moments[-1])
-    order = ["queued", "running", "done", "cancelled"]
-
-    def check(index: int, when: str) -> None:
-        found = {job.id: job for job in jobs.list_jobs()}
-        for at, job_id, state in promised:
-            if at <= index:
-                assert job_id in found, f"{when} a job is lost"
-                assert order.index(found[job_id].state) >= order.index(state), f"{when} a state is lost"
-        for job in found.values():
-            assert (job.folder / "spec.json").exists(), f"{when} a job is without its request"
-
-    assert each(check) > 30

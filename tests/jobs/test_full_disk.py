@@ -1,7 +1,6 @@
 """A disk that fills up in the middle of a heal: the job fails with that reason, and the earlier saved files are intact."""
 
 import contextlib
-import errno
 import multiprocessing
 import os
 import shutil
@@ -13,8 +12,7 @@ import pytest
 from analysis import jobs
 from analysis.core import store
 from analysis.core.errors import StorageError
-from analysis.core.failures import in_a_sentence
-from analysis.experiments.heal import checkpoints, healing
+from analysis.experiments.heal import checkpoints
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.jobs.queue import attempt
 from tests.support import little_heal
@@ -102,30 +100,6 @@ def test_a_heal_on_a_disk_that_fills_up(small_disk, heal, worker):
     assert wait_state(job, "paused", 60).attempts == 2
     assert worker.is_alive(), "the worker outlived the full disk"
     assert checkpoints.newest(key).step > intact.step
-
-
-def test_a_checkpoint_that_finds_no_space_leaves_the_one_before(cache, heal, monkeypatch):
-    spec = heal(6)
-    written, sync = [], os.fsync
-
-    def full_at_the_second(handle: int) -> None:
-        path = os.readlink(f"/proc/self/fd/{handle}")
-        if "state.safetensors" in path:
-            written.append(path)
-            if len(written) == 2:
-                raise OSError(errno.ENOSPC, "No space left on device")
-        sync(handle)
-
-    monkeypatch.setattr(os, "fsync", full_at_the_second)
-    with pytest.raises(StorageError) as raised:
-        healing.run(spec)
-    assert "no space left on the disk" in in_a_sentence(raised.value, doing="healing")
-    key = healing.resolve(spec).fingerprint()
-    assert checkpoints.newest(key).step == 2
-    assert [path.name for path in checkpoints.folder(key).iterdir()] == ["step-00000002"]
-    told = []
-    assert healing.run(spec, lambda progress: told.append(progress.message)).complete
-    assert "Resuming from the checkpoint at step 2." in told
 
 
 def test_reserve_is_freed_once_and_then_the_writing_waits(tmp_path, monkeypatch):

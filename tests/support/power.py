@@ -1,7 +1,6 @@
 """A disk that forgets unsynced data: the state after a power cut at every moment, to be looked at one by one."""
 
 import os
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,12 +27,6 @@ class Recorder:
         for name in _PATCHED:
             monkeypatch.setattr(os, name, self._watched(name, getattr(os, name)))
         monkeypatch.setattr(disk, "_exchanged", self._watched("exchange", disk._exchanged))
-        connect = sqlite3.connect
-
-        class Connection(_Connection):
-            on_synced = self._table_synced
-
-        monkeypatch.setattr(sqlite3, "connect", lambda *args, **named: connect(*args, **named, factory=Connection))
 
     def close(self) -> None:
         """Let go of all files, which are held so that none gets the number of another."""
@@ -62,14 +55,6 @@ class Recorder:
             self._hold(path)
             self._content[identity] = self._read(identity)
 
-    def _table_synced(self) -> None:
-        """SQLite syncs by itself: its files and that they are there."""
-        for file in self.top.glob("jobs.sqlite*"):
-            identity = self._hold(file)
-            self._content[identity] = self._read(identity)
-            self._entries.setdefault(self._hold(self.top), {})[file.name] = identity
-        self._note("commit")
-
     def _hold(self, path) -> Identity:
         status = os.lstat(path)
         identity = (status.st_dev, status.st_ino)
@@ -78,7 +63,6 @@ class Recorder:
         return identity
 
     def _read(self, identity: Identity) -> bytes:
-        # Never opened and closed: that would take SQLite's locks away.
         return os.pread(self._held[identity], os.fstat(self._held[identity]).st_size, 0)
 
     def _note(self, name: str) -> None:
@@ -91,21 +75,13 @@ class Recorder:
             },
             "everything": {path: None if is_folder else self._read(identity) for path, (identity, is_folder) in now.items()},
         }
-        wal = "jobs.sqlite-wal"
-        if wal in now:
-            # Progress is committed without a sync: a part of it is on the disk, torn off somewhere.
-            synced, written = self._content.get(now[wal][0], b""), self._read(now[wal][0])
-            for tree in list(kept.values())[:2]:
-                tree["jobs.sqlite"] = self._content.get(now["jobs.sqlite"][0], b"")
-                tree[wal] = written[: (len(synced) + len(written)) // 2] if written.startswith(synced) else synced
         self.moments.append((name, kept))
 
     def _now(self, folder: Path) -> Iterator[tuple[str, tuple[Identity, bool]]]:
         for base, folders, files in os.walk(folder):
             for name in (*folders, *files):
-                if not name.endswith((".lock", "-shm")):
-                    path = os.path.join(base, name)
-                    yield os.path.relpath(path, folder), (self._hold(path), name in folders)
+                path = os.path.join(base, name)
+                yield os.path.relpath(path, folder), (self._hold(path), name in folders)
 
     def _lasting(self, folder: Identity, path: str) -> Iterator[tuple[str, bytes | None]]:
         for name, identity in self._entries.get(folder, {}).items():
@@ -113,18 +89,8 @@ class Recorder:
             if os.path.isdir(f"/proc/self/fd/{self._held[identity]}") or identity in self._entries:
                 yield inside, None
                 yield from self._lasting(identity, inside)
-            elif not name.endswith((".lock", "-shm")):
+            else:
                 yield inside, self._content.get(identity, b"")
-
-
-class _Connection(sqlite3.Connection):
-    def execute(self, sql, *args):
-        cursor = super().execute(sql, *args)
-        self.has_made = getattr(self, "has_made", False) or sql.lstrip().startswith("CREATE")
-        lasting = sql == "COMMIT" and super().execute("PRAGMA synchronous").fetchone()[0] >= 2
-        if lasting and (self.has_made or self.total_changes):
-            self.on_synced()
-        return cursor
 
 
 def restore(tree: Tree, top: Path) -> None:
