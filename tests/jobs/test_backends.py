@@ -2,7 +2,6 @@
 
 import importlib.util
 import json
-import sqlite3
 import sys
 import time
 from dataclasses import replace
@@ -289,12 +288,6 @@ def test_a_job_of_this_machine_is_shown_as_before(count, capsys):
     assert found[0]["backend"] == "local"
 
 
-def test_failed_job_says_why(toy, count):
-    job = jobs.submit(count.CountSpec(13), backend="toy")
-    failed = wait_state(job, "failed")
-    assert failed.error == "Thirteen cannot be counted with; give another seed."
-
-
 def test_an_unknown_place_is_one_sentence_with_those_that_exist(toy, count):
     with pytest.raises(JobError) as error:
         jobs.submit(count.CountSpec(), backend="mars")
@@ -366,16 +359,6 @@ def test_forgotten_attempt_is_interrupted_after_a_silence(toy, count, monkeypatc
     lost.join(5)
 
 
-def test_attempt_lost_while_stopping_ends_as_it_was_asked(toy, count, monkeypatch):
-    job = begun(count, 4)
-    lost = toy.attempts.pop((job.id, 1))
-    jobs.pause(job.id)
-    monkeypatch.setattr(processes, "SILENCE_S", 0.0)
-    assert [(found.id, found.state) for found in jobs.reap()] == [(job.id, "paused")]
-    lost.stop.set()
-    lost.join(5)
-
-
 def test_lost_machine_is_named_and_the_job_resumes_by_itself(toy, count):
     job = begun(count, 4)
     settings.change(auto_resume=True)
@@ -422,33 +405,3 @@ def test_job_of_unknown_backend_is_left_alone(toy, count, monkeypatch):
     jobs.start()
     assert jobs.cancel(job.id).state == "running"
     assert jobs.get(job.id).backend == "elsewhere"
-
-
-def test_layout_2_list_is_updated_with_local_jobs(count, cache):
-    job = jobs.submit(count.CountSpec())
-    with sqlite3.connect(cache / "jobs.sqlite") as db:
-        since = (
-            "backend",
-            "pace_s",
-            "pace_low_s",
-            "pace_high_s",
-            "pid_born",
-            "owner",
-            "limit_s",
-            "shards",
-            "work",
-            "owner_label",
-        )
-        for later in since:
-            db.execute(f"ALTER TABLE jobs DROP COLUMN {later}")
-        db.execute("PRAGMA user_version = 2")
-    db.close()
-    assert jobs.get(job.id) == job
-    assert table.claim(Process.current()).id == job.id
-
-
-def test_this_machine_is_always_there_and_described():
-    here = next(iter(backend.BACKENDS.values()))
-    assert (here.name, here.available()) == (jobs.LOCAL, None)
-    assert here.title
-    assert here.help

@@ -75,16 +75,6 @@ def test_load_of_others_is_without_our_jobs(state, began_ago, ended_ago, backend
     assert jobs.load_of_others().average == pytest.approx(others, abs=0.02)
 
 
-def test_many_paused_jobs_hide_none_that_has_just_ended(monkeypatch):
-    monkeypatch.setattr(psutil, "getloadavg", lambda: (2.0, 0.0, 0.0))
-    monkeypatch.setattr(host, "cores", lambda: 2)
-    now = time.time()
-    set_columns(claimed(), state=jobs.DONE, started_at=now - 900, finished_at=now)
-    for number in range(21):
-        set_columns(jobs.submit(request(f"{number}")), state=jobs.PAUSED)
-    assert jobs.load_of_others().average < 0.1
-
-
 @pytest.mark.parametrize(("setting", "niceness"), [("4", 4), ("0", 0), ("nonsense", 0)])
 def test_new_jobs_give_way_to_others(setting, niceness, monkeypatch):
     monkeypatch.setenv(host.NICENESS_SET, setting)
@@ -189,14 +179,6 @@ def test_every_state_allows_only_sensible_actions():
                 assert job.folder.exists()
 
 
-def test_a_deleted_job_is_gone_with_its_folder():
-    job = jobs.submit(request())
-    jobs.delete(job.id)
-    assert not job.folder.exists()
-    with pytest.raises(JobError, match="no job"):
-        jobs.get(job.id)
-
-
 @pytest.mark.parametrize("bad", ["../../secrets", "", "ZZZZZZZZZZ", "0123456789a", "0123456789\n", "0123456789", "*", None, 7])
 def test_a_wrong_id_is_a_sentence_and_touches_nothing(cache, bad):
     (cache / "secrets").mkdir()
@@ -280,12 +262,6 @@ def test_on_another_host_only_the_heartbeat_counts():
     assert [j.state for j in jobs.reap()] == ["interrupted"]
 
 
-def test_a_cancelled_job_whose_worker_died_is_cancelled():
-    job = claimed(process=another(HERE))
-    jobs.cancel(job.id)
-    assert [j.state for j in jobs.reap()] == ["cancelled"]
-
-
 def test_an_attempt_that_was_given_up_cannot_write():
     stale = claimed(process=another(HERE))
     jobs.reap()
@@ -308,19 +284,6 @@ def test_the_estimate_follows_the_pace_of_the_present_phase():
     assert replace(job, done=30, total=50).eta_s is None
     assert replace(job, done=40, total=0).eta_s is None
     assert replace(job, done=40, total=50, state="done").eta_s is None
-
-
-def test_a_reader_is_not_held_up_by_a_writer(cache):
-    job = jobs.submit(request())
-    writer = sqlite3.connect(cache / "jobs.sqlite", isolation_level=None)
-    writer.execute("BEGIN EXCLUSIVE")
-    writer.execute("UPDATE jobs SET state = 'done'")
-    began = time.monotonic()
-    assert jobs.list_jobs() == [job]
-    assert jobs.reap() == []
-    assert time.monotonic() - began < 1
-    writer.execute("ROLLBACK")
-    writer.close()
 
 
 def test_a_failed_transaction_leaves_nothing():

@@ -82,15 +82,6 @@ def test_a_process_is_known_by_ticks_boot_and_numbering():
         assert of_another.is_alive(time.time() - 1), "of another container or machine the heartbeat tells, not a pid of ours"
 
 
-def test_ended_child_is_not_the_process_with_its_pid():
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    process = Process.of(child.pid)
-    assert process.is_alive(None)
-    child.communicate(b"\n")
-    assert not process.is_alive(None)
-    process.kill()
-
-
 def test_rows_and_records_of_older_versions_name_their_process(cache):
     job = claimed(HERE)
     with sqlite3.connect(cache / "jobs.sqlite") as db:

@@ -74,12 +74,6 @@ def test_looking_for_who_waits_reads_no_job_that_has_ended(monkeypatch):
     assert {job.id for job in jobs.list_jobs()} == {left, *ended}
 
 
-def test_request_of_a_row_is_made_once():
-    job_id = queue(1)[0]
-    assert jobs.get(job_id).spec is jobs.get(job_id).spec
-    assert jobs.get(job_id).spec == request(seed=0)
-
-
 # Pause
 
 
@@ -165,19 +159,6 @@ def test_moves_do_not_depend_on_earlier_moves():
         assert waiting() == order
 
 
-def test_two_servers_that_move_at_once_lose_no_job():
-    order = queue(12)
-    code = (
-        "import random, sys; from analysis import jobs; draw = random.Random(int(sys.argv[1])); ids = sys.argv[2:]\n"
-        "for _ in range(40): jobs.move(draw.choice(ids), draw.randint(-12, 12))"
-    )
-    servers = [subprocess.Popen([sys.executable, "-c", code, str(seed), *order]) for seed in range(2)]
-    assert [server.wait(40) for server in servers] == [0, 0]
-    assert sorted(waiting()) == sorted(order)
-    with table.transaction() as db:
-        assert len(set(db.execute("SELECT position FROM jobs").fetchall())) == 12
-
-
 # Layout
 
 
@@ -204,13 +185,6 @@ def test_layout_1_list_is_updated_in_place(cache):
     jobs.move(second, jobs.FRONT)
     jobs.pause(first)
     assert waiting() == [second]
-
-
-def test_old_jobs_have_no_owner_and_no_time_limit(cache):
-    db = sqlite3.connect(cache / "jobs.sqlite")
-    db.executescript(LAYOUT_1.read_text())
-    db.close()
-    assert {(job.owner, job.limit_s) for job in jobs.list_jobs()} == {(None, None)}
 
 
 # Owners and limits

@@ -4,8 +4,6 @@ import contextlib
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
@@ -53,14 +51,6 @@ def test_paused_job_saves_its_work_and_resumes_from_there(cache):
     assert len(set(steps)) == len(steps)
 
 
-def test_a_stuck_job_is_paused_too():
-    job = jobs.submit(request("stuck"))
-    jobs.ensure_worker(COMMAND)
-    wait_for(lambda: jobs.get(job.id).message == "going to sleep")
-    jobs.pause(job.id)
-    assert "had to be stopped at once" in wait_state(job, "paused", 10).error
-
-
 @pytest.mark.long
 def test_a_hundred_jobs_with_ten_cancelled_at_random(cache):
     picked = random.Random(4).sample(range(100), 10)
@@ -93,28 +83,6 @@ def test_a_hundred_jobs_with_ten_cancelled_at_random(cache):
     assert all(job.attempts <= 1 for job in ended)
 
 
-def test_two_servers_that_ask_the_same_run_it_once(cache):
-    code = (
-        "import sys; from tests.support.worker import COMMAND, request; from analysis import jobs\n"
-        "print('ready', flush=True); input()\n"
-        "print(jobs.submit(request('quick')).id, jobs.ensure_worker(COMMAND))"
-    )
-    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
-    servers = [subprocess.Popen([sys.executable, "-c", code], env=environment, **options) for _ in range(2)]
-    for server in servers:  # one that is slower to start must not come when the job of the other is done
-        assert server.stdout.readline() == "ready\n"
-    for server in servers:
-        server.stdin.write("\n")
-        server.stdin.flush()
-    answers = [server.communicate(timeout=30)[0].split() for server in servers]
-    assert answers[0][0] == answers[1][0]
-    assert sorted(started for _, started in answers) == ["False", "True"]
-    job = wait_state(jobs.get(answers[0][0]), "done")
-    assert job.attempts == 1
-    assert order(cache) == [0]
-
-
 def test_job_of_killed_worker_resumes_before_the_others(cache):
     settings.change(auto_resume=True)
     job, other = jobs.submit(request("steps")), jobs.submit(request("quick", 1))
@@ -131,30 +99,6 @@ def test_job_of_killed_worker_resumes_before_the_others(cache):
     steps = (cache / "steps-0.txt").read_text().split()
     assert len(set(steps)) == 40
     assert len(steps) <= 41
-
-
-def test_a_job_that_kills_its_worker_every_time_stays_interrupted():
-    settings.change(auto_resume=True)
-    job = jobs.submit(request("suicide"))
-
-    def look() -> bool:
-        jobs.reap()
-        jobs.ensure_worker(COMMAND)
-        return jobs.get(job.id).state == "interrupted"
-
-    wait_for(look, 40)
-    assert jobs.get(job.id).attempts == 3
-    assert "the last 2 attempts made no progress" in jobs.get(job.id).error
-
-
-def test_job_resumes_after_sigterm_too():
-    settings.change(auto_resume=True)
-    job = jobs.submit(request("stuck"))
-    jobs.ensure_worker(COMMAND)
-    wait_for(lambda: jobs.get(job.id).message == "going to sleep")
-    os.kill(processes.worker().pid, signal.SIGTERM)
-    wait_for(lambda: not jobs.worker_alive(), 5)
-    assert jobs.get(job.id).state == "queued"
 
 
 def test_job_outlives_killed_server_and_the_next_shows_it(cache):

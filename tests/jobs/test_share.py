@@ -36,7 +36,6 @@ from analysis.jobs.runner.shard_worker import ShardWorker
 from analysis.jobs.runner.share import share
 from analysis.models.running import hidden_states
 from analysis.models.source.model_spec import ModelSpec
-from tests.support.forked_workers import ForkedWorkers
 from tests.support.levels import few
 from tests.support.worker import end_worker, wait_for, wait_state
 
@@ -303,13 +302,6 @@ def test_worker_out_of_gpu_memory_fails_job_and_keeps_shards(asked, cache, small
     assert failed(asked["distances"]).startswith("The GPU ran out of memory. Lower the batch size")
 
 
-def test_a_shard_of_other_weights_is_another_shard(asked, cache):
-    spec = asked["distances"]
-    other = dataclasses.replace(spec, model=dataclasses.replace(spec.model, identity="sha256:0"))
-    content = {"texts": [0], "model": spec.model.to_json()}
-    assert Shard("distances", content).address != Shard("distances", content | {"model": other.model.to_json()}).address
-
-
 def test_weights_exchanged_during_the_run_are_refused(asked, cache, tiny_folder, tmp_path):
     import shutil
 
@@ -371,23 +363,6 @@ def test_healed_model_never_uses_shards_of_its_base(asked):
 def many(spec: DamageSpec) -> DamageSpec:
     """The request with shards for processes that have batches of the usual size."""
     return dataclasses.replace(spec, corpus=dataclasses.replace(TEXTS, n_texts=12, seq_len=128))
-
-
-def test_a_killed_process_costs_its_shard(asked, cache, with_starter, monkeypatch, tmp_path):
-    spec, killed = many(asked["damage"]), []
-    wanted = alone(spec, cache, with_starter, monkeypatch, tmp_path)
-    workers = ForkedWorkers(spec, 2)
-
-    def kill(progress):
-        if progress.phase.endswith(" in 2 processes") and progress.done and not killed:
-            killed.append(workers.pids[1])
-            os.kill(killed[0], signal.SIGKILL)
-
-    try:
-        assert figures(share(spec, workers, kill)) == wanted
-    finally:
-        workers.close()
-    assert killed
 
 
 @pytest.mark.timeout(300)

@@ -97,12 +97,6 @@ def test_job_ended_by_scheduler_saves_first_and_is_interrupted(count):
     assert "The machine or process that ran it is gone" in remote.of(job).status().error
 
 
-@pytest.mark.long
-def test_failed_job_says_why(count):
-    job = jobs.submit(count.CountSpec(13), backend="slurm")
-    assert wait_state(job, "failed").error == "Thirteen cannot be counted with; give another seed."
-
-
 @pytest.mark.parametrize(
     ("variables", "why"),
     [

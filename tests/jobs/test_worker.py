@@ -143,18 +143,6 @@ def test_jobs_run_in_order_and_a_warm_model_stays(cache):
     assert [job.values["model"] for job in done] == [f"load {n} in process {worker_pid()}" for n in (1, 2, 3)]
 
 
-@pytest.mark.long
-def test_twenty_jobs_with_five_cancelled(cache):
-    queue = [jobs.submit(request("quick", seed)) for seed in range(20)]
-    gone = {3, 4, 9, 15, 19}
-    for seed in gone:
-        assert jobs.cancel(queue[seed].id).state == "cancelled"
-    jobs.ensure_worker(COMMAND)
-    wait_for(lambda: not jobs.active())
-    assert [jobs.get(job.id).state for job in queue] == ["cancelled" if seed in gone else "done" for seed in range(20)]
-    assert order(cache) == [f"{what} {seed}" for seed in range(20) if seed not in gone for what in ("begin", "end")]
-
-
 def test_reports_are_throttled_but_the_last_is_kept(cache):
     job = jobs.submit(request("chatty"))
     jobs.ensure_worker(COMMAND)
@@ -292,17 +280,6 @@ def test_invalid_niceness_is_refused(said, monkeypatch):
     monkeypatch.setenv(host.NICENESS_SET, said)
     with pytest.raises(SpecError, match=r"^LAYERSCOPE_NICENESS must be 0 \(no lower CPU priority"):
         worker.give_way()
-
-
-def test_priority_is_lowered_once_and_the_shell_session_stays(monkeypatch):
-    monkeypatch.delenv(host.NICENESS_SET)
-    session = SESSION.exists() and SESSION.read_text()
-    asked = (
-        "import os; from analysis.jobs.runner import worker; worker.give_way(); worker.give_way(); print(os.getpriority(0, 0))"
-    )
-    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == str(host.NICENESS)
-    assert session == (SESSION.exists() and SESSION.read_text())
 
 
 def test_a_forked_child_can_be_ended_without_ending_the_worker():
