@@ -96,7 +96,7 @@ class HealSpec(Spec):
     steps: Annotated[int, Option(), Bound(0, MOST_STEPS)] = 50
     """Optimizer steps (0: closed form, or `--minutes` decides)."""
     minutes: Annotated[float | None, Option(), Bound(0, 525_600, above=True)] = None
-    """Time for everything, scoring included. The steps that fit follow from the measured speed (default: `--steps` decides)."""
+    """Longest time for everything, scoring included. The steps that fit follow from the measured speed (default: no limit)."""
     lora_on: str = "feed_forward"
     """Modules that LoRA adapts: `feed_forward` as in the paper, `attention`, or `both`. Experts are feed-forward modules."""
     instant: bool = False

@@ -299,7 +299,7 @@ def say_expected(spec: HealSpec, known: ModelFacts, waiting: Sequence[jobs.Job])
     if found is None:
         parts = ["Duration unknown: no similar healing run has finished on this machine"]
     elif spec.minutes is not None:
-        parts = [f"At most {words.duration(found.high_s)} until the verdict, with as many steps as fit"]
+        parts = [f"At most {spec.minutes:g} min until the verdict, with as many steps as fit"]
     else:
         measured = words.counted(found.n, "healing run")
         scaled = f" of {found.of_another} (scaled by model size)" if found.of_another else ""
