@@ -18,6 +18,7 @@ from analysis.core.errors import LayerscopeError, ModelNotFoundError
 from analysis.core.record import Spec
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_spec import judged_by
+from analysis.jobs import preflight
 from analysis.models.source import remote
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored.result import FoundResult
@@ -58,7 +59,7 @@ def _check_here(spec: Spec) -> None:
     """
     if _place() != jobs.LOCAL or getattr(spec, "fetch", False):
         return
-    for model in jobs.preflight.models_of(spec):
+    for model in preflight.models_of(spec):
         if (sentence := remote.reason_unavailable(model.source, model.revision)) is not None:
             raise ModelNotFoundError(sentence)
 
