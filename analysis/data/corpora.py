@@ -124,15 +124,6 @@ def _check_once(source: str, split: str, identity: str) -> None:
     documents(CorpusSpec(source, split=split))
 
 
-def split_in_advance() -> None:
-    """Part the starter pack's Wikipedia, which takes a second, before somebody waits for it; do nothing without the pack."""
-    try:
-        starter.text_file("wiki")
-    except CorpusError:
-        return
-    documents(CorpusSpec("wiki", split="train"))
-
-
 def stream(spec: CorpusSpec) -> Iterator[str]:
     """Yield the documents one by one; of a source that is streamed, no more are fetched than are taken.
 

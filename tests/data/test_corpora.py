@@ -147,24 +147,6 @@ def test_a_repeated_document_stands_on_one_side_only(tmp_path):
     assert sorted(corpora.documents(spec)) == ["another one", "same line again"]
 
 
-def test_a_split_in_advance_is_not_made_again():
-    near_copies._split.cache_clear()
-    corpora.split_in_advance()
-    assert near_copies._split.cache_info().misses == 1
-    for part in ("train", "validation"):
-        assert corpora.documents(CorpusSpec("wiki", split=part))
-    assert near_copies._split.cache_info().misses == 1
-
-
-def test_nothing_is_split_in_advance_without_the_pack(monkeypatch):
-    def missing(name):
-        raise CorpusError(name)
-
-    monkeypatch.setattr(corpora.starter, "text_file", missing)
-    monkeypatch.setattr(corpora, "documents", lambda spec: pytest.fail("it would be fetched"))
-    corpora.split_in_advance()
-
-
 def test_an_empty_split_says_so(tmp_path):
     text = next(f"line {index}" for index in range(100) if not near_copies.is_validation(f"line {index}"))
     path = write(tmp_path, text).source

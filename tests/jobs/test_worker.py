@@ -12,10 +12,9 @@ import pytest
 
 from analysis import jobs
 from analysis.cli import jobs as jobs_command
-from analysis.core import host, imports
+from analysis.core import host
 from analysis.core.blocks import Block
 from analysis.core.errors import JobError, SpecError
-from analysis.data import corpora
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.heal.heal_spec import HealSpec
@@ -236,17 +235,6 @@ def test_killed_worker_is_noticed_and_its_job_resumed(cache):
     second = [event for event in told if event["attempt"] == 2]
     assert second[0]["phase"] == "starting"
     assert second[1]["done"] >= 5
-
-
-def test_an_idle_worker_imports_modules_and_calls_functions(monkeypatch, caplog):
-    called = []
-    monkeypatch.setattr(corpora, "split_in_advance", lambda: called.append("split"))
-    idle = object.__new__(worker._Worker)
-    idle._to_warm, idle._load = ["missing.module", "json", "analysis.data.corpora:split_in_advance"], "kept"
-    assert [idle._warm_one() for _ in range(4)] == [True, True, True, False]
-    assert called == ["split"]
-    assert "missing.module could not be prepared in advance" in caplog.text
-    assert all(callable(imports.imported(name)) == (":" in name) for name in worker.WARM)
 
 
 def test_sigterm_interrupts_the_job_during_a_long_call():

@@ -40,19 +40,6 @@ from analysis.jobs.queue.control import reap
 from analysis.jobs.queue.job import DONE, FAILED, RUNNING
 from analysis.jobs.runner import LOADER, answer
 
-WARM: Sequence[str] = (
-    "torch",
-    "transformers",
-    "analysis.models.loading.load",
-    "analysis.experiments.maps.distance_map",
-    "analysis.experiments.accuracy.sweep",
-    "analysis.experiments.heal.healing",
-    "analysis.experiments.search.search",
-    "analysis.data.corpora:split_in_advance",
-)
-"""Modules to import and functions to call while there is nothing to do: the first job would wait seconds for them."""
-
-
 _TICK_S = 0.25
 """How often the queue and the wish to cancel are looked at."""
 _HEARTBEAT_S = 2.0
@@ -70,11 +57,10 @@ _log = logging.getLogger(__name__)
 class _Worker:
     """Takes jobs from the queue and runs them, one at a time, watched by a second thread."""
 
-    def __init__(self, runners: Mapping[str, str], loader: str, warm: Sequence[str]) -> None:
+    def __init__(self, runners: Mapping[str, str], loader: str) -> None:
         self._runners = runners
         self._loader = loader
         self._load: Any = None
-        self._to_warm = list(warm)
         self._me = processes.Process.current()
         self._run: Run | None = None
         # Held while a job changes hands, so that the watchdog never restarts into the middle of the next job.
@@ -101,7 +87,7 @@ class _Worker:
                 idle_since = time.monotonic()
             elif self._is_leaving:
                 return
-            elif not self._warm_one():
+            else:
                 time.sleep(_TICK_S)
 
     def _set_leaving(self, is_leaving: bool) -> None:
@@ -175,19 +161,6 @@ class _Worker:
         if self._load is None:
             self._load = imported(self._loader)()
         return self._load
-
-    def _warm_one(self) -> bool:
-        """Import the next library that jobs will need, or call the next function; False when all are there."""
-        if not self._to_warm:
-            return False
-        name = self._to_warm.pop(0)
-        try:
-            found = imported(name)
-            if ":" in name:
-                found()
-        except Exception:
-            _log.warning("%s could not be prepared in advance.", name, exc_info=True)
-        return True
 
     def _release_own(self) -> None:
         """Mark the jobs that this process still holds as interrupted: a restart keeps the pid, and `reap` would miss it."""
@@ -295,14 +268,13 @@ def _output_to(path: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
-def serve(runners: Mapping[str, str], loader: str, idle_s: float = 900.0, warm: Sequence[str] = ()) -> bool:
+def serve(runners: Mapping[str, str], loader: str, idle_s: float = 900.0) -> bool:
     """Be the worker of the cache folder, unless another process is.
 
     Args:
         runners: the dotted function (`module:name`) for each kind of spec.
         loader: the dotted class of the loader (`module:name`) that every runner is handed; it keeps the last model in memory.
         idle_s: seconds without a job after which to leave.
-        warm: modules to import, and functions to call (`module:function`), while there is nothing to do.
 
     Returns:
         Whether this process was the worker; False when another one is.
@@ -324,7 +296,7 @@ def serve(runners: Mapping[str, str], loader: str, idle_s: float = 900.0, warm: 
     with is_held:
         table.waited(reap, _log.warning)
         store.remove_leftovers()
-        _Worker(runners, loader, warm).work(idle_s)
+        _Worker(runners, loader).work(idle_s)
         return True
 
 
@@ -361,7 +333,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         give_way()
         extensions.load()
-        serve(RUNNERS, LOADER, idle_s, WARM)
+        serve(RUNNERS, LOADER, idle_s)
     except LayerscopeError as error:
         sys.exit(str(error))
 
