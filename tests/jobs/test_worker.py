@@ -162,7 +162,6 @@ def test_job_adds_up_the_work_of_its_attempts():
     assert (done.work.flop, done.work.layer_tokens) == (6e9, 600)
     assert done.work.seconds > failed.work.seconds > 0
     assert jobs_command._as_json(done)["work"] == done.work.to_json()
-    assert done.work.joules is done.work.share_of_peak is None, "a machine that does not tell, and too little to compare"
 
 
 @pytest.mark.parametrize("what", ["tidy", "partial"])

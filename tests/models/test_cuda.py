@@ -39,7 +39,6 @@ def pretended_cards(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", note((30, 80)))
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", note(7))
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", note(None))
-    monkeypatch.setattr(torch.cuda, "power_draw", note(250_000))
     return seen
 
 
@@ -56,27 +55,6 @@ def test_peak_is_not_reset_before_torch_uses_a_gpu(pretended_cards, monkeypatch)
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
     cuda.reset_peak("cuda:1")
     assert pretended_cards == []
-
-
-def test_power_is_summed_up_over_time(pretended_cards, monkeypatch):
-    clock = [0.0]
-    monkeypatch.setattr(machine.time, "monotonic", lambda: clock[0])
-    device = machine.Device("cuda:1", "bfloat16")
-    device.joules()
-    before = device.joules()
-    clock[0] = 2.0
-    assert device.joules() == pytest.approx(before + 500), "250 watts for two seconds"
-
-
-def test_a_gpu_that_does_not_tell_its_power_has_none(pretended_cards, monkeypatch):
-    def refuse(device):
-        raise RuntimeError("no library of NVIDIA's")
-
-    monkeypatch.setattr(torch.cuda, "power_draw", refuse)
-    device = machine.Device("cuda", "bfloat16")
-    assert device.joules() is None
-    monkeypatch.setattr(torch.cuda, "power_draw", lambda device: 250_000)
-    assert device.joules() is None, "it is not asked again"
 
 
 def test_versions_name_the_gpu(pretended_cards):

@@ -163,11 +163,3 @@ def test_default_precision_of_such_a_processor_is_float32(monkeypatch):
     assert found.value == "float32"
     assert "products of bfloat16 are computed in it" in found.reason
     assert machine.choose_dtype("bfloat16", "cpu").value == "bfloat16"
-
-
-def test_its_speed_is_that_of_float32(tmp_path, monkeypatch):
-    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
-    monkeypatch.setattr(machine, "_measured_flop_s", lambda device, dtype: {torch.float32: 2e9, torch.bfloat16: 1e9}[dtype])
-    assert machine.most_flop_s("cpu", "bfloat16") == machine.most_flop_s("cpu", "float32") == 2e9
-    monkeypatch.setattr(float32_products, "is_here", lambda dtype: False)
-    assert machine.most_flop_s("cpu", "bfloat16") == 1e9

@@ -1,9 +1,5 @@
 """Operations of models, counted against sums by hand, and the figures of their machine."""
 
-import json
-from pathlib import Path
-
-import pytest
 import torch
 
 from analysis.core.blocks import Block, PartSet
@@ -11,7 +7,6 @@ from analysis.core.meter import COUNTS
 from analysis.models.architecture import operations, sublayers
 from analysis.models.architecture.decoder import Decoder, find_decoder
 from analysis.models.architecture.residual import entry
-from analysis.models.loading import machine
 from analysis.models.running import pruning
 from analysis.models.running.hidden_states import run_trunk
 from tests.support.families import N_LAYERS, build
@@ -106,53 +101,3 @@ def test_layers_that_only_record_arguments_count_nothing():
 def test_watched_model_gives_figures_equal_bit_for_bit():
     alone = find_decoder(build("llama")).model(IDS, use_cache=False).logits
     assert torch.equal(alone, watched("llama").model(IDS, use_cache=False).logits)
-
-
-@pytest.fixture
-def packages(tmp_path, monkeypatch) -> Path:
-    """Two processor packages, one of them in two parts."""
-    for name in ("intel-rapl:0", "intel-rapl:0:0", "intel-rapl:1"):
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "energy_uj").write_text("1000000\n")
-        (folder / "max_energy_range_uj").write_text("5000000\n")
-    monkeypatch.setattr(machine, "POWERCAP", tmp_path)
-    return tmp_path
-
-
-def test_energy_sums_the_packages_across_counter_resets(packages):
-    device = machine.Device("cpu", "float32")
-    assert device.joules() == 0
-    (packages / "intel-rapl:0" / "energy_uj").write_text("4000000\n")
-    assert device.joules() == 3
-    (packages / "intel-rapl:1" / "energy_uj").write_text("500000\n")
-    assert device.joules() == pytest.approx(3 + 4.5)
-
-
-def test_where_the_machine_does_not_tell_there_is_no_energy(packages, tmp_path, monkeypatch):
-    (packages / "intel-rapl:1" / "energy_uj").unlink()
-    device = machine.Device("cpu", "float32")
-    assert device.joules() is None
-    monkeypatch.setattr(machine, "POWERCAP", tmp_path / "none")
-    assert machine.Device("cpu", "float32").joules() is None
-    assert machine.Device("mps", "float16").joules() is None
-
-
-def test_machine_speed_is_measured_once_and_raised_when_faster(tmp_path, monkeypatch):
-    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
-    (tmp_path / "machine.json").write_text('{"before": 1.5}')
-    monkeypatch.setattr(machine.float32_products, "is_here", lambda dtype: False)
-    found = iter([2e9, 3e9, 1e9])
-    monkeypatch.setattr(machine, "_measured_flop_s", lambda *_: next(found))
-    assert machine.most_flop_s("cpu", "float32") == 2e9
-    assert machine.most_flop_s("cpu", "float32") == 2e9
-    assert machine.most_flop_s("cpu", "float32", again=True) == 3e9
-    assert machine.most_flop_s("cpu", "bfloat16") == 1e9
-    assert len(kept := json.loads((tmp_path / "machine.json").read_text())) == 3
-    assert kept["before"] == 1.5
-
-
-def test_products_are_timed(monkeypatch):
-    monkeypatch.setattr(machine, "_PEAK_SIZES", (64,))
-    monkeypatch.setattr(machine, "_PEAK_S", 0.0)
-    assert machine._measured_flop_s(torch.device("cpu"), torch.float32) > 1e6

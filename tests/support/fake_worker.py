@@ -49,7 +49,7 @@ def _quick(spec, on_progress, load) -> None:
 
 def _computes(spec, on_progress, load) -> None:
     """As a model would, whose machine tells nothing of its energy."""
-    COUNTS.machine = SimpleNamespace(peak_bytes=lambda: 4000, reset_peak=lambda: None, joules=lambda: None)
+    COUNTS.machine = SimpleNamespace(peak_bytes=lambda: 4000, reset_peak=lambda: None)
     COUNTS.flop, COUNTS.layer_tokens = COUNTS.flop + 2e9, COUNTS.layer_tokens + 300
     on_progress(Progress("computing", 1, 2))
     COUNTS.flop += 1e9

@@ -1,4 +1,4 @@
-"""Every call of `torch.cuda`: the CUDA GPUs of this machine, their memory and power.
+"""Every call of `torch.cuda`: the CUDA GPUs of this machine, and their memory.
 
 Nothing else asks torch about them, so a test can put one GPU in the place of all (`tests/models/test_cuda.py`).
 """
@@ -51,15 +51,6 @@ def release_memory() -> None:
     """Give memory back that torch keeps for later tensors; without a GPU nothing happens."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def watts(device: str) -> float:
-    """Return the power that a GPU draws now.
-
-    Raises:
-        Exception: of NVIDIA's library, whose errors are its own, where it is missing or the GPU does not tell.
-    """
-    return torch.cuda.power_draw(torch.device(device)) / 1000
 
 
 def wait(device: str) -> None:

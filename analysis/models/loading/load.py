@@ -231,7 +231,7 @@ def _by_layer(planned: planning.Plan, source: Source, on_progress: OnProgress, r
 def _watch(decoder: Decoder, spec: ModelSpec) -> None:
     """Count the operations of a model from now on, and compare them with its device."""
     operations.watch(decoder)
-    COUNTS.machine = machine.Device(str(decoder.head_device), spec.dtype)
+    COUNTS.machine = machine.Device(str(decoder.head_device))
 
 
 def _names(planned: planning.Plan, source: Source, on_progress: OnProgress) -> Names | None:

@@ -24,15 +24,6 @@ _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "datasets", "numpy
 _log = logging.getLogger(__name__)
 ALL_GPUS = "cuda:all"
 """The device of a model that is to be spread over all CUDA devices, whether it fits on one or not."""
-_PEAK_SIZES = (256, 512, 1024, 2048)
-"""Rows and columns of the products that show the speed of a CPU.
-
-Small ones are done before another process has its turn, large ones are faster where there are many cores.
-"""
-_PEAK_SIZES_ELSEWHERE = (2048, 4096, 8192)
-"""Sizes for accelerators, which take longer to start a product than to do a small one."""
-_PEAK_S = 0.15
-"""Seconds that products of each size are timed for, at least two of them."""
 _FASTER = 1.15
 """bfloat16 must beat float32 by this factor on a CPU before it becomes the default there."""
 
@@ -238,41 +229,6 @@ def bfloat16_speed_ratio() -> float:
     return ratio
 
 
-def most_flop_s(device: str, dtype: str, *, again: bool = False) -> float:
-    """Floating point operations a second of the fastest of some matrix products, measured once and kept in the cache folder.
-
-    Args:
-        device: its name in torch.
-        dtype: of the matrices.
-        again: whether to measure once more and keep the larger one: the machine may have been busy.
-    """
-    name = cuda.name(device) if device.startswith("cuda") else cpu_name()
-    if device.startswith("cpu"):
-        dtype = str(float32_products.dtype_of_products(getattr(torch, dtype))).removeprefix("torch.")
-    key = f"{name}, torch {torch.__version__}, {dtype} FLOP/s" + " on mps" * (device == "mps")
-    stored = _cached_content(_file()).get(key)
-    if isinstance(stored, float) and stored > 0 and not again:
-        return stored
-    measured = _measured_flop_s(torch.device(device), getattr(torch, dtype))
-    return _keep(key, max(measured, stored) if isinstance(stored, float) else measured)
-
-
-def _measured_flop_s(device: torch.device, dtype: torch.dtype) -> float:
-    fastest = 0.0
-    for size in _PEAK_SIZES if device.type == "cpu" else _PEAK_SIZES_ELSEWHERE:
-        a = torch.randn(size, size).to(device, dtype)
-        timings: list[float] = []
-        started = time.perf_counter()
-        while len(timings) < 2 or time.perf_counter() - started < _PEAK_S:
-            cuda.wait(str(device))
-            run_started = time.perf_counter()
-            a.matmul(a)
-            cuda.wait(str(device))
-            timings.append(time.perf_counter() - run_started)
-        fastest = max(fastest, 2.0 * size**3 / min(timings))
-    return fastest
-
-
 def _file() -> Path:
     return store.cache_dir() / "machine.json"
 
@@ -306,86 +262,17 @@ def _product_seconds(dtype: torch.dtype) -> float:
     return min(timings)
 
 
-POWERCAP = Path("/sys/class/powercap")
-"""Where Linux keeps the energy counters of CPUs (RAPL)."""
-
-
 class Device:
     """The device that a model is on (`core.meter.MeteredDevice`)."""
 
-    def __init__(self, name: str, dtype: str) -> None:
-        """Name it.
-
-        Args:
-            name: of the device in torch.
-            dtype: that the model is computed in.
-        """
-        self._name, self._dtype = name, dtype
-        self._energy = _GpuEnergy(name) if name.startswith("cuda") else _CpuEnergy() if name == "cpu" else None
+    def __init__(self, name: str) -> None:
+        """Store the name of the device in torch."""
+        self._name = name
 
     def peak_bytes(self) -> int:
-        """As `machine.peak_bytes`."""
+        """Return `machine.peak_bytes` of the device."""
         return peak_bytes(self._name)
 
     def reset_peak(self) -> None:
-        """As `machine.reset_peak`."""
+        """Call `machine.reset_peak` for the device."""
         reset_peak(self._name)
-
-    def joules(self) -> float | None:
-        """Energy that it has drawn; None where it does not tell, as Apple's does not."""
-        return None if self._energy is None else self._energy.joules()
-
-    def most_flop_s(self, *, again: bool = False) -> float:
-        """As `machine.most_flop_s`."""
-        return most_flop_s(self._name, self._dtype, again=again)
-
-
-class _CpuEnergy:
-    """The counters of all CPU packages together, which begin anew at a number that they name."""
-
-    def __init__(self) -> None:
-        # intel-rapl:0 is a package, intel-rapl:0:0 a part of it; AMD's CPUs are named the same.
-        self._packages = [folder for folder in sorted(POWERCAP.glob("intel-rapl:*")) if folder.name.count(":") == 1]
-        self._last: dict[Path, int] = {}
-        self._microjoules = 0
-
-    def joules(self) -> float | None:
-        """Return the energy drawn since the first look, in joules."""
-        if not self._packages:
-            return None
-        try:
-            for folder in self._packages:
-                counter = int((folder / "energy_uj").read_text())
-                microjoules = counter - self._last.get(folder, counter)
-                if microjoules < 0:
-                    microjoules += int((folder / "max_energy_range_uj").read_text())
-                self._microjoules += microjoules
-                self._last[folder] = counter
-        except (OSError, ValueError):  # on many machines only the administrator may read it
-            self._packages = []
-            return None
-        return self._microjoules / 1e6
-
-
-class _GpuEnergy:
-    """The power that a CUDA device says it draws, summed up over the time between two looks."""
-
-    def __init__(self, name: str) -> None:
-        self._device = name
-        """Empty once it does not tell."""
-        self._joules, self._last = 0.0, (time.monotonic(), 0.0)
-
-    def joules(self) -> float | None:
-        """Return the energy drawn since the first look, in joules."""
-        if not self._device:
-            return None
-        watts = None
-        with contextlib.suppress(Exception):  # it needs a library of NVIDIA's, whose errors are its own
-            watts = cuda.watts(self._device)
-        if watts is None:
-            self._device = ""
-            return None
-        now, (last_time, before) = time.monotonic(), self._last
-        self._joules += (now - last_time) * (watts + (before or watts)) / 2
-        self._last = now, watts
-        return self._joules

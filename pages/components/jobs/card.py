@@ -83,8 +83,6 @@ def progress_text(job: jobs.Job) -> str:
         parts.append(f"about {words.duration(_rounded(job.left_s))} left in total")
     elif job.eta_s is not None:
         parts.append(f"{words.span(*(job.eta_range_s or (job.eta_s, job.eta_s)))} left")
-    if job.work is not None and job.work.share_now is not None:
-        parts.append(f"{job.work.share_now:.0%} of this machine's peak")
     return " · ".join(part for part in parts if part)
 
 
