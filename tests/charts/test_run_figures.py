@@ -63,7 +63,7 @@ def test_every_set_of_questions_has_its_chance_line():
 
 
 def test_points_are_filled_only_where_significantly_different_from_unpruned():
-    curve = fakes.sweep(answers=True)
+    curve = fakes.with_losses(fakes.sweep(answers=True))
     for measure in (ACCURACY, LOSS, BITS):
         for pinned, look in ((False, 0), (True, 1), (False, len(runs.LOOKS) + 2)):
             trace = runs.score_curves([DrawnRun(curve, "a", look, pinned=pinned)], measure).data[-1]

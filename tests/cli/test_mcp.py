@@ -141,7 +141,7 @@ def test_a_committed_result_of_each_kind_answers_its_own_request(monkeypatch):
     kinds = [kind for kind in RESULTS if (COMMITTED() / kind).exists()]
     assert len(kinds) >= 10
     for kind in kinds:
-        result = library.find(kind, wait=True, most=1)[0].result
+        result = library.find(kind, most=1)[0].result
         assert stored.answering(result.spec) is result
         data = stored.data(result, argparse.Namespace())
         assert json.dumps(data, allow_nan=False).isascii()

@@ -32,7 +32,7 @@ def test_a_heal_ends_with_the_verdict_from_its_own_numbers():
     said = headline.headline(scores_of_block.select(heal.spec.block, [heal], shown=heal), fakes.FACTS, heals=[heal]).sentence
     assert lines(heal)[-1] == said
     assert "Healing for 115 s" not in said
-    assert "Healing for 2 min" in said
+    assert "training 2 min" in said
 
 
 def test_a_heal_without_answers_takes_the_pairs_of_a_curve():

@@ -22,6 +22,7 @@ from analysis.results import library
 from analysis.results.compared import runs
 from analysis.results.stored import summaries
 from tests.support import fakes
+from tests.support.usual import usual
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -75,18 +76,12 @@ def test_an_added_kind_reads_back_with_its_table_and_chart(letters, found):
     assert table.caption == "bfloat16 from Q4_1 weights on cpu."
     assert list(table.frame()["share"]) == [row.share for row in found.rows]
     assert list(kinds.figure(read, dark=True).data[0].x) == ["a", "b", "n"]
-    assert kind.usual(fakes.MODEL) == letters.LettersSpec(fakes.MODEL)
+    assert usual(kind, fakes.MODEL) == letters.LettersSpec(fakes.MODEL)
     with pytest.raises(SpecError, match="has no table 'best'. It has rows"):
         read.table("best")
 
 
 @pytest.mark.usefixtures("letters")
-def test_a_required_field_leaves_no_usual_request():
-    assert EXPERIMENTS["heal"].usual(fakes.MODEL) is None
-    assert EXPERIMENTS["compare"].usual(fakes.MODEL) is None
-    assert EXPERIMENTS["speed"].usual(fakes.MODEL).model == fakes.MODEL
-
-
 def test_it_is_a_row_of_the_runs(found):
     stored = library.FoundResult(found.kind, found.spec.fingerprint(), False, 1.0, (found, summaries.summary(found)))
     row = runs.row(stored, 0.2)

@@ -142,7 +142,7 @@ def test_pickled_weights_are_refused_with_a_command_that_converts_them(tmp_path,
         torch.save(part, target / f"pytorch_model-{number}.bin", _use_new_zipfile_serialization=number == 0)
     with pytest.raises(UnsupportedModelError, match=r"only pickled weights \(pytorch_model-0\.bin") as error:
         models.load(ModelSpec(str(target)))
-    command = str(error.value).partition("without running it: ")[2]
+    command = str(error.value).partition("without running it: `")[2].rpartition("`")[0]
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     subprocess.run(["bash", "-c", command], check=True, env=os.environ | {"PATH": path})
     converted = load_file(target / "model.safetensors")

@@ -21,5 +21,5 @@ def test_result_of_a_withdrawn_method_is_ignored_and_counted(cache, capsys, kind
     store.save_result(kind, "0" * 20, data | {"spec": data["spec"] | changes})
     assert main.main(["jobs"]) == 0
     assert "method or settings were withdrawn: 1." in capsys.readouterr().out
-    stored = [found.key for found in library.find(result.kind, wait=True) if not found.precomputed]
+    stored = [found.key for found in library.find(result.kind) if not found.precomputed]
     assert stored == [result.spec.fingerprint()]

@@ -338,6 +338,17 @@ def speed(rounds: int = 5, *, ns: tuple[int, ...] = (0, 2, 5, 10, 15)) -> SpeedR
     )
 
 
+def with_losses(result):
+    """Return a curve or heal with the loss of each text, so that differences have intervals; texts differ more with n."""
+
+    def losses(point: Point) -> list[float]:
+        return [point.loss + 0.02 * point.n * (text - 3.5) for text in range(8)]
+
+    if isinstance(result, SweepResult):
+        return replace(result, text_losses=[losses(point) for point in result.points])
+    return replace(result, text_losses={name: losses(point) for name, point in result.models.items()})
+
+
 def evaluate(block: Removal, *, acc: float = 0.37, curve: SweepResult | None = None) -> EvaluateResult:
     """A cut that was scored on its own, on the questions and the text of a curve."""
     asked = (curve or sweep()).spec

@@ -110,7 +110,8 @@ def _local_folder(path: Path) -> Source:
         if pickles:
             raise UnsupportedModelError(
                 f"The folder {path} has only pickled weights ({', '.join(pickles[:3])}), which can run code when loaded. "
-                f"Convert them without running it: cd {escapes.command([str(path)])} && {_CONVERT}"
+                f"Convert them without running it: `cd {escapes.command([str(path)])} && {_CONVERT}`. "
+                "Then load the folder again."
             )
         raise ModelNotFoundError(f"The folder {path} has a config.json but no .safetensors weights. Add the weights.")
     return Source(path, None, path.name, identities.of_folder(path))

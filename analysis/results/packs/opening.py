@@ -9,7 +9,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.core import extensions, input_files, sandbox, store, zips
+from analysis.core import escapes, extensions, input_files, sandbox, store, zips
 from analysis.core.blocks import Block, LayerSet, PartSet
 from analysis.core.bounds import shown
 from analysis.core.errors import CorruptResultError, PackError, one_line
@@ -52,7 +52,8 @@ def open_file(path: Path, name: str = "") -> OpenedPack:
         content = input_files.read(path, limits.PACK_BYTES)
     except OSError as error:
         raise PackError(
-            f"{shown(name or str(path))} cannot be opened: {error.strerror or error}. Name a result pack."
+            f"{shown(name) if name else escapes.visible(str(path))} cannot be opened: {error.strerror or error}. "
+            "Name a result pack."
         ) from error
     id = hashlib.sha256(content).hexdigest()[:_DIGITS]
     del content

@@ -259,7 +259,7 @@ def test_an_impossible_push_is_a_sentence_and_guests_see_none(app, known, ui_cac
 
 def test_size_speed_and_quality_stand_next_to_the_unpruned_model(app, ui_cache):
     fakes.distances().save()
-    fakes.sweep(answers=True).save()
+    fakes.with_losses(fakes.sweep(answers=True)).save()
     fakes.speed().save()
     at = app("pages/export.py", n="5")
     got = gains(at)
@@ -316,6 +316,7 @@ def sheet_of(at):
 
 
 def test_the_decision_sheet_is_the_first_way_with_three_downloads(app, known):
+    fakes.with_losses(fakes.sweep()).save()
     at = app("pages/export.py", n="5")
     ways = next(item for item in at.button_group if str(item.key).startswith("export-way"))
     assert ways.options[0] == "Decision sheet"
@@ -330,6 +331,7 @@ def test_the_decision_sheet_is_the_first_way_with_three_downloads(app, known):
 
 
 def test_a_wider_tolerance_changes_the_recommendation(app, known):
+    fakes.with_losses(fakes.sweep()).save()
     at = take_as(app("pages/export.py", n="5"), "Decision sheet")
     at.number_input(key="sheet-points").set_value(40.0)
     at.number_input(key="sheet-nats").set_value(9.0).run()

@@ -142,6 +142,7 @@ def test_step_5_asks_about_the_big_model_and_compares_paths(app, known):
 
 
 def test_step_6_shows_instant_and_trained_next_to_the_guess(app, known):
+    fakes.with_losses(fakes.heal()).save()
     at = turn_to(app(PAGE), 6)
     assert not figures(at)
     given = told(at, "layerscope_curve")
@@ -161,7 +162,7 @@ def test_step_6_claims_no_difference_that_is_not_significant(app, known):
     heal = fakes.heal()
     near = replace(heal.healed, loss=2.5)
     own = {"unpruned": replace(heal.unpruned, loss=2.3), "healed": replace(heal.healed, loss=1.9)}
-    replace(heal, healed=near, same_kind=own, same_kind_text=heal.spec.corpus).save()
+    fakes.with_losses(replace(heal, healed=near, same_kind=own, same_kind_text=heal.spec.corpus)).save()
     at = skip(turn_to(app(PAGE), 6))
     assert "Not significantly different from the unpruned model (95 % CI " in said(at)
     assert "n = 8 texts)." in said(at)

@@ -2,7 +2,6 @@
 
 import asyncio
 import inspect
-from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -11,10 +10,6 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from analysis.core import store
-from analysis.core.errors import LayerscopeError
-from analysis.models.source.model_spec import ModelSpec
-from analysis.results.compared import candidates
 from pages.components.explore import warm_up
 from pages.web import auth, server, throttle
 
@@ -34,45 +29,6 @@ def test_the_dashboard_has_its_layers_in_order():
     assert life.__qualname__ == server.lifespan(warm_up.begin).__qualname__
     assert inspect.getclosurevars(life.__wrapped__).nonlocals["at_start"] is warm_up.begin
     assert [layer.cls for layer in app.app._user_middleware] == LAYERS
-
-
-def test_modules_of_the_first_page_come_before_the_server_listens(monkeypatch):
-    done: list[object] = []
-    monkeypatch.setattr(warm_up, "prepare", lambda: done.append("modules"))
-    thread = SimpleNamespace(start=lambda: done.append("thread"))
-    monkeypatch.setattr(warm_up.threading, "Thread", lambda target, **_: thread if target is warm_up.warm_up else None)
-    warm_up.begin()
-    assert done == ["modules", "thread"]
-
-
-def test_modules_of_other_tabs_come_after_the_first_chart(monkeypatch):
-    done: list[object] = []
-    names = ("datasets", "no_such_module", "json")  # a viewer has no datasets
-
-    def imported(name):
-        if name == "no_such_module":
-            raise ModuleNotFoundError(name)
-        done.append(name)
-
-    monkeypatch.setattr(warm_up, "read_index", lambda: done.append("first"))
-    monkeypatch.setattr(warm_up.time, "sleep", done.append)
-    monkeypatch.setattr(warm_up.imports, "imported", imported)
-
-    def compare():
-        done.append("compared")
-        raise LayerscopeError("The cache folder is gone.")
-
-    monkeypatch.setattr(warm_up, "LATER", names)
-    monkeypatch.setattr(warm_up, "_compare", compare)
-    warm_up.warm_up()
-    assert done == ["first", warm_up._LATER_S, "datasets", "json", "compared"]
-
-
-def test_results_that_were_compared_before_are_not_read_again(monkeypatch):
-    """The gallery has every kind of the starter."""
-    warm_up._compare()
-    monkeypatch.setattr(store, "read", lambda *_, **__: pytest.fail("a result was read again"))
-    assert candidates.of_model(ModelSpec()).candidates
 
 
 def test_without_a_mode_the_whole_stack_answers_this_machine_alone():
