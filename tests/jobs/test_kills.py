@@ -123,7 +123,7 @@ def figures(job: jobs.Job, cache: Path) -> Any:
         str(file.relative_to(cache)): hashlib.sha256(file.read_bytes()).hexdigest()
         for top in ("adapters", "exports")
         for file in (cache / top).rglob("*")
-        if file.suffix in (".safetensors", ".gguf")
+        if file.suffix in (".safetensors", ".gguf") and file.is_file()
     }
     return steady(data), sorted(envelope["files"].values()), weights
 

@@ -24,7 +24,8 @@ class Cluster:
         self.jobs, self.stopped, self.error, self.answers = {}, [], None, threading.Event()
         self.answers.set()
 
-    def __call__(self, address):
+    def __call__(self, address, headers):
+        self.headers = headers
         self.answers.wait(20)
         if self.error is not None:
             raise self.error
@@ -47,6 +48,7 @@ def cluster(monkeypatch):
     monkeypatch.setattr("ray.job_submission.JobSubmissionClient", client)
     monkeypatch.setenv(ray.ADDRESS, "http://127.0.0.1:8265")
     monkeypatch.setenv(ray.OPTIONS, "num_gpus=0.5,num_cpus=3,memory_gb=20")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "5ecre7t0ken")
     yield client
     client.answers.set()
 
@@ -73,6 +75,9 @@ def test_cluster_gets_command_cache_and_resources(cluster, count):
     assert looked_at(job).phase == "waiting for free resources on the cluster"
     backend.BACKENDS["ray"].submit(job)
     assert len(cluster.jobs) == 1
+    assert cluster.headers == {"Authorization": "Bearer 5ecre7t0ken"}
+    assert "5ecre7t0ken" not in str(record)
+    assert not any("5ecre7t0ken" in path.read_text() for path in job.folder.rglob("*") if path.is_file())
 
 
 def test_starter_of_several_takes_nothing_and_passes_their_needs(cluster, count, monkeypatch):

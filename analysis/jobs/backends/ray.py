@@ -3,8 +3,9 @@
 Each attempt at a job is one job of the cluster. Ray queues it, places it and reports its end.
 
 Environment variables: `RAY_API_SERVER_ADDRESS` is the address of the cluster's dashboard, such as `http://HOST:8265`. The token
-is set as for any program that uses Ray (`RAY_AUTH_MODE=token` and `RAY_AUTH_TOKEN_PATH`). `LAYERSCOPE_RAY_OPTIONS` names the
-resources that each process of a job requests, such as `num_gpus=1,num_cpus=8,memory_gb=64`.
+is where Ray expects it: in `RAY_AUTH_TOKEN`, in the file of `RAY_AUTH_TOKEN_PATH`, or in `~/.ray/auth_token`.
+`LAYERSCOPE_RAY_OPTIONS` names the resources that each process of a job requests, such as
+`num_gpus=1,num_cpus=8,memory_gb=64`.
 """
 
 import contextlib
@@ -15,6 +16,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from analysis.core.errors import JobError, SpecError, one_line
@@ -153,7 +155,7 @@ def _call(function: Callable[[Any], Any], within_s: float) -> Any:
         try:
             from ray.job_submission import JobSubmissionClient
 
-            future.set_result(function(JobSubmissionClient(os.environ[ADDRESS])))
+            future.set_result(function(JobSubmissionClient(os.environ[ADDRESS], headers=_headers())))
         except Exception as error:  # errors of the client, of requests and of the cluster's answers
             future.set_exception(error)
         finally:
@@ -166,6 +168,13 @@ def _call(function: Callable[[Any], Any], within_s: float) -> Any:
         raise _Timeout(f"The Ray cluster did not answer within {within_s:g} s. Check {ADDRESS}.") from error
     except Exception as error:
         raise JobError(f"The Ray cluster cannot be used: {_last_line(str(error))} Check {ADDRESS} and the token.") from error
+
+
+def _headers() -> dict[str, str]:
+    """Return the header with the cluster's token: Ray adds it only if `RAY_AUTH_MODE=token` was set before its import."""
+    file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
+    token = os.environ.get("RAY_AUTH_TOKEN") or (file.read_text().strip() if file.is_file() else "")
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def _last_line(text: str) -> str:
