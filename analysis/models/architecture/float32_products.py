@@ -1,7 +1,7 @@
 """Products of matrices in half precision, on processors that multiply them slowly: in float32, with the same weights.
 
-A curve in bfloat16 takes 4 times as long without this on processors with AVX2 alone, and 2.6 times with AVX-512
-(`docs/speed.md`). A matrix is cast to float32 in pieces, at each product, so that the weights in memory stay as they are. Sums
+A curve in bfloat16 takes 4 times as long without this on processors with AVX2 alone, and 2.6 times with AVX-512.
+A matrix is cast to float32 in pieces, at each product, so that the weights in memory stay as they are. Sums
 are in float32, and the result is rounded once, as in torch.
 """
 
