@@ -20,20 +20,13 @@ CUT = Block(11, 5)
 PAGES = re.compile(rb"/Type\s*/Page\b")
 
 
-_TEXTS = [text - 3.5 for text in range(8)]
-"""Deviation of each text from the mean, for removals that cost some texts more than others."""
-
-
 @pytest.fixture
 def stored(tmp_path, monkeypatch):
     """A cache with curves, a loss-increase map, a heal and the speed of one model."""
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "precomputed")
-    curve = fakes.sweep(answers=True)
-    curve = replace(curve, text_losses=[[point.loss + 0.02 * point.n * text for text in _TEXTS] for point in curve.points])
-    heal = fakes.alike_heal()
-    losses = {name: [point.loss + 0.02 * point.n * text for text in _TEXTS] for name, point in heal.models.items()}
-    for result in (fakes.distances(), curve, fakes.damage(), replace(heal, text_losses=losses), fakes.speed()):
+    curve, heal = fakes.with_losses(fakes.sweep(answers=True)), fakes.with_losses(fakes.alike_heal())
+    for result in (fakes.distances(), curve, fakes.damage(), heal, fakes.speed()):
         result.save()
     return tmp_path
 
