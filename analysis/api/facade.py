@@ -1,7 +1,6 @@
 """Measure, prune, heal and export a model from Python, with the requests and stored results of the pages."""
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +24,12 @@ from analysis.models.loading import load, planning
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results import library
-from analysis.results.words import goals
 from analysis.results.words.tolerance import DEFAULT, Tolerance
 
 if TYPE_CHECKING:
     from analysis.api.front_sheet import FrontSheet
     from analysis.api.sheets import DecisionSheet
+    from analysis.results.words.goals import Answer
 
 
 def model(
@@ -204,21 +203,26 @@ class Model:
             sheet.of(self.spec, removed, command_line, recipe=healed_by, tolerance=tolerance, dataset=sheet_dataset)
         )
 
-    def goal(self, limit: float, kind: str = goals.POINTS) -> goals.GoalAnswer:
-        """Return the removal that reaches a goal by its 95 % interval, from all stored results.
-
-        Args:
-            limit: "I accept 3 points" is 3.
-            kind: points (of accuracy), nats (per token), megabytes or times (the unpruned model's speed).
+    def goal(
+        self,
+        points: float | None = None,
+        *,
+        bytes: int | str | None = None,  # noqa: A002 (the option of the command line)
+        speed: float | None = None,
+        nats: float | None = None,
+        others: Sequence[str] = (),
+        **dataset: Any,
+    ) -> "Answer":
+        """Return the measured model that meets one goal, from all stored results; arguments as in `front`.
 
         Raises:
-            SpecError: for another kind, or a limit that is not above 0 and finite.
+            SpecError: for no goal or several, a goal that cannot be, or an unknown keyword.
         """
-        if kind not in goals.KINDS:
-            raise SpecError(f"The goal must be one of {', '.join(goals.KINDS)}, not {kind!r}.")
-        if not 0 < limit < math.inf:
-            raise SpecError(f"The limit must be above 0 and finite, not {limit:g}. Give another one.")
-        return goals.of_model(self.spec, goals.Goal(kind, limit))
+        limits = {"points": points, "bytes": bytes, "speed": speed, "nats": nats}
+        if sum(value is not None for value in limits.values()) != 1:
+            raise SpecError(f"`goal` takes exactly one of {', '.join(limits)}. `front` answers several.")
+        [answer] = self.front(points=points, bytes=bytes, speed=speed, nats=nats, others=others, **dataset).answers
+        return answer
 
     def front(
         self,
@@ -226,6 +230,7 @@ class Model:
         bytes: int | str | None = None,  # noqa: A002 (the option of the command line)
         speed: float | None = None,
         points: float | None = None,
+        nats: float | None = None,
         others: Sequence[str] = (),
         **dataset: Any,
     ) -> "FrontSheet":
@@ -235,16 +240,18 @@ class Model:
             bytes: memory that the weights must fit, 400_000_000 or "400MB".
             speed: speed of generation as a multiple of the unpruned model's.
             points: accepted accuracy drop, percentage points.
+            nats: accepted loss rise, nats per token.
             others: other models to compare with, besides those of the gallery.
             dataset: dataset of the scores, by the options of the command line: task, limit, shots, texts, samples (default:
-                those on which the most variants meet the goals).
+                those with the most measured variants).
 
         Raises:
             SpecError: for a goal that cannot be, or an unknown keyword.
         """
         from analysis.api.front_sheet import FrontSheet
 
-        return FrontSheet.of(self.spec, bytes, speed, points, dataset, others)
+        limits = {"bytes": bytes, "speed": speed, "points": points, "nats": nats}
+        return FrontSheet.of(self.spec, limits, dataset, others)
 
     def stored(self, kind: str) -> list[ResultView[Any]]:
         """Return the stored results of the model. See `stored`."""

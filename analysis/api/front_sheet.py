@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from analysis.cli.front import goals_of
 from analysis.cli.main import command_line
 from analysis.core import units
 from analysis.core.errors import SpecError
@@ -12,9 +11,9 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared.front import SIZE, SPEED
 from analysis.results.compared.material_filter import MaterialFilter
 from analysis.results.stored.reading import ACCURACY
-from analysis.results.words import choice, front_table
-from analysis.results.words.choice import Answer
+from analysis.results.words import front_table, goals
 from analysis.results.words.front_table import FrontAnswer
+from analysis.results.words.goals import Answer
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -32,19 +31,23 @@ class FrontSheet:
     def of(
         cls,
         model: ModelSpec,
-        fits: int | str | None,
-        speed: float | None,
-        points: float | None,
+        limits: Mapping[str, float | str | None],
         dataset: Mapping[str, Any],
         others: Sequence[str] = (),
     ) -> "FrontSheet":
-        """Return the comparison of everything stored of a model; arguments as `Model.front`."""
+        """Return the comparison of everything stored of a model.
+
+        Args:
+            model: the model.
+            limits: of the goals, by the keywords of `Model.front`.
+            dataset, others: as in `Model.front`.
+        """
         unknown = sorted(set(dataset) - set(MaterialFilter.__dataclass_fields__))
         if unknown:
             known = ", ".join(MaterialFilter.__dataclass_fields__)
             raise SpecError(f"The front has no keyword {unknown[0]!r}: use {known} for the dataset.")
-        goals = goals_of(units.read_size(fits) if isinstance(fits, str) else fits, speed, points)
-        return cls(front_table.of_model(model, MaterialFilter(**dataset), goals, others))
+        numbers = {name: units.read_size(value) if isinstance(value, str) else value for name, value in limits.items()}
+        return cls(front_table.of_model(model, MaterialFilter(**dataset), goals.of_limits(**numbers), others))
 
     @property
     def answers(self) -> tuple[Answer, ...]:
@@ -80,7 +83,7 @@ class FrontSheet:
             raise SpecError(f"No {quantity} of this model is stored. Measure it: {next(iter(self.missing.values()), '')}.")
         if by not in (SIZE, SPEED):
             raise SpecError(f"`by` must be {SIZE!r} or {SPEED!r}, not {by!r}.")
-        if by == SPEED and not any(offer.times for offer in shown.offers):
+        if by == SPEED and not any(candidate.times for candidate in shown.candidates):
             raise SpecError("No speed of this model is stored. Measure it: `python -m analysis speed`.")
         return figures.trade_off(shown, by, None, dark=dark)
 
@@ -89,7 +92,7 @@ class FrontSheet:
         return self.content.to_json(command_line)
 
     def _repr_markdown_(self) -> str:
-        return "\n\n".join([*(f"- {answer.said}" for answer in self.answers), self.content.measured_on, choice.RULE])
+        return "\n\n".join([*(f"- {answer.said}" for answer in self.answers), self.content.measured_on, goals.RULE])
 
     def __repr__(self) -> str:
         return "\n".join([*(answer.said for answer in self.answers), self.content.data])

@@ -1,7 +1,9 @@
 """The subcommand `front`: prune, quantize, or both? All measured variants of a model, and answers to goals."""
 
 import argparse
-import math
+import re
+import textwrap
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -9,16 +11,16 @@ from analysis.cli import requests
 from analysis.cli.stdout import write
 from analysis.core import units
 from analysis.core.bounds import Bound
-from analysis.core.errors import SpecError
 from analysis.core.options import Option, Part
 from analysis.core.record import Spec
 from analysis.models.source.model_spec import ModelSpec
 
 if TYPE_CHECKING:
     from analysis.results.words.front_table import FrontAnswer
-    from analysis.results.words.goals import Goal
 
 _COUNT = Bound(1, 100_000_000)
+_WIDTH = 100
+"""Columns of the lines for people."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,16 @@ class FrontSpec(Spec):
     """Speed of generation as a multiple of the unpruned model's (default: 1.3)."""
     points: Annotated[float | None, Option("--points")] = None
     """Accepted accuracy drop, percentage points (default: 3)."""
+    nats: Annotated[float | None, Option("--nats")] = None
+    """Accepted loss rise, nats/token (default: none)."""
     task: Annotated[str, Option("--task", metavar="NAME|FILE")] = ""
-    """Dataset of the scores (default: that on which the most variants meet the goals)."""
+    """Dataset of the scores (default: that with the most measured variants)."""
     limit: Annotated[int | None, Option("--limit"), _COUNT] = None
     """Scored questions of that dataset (default: any number)."""
     shots: Annotated[int | None, Option("--shots"), Bound(0, 5)] = None
     """Worked examples before a question (default: any number)."""
     texts: Annotated[str, Option("--texts", metavar="c4|wiki|FILE")] = ""
-    """Texts of the loss (default: those on which the most variants meet the goals)."""
+    """Texts of the loss (default: those with the most measured variants)."""
     samples: Annotated[int | None, Option("--samples"), _COUNT] = None
     """Scored texts (default: any number)."""
     others: Annotated[tuple[str, ...], Option("--others", metavar="MODEL,…")] = ()
@@ -49,23 +53,40 @@ class FrontSpec(Spec):
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the answers, the table, and the commands of missing measurements."""
+    """Print the answers, the variants, and the commands of missing measurements."""
     from analysis.results.compared.recovery import duration
-    from analysis.results.words import choice
+    from analysis.results.words import goals
 
     compared = compare(requests.request(FrontSpec, options))
-    table = compared.table()
-    lines = [*(answer.said for answer in compared.answers), *([compared.data] if compared.data else [])]
-    lines += ["", *table.lines(), "", table.caption] if compared.comparison.candidates else ["", table.caption]
+    lines = [line for answer in compared.answers for line in (*_wrapped(answer.sentences), "")]
+    lines += [*_wrapped(filter(None, [compared.data])), *([""] if compared.data else [])]
+    for candidate in compared.listed:
+        what = f"{units.size(candidate.memory)}  {goals.action(candidate)}"
+        effects = "" if candidate is compared.comparison.reference else f": {', '.join(goals.effects(candidate))}"
+        lines += _wrapped([f"{what}{effects}"])
+    lines += ["", *_wrapped([compared.table().caption])]
     if compared.missing:
         lasts = compared.duration()
         about = "" if lasts is None else f" (accuracy and loss take {duration(lasts[0])} to {duration(lasts[1])} here)"
-        lines += [
-            "",
-            f"Not measured{about}:",
-            *(f"  {measurement.what}: {options.command_line(measurement.spec)}" for measurement in compared.missing),
-        ]
-    write(options, compared.to_json(options.command_line), [*lines, "", choice.RULE])
+        lines += ["", f"Not measured{about}:"]
+        for measurement in compared.missing:
+            lines += [f"  {measurement.what}:", *_command(options.command_line(measurement.spec))]
+    write(options, compared.to_json(options.command_line), [*lines, "", *_wrapped([goals.RULE])])
+
+
+def _wrapped(sentences: Iterable[str]) -> list[str]:
+    return textwrap.wrap(" ".join(sentences), _WIDTH, subsequent_indent="    ", break_on_hyphens=False)
+
+
+def _command(command: str) -> Iterator[str]:
+    """Yield a command in lines that a shell reads as one: they break before options."""
+    line = "    "
+    for part in re.split(r" (?=--)", command):
+        if line.strip() and len(line) + len(part) + 3 > _WIDTH:
+            yield f"{line} \\"
+            line = "       "
+        line += f" {part}" if line.strip() else part
+    yield line
 
 
 def compare(request: FrontSpec) -> "FrontAnswer":
@@ -75,25 +96,8 @@ def compare(request: FrontSpec) -> "FrontAnswer":
         SpecError: for a goal that no model can meet, and for named data or models without stored scores.
     """
     from analysis.results.compared.material_filter import MaterialFilter
-    from analysis.results.words import front_table
+    from analysis.results.words import front_table, goals
 
-    goals = goals_of(request.fits, request.times, request.points)
+    limits = goals.of_limits(bytes=request.fits, speed=request.times, points=request.points, nats=request.nats)
     material_filter = MaterialFilter(request.task, request.limit, request.shots, request.texts, request.samples)
-    return front_table.of_model(request.model, material_filter, goals, request.others)
-
-
-def goals_of(fits: int | None, times: float | None, points: float | None) -> "list[Goal]":
-    """Return the goals that options or keywords ask for.
-
-    Raises:
-        SpecError: for one that no model can meet, or every one does.
-    """
-    from analysis.results.words.goals import MEGABYTES, POINTS, TIMES, Goal
-
-    limits = ((fits, 0, math.inf, "--bytes"), (times, 1, math.inf, "--speed"), (points, 0, 100, "--points"))
-    for value, least, most, option in limits:
-        if value is not None and not least < value < most:
-            upper = "finite" if most == math.inf else f"below {most}"
-            raise SpecError(f"{option} must be above {least} and {upper}, not {value:g}. Give another number.")
-    wanted = ((MEGABYTES, None if fits is None else fits / 1e6), (TIMES, times), (POINTS, points))
-    return [Goal(kind, value) for kind, value in wanted if value is not None]
+    return front_table.of_model(request.model, material_filter, limits, request.others)

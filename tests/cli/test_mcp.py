@@ -339,8 +339,12 @@ def test_the_front_is_that_of_the_command(capsys, monkeypatch):
     assert command_line.main(["front", "starter", "--bytes", "200MB", "--speed", "1.2", "--json", "-"]) == 0
     printed = json.loads(capsys.readouterr().out)
     for size in ("200MB", 200_000_000):
-        got = call(made(), "front", {"model": "starter", "bytes": size, "speed": 1.2})
+        got = call(made(), "front", {"model": "starter", "bytes": size, "speed": 1.2, "fields": [*printed]})
         assert got == printed
+    got = call(made(), "front", {"model": "starter"})
+    assert {"model", "reference", "answers", "missing"} <= set(got)
+    assert len(json.dumps(got)) <= 5_000
+    assert "no field 'rows'" in call(made(), "front", {"model": "starter", "fields": ["rows"]})["error"]
     assert "--speed must be above 1" in call(made(), "front", {"model": "starter", "speed": 0.5})["error"]
 
 

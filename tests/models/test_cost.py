@@ -112,7 +112,7 @@ def test_quantized_weights_are_those_that_are_loaded(tiny_folder, family, quanti
     assert planned.weight_bytes == quantized_bytes(loaded.model)
     block = Block(1, 3)
     cut(loaded.decoder, block)
-    assert sizes.weight_bytes(planned.facts, block, quantization) == quantized_bytes(loaded.model)
+    assert sizes.weight_bytes(planned.facts, block, "bfloat16", quantization) == quantized_bytes(loaded.model)
 
 
 def test_the_skeleton_says_the_same_as_the_model(tiny_folder):
@@ -140,7 +140,7 @@ def test_nf4_of_one_matrix_by_hand():
 def test_unknown_costs_are_none_and_not_a_guess():
     facts = facts_of(build("llama"))
     old = replace(facts, layers=[])
-    assert sizes.weight_bytes(old, None, "4bit") is None
+    assert sizes.weight_bytes(old, None, "bfloat16", "4bit") is None
     assert sizes.kv_cache_bytes(old, None, tokens=10, dtype="bfloat16") is None
     assert sizes.weight_bytes(old, Block(1, 2), "float32") == sizes.weight_bytes(facts, Block(1, 2), "float32")
     recurrent = [replace(layer, cache_width=None) if index == 1 else layer for index, layer in enumerate(facts.layers)]

@@ -38,11 +38,11 @@ def skeleton() -> architecture.Decoder:
         return architecture.find_decoder(transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16))
 
 
-def needs(skeleton: architecture.Decoder, precision: str = "bfloat16") -> Needs:
+def needs(skeleton: architecture.Decoder, quantization: str = "none") -> Needs:
     facts = layer_sizes.facts(skeleton, name="70B", dtype="bfloat16", quantization="none")
-    if precision != "bfloat16":
+    if quantization != "none":
         facts = replace(facts, layers=[layer_sizes._layer(layer, skeleton, None, None) for layer in skeleton.layers])
-    return planning.needs(skeleton, facts, precision, "bfloat16")
+    return planning.needs(skeleton, facts, "bfloat16", quantization)
 
 
 def room(found: Placement, asked: Needs, free: dict[str, int]) -> dict[str, int]:
@@ -56,17 +56,17 @@ def room(found: Placement, asked: Needs, free: dict[str, int]) -> dict[str, int]
 
 
 @pytest.mark.parametrize(
-    ("n", "size", "precision", "fits"),
+    ("n", "size", "quantization", "fits"),
     [
-        (2, 80, "bfloat16", True),
-        (8, 24, "bfloat16", True),
-        (4, 24, "bfloat16", False),
+        (2, 80, "none", True),
+        (8, 24, "none", True),
+        (4, 24, "none", False),
         (2, 24, "4bit", True),
-        (1, 80, "bfloat16", False),
+        (1, 80, "none", False),
     ],
 )
-def test_70_billion_parameters(skeleton, n, size, precision, fits):
-    asked, free = needs(skeleton, precision), {f"cuda:{index}": size * GB for index in range(n)}
+def test_70_billion_parameters(skeleton, n, size, quantization, fits):
+    asked, free = needs(skeleton, quantization), {f"cuda:{index}": size * GB for index in range(n)}
     found = placement.place(asked, free)
     assert (found is not None) == fits
     if found is None:

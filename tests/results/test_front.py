@@ -1,6 +1,5 @@
-"""The trade-off holds only values of the same condition, and finds the models that no other beats."""
+"""The front holds only values of the same questions or texts, and finds the models that no other beats."""
 
-import itertools
 from dataclasses import replace
 
 import pytest
@@ -13,18 +12,23 @@ from analysis.results.stored.reading import ACCURACY, LOSS
 from tests.support import fakes
 
 
-def test_front_holds_offers_that_no_other_beats():
-    (found,) = front.fronts(ACCURACY, [fakes.sweep()])
+def of(*results, quantity=ACCURACY, speeds=()):
+    return front.compare(results, (), speeds).front(quantity)
+
+
+def test_front_holds_models_that_no_other_beats():
+    found = of(fakes.sweep())
     best = found.best(SIZE)
-    assert [offer.bytes for offer in best] == sorted(offer.bytes for offer in best)
-    for offer in found.offers:
+    assert [candidate.memory for candidate in best] == sorted(candidate.memory for candidate in best)
+    for candidate in found.candidates:
+        value = candidate.readings[ACCURACY].value
         beaten = any(
-            other.bytes <= offer.bytes
-            and other.reading.value >= offer.reading.value
-            and (other.bytes, -other.reading.value) != (offer.bytes, -offer.reading.value)
-            for other in found.offers
+            other.memory <= candidate.memory
+            and other.readings[ACCURACY].value >= value
+            and (other.memory, other.readings[ACCURACY].value) != (candidate.memory, value)
+            for other in found.candidates
         )
-        assert beaten != (offer in best)
+        assert beaten != (candidate in best)
 
 
 def kept_answers(*right: int, n: int = 200, strategy: str = "similarity") -> SweepResult:
@@ -35,87 +39,54 @@ def kept_answers(*right: int, n: int = 200, strategy: str = "similarity") -> Swe
     return replace(curve, points=points, questions=given)
 
 
+def by_size(found):
+    return {candidate.cut.size if candidate.cut else 0: own for candidate, own in found.standing(SIZE)}
+
+
 def test_point_estimates_alone_dominate_nothing():
     """One removed layer answers 100 of 200, two answer 97: the old rule called the former beaten wherever a later one led."""
-    (found,) = front.fronts(ACCURACY, [kept_answers(100, 97, 99, 40)])
-    standing = {offer.cut.size if offer.cut else 0: own for offer, own in found.standing(SIZE)}
-    assert standing == {0: front.BEST, 1: front.TIED, 2: front.BEST, 3: front.BEST}
+    assert by_size(of(kept_answers(100, 97, 99, 40))) == {0: front.BEST, 1: front.TIED, 2: front.BEST, 3: front.BEST}
 
 
 def test_dominated_needs_a_paired_interval_above_zero():
-    (found,) = front.fronts(ACCURACY, [kept_answers(100, 70, 99, 40)])
-    standing = {offer.cut.size if offer.cut else 0: own for offer, own in found.standing(SIZE)}
-    assert standing[1] == front.DOMINATED
-    offers = {offer.cut.size if offer.cut else 0: offer for offer in found.offers}
-    assert front.is_better(offers[2], offers[1])
-    assert not front.is_better(offers[1], offers[2])
+    found = of(kept_answers(100, 70, 99, 40))
+    assert by_size(found)[1] == front.DOMINATED
+    candidates = {candidate.cut.size if candidate.cut else 0: candidate for candidate in found.candidates}
+    assert front.is_better(candidates[2], candidates[1], ACCURACY)
+    assert not front.is_better(candidates[1], candidates[2], ACCURACY)
 
 
-def test_front_of_fewer_offers_has_its_own_standing():
-    (found,) = front.fronts(ACCURACY, [kept_answers(100, 70, 99, 40)])
+def test_front_of_fewer_models_has_its_own_standing():
+    found = of(kept_answers(100, 70, 99, 40))
     assert len(found.standing(SIZE)) == 4
-    kept = [offer for offer in found.offers if offer.cut is None or offer.cut.size == 1]
-    assert [own for _, own in replace(found, offers=kept).standing(SIZE)] == [front.BEST, front.BEST]
+    kept = tuple(candidate for candidate in found.candidates if candidate.cut is None or candidate.cut.size == 1)
+    assert [own for _, own in replace(found, candidates=kept).standing(SIZE)] == [front.BEST, front.BEST]
 
 
-def test_offer_carries_its_loss_beside_its_accuracy():
-    (found,) = front.fronts(ACCURACY, [fakes.sweep()])
-    offer = next(offer for offer in found.offers if offer.cut)
-    assert offer.beside.quantity == LOSS
-    assert offer.beside_change.difference == pytest.approx(offer.beside.value - fakes.sweep().points[0].loss)
-
-
-def test_conditions_are_never_mixed():
-    curve = fakes.sweep()
-    quantized = replace(curve.spec.model, quantization="4bit", dtype="bfloat16")
-    other = replace(curve, spec=replace(curve.spec, model=quantized))
-    found = front.fronts(ACCURACY, [curve, other])
-    assert len(found) == 2
-    for one in found:
-        assert {offer.reading.condition for offer in one.offers} == {one.condition}
-    assert {one.condition.precision for one in found} == {"bfloat16", "NF4, bfloat16"}
-
-
-def test_offer_that_was_not_timed_has_no_speed():
-    (found,) = front.fronts(ACCURACY, [fakes.sweep(5)], speed=fakes.speed())
-    assert {offer.cut.size if offer.cut else 0 for offer in found.offers if offer.times is not None} == {0, 2, 5}
-
-
-def test_a_heal_stands_beside_the_cuts_of_its_condition():
+def test_a_heal_stands_next_to_the_prunings_of_its_condition():
     heal = fakes.heal()
-    (found, *_) = front.fronts(LOSS, [heal])
-    assert {(offer.cut, offer.reading.repair) for offer in found.offers} == {
+    found = of(heal, quantity=LOSS)
+    assert {(candidate.cut, candidate.repair) for candidate in found.candidates} == {
         (None, ""),
         (heal.spec.block, ""),
         (heal.spec.block, heal.spec.recipe),
     }
-    healed = next(offer for offer in found.offers if offer.reading.repair)
-    bare = next(offer for offer in found.offers if offer.cut and not offer.reading.repair)
-    assert healed.bytes == bare.bytes
+    healed = next(candidate for candidate in found.candidates if candidate.repair)
+    bare = next(candidate for candidate in found.candidates if candidate.cut and not candidate.repair)
+    assert healed.memory == bare.memory
     assert healed in found.best(SIZE)
     assert bare not in found.best(SIZE)
 
 
-def test_other_quantity_is_of_the_same_precision_and_run():
-    """The loss next to an accuracy in NF4 was that of bfloat16, and that next to one heal was another heal's."""
-    curve = fakes.sweep()
-    quantized = replace(curve.spec.model, quantization="4bit", dtype="bfloat16")
-    worse = [replace(point, loss=point.loss + 1) for point in curve.points]
-    other = replace(curve, spec=replace(curve.spec, model=quantized), points=worse)
-    for found in front.fronts(ACCURACY, [curve, other]):
-        for offer in found.offers:
-            assert offer.beside.condition.precision == found.condition.precision
-    first = fakes.heal()
-    without_loss = replace(first.healed, loss=None, loss_stderr=None, n_texts=0)
-    second = replace(first, spec=replace(first.spec, steps=80), healed=replace(first.healed, loss=2.0))
-    (found, *_) = front.fronts(ACCURACY, [replace(first, healed=without_loss), second])
-    healed = next(offer for offer in found.offers if offer.reading.repair)
-    assert (healed.beside, healed.beside_change) == (None, None)
+def test_of_the_same_removal_the_first_result_counts():
+    curve = replace(fakes.sweep(), questions=[])
+    weaker = replace(curve, points=[replace(point, acc=0.0) for point in curve.points])
+    found = of(curve, weaker)
+    assert len(found.candidates) == len({point.block for point in curve.points})
+    assert all(candidate.readings[ACCURACY].value for candidate in found.candidates)
 
 
-def test_of_the_same_cut_the_first_result_counts():
-    curve = fakes.sweep()
-    weaker = replace(curve, points=[replace(point, acc=0.0) for point in curve.points], questions=[])
-    (found,) = front.fronts(ACCURACY, [curve, weaker])
-    assert len(found.offers) == len({point.block for point in curve.points})
-    assert all(a.reading.value != 0.0 for a, _ in itertools.pairwise(found.offers))
+def test_model_that_was_not_timed_has_no_speed():
+    found = of(fakes.sweep(5), speeds=[fakes.speed()])
+    assert {one.cut.size if one.cut else 0 for one in found.candidates if one.times is not None} == {0, 2, 5}
+    assert found.candidates[0].times == pytest.approx(1)

@@ -65,14 +65,27 @@ def data(result: Any, options: argparse.Namespace, fields: Collection[str] = ())
     Raises:
         SpecError: when there is no such field.
     """
-    content = PRINTERS.get(result.kind, Printer()).data(result, options)
-    unknown = sorted(set(fields) - content.keys())
-    if unknown:
-        raise SpecError(f"The answer has no field {unknown[0][:60]!r}. It has {', '.join(content)}.")
-    chosen = {name: value for name, value in content.items() if not fields or name in (*ALWAYS, *fields)}
+    chosen = selected(PRINTERS.get(result.kind, Printer()).data(result, options), fields, ALWAYS)
     tables = {name: table for name, table in result.tables().items() if len(table.rows) <= MOST_ROWS}
     rows = {name: [_without_gaps(row) for row in table.records()] for name, table in tables.items()}
     return chosen | {"measured_on": result.measured_on(), "tables": rows}
+
+
+def selected(content: dict[str, Any], fields: Collection[str], always: Collection[str]) -> dict[str, Any]:
+    """Return some fields of an answer.
+
+    Args:
+        content: the answer.
+        fields: the fields to return besides `always`; none for all.
+        always: fields that are always returned.
+
+    Raises:
+        SpecError: when there is no such field.
+    """
+    unknown = sorted(set(fields) - content.keys())
+    if unknown:
+        raise SpecError(f"The answer has no field {unknown[0][:60]!r}. It has {', '.join(content)}.")
+    return {name: value for name, value in content.items() if not fields or name in (*always, *fields)}
 
 
 def _without_gaps(row: dict[str, Any]) -> dict[str, Any]:

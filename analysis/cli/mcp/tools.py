@@ -32,6 +32,8 @@ LEFT_OUT = ("export",)
 EXTRAS = ("--per-question", "--run-on", "--workers")
 """Options of a subcommand that are arguments as well. The others write files, or change only the lines for people."""
 LONGEST_WAIT_S = 600
+FRONT_FIELDS = ("answers", "missing", "duration_s")
+"""Fields that `front` returns by default: the points alone are 100 kB for a model with many results."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,16 @@ class Delivery(Spec):
     """Seconds to wait for the job, with progress notifications (default: 0, the id of the job at once)."""
     fields: Annotated[tuple[str, ...], Option()] = ()
     """Names of the fields to return, such as best or points (default: all, which is long for a map)."""
+
+
+@dataclass(frozen=True)
+class FrontFields(Spec):
+    """The returned part of a front."""
+
+    kind: ClassVar[str] = "front_fields"
+
+    fields: Annotated[tuple[str, ...], Option()] = ()
+    """Names of the fields to return: points, answers, rule, missing, duration_s (default: all but points and rule)."""
 
 
 @dataclass(frozen=True)
@@ -193,7 +205,7 @@ class Tools:
             Tool("results", _first_line(ResultsSpec), schema.of((ResultsSpec,)), _results),
             Tool("result", _first_line(ResultKeySpec), schema.of((ResultKeySpec,)), _result),
             Tool("sheet", sheet, schema.of((decision_sheet.SheetSpec,)), self._sheet),
-            Tool("front", groups.ABOUT["front"].line, schema.of((front.FrontSpec,)), self._front),
+            Tool("front", groups.ABOUT["front"].line, schema.of((front.FrontSpec, FrontFields)), self._front),
             Tool("jobs", _first_line(JobsSpec), schema.of((JobsSpec,)), self._jobs),
             Tool(
                 "cancel_job",
@@ -242,8 +254,14 @@ class Tools:
         return decision_sheet.data(decision_sheet.decide(request, self._command_line))
 
     def _front(self, arguments: Mapping[str, Any]) -> Json:
-        request = _checked(schema.request(front.FrontSpec, arguments))
-        return front.compare(request).to_json(self._command_line)
+        own = {name: value for name, value in arguments.items() if name != "fields"}
+        request = _checked(schema.request(front.FrontSpec, own))
+        wanted = schema.request(FrontFields, {"fields": arguments.get("fields")}).fields
+        return stored.selected(
+            front.compare(request).to_json(self._command_line),
+            wanted or FRONT_FIELDS,
+            ("model", "questions", "texts", "reference"),
+        )
 
     def _jobs(self, arguments: Mapping[str, Any]) -> Json | Watch:
         request = schema.request(JobsSpec, arguments)

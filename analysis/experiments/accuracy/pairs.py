@@ -33,13 +33,18 @@ def compare(first: Sequence[QuestionScore], second: Sequence[QuestionScore]) -> 
 
     Args:
         first: answers of the reference, usually the unpruned model.
-        second: answers of the other; only questions that both answered count.
+        second: answers of the other; only questions that both answered count. Answers without an id are in the order of the
+            questions, and both models answered all of them.
 
     Raises:
         ValueError: when they share no question.
     """
-    right = {answer.id: answer.prediction == answer.gold for answer in first}
-    pairs = [(right[answer.id], answer.prediction == answer.gold) for answer in second if answer.id in right]
+    if all(answer.id for answer in (*first[:1], *second[:1])):
+        right = {answer.id: answer.prediction == answer.gold for answer in first}
+        pairs = [(right[answer.id], answer.prediction == answer.gold) for answer in second if answer.id in right]
+    else:
+        answered = zip(first, second, strict=True)
+        pairs = [(before.prediction == before.gold, after.prediction == after.gold) for before, after in answered]
     if not pairs:
         raise ValueError("The two results have no question in common.")
     gained = sum(not before and after for before, after in pairs)

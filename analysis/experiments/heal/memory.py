@@ -106,8 +106,7 @@ def shortage(spec: HealSpec, facts: ModelFacts, free_bytes: int, device: str, *,
     Returns:
         The sentence; None where the step can fit.
     """
-    precision = spec.model.dtype if spec.model.quantization == "none" else spec.model.quantization
-    weights = weight_bytes(facts, None, precision, rest=spec.model.dtype)
+    weights = weight_bytes(facts, None, spec.model.dtype, spec.model.quantization)
     if not spec.trains or weights is None or (needed := weights + step_bytes(spec, facts)) <= free_bytes:
         return None
     return (

@@ -124,8 +124,7 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
             f"{source.name} has only one layer, so no layer can be removed. Choose a model with two layers or more."
         )
     resolved = replace(spec, dtype=dtype.value, device=device.value, identity=source.identity)
-    precision = dtype.value if spec.quantization == "none" else spec.quantization
-    weight_bytes = sizes.weight_bytes(facts, None, precision, rest=dtype.value)
+    weight_bytes = sizes.weight_bytes(facts, None, dtype.value, spec.quantization)
     assert weight_bytes is not None, "a model that was just taken apart has facts on every layer"
     stream_bytes, head_bytes = _at_work(facts, dtype.value)
     working_bytes, free = stream_bytes + head_bytes, machine.free_bytes(device.value)
@@ -133,7 +132,7 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
     gpus = {} if spec.quantization == "8bit" else machine.gpus(device.value)
     placed = None
     if gpus and (device.value == machine.ALL_GPUS or weight_bytes + working_bytes > free):
-        placed = placement.place(needs(decoder, facts, precision, dtype.value), gpus)
+        placed = placement.place(needs(decoder, facts, dtype.value, spec.quantization), gpus)
     if placed is not None:
         working_bytes, free = len(placed.devices) * stream_bytes + head_bytes, sum(gpus[gpu] for gpu in placed.devices)
     return Plan(
@@ -147,7 +146,7 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
         working_bytes=working_bytes,
         free_bytes=free,
         # Batches are at most half as large as assumed for a whole model.
-        layered_bytes=_few_layers_bytes(decoder, facts, precision, dtype.value, stored_as, source) + working_bytes // 2,
+        layered_bytes=_few_layers_bytes(decoder, facts, resolved, stored_as, source) + working_bytes // 2,
         placement=placed,
         modules={} if placed is None else placement.device_map(decoder, placed),
         gpus=gpus,
@@ -178,21 +177,20 @@ def _at_work(facts: ModelFacts, dtype: str) -> tuple[int, int]:
     return inside, _WORKING_TOKENS * max(facts.hidden_size * 16, facts.vocab_size) * 4
 
 
-def needs(decoder: Decoder, facts: ModelFacts, precision: str, dtype: str) -> Needs:
+def needs(decoder: Decoder, facts: ModelFacts, dtype: str, quantization: str) -> Needs:
     """Return the bytes of the parts of a model where it is spread over several devices.
 
     Args:
         decoder: the model, or its weightless skeleton.
         facts: of it.
-        precision: of the matrices of the layers, as in `sizes.weight_bytes`.
-        dtype: of all else.
+        dtype, quantization: as in `sizes.weight_bytes`.
     """
     inside, at_head = _at_work(facts, dtype)
     last = sum(parameter.numel() for end in (decoder.norm, decoder.head) for parameter in end.parameters())
     tied = decoder.head.weight is decoder.model.get_input_embeddings().weight
     outside = facts.other_parameters  # tied weights counted once
     return Needs(
-        layers=sizes.layer_bytes(facts, None, precision, rest=dtype),
+        layers=sizes.layer_bytes(facts, None, dtype, quantization),
         first=int(sizes.DTYPE_BYTES[dtype] * (0 if tied else outside - last)),
         last=int(sizes.DTYPE_BYTES[dtype] * (outside if tied else last)),
         tied=tied,
@@ -201,13 +199,13 @@ def needs(decoder: Decoder, facts: ModelFacts, precision: str, dtype: str) -> Ne
     )
 
 
-def _few_layers_bytes(decoder: Decoder, facts: ModelFacts, precision: str, dtype: str, stored_as: str, source: Source) -> int:
+def _few_layers_bytes(decoder: Decoder, facts: ModelFacts, spec: ModelSpec, stored_as: str, source: Source) -> int:
     """Return the bytes of a model with its layers on the disk.
 
     They are its rest, the layer at work, and the next layer as it is stored and as it will be. Its buffers count, too.
     """
-    item, rest = sizes.DTYPE_BYTES[dtype], facts.other_parameters * sizes.DTYPE_BYTES[dtype]
-    largest_layer = max(sizes.layer_bytes(facts, None, precision, rest=dtype))
+    item = sizes.DTYPE_BYTES[spec.dtype]
+    largest_layer = max(sizes.layer_bytes(facts, None, spec.dtype, spec.quantization))
     largest = max(weight.numel() for layer in decoder.layers for weight in layer.parameters())
     if source.gguf_file is not None:
         share = max(facts.layer_parameters) / facts.n_parameters
@@ -215,8 +213,8 @@ def _few_layers_bytes(decoder: Decoder, facts: ModelFacts, precision: str, dtype
         turned = 3.0 * 4 * largest  # unpacked in float32, in pieces and joined, and turned
     else:
         stored = max(facts.layer_parameters) * max(item, sizes.DTYPE_BYTES.get(stored_as, item))
-        turned = (0 if precision in sizes.DTYPE_BYTES else 4 * largest) + (item * largest if weights.joins(decoder) else 0)
-    return int(rest + 2 * largest_layer + stored + turned)
+        turned = (0 if spec.quantization == "none" else 4 * largest) + (item * largest if weights.joins(decoder) else 0)
+    return int(facts.other_parameters * item + 2 * largest_layer + stored + turned)
 
 
 def _check_quantization(quantization: str, device: str) -> None:

@@ -128,37 +128,44 @@ def savings(model: ModelFacts, block: Removal | None) -> Savings:
     )
 
 
-def weight_bytes(model: ModelFacts, block: Removal | None, precision: str, *, rest: str = "bfloat16") -> int | None:
-    """Bytes of the weights that are left without `block`.
+COUNTED = "Size: weights in memory. Embeddings, head and norms stay in the dtype if the layers are quantized."
+"""Definition of `weight_bytes` for people."""
+
+
+def weight_bytes(model: ModelFacts, block: Removal | None, dtype: str, quantization: str = "none") -> int | None:
+    """Return the bytes in memory of the weights that are left without `block`, as `COUNTED` defines them.
 
     Args:
         model: the unpruned model.
         block: the removed layers; None for the unpruned model.
-        precision: a dtype, or `8bit` or `4bit` (NF4 with double quantization) for the matrices of the decoder layers.
-        rest: the dtype of everything else where the layers are quantized: embeddings, head, norms, biases, fused experts.
+        dtype: of the weights; with a quantization that of everything but the matrices of the decoder layers: embeddings, head,
+            norms, biases, fused experts.
+        quantization: `8bit` or `4bit` (NF4 with double quantization) for the matrices of the decoder layers, or `none`.
 
     Returns:
-        The bytes, quantization constants included; None for a quantized precision where the layers' facts are not known.
+        The bytes, quantization constants included; None for a quantization if the layers' facts are not known.
     """
-    if precision in DTYPE_BYTES:
-        return int(savings(model, block).kept_parameters * DTYPE_BYTES[precision])
-    layers = layer_bytes(model, block, precision, rest=rest)
-    return sum(layers) + int(model.other_parameters * DTYPE_BYTES[rest]) if layers else None
+    if quantization == "none":
+        return int(savings(model, block).kept_parameters * DTYPE_BYTES[dtype])
+    layers = layer_bytes(model, block, dtype, quantization)
+    return sum(layers) + int(model.other_parameters * DTYPE_BYTES[dtype]) if layers else None
 
 
-def layer_bytes(model: ModelFacts, block: Removal | None, precision: str, *, rest: str = "bfloat16") -> list[int]:
+def layer_bytes(model: ModelFacts, block: Removal | None, dtype: str, quantization: str = "none") -> list[int]:
     """Bytes of the weights of each layer that is left without `block`; arguments as in `weight_bytes`.
 
     Returns:
-        The bytes, first layer first; none for a quantized precision where the layers' facts are not known.
+        The bytes, first layer first; none for a quantization if the layers' facts are not known.
     """
     lost, kept = _lost_parts(model, block), _remaining_layers(model, block)
-    if precision in DTYPE_BYTES:
+    if quantization == "none":
         n_parameters = [model.layer_parameters[layer] - sum(part.parameters for part in lost.get(layer, ())) for layer in kept]
-        return [int(n * DTYPE_BYTES[precision]) for n in n_parameters]
+        return [int(n * DTYPE_BYTES[dtype]) for n in n_parameters]
 
     def quantized(facts: LayerFacts | PartFacts) -> int:
-        return (facts.nf4_bytes if precision == "4bit" else facts.int8_bytes) + int(facts.other_parameters * DTYPE_BYTES[rest])
+        return (facts.nf4_bytes if quantization == "4bit" else facts.int8_bytes) + int(
+            facts.other_parameters * DTYPE_BYTES[dtype]
+        )
 
     return [quantized(model.layers[layer]) - sum(map(quantized, lost.get(layer, ()))) for layer in kept if model.layers]
 

@@ -1,96 +1,65 @@
-"""The trade-off: models with their quality, size and speed, and the offers that dominate others.
+"""The front: all candidates on one set of questions and one of texts, and those that dominate others by quality and cost."""
 
-A healed model stands beside a pruned, unhealed one, and another model beside a smaller version of this one. All of them
-answered the same questions or read the same texts. `fronts` holds one precision each, and `candidates` makes a front of all.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
-from analysis.core.blocks import Removal
+from analysis.core.bounds import shown
+from analysis.core.errors import SpecError
 from analysis.data import gallery
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.speed.speed_spec import SpeedResult
-from analysis.models.source import sizes
-from analysis.models.source.sizes import ModelFacts
-from analysis.results.compared import changes
-from analysis.results.compared.changes import Change
-from analysis.results.compared.speed import MEASURED, SpeedGain, timed
-from analysis.results.stored import reading
-from analysis.results.stored.reading import ACCURACY, LOSS, Condition, Reading
+from analysis.models.source.model_spec import QUANTIZATIONS, ModelSpec
+from analysis.results import library
+from analysis.results.compared import candidates
+from analysis.results.compared.candidates import DTYPES, Candidate, Chosen, is_on
+from analysis.results.compared.material_filter import ANY, Filter, Material, MaterialFilter, SameMaterial
+from analysis.results.compared.paces import Paces
+from analysis.results.stored import evidence, reading
+from analysis.results.stored.reading import ACCURACY, BITS, CONTROL, LOSS, Condition, Reading
 
 BEST, TIED, DOMINATED = "best measured", "statistically tied", "dominated"
-"""Standing of an offer: none that costs no more is measured better; one is, but not significantly; one is significantly."""
+"""Standing of a candidate: none that costs no more is measured better; one is, but not significantly; one is significantly."""
 SIZE, SPEED = "size", "speed"
-"""Costs of a model: bytes of its weights, or how many times as fast as the unpruned model it generates."""
-
-
-@dataclass(frozen=True)
-class Offer:
-    """One model that could be taken."""
-
-    reading: Reading
-    """Measured quality."""
-    change: Change | None
-    """Change against the unpruned model of its own family; None for that model itself, and where their conditions differ."""
-    name: str
-    """Name of its model, to show."""
-    facts: ModelFacts
-    """Facts of its unpruned model."""
-    bytes: int
-    """Bytes of the weights, as they were held when it was measured."""
-    gain: SpeedGain | None
-    """Measured speed gain over its unpruned model in generation; None where it was not timed. The unpruned one gains 0."""
-    is_rival: bool
-    """Whether it is another model than the requested one."""
-    beside: Reading | None = None
-    """Its other quantity: the loss beside an accuracy, the accuracy beside a loss; None where it is not measured."""
-    beside_change: Change | None = None
-    """Change of that quantity against the unpruned model, under the same condition."""
-
-    @property
-    def cut(self) -> Removal | None:
-        """The removed layers."""
-        return self.reading.cut
-
-    @property
-    def times(self) -> float | None:
-        """Return how many times as fast as the unpruned model it generates."""
-        return None if self.gain is None else 1 + self.gain.value
+"""Costs of a model: bytes of its weights, or how many times as fast as the reference it generates."""
+SCORED = ("sweep", "evaluate", "heal", "methods")
+"""Kinds of results that score models."""
 
 
 @dataclass(frozen=True)
 class Front:
-    """All offers on the same questions or texts."""
+    """All candidates that have one quantity, on the same questions or texts."""
 
     quantity: str
     """ACCURACY, LOSS or BITS."""
     condition: Condition
-    """Condition of the requested model; of a front of `fronts`, a rival's differs in the model alone."""
-    offers: list[Offer]
-    _standing: dict[str, list[tuple[Offer, str]]] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """Condition of the reference; a rival's differs in the model, another precision's in the precision."""
+    candidates: tuple[Candidate, ...]
+    _standing: dict[str, list[tuple[Candidate, str]]] = field(default_factory=dict, init=False, compare=False, repr=False)
     """Answers of `standing`, each the comparison of many pairs of models."""
 
-    def best(self, by: str) -> list[Offer]:
-        """Return the offers that no other one beats, from the cheapest to the most expensive.
+    def best(self, by: str) -> list[Candidate]:
+        """Return the candidates that no other one beats, from the cheapest to the most expensive.
 
-        An offer is beaten by one that costs no more and is better, or is as good and costs less, by the measured values.
+        A candidate is beaten by one that costs no more and is better, or is as good and costs less, by the measured values.
         Whether the difference is significant is for the intervals to say.
 
         Args:
-            by: SIZE or SPEED; offers without a speed are not on the latter front.
+            by: SIZE or SPEED; candidates without a speed are not on the latter front.
         """
-        priced = sorted((o for o in self.offers if _price(o, by) is not None), key=lambda o: (_price(o, by), _badness(o)))
-        kept: list[Offer] = []
-        for offer in priced:
-            if not kept or _badness(offer) < _badness(kept[-1]):
-                kept.append(offer)
+        priced = [(price, self.badness(one), one) for one in self.candidates if (price := _price(one, by)) is not None]
+        kept: list[Candidate] = []
+        for _, badness, candidate in sorted(priced, key=lambda one: one[:2]):
+            if not kept or badness < self.badness(kept[-1]):
+                kept.append(candidate)
         return kept
 
-    def standing(self, by: str) -> list[tuple[Offer, str]]:
-        """Return every offer that has a price with its standing: BEST, TIED or DOMINATED.
+    def standing(self, by: str) -> list[tuple[Candidate, str]]:
+        """Return every candidate that has a price with its standing: BEST, TIED or DOMINATED.
 
-        An offer is dominated only if a best measured one costs no more and the paired 95 % interval of their difference
+        A candidate is dominated only if a best measured one costs no more and the paired 95 % interval of their difference
         excludes zero. Point estimates alone dominate nothing.
 
         Args:
@@ -98,180 +67,222 @@ class Front:
         """
         if by not in self._standing:
             best = self.best(by)
+            ids = {candidate.id for candidate in best}
             self._standing[by] = [
-                (offer, BEST if offer in best else DOMINATED if self._is_dominated(offer, best, by) else TIED)
-                for offer in self.offers
-                if _price(offer, by) is not None
+                (one, BEST if one.id in ids else DOMINATED if self._is_dominated(one, price, best, by) else TIED)
+                for one in self.candidates
+                if (price := _price(one, by)) is not None
             ]
         return self._standing[by]
 
-    def _is_dominated(self, offer: Offer, best: Sequence[Offer], by: str) -> bool:
-        price = _price(offer, by)
-        return any(
-            price is not None and cost <= price and is_better(other, offer)
-            for other in reversed(best)
-            if (cost := _price(other, by)) is not None
-        )
+    def _is_dominated(self, candidate: Candidate, price: float, best: Sequence[Candidate], by: str) -> bool:
+        cheaper = [one for one in best if (cost := _price(one, by)) is not None and cost <= price]
+        return any(is_better(one, candidate, self.quantity) for one in reversed(cheaper))
 
-    def own(self) -> list[Offer]:
-        """Return the offers of the requested model."""
-        return [offer for offer in self.offers if not offer.is_rival]
+    def badness(self, candidate: Candidate) -> float:
+        """Return the value of a candidate so that more is worse, for any quantity."""
+        value = candidate.readings[self.quantity].value
+        return -value if self.quantity == ACCURACY else value
 
 
-def is_better(one: Offer, other: Offer) -> bool:
-    """True if the 95 % interval of the difference of two offers excludes zero in favour of the first."""
-    found = difference(one.reading, other.reading, one.facts.vocab_size == other.facts.vocab_size)
-    if found is None or found.low is None or found.high is None:
+def _price(candidate: Candidate, by: str) -> float | None:
+    if by == SIZE:
+        return float(candidate.memory)
+    return None if candidate.times is None else -candidate.times
+
+
+def is_better(candidate: Candidate, other: Candidate, quantity: str) -> bool:
+    """Return whether the 95 % interval of the difference of two candidates excludes zero in favour of the first."""
+    change = candidates.difference(candidate, other, quantity)
+    if change is None or change.low is None or change.high is None:
         return False
-    return found.low > 0 if one.reading.quantity == ACCURACY else found.high < 0
-
-
-def difference(one: Reading, reference: Reading, same_vocabulary: bool = True) -> Change | None:
-    """Return the change of a reading against one of any precision and model; None where questions or texts differ.
-
-    It is paired by question. It is paired by text only where both models have the same tokens: others read other parts of it.
-
-    Args:
-        one, reference: two readings of one quantity.
-        same_vocabulary: whether the vocabularies of the two are equally large.
-    """
-    own, other = one.condition, reference.condition
-    same_tokens = same_vocabulary and reading.have_same_tokens(one, reference)
-    if (own.material, own.n) != (other.material, other.n) or (one.quantity == LOSS and not same_tokens):
-        return None
-    alone = () if not same_tokens and one.quantity != ACCURACY else one.losses
-    return changes.change(reference, replace(one, condition=other, losses=alone))
-
-
-def fronts(quantity: str, results: Sequence[Any], speed: SpeedResult | None = None) -> list[Front]:
-    """Return everything measured of a model, condition by condition.
-
-    Args:
-        quantity: ACCURACY or LOSS.
-        results: curves, evaluations and heals of the model, strongest evidence first.
-        speed: the measured speed of the model.
-
-    Returns:
-        The front with the most offers first, then in the order of the results. Those with one offer alone are left out.
-    """
-    pairs = [pair for result in results for pair in _readings(result, quantity)]
-    other_pairs = [pair for result in results for pair in _readings(result, LOSS if quantity == ACCURACY else ACCURACY)]
-    conditions = dict.fromkeys(measured.condition for measured, _ in pairs)
-    every = [Front(quantity, condition, _offers(condition, pairs, other_pairs, speed)) for condition in conditions]
-    return sorted((front for front in every if len(front.offers) > 1), key=lambda front: -len(front.offers))
-
-
-def _offers(
-    condition: Condition,
-    pairs: Sequence[tuple[Reading, Any]],
-    other_pairs: Sequence[tuple[Reading, Any]],
-    speed: SpeedResult | None,
-) -> list[Offer]:
-    """Return one offer for each removal and repair: the first of them, which comes from the strongest result."""
-    firsts: dict[tuple[Removal | None, str], tuple[Reading, Any]] = {}
-    for measured, result in pairs:
-        if measured.condition == condition:
-            firsts.setdefault((measured.cut, measured.repair), (measured, result))
-    unpruned = next((measured for measured, _ in firsts.values() if measured.cut is None and not measured.repair), None)
-    other_quantity = _OtherQuantity.of(condition, other_pairs)
-    offers = []
-    for measured, result in firsts.values():
-        beside, beside_change = other_quantity.at(measured, result)
-        offers.append(
-            Offer(
-                reading=measured,
-                change=None if unpruned is None or measured is unpruned else changes.change(unpruned, measured),
-                name=gallery.name_of(result.spec.model.source, result.model.name),
-                facts=result.model,
-                bytes=weight_bytes(result, measured.cut),
-                gain=_gain(speed, measured.cut),
-                is_rival=False,
-                beside=beside,
-                beside_change=beside_change,
-            )
-        )
-    return offers
+    return change.low > 0 if quantity == ACCURACY else change.high < 0
 
 
 @dataclass(frozen=True)
-class _OtherQuantity:
-    """The other quantity of the same weights in the same precision."""
+class Comparison:
+    """All candidates on one set of questions and one of texts."""
 
-    by_form: dict[tuple[Removal | None, str], list[tuple[Reading, Any]]]
-    unpruned: dict[Condition, Reading]
+    questions: Condition | None
+    """Of the candidate with most of it; None if no answers are stored."""
+    texts: Condition | None
+    reference: Candidate | None
+    """The unpruned model in full precision; None if it is not measured."""
+    candidates: tuple[Candidate, ...]
+    """The requested model first, and of each form the strongest result."""
+    curve: SweepResult | None
+    """The strongest curve of the model on these questions and texts; None without one."""
+    speeds: tuple[SpeedResult, ...]
+    """The measurements of speed that count: of one machine, with one prompt."""
+    elsewhere: tuple[Condition, ...]
+    """Other questions and texts that the model is measured on."""
+    unlisted: tuple[str, ...] = ()
+    """Sources of models on the same questions or texts that are no rivals: neither of the gallery nor named."""
 
-    @classmethod
-    def of(cls, condition: Condition, pairs: Sequence[tuple[Reading, Any]]) -> "_OtherQuantity":
-        """Keep the readings of the weights and the precision of a condition, on any questions or texts."""
-        by_form: dict[tuple[Removal | None, str], list[tuple[Reading, Any]]] = {}
-        unpruned: dict[Condition, Reading] = {}
-        for measured, result in pairs:
-            if (measured.condition.model, measured.condition.precision) == (condition.model, condition.precision):
-                by_form.setdefault((measured.cut, measured.repair), []).append((measured, result))
-                if measured.cut is None and not measured.repair:
-                    unpruned.setdefault(measured.condition, measured)
-        return cls(by_form, unpruned)
+    @cached_property
+    def forms(self) -> tuple[Candidate, ...]:
+        """Return the forms of the requested model."""
+        return tuple(candidate for candidate in self.candidates if not candidate.is_other)
 
-    def at(self, form: Reading, result: Any) -> tuple[Reading | None, Change | None]:
-        """Return the reading of a form with its change against the unpruned model, a reading that has one first.
+    @property
+    def quality(self) -> str:
+        """Return the quantity to choose by: the loss, in bits per byte if every loss is known so, else the accuracy."""
+        losses = [candidate for candidate in self.candidates if LOSS in candidate.readings]
+        if not losses:
+            return ACCURACY
+        return BITS if all(BITS in candidate.readings for candidate in losses) else LOSS
 
-        Two heals by one recipe are two models: of a healed form only its own run counts.
+    def front(self, quantity: str) -> Front | None:
+        """Return the front of a quantity; None if no candidate has it.
+
+        A loss per token of a model with another tokenizer is not on it. Bits per byte are.
         """
-        first: tuple[Reading | None, Change | None] = (None, None)
-        for measured, source in self.by_form.get((form.cut, form.repair), ()):
-            before = self.unpruned.get(measured.condition)
-            if form.repair and source is not result:
-                continue
-            if before is not None and measured.cut is not None:
-                return measured, changes.change(before, measured)
-            first = (measured, None) if first[0] is None else first
-        return first
+        return self._fronts[quantity]
+
+    @cached_property
+    def _fronts(self) -> dict[str, Front | None]:
+        return {quantity: self._front(quantity) for quantity in (ACCURACY, LOSS, BITS)}
+
+    def _front(self, quantity: str) -> Front | None:
+        having = [candidate for candidate in self.candidates if quantity in candidate.readings]
+        if not having:
+            return None
+        if quantity == LOSS:
+            having = [candidate for candidate in having if candidates.have_same_tokens(candidate, having[0], LOSS)]
+        first = self.reference if self.reference is not None and quantity in self.reference.readings else having[0]
+        return Front(quantity, first.readings[quantity].condition, tuple(having))
 
 
-def _readings(result: Any, quantity: str) -> list[tuple[Reading, Any]]:
-    """Return all readings of the quantity in a result; a control is no offer, it is the unpruned model trained on."""
-    matching = [readings[quantity] for readings in reading.of_all(result) if quantity in readings]
-    return [(measured, result) for measured in matching if measured.repair != reading.CONTROL]
+def is_rival(model: ModelSpec, named: Collection[str]) -> bool:
+    """Return whether a model competes with the requested one: it is in the gallery, or its source or identity is named."""
+    return gallery.is_exhibit(model.source, model.identity) or model.source in named or model.identity in named
 
 
-def weight_bytes(result: Any, cut: Removal | None) -> int:
-    """Return the bytes of the weights as held: quantized layers by their facts, if known, else by bytes per weight."""
-    model = result.spec.model
-    weights_format = model.dtype if model.quantization == "none" else model.quantization
-    n_bytes = sizes.weight_bytes(
-        result.model, cut, weights_format, rest=model.dtype if model.dtype in sizes.DTYPE_BYTES else "bfloat16"
+def compare(
+    own_results: Sequence[Any],
+    other_results: Sequence[Any] = (),
+    speeds: Sequence[SpeedResult] = (),
+    material_filter: Filter = ANY,
+    *,
+    named: Collection[str] = (),
+) -> Comparison:
+    """Make the comparison.
+
+    Args:
+        own_results: results of the requested weights of the kinds `SCORED`, in any precision, newest first.
+        other_results: the same of other weights. Variants of the same model count, and models that `is_rival` accepts.
+        speeds: measured speeds of any of them, the preferred ones first.
+        material_filter: the questions and texts. If it leaves them open, those count on which the most variants of the model
+            are measured.
+        named: sources or identities of other models.
+    """
+    own_ranked = evidence.ranked(own_results)
+    facts = own_ranked[0].model if own_ranked else None
+    siblings = [each for each in other_results if facts is not None and candidates.is_same_model(each.model, facts)]
+    family = [*own_ranked, *evidence.ranked(siblings)]
+    rivals = [result for result in other_results if result not in siblings and is_rival(result.spec.model, named)]
+    conditions = {quantity: _conditions(quantity, family) for quantity in (ACCURACY, LOSS)}
+    chosen = {name: next(filter(material_filter.fits, listed), None) for name, listed in conditions.items()}
+    forms = candidates.of_results(family, chosen, is_other=False)
+    reference = candidates.reference_of(forms, family[0].spec.model.identity if family else "")
+    paces = Paces.of(speeds, reference.model if reference else None)
+    every = [candidates.placed(form, reference) for form in forms]
+    every += candidates.of_results(evidence.ranked(rivals), chosen, is_other=True)
+    compared = [
+        replace(each, changes=candidates.changes_from(reference, each), pace=paces.pace(each.model, each.cut)) for each in every
+    ]
+    elsewhere = [condition for name, listed in conditions.items() for condition in listed if condition != chosen[name]]
+    return Comparison(
+        chosen[ACCURACY],
+        chosen[LOSS],
+        next((each for each in compared if reference is not None and each.id == reference.id), None),
+        tuple(compared),
+        next((each for each in own_ranked if isinstance(each, SweepResult) and _is_on_all(each, chosen)), None),
+        paces.results,
+        tuple({condition.material_in_words(): condition for condition in elsewhere}.values()),
     )
-    return (
-        n_bytes
-        if n_bytes is not None
-        else int(sizes.savings(result.model, cut).kept_parameters * result.model.bytes_per_parameter)
+
+
+def of_model(model: ModelSpec, material_filter: Filter = ANY, others: Sequence[str] = ()) -> Comparison:
+    """Make the comparison from everything stored of a model and of others on the same questions or texts.
+
+    Args:
+        model: its weights count, in any precision and at any path.
+        material_filter: the questions and texts; `compare` chooses those that it leaves open.
+        others: sources of other models, besides those of the gallery.
+
+    Raises:
+        SpecError: when nothing is stored on the questions or the texts that the filter names, or of a named model on the same.
+    """
+    precisions = [(dtype, quantization) for dtype in DTYPES for quantization in QUANTIZATIONS]
+    own_results = [
+        result
+        for kind in SCORED
+        for dtype, quantization in precisions
+        for result in library.of(kind, model, most=library.LISTED, having=(("dtype", dtype), ("quantization", quantization)))
+    ]
+    alone = compare(own_results, material_filter=material_filter)
+    if own_results and isinstance(material_filter, MaterialFilter):
+        _check(material_filter, alone)
+    conditions = [condition for condition in (alone.questions, alone.texts) if condition is not None]
+    own = alone.forms[0] if alone.forms else None
+    alike = [
+        (entry, entry.summary.model)
+        for entry in library.measured_on(SCORED, conditions)
+        if own is not None and entry.summary.model and entry.summary.model.identity != own.model.identity
+    ]
+    named = {name for source in others for name in (source, library.identity(ModelSpec(source))) if name}
+    chosen = [
+        entry
+        for entry, weights in alike
+        if is_rival(weights, named) or (own is not None and candidates.has_same_name(entry.summary.name, own.facts.name))
+    ]
+    other_results = library.read_all(chosen)
+    models = dict.fromkeys([model, *(result.spec.model for result in other_results)])
+    speeds = {speed.spec.fingerprint(): speed for weights in models for speed in library.of("speed", weights)}
+    compared = compare(own_results, other_results, list(speeds.values()), SameMaterial.of(conditions), named=named)
+    for source in others:
+        names = {source, library.identity(ModelSpec(source))}
+        if not any(each.is_other and names & {each.model.source, each.model.identity} for each in compared.candidates):
+            raise SpecError(
+                f"No scores of {shown(source)} are stored on the same questions or texts. Measure it with `evaluate`, or leave "
+                "it out."
+            )
+    unlisted = {weights.source for _, weights in alike if not gallery.is_exhibit(weights.source, weights.identity)}
+    return replace(compared, unlisted=tuple(sorted(unlisted - {model.source})))
+
+
+def _check(material_filter: MaterialFilter, alone: Comparison) -> None:
+    """Refuse a filter that no stored score passes: without it, scores on other data alone would be the answer."""
+    sides = (
+        (material_filter.named_questions, alone.questions, BenchmarkSpec),
+        (material_filter.named_texts, alone.texts, CorpusSpec),
     )
+    for named, condition, kind in sides:
+        if named and condition is None:
+            stored = [each.material_in_words() for each in alone.elsewhere if isinstance(each.material, kind)]
+            raise SpecError(
+                f"No scores of this model are stored for {' '.join(named)}. Stored: {', '.join(stored) or 'none'}. Name one of "
+                "these, or measure the model on it with `evaluate`."
+            )
 
 
-def _gain(speed: SpeedResult | None, cut: Removal | None) -> SpeedGain | None:
-    if speed is None:
-        return None
-    if cut is None:
-        return SpeedGain(0.0, 0.0, 0.0, is_measured=True)
-    times = timed(speed, cut)
-    return times.gain if times.how == MEASURED else None
+def _is_on_all(curve: SweepResult, chosen: Chosen) -> bool:
+    measured = reading.conditions_of(curve)
+    pairs = [(measured.get(name), wanted) for name, wanted in chosen.items() if wanted is not None]
+    return bool(pairs) and all(condition is not None and is_on(condition, wanted) for condition, wanted in pairs)
 
 
-def _price(offer: Offer, by: str) -> float | None:
-    if by == SIZE:
-        return float(offer.bytes)
-    return None if offer.times is None else -offer.times
+def _conditions(quantity: str, results: Sequence[Any]) -> list[Condition]:
+    """Return one condition for each material of a quantity: that with the most forms first, then that with the most of it."""
+    by_material: dict[tuple[Material, int], list[Reading]] = {}
+    for readings in (readings for result in results for readings in reading.of_all(result)):
+        measured = readings.get(quantity)
+        if measured is not None and measured.repair != CONTROL:
+            by_material.setdefault((measured.condition.material, measured.condition.n), []).append(measured)
 
+    def rank(measured: list[Reading]) -> tuple[int, int]:
+        forms = {(each.condition.model, each.condition.precision, each.cut, each.repair) for each in measured}
+        return len(forms), measured[0].condition.n
 
-def goodness(offer: Offer) -> float:
-    """Return the value of an offer so that more is better, for any quantity."""
-    return -_badness(offer)
-
-
-def _badness(offer: Offer) -> float:
-    return _worse(offer.reading.quantity, offer.reading.value)
-
-
-def _worse(quantity: str, value: float) -> float:
-    """The value, or the difference, so that more is worse."""
-    return -value if quantity == ACCURACY else value
+    return [measured[0].condition for measured in sorted(by_material.values(), key=rank, reverse=True)]

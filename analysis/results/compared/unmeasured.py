@@ -13,13 +13,16 @@ from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.experiments.strategies import BLOCKS, USUAL, needs
 from analysis.models.source.model_spec import AUTO, HALF, ModelSpec
 from analysis.results.compared import durations
-from analysis.results.compared.candidates import BOTH, Candidate, Comparison
+from analysis.results.compared.candidates import BOTH, Candidate
 from analysis.results.compared.durations import Duration
+from analysis.results.compared.front import Comparison
 from analysis.results.compared.paces import weights_and_precision
 from analysis.results.stored.reading import ACCURACY, LOSS
 
 NAMES = {"none": "full precision", "8bit": "8-bit weights", "4bit": "NF4 weights"}
 """Precisions that compete, by quantization, in words."""
+MAX_GRID_S = 3600.0
+"""Longest duration of a grid that is offered if a smaller one is possible, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +62,31 @@ def missing(comparison: Comparison, model: ModelSpec) -> list[Missing]:
     return lacking + _speeds(comparison, plain)
 
 
+def more_questions(candidate: Candidate, needed: int) -> Missing | None:
+    """Return the curve of one removal on more questions; None for a candidate that has no accuracy or no removal."""
+    benchmark = candidate.condition.material
+    if not isinstance(benchmark, BenchmarkSpec) or candidate.cut is None:
+        return None
+    spec = SweepSpec(
+        model=replace(candidate.model, identity=""),
+        benchmark=replace(benchmark, identity="", limit=needed),
+        loss_corpus=None,
+        strategy="manual",
+        blocks=(candidate.cut,),
+    )
+    return Missing(f"{needed:,} questions without {candidate.cut.brief()}", spec)
+
+
 def grid(comparison: Comparison, wanted: Sequence[Missing]) -> GridSpec | None:
     """Return the curves among some missing measurements as one request; None where there is none."""
-    curves = [measurement.spec for measurement in wanted if isinstance(measurement.spec, SweepSpec | EvaluateSpec)]
+    specs = [measurement.spec for measurement in wanted]
+    curves = [spec for spec in specs if isinstance(spec, EvaluateSpec) or (isinstance(spec, SweepSpec) and not spec.blocks)]
     if not curves:
         return None
     questions, texts, curve = _questions(comparison), _texts(comparison), comparison.curve
     strategy = USUAL if curve is None or needs(curve.spec.strategy, BLOCKS) else curve.spec.strategy
     return GridSpec(
-        models=tuple(dict.fromkeys(measurement.model for measurement in curves)),
+        models=tuple(dict.fromkeys(spec.model for spec in curves)),
         benchmarks=(questions or BenchmarkSpec(),),
         loss_corpora=(texts or default_loss_corpus(),),
         strategies=(strategy,),
@@ -92,6 +111,24 @@ def duration(spec: GridSpec, comparison: Comparison, known: Sequence[SweepResult
     """
     facts = {model.source: form.facts for model in spec.models for form in comparison.forms[:1]}
     return durations.of_grid(spec, known, facts, load)
+
+
+def affordable_grid(
+    comparison: Comparison, wanted: Sequence[Missing], known: Sequence[SweepResult], load: SystemLoad
+) -> tuple[GridSpec | None, Duration | None]:
+    """Return the largest grid of missing curves that fits `MAX_GRID_S`, with its duration; None twice without missing ones.
+
+    The smaller grids leave out the pruned models first, then all precisions but one. The smallest is offered at any duration.
+    """
+    full = grid(comparison, wanted)
+    if full is None:
+        return None, None
+    for spec in (full, replace(full, max_n=0)):
+        lasts = duration(spec, comparison, known, load)
+        if lasts is None or lasts.high_s <= MAX_GRID_S:
+            return spec, lasts
+    least = replace(full, models=full.models[:1], max_n=0)
+    return least, duration(least, comparison, known, load)
 
 
 def quantizations(device: str) -> list[str]:

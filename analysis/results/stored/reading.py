@@ -5,18 +5,20 @@ together. A `Change` between two readings exists only where their conditions are
 """
 
 import math
+import re
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from analysis.core import stats
-from analysis.core.blocks import Block, Removal
+from analysis.core.blocks import Block, Removal, removal
 from analysis.data import corpora, questions
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
-from analysis.experiments.accuracy.points import Point, QuestionScore
+from analysis.experiments.accuracy.points import Point, QuestionScore, place
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
+from analysis.experiments.batch.methods_spec import MethodsResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
@@ -105,7 +107,7 @@ class Reading:
     high: float | None
     condition: Condition
     answers: tuple[QuestionScore, ...] = field(default=(), repr=False, compare=False)
-    """Every answer, where they are kept, so that changes are paired."""
+    """Every answer, where they are kept, so that changes are paired; those of a table of methods have no id."""
     losses: tuple[float, ...] = field(default=(), repr=False, compare=False)
     """The loss, or its increase, on every text, where they are kept."""
     tokens: tuple[int, ...] = field(default=(), repr=False, compare=False)
@@ -197,7 +199,7 @@ def of_heal(result: HealResult, model: str) -> Readings:
 
 
 def of_all(result: Any) -> list[Readings]:
-    """Return the scores of a curve, an evaluation or a heal, model by model, in its order; other kinds score none.
+    """Return the scores of a curve, an evaluation, a heal or a table of methods, model by model; other kinds score none.
 
     They are kept for as long as the result is: a page asks for them many times.
     """
@@ -231,7 +233,24 @@ def _all_of(result: Any) -> list[Readings]:
         return [firsts[block] for block in removed]
     if isinstance(result, EvaluateResult):
         return [of_evaluate(result)]
+    if isinstance(result, MethodsResult):
+        return list(_of_methods(result))
     return [of_heal(result, model) for model in result.models] if isinstance(result, HealResult) else []
+
+
+def _of_methods(result: MethodsResult) -> Iterator[Readings]:
+    """Yield the scores of the unpruned model and of each measured cell that removes whole layers."""
+    models = [(None, "", ""), *((cell.removed, cell.recipe, cell.error) for cell in result.cells)]
+    for (removed, recipe, error), losses, right in zip(models, result.losses, result.right, strict=True):
+        runs = re.findall(r"\[(\d+), (\d+)\)", removed or "")
+        if error or bool(removed) != bool(runs) or not losses:
+            continue
+        cut = removal(layer for start, stop in runs for layer in range(int(start), int(stop))) if runs else None
+        loss, stderr = stats.weighted_mean_and_stderr(losses, result.text_tokens)
+        acc = sum(right) / len(right) if right else None
+        point = Point(**place(cut), acc=acc, n_samples=len(right), loss=loss, loss_stderr=stderr, n_texts=len(losses))
+        answers = [QuestionScore("", [], int(not is_right), 0) for is_right in right]
+        yield _of_point(result, point, result.spec.loss_corpus, answers, losses, result.text_tokens, recipe)
 
 
 def unpruned(result: Scored) -> Readings:
@@ -284,7 +303,7 @@ def increase_at(result: DamageResult, block: Block) -> tuple[float, float | None
 
 
 def _of_point(
-    result: Scored,
+    result: Scored | MethodsResult,
     point: Point,
     corpus: CorpusSpec | None,
     answers: Sequence[QuestionScore],

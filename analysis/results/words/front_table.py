@@ -2,30 +2,27 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from analysis.core import host
 from analysis.core.blocks import written
 from analysis.core.record import Spec
 from analysis.core.table import Column, Table, interval_columns
+from analysis.models.source import sizes
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library
-from analysis.results.compared import candidates, unmeasured
-from analysis.results.compared.candidates import Candidate, Comparison, Meets
-from analysis.results.compared.front import SIZE, SPEED
+from analysis.results.compared import front, unmeasured
+from analysis.results.compared.candidates import Candidate
+from analysis.results.compared.front import SIZE, SPEED, Comparison
 from analysis.results.compared.material_filter import ANY, Filter
 from analysis.results.compared.speed import MEASURED
 from analysis.results.compared.unmeasured import Missing
 from analysis.results.stored.reading import ACCURACY, BITS, LOSS
-from analysis.results.words import choice
-from analysis.results.words.choice import Answer
-from analysis.results.words.goals import MEGABYTES, Goal
+from analysis.results.words import goals
+from analysis.results.words.goals import Answer, Goal
 
 CommandLine = Callable[[Spec], str]
 """Writes the command that makes a request."""
-GOALS = {MEGABYTES: "bytes", "times": "speed", "points": "points", "nats": "nats"}
-"""Goals by the option of the command."""
 NOT_MEASURED = "not measured"
 TITLE = "Prune, quantize, or both?"
 _NAMES = {ACCURACY: "acc", LOSS: "loss", BITS: "bits_per_byte"}
@@ -54,8 +51,6 @@ class FrontAnswer:
     comparison: Comparison
     answers: tuple[Answer, ...]
     missing: tuple[Missing, ...]
-    is_free: bool = False
-    """Whether the request left the questions and texts open."""
 
     @property
     def measured_on(self) -> str:
@@ -64,39 +59,57 @@ class FrontAnswer:
 
     @property
     def data(self) -> str:
-        """Return the questions and texts of the answers, why they were chosen, and the others that are stored."""
+        """Return the questions and texts of the answers, and the others that are stored."""
         chosen = " and ".join(_materials(self.comparison))
         others = ", ".join(condition.material_in_words() for condition in self.comparison.elsewhere[:3])
         if not chosen or not others:
             return f"Compared on {chosen}." if chosen else ""
-        reason = ", where the most variants meet the goals" if self.is_free else ""
-        return f"Compared on {chosen}{reason}. Also stored: {others}. Choose with --task, --limit, --texts or --samples."
+        return f"Compared on {chosen}. Also stored: {others}. Choose with --task, --limit, --texts or --samples."
 
     @property
     def sentences(self) -> list[str]:
         """Return the answers, then their rule, their data and the missing measurements."""
         lacks = [f"Not measured: {', '.join(each.what for each in self.missing)}."] if self.missing else []
-        return [*(each.said for each in self.answers), choice.SHORT_RULE, self.measured_on, *lacks]
+        return [*(each.said for each in self.answers), goals.SHORT_RULE, self.measured_on, *lacks]
 
     def table(self) -> Table:
         """Return a row for each candidate that is on a front, is an answer or has all its layers, the smallest first."""
-        answers = {
-            candidate.id for each in self.answers for candidate in (each.candidate, *each.alternatives) if candidate is not None
-        }
+        listed = {candidate.id for candidate in self.listed}
         rows = self.rows()
-        shown = [row for row in rows if row["on_fronts"] or not row["n"] or row["id"] in answers]
-        left_out = f" Left out, on no Pareto front: {len(rows) - len(shown)}." if len(shown) < len(rows) else ""
-        left_out = f" A Pareto front compares measured values, without their intervals.{left_out}"
-        return Table(TITLE, _COLUMNS, shown, f"{self.measured_on}{left_out}")
+        caption = "A Pareto front compares measured values, without their intervals."
+        if len(listed) < len(rows):
+            caption += f" Left out, on no Pareto front: {len(rows) - len(listed)}."
+        return Table(TITLE, _COLUMNS, [row for row in rows if row["id"] in listed], f"{self.measured_on} {caption}")
+
+    @property
+    def listed(self) -> list[Candidate]:
+        """Return each candidate that is on a front, is an answer or has all its layers, the smallest first."""
+        answers = {one.id for each in self.answers for one in (each.candidate, *each.alternatives) if one is not None}
+        ids = answers.union(*self._fronts.values())
+        return [candidate for candidate in self._ordered if candidate.cut is None or candidate.id in ids]
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the plain values of each candidate, the smallest first."""
-        fronts = _fronts(self.comparison)
-        ordered = sorted(self.comparison.candidates, key=lambda candidate: (candidate.memory, candidate.id))
+        fronts = self._fronts
         return [
             _row(candidate, [name for name, ids in fronts.items() if candidate.id in ids], self.comparison)
-            for candidate in ordered
+            for candidate in self._ordered
         ]
+
+    @property
+    def _ordered(self) -> list[Candidate]:
+        return sorted(self.comparison.candidates, key=lambda candidate: (candidate.memory, candidate.id))
+
+    @property
+    def _fronts(self) -> dict[str, set[str]]:
+        """Return the ids on each Pareto front, by "bytes-loss" and its like."""
+        quality = {ACCURACY: "accuracy", LOSS if self.comparison.quality != BITS else BITS: "loss"}
+        fronts = {name: self.comparison.front(quantity) for quantity, name in quality.items()}
+        return {
+            f"{cost}-{name}": set() if shown is None else {candidate.id for candidate in shown.best(by)}
+            for name, shown in fronts.items()
+            for by, cost in _COSTS.items()
+        }
 
     def to_json(self, command_line: CommandLine) -> dict[str, Any]:
         """Return plain JSON types.
@@ -112,7 +125,7 @@ class FrontAnswer:
             "reference": None if comparison.reference is None else comparison.reference.id,
             "points": [{name: value for name, value in row.items() if name not in _FOR_PEOPLE} for row in self.rows()],
             "answers": [_answer(each) for each in self.answers],
-            "rule": choice.RULE,
+            "rule": goals.RULE,
             "missing": [{"what": each.what, "command": command_line(each.spec)} for each in self.missing],
             "duration_s": self.duration(),
         }
@@ -141,7 +154,7 @@ def measured_on(comparison: Comparison) -> str:
     if pace is not None:
         here = " (this machine)" if pace.is_here else ", not this machine"
         sentences.append(f"Speed: decode, measured on {pace.machine}{here}.")
-    sentences.append("Memory is computed from the weights.")
+    sentences.append(sizes.COUNTED)
     return " ".join(sentences)
 
 
@@ -162,34 +175,24 @@ def _pairing(comparison: Comparison) -> str:
 
 
 def of_model(
-    model: ModelSpec, material_filter: Filter = ANY, goals: Sequence[Goal] = (), others: Sequence[str] = ()
+    model: ModelSpec, material_filter: Filter = ANY, limits: Sequence[Goal] = (), others: Sequence[str] = ()
 ) -> FrontAnswer:
     """Compare everything stored of a model, and answer goals.
 
     Args:
         model: its weights count, in any precision.
-        material_filter: the questions and texts. If it leaves them open, those on which the most variants meet the goals.
-        goals: the goals; the usual ones without any.
+        material_filter: the questions and texts. If it leaves them open, those on which the most variants are measured.
+        limits: the goals; the usual ones without any.
         others: sources of other models to compare with, besides those of the gallery.
 
     Raises:
         SpecError: when nothing is stored on the named questions or texts, or of a named model on the same.
     """
-
-    def tests(comparison: Comparison) -> list[Meets]:
-        return [partial(choice.answers, goal) for goal in goals or choice.usual_goals(comparison)]
-
-    comparison = candidates.of_model(model, material_filter, others, tests)
-    wanted = goals or choice.usual_goals(comparison)
-    answers = tuple(choice.answer(comparison, goal) for goal in wanted)
-    return FrontAnswer(comparison, answers, tuple(unmeasured.missing(comparison, model)), material_filter == ANY)
-
-
-def _fronts(comparison: Comparison) -> dict[str, set[str]]:
-    """Return the ids on each Pareto front, by "bytes-loss" and its like."""
-    quality = {ACCURACY: "accuracy", LOSS if comparison.quality != BITS else BITS: "loss"}
-    pairs = {f"{cost}-{name}": (quantity, by) for quantity, name in quality.items() for by, cost in _COSTS.items()}
-    return {name: {candidate.id for candidate in comparison.best(*pair)} for name, pair in pairs.items()}
+    comparison = front.of_model(model, material_filter, others)
+    answers = tuple(goals.answer(comparison, goal) for goal in limits or goals.usual(comparison))
+    missing = unmeasured.missing(comparison, model)
+    more = [unmeasured.more_questions(each.undecided, each.needed) for each in answers if each.undecided is not None]
+    return FrontAnswer(comparison, answers, (*missing, *filter(None, more)))
 
 
 _COSTS = {SIZE: "bytes", SPEED: "speed"}
@@ -248,11 +251,11 @@ def _what(candidate: Candidate) -> str:
 
 
 def _answer(answer: Answer) -> dict[str, Any]:
-    limit = answer.goal.n_bytes if answer.goal.kind == MEGABYTES else answer.goal.value
     return {
-        "goal": GOALS[answer.goal.kind],
-        "limit": limit,
+        "goal": answer.goal.kind,
+        "limit": round(answer.goal.value) if answer.goal.kind == goals.BYTES else answer.goal.value,
         "point": None if answer.candidate is None else answer.candidate.id,
         "alternatives": [candidate.id for candidate in answer.alternatives],
+        "undecided": None if answer.undecided is None else answer.undecided.id,
         "sentence": answer.said,
     }

@@ -1,33 +1,41 @@
-"""Start from a goal: the removal whose 95 % interval allows it, or the number of questions that would show one.
+"""Goals: the measured model that meets a size, a speed or an accepted drop, chosen from the front by one rule, and its words.
 
-"At most 3 points" is reached by a removal if the lower end of the interval of its change of accuracy is above -3 points. A
-point estimate alone reaches nothing.
+A drop and a speed meet a goal with their whole 95 % interval. A point estimate alone meets nothing.
 """
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 from analysis.core import units
-from analysis.core.blocks import Block
+from analysis.core.errors import SpecError
 from analysis.core.units import number, two_digits
-from analysis.data.spec import BenchmarkSpec
-from analysis.experiments.accuracy.sweep_spec import SweepResult
-from analysis.models.source import sizes
-from analysis.models.source.model_spec import ModelSpec
-from analysis.models.source.sizes import ModelFacts
-from analysis.results import library
-from analysis.results.compared import front
-from analysis.results.compared.changes import Change
-from analysis.results.compared.front import Front, Offer
-from analysis.results.stored import reading
-from analysis.results.stored.reading import ACCURACY, LOSS, Condition, Reading
-from analysis.results.words import glossary
+from analysis.results.compared.candidates import KINDS, OTHER, UNPRUNED, Candidate
+from analysis.results.compared.changes import NOT_SEEN, Change
+from analysis.results.compared.front import Comparison, is_better
+from analysis.results.stored.reading import ACCURACY, BITS, LOSS
 
-POINTS, NATS, MEGABYTES, TIMES = "points", "nats", "megabytes", "times"
-KINDS = (POINTS, NATS, MEGABYTES, TIMES)
-"""Goals: accuracy points and nats per token that may be lost, size of the weights, times the unpruned model's speed."""
+BYTES, SPEED, POINTS, NATS = KINDS_OF_GOALS = ("bytes", "speed", "points", "nats")
+"""Goals, by the options of the command: memory of the weights, times the speed of the reference, accuracy points and nats per
+token that may be lost."""
+_LIMITS = {BYTES: (0, math.inf), SPEED: (1, math.inf), POINTS: (0, 100), NATS: (0, math.inf)}
+_QUANTITIES = {POINTS: ACCURACY, NATS: LOSS}
+RULE = (
+    "Rule: the unpruned model in full precision is the answer if it meets the goal. Otherwise it is the measured model that "
+    "meets it with the lowest loss (without losses, the highest accuracy). Models that none of the others beats significantly "
+    "at 95 % count as equal. Of equal ones the order is: unpruned, quantized, pruned, both, healed, another model, then the "
+    "smaller one. For an accepted accuracy drop or loss rise, the smallest model is the answer, and it is smaller than the "
+    "reference. A size is the exact memory of the weights. A speed, a drop and a rise meet the goal with their whole 95 % "
+    "interval. Brackets hold 95 % intervals. The best of many looks better than it is."
+)
+"""The rule that chooses."""
+SHORT_RULE = (
+    "Rule: the lowest loss that meets the goal, or for an accepted drop the smallest model. Of statistically tied ones the "
+    "order is unpruned, quantized, pruned, both, healed, another model. Brackets hold 95 % intervals."
+)
+"""The rule on a page with little space."""
+_MOST_TIMES = 10
+"""A candidate that needs more than this many times the measured questions or texts is not named."""
 
 
 @dataclass(frozen=True)
@@ -35,246 +43,256 @@ class Goal:
     """A limit that a user accepts or needs."""
 
     kind: str
-    """POINTS, NATS, MEGABYTES or TIMES."""
+    """BYTES, SPEED, POINTS or NATS."""
     value: float
-
-    @property
-    def quantity(self) -> str:
-        """The quantity of the fronts that answer it."""
-        return LOSS if self.kind == NATS else ACCURACY
-
-    @property
-    def n_bytes(self) -> int:
-        """Return the limit of MEGABYTES in bytes; rounded, so that a model of exactly this size meets it."""
-        return round(1e6 * self.value)
 
     @property
     def aim(self) -> str:
         """Return the goal in words that stand behind "to": "fit 165 MB"."""
         return {
-            MEGABYTES: f"fit {units.exact_size(self.n_bytes)}",
-            TIMES: f"be {self.value:.12g} times as fast",
+            BYTES: f"fit {units.exact_size(round(self.value))}",
+            SPEED: f"be {self.value:.12g} times as fast",
             POINTS: f"lose less than {self.value:g} {'point' if self.value == 1 else 'points'} of accuracy",
             NATS: f"raise the loss by less than {self.value:g} nats/token",
         }[self.kind]
 
+    @property
+    def is_drop(self) -> bool:
+        """Whether the goal is an accepted drop or rise."""
+        return self.kind in _QUANTITIES
+
+    def change(self, candidate: Candidate) -> Change | None:
+        """Return the change of a candidate that an accepted drop or rise limits."""
+        return candidate.changes.get(_QUANTITIES[self.kind]) if self.is_drop else None
+
+    def room(self, value: float) -> float:
+        """Return how far a change of accuracy or loss is within the accepted one; negative beyond it."""
+        return self.value / 100 + value if self.kind == POINTS else self.value - value
+
+    def is_met(self, candidate: Candidate) -> bool:
+        """Return whether a candidate meets the goal: by its exact size, or by the whole 95 % interval of its change."""
+        if self.kind == BYTES:
+            return candidate.memory <= round(self.value)
+        if self.kind == SPEED:
+            return candidate.gain is not None and 1 + candidate.gain.low >= self.value
+        change = self.change(candidate)
+        if change is None or change.low is None or change.high is None:
+            return False
+        return self.room(change.low if self.kind == POINTS else change.high) > 0
+
+
+def of_limits(**limits: float | None) -> list[Goal]:
+    """Return the goals of the limits that are given, by their kinds.
+
+    Raises:
+        SpecError: for one that no model can meet, or every one does.
+    """
+    for kind, value in limits.items():
+        least, most = _LIMITS[kind]
+        if value is not None and not least < value < most:
+            upper = "finite" if most == math.inf else f"below {most}"
+            raise SpecError(f"--{kind} must be above {least} and {upper}, not {value:g}. Give another number.")
+    return [Goal(kind, float(value)) for kind, value in limits.items() if value is not None]
+
+
+def usual(comparison: Comparison) -> list[Goal]:
+    """Return the goals that are answered unasked: half of the bytes, 1.3 times the speed, 3 points of accuracy."""
+    largest = comparison.reference or max(comparison.forms, key=lambda form: form.memory, default=None)
+    size = [] if largest is None else [Goal(BYTES, round(1e6 * float(f"{largest.memory / 2e6:.3g}")))]
+    return [*size, Goal(SPEED, 1.3), Goal(POINTS, 3.0)]
+
 
 @dataclass(frozen=True)
-class GoalAnswer:
-    """The answer to a goal."""
+class Answer:
+    """The answer to one goal."""
 
     goal: Goal
-    offer: Offer | None
-    """The smallest removal that is allowed; for a size or a speed the one that removes least. None without any."""
-    candidate: Offer | None
-    """A smaller removal that the measured value allows and its interval does not; None without any."""
-    needed: int | None
-    """Questions or texts after which the interval of the candidate would allow it, if its measured change is the true one."""
+    candidate: Candidate | None
+    """The chosen model; None if no measured one meets the goal."""
+    alternatives: tuple[Candidate, ...]
+    """The best of each other kind that meets the goal, in the order of `KINDS`."""
+    undecided: Candidate | None
+    """A smaller pruned model whose measured change meets an accepted drop and whose interval does not; None without any."""
+    needed: int
+    """Questions or texts after which its interval would meet the goal, if its measured change is the true one."""
+    sentences: tuple[str, ...]
 
-    def sentences(self) -> list[str]:
-        """The answer in words: the offer with accuracy and loss, then the candidate."""
-        sentences = []
-        if self.offer is not None:
-            sentences += [f"Remove {in_words(self.offer)}.", *clauses(self.offer)]
-        else:
-            sentences.append(f"No measured removal is shown to {self.goal.aim}.")
-        if self.candidate is not None and self.needed is not None and self.candidate.cut is not None:
-            noun = "questions" if self.goal.quantity == ACCURACY else "texts"
-            lead = "A smaller model" if self.offer is not None else "The nearest model"
-            sentences.append(
-                f"{lead}, without {self.candidate.cut.brief()}, may also meet the goal. "
-                f"This needs about {two_digits(self.needed)} {noun} ({self.candidate.reading.condition.n:,} are measured)."
-            )
-        return sentences
+    @property
+    def said(self) -> str:
+        """Return the answer as one text."""
+        return " ".join(self.sentences)
 
 
-def reach(goal: Goal, fronts: Sequence[Front], like: Condition | None = None, most: int | None = None) -> GoalAnswer:
-    """The answer to a goal from everything measured.
-
-    Args:
-        goal: the goal.
-        fronts: `front.fronts(goal.quantity, …)` of the model.
-        like: the condition on screen: its dataset and precision count, with any number of questions; None for the first front.
-        most: questions or texts of the dataset. A candidate that needs more is not named. None for no limit.
-
-    Returns:
-        Of a removal that was measured with several numbers of questions, the largest number decides.
-    """
-    offers = _strongest(fronts, like)
-    if goal.kind in (MEGABYTES, TIMES):
-        fits = [offer for offer in offers if _fits(goal, offer)]
-        return GoalAnswer(
-            goal,
-            min(
-                fits,
-                key=lambda choice: (-choice.bytes, _rise(choice), -_gain(choice)),
-                default=None,
-            ),
-            None,
-            None,
+def answer(comparison: Comparison, goal: Goal) -> Answer:
+    """Return the answer to a goal by `RULE`."""
+    reference = comparison.reference
+    fits = [one for one in comparison.candidates if goal.is_met(one)]
+    if goal.is_drop and reference is not None:
+        fits = [candidate for candidate in fits if candidate.memory < reference.memory]
+    chosen = _chosen(comparison, fits, goal)
+    best = [_chosen(comparison, [candidate for candidate in fits if candidate.kind == kind], goal) for kind in KINDS]
+    others = tuple(one for one in best if one is not None and (chosen is None or one.kind != chosen.kind))
+    if chosen is not None and chosen.kind == UNPRUNED and not goal.is_drop:
+        others = ()
+    undecided, needed = _undecided(comparison, goal, chosen or reference)
+    said = [_said(chosen, goal) if chosen is not None else _none(comparison, goal), *_others(others, goal)]
+    if undecided is not None:
+        noun = "questions" if goal.kind == POINTS else "texts"
+        said.append(
+            f"Not decided: {action(undecided)}, {units.size(undecided.memory)}; about {two_digits(needed)} {noun} would."
         )
-    limit = goal.value / 100 if goal.kind == POINTS else goal.value
-    allowed = [offer for offer in offers if offer.change and _worst(offer.change, goal) < limit]
-    offer = min(allowed, key=lambda choice: (choice.bytes, _rise(choice), -_gain(choice)), default=None)
-    undecided = [
-        (choice, n_needed)
-        for choice in offers
-        if choice.change is not None
-        and not choice.reading.repair
-        and choice not in allowed
-        and _lost(choice.change, goal) < limit
-        and (offer is None or choice.bytes < offer.bytes)
-        and (n_needed := _needed(choice.change, goal, limit)) is not None
-        and (most is None or n_needed <= most)
-    ]
-    candidate, needed = min(undecided, key=lambda pair: pair[1], default=(None, None))
-    return GoalAnswer(goal, offer, candidate, needed)
+    return Answer(goal, chosen, others, undecided, needed, tuple(said))
 
 
-def of_model(model: ModelSpec, goal: Goal) -> GoalAnswer:
-    """The answer to a goal from everything stored of a model; without a stored score it has no offer.
+def _undecided(comparison: Comparison, goal: Goal, than: Candidate | None) -> tuple[Candidate | None, int]:
+    """Return the pruned model that the fewest questions or texts would decide, with their number."""
+    needed = {}
+    for candidate in comparison.forms if than is not None else ():
+        change = goal.change(candidate)
+        is_smaller = candidate.cut is not None and not candidate.repair and than is not None and candidate.memory < than.memory
+        if change is not None and is_smaller and not goal.is_met(candidate) and (room := goal.room(change.difference)) > 0:
+            n = change.needed_for(room)
+            if n is not None and n <= _MOST_TIMES * change.n:
+                needed[candidate.id] = (n, candidate)
+    n, first = min(needed.values(), key=lambda pair: pair[0], default=(0, None))
+    return first, n
 
-    Args:
-        model: the model, in the precision that counts.
-        goal: the goal.
+
+def _chosen(comparison: Comparison, fits: Sequence[Candidate], goal: Goal) -> Candidate | None:
+    """Return the candidate that the rule names among those that meet the goal.
+
+    None if no loss and no accuracy of them may be compared with that of the reference, as with another tokenizer.
     """
-    stored = [result for kind in ("sweep", "evaluate", "heal") for result in library.of(kind, model)]
-    results, speeds = library.preferred(stored, model), library.of("speed", model)
-    conditions = (reading.conditions_of(result).get(goal.quantity) for result in results)
-    like = next((condition for condition in conditions if condition is not None), None)
-    return reach(goal, front.fronts(goal.quantity, results, speeds[0] if speeds else None), like)
-
-
-def layers_needed(facts: ModelFacts, megabytes: float, held: str) -> int | None:
-    """Return the smallest number of removed layers with which the weights take at most so many megabytes; None without one.
-
-    Args:
-        facts: the unpruned model.
-        megabytes: 10^6 bytes.
-        held: data type or quantization of the weights.
-    """
-    for n in range(1, facts.n_layers):
-        block = Block(facts.n_layers - 1 - n, n)
-        size = sizes.weight_bytes(facts, block, held) or sizes.savings(facts, block).kept_parameters * facts.bytes_per_parameter
-        if size <= round(1e6 * megabytes):
-            return n
+    if goal.is_drop:
+        least = min((candidate.memory for candidate in fits), default=0)
+        fits = [candidate for candidate in fits if candidate.memory == least]
+    elif comparison.reference in fits:
+        return comparison.reference
+    for quality in dict.fromkeys((comparison.quality, ACCURACY)):
+        front = comparison.front(quality)
+        on_front = {candidate.id for candidate in front.candidates} if front else ()
+        if ranked := [candidate for candidate in fits if candidate.id in on_front]:
+            return _best(ranked, quality)
     return None
 
 
-def seconds_per_question(results: Sequence[SweepResult]) -> float | None:
-    """Seconds that one question takes for one removal, from the sweeps of this machine; None without any.
+def _best(ranked: Sequence[Candidate], quality: str) -> Candidate:
+    """Return the first by `KINDS` of the candidates that are not significantly worse by a quantity than any other.
 
-    Args:
-        results: sweeps of the model in the requested precision.
+    The best one may be another model, with so wide an interval that a pruned model ties with it which a healed one beats.
     """
-    rates = [
-        result.wall_s / (result.n_questions * len(result.points))
-        for result in results
-        if result.n_questions and result.points and result.wall_s > 0 and result.is_from_this_machine
-    ]
-    return sorted(rates)[len(rates) // 2] if rates else None
+
+    def badness(candidate: Candidate) -> float:
+        return candidate.readings[quality].value * (-1 if quality == ACCURACY else 1)
+
+    lowest = min(ranked, key=badness)
+    equal = [candidate for candidate in ranked if not is_better(lowest, candidate, quality)]
+    equal.sort(key=lambda candidate: (KINDS.index(candidate.kind), candidate.memory, badness(candidate)))
+    return next(one for one in equal if not any(is_better(other, one, quality) for other in equal))
 
 
-def duration(needed: int, per_question: float | None) -> float | None:
-    """Seconds to ask so many questions of the unpruned and the pruned model; None without a measured rate."""
-    return None if per_question is None else 2 * needed * per_question
+def action(candidate: Candidate) -> str:
+    """Return the action that makes a candidate: "8-bit weights, no pruning", "remove layers 11-15"."""
+    if candidate.kind == OTHER:
+        removed = f" without {candidate.cut.brief()}" if candidate.cut else ""
+        return f"take {candidate.name} in {candidate.precision}{removed}"
+    healed = f", healed ({candidate.repair})" if candidate.repair else ""
+    names = {"8bit": f"8-bit weights in {candidate.model.dtype}", "4bit": f"NF4 weights in {candidate.model.dtype}"}
+    file = f"{candidate.weights or candidate.model.precision} file, computed in {candidate.model.dtype}"
+    weights = names.get(candidate.model.quantization, file)
+    if candidate.cut is None:
+        unpruned = f"{weights}, no pruning" if candidate.is_quantized else f"the unpruned model in {candidate.precision}"
+        return f"{unpruned}{healed}"
+    if candidate.is_quantized:
+        return f"{weights} without {candidate.cut.brief()}{healed}"
+    return f"remove {candidate.cut.brief()} in {candidate.model.dtype}{healed}"
 
 
-def in_words(offer: Offer) -> str:
-    """A removal with its size and speed: "layers 11-15: 16 % smaller (225 MB), 1.22 times as fast (95 % 1.18 to 1.26)"."""
-    if offer.cut is None:
-        return "nothing"
-    healed = f", healed ({offer.reading.repair})" if offer.reading.repair else ""
-    saved = sizes.savings(offer.facts, offer.cut).fraction
-    text = f"{offer.cut.brief()}{healed}: {100 * saved:.0f} % smaller ({offer.bytes / 1e6:,.0f} MB)"
-    if offer.gain is not None and offer.times is not None:
-        text += f", {offer.times:.2f} times as fast (95 % {1 + offer.gain.low:.2f} to {1 + offer.gain.high:.2f})"
-    return text
+def effects(candidate: Candidate) -> list[str]:
+    """Return loss, accuracy and speed against the reference; a difference only if its 95 % interval excludes zero."""
+    accuracy = _difference("accuracy", candidate.changes.get(ACCURACY), "points", 100)
+    return [_loss(candidate), accuracy, _speed(candidate)]
 
 
-def clauses(offer: Offer) -> list[str]:
-    """Return accuracy and loss of an offer against the unpruned model, each with its interval; a missing one is named."""
-    pairs = {offer.reading.quantity: (offer.reading, offer.change)}
-    if offer.beside is not None:
-        pairs[offer.beside.quantity] = (offer.beside, offer.beside_change)
-    parts = []
-    for quantity in (ACCURACY, LOSS):
-        reading, change = pairs.get(quantity, (None, None))
-        name = quantity.capitalize()
-        parts.append(f"{name}: not measured." if reading is None or change is None else _clause(name, reading, change))
-    return parts
+def _loss(candidate: Candidate) -> str:
+    change, unit = candidate.changes.get(LOSS), "nats/token"
+    if change is None:
+        change, unit = candidate.changes.get(BITS), "bits per byte"
+    return _difference("loss", change, unit, 1)
 
 
-def _clause(name: str, reading: Reading, change: Change) -> str:
-    size, digits, unit = (100, 1, "points") if reading.quantity == ACCURACY else (1, 2, "nats/token")
-    material = reading.condition.material_in_words()
-    if change.low is None or change.high is None:
-        return f"{name} changes by {number(size * change.difference, digits, '+')} {unit}, interval unknown ({material})."
-    ends = f"95 % CI {change.ends(digits, size)}, {material}"
+def _difference(name: str, change: Change | None, unit: str, size: float) -> str:
+    if change is None:
+        return f"{name} not compared"
+    if change.low is None:
+        return f"{name} without an interval"
+    value = size * change.difference
+    digits = 1 if size > 1 else 3 if abs(value) < 0.1 else 2
     if not change.is_significant:
-        return f"{name} is not significantly different ({ends})."
-    verb = "rises" if change.difference > 0 else "drops"
-    clause = f"{name} {verb} significantly by {number(size * abs(change.difference), digits)} {unit} ({ends})"
-    if reading.quantity == LOSS and change.difference > 0:
-        clause += f": each token is {glossary.times_as_surprising(change.difference)} as surprising"
-    return f"{clause}."
+        return f"{name} {NOT_SEEN} [{change.ends(digits, size)} {unit}]"
+    return f"{name} {number(value, digits, '+')} {unit} [{change.ends(digits, size)}]"
 
 
-def _strongest(fronts: Sequence[Front], like: Condition | None) -> list[Offer]:
-    """The removals on the dataset and in the precision of a condition, each from the front with the most questions or texts."""
-    if not fronts:
-        return []
-    matching = [candidate for candidate in fronts if like is not None and _dataset(candidate.condition) == _dataset(like)]
-    wanted = _dataset((matching or list(fronts))[0].condition)
-    same = sorted(
-        (candidate for candidate in fronts if _dataset(candidate.condition) == wanted),
-        key=lambda candidate: -candidate.condition.n,
-    )
-    offers: dict[tuple[Any, str], Offer] = {}
-    for shown_front in same:
-        for offer in shown_front.own():
-            if offer.cut is not None:
-                offers.setdefault((offer.cut, offer.reading.repair), offer)
-    return list(offers.values())
+def _speed(candidate: Candidate) -> str:
+    if candidate.pace is None:
+        return "speed not measured"
+    gain = candidate.gain
+    if gain is None:
+        return "speed not compared"
+    if gain.is_significant and gain.value < 0:
+        value, low, high = (number(-100 * each, 0) for each in (gain.value, gain.high, gain.low))
+        return f"{value} % slower [{low} to {high} %]"
+    if not gain.is_significant:
+        return f"speed {NOT_SEEN} [{_times(gain.low)} to {_times(gain.high)} times]"
+    return f"{_times(gain.value)} times as fast [{_times(gain.low)} to {_times(gain.high)}]"
 
 
-def _dataset(condition: Condition) -> tuple[Any, ...]:
-    material = condition.material
-    fields = (
-        replace(material, limit=None, seed=0, identity="")
-        if isinstance(material, BenchmarkSpec)
-        else replace(material, n_texts=1, seed=0, identity="")
-    )
-    return condition.model, condition.precision, fields
+def _times(gain: float) -> str:
+    """Return how many times as fast; never 1 if the gain is not 0, so that an end that excludes no change reads so."""
+    digits = 2
+    while gain and digits < _MOST_DECIMALS and float(f"{1 + gain:.{digits}f}") == 1:
+        digits += 1
+    return f"{1 + gain:.{digits}f}"
 
 
-def _fits(goal: Goal, offer: Offer) -> bool:
-    if goal.kind == MEGABYTES:
-        return offer.bytes <= goal.n_bytes
-    return offer.gain is not None and not offer.is_rival and 1 + offer.gain.low >= goal.value
+_MOST_DECIMALS = 5
 
 
-def _lost(change: Change, goal: Goal) -> float:
-    return change.difference if goal.kind == NATS else -change.difference
+def _said(chosen: Candidate, goal: Goal) -> str:
+    if chosen.kind == UNPRUNED and not chosen.changes:
+        return f"To {goal.aim}: {action(chosen)} meets this as it is ({units.size(chosen.memory)})."
+    return f"To {goal.aim}: {action(chosen)}, {units.size(chosen.memory)} ({', '.join(effects(chosen))})."
 
 
-def _worst(change: Change, goal: Goal) -> float:
-    """The end of the interval that loses most."""
-    if change.low is None or change.high is None:
-        return math.inf
-    return change.high if goal.kind == NATS else -change.low
+def _others(others: Sequence[Candidate], goal: Goal) -> list[str]:
+    ways = [
+        f"{action(candidate)} ({_loss(candidate)}, {_speed(candidate) if goal.kind != SPEED else units.size(candidate.memory)})"
+        for candidate in others
+    ]
+    return [f"Other ways: {'; '.join(ways)}."] if ways else []
 
 
-def _needed(change: Change, goal: Goal, limit: float) -> int | None:
-    """Questions after which the interval would end within the limit, in `stats.POWER` of all draws."""
-    return change.needed_for(limit - _lost(change, goal))
-
-
-def _rise(offer: Offer) -> float:
-    """Rise of the loss, for choosing among removals of one size; infinite where it is not measured."""
-    pairs = ((offer.reading, offer.change), (offer.beside, offer.beside_change))
-    return next((change.difference for reading, change in pairs if reading and change and reading.quantity == LOSS), math.inf)
-
-
-def _gain(offer: Offer) -> float:
-    return front.goodness(offer)
+def _none(comparison: Comparison, goal: Goal) -> str:
+    """Say that no measured model meets a goal, and which one is nearest."""
+    said, compared = f"To {goal.aim}:", [one for one in comparison.candidates if one.changes]
+    if not comparison.candidates:
+        return f"{said} nothing is measured."
+    if not goal.is_drop and any(map(goal.is_met, comparison.candidates)):
+        return f"{said} the models that meet this have no score that compares with the others."
+    if goal.kind == BYTES:
+        least = min(comparison.candidates, key=lambda candidate: candidate.memory)
+        smallest = (
+            f"{action(least)}, {units.size(least.memory)}, which is {units.size(least.memory - round(goal.value))} too large"
+        )
+        return f"{said} no measured model is this small. The smallest: {smallest}."
+    if comparison.reference is None:
+        return f"{said} the unpruned model in full precision, the reference, is not measured."
+    if goal.kind == SPEED:
+        timed = [(one.gain.low, one) for one in comparison.candidates if one.gain and one.id != comparison.reference.id]
+        if not timed:
+            return f"{said} no speed is measured together with that of the reference."
+        _, fastest = max(timed, key=lambda pair: pair[0])
+        return f"{said} no measured model is shown to be. The fastest: {action(fastest)} ({_speed(fastest)})."
+    if not any(goal.change(candidate) for candidate in compared):
+        return f"{said} no {_QUANTITIES[goal.kind]} is measured together with that of the reference."
+    return f"{said} no smaller model is shown to meet this."

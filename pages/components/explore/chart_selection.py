@@ -299,8 +299,8 @@ def of_front(front: Front, by: str, shown: Condition) -> Mark:
         shown: the selected condition.
     """
     places: dict[Removal | None, list[tuple[float, float]]] = {}
-    for offer in (one for one in front.own() if one.reading.condition.precision == shown.precision):
-        across = offer.bytes / 1e6 if by == SIZE else offer.times
-        if across is not None:
-            places.setdefault(offer.cut, []).append((across, offer.reading.value))
+    for candidate in front.candidates:
+        across = candidate.memory / 1e6 if by == SIZE else candidate.times
+        if not candidate.is_other and candidate.condition.precision == shown.precision and across is not None:
+            places.setdefault(candidate.cut, []).append((across, candidate.readings[front.quantity].value))
     return at_places(places)

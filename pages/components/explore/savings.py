@@ -14,7 +14,7 @@ from analysis.core.blocks import PartSet, Removal
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.speed.speed_spec import SpeedResult, SpeedSpec
 from analysis.models.source import sizes
-from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.model_spec import QUANTIZATIONS, ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import speed as speeds
 from analysis.results.stored.result import FoundResult
@@ -26,8 +26,8 @@ from pages.components.shared.selection import Version, version
 
 _CONTEXTS = tuple(1 << power for power in range(9, 18))
 _USUAL_CONTEXT = 4096
-# Rows of the table are called "Weights, NF4" and so on.
-_PRECISIONS = {"float32": "float32", "bfloat16": "bfloat16", "8bit": "8-bit", "4bit": "NF4"}
+_PRECISIONS = [ModelSpec(dtype=dtype, quantization=name) for name in QUANTIZATIONS for dtype in ("float32", "bfloat16")]
+"""Precisions that the table names: "Weights, float32", "Weights, NF4, bfloat16"."""
 _TIMED = {"prefill": ("Prefill", "Prefill rate"), "decode": ("Decode", "Decode rate")}
 _FIELDS = {"decode": "Decode: one token", "prefill": "Prefill: the prompt"}
 SPEED_CHART = "speed"
@@ -137,8 +137,6 @@ def saved_by(model: ModelFacts, speed: SpeedResult | None, cut: Cut, *, tokens: 
     """
     is_known = cut.n == 0 or cut.removed is not None
     is_weighed = is_known and sizes.knows(model, cut.removed)
-    # Beside quantized layers the rest is kept in half precision, in any precision of the measurement.
-    rest = "bfloat16" if dtype == "float32" else dtype
 
     def both(what: str, unit: str, amount: Callable[[Removal | None], float | None], known: bool, of: str = "") -> Row:
         return Row(what, unit, amount(None), amount(cut.removed) if known else None, of=of)
@@ -150,8 +148,14 @@ def saved_by(model: ModelFacts, speed: SpeedResult | None, cut: Cut, *, tokens: 
         )
         found.append(replace(active, of="used for each token"))
     found += [
-        both(f"Weights, {name}", "bytes", lambda block, p=precision: sizes.weight_bytes(model, block, p, rest=rest), is_weighed)
-        for precision, name in _PRECISIONS.items()
+        both(
+            f"Weights, {held.precision}",
+            "bytes",
+            lambda block, held=held: sizes.weight_bytes(model, block, held.dtype, held.quantization),
+            is_weighed,
+            of="in memory",
+        )
+        for held in _PRECISIONS
     ]
     cache = partial(sizes.kv_cache_bytes, model, tokens=tokens, batch_size=batch_size, dtype=dtype)
     found.append(both(f"KV cache, {dtype}", "bytes", cache, is_known, of=f"{batch_size} x {tokens} tokens"))

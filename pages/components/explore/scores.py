@@ -77,10 +77,15 @@ def show_numbers(shown: Shown) -> None:
         delta_arrow="off",
         help="Removed parameters and their share of all, including embeddings and head.",
     )
+    held = distances.spec.model
+    before, after = (
+        sizes.weight_bytes(distances.model, removed, held.dtype, held.quantization)
+        for removed in (None, cut.removed if weighed else None)
+    )
     columns[4].metric(
         "Weights",
-        _gone(f"−{words.size(saved.weight_bytes)}", n, known),
-        f"in {words.plain(distances.spec.model.dtype)}" if n and known else None,
+        _gone("–" if before is None or after is None else f"−{words.size(before - after)}", n, known),
+        f"in {words.plain(held.precision)}" if n and known else None,
         delta_color="off",
         delta_arrow="off",
         help="Memory saved by the removed weights.",

@@ -219,7 +219,7 @@ def _size(choice: Choice) -> None:
         _number("Weights", "–", None, said, help="Counted, not measured.")
         return
     saved = sizes.savings(facts, choice.cut)
-    before, after = (words.size(sizes.DTYPE_BYTES[dtype] * count) for count in (facts.n_parameters, saved.kept_parameters))
+    before, after = (words.size(sizes.weight_bytes(facts, cut, dtype) or 0) for cut in (None, choice.cut))
     said = (
         f"Unpruned {before}. {words.count(saved.kept_parameters)} of {words.count(facts.n_parameters)} parameters remain, "
         f"in {dtype}."

@@ -167,8 +167,7 @@ def _precision(result: HealResult) -> str:
 
 def _size(result: HealResult, is_cut: bool) -> str:
     model = result.spec.model
-    precision = model.dtype if model.quantization == "none" else model.quantization
-    n_bytes = sizes.weight_bytes(result.model, result.spec.block if is_cut else None, precision)
+    n_bytes = sizes.weight_bytes(result.model, result.spec.block if is_cut else None, model.dtype, model.quantization)
     return "–" if n_bytes is None else words.size(n_bytes).replace(" ", "\u00a0")
 
 

@@ -34,7 +34,7 @@ def test_sizes_and_next_step_are_shown_before_any_measurement(cost):
     left = fakes.FACTS.n_parameters - 5 * 3_540_000
     assert rows["Parameters"] == ["134.5 M", f"{left / 1e6:.1f} M", f"−{5 * 3_540_000 / fakes.FACTS.n_parameters:.1%}"]
     assert rows["Weights, bfloat16"][1] == f"{2 * left / 1e6:.0f} MB"
-    assert rows["Weights, NF4"] == rows["KV cache"] == ["–", "–", "–"], "an older map does not know them"
+    assert rows["Weights, NF4, bfloat16"] == rows["KV cache"] == ["–", "–", "–"], "an older map does not know them"
     assert "Open the **Model** page" in texts(at)
     at.button(key="measure-speed").click().run()
     (made,) = jobs.active()

@@ -8,9 +8,8 @@ import pytest
 from analysis import jobs
 from analysis.core.blocks import Block
 from analysis.results.compared import front
-from analysis.results.stored.reading import ACCURACY
 from analysis.results.words import goals
-from analysis.results.words.goals import MEGABYTES, POINTS, Goal
+from analysis.results.words.goals import BYTES, POINTS, Goal
 from tests.support import fakes
 from tests.support.seen import marked, names, read
 
@@ -32,14 +31,12 @@ def test_goal_is_answered_with_accuracy_and_loss_and_taken(app, precomputed):
         precomputed(result)
     at = app(tab="trade-off", n="3")
     at.number_input("goal-points").set_value(8.0).run()
-    offer = goals.reach(Goal(POINTS, 8.0), front.fronts(ACCURACY, [curve])).offer
-    assert offer.cut is not None
-    shown = "\n".join(read(one.value) for one in at.markdown)
-    assert f"Remove {goals.in_words(offer)}." in shown
-    assert all(clause in shown for clause in goals.clauses(offer))
+    answer = goals.answer(front.compare([curve]), Goal(POINTS, 8.0))
+    assert answer.candidate.cut is not None
+    assert sum(answer.said in read(one.value) for one in at.markdown) == 1
     button = next(one for one in at.button if one.key and one.key.startswith("goal-take"))
     button.click().run()
-    assert at.session_state["address"]["n"] == offer.cut.size
+    assert at.session_state["address"]["n"] == answer.candidate.cut.size
     assert not at.exception
 
 
@@ -50,9 +47,9 @@ def test_size_goal_of_a_small_model_has_valid_default(app, precomputed, n_weight
     for result in (replace(distances, model=facts), measured()):
         precomputed(result)
     at = app(tab="trade-off", n="3")
-    at.selectbox("goal-kind").set_value(MEGABYTES).run()
+    at.selectbox("goal-kind").set_value(BYTES).run()
     assert not at.exception
-    field = at.number_input(f"goal-{MEGABYTES}")
+    field = at.number_input(f"goal-{BYTES}")
     assert field.min <= field.value <= field.max
     assert 0 < field.step <= max(0.001, field.value)
 
@@ -63,13 +60,12 @@ def test_goal_that_needs_more_questions_starts_them(app, precomputed):
         precomputed(result)
     at = app(tab="trade-off", n="3")
     at.number_input("goal-points").set_value(2.0).run()
-    answer = goals.reach(Goal(POINTS, 2.0), front.fronts(ACCURACY, [curve]))
-    assert answer.offer is None, "100 questions show no loss below 2 points"
-    assert any("This needs about" in read(one.value) for one in at.markdown)
+    answer = goals.answer(front.compare([curve]), Goal(POINTS, 2.0))
+    assert answer.candidate is None, "100 questions show no loss below 2 points"
     at.button("goal-measure").click().run()
     (made,) = jobs.active()
     assert made.spec.benchmark.limit == answer.needed > 100
-    assert made.spec.blocks == (answer.candidate.cut,)
+    assert made.spec.blocks == (answer.undecided.cut,)
 
 
 def test_the_selected_block_is_marked_at_its_own_scores(app, precomputed):
@@ -100,11 +96,10 @@ def test_precisions_are_series_of_one_chart_and_rivals_in_words(app, precomputed
     assert "pruned, NF4" in shown
     assert any(name.startswith("pruned") and "NF4" not in name for name in shown)
     assert len(marked(at, "front")) == 1, "the selected block is marked in the selected precision alone"
-    at.selectbox("goal-kind").set_value(MEGABYTES).run()
-    at.number_input("goal-megabytes").set_value(120.0).run()
+    at.selectbox("goal-kind").set_value(BYTES).run()
+    at.number_input("goal-bytes").set_value(120.0).run()
     said = " ".join(read(one.value) for one in at.markdown)
-    assert "Prune, quantize, or both?" in said
-    assert "To fit 120 MB: NF4 weights, no pruning, 113 MB (" in said
+    assert "To fit 120 MB: NF4 weights in bfloat16, no pruning, 113 MB (" in said
 
 
 def test_missing_precisions_are_measured_as_one_grid(app, precomputed):
@@ -114,7 +109,7 @@ def test_missing_precisions_are_measured_as_one_grid(app, precomputed):
     at = app(tab="trade-off", n="3")
     assert any("Not measured: " in read(one.value) for one in at.caption)
     button = at.button("front-missing")
-    assert "Measure missing points (roughly " in button.label
+    assert "Measure missing points (about " in button.label
     button.click().run()
     (made,) = jobs.active()
     assert {model.quantization for model in made.spec.models} == {"8bit", "4bit"}
@@ -125,7 +120,7 @@ def test_second_look_builds_no_front_again(app, precomputed):
     for result in (fakes.distances(), measured()):
         precomputed(result)
     at = app(tab="trade-off", n="3")
-    with mock.patch.object(front, "fronts", side_effect=front.fronts) as built:
+    with mock.patch.object(front, "compare", side_effect=front.compare) as built:
         at.run()
     assert not built.called
     assert not at.exception
