@@ -6,7 +6,7 @@ import pytest
 
 from analysis.charts import published
 from analysis.data.spec import BenchmarkSpec
-from analysis.results.compared.plateaus import Plateau, PlateauPoint, movers, plateaus
+from analysis.results.compared.plateaus import plateaus
 from tests.support import fakes
 
 
@@ -27,31 +27,6 @@ def test_models_of_any_depth_share_a_scale_with_their_intervals():
     assert list(line.x) == [n / 20 for n in range(16)]
     assert line.error_y.array[5] == pytest.approx(curves[1].steps[5].high - curves[1].steps[5].above)
     assert "n = 5 of 20 layers" in line.text[5]
-
-
-def curve(model: str, questions: str, strategy: str, cliff: int | None, last: int = 12, wide: float = 0.05) -> Plateau:
-    """Return a plateau 0.3 above chance that falls to chance at the cliff."""
-    above = [0.0 if cliff is not None and n >= cliff else 0.3 for n in range(last + 1)]
-    steps = tuple(PlateauPoint(n, n / 20, one, one - wide, one + wide) for n, one in enumerate(above))
-    return Plateau(f"{model} {questions} {strategy}", model, questions, strategy, 20, 100, "float32", steps, cliff)
-
-
-@pytest.mark.parametrize(
-    ("other", "told"),
-    [
-        (curve("b", "easy", "similarity", None), ["model"]),
-        (curve("a", "exams", "similarity", None), ["questions"]),
-        (curve("a", "easy", "greedy", 9), ["strategy"]),
-        (curve("b", "exams", "similarity", None), []),
-        (curve("b", "easy", "similarity", None, last=5), []),
-        (curve("b", "easy", "similarity", None, wide=0.26), []),
-        (curve("b", "easy", "similarity", 6), []),
-    ],
-    ids=["model", "questions", "strategy", "two things at once", "not measured so far", "not significant", "same cliff"],
-)
-def test_single_difference_between_fallen_and_standing_curve_moves_the_cliff(other, told):
-    assert movers([curve("a", "easy", "similarity", 6), other]) == told
-    assert movers([other, curve("a", "easy", "similarity", 6)]) == told
 
 
 def test_names_hold_differences_and_guessing_models_are_left_out():

@@ -31,25 +31,13 @@ class Plateau:
 
     name: str
     """Model, questions and strategy, as far as they distinguish it from the others."""
-    model: str
-    """Source of the model."""
-    questions: str
-    """Their name."""
-    strategy: str
-    """Strategy that chose the layers."""
     n_layers: int
     n_questions: int
     precision: str
     steps: tuple[PlateauPoint, ...]
     """n = 0 first."""
-    cliff: int | None
-    """The n from which on accuracy stays below halfway to chance (`cliff.locate`); None if the cliff cannot be located."""
-    sentence: str = ""
+    sentence: str
     """`cliff.sentence` of the sweep."""
-
-    def at(self, share: float) -> PlateauPoint | None:
-        """Return the first step of at least this share of the layers; None where so many were not removed."""
-        return next((step for step in self.steps if step.share >= share), None)
 
 
 def plateaus(curves: Sequence[tuple[str, SweepResult]]) -> list[Plateau]:
@@ -73,45 +61,14 @@ def _read(name: str, sweep: SweepResult) -> Plateau:
         if point.acc is not None and point.interval is not None:
             low, high = point.interval
             steps.append(PlateauPoint(point.n, point.n / sweep.n_layers, point.acc - chance, low - chance, high - chance))
-    located = cliff.locate(sweep)
-    model, questions = sweep.spec.model, title(sweep.spec.benchmark)
     return Plateau(
         name,
-        model.source,
-        questions,
-        sweep.spec.strategy,
         sweep.n_layers,
         sweep.points[0].n_samples,
         sweep.precision_in_words,
         tuple(steps),
-        located.n if located is not None and located.is_located else None,
         cliff.sentence(sweep),
     )
-
-
-MOVERS = ("model", "questions", "strategy")
-"""Properties that a cliff may depend on."""
-
-
-def movers(curves: Sequence[Plateau]) -> list[str]:
-    """Return those of `MOVERS` that alone put the cliff elsewhere.
-
-    They are found from pairs of curves that differ in nothing else. One has fallen at a share of depth where the other stands
-    higher by more than both intervals.
-
-    Args:
-        curves: on one scale.
-    """
-    fields = set()
-    for fallen in curves:
-        for other in curves:
-            differing = [field for field in MOVERS if getattr(fallen, field) != getattr(other, field)]
-            if fallen.cliff is not None and len(differing) == 1:
-                low = fallen.at(fallen.cliff / fallen.n_layers)
-                high = None if low is None else other.at(low.share)
-                if low is not None and high is not None and high.low > low.high:
-                    fields.add(differing[0])
-    return [field for field in MOVERS if field in fields]
 
 
 def title(benchmark: BenchmarkSpec) -> str:

@@ -163,15 +163,10 @@ def _materials(comparison: Comparison) -> list[str]:
 
 
 def _pairing(comparison: Comparison) -> str:
-    """Return how many changes are paired: those whose single answers and losses are not stored have wider intervals."""
-    counts = []
-    for quantity, unit, plural in ((ACCURACY, "question", "accuracies"), (LOSS, "text", "losses")):
-        changes = [each.changes[quantity] for each in comparison.candidates if quantity in each.changes]
-        n_paired = sum(change.paired for change in changes)
-        if changes:
-            some = "" if n_paired == len(changes) else f" in {n_paired} of {len(changes)} {plural}"
-            counts.append(f"paired by {unit}{some}" if n_paired else f"not paired by {unit}")
-    return " and ".join(counts) or "which nothing is compared with"
+    """Return how changes are paired: those whose single answers or losses are not stored have wider intervals."""
+    changes = [each.changes[name] for each in comparison.candidates for name in (ACCURACY, LOSS) if name in each.changes]
+    n_paired = sum(change.paired for change in changes)
+    return f"{'all' if n_paired == len(changes) else f'{n_paired} of {len(changes)}'} paired by question or text"
 
 
 def of_model(

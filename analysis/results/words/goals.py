@@ -139,7 +139,7 @@ def answer(comparison: Comparison, goal: Goal) -> Answer:
     if undecided is not None:
         noun = "questions" if goal.kind == POINTS else "texts"
         said.append(
-            f"Not decided: {action(undecided)}, {units.size(undecided.memory)}; about {two_digits(needed)} {noun} would."
+            f"Not decided: {action(undecided)}, {units.size(undecided.memory)}. Measure about {two_digits(needed)} {noun}."
         )
     return Answer(goal, chosen, others, undecided, needed, tuple(said))
 

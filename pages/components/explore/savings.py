@@ -11,6 +11,7 @@ from analysis import jobs
 from analysis.charts import speed as speed_charts
 from analysis.charts.look import Finished
 from analysis.core.blocks import PartSet, Removal
+from analysis.core.table import of_rows
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.speed.speed_spec import SpeedResult, SpeedSpec
 from analysis.models.source import sizes
@@ -92,7 +93,7 @@ def _sizes(facts: ModelFacts, speed: FoundResult | None, cut: Cut, dtype: str) -
         data = st.popover("Data", icon=":material/table:", key="cost-data", on_change="rerun")
     if data.open:
         with data, st.container(width=680):
-            chart.table(exact(rows), key="t-cost", alt="Savings by the removed layers", file_name="cost")
+            chart.table(of_rows("Savings", rows), key="t-cost", alt="Savings by the removed layers", file_name="cost")
             if result is not None and result.points:
                 chart.table(result.table(), key="t-speed", file_name="speed")
     st.table(shown(rows, cut.n), border="horizontal", hide_index=True, alt="Savings by the removed layers")
@@ -121,8 +122,9 @@ class Row:
     """exact, measured, interpolated or extrapolated."""
     of: str = ""
     """Further dependency of the number; the page says it beside the table."""
-    interval: tuple[float, float] | None = None
-    """95 % interval of pruned / unpruned - 1; None for exact numbers, and where it is not known."""
+    change_low: float | None = None
+    """Lower end of the 95 % interval of pruned / unpruned - 1; None for exact numbers, and if it is not known."""
+    change_high: float | None = None
 
 
 def saved_by(model: ModelFacts, speed: SpeedResult | None, cut: Cut, *, tokens: int, batch_size: int, dtype: str) -> list[Row]:
@@ -162,12 +164,12 @@ def saved_by(model: ModelFacts, speed: SpeedResult | None, cut: Cut, *, tokens: 
     for field, (what, rate) in _TIMED.items() if speed is not None else ():
         timed = speeds.timed(speed, cut.removed if isinstance(cut.removed, PartSet) else cut.n, field)
         prompt = f"a prompt of {speed.spec.prompt_tokens} tokens"
-        gain = (timed.gain.low, timed.gain.high) if timed.gain is not None else None
+        gain = (timed.gain.low, timed.gain.high) if timed.gain is not None else ()
         # A gain of 25 % in tokens per second is 20 % less time per token.
-        less = None if gain is None else (1 / (1 + gain[1]) - 1, 1 / (1 + gain[0]) - 1)
-        found.append(Row(what, "seconds", timed.unpruned, timed.pruned, timed.how, prompt, less))
+        less = () if not gain else (1 / (1 + gain[1]) - 1, 1 / (1 + gain[0]) - 1)
+        found.append(Row(what, "seconds", timed.unpruned, timed.pruned, timed.how, prompt, *less))
         rates = [None if value is None else speed.tokens_per_s(field, value) for value in (timed.unpruned, timed.pruned)]
-        found.append(Row(rate, "tokens/s", *rates, timed.how, prompt, gain))
+        found.append(Row(rate, "tokens/s", *rates, timed.how, prompt, *gain))
     return found
 
 
@@ -200,26 +202,9 @@ def _change(row: Row) -> str:
     if row.pruned == row.unpruned:
         return "none"
     said = f"{row.pruned / row.unpruned - 1:+.1%}"
-    if row.interval is not None:
-        said += f" (95 %: {100 * row.interval[0]:+.1f} to {100 * row.interval[1]:+.1f})"
+    if row.change_low is not None and row.change_high is not None:
+        said += f" (95 %: {100 * row.change_low:+.1f} to {100 * row.change_high:+.1f})"
     return said.replace("-", "−")
-
-
-def exact(found: list[Row]) -> list[dict]:
-    """Return the rows with all digits, for the table that can be downloaded."""
-    return [
-        {
-            "quantity": row.what,
-            "of": row.of,
-            "unit": row.unit,
-            "unpruned": row.unpruned,
-            "pruned": row.pruned,
-            "how": row.how,
-            "change low": row.interval[0] if row.interval else None,
-            "change high": row.interval[1] if row.interval else None,
-        }
-        for row in found
-    ]
 
 
 def find_speed(model: ModelSpec) -> FoundResult | None:

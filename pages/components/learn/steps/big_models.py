@@ -124,14 +124,6 @@ def _cliffs(shown: LessonResults, name: str) -> None:
     chart.folded_table(rows, key="learn-t-cliffs", alt="Share of layers at the cliff, by model", file_name="cliffs")
 
 
-_MORALS = {
-    "model": "The cliff differs between models.",
-    "questions": "The cliff depends on the questions.",
-    "strategy": "Removing the same number of other layers moves the cliff.",
-}
-"""Conclusion where only this differs and the cliff is elsewhere."""
-
-
 def _plateaus() -> None:
     """Small real models on one scale, from the results that came with the program."""
     curves = plateaus.plateaus(gallery_curves())
@@ -145,8 +137,7 @@ def _plateaus() -> None:
         alt=f"Accuracy above chance against the share of layers removed, {len(curves)} curves of small real models.",
     )
     told = [words.plain(f"{curve.name}: {curve.sentence}") for curve in curves]
-    morals = [_MORALS[moved] for moved in plateaus.movers(curves)]
-    st.caption(" ".join([*morals, f"{' '.join(told)} Bars: 95 % intervals."]))
+    st.caption(f"{' '.join(told)} Bars: 95 % intervals.")
     rows = [
         {"model": curve.name, "n": step.n, "share": step.share, "above chance": step.above, "low": step.low, "high": step.high}
         for curve in curves
