@@ -197,7 +197,7 @@ def _add_healed(figure: Figure, heals: Sequence[HealResult], measure: Measure, c
 
 
 def _healed_how(heal: HealResult) -> str:
-    training = f"healed, {len(heal.steps)} steps" if heal.spec.trains else "instant heal, no training"
+    training = f"healed, {len(heal.steps)} steps" if heal.is_trained else "instant heal, no training"
     return f"{training}, {heal.precision_in_words}"
 
 

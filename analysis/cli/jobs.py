@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> None:
     jobs.reap()
     action = options.action
     if action == "auto-resume":
-        settings.change(auto_resume=_choice(options.id, _SWITCH, action))
+        settings.set_auto_resume(_choice(options.id, _SWITCH, action))
     elif action == "clear":
         jobs.clear(saved=options.saved)
     elif action != "list":
@@ -63,7 +63,7 @@ def _choice(value: str | None, choices: dict[str, Any], action: str) -> Any:
 
 
 def _show(options: argparse.Namespace, listed: list[Job]) -> None:
-    is_resumed = settings.load().auto_resume
+    is_resumed = settings.auto_resume()
     lines = [
         f"{job.id}  {job.kind:9}  {job.state:11}  {_where(job)}{job.phase} {how_far(job.done, job.total)}  {job.error or ''}"
         for job in listed
@@ -74,13 +74,13 @@ def _show(options: argparse.Namespace, listed: list[Job]) -> None:
         wont = "resume automatically" if is_resumed else "wait until you resume them"
         lines = [*(lines or ["No jobs yet."]), f"Interrupted jobs {wont}."]
         if n_ignored := ignored.count():
-            lines.append(f"Stored results that are ignored, since their method or settings were withdrawn: {n_ignored:,}.")
+            lines.append(f"Stored results that are ignored, since their method, setting or extension is gone: {n_ignored:,}.")
     write(options, data(listed), lines or ["No jobs left."])
 
 
 def data(listed: Sequence[Job]) -> dict[str, Any]:
     """Return jobs for programs, and whether interrupted ones resume by themselves."""
-    return {"jobs": [_as_json(job) for job in listed], "auto_resume": settings.load().auto_resume}
+    return {"jobs": [_as_json(job) for job in listed], "auto_resume": settings.auto_resume()}
 
 
 def _where(job: Job) -> str:

@@ -17,6 +17,7 @@
 - NotFiniteError: a measured figure is NaN or infinite, so nothing is stored.
 - StorageError: the cache folder cannot be read or written.
     - CorruptResultError: a stored result does not match its checksum or schema.
+        - UnknownRequestError: its method, setting or extension is not part of this installation.
 - JobError: a job that does not exist or is in the wrong state.
 
 Every message is one sentence with the request, the possible values and the action to take. Pages and the command line
@@ -97,6 +98,10 @@ class BusyError(StorageError):
 
 class CorruptResultError(StorageError):
     """A stored result does not match its checksum or its schema."""
+
+
+class UnknownRequestError(CorruptResultError):
+    """The request of a stored result names a method, a setting or an extension that this installation does not have."""
 
 
 class JobError(LayerscopeError):

@@ -45,24 +45,11 @@ class SystemLoad:
     average: float
     """Processes that ran or wanted to, mean of the last minute."""
     cores: int
-    niceness: int = 0
-    """How far the new work gives way to them."""
 
     @property
     def is_busy(self) -> bool:
         """Return whether new work is noticeably slower."""
         return self.average >= _BUSY * self.cores
-
-    @property
-    def stretch(self) -> tuple[float, float]:
-        """How many times as long work on all cores takes: if half of the others end soon, and if they all stay."""
-        return (1 / self._share(self.average / 2), 1 / self._share(self.average)) if self.is_busy else (1.0, 1.0)
-
-    def _share(self, others: float) -> float:
-        """The share of the cores that work with a thread on each gets beside others; Linux weighs a step of niceness 1.25."""
-        per_core, weight = others / self.cores, 1.25**-self.niceness
-        taken = min(1.0, per_core)
-        return 1 - taken + taken * weight / (weight + max(1.0, per_core))
 
 
 @functools.cache
@@ -74,15 +61,10 @@ def is_viewer() -> bool:
         return True
 
 
-def load(own_cores: float = 0.0) -> SystemLoad:
-    """Return the load now.
-
-    Args:
-        own_cores: part of the average that is of work which is over by the time that the new work begins.
-    """
-    average = psutil.getloadavg()[0]
+def load() -> SystemLoad:
+    """Return the load now."""
     # The average is that of the machine, also where a container may use a part of it.
-    return SystemLoad(max(0.0, average - own_cores), _allowed_cores())
+    return SystemLoad(psutil.getloadavg()[0], _allowed_cores())
 
 
 def niceness() -> int:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from analysis.core import disk, store
-from analysis.core.errors import CorruptResultError, StorageError
+from analysis.core.errors import CorruptResultError, StorageError, UnknownRequestError
 from analysis.core.registry import Registry, modules_named
 
 Describe = Callable[[str, store.StoredResult], dict[str, Any]]
@@ -387,6 +387,8 @@ def _described(place: str, kind: str, key: str) -> tuple[dict[str, Any], Sequenc
             facts = DESCRIPTIONS["index"](kind, store.read(folder, precomputed=place != OWN))
             scores = facts.pop("scores")
             return columns | {"is_readable": 1} | facts, scores
+        except UnknownRequestError:  # `jobs` counts them in one line
+            pass
         except CorruptResultError as error:
             store.warn_once(f"{error} It is hidden, and computed again on request.")
     return columns, ()

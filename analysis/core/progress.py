@@ -61,6 +61,22 @@ def bytes_so_far(done: int, total: int, values: Mapping[str, Any]) -> str:
     return f"{units.size(done)} of {units.size(total)}" + (f", {units.size(speed)}/s" if speed else "")
 
 
+_MEASURED, _MEASURED_S = 0.15, 30.0
+"""Share of a phase, or its seconds, from which on its rate counts as measured."""
+
+
+def seconds_per_unit(finished: float, planned: float, spent_s: float) -> float | None:
+    """Return the measured rate of a phase, from which every time left is estimated; None while too little is finished.
+
+    Args:
+        finished: units finished in `spent_s`.
+        planned: units of the whole phase.
+        spent_s: seconds.
+    """
+    is_measured = finished > 0 and (finished >= _MEASURED * planned or spent_s >= _MEASURED_S)
+    return spent_s / finished if is_measured else None
+
+
 OnProgress = Callable[[Progress], None]
 """Called often (at least every few seconds) by everything long; may raise `Cancelled`."""
 

@@ -18,7 +18,7 @@ import pydantic
 from pydantic_core import core_schema
 
 from analysis.core import bounds, host, index, index_table, store
-from analysis.core.errors import CorruptResultError, LayerscopeError, NotFiniteError, SpecError
+from analysis.core.errors import CorruptResultError, LayerscopeError, NotFiniteError, SpecError, UnknownRequestError
 from analysis.core.progress import OnProgress, Progress
 from analysis.core.table import Table, are_rows, of_rows, of_values
 
@@ -390,15 +390,19 @@ class Result:
 
         Raises:
             CorruptResultError: when a field is missing or unknown.
+            UnknownRequestError: when this installation lacks the method, setting or extension of its request.
         """
         try:
             values = {name: value for name, value in stored.data.items() if name not in cls.withdrawn}
-            values["spec"] = cls.spec_type.from_json(values["spec"])
+            try:
+                values["spec"] = cls.spec_type.from_json(values["spec"])
+            except LayerscopeError as error:
+                raise UnknownRequestError(f"This version cannot read the request of {stored.path}: {error}") from error
             if cls.array_names():
                 arrays = cls.arrays_in(stored)
                 values.update({name: arrays.get(name) for name in cls.array_names()})
             return _reader(typing.cast(type, cls)).validate_python(values)
-        except (KeyError, TypeError, ValueError, AttributeError, LayerscopeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             reason = repr(error)
             if isinstance(error, pydantic.ValidationError):
                 first = error.errors(include_url=False)[0]

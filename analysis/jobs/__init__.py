@@ -1,8 +1,7 @@
 """The queue of long computations, and the places where they run."""
 
-from analysis.jobs.backends.local import STUCK_S
 from analysis.jobs.queue.attempt import events, log_tail
-from analysis.jobs.queue.backend import BACKENDS, AttemptStatus, Backend, usable_backends
+from analysis.jobs.queue.backend import BACKENDS, usable_backends
 from analysis.jobs.queue.control import (
     END,
     FRONT,
@@ -11,7 +10,6 @@ from analysis.jobs.queue.control import (
     clear,
     delete,
     list_jobs,
-    load_of_others,
     move,
     pause,
     reap,
@@ -31,17 +29,14 @@ from analysis.jobs.queue.job import (
     QUEUED,
     RESUMABLE,
     RUNNING,
-    STATES,
     Job,
 )
 from analysis.jobs.queue.processes import ensure_worker, worker_alive
 from analysis.jobs.queue.sharing import MOST_WORKERS, can_share, check_workers
-from analysis.jobs.queue.space import Space
 from analysis.jobs.queue.table import get, waited
 from analysis.jobs.runner.answer import answered
 
 __all__ = [
-    "AttemptStatus",
     "BACKENDS",
     "CANCELLED",
     "DONE",
@@ -55,11 +50,7 @@ __all__ = [
     "QUEUED",
     "RESUMABLE",
     "RUNNING",
-    "STATES",
-    "STUCK_S",
-    "Backend",
     "Job",
-    "Space",
     "active",
     "answered",
     "can_share",
@@ -71,7 +62,6 @@ __all__ = [
     "events",
     "get",
     "list_jobs",
-    "load_of_others",
     "log_tail",
     "move",
     "pause",

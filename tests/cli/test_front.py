@@ -11,7 +11,7 @@ import pytest
 
 import analysis as layerscope
 from analysis.cli import main
-from analysis.core import host, store
+from analysis.core import store
 from analysis.core.errors import SpecError
 from tests.support import fakes
 
@@ -44,7 +44,6 @@ FIELDS = {
 def stored(cache, tmp_path, monkeypatch):
     """A curve in bfloat16 and one in NF4, as the command finds them."""
     monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "precomputed")
-    monkeypatch.setattr(host, "load", lambda: host.SystemLoad(1.5, 2))  # two calls give the same durations
     curve = replace(fakes.sweep(5, answers=True), model=replace(fakes.FACTS, layers=fakes.LAYERS))
     quantized = replace(curve.spec.model, quantization="4bit")
     for result in (curve, replace(curve, spec=replace(curve.spec, model=quantized)), fakes.speed()):

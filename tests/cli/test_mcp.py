@@ -24,7 +24,7 @@ from analysis.cli import answers, decision_sheet
 from analysis.cli import main as command_line
 from analysis.cli.mcp import schema, server, stored
 from analysis.cli.mcp.tools import Tools
-from analysis.core import host, store
+from analysis.core import store
 from analysis.core.errors import LayerscopeError
 from analysis.core.experiment import RESULTS
 from analysis.jobs import preflight
@@ -333,7 +333,6 @@ def test_the_sheet_is_that_of_the_command():
 
 
 def test_the_front_is_that_of_the_command(capsys, monkeypatch):
-    monkeypatch.setattr(host, "load", lambda: host.SystemLoad(1.5, 2))  # durations follow it
     for result in (fakes.sweep(answers=True), fakes.speed()):
         result.save()
     assert command_line.main(["front", "starter", "--bytes", "200MB", "--speed", "1.2", "--json", "-"]) == 0

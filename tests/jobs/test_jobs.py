@@ -2,23 +2,20 @@
 
 import contextlib
 import json
-import math
-import os
 import sqlite3
 import subprocess
 import sys
 import time
 from dataclasses import replace
 
-import psutil
 import pytest
 
 from analysis import jobs
-from analysis.core import host
 from analysis.core.blocks import Block
 from analysis.core.errors import JobError, StorageError
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.jobs.queue import attempt, processes, table
+from analysis.jobs.queue.job import STATES
 from analysis.jobs.queue.processes import Process
 from analysis.models.source.model_spec import ModelSpec
 from tests.support.worker import another, end_worker, request
@@ -56,31 +53,6 @@ def front(job_id: str) -> jobs.Job:
 front.__name__ = "move"
 
 
-@pytest.mark.parametrize(
-    ("state", "began_ago", "ended_ago", "backend", "others"),
-    [
-        (jobs.RUNNING, 600, None, "local", 0.5),  # two cores, all of the minute
-        (jobs.RUNNING, 60, None, "local", 2.5 - 2 * (1 - math.exp(-1))),
-        (jobs.DONE, 600, 60, "local", 2.5 - 2 * math.exp(-1)),
-        (jobs.FAILED, 10_000, 9_000, "local", 2.5),
-        (jobs.RUNNING, 600, None, "ray", 2.5),
-    ],
-)
-def test_load_of_others_is_without_our_jobs(state, began_ago, ended_ago, backend, others, monkeypatch):
-    monkeypatch.setattr(psutil, "getloadavg", lambda: (2.5, 0.0, 0.0))
-    monkeypatch.setattr(host, "cores", lambda: 2)
-    now = time.time()
-    ended = None if ended_ago is None else now - ended_ago
-    set_columns(claimed(), state=state, started_at=now - began_ago, finished_at=ended, backend=backend)
-    assert jobs.load_of_others().average == pytest.approx(others, abs=0.02)
-
-
-@pytest.mark.parametrize(("setting", "niceness"), [("4", 4), ("0", 0), ("nonsense", 0)])
-def test_new_jobs_give_way_to_others(setting, niceness, monkeypatch):
-    monkeypatch.setenv(host.NICENESS_SET, setting)
-    assert jobs.load_of_others().niceness == niceness
-
-
 def test_a_submitted_job_can_be_read_back():
     spec = HealSpec(Block(11, 5), model=ModelSpec(source="org/Small-1B"), steps=7)
     job = jobs.submit(spec)
@@ -91,7 +63,7 @@ def test_a_submitted_job_can_be_read_back():
     assert json.loads((job.folder / "spec.json").read_text()) == {"kind": "heal", "spec": spec.to_json()}
     assert job.is_active
     assert job.elapsed_s is None
-    assert job.eta_s is None
+    assert job.left_s is None
     assert jobs.submit(request(), label="My map").label == "My map"
 
 
@@ -110,15 +82,6 @@ def test_an_identical_request_is_not_queued_twice():
     table.finish(running, jobs.CANCELLED)
     with pytest.raises(JobError, match=f"job {again.id} does the same work and is queued"):
         jobs.resume(job.id)
-
-
-def test_many_processes_open_new_cache_and_queue_one_job():
-    code = "from tests.support.worker import request; from analysis import jobs; print(jobs.submit(request()).id)"
-    environment = {**os.environ, "PYTHONPATH": os.getcwd()}
-    command = [sys.executable, "-c", code]
-    started = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) for _ in range(6)]
-    ids = {process.communicate(timeout=30)[0].strip() for process in started}
-    assert ids == {jobs.active()[0].id}
 
 
 def test_no_job_is_given_to_two_workers():
@@ -147,14 +110,6 @@ def test_list_shows_active_jobs_first_in_running_order():
     assert [job.id for job in jobs.list_jobs(limit=2)] == expected[:2]
 
 
-def test_a_resumed_job_waits_behind_the_others():
-    first, second = jobs.submit(request(seed=1)), jobs.submit(request(seed=2))
-    jobs.cancel(first.id)
-    jobs.resume(first.id)
-    assert [job.id for job in jobs.active()] == [second.id, first.id]
-    assert table.claim(HERE).id == second.id
-
-
 def test_every_state_allows_only_sensible_actions():
     allowed = {
         "queued": {"cancel", "pause", "move", "delete"},
@@ -165,7 +120,7 @@ def test_every_state_allows_only_sensible_actions():
         "cancelled": {"cancel", "resume", "delete"},
         "interrupted": {"resume", "delete"},
     }
-    assert set(allowed) == set(jobs.STATES)
+    assert set(allowed) == set(STATES)
     for state, actions in allowed.items():
         for action in (jobs.cancel, jobs.pause, jobs.resume, front, jobs.delete):
             job = jobs.submit(request(f"{state}-{action.__name__}"))
@@ -254,14 +209,6 @@ def test_a_zombie_is_not_the_worker():
     child.stdin.close()
 
 
-def test_on_another_host_only_the_heartbeat_counts():
-    job = claimed(process=replace(HERE, host="elsewhere"))
-    set_columns(job, heartbeat_at=time.time() - 10)
-    assert jobs.reap() == []
-    set_columns(job, heartbeat_at=time.time() - 16)
-    assert [j.state for j in jobs.reap()] == ["interrupted"]
-
-
 def test_an_attempt_that_was_given_up_cannot_write():
     stale = claimed(process=another(HERE))
     jobs.reap()
@@ -275,27 +222,25 @@ def test_an_attempt_that_was_given_up_cannot_write():
     assert table.finish(fresh, jobs.DONE) is table.RowState.GO_ON
 
 
-def test_the_estimate_follows_the_pace_of_the_present_phase():
+def test_time_left_is_the_rest_over_the_rate_of_the_phase():
     now = time.time()
     job = replace(claimed(), started_at=now - 100, phase_started_at=now - 20, progress_at=now, phase_first_done=30)
-    assert replace(job, done=40, total=50).eta_s == pytest.approx(20, abs=0.5)
-    assert replace(job, done=40, total=50, progress_at=now - 1).eta_s == pytest.approx(18, abs=0.5)
+    assert replace(job, done=40, total=50).left_s == pytest.approx(20, abs=0.5)
+    assert replace(job, done=40, total=50, progress_at=now - 1).left_s == pytest.approx(18, abs=0.5)
     assert job.elapsed_s == pytest.approx(100, abs=0.5)
-    assert replace(job, done=30, total=50).eta_s is None
-    assert replace(job, done=40, total=0).eta_s is None
-    assert replace(job, done=40, total=50, state="done").eta_s is None
+    assert replace(job, done=30, total=50).left_s is None
+    assert replace(job, done=31, total=50).left_s is None, "too little of the phase is done"
+    assert replace(job, done=40, total=0).left_s is None
+    assert replace(job, done=40, total=50, state="done").left_s is None
+    assert replace(job, done=40, total=50, progress_at=now - 60, phase_started_at=now - 80).left_s is None, "it is silent"
 
 
-def test_a_failed_transaction_leaves_nothing():
-    def half_done() -> None:
-        with table.transaction(write=True) as db:
-            table.insert(db, id="0" * 10, kind="heal", spec="{}", fingerprint="f", label="x", created_at=1.0)
-            raise KeyError("half-way")
-
-    with pytest.raises(KeyError):
-        half_done()
-    with table.transaction() as db:
-        assert db.execute("SELECT count(*) FROM jobs").fetchone()[0] == 0
+def test_time_left_of_a_job_with_stages_is_that_until_its_result():
+    now = time.time()
+    stages = {"left_s": 300.0, "share": 0.4, "stage": "fit", "stage_number": 2, "n_stages": 3}
+    job = replace(claimed(), phase_started_at=now - 20, progress_at=now - 5, done=9, total=10, values={"remaining": stages})
+    assert (job.left_s, job.share, job.stage) == (pytest.approx(295, abs=0.5), 0.4, "fit, 2 of 3")
+    assert replace(job, values={"remaining": {"share": 0.4}}).left_s is None, "no rate is measured"
 
 
 @pytest.mark.parametrize("part", ["header", "page"])

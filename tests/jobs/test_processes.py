@@ -2,7 +2,6 @@
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 import time
@@ -80,22 +79,6 @@ def test_a_process_is_known_by_ticks_boot_and_numbering():
         assert not of_another.same(HERE)
         assert not of_another.is_alive(None)
         assert of_another.is_alive(time.time() - 1), "of another container or machine the heartbeat tells, not a pid of ours"
-
-
-def test_rows_and_records_of_older_versions_name_their_process(cache):
-    job = claimed(HERE)
-    with sqlite3.connect(cache / "jobs.sqlite") as db:
-        for later in ("pid_born", "owner", "limit_s", "owner_label", "shards", "work"):
-            db.execute(f"ALTER TABLE jobs DROP COLUMN {later}")
-        db.execute("PRAGMA user_version = 4")
-    db.close()
-    assert jobs.reap() == []
-    assert jobs.get(job.id).process == replace(HERE, born=None)
-    set_columns(job, pid_started_at=HERE.started_at - 100)
-    assert [ended.state for ended in jobs.reap()] == ["interrupted"]
-    old = {name: value for name, value in asdict(HERE).items() if name != "born"}
-    (cache / "worker.json").write_text(json.dumps(old))
-    assert jobs.worker_alive()
 
 
 @pytest.mark.parametrize("pid", [0, -1, -12345, 2**31, True, 1.5, "1", None])

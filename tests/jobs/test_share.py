@@ -29,7 +29,7 @@ from analysis.experiments.scoring import likelihood
 from analysis.experiments.search import search
 from analysis.experiments.search.search_spec import SearchResult, SearchSpec
 from analysis.jobs.queue.sharing import can_share, check_workers
-from analysis.jobs.runner import answer, remote, versions
+from analysis.jobs.runner import remote, versions
 from analysis.jobs.runner.executor import Executor, WorkerLost
 from analysis.jobs.runner.local_workers import LocalWorkers
 from analysis.jobs.runner.shard_worker import ShardWorker
@@ -389,17 +389,6 @@ def test_worker_job_is_shared_by_local_processes_despite_a_kill(asked, cache, wi
     assert jobs.get(job.id).work.flop > 1e9, "what its processes computed counts as the job's"
     found = figures(DamageResult.read(store.load_result("damage", done.result_key)))
     assert found == alone(spec, cache, with_starter, monkeypatch, tmp_path)
-
-
-def test_attempt_process_shares_its_job(asked, cache, monkeypatch):
-    monkeypatch.setattr(remote, "LOADER", "builtins:object")
-    shared = []
-    monkeypatch.setattr(answer, "shared", lambda spec, n, on_progress, workers: shared.append((spec, n, workers)))
-    queued = jobs.submit(asked["distances"], shards=3)
-    assert queued.shards == 3
-    remote.make(queued.id, 1, shards=3)
-    assert shared == [(asked["distances"], 3, answer.LOCAL)]
-    assert remote.command(queued)[-2:] == ["3", answer.LOCAL]
 
 
 def test_killed_process_loses_its_task_and_another_takes_its_place(asked, cache):

@@ -8,16 +8,12 @@ from functools import partial
 import pytest
 
 from analysis import jobs
-from analysis.core import extensions, store
+from analysis.core import extensions
 from analysis.core.errors import JobError
 from analysis.core.experiment import EXPERIMENTS
-from analysis.data.spec import CorpusSpec
-from analysis.experiments.maps import distance_map
-from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
 from analysis.jobs.backends import slurm
 from analysis.jobs.queue import backend, processes
 from analysis.jobs.runner import remote
-from analysis.models.source.model_spec import ModelSpec
 from tests.jobs import test_backends
 from tests.jobs.test_backends import KIND, load_file
 
@@ -68,28 +64,6 @@ def test_slurm_job_runs_and_a_new_dashboard_finds_it(count):
 
 
 @pytest.mark.long
-def test_stopped_job_resumes_from_its_stored_work(count):
-    job = begun(count, 5)
-    jobs.cancel(job.id)
-    assert wait_state(job, "cancelled").error == "It was cancelled. Finished parts are kept."
-    count.gate().write_text("10")
-    assert jobs.resume(job.id).attempts == 2
-    wait_state(job, "done")
-    assert count.CountResult.load(job.spec).numbers == list(range(1, 11))
-
-
-@pytest.mark.long
-def test_killed_machine_is_noticed_and_job_resumes_from_stored_work(count):
-    job = begun(count, 5)
-    os.kill(remote.of(jobs.get(job.id)).read().process.pid, signal.SIGKILL)
-    assert "is gone. Resume the job" in wait_state(job, "interrupted").error
-    count.gate().write_text("10")
-    jobs.resume(job.id)
-    wait_state(job, "done")
-    assert count.CountResult.load(job.spec).numbers == list(range(1, 11))
-
-
-@pytest.mark.long
 def test_job_ended_by_scheduler_saves_first_and_is_interrupted(count):
     job = begun(count, 5)
     os.kill(remote.of(jobs.get(job.id)).read().process.pid, signal.SIGTERM)
@@ -135,16 +109,3 @@ def test_refusal_of_the_cluster_is_one_sentence(count, monkeypatch, tmp_path):
     assert job.error.startswith("Slurm rejected the job: ")
     assert "invalid partition specified: gpu" in job.error
     assert "#SBATCH --time=1440\n" in (tmp_path / "asked").read_text(), "minutes, where none are named"
-
-
-@pytest.mark.long
-def test_request_shared_on_slurm_equals_one_process(tmp_path, with_starter, tiny_folder, monkeypatch):
-    monkeypatch.setenv(slurm.PLACE, "local")
-    model = ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu")
-    spec = DistanceSpec(model, CorpusSpec(n_texts=3, seq_len=24))
-    monkeypatch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / "there")))
-    job = jobs.submit(spec, backend="slurm", shards=2)
-    done = wait_state(job, "done")
-    found = DistanceResult.read(store.load_result(done.kind, done.result_key))
-    monkeypatch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / "here")))
-    assert found.mean == distance_map.run(spec).mean

@@ -309,7 +309,7 @@ def test_missing_measurements_are_requests_on_the_same_material():
     assert {(one.dtype, one.quantization) for one in grid.models} == {("bfloat16", "none"), ("auto", "4bit")}
     here = replace(curve("float32", 0), versions={"processor": f"{host.processor()}, 2 threads"})
     for known in ([], [here]):
-        lasts = unmeasured.duration(grid, found, known, host.load())
+        lasts = unmeasured.duration(grid, found, known)
         assert 0 < lasts.low_s < lasts.high_s
         assert lasts.n == 0
 

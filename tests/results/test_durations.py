@@ -9,47 +9,53 @@ from analysis.core import host
 from analysis.core.host import SystemLoad
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.batch.grid_spec import GridSpec
+from analysis.experiments.heal import remaining
+from analysis.experiments.heal.heal_result import JunctionReport
 from analysis.experiments.search.search_spec import SearchResult, SearchSpec, takes
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import durations
-from analysis.results.compared.durations import TimedHeal
+from analysis.results.compared.durations import Duration
 from tests.support import fakes
 
-IDLE = SystemLoad(0.1, 2)
-BUSY = SystemLoad(3.0, 2)
 FACTS = {"starter": fakes.FACTS}
 SEARCH = SearchSpec(fakes.MODEL, "greedy")
+JUNCTION = JunctionReport("model.layers.13.mlp.down_proj", 1.0, 4.0, 3.5, 4096, 0.0)
 INSTANT = replace(fakes.heal_spec(), steps=0, instant=True, recipe="instant")
 
 
-def instant(seconds: float, **changes) -> TimedHeal:
-    return TimedHeal(replace(fakes.heal(), spec=replace(INSTANT, **changes), steps=[]), seconds)
+@pytest.fixture(autouse=True)
+def this_machine(monkeypatch):
+    monkeypatch.setattr(host, "processor", lambda: "a test")
 
 
-def expected(spec=INSTANT, timed_heals=(), load=IDLE, facts=fakes.FACTS):
-    return durations.expected(spec, facts, timed_heals, load)
+HERE = {"processor": "a test, 4 cores"}
+
+
+def instant(seconds: float, **changes):
+    """A run without training: a fifth of the time is its fit."""
+    made = replace(fakes.heal(), spec=replace(INSTANT, **changes), steps=[], versions=HERE, wall_s=seconds)
+    return replace(made, junction=replace(JUNCTION, wall_s=seconds / 5))
+
+
+def expected(spec=INSTANT, results=(), facts=fakes.FACTS):
+    return durations.expected(spec, {spec.model.source: facts}, results)
 
 
 def test_without_a_timed_run_the_duration_is_unknown():
     assert expected() is None
     assert expected(fakes.heal_spec()) is None
+    assert expected(replace(fakes.heal_spec(), instant=True), [instant(60)]) is None, "no training was timed"
+    assert expected(results=[replace(instant(60), versions={"processor": "another, 4 cores"})]) is None
 
 
 def test_range_spans_the_quickest_to_the_slowest_measured_run():
-    found = expected(timed_heals=[instant(60), instant(75), instant(66)])
-    assert (found.low_s, found.high_s, found.n) == (60, 75, 3)
+    found = expected(results=[instant(60), instant(75), instant(66)])
+    assert (found.low_s, found.high_s, found.n) == (pytest.approx(60), pytest.approx(75), 3)
 
 
 def test_a_single_one_may_be_off():
-    found = expected(timed_heals=[instant(60)])
+    found = expected(results=[instant(60)])
     assert found.low_s < 60 < found.high_s
-
-
-def test_a_busy_machine_takes_longer_and_a_wider_range():
-    calm, busy = (expected(timed_heals=[instant(60), instant(80)], load=load) for load in (IDLE, BUSY))
-    assert busy.low_s > calm.low_s
-    assert busy.high_s == pytest.approx(calm.high_s * (1 + 3 / 2))
-    assert busy.high_s / busy.low_s > calm.high_s / calm.low_s
 
 
 def test_more_questions_take_longer():
@@ -59,11 +65,12 @@ def test_more_questions_take_longer():
 
 def test_times_of_another_model_scale_by_parameters_and_name_it():
     large = replace(fakes.FACTS, name="large", layer_parameters=[7_080_000] * 30, other_parameters=56_624_000)
-    found = expected(timed_heals=[instant(60), instant(60)], facts=large)
+    found = expected(results=[instant(60), instant(60)], facts=large)
     assert found.low_s == pytest.approx(120)
     assert found.of_another == fakes.FACTS.name
-    own = TimedHeal(replace(instant(0).result, model=large), 500)
-    assert expected(timed_heals=[instant(60), own, own], facts=large).low_s == 500
+    own = replace(instant(500), model=large)
+    found = expected(results=[instant(60), own, own], facts=large)
+    assert (found.low_s, found.of_another) == (pytest.approx(500), "")
 
 
 def test_another_precision_tells_nothing():
@@ -71,17 +78,23 @@ def test_another_precision_tells_nothing():
     assert expected(other, [instant(60)]) is None
 
 
-def test_requested_time_holds_under_any_load():
-    timed = replace(fakes.heal_spec(), steps=0, minutes=10.0)
-    assert expected(timed, load=BUSY).high_s == 600
-    done = TimedHeal(fakes.timed_heal(), 690)
-    assert expected(timed, [done]).high_s == 600, "it is a bound"
+def test_duration_before_the_start_is_that_of_the_run():
+    """Before the start and in the run, the same work and the same rates."""
+    done = instant(60)
+    rates = remaining.known_rates(INSTANT, [done, done])
+    assert sum(rates[kind] * work for kind, work in remaining.work(INSTANT).items()) == pytest.approx(60)
+    assert expected(results=[done, done]).low_s == pytest.approx(60)
+
+
+def test_minutes_bound_the_training_and_the_rest_is_known():
+    timed = replace(fakes.heal_spec(), steps=0, minutes=10.0, instant=True)
+    assert expected(timed, [instant(60), instant(60)]).low_s > 60, "checks and probes are scored too"
 
 
 def test_duration_of_steps_scales_with_their_tokens():
-    done = TimedHeal(fakes.heal(), 30 + 50 * 1024 / 445)
+    done = replace(fakes.heal(), versions=HERE, wall_s=30 + 50 * 1024 / 445)
     one, twice = (expected(fakes.heal_spec(steps), [done, done]) for steps in (50, 100))
-    assert one.low_s == pytest.approx(done.seconds, rel=0.01)
+    assert one.low_s == pytest.approx(done.wall_s, rel=0.01)
     assert twice.low_s - one.low_s == pytest.approx(50 * 1024 / 445, rel=0.01)
 
 
@@ -94,19 +107,7 @@ def test_only_heals_of_this_processor_count(monkeypatch):
 
 def test_a_machine_is_busy_from_half_a_process_a_core():
     assert not SystemLoad(0.9, 2).is_busy
-    assert SystemLoad(0.9, 2).stretch == (1, 1)
     assert SystemLoad(1.0, 2).is_busy
-    assert host.load(own_cores=10_000).average == 0
-
-
-@pytest.mark.parametrize(
-    ("average", "niceness", "times"),
-    [(1.0, 0, 4 / 3), (2.0, 0, 2.0), (6.0, 0, 4.0), (1.0, 10, 1.82), (2.0, 10, 10.3), (4.0, 10, 19.6)],
-)
-def test_jobs_that_give_way_take_longer_beside_others(average, niceness, times):
-    load = SystemLoad(average, 2, niceness)
-    assert load.stretch[1] == pytest.approx(times, rel=0.01)
-    assert 1 < load.stretch[0] < times
 
 
 def test_load_is_that_of_all_cores(monkeypatch):
@@ -116,59 +117,68 @@ def test_load_is_that_of_all_cores(monkeypatch):
 
 
 @pytest.fixture
-def curve(monkeypatch):
-    monkeypatch.setattr(host, "processor", lambda: "a test")
-    made = fakes.sweep(answers=True)
-    return replace(made, text_tokens=[255] * 32, versions={"processor": "a test, 4 cores"})
+def curve():
+    return replace(fakes.sweep(answers=True), text_tokens=[255] * 32, versions=HERE)
+
+
+GRID = GridSpec((ModelSpec(),), max_n=15)
+
+
+def grid(curve, spec=GRID, facts=FACTS):
+    return durations.expected(spec, facts, [curve] * 2)
 
 
 def test_the_same_curve_again_takes_as_long(curve):
-    spec = GridSpec((ModelSpec(),), strategies=("similarity",), max_n=15)
-    found = durations.of_grid(spec, [curve], FACTS, IDLE)
+    found = grid(curve, GridSpec((ModelSpec(),), strategies=("similarity",), max_n=15))
     assert found.low_s == found.high_s == pytest.approx(curve.wall_s, rel=0.01)
 
 
 def test_more_of_everything_but_question_text_pairs_takes_longer(curve):
-    one = durations.of_grid(GridSpec((ModelSpec(),), max_n=15), [curve], FACTS, IDLE)
+    one = grid(curve)
     assert one.low_s == pytest.approx(2 * curve.wall_s, rel=0.01)
     both = GridSpec((ModelSpec(),), (BenchmarkSpec(), BenchmarkSpec("boolq")), max_n=15)
-    assert curve.wall_s * 2 < durations.of_grid(both, [curve], FACTS, IDLE).low_s < curve.wall_s * 4
+    assert curve.wall_s * 2 < grid(curve, both).low_s < curve.wall_s * 4
     large = replace(fakes.FACTS, other_parameters=fakes.FACTS.other_parameters + fakes.FACTS.n_parameters)
-    assert durations.of_grid(GridSpec((ModelSpec(),), max_n=15), [curve], {"starter": large}, IDLE).low_s == pytest.approx(
-        2 * one.low_s
-    )
+    assert grid(curve, facts={"starter": large}).low_s == pytest.approx(2 * one.low_s)
 
 
-def test_curves_of_elsewhere_leave_a_wide_estimate_from_the_work(curve, monkeypatch):
-    monkeypatch.setattr(host, "cards", lambda: 0)
-    spec = GridSpec((ModelSpec(),), max_n=15)
-    elsewhere = replace(curve, versions={"processor": "another, 4 cores"})
-    plain = durations.of_grid(spec, [elsewhere], FACTS, IDLE)
-    assert (plain.n, plain.high_s > 5 * plain.low_s) == (0, True)
-    assert durations.of_grid(replace(spec, models=(ModelSpec(quantization="8bit"),)), [curve], FACTS, IDLE).low_s > plain.low_s
-    both = replace(spec, models=(ModelSpec(), ModelSpec(quantization="4bit")))
-    assert durations.of_grid(both, [curve], FACTS, IDLE).n == 0, "a part of it rests on no curve"
-    assert durations.of_grid(spec, [elsewhere], {}, IDLE) is None
+def test_a_grid_is_unknown_if_one_of_its_precisions_was_not_measured_here(curve):
+    """77 to 1,806 hours were offered."""
+    both = GridSpec((ModelSpec(), ModelSpec(quantization="4bit")), max_n=15)
+    assert grid(curve, both) is None
+    assert grid(replace(curve, versions={"processor": "another, 4 cores"})) is None
+    assert grid(curve, facts={}) is None
 
 
-def test_work_alone_tells_nothing_about_a_gpu(monkeypatch):
-    monkeypatch.setattr(host, "cards", lambda: 1)
-    assert durations.of_grid(GridSpec((ModelSpec(device="auto"),)), [], FACTS, IDLE) is None
-    assert durations.of_grid(GridSpec((ModelSpec(device="mps"),)), [], FACTS, IDLE) is None
-    assert durations.of_grid(GridSpec((ModelSpec(device="cpu"),)), [], FACTS, IDLE) is not None
+def test_a_grid_of_hours_is_offered_as_the_part_that_fits_into_one(curve):
+    spec = GridSpec((ModelSpec(), ModelSpec(dtype="float32")), max_n=15)
+
+    def takes(part, seconds=60.0, known=("auto", "float32")):
+        cuts = len(part.models) * (part.max_n + 1)
+        is_known = all(model.dtype in known for model in part.models)
+        return Duration(seconds * cuts / 2, seconds * cuts, 1) if is_known else None
+
+    def part(**measured):
+        made = durations.within(spec, 3600, lambda asked: takes(asked, **measured))
+        return len(made.models), made.max_n
+
+    assert part() == (2, 15), "all of it takes 32 minutes"
+    assert part(seconds=300.0) == (2, 5), "both models, with as many removed layers as fit"
+    assert part(seconds=2000.0) == (1, 0)
+    assert part(seconds=9000.0) == (1, 0), "the least that can be asked for"
+    assert part(known=("auto",)) == (1, 15), "the other model has no measured rate yet"
+    assert part(known=()) == (1, 0), "it measures the rate"
 
 
 def test_worked_examples_take_time_too(curve):
     exam = GridSpec((ModelSpec(),), (BenchmarkSpec("mmlu", limit=200),), max_n=15)
     plain = replace(exam, benchmarks=(BenchmarkSpec("mmlu", limit=200, shots=0),))
-    long, short = (durations.of_grid(spec, [curve], FACTS, IDLE).low_s for spec in (exam, plain))
-    assert long > 3 * short
+    assert grid(curve, exam).low_s > 3 * grid(curve, plain).low_s
 
 
 def test_curve_with_reused_scores_does_not_shorten_the_estimate(curve):
-    spec = GridSpec((ModelSpec(),), max_n=15)
     shared = replace(curve, wall_s=0.2)
-    assert durations.of_grid(spec, [curve, shared], FACTS, IDLE) == durations.of_grid(spec, [curve], FACTS, IDLE)
+    assert durations.expected(GRID, FACTS, [curve, curve, shared]) == grid(curve)
 
 
 def ran(wall_s, processor=None, complete=True, n_measured=345):
@@ -199,19 +209,15 @@ def test_sets_are_counted_and_the_budget_bounds_them():
     assert takes(replace(SEARCH, strategy="evopress"), fakes.FACTS).sets <= 4_000
     flop = [takes(replace(SEARCH, strategy=name), fakes.FACTS).flop for name in ("greedy", "swaps")]
     assert flop == sorted(flop)
-    counted = durations.of_search(SEARCH, fakes.FACTS, [])
-    assert "up to 345 sets of layers, usually 159, about 11 TFLOP" in counted, "158 and 12.8 were measured"
-    assert "up to 2,760 sets of layers, usually 994, about" in durations.of_search(
-        replace(SEARCH, strategy="swaps"), fakes.FACTS, []
-    )
+    assert "up to 345 sets of layers, usually 159, about 11 TFLOP" in takes(SEARCH, fakes.FACTS).sentence
+    assert "up to 2,760 sets of layers, usually 994" in takes(replace(SEARCH, strategy="swaps"), fakes.FACTS).sentence
 
 
-def test_time_is_estimated_from_searches_of_this_machine():
-    ends = " at the speed of earlier searches here."
-    assert durations.of_search(SEARCH, fakes.FACTS, [ran(300.0)]).endswith(f": 5 minutes{ends}")
-    assert durations.of_search(SEARCH, fakes.FACTS, [ran(60.0)]).endswith(f": a minute{ends}")
+def test_time_of_a_search_is_estimated_from_searches_of_this_machine():
+    def found(*searches, spec=SEARCH):
+        return durations.expected(spec, {spec.model.source: fakes.FACTS}, searches)
+
+    assert found(ran(300.0), ran(300.0)).low_s == pytest.approx(300)
     for other in (ran(300.0, "another"), ran(300.0, complete=False), ran(4.0, n_measured=20)):
-        assert ends not in durations.of_search(SEARCH, fakes.FACTS, [other])
-    assert ends not in durations.of_search(
-        replace(SEARCH, model=replace(fakes.MODEL, dtype="float32")), fakes.FACTS, [ran(300.0)]
-    )
+        assert found(other) is None
+    assert found(ran(300.0), spec=replace(SEARCH, model=replace(fakes.MODEL, dtype="float32"))) is None

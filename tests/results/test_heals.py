@@ -7,8 +7,9 @@ import pytest
 from analysis.core import stats
 from analysis.data.spec import CorpusSpec, default_loss_corpus, held_out_text
 from analysis.experiments.accuracy.points import Continuation, GenerationCheck, Point, SumAnswer
-from analysis.experiments.heal.heal_result import HealResult
-from analysis.results.compared import changes
+from analysis.experiments.heal.heal_result import HealResult, JunctionReport
+from analysis.results import library
+from analysis.results.compared import changes, recovery
 from analysis.results.stored import reading
 from analysis.results.words import heals
 from tests.support import fakes
@@ -218,3 +219,26 @@ def test_an_instant_heal_trains_nothing_and_has_no_control():
     instant = replace(found, spec=replace(found.spec, steps=0, instant=True, recipe="instant"))
     control = replace(found, spec=found.spec.as_control())
     assert heals.control_of(instant, [control]) is None
+
+
+def test_a_run_without_a_step_is_not_called_trained():
+    """Two minutes were too short for a step: only the instant heal was applied."""
+    made = heal((3.8, 4.5, 4.1), (3.0, 3.6, 3.2))
+    spec = replace(made.spec, steps=0, minutes=2.0, instant=True)
+    fit = JunctionReport("model.layers.10.mlp.down_proj", 1.0, 4.5, 4.2, 4096, 20.0)
+    made = replace(made, spec=spec, steps=[], junction=fit, planned_steps=0, wall_s=100.0)
+    said = heals.sentences(made, None)
+    assert "trained" not in " ".join(said)
+    assert "No training step fit into 2 minutes: the scores are of the instant heal alone." in said
+    assert recovery.clause(made).startswith("healing (fit 20 s, no training step in 2 min) recovers")
+    assert heals.control_of(made, [control(2.9)]) is None
+
+
+def test_stored_runs_name_fit_and_training_apart_from_scoring():
+    """A fit of 13 minutes in a run of 57 was called healing for 57 minutes."""
+    made = [found.result for found in library.find("heal") if found.precomputed and not found.result.spec.control]
+    assert made
+    for result in made:
+        assert result.fit_s + result.training_s + result.scoring_s == pytest.approx(result.wall_s)
+        assert recovery.clause(result).startswith(f"healing ({recovery.course(result)})")
+        assert recovery.duration(result.wall_s) not in recovery.course(result)

@@ -124,18 +124,14 @@ def block_heal(
     return replace(found, spec=spec, **scored, **changes)
 
 
-def test_the_range_is_over_cuts_with_their_sizes_and_number():
-    found = recovery.over_blocks([block_heal(3, 2.9), block_heal(10, 3.2), block_heal(5, 3.0)], "distill", 10)
-    assert (found.least.share, found.most.share) == pytest.approx((0.6, 0.75))
-    assert (found.sizes, found.n, found.least.texts) == ((3, 10), 3, "C4")
-    assert "recovers 60 % (no interval: losses per text were not stored) to 75 %" in found.in_words()
-    assert found.in_words().endswith("3 blocks of 3 to 10 layers, accuracy: no significant change on any of 3 blocks")
-
-
-def test_of_one_cut_the_strongest_evidence_counts():
-    weak = block_heal(5, 2.4)
+def test_the_strongest_evidence_of_a_recipe_counts():
+    weak, strong = block_heal(5, 2.4), block_heal(3, 3.4)
     weak = replace(weak, **{name: replace(point, n_samples=5) for name, point in weak.models.items()})
-    assert recovery.over_blocks([weak, block_heal(5, 3.4)], "distill", 10).most.share == pytest.approx(0.5)
+    assert recovery.strongest([weak, strong], "distill", 10) is strong
+    assert recovery.strongest([weak, strong], "distill", 10, Block(11, 5)) is weak
+    assert recovery.strongest([weak, strong], "distill", 10, Block(2, 5)) is None
+    assert recovery.of(strong).share == pytest.approx(0.5)
+    assert recovery.of(block_heal(5, 4.6)).share == pytest.approx(-0.1)
 
 
 @pytest.mark.parametrize(
@@ -151,21 +147,9 @@ def test_of_one_cut_the_strongest_evidence_counts():
     ids=["of the healing kind", "of another recipe", "in another time", "unfinished", "instant", "of parts"],
 )
 def test_runs_of_another_kind_do_not_count(other):
-    assert recovery.over_blocks([other], "distill", 10) is None
-
-
-def test_a_selected_block_takes_no_numbers_of_other_blocks():
-    heals = [block_heal(3, 2.9), block_heal(5, 3.0)]
-    found = recovery.over_blocks(heals, "distill", 10, Block(11, 5))
-    assert (found.n, found.most.share) == (1, pytest.approx(0.7))
-    assert ", accuracy: not significantly different from the pruned model (95 % CI " in found.in_words()
-    assert recovery.over_blocks(heals, "distill", 10, Block(2, 5)) is None
+    assert recovery.strongest([other], "distill", 10) is None
 
 
 def test_where_nothing_was_lost_nothing_can_come_back():
     found = block_heal(5, 2.3)
     assert differences.recovered(replace(found, pruned=replace(found.pruned, loss=2.35))) is None
-
-
-def test_a_heal_that_made_it_worse_is_counted_as_that():
-    assert recovery.over_blocks([block_heal(5, 4.6)], "distill", 10).least.share == pytest.approx(-0.1)

@@ -174,6 +174,11 @@ class HealResult(Result):
         return self.healed is None and self.adapter is not None and bool(self.kept_step)
 
     @property
+    def is_trained(self) -> bool:
+        """Return whether any optimizer step was taken; a requested time may be too short for one."""
+        return bool(self.steps)
+
+    @property
     def fit_s(self) -> float:
         """Seconds of the instant heal's fit; 0 without one."""
         return 0.0 if self.junction is None else self.junction.wall_s

@@ -70,8 +70,8 @@ def run(
 
     Args:
         spec: the model, the removed layers, and the training.
-        on_progress: called at every step; `values` holds step, loss, learning_rate, tokens_per_s, memory_bytes, eta_s, and
-            validation_loss where one was measured.
+        on_progress: called at every step; `values` holds step, loss, learning_rate, tokens_per_s, memory_bytes, and
+            validation_loss if one was measured, and `remaining` with the bar and the time left.
         load: the loader, whose memory is released. Healing changes the model, so it always loads a copy of its own.
 
     Raises:
@@ -101,9 +101,7 @@ def run(
     source, result = refining.source(resolved, heals), stored or nothing_yet(resolved, planned.facts)
     if spec.instant and not resolved.instant:
         result = replace(result, is_instant_left_out=True)
-    before_s = 0.0 if stored is None else stored.wall_s
-    known = known_rates(resolved, heals)
-    remaining = Remaining(on_progress, resolved, started, time.perf_counter, known=known, before_s=before_s)
+    remaining = Remaining(on_progress, resolved, started, time.perf_counter, known=known_rates(resolved, heals))
     remaining.skip(*_done(result))
     if source is not None:
         remaining.lift_bound()

@@ -331,7 +331,7 @@ class HealingRun:
     def train(self, trainer: Trainer, healed: LoadedModel) -> None:
         """Take the remaining steps, with a loss on the texts that choose and a checkpoint every so often."""
         record, spec = self.record, trainer.spec
-        record.remaining.begin("train")
+        record.remaining.begin("train", trainer.steps_done / max(1, spec.steps))
         material = self.check_material(healed)
         if spec.instant and len(record.result.validations) == 1:  # the pruned model's, and not yet the instantly healed one's
             self.validate(trainer, healed, material)
@@ -358,28 +358,26 @@ class HealingRun:
             OutOfTime: when the requested time ends before them.
         """
         record, spec = self.record, trainer.spec
-        train_started, first = time.perf_counter(), trainer.steps_done
         while True:
             if _due(trainer.steps_done, self.validated, spec):
                 self.validate(trainer, healed, material)
                 record.report(trainer.steps_done, spec.steps)
             if trainer.steps_done == spec.steps:
                 return
-            step_s = timed(lambda: self.step(trainer, train_started, first))
+            step_s = timed(lambda: self.step(trainer))
             record.report(trainer.steps_done, spec.steps)
             if trainer.steps_done < spec.steps:
                 record.remaining.check_bound(step_s)
 
-    def step(self, trainer: Trainer, train_started: float, first: int) -> None:
+    def step(self, trainer: Trainer) -> None:
         """One optimizer step into the curve."""
         started, total = time.perf_counter(), trainer.spec.steps
         step = trainer.take_step(lambda: self.record.report(trainer.steps_done, total))
         now = time.perf_counter()
         memory = machine.peak_bytes(self.spec.model.device)
         speed = trainer.tokens_per_step / (now - started)
-        remaining_s = (now - train_started) / (step.number - first) * (total - step.number)
         done = HealStep(step.number, step.loss, step.learning_rate, speed, memory)
-        self.record.add_step(done, trainer.tokens_per_step, remaining_s)
+        self.record.add_step(done, trainer.tokens_per_step)
 
     def check_material(self, healed: LoadedModel) -> Material:
         """Return the material of checks during training: the texts that choose, and the first few of the questions."""

@@ -146,7 +146,7 @@ class Record:
         )
         return measured
 
-    def add_step(self, step: HealStep, n_tokens: int, eta_s: float) -> None:
+    def add_step(self, step: HealStep, n_tokens: int) -> None:
         """Put an optimizer step into the curve."""
         self.result = replace(self.result, steps=[*self.result.steps, step], n_tokens=self.result.n_tokens + n_tokens)
         self.last_values = {
@@ -155,7 +155,6 @@ class Record:
             "learning_rate": step.learning_rate,
             "tokens_per_s": step.tokens_per_s,
             "memory_bytes": step.memory_bytes,
-            "eta_s": eta_s,
         }
         if time.perf_counter() - self.published_at >= PUBLISH_EVERY_S:
             self.publish()

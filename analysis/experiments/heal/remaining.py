@@ -1,7 +1,8 @@
 """Time left of a healing run over all of its phases, and the bound of a run of so many minutes.
 
-The planned work of a phase is counted in tokens of a forward pass. Its rate, in seconds per token, is measured: by the finished
-phases of this run, or by earlier runs of this model on this machine. While a rate is unknown, no time left is reported.
+The planned work of a phase is counted in tokens of a forward pass, which is proportional to its FLOPs. Its rate, in seconds per
+token, is measured: by this run, or by earlier runs of this model on this machine. While a rate is unknown, no time left is
+reported. The bar is the share of the planned work that is finished.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -9,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from analysis.core.errors import RecipeError
-from analysis.core.progress import OnProgress, Progress
+from analysis.core.progress import OnProgress, Progress, seconds_per_unit
 from analysis.data.questions import usual_shots
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.heal.heal_result import HealResult
@@ -18,8 +19,10 @@ from analysis.experiments.heal.heal_spec import CALIBRATION_TEXTS, CHOICE_TEXTS,
 LOAD, BEFORE, FIT, TRAIN, HEALED = STAGES = ("load", "score before healing", "fit", "train", "score healed")
 """Stages that a page names."""
 SCORE = "score"
-"""Rate of the stages `BEFORE` and `HEALED`; the other stages have rates of their own names."""
+"""Kind of work of all that is neither loading, fit nor training; these have rates of their own."""
 
+_KINDS = {"load": LOAD, "fit": FIT, "train": TRAIN}
+"""Kinds of work of phases that do not score."""
 VALUE = "remaining"
 """Under this name a report carries the estimate."""
 TOKENS_PER_QUESTION = 34
@@ -38,10 +41,6 @@ _SHARED = 0.5
 """Time that the pruned model adds to the unpruned one's, from one trunk: the layers behind a usual block, and the head."""
 _TRAINED, _FOLDED = 0.8, 0.5
 """Time of a healed model over the unpruned one's: after training, and after an instant heal, which begins below the gap."""
-_ENOUGH, _ENOUGH_S = 0.15, 30.0
-"""Share of a phase, or its seconds, from which on its own rate is taken."""
-_MOST_BACK = 0.1
-"""The bar goes back by no more than this."""
 _TRIALS = 0.7
 """Time that the trials of a fit take, over that of its reading."""
 _AGAIN_S = 1.0
@@ -53,17 +52,15 @@ class OutOfTime(RecipeError):
 
 @dataclass
 class HealPhase:
-    """A phase, its stage, and its planned work in tokens of a forward pass."""
+    """A phase of a healing run."""
 
     stage: str
+    kind: str
+    """Kind of work, which has a rate of its own."""
     work: float
+    """Planned tokens of a forward pass."""
     began: float | None = None
     took_s: float | None = None
-
-    @property
-    def kind(self) -> str:
-        """Return the name of its rate."""
-        return SCORE if self.stage in (BEFORE, HEALED) else self.stage
 
 
 class Remaining:
@@ -77,7 +74,6 @@ class Remaining:
         clock: Callable[[], float],
         *,
         known: Mapping[str, float] | None = None,
-        before_s: float = 0.0,
     ) -> None:
         """Plan the phases of a run.
 
@@ -87,30 +83,34 @@ class Remaining:
             started: when the run began, by the clock.
             clock: seconds.
             known: rates of earlier runs on this machine (`known_rates`).
-            before_s: seconds of earlier attempts at this run.
         """
-        self._on_progress, self._clock, self._started, self._before_s = on_progress, clock, started, before_s
+        self._on_progress, self._clock, self._started = on_progress, clock, started
         self._deadline = None if spec.minutes is None else started + 60 * spec.minutes
         self._spec, self._known = spec, dict(known or {})
         self.phases = planned(spec)
         self._now = LOAD
         self.phases[LOAD].began = started
-        self._fraction = 0.0
+        self._resumed = self._fraction = 0.0
         self._share = 0.0
         self._values: dict[str, Any] = {}
         self._said_at = float("-inf")
         self.reserved_s = 0.0
         """Seconds of the requested time that training leaves for the last measurement."""
 
-    def begin(self, name: str) -> None:
-        """Enter a phase; those before it that were not entered were not needed."""
+    def begin(self, name: str, finished: float = 0.0) -> None:
+        """Enter a phase; those before it that were not entered were not needed.
+
+        Args:
+            name: of the phase.
+            finished: share of it that an earlier attempt has done.
+        """
         now = self._clock()
         names = list(self.phases)
         for before in names[: names.index(name)]:
             phase = self.phases[before]
             if phase.took_s is None:
                 phase.took_s = 0.0 if phase.began is None else now - phase.began
-        self._now, self._fraction = name, 0.0
+        self._now, self._resumed, self._fraction = name, finished, finished
         self.phases[name].began = now
         self._said_at = float("-inf")
 
@@ -143,60 +143,49 @@ class Remaining:
 
     def reserve(self, seconds: float) -> None:
         """Leave some of the requested time for the last measurement, at least as much as is known to be needed."""
-        self.reserved_s = max(seconds, self._later_s(lambda phase: phase.stage == HEALED) or 0.0)
+        self.reserved_s = max(seconds, self._planned_s(lambda phase: phase.stage == HEALED) or 0.0)
 
     def rate(self, kind: str) -> float | None:
         """Return the measured seconds per token of a kind of work; None while it is not measured."""
-        measured = [(phase.took_s, phase.work) for phase in self.phases.values() if phase.kind == kind and phase.took_s]
         now = self.phases[self._now]
-        if now.kind == kind and self._is_under_way:
-            measured.append((self._spent_s, self._fraction * now.work))
-        seconds, work = (sum(each[index] for each in measured) for index in (0, 1))
-        return seconds / work if work > 0 else self._known.get(kind)
+        if now.kind == kind and now.work and (rate := self._rate_now()) is not None:
+            return rate
+        finished = [phase for phase in self.phases.values() if phase.kind == kind and phase.took_s and phase.work]
+        if not finished:
+            return self._known.get(kind)
+        return sum(phase.took_s or 0.0 for phase in finished) / sum(phase.work for phase in finished)
+
+    def _rate_now(self) -> float | None:
+        """Return the seconds per token of the present phase; None while too little of it is done."""
+        work = self.phases[self._now].work
+        return seconds_per_unit((self._fraction - self._resumed) * work, work, self._spent_s)
 
     @property
     def _spent_s(self) -> float:
         return self._clock() - (self.phases[self._now].began or self._started)
 
     @property
-    def _is_under_way(self) -> bool:
-        """Return whether the present phase has done enough to be timed by itself."""
-        return self._fraction >= _ENOUGH or (self._fraction > 0 and self._spent_s >= _ENOUGH_S)
-
-    @property
     def left_s(self) -> float | None:
         """Seconds until the run is judged: those of the requested time, else None while a rate is not measured."""
         if self._deadline is not None:
             return max(0.0, self._deadline - self._clock())
-        if self._now == LOAD:
-            return None
-        later = self._later_s(lambda phase: True)
-        now = self._left_of_phase()
-        return None if later is None or now is None else now + later
+        return None if self._now == LOAD else self._planned_s(lambda phase: True)
 
-    def _later_s(self, is_counted: Callable[[HealPhase], bool]) -> float | None:
-        """Return the seconds of some of the phases after the present one; None where a rate is not measured."""
-        names = list(self.phases)
+    def _planned_s(self, is_counted: Callable[[HealPhase], bool]) -> float | None:
+        """Return the seconds of what is left of some of the phases; None if a rate is not measured."""
         total = 0.0
-        for name in names[names.index(self._now) + 1 :]:
-            phase = self.phases[name]
-            if phase.work and is_counted(phase):
+        for phase, rest in self._rest():
+            if rest and is_counted(phase):
                 rate = self.rate(phase.kind)
                 if rate is None:
                     return None
-                total += rate * phase.work
+                total += rate * rest
         return total
 
-    def _left_of_phase(self) -> float | None:
-        phase = self.phases[self._now]
-        if self._is_under_way:
-            return self._spent_s / self._fraction * (1 - self._fraction)
-        if not phase.work:
-            return 0.0
-        rate = self.rate(phase.kind)
-        if rate is None:
-            return None
-        return max(rate * phase.work - self._spent_s, (1 - self._fraction) * 0.1 * rate * phase.work)
+    def _rest(self) -> list[tuple[HealPhase, float]]:
+        """Return the present and all later phases, each with its unfinished work."""
+        now, *later = list(self.phases.values())[list(self.phases).index(self._now) :]
+        return [(now, (1 - self._fraction) * now.work), *((phase, phase.work) for phase in later)]
 
     def check_time(self, s_per_token: float | None = None) -> None:
         """Refuse a requested time that is too short for all but training.
@@ -243,7 +232,7 @@ class Remaining:
         """Return whether the fit must end its reading, so that its trials and the last measurement stay within the time."""
         if self._deadline is None:
             return False
-        later_s = self._later_s(lambda phase: phase.stage == HEALED) or 0.0
+        later_s = self._planned_s(lambda phase: phase.stage == HEALED) or 0.0
         return self._clock() + _TRIALS * self._spent_s + later_s > self._deadline
 
     def __call__(self, progress: Progress) -> None:
@@ -258,20 +247,22 @@ class Remaining:
         now = self._clock()
         if now - self._said_at >= _AGAIN_S:
             self._said_at = now
-            self._values = self._estimate(self._before_s + now - self._started)
+            self._values = self._estimate(now)
         self._on_progress(replace(progress, values={**progress.values, VALUE: self._values}))
 
-    def _estimate(self, spent_s: float) -> dict[str, Any]:
-        """Return the values of a report: the bar is the time spent as a share of the time in all."""
-        left_s = self.left_s
-        share = 0.0 if left_s is None or spent_s + left_s <= 0 else spent_s / (spent_s + left_s)
-        shown = max(share, self._share - _MOST_BACK)
-        self._share = max(self._share, shown)
+    def _estimate(self, now: float) -> dict[str, Any]:
+        """Return the values of a report: of a run with a bound, the bar is the share of the time that is over."""
+        left_s, work = self.left_s, sum(phase.work for phase in self.phases.values())
+        if self._deadline is not None:
+            share = (now - self._started) / (self._deadline - self._started)
+        else:
+            share = 1 - sum(rest for _, rest in self._rest()) / work
+        self._share = max(self._share, share)
         stages = [stage for stage in STAGES if any(phase.work for phase in self.phases.values() if phase.stage == stage)]
         stage = self.phases[self._now].stage
         return {
             **({} if left_s is None else {"left_s": round(left_s, 1)}),
-            "share": round(shown, 4),
+            "share": round(self._share, 4),
             "stage": stage,
             "stage_number": stages.index(stage) + 1 if stage in stages else 0,
             "n_stages": len(stages),
@@ -292,24 +283,27 @@ def known_rates(spec: HealSpec, heals: Sequence[HealResult]) -> dict[str, float]
     """
     rates: dict[str, float] = {}
     for heal in heals:
-        other = heal.spec
-        if not (heal.complete and heal.is_from_this_machine and other.model == spec.model):
-            continue
-        trained = len(heal.steps) * _step_tokens(other) * STEP_PASSES
-        measured = {
-            SCORE: (heal.scoring_s, scoring_work(other)),
-            FIT: (heal.fit_s, planned(other)["fit"].work),
-            TRAIN: (heal.training_s, trained),
-        }
-        for kind, (seconds, work) in measured.items():
-            if seconds > 0 and work > 0:
-                rates[kind] = max(rates.get(kind, 0.0), seconds / work)
+        if heal.complete and heal.is_from_this_machine and heal.spec.model == spec.model:
+            for kind, (seconds, tokens) in measured(heal).items():
+                rates[kind] = max(rates.get(kind, 0.0), seconds / tokens)
     return rates
 
 
-def scoring_work(spec: HealSpec) -> float:
-    """Return the planned tokens of all scoring."""
-    return sum(phase.work for phase in planned(spec).values() if phase.kind == SCORE)
+def measured(heal: HealResult) -> dict[str, tuple[float, float]]:
+    """Return the seconds and the tokens of each kind of work of a finished run."""
+    trained = len(heal.steps) * _step_tokens(heal.spec) * STEP_PASSES
+    tokens = work(heal.spec) | {TRAIN: trained}
+    seconds = {SCORE: heal.scoring_s, FIT: heal.fit_s, TRAIN: heal.training_s}
+    return {kind: (took, tokens[kind]) for kind, took in seconds.items() if took > 0 and tokens.get(kind)}
+
+
+def work(spec: HealSpec) -> dict[str, float]:
+    """Return the planned tokens of each kind of work of a run, loading left out; no training if the time decides its steps."""
+    tokens: dict[str, float] = {}
+    for phase in planned(spec).values():
+        if phase.work and phase.kind != LOAD and (phase.kind != TRAIN or spec.steps):
+            tokens[phase.kind] = tokens.get(phase.kind, 0.0) + phase.work
+    return tokens
 
 
 def _lacking(n_stored: int, n: int) -> float:
@@ -356,7 +350,7 @@ def planned(spec: HealSpec) -> dict[str, HealPhase]:
     healed = _TRAINED if spec.trains else _FOLDED
     step = _step_tokens(spec) * STEP_PASSES
     fit = _FIT_SHARE * CALIBRATION_TEXTS * min(spec.corpus.seq_len, 256) if spec.instant else 0
-    work = {
+    phases = {
         "load": (LOAD, 1.0),
         "before": (BEFORE, before * (asked + text) + n_models * n_wrote),
         "before, same kind": (BEFORE, before * text),
@@ -367,4 +361,4 @@ def planned(spec: HealSpec) -> dict[str, HealPhase]:
         "healed": (HEALED, healed * (asked + text + n_wrote)),
         "healed, same kind": (HEALED, healed * text),
     }
-    return {name: HealPhase(stage, amount) for name, (stage, amount) in work.items()}
+    return {name: HealPhase(stage, _KINDS.get(name, SCORE), tokens) for name, (stage, tokens) in phases.items()}

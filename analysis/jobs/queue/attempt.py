@@ -17,7 +17,6 @@ from analysis.core.meter import Meter, ResourceUsage
 from analysis.core.progress import OnProgress, Progress
 from analysis.jobs.queue import processes, settings, table
 from analysis.jobs.queue.job import INTERRUPTED, Job
-from analysis.jobs.queue.pace import Pace
 from analysis.jobs.queue.reporter import Reporter
 from analysis.jobs.queue.table import RowState
 
@@ -49,8 +48,6 @@ class Run:
         """Writes a report down if it is due, and raises `Cancelled` when the job shall stop."""
         # A job that was just taken has none; one that another process looked at before continues in its phase.
         self._columns: dict[str, Any] = {"phase": job.phase, "done": job.done} if job.phase else {}
-        self._pace: Pace | None = None
-        """Of the present phase; None where it began before this process looked at it."""
         self._events = job.folder / "events.jsonl"
         self._end_broken_line()
 
@@ -98,11 +95,6 @@ class Run:
         columns = self._columns
         if progress.phase != columns.get("phase") or progress.done < columns["done"]:
             columns |= {"phase": progress.phase, "phase_started_at": now, "phase_first_done": progress.done}
-            self._pace = Pace(time.monotonic(), progress.done)
-        if self._pace is not None:
-            self._pace.add(time.monotonic(), progress.done)
-            low, high = self._pace.range or (None, None)
-            columns |= {"pace_s": self._pace.value, "pace_low_s": low, "pace_high_s": high}
         columns |= {"done": progress.done, "total": progress.total, "progress_at": now}
         if progress.message:
             columns["message"] = redact(progress.message)
@@ -181,7 +173,7 @@ def interrupt(job: Job, reason: str | None = None, *, finished_at: float | None 
         finished_at: when it ended, seconds since the epoch; None for now.
     """
     stalled = stalled_attempts(job)
-    is_resumed = settings.load().auto_resume
+    is_resumed = settings.auto_resume()
     sentence = reason or (_MEMORY if _memory_ran_out(job) else _KILLED)
     if is_resumed and stalled >= MAX_STALLED:
         is_resumed, sentence = False, f"{sentence} {_STALLED.format(n=stalled)}"

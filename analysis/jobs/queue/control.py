@@ -7,19 +7,16 @@ started it: call `submit`, then `start`; call `reap` on every refresh, so that a
 
 import contextlib
 import json
-import math
 import secrets
 import sqlite3
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from analysis.core import host, store
-from analysis.core.errors import JobError, LayerscopeError, SpecError
+from analysis.core.errors import JobError, LayerscopeError
 from analysis.core.experiment import TITLES
 from analysis.core.failures import redact
-from analysis.core.host import SystemLoad
 from analysis.core.record import Spec
 from analysis.jobs.queue import attempt, processes, table
 from analysis.jobs.queue import backend as backends
@@ -42,15 +39,11 @@ from analysis.jobs.queue.sharing import check_workers
 from analysis.jobs.queue.space import Space
 from analysis.jobs.queue.table import RowState, get
 
-_LOAD_S = 60.0
-"""Seconds in which the system's average forgets a load but for 1/e of it."""
-
 FRONT, END = -(10**9), 10**9
 """Places by which a job moves to the front or the end of any queue."""
 
 _HEARTBEAT_S = 2.0
 """How often it is written down that a job was seen alive elsewhere."""
-_STOPPED = "It was {state}. Finished parts are kept."
 _UNKNOWN = "{title} no longer knows the job, because its process is gone. {resume}"
 
 
@@ -176,25 +169,6 @@ def list_jobs(limit: int = 50) -> list[Job]:
 def active() -> list[Job]:
     """The jobs that run or wait, in order."""
     return _listed(1000, (RUNNING, QUEUED))
-
-
-def load_of_others() -> SystemLoad:
-    """Return the load that a new background job meets, and gives way to: that of this machine without our own jobs.
-
-    The average of a minute still contains jobs that have just ended, and does not yet contain all of one that has just begun.
-    """
-    now = time.time()
-    with table.transaction() as db:
-        spans = db.execute(
-            "SELECT started_at, CASE state WHEN ? THEN ? ELSE finished_at END AS ended_at FROM jobs "
-            "WHERE backend = ? AND started_at IS NOT NULL AND ended_at > ?",
-            (RUNNING, now, LOCAL, now - 10 * _LOAD_S),
-        ).fetchall()
-    own_share = sum(math.exp(min(0.0, end - now) / _LOAD_S) - math.exp(min(0.0, start - now) / _LOAD_S) for start, end in spans)
-    load = host.load(own_share * host.cores())
-    with contextlib.suppress(SpecError):  # the worker says so
-        return replace(load, niceness=host.niceness())
-    return load
 
 
 def _listed(limit: int, states: tuple[str, ...]) -> list[Job]:
@@ -430,7 +404,7 @@ def _write_down(job: Job, backend: Backend, status: AttemptStatus) -> bool:
     if status.state == INTERRUPTED:
         standing = attempt.interrupt(job, status.error, finished_at=job.heartbeat_at)
     elif status.state == CANCELLED:
-        standing = table.finish_stopped(job, _STOPPED, **columns)
+        standing = table.finish_stopped(job, **columns)
     elif status.state in (DONE, FAILED):
         standing = table.finish(job, status.state, error=status.error, **columns)
     else:

@@ -8,6 +8,7 @@ from typing import Any
 
 from analysis.core import store
 from analysis.core.meter import ResourceUsage
+from analysis.core.progress import seconds_per_unit
 from analysis.core.record import Spec
 from analysis.jobs.queue.processes import Process
 
@@ -23,7 +24,7 @@ QUEUED, RUNNING, PAUSED, DONE, FAILED, CANCELLED, INTERRUPTED = STATES = (
 LOCAL = "local"
 """The name of the place to run that every installation has: the worker process on this machine."""
 SILENT_S = 40.0
-"""Seconds without a report after which no time left is claimed; a unit that usually takes longer may take twice that."""
+"""Seconds without a report after which no time left is stated; a unit that takes longer may take twice its usual time."""
 RESUMABLE = (PAUSED, FAILED, CANCELLED, INTERRUPTED)
 """States from which a job can go back into the queue."""
 
@@ -95,12 +96,6 @@ class Job:
     """Processes that the kernel had ended for want of memory when the attempt began; None where it does not count them."""
     backend: str = LOCAL
     """Where it runs: a key of `backend.BACKENDS`."""
-    pace_s: float | None = None
-    """Seconds per unit of the present phase, of its last units (`pace`); None before the first, and where nobody counts."""
-    pace_low_s: float | None = None
-    """Lower end of its range."""
-    pace_high_s: float | None = None
-    """Upper end of its range."""
     pid_born: str | None = None
     """The start as `pid_started_at` gives it, in a value that no clock changes (`Process.born`); None in rows of older
     versions."""
@@ -138,19 +133,34 @@ class Job:
         if self.state != RUNNING or self.progress_at is None:
             return None
         silent = time.time() - self.progress_at
-        return silent if silent > max(SILENT_S, 2 * (self.pace_s or 0.0)) else None
+        return silent if silent > max(SILENT_S, 2 * (self._rate_s or 0.0)) else None
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until all phases end, where the job reports that; None while unknown and after a long silence."""
-        seconds = self._remaining.get("left_s")
-        if seconds is None or self.state != RUNNING or self.progress_at is None or self.silent_s is not None:
+        """Seconds until all stages end, or until the phase ends in a job without stages.
+
+        None while no rate is measured, and after a long silence.
+        """
+        if self.state != RUNNING or self.progress_at is None or self.silent_s is not None:
             return None
-        return max(0.0, float(seconds) - (time.time() - self.progress_at))
+        silent_s, rate = time.time() - self.progress_at, self._rate_s
+        if self._remaining:
+            seconds = self._remaining.get("left_s")
+        else:
+            seconds = None if rate is None else rate * (self.total - self.done)
+            silent_s = min(silent_s, rate or 0.0)  # the units that follow take no less because one takes long
+        return None if seconds is None else max(0.0, float(seconds) - silent_s)
+
+    @property
+    def _rate_s(self) -> float | None:
+        """Seconds per unit of the present phase; None while too little of it is done."""
+        if self.phase_started_at is None or self.progress_at is None or not self.total:
+            return None
+        return seconds_per_unit(self.done - self.phase_first_done, self.total, self.progress_at - self.phase_started_at)
 
     @property
     def share(self) -> float | None:
-        """Share of the time of all phases that has passed, in [0, 1], where the job reports that; else of the present phase."""
+        """Share of the work of all stages that is finished, in [0, 1]; without stages that of the present phase."""
         share = self._remaining.get("share")
         if share is not None:
             return min(1.0, float(share))
@@ -158,7 +168,7 @@ class Job:
 
     @property
     def stage(self) -> str:
-        """The stage of all phases: "train, 5 of 6"; empty where the job reports none."""
+        """The present stage: "train, 3 of 4"; empty in a job without stages."""
         remaining = self._remaining
         return (
             f"{remaining['stage']}, {remaining['stage_number']} of {remaining['n_stages']}"
@@ -170,30 +180,6 @@ class Job:
     def _remaining(self) -> dict[str, Any]:
         value = self.values.get("remaining")
         return value if isinstance(value, dict) and self.state == RUNNING else {}
-
-    @property
-    def eta_s(self) -> float | None:
-        """Seconds until the present phase ends, at the pace of its last units; None while unknown and after a long silence."""
-        if self.silent_s is not None or self._remaining:  # the bar and the time left are then of all phases
-            return None
-        if self.state != RUNNING or self.phase_started_at is None or self.progress_at is None:
-            return None
-        finished = self.done - self.phase_first_done
-        if self.total <= 0 or finished <= 0:
-            return None
-        return self._left(self.pace_s or (self.progress_at - self.phase_started_at) / finished)
-
-    @property
-    def eta_range_s(self) -> tuple[float, float] | None:
-        """Return the seconds left at the quickest and slowest of the usual paces; None while too few units are done."""
-        if self.eta_s is None or self.pace_low_s is None or self.pace_high_s is None:
-            return None
-        return self._left(self.pace_low_s), self._left(self.pace_high_s)
-
-    def _left(self, pace: float) -> float:
-        # A unit that takes long takes no time from those after it, so that the time left does not fall and jump back.
-        since = max(0.0, min(time.time() - (self.progress_at or 0.0), pace))
-        return max(0.0, pace * (self.total - self.done) - since)
 
     @property
     def folder(self) -> Path:

@@ -1,45 +1,26 @@
-"""Settings that a person made for a cache folder, kept in it for every server and worker to read."""
+"""The setting of a cache folder for jobs, kept in it for every server and worker to read."""
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
-
-from filelock import FileLock
 
 from analysis.core import input_files, store
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The settings of a cache folder."""
-
-    auto_resume: bool = False
-    """Whether a job whose worker ended before it did goes back to the front of the queue by itself."""
-
-
-def load() -> Settings:
-    """The settings as they are now; where there are none, or none that can be read, those of the beginning."""
+def auto_resume() -> bool:
+    """Return whether a job whose worker ended before it did goes back to the front of the queue by itself."""
     try:
-        stored = input_files.parsed(_file().read_bytes())
-        values = {field.name: stored[field.name] for field in fields(Settings) if isinstance(stored.get(field.name), bool)}
-        return Settings(**values)
-    except (OSError, ValueError, TypeError, AttributeError):
-        return Settings()
+        return input_files.parsed_object(_file().read_bytes()).get("auto_resume") is True
+    except (OSError, ValueError, TypeError):
+        return False
 
 
-def change(**values: Any) -> Settings:
-    """Change some settings, atomically and one process at a time; returns all of them.
+def set_auto_resume(is_on: bool) -> None:
+    """Store the setting, atomically.
 
     Raises:
         StorageError: when the cache folder cannot be written.
     """
-    with store.disk_errors_explained(_file()):
-        store.make_folder(_file().parent)
-        with FileLock(_file().with_suffix(".lock"), timeout=10):
-            changed = replace(load(), **values)
-            store.write_atomic(_file(), json.dumps(asdict(changed), indent=1).encode())
-    return changed
+    store.write_atomic(_file(), json.dumps({"auto_resume": is_on}, indent=1).encode())
 
 
 def _file() -> Path:

@@ -35,7 +35,7 @@ from analysis.jobs.queue.job import (
 from analysis.jobs.queue.processes import Process
 
 T = typing.TypeVar("T")
-_LAYOUT = 9
+_LAYOUT = 10
 _ID = re.compile(r"[0-9a-f]{10}")
 _HELD = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _AGAIN_S = 0.5
@@ -73,9 +73,6 @@ CREATE TABLE jobs (
     stop_as TEXT,
     oom_kills INTEGER,
     backend TEXT NOT NULL DEFAULT 'local',
-    pace_s REAL,
-    pace_low_s REAL,
-    pace_high_s REAL,
     pid_born TEXT,
     owner TEXT,
     limit_s REAL,
@@ -93,31 +90,13 @@ _STEPS = {
     6: ("ALTER TABLE jobs ADD COLUMN shards INTEGER NOT NULL DEFAULT 1",),
     7: ("ALTER TABLE jobs ADD COLUMN work TEXT",),
     8: ("ALTER TABLE jobs ADD COLUMN owner_label TEXT",),
+    9: tuple(f"ALTER TABLE jobs DROP COLUMN {name}" for name in ("pace_s", "pace_low_s", "pace_high_s")),
 }
 """Statements that turn a file of an older layout into one of the next."""
 _FRESH: dict[str, Any] = {
-    "phase": "",
-    "done": 0,
-    "total": 0,
-    "message": "",
-    "values": "{}",
-    "phase_started_at": None,
-    "phase_first_done": 0,
-    "progress_at": None,
-    "error": None,
-    "started_at": None,
-    "finished_at": None,
-    "heartbeat_at": None,
-    "cancel_requested_at": None,
-    "pid": None,
-    "pid_started_at": None,
-    "host": None,
-    "stop_as": None,
-    "oom_kills": None,
-    "pace_s": None,
-    "pace_low_s": None,
-    "pace_high_s": None,
-    "pid_born": None,
+    **{"phase": "", "done": 0, "total": 0, "message": "", "values": "{}", "phase_first_done": 0},
+    **dict.fromkeys(("phase_started_at", "progress_at", "error", "started_at", "finished_at", "heartbeat_at")),
+    **dict.fromkeys(("cancel_requested_at", "stop_as", "pid", "pid_started_at", "pid_born", "host", "oom_kills")),
 }
 """Columns that a job forgets when it goes back into the queue. Its result key stays, for its finished work is usable, and its
 work stays, because later work is added to it."""
@@ -442,7 +421,10 @@ def finish(job: Job, state: str, *, error: str | None = None, **columns: Any) ->
     return update(job, state=state, error=sentence, **{"finished_at": time.time(), **columns})
 
 
-def finish_stopped(job: Job, sentence: str, **columns: Any) -> RowState:
+STOPPED = "It was {state}. Finished parts are kept."
+
+
+def finish_stopped(job: Job, sentence: str = STOPPED, **columns: Any) -> RowState:
     """End a running job that was asked to stop in the state that was asked for, unless it is no longer the caller's to end.
 
     Args:

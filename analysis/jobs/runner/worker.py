@@ -48,7 +48,6 @@ _LOCK_S = 3.0
 
 _AUTOGROUP = Path("/proc/self/autogroup")
 
-_STOPPED = "It was {state}. Finished parts are kept."
 _STUCK = "It was {state} and had to be stopped at once. Its saved state is kept."
 _END_SIGNALS = frozenset({signal.SIGTERM, signal.SIGINT})
 _log = logging.getLogger(__name__)
@@ -123,7 +122,7 @@ class _Worker:
         def finish() -> None:
             with self._hands:
                 if state is None:
-                    table.finish_stopped(run.job, error or _STOPPED, **columns)
+                    table.finish_stopped(run.job, **columns)
                 else:
                     table.finish(run.job, state, error=error, **columns)
                 self._run = None
@@ -142,14 +141,14 @@ class _Worker:
             result = answer.answered(run.job.spec, run.job.shards, run.on_progress, load=self._loads, runners=self._runners)
             columns = {"result_key": result.spec.fingerprint()}
             if run.heard_at is not None and not result.complete:
-                return None, _STOPPED, columns
+                return None, None, columns
             return DONE, None, columns
         except Cancelled:
-            return None, _STOPPED, {}
+            return None, None, {}
         except BaseException as error:  # libraries written in Rust panic past Exception; the queue continues all the same
             _append(self._own_output[1], f"Job {run.job.id}:\n{''.join(traceback.format_exception(error))}")
             if run.heard_at is not None:  # a library made another error of our Cancelled
-                return None, _STOPPED, {}
+                return None, None, {}
             # Pages show the job's log, and they never show a traceback.
             doing, log = f"running this {run.job.kind} job", "worker.log in the cache folder"
             sentence = in_a_sentence(error, doing=doing, consequence="resume the job", log=log)

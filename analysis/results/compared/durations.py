@@ -1,259 +1,154 @@
-"""Durations on this machine, estimated before the click: of a healing run until its verdict, of a grid and of a search.
+"""Durations on this machine before a request starts: its planned work over the rates that stored results measured here.
 
-A healing run loads, fits, trains and scores all models. Each estimate is from runs of the same kind that were measured here.
+Work is in FLOPs or in a quantity proportional to them. A kind of work that no stored result has measured on this machine makes
+the duration unknown. A running job estimates its time left itself (`core.progress.seconds_per_unit`).
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import median
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
-from analysis.core.host import SystemLoad
-from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.batch.grid_spec import GridSpec
-from analysis.experiments.heal import recipes, remaining
+from analysis.experiments.heal import remaining
 from analysis.experiments.heal.heal_result import HealResult
-from analysis.experiments.heal.heal_spec import CHOICE_TEXTS, HealSpec
-from analysis.experiments.heal.recipes import CHECKS
-from analysis.experiments.heal.remaining import TOKENS_PER_QUESTION, question_tokens
+from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.experiments.heal.remaining import question_tokens
 from analysis.experiments.search.search_spec import SearchResult, SearchSpec, takes
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 
 _UNSURE = 0.25
-"""Relative error of a duration that rests on a single healing run."""
-
-
-@dataclass(frozen=True)
-class TimedHeal:
-    """A finished heal, and how long it took from the start of its job."""
-
-    result: HealResult
-    seconds: float
+"""Relative error of a duration that rests on a single result."""
+_SHARED = 0.2
+"""Share of the slowest rate; a faster result took over scores of others, so that its time says nothing."""
+_OWN = 0.9
+"""Share of its sets that a search must have measured itself for its time to count."""
+_CURVE, _SEARCH = "curve", "search"
 
 
 @dataclass(frozen=True)
 class Duration:
-    """Range of the seconds from the start of a healing run to its end."""
+    """Range of the seconds that a request takes once its model is loaded."""
 
     low_s: float
     high_s: float
     n: int
-    """Healing runs, or sweeps, of this machine that it rests on."""
+    """Results of this machine that it rests on."""
     of_another: str = ""
-    """The model that these were of, where it is another one; its times go by the number of parameters."""
-
-    def under(self, load: SystemLoad) -> "Duration":
-        """Return the duration on a machine that has other work."""
-        quick, slow = load.stretch
-        return Duration(self.low_s * quick, self.high_s * slow, self.n, self.of_another)
+    """The model that these were of, if it is another one; its times are scaled by the number of parameters."""
 
 
-def expected(spec: HealSpec, facts: ModelFacts, timed_heals: Sequence[TimedHeal], load: SystemLoad) -> Duration | None:
-    """Return the duration until the verdict; None if no run like it was measured on this machine.
-
-    A requested time is a bound under any load: on a busy machine the run takes fewer steps.
-
-    Args:
-        spec: the heal, before its model is resolved.
-        facts: the size of its model.
-        timed_heals: finished heals of this machine, of any model.
-        load: the other work of the machine.
-    """
-    untrained = _without_training(spec, facts, timed_heals)
-    if spec.minutes is not None:
-        shares = [heal.seconds / 60 / heal.result.spec.minutes for heal in timed_heals if heal.result.spec.minutes]
-        return Duration(60 * spec.minutes * min(1.0, *shares, 1.0), 60 * spec.minutes, len(shares))
-    if untrained is None or not spec.steps:
-        return untrained and untrained.under(load)
-    speeds = _speeds(spec, facts, timed_heals)
-    if not speeds:
-        return None
-    tokens = spec.steps * spec.batch_size * spec.gradient_accumulation * spec.corpus.seq_len
-    low, high = _range([tokens / speed for speed in speeds])
-    return Duration(untrained.low_s + low, untrained.high_s + high, min(untrained.n, len(speeds)), untrained.of_another).under(
-        load
-    )
-
-
-def _is_on_gpu(model: ModelSpec) -> bool:
-    return recipes.sees_gpu(model.device) or model.device == "mps"
-
-
-def refining(result: HealResult, request: HealSpec, load: SystemLoad) -> Duration | None:
-    """Return the duration of a refined judgement, from the training speed of the healing run here; None where it is unknown.
-
-    Args:
-        result: the finished heal.
-        request: the requested judgement.
-        load: other work of the machine.
-    """
-    if not result.is_from_this_machine:
-        return None
-    source_spec = result.spec
-    new = sum(
-        (question_tokens(spec.benchmark) + 2 * spec.validation.n_texts * spec.validation.seq_len) * sign
-        for spec, sign in ((request, 1), (source_spec, -1))
-    )
-    speeds = [step.tokens_per_s for step in result.steps]
-    pace = 1 / (remaining.STEP_PASSES * median(speeds)) if speeds else result.scoring_s / remaining.scoring_work(source_spec)
-    seconds = 3 * new * pace
-    return Duration((1 - _UNSURE) * seconds, (1 + _UNSURE) * seconds, 1).under(load)
-
-
-def preparing(spec: HealSpec, facts: ModelFacts, timed_heals: Sequence[TimedHeal], load: SystemLoad) -> Duration | None:
-    """Return how long all but the training of a heal takes: the part of a named time that is not left for training."""
-    untrained = _without_training(spec, facts, timed_heals)
-    return untrained and untrained.under(load)
-
-
-def _without_training(spec: HealSpec, facts: ModelFacts, timed_heals: Sequence[TimedHeal]) -> Duration | None:
-    """Return the duration, without load, of all but training: loading, scoring three models, the instant heal, checks."""
-    comparable = [
-        heal
-        for heal in timed_heals
-        if _computes_alike(spec.model, heal.result.spec.model) and heal.result.spec.instant == spec.instant
-    ]
-    comparable = [heal for heal in comparable if heal.result.spec.trains == spec.trains] or comparable
-    comparable = [heal for heal in comparable if heal.result.model.name == facts.name] or comparable
-    if not comparable:
-        return None
-    seconds = [_untrained_s(heal) * _work(spec, facts) / _work(heal.result.spec, heal.result.model) for heal in comparable]
-    other_name = comparable[0].result.model.name
-    return Duration(*_range(seconds), len(comparable), "" if other_name == facts.name else other_name)
-
-
-def _untrained_s(heal: TimedHeal) -> float:
-    spec = heal.result.spec
-    tokens = spec.batch_size * spec.gradient_accumulation * spec.corpus.seq_len
-    return max(1.0, heal.seconds - sum(tokens / step.tokens_per_s for step in heal.result.steps))
-
-
-def _speeds(spec: HealSpec, facts: ModelFacts, timed_heals: Sequence[TimedHeal]) -> list[float]:
-    """Tokens per second of training, one a heal; of other models by the number of parameters."""
-    trained = [heal.result for heal in timed_heals if heal.result.steps and _computes_alike(spec.model, heal.result.spec.model)]
-    trained = [result for result in trained if bool(result.spec.distill) == bool(spec.distill)] or trained
-    trained = [result for result in trained if result.model.name == facts.name] or trained
-    return [
-        median(step.tokens_per_s for step in result.steps) * _size(result.spec, result.model) / _size(spec, facts)
-        for result in trained
-    ]
-
-
-def _computes_alike(requested: ModelSpec, measured: ModelSpec) -> bool:
-    """Return True where precision and kind of device are those of the request, as far as it names them."""
-    same_device = requested.device in ("auto", measured.device)
-    return measured.quantization == requested.quantization and requested.dtype in ("auto", measured.dtype) and same_device
-
-
-def _work(spec: HealSpec, facts: ModelFacts) -> float:
-    """Return the tokens that the three models are measured on, times their size."""
-    judging, same_kind = spec.validation, spec.same_kind
-    texts = judging.n_texts * judging.seq_len + (
-        0 if judging.subject == same_kind.subject else same_kind.n_texts * same_kind.seq_len
-    )
-    choosing = CHOICE_TEXTS * judging.seq_len + TOKENS_PER_QUESTION * spec.check_questions
-    checks = (CHECKS + 1) * choosing if spec.trains else 0
-    return (3 * (texts + question_tokens(spec.benchmark)) + checks) * facts.n_parameters
-
-
-def _size(spec: HealSpec, facts: ModelFacts) -> float:
-    """Parameters that a training step passes through."""
-    return sum(facts.layer_parameters) * (1 - len(spec.block.layers) / facts.n_layers) + facts.other_parameters
-
-
-def _range(seconds: Sequence[float]) -> tuple[float, float]:
-    """Return the quickest and the slowest; of a single one, the range of its relative error."""
-    if len(seconds) == 1:
-        return seconds[0] * (1 - _UNSURE), seconds[0] * (1 + _UNSURE)
-    return min(seconds), max(seconds)
-
-
-_SHARED = 0.2
-"""Share of the quickest honest pace; a curve below it took over scores of others, so that its time says nothing."""
-_USUAL_PACES = {"none": (4e-12, 4e-11), "8bit": (5e-11, 7e-10), "4bit": (2e-11, 1.5e-10)}
-"""By quantization, the range of seconds per token, block and parameter on two CPU cores, around those of the gallery's curves
-and evaluations. It is wide because few processors have instructions for bfloat16 or for 8-bit integers."""
-
-
-def of_grid(
-    spec: GridSpec, sweeps: Sequence[SweepResult], facts: Mapping[str, ModelFacts], load: SystemLoad
+def expected(
+    spec: HealSpec | GridSpec | SearchSpec, facts: Mapping[str, ModelFacts], results: Sequence[Any]
 ) -> Duration | None:
-    """Return the longest duration of a grid, with nothing of it measured before; None without an estimate.
+    """Return the duration of a request without stored parts; None if a part of its work was not measured on this machine.
 
-    A model in a precision without any curve of this machine is estimated from the amount of work alone, but not on a GPU.
+    Of a healing run that is bounded by minutes, it is the duration of all but the training.
 
     Args:
-        spec: the grid, before its models are resolved.
-        sweeps: finished curves, of any model and machine; those of this machine count.
-        facts: the sizes of models by their source.
-        load: the other work of the machine.
+        spec: a healing run, a grid or a search, before its models are resolved.
+        facts: sizes of models by their source.
+        results: healing runs, curves or searches, of any model and machine.
     """
-    low, high, used = 0.0, 0.0, list[int]()
-    for model in spec.models:
-        measured = _paces(model, sweeps)
-        paces = measured or _usual_paces(model)
-        if model.source not in facts or not paces:
-            return None
-        work = _grid_work(spec, facts[model.source])
-        low, high = low + min(paces) * work, high + max(paces) * work
-        used.append(len(measured))
-    return Duration(low, high, min(used, default=0)).under(load)
+    low, high, timed = 0.0, 0.0, list[list[tuple[str, float]]]()
+    models = spec.models if isinstance(spec, GridSpec) else (spec.model,)
+    if any(model.source not in facts for model in models):
+        return None
+    for model in models:
+        known = facts[model.source]
+        for kind, amount in _work(spec, known).items():
+            rates = _timed(kind, model, known, results)
+            if not rates:
+                return None
+            seconds = [rate for _, rate in rates]
+            low, high = low + min(seconds) * amount, high + max(seconds) * amount
+            timed.append(rates)
+    n = min(map(len, timed))
+    unsure = _UNSURE if n == 1 else 0.0
+    of_others = {name for rates in timed for name, _ in rates} - {facts[model.source].name for model in models}
+    return Duration((1 - unsure) * low, (1 + unsure) * high, n, min(of_others, default=""))
 
 
-def _usual_paces(model: ModelSpec) -> Sequence[float]:
-    """Return the least and the most seconds per token, block and parameter on a CPU; nothing for a GPU."""
-    return () if _is_on_gpu(model) else _USUAL_PACES[model.quantization]
+def refining(result: HealResult, request: HealSpec) -> Duration | None:
+    """Return the duration of a refined judgement, from the scoring of the healing run here; None if it is unknown.
+
+    Args:
+        result: the finished healing run.
+        request: the requested judgement.
+    """
+    if not result.is_from_this_machine or remaining.SCORE not in remaining.measured(result):
+        return None
+    seconds, tokens = remaining.measured(result)[remaining.SCORE]
+    new_s = seconds * (remaining.work(request)[remaining.SCORE] / tokens - 1)
+    return Duration((1 - _UNSURE) * new_s, (1 + _UNSURE) * new_s, 1)
 
 
-def _paces(model: ModelSpec, sweeps: Sequence[SweepResult]) -> list[float]:
-    """Return the seconds per token, block and parameter of curves in this precision on this machine."""
-    comparable = [
-        sweep
-        for sweep in sweeps
-        if sweep.is_from_this_machine
-        and sweep.complete
-        and sweep.spec.generation is None
-        and _computes_alike(model, sweep.spec.model)
-    ]
-    paces = [sweep.wall_s / work for sweep in comparable if (work := _curve_work(sweep))]
-    return [pace for pace in paces if pace > _SHARED * max(paces)]
+def within(spec: GridSpec, limit_s: float, duration_of: Callable[[GridSpec], Duration | None]) -> GridSpec:
+    """Return the most informative part of a grid that fits into a time.
+
+    It is all models with as many removed layers as fit, else fewer models. If the duration of no part is known, or none fits,
+    it is the first model without removed layers, which measures the rate for the others.
+
+    Args:
+        spec: the whole grid, with a `max_n`.
+        limit_s: seconds.
+        duration_of: duration of a part.
+    """
+    for n_models in range(len(spec.models), 0, -1):
+        for max_n in range(spec.max_n or 0, -1, -1):
+            part = replace(spec, models=spec.models[:n_models], max_n=max_n)
+            duration = duration_of(part)
+            if duration is None:  # of a model without a measured rate, whatever the number of layers
+                break
+            if duration.high_s <= limit_s:
+                return part
+    return replace(spec, models=spec.models[:1], max_n=0)
 
 
-def _curve_work(sweep: SweepResult) -> float:
-    tokens = question_tokens(sweep.spec.benchmark, sweep.n_questions) + sum(sweep.text_tokens)
-    return tokens * len(sweep.points) * float(sweep.model.n_parameters)
-
-
-def _grid_work(spec: GridSpec, facts: ModelFacts) -> float:
-    """Return the work of one model: the same questions are not asked again with each text, nor texts read twice."""
+def _work(spec: HealSpec | GridSpec | SearchSpec, facts: ModelFacts) -> dict[str, float]:
+    """Return the amount of each kind of work that a request does with one model."""
+    if isinstance(spec, HealSpec):
+        return {kind: tokens * facts.n_parameters for kind, tokens in remaining.work(spec).items()}
+    if isinstance(spec, SearchSpec):
+        return {_SEARCH: takes(spec, facts).flop}
+    # The same questions are not asked again with each text, nor texts read twice.
     cuts = 1 + (facts.n_layers // 2 if spec.max_n is None else min(spec.max_n, facts.n_layers - 1))
     ways = len(spec.cells()) // (len(spec.models) * len(spec.benchmarks) * len(spec.loss_corpora))
     tokens = sum(map(question_tokens, spec.benchmarks))
     tokens += sum(corpus.n_texts * corpus.seq_len for corpus in spec.loss_corpora)
-    return ways * cuts * tokens * float(facts.n_parameters)
+    return {_CURVE: float(ways * cuts * tokens * facts.n_parameters)}
 
 
-_OWN = 0.9
-"""Share of its sets that a search must have measured itself for its time to count."""
+def _measured(result: Any) -> dict[str, tuple[float, float]]:
+    """Return the seconds and the amount of each kind of work of a finished result; none if it did hardly any work itself."""
+    if isinstance(result, HealResult):
+        n_parameters = result.model.n_parameters
+        return {kind: (seconds, tokens * n_parameters) for kind, (seconds, tokens) in remaining.measured(result).items()}
+    if isinstance(result, SearchResult):
+        is_own = result.n_measured >= _OWN * result.n_sets > 0
+        return {_SEARCH: (result.wall_s, takes(result.spec, result.model).flop)} if is_own else {}
+    if result.spec.generation is not None:
+        return {}
+    tokens = question_tokens(result.spec.benchmark, result.n_questions) + sum(result.text_tokens)
+    return {_CURVE: (result.wall_s, float(tokens * len(result.points) * result.model.n_parameters))}
 
 
-def of_search(spec: SearchSpec, facts: ModelFacts, searches: Sequence[SearchResult]) -> str:
-    """Return a sentence on the amount that a search measures, and about how long that takes where one like it ran here.
+def _timed(kind: str, model: ModelSpec, facts: ModelFacts, results: Sequence[Any]) -> list[tuple[str, float]]:
+    """Return the seconds per work in the precision and on the kind of device of a model, each with the model it is of.
 
-    Args:
-        spec: the search.
-        facts: the size of its model.
-        searches: searches of any model; of this machine and this precision those count that are finished and measured nearly
-            all of their sets themselves.
+    If results of the model itself are among them, these alone.
     """
-    work = takes(spec, facts)
-    precision = spec.model.dtype
-    comparable = [search for search in searches if search.complete and search.is_from_this_machine and search.wall_s > 0]
-    comparable = [search for search in comparable if search.n_measured >= _OWN * search.n_sets > 0]
-    comparable = [search for search in comparable if precision in ("auto", search.spec.model.dtype)]
-    if not comparable:
-        return work.sentence
-    speed = median(takes(search.spec, search.model).flop / search.wall_s for search in comparable)
-    minutes = work.flop / speed / 60
-    duration = f"{minutes:.0f} minutes" if minutes >= 1.5 else "a minute" if minutes >= 0.75 else "less than a minute"
-    return f"{work.sentence[:-1]}: {duration} at the speed of earlier searches here."
+    rates = []
+    for result in results:
+        if result.complete and result.is_from_this_machine and _computes_alike(model, result.spec.model):
+            seconds, work = _measured(result).get(kind, (0.0, 0.0))
+            if seconds > 0 and work > 0:
+                rates.append((result.model.name, seconds / work))
+    rates = [rate for rate in rates if rate[0] == facts.name] or rates
+    return [rate for rate in rates if rate[1] > _SHARED * max(seconds for _, seconds in rates)]
+
+
+def _computes_alike(requested: ModelSpec, measured: ModelSpec) -> bool:
+    """Return whether precision and kind of device are those of the request, as far as it names them."""
+    same_device = requested.device in ("auto", measured.device)
+    return measured.quantization == requested.quantization and requested.dtype in ("auto", measured.dtype) and same_device

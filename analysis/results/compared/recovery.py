@@ -1,7 +1,6 @@
 """Share of a block's loss increase that a heal recovers, with its 95 % interval, and the change of accuracy beside it.
 
-`of` is the recovery of one healing run, `over_blocks` the range that runs of one kind reached. The text that judges is of
-another kind than the run trained on. A range covers only blocks of whole layers, because it names their sizes.
+The text that judges is of another kind than the run trained on.
 """
 
 from collections.abc import Sequence
@@ -134,7 +133,7 @@ def clause(result: HealResult) -> str:
 def course(result: HealResult) -> str:
     """Return the durations of the fit and of the training: "fit 17 s, training 8 min". Scoring is no healing."""
     parts = [f"fit {duration(result.fit_s)}"] if result.fit_s else []
-    if result.steps:
+    if result.is_trained:
         parts.append(f"training {duration(result.training_s)}")
     elif result.spec.minutes is not None:
         parts.append(f"no training step in {result.spec.minutes:g} min")
@@ -152,77 +151,19 @@ _NEAR = 1.25
 """Largest ratio of two training times that count as the same: twelve minutes and ten."""
 
 
-@dataclass(frozen=True)
-class RecoveryRange:
-    """Recoveries of one kind of heal over the blocks that it was measured on."""
-
-    least: Recovery
-    """The smallest share, with its interval."""
-    most: Recovery
-    """The largest share, with its interval."""
-    sizes: tuple[int, int]
-    """Layers of the smallest and of the largest block."""
-    n: int
-    """Blocks, each with its strongest evidence."""
-    model: str
-    """Name of the model."""
-    accuracy: str
-    """The change of accuracy in words."""
-
-    def in_words(self) -> str:
-        """Recovery, then accuracy: "recovers 83 % (95 % CI 74 to 92) of the loss increase on C4; accuracy: ..."."""
-        loss = f"the loss increase on {self.least.texts}"
-        if self.n == 1:
-            return f"{self.least.in_words(loss)}, {self.accuracy}"
-        low, high = self.sizes
-        sizes = f"{low} layer{'s' * (low > 1)}" if low == high else f"{low} to {high} layers"
-        return (
-            f"recovers {self.least.percent()} to {self.most.percent()} of {loss}, {self.n} blocks of {sizes}, {self.accuracy}"
-        )
-
-    def in_brief(self) -> str:
-        """One short line on several blocks: "4 other blocks: 23 % (20 to 25) to 67 % (65 to 69)", then accuracy."""
-        ends = [self.least] if self.n == 1 else [self.least, self.most]
-        shares = " to ".join(end.percent().replace("95 % CI ", "") for end in ends)
-        return f"{self.n} other block{'s' * (self.n > 1)}: recovers {shares}, {self.accuracy}"
-
-
-def over_blocks(
+def strongest(
     heals: Sequence[HealResult], recipe: str, minutes: float | None, block: Removal | None = None
-) -> RecoveryRange | None:
-    """Recoveries by a recipe in a time; None where none was measured on text of another kind.
+) -> HealResult | None:
+    """Return the healing run with the strongest evidence on a recipe in a time; None if none has a defined recovery.
 
     Args:
-        heals: of one model, finished or not.
+        heals: finished or not.
         recipe: name of the recipe.
         minutes: its time; None for a recipe that names none.
-        block: only heals of this block; None for all blocks.
+        block: only runs of this block; None for all blocks.
     """
-    strongest: dict[Removal, HealResult] = {}
-    for heal in evidence.ranked([heal for heal in heals if _counts(heal, recipe, minutes, block)]):
-        strongest.setdefault(heal.spec.block, heal)
-    text = next((heal.spec.validation.source for heal in strongest.values()), "")
-    same = [heal for heal in strongest.values() if heal.spec.validation.source == text]
-    pairs = [(heal, share) for heal in same if (share := of(heal)) is not None]
-    if not pairs:
-        return None
-    shares, sizes = [share for _, share in pairs], [heal.spec.block.size for heal, _ in pairs]
-    ends = [pick(shares, key=lambda recovery: recovery.share) for pick in (min, max)]
-    accuracy = _accuracy([heal for heal, _ in pairs])
-    return RecoveryRange(ends[0], ends[1], (min(sizes), max(sizes)), len(pairs), pairs[0][0].model.name, accuracy)
-
-
-def _accuracy(heals: Sequence[HealResult]) -> str:
-    """The change of accuracy of one heal, or the number of significant changes among several."""
-    if len(heals) == 1:
-        return accuracy_in_words(heals[0])
-    moved = [change for heal in heals if (change := changes.of_heal(heal, ACCURACY, "pruned")) is not None]
-    if not moved:
-        return "accuracy: not measured"
-    higher, lower = (sum(change.is_significant and sign * change.difference > 0 for change in moved) for sign in (1, -1))
-    if not higher and not lower:
-        return f"accuracy: no significant change on any of {len(moved)} blocks"
-    return f"accuracy: significantly higher on {higher}, lower on {lower} of {len(moved)} blocks"
+    counted = [heal for heal in heals if _counts(heal, recipe, minutes, block) and of(heal) is not None]
+    return next(iter(evidence.ranked(counted)), None)
 
 
 def _counts(heal: HealResult, recipe: str, minutes: float | None, block: Removal | None) -> bool:

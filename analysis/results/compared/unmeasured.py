@@ -4,7 +4,6 @@ import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from analysis.core.host import SystemLoad
 from analysis.core.record import Spec
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, default_loss_corpus
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepResult, SweepSpec
@@ -100,17 +99,16 @@ def speeds(wanted: Sequence[Missing]) -> list[SpeedSpec]:
     return [measurement.spec for measurement in wanted if isinstance(measurement.spec, SpeedSpec)]
 
 
-def duration(spec: GridSpec, comparison: Comparison, known: Sequence[SweepResult], load: SystemLoad) -> Duration | None:
-    """Return the longest duration of a grid of missing curves; None where nothing tells it.
+def duration(spec: GridSpec, comparison: Comparison, known: Sequence[SweepResult]) -> Duration | None:
+    """Return the longest duration of a grid of missing curves; None if a precision was not measured on this machine.
 
     Args:
         spec: the grid.
         comparison: the one that lacks them.
         known: curves of any machine.
-        load: other work of the machine.
     """
     facts = {model.source: form.facts for model in spec.models for form in comparison.forms[:1]}
-    return durations.of_grid(spec, known, facts, load)
+    return durations.expected(spec, facts, known)
 
 
 def affordable_grid(

@@ -1,4 +1,4 @@
-"""Stored results that this version ignores, since their kind, method or settings were withdrawn."""
+"""Stored results that this installation ignores, since their kind, method, setting or extension is gone."""
 
 import json
 from pathlib import Path

@@ -10,7 +10,7 @@ from typing import Any
 
 from analysis.core import blocks, index, stats
 from analysis.core.blocks import Removal
-from analysis.core.errors import CorruptResultError
+from analysis.core.errors import UnknownRequestError
 from analysis.core.experiment import RESULTS, TITLES, additions
 from analysis.core.index_table import DESCRIPTIONS
 from analysis.core.record import Spec
@@ -229,9 +229,10 @@ def described(kind: str, stored: StoredResult) -> dict[str, Any]:
 
     Raises:
         CorruptResultError: when the content does not fit its kind.
+        UnknownRequestError: when this installation lacks its kind, method, setting or extension.
     """
     if kind not in RESULTS:
-        raise CorruptResultError(f"{stored.path} is of the kind {kind!r}, whose extension is not loaded.")
+        raise UnknownRequestError(f"{stored.path} is of the kind {kind!r}, whose extension is not loaded.")
     result = RESULTS[kind].read(dataclasses.replace(stored, array_files=()))
     known_summary = summary(result)
     model, fields = known_summary.model, known_summary.to_json()

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.core import host
 from analysis.core.blocks import written
 from analysis.core.record import Spec
 from analysis.core.table import Column, Table, interval_columns
@@ -136,7 +135,7 @@ class FrontAnswer:
         if grid is None:
             return None
         curves = library.read_all(library.of_here("sweep"))
-        lasts = unmeasured.duration(grid, self.comparison, curves, host.load())
+        lasts = unmeasured.duration(grid, self.comparison, curves)
         return None if lasts is None else [lasts.low_s, lasts.high_s]
 
 

@@ -84,7 +84,7 @@ def control_of(result: HealResult, heals: Sequence[HealResult]) -> HealResult | 
         result: the heal; a control has none, nor has an instant heal, which trains nothing.
         heals: results to look through.
     """
-    if result.spec.control or not result.spec.trains:
+    if result.spec.control or not result.is_trained:
         return None
     comparable = [
         control
@@ -125,7 +125,7 @@ def sentences(result: HealResult, control: HealResult | None = None) -> list[str
         lines += [_verdict(judged, result), *_better(judged, result, control, own_kind=is_flattered(result))]
     if own_kind is not None:
         lines += [_of_own_kind(own_kind, result, control), *_better(own_kind, result, control, own_kind=True)]
-    if result.spec.minutes is not None and not result.steps:
+    if result.spec.minutes is not None and not result.is_trained:
         lines.append(f"No training step fit into {result.spec.minutes:g} minutes: the scores are of the instant heal alone.")
     return lines + _written(result) + remarks(result)
 
@@ -164,7 +164,7 @@ def _verdict(judged: Repair, result: HealResult) -> str:
 
 
 def _learned(result: HealResult) -> str:
-    return "trained" if result.spec.trains else "fitted"
+    return "trained" if result.is_trained else "fitted"
 
 
 def _sentence(phrase: str) -> str:
@@ -219,7 +219,7 @@ def _of_own_kind(judged: Repair, result: HealResult, control: HealResult | None)
         f"On {judged.texts}, the kind it was {_learned(result)} on, the loss is {judged.unpruned.loss:.2f} unpruned, "
         f"{judged.pruned.loss:.2f} pruned and {judged.healed.loss:.2f} healed"
     )
-    if not result.spec.trains:
+    if not result.is_trained:
         return f"{text}. An instant heal trains no model, so no control can show the effect of this text alone."
     ceiling = None if control is None else control.same_kind.get("healed")
     if control is None or ceiling is None or ceiling.loss is None:

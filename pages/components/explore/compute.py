@@ -14,7 +14,7 @@ from analysis.data.spec import CorpusSpec, GenerationSpec, default_loss_corpus
 from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec, sparing
 from analysis.experiments.maps.damage_spec import DamageSpec
 from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
-from analysis.experiments.search.search_spec import checked_size, search_for
+from analysis.experiments.search.search_spec import checked_size, search_for, takes
 from analysis.experiments.strategies import BLOCKS, DRAW, MAP, SEARCHING, STRATEGIES, needs
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import durations
@@ -197,8 +197,10 @@ def _say_search(model: ModelSpec, shown: DistanceResult, searching: list[str]) -
     kept = state.protected(shown.n_layers)
     reach = min(shown.n_layers // 2, shown.n_layers - len(kept))
     for name in searching:
-        cost = durations.of_search(search_for(name, model, None, default_loss_corpus(), kept), shown.model, known)
-        st.caption(f"{words.plain(name)}, up to n = {reach}: {words.plain(cost)}")
+        spec = search_for(name, model, None, default_loss_corpus(), kept)
+        found = durations.expected(spec, {model.source: shown.model}, known)
+        lasts = "" if found is None else f" It takes about {words.span(found.low_s, found.high_s)} here."
+        st.caption(f"{words.plain(name)}, up to n = {reach}: {words.plain(takes(spec, shown.model).sentence)}{lasts}")
     if searching and kept:
         st.caption(f"Searches never remove {removal(kept).brief()}: protected on the layer strip.")
 

@@ -14,7 +14,7 @@ from analysis.experiments.strategies import STRATEGIES
 from analysis.models.source import sizes
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
-from analysis.results.compared import changes, comparable
+from analysis.results.compared import changes, comparable, recovery
 from analysis.results.compared import speed as speeds
 from analysis.results.compared.changes import Change
 from analysis.results.compared.comparable import Quality
@@ -149,8 +149,7 @@ def _heal(model: ModelSpec, cut: Removal) -> HealResult | None:
 
 
 def _name(heal: HealResult) -> str:
-    length = words.heal_length(heal.spec)
-    parts = [heal.spec.recipe, *([length] if length != heal.spec.recipe else [])]
+    parts = [heal.spec.recipe, recovery.course(heal)]
     if heal.healed and heal.healed.loss is not None:
         parts.append(f"loss {words.nats(heal.healed.loss)}")
     if heal.ended_early:

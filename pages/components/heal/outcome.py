@@ -14,7 +14,7 @@ from analysis.results.compared import speed as speeds
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS, Reading
 from analysis.results.words import heals
-from pages.components.heal.runs import ListedHeal, expected
+from pages.components.heal.runs import ListedHeal, expected, expected_in_words
 from pages.components.jobs import card
 from pages.components.shared import chart, frame, selection, start, stored_results, words
 
@@ -46,7 +46,7 @@ def show(run: ListedHeal, control: HealResult | None) -> None:
             figure = figures.heal_comparison(result, field, control=control, dark=chart.is_dark())
             alt = f"Unpruned, pruned and healed {name}, with 95 % intervals."
             chart.show(figure, key=f"compare-{field}", alt=alt, file_name=f"healed-{name}")
-    if result.spec.trains:
+    if result.is_trained:
         curve(result)
     _writing(result)
     _adapter(result)
@@ -80,7 +80,7 @@ def _refine(result: HealResult) -> None:
     if running is not None:
         card.in_place(running, "refine")
         return
-    expected = durations.refining(result, wanted, jobs.load_of_others())
+    expected = durations.refining(result, wanted)
     takes = "" if expected is None else f", about {words.span(expected.low_s, expected.high_s)}"
     clicked = start.button(
         f"Refine to {said}{takes}",
@@ -174,14 +174,13 @@ def _size(result: HealResult, is_cut: bool) -> str:
 def _ceiling(run: ListedHeal, control: HealResult | None) -> None:
     """Draw, for a training without a control, the button that measures the effect of the healing text on the unpruned model."""
     spec, result = run.spec, run.result
-    if control is not None or result is None or spec.control or not spec.trains or result.healed is None:
+    if control is not None or result is None or spec.control or not result.is_trained or result.healed is None:
         return
     wanted = start.unresolved(result.spec).as_control()
     if any(job.kind == "heal" and job.spec == wanted for job in jobs.active()):
         st.caption("The control is queued or running: see Jobs in the sidebar.")
         return
-    found = expected(wanted, result.model)
-    takes = f"about {words.span(found.low_s, found.high_s)}" if found else "not timed here yet"
+    takes = expected_in_words(wanted, expected(wanted, result.model))
     if start.button(
         f"Train a control, {takes}",
         key="measure-ceiling",
@@ -243,7 +242,7 @@ def _provenance(result: HealResult) -> str:
     spec = result.spec
     took = f"{recovery.course(result)}, scoring {words.duration(result.scoring_s)}"
     made = f"base in {words.plain(result.precision_in_words)}, seed {spec.seed:d}, {took}."
-    if not spec.trains:
+    if not result.is_trained:
         return f"{_junction(result)}No training, {made} The fit used no held-out text."
     parts = [
         f"rank {spec.r}",
@@ -305,7 +304,7 @@ def _adapter(result: HealResult) -> None:
         return
     folder = store.cache_dir() / result.adapter
     if folder.is_dir():
-        kept = "" if result.kept_step is None or not result.spec.trains else f", after step {result.kept_step}"
+        kept = "" if result.kept_step is None or not result.is_trained else f", after step {result.kept_step}"
         st.caption(f"Adapter{kept}, a standard PEFT folder:")
         st.code(str(folder), language=None)
     else:

@@ -49,8 +49,8 @@ def _nothing_yet(asked: HealSpec, known: ModelFacts | None) -> None:
         st.markdown(f":gray[**No healing run of {words.plain(asked.block.brief())} yet**]")
         st.caption(
             words.plain(
-                f"The first run takes about 3 minutes on two idle CPU cores, including its verdict on {n_questions} questions "
-                f"and {first.validation.n_texts} texts. You can refine the verdict later without training again."
+                f"The first run takes at most {first.minutes:g} minutes, including its verdict on {n_questions} questions and "
+                f"{first.validation.n_texts} texts. You can refine the verdict later without training again."
             )
         )
         clicked = start.button("Start first run", key="start-first-heal", icon=":material/healing:")
@@ -207,8 +207,7 @@ def _live(run_id: str) -> None:
         run = run_now(state.current_model(), run_id)
         if run is None or run.job is None or not run.job.is_active:
             st.rerun()
-        waiting = [job.id for job in jobs.active() if job.state == jobs.QUEUED]
-        card.active(run.job, place=waiting.index(run.id) + 1 if run.id in waiting else 0, where="heal")
+        card.active(run.job, place=card.place(run.job), where="heal")
         _numbers(run.job.values, run.result, run.result.total_steps if run.result else run.spec.steps)
         if run.result and (run.result.steps or run.result.validations):
             outcome.curve(run.result)

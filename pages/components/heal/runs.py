@@ -1,4 +1,4 @@
-"""Healing runs of a model as one list, and the lengths of the next one with the recovery and duration of earlier runs."""
+"""Healing runs of a model as one list, the lengths of the next one with the recovery of earlier runs, and its duration."""
 
 import math
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from analysis import jobs
-from analysis.core import index, index_table
+from analysis.core import host, index, index_table
 from analysis.core.blocks import PartSet
 from analysis.core.index import ResultFilter
 from analysis.experiments.heal import recipes
@@ -18,7 +18,7 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results import library
 from analysis.results.compared import durations, recovery
-from analysis.results.compared.durations import Duration, TimedHeal
+from analysis.results.compared.durations import Duration
 from analysis.results.stored import evidence
 from analysis.results.stored.result import FoundResult, of_entry
 from analysis.results.words import heals
@@ -29,7 +29,7 @@ MINUTES = {"2": 2.0, "5": 5.0, "10": 10.0, "30": 30.0}
 _LENGTHS = (FIRST, INSTANT, *MINUTES, OWN)
 _OWN_RECIPES = {FIRST: recipes.FIRST.name, INSTANT: recipes.INSTANT.name}
 """Lengths that bring a recipe of their own."""
-_LABELS = {FIRST: "First run, 3 minutes", INSTANT: "No training", OWN: "Custom length"}
+_LABELS = {FIRST: f"First run, {recipes.FIRST.minutes:g} minutes", INSTANT: "No training", OWN: "Custom length"}
 _CHOSEN_LENGTH = "heal_length"
 """The length that was chosen over the recipe's own."""
 _TRAINED_RECIPE = "heal_trained_recipe"
@@ -145,7 +145,7 @@ def choose_length(preset: HealSpec, key: str, known: ModelFacts) -> dict[str, An
     if usual not in _OWN_RECIPES:
         st.session_state[_TRAINED_RECIPE] = st.session_state["recipe"]
     now = usual if usual in _OWN_RECIPES else st.session_state.get(_CHOSEN_LENGTH, usual)
-    captions, any_reached = StoredHeals(preset, known).captions()
+    captions, any_reached = _captions(preset, known)
     with state.showing("heal-time", now):
         st.radio(
             "Training time",
@@ -207,50 +207,30 @@ def _own_length(preset: HealSpec, key: str) -> dict[str, Any]:
     return {"steps": right.number_input("Optimizer steps", 1, 1_000_000, steps, key=f"{key}-steps")}
 
 
-class StoredHeals:
-    """Stored healing runs of every length: their recovery, and their duration on this machine."""
+def _captions(preset: HealSpec, known: ModelFacts) -> tuple[list[str], bool]:
+    """Return a line on the recovery of each length, and whether any has a stored result."""
+    specs = {option: _with_length(preset, option, known.n_parameters) for option in _LENGTHS if option != OWN}
+    heals = [found.result for found in stored_results.find("heal", preset.model, any_precision=True)]
+    committed = index.entries(ResultFilter(("heal",), places=(index_table.committed(),)))
+    others = [of_entry(entry).result for entry in committed]
 
-    def __init__(self, preset: HealSpec, known: ModelFacts) -> None:
-        self.preset, self.known = preset, known
-        self.heals = [found.result for found in stored_results.find("heal", preset.model, any_precision=True)]
-        committed = index.entries(ResultFilter(("heal",), places=(index_table.committed(),)))
-        self.others = [of_entry(entry).result for entry in committed]
-        self.timed = measured_here()
-        self.load = jobs.load_of_others()
+    def reached(spec: HealSpec) -> str:
+        """Recovery of the selected block; else, named as that, of another block or of another model."""
+        for runs, block, subject in (
+            (heals, preset.block, ""),
+            (heals, None, "not measured for this block, without {block}: "),
+            (others, None, "not measured on this model, {model} without {block}: "),
+        ):
+            found = recovery.strongest(runs, spec.recipe, spec.minutes, block)
+            if found is not None:
+                subject = subject.format(block=found.spec.block.brief(), model=found.model.name)
+                return f"{subject}{recovery.loss_in_words(found)}, {recovery.accuracy_in_words(found)}"
+        return ""
 
-    def captions(self) -> tuple[list[str], bool]:
-        """Return a line on each length, and whether any has a stored result."""
-        specs = {option: _with_length(self.preset, option, self.known.n_parameters) for option in _LENGTHS if option != OWN}
-        reached = {option: self._reached(spec) for option, spec in specs.items()}
-        known = any(reached.values())
-        lines = {
-            option: " · ".join([*([reached[option] or "not measured yet"] if known else []), *self._takes(spec)])
-            for option, spec in specs.items()
-        }
-        return [lines.get(option, "by minutes or by steps") for option in _LENGTHS], known
-
-    def _takes(self, spec: HealSpec) -> list[str]:
-        """Duration until the verdict, where the name of the length does not state it, and whether the length is too short."""
-        if not spec.trains:
-            found = durations.expected(spec, self.known, self.timed, self.load)
-            return [f"about {words.span(found.low_s, found.high_s)} until the verdict"] if found else ["not timed here yet"]
-        if spec.recipe == recipes.FIRST.name:
-            return [f"verdict on {spec.benchmark.limit if spec.benchmark else 0} questions, {spec.validation.n_texts} texts"]
-        needed = durations.preparing(spec, self.known, self.timed, self.load)
-        if needed is not None and needed.low_s > 60 * (spec.minutes or 0):
-            return [f"too short here: loading and scoring alone take about {words.span(needed.low_s, needed.high_s)}"]
-        return []
-
-    def _reached(self, spec: HealSpec) -> str:
-        """Recovery of the selected block; else, named as that, of other blocks or of another model."""
-        own = recovery.over_blocks(self.heals, spec.recipe, spec.minutes, self.preset.block)
-        if own is not None:
-            return own.in_words()
-        others = recovery.over_blocks(self.heals, spec.recipe, spec.minutes)
-        if others is not None:
-            return f"not measured for this block, {others.in_brief()}"
-        elsewhere = recovery.over_blocks(self.others, spec.recipe, spec.minutes)
-        return f"not measured on this model, {elsewhere.model}: {elsewhere.in_words()}" if elsewhere else ""
+    lines = {option: reached(spec) for option, spec in specs.items()}
+    if not any(lines.values()):
+        return ["" if option in lines else "by minutes or by steps" for option in _LENGTHS], False
+    return [lines.get(option, "by minutes or by steps") or "not measured yet" for option in _LENGTHS], True
 
 
 def _with_length(preset: HealSpec, option: str, n_parameters: int) -> HealSpec:
@@ -271,42 +251,46 @@ def _with_length(preset: HealSpec, option: str, n_parameters: int) -> HealSpec:
     return preset
 
 
-def measured_here() -> list[TimedHeal]:
-    """Return the finished healing runs of this machine, each with the seconds of its job, loading included."""
-    took = {
-        job.result_key: job.elapsed_s
-        for job in jobs.list_jobs(200)
-        if job.kind == "heal" and job.state == jobs.DONE and job.attempts == 1
-    }
-    here = [found for found in library.of_here("heal") if found.result.is_from_this_machine]
-    return [TimedHeal(found.result, took.get(found.key) or found.result.wall_s) for found in here if found.summary.complete]
-
-
 def expected(spec: HealSpec, known: ModelFacts) -> Duration | None:
-    """Return the duration of a healing run that would begin now."""
-    return durations.expected(spec, known, measured_here(), jobs.load_of_others())
+    """Return the duration of a healing run that would begin now, without its training if minutes bound it."""
+    timed = [found.result for found in library.of_here("heal")]
+    return durations.expected(spec, {spec.model.source: known}, timed)
+
+
+def expected_in_words(spec: HealSpec, found: Duration | None) -> words.Markdown:
+    """Return the duration until the verdict in words: "at most 10 min", "about 5-7 min" or "duration unknown"."""
+    if spec.minutes is not None:
+        return f"at most {spec.minutes:g} min"
+    return "duration unknown" if found is None else f"about {words.span(found.low_s, found.high_s)}"
 
 
 def say_expected(spec: HealSpec, known: ModelFacts, waiting: Sequence[jobs.Job]) -> None:
-    """Draw the duration from the click to the verdict, and the reasons why it may be longer.
+    """Draw the duration from loading to the verdict, and the reasons why it may be longer.
 
     Args:
         spec: the heal.
         known: the size of its model.
         waiting: jobs that come first.
     """
-    load, found = jobs.load_of_others(), expected(spec, known)
-    if found is None:
-        parts = ["Duration unknown: no similar healing run has finished on this machine"]
-    elif spec.minutes is not None:
-        parts = [f"At most {spec.minutes:g} min until the verdict, with as many steps as fit"]
+    load, found = host.load(), expected(spec, known)
+    if spec.minutes is not None and found is not None and found.low_s > 60 * spec.minutes:
+        least = words.span(found.low_s, found.high_s)
+        st.warning(
+            f"{spec.minutes:g} min are too short here: fit and scoring alone take about {least}. Choose a longer time, fewer "
+            "questions or fewer texts."
+        )
+    takes = expected_in_words(spec, found)
+    parts = [f"{takes[0].upper()}{takes[1:]}"]
+    if spec.minutes is not None:
+        parts[0] += " until the verdict, with as many steps as fit"
+    elif found is None:
+        parts[0] += ": no similar healing run has finished on this machine"
     else:
-        measured = words.counted(found.n, "healing run")
         scaled = f" of {found.of_another} (scaled by model size)" if found.of_another else ""
-        parts = [f"About {words.span(found.low_s, found.high_s)} until the verdict, from {measured}{scaled} on this machine"]
-    parts.append("Includes loading, fitting and scoring all models")
-    if load.is_busy:
-        slower = ", so fewer steps fit" if spec.minutes is not None else ""
+        parts[0] += f" until the verdict, from {words.counted(found.n, 'healing run')}{scaled} on this machine"
+    parts.append("Includes fitting and scoring all models")
+    if load.is_busy and not waiting:  # else it is busy with the jobs that come first
+        slower = ", so fewer steps fit" if spec.minutes is not None else ", so it takes longer"
         parts.append(f"The machine is busy (load {load.average:.1f} on {words.counted(load.cores, 'core')}){slower}")
     if waiting:
         parts.append(f"Starts after {words.counted(len(waiting), 'other job')}")

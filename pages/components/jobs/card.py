@@ -72,7 +72,7 @@ def place(job: jobs.Job) -> int:
 def progress_text(job: jobs.Job) -> str:
     """Stage, phase and progress, the time left and the use of the machine: the same words everywhere.
 
-    A job that reports the time left of all its phases states that time, until its result; another that of its present phase.
+    The time left of a job with stages is that until its result; of another job that of its present phase.
     """
     parts = [job.stage, job.phase or "starting"]
     if job.total:
@@ -80,16 +80,8 @@ def progress_text(job: jobs.Job) -> str:
     if job.silent_s is not None:
         parts.append(f"no update for {words.duration(job.silent_s)}")
     elif job.left_s is not None:
-        parts.append(f"about {words.duration(_rounded(job.left_s))} left in total")
-    elif job.eta_s is not None:
-        parts.append(f"{words.span(*(job.eta_range_s or (job.eta_s, job.eta_s)))} left")
+        parts.append(f"about {words.span(job.left_s, job.left_s)} left{' in total' if job.stage else ''}")
     return " · ".join(part for part in parts if part)
-
-
-def _rounded(seconds: float) -> float:
-    """Seconds in steps of five below two minutes, of thirty above."""
-    step = 5 if seconds < 120 else 30
-    return max(5, step * round(seconds / step))
 
 
 def ended(job: jobs.Job, *, where: str = "strip") -> None:
@@ -160,9 +152,9 @@ def _move(job_id: str, key: str) -> None:
     _act("move", job_id, _PLACES[st.session_state[key]])
 
 
-def _act(action: str, job_id: str, *given) -> None:
+def _act(action: str, job_id: str, *given, **options) -> None:
     try:
-        access.change(action, job_id, *given)
+        access.change(action, job_id, *given, **options)
     except LayerscopeError as error:
         st.session_state.setdefault("announcements", []).append((str(error), ":material/error:"))
 
@@ -184,8 +176,8 @@ def _ask(job: jobs.Job, where: str) -> None:
     st.button(
         f"Remove job ({words.size(space.own_bytes)})",
         key=f"{where}-forget-{job.id}",
-        on_click=_remove,
-        args=(job.id, False),
+        on_click=_act,
+        args=("delete", job.id),
         width="stretch",
         help="Removes its request, progress and log.",
     )
@@ -195,20 +187,14 @@ def _ask(job: jobs.Job, where: str) -> None:
         st.button(
             f"Remove job and saved files ({words.size(space.total_bytes)})",
             key=f"{where}-erase-{job.id}",
-            on_click=_remove,
-            args=(job.id, True),
+            on_click=_act,
+            args=("delete", job.id),
+            kwargs={"saved": True},
             width="stretch",
             help="Also deletes its checkpoints, its adapter and its result.",
         )
     else:
         st.caption("It has no other saved files.")
-
-
-def _remove(job_id: str, saved: bool) -> None:
-    try:
-        access.change("delete", job_id, saved=saved)
-    except LayerscopeError as error:
-        st.session_state.setdefault("announcements", []).append((str(error), ":material/error:"))
 
 
 def every(active: Sequence[jobs.Job]) -> str | None:
@@ -218,7 +204,7 @@ def every(active: Sequence[jobs.Job]) -> str | None:
     """
     if not active:
         return None
-    left = [job.left_s or job.eta_s or 0.0 for job in active if job.state == jobs.RUNNING]
+    left = [job.left_s or 0.0 for job in active if job.state == jobs.RUNNING]
     soonest = min(left, default=0.0)
     return "5s" if soonest > _VERY_LONG_S else "2s" if soonest > _LONG_S else "1s"
 
@@ -232,7 +218,7 @@ def in_place(job: jobs.Job, where: str) -> None:
     """
     # Where results grow, the view around this looks again by itself, and timers inside one another do not go together.
     inside_timer = any(other.kind in GROWING for other in jobs.active())
-    st.fragment(_line, run_every=None if inside_timer else every([job]))(job.id, where)
+    st.fragment(_refreshed, run_every=None if inside_timer else every([job]))(job.id, where)
 
 
 def last_of(kind: str, matches) -> jobs.Job | None:
@@ -256,30 +242,9 @@ def failure(job: jobs.Job | None, since: float = 0.0) -> None:
         st.error(words.plain(job.error or "The job ended without a result. Open its log under All jobs."))
 
 
-def _line(job_id: str, where: str) -> None:
+def _refreshed(job_id: str, where: str) -> None:
     with frame.errors_shown():
         job = jobs.get(job_id)
         if not job.is_active:
             st.rerun()
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            share = job.share if job.state == jobs.RUNNING else None
-            st.progress(share or 0.0, text=words.plain(_progress_in_words(job)), width="stretch")
-            if not job.cancel_requested:
-                refused = access.why_not_change(job)
-                st.button(
-                    "Cancel",
-                    key=f"{where}-cancel-{job.id}",
-                    on_click=_act,
-                    args=("cancel", job.id),
-                    type="tertiary",
-                    help=words.plain(refused) if refused else "Finished parts are kept.",
-                    disabled=refused is not None,
-                )
-
-
-def _progress_in_words(job: jobs.Job) -> str:
-    if job.cancel_requested:
-        return "Stopping. Finished parts are kept"
-    if job.state == jobs.QUEUED:
-        return "Waiting in the queue"
-    return progress_text(job)
+        active(job, place=place(job), where=where)

@@ -93,7 +93,7 @@ def _is_recent(job: jobs.Job) -> bool:
 
 def _auto_resume() -> None:
     """Draw the switch for automatic resumption of jobs whose worker was killed; one setting for all sessions."""
-    with state.showing("auto-resume", settings.load().auto_resume):
+    with state.showing("auto-resume", settings.auto_resume()):
         st.toggle(
             "Resume interrupted jobs",
             key="auto-resume",
@@ -107,7 +107,7 @@ def _auto_resume() -> None:
 def _switch() -> None:
     with frame.errors_shown():
         access.check_operator("change how interrupted jobs resume")
-        settings.change(auto_resume=st.session_state["auto-resume"])
+        settings.set_auto_resume(st.session_state["auto-resume"])
 
 
 def _follow(active: list[jobs.Job]) -> bool:
@@ -125,11 +125,8 @@ def _follow(active: list[jobs.Job]) -> bool:
 
 def _say_news() -> None:
     """Show the pending announcements; part of a run of the whole page."""
-    said = st.session_state.pop("announcements", [])
-    for sentence, icon in said:
+    for sentence, icon in st.session_state.pop("announcements", []):
         st.toast(words.plain(sentence), icon=icon, duration="long")
-    st.session_state["ended"] = st.session_state.get("ended", 0) + len(said)
-    _count_in_title(st.session_state["ended"])
 
 
 def _gather(listed: list[jobs.Job]) -> bool:
@@ -277,34 +274,3 @@ def _clear(ended: list[jobs.Job], sizes: dict[str, int]) -> None:
 def _clear_all(saved: bool) -> None:
     with frame.errors_shown():
         access.clear(saved=saved)
-
-
-# Streamlit writes the title when a page is opened; a count is put before it only while the tab is in the background.
-_SCRIPT = """
-const COUNT = /^\\(\\d+\\) /;
-
-export default function({ parentElement, data }) {
-  const here = parentElement.host ?? parentElement;
-  here.unseen = document.hidden && data.ended > (here.told ?? 0) ? data.ended - (here.seen ?? 0) : 0;
-  here.told = data.ended;
-  const say = () => {
-    if (!document.hidden) { here.seen = here.told; here.unseen = 0; }
-    const bare = document.title.replace(COUNT, "");
-    const wanted = here.unseen ? `(${here.unseen}) ${bare}` : bare;
-    if (document.title !== wanted) document.title = wanted;
-  };
-  say();
-  document.addEventListener("visibilitychange", say);
-  return () => document.removeEventListener("visibilitychange", say);
-}
-"""
-_counter = st.components.v2.component("layerscope_tab_title", js=_SCRIPT)
-
-
-def _count_in_title(ended: int) -> None:
-    """Put the number of jobs that ended while the tab was in the background before its title; takes no place.
-
-    Args:
-        ended: jobs of this session that have ended so far.
-    """
-    _counter(key="tab-title", data={"ended": ended})

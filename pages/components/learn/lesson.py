@@ -20,7 +20,7 @@ from analysis.experiments.strategies import SEARCHING, USUAL
 from analysis.exports.handout import HandoutTask
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
-from analysis.results.compared import agreement
+from analysis.results.compared import agreement, recovery
 from analysis.results.compared.paper_claims import DepthCosts, SizePair, ToleranceCurve, depth_costs, size_pairs, tolerance
 from analysis.results.stored import evidence
 from analysis.results.words import exercises
@@ -263,7 +263,7 @@ def heal_ladder(heals: Sequence[HealResult]) -> tuple[list[Rung], HealResult | N
         spec = heal.spec
         if heal.unpruned and heal.pruned and heal.healed and not spec.control:
             cut = (spec.block, spec.benchmark, spec.validation, spec.model.quantization, spec.model.dtype)
-            cuts.setdefault(cut, {}).setdefault("trained" if spec.trains else "instant", heal)
+            cuts.setdefault(cut, {}).setdefault("trained" if heal.is_trained else "instant", heal)
     if not cuts:
         return [], None
     ways = max(cuts.values(), key=lambda ways: (min(map(evidence.weight, ways.values())), len(ways)))
@@ -273,7 +273,8 @@ def heal_ladder(heals: Sequence[HealResult]) -> tuple[list[Rung], HealResult | N
     rungs = [Rung("unpruned", best.unpruned, "unpruned"), Rung("pruned", best.pruned, "pruned")]
     for way in ("instant", "trained"):
         if way in ways and (point := ways[way].healed):
-            rungs.append(Rung("instant" if way == "instant" else words.heal_length(ways[way].spec), point, "healed"))
+            name = f"trained {recovery.duration(ways[way].training_s)}" if way == "trained" else way
+            rungs.append(Rung(name, point, "healed"))
     return rungs, best
 
 

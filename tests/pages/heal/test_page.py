@@ -11,7 +11,9 @@ from analysis.data.decontamination import Overlap
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.points import Continuation, GenerationCheck, QuestionScore
 from analysis.experiments.heal import recipes
+from analysis.experiments.heal.heal_result import JunctionReport
 from analysis.jobs.queue import table as job_table
+from analysis.results.compared import durations
 from pages.components.shared import access
 from tests.support import fakes, own_recipe
 
@@ -91,28 +93,40 @@ def test_an_untouched_form_is_the_preset(app, known):
     assert (made.spec.recipe, made.spec.minutes, made.spec.steps) == (next(iter(recipes.NAMES)), 10.0, 0)
 
 
-def test_every_length_shows_its_recovery_and_its_duration_here(app, known, monkeypatch):
+def test_every_length_shows_its_recovery_and_the_chosen_one_its_duration(app, known, monkeypatch):
     monkeypatch.setattr(host, "processor", lambda: "a test")
-    monkeypatch.setattr(host, "load", lambda ours=0: host.SystemLoad(3.1, 2))
+    monkeypatch.setattr(host, "load", lambda: host.SystemLoad(3.1, 2))
     instant = replace(fakes.heal_spec().model, quantization="none")
     for n, start, loss in ((3, 13, 3.0), (10, 9, 3.3)):
         made = healed(n, start, recipe="instant", steps=0, instant=True, validation=CorpusSpec("c4"), model=instant)
-        replace(made, steps=[], versions={"processor": "a test, 2 threads"}, healed=replace(made.healed, loss=loss)).save()
+        fit = JunctionReport("model.layers.12.mlp.down_proj", 1.0, 4.0, 3.5, 4096, 20.0)
+        made = replace(made, steps=[], versions={"processor": "a test, 2 threads"}, junction=fit)
+        replace(made, healed=replace(made.healed, loss=loss)).save()
     at = app("pages/heal.py", **OF_HEAL)
     captions = list(at.radio(key="heal-time").proto.captions)
-    assert captions[1].startswith("not measured for this block, 2 other blocks: recovers 56 % (no interval: ")
-    assert ", accuracy: no significant change on any of 2 blocks · about " in captions[1]
-    assert captions[1].endswith("min until the verdict")
+    assert captions[1].startswith("not measured for this block, without layers ")
+    assert ": recovers " in captions[1]
+    assert " min" not in captions[1], "durations stand at the button alone"
     assert captions[4] == "not measured yet"
     at.radio(key="heal-time").set_value("instant").run()
     said = texts(at).replace("\\", "")
-    assert "until the verdict, from 2 healing runs on this machine. Includes loading, fitting and scoring all models. " in said
+    assert "until the verdict, from 2 healing runs on this machine. Includes fitting and scoring all models. " in said
     assert "The machine is busy (load 3.1 on 2 cores)" in said
     assert at.selectbox(key="recipe").value == "instant"
     at.radio(key="heal-time").set_value("5").run()
     assert "At most 5 min until the verdict, with as many steps as fit" in texts(at).replace("\\", "")
     made = started(at)
     assert (made.spec.recipe, made.spec.minutes) == ("distill", 5.0)
+
+
+def test_too_few_minutes_are_named_with_the_least_time(app, known, monkeypatch):
+    monkeypatch.setattr(durations, "expected", lambda *_: durations.Duration(300, 400, 2))
+    at = app("pages/heal.py", **OF_HEAL)
+    at.radio(key="heal-time").set_value("2").run()
+    said = texts(at).replace("\\", "")
+    assert "2 min are too short here: fit and scoring alone take about 5-7 min." in said
+    at.radio(key="heal-time").set_value("10").run()
+    assert "too short" not in texts(at)
 
 
 def test_duration_of_an_untimed_heal_is_unknown(app, known):

@@ -52,9 +52,9 @@ def known(ui_cache):
 def test_strip_refreshes_less_often_while_jobs_run_for_minutes(left, every):
     active = [
         SimpleNamespace(
-            state=jobs.QUEUED if eta == "waits" else jobs.RUNNING, left_s=None, eta_s=None if eta == "waits" else eta
+            state=jobs.QUEUED if seconds == "waits" else jobs.RUNNING, left_s=None if seconds == "waits" else seconds
         )
-        for eta in left
+        for seconds in left
     ]
     assert card.every(active) == every
 
@@ -137,9 +137,9 @@ def test_the_setting_is_one_for_all_sessions(app, known):
     at = app("pages/heal.py")
     assert at.sidebar.toggle(key="auto-resume").value is False
     at.sidebar.toggle(key="auto-resume").set_value(True).run()
-    assert settings.load().auto_resume
+    assert settings.auto_resume()
     assert app("pages/heal.py").sidebar.toggle(key="auto-resume").value is True
-    settings.change(auto_resume=False)
+    settings.set_auto_resume(False)
     assert at.run().sidebar.toggle(key="auto-resume").value is False
 
 

@@ -35,16 +35,16 @@ def test_the_drawing_just_before_the_click_is_locked():
 def test_a_cut_with_both_ways_of_healing_comes_first():
     trained = fakes.heal()
     other = replace(trained, spec=fakes.heal_spec(n=3))
-    instant = replace(trained, spec=replace(trained.spec, steps=0, instant=True))
+    instant = replace(trained, spec=replace(trained.spec, steps=0, instant=True), steps=[])
     rungs, heal = lesson.heal_ladder([other, trained, instant])
     assert heal is trained
-    assert [rung.name for rung in rungs] == ["unpruned", "pruned", "instant", "50 steps"]
+    assert [rung.name for rung in rungs] == ["unpruned", "pruned", "instant", "trained 2 min"]
     assert lesson.heal_ladder([fakes.heal(20)]) == ([], None)
 
 
-def test_a_heal_by_minutes_is_trained_and_controls_are_not():
+def test_a_heal_by_minutes_is_trained_if_it_took_a_step_and_controls_are_not():
     trained = fakes.timed_heal()
-    instant = replace(trained, spec=replace(trained.spec, minutes=None, instant=True))
-    rungs, _ = lesson.heal_ladder([trained, instant])
-    assert [rung.name for rung in rungs] == ["unpruned", "pruned", "instant", "10 minutes"]
+    too_short = replace(trained, spec=replace(trained.spec, minutes=2.0, instant=True), steps=[])
+    rungs, _ = lesson.heal_ladder([trained, too_short])
+    assert [rung.name for rung in rungs] == ["unpruned", "pruned", "instant", "trained 2 min"]
     assert lesson.heal_ladder([fakes.timed_heal(control=True)]) == ([], None)

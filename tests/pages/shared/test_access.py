@@ -155,10 +155,10 @@ def test_a_guest_decides_nothing_for_everybody(app, be):
     at = app("pages/heal.py")
     assert at.sidebar.toggle(key="auto-resume").disabled
     crafted(at.sidebar.toggle(key="auto-resume")).set_value(True).run()
-    assert not settings.load().auto_resume
+    assert not settings.auto_resume()
     be(ROOT)
     app("pages/heal.py").sidebar.toggle(key="auto-resume").set_value(True).run()
-    assert settings.load().auto_resume
+    assert settings.auto_resume()
 
 
 # Show
