@@ -93,7 +93,7 @@ class MethodCell:
     removed: str
     """Removed layers, in both index forms; "" where they could not be chosen."""
     wall_s: float
-    """Seconds of healing; 0 without a heal."""
+    """Seconds of the healing run, scoring included; 0 without one."""
     error: str = ""
     """Reason why it could not be measured, in a sentence."""
 
@@ -198,7 +198,7 @@ class MethodsResult(Result):
             Column("removed", missing=""),
             *interval_columns("nats", "loss increase, nats/token", format="+.3f"),
             *interval_columns("acc", "change in accuracy", format="+.3f"),
-            Column("wall_s", "healing", "s", ".0f"),
+            Column("wall_s", "healing run with scoring", "s", ".0f"),
             Column("error", "not measured because", missing=""),
         )
         rows = [
@@ -229,7 +229,11 @@ class MethodsResult(Result):
         """Return the questions and texts of the measurement, and the meaning of the numbers."""
         benchmark, so_far = self.spec.benchmark, "" if self.complete else f" {len(self.cells)} cells so far."
         trained = [recipe for recipe in self.spec.recipes if recipes.get(recipe).spec().trains]
-        time = f" Training time: {self.spec.minutes:g} minutes each ({', '.join(trained)})." if trained else ""
+        time = (
+            f" Healing runs of at most {self.spec.minutes:g} minutes, scoring included ({', '.join(trained)})."
+            if trained
+            else ""
+        )
         protected = f" Protected: {removal(self.spec.protect).brief()}." if self.spec.protect else ""
         return (
             f"{self.ran_in}, {len(self.right[0])} questions of {questions.title(benchmark)}, seed {benchmark.seed}, and "

@@ -217,7 +217,7 @@ def _work(spec: MethodsSpec, missing: Sequence[MethodKey], n_precomputed: int) -
     parts = [
         f"{_several(len(curves), 'curve')} up to n = {max(spec.ns)}",
         _several(len(searched), "layer search", "layer searches"),
-        _several(fitted, "healing fit (seconds)", "healing fits (seconds)"),
+        _several(fitted, "healing fit"),
         _several(
             trained,
             f"healing run of {spec.minutes:g} minutes",

@@ -282,7 +282,7 @@ def show(
     with frame.errors_shown():
         begun = begin(model, known, block)
         with st.container(border=True):
-            st.header("2 Training time", anchor=False)
+            st.header("2 Time, scoring included", anchor=False)
             chosen = choose_length(begun.preset, begun.key, known)
         place = st.container(border=True)
         with wide, st.expander("Advanced", icon=":material/tune:", key="advanced"):

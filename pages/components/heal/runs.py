@@ -148,7 +148,7 @@ def choose_length(preset: HealSpec, key: str, known: ModelFacts) -> dict[str, An
     captions, any_reached = _captions(preset, known)
     with state.showing("heal-time", now):
         st.radio(
-            "Training time",
+            "Time, scoring included",
             _LENGTHS,
             format_func=_length_label,
             captions=captions,

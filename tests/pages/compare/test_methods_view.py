@@ -27,7 +27,7 @@ def test_work_is_shown_before_the_click_that_requests_it(view):
     widget(at.multiselect, "ns").set_value([3, 5]).run()
     assert "12 of 12 cells to measure" in read(texts(at))
     assert "4 healing runs of 2 minutes (8 minutes in total)" in read(texts(at))
-    assert "2 curves up to n = 5, 1 layer search, 4 healing fits (seconds)" in read(texts(at))
+    assert "2 curves up to n = 5, 1 layer search, 4 healing fits" in read(texts(at))
     at.button(key="methods-go").click().run()
     (job,) = jobs.active()
     assert (job.spec.strategies, job.spec.recipes, job.spec.ns) == (("similarity", "swaps"), ("instant", "distill"), (3, 5))
