@@ -112,21 +112,20 @@ def duration(spec: GridSpec, comparison: Comparison, known: Sequence[SweepResult
 
 
 def affordable_grid(
-    comparison: Comparison, wanted: Sequence[Missing], known: Sequence[SweepResult], load: SystemLoad
+    comparison: Comparison, wanted: Sequence[Missing], known: Sequence[SweepResult]
 ) -> tuple[GridSpec | None, Duration | None]:
-    """Return the largest grid of missing curves that fits `MAX_GRID_S`, with its duration; None twice without missing ones.
+    """Return the part of the missing curves that fits `MAX_GRID_S`, with its duration; None twice without missing ones.
 
-    The smaller grids leave out the pruned models first, then all precisions but one. The smallest is offered at any duration.
+    Args:
+        comparison: the one that lacks them.
+        wanted: the missing measurements.
+        known: curves of any machine.
     """
     full = grid(comparison, wanted)
     if full is None:
         return None, None
-    for spec in (full, replace(full, max_n=0)):
-        lasts = duration(spec, comparison, known, load)
-        if lasts is None or lasts.high_s <= MAX_GRID_S:
-            return spec, lasts
-    least = replace(full, models=full.models[:1], max_n=0)
-    return least, duration(least, comparison, known, load)
+    part = durations.within(full, MAX_GRID_S, lambda spec: duration(spec, comparison, known))
+    return part, duration(part, comparison, known)
 
 
 def quantizations(device: str) -> list[str]:

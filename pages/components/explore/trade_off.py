@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import streamlit as st
 
-from analysis import jobs
 from analysis.charts import front as figures
 from analysis.core import blocks, index
 from analysis.core.index import ResultFilter
@@ -179,7 +178,7 @@ def _actions(answer: Answer, comparison: Comparison, model: ModelSpec, strategy:
     """Draw the button that selects the answer's block, and those of missing measurements: scores as one grid, then speeds."""
     missing = unmeasured.missing(comparison, model)
     curves = library.read_all(library.of_here("sweep"))
-    grid, lasts = unmeasured.affordable_grid(comparison, missing, curves, jobs.load_of_others())
+    grid, lasts = unmeasured.affordable_grid(comparison, missing, curves)
     speeds = unmeasured.speeds(missing)
     more = None if answer.undecided is None else unmeasured.more_questions(answer.undecided, answer.needed)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
