@@ -176,7 +176,7 @@ class HealResult(Result):
     @property
     def is_trained(self) -> bool:
         """Return whether any optimizer step was taken; a requested time may be too short for one."""
-        return bool(self.steps)
+        return self.spec.trains and bool(self.steps)
 
     @property
     def fit_s(self) -> float:
