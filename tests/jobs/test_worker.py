@@ -205,7 +205,7 @@ def test_stuck_job_is_cancelled_within_5_s_and_queue_continues(cache):
 def test_killed_worker_is_noticed_and_its_job_resumed(cache):
     job = jobs.submit(request("steps"))
     jobs.ensure_worker(COMMAND)
-    wait_for(lambda: jobs.get(job.id).done >= 5)
+    wait_for(lambda: jobs.get(job.id).done >= 8)
     running = jobs.get(job.id)
     assert running.state == "running"
     assert 0 <= running.left_s < 20
