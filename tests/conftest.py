@@ -261,16 +261,17 @@ def loopback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator["hubs.
     """A hub of this test's own, which this process and its children take for the hub; its cache folder is empty."""
     from huggingface_hub import constants
 
-    from analysis.hub import download
     from tests.support import hub as hubs
 
     with hubs.running() as hub:
         said = {"ENDPOINT": hub.endpoint, "HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": False}
         said |= {"HF_HUB_ETAG_TIMEOUT": 2, "HF_HUB_DOWNLOAD_TIMEOUT": 2}
+        template = f"{hub.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 16)
         for name, value in said.items():
             monkeypatch.setattr(constants, name, value)
             monkeypatch.setenv("HF_ENDPOINT" if name == "ENDPOINT" else name, str(int(value)) if value is False else str(value))
         monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
         monkeypatch.delenv("HF_TOKEN", raising=False)
-        monkeypatch.setattr(download, "_FIRST_WAIT_S", 0.01)
         yield hub

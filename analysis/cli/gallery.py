@@ -2,7 +2,7 @@
 
 They are ordinary results of ordinary runs, with their provenance. A first look does not need the states of each text and most
 of the per-question answers, so they are left out. Kinds of results may be named (`… gallery heal`) to renew only those, and
-models (`--model`). `… gallery seal` computes nothing, and gives those that have none the checksum that a reader checks.
+models (`--model`).
 
 Weights that are a file from the Hub are searched by name in the folder of `--weights`, else in this machine's hub cache. Where
 they are missing, the model keeps its results and a sentence names the file to fetch.
@@ -91,8 +91,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     a model of half a billion parameters, an hour of it for `methods`.
     """
     options = _parsed(arguments)
-    if options.kinds == ["seal"]:
-        return _seal()
     kinds = options.kinds or tuple(RESULTS)
     folder = _begin(options.work)
     load = WarmModels()
@@ -116,9 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m analysis.cli.gallery", description="Make the committed results.")
-    parser.add_argument(
-        "kinds", nargs="*", metavar="KIND", help="Kinds of results to make (default: all), or seal to add checksums only."
-    )
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help="Kinds of results to make (default: all).")
     parser.add_argument(
         "--model", action="append", help="Model to measure, as its results name it (default: all).", metavar="SOURCE"
     )
@@ -129,7 +125,7 @@ def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="Working folder that is kept, so that a stopped run resumes (default: a temporary folder).",
     )
     options = parser.parse_args(arguments)
-    if unknown := set(options.kinds) - {*RESULTS, "seal"}:
+    if unknown := set(options.kinds) - set(RESULTS):
         parser.error(f"unknown kind of result {', '.join(sorted(unknown))}. Choose from {', '.join(RESULTS)}")
     sources = [exhibit.source for exhibit in gallery.EXHIBITS]
     if unknown := set(options.model or ()) - set(sources):
@@ -315,12 +311,6 @@ def _healed(model: ModelSpec, facts: ModelFacts, recipe: str, block: Block, *, c
         recipe, model=model, n_parameters=facts.n_parameters, block=block, benchmark=_QUESTIONS, generation=None
     )
     return healing.run(spec.as_control() if control else spec, _tell)
-
-
-def _seal() -> int:
-    sealed = [file.parent for file in sorted(store.precomputed_dir().glob("*/*/result.json")) if store.seal(file.parent)]
-    sys.stderr.write(f"{len(sealed)} results received a checksum: {_told_size()}\n")
-    return 0
 
 
 def _told_size() -> str:

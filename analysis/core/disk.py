@@ -16,8 +16,10 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 _OURS = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{12}\.(?P<what>part|old)")
 _BESIDE = ("-wal", "-shm", "-journal")
@@ -27,6 +29,7 @@ _LONGEST = 200
 _BUSY = (errno.EWOULDBLOCK, errno.EACCES)
 _CANNOT = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 """Errors of a file system that does not offer the operation."""
+_WAIT_S = 0.5
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _log = logging.getLogger(__name__)
 
@@ -104,20 +107,27 @@ def _is_locked(handle: int) -> bool | None:
         return False if error.errno in _BUSY else None
 
 
-def lock(path: Path) -> int | None:
-    """Take the lock of a file, which is made where it is not there: held until the descriptor is closed, or the process ends.
+def lock(path: Path) -> FileLock | None:
+    """Take the lock of a file; None if another process or thread holds it. The system releases it when a process ends."""
+    held = FileLock(path, mode=0o600, thread_local=False)
+    try:
+        held.acquire(blocking=False)
+    except Timeout:
+        return None
+    return held
 
-    Returns:
-        The descriptor; None where another has the lock. Where there are no locks nobody ever has it.
+
+def awaited_lock(path: Path, on_wait: Callable[[], None]) -> FileLock:
+    """Take the lock of a file as soon as nobody else holds it.
+
+    Args:
+        path: of the file.
+        on_wait: called twice a second until then; it may raise.
     """
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        if _is_locked(handle) is False:
-            os.close(handle)
-            return None
-        if _is_still(path, handle):
-            return handle
-        os.close(handle)  # the former holder removed the file
+    while (held := lock(path)) is None:
+        on_wait()
+        time.sleep(_WAIT_S)
+    return held
 
 
 def _is_still(path: Path, handle: int) -> bool:

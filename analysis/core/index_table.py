@@ -9,12 +9,15 @@ import contextlib
 import itertools
 import logging
 import os
+import secrets
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from analysis.core import disk, store
 from analysis.core.errors import CorruptResultError, StorageError, UnknownRequestError
@@ -27,7 +30,7 @@ DESCRIPTIONS: Registry[Describe] = Registry(
 )
 """The one function that describes results, registered by a package above this one."""
 
-LAYOUT = 6
+LAYOUT = 7
 """Layout of the file, part of its name. Raise it when a column or a summary changes its meaning."""
 OWN = "results"
 """Place of results computed in this cache. Other places are read-only: the committed results and opened packs."""
@@ -81,7 +84,6 @@ _TABLES = (
     """CREATE TABLE scores (
     condition TEXT, cut TEXT, repair TEXT, number INTEGER, quantity TEXT, PRIMARY KEY (condition, cut, repair, number)
 ) WITHOUT ROWID""",
-    "CREATE TABLE folders (place TEXT, kind TEXT, mtime_ns INTEGER, PRIMARY KEY (place, kind)) WITHOUT ROWID",
     """CREATE INDEX of_model ON results (
     kind, weights, is_readable, place, quantization, dtype, strength, source, told_on, mtime_ns, key,
     is_score, strategy, dataset, accuracy_on, loss_on, n_cuts, n_asked, questions, draw
@@ -97,8 +99,8 @@ _UNSETTLED_NS = 2_000_000_000
 _CHUNK = 200
 _STAMPS = "place, kind, key, mtime_ns, size"
 _log = logging.getLogger(__name__)
-_checked: set[tuple[Path, str, str]] = set()
-"""Folders whose files this process has compared with the table once, by cache, place and kind."""
+_compared: dict[tuple[int, str, str], int] = {}
+"""Times of the folders whose files this process has compared with a table, by the number of the table, place and kind."""
 _in_memory: dict[Path, sqlite3.Connection] = {}
 """Tables of caches where no file can be written, by cache."""
 _memory_lock = threading.RLock()
@@ -223,9 +225,7 @@ def _file() -> Path:
 def _create(file: Path) -> None:
     """Create the file complete with its tables, once for all processes."""
     store.make_folder(file.parent)
-    while (handle := disk.lock(file.with_suffix(".lock"))) is None:
-        time.sleep(0.01)
-    try:
+    with FileLock(file.with_suffix(".lock"), mode=0o600):
         if file.exists():
             return
         _remove(file)  # the log of a file that was deleted would be taken for that of the new one
@@ -235,19 +235,16 @@ def _create(file: Path) -> None:
                 _create_tables(db)
             os.replace(draft, file)
         _remove_other_layouts(file)
-    finally:
-        os.close(handle)
 
 
 def _create_tables(db: sqlite3.Connection) -> None:
-    for statement in _TABLES:
+    for statement in (*_TABLES, f"PRAGMA user_version = {secrets.randbits(31)}"):
         db.execute(statement)
 
 
 def _use_memory(cache: Path) -> sqlite3.Connection:
     _in_memory[cache] = db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     _create_tables(db)
-    _checked.clear()
     return db
 
 
@@ -268,7 +265,6 @@ def _replace_file(error: Exception) -> None:
     """Set a damaged file aside, or continue in memory if no file can be written."""
     if store.cache_dir() in _in_memory:
         raise error
-    _checked.clear()
     if isinstance(error, StorageError) or isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
         _log.warning("The index of the stored results cannot be written (%s). This process keeps it in memory.", error)
         _use_memory(store.cache_dir())
@@ -298,32 +294,29 @@ def _update(db: sqlite3.Connection, kinds: Sequence[str]) -> None:
     Only a folder whose time changed is listed. The files of results that may still grow are compared by time and size in each
     query, all others once per process.
     """
-    listed_at = {(place, kind): mtime_ns for place, kind, mtime_ns in db.execute("SELECT * FROM folders")}
     growing: dict[tuple[str, str], dict[str, tuple[int, int]]] = {}
+    (table,) = db.execute("PRAGMA user_version").fetchone()
     for place, kind, key, mtime_ns, size in db.execute(
         f"SELECT {_STAMPS} FROM results WHERE NOT (is_readable AND is_complete)"
     ):
         growing.setdefault((place, kind), {})[key] = mtime_ns, size
     for place, kind in itertools.product(places(), kinds):
         mtime_ns = _mtime_ns(folder_of(place, kind))
-        check = store.cache_dir(), place, kind
-        if listed_at.get((place, kind)) != mtime_ns or check not in _checked:
-            _update_folder(db, place, kind, mtime_ns)
-            _checked.add(check)
+        if _compared.get((table, place, kind)) != mtime_ns:
+            _compared[table, place, kind] = _update_folder(db, place, kind, mtime_ns)
         elif stamps := growing.get((place, kind)):
             _write_changed(db, place, kind, stamps, stamps)
 
 
-def _update_folder(db: sqlite3.Connection, place: str, kind: str, mtime_ns: int) -> None:
-    """Compare a folder and all its files with the table."""
+def _update_folder(db: sqlite3.Connection, place: str, kind: str, mtime_ns: int) -> int:
+    """Compare a folder and all its files with the table; returns its time, 0 if it may change again within that time."""
     names, now_ns = _names_in(folder_of(place, kind)), time.time_ns()
     rows = db.execute(f"SELECT {_STAMPS} FROM results WHERE place = ? AND kind = ?", (place, kind))
     stamps = {key: (mtime_ns, size) for _, _, key, mtime_ns, size in rows}
     _write_changed(db, place, kind, names, stamps)
     with _transaction(db):
         _delete(db, [(place, kind, key) for key in sorted(stamps.keys() - names)])
-        settled_ns = mtime_ns if now_ns - mtime_ns > _UNSETTLED_NS else 0
-        db.execute("INSERT OR REPLACE INTO folders VALUES (?, ?, ?)", (place, kind, settled_ns))
+    return mtime_ns if now_ns - mtime_ns > _UNSETTLED_NS else 0
 
 
 def _write_changed(

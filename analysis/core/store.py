@@ -282,21 +282,6 @@ def _is_whole(content: bytes) -> bool:
     return seal is not None and hashlib.sha256(content[seal.end() :]).hexdigest().encode() == seal[1]
 
 
-def seal(folder: Path) -> bool:
-    """Put the checksum into a result that was stored before there were any; whether it had none.
-
-    Raises:
-        CorruptResultError: when it has one that does not match, or cannot be read.
-        StorageError: when it cannot be written.
-    """
-    read(folder, precomputed=False, arrays=True)
-    content = (folder / "result.json").read_bytes()
-    if _is_whole(content):
-        return False
-    write_atomic(folder / "result.json", _sealed(content))
-    return True
-
-
 def load_result(kind: str, fingerprint: str, *, precomputed: bool = False) -> StoredResult | None:
     """The result with this key from the cache, or None.
 

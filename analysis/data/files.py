@@ -246,26 +246,6 @@ class QuestionFile:
     answers_as: str
     """How the answer column was read: labels, letters, numbers from 0, numbers from 1, or text."""
 
-    @property
-    def n_rows(self) -> int:
-        """Rows in all, blank lines not counted."""
-        return len(self.questions) + len(self.errors)
-
-
-@dataclass(frozen=True)
-class Preview:
-    """The part of a file to show before anything is asked of a model."""
-
-    questions: list[Question]
-    """The first ones."""
-    errors: list[RowError]
-    """The first ones."""
-    n_questions: int
-    n_errors: int
-    n_options: dict[int, int]
-    """How many questions have how many options."""
-    answers_as: str
-
 
 @dataclass(frozen=True)
 class _Raw:
@@ -334,19 +314,6 @@ def read_sandboxed(path: Path) -> QuestionFile:
 def read_plain(path: str) -> dict[str, Any]:
     """Return the result of `read`, as JSON has it."""
     return asdict(read(Path(path)))
-
-
-def preview(path: Path, k: int = 5) -> Preview:
-    """The first `k` questions and errors of a file, and how many there are in all.
-
-    Raises:
-        BenchmarkError: as `read`.
-    """
-    file = read(path)
-    sizes = Counter(len(question.options) for question in file.questions)
-    return Preview(
-        file.questions[:k], file.errors[:k], len(file.questions), len(file.errors), dict(sorted(sizes.items())), file.answers_as
-    )
 
 
 def _parts(number: int, fields: Fields) -> _Raw:

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from analysis import hub
 from analysis.core import input_files, sandbox
@@ -35,7 +35,6 @@ _FOOTER_BYTES = 256 << 10
 """At the end of a Parquet file, where its table of contents is; most need less."""
 _PARQUET = b"PAR1"
 """At the beginning and the end of each."""
-_COPIED = 1 << 20
 MOST_ROWS = 100_000
 USUAL_ROWS = 2_000
 _MOST_BYTES = 64 << 20
@@ -76,10 +75,7 @@ def look(id: str, revision: str | None = None) -> HubDataset:
         HubError: when the hub does not give it.
         CorpusError: when no file of it can be read.
     """
-    repository = hub.recall(hub.DATA_SET, id, revision) if hub.is_offline() or hub.is_commit(revision) else None
-    if repository is None:
-        repository = hub.look(id, revision, kind=hub.DATA_SET)
-        hub.remember(repository, revision)
+    repository = hub.resolve(id, revision, kind=hub.DATA_SET)
     files = [file for file in repository.files if _ending(file.path) in ENDINGS and not _is_about(file.path)]
     if not files:
         raise CorpusError(
@@ -105,8 +101,7 @@ def first_rows(
     """Fetch as much of one file of the set as its first rows take, and read these.
 
     A large Parquet file comes as far as the row groups reach that hold them. Of other formats a beginning comes, which grows
-    until it holds enough. The bytes so far are kept, and a later fetch resumes there. Files are read in a process of its own,
-    with bounds of memory and time.
+    until it holds enough. Files are read in a process of its own, with bounds of memory and time.
 
     Args:
         dataset: the set.
@@ -147,38 +142,40 @@ class _FirstRows:
         return self._rows(hub.fetch(self.repository, [self.file], self.on_progress) / self.file.path, self.most)
 
     def of_front(self) -> list[dict[str, Any]]:
+        """Read a beginning that grows until it holds enough rows."""
         n_bytes = _FRONT_BYTES
-        while n_bytes < self.file.size:
-            self._check(n_bytes)
-            front = hub.fetch_front(self.repository, self.file, n_bytes, self.on_progress)
-            with tempfile.TemporaryDirectory() as folder:
-                file = Path(folder) / Path(self.file.path).name
-                file.symlink_to(front.resolve())
-                rows = self._rows(file, self.most + 1, begun=True)
-            if len(rows) > self.most:  # the last one may have been cut off
-                return rows[: self.most]
-            n_bytes *= 4
+        with tempfile.TemporaryDirectory() as folder:
+            front = Path(folder) / Path(self.file.path).name
+            while n_bytes < self.file.size:
+                self._check(n_bytes)
+                with front.open("ab") as target:
+                    hub.fetch_range(self.repository, self.file, target.tell(), n_bytes, target, self.on_progress)
+                rows = self._rows(front, self.most + 1, begun=True)
+                if len(rows) > self.most:  # the last one may have been cut off
+                    return rows[: self.most]
+                n_bytes *= 4
         return self.of_whole()
 
     def of_groups(self) -> list[dict[str, Any]]:
         """Read a Parquet file with holes in the parts that are not needed: its end, and the front that the first rows take."""
         with tempfile.TemporaryDirectory() as folder:
             sparse = Path(folder) / Path(self.file.path).name
-            if not self._put_end(sparse, _FOOTER_BYTES):
-                return self.of_whole()
+            with sparse.open("wb") as target:
+                target.write(_PARQUET)
+                self._put_end(target, _FOOTER_BYTES)
             n_bytes = int(self._ask(parquet_bytes, sparse, self.most))
             self._check(n_bytes)
-            front = hub.fetch_front(self.repository, self.file, n_bytes, self.on_progress)
-            with front.open("rb") as source, sparse.open("r+b") as target:
-                while (n_left := n_bytes - target.tell()) > 0 and (part := source.read(min(n_left, _COPIED))):
-                    target.write(part)
+            with sparse.open("r+b") as target:
+                hub.fetch_range(self.repository, self.file, 0, n_bytes, target, self.on_progress)
             return self._rows(sparse, self.most)
 
-    def _put_end(self, sparse: Path, n_bytes: int) -> bool:
-        """Write the whole table of contents at the end of the file where it belongs; whether the Hub gives it alone."""
-        end = hub.fetch_end(self.repository, self.file, n_bytes)
-        if end is None:
-            return False
+    def _put_end(self, target: BinaryIO, n_bytes: int) -> None:
+        """Write the last bytes, at least the whole table of contents of the file, where they belong."""
+        begin, content = max(0, self.file.size - n_bytes), io.BytesIO()
+        hub.fetch_range(self.repository, self.file, begin, self.file.size, content)
+        end = content.getvalue()
+        target.seek(begin)
+        target.write(end)
         needed = int.from_bytes(end[-8:-4], "little") + 8
         if end[-4:] != _PARQUET or needed > min(self.file.size, _MOST_BYTES):
             raise CorpusError(
@@ -186,12 +183,7 @@ class _FirstRows:
                 "Choose another file."
             )
         if needed > len(end):
-            return self._put_end(sparse, needed)
-        with sparse.open("wb") as target:
-            target.write(_PARQUET)
-            target.seek(self.file.size - len(end))
-            target.write(end)
-        return True
+            self._put_end(target, needed)
 
     def _check(self, n_bytes: int) -> None:
         if n_bytes > MOST_FETCHED_BYTES:

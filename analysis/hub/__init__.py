@@ -1,54 +1,63 @@
-# ruff: noqa: F401 (the names of _IN are typed by their imports)
-"""The model Hub: its models and datasets, files of it, complete or resumed, and the part of it on this machine.
+"""The model Hub: its models and datasets, downloads that resume, uploads, and the files of it on this machine.
 
-Its modules are imported when something of them is first used: the HTTP client takes longer to load than a command's help.
+Requests, downloads and uploads are those of huggingface_hub, which is imported when one is made: it takes longer to load than
+a command's help.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from analysis.hub.cache import (
+    Kept,
+    cached_repositories,
+    delete,
+    missing_bytes,
+    recall,
+    recall_unlisted,
+    resolve,
+    revisions,
+    top,
+)
+from analysis.hub.download import PHASE, fetch, fetch_range
+from analysis.hub.refusal import token
+from analysis.hub.repository import (
+    DATA_SET,
+    MODEL,
+    File,
+    HubModel,
+    Repository,
+    check_id,
+    endpoint,
+    is_commit,
+    is_offline,
+    look,
+    search,
+)
+from analysis.hub.upload import Upload, plan, push
 
-if TYPE_CHECKING:
-    from analysis.hub.cache import (
-        Kept,
-        cached_repositories,
-        delete,
-        folder_of,
-        recall,
-        recall_unlisted,
-        remember,
-        revisions,
-        snapshot,
-        top,
-    )
-    from analysis.hub.client import endpoint, is_offline, token
-    from analysis.hub.download import PHASE, fetch, fetch_end, fetch_front, missing_bytes
-    from analysis.hub.repository import DATA_SET, MODEL, File, HubModel, Repository, check_id, is_commit, look, search
-    from analysis.hub.upload import Upload, plan, push
-
-_IN = {
-    "cache": (
-        "Kept",
-        "delete",
-        "folder_of",
-        "cached_repositories",
-        "recall",
-        "remember",
-        "revisions",
-        "snapshot",
-        "recall_unlisted",
-        "top",
-    ),
-    "client": ("endpoint", "is_offline", "token"),
-    "download": ("PHASE", "fetch", "fetch_end", "fetch_front", "missing_bytes"),
-    "repository": ("DATA_SET", "MODEL", "File", "HubModel", "Repository", "check_id", "is_commit", "look", "search"),
-    "upload": ("Upload", "plan", "push"),
-}
-
-__all__ = [name for names in _IN.values() for name in names]
-
-
-def __getattr__(name: str) -> Any:
-    module = next((module for module, names in _IN.items() if name in names), None)
-    if module is None:
-        raise AttributeError(f"module {__name__} has no attribute {name}")
-    return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+__all__ = [
+    "DATA_SET",
+    "MODEL",
+    "PHASE",
+    "File",
+    "HubModel",
+    "Kept",
+    "Repository",
+    "Upload",
+    "cached_repositories",
+    "check_id",
+    "delete",
+    "endpoint",
+    "fetch",
+    "fetch_range",
+    "is_commit",
+    "is_offline",
+    "look",
+    "missing_bytes",
+    "plan",
+    "push",
+    "recall",
+    "recall_unlisted",
+    "resolve",
+    "revisions",
+    "search",
+    "token",
+    "top",
+]

@@ -6,17 +6,19 @@ called `DIGEST.incomplete`, and its download resumes at its end.
 """
 
 import contextlib
+import hashlib
 import json
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from huggingface_hub import constants
 
 from analysis.core import disk, input_files, store
-from analysis.hub.repository import DATA_SET, MODEL, File, Repository, check_revision, is_commit, is_path
+from analysis.hub.repository import DATA_SET, MODEL, File, Repository, check_revision, is_commit, is_offline, is_path, look
 
 PART = ".incomplete"
 _SHORT = re.compile(r"[0-9a-f]{7,39}")
@@ -44,13 +46,27 @@ def blob(repository: Repository, file: File) -> Path:
     return folder_of(repository.kind, repository.id) / "blobs" / file.digest
 
 
+def part(repository: Repository, file: File) -> Path:
+    """Where the first bytes of a file are while it is incomplete."""
+    return blob(repository, file).with_name(f"{file.digest}{PART}")
+
+
 def has(repository: Repository, file: File) -> bool:
-    """Return True where a file is here, whole: a link counts only if it leads to the blob of this very content."""
+    """Return whether all of a file is here: a link counts only if it leads to the blob of this very content."""
     pointer = _pointer(repository, file)
     with contextlib.suppress(OSError):
-        is_whole = pointer.stat().st_size == file.size
-        return is_whole and (not pointer.is_symlink() or pointer.resolve().name == file.digest)
+        is_complete = pointer.stat().st_size == file.size
+        return is_complete and (not pointer.is_symlink() or pointer.resolve().name == file.digest)
     return False
+
+
+def missing_bytes(repository: Repository, files: Sequence[File]) -> int:
+    """Return the bytes of these files that have yet to come."""
+    return sum(
+        max(0, file.size - disk.size_bytes(part(repository, file)))
+        for file in files
+        if not has(repository, file) and not blob(repository, file).exists()
+    )
 
 
 def _pointer(repository: Repository, file: File) -> Path:
@@ -73,6 +89,16 @@ def point(repository: Repository, file: File) -> None:
     except OSError:  # a file system without links
         shutil.copyfile(content, temporary)
     os.replace(temporary, pointer)
+
+
+def digest(path: Path, *, expected: str) -> str:
+    """The digest of a file of the kind that the hub gives of one: SHA-256, or of 40 digits that of git."""
+    size = path.stat().st_size
+    hasher = hashlib.sha256() if len(expected) == 64 else hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
+    with path.open("rb") as file:
+        while part := file.read(1 << 20):
+            hasher.update(part)
+    return hasher.hexdigest()
 
 
 def remember(repository: Repository, revision: str | None) -> None:
@@ -122,6 +148,19 @@ def recall(kind: str, id: str, revision: str | None) -> Repository | None:
         return Repository(kind, id, commit, files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def resolve(id: str, revision: str | None = None, *, kind: str = MODEL) -> Repository:
+    """Return a repository: of a commit, or without a Hub, its last answer if there is one; else its answer now, which is kept.
+
+    Raises:
+        Refused: if the Hub does not give it.
+    """
+    repository = recall(kind, id, revision) if is_offline() or is_commit(revision) else None
+    if repository is None:
+        repository = look(id, revision, kind=kind)
+        remember(repository, revision)
+    return repository
 
 
 def recall_unlisted(kind: str, id: str, revision: str | None) -> Repository | None:

@@ -1,21 +1,20 @@
 """Repositories on the Hub: a model or a dataset at one commit, with every file's size before it is fetched; and search."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING
 
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import validate_repo_id
+from huggingface_hub import constants
 
 from analysis.core import input_files
 from analysis.core.bounds import shown
-from analysis.hub import client
-from analysis.hub.refusal import Refused
+from analysis.hub.refusal import Refused, explained, token
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoSibling
 
 MODEL, DATA_SET = "model", "dataset"
-_NAMES = {MODEL: "model", DATA_SET: "dataset"}
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REVISION = re.compile(r"\w[\w.+-]*(/[\w.+-]+)*", re.ASCII)
@@ -45,24 +44,26 @@ class Repository:
     """Forty hexadecimal digits."""
     files: tuple[File, ...]
 
-    @property
-    def name(self) -> str:
-        """Return its name for a sentence: "the model org/name at commit 0123abc"."""
-        return f"{title(self.kind, self.id)} at commit {self.commit[:7]}"
-
     def file(self, path: str) -> File | None:
         """A file of it; None where there is none of this name."""
         return next((file for file in self.files if file.path == path), None)
 
-    def address(self, file: File) -> str:
-        """Where a file is, below the endpoint."""
-        prefix = "/datasets" if self.kind == DATA_SET else ""
-        return f"{prefix}/{self.id}/resolve/{self.commit}/{quote(file.path)}"
+
+def is_offline() -> bool:
+    """Return whether HF_HUB_OFFLINE forbids all requests."""
+    return constants.is_offline_mode()
 
 
-def title(kind: str, id: str) -> str:
-    """Return the name of a repository for a sentence: "the model org/name"."""
-    return f"the {_NAMES[kind]} {id}"
+def endpoint() -> str:
+    """Return the address of the Hub."""
+    return constants.ENDPOINT
+
+
+def api() -> "HfApi":
+    """Return the client of huggingface_hub, which sends HF_TOKEN or no token."""
+    from huggingface_hub import HfApi
+
+    return HfApi(endpoint=endpoint(), token=token() or False, library_name="layerscope")
 
 
 def is_commit(revision: str | None) -> bool:
@@ -89,11 +90,14 @@ def check_id(id: str, kind: str = MODEL) -> None:
     Raises:
         Refused: when none can.
     """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
     try:
         validate_repo_id(id)
     except HFValidationError as error:
         raise Refused(
-            f"{shown(id)} is not a valid id of a {_NAMES[kind]} on the Hub. Check the spelling: an id looks like OWNER/NAME."
+            f"{shown(id)} is not a valid id of a {kind} on the Hub. Check the spelling: an id looks like OWNER/NAME."
         ) from error
 
 
@@ -110,24 +114,22 @@ def look(id: str, revision: str | None = None, *, kind: str = MODEL) -> Reposito
     """
     check_revision(revision)
     check_id(id, kind)
-    subject = title(kind, id) + (f" at revision {revision}" if revision else "")
-    answer = client.ask(f"/api/{kind}s/{id}/revision/{quote(revision or 'main', safe='')}", subject, params={"blobs": "true"})
-    try:
-        commit, files = str(answer["sha"]), tuple(_file(entry) for entry in answer["siblings"])
-        if not is_commit(commit):
-            raise ValueError(commit)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _no_hub(subject) from error
-    return Repository(kind, id, commit, files)
+    subject = f"the {kind} {id}" + (f" at revision {revision}" if revision else "")
+    with explained(subject):
+        info = api().repo_info(
+            id, repo_type=kind, revision=revision or "main", timeout=constants.HF_HUB_ETAG_TIMEOUT, files_metadata=True
+        )
+        if not is_commit(info.sha):
+            raise ValueError(info.sha)
+        return Repository(kind, id, info.sha, tuple(map(_file, info.siblings)))
 
 
-def _file(entry: Mapping[str, Any]) -> File:
-    large = entry.get("lfs") or {}
-    path = str(entry["rfilename"])
-    size, digest = (large["size"], large["sha256"]) if large else (entry["size"], entry["blobId"])
-    if not is_path(path) or not _DIGEST.fullmatch(digest) or int(size) < 0:
+def _file(listed: "RepoSibling") -> File:
+    path = listed.rfilename
+    size, digest = (listed.lfs.size, listed.lfs.sha256) if listed.lfs else (listed.size, listed.blob_id)
+    if not is_path(path) or not _DIGEST.fullmatch(digest) or size < 0:
         raise ValueError(path)
-    return File(path, int(size), digest)
+    return File(path, size, digest)
 
 
 def is_path(path: str) -> bool:
@@ -140,12 +142,6 @@ def is_path(path: str) -> bool:
     except UnicodeEncodeError:  # half a surrogate pair
         return False
     return all(map(input_files.is_file_name, path.split("/")))
-
-
-def _no_hub(subject: str) -> Refused:
-    return Refused(
-        f"{client.host()} answered the request for {subject} in a form that the Hub does not use. Check HF_ENDPOINT."
-    )
 
 
 @dataclass(frozen=True)
@@ -166,7 +162,9 @@ def search(words: str) -> list[HubModel]:
     Raises:
         Refused: when the hub does not answer.
     """
-    subject = f"models called {words!r}"
+    from huggingface_hub import get_session
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+
     parameters = {
         "search": words,
         "filter": "safetensors",
@@ -176,8 +174,15 @@ def search(words: str) -> list[HubModel]:
         "limit": str(_FOUND),
         "expand": ["downloads", "gated", "safetensors"],
     }
-    answer = client.ask("/api/models", subject, params=parameters)
-    try:
+    with explained(f"models called {words!r}"):
+        # `HfApi.list_models` waits without end for a server that does not answer.
+        response = get_session().get(
+            f"{endpoint()}/api/models",
+            params=parameters,
+            headers=build_hf_headers(token=token() or False),
+            timeout=constants.HF_HUB_ETAG_TIMEOUT,
+        )
+        hf_raise_for_status(response)
         return [
             HubModel(
                 str(entry["id"]),
@@ -185,7 +190,5 @@ def search(words: str) -> list[HubModel]:
                 int(total) if (total := (entry.get("safetensors") or {}).get("total")) else None,
                 bool(entry.get("gated")),
             )
-            for entry in answer
+            for entry in response.json()
         ]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _no_hub(subject) from error

@@ -3,21 +3,13 @@
 The token comes from HF_TOKEN in the environment and nowhere else.
 """
 
-import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import httpx
-from huggingface_hub import CommitOperationAdd, HfApi
-from huggingface_hub.errors import HfHubHTTPError
-from huggingface_hub.utils import disable_progress_bars
-
 from analysis.core.progress import OnProgress, Progress, ignore
-from analysis.hub import client, refusal
-from analysis.hub.refusal import Refused
-from analysis.hub.repository import DATA_SET, MODEL, File, Repository, check_id, look, title
+from analysis.hub.cache import digest
+from analysis.hub.refusal import Refused, explained, token
+from analysis.hub.repository import DATA_SET, MODEL, File, Repository, api, check_id, endpoint, look
 
 _OWN = ".gitattributes"
 """A file that the Hub puts into every repository."""
@@ -64,7 +56,7 @@ def plan(folder: Path, id: str, *, is_private: bool, kind: str = MODEL) -> Uploa
     check_id(id, kind)
     if "/" not in id:
         raise Refused(f"The repository {id!r} has no owner. Name it OWNER/NAME.")
-    if not client.token():
+    if not token():
         raise Refused(
             "Uploading needs a token. Create one with write access in the settings of your Hub account. Set "
             "HF_TOKEN to that token in the environment of this program."
@@ -98,16 +90,6 @@ def _check_same(present: Repository, paths: dict[str, Path]) -> None:
         )
 
 
-def digest(path: Path, *, expected: str) -> str:
-    """The digest of a file of the kind that the hub gives of one: SHA-256, or of 40 digits that of git."""
-    size = path.stat().st_size
-    hasher = hashlib.sha256() if len(expected) == 64 else hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
-    with path.open("rb") as file:
-        while part := file.read(1 << 20):
-            hasher.update(part)
-    return hasher.hexdigest()
-
-
 def push(
     folder: Path,
     id: str,
@@ -134,33 +116,19 @@ def push(
         Refused: as `plan`, and when the token may not write there.
     """
     planned = plan(folder, id, is_private=is_private, kind=kind)
-    address = f"{client.endpoint()}/{'datasets/' if kind == DATA_SET else ''}{id}"
+    address = f"{endpoint()}/{'datasets/' if kind == DATA_SET else ''}{id}"
     total = max(1, planned.n_bytes)
     message = f"Uploading {len(planned.missing)} of {len(planned.files)} files to {id}."
     on_progress(Progress("uploading to the hub", 0, total, message))
     if planned.missing:
+        from huggingface_hub import CommitOperationAdd
+        from huggingface_hub.utils import disable_progress_bars
+
         disable_progress_bars()  # progress is ours to show
-        api = HfApi(endpoint=client.endpoint(), token=client.token())
-        with _hub_errors_explained(title(kind, id)):
+        with explained(f"the {kind} {id}", "upload of"):
             if not planned.is_there:
-                api.create_repo(id, private=is_private, repo_type=kind)
+                api().create_repo(id, private=is_private, repo_type=kind)
             files = [CommitOperationAdd(file.path, folder / file.path) for file in planned.missing]
-            api.create_commit(id, files, commit_message=commit_message, repo_type=kind)
+            api().create_commit(id, files, commit_message=commit_message, repo_type=kind)
     on_progress(Progress("uploading to the hub", total, total, f"It is at {address}."))
     return address
-
-
-@contextmanager
-def _hub_errors_explained(subject: str) -> Iterator[None]:
-    """Turn exceptions of huggingface_hub into a sentence: its own messages name requests, and not the fix."""
-    try:
-        yield
-    except HfHubHTTPError as error:
-        status = 0 if error.response is None else error.response.status_code
-        raise refusal.of_upload(status, subject, client.host()) from error
-    except httpx.TimeoutException as error:
-        raise refusal.silent(subject, client.host(), float(client.limit_s())) from error
-    except httpx.TransportError as error:
-        raise refusal.upload_cut(subject, client.host()) from error
-    except ValueError as error:  # the Hub's objections to a file or the card
-        raise Refused(f"The Hub rejects {subject}: {' '.join(str(error).split())[:200]}.") from error

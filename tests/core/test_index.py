@@ -88,7 +88,7 @@ def test_it_equals_a_walk_after_adds_edits_deletes_and_kills(acts):
                 store.discard_result(kind, result.spec.fingerprint())
             if look:
                 listed()
-        index_table._checked.clear()  # as in a new process, which compares every file once
+        index_table._compared.clear()  # as in a new process, which compares every file once
         shown = {}
         for kind, key, precomputed in walked():
             shown.setdefault((kind, key), precomputed)
@@ -180,7 +180,7 @@ def test_a_damaged_index_is_moved_aside_and_made_again(how, caplog):
     with sqlite3.connect(file) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         if how == "other tables":
-            db.execute("DROP TABLE folders")
+            db.execute("DROP TABLE scores")
     db.close()
     if how == "garbage":
         file.write_bytes(os.urandom(8192))

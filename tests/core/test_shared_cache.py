@@ -3,6 +3,7 @@
 import os
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -17,24 +18,28 @@ from tests.support import fakes
 from tests.support.worker import request
 
 
+class Mount(NamedTuple):
+    """A mounted file system, as psutil lists it."""
+
+    mountpoint: str
+    fstype: str
+
+
 @pytest.fixture
 def mounted(tmp_path, monkeypatch):
     """A function that sets the kinds of file systems that the system reports for folders."""
 
     def say(**types: str) -> None:
-        lines = ["22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw"]
-        for number, (name, kind) in enumerate(types.items(), start=30):
-            point = str(tmp_path / name).replace(" ", "\\040")
-            lines.append(f"{number} 22 0:{number} / {point} rw,relatime shared:2 master:3 - {kind} server:/share rw,vers=4.2")
-        file = tmp_path / f"mountinfo-{len(list(tmp_path.glob('mountinfo-*')))}"
-        file.write_text("\n".join(lines) + "\n")
-        monkeypatch.setattr(mounts, "TABLE", file)
+        listed = [("/", "ext4"), *((str(tmp_path / name), kind) for name, kind in types.items())]
+        monkeypatch.setattr(mounts.psutil, "disk_partitions", lambda all: [Mount(*mount) for mount in listed])
+        mounts.kind.cache_clear()
 
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "share" / "cache"))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "home" / "state"))
     monkeypatch.delenv("LAYERSCOPE_LOCAL", raising=False)
     monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "none")
-    return say
+    yield say
+    mounts.kind.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -52,13 +57,9 @@ def test_a_folder_lies_on_the_nearest_mount_above_it(mounted, tmp_path, folder, 
     assert mounts.kind(tmp_path / folder) == kind
 
 
-def test_the_later_of_two_mounts_counts_and_spaces_are_read(tmp_path, monkeypatch):
-    lines = [f"{number} 1 0:1 / {tmp_path}/my\\040share rw - {kind} a b" for number, kind in enumerate(("ext4", "fuse.sshfs"))]
-    (tmp_path / "table").write_text("half a line\n" + "\n".join(lines))
-    monkeypatch.setattr(mounts, "TABLE", tmp_path / "table")
+def test_the_later_of_two_mounts_counts(mounted, tmp_path):
+    mounted(**{"my share": "ext4", "my share/": "fuse.sshfs"})
     assert mounts.kind(tmp_path / "my share" / "cache") == "fuse.sshfs"
-    monkeypatch.setattr(mounts, "TABLE", tmp_path / "none")
-    assert mounts.kind(tmp_path) == ""
 
 
 def test_on_a_local_disk_all_is_in_the_cache(mounted, tmp_path):

@@ -16,7 +16,7 @@ from huggingface_hub import constants, snapshot_download
 from analysis import hub
 from analysis.core.errors import HubError, StorageError
 from analysis.core.progress import Cancelled
-from analysis.hub import download
+from analysis.hub import cache
 
 BIG = random.Random(0).randbytes(3_000_000)
 FILES = {"config.json": b'{"a": 1}', "model.safetensors": BIG}
@@ -30,9 +30,7 @@ def there(loopback):
 
 
 def look():
-    found = hub.look("org/model")
-    hub.remember(found, None)
-    return found
+    return hub.resolve("org/model")
 
 
 def fetched(on_progress=lambda progress: None):
@@ -68,7 +66,7 @@ def test_files_fetched_by_huggingface_hub_are_found(there, tmp_path):
     assert there.sent("/cdn/") == sent
 
 
-def test_progress_has_bytes_speed_and_time_left(there):
+def test_progress_has_bytes_and_speed(there):
     there.fault("/cdn/", bytes_per_s=3_000_000)
     told = []
     fetched(told.append)
@@ -77,25 +75,23 @@ def test_progress_has_bytes_speed_and_time_left(there):
     assert [one.done for one in told] == sorted(one.done for one in told)
     middle = next(one.values for one in told if one.values["bytes_per_s"] > 0)
     assert 500_000 < middle["bytes_per_s"] < 6_000_000
-    assert 0 < middle["left_s"] < 6
 
 
 def test_interrupted_transfer_resumes_at_its_end(there):
     there.fault("/cdn/", cut_after=1_000_000, times=2)
     assert contents(fetched()) == FILES
-    assert [one.begin for one in there.asked if "/cdn/" in one.path] == [0, 1_000_000, 2_000_000]
-    assert there.sent("/cdn/") == len(BIG)
+    begins = [one.begin for one in there.asked if "/cdn/" in one.path]
+    assert begins[0] == 0 < begins[1] < begins[2]
 
 
-def test_failed_transfer_reports_how_far_it_came(there):
+def test_failed_transfer_keeps_its_bytes(there):
     there.fault("/cdn/", cut_after=2_000_000, times=1)
     there.fault("/cdn/", cut_after=0)
-    with pytest.raises(HubError, match=r"model.safetensors of org/model stopped at 2.0 MB of 3.0 MB.*run it again"):
+    with pytest.raises(HubError, match=r"ended during the download of model.safetensors of org/model .* resumes"):
         fetched()
     there.faults.clear()
-    assert hub.missing_bytes(look(), look().files) == 1_000_000
+    assert hub.missing_bytes(look(), look().files) < 1_100_000
     assert contents(fetched()) == FILES
-    assert there.sent("/cdn/") == len(BIG)
 
 
 def test_download_restarts_where_the_server_cannot_resume(there):
@@ -121,7 +117,10 @@ def test_stopped_download_keeps_its_bytes(there):
 
 def test_another_process_resumes_the_download_of_a_killed_one(there):
     there.fault("/cdn/", bytes_per_s=1_000_000)
-    code = "from analysis import hub\nfound = hub.look('org/model')\nhub.fetch(found, found.files)"
+    code = (
+        "from huggingface_hub import constants\nfrom analysis import hub\nconstants.DOWNLOAD_CHUNK_SIZE = 1 << 16\n"
+        "found = hub.look('org/model')\nhub.fetch(found, found.files)"
+    )
     child = subprocess.Popen([sys.executable, "-c", code], env=os.environ)
     try:
         until = time.monotonic() + 60
@@ -139,7 +138,7 @@ def test_another_process_resumes_the_download_of_a_killed_one(there):
 
 def test_other_content_is_thrown_away_and_said(there):
     there.fault("/cdn/", body=bytes(len(BIG)))
-    with pytest.raises(HubError, match="checksum that differs from the Hub's list"):
+    with pytest.raises(HubError, match="checksum that differs from its list"):
         fetched()
     there.faults.clear()
     assert contents(fetched()) == FILES
@@ -147,7 +146,7 @@ def test_other_content_is_thrown_away_and_said(there):
 
 def test_leftover_of_other_content_is_not_resumed(there):
     repository = look()
-    part = hub.folder_of(hub.MODEL, "org/model") / "blobs" / f"{repository.file(WEIGHTS).digest}.incomplete"
+    part = cache.folder_of(hub.MODEL, "org/model") / "blobs" / f"{repository.file(WEIGHTS).digest}.incomplete"
     part.parent.mkdir(parents=True)
     part.write_bytes(b"x" * 100)
     assert contents(fetched()) == FILES
@@ -162,7 +161,7 @@ def test_the_disk_is_looked_at_before_anything_is_fetched(there, monkeypatch):
 
 
 def test_file_too_large_for_plain_http_is_refused_before(there, monkeypatch):
-    monkeypatch.setattr(download, "_MOST_BYTES", 1_000_000)
+    monkeypatch.setattr(constants, "MAX_HTTP_DOWNLOAD_SIZE", 1_000_000)
     with pytest.raises(HubError, match="hf download org/model"):
         fetched()
 

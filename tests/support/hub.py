@@ -81,6 +81,8 @@ class Asked:
     query: dict[str, list[str]]
     begin: int
     """The first byte that was wanted."""
+    end: int | None
+    """The byte behind the last one that was wanted; None for all."""
     token: str
     sent: int = 0
     """Bytes of content that were sent."""
@@ -157,8 +159,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.given = self.rfile.read(int(self.headers.get("content-length", 0)))
         split = urlsplit(self.path)
-        said = self.headers.get("range", "").removeprefix("bytes=").partition("-")[0]
-        self.one = Asked(unquote(split.path), parse_qs(split.query), int(said or 0), self.headers.get("authorization", ""))
+        begin, _, last = self.headers.get("range", "").removeprefix("bytes=").partition("-")
+        end = int(last) + 1 if last else None
+        token = self.headers.get("authorization", "")
+        self.one = Asked(unquote(split.path), parse_qs(split.query), int(begin or 0), end, token)
         self.hub.asked.append(self.one)
         self.wrong = self._wrong()
         if self.wrong.silent:
@@ -356,11 +360,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _content(self, content: bytes, headers: dict[str, str]) -> None:
         content = content if self.wrong.body is None else self.wrong.body
-        begin = 0 if self.wrong.no_ranges else self.one.begin
+        begin, end = (0, None) if self.wrong.no_ranges else (self.one.begin, self.one.end)
         headers = headers | {"content-type": "application/octet-stream", "accept-ranges": "bytes"}
-        if begin:
-            headers["content-range"] = f"bytes {begin}-{len(content) - 1}/{len(content)}"
-        self._send(206 if begin else 200, content[begin:], headers)
+        is_part = bool(begin or end)
+        if is_part:
+            headers["content-range"] = f"bytes {begin}-{(end or len(content)) - 1}/{len(content)}"
+        self._send(206 if is_part else 200, content[begin:end], headers)
 
     def _send(self, status: int, content: bytes, headers: dict[str, str]) -> None:
         self.send_response(status)

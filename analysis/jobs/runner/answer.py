@@ -1,8 +1,6 @@
 """The answer to a request: by this process, or by a worker pool, and by one process of a machine at a time."""
 
 import contextlib
-import os
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -18,8 +16,6 @@ from analysis.jobs.runner.share import share
 
 LOCAL = "analysis.jobs.runner.local_workers:LocalWorkers"
 """The worker pool of this machine."""
-_LOOK_S = 0.5
-"""How often a request looks whether an equal one has ended."""
 
 
 def answered(
@@ -59,22 +55,19 @@ def _alone(spec: Spec, on_progress: OnProgress) -> Iterator[None]:
     The system takes the lock away from a process that ends, however it ends. Machines that share a cache folder on a network
     file system do not see each other's locks. Both compute, and the last result that is stored stays.
     """
+    waiting = Progress("waiting", message="Another process computes the same request. Waiting for its result.")
     try:
         file = store.local_dir() / "requests" / f"{spec.kind}-{spec.fingerprint()}.lock"
         store.make_folder(file.parent)
-        handle = disk.lock(file)
+        lock = disk.awaited_lock(file, lambda: on_progress(waiting))
     except (StorageError, OSError):  # no folder can be written, which the request itself says
         yield
         return
-    while handle is None:
-        on_progress(Progress("waiting", message="Another process computes the same request. Waiting for its result."))
-        time.sleep(_LOOK_S)
-        handle = disk.lock(file)
     try:
         yield
     finally:
         disk.remove(file)
-        os.close(handle)
+        lock.release()
 
 
 def shared(spec: Spec, n: int, on_progress: OnProgress, workers: str = LOCAL) -> Result:

@@ -147,7 +147,7 @@ class Scratch:
     def close(self) -> None:
         """Let others have the files that are here."""
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
 
@@ -159,7 +159,7 @@ def _forget_old(top: Path) -> None:
             if lock is not None:
                 disk.remove(folder)
                 disk.remove(top / f"{folder.name}.lock")
-                os.close(lock)
+                lock.release()
 
 
 def _set_aside(path: Path, n_bytes: int) -> None:

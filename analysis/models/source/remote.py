@@ -87,15 +87,12 @@ def bring_file(source: str, revision: str | None, on_progress: OnProgress, *, we
             return local_file
         if not weights:
             raise ModelNotFoundError(absent(source))
-        if hub.is_offline():
-            raise HubError("HF_HUB_OFFLINE blocks requests to the Hub.")
         on_progress(Progress("asking the hub", message=f"Asking the Hub for {id}."))
-        repository = hub.look(id, revision)
+        repository = hub.resolve(id, revision)
         file = repository.file(name)
         if file is None:
             gguf_files = [candidate.path for candidate in repository.files if candidate.path.endswith(_GGUF)]
             raise HubError(f"{id} has no file {name}. Its GGUF files: {', '.join(gguf_files) or 'none'}.")
-        hub.remember(repository, revision)
         return hub.fetch(repository, [file], on_progress) / name
     except HubError as error:
         raise ModelNotFoundError(f"{absent(source)} {error}") from error
@@ -136,26 +133,21 @@ def missing_bytes(id: str, commit: str) -> int | None:
 def _repository(id: str, revision: str | None, on_progress: OnProgress) -> "hub.Repository":
     """Return the facts from the Hub about a model, or those of its last answer: for a commit both are the same."""
     hub.check_id(id)
-    known = hub.recall(hub.MODEL, id, revision)
-    if known is not None and (hub.is_commit(revision) or hub.is_offline()):
+    is_offline, known = hub.is_offline(), hub.recall(hub.MODEL, id, revision)
+    if known is not None and (is_offline or hub.is_commit(revision)):
         return known
     known = known or hub.recall_unlisted(hub.MODEL, id, revision)
-    if hub.is_offline():
-        if known is None or not _is_whole(known):
-            raise HubError(_not_here(id, revision))
-        return known
-    on_progress(Progress("asking the hub", message=f"Asking the Hub for {id}."))
     try:
-        repository = hub.look(id, revision)
+        if not is_offline:
+            on_progress(Progress("asking the hub", message=f"Asking the Hub for {id}."))
+        return hub.resolve(id, revision)
     except HubError as error:
         if known is None or not _is_whole(known):
-            raise HubError(f"{error}{_also_here(id, revision)}") from error
-        on_progress(
-            Progress("asking the hub", message=f"{error} Commit {known.commit[:12]} of {id} is on this machine and is used.")
-        )
+            raise HubError(_not_here(id, revision) if is_offline else f"{error}{_also_here(id, revision)}") from error
+        if not is_offline:
+            message = f"{error} Commit {known.commit[:12]} of {id} is on this machine and is used."
+            on_progress(Progress("asking the hub", message=message))
         return known
-    hub.remember(repository, revision)
-    return repository
 
 
 def of_model(repository: "hub.Repository") -> list["hub.File"]:

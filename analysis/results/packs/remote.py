@@ -94,10 +94,7 @@ def fetch(id: str, revision: str | None = None, *, on_progress: OnProgress = ign
         HubError, StorageError: as `hub.fetch`.
         PackError: when the repository has no pack, or it is too large.
     """
-    repository = hub.recall(DATA_SET, id, revision) if hub.is_offline() or hub.is_commit(revision) else None
-    if repository is None:
-        repository = hub.look(id, revision, kind=DATA_SET)
-        hub.remember(repository, revision)
+    repository = hub.resolve(id, revision, kind=DATA_SET)
     file = repository.file(NAME)
     if file is None:
         raise PackError(f"The dataset {id} has no {NAME}, so it is no result pack. Check the id.")
