@@ -68,6 +68,11 @@ def explained(subject: str, action: Literal["request for", "download of", "uploa
             f"The connection to {host} ended during the {action} {subject} ({reason}). Check the connection and run it again. "
             f"{kept}."
         ) from error
+    except RuntimeError as error:
+        if error.__cause__ is None:
+            raise
+        with explained(subject, action):
+            raise error.__cause__ from error  # of the upload of a large file
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if action == "upload of":  # objections to a file or the card
             raise Refused(f"The Hub rejects {subject}: {' '.join(str(error).split())[:200]}.") from error

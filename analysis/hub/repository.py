@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from huggingface_hub import constants
 
@@ -12,7 +12,6 @@ from analysis.hub.refusal import Refused, explained, token
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-    from huggingface_hub.hf_api import RepoSibling
 
 MODEL, DATA_SET = "model", "dataset"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -116,7 +115,7 @@ def look(id: str, revision: str | None = None, *, kind: str = MODEL) -> Reposito
     check_id(id, kind)
     subject = f"the {kind} {id}" + (f" at revision {revision}" if revision else "")
     with explained(subject):
-        info = api().repo_info(
+        info: Any = api().repo_info(
             id, repo_type=kind, revision=revision or "main", timeout=constants.HF_HUB_ETAG_TIMEOUT, files_metadata=True
         )
         if not is_commit(info.sha):
@@ -124,7 +123,7 @@ def look(id: str, revision: str | None = None, *, kind: str = MODEL) -> Reposito
         return Repository(kind, id, info.sha, tuple(map(_file, info.siblings)))
 
 
-def _file(listed: "RepoSibling") -> File:
+def _file(listed: Any) -> File:
     path = listed.rfilename
     size, digest = (listed.lfs.size, listed.lfs.sha256) if listed.lfs else (listed.size, listed.blob_id)
     if not is_path(path) or not _DIGEST.fullmatch(digest) or size < 0:

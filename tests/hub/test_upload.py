@@ -2,6 +2,7 @@
 
 import json
 import random
+import time
 from dataclasses import replace
 
 import pytest
@@ -128,6 +129,11 @@ def test_each_refusal_has_its_own_sentence(there, folder, fault, words):
 def test_under_another_owner_it_is_forbidden(there, folder):
     assert "or its account does not belong to the owner named before the slash" in said(there, folder, "other/mine")
     assert "has no owner. Name it OWNER/NAME" in said(there, folder, "mine")
+
+
+def test_lost_connection_is_a_sentence(there, folder, monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    there.fault("/upload/", cut_after=0)
     there.close()
     assert "cannot be reached" in said(there, folder)
 
