@@ -207,8 +207,8 @@ def test_search_lists_models_with_access_and_size(there):
 def test_repositories_on_this_machine_are_listed_and_deleted(there, monkeypatch):
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     fetched()
-    there.fault("/resolve/", cut_after=100_000, times=1)
-    there.fault("/resolve/", cut_after=0)
+    there.fault("/cdn/", cut_after=100_000, times=1)
+    there.fault("/cdn/", cut_after=0)
     there.add("org/half", {WEIGHTS: BIG[::-1]})
     half = hub.look("org/half")
     with pytest.raises(HubError):
