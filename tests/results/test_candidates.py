@@ -307,11 +307,15 @@ def test_missing_measurements_are_requests_on_the_same_material():
     assert (wanted[1].spec.benchmark.limit, wanted[1].spec.max_n) == (100, 4)
     grid = unmeasured.grid(found, wanted)
     assert {(one.dtype, one.quantization) for one in grid.models} == {("bfloat16", "none"), ("auto", "4bit")}
-    here = replace(curve("float32", 0), versions={"processor": f"{host.processor()}, 2 threads"})
-    for known in ([], [here]):
-        lasts = unmeasured.duration(grid, found, known)
-        assert 0 < lasts.low_s < lasts.high_s
-        assert lasts.n == 0
+    here = {"processor": f"{host.processor()}, 2 threads"}
+    full, half = (replace(curve(dtype, 0), versions=here) for dtype in ("float32", "bfloat16"))
+    for known in ([], [full]):
+        assert unmeasured.duration(grid, found, known) is None, "neither precision was timed here"
+        part, lasts = unmeasured.affordable_grid(found, wanted, known)
+        assert ([model.dtype for model in part.models], part.max_n, lasts) == (["bfloat16"], 0, None)
+    part, lasts = unmeasured.affordable_grid(found, wanted, [half])
+    assert ([model.dtype for model in part.models], part.max_n) == (["bfloat16"], grid.max_n)
+    assert 0 < lasts.high_s <= unmeasured.MAX_GRID_S
 
 
 def test_a_device_without_a_precision_is_not_asked_for_it():
