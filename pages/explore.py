@@ -42,7 +42,7 @@ with frame.errors_shown():
     linked_view.tab()  # this and the next before the header, which names faults of the address
     map_view.view()
     place = frame.header("Explore", "Where is the redundancy? What is its cost?")
-    current = state.current_model()
+    current = stored_results.known(state.current_model())
     maps = stored_results.find("distances", current)
     if maps:
         result_choice.prefer("distances", maps, current)

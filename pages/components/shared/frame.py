@@ -141,7 +141,7 @@ def header(title: words.Markdown, question: words.Markdown, shares: tuple[int, i
         shares: proportions of the width for them and for that space.
     """
     left, right = st.columns(shares, vertical_alignment="bottom", gap="small")
-    model = state.current_model()
+    model = stored_results.known(state.current_model())
     known = stored_results.find("inspect", model, most=1) or stored_results.find("distances", model, most=1)
     facts = known[0].result.model if known else None
     about = [gallery.name_of(model.source, facts.name), f"{facts.n_layers} layers"] if facts else [state.name(model)]

@@ -5,7 +5,8 @@ curve on it shows its own strongest curve, and the dataset is then that curve's.
 of a group of numbers. The precision of a new request is that of the results on screen, unless the Model page names another one.
 """
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -52,9 +53,11 @@ class Evidence:
         """The strongest curves, evaluations and heals, and the strongest under the selected condition."""
         return stored_results.scorings(self.model).strongest(stored_results.MOST, self.shown)
 
-    def relevant(self, removed: Removal | None) -> list[FoundResult]:
-        """Return the curves, evaluations and heals that decide about the scores of a block, however many are stored."""
-        return stored_results.scorings(self.model).of(removed, self.shown)
+    @cached_property
+    def relevant(self) -> Callable[[Removal | None], list[FoundResult]]:
+        """Function that returns the curves, evaluations and heals that decide about the scores of a block, looked up once."""
+        scorings = stored_results.scorings(self.model)
+        return functools.cache(lambda removed: scorings.of(removed, self.shown))
 
     def maps(self, removed: Removal | None) -> list[FoundResult]:
         """Return the loss-increase map on screen, then others that reach to the size of a block."""
@@ -301,14 +304,15 @@ def _in_full(condition: Condition, texts: str) -> str:
 
 
 def as_shown(model: ModelSpec, *results: Any) -> ModelSpec:
-    """Return the model in the dtype of the first result, where the page leaves the dtype open.
+    """Return the model of new requests: in the dtype of the first result if the page leaves the dtype open.
 
     Args:
         model: of the page.
         results: on screen, the one that counts most first; None for one that is missing.
     """
     shown = next((result for result in results if result is not None), None)
-    return model if shown is None or model.dtype != "auto" else replace(model, dtype=shown.spec.model.dtype)
+    dtype = model.dtype if shown is None or model.dtype != "auto" else shown.spec.model.dtype
+    return replace(model, dtype=dtype, identity="")
 
 
 def dtype_field(model: ModelSpec, shown: Any, key: str, *, place: Any = st) -> ModelSpec:

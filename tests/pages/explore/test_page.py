@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from analysis import jobs
+from analysis.core import index
 from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from tests.support import fakes
@@ -135,3 +136,18 @@ def test_unforeseen_trouble_is_one_sentence(app, monkeypatch):
     at = app()
     assert "unexpected error while drawing this part of the page (ZeroDivisionError)" in read(texts(at))
     assert "secret detail" not in read(texts(at))
+
+
+def test_a_slider_move_resolves_the_model_a_few_times(app, monkeypatch):
+    """Weights that are not on this machine are told by the newest result of their name."""
+    for result in (fakes.distances(), fakes.sweep()):
+        model = replace(result.spec.model, source="org/model", identity=f"hub:{'0' * 40}")
+        replace(result, spec=replace(result.spec, model=model)).save()
+    at = app(model="org/model")
+    asked, own = [], index.rows
+    monkeypatch.setattr(index, "rows", lambda *query: asked.append(query) or own(*query))
+    at.slider(key="n").set_value(8).run()
+    assert not at.exception
+    identities = [sql for _, sql, _ in asked if sql.startswith("SELECT identity")]
+    assert 0 < len(identities) <= 3
+    assert len(asked) <= 50
