@@ -246,6 +246,11 @@ class QuestionFile:
     answers_as: str
     """How the answer column was read: labels, letters, numbers from 0, numbers from 1, or text."""
 
+    @property
+    def n_rows(self) -> int:
+        """Rows in all, blank lines not counted."""
+        return len(self.questions) + len(self.errors)
+
 
 @dataclass(frozen=True)
 class _Raw:

@@ -47,7 +47,7 @@ def test_every_bad_row_is_named_with_its_line_and_reason(write):
     content = lines(*rows)
     file = files.read(write("q.jsonl", content))
     assert golds(file) == [0, 3]
-    assert len(file.questions) + len(file.errors) == 11
+    assert file.n_rows == 11
     reasons = {error.row: error.reason for error in file.errors}
     assert list(reasons) == [2, 4, 5, 6, 7, 8, 9, 10, 11]
     for line, part in {
