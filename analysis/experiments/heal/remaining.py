@@ -223,9 +223,10 @@ class Remaining:
         """
         reserved_s = self.reserved_s if self._now == TRAIN else 0.0
         if self._deadline is not None and self._clock() + ahead_s > self._deadline - reserved_s:
+            why = "loading took that long" if self._now == LOAD else "the machine has become slower"
             raise OutOfTime(
-                f"The {self._spec.minutes:g} minutes were over in the stage {self.phases[self._now].stage!r}, because the "
-                f"machine has become slower. Finished parts are kept. Run it again, or give more minutes."
+                f"The {self._spec.minutes:g} minutes were over in the stage {self.phases[self._now].stage!r}, because {why}. "
+                f"Finished parts are kept. Give more minutes, or run it again."
             )
 
     def is_fit_late(self) -> bool:

@@ -184,6 +184,15 @@ def test_requested_time_is_the_bound_of_every_stage():
         made(Progress("scoring", 2, 2))
 
 
+def test_a_time_that_is_over_while_loading_says_so():
+    clock = Clock()
+    first = recipes.heal_spec("first", model=ModelSpec(), block=Block(14, 5), on_gpu=False)
+    made = Remaining(lambda progress: None, first, clock.now, clock)
+    clock.now += 151
+    with pytest.raises(OutOfTime, match=r"The 2\.5 minutes were over in the stage 'load', because loading took that long\."):
+        made(Progress("loading the model"))
+
+
 def test_too_short_a_time_is_refused_with_the_least_one():
     first = recipes.heal_spec("first", model=ModelSpec(), block=Block(14, 5), on_gpu=False)
     work = sum(phase.work for phase in remaining.planned(first).values() if phase.stage not in ("load", "train"))
