@@ -64,6 +64,7 @@ def test_no_time_left_without_a_measured_rate():
         "fit": 60.0,
         "train": 7200.0,
         "healed": 200.0,
+        "healed, same kind": 60.0,
     }
     said, end = heal(spec, seconds=slow, known={})
     for at, values in said:
@@ -81,7 +82,7 @@ def test_bar_is_finished_work_over_all_work_and_never_goes_back(pace, known):
     work = {name: phase.work for name, phase in remaining.planned(SPEC).items()}
     before = sum(list(work.values())[: list(work).index("fit")])
     middle = (before + 0.5 * work["fit"]) / sum(work.values())
-    assert min(shares, key=lambda share: abs(share - middle)) == pytest.approx(middle, abs=0.01), "at any speed"
+    assert min(shares, key=lambda share: abs(share - middle)) == pytest.approx(middle, abs=0.03), "at any speed"
 
 
 def test_work_of_an_earlier_attempt_says_nothing_about_the_rate():
