@@ -8,7 +8,7 @@ import pytest
 from analysis.api import facade
 from analysis.core import stats
 from analysis.core.errors import SpecError
-from analysis.results.compared import front
+from analysis.results.compared import front, unmeasured
 from analysis.results.words import goals
 from analysis.results.words.goals import BYTES, NATS, POINTS, SPEED, Goal
 from tests.results.test_front import kept_answers
@@ -32,7 +32,7 @@ def test_point_estimate_of_zero_with_a_wide_interval_meets_nothing():
     """The old page recommended a removal by +0.0 (-9.8 to +9.8)."""
     sweep = kept_answers(100, 100)
     flipped = [replace(a, prediction=int(50 <= q < 150)) for q, a in enumerate(sweep.questions[1])]
-    answer = goals.answer(front.compare([replace(sweep, questions=[sweep.questions[0], flipped])]), Goal(POINTS, 5))
+    answer = goals.answer(front.compare([replace(sweep, questions=[sweep.questions[0], flipped])]), Goal(POINTS, 9))
     assert answer.candidate is None
     assert answer.undecided.changes["accuracy"].difference == 0
     assert answer.needed > 200
@@ -50,6 +50,24 @@ def test_candidate_that_needs_too_many_questions_is_not_named():
     answer = goals.answer(compared(100, 99), Goal(POINTS, 0.6))
     assert answer.undecided is None
     assert answer.said.endswith("no smaller model is shown to meet this.")
+
+
+def test_candidate_that_needs_more_questions_than_the_dataset_has_is_not_named(monkeypatch):
+    needed = goals.answer(compared(100, 99), Goal(POINTS, 2)).needed
+    for size, is_named in ((needed, True), (needed - 1, False), (None, True)):
+        monkeypatch.setattr(goals.questions, "size", lambda _, size=size: size)
+        assert (goals.answer(compared(100, 99), Goal(POINTS, 2)).undecided is not None) == is_named
+
+
+def test_undecided_loss_is_measured_on_more_texts():
+    sweep = fakes.sweep()
+    losses = [[point.loss + (1 + point.n * text) / 100 for text in range(8)] for point in sweep.points]
+    found = front.compare([replace(sweep, text_losses=losses)])
+    change = found.forms[5].changes["loss"]
+    answer = goals.answer(found, Goal(NATS, (change.difference + change.high) / 2))
+    spec = unmeasured.more_data(answer.undecided, answer.goal.quantity, answer.needed).spec
+    assert spec.loss_corpus.n_texts == answer.needed > 8
+    assert (spec.strategy, spec.blocks) == ("manual", (answer.undecided.cut,))
 
 
 def test_loss_goal_is_decided_by_the_upper_end():

@@ -61,19 +61,22 @@ def missing(comparison: Comparison, model: ModelSpec) -> list[Missing]:
     return lacking + _speeds(comparison, plain)
 
 
-def more_questions(candidate: Candidate, needed: int) -> Missing | None:
-    """Return the curve of one removal on more questions; None for a candidate that has no accuracy or no removal."""
-    benchmark = candidate.condition.material
-    if not isinstance(benchmark, BenchmarkSpec) or candidate.cut is None:
-        return None
-    spec = SweepSpec(
-        model=replace(candidate.model, identity=""),
-        benchmark=replace(benchmark, identity="", limit=needed),
-        loss_corpus=None,
-        strategy="manual",
-        blocks=(candidate.cut,),
-    )
-    return Missing(f"{needed:,} questions without {candidate.cut.brief()}", spec)
+def more_data(candidate: Candidate, quantity: str, needed: int) -> Missing:
+    """Return the scores of the unpruned model and one removal on more questions or texts.
+
+    Args:
+        candidate: a pruned model.
+        quantity: ACCURACY or LOSS.
+        needed: number of questions or texts.
+    """
+    assert candidate.cut is not None, "an unpruned model is the reference"
+    model, material = replace(candidate.model, identity=""), candidate.readings[quantity].condition.material
+    spec = SweepSpec(model=model, loss_corpus=None, strategy="manual", blocks=(candidate.cut,))
+    if isinstance(material, BenchmarkSpec):
+        spec, noun = replace(spec, benchmark=replace(material, identity="", limit=needed)), "questions"
+    else:
+        spec, noun = replace(spec, loss_corpus=replace(material, identity="", n_texts=needed)), "texts"
+    return Missing(f"{needed:,} {noun} without {candidate.cut.brief()}", spec)
 
 
 def grid(comparison: Comparison, wanted: Sequence[Missing]) -> GridSpec | None:

@@ -185,8 +185,10 @@ def of_model(
     comparison = front.of_model(model, material_filter, others)
     answers = tuple(goals.answer(comparison, goal) for goal in limits or goals.usual(comparison))
     missing = unmeasured.missing(comparison, model)
-    more = [unmeasured.more_questions(each.undecided, each.needed) for each in answers if each.undecided is not None]
-    return FrontAnswer(comparison, answers, (*missing, *filter(None, more)))
+    more = [
+        unmeasured.more_data(each.undecided, each.goal.quantity, each.needed) for each in answers if each.undecided is not None
+    ]
+    return FrontAnswer(comparison, answers, (*missing, *more))
 
 
 _COSTS = {SIZE: "bytes", SPEED: "speed"}

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from analysis.core import units
 from analysis.core.errors import SpecError
 from analysis.core.units import number, two_digits
+from analysis.data import questions
+from analysis.data.spec import BenchmarkSpec
 from analysis.results.compared.candidates import KINDS, OTHER, UNPRUNED, Candidate
 from analysis.results.compared.changes import NOT_SEEN, Change
 from analysis.results.compared.front import Comparison, is_better
@@ -19,7 +21,6 @@ BYTES, SPEED, POINTS, NATS = KINDS_OF_GOALS = ("bytes", "speed", "points", "nats
 """Goals, by the options of the command: memory of the weights, times the speed of the reference, accuracy points and nats per
 token that may be lost."""
 _LIMITS = {BYTES: (0, math.inf), SPEED: (1, math.inf), POINTS: (0, 100), NATS: (0, math.inf)}
-_QUANTITIES = {POINTS: ACCURACY, NATS: LOSS}
 RULE = (
     "Rule: the unpruned model in full precision is the answer if it meets the goal. Otherwise it is the measured model that "
     "meets it with the lowest loss (without losses, the highest accuracy). Models that none of the others beats significantly "
@@ -59,11 +60,16 @@ class Goal:
     @property
     def is_drop(self) -> bool:
         """Whether the goal is an accepted drop or rise."""
-        return self.kind in _QUANTITIES
+        return self.kind in (POINTS, NATS)
+
+    @property
+    def quantity(self) -> str:
+        """Return the quantity that an accepted drop or rise limits."""
+        return LOSS if self.kind == NATS else ACCURACY
 
     def change(self, candidate: Candidate) -> Change | None:
         """Return the change of a candidate that an accepted drop or rise limits."""
-        return candidate.changes.get(_QUANTITIES[self.kind]) if self.is_drop else None
+        return candidate.changes.get(self.quantity) if self.is_drop else None
 
     def room(self, value: float) -> float:
         """Return how far a change of accuracy or loss is within the accepted one; negative beyond it."""
@@ -155,6 +161,9 @@ def _undecided(comparison: Comparison, goal: Goal, than: Candidate | None) -> tu
             if n is not None and n <= _MOST_TIMES * change.n:
                 needed[candidate.id] = (n, candidate)
     n, first = min(needed.values(), key=lambda pair: pair[0], default=(0, None))
+    material = None if first is None else first.readings[goal.quantity].condition.material
+    if isinstance(material, BenchmarkSpec) and not material.is_file and n > (questions.size(material) or n):
+        return None, 0
     return first, n
 
 
@@ -294,5 +303,5 @@ def _none(comparison: Comparison, goal: Goal) -> str:
         _, fastest = max(timed, key=lambda pair: pair[0])
         return f"{said} no measured model is shown to be. The fastest: {action(fastest)} ({_speed(fastest)})."
     if not any(goal.change(candidate) for candidate in compared):
-        return f"{said} no {_QUANTITIES[goal.kind]} is measured together with that of the reference."
+        return f"{said} no {goal.quantity} is measured together with that of the reference."
     return f"{said} no smaller model is shown to meet this."

@@ -180,7 +180,8 @@ def _actions(answer: Answer, comparison: Comparison, model: ModelSpec, strategy:
     curves = library.read_all(library.of_here("sweep"))
     grid, lasts = unmeasured.affordable_grid(comparison, missing, curves)
     speeds = unmeasured.speeds(missing)
-    more = None if answer.undecided is None else unmeasured.more_questions(answer.undecided, answer.needed)
+    undecided, quantity = answer.undecided, answer.goal.quantity
+    more = None if undecided is None else unmeasured.more_data(undecided, quantity, answer.needed)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         chosen = answer.candidate
         if chosen is not None and chosen.cut is not None and not chosen.is_other:
@@ -193,10 +194,10 @@ def _actions(answer: Answer, comparison: Comparison, model: ModelSpec, strategy:
                 args=(chosen.cut, strategy.cut(chosen.cut.size).removed, strategy.distances.n_layers),
             )
         if more is not None and start.button(
-            f"Measure {answer.needed:,} questions",
+            f"Measure {answer.needed:,} {'questions' if quantity == ACCURACY else 'texts'}",
             key="goal-measure",
             icon=":material/play_arrow:",
-            help="Asks the unpruned and the pruned model the same questions. The answer updates when it is done.",
+            help="Scores the unpruned and the pruned model on the same data. The answer updates when it is done.",
         ):
             start.start_and_show(more.spec, more.what)
         duration = "duration unknown" if lasts is None else f"about {words.span(lasts.low_s, lasts.high_s)}"
