@@ -38,7 +38,7 @@ def answer(function: str, *arguments: str, memory_bytes: int, seconds: float) ->
         seconds: until it is ended.
 
     Raises:
-        LayerscopeError: raised by the function, of the same type.
+        LayerscopeError: raised by the function, of the same type of `errors`.
         OverLimitError: when it was over one of the two.
     """
     command = [sys.executable, "-m", "analysis.core.sandbox", str(memory_bytes), str(round(seconds) + 1), function, *arguments]
@@ -50,7 +50,7 @@ def answer(function: str, *arguments: str, memory_bytes: int, seconds: float) ->
     if done.returncode == 0:
         reply = json.loads(done.stdout)
         if "refused" in reply:
-            raise getattr(errors, reply["refused"], LayerscopeError)(reply["why"])
+            raise getattr(errors, reply["refused"])(reply["why"])
         return reply["answer"]
     if done.returncode == -getattr(signal, "SIGXCPU", 0):
         raise OverLimitError(f"{seconds:g} s")
@@ -95,7 +95,8 @@ def main(memory_bytes: str, seconds: str, function: str, *arguments: str) -> int
     try:
         reply = {"answer": imported(function)(*arguments)}
     except LayerscopeError as error:
-        reply = {"refused": type(error).__name__, "why": str(error)}
+        known = next(kind.__name__ for kind in type(error).__mro__ if hasattr(errors, kind.__name__))
+        reply = {"refused": known, "why": str(error)}
     except MemoryError:
         return _OVER
     with answers:

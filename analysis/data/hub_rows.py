@@ -1,17 +1,15 @@
 """Rows of a dataset from the Hub as a file of one's own: texts or questions, with the chosen columns.
 
-Of one file of the set, at a commit, only as much is fetched as its first rows take. The rows are kept under the names that
+Of one file of the set, at a commit, only as much is read as its first rows take. The rows are kept under the names that
 `corpora` and `files` read. The result is a file like any other, so that it is measured on, shown and reproduced like one.
 """
 
-import contextlib
 import csv
 import gzip
 import io
 import itertools
 import json
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,24 +23,18 @@ from analysis.data.files import ANSWER_NAMES, QUESTION_NAMES
 
 ENDINGS = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt")
 """Of files whose rows are read; all but Parquet may be packed by gzip."""
-MOST_FETCHED_BYTES = 1 << 30
-"""Of a file."""
-_FRONT_BYTES = 8 << 20
-"""Fetched at first of a file whose rows follow each other; four times as much each time that these are too few."""
-_WHOLE_BYTES = 2 * _FRONT_BYTES
-"""A file that is no larger comes whole, and is held against its checksum."""
-_FOOTER_BYTES = 256 << 10
-"""At the end of a Parquet file, where its table of contents is; most need less."""
-_PARQUET = b"PAR1"
-"""At the beginning and the end of each."""
+_WHOLE_BYTES = 16 << 20
+"""A file that is no larger is downloaded, and compared with its checksum."""
+_BLOCK_BYTES = 4 << 20
+"""Bytes of a larger file that are requested at once."""
 MOST_ROWS = 100_000
 USUAL_ROWS = 2_000
 _MOST_BYTES = 64 << 20
 """Most bytes of the rows that are kept."""
 _MOST_LINE = 1 << 20
 _BATCH = 64
-_APART_BYTES, _APART_S = 2 << 30, 60.0
-"""Memory, libraries included, and time for reading a file."""
+_APART_BYTES, _APART_S = 2 << 30, 300.0
+"""Memory, libraries included, and time for reading a file, with the download of the parts of a large one."""
 _MOST_TOLD = 256 << 20
 """Bytes of rows as JSON."""
 
@@ -98,16 +90,15 @@ def _is_about(path: str) -> bool:
 def first_rows(
     dataset: HubDataset, path: str, max_rows: int = USUAL_ROWS, *, on_progress: OnProgress = ignore
 ) -> list[dict[str, Any]]:
-    """Fetch as much of one file of the set as its first rows take, and read these.
+    """Read the first rows of one file of the set, in a process of its own with bounds of memory and time.
 
-    A large Parquet file comes as far as the row groups reach that hold them. Of other formats a beginning comes, which grows
-    until it holds enough. Files are read in a process of its own, with bounds of memory and time.
+    A small file is downloaded and kept. Of a large one only the parts that these rows take are requested, each time.
 
     Args:
         dataset: the set.
         path: of the file.
         max_rows: rows, or fewer where the file has no more.
-        on_progress: told of the bytes that come.
+        on_progress: told of the bytes of a small file.
 
     Returns:
         The rows by column.
@@ -122,178 +113,74 @@ def first_rows(
         raise CorpusError(
             f"{dataset.repository.id} has no file {shown(path)} with readable rows. Choose one of its files, such as {some}."
         )
-    reader = _FirstRows(dataset.repository, file, max_rows, on_progress)
+    repository, local = dataset.repository, ""
     if file.size <= _WHOLE_BYTES:
-        return reader.of_whole()
-    return reader.of_groups() if _ending(path) == ".parquet" else reader.of_front()
+        local = str(hub.fetch(repository, [file], on_progress) / path)
+    arguments = (local, repository.id, repository.commit, path, str(max_rows), str(_BLOCK_BYTES))
+    try:
+        read_rows: list[dict[str, Any]] = sandbox.answer(
+            f"{__name__}:rows_as_json", *arguments, memory_bytes=_APART_BYTES, seconds=_APART_S
+        )
+    except sandbox.OverLimitError as error:
+        raise CorpusError(f"Reading {path} takes more than {error}. Take fewer rows, or another file.") from error
+    return read_rows
 
 
-@dataclass(frozen=True)
-class _FirstRows:
-    """The first rows of one file on the Hub."""
-
-    repository: "hub.Repository"
-    file: "hub.File"
-    most: int
-    on_progress: OnProgress
-
-    def of_whole(self) -> list[dict[str, Any]]:
-        self._check(self.file.size)
-        return self._rows(hub.fetch(self.repository, [self.file], self.on_progress) / self.file.path, self.most)
-
-    def of_front(self) -> list[dict[str, Any]]:
-        """Read a beginning that grows until it holds enough rows."""
-        n_bytes = _FRONT_BYTES
-        with tempfile.TemporaryDirectory() as folder:
-            front = Path(folder) / Path(self.file.path).name
-            while n_bytes < self.file.size:
-                self._check(n_bytes)
-                with front.open("ab") as target:
-                    hub.fetch_range(self.repository, self.file, target.tell(), n_bytes, target, self.on_progress)
-                rows = self._rows(front, self.most + 1, begun=True)
-                if len(rows) > self.most:  # the last one may have been cut off
-                    return rows[: self.most]
-                n_bytes *= 4
-        return self.of_whole()
-
-    def of_groups(self) -> list[dict[str, Any]]:
-        """Read a Parquet file with holes in the parts that are not needed: its end, and the front that the first rows take."""
-        with tempfile.TemporaryDirectory() as folder:
-            sparse = Path(folder) / Path(self.file.path).name
-            with sparse.open("wb") as target:
-                target.write(_PARQUET)
-                self._put_end(target, _FOOTER_BYTES)
-            n_bytes = int(self._ask(parquet_bytes, sparse, self.most))
-            self._check(n_bytes)
-            with sparse.open("r+b") as target:
-                hub.fetch_range(self.repository, self.file, 0, n_bytes, target, self.on_progress)
-            return self._rows(sparse, self.most)
-
-    def _put_end(self, target: BinaryIO, n_bytes: int) -> None:
-        """Write the last bytes, at least the whole table of contents of the file, where they belong."""
-        begin, content = max(0, self.file.size - n_bytes), io.BytesIO()
-        hub.fetch_range(self.repository, self.file, begin, self.file.size, content)
-        end = content.getvalue()
-        target.seek(begin)
-        target.write(end)
-        needed = int.from_bytes(end[-8:-4], "little") + 8
-        if end[-4:] != _PARQUET or needed > min(self.file.size, _MOST_BYTES):
-            raise CorpusError(
-                f"{self.file.path} cannot be read in the format of its name (its end is not that of a Parquet file). "
-                "Choose another file."
-            )
-        if needed > len(end):
-            self._put_end(target, needed)
-
-    def _check(self, n_bytes: int) -> None:
-        if n_bytes > MOST_FETCHED_BYTES:
-            raise CorpusError(
-                f"The first {self.most:,} rows of {self.file.path} take {n_bytes / 1e9:.1f} GB, but at most "
-                f"{MOST_FETCHED_BYTES / 1e9:.1f} GB of a file are fetched. Take fewer rows, or a smaller file of the "
-                "dataset."
-            )
-
-    def _rows(self, file: Path, most: int, *, begun: bool = False) -> list[dict[str, Any]]:
-        read_rows: list[dict[str, Any]] = self._ask(rows, file, most, begun)
-        return read_rows
-
-    def _ask(self, read: Callable[..., Any], file: Path, *arguments: int) -> Any:
-        command = (read.__name__, str(file), *(str(int(value)) for value in arguments))
-        try:
-            return sandbox.answer(f"{__name__}:call_as_json", *command, memory_bytes=_APART_BYTES, seconds=_APART_S)
-        except sandbox.OverLimitError as error:
-            raise CorpusError(f"Reading {file.name} takes more than {error}. Take fewer rows, or another file.") from error
-
-
-def call_as_json(read: str, file: str, *arguments: str) -> Any:
-    """Return the result of `rows` or `parquet_bytes`, called by name, as JSON has it."""
-    functions: dict[str, Callable[..., Any]] = {"rows": rows, "parquet_bytes": parquet_bytes}
-    text = json.dumps(functions[read](Path(file), *map(int, arguments)), default=str)
+def rows_as_json(local: str, id: str, commit: str, path: str, max_rows: str, block_bytes: str) -> Any:
+    """Return the first rows of a local file, or of a file on the Hub where `local` is empty, as JSON has them."""
+    name = Path(path).name
+    with Path(local).open("rb") if local else hub.opened(id, commit, path, int(block_bytes)) as stream:
+        text = json.dumps(rows(stream, name, int(max_rows)), default=str)
     if len(text) > _MOST_TOLD:
         raise CorpusError(
-            f"The rows of {Path(file).name} take {len(text) / 1e6:,.0f} MB, but at most {_MOST_TOLD / 1e6:,.0f} "
+            f"The rows of {name} take {len(text) / 1e6:,.0f} MB, but at most {_MOST_TOLD / 1e6:,.0f} "
             "MB are read. Take fewer rows."
         )
     return json.loads(text)
 
 
-def rows(file: Path, most: int = USUAL_ROWS, begun: int = False) -> list[dict[str, Any]]:
-    """The first rows of a file by column.
+def rows(stream: BinaryIO, name: str, max_rows: int) -> list[dict[str, Any]]:
+    """Return the first rows of a file by column.
 
     Args:
-        file: of any of `ENDINGS`.
-        most: rows.
-        begun: whether this is only its beginning, so that the readable part ends somewhere; the last row may be a part of one.
+        stream: its content.
+        name: with any of `ENDINGS`.
+        max_rows: number of rows at most.
 
     Raises:
         CorpusError: when the file is of another format than its name says.
     """
-    read = {".csv": _separated, ".tsv": _separated, ".txt": _lines}.get(_ending(file.name), _json)
-    read_rows: list[dict[str, Any]] = []
-    with _as_it_says(file, but=bool(begun)):
-        for row in itertools.islice(_parquet(file, most) if _ending(file.name) == ".parquet" else read(file), most):
-            read_rows.append(row)
-    return read_rows
+    import httpx
 
-
-@contextlib.contextmanager
-def _as_it_says(file: Path, *, but: bool = False) -> Iterator[None]:
-    """Turn errors of reading a file into a sentence, or into the end of the rows where it is only a beginning (`but`)."""
     try:
-        yield
+        if _ending(name) == ".parquet":
+            return list(itertools.islice(_parquet(stream), max_rows))
+        content: Any = gzip.GzipFile(fileobj=stream) if name.endswith(".gz") else stream
+        text = io.TextIOWrapper(content, encoding="utf-8-sig", newline="")
+        if _ending(name) in (".csv", ".tsv"):
+            read = _separated(text, "\t" if _ending(name) == ".tsv" else ",")
+        else:
+            read = _lines(text) if _ending(name) == ".txt" else _json(text)
+        return list(itertools.islice(read, max_rows))
+    except httpx.HTTPError:  # some of the Hub's errors are OSErrors too
+        raise
     except (OSError, EOFError, ValueError, TypeError, csv.Error) as error:  # those of pyarrow are ValueErrors and OSErrors
-        if not but:
-            raise CorpusError(
-                f"{file.name} cannot be read in the format of its name ({str(error).splitlines()[0].rstrip('.')}). "
-                "Choose another file."
-            ) from error
+        raise CorpusError(
+            f"{name} cannot be read in the format of its name ({str(error).splitlines()[0].rstrip('.')}). Choose another file."
+        ) from error
 
 
-def _groups(parquet: Any, most: int) -> list[int]:
-    """The row groups, from the first on, that hold so many rows."""
-    before = itertools.accumulate((parquet.row_group(n).num_rows for n in range(parquet.num_row_groups)), initial=0)
-    return [number for number, n_before in zip(range(parquet.num_row_groups), before, strict=False) if n_before < most]
-
-
-def parquet_bytes(file: Path, most: int) -> int:
-    """Return how far the first rows reach into a Parquet file, in bytes; its end is enough to tell.
-
-    Raises:
-        CorpusError: when it is none.
-    """
+def _parquet(stream: BinaryIO) -> Iterator[dict[str, Any]]:
     import pyarrow.parquet
 
-    with _as_it_says(file):
-        metadata = pyarrow.parquet.read_metadata(file)
-        ends = [len(_PARQUET)]
-        for group in (metadata.row_group(number) for number in _groups(metadata, most)):
-            for column in (group.column(number) for number in range(group.num_columns)):
-                begins = [column.data_page_offset, *([column.dictionary_page_offset] if column.has_dictionary_page else [])]
-                ends.append(min(begins) + column.total_compressed_size)
-        if not 0 < max(ends) <= file.stat().st_size:
-            raise ValueError("its row groups point outside of the file")
-        return max(ends)
-
-
-def _parquet(file: Path, most: int) -> Iterator[dict[str, Any]]:
-    import pyarrow.parquet
-
-    table = pyarrow.parquet.ParquetFile(file, pre_buffer=False)
-    for batch in table.iter_batches(_BATCH, row_groups=_groups(table.metadata, most), use_threads=False):
+    for batch in pyarrow.parquet.ParquetFile(stream, pre_buffer=False).iter_batches(_BATCH, use_threads=False):
         yield from batch.to_pylist()
 
 
-def _opened(file: Path) -> io.TextIOBase:
-    if file.name.endswith(".gz"):
-        return gzip.open(file, "rt", encoding="utf-8-sig", newline="")
-    return file.open(encoding="utf-8-sig", newline="")
-
-
-def _lines(file: Path) -> Iterator[dict[str, Any]]:
-    with _opened(file) as stream:
-        while line := stream.readline(_MOST_LINE):
-            if line.strip():
-                yield {TEXT: line.rstrip("\r\n")}
+def _lines(text: io.TextIOBase) -> Iterator[dict[str, Any]]:
+    while line := text.readline(_MOST_LINE):
+        if line.strip():
+            yield {TEXT: line.rstrip("\r\n")}
 
 
 def _short_lines(stream: io.TextIOBase) -> Iterator[str]:
@@ -303,25 +190,23 @@ def _short_lines(stream: io.TextIOBase) -> Iterator[str]:
         yield line
 
 
-def _separated(file: Path) -> Iterator[dict[str, Any]]:
-    with _opened(file) as stream:
-        for row in csv.DictReader(_short_lines(stream), delimiter="\t" if _ending(file.name) == ".tsv" else ","):
-            yield {str(name): value for name, value in row.items() if name is not None}
+def _separated(text: io.TextIOBase, delimiter: str) -> Iterator[dict[str, Any]]:
+    for row in csv.DictReader(_short_lines(text), delimiter=delimiter):
+        yield {str(name): value for name, value in row.items() if name is not None}
 
 
-def _json(file: Path) -> Iterator[dict[str, Any]]:
-    with _opened(file) as stream:
-        first = stream.read(1)
-        rest: Iterator[Any]
-        if first == "[":
-            rest = iter(input_files.parsed(first + stream.read(_MOST_BYTES)))
-        else:
-            lines = itertools.chain([first + stream.readline(_MOST_LINE)], iter(lambda: stream.readline(_MOST_LINE), ""))
-            rest = (input_files.parsed(line) for line in lines if line.strip())
-        for row in rest:
-            if not isinstance(row, dict):
-                raise ValueError("one row is not an object with columns")
-            yield row
+def _json(text: io.TextIOBase) -> Iterator[dict[str, Any]]:
+    first = text.read(1)
+    rest: Iterator[Any]
+    if first == "[":
+        rest = iter(input_files.parsed(first + text.read(_MOST_BYTES)))
+    else:
+        lines = itertools.chain([first + text.readline(_MOST_LINE)], iter(lambda: text.readline(_MOST_LINE), ""))
+        rest = (input_files.parsed(line) for line in lines if line.strip())
+    for row in rest:
+        if not isinstance(row, dict):
+            raise ValueError("one row is not an object with columns")
+        yield row
 
 
 def names(read: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -15,7 +15,7 @@ from analysis.hub.cache import (
     revisions,
     top,
 )
-from analysis.hub.download import PHASE, fetch, fetch_range
+from analysis.hub.download import PHASE, fetch, opened
 from analysis.hub.refusal import token
 from analysis.hub.repository import (
     DATA_SET,
@@ -46,11 +46,11 @@ __all__ = [
     "delete",
     "endpoint",
     "fetch",
-    "fetch_range",
     "is_commit",
     "is_offline",
     "look",
     "missing_bytes",
+    "opened",
     "plan",
     "push",
     "recall",

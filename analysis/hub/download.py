@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from huggingface_hub import constants
 
@@ -57,26 +57,19 @@ def fetch(repository: Repository, files: Sequence[File], on_progress: OnProgress
     return folder
 
 
-def fetch_range(
-    repository: Repository, file: File, begin: int, end: int, target: BinaryIO, on_progress: OnProgress = ignore
-) -> None:
-    """Write the bytes from `begin` to `end` of a file, which cannot be compared with a checksum, to an open file.
+@contextmanager
+def opened(id: str, commit: str, path: str, block_bytes: int) -> Iterator[Any]:
+    """Open a file of a dataset on the Hub, of which the parts that are read are downloaded in blocks, and nothing is kept.
 
     Raises:
-        Refused: if the Hub does not send them.
+        Refused: if the Hub does not send a part.
     """
-    if cache.has(repository, file):
-        stored = cache.snapshot(repository.kind, repository.id, repository.commit) / file.path
-        with store.disk_errors_explained(stored), stored.open("rb") as content:
-            content.seek(begin)
-            target.write(content.read(end - begin))
-            return
-    try:
-        _get(repository, file, target, 0, end - begin, _bar(0, end - begin, on_progress), Range=f"bytes={begin}-{end - 1}")
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        raise Refused(f"The Hub does not send parts of {file.path} of {repository.id}. Choose another file.") from error
+    from huggingface_hub import HfFileSystem
+
+    with explained(f"{path} of {id}", "download of"):
+        files = HfFileSystem(endpoint=endpoint(), token=token() or False)
+        with files.open(f"datasets/{id}@{commit}/{path}", block_size=block_bytes) as stream:
+            yield stream
 
 
 def _check(repository: Repository, missing: Sequence[File], n_bytes: int) -> None:
@@ -98,17 +91,26 @@ def _check(repository: Repository, missing: Sequence[File], n_bytes: int) -> Non
 
 def _bring(repository: Repository, file: File, others: int, total: int, on_progress: OnProgress) -> None:
     """Download the blob of a file, or wait for another process that does; `others` bytes are there of the other files."""
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers
+
     content, part = cache.blob(repository, file), cache.part(repository, file)
     with _locked(repository, file, on_progress, _progress(others, total)):
         if content.exists():
             return
+        url = hf_hub_url(repository.id, file.path, repo_type=repository.kind, revision=repository.commit, endpoint=endpoint())
+        # Of compressed content no part can be requested.
+        headers = build_hf_headers(token=token() or False) | {"Accept-Encoding": "identity"}
         for _ in range(2 if part.exists() else 1):  # the bytes of a part may be of other content
             with part.open("ab") as target:
                 if target.tell() > file.size:
                     target.truncate(0)
                     target.seek(0)
+                bar, present = _bar(others, total, on_progress), target.tell()
                 try:
-                    _get(repository, file, target, target.tell(), file.size, _bar(others, total, on_progress))
+                    with explained(f"{file.path} of {repository.id}", "download of"):
+                        http_get(url, target, resume_size=present, headers=headers, expected_size=file.size, tqdm_class=bar)
                 except OSError as error:
                     if error.errno is not None:  # that is not a wrong size
                         raise
@@ -133,18 +135,6 @@ def _locked(repository: Repository, file: File, on_progress: OnProgress, waiting
         yield
     finally:
         lock.release()
-
-
-def _get(repository: Repository, file: File, target: BinaryIO, n_present: int, n_bytes: int, bar: type, **headers: str) -> None:
-    from huggingface_hub import hf_hub_url
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers
-
-    url = hf_hub_url(repository.id, file.path, repo_type=repository.kind, revision=repository.commit, endpoint=endpoint())
-    # Of compressed content no part can be requested.
-    sent = build_hf_headers(token=token() or False, library_name="layerscope") | {"Accept-Encoding": "identity"} | headers
-    with explained(f"{file.path} of {repository.id}", "download of"):
-        http_get(url, target, resume_size=n_present, headers=sent, expected_size=n_bytes, tqdm_class=bar)
 
 
 def _bar(others: int, total: int, on_progress: OnProgress) -> type:
