@@ -4,7 +4,7 @@ import sys
 import time
 from typing import Any
 
-from analysis.core import escapes
+from analysis.core import escapes, units
 from analysis.core.progress import Progress, bytes_so_far, is_counted
 
 _EVERY_S = 10.0
@@ -13,6 +13,12 @@ _EVERY_SHARE = 0.0999
 """or after so much of a phase."""
 _LEAST_S = 1.0
 """Seconds between two lines at least: work that is done in a moment needs none."""
+
+
+def _left(progress: Progress) -> str:
+    """Return the time left of all stages in words; "" if it is unknown."""
+    seconds = progress.values.get("remaining", {}).get("left_s")
+    return "" if seconds is None else f"about {units.duration(seconds)} left in total"
 
 
 class Bar:
@@ -33,14 +39,17 @@ class Bar:
             self.close()
             self._phase, self._line_share = progress.phase, 0.0
             if progress.total and is_terminal:
-                scaled = {"unit": "B", "unit_scale": True} if "of_bytes" in progress.values else {}
+                options = {"unit": "B", "unit_scale": True} if "of_bytes" in progress.values else {}
+                if "remaining" in progress.values:  # the time left is that of all stages, not tqdm's of this phase
+                    options["bar_format"] = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
                 self._bar = tqdm(
-                    desc=escapes.visible(progress.phase), total=progress.total, file=sys.stderr, leave=False, **scaled
+                    desc=escapes.visible(progress.phase), total=progress.total, file=sys.stderr, leave=False, **options
                 )
         if self._is_news(progress.message):
             tqdm.write(escapes.visible(progress.message), file=sys.stderr)
         if self._bar is not None:
             self._bar.total = progress.total
+            self._bar.set_postfix_str(_left(progress), refresh=False)
             self._bar.update(progress.done - self._bar.n)
         elif not is_terminal:
             self._line(progress)
@@ -61,7 +70,8 @@ class Bar:
         self._line_at, self._line_share = time.monotonic(), share
         far = f"{progress.done:,} of {progress.total:,} ({share:.0%})" if is_counted(progress.total) else f"{share:.0%}"
         far = bytes_so_far(progress.done, progress.total, progress.values) or far
-        sys.stderr.write(escapes.visible(f"{progress.phase}{f': {far}' if progress.total else ''}\n"))
+        parts = [f"{progress.phase}{f': {far}' if progress.total else ''}", _left(progress)]
+        sys.stderr.write(escapes.visible(f"{', '.join(filter(None, parts))}\n"))
         sys.stderr.flush()
 
     def close(self) -> None:

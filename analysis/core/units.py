@@ -70,3 +70,10 @@ def number(value: float, digits: int, sign: str = "") -> str:
     while value and not round(value, digits) and digits < _MOST_DECIMALS:
         digits += 1
     return f"{value:{sign},.{digits}f}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as "17 s", "12 min" or "3.5 h"."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -52,3 +52,15 @@ def test_finished_and_unnamed_phases_are_not_written(clock, capsys):
         clock[0] += 60
         bar(progress)
     assert "".join(capsys.readouterr()) == ""
+
+
+def test_time_left_of_all_stages_is_written_with_the_phase(clock, capsys):
+    bar = Bar()
+    clock[0] += 15
+    bar(Progress("scoring questions", 200, 1000, values={"remaining": {"left_s": 310.0, "share": 0.1}}))
+    clock[0] += 15
+    bar(Progress("scoring questions", 300, 1000, values={"remaining": {"share": 0.2}}))
+    assert capsys.readouterr().err.splitlines() == [
+        "scoring questions: 200 of 1,000 (20%), about 5 min left in total",
+        "scoring questions: 300 of 1,000 (30%)",
+    ]

@@ -19,7 +19,6 @@ from analysis.core.errors import JobError, StorageError
 from analysis.core.progress import Progress
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.experiments.prompt.comparison_spec import CompareSpec, Variant
 from analysis.jobs.queue import attempt as interruption
 from analysis.jobs.queue import processes, settings, table
 from analysis.jobs.queue.processes import Process
@@ -320,14 +319,6 @@ def test_files_needed_by_other_jobs_or_results_stay(cache):
     assert not any(folder.exists() for folder in folders)
 
 
-def test_adapter_stays_while_a_comparison_needs_it(cache):
-    folders, job = saved(cache), ended()
-    asked = jobs.submit(CompareSpec(variants=(Variant(), Variant("healed", BLOCK, f"adapters/{KEY}"))))
-    jobs.delete(job.id, saved=True)
-    assert all(folder.exists() for folder in folders)
-    assert jobs.get(asked.id).state == "queued"
-
-
 def test_map_stays_while_a_curve_needs_it(cache):
     curve = fakes.sweep()
     curve.save()
@@ -414,18 +405,6 @@ def held(cache):
     with contextlib.closing(sqlite3.connect(cache / "jobs.sqlite", isolation_level=None)) as db:
         db.execute("BEGIN IMMEDIATE")
         yield
-
-
-def test_job_runs_while_list_is_held_and_is_recorded_after(cache, monkeypatch):
-    (job_id,) = queue(1)
-    run = interruption.Run(table.claim(HERE))
-    monkeypatch.setattr(table, "_BUSY_S", 0.05)
-    with held(cache):
-        run.on_progress(Progress("starting"))
-        run.on_progress(Progress("measuring", 1, 4, values={"result_key": "abc"}))
-    run.on_progress(Progress("measuring", 2, 4))
-    job = jobs.get(job_id)
-    assert (job.phase, job.done, job.result_key) == ("measuring", 2, "abc")
 
 
 def test_final_report_waits_for_held_list_and_keeps_reserve(cache, monkeypatch):

@@ -80,14 +80,6 @@ def test_cluster_gets_command_cache_and_resources(cluster, count):
     assert not any("5ecre7t0ken" in path.read_text() for path in job.folder.rglob("*") if path.is_file())
 
 
-def test_starter_of_several_takes_nothing_and_passes_their_needs(cluster, count, monkeypatch):
-    monkeypatch.setattr("analysis.jobs.queue.control.check_workers", lambda spec, n: None)
-    _, record = submitted(cluster, count, shards=2)
-    assert (record.entrypoint_num_gpus, record.entrypoint_num_cpus, record.entrypoint_memory) == (0, 0, 0)
-    assert record.runtime_env["env_vars"][ray.OPTIONS] == os.environ[ray.OPTIONS]
-    assert record.entrypoint.endswith(f" 2 {ray.WORKERS}")
-
-
 @pytest.mark.parametrize(
     ("end", "state", "sentence"),
     [
@@ -181,11 +173,6 @@ def test_incomplete_settings_are_refused_before_a_job_is_made(count, monkeypatch
     assert why in str(error.value)
     assert "ray" not in jobs.usable_backends()
     assert jobs.list_jobs() == []
-
-
-def test_without_the_package_it_says_how_to_install_it(monkeypatch):
-    monkeypatch.setattr(ray, "find_spec", lambda name: None)
-    assert "pip install -r requirements-ray.txt" in backend.BACKENDS["ray"].available()
 
 
 def test_attempt_refuses_another_version_and_a_missing_folder(cluster, count, capsys):

@@ -220,15 +220,6 @@ def test_repeated_losses_fail_the_request_and_keep_its_shards(asked, cache, smal
     assert kept.isdisjoint(again.measured)
 
 
-def test_single_process_resumes_from_shards_of_several(asked, cache, small_batches):
-    with pytest.raises(JobError):
-        share(asked["distances"], Here(1, lost=tuple(range(3, 20))), nobody)
-    assert stored_shards()
-    result = EXPERIMENTS["distances"].runner()(asked["distances"])
-    assert result.complete
-    assert result.n_texts == TEXTS.n_texts
-
-
 def test_a_damaged_shard_is_measured_again(asked, cache, with_starter, monkeypatch, tmp_path, small_batches):
     wanted = alone(asked["distances"], cache, with_starter, monkeypatch, tmp_path)
     with pytest.raises(JobError):

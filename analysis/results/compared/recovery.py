@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from analysis.core import stats
 from analysis.core.blocks import PartSet, Removal
 from analysis.core.intervals import Interval
+from analysis.core.units import duration as duration  # the decision names durations by it, too
 from analysis.core.units import number
 from analysis.data import corpora
 from analysis.experiments.heal.heal_result import HealResult
@@ -138,13 +139,6 @@ def course(result: HealResult) -> str:
     elif result.spec.minutes is not None:
         parts.append(f"no training step in {result.spec.minutes:g} min")
     return ", ".join(parts) or "no training"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as "17 s", "12 min" or "3.5 h"."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 _NEAR = 1.25
