@@ -233,21 +233,19 @@ def firsts(
         most: number of groups at most, those with the strongest results.
     """
     where, values = wanted.condition()
-    group = ", ".join(per)
-    sizes = f"SELECT {group}, max(n_asked) FROM results WHERE {where} GROUP BY {group}"
-    largest = {tuple(columns): n for *columns, n in rows(wanted.kinds, sizes, values)}
     order, order_values = like.order(wanted.kinds)
-    order = f"{first}, {order}" if first else order
-    sql = f"SELECT number, {group} FROM results WHERE {where} ORDER BY {order}"
-    strongest: dict[tuple[Any, ...], int] = {}
-    for number, *columns in rows(wanted.kinds, sql, values | order_values):
-        strongest.setdefault(tuple(columns), number)
-    groups = dict(list(strongest.items())[:most])
-    numbers = ", ".join(map(str, groups.values()))
-    sql = f"SELECT number, place, kind, key, mtime_ns, summary FROM results WHERE number IN ({numbers})"
-    found = {number: IndexEntry(*columns) for number, *columns in rows(wanted.kinds, sql, {})}
-    # Results may come and go between the queries.
-    return [(found[number], largest[columns]) for columns, number in groups.items() if number in found and columns in largest]
+    order, group = f"{first}, {order}" if first else order, ", ".join(per)
+    ranked = (
+        f"SELECT number, row_number() OVER (PARTITION BY {group} ORDER BY {order}) AS rank, "
+        f"max(n_asked) OVER (PARTITION BY {group}) AS largest_n, row_number() OVER (ORDER BY {order}) AS position "
+        f"FROM results WHERE {where}"
+    )
+    sql = (
+        f"SELECT place, kind, key, mtime_ns, summary, largest_n FROM ({ranked}) CROSS JOIN results USING (number) "
+        "WHERE rank = 1 ORDER BY position LIMIT :most"
+    )
+    found = rows(wanted.kinds, sql, values | order_values | {"most": most})
+    return [(IndexEntry(*columns), n) for *columns, n in found]
 
 
 @dataclass(frozen=True)
