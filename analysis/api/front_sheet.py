@@ -85,7 +85,7 @@ class FrontSheet:
             raise SpecError(f"`by` must be {SIZE!r} or {SPEED!r}, not {by!r}.")
         if by == SPEED and not any(candidate.times for candidate in shown.candidates):
             raise SpecError("No speed of this model is stored. Measure it: `python -m analysis speed`.")
-        return figures.trade_off(shown, by, None, dark=dark)
+        return figures.trade_off(shown, by, dark=dark)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields of the JSON of `front`."""

@@ -7,9 +7,7 @@ from typing import Any
 from plotly.graph_objs import Figure
 
 from analysis.charts.look import bars, finish, known_ends, palette, translucent
-from analysis.charts.selected import marked
 from analysis.core import blocks
-from analysis.core.blocks import Removal
 from analysis.results.compared.candidates import Candidate
 from analysis.results.compared.front import BEST, DOMINATED, SIZE, TIED, Front
 from analysis.results.stored.reading import ACCURACY, BITS
@@ -30,7 +28,7 @@ _ON_A_LOG_AXIS = 4.0
 """Where the largest model has this many times the bytes of the smallest, equal steps of the axis are equal ratios."""
 
 
-def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height: int = 400) -> Figure:
+def trade_off(front: Front, by: str, *, dark: bool, height: int = 400) -> Figure:
     """Draw every model with its 95 % interval, and a line through the best measured ones.
 
     Filled: best measured. Filled and pale: measured lower, statistically tied. Open and pale: dominated significantly. The
@@ -39,7 +37,6 @@ def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height:
     Args:
         front: all candidates on the same questions or texts.
         by: `front.SIZE` or `front.SPEED`; models without a speed are not drawn on the latter.
-        cut: the block to ring, or to note as not measured; None for neither.
         dark: whether the background is dark.
         height: pixels.
     """
@@ -72,11 +69,6 @@ def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height:
             points = _points(_named(series, front), _symbol(series, models[0], front), models, by, colour, rank, front)
             # The legend has one line for each symbol. The standing is a shade, and the page explains it.
             data.append(points | {"legendgroup": "/".join(series), "showlegend": rank == list(drawn)[-1]})
-    of_block = [
-        (_x(candidate, by) or 0.0, candidate.readings[front.quantity].value)
-        for candidate in drawn_models
-        if candidate.cut == cut and not candidate.is_other
-    ]
     is_share = front.quantity == ACCURACY
     x: dict[str, Any] = {
         "title": "weights, MB" if by == SIZE else "speed relative to the unpruned model",
@@ -92,8 +84,7 @@ def trade_off(front: Front, by: str, cut: Removal | None, *, dark: bool, height:
         y["tickformat"] = ".0%"
     else:
         y["autorange"] = "reversed"  # better is up on both
-    figure = finish(Figure(data), height, x=x, y=y, clickmode="event+select")
-    return figure if cut is None else marked(figure, of_block, dark=dark)
+    return finish(Figure(data), height, x=x, y=y, clickmode="event+select")
 
 
 def _points(

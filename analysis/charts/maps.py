@@ -15,7 +15,7 @@ from analysis.core.blocks import ATTENTION, Block, Removal, single_parts
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import Best, DistanceResult
 from analysis.experiments.maps.metrics import UNITS
-from analysis.models.source.sizes import ModelFacts, savings
+from analysis.models.source.sizes import removed_bytes, savings
 
 CELLS = "cells"
 """Name of the trace that carries the hover texts."""
@@ -47,7 +47,7 @@ def distance_read_outs(result: DistanceResult, metric: str, max_size: int | None
         for start, value in enumerate(row):
             ends = _ends(value, result.stderr[n - 1][start], result.n_texts, ".4f") if is_own_metric else ""
             wins = f"{result.wins[n - 1][start]:.0%}" if is_own_metric and result.wins else ""
-            texts[Block(start, n)] = (*_about(Block(start, n), result.model), f"{value:.4f}", ends, wins)
+            texts[Block(start, n)] = (*_about(Block(start, n), result), f"{value:.4f}", ends, wins)
     words = "distance %{customdata[6]}" + (", 95 % interval %{customdata[7]}" if is_own_metric else "")
     words += "<br>most similar of its size in %{customdata[8]} of resamples" if is_own_metric and result.wins else ""
     return ReadOuts(_ABOUT.format(words), texts)
@@ -62,7 +62,7 @@ def damage_read_outs(result: DamageResult) -> ReadOuts:
                 continue
             n_texts = result.n_measured[n - 1][start]
             ends = _ends(value, result.stderr[n - 1][start], n_texts, "+.3f")
-            texts[Block(start, n)] = (*_about(Block(start, n), result.model), f"{value:+.3f}", ends, str(n_texts))
+            texts[Block(start, n)] = (*_about(Block(start, n), result), f"{value:+.3f}", ends, str(n_texts))
     words = "loss %{customdata[6]} nats per token, 95 % interval %{customdata[7]}<br>%{customdata[8]} of "
     words += f"{result.n_texts} texts"
     return ReadOuts(_ABOUT.format(words), texts)
@@ -78,10 +78,11 @@ _SAVED = "%{{customdata[2]}} parameters (%{{customdata[3]}}), %{{customdata[4]}}
 _ABOUT = "<b>%{{customdata[1]}}</b><br>{}<br>" + _SAVED
 
 
-def _about(block: Block, model: ModelFacts) -> tuple[str, ...]:
-    saved = savings(model, block)
+def _about(block: Block, result: DistanceResult | DamageResult) -> tuple[str, ...]:
+    model, held = result.model, result.spec.model
+    saved, n_bytes = savings(model, block), removed_bytes(model, block, held.dtype, held.quantization)
     last = "" if block.stop < model.n_layers else _ALL if block.size == model.n_layers else _LAST
-    parameters, size = _short(saved.parameters).strip(), f"{_short(saved.weight_bytes)}B"
+    parameters, size = _short(saved.parameters).strip(), "not known" if n_bytes is None else f"{_short(n_bytes)}B"
     return block.describe(), parameters, f"{saved.fraction:.1%}", size, last
 
 

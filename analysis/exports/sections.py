@@ -124,10 +124,9 @@ def of_removal(
     rows += [["sublayers removed", cut.brief()]] if isinstance(cut, PartSet) else []
     if sizes.knows(facts, cut):
         saved = sizes.savings(facts, cut)
-        rows += [
-            ["parameters removed", f"{saved.parameters:,} ({saved.fraction:.1%} of all)"],
-            ["weights removed", f"{saved.weight_bytes:,} bytes"],
-        ]
+        rows.append(["parameters removed", f"{saved.parameters:,} ({saved.fraction:.1%} of all)"])
+        if maps and (n_bytes := sizes.removed_bytes(facts, cut, maps[0].spec.model.dtype, maps[0].spec.model.quantization)):
+            rows.append(["weights removed", f"{n_bytes:,} bytes in {maps[0].spec.model.precision}"])
     if maps and isinstance(cut, Block):
         row = cut.size - 1
         mean = maps[0].mean[row][cut.start]

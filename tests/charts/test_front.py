@@ -6,7 +6,6 @@ import pytest
 
 from analysis.charts import front as figures
 from analysis.core import blocks
-from analysis.core.blocks import Block
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import front
 from analysis.results.compared.front import SIZE, SPEED
@@ -22,7 +21,7 @@ def found():
 
 @pytest.mark.parametrize("by", [SIZE, SPEED])
 def test_points_have_intervals_and_only_dominated_ones_are_open(found, by):
-    figure = figures.trade_off(found, by, None, dark=False)
+    figure = figures.trade_off(found, by, dark=False)
     best, standing = found.best(by), [(candidate.cut, own) for candidate, own in found.standing(by)]
     pruned = [trace for trace in figure.data if trace.name.startswith("pruned")]
     candidates = {blocks.written(one.cut): one for one in found.candidates if one.cut and (by == SIZE or one.gain)}
@@ -38,14 +37,7 @@ def test_points_have_intervals_and_only_dominated_ones_are_open(found, by):
     assert list(line.y) == [candidate.readings[ACCURACY].value for candidate in best]
 
 
-def test_selected_block_is_ringed_and_an_open_difference_is_named(found):
-    curve = fakes.sweep()
-    figure = figures.trade_off(found, SIZE, curve.points[5].block, dark=True)
-    (ring,) = [trace for trace in figure.data if trace.name == "selected"]
-    assert list(ring.y) == [curve.points[5].acc]
-    other = figures.trade_off(found, SIZE, Block(14, 5), dark=True)
-    assert "selected" not in [trace.name for trace in other.data]
-    assert [note.text for note in other.layout.annotations] == ["Not measured for this selection"]
+def test_open_difference_is_named(found):
     unseen = [one for one in found.candidates if one.changes and not one.changes[ACCURACY].is_significant]
     assert unseen
     assert all("not significantly different" in " ".join(figures.describe(one, found)) for one in unseen)
@@ -62,18 +54,18 @@ def with_others(found, *names):
 
 
 def test_model_name_makes_no_link_in_a_chart(found):
-    drawn = figures.trade_off(with_others(found, "<a href='http://a.test'>x</a>"), SIZE, None, dark=False)
+    drawn = figures.trade_off(with_others(found, "<a href='http://a.test'>x</a>"), SIZE, dark=False)
     assert "<a " not in drawn.to_json()
     assert "&lt;a href" in " ".join(text for trace in drawn.data if trace.text for text in trace.text)
 
 
 def test_far_sizes_are_on_a_log_axis(found):
-    assert figures.trade_off(found, SIZE, None, dark=False).layout.xaxis.type is None
-    assert figures.trade_off(with_others(found, "Large"), SIZE, None, dark=False).layout.xaxis.type == "log"
+    assert figures.trade_off(found, SIZE, dark=False).layout.xaxis.type is None
+    assert figures.trade_off(with_others(found, "Large"), SIZE, dark=False).layout.xaxis.type == "log"
 
 
 def test_legend_names_other_models_by_symbols_of_their_own(found):
-    figure = figures.trade_off(with_others(found, "Large", "Huge"), SIZE, None, dark=False)
+    figure = figures.trade_off(with_others(found, "Large", "Huge"), SIZE, dark=False)
     in_legend = [trace.name for trace in figure.data if trace.showlegend is not False]
     assert len(in_legend) == len(set(in_legend))
     assert set(in_legend) == {trace.name for trace in figure.data} >= {"Large", "Huge"}
@@ -93,5 +85,5 @@ def test_legend_repeats_no_dtype_that_all_models_share(found):
         )
         for one, precision in zip(found.candidates[1:], [f"NF4, {usual}", "float64"], strict=False)
     ]
-    figure = figures.trade_off(replace(found, candidates=(found.candidates[0], *quantized)), SIZE, None, dark=False)
+    figure = figures.trade_off(replace(found, candidates=(found.candidates[0], *quantized)), SIZE, dark=False)
     assert {trace.name for trace in figure.data} >= {"unpruned", "pruned, NF4", "pruned, float64"}

@@ -9,13 +9,15 @@ from analysis.experiments.heal.heal_result import HealResult, HealStep, Validati
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec, LeastDamage
 from analysis.experiments.maps.distance_spec import Best, DistanceResult, DistanceSpec
+from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 
 FACTS = ModelFacts("toy", "llama", 4, 8, 32, [100] * 4, 256, 4.0, 64)
 BASE = {"versions": {}, "wall_s": 1.0, "n_tokens": 10, "complete": True, "model": FACTS}
 MEAN = [[0.30, 0.10, 0.20, 0.40], [0.35, 0.15, 0.45], [0.5, 0.5], [0.6]]
+_MODEL = ModelSpec(dtype="float32")
 MAP = DistanceResult(
-    spec=DistanceSpec(),
+    spec=DistanceSpec(model=_MODEL),
     **BASE,
     n_layers=4,
     mean=MEAN,
@@ -38,7 +40,7 @@ SWEEP = SweepResult(
     n_truncated=0,
 )
 DAMAGE = DamageResult(
-    spec=DamageSpec(max_size=2),
+    spec=DamageSpec(model=_MODEL, max_size=2),
     **BASE,
     n_layers=4,
     unpruned_loss=2.0,

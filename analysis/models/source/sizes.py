@@ -102,8 +102,6 @@ class Savings:
     """Removed parameters."""
     fraction: float
     """Removed share of ALL parameters, embeddings and head included; below n/L, since those stay."""
-    weight_bytes: int
-    """Removed bytes of weights in the dtype or quantization of the model."""
     kept_parameters: int
     active_parameters: int
     """Of those that are kept, as many as a token goes through: the others are experts that it is not sent to."""
@@ -122,7 +120,6 @@ def savings(model: ModelFacts, block: Removal | None) -> Savings:
     return Savings(
         parameters=removed,
         fraction=removed / model.n_parameters,
-        weight_bytes=int(removed * model.bytes_per_parameter),
         kept_parameters=model.n_parameters - removed,
         active_parameters=model.n_parameters - removed - idle,
     )
@@ -149,6 +146,12 @@ def weight_bytes(model: ModelFacts, block: Removal | None, dtype: str, quantizat
         return int(savings(model, block).kept_parameters * DTYPE_BYTES[dtype])
     layers = layer_bytes(model, block, dtype, quantization)
     return sum(layers) + int(model.other_parameters * DTYPE_BYTES[dtype]) if layers else None
+
+
+def removed_bytes(model: ModelFacts, block: Removal, dtype: str, quantization: str = "none") -> int | None:
+    """Return the bytes of the weights that removing `block` saves; arguments and None as in `weight_bytes`."""
+    before, after = (weight_bytes(model, removed, dtype, quantization) for removed in (None, block))
+    return None if before is None or after is None else before - after
 
 
 def layer_bytes(model: ModelFacts, block: Removal | None, dtype: str, quantization: str = "none") -> list[int]:

@@ -37,10 +37,7 @@ _COLUMNS = (
     *interval_columns("loss_change", "loss change", "nats/token", "+.3f"),
     Column("bits_per_byte", "bits per byte", format=".3f"),
     Column("front", "on the Pareto front of"),
-    Column("remarks", "remarks"),
 )
-_FOR_PEOPLE = ("front", "remarks")
-"""Columns whose content programs read from other fields."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +119,7 @@ class FrontAnswer:
             "model": None if form is None else form.name,
             **{name: None if each is None else each.material_in_words() for name, each in on.items()},
             "reference": None if comparison.reference is None else comparison.reference.id,
-            "points": [{name: value for name, value in row.items() if name not in _FOR_PEOPLE} for row in self.rows()],
+            "points": [{name: value for name, value in row.items() if name != "front"} for row in self.rows()],
             "answers": [_answer(each) for each in self.answers],
             "rule": goals.RULE,
             "missing": [{"what": each.what, "command": command_line(each.spec)} for each in self.missing],
@@ -229,13 +226,7 @@ def _row(candidate: Candidate, fronts: list[str], comparison: Comparison) -> dic
         row[f"{name}_change_is_paired"] = None if change is None else change.paired
     row["n_questions"] = candidate.readings[ACCURACY].condition.n if ACCURACY in candidate.readings else 0
     row["n_texts"] = candidate.readings[LOSS].condition.n if LOSS in candidate.readings else 0
-    return row | {"on_fronts": fronts, "front": ", ".join(fronts), "remarks": _remark(candidate)}
-
-
-def _remark(candidate: Candidate) -> str:
-    """Return the changes that are not paired; "" if all are."""
-    unpaired = [name for name in (ACCURACY, LOSS) if name in candidate.changes and not candidate.changes[name].paired]
-    return f"{' and '.join(unpaired)} not paired" if unpaired else ""
+    return row | {"on_fronts": fronts, "front": ", ".join(fronts)}
 
 
 def _what(candidate: Candidate) -> str:

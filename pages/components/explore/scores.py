@@ -78,13 +78,11 @@ def show_numbers(shown: Shown) -> None:
         help="Removed parameters and their share of all, including embeddings and head.",
     )
     held = distances.spec.model
-    before, after = (
-        sizes.weight_bytes(distances.model, removed, held.dtype, held.quantization)
-        for removed in (None, cut.removed if weighed else None)
-    )
+    is_weighed = cut.removed is not None and weighed
+    n_bytes = sizes.removed_bytes(distances.model, cut.removed, held.dtype, held.quantization) if is_weighed else None
     columns[4].metric(
         "Weights",
-        _gone("–" if before is None or after is None else f"−{words.size(before - after)}", n, known),
+        _gone("–" if n_bytes is None else f"−{words.size(n_bytes)}", n, known),
         f"in {words.plain(held.precision)}" if n and known else None,
         delta_color="off",
         delta_arrow="off",

@@ -82,7 +82,7 @@ def _chart(compared: Front, by: str, strategy: ChosenStrategy, cut: Cut, selecte
         compared = replace(compared, candidates=kept)
     quantity = compared.quantity
     chart_selection.chart_of_blocks(
-        figures.trade_off(compared, by, None, dark=chart.is_dark(), height=340),
+        figures.trade_off(compared, by, dark=chart.is_dark(), height=340),
         key="front",
         alt=f"{quantity.capitalize()} against {_AXES[by].lower()} of {len(compared.candidates)} models on the same data.",
         file_name="trade-off",
