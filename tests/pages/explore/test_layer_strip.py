@@ -152,8 +152,8 @@ def expect_words(page: Page, cut, address: str | None) -> None:
 @pytest.mark.browser
 @pytest.mark.starter
 @pytest.mark.timeout(300)
+@pytest.mark.long
 class TestInABrowser:
-    @pytest.mark.long
     def test_map_follows_a_dragged_block_before_the_server_hears(self, page):
         drag(page, place(page, 13), place(page, 18))
         expect_strip(page, removed=range(16, 21), ring="16:5")
@@ -166,7 +166,6 @@ class TestInABrowser:
         page.keyboard.press("Escape")
         expect_words(page, Block(11, 5), None)
 
-    @pytest.mark.long
     def test_either_end_is_stretched(self, page):
         drag(page, place(page, 15, 0.98), place(page, 19, 0.9))
         expect_strip(page, removed=range(11, 20), ring="11:9")
@@ -195,7 +194,6 @@ class TestInABrowser:
         page.keyboard.press("Escape")
         expect_words(page, Block(23, 7), "23:7")
 
-    @pytest.mark.long
     def test_single_layers_are_toggled_by_pointer_and_by_keys(self, page):
         page.get_by_role("radio", name="Layers").check(force=True)
         page.mouse.click(*place(page, 13))
@@ -209,7 +207,6 @@ class TestInABrowser:
         expect_words(page, LayerSet((11, 12, 14, 15, 22)), "11:2+14:2+22:1")
         expect(page.locator(".cell[data-layer='22']")).to_be_focused()
 
-    @pytest.mark.long
     def test_a_protected_layer_is_never_cut_and_stays_protected_elsewhere(self, page, served):
         page.get_by_role("radio", name="Protect").check(force=True)
         page.mouse.click(*place(page, 18))

@@ -39,6 +39,7 @@ def slide(page: Page, key: str) -> None:
     page.keyboard.press(key)
 
 
+@pytest.mark.long
 def test_two_visitors_do_not_move_each_others_slider(served, visitors):
     one, other = visitors(), visitors()
     for page in (one, other):
@@ -118,6 +119,7 @@ def report_opens_without_a_network(served, content: bytes) -> None:
     context.close()
 
 
+@pytest.mark.long
 def test_a_job_that_runs_is_found_again_after_a_reload(served, visitors):
     """The last test of the file: from here on the queue is not empty."""
     page = visitors()

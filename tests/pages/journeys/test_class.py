@@ -1,5 +1,6 @@
 """A class in real browsers: the teacher starts a poll from Teach, two phones answer, and the reveal draws the answers."""
 
+import contextlib
 import json
 import re
 
@@ -71,13 +72,12 @@ def test_two_phones_answer_and_the_reveal_draws_the_distribution(show):
             expect(phone.get_by_text(re.compile(rf"Measured: 11-15.*You answered {block}"))).to_be_visible()
             assert not axe.found(phone, also_minor=True)
 
-        for _ in range(
-            3
-        ):  # the answers are drawn anew every second, and on a busy machine Streamlit may take that for the click
+        # The answers are drawn again every second, and on a busy machine Streamlit may take that for the click.
+        for _ in range(3):
             browser.drawn(page)
             panel.get_by_role("button", name="End the poll").click()
-            page.wait_for_timeout(3000)
-            if not panel.is_visible():
+            with contextlib.suppress(AssertionError):
+                expect(panel).to_have_count(0, timeout=3000)
                 break
         expect(panel).to_have_count(0)
         for phone in phones:

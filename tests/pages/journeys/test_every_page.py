@@ -1,8 +1,10 @@
-"""Every page asks no other host for anything, with any content of its address, and has colours that everyone can read.
+"""Every page asks no other host for anything, with any content of its address, and is accessible.
 
-The policy that forbids other hosts is in nobody's way.
+The policy that forbids other hosts is in nobody's way, axe-core finds no fault, and the keyboard reaches everything.
 """
 
+import contextlib
+import re
 from dataclasses import dataclass
 from urllib.parse import quote, urlsplit
 
@@ -31,6 +33,29 @@ CRAFTED = "&".join(
 )
 
 
+WITHIN = {
+    "compare": ("Microscope", "Runs"),
+    "export": ("llama.cpp", "Report"),
+    "learn": ("3 Map", "5 Big models", "7 Limits", "8 Check"),
+}
+"""Views of a page that stand behind a choice on it."""
+FOCUS_IS_SEEN = """
+() => {
+  const watched = ["outlineStyle", "outlineWidth", "boxShadow", "borderColor"];
+  const look = item => watched.map(name => getComputedStyle(item)[name]);
+  const focused = document.activeElement, box = focused.parentElement;
+  const parts = [focused, box, box.parentElement, ...focused.querySelectorAll('*')];
+  const looks = () => JSON.stringify(parts.map(look)), before = looks();
+  focused.blur();
+  const differs = looks() !== before;
+  focused.focus({focusVisible: true});
+  return differs;
+}
+"""
+COLORED = ("explore", "learn")
+"""Pages whose colours are checked in the dark theme."""
+
+
 def watched(served, theme: str = "light") -> tuple[Page, list[str]]:
     """A window, and the hosts that it asks from now on."""
     page = served.visitor(theme=theme)
@@ -57,7 +82,8 @@ def walk(served) -> Walk:
     for name in browser.PAGES:
         browser.visit(page, served.address, name)
         refused[name] = page.evaluate("window.refused")
-        colors[name] = axe.found(page, axe.COLORS)
+        if name in COLORED:
+            colors[name] = axe.found(page, axe.COLORS)
     page.context.close()
     return Walk(asked, refused, colors)
 
@@ -73,8 +99,8 @@ def test_no_page_asks_another_host_or_breaks_the_policy(served, walk):
     assert walk.refused == {name: [] for name in browser.PAGES}
 
 
-def test_axe_finds_no_serious_fault_of_colors_on_any_page(walk):
-    assert walk.colors == {name: [] for name in browser.PAGES}
+def test_axe_finds_no_serious_fault_of_colors(walk):
+    assert walk.colors == {name: [] for name in COLORED}
 
 
 @pytest.mark.long
@@ -117,3 +143,64 @@ def test_document_and_its_resources_carry_the_headers(served):
         assert told.get("x-content-type-options") == "nosniff", url
         assert told.get("content-security-policy") == server.HEADERS["Content-Security-Policy"], url
     page.context.close()
+
+
+@pytest.mark.long
+def test_axe_finds_nothing_serious_on_any_page(served):
+    page = served.visitor()
+    told = {}
+    for name in browser.PAGES:
+        browser.visit(page, served.address, name)
+        told[name] = axe.found(page)
+        for view in WITHIN.get(name, ()):
+            page.get_by_role("radio", name=view).click()
+            page.wait_for_timeout(300)
+            browser.settled(page)
+            browser.drawn(page)
+            told[f"{name}, {view}"] = axe.found(page)
+    page.context.close()
+    assert not {name: held for name, held in told.items() if held}
+
+
+def test_axe_finds_planted_errors(served):
+    page = served.visitor()
+    page.set_content("<html lang=en><title>t</title><main><h1>h</h1><p style='color:#aaa'>faint</p><button></button></main>")
+    assert {line.split(":")[0] for line in axe.found(page)} == {"color-contrast", "button-name"}
+    assert {line.split(":")[0] for line in axe.found(page, axe.COLORS)} == {"color-contrast"}
+    page.context.close()
+
+
+def test_keyboard_alone_chooses_a_block_and_opens_a_menu(served):
+    page = served.visitor()
+    browser.visit(page, served.address, "explore")
+    expect(page.get_by_text("block [11, 16)").first).to_be_visible()
+    reach(page, page.get_by_role("slider", name="Layers removed, n"))
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_text("block [13, 19)").first).to_be_visible()
+    expect(page).to_have_url(re.compile("n=6"))
+    browser.drawn(page)
+
+    menu = page.locator(".st-key-map-popover").get_by_role("button").first
+    reach(page, menu, backwards=True)
+    page.keyboard.press("Enter")
+    compute = page.get_by_role("button", name="Compute map")
+    expect(compute).to_be_visible()
+    browser.drawn(page)
+    for _ in range(3):  # a key that comes while a busy browser still draws the menu is lost
+        page.keyboard.press("Escape")
+        with contextlib.suppress(AssertionError):
+            expect(compute).to_be_hidden(timeout=5_000)
+            break
+    expect(compute).to_be_hidden()
+    expect(menu).to_be_focused()
+    page.context.close()
+
+
+def reach(page: Page, wanted, *, backwards: bool = False) -> None:
+    """Press Tab until something has the focus, and see that one can see so."""
+    for _ in range(60):
+        page.keyboard.press("Shift+Tab" if backwards else "Tab")
+        if wanted.evaluate("element => element === document.activeElement"):
+            assert page.evaluate(FOCUS_IS_SEEN), "the focus cannot be seen"
+            return
+    pytest.fail(f"Tab does not reach {wanted}")

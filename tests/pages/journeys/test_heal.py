@@ -28,7 +28,7 @@ def at_heal(page: Page) -> None:
     browser.settled(page)
 
 
-def test_ten_minute_heal_starts_from_explore(served, page):
+def test_ten_minute_heal_starts_from_explore_and_is_found_after_a_reload(served, page):
     browser.visit(page, served.address, "explore")
     page.get_by_role("link", name="Heal").click()
     at_heal(page)
@@ -38,6 +38,10 @@ def test_ten_minute_heal_starts_from_explore(served, page):
     wait_for(jobs.active, 60)
     (job,) = jobs.active()
     assert (job.spec.minutes, job.spec.block.start, job.spec.block.size) == (10.0, 11, 5)
+    page.reload()
+    strip = page.get_by_test_id("stSidebar")
+    strip.get_by_role("button", name="Cancel").click()
+    expect(strip.get_by_text("cancelled", exact=True)).to_be_visible()
 
 
 @pytest.mark.long

@@ -14,6 +14,10 @@ from tests.support import browser
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 SIZE = {"width": 1280, "height": 900}
+BOTTOM = """
+label => Math.max(...[...document.querySelectorAll('[role=figure]')].filter(one => one.ariaLabel.startsWith(label))
+  .map(one => one.getBoundingClientRect().bottom))
+"""
 # Where a block's mark is on the page, and the n that a chart shows.
 PLACE = """
 ([label, name]) => {
@@ -94,6 +98,16 @@ def click(page: Page, label: str, block: str) -> None:
     page.mouse.click(place["x"], place["y"])
 
 
+def expect_one_screen(page: Page) -> None:
+    """The verdict and all three charts lie within a window of 800 pixels."""
+    browser.drawn(page)
+    verdict = page.locator(".st-key-verdict")
+    expect(verdict).to_contain_text("Removing layers 11-15 makes the model 13 % smaller")
+    assert verdict.bounding_box()["y"] < 200
+    for label in ("Heat map by", "Accuracy", "Loss"):
+        assert page.evaluate(BOTTOM, label) <= 800, label
+
+
 def test_clicked_block_is_selected_everywhere_and_by_its_address(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
     with browser.dashboard(tmp_path) as address, browser.chromium() as chromium:
@@ -102,9 +116,15 @@ def test_clicked_block_is_selected_everywhere_and_by_its_address(tmp_path: Path,
         page.goto(f"{address}/?n=5")
         browser.settled(page)
         expect_cut(page, 11, 5)
+        expect_one_screen(page)
         click(page, "Heat map by", "3:8")
         expect_cut(page, 3, 8)
         expect(page).to_have_url(re.compile(r"block=3(:|%3A)8"))
+        strip = page.get_by_role("slider", name="Removed block")
+        strip.press("ArrowRight")
+        expect_cut(page, 4, 8)
+        strip.press("ArrowLeft")
+        expect_cut(page, 3, 8)
 
         elsewhere = chromium.new_context(viewport=SIZE, color_scheme="dark", reduced_motion="reduce").new_page()
         elsewhere.set_default_timeout(60_000)

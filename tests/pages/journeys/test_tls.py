@@ -29,7 +29,7 @@ def dashboard(tmp_path_factory):
             assert "Traceback" not in (cache / "server.log").read_text()
 
 
-@pytest.mark.parametrize("name", ["nginx", "caddy"])
+@pytest.mark.parametrize("name", ["nginx", pytest.param("caddy", marks=pytest.mark.long)])
 def test_a_visitor_comes_in_and_looks_through_tls(dashboard, tmp_path, name):
     here, cache = dashboard
     kept = json.loads((cache / "access.json").read_text())

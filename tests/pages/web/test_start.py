@@ -93,19 +93,9 @@ def test_nonsense_makes_a_bounded_log_and_keeps_nobody_out(started):
     assert len(log) < 2000
 
 
-@pytest.mark.parametrize(
-    ("settings", "problem"),
-    [
-        ({"LAYERSCOPE_MODE": "show"}, "`streamlit run` serves only this machine"),
-        (
-            {"LAYERSCOPE_CONECTIONS": "30"},
-            "LAYERSCOPE_CONECTIONS is not a setting. Unset it. Did you mean LAYERSCOPE_CONNECTIONS?",
-        ),
-    ],
-)
-def test_streamlit_run_refuses_a_network_and_unknown_settings(tmp_path, settings, problem):
+def test_streamlit_run_refuses_a_network(tmp_path):
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", "0"]
-    environment = {**os.environ, "LAYERSCOPE_CACHE": str(tmp_path), **settings}
+    environment = {**os.environ, "LAYERSCOPE_CACHE": str(tmp_path), "LAYERSCOPE_MODE": "show"}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=90)
     assert ended.returncode == 2
-    assert problem in ended.stderr
+    assert "`streamlit run` serves only this machine" in ended.stderr
