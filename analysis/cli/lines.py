@@ -125,7 +125,7 @@ def of_heal(result: Any, options: argparse.Namespace) -> list[str]:
     from analysis.results.compared import recovery
     from analysis.results.words import heals
 
-    course = f"time      {recovery.course(result)}, scoring {recovery.duration(result.scoring_s)}"
+    course = f"time      {recovery.course(result)}, scoring {units.duration(result.scoring_s)}"
     tables, lines = result.tables(), [result.measured_on(), course]
     lines += tables["models"].only("model", *_SCORES).lines()
     lines += _levels(result, list(result.models.values()))

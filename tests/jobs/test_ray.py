@@ -9,7 +9,7 @@ import pytest
 from analysis import jobs
 from analysis.core.errors import JobError
 from analysis.jobs.backends import ray
-from analysis.jobs.queue import backend, processes
+from analysis.jobs.queue import backend
 from analysis.jobs.runner import remote, versions
 from tests.jobs.test_backends import cache as cache
 from tests.jobs.test_backends import count as count  # the kind of job that counts to ten
@@ -143,16 +143,6 @@ def test_waiting_job_stops_at_once_and_never_begins(cluster, count):
     assert looked_at(job).state == "cancelled"
     assert remote.make(job.id, 1) == 0
     assert remote.of(job).status().state == "cancelled"
-
-
-def test_attempt_whose_process_is_gone_is_interrupted_without_the_cluster(cluster, count):
-    job, _ = submitted(cluster, count)
-    report = remote.of(job)
-    report._me = vars(processes.Process.of(2**22))
-    report.say("running")
-    cluster.error = ConnectionError("Failed to connect.")
-    assert "is gone. Resume the job" in looked_at(job).error
-    assert jobs.get(job.id).state == "interrupted"
 
 
 @pytest.mark.parametrize(

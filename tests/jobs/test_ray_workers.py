@@ -71,16 +71,6 @@ def pool(monkeypatch):
     return make
 
 
-def test_each_actor_requests_the_set_resources_and_answers(pool):
-    actors = Actor({"value": 1}, {"value": 1}), Actor({"value": 1}, {"value": 1})
-    workers, library = pool(*actors)
-    asked = library.asked_for
-    assert (asked["num_gpus"], asked["num_cpus"], asked["memory"], asked["max_restarts"]) == (1, 4, 2_000_000_000, -1)
-    assert [workers.submit({}).result(20) for _ in range(2)] == [1, 1]
-    workers.close()
-    assert [actor.is_killed for actor in actors] == [True, True]
-
-
 def test_lost_actor_returns_and_too_large_one_fails(pool):
     lost = RayError("The actor died.\n\tits node has died")
     workers, _ = pool(Actor(lost, OutOfMemoryError("1.2 GB"), {"value": 1}))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.core import stats
+from analysis.core import stats, units
 from analysis.data.spec import CorpusSpec, default_loss_corpus, held_out_text
 from analysis.experiments.accuracy.points import Continuation, GenerationCheck, Point, SumAnswer
 from analysis.experiments.heal.heal_result import HealResult, JunctionReport
@@ -241,4 +241,4 @@ def test_stored_runs_name_fit_and_training_apart_from_scoring():
     for result in made:
         assert result.fit_s + result.training_s + result.scoring_s == pytest.approx(result.wall_s)
         assert recovery.clause(result).startswith(f"healing ({recovery.course(result)})")
-        assert recovery.duration(result.wall_s) not in recovery.course(result)
+        assert units.duration(result.wall_s) not in recovery.course(result)

@@ -105,7 +105,7 @@ def run(
     remaining.skip(*_done(result))
     if source is not None:
         remaining.lift_bound()
-    remaining.check_time()
+    remaining.check_time(known_rates(resolved, heals, min))
     record = Record(resolved, remaining, result, started)
     record.publish()
     loaded = models.load(resolved.model, remaining)

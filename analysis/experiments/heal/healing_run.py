@@ -30,7 +30,7 @@ from analysis.experiments.heal.heal_spec import CALIBRATION_TEXTS, HealSpec
 from analysis.experiments.heal.junction import Junction
 from analysis.experiments.heal.packing import PackedRows
 from analysis.experiments.heal.record import Record
-from analysis.experiments.heal.remaining import PROBES, OutOfTime
+from analysis.experiments.heal.remaining import FIT, PROBES, SCORE, OutOfTime
 from analysis.experiments.heal.teacher import Teacher, can_separate
 from analysis.experiments.heal.training import Trainer, derived_seed, deterministic
 from analysis.models.architecture import operations
@@ -161,7 +161,7 @@ class HealingRun:
         if self.spec.minutes is not None:
             material = texts.choice(loaded, self.spec)
             seconds = timed(lambda: Measurement(loaded, material, [None]).complete(self.record.on_progress))
-            self.record.remaining.check_time(seconds / material.n_tokens)
+            self.record.remaining.check_time(dict.fromkeys((SCORE, FIT), seconds / material.n_tokens))
 
     def known_checks(self) -> tuple[Validation | None, Validation | None]:
         """Return the checks of the unpruned model and of the model to heal that other runs have made on the same text."""

@@ -187,14 +187,14 @@ class Remaining:
         now, *later = list(self.phases.values())[list(self.phases).index(self._now) :]
         return [(now, (1 - self._fraction) * now.work), *((phase, phase.work) for phase in later)]
 
-    def check_time(self, s_per_token: float | None = None) -> None:
+    def check_time(self, rates: Mapping[str, float]) -> None:
         """Refuse a requested time that is too short for all but training.
 
         Args:
-            s_per_token: measured seconds per token of a forward pass; None to take the rates of earlier runs on this machine.
+            rates: measured seconds per token of each kind of work.
 
         Raises:
-            RecipeError: with the least time. Nothing is raised where the rates are not known.
+            RecipeError: with the least time. Nothing is raised if a rate is missing.
         """
         if self._deadline is None:
             return
@@ -202,10 +202,9 @@ class Remaining:
         for phase in self.phases.values():
             if phase.stage in (LOAD, TRAIN) or phase.took_s is not None or not phase.work:
                 continue
-            rate = self._known.get(phase.kind) if s_per_token is None else s_per_token
-            if rate is None:
+            if phase.kind not in rates:
                 return
-            needed_s += rate * phase.work
+            needed_s += rates[phase.kind] * phase.work
         if self._started + needed_s > self._deadline:
             raise RecipeError(
                 f"{self._spec.minutes:g} minutes are too short: loading, fit and scoring alone take about {_minutes(needed_s)} "
@@ -275,18 +274,19 @@ def _minutes(seconds: float) -> str:
     return f"{-(-seconds // 6) / 10:.1f}"
 
 
-def known_rates(spec: HealSpec, heals: Sequence[HealResult]) -> dict[str, float]:
-    """Return the measured seconds per token of each kind of work, the slowest of finished runs like this on this machine.
+def known_rates(spec: HealSpec, heals: Sequence[HealResult], pick: Callable[[float, float], float] = max) -> dict[str, float]:
+    """Return the measured seconds per token of each kind of work in finished runs like this on this machine.
 
     Args:
         spec: resolved.
         heals: stored runs of the model.
+        pick: `max` for the slowest run, `min` for the quickest.
     """
     rates: dict[str, float] = {}
     for heal in heals:
         if heal.complete and heal.is_from_this_machine and heal.spec.model == spec.model:
             for kind, (seconds, tokens) in measured(heal).items():
-                rates[kind] = max(rates.get(kind, 0.0), seconds / tokens)
+                rates[kind] = pick(rates.get(kind, seconds / tokens), seconds / tokens)
     return rates
 
 

@@ -19,7 +19,7 @@ from analysis.results.stored.result import FoundResult
 
 STRATEGY_HELP = strategies.HELP
 """One line on every strategy."""
-size = units.size
+size, duration = units.size, units.duration
 
 Markdown: TypeAlias = str
 """Text that may be rendered: words of our own, and results of `plain`. A test follows every text that reaches Streamlit."""
@@ -107,16 +107,6 @@ def count(number: float) -> str:
         if number >= size:
             return f"{number / size:.1f} {letter}"
     return f"{number:.0f}"
-
-
-def duration(seconds: float) -> str:
-    """83 -> "1 min 23 s"."""
-    seconds = round(seconds)
-    if seconds < 60:
-        return f"{seconds} s"
-    if seconds < 3600:
-        return f"{seconds // 60} min {seconds % 60} s"
-    return f"{seconds // 3600} h {seconds % 3600 // 60} min"
 
 
 def span(low: float, high: float) -> str:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from analysis.core import units
 from analysis.core.errors import RecipeError
 from analysis.experiments.heal import healing, healing_run, junction, record, remaining
 from analysis.experiments.heal.heal_result import HealResult
@@ -105,4 +106,4 @@ def test_fit_reads_less_where_time_is_short(spec, clock, monkeypatch):
 def test_fit_training_and_scoring_are_three_durations():
     found = fakes.timed_heal()
     assert found.fit_s + found.training_s + found.scoring_s == pytest.approx(max(found.wall_s, found.fit_s + found.training_s))
-    assert recovery.course(found).startswith(f"fit {recovery.duration(found.fit_s)}" if found.fit_s else "training")
+    assert recovery.course(found).startswith(f"fit {units.duration(found.fit_s)}" if found.fit_s else "training")

@@ -199,10 +199,10 @@ def test_too_short_a_time_is_refused_with_the_least_one():
     work = sum(phase.work for phase in remaining.planned(first).values() if phase.stage not in ("load", "train"))
     slow = 300 / work
     made = Remaining(lambda progress: None, first, 0.0, lambda: 30.0)
-    made.check_time()
+    made.check_time({})
     with pytest.raises(RecipeError, match=r"2\.5 minutes are too short: .* Give at least --minutes 5\.5"):
-        made.check_time(slow)
-    known = {remaining.SCORE: slow, remaining.FIT: slow}
+        made.check_time({remaining.SCORE: slow, remaining.FIT: slow})
+    rates = {remaining.SCORE: slow, remaining.FIT: slow}
     with pytest.raises(RecipeError, match=r"--minutes 5\.0"):
-        Remaining(lambda progress: None, first, 0.0, lambda: 0.0, known=known).check_time()
-    Remaining(lambda progress: None, replace(first, minutes=5.1), 0.0, lambda: 0.0, known=known).check_time()
+        Remaining(lambda progress: None, first, 0.0, lambda: 0.0).check_time(rates)
+    Remaining(lambda progress: None, replace(first, minutes=5.1), 0.0, lambda: 0.0).check_time(rates)
