@@ -22,8 +22,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 _OURS = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{12}\.(?P<what>part|old)")
-_BESIDE = ("-wal", "-shm", "-journal")
-"""Ends of the names of the files that SQLite keeps beside one that it writes."""
 _LONGEST = 200
 """Bytes of a name that its draft is called by. A name may have 255, and the rest marks the draft."""
 _BUSY = (errno.EWOULDBLOCK, errno.EACCES)
@@ -64,14 +62,7 @@ def draft(path: Path, *, is_folder: bool, private: bool) -> Iterator[tuple[Path,
         yield draft, handle
     finally:
         remove(draft)
-        _remove_beside(draft)
         os.close(handle)
-
-
-def _remove_beside(draft: Path) -> None:
-    """Remove the files that SQLite left beside a draft: on a full disk it cannot write them back into it."""
-    for end in _BESIDE:
-        remove(draft.with_name(draft.name + end))
 
 
 def _begun(path: Path, is_folder: bool, mode: int) -> tuple[Path, int]:
@@ -244,24 +235,11 @@ def remove_leftovers(top: Path, *, deep: bool, older_s: float = 0.0) -> dict[Pat
     for base, folders, files in os.walk(top):
         for name in (*folders, *files):
             match = _OURS.fullmatch(name)
-            size = _swept(Path(base, name), match, older_s) if match else _swept_beside(Path(base, name))
+            size = _swept(Path(base, name), match, older_s) if match else None
             if size is not None:
                 leftovers[Path(base, name)] = size
         folders[:] = [name for name in folders if deep and not _OURS.fullmatch(name)]
     return leftovers
-
-
-def _swept_beside(path: Path) -> int | None:
-    """Remove files of SQLite beside a draft that is gone; their bytes, or None where it is something else or in use."""
-    end = next((end for end in _BESIDE if path.name.endswith(end)), "")
-    draft = path.with_name(path.name.removesuffix(end)) if end else path
-    if not end or not _OURS.fullmatch(draft.name) or draft.exists():
-        return None
-    with contextlib.suppress(OSError):
-        size = path.lstat().st_size
-        remove(path)
-        return None if path.exists() else size
-    return None
 
 
 def _swept(path: Path, match: re.Match[str], older_s: float) -> int | None:

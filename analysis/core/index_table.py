@@ -19,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from analysis.core import disk, store
+from analysis.core import store
 from analysis.core.errors import CorruptResultError, StorageError, UnknownRequestError
 from analysis.core.registry import Registry, modules_named
 
@@ -229,11 +229,11 @@ def _create(file: Path) -> None:
         if file.exists():
             return
         _remove(file)  # the log of a file that was deleted would be taken for that of the new one
-        with disk.draft(file, is_folder=False, private=True) as (draft, _):
-            with contextlib.closing(sqlite3.connect(draft, isolation_level=None)) as db:
-                db.execute("PRAGMA journal_mode = WAL")  # readers and the writer do not wait for each other
-                _create_tables(db)
-            os.replace(draft, file)
+        with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+            _create_tables(db)
+            store.write_atomic(file, db.serialize())
+        with contextlib.closing(sqlite3.connect(file, timeout=_BUSY_TIMEOUT_S)) as db:
+            db.execute("PRAGMA journal_mode = WAL")  # readers and the writer do not wait for each other
         _remove_other_layouts(file)
 
 

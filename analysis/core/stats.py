@@ -40,25 +40,23 @@ Z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
 """Standard errors to either side that it takes where a normal distribution is assumed: 1.96."""
 
 
-def wilson_interval(n_right: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Wilson score interval of a share.
+def wilson_interval(n_right: int, n: int) -> tuple[float, float]:
+    """Wilson score interval of a share, at the level of `CONFIDENCE`.
 
     Unlike accuracy ± 1.96 standard errors it stays inside [0, 1] and is honest for few questions and for shares near 0 or 1.
 
     Args:
         n_right: right answers.
         n: questions; at least 1.
-        confidence: level, in (0, 1).
 
     Returns:
         Lower and upper end, in [0, 1].
 
     Source: Wilson, J. Am. Stat. Assoc. 22 (1927) 209.
     """
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    share, spread = n_right / n, z * z / n
+    share, spread = n_right / n, Z * Z / n
     centre = (share + spread / 2) / (1 + spread)
-    half = z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
+    half = Z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
     return max(0.0, centre - half), min(1.0, centre + half)
 
 

@@ -47,34 +47,6 @@ def drafts(folder) -> list[str]:
     return [path.name for path in folder.iterdir() if path.name.startswith(".")]
 
 
-def test_draft_of_a_database_takes_the_files_beside_it_along(cache):
-    cache.mkdir()
-
-    def fail_on_a_full_disk() -> None:
-        with disk.draft(cache / "index.sqlite", is_folder=False, private=True) as (draft, _):
-            for end in ("-wal", "-shm"):  # which SQLite cannot remove then
-                draft.with_name(draft.name + end).write_bytes(b"1" * 100)
-            raise OSError("full")
-
-    with pytest.raises(OSError, match="full"):
-        fail_on_a_full_disk()
-    assert list(cache.iterdir()) == []
-
-
-def test_files_beside_a_draft_go_once_the_draft_is_gone(cache):
-    cache.mkdir()
-    with disk.draft(cache / "index.sqlite", is_folder=False, private=True) as (draft, _):
-        used = draft.with_name(f"{draft.name}-wal")
-        used.write_bytes(b"1")
-        left = cache / ".index.sqlite.0123456789ab.part-shm"
-        left.write_bytes(b"1" * 100)
-        own = cache / "index.sqlite-wal"
-        own.write_bytes(b"1")
-        assert disk.remove_leftovers(cache, deep=True) == {left: 100}
-        assert used.exists()
-        assert own.exists()
-
-
 def test_leftovers_of_killed_processes_go_and_drafts_in_use_stay(cache, caplog):
     living = exporting(cache / "exports" / "living", "waits")
     dead = exporting(cache / "exports" / "dead", "ends")

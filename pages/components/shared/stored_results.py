@@ -71,11 +71,9 @@ def find(
     return library.find(kind, of, any_precision=any_precision, having=(*having, ("key", keys)))
 
 
-def count(
-    kind: str, model: ModelSpec, *, any_precision: bool = False, having: tuple[tuple[str, Any], ...] = (), text: str = ""
-) -> int:
+def count(kind: str, model: ModelSpec, *, having: tuple[tuple[str, Any], ...] = (), text: str = "") -> int:
     """Return the number of results that `find` would list without its limit."""
-    return library.counted(kind, known(model), any_precision=any_precision, having=having, text=text)
+    return library.counted(kind, known(model), any_precision=False, having=having, text=text)
 
 
 def scorings(model: ModelSpec) -> library.Scorings:
@@ -132,20 +130,19 @@ def by_key(kind: str, key: str | None) -> FoundResult | None:
     return None if entry is None else of_entry(entry)
 
 
-def shown(kind: str, found: Sequence[FoundResult], *, by_hand: bool = True) -> FoundResult | None:
+def shown(kind: str, found: Sequence[FoundResult]) -> FoundResult | None:
     """Return the result that pages show of a kind: the one picked by hand, else the strongest of the last request.
 
     Args:
         kind: of the results.
         found: the candidates, strongest first.
-        by_hand: whether a result that was picked by hand stands for itself, however weak it is.
 
     Returns:
         A candidate; the first one without a request, and None without any.
     """
     key = state.shown_result(kind, [entry.key for entry in found])
     entry = next((entry for entry in found if entry.key == key), None)
-    if entry is None or (by_hand and state.is_picked(kind, entry.key)):
+    if entry is None or state.is_picked(kind, entry.key):
         return entry
     return _rivals(entry, found)[0]
 
