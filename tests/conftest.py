@@ -115,8 +115,7 @@ def _committed_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("committed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAYERSCOPE_CACHE", str(folder))
-        with index_table.connection(list(RESULTS)):
-            pass
+        index_table.update(list(RESULTS))
     return folder / f"index-{index_table.LAYOUT}.sqlite"
 
 

@@ -1,8 +1,8 @@
 """SQLite file with the index of stored results: a row per result, written when the result is saved.
 
-The folders are the truth. `connection` compares them with the table before each query and reads results that are new, so
-that a deleted file, an opened pack, a copied folder or a machine that shares the cache needs no further step. `rebuild` makes
-the table again from the folders.
+The folders are the truth. `rows` compares them with the table before each query and reads results that are new, so that a
+deleted file, an opened pack, a copied folder or a machine that shares the cache needs no further step. A file that was deleted
+or damaged is made again from the folders.
 """
 
 import contextlib
@@ -145,48 +145,34 @@ def places() -> tuple[str, ...]:
 
 
 def rows(kinds: Sequence[str], sql: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
-    """Return the rows of a query after the table was updated.
+    """Return the rows of a query after the table was updated, and made again from the folders if it is damaged.
 
     Args:
         kinds: kinds of results that the query reads.
         sql, values: the query and its values.
 
     Raises:
-        StorageError: if the table was damaged during the query; the next query rebuilds it.
+        StorageError: if the table cannot be made again.
     """
-    with connection(kinds) as db:
+    try:
+        return _answer(kinds, sql, values)
+    except (sqlite3.DatabaseError, StorageError) as error:
+        _replace_file(error)
+    try:
+        return _answer(kinds, sql, values)
+    except sqlite3.DatabaseError as error:
+        raise StorageError(f"The index of the stored results cannot be read ({error}). Try again.") from error
+
+
+def _answer(kinds: Sequence[str], sql: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+    with _opened() as db:
+        _update(db, kinds)
         return db.execute(sql, values).fetchall()
 
 
-@contextlib.contextmanager
-def connection(kinds: Sequence[str]) -> Iterator[sqlite3.Connection]:
-    """Open the table and update the rows of these kinds from the folders.
-
-    Raises:
-        StorageError: if the table was damaged during the query; the next query rebuilds it.
-    """
-    with contextlib.ExitStack() as stack:
-        try:
-            db = stack.enter_context(_opened())
-            _update(db, kinds)
-        except (sqlite3.DatabaseError, StorageError) as error:
-            stack.close()
-            _replace_file(error)
-            db = stack.enter_context(_opened())
-            _update(db, kinds)
-        try:
-            yield db
-        except sqlite3.DatabaseError as error:
-            _replace_file(error)
-            raise StorageError("The index of the stored results was damaged and is being rebuilt. Try again.") from error
-
-
-def rebuild() -> None:
-    """Make the table again from the folders of all kinds that are there."""
-    _remove(_file())
-    kinds = {folder.name for place in places() for folder in (store.cache_dir() / place).glob("*") if folder.is_dir()}
-    with connection(sorted(kinds)):
-        pass
+def update(kinds: Sequence[str]) -> None:
+    """Update the rows of these kinds from the folders, all of them if the file was deleted."""
+    rows(kinds, "SELECT 1", {})
 
 
 def record(kind: str, key: str) -> None:
@@ -276,18 +262,6 @@ def _replace_file(error: Exception) -> None:
     _remove(file)
 
 
-@contextlib.contextmanager
-def _transaction(db: sqlite3.Connection) -> Iterator[None]:
-    db.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        db.execute("COMMIT")
-    except BaseException:
-        if db.in_transaction:
-            db.execute("ROLLBACK")
-        raise
-
-
 def _update(db: sqlite3.Connection, kinds: Sequence[str]) -> None:
     """Read the results that are new or changed, and delete the rows of those that are gone.
 
@@ -314,7 +288,8 @@ def _update_folder(db: sqlite3.Connection, place: str, kind: str, mtime_ns: int)
     rows = db.execute(f"SELECT {_STAMPS} FROM results WHERE place = ? AND kind = ?", (place, kind))
     stamps = {key: (mtime_ns, size) for _, _, key, mtime_ns, size in rows}
     _write_changed(db, place, kind, names, stamps)
-    with _transaction(db):
+    db.execute("BEGIN IMMEDIATE")
+    with db:
         _delete(db, [(place, kind, key) for key in sorted(stamps.keys() - names)])
     return mtime_ns if now_ns - mtime_ns > _UNSETTLED_NS else 0
 
@@ -358,7 +333,8 @@ def _stamp(folder: Path) -> tuple[int, int]:
 def _write(db: sqlite3.Connection, results: Sequence[tuple[str, str, str]]) -> None:
     """Read results and write their rows."""
     described = [(result, *_described(*result)) for result in results]
-    with _transaction(db):
+    db.execute("BEGIN IMMEDIATE")
+    with db:
         _delete(db, results)
         for (place, kind, key), columns, scores in described:
             columns |= {"place": place, "kind": kind, "key": key}

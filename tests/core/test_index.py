@@ -156,14 +156,6 @@ def test_a_partial_result_that_another_machine_continues_is_read_again(tmp_path)
     assert of_entry(entry).summary.complete
 
 
-def test_rebuilding_the_index_changes_no_answer():
-    for number in range(3):
-        made("sweep", number, f"files:{number}").save()
-    before = listed()
-    index_table.rebuild()
-    assert listed() == before
-
-
 def test_a_deleted_index_is_made_again():
     made().save()
     assert len(listed()) == 1

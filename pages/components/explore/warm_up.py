@@ -23,5 +23,5 @@ def prepare() -> None:
     for name in MODULES:
         imported(f"pages.components.explore.{name}")
     # The page itself explains a cache folder that cannot be used.
-    with contextlib.suppress(LayerscopeError, OSError, sqlite3.Error), index_table.connection(tuple(RESULTS)):
-        pass
+    with contextlib.suppress(LayerscopeError, OSError, sqlite3.Error):
+        index_table.update(tuple(RESULTS))
