@@ -142,10 +142,11 @@ def _noted(figure: Figure, note: str, dark: bool) -> Figure:
 
 
 def _emptiest(spec: dict[str, Any]) -> tuple[int, int]:
-    """The corner in which a note covers the fewest points."""
+    """The corner in which a note covers no label at the upper edge and the fewest points."""
     points = list(_points(spec))
     if not points:
         return _CORNERS[0]
+    is_top_taken = any((label.get("yref"), label.get("y")) == ("paper", 1) for label in spec["layout"].get("annotations", ()))
     xs, ys = zip(*points, strict=True)
     if spec["layout"].get("yaxis", {}).get("autorange") == "reversed":
         ys = tuple(-y for y in ys)
@@ -156,7 +157,7 @@ def _emptiest(spec: dict[str, Any]) -> tuple[int, int]:
             abs(x - corner[0]) < _NOTE_WIDTH and abs(y - corner[1]) < _NOTE_HEIGHT for x, y in zip(across, up, strict=True)
         )
 
-    return min(_CORNERS, key=covered)
+    return min(_CORNERS, key=lambda corner: (is_top_taken and corner[1], covered(corner)))
 
 
 def _shares(values: tuple[float, ...]) -> list[float]:

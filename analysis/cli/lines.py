@@ -99,14 +99,14 @@ def _judged(result: Any) -> list[Any]:
 
 def _verdicts(result: Any, cuts: Sequence[Any], scores: Sequence[Any], heals: Sequence[Any] = ()) -> list[str]:
     """Return the savings, costs and recovery of removals, a sentence each; none where neither answers nor loss are known."""
-    from analysis.results import library
-    from analysis.results.compared import scores_of_block
+    from analysis.results import evidence, library
+    from analysis.results.stored.reading import ACCURACY, LOSS
     from analysis.results.words import headline
 
-    speed = next(iter(library.of("speed", result.spec.model, most=1)), None)  # stored earlier: the result itself measures none
-    selected = (scores_of_block.select(cut, scores, shown=result) for cut in cuts)
-    found = [headline.headline(one, result.model, speed=speed, heals=heals) for one in selected]
-    return [verdict.sentence for verdict in found if not {headline.ANSWERS, headline.TEXT} <= set(verdict.missing)]
+    model = result.spec.model
+    speed = next(iter(library.of("speed", model, most=1)), None)  # stored earlier: the result itself measures none
+    found = [evidence.of(cut, scores, model, result.model, shown=result, speed=speed, heals=heals) for cut in cuts]
+    return [headline.sentence(one) for one in found if not {ACCURACY, LOSS} <= set(one.missing)]
 
 
 def of_evaluate(result: Any, options: argparse.Namespace) -> list[str]:
@@ -148,8 +148,8 @@ def _scores_beside(heal: Any) -> list[Any]:
     stored = None if heal.questions else index.entry(heal.kind, heal.spec.fingerprint())
     if stored is None:
         return [heal]
-    found = library.read_all(library.Scorings(heal.spec.model).of(heal.spec.block, of_entry(stored)))
-    return [*(other for other in found if other.kind != heal.kind), heal]
+    scorings = library.Scorings(heal.spec.model, ("sweep", "evaluate"))
+    return [*library.read_all(scorings.of(heal.spec.block, of_entry(stored))[1:]), heal]
 
 
 def of_export(result: Any, options: argparse.Namespace) -> list[str]:

@@ -168,10 +168,8 @@ class Ranking:
     source: str
     dtype: str
     quantization: str
-    across: bool = False
-    """Whether strength counts before the kind; else the kinds come one after the other."""
     usual: str = ""
-    """Of equally strong curves those of this strategy come first; "" for none. Only where strength counts before the kind."""
+    """Of equally strong curves those of this strategy come first; "" for none."""
 
     def order(self, kinds: Sequence[str]) -> tuple[str, dict[str, Any]]:
         """Return the order in which results of these kinds answer for the model, with its values."""
@@ -185,7 +183,7 @@ class Ranking:
             "mtime_ns DESC",
             "key",
         ]
-        parts = [*strength, kind, ":usual NOT IN ('', strategy)", *last] if self.across else [kind, *strength, *last]
+        parts = [*strength, kind, ":usual NOT IN ('', strategy)", *last]
         values = {"like_source": self.source, "like_dtype": self.dtype, "like_quantization": self.quantization, "own": OWN}
         return ", ".join(parts), values | bound_values("kind", kinds) | {"usual": self.usual}
 
@@ -250,7 +248,7 @@ def firsts(
 
 @dataclass(frozen=True)
 class Scoring:
-    """Which scores are asked for: those that pass all of it."""
+    """Which scores of models without a repair are asked for: those that pass all of it."""
 
     conditions: tuple[str, ...] = ()
     """Any one of these; none for all."""
@@ -262,8 +260,6 @@ class Scoring:
     """A condition that is left out."""
     needs_unpruned: bool = False
     """Whether the unpruned model must have a score under the same condition."""
-    of_repaired: bool = False
-    """Whether scores of repaired models count."""
 
 
 def scored(
@@ -282,7 +278,7 @@ def scored(
     where, values = wanted.condition()
     order, order_values = like.order(wanted.kinds)
     values |= order_values | {"most": most} | bound_values("condition", scoring.conditions)
-    parts = [] if scoring.of_repaired else ["s.repair = ''"]
+    parts = ["s.repair = ''"]
     if scoring.conditions:
         parts.append(f"s.condition IN ({placeholders('condition', scoring.conditions)})")
     for name, value in (("cut", scoring.cut), ("quantity", scoring.quantity or None)):

@@ -7,12 +7,9 @@ from analysis import __version__
 from analysis.core import escapes
 from analysis.core.blocks import PartSet, Removal
 from analysis.core.record import Spec
-from analysis.data import corpora, questions, starter
-from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.data import questions, starter
+from analysis.data.spec import CorpusSpec
 from analysis.data.tasks import TASKS
-from analysis.experiments.accuracy import points
-from analysis.experiments.accuracy.points import Point
-from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.exports.document import TextTable, code, text
 from analysis.exports.spec import ReloadCheck
@@ -20,7 +17,9 @@ from analysis.models.source import remote
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results import library
-from analysis.results.library import Scored
+from analysis.results.evidence import Evidence
+from analysis.results.stored import reading
+from analysis.results.stored.reading import ACCURACY, LOSS, Reading, Readings
 from analysis.results.words import heals as judgement
 
 if TYPE_CHECKING:
@@ -43,34 +42,30 @@ _ZEROED = (
 
 def of(
     model: ModelSpec,
-    facts: ModelFacts,
-    cut: Removal,
+    found: Evidence,
     *,
     heal: HealResult | None = None,
     adapter: str | None = None,
     check: ReloadCheck | None = None,
     file: str = "",
-    shown: SweepResult | None = None,
 ) -> str:
     """Return the README.md of a model folder, as `huggingface_hub.ModelCard` reads it.
 
     Args:
         model: the model that was pruned; the folder is saved in its dtype.
-        facts: its size before the cut.
-        cut: the removed layers.
+        found: the evidence on the removed layers, healed if `heal` was measured to its end.
         heal: the healing run of the cut, if there is one with a stored result.
         adapter: folder of the adapter that was merged in.
         check: result of loading the folder again; None for a card without a folder.
         file: name of the GGUF file that the card describes; "" for a folder of transformers.
-        shown: the curve whose dataset, texts and precision are selected; scores under this condition come first.
     """
     from huggingface_hub import ModelCardData  # here: a tenth of a second that only a card needs
 
-    scored = library.scored(model, cut, heal, shown=shown)
+    facts, cut, is_scored = found.facts, found.removed, found.heal is not None or (heal is None and adapter is None)
+    scores = {name: value for name in (ACCURACY, LOSS) if is_scored and (value := found.reading(name))}
     hub_id = remote.hub_id(model)
     base = hub_id or facts.name
     name = f"{facts.name} without {cut.describe()}"
-    point = None if scored is None else scored.healed if heal or adapter else scored.pruned
     head = ModelCardData(
         library_name="gguf" if file else "transformers",
         base_model=hub_id,
@@ -78,7 +73,7 @@ def of(
         pipeline_tag="text-generation",
         tags=["layer-pruning"],
         model_name=name,
-        eval_results=_evaluated(scored, point) if scored and point else None,
+        eval_results=[_evaluated(score, found.scored.spec.model) for score in scores.values()] or None,
     )
     parts = [
         f"---\n{head.to_yaml()}\n---",
@@ -89,7 +84,7 @@ def of(
         "## How it was made",
         _recipe_text(cut, heal, adapter),
         *([_ZEROED] if isinstance(cut, PartSet) else []),
-        *_scores(scored),
+        *_scores(found),
         *(_judgement(heal, library.of("heal", model)) if heal is not None else []),
         *([_checked(check)] if check else []),
         "## Use",
@@ -99,7 +94,7 @@ def of(
         "## Limits",
         "Likelihood scores overstate the quality of a pruned model: free generation and arithmetic degrade first. Safety and "
         "bias were not evaluated or changed. Limits of the base model apply to this one, too.",
-        f"Made with layerscope {__version__}.{_versions(scored)}",
+        f"Made with layerscope {__version__}.{_versions(found)}",
     ]
     return escapes.visible("\n\n".join(parts) + "\n")
 
@@ -123,43 +118,39 @@ def _use(file: str) -> str:
     return "\n".join(f"    {line}".rstrip() for line in lines)
 
 
-def _evaluated(scored: Scored, point: Point) -> "list[EvalResult]":
-    """Return the scores of this very model, each with all that it depends on."""
+def _evaluated(score: Reading, model: ModelSpec) -> "EvalResult":
+    """Return a score of this very model with all that it depends on."""
     from huggingface_hub import EvalResult
 
-    precision = {"dtype": scored.model.dtype, "quantization": scored.model.quantization}
-    if weights := scored.model.format_of_weights():
-        precision["weights"] = weights
-    results = []
-    if scored.benchmark is not None and point.acc is not None:
-        title, task = questions.title(scored.benchmark), TASKS.get(scored.benchmark.task)
-        results.append(
-            EvalResult(
-                task_type="multiple-choice",
-                dataset_type=task.hub[0] if task and task.hub[0] else title,
-                dataset_config=task.hub[1] if task else None,
-                dataset_split=task.split if task else None,
-                dataset_name=title,
-                dataset_args=_without_name(scored.benchmark, "task"),
-                metric_type="accuracy",
-                metric_value=point.acc,
-                metric_args={"n": point.n_samples, "stderr": point.acc_stderr, **precision},
-            )
+    args: dict[str, Any] = {"n": score.condition.n, "low": score.low, "high": score.high, "dtype": model.dtype}
+    args["quantization"] = model.quantization
+    if weights := model.format_of_weights():
+        args["weights"] = weights
+    material = score.condition.material
+    if isinstance(material, CorpusSpec):
+        name = _text_name(material)
+        return EvalResult(
+            task_type="text-generation",
+            dataset_type=name,
+            dataset_name=name,
+            dataset_args=_without_name(material, "source"),
+            metric_type="loss",
+            metric_name="loss, nats/token",
+            metric_value=score.value,
+            metric_args=args,
         )
-    if scored.corpus is not None and point.loss is not None:
-        results.append(
-            EvalResult(
-                task_type="text-generation",
-                dataset_type=_text_name(scored.corpus),
-                dataset_name=_text_name(scored.corpus),
-                dataset_args=_without_name(scored.corpus, "source"),
-                metric_type="loss",
-                metric_name="loss, nats/token",
-                metric_value=point.loss,
-                metric_args={"n": point.n_texts, "stderr": point.loss_stderr, **precision},
-            )
-        )
-    return results
+    title, task = questions.title(material), TASKS.get(material.task)
+    return EvalResult(
+        task_type="multiple-choice",
+        dataset_type=task.hub[0] if task and task.hub[0] else title,
+        dataset_config=task.hub[1] if task else None,
+        dataset_split=task.split if task else None,
+        dataset_name=title,
+        dataset_args=_without_name(material, "task"),
+        metric_type="accuracy",
+        metric_value=score.value,
+        metric_args=args,
+    )
 
 
 def _without_name(spec: Spec, name: str) -> dict[str, Any]:
@@ -193,12 +184,21 @@ def _recipe_text(cut: Removal, heal: HealResult | None, adapter: str | None) -> 
     )
 
 
-def _scores(scored: Scored | None) -> list[str]:
-    if scored is None:
+def _scores(found: Evidence) -> list[str]:
+    models = models_of(found)
+    if not models:
         return ["## Scores", "This pruned model was not measured."]
-    points = {"unpruned": scored.unpruned, "pruned": scored.pruned, "healed": scored.healed}
-    table = scores([(name, point) for name, point in points.items() if point is not None])
-    return ["## Scores", table.markdown(), text(measured_on(scored.model, scored.benchmark, scored.corpus))]
+    return ["## Scores", scores(models).markdown(), text(found.scored.measured_on())]
+
+
+def models_of(found: Evidence) -> list[tuple[str, Readings]]:
+    """Return the scores of the unpruned, the pruned and the healed model by name, as far as they are measured."""
+    if found.heal is not None:
+        return [(name, reading.of_heal(found.heal, name)) for name in found.heal.models]
+    measured = [found.selected.measured(name) for name in (ACCURACY, LOSS)]
+    pruned = {each.quantity: each.reading for each in measured if each.reading}
+    unpruned = {each.quantity: each.unpruned for each in measured if each.unpruned}
+    return [(name, readings) for name, readings in (("unpruned", unpruned), ("pruned", pruned)) if readings] if pruned else []
 
 
 def _judgement(heal: HealResult, heals: Sequence[HealResult]) -> list[str]:
@@ -214,28 +214,23 @@ def _judgement(heal: HealResult, heals: Sequence[HealResult]) -> list[str]:
     ]
 
 
-def scores(named_points: Sequence[tuple[str, Point]], measured_on: Sequence[str] = ()) -> TextTable:
-    """Return scores of models as a table, each under its name, with the dataset where it is not the same for all."""
-    names, n = [name for name, _ in named_points], "layers removed"
-    table = points.table([point for _, point in named_points], model=names, on=measured_on or names).titled(
-        n=n, on="measured on"
-    )
-    columns = ("model", "on") if measured_on else ("model",)
-    return TextTable.of(table.only(*columns, "n", "acc", "n_samples", "loss", "n_texts"))
+def scores(models: Sequence[tuple[str, Readings]], *, with_condition: bool = False) -> TextTable:
+    """Return scores of models as a table, each under its name, with the condition if it is not the same for all."""
+    heads = ["model", *(["measured on"] if with_condition else []), "layers removed", "accuracy", "questions"]
+    rows = []
+    for name, readings in models:
+        cut = next(iter(readings.values())).cut
+        row = [name, *([reading.measured_on(readings)] if with_condition else []), str(len(cut.layers) if cut else 0)]
+        for quantity in (ACCURACY, LOSS):
+            score = readings.get(quantity)
+            row += ["–", "–"] if score is None else [_with_interval(score), str(score.condition.n)]
+        rows.append(row)
+    return TextTable([*heads, "loss, nats/token", "texts"], rows)
 
 
-def measured_on(model: ModelSpec, benchmark: BenchmarkSpec | None, corpus: CorpusSpec | None) -> str:
-    """In which precision, on which questions and texts, with their seeds, in plain text."""
-    parts = [f"Scored in {model.precision_in_words()}."]
-    if benchmark is not None:
-        shots = f", {benchmark.shots}-shot" if benchmark.shots else ""
-        parts.append(f"Questions: {questions.title(benchmark)}{shots}, seed {benchmark.seed}.")
-    if corpus is not None:
-        part = "" if corpus.split == "all" else f" ({corpus.split} part)"
-        parts.append(
-            f"Loss: {corpus.n_texts} texts of {corpora.title(corpus)}{part}, up to {corpus.seq_len} tokens, seed {corpus.seed}."
-        )
-    return " ".join(parts)
+def _with_interval(score: Reading) -> str:
+    ends = "" if score.low is None or score.high is None else f" ({score.low:.3f} to {score.high:.3f})"
+    return f"{score.value:.3f}{ends}"
 
 
 def _checked(check: ReloadCheck) -> str:
@@ -248,7 +243,7 @@ def _checked(check: ReloadCheck) -> str:
     )
 
 
-def _versions(scored: Scored | None) -> str:
-    versions: dict[str, Any] = scored.versions if scored else {}
+def _versions(found: Evidence) -> str:
+    versions: dict[str, Any] = found.scored.versions if found.scored is not None else {}
     listed = ", ".join(f"{name} {value}" for name, value in versions.items() if name != "layerscope")
     return f" Measured with {text(listed)}." if listed else ""

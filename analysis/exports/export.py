@@ -34,7 +34,7 @@ from analysis.models.running.adapters import check_adapter, located, put_on, res
 from analysis.models.source import gguf
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.remote import hub_id
-from analysis.results import library
+from analysis.results import evidence, library
 
 FORMATS = (*FORMS, "mergekit")
 TOLERANCES = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.1}
@@ -201,7 +201,9 @@ def save(
         checks.append(check)
         heal = None if adapter is None else library.heal_of(spec, adapter)
         file = next((path.name for path in folder.glob(f"*{gguf.SUFFIX}")), "")
-        card = model_card.of(spec, planned.facts, block, heal=heal, adapter=adapter, check=check, file=file)
+        judged = heal if heal is not None and heal.is_of(block) and heal.healed is not None else None
+        found = evidence.stored(block, spec, heal=judged, facts=planned.facts)
+        card = model_card.of(spec, found, heal=heal, adapter=adapter, check=check, file=file)
         (folder / "README.md").write_text(card, encoding="utf-8")
         (folder / "layerscope.json").write_text(json.dumps(_provenance(planned, block, adapter, check), indent=1))
 

@@ -4,22 +4,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis import __version__
-from analysis.core.blocks import Removal
+from analysis.core.blocks import Removal, written
 from analysis.core.errors import SpecError
 from analysis.core.experiment import EXPERIMENTS, additions
 from analysis.data import gallery
-from analysis.experiments.heal.heal_result import HealResult
-from analysis.experiments.speed.speed_spec import SpeedResult
+from analysis.experiments.accuracy.sweep_spec import SweepResult
+from analysis.experiments.strategies import USUAL
 from analysis.exports import sections, sheet
 from analysis.exports.document import Document, Section
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results import library
-from analysis.results.compared import scores_of_block
-from analysis.results.compared.scores_of_block import Selected
+from analysis.results.evidence import Evidence
+from analysis.results.stored.result import FoundResult
 from analysis.results.words import front_table, headline
 
-_MISSING = {headline.ANSWERS: "answers", headline.TEXT: "loss", headline.SPEED: "speed", headline.HEAL: "healing"}
+_MOST = 20
+"""Maximum number of distance maps, loss-increase maps and speeds that are read."""
+_CONTROLS = ("coalesce(is_score = 2, 0)", 1)
 
 
 def of(
@@ -40,37 +42,38 @@ def of(
         SpecError: when nothing is stored of the model.
         BlockRangeError: when the cut does not fit it.
     """
-    chosen = first or {}
-    stored = sheet.Library.of(model, cut, chosen)
-    maps, sweeps, damages, speeds = stored.maps, stored.sweeps, stored.damage, stored.speeds
-    healed, evaluations = stored.heals, stored.evaluations
+    keys = tuple(sorted({key for key in (first or {}).values() if key}))
+    maps, damages, speeds = (library.of(kind, model, most=_MOST, chosen=keys) for kind in ("distances", "damage", "speed"))
+    of_block = () if cut is None else (("block", written(cut)),)
+    ended = (("is_score", (1, 2)),)
+    healed, evaluations = (
+        library.of(kind, model, most=library.LISTED, having=having, chosen=keys, and_of=(*of_block, *more))
+        for kind, having, more in (("heal", ended, (_CONTROLS,)), ("evaluate", (), ()))
+    )
+    leading, sweeps = _curves(model, keys)
     all_results: list[Any] = [*maps, *sweeps, *damages, *healed, *evaluations, *speeds]
     grids = library.of("grid", model, most=1)[:1]
     added = [(kind, results) for kind in additions().values() if (results := library.of(kind.kind, model, most=library.LISTED))]
     if not all_results and not added:
         raise SpecError(f"{model.source} has no stored results. Compute its distance map first, then write the report.")
     facts = all_results[0].model if all_results else None
-    if cut is not None and facts is not None:
-        cut.check(facts.n_layers)
-    scores, on_screen = stored.scores, stored.shown
-    compared = front_table.of_model(model, sheet.material_filter(on_screen))
+    found = sheet.evidence_of(model, cut, first or {}) if cut is not None and facts is not None else None
+    made = None if found is None else sheet.from_evidence(found, command_line)
+    compared = made.front if made and made.front else front_table.of_model(model)
+    scores = [] if found is None else [*library.read_all(library.Scorings(model).of(cut, leading)), *found.results]
+    n_heals, n_evaluations = library.counted("heal", model, having=ended), library.counted("evaluate", model)
     parts = [
-        *([sections.of_removal(cut, facts, maps, sweeps, healed)] if cut and facts else []),
+        *([sections.of_removal(found, maps, healed)] if found else []),
         *([sections.of_map(maps[0], cut, command_line)] if maps else []),
-        *([sections.of_curves(sweeps, healed, scores, stored.beside, cut, command_line)] if sweeps else []),
+        *([sections.of_curves(sweeps, healed, scores, cut, command_line)] if sweeps else []),
         *([sections.of_damage(damages[0], maps, cut, command_line)] if damages else []),
         *([sections.of_speed(speeds[0], cut, command_line)] if speeds else []),
         *([sections.of_front(compared, command_line)] if compared.comparison.candidates else []),
-        *([sections.of_heals(healed, cut, command_line, stored.n_heals)] if healed else []),
-        *([sections.of_evaluations(evaluations, command_line, stored.n_evaluations)] if evaluations else []),
+        *([sections.of_heals(healed, cut, command_line, n_heals)] if healed else []),
+        *([sections.of_evaluations(evaluations, command_line, n_evaluations)] if evaluations else []),
         *([sections.of_kind(EXPERIMENTS["grid"], grids, cut, command_line)] if grids else []),
         *(sections.of_kind(kind, results, cut, command_line) for kind, results in added),
     ]
-    verdict, decided = [], []
-    if cut is not None and facts is not None:
-        verdict = _verdict(scores_of_block.select(cut, scores, shown=on_screen, damage=damages), facts, speeds, healed)
-        read = sheet.StoredResults(facts, scores, on_screen, damages, speeds[0] if speeds else None, healed)
-        decided = [sheet.section(sheet.from_results(read, cut, command_line, model))]
     name = gallery.name_of(model.source, facts.name) if facts else model.source.rstrip("/").rsplit("/", 1)[-1]
     lead = (
         [
@@ -92,9 +95,22 @@ def of(
     from_packs = [f"Results of opened packs are among these: {', '.join(packs)}."] if packs else []
     about = [*lead, how_to, *from_packs, f"Written by layerscope {__version__}."]
     title = f"Layerscope report: {name}"
-    if not decided:
+    if found is None or made is None:
         return Document(title, about, parts)
-    return Document(title, verdict, [*decided, Section("Appendix: all measurements", about), *parts])
+    return Document(title, _verdict(found), [sheet.section(made), Section("Appendix: all measurements", about), *parts])
+
+
+def _curves(model: ModelSpec, keys: Sequence[str]) -> tuple[FoundResult | None, list[SweepResult]]:
+    """Return the first curve and the others on the same questions, of which each strategy has one; the first one leads."""
+    usual = (("strategy", USUAL),)
+    candidates = [(("key", tuple(keys)),)] if keys else []
+    found = (library.find("sweep", model, most=1, having=having) for having in (*candidates, usual, ()))
+    leading = next((entries[0] for entries in found if entries), None)
+    if leading is None:
+        return None, []
+    others = library.curves_on_same_questions(leading, model, most=library.LISTED)
+    others.sort(key=lambda entry: entry.summary.how)
+    return leading, library.read_all([leading, *(entry for entry in others if entry.summary.how != leading.summary.how)])
 
 
 def _active(facts: ModelFacts) -> str:
@@ -104,9 +120,8 @@ def _active(facts: ModelFacts) -> str:
     return f" {facts.expert_parameters:,} of them are in experts, and each token uses {facts.active_parameters:,} in total."
 
 
-def _verdict(selected: Selected, facts: ModelFacts, speeds: Sequence[SpeedResult], heals: Sequence[HealResult]) -> list[str]:
-    """Return the decision first: savings and costs of the cut, and the data behind each number."""
-    verdict = headline.headline(selected, facts, speed=speeds[0] if speeds else None, heals=heals)
-    rests = [f"{quantity}." for quantity in verdict.measured_on]
-    rests += [f"Not measured: {', '.join(_MISSING[quantity] for quantity in verdict.missing)}."] if verdict.missing else []
-    return [verdict.sentence, *([" ".join(rests)] if rests else [])]
+def _verdict(found: Evidence) -> list[str]:
+    """Return the verdict, then the condition of each number, and the quantities that are not measured."""
+    rests = [f"{condition}." for condition in headline.measured_on(found)]
+    rests += [f"Not measured: {', '.join(found.missing)}."] if found.missing else []
+    return [headline.sentence(found), *([" ".join(rests)] if rests else [])]

@@ -29,7 +29,6 @@ from analysis.experiments.strategies import DRAW, needs
 from analysis.exports import card
 from analysis.exports.document import Picture, Section, TextTable
 from analysis.models.source import sizes
-from analysis.results import library
 from analysis.results.compared import (
     agreement,
     cliff,
@@ -40,6 +39,7 @@ from analysis.results.compared import (
     scores_of_block,
 )
 from analysis.results.compared import speed as timing
+from analysis.results.evidence import Evidence
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS
 from analysis.results.words import front_table, goals
@@ -116,10 +116,9 @@ def _removed(point: Point) -> str:
     return point.block.describe() if point.block else "nothing"
 
 
-def of_removal(
-    cut: Removal, facts: Any, maps: Sequence[DistanceResult], sweeps: Sequence[SweepResult], heals: Sequence[HealResult]
-) -> Section:
+def of_removal(found: Evidence, maps: Sequence[DistanceResult], heals: Sequence[HealResult]) -> Section:
     """Return the section of the selected block: savings, distance and scores."""
+    cut, facts = found.removed, found.facts
     rows = [["layers removed", f"{len(cut.layers)} of {facts.n_layers}"]]
     rows += [["sublayers removed", cut.brief()]] if isinstance(cut, PartSet) else []
     if sizes.knows(facts, cut):
@@ -132,34 +131,18 @@ def of_removal(
         mean = maps[0].mean[row][cut.start]
         ends = stats.mean_interval(mean, maps[0].stderr[row][cut.start], maps[0].n_texts)
         rows.append(["distance", f"{mean:.4f}" + (f" ({ends[0]:.4f} to {ends[1]:.4f})" if ends else "")])
-    tables = [TextTable(["", "value"], rows)]
-    scored = _scored(cut, sweeps, heals)
-    tables += [card.scores([(name, point) for name, point, _ in scored], [on for *_, on in scored])] if scored else []
+    models = card.models_of(found)
+    conditions = {score.condition for _, readings in models for score in readings.values()}
+    for heal in (heal for heal in heals if heal.is_of(cut)):
+        # A healed model stands below the unpruned model of its own condition.
+        scored = [(name, reading.of_heal(heal, name)) for name in heal.models]
+        is_alike = all(score.condition in conditions for _, readings in scored for score in readings.values())
+        models += [(f"{name}, {heal.spec.recipe}", scores) for name, scores in scored if name == "healed" or not is_alike]
+    tables = [TextTable(["", "value"], rows), *([card.scores(models, with_condition=True)] if models else [])]
     strip = Picture(
         lambda dark: map_figures.layer_strip(facts.n_layers, cut, dark=dark), f"Layers of the model. Removed: {cut.describe()}."
     )
     return Section(f"Removed: {cut.describe()}", pictures=[strip], tables=tables)
-
-
-def _scored(cut: Removal, sweeps: Sequence[SweepResult], heals: Sequence[HealResult]) -> list[tuple[str, Point, str]]:
-    """Return the measurements of a cut: the name of each model, its scores, and the data behind them.
-
-    Each stands below the unpruned model of its own condition: a healing run in another one brings its own along.
-    """
-    through = [sweep for sweep in sweeps if any(point.block == cut for point in sweep.points)]
-    scored = []
-    for point in through[0].points if through else ():
-        if point.block in (None, cut):
-            on = reading.measured_on(reading.of_sweep(through[0], point.block))
-            scored.append(("pruned" if point.block else "unpruned", point, on))
-    for heal in heals:
-        if heal.is_of(cut):
-            is_comparable = bool(through) and not comparable.incomparable(through[0], [heal])
-            for name, point in heal.models.items():
-                on = reading.measured_on(reading.of_heal(heal, name))
-                if name == "healed" or not is_comparable:
-                    scored.append((f"{name}, {heal.spec.recipe}", point, on))
-    return scored
 
 
 def of_map(result: DistanceResult, cut: Removal | None, command_line: CommandLine) -> Section:
@@ -179,19 +162,17 @@ def of_curves(
     sweeps: Sequence[SweepResult],
     heals: Sequence[HealResult],
     scores: Sequence[Any],
-    marked: Sequence[Any],
     cut: Removal | None,
     command_line: CommandLine,
 ) -> Section:
     """Return the section of accuracy curves: the first one with the others beside it."""
-    shown = sweeps[0]
-    other_curves = library.other_curves(shown, list(sweeps))
+    shown, other_curves = sweeps[0], sweeps[1:]
     of_cuts = [heal for heal in heals if not heal.spec.control]
     with_questions, read = (
         [heal for heal in of_cuts if comparable.is_comparable(shown, heal, name)] for name in (ACCURACY, LOSS)
     )
     same_text = [other_curve for other_curve in other_curves if comparable.is_comparable(shown, other_curve, LOSS)]
-    marks = mark.of_scores(scores_of_block.select(cut, marked, shown=shown)) if cut else {}
+    marks = mark.of_scores(scores_of_block.select(cut, [shown, *scores], shown=shown)) if cut else {}
     n_points = len(shown.points)
     pictures = []
     if shown.lines is not None:
@@ -209,12 +190,11 @@ def of_curves(
         )
         places = mark.of_generations(generations.collect(shown.spec.model, [shown, *scores], shown.spec.generation), cut)
         pictures.append(_marked(partial(figures.writing_curve, shown), alt, cut, places, "generated text"))
-    curves = [shown, *other_curves]
+    curves = sweeps
     cuts = [(_strategy(curve), point) for curve in curves for point in sorted(curve.points, key=lambda point: point.n)]
     table = points.table([point for _, point in cuts], strategy=[name for name, _ in cuts])
     table = table.only("strategy", "n", "removed", *_SCORES).titled(loss="loss")
-    spec, lines = shown.spec, shown.lines
-    sentences = [card.measured_on(spec.model, spec.benchmark, spec.loss_corpus)]
+    lines, sentences = shown.lines, [shown.measured_on()]
     sentences += comparable.incomparable(shown, [heal for heal in of_cuts if heal.is_of(cut)])
     sentences += [f"Chance {lines.chance:.3f}, always the most frequent answer {lines.majority:.3f}."] if lines else []
     sentences += remarks.remarks(shown.points, shown.lines, shown.questions)

@@ -1,7 +1,7 @@
 """The decision sheet: recommendation, numbers, cost, risk, unknowns and commands of one removed block on one page."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +12,18 @@ from analysis.core.errors import BenchmarkError, SpecError
 from analysis.core.record import Spec
 from analysis.data import gallery, questions
 from analysis.data.spec import BenchmarkSpec
-from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
+from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
-from analysis.experiments.maps.damage_spec import DamageResult
-from analysis.experiments.maps.distance_spec import DistanceResult
-from analysis.experiments.speed.speed_spec import SpeedResult
 from analysis.exports.document import Document, Section, TextTable, templates
 from analysis.models.source.model_spec import ModelSpec
-from analysis.models.source.sizes import ModelFacts
-from analysis.results import library
-from analysis.results.compared import scores_of_block
+from analysis.results import evidence, library
 from analysis.results.compared.material_filter import ANY as ANY_MATERIAL
 from analysis.results.compared.material_filter import Filter, SameMaterial
+from analysis.results.evidence import Evidence
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS
 from analysis.results.stored.result import FoundResult
-from analysis.results.words import decision, front_table, headline
+from analysis.results.words import decision, front_table
 from analysis.results.words.decision import Decision
 from analysis.results.words.front_table import FrontAnswer
 from analysis.results.words.tolerance import DEFAULT, Tolerance
@@ -40,21 +36,6 @@ _PRINT_PX = ((3200, 11.0), (4400, 9.6), (6500, 8.4))
 """Most characters of the page for each font size on paper."""
 _SMALLEST_PX = 7.0
 _NO_RISK = "No stored result shows a risk."
-
-
-@dataclass(frozen=True)
-class StoredResults:
-    """Stored results of one model, strongest evidence first; those on screen come before the others."""
-
-    facts: ModelFacts
-    scores: Sequence[Any]
-    """Curves, evaluations and heals."""
-    shown: SweepResult | None
-    """The curve whose dataset, texts and precision are selected."""
-    damage: Sequence[DamageResult]
-    speed: SpeedResult | None
-    heals: Sequence[HealResult]
-    """Finished heals."""
 
 
 @dataclass(frozen=True)
@@ -109,78 +90,7 @@ ANY = CurveFilter()
 
 
 _CURVES = 300
-"""So many curves are looked through for one on a dataset."""
-_MAPS = 20
-"""So many distance maps, loss-increase maps and speeds are read."""
-
-
-@dataclass(frozen=True)
-class Library:
-    """The results of one model that a sheet or a report reads: of each kind the strongest, and those of the removed block."""
-
-    maps: list[DistanceResult]
-    sweeps: list[SweepResult]
-    damage: list[DamageResult]
-    heals: list[HealResult]
-    """Finished heals and controls."""
-    evaluations: list[EvaluateResult]
-    speeds: list[SpeedResult]
-    scores: list[Any]
-    """Curves, evaluations and heals, the curve on screen first, then the strongest evidence."""
-    beside: list[Any]
-    """The scores of the block under the condition of the first curve, that curve first."""
-    shown: SweepResult | None
-    n_heals: int
-    """Number of finished heals and controls that are stored."""
-    n_evaluations: int
-
-    @property
-    def every(self) -> list[Any]:
-        """All of them."""
-        return [*self.maps, *self.sweeps, *self.damage, *self.heals, *self.evaluations, *self.speeds]
-
-    @classmethod
-    def of(cls, model: ModelSpec, cut: Removal | None, first: Mapping[str, str], dataset: CurveFilter = ANY) -> "Library":
-        """Read the results.
-
-        Args:
-            model: results of its weights count, wherever these lay.
-            cut: the removed layers; None for none.
-            first: by kind, the fingerprint of the result that comes first.
-            dataset: the selected dataset, where no curve comes first.
-
-        Raises:
-            SpecError: when no curve is on the dataset.
-        """
-        chosen = tuple(sorted({key for key in first.values() if key}))
-        ended, of_block = (("is_score", (1, 2)),), () if cut is None else (("block", written(cut)),)
-        maps, damage, speeds = (library.of(kind, model, most=_MAPS, chosen=chosen) for kind in ("distances", "damage", "speed"))
-        controls = ("coalesce(is_score = 2, 0)", 1)
-        heals, evaluations = (
-            library.of(kind, model, most=library.LISTED, having=having, chosen=chosen, and_of=(*of_block, *more))
-            for kind, having, more in (("heal", ended, (controls,)), ("evaluate", (), ()))
-        )
-        entries = library.find("sweep", model, most=1, having=(("key", chosen or ("",)),))
-        on_dataset = [] if entries or not dataset.given else [_curve_on(dataset, model)]
-        selected = next(iter([*entries, *on_dataset]), None)
-        default_strategy = "" if entries else "similarity"
-        ordered = library.Scorings.in_one_order(model, usual=default_strategy)
-        scores = ordered.of(cut, selected, most=library.LISTED)
-        curves = [entry.key for entry in scores if entry.kind == "sweep"]
-        leading = entries or library.find("sweep", model, most=1, having=(("strategy", default_strategy),))
-        leading = leading or library.find("sweep", model, most=1)
-        other_keys = [
-            entry.key for curve in leading for entry in library.curves_on_same_questions(curve, model, most=library.LISTED)
-        ]
-        keys = tuple(dict.fromkeys([*curves, *other_keys, *(entry.key for entry in [*leading, *on_dataset])]))
-        sweeps = library.of("sweep", model, having=(("key", keys or ("",)),), chosen=chosen)
-        if default_strategy:
-            sweeps.sort(key=lambda sweep: sweep.spec.strategy != default_strategy)  # the paper's own curve is read first
-        shown = None if selected is None else selected.result
-        n_heals, n_evaluations = library.counted("heal", model, having=ended), library.counted("evaluate", model)
-        same_block = ordered.of(cut, leading[0]) if leading else []
-        read, marked = library.read_all(scores), library.read_all(same_block)
-        return cls(maps, sweeps, damage, heals, evaluations, speeds, read, marked, shown, n_heals, n_evaluations)
+"""Maximum number of curves that are searched for a dataset."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +132,7 @@ class Sheet:
             ("Cost", [f"{name}: {amount}." for name, amount in decision.costs]),
             ("Risk", list(decision.risks) or [_NO_RISK]),
             ("Unknown", list(decision.unknowns)),
-            *([(front_table.TITLE, self.front.sentences)] if self.front is not None else []),
+            *([(f"{front_table.TITLE} Within the tolerance", self.front.sentences)] if self.front is not None else []),
         ]
 
     @property
@@ -267,61 +177,32 @@ def of(
         SpecError: when nothing is stored of the model, on this dataset, or no heal of this block by this recipe.
         BlockRangeError: when the block does not fit the model.
     """
-    stored = read(model, cut, first or {}, dataset)
-    cut.check(stored.facts.n_layers)
+    found = evidence_of(model, cut, first or {}, dataset)
     if recipe and heal is None:
-        heal = _by_recipe(stored.heals, cut, recipe)
-    return from_results(stored, cut, command_line, model, heal=heal, tolerance=tolerance)
+        heal = _by_recipe(found, recipe)
+    return from_evidence(replace(found, heal=heal), command_line, tolerance=tolerance)
 
 
-def read(model: ModelSpec, cut: Removal, first: Mapping[str, str], dataset: CurveFilter = ANY) -> StoredResults:
-    """The stored results of a model; arguments and errors as `of`."""
-    stored = Library.of(model, cut, first, dataset)
-    if not stored.every:
-        raise SpecError(
-            f"{model.source} has no stored results. Measure the block first: "
-            f"`python -m analysis evaluate {model.source} --block START:SIZE`."
-        )
-    speed = stored.speeds[0] if stored.speeds else None
-    return StoredResults(stored.every[0].model, stored.scores, stored.shown, stored.damage, speed, stored.heals)
+def evidence_of(model: ModelSpec, cut: Removal, first: Mapping[str, str], dataset: CurveFilter = ANY) -> Evidence:
+    """Return the evidence on a block in everything that is stored of a model; arguments and errors as `of`."""
+    chosen = tuple(sorted({key for key in first.values() if key}))
+    curves = library.find("sweep", model, most=1, having=(("key", chosen),)) if chosen else []
+    if dataset.given and not curves:
+        curves = [_curve_on(dataset, model)]
+    return evidence.stored(cut, model, shown=next(iter(curves), None), chosen=chosen)
 
 
-def from_results(
-    stored: StoredResults,
-    cut: Removal,
-    command_line: CommandLine,
-    model: ModelSpec,
-    *,
-    heal: HealResult | None = None,
-    tolerance: Tolerance = DEFAULT,
-) -> Sheet:
-    """The sheet from results that were read already; arguments as `of`."""
-    selected = scores_of_block.select(cut, stored.scores, shown=stored.shown, damage=stored.damage)
-    verdict = headline.headline(selected, stored.facts, speed=stored.speed, heals=stored.heals)
-    decided = decision.decide(
-        selected,
-        verdict,
-        tolerance=tolerance,
-        results=stored.scores,
-        damage=stored.damage,
-        speed=stored.speed,
-        heals=stored.heals,
-        heal=heal,
-        available=_available(selected),
-    )
-    dataset, first = (ANY, []) if stored.shown is None else (CurveFilter.of(stored.shown), _first(stored, model, cut, heal))
+def from_evidence(found: Evidence, command_line: CommandLine, *, tolerance: Tolerance = DEFAULT) -> Sheet:
+    """Return the sheet on a block from its evidence; arguments as `of`."""
+    model, cut, shown = found.model, found.removed, found.shown
+    decided = decision.decide(found, tolerance=tolerance, available=_available(found))
+    dataset, first = (ANY, []) if shown is None else (CurveFilter.of(shown), _first(found))
     own_command = _sheet_command(model, cut, decided.healed, tolerance, dataset, first)
-    commands = [*(command_line(spec) for spec in decided.requests), own_command]
-    compared = front_table.of_model(model, material_filter(stored.shown))
-    commands[-1:-1] = [command_line(one.spec) for one in compared.missing[:1]]
-    return Sheet(
-        gallery.name_of(model.source, stored.facts.name),
-        cut.describe(),
-        decided,
-        tuple(commands),
-        tuple(library.packs_of(model)),
-        compared,
-    )
+    compared = front_table.of_model(model, material_filter(shown), tolerance=tolerance)
+    commands = [*(command_line(spec) for spec in decided.requests), *(command_line(each.spec) for each in compared.missing[:1])]
+    name = gallery.name_of(model.source, found.facts.name)
+    packs = tuple(library.packs_of(model))
+    return Sheet(name, cut.describe(), decided, (*commands, own_command), packs, compared)
 
 
 def material_filter(shown: SweepResult | None) -> Filter:
@@ -343,16 +224,14 @@ def _curve_on(dataset: CurveFilter, model: ModelSpec) -> FoundResult:
     return curve
 
 
-def _first(stored: StoredResults, model: ModelSpec, cut: Removal, heal: HealResult | None) -> list[str]:
+def _first(found: Evidence) -> list[str]:
     """Fingerprints of the results on the sheet that the other options of its command would not choose."""
-    dataset = ANY if stored.shown is None else CurveFilter.of(stored.shown)
-    is_chosen = stored.shown is not None and dataset.fits(stored.shown, model)
-    defaults = read(model, cut, {}, dataset if is_chosen else ANY)
-    pairs: list[tuple[Any, Any]] = [(stored.shown, defaults.shown), (stored.speed, defaults.speed)]
-    pairs.append((next(iter(stored.damage), None), next(iter(defaults.damage), None)))
-    if heal is not None:
-        same_recipe = (chosen for chosen in defaults.heals if chosen.is_of(cut) and chosen.spec.recipe == heal.spec.recipe)
-        pairs.append((heal, next(same_recipe, None)))
+    dataset = CurveFilter.of(found.shown)
+    defaults = evidence_of(found.model, found.removed, {}, dataset if dataset.fits(found.shown, found.model) else ANY)
+    pairs: list[tuple[Any, Any]] = [(found.shown, defaults.shown), (found.speed, defaults.speed)]
+    pairs.append((next(iter(found.damage), None), next(iter(defaults.damage), None)))
+    if (heal := found.heal) is not None:
+        pairs.append((heal, next((other for other in defaults.finished_heals if other.spec.recipe == heal.spec.recipe), None)))
     return [
         chosen.spec.fingerprint()
         for chosen, default in pairs
@@ -360,21 +239,20 @@ def _first(stored: StoredResults, model: ModelSpec, cut: Removal, heal: HealResu
     ]
 
 
-def _by_recipe(heals: Sequence[HealResult], cut: Removal, recipe: str) -> HealResult:
-    of_block = [heal for heal in heals if heal.is_of(cut)]
-    chosen = next((heal for heal in of_block if heal.spec.recipe == recipe), None)
+def _by_recipe(found: Evidence, recipe: str) -> HealResult:
+    chosen = next((heal for heal in found.finished_heals if heal.spec.recipe == recipe), None)
     if chosen is None:
-        available = ", ".join(dict.fromkeys(heal.spec.recipe for heal in of_block)) or "none"
+        available = ", ".join(dict.fromkeys(heal.spec.recipe for heal in found.finished_heals)) or "none"
         raise SpecError(
-            f"No finished healing run of {cut.brief()} uses the recipe {recipe!r}. Stored recipes: {available}. Heal the block "
-            f"first, or leave out --healed-by."
+            f"No finished healing run of {found.removed.brief()} uses the recipe {recipe!r}. Stored recipes: {available}. Heal "
+            f"the block first, or leave out --healed-by."
         )
     return chosen
 
 
-def _available(selected: scores_of_block.Selected) -> int | None:
+def _available(found: Evidence) -> int | None:
     """Questions that the selected dataset has; None where that is not known."""
-    condition = selected.selection.questions
+    condition = found.selected.selection.questions
     material = condition.material if condition is not None else None
     if not isinstance(material, BenchmarkSpec) or material.is_file:
         return None

@@ -1,13 +1,12 @@
 """Stored results of one model, and the measurements of one pruning of it, found through the index.
 
 The index orders several by `core.index.Ranking`: quantization, dtype, evidence (`stored.evidence`), committed last, newest
-first. `preferred` gives the same order to results in memory.
+first.
 """
 
 import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from operator import attrgetter
 from typing import Any, TypeVar
 
 from analysis.core import host, index, index_table, store
@@ -16,13 +15,10 @@ from analysis.core.errors import CorruptResultError, ModelNotFoundError
 from analysis.core.experiment import RESULTS
 from analysis.core.index import Ranking, ResultFilter, Scoring
 from analysis.data import starter
-from analysis.data.spec import BenchmarkSpec, CorpusSpec
-from analysis.experiments.accuracy.points import Point
-from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.models.source import identity as identities
 from analysis.models.source.model_spec import AUTO, DTYPES, QUANTIZATIONS, ModelSpec
-from analysis.results.stored import evidence, pack_list, reading, summaries
+from analysis.results.stored import pack_list, reading, summaries
 from analysis.results.stored.reading import ACCURACY, LOSS
 from analysis.results.stored.result import FoundResult, of_entry
 
@@ -43,7 +39,7 @@ def find(
 
     Args:
         kind: a key of `RESULTS`.
-        model: only results of the same weights, at any path, the strongest evidence first as `preferred` has it. Without it
+        model: only results of the same weights, at any path, the strongest evidence first. Without it
             they are newest first and precomputed ones last.
         any_precision: also those in another quantization than the model's.
         most: number of results at most; None for all.
@@ -91,35 +87,24 @@ ELSEWHERE = 20
 
 @dataclass(frozen=True)
 class Scorings:
-    """The stored results that score blocks of a model, found in the index; only the relevant ones are opened."""
+    """The stored results that score blocks of a model, in any precision; only the relevant ones are opened.
+
+    They are curves, evaluations and finished healing runs, those in the precision of the model first, then the strongest
+    evidence.
+    """
 
     model: ModelSpec
-    kinds: tuple[str, ...] = ("evaluate", "sweep", "heal")
-    in_any: tuple[str, ...] | None = ("heal",)
-    """Kinds that count in any quantization, others in the model's alone; None for all."""
-    like: Ranking | None = None
-    """The order of the results; None for one kind after the other."""
-    of_repaired: bool = False
-    """Whether evaluations with an adapter and finished controls are among them."""
+    kinds: tuple[str, ...] = ("sweep", "evaluate", "heal")
+    usual: str = ""
+    """Of equally strong curves those of this strategy come first; "" for none."""
 
-    @classmethod
-    def in_one_order(cls, model: ModelSpec, *, usual: str) -> "Scorings":
-        """Return curves, evaluations and finished heals in any quantization, in the order of `preferred`.
-
-        Args:
-            model: the model.
-            usual: of equally strong curves those of this strategy come first; "" for none.
-        """
-        like = Ranking(model.source, model.dtype, model.quantization, across=True, usual=usual)
-        return cls(model, ("sweep", "evaluate", "heal"), None, like, of_repaired=True)
+    @property
+    def _like(self) -> Ranking:
+        return replace(_ranking(self.model), usual=self.usual)
 
     @property
     def _wanted(self) -> ResultFilter:
-        states = (1, 2) if self.of_repaired else 1
-        quantization = None if self.in_any is None else self.model.quantization
-        return ResultFilter(
-            self.kinds, weights(self.model), having=(("is_score", states),), quantization=quantization, in_any=self.in_any or ()
-        )
+        return ResultFilter(self.kinds, weights(self.model), having=(("is_score", 1),))
 
     def of(self, removed: Removal | None, shown: FoundResult | None = None, *, most: int = 0) -> list[FoundResult]:
         """Return the results that `scores_of_block.select` needs for the scores of a block, in the order in which they count.
@@ -134,8 +119,7 @@ class Scorings:
         """
         cut, first = summaries.cut_key(removed), list[FoundResult]()
         if shown is None:
-            any_score = Scoring(of_repaired=True)
-            first = self._listed([number for number, _ in self._ask(Scoring(cut=cut)) or self._ask(any_score)])
+            first = self._listed([number for number, _ in self._ask(Scoring(cut=cut)) or self._ask(Scoring())])
         conditions = reading.conditions_of(shown.result if shown else first[0].result) if shown or first else {}
         selected = {name: summaries.condition_key(name, conditions[name]) for name in (ACCURACY, LOSS) if name in conditions}
         numbers = self._strongest(most, shown) if most else set[int]()
@@ -155,19 +139,6 @@ class Scorings:
         listed = {entry.id for entry in entries}
         return [*(entry for entry in first if entry.id not in listed), *entries]
 
-    def scoring(self, removed: Removal | None, most: int, benchmark: BenchmarkSpec | None = None) -> list[FoundResult]:
-        """Return the strongest results that score a block.
-
-        Args:
-            removed: the removed layers; None for the unpruned model.
-            most: number of results at most.
-            benchmark: their questions; None for any.
-        """
-        filters = () if benchmark is None else (("questions", summaries.key_of(benchmark)),)
-        wanted = replace(self._wanted, having=(*self._wanted.having, *filters))
-        scores = index.scored(wanted, self.like or _ranking(self.model), Scoring(cut=summaries.cut_key(removed)), most=2 * most)
-        return self._listed({number for number, _ in scores})[:most]
-
     def strongest(self, most: int, shown: FoundResult | None = None) -> list[FoundResult]:
         """Return the strongest results of each kind, and the strongest under the conditions of the one on screen.
 
@@ -178,7 +149,7 @@ class Scorings:
         return self._behind(shown, self._strongest(most, shown))
 
     def _strongest(self, most: int, shown: FoundResult | None) -> set[int]:
-        like, wanted = self.like or _ranking(self.model), self._wanted
+        like, wanted = self._like, self._wanted
         numbers = {
             number for kind in self.kinds for number in index.numbers_of(replace(wanted, kinds=(kind,)), like, most=most)
         }
@@ -190,12 +161,10 @@ class Scorings:
         return numbers
 
     def _ask(self, scoring: Scoring, most: int = 1, *, per_condition: bool = False) -> list[tuple[int, str]]:
-        like = self.like or _ranking(self.model)
-        return index.scored(self._wanted, like, scoring, most=most, per_condition=per_condition)
+        return index.scored(self._wanted, self._like, scoring, most=most, per_condition=per_condition)
 
     def _listed(self, numbers: Iterable[int]) -> list[FoundResult]:
-        like = self.like or _ranking(self.model)
-        return [of_entry(entry) for entry in index.best(self._wanted, like, numbers=sorted(numbers))]
+        return [of_entry(entry) for entry in index.best(self._wanted, self._like, numbers=sorted(numbers))]
 
     def _behind(self, shown: FoundResult | None, numbers: Iterable[int]) -> list[FoundResult]:
         entries = [entry for entry in self._listed(numbers) if shown is None or entry.id != shown.id]
@@ -307,32 +276,6 @@ def weights(model: ModelSpec) -> tuple[str, str, str]:
     return identity(model), model.source, model.revision or ""
 
 
-def preferred(items: Sequence[T], model: ModelSpec, *, result: str = "") -> list[T]:
-    """Return the results of one model in the order in which they answer a request.
-
-    Those in the requested quantization and dtype come first, then the strongest evidence. Then those come that were measured
-    where the weights lie now. Equal ones stay in the order they are in.
-
-    Args:
-        items: results, or objects that hold one, newest first.
-        model: the requested model.
-        result: the name of the attribute that holds it.
-    """
-    spec = attrgetter(f"{result}.spec" if result else "spec")
-
-    def read(item: T) -> ModelSpec | None:
-        return getattr(spec(item), "model", None)
-
-    def fits(item: T) -> tuple[bool, bool]:
-        spec = read(item)
-        if spec is None:
-            return False, False
-        return spec.quantization != model.quantization, model.dtype not in ("auto", spec.dtype)
-
-    ordered = sorted(items, key=lambda item: getattr(read(item), "source", None) != model.source)
-    return sorted(evidence.ranked(ordered, result=result), key=fits)
-
-
 def identity(model: ModelSpec) -> str:
     """Return the identity of the weights that a spec asks about, without loading them; "" where it is not known.
 
@@ -350,65 +293,6 @@ def identity(model: ModelSpec) -> str:
     return index.last_identity(list(RESULTS), model.source, model.revision or "")
 
 
-@dataclass(frozen=True)
-class Scored:
-    """Scores of one pruning beside those of the unpruned model, on the same questions and texts."""
-
-    model: ModelSpec
-    """The model in the precision of the scores."""
-    unpruned: Point | None
-    pruned: Point | None
-    healed: Point | None
-    benchmark: BenchmarkSpec | None
-    corpus: CorpusSpec | None
-    versions: dict[str, str]
-
-
-def scored(
-    model: ModelSpec, cut: Removal, heal: HealResult | None = None, *, shown: SweepResult | None = None
-) -> Scored | None:
-    """Return the scores of removed layers: those of their heal, else of the strongest curve or evaluation of these layers.
-
-    Args:
-        model: the model.
-        cut: the removed layers.
-        heal: a healing run of these layers.
-        shown: the curve whose dataset, texts and precision are selected; results under this condition come first.
-
-    Returns:
-        None without any scores.
-    """
-    if heal is not None:
-        spec = heal.spec
-        return Scored(spec.model, heal.unpruned, heal.pruned, heal.healed, spec.benchmark, spec.validation, heal.versions)
-    scorings = replace(Scorings.in_one_order(model, usual=""), kinds=("sweep", "evaluate"), of_repaired=False)
-    # Some have only generated text, which the index does not take for a score.
-    like_shown = [] if shown is None else read_all(scorings.scoring(cut, LISTED, shown.spec.benchmark))
-    alike = [result for result in like_shown if shown is not None and asks_the_same(result.spec, shown.spec)]
-    for best in (alike or read_all(scorings.scoring(cut, 1)))[:1]:
-        spec, points = best.spec, _points(best)
-        unpruned = _points(best).get(None)
-        if unpruned is None:
-            same = read_all(replace(scorings, kinds=("evaluate",)).scoring(None, LISTED, spec.benchmark))
-            unpruned = next((_points(candidate)[None] for candidate in same if asks_the_same(candidate.spec, spec)), None)
-        return Scored(spec.model, unpruned, points[cut], None, spec.benchmark, spec.loss_corpus, best.versions)
-    return None
-
-
-def _points(result: SweepResult | EvaluateResult) -> dict[Removal | None, Point]:
-    return {point.block: point for point in (result.points if isinstance(result, SweepResult) else [result.point])}
-
-
-def asks_the_same(first: SweepSpec | EvaluateSpec, second: SweepSpec | EvaluateSpec) -> bool:
-    """Return True where two requests ask the same of one model in one precision: the same questions and the same texts."""
-    return _request_of(first) == _request_of(second)
-
-
-def _request_of(spec: SweepSpec | EvaluateSpec) -> tuple[Any, ...]:
-    model = spec.model
-    return model.identity or model.source, model.dtype, model.quantization, spec.benchmark, spec.loss_corpus
-
-
 def heal_of(model: ModelSpec, adapter: str) -> HealResult | None:
     """The stored heal that made this adapter folder, if it is known."""
     folder, cache = (store.cache_dir() / adapter).resolve(), store.cache_dir().resolve()
@@ -418,14 +302,3 @@ def heal_of(model: ModelSpec, adapter: str) -> HealResult | None:
         if heal.adapter and (store.cache_dir() / heal.adapter).resolve() == folder:
             return heal
     return None
-
-
-def other_curves(sweep: SweepResult, sweeps: list[SweepResult]) -> list[SweepResult]:
-    """Curves of other strategies, and of other draws of `random`, on the same questions; the strongest of each."""
-    curves: dict[tuple[str, int], SweepResult] = {}
-    for candidate in evidence.ranked(sweeps):
-        same = (candidate.spec.model, candidate.spec.benchmark) == (sweep.spec.model, sweep.spec.benchmark)
-        key = (candidate.spec.strategy, candidate.spec.draw)
-        if same and key != (sweep.spec.strategy, sweep.spec.draw):
-            curves.setdefault(key, candidate)
-    return [curves[key] for key in sorted(curves)]

@@ -211,6 +211,12 @@ def test_note_stands_where_fewest_points_are(dark):
     assert (note.xanchor, note.yanchor) == ("right", "bottom")
 
 
+def test_note_does_not_cover_the_label_of_the_cliff():
+    label = {"text": "cliff of similarity blocks", "x": 3, "y": 1, "yref": "paper"}
+    figure = Figure({"data": [{"type": "scatter", "x": [0, 10], "y": [0, 0]}], "layout": {"annotations": [label]}})
+    assert selected.marked(figure, []).layout.annotations[-1].yanchor == "bottom"
+
+
 def test_ring_keeps_the_line_at_the_cliff():
     figure = Figure({"layout": {"shapes": [{"type": "line", "x0": 3, "x1": 3}]}})
     assert [shape.type for shape in selected.marked(figure, [(1, 2)]).layout.shapes] == ["line"]

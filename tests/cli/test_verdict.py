@@ -7,7 +7,8 @@ import pytest
 from analysis.cli import answers
 from analysis.core import store
 from analysis.core.blocks import Block
-from analysis.results.compared import cliff, scores_of_block
+from analysis.results import evidence
+from analysis.results.compared import cliff
 from analysis.results.words import headline
 from tests.support import fakes
 
@@ -23,13 +24,17 @@ def lines(result) -> list[str]:
     return answers.PRINTERS[result.spec.kind].lines(result, None)
 
 
+def sentence(cut, results, **others) -> str:
+    return headline.sentence(evidence.of(cut, results, fakes.MODEL, fakes.FACTS, **others))
+
+
 def verdicts(result) -> list[str]:
     return [line for line in lines(result) if line.startswith("Removing ")]
 
 
 def test_a_heal_ends_with_the_verdict_from_its_own_numbers():
     heal = fakes.heal()
-    said = headline.headline(scores_of_block.select(heal.spec.block, [heal], shown=heal), fakes.FACTS, heals=[heal]).sentence
+    said = sentence(heal.spec.block, [heal], shown=heal, heals=[heal])
     assert lines(heal)[-1] == said
     assert "Healing for 115 s" not in said
     assert "training 2 min" in said
@@ -42,9 +47,7 @@ def test_a_heal_without_answers_takes_the_pairs_of_a_curve():
     assert not heal.questions
     heal.save()
     curve.save()
-    selected = scores_of_block.select(heal.spec.block, [curve, heal], shown=heal)
-    assert selected.accuracy.change.paired
-    assert lines(heal)[-1] == headline.headline(selected, fakes.FACTS, heals=[heal]).sentence
+    assert lines(heal)[-1] == sentence(heal.spec.block, [curve, heal], shown=heal, heals=[heal])
     assert lines(heal)[-1] != alone
 
 
@@ -58,15 +61,14 @@ def test_a_curve_ends_with_the_verdict_before_the_cliff():
     located = cliff.locate(curve)
     assert located.sentence() in lines(curve)
     cut = next(point.block for point in curve.points if point.n == located.n - 1)
-    assert lines(curve)[-1] == headline.headline(scores_of_block.select(cut, [curve]), fakes.FACTS).sentence
+    assert lines(curve)[-1] == sentence(cut, [curve])
 
 
 def test_a_verdict_states_a_speed_that_was_measured_earlier():
     curve, speed = fakes.sweep(strategy="manual", cuts=(Block(20, 4),)), fakes.speed()
     assert "Its speed is not measured" in lines(curve)[-1]
     speed.save()
-    selected = scores_of_block.select(Block(20, 4), [curve])
-    assert lines(curve)[-1] == headline.headline(selected, fakes.FACTS, speed=speed).sentence
+    assert lines(curve)[-1] == sentence(Block(20, 4), [curve], speed=speed)
     assert "% faster" in lines(curve)[-1]
 
 

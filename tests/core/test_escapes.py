@@ -20,6 +20,7 @@ from analysis.core.progress import Progress
 from analysis.exports import card, page, sheet
 from analysis.exports.document import Document, Picture, Section, TextTable
 from analysis.jobs.runner import worker
+from analysis.results import evidence
 from pages.components.shared import frame, words
 from tests.support import fakes
 
@@ -111,7 +112,8 @@ def in_a_sheet(capsys) -> str:
 
 
 def in_a_model_card(capsys) -> str:
-    return card.of(replace(fakes.MODEL, source=CRAFTED), replace(fakes.FACTS, name=CRAFTED), Block(11, 5))
+    model, facts = replace(fakes.MODEL, source=CRAFTED), replace(fakes.FACTS, name=CRAFTED)
+    return card.of(model, evidence.stored(Block(11, 5), model, facts=facts))
 
 
 def in_csv(capsys) -> str:

@@ -18,6 +18,7 @@ from analysis.core import index, index_table, store
 from analysis.core.index import ResultFilter
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.results import library
+from analysis.results.stored import evidence
 from analysis.results.stored.result import of_entry
 from tests.support import fakes, stored
 
@@ -280,7 +281,7 @@ def test_results_of_a_model_have_the_order_of_whole_reading():
         result.save()
         os.utime(file_of(result), (1000 + place, 1000 + place))
     newest_first = list(reversed(results))
-    assert library.of("sweep", fakes.MODEL) == library.preferred(newest_first, fakes.MODEL)
+    assert library.of("sweep", fakes.MODEL) == evidence.ranked(newest_first)
 
 
 def test_jobs_take_over_results_of_the_same_weights_and_version(monkeypatch):

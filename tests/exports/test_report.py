@@ -29,7 +29,8 @@ from analysis.exports.document import Document, Picture, Section, TextTable, cod
 from analysis.exports.spec import ReloadCheck
 from analysis.models.source import identity
 from analysis.models.source.model_spec import ModelSpec
-from analysis.results.compared import agreement, scores_of_block
+from analysis.results import evidence
+from analysis.results.compared import agreement
 from analysis.results.words import headline, heals
 from tests.support import browser, fakes
 
@@ -139,7 +140,7 @@ def test_report_card_and_command_line_agree_on_a_heal(stored):
     wanted = heals.sentences(heal)
     assert any(said.startswith("Below the unpruned model on 32 texts of Wikipedia, because") for said in wanted)
     report = next(section for section in make().sections if section.title == "Healing runs").sentences[0]
-    card = model_card.of(fakes.MODEL, fakes.FACTS, CUT, heal=heal, adapter=heal.adapter, check=CHECK)
+    card = written(CUT, heal=heal, adapter=heal.adapter, check=CHECK)
     lines = answers.PRINTERS["heal"].lines(heal, None)
     for said in wanted:
         assert said in report
@@ -151,13 +152,13 @@ def test_report_card_and_command_line_agree_on_a_heal(stored):
 def test_the_report_begins_with_the_verdict_on_its_cut(stored):
     _, sweep, _, _, heal, speed = stored
     for cut in (CUT, sweep.points[6].block):
-        said = headline.headline(scores_of_block.select(cut, [sweep, heal]), fakes.FACTS, speed=speed, heals=[heal])
-        document = make(cut)
-        assert document.sentences[0] == said.sentence
-        assert all(one in document.sentences[1] for one in said.measured_on)
-        assert text(said.sentence) in document.markdown()
+        found = evidence.of(cut, [sweep, heal], fakes.MODEL, fakes.FACTS, speed=speed, heals=[heal])
+        document, said = make(cut), headline.sentence(found)
+        assert document.sentences[0] == said
+        assert all(one in document.sentences[1] for one in headline.measured_on(found))
+        assert text(said) in document.markdown()
     assert "Accuracy: 100 ARC-Easy questions, bfloat16 from Q4_1 weights." in document.sentences[1]
-    assert document.sentences[1].endswith("Not measured: healing.")
+    assert document.sentences[1].endswith("Not measured: recovery.")
     assert not any(one.startswith("Removing") for one in make(None).sentences), "there is no verdict without removed layers"
 
 
@@ -450,14 +451,20 @@ def test_the_command_line_writes_both(stored, tmp_path, capsys):
 CHECK = ReloadCheck("bfloat16", 256, 0.0625, 0.0123, 0.1, 0.996, True)
 
 
+def written(cut, *, model=fakes.MODEL, facts=fakes.FACTS, heal=None, **options) -> str:
+    """Return the card of an export, with the scores of its healed model if that is measured."""
+    judged = heal if heal is not None and heal.healed is not None else None
+    return model_card.of(model, evidence.stored(cut, model, heal=judged, facts=facts), heal=heal, **options)
+
+
 def test_a_model_card_names_its_making_and_missing_measurements(stored):
     heal = stored[4]
-    card = model_card.of(fakes.MODEL, fakes.FACTS, CUT, heal=heal, adapter=heal.adapter, check=CHECK)
+    card = written(CUT, heal=heal, adapter=heal.adapter, check=CHECK)
     front = card.split("---")[1]
     assert "library_name: transformers" in front
     assert "license: apache-2.0" in front
     assert "base's licence applies" not in card
-    other = model_card.of(replace(fakes.MODEL, source="me/model"), fakes.FACTS, CUT)
+    other = written(CUT, model=replace(fakes.MODEL, source="me/model"))
     assert "license" not in other.split("---")[1]
     assert "does not know that licence" in other
     for name, point in (("unpruned", heal.unpruned), ("pruned", heal.pruned), ("healed", heal.healed)):
@@ -471,15 +478,15 @@ def test_a_model_card_names_its_making_and_missing_measurements(stored):
 def test_a_card_of_an_unhealed_cut_has_the_curves_numbers(stored):
     sweep = stored[1]
     point = sweep.points[5]
-    card = model_card.of(fakes.MODEL, fakes.FACTS, point.block)
+    card = written(point.block)
     assert f"| pruned | 5 | {point.acc:.3f}" in card
     assert "It was not healed" in card
     assert "Checked" not in card
-    assert "was not measured" in model_card.of(fakes.MODEL, fakes.FACTS, Block(1, 2))
+    assert "was not measured" in written(Block(1, 2))
 
 
 def test_a_card_keeps_names_harmless(stored):
-    card = model_card.of(replace(fakes.MODEL, source=EVIL), replace(fakes.FACTS, name=EVIL), CUT)
+    card = written(CUT, model=replace(fakes.MODEL, source=EVIL), facts=replace(fakes.FACTS, name=EVIL))
     assert ModelCard(card).data.base_model is None, "no hub has such a name"
     assert "\n<img" not in card
 
@@ -488,7 +495,9 @@ def test_a_card_keeps_names_harmless(stored):
     "name", [EVIL, "a: b\n---\nlicense: mit\n# title", "# no", "- [x", "!!python/name:os.system", "\x1b[2J", "42"]
 )
 def test_no_name_breaks_the_metadata_of_a_card(stored, tmp_path, name):
-    saved = read_back(tmp_path, model_card.of(replace(fakes.MODEL, source=name), replace(fakes.FACTS, name=name), CUT))
+    saved = read_back(
+        tmp_path, written(Block(1, 2), model=replace(fakes.MODEL, source=name), facts=replace(fakes.FACTS, name=name))
+    )
     told = saved.data.to_dict()
     assert told.keys() - {"base_model"} == {"library_name", "pipeline_tag", "tags", "model_name"}
     assert told["model_name"].startswith(name)
@@ -502,7 +511,7 @@ def read_back(folder: Path, card: str) -> ModelCard:
 
 def test_a_card_is_read_back_with_its_models_scores(stored, tmp_path):
     heal = stored[4]
-    data = read_back(tmp_path, model_card.of(fakes.MODEL, fakes.FACTS, CUT, heal=heal, adapter=heal.adapter)).data
+    data = read_back(tmp_path, written(CUT, heal=heal, adapter=heal.adapter)).data
     assert (data.library_name, data.base_model, data.tags) == ("transformers", starter.HUB_ID, ["layer-pruning"])
     assert (data.license, data.pipeline_tag) == ("apache-2.0", "text-generation")
     assert data.model_name == f"{fakes.FACTS.name} without {CUT.describe()}"
@@ -515,11 +524,11 @@ def test_a_card_is_read_back_with_its_models_scores(stored, tmp_path):
     )
     assert accuracy.dataset_args["seed"] == 0
     held = {"dtype": "bfloat16", "quantization": "4bit", "weights": "Q4_1"}
-    assert accuracy.metric_args == {"n": 100, "stderr": heal.healed.acc_stderr} | held
+    assert accuracy.metric_args == {"n": 100, **dict(zip(("low", "high"), heal.healed.interval, strict=True))} | held
     assert (loss.metric_type, loss.metric_value, loss.metric_args["n"]) == ("loss", heal.healed.loss, heal.healed.n_texts)
 
     point = stored[1].points[5]
-    bare = read_back(tmp_path, model_card.of(fakes.MODEL, fakes.FACTS, point.block)).data
+    bare = read_back(tmp_path, written(point.block)).data
     assert [result.metric_value for result in bare.eval_results] == [point.acc, point.loss]
     assert bare.eval_results[0].metric_args["quantization"] == "none"
 
@@ -533,7 +542,7 @@ def test_a_card_is_one_that_the_hub_takes(stored, tmp_path, loopback, monkeypatc
 
     monkeypatch.setattr(repocard, "get_session", lambda: SimpleNamespace(post=post))
     heal = stored[4]
-    made = model_card.of(fakes.MODEL, fakes.FACTS, CUT, heal=heal, adapter=heal.adapter, check=CHECK, file="m-BF16.gguf")
+    made = written(CUT, heal=heal, adapter=heal.adapter, check=CHECK, file="m-BF16.gguf")
     card = read_back(tmp_path, made)
     card.validate()
     assert [one.path for one in loopback.asked] == ["/api/validate-yaml"]
@@ -550,8 +559,8 @@ def test_a_card_is_one_that_the_hub_takes(stored, tmp_path, loopback, monkeypatc
 
 def test_a_card_claims_no_score_of_another_model(stored, tmp_path):
     point = stored[1].points[5]
-    unknown_heal = model_card.of(fakes.MODEL, fakes.FACTS, point.block, adapter="adapters/of-unknown-training")
-    stopped = model_card.of(fakes.MODEL, fakes.FACTS, CUT, heal=replace(stored[4], healed=None), adapter="adapters/abc")
+    unknown_heal = written(point.block, adapter="adapters/of-unknown-training")
+    stopped = written(CUT, heal=replace(stored[4], healed=None), adapter="adapters/abc")
     for card in (unknown_heal, stopped):
         assert "| pruned | 5 |" in card
         assert read_back(tmp_path, card).data.eval_results is None
@@ -562,7 +571,7 @@ def test_a_card_names_a_question_file_without_its_folder(stored, tmp_path):
     named = replace(fakes.MODEL, source="org/other")
     asked = BenchmarkSpec("/home/me/mine.csv", identity="x")
     replace(sweep, spec=replace(sweep.spec, model=named, benchmark=asked)).save()
-    card = model_card.of(named, fakes.FACTS, sweep.points[5].block)
+    card = written(sweep.points[5].block, model=named)
     assert read_back(tmp_path, card).data.eval_results[0].dataset_name == "mine.csv"
     assert "/home/me" not in card
 
@@ -572,7 +581,7 @@ def test_a_heal_in_nf4_stands_below_its_own_unpruned_model(stored):
     named = {row["model"]: row["measured on"] for row in rows}
     alike = "100 ARC-Easy questions and 8 texts of C4, bfloat16 from Q4_1 weights"
     in_nf4 = "100 ARC-Easy questions and 8 texts of C4, NF4, bfloat16 from Q4_1 weights"
-    assert named == {"unpruned, quick": in_nf4, "pruned, quick": in_nf4, "healed, quick": in_nf4}
+    assert named == {"unpruned": in_nf4, "pruned": in_nf4, "healed, quick": in_nf4}
     fakes.evaluate(CUT).save()
     assert table(make(), "Single evaluations")[0]["measured on"] == alike
 

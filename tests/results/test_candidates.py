@@ -300,7 +300,7 @@ def test_missing_measurements_are_requests_on_the_same_material():
     assert [one.what for one in wanted] == [
         "accuracy and loss in bfloat16",
         "accuracy and loss of NF4 weights",
-        "speed of 8-bit, bfloat16",
+        "speed of 8-bit, bfloat16 on this machine",
     ]
     assert wanted[2].spec.prompt_tokens == found.speeds[0].spec.prompt_tokens
     assert wanted[1].spec.model.quantization == "4bit"
@@ -429,7 +429,7 @@ def test_speed_of_another_model_is_not_that_of_this_one():
     other = replace(own, spec=replace(long, model=replace(own.spec.model, dtype="float32", quantization="none", identity="x")))
     compared = compare([curve("float32", 0), curve("8bit", 0)], (), [replace(own, spec=long), other])
     wanted = {each.what: each.spec for each in unmeasured.missing(compared, fakes.MODEL)}
-    assert wanted["speed of float32"].prompt_tokens == 64, "another prompt would not be comparable"
+    assert wanted["speed of float32 on this machine"].prompt_tokens == 64, "another prompt would not be comparable"
 
 
 def test_unmeasured_pruning_of_quantized_weights_is_missing():

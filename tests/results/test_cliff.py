@@ -31,6 +31,12 @@ def test_sharp_fall_is_located_with_many_questions_but_not_five():
     assert five is None or five.latest is None
 
 
+def test_model_at_the_most_frequent_answer_has_no_cliff():
+    falling = curve(0.5, 0.5, 0.26, 0.25, 0.25)
+    assert cliff.locate(falling).is_located
+    assert cliff.locate(replace(falling, lines=Lines(0.25, 0.46))) is None
+
+
 def test_slope_leaves_a_range():
     found = cliff.locate(curve(0.65, 0.6, 0.48, 0.44, 0.41, 0.28, 0.26))
     assert found.earliest <= found.n <= found.latest

@@ -11,10 +11,11 @@ from analysis.core import host, stats, units
 from analysis.core.blocks import Block
 from analysis.core.errors import SpecError
 from analysis.experiments.accuracy.points import Lines, QuestionScore
-from analysis.results.compared import scores_of_block
+from analysis.results import evidence
 from analysis.results.compared.changes import Change
+from analysis.results.evidence import Quantity
 from analysis.results.stored.reading import ACCURACY, LOSS
-from analysis.results.words import decision, headline, tolerance
+from analysis.results.words import decision, risks, tolerance
 from analysis.results.words.decision import GO, MORE, STOP
 from analysis.results.words.tolerance import OPEN, OUTSIDE, WITHIN, Judged, Tolerance
 from tests.support import fakes
@@ -23,18 +24,21 @@ CUT = next(point.block for point in fakes.sweep().points if point.n == 8)
 HEALED = fakes.heal().spec.block
 
 
+def judged(name: str, bound: float, *change, caveat: str = "") -> Judged:
+    return Judged(Quantity(name, change=Change(*change) if change else None, caveat=caveat), bound)
+
+
 def accuracy(low: float, high: float, points: float = 3.0, n: int = 200, **changes) -> Judged:
     """A change of accuracy in points, in the middle of its interval."""
-    change = Change((low + high) / 200, low / 100, high / 100, True, n, None)
-    return Judged(ACCURACY, change, points / 100, "questions", "questions", **changes)
+    return judged(ACCURACY, points / 100, (low + high) / 200, low / 100, high / 100, True, n, None, **changes)
 
 
 def loss(low: float, high: float, nats: float = 0.1, **changes) -> Judged:
-    return Judged(LOSS, Change((low + high) / 2, low, high, True, 32, None), nats, "texts", "texts", **changes)
+    return judged(LOSS, nats, (low + high) / 2, low, high, True, 32, None, **changes)
 
 
 @pytest.mark.parametrize(
-    ("judged", "position"),
+    ("result", "position"),
     [
         (accuracy(-2.9, 1), WITHIN),
         (accuracy(-3, 5), WITHIN),
@@ -48,12 +52,12 @@ def loss(low: float, high: float, nats: float = 0.1, **changes) -> Judged:
         (loss(-0.3, -0.2), WITHIN),
         (loss(-0.2, 0.05, caveat="other texts."), OPEN),
         (loss(0.11, 0.2, caveat="other texts."), OUTSIDE),
-        (Judged(ACCURACY, None, 0.03), OPEN),
-        (Judged(LOSS, Change(9.0, None, None, True, 1, None), 0.1), OPEN),
+        (judged(ACCURACY, 0.03), OPEN),
+        (judged(LOSS, 0.1, 9.0, None, None, True, 1, None), OPEN),
     ],
 )
-def test_position_of_an_interval(judged, position):
-    assert judged.position == position
+def test_position_of_an_interval(result, position):
+    assert result.position == position
 
 
 @pytest.mark.parametrize(
@@ -64,8 +68,8 @@ def test_position_of_an_interval(judged, position):
         (accuracy(-9, 1), loss(0, 0.05), MORE),
         (accuracy(-9, 1), loss(0.2, 0.3), STOP),
         (accuracy(-9, -4), loss(0, 0.05), STOP),
-        (Judged(ACCURACY, None, 0.03), loss(0, 0.05), MORE),
-        (Judged(ACCURACY, None, 0.03), loss(0.2, 0.3), STOP),
+        (judged(ACCURACY, 0.03), loss(0, 0.05), MORE),
+        (judged(ACCURACY, 0.03), loss(0.2, 0.3), STOP),
     ],
 )
 def test_rule_for_each_combination(one, other, verdict):
@@ -75,7 +79,7 @@ def test_rule_for_each_combination(one, other, verdict):
 def sampled(effect: float, deviation: float, n: int, bound: float) -> Judged:
     """A loss change of this effect measured on n texts."""
     half = stats.Z * deviation / math.sqrt(n)
-    return Judged(LOSS, Change(effect, effect - half, effect + half, True, n, None), bound)
+    return judged(LOSS, bound, effect, effect - half, effect + half, True, n, None)
 
 
 @pytest.mark.slow
@@ -143,10 +147,9 @@ def curve(right: float, rise: float, n: int = 100, **changes):
     return replace(made, points=points, questions=[answers(round(n * p.acc), n) for p in points], text_losses=texts, **changes)
 
 
-def decided(*results, cut=CUT, damage=(), speed=None, heals=(), **options):
-    chosen = scores_of_block.select(cut, results, damage=damage)
-    said = headline.headline(chosen, fakes.FACTS, speed=speed, heals=heals)
-    return decision.decide(chosen, said, results=results, damage=damage, speed=speed, heals=heals, **options)
+def decided(*results, cut=CUT, tolerance=tolerance.DEFAULT, available=None, **stored):
+    found = evidence.of(cut, results, fakes.MODEL, fakes.FACTS, **stored)
+    return decision.decide(found, tolerance=tolerance, available=available)
 
 
 def test_many_unchanged_questions_give_a_go():
@@ -201,7 +204,7 @@ def test_the_loss_map_can_refuse_and_never_allows():
     wide = decided(curve(0.5, 0.0), cut=block, damage=[known], tolerance=Tolerance(3, 50))
     assert (strict.recommendation, wide.recommendation) == (STOP, MORE)
     number = next(one for one in strict.numbers if one.name == "Loss change")
-    assert number.state == headline.ESTIMATED
+    assert number.state == evidence.ESTIMATED
     assert number.on.startswith("loss-increase map, 8 texts of Wikipedia")
     assert known.spec in strict.requests
     assert any("never supports a go" in one for one in wide.reasons)
@@ -223,7 +226,7 @@ def test_a_dataset_at_chance_never_supports_a_go():
     assert made.recommendation == MORE
     assert "cannot support a go" in made.reasons[0]
     assert made.next_steps[0] == "Choose a dataset on which the unpruned model is above chance."
-    assert any("pruned model is not significantly above chance" in one for one in made.risks)
+    assert any("pruned model is not significantly above the most frequent answer" in one for one in made.risks)
 
 
 def heal(right: float, rise: float, n: int = 2000):
@@ -243,7 +246,7 @@ def test_chosen_heal_is_judged_in_place_of_the_pruned_model():
     pruned = decided(healing, cut=HEALED, heals=[healing])
     healed = decided(healing, cut=HEALED, heals=[healing], heal=healing)
     assert (pruned.recommendation, healed.recommendation) == (STOP, GO)
-    assert pruned.next_steps[0] == "Judge a healed model of this block instead (measured recipes: quick)."
+    assert pruned.next_steps[0] == "Healed by recipe quick: go. Judge that model instead."
     assert healed.healed == "quick"
     assert any(name == "Heal, done" and "recipe quick" in said for name, said in healed.costs)
     assert healing.spec in healed.requests
@@ -254,6 +257,19 @@ def test_heal_judged_by_its_own_text_never_supports_a_go():
     made = heal(0.5, 0.02)
     flattered = replace(made, spec=replace(made.spec, validation=replace(made.spec.validation, source="wiki")))
     assert decided(flattered, cut=HEALED, heals=[flattered], heal=flattered).recommendation == MORE
+
+
+def test_the_stored_decision_on_a_healed_model_is_the_next_step():
+    healing = heal(0.5, 1.5)
+    first = decided(healing, cut=HEALED, heals=[healing]).next_steps[0]
+    assert first.startswith("Healed by recipe quick: don't. Loss change +1.50 nats/token")
+
+
+def test_an_interval_wider_than_the_tolerance_reads_so():
+    change = Change(0.0, -0.1004, 0.1004, True, 32, None)
+    measured = evidence.of(CUT, [curve(0.5, 0.0)], fakes.MODEL, fakes.FACTS)
+    measured.__dict__["_quantities"] = {name: replace(measured.quantity(name), change=change) for name in (ACCURACY, LOSS)}
+    assert "±0.1004 nats/token, wider than the tolerance of 0.1." in " ".join(risks._small(measured, Tolerance()))
 
 
 def test_a_heal_of_another_block_is_refused():
@@ -297,4 +313,4 @@ def test_every_number_has_its_interval_condition_and_significance():
     assert by["Loss change"].remark == "outside the tolerance"
     assert by["Speed change"].interval.startswith("95 % CI +")
     assert all(one.on for one in made.numbers)
-    assert by["Size"].value.endswith("% smaller")
+    assert "% smaller, " in by["Size"].value

@@ -9,18 +9,14 @@ import pytest
 from analysis.core import units
 from analysis.core.blocks import Block, LayerSet
 from analysis.experiments.accuracy.points import QuestionScore
-from analysis.results.compared import changes, scores_of_block
+from analysis.results import evidence
+from analysis.results.compared import changes
 from analysis.results.compared.changes import Change
+from analysis.results.compared.speed import speed_gain
+from analysis.results.evidence import ESTIMATED, MEASURED, RECOVERY, SPEED
 from analysis.results.stored import reading
+from analysis.results.stored.reading import ACCURACY, LOSS
 from analysis.results.words import headline
-from analysis.results.words.headline import (
-    ANSWERS,
-    ESTIMATED,
-    HEAL,
-    MEASURED,
-    SPEED,
-    TEXT,
-)
 from tests.support import fakes
 
 CUT = next(point.block for point in fakes.sweep().points if point.n == 8)
@@ -42,59 +38,65 @@ def curve(right: int, loss: float, n_texts: int = 8):
     return replace(made, points=points, questions=given, text_losses=texts)
 
 
-def verdict(cut, results, *, shown=None, damage=(), **others):
-    return headline.headline(scores_of_block.select(cut, results, shown=shown, damage=damage), fakes.FACTS, **others)
+def verdict(cut, results, **others):
+    return evidence.of(cut, results, fakes.MODEL, fakes.FACTS, **others)
+
+
+def sentence(cut, results, **others) -> str:
+    return headline.sentence(verdict(cut, results, **others))
 
 
 def test_measured_quantities_state_direction_interval_and_dataset():
     said = verdict(CUT, [curve(30, 4.5)], speed=fakes.speed())
-    assert said.missing == (HEAL,)
+    assert said.missing == (RECOVERY,)
     share = 8 * 3_540_000 / fakes.FACTS.n_parameters
-    first, *rest = said.sentence.split(". ")
+    first, *rest = headline.sentence(said).split(". ")
     assert first == f"Removing layers 11-18 makes the model {100 * share:.0f} % smaller and about 19 % faster"
     assert "Accuracy drops 20 points (95 % CI 11 to 28, 100 ARC-Easy questions). Loss rises by 1.50 nats/token (95 % CI 1." in (
-        said.sentence
+        headline.sentence(said)
     )
-    assert "8 texts of C4): each token is 4.5 times as surprising. No healing run of this block is measured." in said.sentence
+    assert "8 texts of C4): each token is 4.5 times as surprising. No healing run of this block is measured." in (
+        headline.sentence(said)
+    )
     assert rest
-    assert "Accuracy: 100 ARC-Easy questions, bfloat16 from Q4_1 weights" in said.measured_on
+    assert "Accuracy: 100 ARC-Easy questions, bfloat16 from Q4_1 weights" in headline.measured_on(said)
 
 
 def test_unmeasured_quantities_name_the_selected_dataset():
     said = verdict(Block(20, 2), [curve(30, 4.5)])
     share = 100 * 2 * 3_540_000 / fakes.FACTS.n_parameters
-    assert said.sentence == (
+    assert headline.sentence(said) == (
         f"Removing layers 20-21 makes the model {share:.0f} % smaller. Its speed is not measured. Accuracy is not measured on "
         "100 ARC-Easy questions. Loss is not measured on 8 texts of C4. No healing run of this block is measured."
     )
-    assert set(said.missing) == {ANSWERS, TEXT, SPEED, HEAL}
-    assert said.measured_on == ("Size: exact, of all parameters",)
+    assert set(said.missing) == {ACCURACY, LOSS, SPEED, RECOVERY}
+    assert headline.measured_on(said) == ["Size: exact, weights in bfloat16"]
 
 
 def test_the_loss_map_estimates_a_loss_that_is_not_measured():
     cut = Block(20, 2)
     said = verdict(cut, [curve(30, 4.5)], damage=[fakes.damage()])
     rise = fakes.damage().increase[1][20]
-    line = said.line(TEXT)
-    assert line.state == ESTIMATED
-    assert line.text.startswith(f"loss rises by {rise:.2f} nats/token (95 % CI ")
-    assert "loss-increase map, 8 texts of Wikipedia" in line.text
-    assert line.text.endswith("times as surprising")
-    assert TEXT in said.missing, "the selected texts did not measure it"
-    assert verdict(CUT, [curve(30, 4.5)], damage=[fakes.damage()]).line(TEXT).state == MEASURED
+    loss = said.quantity(LOSS)
+    assert loss.state == ESTIMATED
+    assert headline.clause(loss).startswith(f"loss rises by {rise:.2f} nats/token (95 % CI ")
+    assert "loss-increase map, 8 texts of Wikipedia" in headline.clause(loss)
+    assert headline.clause(loss).endswith("times as surprising")
+    assert LOSS in said.missing, "the selected texts did not measure it"
+    assert verdict(CUT, [curve(30, 4.5)], damage=[fakes.damage()]).quantity(LOSS).state == MEASURED
 
 
 def test_scores_on_another_dataset_are_not_the_verdict():
     other = curve(10, 9.0)
     other = replace(other, spec=replace(other.spec, benchmark=replace(other.spec.benchmark, task="arc_challenge")))
     shown = replace(curve(30, 4.5), points=curve(30, 4.5).points[:3])
-    said = verdict(CUT, [shown, other], shown=shown)
-    assert "Accuracy is not measured on 100 ARC-Easy questions." in said.sentence
-    assert "ARC-Challenge" not in said.sentence
+    said = sentence(CUT, [shown, other], shown=shown)
+    assert "Accuracy is not measured on 100 ARC-Easy questions." in said
+    assert "ARC-Challenge" not in said
 
 
 def test_an_insignificant_change_is_called_so():
-    said = verdict(CUT, [curve(49, 3.0)]).sentence
+    said = sentence(CUT, [curve(49, 3.0)])
     assert "Accuracy is not significantly different (95 % CI " in said
     assert "100 ARC-Easy questions, would need about" in said
     assert "drops" not in said
@@ -103,7 +105,7 @@ def test_an_insignificant_change_is_called_so():
 
 def test_interval_that_excludes_zero_never_reads_as_including_it():
     change = Change(-0.079, -0.157, -0.001, paired=True, n=200, needed=None)
-    assert headline._moved(change, "ARC-Easy").startswith("accuracy drops 8 points (95 % CI 0.1 to 16, ")
+    assert headline._moved(ACCURACY, change, "ARC-Easy").startswith("accuracy drops 8 points (95 % CI 0.1 to 16, ")
     assert changes.describe(replace(change, low=-0.157, high=-0.0002), reading.ACCURACY).endswith("-15.7 to -0.02")
     assert units.number(0.0004, 0) == "0.0004"
     assert units.number(0.0, 0) == "0"
@@ -111,19 +113,19 @@ def test_interval_that_excludes_zero_never_reads_as_including_it():
 
 
 def test_a_gain_is_called_one():
-    said = verdict(CUT, [curve(70, 4.5)]).sentence
+    said = sentence(CUT, [curve(70, 4.5)])
     assert "Accuracy rises 20 points (95 % CI 11 to 28" in said
     assert "Loss rises by 1.5" in said
 
 
 def test_numbers_come_from_the_first_result_that_has_them():
-    said = verdict(CUT, [curve(30, 4.5), curve(10, 9.0)]).sentence
+    said = sentence(CUT, [curve(30, 4.5), curve(10, 9.0)])
     assert "Accuracy drops 20 points" in said
 
 
 def test_names_of_layers():
     for cut, name in ((Block(3, 1), "layer 3 "), (LayerSet((3, 7, 8)), "layers 3, 7-8 ")):
-        assert verdict(cut, []).sentence.startswith(f"Removing {name}")
+        assert sentence(cut, []).startswith(f"Removing {name}")
 
 
 def test_speed_is_paired_by_round_where_it_was_timed():
@@ -133,7 +135,7 @@ def test_speed_is_paired_by_round_where_it_was_timed():
     noisy = [value + 0.02 * (-1) ** i for i, value in enumerate(logs)]
     changed = [t / math.exp(n - value) for t, n, value in zip(times[5], noisy, logs, strict=True)]
     points = [replace(p, decode=replace(p.decode, repeats_s=changed)) if p.n == 5 else p for p in speed.points]
-    gain = headline.speed_gain(replace(speed, points=points), 5)
+    gain = speed_gain(replace(speed, points=points), 5)
     half = 2.776445 * stdev(noisy) / math.sqrt(5)
     assert gain.is_measured
     assert gain.value == pytest.approx(math.exp(fmean(noisy)) - 1)
@@ -141,10 +143,10 @@ def test_speed_is_paired_by_round_where_it_was_timed():
 
 
 def test_speed_between_measured_points_is_read_from_the_line():
-    gain = headline.speed_gain(fakes.speed(), 8)
+    gain = speed_gain(fakes.speed(), 8)
     assert not gain.is_measured
     assert gain.value == pytest.approx((0.01 + 0.0005 * 30) / (0.01 + 0.0005 * 22) - 1)
-    assert headline.speed_gain(replace(fakes.speed(), points=[], decode=None), 8) is None
+    assert speed_gain(replace(fakes.speed(), points=[], decode=None), 8) is None
 
 
 def test_insignificant_speed_gain_is_called_not_significantly_different():
@@ -152,7 +154,7 @@ def test_insignificant_speed_gain_is_called_not_significantly_different():
     jumping = [0.02, 0.06, 0.01, 0.05, 0.02]
     points = [replace(p, decode=replace(p.decode, repeats_s=jumping)) if p.n == 5 else p for p in speed.points]
     cut = fakes.sweep().points[5].block
-    said = verdict(cut, [], speed=replace(speed, points=points)).sentence
+    said = sentence(cut, [], speed=replace(speed, points=points))
     assert "smaller. Its speed is not significantly different." in said
 
 
@@ -171,7 +173,7 @@ def heal(right: tuple[int, int, int], losses: tuple[float, float, float], *, spr
 
 
 def said_of(*heals) -> str:
-    return verdict(fakes.heal().spec.block, [], heals=heals).sentence
+    return sentence(fakes.heal().spec.block, [], heals=heals)
 
 
 def test_recovery_has_an_interval_and_accuracy_beside_it():
@@ -186,7 +188,7 @@ def test_recovery_has_an_interval_and_accuracy_beside_it():
 
 
 def test_heals_of_other_cuts_and_unfinished_ones_say_nothing():
-    assert verdict(Block(2, 5), [], heals=[heal((50, 30, 49), (3.0, 5.0, 3.5))]).missing[-1] == HEAL
+    assert verdict(Block(2, 5), [], heals=[heal((50, 30, 49), (3.0, 5.0, 3.5))]).missing[-1] == RECOVERY
     assert "No healing run of this block is measured" in said_of(fakes.heal(20))
 
 

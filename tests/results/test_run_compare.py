@@ -34,7 +34,8 @@ def test_curves_are_paired_question_by_question_and_text_by_text():
 def test_without_answers_the_interval_is_that_of_independent_numbers():
     a, b = fakes.sweep(), fakes.sweep(strategy="deepest")
     (accuracy, _), _ = differences.differences(a, b, 0.2)
-    half = 1.959964 * math.hypot(a.points[6].acc_stderr, b.points[6].acc_stderr)
+    shares = [result.points[6].acc for result in (a, b)]
+    half = 1.959964 * math.hypot(*(math.sqrt(share * (1 - share) / 99) for share in shares))
     assert accuracy.high - accuracy.difference == pytest.approx(half, rel=1e-5)
     assert "independent" in accuracy.basis
 

@@ -10,11 +10,12 @@ from analysis.core import store
 from analysis.core.blocks import Block, removal
 from analysis.results import library
 from analysis.results.compared import scores_of_block
+from analysis.results.stored import evidence as strength
 from analysis.results.stored import result as opened
 from tests.support import fakes, stored
 
 CUTS = (Block(11, 5), Block(9, 5), Block(3, 1), removal([2, 7, 9]), Block(20, 9))
-KINDS = ("evaluate", "sweep", "heal")
+KINDS = ("sweep", "evaluate", "heal")
 
 
 @pytest.fixture(autouse=True)
@@ -67,19 +68,28 @@ def fill(seed: int) -> None:
 
 
 def walked(model) -> list:
-    """Return every score of a model as pages listed them before: evaluations, curves, heals, each strongest first."""
+    """Return every score of a model in the order of preference: its precision first, then the strongest evidence."""
     found = []
     for kind in KINDS:
         read = [library.RESULTS[kind].read(replace(one, array_files=())) for one in stored.walked(kind)]
         every = [one for one in _once(read) if _is_of(one, model)]
-        if kind != "heal":
-            every = [one for one in every if one.spec.model.quantization == model.quantization]
         if kind == "evaluate":
             every = [one for one in every if one.spec.adapter is None]
         if kind == "heal":
             every = [one for one in every if one.healed is not None and not one.spec.control]
-        found += library.preferred(every, model)
-    return found
+        found += every
+    return preferred(found, model)
+
+
+def preferred(items: list, model) -> list:
+    """Return results, newest first, in the order in which they answer a request for a model."""
+
+    def is_other(item) -> tuple[bool, bool]:
+        own = item.spec.model
+        return own.quantization != model.quantization, model.dtype not in ("auto", own.dtype)
+
+    items = sorted(items, key=lambda item: item.spec.model.source != model.source)
+    return sorted(strength.ranked(items), key=is_other)
 
 
 def _is_of(result, model) -> bool:
@@ -109,9 +119,6 @@ def test_index_selects_scores_of_every_block_as_a_walk_does(seed):
         found = library.Scorings(model).of(removed, shown)
         expected = scores_of_block.select(removed, ordered, shown=shown and shown.result)
         assert scores_of_block.select(removed, [one.result for one in found], shown=shown and shown.result) == expected
-        if shown is not None:
-            asked = expected.selection
-            assert scores_of_block.scoring(asked, [one.result for one in found]) == scores_of_block.scoring(asked, ordered)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -120,7 +127,7 @@ def test_index_lists_a_models_results_like_a_full_sort(seed):
     model = replace(fakes.MODEL, source="lab/a", identity="files:a", dtype=("auto", "float32")[seed % 2])
     for kind in KINDS:
         every = [library.RESULTS[kind].read(replace(one, array_files=())) for one in stored.walked(kind)]
-        expected = library.preferred([one for one in _once(every) if _is_of(one, model)], model)
+        expected = preferred([one for one in _once(every) if _is_of(one, model)], model)
         assert [one.result for one in library.find(kind, model)] == expected
         assert library.counted(kind, model) == len(expected)
         assert [one.result for one in library.find(kind, model, most=2)] == expected[:2]

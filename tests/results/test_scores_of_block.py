@@ -75,12 +75,6 @@ def test_a_healed_model_scores_no_block():
     assert found.loss.unpruned.value == heal.unpruned.loss
 
 
-def test_the_loss_map_speaks_of_exactly_this_block():
-    damage = fakes.damage()
-    assert scores_of_block.select(OTHER, [], damage=[damage]).loss_map.value == damage.increase[4][3]
-    assert scores_of_block.select(Block(3, 20), [], damage=[damage]).loss_map is None
-
-
 def test_score_of_another_condition_is_left_out_of_a_point():
     curve = fakes.sweep()
     alone = fakes.evaluate(OTHER, curve=curve)
@@ -95,5 +89,5 @@ def test_score_of_another_condition_is_left_out_of_a_point():
 
 def test_nothing_stored_selects_no_dataset():
     found = scores_of_block.select(OTHER, [])
-    assert (found.accuracy.condition, found.loss.condition, found.loss_map) == (None, None, None)
+    assert (found.accuracy.condition, found.loss.condition) == (None, None)
     assert found.measured(LOSS) is found.loss

@@ -8,8 +8,8 @@ import pytest
 
 from analysis.core.blocks import Block
 from analysis.experiments.speed.speed_spec import timing
+from analysis.results import evidence
 from analysis.results.compared import speed as speeds
-from analysis.results.words import headline
 from pages.components.explore import savings
 from pages.components.shared.cuts import Cut
 from tests.support import fakes
@@ -39,18 +39,18 @@ def test_gain_is_the_paired_geometric_mean():
 def test_cost_export_and_verdict_show_one_gain(n):
     """The old Cost divided medians: 18.8 % beside a verdict of 21.9 % for these rounds."""
     speed, cut = uneven(), Block(11 if n < 15 else 5, n)
-    gain = headline.speed_gain(speed, cut)
+    gain = speeds.speed_gain(speed, cut)
     rows = savings.saved_by(speed.model, speed, Cut(n, cut, None), tokens=512, batch_size=1, dtype="bfloat16")
     row = next(row for row in rows if row.what == "Decode rate")
     assert row.pruned / row.unpruned - 1 == pytest.approx(gain.value)
     assert row.interval == (gain.low, gain.high)
     assert f"{gain.value:+.1%}" in savings.shown([row], n)[0]["change"].replace("−", "-")
-    taken = speeds.decode_speed([speed], cut)
+    shown = evidence.of(cut, [], fakes.MODEL, fakes.FACTS, speed=speed).quantity(evidence.SPEED)
+    assert shown.change.difference == pytest.approx(gain.value)
     if n == 5:
-        assert taken.times.value - 1 == pytest.approx(gain.value)
-        assert taken.after.value == pytest.approx(row.pruned)
+        assert shown.after.value == pytest.approx(row.pruned)
     else:
-        assert taken is None
+        assert shown.after is None
 
 
 def test_line_that_falls_below_zero_gives_no_seconds():
@@ -78,23 +78,19 @@ def test_sentence_says_how_the_gain_is_known():
     assert speeds.sentence(replace(fakes.speed(), points=[], decode=None), Block(11, 5)) == ""
 
 
-def test_speed_is_a_geometric_mean_and_gain_pairs_rounds():
+def test_speed_is_a_geometric_mean():
     result = fakes.speed()
-    found = speeds.decode_speed([result], 5)
+    unpruned, pruned = speeds.decode_speed(result, Block(11, 5))
     times = {point.n: point.decode.repeats_s for point in result.points}
-    assert found.before.value == pytest.approx(math.exp(-fmean(map(math.log, times[0]))))
-    ratios = [math.log(a / b) for a, b in zip(times[0], times[5], strict=True)]
-    assert found.times.value == pytest.approx(math.exp(fmean(ratios)))
-    assert found.times.low == pytest.approx(found.times.high), "every round has the same ratio, however slow it was"
+    assert unpruned.value == pytest.approx(math.exp(-fmean(map(math.log, times[0]))))
     logs = [-math.log(time) for time in times[5]]
     half = 2.776445 * stdev(logs) / math.sqrt(5)
-    assert found.after.low == pytest.approx(math.exp(fmean(logs) - half), rel=1e-5)
-    assert found.after.high == pytest.approx(math.exp(fmean(logs) + half), rel=1e-5)
+    assert pruned.low == pytest.approx(math.exp(fmean(logs) - half), rel=1e-5)
+    assert pruned.high == pytest.approx(math.exp(fmean(logs) + half), rel=1e-5)
 
 
 def test_unmeasured_speed_is_none_and_one_round_has_no_interval():
-    assert speeds.decode_speed([fakes.speed()], 4) is None
-    assert speeds.decode_speed([fakes.speed(ns=(2, 5))], 5) is None
-    assert speeds.decode_speed([], 5) is None
-    once = speeds.decode_speed([fakes.speed(1)], 5)
-    assert (once.times.low, once.times.high, once.rounds) == (None, None, 1)
+    assert speeds.decode_speed(fakes.speed(), Block(11, 4)) is None
+    assert speeds.decode_speed(fakes.speed(ns=(2, 5)), Block(11, 5)) is None
+    _, once = speeds.decode_speed(fakes.speed(1), Block(11, 5))
+    assert (once.low, once.high) == (None, None)

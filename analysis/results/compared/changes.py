@@ -78,8 +78,13 @@ def change(reference: Reading, result: Reading) -> Change:
         raise MixedConditionsError(
             f"These two numbers have different conditions: {', '.join(differing)}. Measure both under the same conditions."
         )
+    return between(reference, result)
+
+
+def between(reference: Reading, result: Reading) -> Change:
+    """Return the change as `change`, on the questions that both asked; the caller knows that the two may be compared."""
     n = result.condition.n
-    if reference.answers and result.answers:
+    if {answer.id for answer in reference.answers} & {answer.id for answer in result.answers}:
         pair = pairs.compare(reference.answers, result.answers)
         spread = math.sqrt(max(0.0, (pair.gained + pair.lost) / pair.n - pair.difference**2))
         n_needed = stats.needed(pair.difference, spread)

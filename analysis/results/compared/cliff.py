@@ -82,14 +82,15 @@ def locate(sweep: SweepResult) -> Cliff | None:
 
     Returns:
         The cliff, whose `latest` is None if it cannot be located. None without questions, without a second n, without an
-        unpruned accuracy significantly above chance, and with several removed blocks of the same size.
+        unpruned accuracy significantly above chance and the most frequent answer, and with several removed blocks of one size.
     """
     scored = [point for point in sweep.points if point.acc is not None]
     read = reading.of_sweep(sweep, None).get(ACCURACY)
     if sweep.lines is None or read is None or len(scored) < 2 or scored[0].n:
         return None
     ns = [point.n for point in scored]
-    if read.low is None or read.low <= sweep.lines.chance or len(set(ns)) < len(ns):
+    baseline = max(sweep.lines.chance, sweep.lines.majority)
+    if read.low is None or read.low <= baseline or len(set(ns)) < len(ns):
         return None
     midpoint = (read.value + sweep.lines.chance) / 2
     answers_by_n = {point.n: answers for point, answers in zip(sweep.points, sweep.questions, strict=False)}

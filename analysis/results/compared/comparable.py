@@ -1,17 +1,14 @@
-"""Scores of different results that may be compared: on one curve, and of a model before and after an export.
+"""Scores of different results that may be compared on one curve.
 
 Only numbers of one condition may stand beside each other. Others are named with their own condition.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from analysis.core.blocks import PartSet, Removal
+from analysis.core.blocks import PartSet
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.heal_result import HealResult
-from analysis.results.compared import changes
-from analysis.results.compared.changes import Change
-from analysis.results.stored import evidence, reading
+from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS, Reading, Readings, Scored
 
 
@@ -61,53 +58,3 @@ def _drawn(result: Scored) -> Readings:
     if isinstance(result, SweepResult):
         return reading.unpruned(result)
     return reading.of_evaluate(result) if isinstance(result, EvaluateResult) else reading.of_heal(result, "healed")
-
-
-@dataclass(frozen=True)
-class Quality:
-    """A quantity of the unpruned model and of the exported one, measured under the same condition."""
-
-    before: Reading
-    after: Reading
-
-    @property
-    def change(self) -> Change:
-        """Return the change of the second against the first."""
-        return changes.change(self.before, self.after)
-
-
-def quality(quantity: str, results: Sequence[Scored], cut: Removal, heal: HealResult | None = None) -> Quality | None:
-    """Return the strongest evidence on removed layers, healed or not, that has the unpruned model beside it.
-
-    Args:
-        quantity: `reading.ACCURACY` or `reading.LOSS`.
-        results: all there is of the model, newest first.
-        cut: the removed layers.
-        heal: the healing run; None for the pruned, unhealed model.
-
-    Returns:
-        None where the quantity has not been measured of both under one condition.
-    """
-    for result in evidence.ranked(results):
-        measured = _scores_of(result, cut, heal).get(quantity)
-        unpruned = reading.unpruned(result).get(quantity)
-        if measured is None:
-            continue
-        if unpruned is None:  # an evaluation has one model: another may have the unpruned one
-            others = (reading.unpruned(other).get(quantity) for other in evidence.ranked(results))
-            unpruned = next((other for other in others if other and other.condition == measured.condition), None)
-        if unpruned is not None and unpruned.condition == measured.condition:
-            return Quality(unpruned, measured)
-    return None
-
-
-def _scores_of(result: Scored, cut: Removal, heal: HealResult | None) -> Readings:
-    """Return the scores of a result without the removed layers, healed or not."""
-    if isinstance(result, SweepResult):
-        return reading.of_sweep(result, cut) if heal is None else {}
-    if isinstance(result, EvaluateResult):
-        is_it = result.spec.block == cut and result.spec.adapter == (heal.adapter if heal else None)
-        return reading.of_evaluate(result) if is_it else {}
-    if heal is None:
-        return reading.of_heal(result, "pruned") if result.is_of(cut) else {}
-    return reading.of_heal(result, "healed") if result.spec == heal.spec else {}

@@ -3,7 +3,7 @@
 Compare shows them for whole runs side by side. The interval of one selected block comes from `changes`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,14 +13,13 @@ from analysis.core import stats
 from analysis.core.blocks import Block, blocks_up_to
 from analysis.core.intervals import Interval
 from analysis.data.spec import BenchmarkSpec
-from analysis.experiments.accuracy import pairs
-from analysis.experiments.accuracy.points import Point, QuestionScore
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import Best, DistanceResult
+from analysis.results.compared import changes
 from analysis.results.stored import reading
-from analysis.results.stored.reading import LOSS
+from analysis.results.stored.reading import ACCURACY, BITS, LOSS, Reading, Readings
 from analysis.results.stored.summaries import (
     KINDS,
     MeasuredResult,
@@ -182,32 +181,15 @@ def _per_text(result: DistanceResult | DamageResult, block: Block, arrays: Array
     return [float(v) for v in increases] if np.isfinite(increases).all() else []
 
 
-@dataclass(frozen=True)
-class _Scored:
-    """One block's scores with the kept values of every question and text."""
-
-    point: Point
-    answers: Sequence[QuestionScore]
-    losses: Sequence[float]
-    tokens: Sequence[int]
-    """Predicted tokens of each text."""
-
-
-def _read(result: MeasuredResult, n: int) -> _Scored | None:
+def _readings(result: MeasuredResult, n: int) -> Readings:
+    """Return the scores of a curve at n removed layers, of a healed model, or of an evaluation."""
     if isinstance(result, SweepResult):
-        index = next((i for i, point in enumerate(result.points) if point.n == n), None)
-        if index is None:
-            return None
-        answers = result.questions[index] if index < len(result.questions) else []
-        losses = result.text_losses[index] if index < len(result.text_losses) else []
-        return _Scored(result.points[index], answers, losses, result.text_tokens[: len(losses)])
-    point = point_of(result, n)
-    if point is None:
-        return None
+        point = point_of(result, n)
+        return {} if point is None else reading.of_sweep(result, point.block)
     if isinstance(result, HealResult):
-        return _Scored(point, result.questions.get("healed", []), result.text_losses.get("healed", []), result.text_tokens)
+        return reading.of_heal(result, "healed")
     assert isinstance(result, EvaluateResult), type(result)
-    return _Scored(point, result.questions, result.text_losses, result.text_tokens)
+    return reading.of_evaluate(result)
 
 
 def _share(result: MeasuredResult) -> float | None:
@@ -222,14 +204,14 @@ def _scores(reference: MeasuredResult, run: MeasuredResult, fraction: float) -> 
     position = fixed[0] if fixed else fraction
     # Only a curve is read at a share of layers, and a curve also knows the unpruned model.
     n, m = (nearest_n(position, result.model.n_layers) if position else 0 for result in (reference, run))
-    a, b = _read(reference, n), _read(run, m)
-    if a is None or b is None:
+    a, b = _readings(reference, n), _readings(run, m)
+    if not a or not b:
         return [], f"Pruning {position:.0%} of the layers is not measured in both."
     quantities, missing = [], []
-    accuracy = _accuracy(a, b) if same_questions(reference, run) else None
+    accuracy = _difference(a.get(ACCURACY), b.get(ACCURACY)) if same_questions(reference, run) else None
     quantities += [accuracy] if accuracy else []
     missing += [] if accuracy else ["other questions"]
-    loss = _loss(a, b, same_tokens(reference, run)) if same_texts(reference, run) else None
+    loss = _loss(a.get(LOSS), b.get(LOSS), same_tokens(reference, run)) if same_texts(reference, run) else None
     quantities += [loss] if loss else []
     missing += [] if loss else ["other texts"]
     if not quantities:
@@ -237,47 +219,28 @@ def _scores(reference: MeasuredResult, run: MeasuredResult, fraction: float) -> 
     return quantities, f"Not compared: it was measured on {missing[0]}." if missing else ""
 
 
-def _accuracy(a: _Scored, b: _Scored) -> Difference | None:
-    if a.point.acc is None or b.point.acc is None:
+def _loss(a: Reading | None, b: Reading | None, tokens: bool) -> Difference | None:
+    """Nats per token if the tokens are the same, else bits per byte."""
+    if tokens or a is None or b is None:
+        return _difference(a, b)
+    bits = [in_bits and replace(in_bits, losses=()) for in_bits in map(reading.in_bits, (a, b))]
+    return _difference(*bits)
+
+
+def _difference(a: Reading | None, b: Reading | None) -> Difference | None:
+    if a is None or b is None:
         return None
-    ends = (a.point.acc, b.point.acc)
-    shared = {answer.id for answer in a.answers} & {answer.id for answer in b.answers}
-    if shared:
-        pair = pairs.compare(a.answers, b.answers)
-        basis = f"paired, {pair.n} questions, McNemar p = {pair.p_value:.2g}"
-        return Difference("accuracy", _removed(a, b), *ends, pair.difference, pair.low, pair.high, basis)
-    low, high = stats.independent(ends[1], b.point.acc_stderr, ends[0], a.point.acc_stderr)
-    return Difference(
-        "accuracy", _removed(a, b), *ends, ends[1] - ends[0], low, high, "treated as independent: answers not stored"
-    )
+    name, unpaired = _QUANTITIES[a.quantity]
+    change, unit = changes.between(a, b), "questions" if a.is_share else "texts"
+    p_value = "" if change.p_value is None else f", McNemar p = {change.p_value:.2g}"
+    basis = f"paired, {change.n} {unit}{p_value}" if change.paired else unpaired
+    removed = "; ".join("unpruned" if each.cut is None else each.cut.describe() for each in (a, b))
+    return Difference(name, removed, a.value, b.value, change.difference, change.low, change.high, basis)
 
 
-def _loss(a: _Scored, b: _Scored, tokens: bool) -> Difference | None:
-    """Nats per token where tokens are the same, else bits per byte."""
-    if a.point.loss is None or b.point.loss is None:
-        return None
-    if tokens:
-        ends = (a.point.loss, b.point.loss)
-        if len(a.losses) == len(b.losses) > 0:
-            mean, low, high = stats.compare_losses(a.losses, b.losses, a.tokens)
-            basis = f"paired, {len(a.losses)} texts"
-            return Difference("loss, nats per token", _removed(a, b), *ends, mean, low, high, basis)
-        return Difference("loss, nats per token", _removed(a, b), *ends, ends[1] - ends[0], None, None, NOT_STORED)
-    if a.point.bits_per_byte is None or b.point.bits_per_byte is None:
-        return None
-    bits = (a.point.bits_per_byte, b.point.bits_per_byte)
-    errors = [_bits_error(scored.point) for scored in (b, a)]
-    least, most = stats.independent(bits[1], errors[0], bits[0], errors[1])
-    basis = "treated as independent: another vocabulary gives other tokens"
-    return Difference("loss, bits per byte", _removed(a, b), *bits, bits[1] - bits[0], least, most, basis)
-
-
-def _bits_error(point: Point) -> float | None:
-    """Bits per byte are the loss in another unit for each model, and so is its error."""
-    if point.loss_stderr is None or not point.loss or point.bits_per_byte is None:
-        return None
-    return point.loss_stderr * point.bits_per_byte / point.loss
-
-
-def _removed(a: _Scored, b: _Scored) -> str:
-    return "; ".join(scored.point.block.describe() if scored.point.block else "unpruned" for scored in (a, b))
+_QUANTITIES = {
+    ACCURACY: ("accuracy", "treated as independent: answers not stored"),
+    LOSS: ("loss, nats per token", NOT_STORED),
+    BITS: ("loss, bits per byte", "treated as independent: another vocabulary gives other tokens"),
+}
+"""Names of the quantities, and the basis of a difference that is not paired."""

@@ -15,28 +15,7 @@ from analysis.experiments.accuracy.points import GenerationCheck, Point
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
 from analysis.models.source.model_spec import ModelSpec
 
-_ENGLISH = {
-    "a",
-    "an",
-    "and",
-    "are",
-    "as",
-    "by",
-    "for",
-    "from",
-    "he",
-    "in",
-    "is",
-    "it",
-    "of",
-    "on",
-    "she",
-    "that",
-    "the",
-    "to",
-    "was",
-    "who",
-}
+_ENGLISH = re.compile(r"\b(?:a|an|and|are|as|by|for|from|he|in|is|it|of|on|she|that|the|to|was|who)\b")
 """Words that English prose has in every sentence or two."""
 _ENOUGH_WORDS = 2
 _MOSTLY = 0.95
@@ -166,7 +145,7 @@ def _is_latin(text: str) -> bool:
 
 
 def _is_english(text: str) -> bool:
-    return _is_latin(text) and len(_ENGLISH.intersection(re.findall(r"[a-z]+", text.lower()))) >= _ENOUGH_WORDS
+    return _is_latin(text) and len(set(_ENGLISH.findall(text.lower()))) >= _ENOUGH_WORDS
 
 
 def differing(reference: str, text: str) -> list[tuple[str, bool]]:

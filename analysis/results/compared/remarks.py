@@ -58,7 +58,7 @@ def remarks(points: Sequence[Point], lines: Lines | None, answers: Sequence[Sequ
     elif lines.majority > lines.chance and not is_above(points[0], lines.majority):
         sentences.append(
             f"The unpruned model is not significantly above always giving the most frequent answer "
-            f"({points[0].acc:.0%} against {lines.majority:.0%})."
+            f"({points[0].acc:.0%} against {lines.majority:.0%}), so this curve has no cliff."
         )
     collapsed = [
         (point.n, favourite) for point, scores in zip(points, answers, strict=False) if (favourite := collapsed_option(scores))

@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from analysis.core.blocks import Block, Removal
+from analysis.core.blocks import Removal
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
-from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.results.compared import changes, quality_costs
 from analysis.results.compared.changes import Change
 from analysis.results.compared.quality_costs import Cost
@@ -69,8 +68,6 @@ class Selected:
     selection: Selection
     accuracy: QuantityScores
     loss: QuantityScores
-    loss_map: Reading | None
-    """Loss increase of this very block on the loss-increase map, which has texts of its own; None where it has no value."""
 
     def measured(self, quantity: str) -> QuantityScores:
         """The scores of one quantity.
@@ -81,9 +78,7 @@ class Selected:
         return self.accuracy if quantity == ACCURACY else self.loss
 
 
-def select(
-    removed: Removal | None, results: Sequence[Any], *, shown: Any = None, damage: Sequence[DamageResult] = ()
-) -> Selected:
+def select(removed: Removal | None, results: Sequence[Any], *, shown: Any = None) -> Selected:
     """Find the scores of a block under the selected condition.
 
     Args:
@@ -91,12 +86,9 @@ def select(
         results: curves, evaluations and heals of one model, strongest evidence first; scores of healed models are ignored.
         shown: the result whose dataset, texts and precision are selected. Without it the first result that scores the block,
             else the first one that scores anything.
-        damage: loss-increase maps of the same model, the one on screen first.
     """
     selection = selected(removed, results, shown)
-    accuracy, loss = (_measured(quantity, selection, results) for quantity in (ACCURACY, LOSS))
-    of_map = (reading.of_damage(damage_map, removed) for damage_map in damage) if isinstance(removed, Block) else ()
-    return Selected(selection, accuracy, loss, next((increase for increase in of_map if increase is not None), None))
+    return Selected(selection, *(_measured(quantity, selection, results) for quantity in (ACCURACY, LOSS)))
 
 
 def selected(removed: Removal | None, results: Sequence[Any], shown: Any = None) -> Selection:

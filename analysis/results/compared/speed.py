@@ -140,45 +140,23 @@ class Amount:
     high: float | None
 
 
-@dataclass(frozen=True)
-class DecodeSpeed:
-    """Generation speed of the unpruned and the pruned model."""
-
-    before: Amount
-    """Tokens per second."""
-    after: Amount
-    times: Amount
-    """Speed ratio, from the two of each round, which were measured one after the other."""
-    rounds: int
-    result: SpeedResult
-    """The source of the numbers: machine, precision, lengths."""
-
-
-def decode_speed(results: Sequence[SpeedResult], removed: int | Removal) -> DecodeSpeed | None:
-    """Return the speed without n layers, at any place in the model, or without removed parts.
+def decode_speed(speed: SpeedResult, removed: Removal) -> tuple[Amount, Amount] | None:
+    """Return tokens per second of the unpruned and of the pruned model in decode; None if one of the two was not timed.
 
     Means are geometric, since times scatter by factors; intervals are Student's t of the logarithms.
 
     Args:
-        results: measurements of the model, the preferred one first.
-        removed: layers; of whole layers their number counts.
-
-    Returns:
-        None where no measurement has both the unpruned model and this removal.
+        speed: the measurement.
+        removed: of whole layers their number counts.
     """
-    n = removed if isinstance(removed, int | PartSet) else removed.size
-    for result in results:
-        seconds = {_key(point): point.decode.repeats_s for point in result.points}
-        if n in seconds and 0 in seconds:
-            before, after = (
-                _mean([math.log(result.tokens_per_s("decode", decode_s)) for decode_s in seconds[size]]) for size in (0, n)
-            )
-            gain = speed_gain(result, n)
-            times = Amount(after.value / before.value, None, None)
-            if gain is not None:
-                times = Amount(1 + gain.value, 1 + gain.low, 1 + gain.high)
-            return DecodeSpeed(before, after, times, min(len(seconds[0]), len(seconds[n])), result)
-    return None
+    seconds = {_key(point): point.decode.repeats_s for point in speed.points}
+    timed_sizes = (0, removed if isinstance(removed, PartSet) else removed.size)
+    if not all(seconds.get(size) for size in timed_sizes):
+        return None
+    unpruned, pruned = (
+        _mean([math.log(speed.tokens_per_s("decode", decode_s)) for decode_s in seconds[size]]) for size in timed_sizes
+    )
+    return unpruned, pruned
 
 
 def _mean(logarithms: Sequence[float]) -> Amount:

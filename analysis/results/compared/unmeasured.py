@@ -196,5 +196,5 @@ def _speeds(comparison: Comparison, plain: ModelSpec) -> list[Missing]:
             weights = plain if is_own else replace(form.model, identity="", device=plain.device)
             model = replace(weights, dtype=form.model.dtype, quantization=form.model.quantization)
             name = form.model.precision if is_own else f"{form.name} in {form.model.precision}"
-            lacking.setdefault(key, Missing(f"speed of {name}", replace(usual, model=model)))
+            lacking.setdefault(key, Missing(f"speed of {name} on this machine", replace(usual, model=model)))
     return list(lacking.values())

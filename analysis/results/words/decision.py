@@ -1,49 +1,27 @@
 """Decide on the removal of a block: go, measure more or don't, by 95 % intervals and a tolerance that is printed.
 
-The decision is a pure function of stored results. It reads the selected block under the selected condition, or the healed
-model of one heal of that block.
+The decision is a pure function of the evidence on the block, healed or not.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from analysis.core.blocks import Block, Removal
-from analysis.core.errors import SpecError
+from analysis.core.blocks import Removal
 from analysis.core.record import Spec
-from analysis.core.units import number, two_digits
+from analysis.core.units import two_digits
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.heal_result import HealResult
-from analysis.experiments.maps.damage_spec import DamageResult
-from analysis.experiments.speed.speed_spec import SpeedResult
-from analysis.results.compared import changes, recovery, scores_of_block
-from analysis.results.compared.changes import Change
-from analysis.results.compared.scores_of_block import Selected
+from analysis.results.compared import recovery, scores_of_block
+from analysis.results.evidence import ESTIMATED, SIZE, SPEED, Evidence, Quantity
 from analysis.results.stored import reading
-from analysis.results.stored.reading import ACCURACY, DAMAGE, LOSS, Condition, Reading
+from analysis.results.stored.reading import ACCURACY, LOSS, Condition
 from analysis.results.words import headline, risks
-from analysis.results.words.headline import (
-    ESTIMATED,
-    EXACT,
-    MEASURED,
-    SIZE,
-    SPEED,
-    UNKNOWN,
-    Headline,
-)
-from analysis.results.words.tolerance import (
-    DEFAULT,
-    OPEN,
-    OUTSIDE,
-    WITHIN,
-    Judged,
-    Tolerance,
-)
+from analysis.results.words.tolerance import DEFAULT, OPEN, OUTSIDE, WITHIN, Judged, Tolerance
 
 GO, MORE, STOP = "go", "measure more", "don't"
 """The three recommendations."""
-_MAP = "loss-increase map"
 
 
 @dataclass(frozen=True)
@@ -57,11 +35,19 @@ class Number:
     on: str
     """The condition in words; "" where nothing is measured."""
     state: str
-    """`headline.EXACT`, `MEASURED`, `ESTIMATED` or `UNKNOWN`."""
+    """`evidence.EXACT`, `MEASURED`, `ESTIMATED` or `UNKNOWN`."""
     position: str = ""
     """WITHIN, OUTSIDE or OPEN; "" for a number without a tolerance."""
     is_significant: bool = True
     """False for a change whose interval includes zero."""
+
+    @classmethod
+    def of(cls, quantity: Quantity, position: str = "") -> "Number":
+        """Return the number of a quantity."""
+        name = "Size" if quantity.name == SIZE else f"{quantity.name.capitalize()} change"
+        is_significant = quantity.change is None or quantity.name == SIZE or quantity.change.is_significant
+        value, interval = headline.value_in_words(quantity), headline.interval_in_words(quantity)
+        return cls(name, value, interval, quantity.on, quantity.state, position, is_significant)
 
     @property
     def remark(self) -> str:
@@ -105,170 +91,61 @@ def judge(accuracy: Judged, loss: Judged) -> str:
     return GO if positions == (WITHIN, WITHIN) else MORE
 
 
-def decide(
-    selected: Selected,
-    headline: Headline,
-    *,
-    tolerance: Tolerance = DEFAULT,
-    results: Sequence[Any] = (),
-    damage: Sequence[DamageResult] = (),
-    speed: SpeedResult | None = None,
-    heals: Sequence[HealResult] = (),
-    heal: HealResult | None = None,
-    available: int | None = None,
-) -> Decision:
-    """Decide on the selected block.
+def decide(evidence: Evidence, *, tolerance: Tolerance = DEFAULT, available: int | None = None) -> Decision:
+    """Decide on removed layers, or on the judged healed model of them.
 
     Args:
-        selected: its scores under the selected condition.
-        headline: the verdict on the block in numbers.
+        evidence: on the removed layers.
         tolerance: the accepted worsening.
-        results: curves, evaluations and heals of the model, as for `scores_of_block.select`.
-        damage: loss-increase maps of the model, as for `scores_of_block.select`.
-        speed: the measured speed of the model.
-        heals: heals of the model; those of this block are offered as a next step.
-        heal: the heal whose healed model is judged; None for the pruned model.
         available: number of questions in the selected dataset; None where that is not known.
-
-    Raises:
-        SpecError: for a heal of another block, or one that was not measured to its end.
     """
-    if heal is not None and not (heal.is_of(headline.removed) and heal.healed is not None):
-        raise SpecError(
-            f"This result is not a finished healing run of {headline.removed.describe()}. Choose a finished one of this block."
-        )
-    sources = [_source(results, selected.measured(quantity).reading) for quantity in (ACCURACY, LOSS)]
-    scores = next((source for source in sources if source is not None), None)
-    accuracy, loss = (_judge(quantity, selected, heal, tolerance, sources[0]) for quantity in (ACCURACY, LOSS))
-    verdict = judge(accuracy, loss)
-    mapped = _map(damage, headline.removed) if _MAP in loss.material else None
-    decisive = {STOP: (OUTSIDE,), GO: (WITHIN,), MORE: (OPEN,)}[verdict]
-    both = (accuracy, loss)
-    seconds = _seconds(both, results, selected) if verdict == MORE else None
-    subject = risks.Subject(selected, headline, heal, results, scores)
+    both = _judged(evidence, tolerance)
+    verdict = judge(*both)
+    decisive = {STOP: OUTSIDE, GO: WITHIN, MORE: OPEN}[verdict]
+    seconds = _seconds(both, evidence) if verdict == MORE else None
+    speed = evidence.quantity(SPEED)
+    sources = [result.quantity.result for result in both] + [speed.result]
     return Decision(
         recommendation=verdict,
-        reasons=tuple(result.sentence() for result in both if result.position in decisive),
+        reasons=tuple(result.sentence() for result in both if result.position == decisive),
         rule=tolerance.rule(),
-        removed=headline.removed,
-        healed=heal.spec.recipe if heal is not None else "",
-        summary=headline.sentence,
-        numbers=(*(_number(result) for result in both), _speed(headline, speed), _size(headline)),
-        next_steps=tuple(_next_steps(verdict, both, headline, seconds, heals, heal, tolerance, available)),
-        costs=tuple(_costs(verdict, sources, heal, speed, seconds)),
-        risks=tuple(risks.of(subject, {result.quantity: result.bound for result in both})),
-        unknowns=tuple(risks.unknown(subject)),
-        requests=tuple(dict.fromkeys(result.spec for result in (*sources, heal, mapped, speed) if result is not None)),
+        removed=evidence.removed,
+        healed=evidence.heal.spec.recipe if evidence.heal is not None else "",
+        summary=headline.sentence(evidence),
+        numbers=(
+            *(Number.of(result.quantity, result.position) for result in both),
+            Number.of(speed),
+            Number.of(evidence.quantity(SIZE)),
+        ),
+        next_steps=tuple(_next_steps(verdict, both, evidence, seconds, tolerance, available)),
+        costs=tuple(_costs(verdict, evidence, seconds)),
+        risks=tuple(risks.of(evidence, tolerance)),
+        unknowns=tuple(risks.unknown(evidence)),
+        requests=tuple(dict.fromkeys(source.spec for source in sources if source is not None)),
         judged=both,
     )
 
 
-def _judge(quantity: str, selected: Selected, heal: HealResult | None, tolerance: Tolerance, scored: Any) -> Judged:
-    bound = tolerance.bound(quantity)
-    if heal is not None:
-        after, before = (reading.of_heal(heal, model).get(quantity) for model in ("healed", "unpruned"))
-        change, caveat, chance = changes.of_heal(heal, quantity), "", heal.lines.chance if heal.lines else None
-        if quantity == LOSS and recovery.is_judged_by_its_own_kind(heal):
-            caveat = "the healing run trained on this kind of text, so it never supports a go."
-    else:
-        measured = selected.measured(quantity)
-        after, before, change = measured.reading, measured.unpruned, measured.change
-        caveat, chance = "", scored.lines.chance if scored is not None and scored.lines else None
-        estimate = selected.loss_map
-        if quantity == LOSS and change is None and estimate is not None:
-            after, change = estimate, Change(estimate.value, estimate.low, estimate.high, True, estimate.condition.n, None)
-            caveat = "the loss-increase map uses other texts than the selected ones, so it never supports a go."
-        if after is None:
-            condition = measured.condition
-            return Judged(quantity, None, bound, condition.material_in_words() if condition else "")
-    if after is None or change is None:
-        return Judged(quantity, None, bound)
-    if quantity == ACCURACY and is_at_chance(before, chance):
-        caveat = "the unpruned model is not significantly above chance there, so these questions cannot support a go."
-    source = f"{_MAP}, " if after.quantity == DAMAGE else ""
-    material = f"{source}{after.condition.material_in_words()}"
-    return Judged(quantity, change, bound, material, f"{source}{after.on_what()}", caveat)
-
-
-def _source(results: Sequence[Any], measured: Reading | None) -> Any:
-    """The first result that holds this reading; None without one."""
-    if measured is None:
-        return None
-    return next(
-        (
-            result
-            for result in results
-            if any(readings.get(measured.quantity) == measured for readings in reading.of_all(result))
-        ),
-        None,
-    )
-
-
-def _map(damage: Sequence[DamageResult], removed: Removal) -> DamageResult | None:
-    """The loss-increase map that the estimate of a block comes from."""
-    if not isinstance(removed, Block):
-        return None
-    return next((damage_map for damage_map in damage if reading.of_damage(damage_map, removed) is not None), None)
-
-
-def is_at_chance(reading: Reading | None, chance: float | None) -> bool:
-    """Return True if an accuracy is not significantly above that of guessing."""
-    return reading is not None and chance is not None and reading.low is not None and reading.low <= chance
-
-
-def _number(judged: Judged) -> Number:
-    state = UNKNOWN if judged.change is None else ESTIMATED if _MAP in judged.material else MEASURED
-    name = f"{judged.quantity.capitalize()} change"
-    return Number(
-        name,
-        judged.value,
-        judged.interval,
-        judged.on,
-        state,
-        judged.position,
-        judged.change is None or judged.change.is_significant,
-    )
-
-
-def _speed(verdict: Headline, speed: SpeedResult | None) -> Number:
-    line = verdict.line(SPEED)
-    gain = headline.speed_gain(speed, verdict.removed) if speed is not None else None
-    if gain is None:
-        return Number("Speed change", UNKNOWN, "", "", UNKNOWN)
-    ends = f"95 % CI {gain.ends(0, 100)}"
-    return Number("Speed change", f"{number(100 * gain.value, 0, '+')} %", ends, line.on, line.state, "", gain.is_significant)
-
-
-def _size(headline: Headline) -> Number:
-    line = headline.line(SIZE)
-    return Number("Size", line.text, "", line.on, EXACT)
+def _judged(evidence: Evidence, tolerance: Tolerance) -> tuple[Judged, Judged]:
+    accuracy, loss = (Judged(evidence.quantity(name), tolerance.bound(name)) for name in (ACCURACY, LOSS))
+    return accuracy, loss
 
 
 def _next_steps(
     verdict: str,
     judged: Sequence[Judged],
-    headline: Headline,
+    evidence: Evidence,
     seconds: float | None,
-    heals: Sequence[HealResult],
-    heal: HealResult | None,
     tolerance: Tolerance,
     available: int | None,
 ) -> list[str]:
     if verdict == GO:
         return ["Export the model, then repeat the measurement on your own questions."]
     if verdict == MORE:
-        return [*(_measure(item, available) for item in judged if item.position == OPEN), _duration(judged, seconds)]
-    steps = []
-    heals_of_block = [
-        item for item in heals if item.is_of(headline.removed) and item.healed is not None and not item.spec.control
-    ]
-    recipes = list(dict.fromkeys(item.spec.recipe for item in heals_of_block))
-    if recipes and heal is None:
-        steps.append(f"Judge a healed model of this block instead (measured recipes: {', '.join(recipes)}).")
-    elif heal is None:
-        steps.append("Heal this block and judge the healed model, or choose another block.")
-    else:
-        steps.append("Choose a smaller block or a longer healing run.")
+        return [*(_measure(item, available) for item in judged if item.position == OPEN), _duration(seconds)]
+    steps = ["Choose a smaller block or a longer healing run."]
+    if evidence.heal is None:
+        steps = _of_healed(evidence, tolerance) or ["Heal this block and judge the healed model, or choose another block."]
     if all(item.worsening is not None for item in judged):
         points, nats = (max(item.worsening[1], item.bound) if item.worsening else item.bound for item in judged)
         up_points, up_nats = (
@@ -279,41 +156,59 @@ def _next_steps(
     return steps
 
 
+def _of_healed(evidence: Evidence, tolerance: Tolerance) -> list[str]:
+    """Return the recommendation on the healed model of each recipe, best evidence first: it is stored, so it is known."""
+    strongest: dict[str, HealResult] = {}
+    for heal in evidence.finished_heals:
+        strongest.setdefault(heal.spec.recipe, heal)
+    steps = []
+    for recipe, heal in strongest.items():
+        judged = _judged(replace(evidence, heal=heal), tolerance)
+        verdict = judge(*judged)
+        reasons = " ".join(item.sentence() for item in judged if item.position == OUTSIDE)
+        advice = f"{reasons} Choose a smaller block." if verdict == STOP else "Judge that model instead."
+        steps.append(f"Healed by recipe {recipe}: {verdict}. {advice}")
+    return steps
+
+
 def _measure(judged: Judged, available: int | None) -> str:
     """The measurement that brings this quantity nearer to a decision."""
-    noun = "questions" if judged.quantity == ACCURACY else "texts"
-    if judged.change is None:
-        return f"Measure the {judged.quantity}{f' on {judged.material}' if judged.material else ''}."
-    if _MAP in judged.material:
+    quantity = judged.quantity
+    name, noun = quantity.name, "questions" if quantity.name == ACCURACY else "texts"
+    if quantity.change is None:
+        return f"Measure the {name}{f' on {quantity.material}' if quantity.material else ''}."
+    if quantity.state == ESTIMATED:
         return "Measure the loss of this block on the selected texts."
-    if judged.caveat and judged.quantity == ACCURACY:
+    if quantity.caveat and name == ACCURACY:
         return "Choose a dataset on which the unpruned model is above chance."
-    if judged.caveat:
+    if quantity.caveat:
         return "Measure the healed model on another kind of text than it trained on."
     if judged.needed is None:
-        return f"More {noun} cannot decide this if the {judged.quantity} change stays at the tolerance. Change the tolerance."
-    more = f"about {two_digits(judged.needed)} {noun} (now {judged.change.n:,})"
-    if judged.quantity == ACCURACY and available is not None and judged.needed > available:
+        return f"More {noun} cannot decide this if the {name} change stays at the tolerance. Change the tolerance."
+    more = f"about {two_digits(judged.needed)} {noun} (now {quantity.change.n:,})"
+    if name == ACCURACY and available is not None and judged.needed > available:
         return f"The dataset has {available:,} questions, but {more} would decide. Choose another dataset or tolerance."
     side = OUTSIDE if judged.worse > judged.bound else WITHIN
-    return f"Measure with {more}. If the {judged.quantity} change stays the same, its interval then lies {side}."
+    return f"Measure with {more}. If the {name} change stays the same, its interval then lies {side}."
 
 
-def _duration(judged: Sequence[Judged], seconds: float | None) -> str:
+def _duration(seconds: float | None) -> str:
     if seconds is None:
         return "The duration is not known: no curve or evaluation of this condition was measured on this machine."
     return f"This takes up to about {recovery.duration(seconds)} on this machine, for the unpruned and the pruned model."
 
 
-def _seconds(judged: Sequence[Judged], results: Sequence[Any], selected: Selected) -> float | None:
+def _seconds(judged: Sequence[Judged], evidence: Evidence) -> float | None:
     """Upper estimate of the time that decides, from the slowest result of this condition on this machine; None without one."""
-    if not any(item.change is None or item.needed is not None for item in judged):
+    changes = [(item.quantity.change, item.needed) for item in judged]
+    if not any(change is None or needed is not None for change, needed in changes):
         return None
-    factor = max(item.needed / item.change.n if item.change and item.needed else 1.0 for item in judged)
-    wanted = _both({ACCURACY: selected.selection.questions, LOSS: selected.selection.texts})
+    factor = max(needed / change.n if change and needed else 1.0 for change, needed in changes)
+    selection = evidence.selected.selection
+    wanted = _both({ACCURACY: selection.questions, LOSS: selection.texts})
     rates = [
         result.wall_s / len(scores_of_block.points(result))
-        for result in results
+        for result in evidence.results
         if isinstance(result, SweepResult | EvaluateResult)
         and result.complete
         and result.is_from_this_machine
@@ -324,22 +219,17 @@ def _seconds(judged: Sequence[Judged], results: Sequence[Any], selected: Selecte
 
 def _both(conditions: Mapping[str, Condition | None]) -> dict[str, Condition]:
     """The known conditions of accuracy and loss."""
-    by_quantity = {quantity: conditions.get(quantity) for quantity in (ACCURACY, LOSS)}
-    return {quantity: condition for quantity, condition in by_quantity.items() if condition is not None}
+    return {name: condition for name in (ACCURACY, LOSS) if (condition := conditions.get(name)) is not None}
 
 
-def _costs(
-    verdict: str,
-    sources: Sequence[Any],
-    heal: HealResult | None,
-    speed: SpeedResult | None,
-    seconds: float | None,
-) -> list[tuple[str, str]]:
-    costs = []
-    for source_id in dict.fromkeys(id(source) for source in sources if source is not None and source is not heal):
-        source = next(candidate for candidate in sources if id(candidate) == source_id)
+def _costs(verdict: str, evidence: Evidence, seconds: float | None) -> list[tuple[str, str]]:
+    costs, heal, speed = [], evidence.heal, evidence.quantity(SPEED).result
+    sources = {id(source): source for name in (ACCURACY, LOSS) if (source := evidence.quantity(name).result) is not None}
+    for source in sources.values():
+        if source is heal:
+            continue
         n = len(scores_of_block.points(source)) if isinstance(source, SweepResult | EvaluateResult) else 0
-        models = f"a curve of {n} models" if n > 1 else "this block alone" if n else f"a healing run ({source.spec.recipe})"
+        models = f"a curve of {n} models" if n > 1 else "this block alone" if n else _whole_run(source)
         costs.append(("Scores, measured", f"{recovery.duration(source.wall_s)} for {models}{_machine(source)}"))
     if speed is not None:
         costs.append(("Speed, measured", f"{recovery.duration(speed.wall_s)}{_machine(speed)}"))
@@ -351,6 +241,12 @@ def _costs(
     if verdict == MORE:
         costs.append(("Decision, still to do", "not known" if seconds is None else f"up to about {recovery.duration(seconds)}"))
     return costs
+
+
+def _whole_run(source: Any) -> str:
+    """Return the run that measured a score next to other things: a healing run, or a map of all blocks."""
+    recipe = getattr(source.spec, "recipe", "")
+    return f"a healing run ({recipe})" if recipe else "a loss-increase map"
 
 
 def _machine(result: Any) -> str:

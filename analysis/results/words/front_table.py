@@ -1,7 +1,7 @@
 """The front of precisions, prunings and models for people and programs: a table, plain data, and the answers to goals."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from analysis.core.blocks import written
@@ -19,6 +19,7 @@ from analysis.results.compared.unmeasured import Missing
 from analysis.results.stored.reading import ACCURACY, BITS, LOSS
 from analysis.results.words import goals
 from analysis.results.words.goals import Answer, Goal
+from analysis.results.words.tolerance import Tolerance
 
 CommandLine = Callable[[Spec], str]
 """Writes the command that makes a request."""
@@ -166,7 +167,11 @@ def _pairing(comparison: Comparison) -> str:
 
 
 def of_model(
-    model: ModelSpec, material_filter: Filter = ANY, limits: Sequence[Goal] = (), others: Sequence[str] = ()
+    model: ModelSpec,
+    material_filter: Filter = ANY,
+    limits: Sequence[Goal] = (),
+    others: Sequence[str] = (),
+    tolerance: Tolerance | None = None,
 ) -> FrontAnswer:
     """Compare everything stored of a model, and answer goals.
 
@@ -175,12 +180,18 @@ def of_model(
         material_filter: the questions and texts. If it leaves them open, those on which the most variants are measured.
         limits: the goals; the usual ones without any.
         others: sources of other models to compare with, besides those of the gallery.
+        tolerance: the accepted worsening; a model that is shown to be beyond it answers no goal. None for any.
 
     Raises:
         SpecError: when nothing is stored on the named questions or texts, or of a named model on the same.
     """
     comparison = front.of_model(model, material_filter, others)
-    answers = tuple(goals.answer(comparison, goal) for goal in limits or goals.usual(comparison))
+    allowed, limits = comparison, limits or goals.usual(comparison)
+    if tolerance is not None:
+        accepted = [Goal(goals.POINTS, tolerance.points), Goal(goals.NATS, tolerance.nats)]
+        within = (one for one in comparison.candidates if not any(goal.is_missed(one) for goal in accepted))
+        allowed, limits = replace(comparison, candidates=tuple(within)), goals.usual(comparison, tolerance.points)
+    answers = tuple(goals.answer(allowed, goal) for goal in limits)
     missing = unmeasured.missing(comparison, model)
     more = [
         unmeasured.more_data(each.undecided, each.goal.quantity, each.needed) for each in answers if each.undecided is not None

@@ -86,6 +86,13 @@ class Goal:
             return False
         return self.room(change.low if self.kind == POINTS else change.high) > 0
 
+    def is_missed(self, candidate: Candidate) -> bool:
+        """Return whether the whole 95 % interval of a candidate's change is beyond the accepted drop or rise."""
+        change = self.change(candidate)
+        if change is None or change.low is None or change.high is None:
+            return False
+        return self.room(change.high if self.kind == POINTS else change.low) < 0
+
 
 def of_limits(**limits: float | None) -> list[Goal]:
     """Return the goals of the limits that are given, by their kinds.
@@ -101,11 +108,11 @@ def of_limits(**limits: float | None) -> list[Goal]:
     return [Goal(kind, float(value)) for kind, value in limits.items() if value is not None]
 
 
-def usual(comparison: Comparison) -> list[Goal]:
-    """Return the goals that are answered unasked: half of the bytes, 1.3 times the speed, 3 points of accuracy."""
+def usual(comparison: Comparison, points: float = 3.0) -> list[Goal]:
+    """Return the goals that are answered unasked: half of the bytes, 1.3 times the speed, an accepted accuracy drop."""
     largest = comparison.reference or max(comparison.forms, key=lambda form: form.memory, default=None)
     size = [] if largest is None else [Goal(BYTES, round(1e6 * float(f"{largest.memory / 2e6:.3g}")))]
-    return [*size, Goal(SPEED, 1.3), Goal(POINTS, 3.0)]
+    return [*size, Goal(SPEED, 1.3), Goal(POINTS, points)]
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """Numbers of the lesson beside stored results: the error of a guess, published values of large models, two arrows."""
 
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from analysis.core import stats
 from analysis.core.blocks import Block
@@ -156,87 +158,6 @@ class PublishedPath:
         return [Block(start, n) for n, start in enumerate(self.starts, start=1)]
 
 
-PATHS = (
-    PublishedPath("Llama-2 7B", 32, (23, 24, 23, 23, 23, 22, 22, 21, 20, 19, 18, 18, 17, 16, 15, 8, 8, 7, 4, 4, 4, 2, 2, 2)),
-    PublishedPath(
-        "Llama-2 13B",
-        40,
-        (33, 32, 31, 30, 29, 28, 27, 27, 27, 26, 25, 24, 24, 23, 22, 22, 20, 19, 18, 18, 17, 17, 15, 3, 3, 3, 3, 3, 3, 3, 3, 3),
-    ),
-    PublishedPath(
-        "Llama-2 70B",
-        80,
-        (
-            62,
-            62,
-            61,
-            62,
-            61,
-            60,
-            61,
-            58,
-            59,
-            58,
-            58,
-            57,
-            56,
-            55,
-            54,
-            53,
-            53,
-            53,
-            53,
-            53,
-            51,
-            50,
-            49,
-            50,
-            49,
-            49,
-            48,
-            48,
-            46,
-            46,
-            45,
-            44,
-            43,
-            42,
-            41,
-            40,
-            39,
-            37,
-            35,
-            35,
-            33,
-            33,
-            29,
-            30,
-            29,
-            28,
-            28,
-            28,
-            26,
-            25,
-            23,
-            22,
-            22,
-            21,
-            20,
-            19,
-            19,
-            18,
-            16,
-            16,
-            14,
-            14,
-            13,
-            10,
-        ),
-    ),
-    PublishedPath("Mistral 7B", 32, (26, 24, 23, 23, 23, 22, 21, 21, 20, 20, 19, 17, 17, 16, 13, 13, 11, 8, 8, 6, 6, 5, 4, 3)),
-)
-
-
 @dataclass(frozen=True)
 class PublishedCliff:
     """The share of layers at which a family's answers to MMLU fall to chance.
@@ -250,13 +171,9 @@ class PublishedCliff:
     high: float
 
 
-CLIFFS = (
-    PublishedCliff("Llama-2 70B", 0.40, 0.55),
-    PublishedCliff("Llama-2 7B, 13B", 0.45, 0.55),
-    PublishedCliff("Mistral 7B", 0.35, 0.35),
-    PublishedCliff("Phi-2", 0.25, 0.25),
-    PublishedCliff("Qwen 7B, 14B", 0.20, 0.20),
-)
+_PUBLISHED = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
+PATHS = tuple(PublishedPath(path["name"], path["n_layers"], tuple(path["starts"])) for path in _PUBLISHED["paths"])
+CLIFFS = tuple(PublishedCliff(**cliff) for cliff in _PUBLISHED["cliffs"])
 
 Arrow = tuple[float, float]
 """A residual-stream state with two numbers instead of hundreds."""

@@ -4,17 +4,14 @@ import math
 from dataclasses import dataclass
 
 from analysis.core.errors import SpecError
-from analysis.core.units import number
-from analysis.results.compared.changes import Change
-from analysis.results.stored.reading import ACCURACY, LOSS
+from analysis.results.evidence import Quantity
+from analysis.results.stored.reading import ACCURACY
 from analysis.results.words import glossary
-from analysis.results.words.headline import UNKNOWN
+from analysis.results.words.headline import UNITS, interval_in_words, value_in_words
 
 WITHIN, OUTSIDE, OPEN = "within the tolerance", "outside the tolerance", "not decided"
 """Position of a 95 % interval relative to the tolerance."""
 _ROUNDING = 1e-9
-_SHOWN = {ACCURACY: (100, 1, "points"), LOSS: (1, 2, "nats/token")}
-"""Factor, decimals and unit of a change."""
 
 
 @dataclass(frozen=True)
@@ -65,33 +62,24 @@ DEFAULT = Tolerance()
 class Judged:
     """The change of accuracy or loss, compared with the tolerance."""
 
-    quantity: str
-    """`reading.ACCURACY` or `reading.LOSS`."""
-    change: Change | None
-    """The judged model minus the unpruned model; None where it is not measured."""
+    quantity: Quantity
+    """Accuracy or loss of the judged model."""
     bound: float
     """The accepted worsening: a share of questions, or nats per token."""
-    material: str = ""
-    """Questions or texts: "200 ARC-Easy questions"; those of the selected condition where nothing is measured."""
-    on: str = ""
-    """The condition in words; "" where nothing is measured."""
-    caveat: str = ""
-    """The reason why this change never supports a go, as a sentence; "" where it does."""
 
     @property
     def worsening(self) -> tuple[float, float] | None:
         """The 95 % interval of the worsening, smaller end first; None without an interval."""
-        if self.change is None or self.change.low is None or self.change.high is None:
+        change = self.quantity.change
+        if change is None or change.low is None or change.high is None:
             return None
-        low, high = self.change.low, self.change.high
-        return (-high, -low) if self.quantity == ACCURACY else (low, high)
+        return (-change.high, -change.low) if self.quantity.name == ACCURACY else (change.low, change.high)
 
     @property
     def worse(self) -> float:
-        """The estimated worsening; 0 where nothing is measured."""
-        if self.change is None:
-            return 0.0
-        return -self.change.difference if self.quantity == ACCURACY else self.change.difference
+        """The estimated worsening; 0 if nothing is measured."""
+        difference = self.quantity.change.difference if self.quantity.change else 0.0
+        return -difference if self.quantity.name == ACCURACY else difference
 
     @property
     def position(self) -> str:
@@ -101,51 +89,28 @@ class Judged:
         low, high = self.worsening
         if low > self.bound + _ROUNDING:
             return OUTSIDE
-        return WITHIN if high <= self.bound + _ROUNDING and not self.caveat else OPEN
+        return WITHIN if high <= self.bound + _ROUNDING and not self.quantity.caveat else OPEN
 
     @property
     def needed(self) -> int | None:
-        """Return the questions or texts that would decide, if the change stays the same; None where more do not help."""
-        if self.worsening is None or self.change is None or self.position != OPEN or self.caveat:
+        """Return the questions or texts that would decide, if the change stays the same; None if more do not help."""
+        change, distance = self.quantity.change, self.worse - self.bound
+        if change is None or self.position != OPEN or self.quantity.caveat or abs(distance) < _ROUNDING:
             return None
-        if abs(self.worse - self.bound) < _ROUNDING:
-            return None
-        return self.change.needed_for(self.worse - self.bound)
-
-    @property
-    def value(self) -> str:
-        """The change with its unit: "-8.0 points"."""
-        if self.change is None:
-            return UNKNOWN
-        size, digits, unit = _SHOWN[self.quantity]
-        return f"{number(size * self.change.difference, digits, '+')} {unit}"
-
-    @property
-    def interval(self) -> str:
-        """The 95 % interval in words; "" where nothing is measured."""
-        if self.change is None:
-            return ""
-        if self.change.low is None or self.change.high is None:
-            return "interval unknown"
-        size, digits, _ = _SHOWN[self.quantity]
-        return f"95 % CI {self.change.ends(digits, size)}"
+        return change.needed_for(distance)
 
     def sentence(self) -> str:
         """The position of this change in one sentence."""
-        name = self.quantity.capitalize()
-        size, _, unit = _SHOWN[self.quantity]
-        worse = "drop" if self.quantity == ACCURACY else "rise"
-        if self.change is None:
-            on = f" on {self.material}" if self.material else ""
-            return f"{name} is not measured{on}."
-        text = f"{name} change {self.value} ({self.interval}, {self.material})"
-        if self.position == OPEN and self.caveat:
-            return f"{text}: {self.caveat}"
+        quantity = self.quantity
+        name = quantity.name.capitalize()
+        if quantity.change is None:
+            return f"{name} is not measured{f' on {quantity.material}' if quantity.material else ''}."
+        text = f"{name} change {value_in_words(quantity)} ({interval_in_words(quantity)}, {quantity.material})"
+        if self.position == OPEN and quantity.caveat:
+            return f"{text}: {quantity.caveat}"
         if self.worsening is None:
             return f"{text}: without an interval, no decision is possible."
-        bound = f"the accepted {worse} of {size * self.bound:g} {unit}"
-        if self.position == OUTSIDE:
-            return f"{text}: the whole interval is beyond {bound}."
-        if self.position == WITHIN:
-            return f"{text}: the whole interval is within {bound}."
-        return f"{text}: the interval includes {bound}."
+        size, _, unit = UNITS[quantity.name]
+        bound = f"the accepted {'drop' if quantity.name == ACCURACY else 'rise'} of {size * self.bound:g} {unit}"
+        relation = {OUTSIDE: "the whole interval is beyond", WITHIN: "the whole interval is within"}
+        return f"{text}: {relation.get(self.position, 'the interval includes')} {bound}."

@@ -39,17 +39,20 @@ function measured(chart, mark, { n, key, blocks }) {
   return blocks.map(block => named(chart).get(block.join(":"))).filter(Boolean);
 }
 
-// In the corner of the plot where it covers the fewest points, and below a color bar.
+// In the corner of the plot where it covers no label and the fewest points, and below a color bar.
 function note(chart, look) {
   const { xaxis, yaxis } = chart._fullLayout, width = 6.1 * UNMEASURED.length * look.scale, height = 17 * look.scale, gap = 3;
   const points = chart.calcdata.flat().filter(one => Number.isFinite(one.x) && Number.isFinite(one.y))
     .map(one => [xaxis._offset + xaxis.c2p(one.x), yaxis._offset + yaxis.c2p(one.y)]);
   const right = xaxis._offset + xaxis._length - width - gap, bottom = yaxis._offset + yaxis._length - height - gap;
-  const bar = chart.querySelector(".colorbar")?.getBoundingClientRect(), { top } = chart.getBoundingClientRect();
+  const bar = chart.querySelector(".colorbar")?.getBoundingClientRect(), { top, left } = chart.getBoundingClientRect();
+  const labels = [...chart.querySelectorAll(".annotation")].map(one => one.getBoundingClientRect());
   const corners = [bar ? bar.bottom - top + gap : yaxis._offset + gap, bottom]
     .flatMap(y => [right, xaxis._offset + gap].map(x => ({ x, y })));
   const covered = ({ x, y }) => points.filter(([across, up]) =>
-    across > x - 8 && across < x + width + 8 && up > y - 8 && up < y + height + 8).length;
+    across > x - 8 && across < x + width + 8 && up > y - 8 && up < y + height + 8).length
+    + (1 + points.length) * labels.filter(label => label.left - left < x + width && label.right - left > x
+      && label.top - top < y + height && label.bottom - top > y).length;
   const place = corners.reduce((best, corner) => covered(corner) < covered(best) ? corner : best);
   const box = { ...place, width, height, rx: 3, fill: look.paper, opacity: 0.9 };
   const text = { x: place.x + width / 2, y: place.y + height / 2, "text-anchor": "middle", "dominant-baseline": "central", fill: look.quiet, "font-size": 11 * look.scale };

@@ -229,7 +229,7 @@ def _data(shown: Shown) -> None:
         shown.damage.result if shown.damage else None,
     )
     once = [entry for entry in (shown.damage, speed) if entry]
-    everything = [shown.distances, *curves_shown, *once, *shown.evidence.heals, *selection.evaluations(model)]
+    everything = [shown.distances, *curves_shown, *once, *shown.evidence.heals, *stored_results.scores_of("evaluate", model)]
     frame.commands([entry.result.spec for entry in everything])
 
 

@@ -1,8 +1,7 @@
 """The verdict: the cost of the removed layers in one sentence, and the best known block of their size.
 
-The words are made by `results.words.headline`. Its intervals come from `results.compared.changes.change`, which pairs the
-stored answers: accuracy by `core.stats.paired_interval`, loss by `core.stats.compare_losses`. The
-recommendation of the decision sheet is another thing (`results.words.decision`).
+The words are made by `results.words.headline` from `results.evidence`, as everywhere. The recommendation of the decision sheet
+is another thing (`results.words.decision`).
 """
 
 from collections.abc import Sequence
@@ -14,14 +13,14 @@ from analysis.data.spec import CorpusSpec, default_loss_corpus
 from analysis.experiments.accuracy import precision_spec
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.models.source.model_spec import ModelSpec
-from analysis.models.source.sizes import ModelFacts
+from analysis.results import evidence
 from analysis.results.compared import quality_costs
 from analysis.results.compared.changes import Change
 from analysis.results.compared.quality_costs import BestCut, Cost
+from analysis.results.evidence import RECOVERY, SPEED
 from analysis.results.stored.reading import LOSS
 from analysis.results.stored.result import FoundResult
 from analysis.results.words import headline
-from analysis.results.words.headline import HEAL, SPEED, Headline
 from pages.components.explore import savings
 from pages.components.jobs import card
 from pages.components.shared import cuts, selection, start, state, words
@@ -38,8 +37,8 @@ def show(shown: Shown) -> None:
         nothing = cut.unknown or "Nothing is removed. Move the slider or pick layers to see how much their removal costs."
         st.markdown(f"{nothing} {condition}".strip())
         return
-    said = of_cut(removed, shown)
-    st.markdown(f"{words.plain(said.sentence)} {condition}".strip(), help=_measured_on(said, shown.sweep))
+    measured = known.on(removed, shown.asked, strategy.distances.model)
+    st.markdown(f"{words.plain(headline.sentence(measured))} {condition}".strip(), help=_measured_on(measured, shown.sweep))
     found, best = best_of(known, removed if isinstance(removed, PartSet) else removed.size, n_layers)
     with st.container(horizontal=True, wrap=False, vertical_alignment="center", gap="small", key="best-cut"):
         if best is None:
@@ -53,9 +52,9 @@ def show(shown: Shown) -> None:
             _better(best, removed, found, strategy)
         if best is not None and best.reported is None:
             _report(best, shown.sweep, shown.asked)
-        if SPEED in said.missing and state.option("tab") != "cost":  # that tab has the button itself
+        if SPEED in measured.missing and state.option("tab") != "cost":  # that tab has the button itself
             savings.speed_button(known.speed, savings.last_speed_job(shown.asked), shown.asked, removed)
-        if HEAL in said.missing:
+        if RECOVERY in measured.missing:
             start.instant_heal_button(shown.sweep, cut, model)
 
 
@@ -75,21 +74,8 @@ def best_of(known: Evidence, like: int | PartSet, n_layers: int) -> tuple[list[C
     return found, quality_costs.best_cut(free)
 
 
-def of_cut(removed: Removal, shown: Shown) -> Headline:
-    """Return the verdict on removed layers of the model on screen."""
-    return _headline(_read(shown, removed), removed, shown.strategy.distances.model, shown.evidence)
-
-
-def _read(shown: Shown, removed: Removal) -> str:
-    """Return all results that a verdict reads: the map with the model's size, the curve on screen, then the rest."""
-    known = shown.evidence
-    first = [shown.distances, *([known.shown] if known.shown else [])]
-    read = [*known.relevant(removed), *known.maps(removed), *known.heals, *([known.speed] if known.speed else [])]
-    return selection.versions([*first, *read])
-
-
-def _measured_on(said: Headline, sweep: FoundResult | None) -> str:
-    lines = list(said.measured_on)
+def _measured_on(found: evidence.Evidence, sweep: FoundResult | None) -> str:
+    lines = headline.measured_on(found)
     if sweep is not None and (precise := precision_spec.describe_cost(sweep.result.spec.model)):
         lines.append(f"Precision: {precise}")
     return "\n".join(f"- {words.plain(line)}" for line in lines)
@@ -177,13 +163,3 @@ def _where(cost: Cost) -> str:
 @st.cache_resource(max_entries=256, show_spinner=False)
 def _costs(told: str, like: int | PartSet, _found: Sequence[FoundResult]) -> list[Cost]:
     return quality_costs.of_cuts([entry.result for entry in _found], LOSS, like)
-
-
-@st.cache_resource(max_entries=256, show_spinner=False)
-def _headline(told: str, cut: Removal, _model: ModelFacts, _known: Evidence) -> Headline:
-    return headline.headline(
-        _known.of(cut),
-        _model,
-        speed=_known.speed.result if _known.speed else None,
-        heals=[entry.result for entry in _known.heals],
-    )

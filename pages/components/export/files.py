@@ -10,17 +10,17 @@ import streamlit as st
 from analysis.cli import main
 from analysis.core.blocks import PartSet
 from analysis.data import questions
-from analysis.experiments.accuracy.sweep_spec import SweepResult
+from analysis.data.spec import BenchmarkSpec
 from analysis.exports import card as model_card
 from analysis.exports import folders as exports
 from analysis.exports import formats, lm_eval_task, page, report, sheet, sheet_pdf
 from analysis.exports.sheet import Sheet
 from analysis.models.source.model_spec import ModelSpec
-from analysis.results import library as results
+from analysis.results.stored.reading import ACCURACY, Reading
 from analysis.results.words import decision
 from analysis.results.words.tolerance import DEFAULT, Tolerance
 from pages.components.export import folders
-from pages.components.export.pruned_model import Choice
+from pages.components.export.pruned_model import Choice, evidence_of
 from pages.components.shared import chart, frame, selection, state, words
 
 _LINES = 24
@@ -45,14 +45,14 @@ def _mergekit(choice: Choice) -> None:
 
 def _lm_eval(choice: Choice) -> None:
     """Draw the questions that this cut was asked as a task of lm-evaluation-harness, and the command line that asks them."""
-    scored = results.scored(choice.model, choice.cut, choice.heal, shown=_curve_on_screen())
-    if scored is None or scored.benchmark is None:
+    measured = evidence_of(choice).quantity(ACCURACY).after
+    asked = measured.condition.material if isinstance(measured, Reading) else None
+    if not isinstance(asked, BenchmarkSpec):
         st.info(
             "The accuracy of this pruned model has not been measured. "
             "Measure it on Explore: lm_eval can then ask the same questions."
         )
         return
-    asked = scored.benchmark
     named = words.plain(f"{questions.title(asked)}, seed {asked.seed}")
     st.caption(f"lm-evaluation-harness asks the same questions with this task: {named}.")
 
@@ -90,15 +90,8 @@ def _recipe(choice: Choice) -> None:
 def _card(choice: Choice) -> None:
     """Draw the model card."""
     st.caption("Each model folder contains this card, with the result of its comparison added.")
-    shown = _curve_on_screen()
-    text = model_card.of(choice.model, choice.facts, choice.cut, heal=choice.heal, adapter=choice.adapter, shown=shown)
+    text = model_card.of(choice.model, evidence_of(choice), heal=choice.heal, adapter=choice.adapter)
     _file(text, "README.md", "text/markdown", "markdown")
-
-
-def _curve_on_screen() -> SweepResult | None:
-    """The curve that Explore shows, whose dataset is selected on all pages."""
-    found = selection.curve(state.current_model())
-    return found.result if found else None
 
 
 def _commands(choice: Choice) -> list[str]:

@@ -9,22 +9,19 @@ from analysis.core import store
 from analysis.core.blocks import PartSet, Removal, parse_removal
 from analysis.core.errors import BlockRangeError
 from analysis.experiments.heal.heal_result import HealResult
-from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.experiments.strategies import STRATEGIES
 from analysis.models.source import sizes
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
-from analysis.results.compared import changes, comparable, recovery
-from analysis.results.compared import speed as speeds
+from analysis.results.compared import changes, recovery
 from analysis.results.compared.changes import Change
-from analysis.results.compared.comparable import Quality
 from analysis.results.compared.speed import Amount
+from analysis.results.evidence import ESTIMATED, MEASURED, SIZE, SPEED, Evidence, Quantity
 from analysis.results.stored import reading, summaries
 from analysis.results.stored.reading import Reading
 from analysis.results.stored.result import FoundResult
 from analysis.results.words import glossary
 from pages.components.shared import cuts, frame, selection, start, state, stored_results, words
-from pages.components.shared.selection import Shown
 
 _IN_FULL = {reading.ACCURACY: "Accuracy", reading.LOSS: "Loss"}
 Colour = Literal["normal", "inverse", "off"]
@@ -157,44 +154,30 @@ def _name(heal: HealResult) -> str:
     return " · ".join(parts if has_adapter(heal) else [*parts, "adapter not on this machine"])
 
 
+def evidence_of(choice: Choice) -> Evidence:
+    """Return the evidence on the choice under the condition of Explore; that of a healed one under its own."""
+    model = state.current_model()
+    shown = selection.now(model)
+    known = shown.evidence if shown is not None else selection.stored(selection.curve(model), None, model)
+    heal = choice.heal if choice.heal is not None and choice.heal.healed is not None else None
+    return known.on(choice.cut, choice.model, choice.facts, heal)
+
+
 def show_gains(choice: Choice) -> None:
     """Draw size, speed, accuracy and loss side by side, next to the unpruned model, and links to missing measurements."""
-    shown = selection.now(state.current_model())
+    found = evidence_of(choice)
     size, speed, *qualities = st.columns(4, gap="medium")
     with size:
-        _size(choice)
+        _size(choice, found.quantity(SIZE))
     with speed:
-        _speed(choice)
-    found = {measure: _exported_quality(measure, choice, shown) for measure in _IN_FULL}
-    for (what, quality), column in zip(found.items(), qualities, strict=True):
+        _speed(choice, found.quantity(SPEED))
+    scores = [found.quantity(name) for name in _IN_FULL]
+    for quantity, column in zip(scores, qualities, strict=True):
         with column:
-            _quality(what, quality, choice)
-    _condition(found, choice, shown)
-
-
-def _condition(found: dict[str, Quality | None], choice: Choice, shown: Shown | None) -> None:
-    """The condition of the scores above; of a heal that was scored under another one than Explore shows, both."""
-    selected = [] if shown is None else selection.selected_conditions(shown.evidence.of(choice.cut))
-    own = [quality.after.condition for quality in found.values() if quality]
-    selection.show_chip(own or selected)
-    if choice.heal is not None and own and any(one not in selected for one in own) and any(selected):
-        st.caption(f"This healing run was measured under its own condition. Explore shows {selection.chip(selected)}.")
-
-
-def _exported_quality(measure: str, choice: Choice, shown: Shown | None) -> Quality | None:
-    """Return the quality of the export: of a heal in its own run, of an unhealed block under the condition of Explore.
-
-    Args:
-        measure: `reading.ACCURACY` or `reading.LOSS`.
-        choice: the cut, and its heal or none.
-        shown: the selection of Explore, if there is one.
-    """
-    if choice.heal is not None:
-        return comparable.quality(measure, [choice.heal], choice.cut, choice.heal)
-    measured = None if shown is None else shown.evidence.of(choice.cut).measured(measure)
-    if measured is None or measured.unpruned is None or measured.reading is None:
-        return None
-    return Quality(measured.unpruned, measured.reading)
+            _quality(quantity, choice)
+    # Of a healing run that was scored under another condition than Explore shows, its own.
+    own = [quantity.after.condition for quantity in scores if isinstance(quantity.after, Reading)]
+    selection.show_chip(own or selection.selected_conditions(found.selected))
 
 
 def _number(
@@ -211,49 +194,41 @@ def _number(
         st.caption(words.plain(said))
 
 
-def _size(choice: Choice) -> None:
-    facts, dtype = choice.facts, choice.model.dtype
-    if not sizes.knows(facts, choice.cut):
+def _size(choice: Choice, found: Quantity) -> None:
+    facts = choice.facts
+    if found.change is None or found.before is None or found.after is None:
         said = "The sizes of these sublayers are unknown. Open the Model page to check the model again."
         _number("Weights", "–", None, said, help="Counted, not measured.")
         return
-    saved = sizes.savings(facts, choice.cut)
-    before, after = (words.size(sizes.weight_bytes(facts, cut, dtype) or 0) for cut in (None, choice.cut))
+    kept = sizes.savings(facts, choice.cut).kept_parameters
     said = (
-        f"Unpruned {before}. {words.count(saved.kept_parameters)} of {words.count(facts.n_parameters)} parameters remain, "
-        f"in {dtype}."
+        f"Unpruned {words.size(found.before.value)}. {words.count(kept)} of {words.count(facts.n_parameters)} parameters "
+        f"remain, {words.plain(found.on.removeprefix('exact, '))}."
         + (" A folder keeps single sublayers as zeros, at their full size." if isinstance(choice.cut, PartSet) else "")
     )
-    _number("Weights", after, f"−{saved.fraction:.0%}".replace("%", " %"), said, help="Counted, not measured.")
+    change = f"−{-found.change.difference:.0%}".replace("%", " %")
+    _number("Weights", words.size(found.after.value), change, said, help="Counted, not measured.")
 
 
-def _speed(choice: Choice) -> None:
-    cut, n = choice.cut, choice.cut.size
-    found = speeds.decode_speed([entry.result for entry in stored_results.find("speed", choice.model)], cut)
+def _speed(choice: Choice, found: Quantity) -> None:
     help = "Generated tokens per second at batch size 1. Speed depends on the number of removed layers, not on their position."
-    if found is None:
-        what = cut.brief() if isinstance(cut, PartSet) else words.layers(n)
+    change = found.change
+    if change is None or change.low is None or change.high is None:
+        what = choice.cut.brief() if isinstance(choice.cut, PartSet) else words.layers(choice.cut.size)
         _number("Speed", "–", None, f"Not measured without {what}.", help=help)
         if start.button(
             "Measure speed", key="export-speed", icon=":material/speed:", help="Run it while the machine is otherwise idle."
         ):
-            start.start_and_show(_timed(choice), f"Speed of {state.name(choice.model)}")
+            start.start_and_show(found.request, f"Speed of {state.name(choice.model)}")
         return
-    result, times = found.result, found.times
-    said = (
-        f"{_ends(found.after, '.1f', '95 %: ')} Unpruned {found.before.value:.1f}{_ends(found.before, '.1f')}. "
-        f"Speed ratio{_ends(times, '.2f', ' 95 %: ')} {result.machine}, {result.precision_in_words}, {found.rounds} rounds."
-    )
-    is_significant = times.low is not None and times.high is not None and not times.low <= 1 <= times.high
-    colour: Colour = "off" if not is_significant else "normal" if times.value > 1 else "inverse"
-    _number("Speed", f"{found.after.value:,.1f} tokens/s", f"{times.value:.2f} times as fast", said, help=help, colour=colour)
-
-
-def _timed(choice: Choice) -> SpeedSpec:
-    """Return the request that measures the speed of the choice next to that of the unpruned model."""
-    if isinstance(choice.cut, PartSet):
-        return SpeedSpec(model=choice.model, ns=(0,), blocks=(choice.cut,))
-    return SpeedSpec(model=choice.model, ns=(0, choice.cut.size))
+    times = Amount(1 + change.difference, 1 + change.low, 1 + change.high)
+    said, value = f"Speed ratio{_ends(times, '.2f', ' 95 %: ')} {found.on}.", "–"
+    if isinstance(found.before, Amount) and isinstance(found.after, Amount):
+        said = f"{_ends(found.after, '.1f', '95 %: ')} Unpruned {found.before.value:.1f}{_ends(found.before, '.1f')}. {said}"
+        value = f"{found.after.value:,.1f} tokens/s"
+    colour: Colour = "off" if not change.is_significant else "normal" if change.difference > 0 else "inverse"
+    about = "about " if found.state == ESTIMATED else ""
+    _number("Speed", value, f"{about}{times.value:.2f} times as fast", said, help=help, colour=colour)
 
 
 def _ends(amount: Amount | Reading, digits: str, before: str = "", size: int = 1) -> str:
@@ -264,18 +239,18 @@ def _ends(amount: Amount | Reading, digits: str, before: str = "", size: int = 1
     return f"{before}{ends}." if before else f" ({ends})"
 
 
-def _quality(what: str, found: Quality | None, choice: Choice) -> None:
+def _quality(found: Quantity, choice: Choice) -> None:
+    what, before, after, change = found.name, found.before, found.after, found.change
     help = frame.help_on(_IN_FULL[what], "95 % interval", *(["Nat"] if what == reading.LOSS else []))
-    if found is None:
+    if found.state != MEASURED or before is None or not isinstance(after, Reading) or change is None:
         _number(_IN_FULL[what], "–", None, f"Not measured without {choice.cut.describe()}.", help=help)
         st.page_link("pages/explore.py", label="Measure on Explore", icon=":material/grid_on:")
         return
-    before, after, change = found.before, found.after, found.change
     size, digits, unit = _shown_as(what)
     precise = ".1f" if what == reading.ACCURACY else digits
     said = (
         f"{_ends(after, digits, '95 %: ', size)} Unpruned {size * before.value:{precise}}{_ends(before, digits, size=size)}. "
-        f"{_change(change, what)} {after.condition.material_in_words()}."
+        f"{_change(change, what)} {found.material}."
     )
     moved = f"{size * change.difference:+{precise}} {'points' if what == reading.ACCURACY else unit}"
     colour: Colour = "off" if not change.is_significant else "normal" if what == reading.ACCURACY else "inverse"

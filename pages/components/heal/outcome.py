@@ -8,6 +8,7 @@ from analysis.core import store
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.speed.speed_spec import SpeedResult
 from analysis.models.source import sizes
 from analysis.results.compared import changes, durations, recovery
 from analysis.results.compared import speed as speeds
@@ -101,7 +102,9 @@ def _rows(result: HealResult, control: HealResult | None) -> dict[str, HealResul
 
 def _table(result: HealResult, control: HealResult | None) -> None:
     """Quality, size and speed of every model in one table; a column that nothing was measured for is not there."""
-    speed = speeds.decode_speed([found.result for found in stored_results.find("speed", result.spec.model)], result.spec.block)
+    stored = (found.result for found in stored_results.find("speed", result.spec.model))
+    timed = ((speed, rates) for speed in stored if (rates := speeds.decode_speed(speed, result.spec.block)))
+    speed, rates = next(timed, (None, None))
     judged, own = words.plain(words.texts(result.spec.validation)), result.same_kind_text
     rows = []
     for name, measured in _rows(result, control).items():
@@ -115,7 +118,7 @@ def _table(result: HealResult, control: HealResult | None) -> None:
             f"loss, {judged}": _loss(found.get(LOSS)),
             f"loss, {words.plain(words.texts(own))} (trained on)" if own else "": _nats(same) if own else "",
             "size": _size(result, is_cut),
-            "tokens/s": "" if speed is None else f"{(speed.after if is_cut else speed.before).value:,.1f}",
+            "tokens/s": "" if rates is None else f"{rates[is_cut].value:,.1f}",
         }
         rows.append({head: cell for head, cell in cells.items() if head})
     kept = [head for head in rows[0] if any(row[head] not in ("", "–") for row in rows)]
@@ -129,13 +132,13 @@ def _table(result: HealResult, control: HealResult | None) -> None:
     st.caption(_table_says(result, control, speed))
 
 
-def _table_says(result: HealResult, control: HealResult | None, speed: speeds.DecodeSpeed | None) -> str:
+def _table_says(result: HealResult, control: HealResult | None, speed: SpeedResult | None) -> str:
     said = ["Brackets: 95 % intervals. Loss in nats/token"]
     if result.healed is not None and result.healed.n_samples:
         said.append(f"Accuracy on {result.healed.n_samples} questions of {words.questions(result.spec.benchmark)}")
     said.append(f"Size in {_precision(result)}, with the adapter merged into the weights")
     if speed is not None:
-        said.append(f"Tokens generated per second in {speed.result.precision_in_words} on {speed.result.machine}")
+        said.append(f"Tokens generated per second in {speed.precision_in_words} on {speed.machine}")
     found = words.plain(". ".join(said)) + "."
     if control is not None or result.spec.control:
         found += " Control: the unpruned model trained in the same way, which shows the effect of the healing text alone."

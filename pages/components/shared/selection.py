@@ -17,10 +17,12 @@ from analysis.core.blocks import Removal
 from analysis.data import corpora, questions
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.sweep_spec import SweepResult
+from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.models.source.model_spec import DTYPES, ModelSpec
 from analysis.models.source.sizes import ModelFacts
+from analysis.results import evidence
 from analysis.results.compared import scores_of_block
 from analysis.results.compared.scores_of_block import Selected
 from analysis.results.stored import reading, summaries
@@ -69,8 +71,22 @@ class Evidence:
 
     def of(self, removed: Removal | None) -> Selected:
         """The scores of exactly this block under the selected condition."""
+        scores = self.relevant(removed)
+        return _selected(versions(scores), removed, self.shown and self.shown.key, self, scores)
+
+    def on(self, removed: Removal, model: ModelSpec, facts: ModelFacts, heal: HealResult | None = None) -> evidence.Evidence:
+        """Return every quantity of exactly this block under the selected condition.
+
+        Args:
+            removed: the removed layers.
+            model: the model of new requests and of the size.
+            facts: sizes of the model.
+            heal: the healing run whose healed model is judged; None for the pruned model.
+        """
         scores, maps = self.relevant(removed), self.maps(removed)
-        return _selected(versions([*scores, *maps]), removed, self.shown and self.shown.key, self, scores, maps)
+        known = [*([self.shown] if self.shown else []), *scores, *maps, *self.heals, *([self.speed] if self.speed else [])]
+        key = "" if heal is None else heal.spec.fingerprint()
+        return _on(f"{versions(known)} {key}", removed, self.shown and self.shown.key, model, self, scores, maps, facts, heal)
 
     def scored(self, cut: Cut) -> Cut:
         """Return the cut with the scores of exactly its layers under the selected condition, from any result that has them."""
@@ -123,7 +139,7 @@ def on_map(distances: FoundResult, sweep: FoundResult | None, model: ModelSpec) 
     damage = cuts.damage_shown(distances, model)
     scores, measured = sweep.result if sweep else None, damage.result if damage else None
     strategy = ChosenStrategy(state.strategy(), distances.result, scores, measured)
-    known = evidence(sweep, damage, model)
+    known = stored(sweep, damage, model)
     return Shown(model, distances, sweep, damage, strategy, known.scored(cuts.now(strategy)), known)
 
 
@@ -167,7 +183,7 @@ def dataset_of(found: FoundResult) -> BenchmarkSpec:
     return replace(found.result.spec.benchmark, limit=None, seed=0, identity="")
 
 
-def evidence(sweep: FoundResult | None, damage: FoundResult | None, model: ModelSpec) -> Evidence:
+def stored(sweep: FoundResult | None, damage: FoundResult | None, model: ModelSpec) -> Evidence:
     """All results that score blocks of a model.
 
     Args:
@@ -179,11 +195,6 @@ def evidence(sweep: FoundResult | None, damage: FoundResult | None, model: Model
     heals = stored_results.scores_of("heal", model, sweep)
     speed = stored_results.shown("speed", stored_results.find("speed", model))
     return Evidence(model, sweep, [*([damage] if damage else []), *maps], heals, speed)
-
-
-def evaluations(model: ModelSpec) -> list[FoundResult]:
-    """Return the strongest evaluations of single blocks without an adapter."""
-    return stored_results.scores_of("evaluate", model)
 
 
 def version(found: FoundResult) -> Version:
@@ -206,12 +217,35 @@ def _selected(
     shown: str | None,
     _evidence: Evidence,
     _scores: list[FoundResult],
-    _maps: list[FoundResult],
 ) -> Selected:
     results = [entry.result for entry in _scores]
     on_screen: SweepResult | None = _evidence.shown.result if _evidence.shown else None
-    damage: list[DamageResult] = [entry.result for entry in _maps]
-    return scores_of_block.select(removed, results, shown=on_screen, damage=damage)
+    return scores_of_block.select(removed, results, shown=on_screen)
+
+
+@st.cache_resource(max_entries=256, show_spinner=False)
+def _on(
+    told: str,
+    removed: Removal,
+    shown: str | None,
+    model: ModelSpec,
+    _known: Evidence,
+    _scores: list[FoundResult],
+    _maps: list[FoundResult],
+    _facts: ModelFacts,
+    _heal: HealResult | None,
+) -> evidence.Evidence:
+    return evidence.of(
+        removed,
+        [entry.result for entry in _scores],
+        model,
+        _facts,
+        shown=_known.shown.result if _known.shown else None,
+        damage=[entry.result for entry in _maps],
+        speed=_known.speed.result if _known.speed else None,
+        heals=[entry.result for entry in _known.heals],
+        heal=_heal,
+    )
 
 
 def chip(conditions: Iterable[Condition | None]) -> words.Markdown:

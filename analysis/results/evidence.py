@@ -1,0 +1,335 @@
+"""The evidence on removed layers: each quantity under the selected condition, or the reason why it is not measured.
+
+Verdict, decision sheet, report, model card, Export, command line and MCP server render the same `Evidence`, so that a quantity
+has one value, one interval and one condition everywhere.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from analysis.core.blocks import Block, PartSet, Removal, written
+from analysis.core.errors import SpecError
+from analysis.core.record import Spec
+from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.maps.damage_spec import DamageResult
+from analysis.experiments.speed.speed_spec import SpeedResult, SpeedSpec
+from analysis.experiments.strategies import USUAL
+from analysis.models.source import sizes
+from analysis.models.source.model_spec import AUTO, ModelSpec
+from analysis.models.source.sizes import ModelFacts
+from analysis.results import library
+from analysis.results.compared import changes, recovery, scores_of_block
+from analysis.results.compared.changes import Change
+from analysis.results.compared.scores_of_block import Selected
+from analysis.results.compared.speed import Amount, decode_speed, speed_gain, timed_instead
+from analysis.results.stored import evidence as strength
+from analysis.results.stored import reading
+from analysis.results.stored.reading import ACCURACY, LOSS, Condition, Reading
+from analysis.results.stored.result import FoundResult
+
+SIZE, SPEED, RECOVERY = "size", "speed", "recovery"
+"""Quantities besides `reading.ACCURACY` and `reading.LOSS`."""
+EXACT, MEASURED, ESTIMATED, UNKNOWN = "exact", "measured", "estimated", "not measured"
+"""Sources of a quantity."""
+LOSS_MAP = "loss-increase map"
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """One quantity of the judged model, compared with the unpruned model."""
+
+    name: str
+    """ACCURACY, LOSS, SPEED, SIZE or RECOVERY."""
+    state: str = UNKNOWN
+    """EXACT, MEASURED, ESTIMATED or UNKNOWN."""
+    change: Change | None = None
+    """Judged minus unpruned: a share of questions, nats per token, a share of the unpruned model's bytes or tokens per second.
+
+    Of a recovery the share of the loss increase. None if it is not measured.
+    """
+    before: Reading | Amount | None = None
+    """Value of the unpruned model: also bytes or tokens per second."""
+    after: Reading | Amount | None = None
+    """Value of the judged model."""
+    material: str = ""
+    """Questions or texts in words, the selected ones if nothing is measured."""
+    on: str = ""
+    """The full condition in words; "" if nothing is measured."""
+    caveat: str = ""
+    """Reason why this change never supports a go, as a sentence; "" if it may."""
+    result: Any = None
+    """Stored result that holds it; None for a size."""
+    request: Spec | None = None
+    """Request that measures it, if it is not measured."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything that is stored about one removal of a model, healed or not, under the selected condition."""
+
+    model: ModelSpec
+    facts: ModelFacts
+    """Sizes of the unpruned model."""
+    selected: Selected
+    """Scores of the removed layers; they remove something."""
+    shown: Any = None
+    """Result whose questions, texts and precision are selected; None for the strongest one that scores the layers."""
+    results: Sequence[Any] = ()
+    """Curves, evaluations and healing runs of the model, strongest first."""
+    damage: Sequence[DamageResult] = ()
+    """Loss-increase maps, the one on screen first."""
+    speed: SpeedResult | None = None
+    """Measured speed of the model."""
+    heals: Sequence[HealResult] = ()
+    """Healing runs, in the order of `results`."""
+    heal: HealResult | None = None
+    """Healing run whose healed model is judged; None for the pruned model."""
+
+    def __post_init__(self) -> None:
+        """Check the selection.
+
+        Raises:
+            ValueError: if it removes nothing.
+            SpecError: if the judged healing run is of other layers, or not finished.
+        """
+        if self.selected.selection.removed is None:
+            raise ValueError("A verdict needs a removed block.")
+        if self.heal is not None and not (self.heal.is_of(self.removed) and self.heal.healed is not None):
+            raise SpecError(
+                f"This result is not a finished healing run of {self.removed.describe()}. Choose a finished one of this block."
+            )
+
+    @property
+    def removed(self) -> Removal:
+        """The removed layers."""
+        assert self.selected.selection.removed is not None
+        return self.selected.selection.removed
+
+    @property
+    def name(self) -> str:
+        """The judged model: "healed model" or "pruned model"."""
+        return "pruned model" if self.heal is None else "healed model"
+
+    def quantity(self, name: str) -> Quantity:
+        """Return one quantity by its name."""
+        return self._quantities[name]
+
+    def reading(self, name: str) -> Reading | None:
+        """Return the accuracy or loss of the judged model under the condition; None if it is not measured."""
+        if self.heal is not None:
+            return reading.of_heal(self.heal, "healed").get(name)
+        return self.selected.measured(name).reading
+
+    @cached_property
+    def missing(self) -> tuple[str, ...]:
+        """Names of the quantities that are not measured under the selected condition: a map has texts of its own."""
+        states = {UNKNOWN: tuple(self._quantities), ESTIMATED: (LOSS,)}
+        return tuple(name for name, quantity in self._quantities.items() if name in states.get(quantity.state, ()))
+
+    @cached_property
+    def _quantities(self) -> Mapping[str, Quantity]:
+        scores = {name: self._score(name) for name in (ACCURACY, LOSS)}
+        return {SIZE: self._size(), SPEED: self._speed(), **scores, RECOVERY: self._recovery()}
+
+    @cached_property
+    def finished_heals(self) -> list[HealResult]:
+        """Finished healing runs of these layers: the strongest evidence first, of equal ones the least loss."""
+        finished = [heal for heal in self.heals if heal.is_of(self.removed) and len(heal.models) == len(_MODELS)]
+        losses = {id(heal): readings for heal in finished if (readings := reading.of_heal(heal, "healed"))}
+        scored = [heal for heal in finished if id(heal) in losses]
+        scored.sort(key=lambda heal: losses[id(heal)][LOSS].value if LOSS in losses[id(heal)] else 0.0)
+        return sorted(scored, key=lambda heal: strength.weight(heal)[:-1], reverse=True)
+
+    @property
+    def scored(self) -> Any:
+        """The result that scores the judged model; None without one."""
+        return self.heal or next((found for name in (ACCURACY, LOSS) if (found := self._source(name))), None)
+
+    @property
+    def baseline(self) -> tuple[float, str] | None:
+        """Accuracy without any knowledge, with its name: chance or, if that is higher, the most frequent answer."""
+        lines = getattr(self.scored, "lines", None)
+        if lines is None:
+            return None
+        return max((lines.chance, "chance"), (lines.majority, "the most frequent answer"), key=lambda level: level[0])
+
+    def _source(self, name: str) -> Any:
+        """Return the first result that holds the score of the pruned model."""
+        measured = self.selected.measured(name).reading
+        if measured is None:
+            return None
+        holding = (
+            result for result in self.results if any(readings.get(name) == measured for readings in reading.of_all(result))
+        )
+        return next(holding, None)
+
+    def _score(self, name: str) -> Quantity:
+        measured, caveat = self.selected.measured(name), ""
+        if self.heal is not None:
+            before, after = (reading.of_heal(self.heal, model).get(name) for model in ("unpruned", "healed"))
+            change, result = changes.of_heal(self.heal, name), self.heal
+            if name == LOSS and recovery.is_judged_by_its_own_kind(self.heal):
+                caveat = "the healing run trained on this kind of text, so it never supports a go."
+        else:
+            before, after, change, result = measured.unpruned, measured.reading, measured.change, self._source(name)
+        if change is None or after is None:
+            return self._mapped() if name == LOSS and self._map is not None else self._unmeasured(name, measured.condition)
+        if name == ACCURACY and before is not None and self.baseline is not None and not _is_above(before, self.baseline[0]):
+            level = self.baseline[1]
+            caveat = f"the unpruned model is not significantly above {level} there, so these questions cannot support a go."
+        material, on = after.condition.material_in_words(), after.on_what()
+        return Quantity(name, MEASURED, change, before, after, material, on, caveat, result)
+
+    @cached_property
+    def _map(self) -> tuple[DamageResult, Reading] | None:
+        """The loss-increase map that estimates the loss of the pruned model, and its value."""
+        if self.heal is not None or not isinstance(self.removed, Block):
+            return None
+        values = ((damage, reading.of_damage(damage, self.removed)) for damage in self.damage)
+        return next(((damage, value) for damage, value in values if value is not None), None)
+
+    def _mapped(self) -> Quantity:
+        assert self._map is not None
+        damage, value = self._map
+        change = Change(value.value, value.low, value.high, True, value.condition.n, None)
+        caveat = "the loss-increase map uses other texts than the selected ones, so it never supports a go."
+        material, on = (f"{LOSS_MAP}, {words}" for words in (value.condition.material_in_words(), value.on_what()))
+        return Quantity(LOSS, ESTIMATED, change, None, value, material, on, caveat, damage)
+
+    def _unmeasured(self, name: str, condition: Condition | None) -> Quantity:
+        if self.heal is not None:
+            return Quantity(name, request=self.heal.spec)
+        materials = [each.material for each in (self.selected.selection.questions, self.selected.selection.texts) if each]
+        request = EvaluateSpec(
+            self.model,
+            self.removed,
+            benchmark=next((each for each in materials if isinstance(each, BenchmarkSpec)), EvaluateSpec().benchmark),
+            loss_corpus=next((each for each in materials if isinstance(each, CorpusSpec)), EvaluateSpec().loss_corpus),
+        )
+        return Quantity(name, material=condition.material_in_words() if condition else "", request=request)
+
+    def _speed(self) -> Quantity:
+        gain = None if self.speed is None else speed_gain(self.speed, self.removed)
+        if self.speed is None or gain is None:
+            is_parts = isinstance(self.removed, PartSet)
+            ns, blocks = ((0,), (self.removed,)) if is_parts else ((0, self.removed.size), ())
+            return Quantity(SPEED, request=SpeedSpec(model=self.model, ns=ns, blocks=blocks))
+        speed, instead = self.speed, timed_instead(self.speed, self.removed)
+        before, after = decode_speed(speed, self.removed) or (None, None)
+        remark = "" if instead is None else f"timed without {instead.brief()}, the same number of layers, "
+        on = f"decode, {remark}{speed.rounds} rounds, {speed.precision_in_words}, {speed.machine}"
+        return Quantity(
+            SPEED,
+            MEASURED if gain.is_measured else ESTIMATED,
+            Change(gain.value, gain.low, gain.high, True, speed.rounds, None),
+            before,
+            after,
+            on=on,
+            result=speed,
+        )
+
+    def _size(self) -> Quantity:
+        if not sizes.knows(self.facts, self.removed):
+            return Quantity(SIZE)
+        model = self.model if self.model.dtype != AUTO or self.scored is None else self.scored.spec.model
+        if model.dtype == AUTO:
+            sized = [None, None]
+        else:
+            sized = [sizes.weight_bytes(self.facts, cut, model.dtype, model.quantization) for cut in (None, self.removed)]
+        before, after = (None if n_bytes is None else Amount(n_bytes, None, None) for n_bytes in sized)
+        change = Change(-sizes.savings(self.facts, self.removed).fraction, None, None, True, 1, None)
+        on = "exact, of all parameters" if after is None else f"exact, weights in {model.precision}"
+        return Quantity(SIZE, EXACT, change, before, after, on=on)
+
+    def _recovery(self) -> Quantity:
+        heal = self.heal or next(iter(self.finished_heals), None)
+        if heal is None:
+            return Quantity(RECOVERY)
+        share = recovery.of(heal)
+        change = None if share is None else Change(share.share, share.low, share.high, True, share.n, None)
+        condition = next(iter(reading.of_heal(heal, "healed").values())).condition
+        on = f"recipe {heal.spec.recipe}, {condition.precision_in_words()}"
+        return Quantity(RECOVERY, MEASURED, change, on=on, result=heal)
+
+
+_MODELS = ("unpruned", "pruned", "healed")
+
+
+def of(
+    removed: Removal,
+    results: Sequence[Any],
+    model: ModelSpec,
+    facts: ModelFacts,
+    *,
+    shown: Any = None,
+    damage: Sequence[DamageResult] = (),
+    speed: SpeedResult | None = None,
+    heals: Sequence[HealResult] = (),
+    heal: HealResult | None = None,
+) -> Evidence:
+    """Return the evidence on removed layers in results at hand.
+
+    Args:
+        removed: the removed layers.
+        results: curves, evaluations and healing runs of the model, strongest first.
+        model: the model of new requests.
+        facts: sizes of the unpruned model.
+        shown: the result whose questions, texts and precision are selected, as in `scores_of_block.select`.
+        damage: loss-increase maps of the model, the one on screen first.
+        speed: the measured speed of the model.
+        heals: healing runs of the model.
+        heal: the healing run whose healed model is judged; None for the pruned model.
+    """
+    selected = scores_of_block.select(removed, results, shown=shown)
+    return Evidence(model, facts, selected, shown, results, damage, speed, heals, heal)
+
+
+_MAPS = 20
+"""Maximum number of loss-increase maps that are read."""
+
+
+def stored(
+    removed: Removal,
+    model: ModelSpec,
+    *,
+    shown: FoundResult | None = None,
+    chosen: Sequence[str] = (),
+    heal: HealResult | None = None,
+    facts: ModelFacts | None = None,
+) -> Evidence:
+    """Return the evidence on removed layers in everything that is stored of a model.
+
+    Args:
+        removed: the removed layers.
+        model: results of its weights count, at any path.
+        shown: the curve whose questions, texts and precision are selected.
+        chosen: fingerprints of results that come before others.
+        heal: the healing run whose healed model is judged; None for the pruned model.
+        facts: sizes of the unpruned model; by default those of a stored result.
+
+    Raises:
+        SpecError: if nothing is stored of the model and its sizes are not given.
+        BlockRangeError: if the layers do not fit the model.
+    """
+    scorings = library.Scorings(model, usual="" if shown else USUAL)
+    results = library.read_all(scorings.of(removed, shown, most=library.LISTED))
+    damage, speeds, maps = (library.of(kind, model, most=_MAPS, chosen=chosen) for kind in ("damage", "speed", "distances"))
+    of_block = (("is_score", 1), ("block", written(removed)))
+    heals = library.of("heal", model, most=library.LISTED, having=of_block, chosen=chosen)
+    facts = facts or next((result.model for result in (*results, *damage, *speeds, *heals, *maps)), None)
+    if facts is None:
+        raise SpecError(
+            f"{model.source} has no stored results. Measure the block first: "
+            f"`python -m analysis evaluate {model.source} --block START:SIZE`."
+        )
+    removed.check(facts.n_layers)
+    on_screen, speed = shown.result if shown else None, next(iter(speeds), None)
+    return of(removed, results, model, facts, shown=on_screen, damage=damage, speed=speed, heals=heals, heal=heal)
+
+
+def _is_above(measured: Reading, level: float) -> bool:
+    return measured.low is None or measured.low > level
