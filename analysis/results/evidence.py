@@ -236,14 +236,16 @@ class Evidence:
         if not sizes.knows(self.facts, self.removed):
             return Quantity(SIZE)
         model = self.model if self.model.dtype != AUTO or self.scored is None else self.scored.spec.model
-        if model.dtype == AUTO:
-            sized = [None, None]
-        else:
-            sized = [sizes.weight_bytes(self.facts, cut, model.dtype, model.quantization) for cut in (None, self.removed)]
-        before, after = (None if n_bytes is None else Amount(n_bytes, None, None) for n_bytes in sized)
+        before, after = (self._bytes(model, removed) for removed in (None, self.removed))
         change = Change(-sizes.savings(self.facts, self.removed).fraction, None, None, True, 1, None)
         on = "exact, of all parameters" if after is None else f"exact, weights in {model.precision}"
         return Quantity(SIZE, EXACT, change, before, after, on=on)
+
+    def _bytes(self, model: ModelSpec, removed: Removal | None) -> Amount | None:
+        if model.dtype == AUTO:
+            return None
+        n_bytes = sizes.weight_bytes(self.facts, removed, model.dtype, model.quantization)
+        return None if n_bytes is None else Amount(n_bytes, None, None)
 
     def _recovery(self) -> Quantity:
         heal = self.heal or next(iter(self.finished_heals), None)

@@ -124,7 +124,7 @@ def test_the_report_begins_with_the_same_sentences(cache):
 
 
 def test_no_answer_of_a_sheet_is_beyond_its_tolerance(cache):
-    source = next(exhibit.source for exhibit in gallery.EXHIBITS if "1.5B" in exhibit.name)
+    source = next(exhibit.source for exhibit in gallery.EXHIBITS if "1.5B" in exhibit.source)
     made = sheet.of(ModelSpec(source), Block(9, 10), main.command_line)
     assert made.decision.recommendation == decision.STOP
     accepted = [Goal(POINTS, DEFAULT.points), Goal(NATS, DEFAULT.nats)]

@@ -222,7 +222,7 @@ def _speed(choice: Choice, found: Quantity) -> None:
             start.start_and_show(found.request, f"Speed of {state.name(choice.model)}")
         return
     times = Amount(1 + change.difference, 1 + change.low, 1 + change.high)
-    said, value = f"Speed ratio{_ends(times, '.2f', ' 95 %: ')} {found.on}.", "–"
+    said, value = f"Speed ratio{_ends(times, '.2f', ' 95 %: ')} {found.on[:1].upper()}{found.on[1:]}.", "–"
     if isinstance(found.before, Amount) and isinstance(found.after, Amount):
         said = f"{_ends(found.after, '.1f', '95 %: ')} Unpruned {found.before.value:.1f}{_ends(found.before, '.1f')}. {said}"
         value = f"{found.after.value:,.1f} tokens/s"

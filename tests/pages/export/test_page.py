@@ -271,7 +271,7 @@ def test_size_speed_and_quality_stand_next_to_the_unpruned_model(app, ui_cache):
     value, change, said = got["Speed"]
     assert (value, change) == ("44.5 tokens/s", "about 1.11 times as fast")
     assert said.startswith("95 %: 42.7 to 46.2. Unpruned 40.0 (38.5 to 41.6). Speed ratio 95 %: 1.11 to 1.11. ")
-    assert said.endswith("a test, bfloat16 from Q4_1 weights, 5 rounds.")
+    assert said.endswith("5 rounds, bfloat16 from Q4_1 weights, a test.")
     point = next(point for point in fakes.sweep().points if point.block == BEST)
     value, change, said = got["Accuracy"]
     assert (value, change) == (f"{100 * point.acc:.1f} %", f"{100 * (point.acc - fakes.sweep().points[0].acc):+.1f} points")
