@@ -193,10 +193,9 @@ def test_stuck_job_is_cancelled_within_5_s_and_queue_continues(cache):
     assert time.monotonic() - began < 5
     assert "stopped at once" in job.error
     assert wait_state(waiting, "done", 5).attempts == 1
-    # The same process began anew: it holds the lock again, and the children of the job are gone.
+    # The same process began anew, and the children of the job are gone.
     assert worker_pid() == pid
     assert psutil.Process(pid).cwd() == str(SCRIPT.parents[2])
-    assert subprocess.run([*COMMAND[:2], "1"], timeout=20).returncode == 3
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
     assert "sleep" not in jobs.log_tail(waiting.id)
     assert jobs.reap() == []

@@ -159,7 +159,7 @@ def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[FoundRe
             10_000.0,
             like.minutes,
             key=f"{key}-minutes",
-            help="The same for each recipe that trains. Recipes without training take seconds.",
+            help="The limit of each healing run that trains, scoring included.",
         )
         try:
             same_task = task == like.benchmark.task
