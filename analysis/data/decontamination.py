@@ -42,28 +42,19 @@ def shared_questions(questions: Sequence[Question], texts: Iterable[str]) -> Ove
         questions: of the question set.
         texts: all of the text; read once, word by word.
     """
-    wanted: dict[tuple[str, ...], set[str]] = {}
-    lengths: set[int] = set()
+    wanted: dict[int, dict[int, set[str]]] = {}
     for question in questions:
         context, right = question.pairs()[question.gold]
-        words = near_copies.words(context.rpartition("\n\n")[2] + " " + right)
-        length = min(N_WORDS, len(words))
-        if length < _LEAST_WORDS:
-            continue
-        lengths.add(length)
-        for run in _runs(words, length):
-            wanted.setdefault(run, set()).add(question.id)
+        asked = context.rpartition("\n\n")[2] + " " + right
+        length = min(N_WORDS, len(near_copies.words(asked)))
+        if length >= _LEAST_WORDS:
+            for run in near_copies.runs(asked, length).tolist():
+                wanted.setdefault(length, {}).setdefault(run, set()).add(question.id)
     quoted: set[str] = set()
     for text in texts:
-        words = near_copies.words(text)
-        for length in lengths:
-            for run in _runs(words, length):
-                quoted |= wanted.get(run, set())
+        for length, ids in wanted.items():
+            quoted.update(*(ids[run] for run in near_copies.runs(text, length).tolist() if run in ids))
     return Overlap(N_WORDS, len(questions), [question.id for question in questions if question.id in quoted])
-
-
-def _runs(words: Sequence[str], length: int) -> Iterable[tuple[str, ...]]:
-    return (tuple(words[start : start + length]) for start in range(len(words) - length + 1))
 
 
 def shared_runs(earlier: Iterable[str], measured: Sequence[str]) -> float:

@@ -16,20 +16,6 @@ from analysis.data import files, starter
 from analysis.data.spec import BenchmarkSpec
 from analysis.data.tasks import TASKS, Question, Row, Task
 
-__all__ = [
-    "Question",
-    "by_group",
-    "chance",
-    "load",
-    "macro_average",
-    "majority",
-    "resolve",
-    "size",
-    "skipped_rows",
-    "title",
-    "usual_shots",
-]
-
 ReadFile = Callable[[Path], files.QuestionFile]
 """`files.read`, or a function that bounds it."""
 
