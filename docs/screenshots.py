@@ -33,7 +33,7 @@ VIEWS = {
     "presenting": "explore?present=1",
 }
 """Addresses by the name of the view."""
-README = {"explore": ("light", 980), "heal": ("dark", 800), "learn": ("light", 800), "explore-trade-off": ("light", 1320)}
+README = {"explore": ("light", 980), "heal": ("dark", 800), "learn": ("light", 800), "explore-trade-off": ("light", 1180)}
 """Theme and height of the pictures in README and documentation."""
 
 

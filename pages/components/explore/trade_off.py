@@ -112,7 +112,7 @@ def _quantities(comparison: Comparison) -> dict[str, words.Markdown]:
     """Return the quantities to choose from: bits per byte if another tokenizer makes a loss per token incomparable."""
     n_losses = sum(LOSS in candidate.readings for candidate in comparison.candidates)
     losses = comparison.front(LOSS)
-    return _QUANTITIES | ({BITS: "Loss, bits per byte"} if losses and n_losses > len(losses.candidates) else {})
+    return _QUANTITIES | ({BITS: "Bits per byte"} if losses and n_losses > len(losses.candidates) else {})
 
 
 def _choice(label: words.Markdown, options: dict[str, words.Markdown], key: str, usual: str) -> str:
@@ -121,14 +121,14 @@ def _choice(label: words.Markdown, options: dict[str, words.Markdown], key: str,
 
 def _goal(comparison: Comparison) -> Goal:
     """Draw the form of the goal."""
-    kind = st.selectbox("Goal", list(_GOALS), format_func=_GOALS.get, key="goal-kind", width=220)
+    kind = st.selectbox("Goal", list(_GOALS), format_func=_GOALS.get, key="goal-kind", width=200)
     if kind == BYTES:
         usual = next((goal.value / _MEGABYTE for goal in goals.usual(comparison) if goal.kind == BYTES), 100.0)
         least, most, step = 0.001, 1e7, max(0.001, float(f"{usual / 10:.1g}"))
     else:
         least, most, usual, step = _LIMITS[kind]
     form = "%.2f" if step >= 0.01 else "%.4f"
-    value = float(st.number_input("Limit", least, most, max(least, usual), step, form, key=f"goal-{kind}", width=130))
+    value = float(st.number_input("Limit", least, most, max(least, usual), step, form, key=f"goal-{kind}", width=115))
     return Goal(kind, round(_MEGABYTE * value) if kind == BYTES else value)
 
 
@@ -148,7 +148,7 @@ def _on(
         "Measured on",
         range(len(there)),
         key="front-condition",
-        width=240,
+        width=190,
         format_func=lambda i: there[i].material_in_words(),
     )
     if not place:
