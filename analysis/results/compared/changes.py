@@ -84,7 +84,7 @@ def change(reference: Reading, result: Reading) -> Change:
 def between(reference: Reading, result: Reading) -> Change:
     """Return the change as `change`, on the questions that both asked; the caller knows that the two may be compared."""
     n = result.condition.n
-    if {answer.id for answer in reference.answers} & {answer.id for answer in result.answers}:
+    if _share_questions(reference, result):
         pair = pairs.compare(reference.answers, result.answers)
         spread = math.sqrt(max(0.0, (pair.gained + pair.lost) / pair.n - pair.difference**2))
         n_needed = stats.needed(pair.difference, spread)
@@ -103,6 +103,14 @@ def between(reference: Reading, result: Reading) -> Change:
         return Change(difference, None, None, False, n, None)
     spread = math.hypot(error, reference_error) * math.sqrt(n)
     return _drop_needed(Change(difference, low, high, False, n, stats.needed(difference, spread)))
+
+
+def _share_questions(reference: Reading, result: Reading) -> bool:
+    """Return whether both asked a common question; answers without ids, of tables of methods, need the same questions."""
+    first, second = reference.answers, result.answers
+    if all(answer.id for answer in (*first[:1], *second[:1])):
+        return bool({answer.id for answer in first} & {answer.id for answer in second})
+    return len(first) == len(second) and reference.condition.material == result.condition.material
 
 
 def _error(result: Reading) -> float | None:
