@@ -145,11 +145,11 @@ def test_step_6_shows_instant_and_trained_next_to_the_guess(app, known):
     at = turn_to(app(PAGE), 6)
     assert not figures(at)
     given = told(at, "layerscope_curve")
-    assert (given["places"], given["fixed"]) == (["unpruned", "pruned", "instant", "50 steps"], 2)
+    assert (given["places"], given["fixed"]) == (["unpruned", "pruned", "instant", "trained 2 min"], 2)
     assert given["values"] == [2.41, 4.45, None, None]
     guess(at, "heal", Drawn((3.5, None)))
     drawn = figures(at)["learn-heal-loss"]
-    assert [item["name"] for item in drawn["data"]] == ["unpruned", "pruned", "instant", "50 steps", "your drawing"]
+    assert [item["name"] for item in drawn["data"]] == ["unpruned", "pruned", "instant", "trained 2 min", "your drawing"]
     held = "8 texts of C4, NF4, bfloat16 from Q4_1 weights"
     assert f"The loss rises from 2.41 to 4.45 nats/token, and healing lowers it to 3.10 ({held})." in said(at)
     assert "That is 0.69 above the unpruned model (95 % CI +0." in said(at)
