@@ -49,6 +49,6 @@ def test_the_page_goes_by_the_keyboard(served, page):
     browser.visit(page, served.address, "heal")
     page.get_by_role("radio", name=re.compile("^10 minutes")).focus()
     page.keyboard.press("ArrowUp")
-    expect(page.get_by_text(re.compile("About 5 min"))).to_be_visible()
+    expect(page.get_by_text(re.compile("At most 5 min"))).to_be_visible()
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Start healing")).to_be_focused()
