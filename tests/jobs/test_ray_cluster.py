@@ -108,6 +108,7 @@ def test_cluster_job_survives_restart_kill_and_stop(running, count):
     assert kept == []
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("token", "reason"), [("", "no authentication token was found"), ("0" * 32, "invalid or incorrect")])
 def test_without_the_token_a_job_fails_with_the_reason(running, count, tmp_path, monkeypatch, token, reason):
     monkeypatch.setenv("RAY_AUTH_TOKEN", token)

@@ -133,7 +133,7 @@ def test_one_process_makes_the_search_of_a_curve(asked, monkeypatch):
     assert all(result.complete for result in told[1:])
 
 
-@pytest.mark.parametrize("kind", few(KINDS, "distances", "sweep"))
+@pytest.mark.parametrize("kind", few(KINDS, "sweep"))
 def test_one_to_three_workers_find_the_figures_of_one_process(
     asked, kind, cache, with_starter, monkeypatch, tmp_path, small_batches
 ):

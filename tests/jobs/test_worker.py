@@ -335,7 +335,7 @@ def test_worker_starts_by_module_name_and_leaves_on_sigterm(cache):
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("kind", few(["heal", "export"], "heal"))
+@pytest.mark.parametrize("kind", few(["heal", "export"], "export"))
 def test_warm_model_is_freed_before_heal_and_export(cache, tiny_folder, kind):
     model = ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu")
     (cache / "texts.txt").write_text("\n\n".join(f"The {n}th text goes on and on. " * 20 for n in range(60)))

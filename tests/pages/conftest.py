@@ -1,6 +1,8 @@
 """Pages on a cache folder of their own, without a worker: states of jobs are set by hand."""
 
+import contextlib
 import functools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from streamlit.runtime.pages_manager import PagesManager
 from streamlit.testing.v1 import AppTest
 
 from analysis import jobs
+from analysis.core import index_table
 from analysis.core import store as storage
 from analysis.core.record import Spec
 from analysis.jobs.queue import table
@@ -27,13 +30,18 @@ def packages_are_read_once() -> Iterator[None]:
 
 
 @pytest.fixture
-def ui_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def ui_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty cache, no precomputed results, and a worker that seems to be there but does nothing."""
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(storage, "precomputed_dir", lambda: tmp_path / "precomputed")
     monkeypatch.setattr(jobs, "worker_alive", lambda: True)
     monkeypatch.setattr(jobs, "start", lambda: None)
-    return tmp_path / "cache"
+    monkeypatch.setattr(os, "fsync", lambda file: None)  # no test of a page cuts the power
+    # SQLite empties its log when the last connection is closed, as if each request were the end of a server.
+    with index_table.connection([]) as index, contextlib.closing(table.connect()) as queue:
+        for db in (index, queue):
+            db.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        yield tmp_path / "cache"
 
 
 @pytest.fixture

@@ -11,14 +11,12 @@ from tests.support import fakes
 from tests.support.rendered import markdown
 
 PAYLOADS = {
-    "a picture": ("![x](http://evil.test/a.png)", "![x]("),
-    "a link": ("[a](javascript:alert(1))", "](java"),
-    "a bare link": ("http://evil.test/a www.evil.test/a", "http://evil", "www.evil"),
-    "HTML": ("<img src=x onerror=alert(1)>", "<img"),
-    "a formula": ("$x^2$", "$x^"),
-    "a colour": (":red[x] :red-badge[x]", ":red[", ":red-badge["),
-    "an icon": (":material/skull: :smile:", ":material/skull", ":smile:"),
-    "a heading": ("x\n# y\n- z `c`", "\n#", "\n- z", "`c`"),
+    "markup": (
+        "![x](http://evil.test/a.png) [a](javascript:alert(1)) http://evil.test/a www.evil.test/a <img src=x onerror=alert(1)> "
+        "$x^2$ :red[x] :red-badge[x] :material/skull: :smile:",
+        *("![x](", "](java", "http://evil", "www.evil", "<img", "$x^", ":red[x", ":red-badge[x", ":material/skull", ":smile:"),
+    ),
+    "lines": ("x\n# y\n- z `c`", "\n#", "\n- z", "`c`"),
     "a turned text": ("a\u202egnp.b", "\u202e"),
     "control characters": ("a\x00\x1b[31mb\x7f", "\x1b"),
     "ten thousand letters": ("x" * 10_000, "x" * 1001),
@@ -74,10 +72,9 @@ def test_nothing_of_an_address_is_rendered(app, stored, page, fields, payload):
     assert rendered_in(markdown(at), *active) == []
 
 
-@pytest.mark.parametrize("page", PAGES)
-@pytest.mark.parametrize("payload", ["a picture", "a bare link", "HTML", "a formula"])
-def test_nothing_of_a_job_is_rendered(app, stored, job, page, payload):
-    text, *active = PAYLOADS[payload]
+@pytest.mark.parametrize("page", ["heal", "learn"])
+def test_nothing_of_a_job_is_rendered(app, stored, job, page):
+    text, *active = PAYLOADS["markup"]
     spec = fakes.sweep().spec
     job(spec, jobs.FAILED, text, error=f"{text} cannot be used.")
     assert rendered_in(markdown(app(f"pages/{page}.py")), *active) == []

@@ -40,7 +40,7 @@ def test_drawing_all_pages_loads_no_model_library(tmp_path):
     assert not modules & MODEL_LIBRARIES
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_experiments_without_training_do_not_load_peft():
     """PEFT takes seconds to import."""
     names = ("maps.distance_map", "maps.damage", "accuracy.sweep", "speed.speed", "prompt.microscope", "prompt.comparison")

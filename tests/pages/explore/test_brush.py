@@ -59,7 +59,7 @@ def test_the_handles_set_the_range(app, filled):
     assert not at.exception
 
 
-@pytest.mark.parametrize("text", ["evil", "9-3", "4-4", "-1-5", "3-99999", "3-9-12"])
+@pytest.mark.parametrize("text", ["evil", "9-3"])
 def test_invalid_range_is_named_and_all_is_shown(app, filled, text):
     at = app(range=text)
     assert NO_RANGE in texts(at)

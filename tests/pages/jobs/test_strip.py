@@ -178,6 +178,8 @@ def test_half_an_event_and_a_broken_list_break_no_page(app, known, job, ui_cache
     made = job(spec(1), jobs.FAILED, "A map", error="No.")
     (made.folder / "events.jsonl").write_bytes(b'{"t": 1, "ph\xff')
     assert not app("pages/heal.py").error
+    for file in ui_cache.glob("jobs.sqlite*"):
+        file.unlink()
     (ui_cache / "jobs.sqlite").write_bytes(b"this is no list of jobs" * 100)
     at = app("pages/heal.py")
     assert any("It was moved to jobs.sqlite.damaged" in error.value for error in at.error)

@@ -10,6 +10,7 @@ from analysis.jobs.queue import table as job_table
 from analysis.results.stored import result as stored_result
 from pages.components.shared import stored_results
 from tests.support import fakes
+from tests.support.levels import few
 from tests.support.seen import charts, read, texts, trace
 
 
@@ -34,7 +35,7 @@ def told_of(questions: int, loss: float):
 STRONG, TRY = fakes.sweep(limit=200, answers=True), fakes.sweep(limit=5, answers=True)
 
 
-@pytest.fixture(params=["own", "precomputed"])
+@pytest.fixture(params=few(["own", "precomputed"], "precomputed"))
 def cache(request, ui_cache, precomputed):
     """A result on 200 questions, and a newer one on five."""
     keep = precomputed if request.param == "precomputed" else lambda result: result.save()
