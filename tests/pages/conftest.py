@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -38,7 +39,9 @@ def ui_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(jobs, "start", lambda: None)
     monkeypatch.setattr(os, "fsync", lambda file: None)  # no test of a page cuts the power
     # SQLite empties its log when the last connection is closed, as if each request were the end of a server.
-    with index_table.connection([]) as index, contextlib.closing(table.connect()) as queue:
+    index_table.update([])
+    index = sqlite3.connect(tmp_path / "cache" / f"index-{index_table.LAYOUT}.sqlite")
+    with contextlib.closing(index), contextlib.closing(table.connect()) as queue:
         for db in (index, queue):
             db.execute("SELECT count(*) FROM sqlite_master").fetchone()
         yield tmp_path / "cache"
