@@ -95,4 +95,4 @@ class FrontSheet:
         return "\n\n".join([*(f"- {answer.said}" for answer in self.answers), self.content.measured_on, goals.RULE])
 
     def __repr__(self) -> str:
-        return "\n".join([*(answer.said for answer in self.answers), self.content.data])
+        return "\n".join([*(answer.said for answer in self.answers), self.content.measured_on])

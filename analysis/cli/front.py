@@ -59,7 +59,6 @@ def run(options: argparse.Namespace) -> None:
 
     compared = compare(requests.request(FrontSpec, options))
     lines = [line for answer in compared.answers for line in (*_wrapped(answer.sentences), "")]
-    lines += [*_wrapped(filter(None, [compared.data])), *([""] if compared.data else [])]
     for candidate in compared.listed:
         what = f"{units.size(candidate.memory)}  {goals.action(candidate)}"
         effects = "" if candidate is compared.comparison.reference else f": {', '.join(goals.effects(candidate))}"

@@ -76,8 +76,7 @@ def test_answer_names_its_data_and_refuses_models_without_scores(capsys):
     replace(more, model=replace(fakes.FACTS, layers=fakes.LAYERS)).save()
     assert main.main(["front", "starter", "--bytes", "200MB"]) == 0
     first = " ".join(capsys.readouterr().out.split())
-    assert "Compared on 100 ARC-Easy questions" in first
-    assert "Also stored: 50 ARC-Easy questions" in first
+    assert "100 ARC-Easy questions and 8 texts of C4. Also stored: 50 ARC-Easy questions" in first
     assert main.main(["front", "starter", "--others", "no/such"]) == 2
     assert 'No scores of "no/such" are stored' in capsys.readouterr().err
 

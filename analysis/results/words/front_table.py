@@ -55,15 +55,6 @@ class FrontAnswer:
         return measured_on(self.comparison)
 
     @property
-    def data(self) -> str:
-        """Return the questions and texts of the answers, and the others that are stored."""
-        chosen = " and ".join(_materials(self.comparison))
-        others = ", ".join(condition.material_in_words() for condition in self.comparison.elsewhere[:3])
-        if not chosen or not others:
-            return f"Compared on {chosen}." if chosen else ""
-        return f"Compared on {chosen}. Also stored: {others}. Choose with --task, --limit, --texts or --samples."
-
-    @property
     def sentences(self) -> list[str]:
         """Return the answers, then their rule, their data and the missing measurements."""
         lacks = [f"Not measured: {', '.join(each.what for each in self.missing)}."] if self.missing else []
@@ -139,10 +130,12 @@ class FrontAnswer:
 
 def measured_on(comparison: Comparison) -> str:
     """Return questions, texts, reference and machine of a comparison in sentences."""
-    materials = _materials(comparison)
+    materials = [each.material_in_words() for each in (comparison.questions, comparison.texts) if each is not None]
     if not materials:
         return "No accuracy or loss of this model is stored."
     sentences = [f"{' and '.join(materials)}."]
+    if comparison.elsewhere:
+        sentences.append(f"Also stored: {', '.join(each.material_in_words() for each in comparison.elsewhere[:3])}.")
     if comparison.reference is not None:
         sentences.append(f"Changes are against the unpruned model in {comparison.reference.precision}, {_pairing(comparison)}.")
     else:
@@ -153,10 +146,6 @@ def measured_on(comparison: Comparison) -> str:
         sentences.append(f"Speed: decode, measured on {pace.machine}{here}.")
     sentences.append(sizes.COUNTED)
     return " ".join(sentences)
-
-
-def _materials(comparison: Comparison) -> list[str]:
-    return [each.material_in_words() for each in (comparison.questions, comparison.texts) if each is not None]
 
 
 def _pairing(comparison: Comparison) -> str:
