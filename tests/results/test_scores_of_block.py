@@ -75,18 +75,6 @@ def test_a_healed_model_scores_no_block():
     assert found.loss.unpruned.value == heal.unpruned.loss
 
 
-def test_score_of_another_condition_is_left_out_of_a_point():
-    curve = fakes.sweep()
-    alone = fakes.evaluate(OTHER, curve=curve)
-    few = replace(alone, point=replace(alone.point, n_samples=24))
-    wanted = scores_of_block.selected(OTHER, [curve], curve)
-    point, _ = scores_of_block.scoring(wanted, [few])
-    assert point.acc is None
-    assert point.loss == alone.point.loss
-    assert scores_of_block.scoring(wanted, [few, alone])[0].acc == alone.point.acc
-    assert scores_of_block.scoring(wanted, [replace(alone, spec=replace(alone.spec, adapter="adapters/abc"))]) is None
-
-
 def test_nothing_stored_selects_no_dataset():
     found = scores_of_block.select(OTHER, [])
     assert (found.accuracy.condition, found.loss.condition) == (None, None)

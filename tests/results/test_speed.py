@@ -40,7 +40,7 @@ def test_cost_export_and_verdict_show_one_gain(n):
     """The old Cost divided medians: 18.8 % beside a verdict of 21.9 % for these rounds."""
     speed, cut = uneven(), Block(11 if n < 15 else 5, n)
     gain = speeds.speed_gain(speed, cut)
-    rows = savings.saved_by(speed.model, speed, Cut(n, cut, None), tokens=512, batch_size=1, dtype="bfloat16")
+    rows = savings.saved_by(speed.model, speed, Cut(n, cut), tokens=512, batch_size=1, dtype="bfloat16")
     row = next(row for row in rows if row.what == "Decode rate")
     assert row.pruned / row.unpruned - 1 == pytest.approx(gain.value)
     assert row.interval == (gain.low, gain.high)

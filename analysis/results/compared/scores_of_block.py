@@ -5,7 +5,7 @@ selection: it stands in `QuantityScores.elsewhere` with its own condition.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from analysis.core.blocks import Removal
@@ -126,39 +126,6 @@ def by_block(results: Sequence[Any], quantity: str, condition: Condition) -> dic
 def points(result: Scores) -> list[Point]:
     """The scored blocks of a curve or an evaluation."""
     return result.points if isinstance(result, SweepResult) else [result.point]
-
-
-def scoring(selection: Selection, results: Sequence[Any]) -> tuple[Point, Scores] | None:
-    """The strongest curve or evaluation that scores the selected block under the selected condition, with its point.
-
-    Args:
-        selection: the block and its condition.
-        results: as `select`.
-
-    Returns:
-        The point without the scores that hold under another condition. None where no result has a score left. A result with
-        accuracy and loss comes before one with either.
-    """
-    candidates = [
-        (matching, result)
-        for result in results
-        if isinstance(result, SweepResult) or (isinstance(result, EvaluateResult) and result.spec.adapter is None)
-        for point in points(result)
-        if point.block == selection.removed and _n_scores(matching := _under_condition(point, result, selection))
-    ]
-    return max(candidates, key=lambda candidate: _n_scores(candidate[0]), default=None)
-
-
-def _n_scores(point: Point) -> int:
-    return (point.acc is not None) + (point.loss is not None)
-
-
-def _under_condition(point: Point, result: Scores, selection: Selection) -> Point:
-    """A point without the scores that hold under another condition than the selected one."""
-    readings = reading.of_sweep(result, point.block) if isinstance(result, SweepResult) else reading.of_evaluate(result)
-    is_selected = {name: measured.condition == selection.condition(name) for name, measured in readings.items()}
-    point = point if is_selected.get(ACCURACY) else replace(point, acc=None, acc_norm=None, acc_stderr=None, n_samples=0)
-    return point if is_selected.get(LOSS) else replace(point, loss=None, loss_stderr=None, n_texts=0)
 
 
 def _measured(quantity: str, selection: Selection, results: Sequence[Any]) -> QuantityScores:

@@ -30,7 +30,6 @@ from pages.components.explore import (
     verdict_line,
 )
 from pages.components.shared import chart, cuts, frame, selection, state, stored_results, words
-from pages.components.shared.cuts import Cut
 from pages.components.shared.selection import Shown
 
 MAP, QUESTIONS, COST, FRONT = "map", "questions", "cost", "trade-off"
@@ -103,15 +102,15 @@ def _instrument(shown: Shown) -> None:
         layer_choice.undo_button()
         chart_selection.way_back(n_layers)
         st.space("stretch")
-        _way_to_questions(shown.cut)
+        _way_to_questions(shown)
         layer_choice.decide_menu(shown)
     layer_choice.show_strip(shown.distances, shown.damage, shown.strategy, shown.cut)
 
 
-def _way_to_questions(cut: Cut) -> None:
+def _way_to_questions(shown: Shown) -> None:
     """After a click on a point of a curve, point to the tab with the outcome of each of its questions."""
-    is_clicked = cut.removed is not None and chart_selection.is_last(cut.removed, *curves.CHARTS)
-    asked = scores.curve_of(cut)
+    removed, asked = shown.cut.removed, scores.curve_of(shown)
+    is_clicked = removed is not None and chart_selection.is_last(removed, *curves.CHARTS)
     if is_clicked and tab() == MAP and asked is not None and asked.questions:
         st.button(
             "Show changed answers",

@@ -9,14 +9,14 @@ from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.data.tasks import Question
 from analysis.experiments.accuracy import pairs
-from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.models.source import sizes
 from analysis.results.compared import answers, cliff, remarks
 from analysis.results.compared.answers import GAINED, LOST, OUTCOMES, RIGHT, WRONG
 from analysis.results.compared.changes import Change
-from analysis.results.stored.reading import ACCURACY, LOSS, Readings
+from analysis.results.stored import reading
+from analysis.results.stored.reading import ACCURACY, LOSS, Reading, Readings
 from analysis.results.words import glossary
 from pages.components.explore import curves
 from pages.components.shared import access, chart, selection, state, words
@@ -33,7 +33,7 @@ def show_numbers(shown: Shown) -> None:
     """Draw the row: the numbers of exactly the selected block under the selected condition."""
     cut, sweep = shown.cut, shown.sweep.result if shown.sweep else None
     distances: DistanceResult = shown.distances.result
-    n, readings = cut.n, cut.readings
+    n, readings = cut.n, shown.readings
     known = n == 0 or cut.removed is not None
     # Results that are older than the facts of parts lack the weight of a part; the tab of costs says where it is.
     weighed = sizes.knows(distances.model, cut.removed)
@@ -53,15 +53,15 @@ def show_numbers(shown: Shown) -> None:
     seen = {name: "normal" if change.is_significant else "off" for name, change in changes.items()}
     columns[1].metric(
         "Accuracy",
-        words.percent(cut.point.acc if cut.point else None),
+        words.percent(readings[ACCURACY].value if ACCURACY in readings else None),
         _moved(changes, ACCURACY, 100, "+.1f", "points"),
         delta_color=seen.get(ACCURACY, "off"),
         help=f"Share of right answers, {_condition(readings, ACCURACY)}. {_needed(changes.get(ACCURACY))}{_COLOURED}",
     )
-    units = words.other_losses(cut.point)
+    units = words.other_losses(readings.get(LOSS), distances.model.vocab_size)
     columns[2].metric(
         "Loss",
-        words.nats(cut.point.loss if cut.point else None),
+        words.nats(readings[LOSS].value if LOSS in readings else None),
         _moved(changes, LOSS, 1, "+.2f", "nats"),
         delta_color="inverse" if seen.get(LOSS) == "normal" else "off",
         help=f"Nats per token, {_condition(readings, LOSS)}. {_COLOURED}"
@@ -153,11 +153,9 @@ def _distance(distances: DistanceResult, cut: Cut) -> tuple[str, str | None]:
 
 def notes(shown: Shown) -> list[str]:
     """Remarks that keep a reader from misreading the scores."""
-    point, sweep = shown.cut.point, shown.sweep.result if shown.sweep else None
-    said = []
-    if point is not None:
-        units = words.other_losses(point)
-        said += _interval(shown, point) + ([f"Loss in other units: {units}."] if units else [])
+    readings, sweep = shown.readings, shown.sweep.result if shown.sweep else None
+    units = words.other_losses(readings.get(LOSS), shown.distances.result.model.vocab_size)
+    said = _interval(shown, readings.get(ACCURACY)) + ([f"Loss in other units: {units}."] if units else [])
     if sweep is not None:
         said += remarks.remarks(sweep.points, sweep.lines, sweep.questions)
         said += [sentence] if (sentence := cliff.sentence(sweep)) else []
@@ -165,14 +163,13 @@ def notes(shown: Shown) -> list[str]:
     return said
 
 
-def _interval(shown: Shown, point: Point) -> list[str]:
+def _interval(shown: Shown, accuracy: Reading | None) -> list[str]:
     """The interval of the accuracy, and its paired change from the unpruned model."""
-    if point.interval is None:
+    if accuracy is None or accuracy.low is None or accuracy.high is None:
         return []
-    low, high = point.interval
-    said = f"Accuracy: 95 % interval {low:.0%} to {high:.0%} from {point.n_samples} questions."
+    said = f"Accuracy: 95 % interval {accuracy.low:.0%} to {accuracy.high:.0%} from {accuracy.condition.n} questions."
     found = shown.selected.accuracy
-    if point.n and found.unpruned and found.reading and found.unpruned.answers and found.reading.answers:
+    if shown.cut.n and found.unpruned and found.reading and found.unpruned.answers and found.reading.answers:
         pair = pairs.compare(found.unpruned.answers, found.reading.answers)
         verdict = "the interval excludes zero" if pair.is_significant else "not significantly different"
         said += (
@@ -183,10 +180,14 @@ def _interval(shown: Shown, point: Point) -> list[str]:
     return [said]
 
 
-def curve_of(cut: Cut) -> SweepResult | None:
+def curve_of(shown: Shown) -> SweepResult | None:
     """Return the curve that scored these very layers, the shown one or another strategy's; None where none did."""
-    is_asked = cut.point is not None and cut.point.block == cut.removed
-    return cut.result if is_asked and isinstance(cut.result, SweepResult) else None
+    measured = shown.readings.get(ACCURACY)
+    if measured is None:
+        return None
+    known = [*([shown.sweep] if shown.sweep else []), *shown.evidence.relevant(shown.cut.removed)]
+    curves = (entry.result for entry in known if entry.kind == "sweep")
+    return next((curve for curve in curves if reading.of_sweep(curve, measured.cut).get(ACCURACY) == measured), None)
 
 
 def show_changed_answers(shown: Shown) -> None:
@@ -212,7 +213,7 @@ def show_changed_answers(shown: Shown) -> None:
     if shown.selected.accuracy.reading is None:
         curves.not_measured(shown)
         return
-    curve = curve_of(cut)
+    curve = curve_of(shown)
     found = answers.of_curve(curve, n, cut.removed) if curve is not None else None
     is_of_curve = found is not None
     if found is None:

@@ -8,13 +8,12 @@ from analysis.core.blocks import Block, Removal, parse_removal
 from analysis.core.errors import BlockRangeError
 from analysis.experiments import strategies
 from analysis.experiments.accuracy.points import Point
-from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
+from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import Best, DistanceResult
 from analysis.experiments.strategies import BLOCKS, DAMAGE, DRAW, INFLUENCE, SEARCHED, StrategyInputs, needs
 from analysis.models.source.model_spec import ModelSpec
-from analysis.results.stored import reading, summaries
-from analysis.results.stored.reading import ACC_NORM, ACCURACY, LOSS, Readings
+from analysis.results.stored import summaries
 from analysis.results.stored.result import FoundResult
 from pages.components.shared import state, stored_results, words
 
@@ -26,35 +25,15 @@ _MEASURED_FIRST = (INFLUENCE, DRAW, SEARCHED, BLOCKS)
 
 @dataclass(frozen=True)
 class Cut:
-    """A cut and its measurements."""
+    """The layers to remove."""
 
     n: int
     removed: Removal | None
     """None for n = 0, and where it is not known yet."""
-    point: Point | None
-    """The point of the shown curve at n."""
     unknown: words.Markdown = ""
     """Why the layers are not known yet, and the control that finds them; empty where they are."""
     by_hand: bool = False
     """Whether these layers were picked instead of the strategy's choice."""
-    result: SweepResult | EvaluateResult | None = None
-    """The result that the point belongs to; None where there is none."""
-
-    @property
-    def readings(self) -> Readings:
-        """Scores of the cut, each with its condition; those that `point` lacks are of another condition and left out."""
-        if self.point is None or self.result is None:
-            return {}
-        is_alone = isinstance(self.result, EvaluateResult)
-        found = reading.of_evaluate(self.result) if is_alone else reading.of_sweep(self.result, self.point.block)
-        lacking = ((ACCURACY, ACC_NORM) if self.point.acc is None else ()) + ((LOSS,) if self.point.loss is None else ())
-        return {quantity: one for quantity, one in found.items() if quantity not in lacking}
-
-
-def picked_by_hand(removed: Removal, sweep: SweepResult | None) -> Cut:
-    """The cut of layers that were picked by hand, with its scores where the shown curve happens to have them."""
-    point = next((point for point in of_size(sweep, removed.size) if point.block == removed), None)
-    return Cut(removed.size, removed, point, by_hand=True, result=sweep)
 
 
 @dataclass(frozen=True)
@@ -100,17 +79,15 @@ def at(
     measured = of_size(sweep, n)
     point = measured[min(which, len(measured) - 1)] if measured else None
     if n == 0:
-        return Cut(0, None, point, result=sweep)
+        return Cut(0, None)
     if not needs(strategy, *_MEASURED_FIRST, DAMAGE):
-        removed = strategies.chosen(strategy, n, StrategyInputs(distances.n_layers, distances.best))
-        # The curve may stand on another map's choice: its scores are not this cut's.
-        return Cut(n, removed, next((one for one in measured if one.block == removed), None), result=sweep)
+        return Cut(n, strategies.chosen(strategy, n, StrategyInputs(distances.n_layers, distances.best)))
     if point is not None:
-        return Cut(n, point.block, point, result=sweep)
+        return Cut(n, point.block)
     least = None
     if damage and not needs(strategy, *_MEASURED_FIRST):
         least = _of_damage(strategy, n, StrategyInputs(distances.n_layers, distances.best, least=damage.best))
-    return Cut(n, least, None, "" if least else _missing(strategy, n, sweep))
+    return Cut(n, least, "" if least else _missing(strategy, n, sweep))
 
 
 def _of_damage(strategy: str, n: int, given: StrategyInputs) -> Removal | None:
@@ -178,7 +155,7 @@ def chosen(n: int, strategy: ChosenStrategy) -> Cut:
     """The layers that were picked by hand, where they are n, else the strategy's cut."""
     own = state.own_cut(strategy.distances.n_layers)
     if own is not None and own.size == n and own != strategy.cut(n).removed:
-        return picked_by_hand(own, strategy.sweep)
+        return Cut(n, own, by_hand=True)
     return strategy.cut(n)
 
 

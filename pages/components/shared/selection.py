@@ -26,7 +26,7 @@ from analysis.results import evidence
 from analysis.results.compared import scores_of_block
 from analysis.results.compared.scores_of_block import Selected
 from analysis.results.stored import reading, summaries
-from analysis.results.stored.reading import Condition, Readings, conditions_of
+from analysis.results.stored.reading import ACCURACY, LOSS, Condition, Readings, conditions_of
 from analysis.results.stored.result import FoundResult
 from pages.components.shared import cuts, state, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
@@ -88,14 +88,6 @@ class Evidence:
         key = "" if heal is None else heal.spec.fingerprint()
         return _on(f"{versions(known)} {key}", removed, self.shown and self.shown.key, model, self, scores, maps, facts, heal)
 
-    def scored(self, cut: Cut) -> Cut:
-        """Return the cut with the scores of exactly its layers under the selected condition, from any result that has them."""
-        if cut.removed is None or (cut.point is not None and (cut.point.acc, cut.point.loss) != (None, None)):
-            return cut
-        results = [entry.result for entry in self.relevant(cut.removed)]
-        found = scores_of_block.scoring(self.of(cut.removed).selection, results)
-        return cut if found is None else replace(cut, point=found[0], result=found[1])
-
 
 @dataclass(frozen=True)
 class Shown:
@@ -121,6 +113,14 @@ class Shown:
         """The scores of the block on screen under the selected condition."""
         return self.evidence.of(self.cut.removed)
 
+    @property
+    def readings(self) -> Readings:
+        """Scores of the block on screen under the selected condition; none while its layers are not known."""
+        if self.cut.n and self.cut.removed is None:
+            return {}
+        scores = (self.selected.measured(name).reading for name in (ACCURACY, LOSS))
+        return {score.quantity: score for score in scores if score is not None}
+
 
 def now(model: ModelSpec) -> Shown | None:
     """The selection on screen; None while the model has no distance map."""
@@ -140,7 +140,7 @@ def on_map(distances: FoundResult, sweep: FoundResult | None, model: ModelSpec) 
     scores, measured = sweep.result if sweep else None, damage.result if damage else None
     strategy = ChosenStrategy(state.strategy(), distances.result, scores, measured)
     known = stored(sweep, damage, model)
-    return Shown(model, distances, sweep, damage, strategy, known.scored(cuts.now(strategy)), known)
+    return Shown(model, distances, sweep, damage, strategy, cuts.now(strategy), known)
 
 
 def curves(model: ModelSpec, strategy: str = "") -> list[FoundResult]:

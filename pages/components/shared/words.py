@@ -1,5 +1,6 @@
 """Numbers and times as people read them, and the one way for text of outside origin into Markdown."""
 
+import math
 import re
 import time
 import unicodedata
@@ -15,6 +16,7 @@ from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.maps.metrics import TITLES
 from analysis.results.stored import summaries
+from analysis.results.stored.reading import Reading
 from analysis.results.stored.result import FoundResult
 
 STRATEGY_HELP = strategies.HELP
@@ -162,12 +164,13 @@ def nats(value: float | None, ends: tuple[float, float] | None = None) -> str:
     return f"{value:.2f}" + (f" ({ends[0]:.2f} to {ends[1]:.2f})" if ends else "")
 
 
-def other_losses(point: Point | None) -> str:
+def other_losses(loss: Reading | None, vocab_size: int) -> str:
     """A loss in the units that other papers use; "" where they were not worked out."""
-    if point is None or point.perplexity is None or point.bits_per_byte is None or point.loss_per_ln_v is None:
+    if loss is None or loss.bits_per_byte is None:
         return ""
-    perplexity = f"{point.perplexity:.1f}" if point.perplexity < 1000 else count(point.perplexity)
-    return f"perplexity {perplexity}, {point.bits_per_byte:.2f} bits per byte, {point.loss_per_ln_v:.2f} of ln V"
+    perplexity = math.exp(loss.value)
+    said = f"{perplexity:.1f}" if perplexity < 1000 else count(perplexity)
+    return f"perplexity {said}, {loss.bits_per_byte:.2f} bits per byte, {loss.value / math.log(vocab_size):.2f} of ln V"
 
 
 def texts(corpus: CorpusSpec) -> str:

@@ -76,6 +76,16 @@ def test_a_healed_model_is_no_score_of_the_cut(app, curve):
     assert "scored separately" not in names(at, "accuracy")
 
 
+def test_scores_of_a_healing_run_are_known_already(app, curve):
+    heal, place = fakes.alike_heal(), {"n": 18, "start": cut_at(18).start}
+    scores = {name: replace(getattr(heal, name), **place) for name in ("pruned", "healed")}
+    replace(heal, spec=replace(heal.spec, block=cut_at(18)), **scores).save()
+    at = app(n="18", tab="cost")
+    assert not has_button(at)
+    assert metric(at, "Accuracy").value == f"{100 * heal.pruned.acc:.1f}%"
+    assert metric(at, "Loss").value == f"{heal.pruned.loss:.2f}"
+
+
 def test_scores_of_another_strategy_are_known_already(app):
     fakes.distances().save()
     fakes.sweep(strategy="reverse").save()
