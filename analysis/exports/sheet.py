@@ -18,7 +18,7 @@ from analysis.exports.document import Document, Section, TextTable, templates
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import evidence, library
 from analysis.results.compared.material_filter import ANY as ANY_MATERIAL
-from analysis.results.compared.material_filter import Filter, SameMaterial
+from analysis.results.compared.material_filter import Filter, MaterialFilter, SameMaterial
 from analysis.results.evidence import Evidence
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS
@@ -39,19 +39,9 @@ _NO_RISK = "No stored result shows a risk."
 
 
 @dataclass(frozen=True)
-class CurveFilter:
+class CurveFilter(MaterialFilter):
     """Filter of curves by dataset and strategy, as options of the command name them; an empty field stands for any."""
 
-    task: str = ""
-    """Question set."""
-    limit: int | None = None
-    """Scored questions."""
-    shots: int | None = None
-    """Worked examples before a question."""
-    texts: str = ""
-    """Source of the texts of the loss."""
-    samples: int | None = None
-    """Scored texts."""
     strategy: str = ""
     """The strategy of the curve."""
 
@@ -74,7 +64,7 @@ class CurveFilter:
         """The fields that name something, by the name of their option."""
         return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) not in ("", None)}
 
-    def fits(self, sweep: SweepResult, model: ModelSpec) -> bool:
+    def fits_curve(self, sweep: SweepResult, model: ModelSpec) -> bool:
         """Return whether a curve is on this dataset, in the precision of a model."""
         measured_model, given = sweep.spec.model, CurveFilter.of(sweep).given
         is_same_precision = measured_model.quantization == model.quantization and model.dtype in ("auto", measured_model.dtype)
@@ -199,7 +189,8 @@ def from_evidence(found: Evidence, command_line: CommandLine, *, tolerance: Tole
     dataset, first = (ANY, []) if shown is None else (CurveFilter.of(shown), _first(found))
     own_command = _sheet_command(model, cut, decided.healed, tolerance, dataset, first)
     compared = front_table.of_model(model, material_filter(shown), tolerance=tolerance)
-    commands = [*(command_line(spec) for spec in decided.requests), *(command_line(each.spec) for each in compared.missing[:1])]
+    requests = [*decided.requests, *found.requests, *(each.spec for each in compared.missing[:1])]
+    commands = [command_line(spec) for spec in dict.fromkeys(requests)]
     name = gallery.name_of(model.source, found.facts.name)
     packs = tuple(library.packs_of(model))
     return Sheet(name, cut.describe(), decided, (*commands, own_command), packs, compared)
@@ -215,7 +206,7 @@ def _curve_on(dataset: CurveFilter, model: ModelSpec) -> FoundResult:
     filters = (("strategy", dataset.strategy),) if dataset.strategy else ()
     curves = library.find("sweep", model, most=_CURVES, having=filters)
     curves.sort(key=lambda entry: entry.summary.strategy != "similarity")
-    curve = next((entry for entry in curves if dataset.fits(entry.result, model)), None)
+    curve = next((entry for entry in curves if dataset.fits_curve(entry.result, model)), None)
     if curve is None:
         wanted = " ".join(dataset.words())
         all_curves = curves or library.find("sweep", model, most=_CURVES)
@@ -227,7 +218,7 @@ def _curve_on(dataset: CurveFilter, model: ModelSpec) -> FoundResult:
 def _first(found: Evidence) -> list[str]:
     """Fingerprints of the results on the sheet that the other options of its command would not choose."""
     dataset = CurveFilter.of(found.shown)
-    defaults = evidence_of(found.model, found.removed, {}, dataset if dataset.fits(found.shown, found.model) else ANY)
+    defaults = evidence_of(found.model, found.removed, {}, dataset if dataset.fits_curve(found.shown, found.model) else ANY)
     pairs: list[tuple[Any, Any]] = [(found.shown, defaults.shown), (found.speed, defaults.speed)]
     pairs.append((next(iter(found.damage), None), next(iter(defaults.damage), None)))
     if (heal := found.heal) is not None:

@@ -130,6 +130,12 @@ class Evidence:
         states = {UNKNOWN: tuple(self._quantities), ESTIMATED: (LOSS,)}
         return tuple(name for name, quantity in self._quantities.items() if name in states.get(quantity.state, ()))
 
+    @property
+    def requests(self) -> list[Spec]:
+        """Requests that measure the missing quantities."""
+        wanted = (self.quantity(name).request for name in self.missing)
+        return list(dict.fromkeys(request for request in wanted if request is not None))
+
     @cached_property
     def _quantities(self) -> Mapping[str, Quantity]:
         scores = {name: self._score(name) for name in (ACCURACY, LOSS)}
@@ -198,19 +204,22 @@ class Evidence:
         change = Change(value.value, value.low, value.high, True, value.condition.n, None)
         caveat = "the loss-increase map uses other texts than the selected ones, so it never supports a go."
         material, on = (f"{LOSS_MAP}, {words}" for words in (value.condition.material_in_words(), value.on_what()))
-        return Quantity(LOSS, ESTIMATED, change, None, value, material, on, caveat, damage)
+        return Quantity(LOSS, ESTIMATED, change, None, value, material, on, caveat, damage, self._request())
 
     def _unmeasured(self, name: str, condition: Condition | None) -> Quantity:
         if self.heal is not None:
             return Quantity(name, request=self.heal.spec)
+        return Quantity(name, material=condition.material_in_words() if condition else "", request=self._request())
+
+    def _request(self) -> Spec:
+        """Return the request that scores the pruned model under the selected condition."""
         materials = [each.material for each in (self.selected.selection.questions, self.selected.selection.texts) if each]
-        request = EvaluateSpec(
+        return EvaluateSpec(
             self.model,
             self.removed,
             benchmark=next((each for each in materials if isinstance(each, BenchmarkSpec)), EvaluateSpec().benchmark),
             loss_corpus=next((each for each in materials if isinstance(each, CorpusSpec)), EvaluateSpec().loss_corpus),
         )
-        return Quantity(name, material=condition.material_in_words() if condition else "", request=request)
 
     def _speed(self) -> Quantity:
         gain = None if self.speed is None else speed_gain(self.speed, self.removed)

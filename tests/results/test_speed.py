@@ -43,7 +43,7 @@ def test_cost_export_and_verdict_show_one_gain(n):
     rows = savings.saved_by(speed.model, speed, Cut(n, cut), tokens=512, batch_size=1, dtype="bfloat16")
     row = next(row for row in rows if row.what == "Decode rate")
     assert row.pruned / row.unpruned - 1 == pytest.approx(gain.value)
-    assert row.interval == (gain.low, gain.high)
+    assert (row.change_low, row.change_high) == (gain.low, gain.high)
     assert f"{gain.value:+.1%}" in savings.shown([row], n)[0]["change"].replace("−", "-")
     shown = evidence.of(cut, [], fakes.MODEL, fakes.FACTS, speed=speed).quantity(evidence.SPEED)
     assert shown.change.difference == pytest.approx(gain.value)

@@ -56,7 +56,7 @@ def weight(result: Result) -> Weight:
 
     Complete before unfinished, a heal judged by other text than it trained on before one that is not. Then unquantized before
     quantized, float32 before half precision, the most questions, then the most texts and tokens. Of equal ones the newer says
-    no more: the caller that orders results puts it first, and `best` keeps it so.
+    no more: the caller that orders results puts it first, and `ranked` keeps it so.
 
     Args:
         result: of any kind; of one that this program does not know, its own words on its model and its `n_texts` count.
@@ -116,11 +116,6 @@ def ranked(items: Sequence[T], *, result: str = "") -> list[T]:
     """
     read = attrgetter(result) if result else lambda item: item
     return sorted(items, key=lambda item: weight(read(item)), reverse=True)
-
-
-def best(items: Sequence[T], *, result: str = "") -> T | None:
-    """Return the strongest result, the first of equals; None without any. Arguments as `ranked`."""
-    return next(iter(ranked(items, result=result)), None)
 
 
 def advantage(stronger: Result, weaker: Result) -> str:
