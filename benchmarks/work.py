@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from analysis.core import host, store
-from analysis.models.loading import gguf_conversion, machine, planning
+from analysis.models.loading import gguf_conversion, machine
+from analysis.models.source import resolving
 from analysis.models.source.model_spec import ModelSpec
 
 DTYPES = ("float32", "bfloat16")
@@ -28,7 +29,7 @@ def seconds(run: Callable[[], object]) -> float:
 
 def describe_machine(dtype: str) -> str:
     """Print the processor and its load, and return the dtype that `auto` stands for here."""
-    resolved = planning.resolve(ModelSpec(dtype=dtype)).dtype
+    resolved = resolving.resolve_model(ModelSpec(dtype=dtype)).dtype
     load = host.load()
     say(f"{machine.cpu_name()}, load {load.average:.1f} on {load.cores} cores, {resolved}")
     return resolved

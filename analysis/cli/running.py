@@ -27,9 +27,11 @@ _LOOK_S = 0.5
 def run(spec: Spec, shards: int = 1) -> Any:
     """The result of a request by the runner of its kind, or by so many processes that share it, with its progress shown."""
     jobs.check_workers(spec, shards)
-    quiet_libraries()
     bar = Bar()
     try:
+        if (result := jobs.stored(spec, bar)) is not None:
+            return result
+        quiet_libraries()
         return jobs.answered(spec, shards, bar, load=_Fresh)
     finally:
         bar.close()

@@ -30,6 +30,9 @@ class Experiment:
     """Name for people: "Distance map"."""
     shards: str = ""
     """"module:class", a `shards.Work`, where several processes can share the work; empty where one does it all."""
+    resolve: str = ""
+    """"module:function", which returns a request with all identities, without torch if it is known what this machine chooses;
+    a complete stored result of it is then the answer. Empty if a stored result alone is not the answer."""
     help: str = ""
     """Explanation, in a sentence for the glossary; empty for none."""
     figure: str = ""

@@ -34,6 +34,7 @@ from analysis.models.running.adapters import check_adapter, located, put_on, res
 from analysis.models.source import gguf
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.remote import hub_id
+from analysis.models.source.resolving import resolve_model
 from analysis.results import evidence, library
 
 FORMATS = (*FORMS, "mergekit")
@@ -103,7 +104,7 @@ def export(
 
 def resolve(spec: ExportSpec) -> ExportSpec:
     """The spec with concrete dtype, device and identities, and the adapter by the name that results know it by."""
-    return replace(spec, model=planning.resolve(spec.model), adapter=result_name(spec.adapter))
+    return replace(spec, model=resolve_model(spec.model), adapter=result_name(spec.adapter))
 
 
 def run(spec: ExportSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> ExportResult:

@@ -14,7 +14,7 @@ from analysis.core import sandbox
 from analysis.core.errors import SpecError
 from analysis.data import starter
 from analysis.models.loading import gguf_conversion, load, machine, planning, tokenizer
-from analysis.models.source import conversions, gguf, location
+from analysis.models.source import conversions, gguf, location, resolving
 from analysis.models.source.model_spec import ModelSpec
 from tests.support import gguf_files
 from tests.support.levels import few
@@ -89,7 +89,7 @@ def test_every_way_to_a_model_finds_it(tmp_path, looks):
     looks.clear()
     (tmp_path / "elsewhere").mkdir()
     copy = shutil.copy(file, tmp_path / "elsewhere")
-    assert location.locate(ModelSpec(str(copy))).identity == planning.resolve(spec).identity != ""
+    assert location.locate(ModelSpec(str(copy))).identity == resolving.resolve_model(spec).identity != ""
     planning.plan(dataclasses.replace(spec, source=str(copy)))
     load.load_layers_on_disk(spec, reason="")
     assert not looks

@@ -14,7 +14,7 @@ from analysis.core.errors import ModelNotFoundError, UnsupportedModelError
 from analysis.core.progress import Cancelled
 from analysis.hub import cache
 from analysis.models.loading import inspection, load, planning
-from analysis.models.source import identity, location
+from analysis.models.source import identity, location, resolving
 from analysis.models.source.model_spec import InspectSpec, ModelSpec
 from tests.support import gguf_files
 from tests.support.levels import few
@@ -59,7 +59,7 @@ def test_it_loads_and_loads_again_without_a_hub(there, monkeypatch):
 
 
 def test_a_request_stays_with_its_commit(there):
-    resolved = planning.resolve(SPEC)
+    resolved = resolving.resolve_model(SPEC)
     assert not there.sent("/cdn/")
     before = commit(there)
     there.models["org/tiny"].commit(without_weights(there, **{"model.safetensors": b"other"}))
@@ -67,14 +67,14 @@ def test_a_request_stays_with_its_commit(there):
     loaded = load.load(resolved)
     assert loaded.spec.identity == f"hub:{before}"
     assert not any("/api/" in one.path for one in there.asked[n_asked:])
-    assert planning.resolve(SPEC).identity != resolved.identity
+    assert resolving.resolve_model(SPEC).identity != resolved.identity
 
 
 def test_a_branch_that_moved_is_another_model(there):
-    before = planning.resolve(SPEC).identity
+    before = resolving.resolve_model(SPEC).identity
     there.models["org/tiny"].commit(without_weights(there, **{"model.safetensors": b"other"}))
-    assert planning.resolve(SPEC).identity != before
-    assert planning.resolve(replace(SPEC, revision=before.removeprefix("hub:"))).identity == before
+    assert resolving.resolve_model(SPEC).identity != before
+    assert resolving.resolve_model(replace(SPEC, revision=before.removeprefix("hub:"))).identity == before
 
 
 @pytest.mark.parametrize(
@@ -226,4 +226,4 @@ def test_gguf_file_from_the_hub_is_fetched_on_request(loopback, tmp_path, monkey
     assert found.spec.model.source == spec.source
     offline(monkeypatch)
     assert load.load(spec).spec == found.spec.model
-    assert planning.resolve(replace(spec, source=str(file))).identity == found.spec.model.identity
+    assert resolving.resolve_model(replace(spec, source=str(file))).identity == found.spec.model.identity

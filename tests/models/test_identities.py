@@ -8,14 +8,15 @@ import pytest
 from analysis.core.errors import UnsupportedModelError
 from analysis.data import corpora, questions
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
-from analysis.models.loading import load, planning
+from analysis.models.loading import load
 from analysis.models.source import identity as identities
+from analysis.models.source import resolving
 from analysis.models.source.model_spec import ModelSpec
 
 
 def test_identity_is_the_one_that_models_resolve_to(tiny_folder, cache):
     folder = tiny_folder("llama")
-    assert identities.of_local(str(folder)) == planning.resolve(ModelSpec(str(folder))).identity
+    assert identities.of_local(str(folder)) == resolving.resolve_model(ModelSpec(str(folder))).identity
 
 
 def test_exchanged_weights_change_stamps_and_identity(tiny_folder, tmp_path):
@@ -36,7 +37,7 @@ def test_nothing_there_is_no_identity(tmp_path):
 
 
 def test_weights_with_another_identity_than_requested_are_not_loaded(tiny_folder, cache):
-    spec = planning.resolve(ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"))
+    spec = resolving.resolve_model(ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"))
     assert load.load(spec).spec == spec
     with pytest.raises(UnsupportedModelError, match=r"but the request names files:false\. .* without an identity\."):
         load.load(replace(spec, identity="files:false"))

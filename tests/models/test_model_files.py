@@ -14,7 +14,7 @@ from analysis.models.loading import tokenizer as tokenizers
 from analysis.models.loading.config import read_config
 from analysis.models.loading.weight_files import WeightFiles
 from analysis.models.running import adapters as adapter
-from analysis.models.source import identity, location, model_files
+from analysis.models.source import identity, location, model_files, resolving
 from analysis.models.source.model_spec import ModelSpec
 from tests.corpus import models
 from tests.support import gguf_files
@@ -56,7 +56,7 @@ def refused(folder, match):
     for ask in (
         lambda: planning.plan(spec(folder)),
         lambda: load.load(spec(folder)),
-        lambda: planning.resolve(spec(folder)),
+        lambda: resolving.resolve_model(spec(folder)),
         lambda: load.load_layers_on_disk(spec(folder), reason="a test"),
         lambda: WeightFiles(folder),
         lambda: pretrained.config(folder),

@@ -21,7 +21,7 @@ from analysis.data import starter as data_starter
 from analysis.models.loading import gguf_conversion, inspection, machine, planning
 from analysis.models.loading import load as models
 from analysis.models.running import hidden_states
-from analysis.models.source import conversions
+from analysis.models.source import conversions, resolving
 from analysis.models.source.model_spec import InspectSpec, ModelSpec
 from tests.support import gguf_files
 
@@ -253,7 +253,7 @@ def test_plan_from_the_configuration_equals_the_loaded_model(tiny_folder):
         spec = ModelSpec(str(tiny_folder(family)), dtype="float32")
         planned, loaded = planning.plan(spec), models.load(spec)
         assert planned.facts == loaded.facts
-        assert planned.spec == loaded.spec == planning.resolve(spec)
+        assert planned.spec == loaded.spec == resolving.resolve_model(spec)
         parameters = {id(p): p.numel() for p in loaded.model.parameters()}
         assert planned.facts.n_parameters == sum(parameters.values())
         assert planned.weight_bytes == 4 * sum(parameters.values())
@@ -291,15 +291,16 @@ def test_plan_beside_a_load_leaves_the_default_dtype(tiny_folder, monkeypatch):
 def test_identity_follows_the_content_not_the_path(tmp_path, tiny_folder):
     same = copied(tiny_folder(), tmp_path)
     assert (
-        planning.resolve(ModelSpec(str(same))).identity != planning.resolve(ModelSpec(str(tiny_folder()))).identity
+        resolving.resolve_model(ModelSpec(str(same))).identity
+        != resolving.resolve_model(ModelSpec(str(tiny_folder()))).identity
     )  # config rewritten
     shutil.copy(tiny_folder() / "config.json", same / "config.json")
-    identity = planning.resolve(ModelSpec(str(same))).identity
-    assert identity == planning.resolve(ModelSpec(str(tiny_folder()))).identity
+    identity = resolving.resolve_model(ModelSpec(str(same))).identity
+    assert identity == resolving.resolve_model(ModelSpec(str(tiny_folder()))).identity
     weights = bytearray((same / "model.safetensors").read_bytes())
     weights[-3] ^= 1
     (same / "model.safetensors").write_bytes(weights)
-    assert planning.resolve(ModelSpec(str(same))).identity != identity
+    assert resolving.resolve_model(ModelSpec(str(same))).identity != identity
 
 
 def test_a_warm_loader_loads_once(tiny_folder):

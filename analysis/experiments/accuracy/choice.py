@@ -6,21 +6,18 @@ from analysis.core.errors import BlockRangeError
 from analysis.core.progress import OnProgress, Progress
 from analysis.core.record import Spec
 from analysis.data import corpora, decontamination, questions
-from analysis.experiments.accuracy.sweep_spec import SweepSpec, usual_search
+from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.maps import damage, distance_map
-from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec
-from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
+from analysis.experiments.maps.damage_spec import DamageResult
+from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.scoring.likelihood import Cuts
 from analysis.experiments.search import search
 from analysis.experiments.search.search_spec import SearchResult
 from analysis.experiments.strategies import (
     BLOCKS,
-    DAMAGE,
-    DRAW,
     INFLUENCE,
     INFLUENCE_METRIC,
     MAP,
-    SEARCHED,
     StrategyInputs,
     chosen,
     needs,
@@ -30,30 +27,6 @@ from analysis.models.loading.load import LoadedModel
 
 _TWO_READINGS = "The model's files are read twice: the blocks of the curve are known only after"
 """Of a model that is on the disk, where something chooses its blocks."""
-
-
-def resolve(spec: SweepSpec) -> SweepSpec:
-    """Return the spec with resolved maps and searches, and the defaults where its strategy does not read a field.
-
-    Two requests that give the same curve so become the same spec.
-
-    Args:
-        spec: with a resolved model.
-    """
-    model, strategy = spec.model, spec.strategy
-    distances = replace(spec.distances, model=model) if needs(strategy, MAP, INFLUENCE) else DistanceSpec(model)
-    if needs(strategy, INFLUENCE) and not needs(strategy, MAP):
-        distances = replace(distances, metric=INFLUENCE_METRIC)
-    measured = None
-    if needs(strategy, DAMAGE):
-        measured = damage.resolve(replace(spec.damage or DamageSpec(max_size=spec.max_n or None), model=model))
-    searched = None
-    if needs(strategy, SEARCHED):
-        search_spec = spec.search or usual_search(spec)
-        assert search_spec is not None
-        searched = search.resolve(replace(search_spec, model=model, strategy=strategy))
-    draw = spec.draw if needs(strategy, DRAW) else 0
-    return replace(spec, distances=distance_map.resolve(distances), damage=measured, draw=draw, search=searched)
 
 
 def rests_on(spec: SweepSpec) -> list[Spec]:

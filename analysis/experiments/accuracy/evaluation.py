@@ -4,17 +4,12 @@ from dataclasses import replace
 
 from analysis.core.errors import SpecError
 from analysis.core.progress import OnProgress, Progress, ignore
-from analysis.experiments.accuracy import measurement, points, scores
+from analysis.experiments.accuracy import points, scores
 from analysis.experiments.accuracy.measurement import Measurement, MeasurementShards
-from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec
+from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec, resolve_evaluation
 from analysis.models.loading import load as models
 from analysis.models.loading.load import Loader
 from analysis.models.running import adapters
-
-
-def resolve(spec: EvaluateSpec) -> EvaluateSpec:
-    """The spec with concrete dtype, device and identities."""
-    return measurement.with_identities(replace(spec, adapter=adapters.result_name(spec.adapter)))
 
 
 def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> EvaluateResult:
@@ -23,7 +18,7 @@ def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Loader = 
     Raises:
         LayerscopeError: for each problem that the user can fix, in one sentence.
     """
-    resolved = resolve(spec)
+    resolved = resolve_evaluation(spec)
     stored = EvaluateResult.load(resolved, on_progress)
     if stored is not None:
         return stored
@@ -56,7 +51,7 @@ def _prepared(spec: EvaluateSpec, on_progress: OnProgress, load: Loader) -> Meas
 class EvaluationShards(MeasurementShards):
     """Shards of an evaluation, each with some questions or texts; that of a healed model is not shared."""
 
-    resolve = staticmethod(resolve)
+    resolve = staticmethod(resolve_evaluation)
 
     def __init__(self, spec: EvaluateSpec, on_progress: OnProgress, *, load: Loader) -> None:
         """Load the model and read the questions and texts of a resolved request."""

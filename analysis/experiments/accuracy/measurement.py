@@ -12,8 +12,6 @@ import numpy as np
 from analysis.core.blocks import PartSet, Removal, parse_removal, removal, written
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.core.shards import Shard, Work
-from analysis.data import corpora
-from analysis.data import questions as benchmarks
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
 from analysis.data.tasks import Question
 from analysis.experiments.accuracy import generation, scores
@@ -23,7 +21,6 @@ from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
 from analysis.experiments.scoring import likelihood
 from analysis.experiments.scoring.likelihood import Cuts
 from analysis.experiments.scoring.trees import EncodedQuestion
-from analysis.models.loading import planning
 from analysis.models.loading.load import LoadedModel
 from analysis.models.running.pruning import without_block
 from analysis.models.source.model_spec import ModelSpec
@@ -45,14 +42,6 @@ Figures = list[list[Any]]
 
 PointsSpec = TypeVar("PointsSpec", SweepSpec, EvaluateSpec)
 """A request for points on questions, texts and prompts."""
-
-
-def with_identities(spec: PointsSpec) -> PointsSpec:
-    """Return the spec with concrete dtype, device and the identities of its questions, texts and model."""
-    # First: a file that cannot be read is refused before a model is looked for.
-    benchmark = None if spec.benchmark is None else benchmarks.resolve(spec.benchmark)
-    loss_corpus = None if spec.loss_corpus is None else corpora.resolve(spec.loss_corpus)
-    return replace(spec, model=planning.resolve(spec.model), benchmark=benchmark, loss_corpus=loss_corpus)
 
 
 @dataclass(frozen=True)

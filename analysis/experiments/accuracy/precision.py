@@ -4,7 +4,6 @@ from dataclasses import replace
 
 from analysis.core.errors import LayerscopeError
 from analysis.core.progress import OnProgress, Progress, ignore
-from analysis.data import questions as benchmarks
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy import evaluation
 from analysis.experiments.accuracy.precision_spec import PrecisionResult, PrecisionSpec, cost, moved
@@ -13,18 +12,10 @@ from analysis.models.loading import load as models
 from analysis.models.loading import planning
 from analysis.models.loading.load import LoadedModel, Loader
 from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.resolving import resolve, resolve_model
 
 _SAMPLE = 100
 """Questions of `once`: float32 takes a few seconds of a small model for them."""
-
-
-def resolve(spec: PrecisionSpec) -> PrecisionSpec:
-    """The spec with concrete dtype, device and identities.
-
-    Raises:
-        SpecError: also where the dtype that this machine is good at is float32.
-    """
-    return replace(spec, benchmark=benchmarks.resolve(spec.benchmark), model=planning.resolve(spec.model))
 
 
 def exact(model: ModelSpec) -> ModelSpec:
@@ -51,7 +42,7 @@ def run(spec: PrecisionSpec, on_progress: OnProgress = ignore, *, load: Loader =
         return evaluation.run(evaluate_spec, on_progress, load=load)
 
     half = scored(resolved.model)
-    exact_result = scored(planning.resolve(exact(resolved.model)))
+    exact_result = scored(resolve_model(exact(resolved.model)))
     pairs = list(zip(half.questions, exact_result.questions, strict=True))
     mean, ends, largest = moved([a.loglikelihoods for a, _ in pairs], [b.loglikelihoods for _, b in pairs])
     low, high = ends or (None, None)

@@ -129,6 +129,7 @@ register(
         PrecisionResult,
         run="analysis.experiments.accuracy.precision:run",
         title="Cost of half precision",
+        resolve="analysis.models.source.resolving:resolve",
         help="Difference of this model's scores in bfloat16, float16 or quantized weights from those in float32.",
     )
 )

@@ -4,16 +4,11 @@ from collections.abc import Sequence
 
 from analysis.core.progress import OnProgress, ignore
 from analysis.core.record import Spec
-from analysis.experiments.accuracy import choice, measurement, precision
+from analysis.experiments.accuracy import choice, precision
 from analysis.experiments.accuracy.measurement import Measurement, MeasurementShards
-from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
+from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec, resolve
 from analysis.models.loading import load as models
 from analysis.models.loading.load import Loader
-
-
-def resolve(spec: SweepSpec) -> SweepSpec:
-    """Return the spec with concrete dtype, device and identities."""
-    return choice.resolve(measurement.with_identities(spec))
 
 
 def run(spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> SweepResult:

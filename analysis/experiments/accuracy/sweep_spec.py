@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar
 from analysis.core.blocks import Removal
 from analysis.core.bounds import MOST_LAYERS, SEED, Bound, one_of
 from analysis.core.experiment import Experiment, register
+from analysis.core.imports import imported
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
 from analysis.core.table import Table
@@ -16,10 +17,23 @@ from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, defaul
 from analysis.experiments.accuracy import points as cuts
 from analysis.experiments.accuracy import precision_spec
 from analysis.experiments.accuracy.points import GenerationCheck, Lines, Point, QuestionScore
+from analysis.experiments.maps import damage_spec
 from analysis.experiments.maps.damage_spec import DamageSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.search.search_spec import SearchSpec, same_text, search_for
-from analysis.experiments.strategies import BLOCKS, DAMAGE, SEARCHED, STRATEGIES, USUAL, needs
+from analysis.experiments.strategies import (
+    BLOCKS,
+    DAMAGE,
+    DRAW,
+    INFLUENCE,
+    INFLUENCE_METRIC,
+    MAP,
+    SEARCHED,
+    STRATEGIES,
+    USUAL,
+    needs,
+)
+from analysis.models.source import resolving
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 
@@ -90,6 +104,27 @@ def usual_damage(spec: SweepSpec) -> DamageSpec | None:
     return DamageSpec(model=spec.model, distances=DistanceSpec(model=spec.model), max_size=spec.max_n or None)
 
 
+def resolve(spec: SweepSpec) -> SweepSpec:
+    """Return the request with concrete dtype, device and identities, and the defaults in fields that its strategy ignores.
+
+    Two requests that give the same curve become the same request.
+    """
+    resolved = resolving.resolve(spec)
+    model, strategy = resolved.model, spec.strategy
+    distances = replace(spec.distances, model=model) if needs(strategy, MAP, INFLUENCE) else DistanceSpec(model)
+    if needs(strategy, INFLUENCE) and not needs(strategy, MAP):
+        distances = replace(distances, metric=INFLUENCE_METRIC)
+    measured, searched = None, None
+    if needs(strategy, DAMAGE):
+        measured = damage_spec.resolve(replace(spec.damage or DamageSpec(max_size=spec.max_n or None), model=model))
+    if needs(strategy, SEARCHED):
+        search_spec = spec.search or usual_search(resolved)
+        assert search_spec is not None
+        searched = resolving.resolve(replace(search_spec, model=model, strategy=strategy))
+    draw = spec.draw if needs(strategy, DRAW) else 0
+    return replace(resolved, distances=resolving.resolve(distances), damage=measured, draw=draw, search=searched)
+
+
 @dataclass(frozen=True)
 class EvaluateSpec(Spec):
     """One model, cut or not, healed or not, on one set of questions and one set of texts."""
@@ -107,6 +142,12 @@ class EvaluateSpec(Spec):
     loss_corpus: CorpusSpec | None = field(default_factory=default_loss_corpus)
     generation: Annotated[GenerationSpec | None, Option("--generate")] = None
     """Also measure generated text: repetition, distinct tokens and arithmetic (default: off)."""
+
+
+def resolve_evaluation(spec: EvaluateSpec) -> EvaluateSpec:
+    """Return the request with concrete dtype, device and identities, and the name of its adapter in results."""
+    named = spec.adapter and imported("analysis.models.running.adapters:result_name")(spec.adapter)
+    return resolving.resolve(replace(spec, adapter=named))
 
 
 def _measured_on(result: "SweepResult | EvaluateResult", points: Sequence[Point]) -> str:
@@ -214,6 +255,7 @@ register(
         title="Accuracy curve",
         place=3,
         shards="analysis.experiments.accuracy.sweep:SweepShards",
+        resolve="analysis.experiments.accuracy.sweep_spec:resolve",
     )
 )
 
@@ -226,5 +268,6 @@ register(
         title="Evaluation",
         place=4,
         shards="analysis.experiments.accuracy.evaluation:EvaluationShards",
+        resolve="analysis.experiments.accuracy.sweep_spec:resolve_evaluation",
     )
 )

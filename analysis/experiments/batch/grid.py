@@ -15,9 +15,10 @@ from analysis.experiments.batch.grid_cells import GridCell
 from analysis.experiments.batch.grid_spec import GridResult, GridSpec
 from analysis.experiments.batch.run import Batch, SharedModel
 from analysis.models.loading import load as models
-from analysis.models.loading import machine, planning
+from analysis.models.loading import machine
 from analysis.models.loading.load import Loader
 from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.resolving import resolve_model
 
 PHASE = "measuring the curves of the grid"
 
@@ -50,7 +51,7 @@ def resolve(spec: GridSpec, on_progress: OnProgress = ignore) -> GridSpec:
 
 def _resolved(model: ModelSpec) -> ModelSpec:
     try:
-        return planning.resolve(model)
+        return resolve_model(model)
     except StorageError:
         raise
     except LayerscopeError:

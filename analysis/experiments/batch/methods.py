@@ -18,8 +18,8 @@ from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.search.search_spec import check_protected
 from analysis.models.loading import load as models
-from analysis.models.loading import planning
 from analysis.models.loading.load import Loader
+from analysis.models.source.resolving import resolve_model
 
 PHASE = "measuring methods"
 
@@ -38,7 +38,7 @@ def resolve(spec: MethodsSpec) -> MethodsSpec:
                 f"The recipe {recipe} trains on {corpora.title(learnt)}, the kind of text that judges all methods. Choose "
                 f"another text for the loss, or leave the recipe out."
             )
-    return replace(spec, model=planning.resolve(spec.model), benchmark=benchmark, loss_corpus=corpus)
+    return replace(spec, model=resolve_model(spec.model), benchmark=benchmark, loss_corpus=corpus)
 
 
 def run(spec: MethodsSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> MethodsResult:

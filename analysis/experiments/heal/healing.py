@@ -20,6 +20,7 @@ from analysis.models.loading import machine, planning
 from analysis.models.loading.load import Loader
 from analysis.models.loading.planning import Plan
 from analysis.models.source.remote import hub_id
+from analysis.models.source.resolving import resolve_model
 
 
 def resolve(spec: HealSpec) -> HealSpec:
@@ -33,7 +34,7 @@ def resolve(spec: HealSpec) -> HealSpec:
     # First: a file that cannot be read is refused before a model is looked for.
     corpus, validation = corpora.resolve(spec.corpus), corpora.resolve(spec.validation)
     benchmark = None if spec.benchmark is None else questions.resolve(spec.benchmark)
-    model = planning.resolve(spec.model)
+    model = resolve_model(spec.model)
     if model.dtype == "float16":
         if spec.model.dtype == "float16":
             raise RecipeError(

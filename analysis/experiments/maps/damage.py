@@ -16,11 +16,10 @@ from analysis.core.record import Spec
 from analysis.core.shards import Shard, Work
 from analysis.data import corpora
 from analysis.experiments.maps import distance_map
-from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec, LeastDamage
+from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec, LeastDamage, resolve
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.scoring import likelihood
 from analysis.models.loading import load as models
-from analysis.models.loading import planning
 from analysis.models.loading.load import LoadedModel, Loader
 from analysis.models.running.hidden_states import Trunk, finals, right_padded, run_tails, run_trunk, tail_depths
 from analysis.models.running.layer_streaming import Inputs, OnStep
@@ -36,18 +35,6 @@ _SAVE_EVERY_S = 3.0
 """Pages draw the stored part while the rest is measured."""
 _TRUNK_BYTES = 1 << 30
 """Depths of one batch that are kept at once; the trunk is run again for those that did not fit."""
-
-
-def resolve(spec: DamageSpec) -> DamageSpec:
-    """The spec with concrete dtype, device and identities; the map is of the same model."""
-    corpus = corpora.resolve(spec.corpus)  # first: a file that cannot be read is refused before a model is looked for
-    model = planning.resolve(spec.model)
-    return replace(
-        spec,
-        model=model,
-        corpus=corpus,
-        distances=distance_map.resolve(replace(spec.distances, model=model)),
-    )
 
 
 def run(spec: DamageSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> DamageResult:

@@ -14,6 +14,7 @@ from analysis.core.record import Result, Spec
 from analysis.core.table import MISSING, Column, Table
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.distance_spec import INTERVAL_COLUMNS, Best, DistanceSpec, interval_ends, texts_read
+from analysis.models.source import resolving
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 
@@ -37,6 +38,12 @@ class DamageSpec(Spec):
     """The map that the damage is compared with."""
     max_size: Annotated[int | None, Option(), Bound(1, MOST_LAYERS)] = None
     """Largest block size (default: half of the layers)."""
+
+
+def resolve(spec: DamageSpec) -> DamageSpec:
+    """Return the request with concrete dtype, device and identities; the distance map is of the same model."""
+    resolved = resolving.resolve(spec)
+    return replace(resolved, distances=resolving.resolve(replace(spec.distances, model=resolved.model)))
 
 
 @dataclass(frozen=True)
@@ -172,5 +179,6 @@ register(
         title="Loss-increase map",
         place=2,
         shards="analysis.experiments.maps.damage:DamageShards",
+        resolve="analysis.experiments.maps.damage_spec:resolve",
     )
 )

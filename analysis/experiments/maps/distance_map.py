@@ -18,10 +18,10 @@ from analysis.experiments.maps import distances
 from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec, best_blocks
 from analysis.experiments.maps.metrics import METRICS
 from analysis.models.loading import load as models
-from analysis.models.loading import planning
 from analysis.models.loading.load import LoadedModel, Loader
 from analysis.models.running import hidden_states
 from analysis.models.running.layer_streaming import Inputs
+from analysis.models.source.resolving import resolve
 from analysis.models.source.sizes import ModelFacts
 
 _SAVE_EVERY_S = 20.0
@@ -32,12 +32,6 @@ _MOST_STATE_BYTES = 2 << 30
 """An array of kept states of the texts is dropped from the result above this size: the map does not need it."""
 _MOST_STREAM_BYTES = 2 << 30
 """The whole residual stream of one batch is held at once; batches get smaller before it takes more than this."""
-
-
-def resolve(spec: DistanceSpec) -> DistanceSpec:
-    """The spec with concrete dtype, device and identities."""
-    corpus = corpora.resolve(spec.corpus)  # first: a file that cannot be read is refused before a model is looked for
-    return replace(spec, model=planning.resolve(spec.model), corpus=corpus)
 
 
 def run(spec: DistanceSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> DistanceResult:

@@ -183,5 +183,6 @@ register(
         title="Distance map",
         place=1,
         shards="analysis.experiments.maps.distance_map:DistanceShards",
+        resolve="analysis.models.source.resolving:resolve",
     )
 )

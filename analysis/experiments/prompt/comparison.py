@@ -15,10 +15,10 @@ from analysis.core.progress import Cancelled, OnProgress, Progress, ignore
 from analysis.experiments.prompt.comparison_spec import CompareResult, CompareSpec, Variant, Writing
 from analysis.models.architecture.decoder import Decoder, find_decoder
 from analysis.models.loading import load as models
-from analysis.models.loading import planning
 from analysis.models.loading.load import LoadedModel, Loader
 from analysis.models.running import generation, pruning
 from analysis.models.running.adapters import check_adapter, located, result_name, with_adapter
+from analysis.models.source import resolving
 
 PUBLISH_EVERY_S = 0.5
 """Seconds between two states of a text on disk, for pages that watch it grow."""
@@ -30,7 +30,7 @@ def resolve(spec: CompareSpec) -> CompareSpec:
     Raises:
         RecipeError: when an adapter is none, or one for another cut.
     """
-    return replace(spec, model=planning.resolve(spec.model), variants=tuple(_identified(variant) for variant in spec.variants))
+    return replace(resolving.resolve(spec), variants=tuple(_identified(variant) for variant in spec.variants))
 
 
 def _identified(variant: Variant) -> Variant:

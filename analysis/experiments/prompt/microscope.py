@@ -6,7 +6,6 @@ Source: nostalgebraist, "interpreting GPT: the logit lens", 2020.
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -16,19 +15,14 @@ from analysis.experiments.maps.depths import angular_distance
 from analysis.experiments.prompt.microscope_spec import MicroscopeResult, MicroscopeSpec
 from analysis.models.architecture.decoder import Decoder
 from analysis.models.loading import load as models
-from analysis.models.loading import planning
 from analysis.models.loading.load import LoadedModel, Loader
 from analysis.models.running import generation, pruning
 from analysis.models.running.hidden_states import token_streams
+from analysis.models.source.resolving import resolve
 
 MOST_TOKENS = 128
 """Tokens of a prompt that are watched; later tokens have no influence on them."""
 N_GUESSES = 5
-
-
-def resolve(spec: MicroscopeSpec) -> MicroscopeSpec:
-    """The spec with concrete dtype, device and identity."""
-    return replace(spec, model=planning.resolve(spec.model))
 
 
 def run(spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> MicroscopeResult:

@@ -100,5 +100,12 @@ class MicroscopeResult(Result):
 
 
 register(
-    Experiment(MicroscopeSpec, MicroscopeResult, run="analysis.experiments.prompt.microscope:run", title="Microscope", place=8)
+    Experiment(
+        MicroscopeSpec,
+        MicroscopeResult,
+        run="analysis.experiments.prompt.microscope:run",
+        title="Microscope",
+        place=8,
+        resolve="analysis.models.source.resolving:resolve",
+    )
 )

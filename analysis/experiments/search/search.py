@@ -26,8 +26,8 @@ from analysis.experiments.search.search_spec import (
 )
 from analysis.experiments.strategies import STRATEGIES, Layers
 from analysis.models.loading import load as models
-from analysis.models.loading import planning
 from analysis.models.loading.load import LoadedModel, Loader
+from analysis.models.source.resolving import resolve
 
 _SAVE_EVERY_S = 3.0
 """Sets found so far are usable while the rest is searched."""
@@ -37,12 +37,6 @@ SEARCH, VALIDATION, REPORT = "search", "validation", "report"
 
 class _Spent(Exception):
     """The budget is too small for the next sets of the search."""
-
-
-def resolve(spec: SearchSpec) -> SearchSpec:
-    """The spec with concrete dtype, device and identities."""
-    corpus, validation, report = (corpora.resolve(text) for text in (spec.corpus, spec.validation, spec.report))
-    return replace(spec, model=planning.resolve(spec.model), corpus=corpus, validation=validation, report=report)
 
 
 def run(spec: SearchSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> SearchResult:

@@ -339,6 +339,7 @@ register(
         SearchResult,
         run="analysis.experiments.search.search:run",
         title="Search",
+        resolve="analysis.models.source.resolving:resolve",
         help="For each size, the set of layers whose removal changes the model's predictions least, searched on one text and "
         "judged on others.",
     )

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from statistics import fmean
 
@@ -17,9 +17,10 @@ from analysis.experiments import strategies
 from analysis.experiments.speed.speed_spec import SpeedPoint, SpeedResult, SpeedSpec, fit, timing
 from analysis.models.architecture.decoder import Decoder, cache_of
 from analysis.models.loading import load as models
-from analysis.models.loading import machine, planning
+from analysis.models.loading import machine
 from analysis.models.loading.load import LoadedModel, Loader
 from analysis.models.running.pruning import without_block
+from analysis.models.source.resolving import resolve
 
 RULE = "deepest"
 """Rule of the block that stands for its size: layers of one kind take equal time, wherever they are."""
@@ -29,11 +30,6 @@ PHASE = "measuring the speed"
 
 Cut = Removal | None
 """The removed layers; None is the unpruned model."""
-
-
-def resolve(spec: SpeedSpec) -> SpeedSpec:
-    """The spec with concrete dtype, device and identity."""
-    return replace(spec, model=planning.resolve(spec.model))
 
 
 def run(spec: SpeedSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> SpeedResult:

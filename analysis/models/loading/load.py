@@ -35,6 +35,7 @@ from analysis.models.source import conversions, gguf
 from analysis.models.source import identity as identities
 from analysis.models.source.location import Source
 from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.resolving import resolve_model
 from analysis.models.source.sizes import ModelFacts
 
 
@@ -314,7 +315,7 @@ class WarmModels(Loader):
 
     def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore, /, *, by_layer: bool = False) -> LoadedModel:
         """Load as `load` does, at once if this very model is still in memory."""
-        resolved, loaded = planning.resolve(spec), self._loaded
+        resolved, loaded = resolve_model(spec), self._loaded
         if loaded is None or loaded.spec != resolved or (loaded.decoder.on_disk is not None and not by_layer):
             loaded = None  # or two models are in memory at once
             self.clear()

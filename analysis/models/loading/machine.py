@@ -1,27 +1,24 @@
 """Facts about this machine: its versions, its free memory, and the dtype and device that it is good at."""
 
 import contextlib
-import json
-import logging
 import os
 import platform
 import time
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import psutil
 import torch
 
 from analysis import __version__
-from analysis.core import host, input_files, store
-from analysis.core.errors import SpecError, StorageError
+from analysis.core import host
+from analysis.core.errors import SpecError
 from analysis.models.architecture import float32_products
 from analysis.models.loading import cuda
+from analysis.models.source import machine_file
 from analysis.models.source.model_spec import Setting
 
 _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "datasets", "numpy", "streamlit")
-_log = logging.getLogger(__name__)
 ALL_GPUS = "cuda:all"
 """The device of a model that is to be spread over all CUDA devices, whether it fits on one or not."""
 _FASTER = 1.15
@@ -151,6 +148,12 @@ def choose_device(device: str) -> Setting:
     return Setting(device, f"{device}: chosen by you")
 
 
+def choose(device: str, dtype: str) -> tuple[str, str]:
+    """Return the device and the dtype to compute on, as `choose_device` and `choose_dtype` choose them."""
+    chosen = choose_device(device).value
+    return chosen, choose_dtype(dtype, chosen).value
+
+
 def n_gpus() -> int:
     """Return the number of accelerators that torch has and that can hold a model each: worker processes get one of them each.
 
@@ -223,32 +226,11 @@ def bfloat16_speed_ratio() -> float:
     Kept so that the default dtype, and with it every cache key, does not flip between runs on a noisy machine.
     """
     key = f"{cpu_name()}, torch {torch.__version__}"
-    ratio = _cached_content(_file()).get(key)
+    ratio = machine_file.content().get(key)
     if not isinstance(ratio, float):
-        ratio = _keep(key, round(_product_seconds(torch.float32) / _product_seconds(torch.bfloat16), 2))
+        ratio = round(_product_seconds(torch.float32) / _product_seconds(torch.bfloat16), 2)
+        machine_file.keep(key, ratio)
     return ratio
-
-
-def _file() -> Path:
-    return store.cache_dir() / "machine.json"
-
-
-def _keep(key: str, value: float) -> float:
-    """Store a measured value beside those stored before."""
-    with contextlib.suppress(StorageError):
-        store.write_atomic(_file(), json.dumps({**_cached_content(_file()), key: value}, indent=1).encode())
-    return value
-
-
-def _cached_content(file: Path) -> dict[str, Any]:
-    """Return the content of a file that we keep for ourselves; nothing where it is not as we write it."""
-    try:
-        return input_files.parsed_object(file.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError) as error:
-        _log.warning("%s cannot be read (%s) and is written again.", file, error)
-        return {}
 
 
 def _product_seconds(dtype: torch.dtype) -> float:

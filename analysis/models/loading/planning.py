@@ -234,19 +234,6 @@ def _check_quantization(quantization: str, device: str) -> None:
         raise SpecError(f"{quantization} weights are not supported on mps. Choose quantization none, or device cpu.")
 
 
-def resolve(spec: ModelSpec) -> ModelSpec:
-    """The spec with `auto` replaced by concrete choices and the identity of the weights filled in.
-
-    An identity that was filled in before stays, so that a request keeps its identity as it is passed on. `load` checks it
-    against the files.
-    """
-    if spec.identity and "auto" not in (spec.dtype, spec.device):
-        return spec
-    device = machine.choose_device(spec.device)
-    dtype = machine.choose_dtype(spec.dtype, device.value)
-    return replace(spec, dtype=dtype.value, device=device.value, identity=locate(spec, weights=False).identity)
-
-
 def free_in_words(planned: Plan) -> str:
     """Return the free memory, as part of a sentence: on its device, or on all that it could have been spread over."""
     if not planned.gpus:

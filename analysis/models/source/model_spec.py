@@ -37,7 +37,7 @@ class ModelSpec(Spec):
     quantization: Annotated[str, Option(choices=QUANTIZATIONS)] = "none"
     """Quantization: none, 4bit (NF4) or 8bit."""
     identity: str = ""
-    """Identity of the weights, under any path: filled in by `planning.resolve`, empty before."""
+    """Identity of the weights, under any path: filled in by `resolving.resolve_model`, empty before."""
 
     @property
     def is_exact(self) -> bool:

@@ -12,6 +12,7 @@ from analysis.experiments.accuracy.precision_spec import PrecisionResult, Precis
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
 from analysis.models.loading import load as models
 from analysis.models.loading import planning
+from analysis.models.source import resolving
 from analysis.models.source.model_spec import ModelSpec
 
 ASKED = BenchmarkSpec("arc_easy", limit=6)
@@ -34,8 +35,8 @@ def test_float32_has_no_cost_and_cannot_be_asked_for():
 
 
 def test_cost_is_the_difference_of_evaluations_and_shown_with_results(cache, tiny_folder):
-    half = planning.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="bfloat16"))
-    exact = planning.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="float32"))
+    half = resolving.resolve_model(ModelSpec(source=str(tiny_folder("llama")), dtype="bfloat16"))
+    exact = resolving.resolve_model(ModelSpec(source=str(tiny_folder("llama")), dtype="float32"))
     assert "was not measured" in precision_spec.describe_cost(half)
     found = precision.run(PrecisionSpec(model=half, benchmark=ASKED))
     a, b = (evaluation.run(EvaluateSpec(model=model, benchmark=ASKED, loss_corpus=None)).questions for model in (half, exact))
@@ -53,11 +54,11 @@ def test_cost_is_the_difference_of_evaluations_and_shown_with_results(cache, tin
 
 
 def test_the_result_with_most_questions_counts_for_its_own_precision(cache, tiny_folder):
-    half = planning.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="bfloat16"))
+    half = resolving.resolve_model(ModelSpec(source=str(tiny_folder("llama")), dtype="bfloat16"))
     for limit in (6, 3):
         precision.run(PrecisionSpec(model=half, benchmark=BenchmarkSpec("arc_easy", limit=limit)))
     assert precision_spec.cost(half).n_questions == 6
-    other = planning.resolve(ModelSpec(source=str(tiny_folder("llama")), dtype="float16"))
+    other = resolving.resolve_model(ModelSpec(source=str(tiny_folder("llama")), dtype="float16"))
     assert precision_spec.cost(other) is None
     assert precision_spec.describe_cost(other).startswith("The cost of float16 on this model was not measured")
 
@@ -78,7 +79,7 @@ def test_a_curve_in_half_precision_measures_its_cost_once(cache, tiny_folder, mo
 
 
 def test_a_shipped_cost_is_shown_and_not_measured_again(cache, monkeypatch):
-    starter = planning.resolve(ModelSpec(dtype="bfloat16", device="cpu"))
+    starter = resolving.resolve_model(ModelSpec(dtype="bfloat16", device="cpu"))
     known = precision_spec.cost(starter)
     assert known.spec.model == starter
     assert precision_spec.describe_cost(starter) == known.sentence()

@@ -1,0 +1,34 @@
+"""Measurements and choices of this machine, kept in a file of the cache folder."""
+
+import contextlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from analysis.core import input_files, store
+from analysis.core.errors import StorageError
+
+_log = logging.getLogger(__name__)
+
+
+def content() -> dict[str, Any]:
+    """Return all kept values; nothing if the file is not as `keep` writes it."""
+    file = _file()
+    try:
+        return input_files.parsed_object(file.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        _log.warning("%s cannot be read (%s) and is written again.", file, error)
+        return {}
+
+
+def keep(key: str, value: Any) -> None:
+    """Store a value next to those stored before, if the cache folder can be written."""
+    with contextlib.suppress(StorageError):
+        store.write_atomic(_file(), json.dumps({**content(), key: value}, indent=1).encode())
+
+
+def _file() -> Path:
+    return store.cache_dir() / "machine.json"

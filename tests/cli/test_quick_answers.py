@@ -1,0 +1,42 @@
+"""Answers and refusals that need no model library."""
+
+import subprocess
+import sys
+
+import pytest
+
+from analysis.cli.main import main
+
+_RUN = """
+import sys
+from analysis.cli.main import main
+try:
+    code = main(sys.argv[1:])
+except SystemExit as end:
+    code = end.code
+print([name for name in ("torch", "transformers", "peft", "datasets") if name in sys.modules], file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def _fresh(arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", _RUN, *arguments], capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["distances", "MODEL", "--samples", "2", "--seq-len", "32"],
+        ["sweep", "MODEL", "--limit", "4", "--max-n", "1", "--texts", "none", "--samples", "2"],
+        ["evaluate", "MODEL", "--limit", "4", "--texts", "none", "--block", "1:1"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_stored_answer_needs_no_model_library(arguments, tiny_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
+    arguments = [str(tiny_folder("llama")) if word == "MODEL" else word for word in arguments]
+    assert main(arguments) == 0
+    measured = capsys.readouterr().out
+    again = _fresh(arguments)
+    assert (again.returncode, again.stdout) == (0, measured)
+    assert again.stderr.splitlines()[-1] == "[]"
