@@ -213,9 +213,8 @@ def test_read_only_writes_no_result_and_measures_nothing(tmp_path):
     assert call(tools, "models", {"model": fakes.MODEL.source})["model"]["n_layers"] == fakes.FACTS.n_layers
 
 
-@pytest.mark.parametrize(("name", "argument"), [("cancel_job", "id"), ("distances", "model")])
-def test_a_huge_argument_is_cut_in_the_error(name, argument):
-    got = call(made(), name, {argument: "x" * 10_000_000})
+def test_a_huge_argument_is_cut_in_the_error():
+    got = call(made(), "distances", {"model": "x" * 10_000_000})
     assert got["is_error"]
     assert len(json.dumps(got)) < 30_000
 
