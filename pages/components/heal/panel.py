@@ -193,8 +193,7 @@ def _unfinished(run: ListedHeal, job: jobs.Job) -> None:
     say(job.error or f"This run was {job.state}.")
     card.resume_button(job, where="heal", primary=True)
     if job.state in (jobs.FAILED, jobs.INTERRUPTED):
-        with st.expander("Last lines of the log", icon=":material/notes:"):
-            st.code(jobs.log_tail(run.id, 30) or "The log is empty.", language=None)
+        card.log(job, "heal")
 
 
 def _in_progress(run: ListedHeal) -> None:

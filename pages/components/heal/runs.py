@@ -145,19 +145,16 @@ def choose_length(preset: HealSpec, key: str, known: ModelFacts) -> dict[str, An
     if usual not in _OWN_RECIPES:
         st.session_state[_TRAINED_RECIPE] = st.session_state["recipe"]
     now = usual if usual in _OWN_RECIPES else st.session_state.get(_CHOSEN_LENGTH, usual)
-    captions, any_reached = _captions(preset, known)
     with state.showing("heal-time", now):
         st.radio(
             "Time, scoring included",
             _LENGTHS,
             format_func=_length_label,
-            captions=captions,
+            captions=_captions(preset, known),
             key="heal-time",
             on_change=_take_length,
             label_visibility="collapsed",
         )
-    if not any_reached:
-        st.caption("Recovery appears here after a healing run that is judged on another kind of text than its healing text.")
     if now in _OWN_RECIPES:
         return {"minutes": preset.minutes} if preset.minutes else {}
     return _own_length(preset, key) if now == OWN else {"minutes": MINUTES[now]}
@@ -207,8 +204,8 @@ def _own_length(preset: HealSpec, key: str) -> dict[str, Any]:
     return {"steps": right.number_input("Optimizer steps", 1, 1_000_000, steps, key=f"{key}-steps")}
 
 
-def _captions(preset: HealSpec, known: ModelFacts) -> tuple[list[str], bool]:
-    """Return a line on the recovery of each length, and whether any has a stored result."""
+def _captions(preset: HealSpec, known: ModelFacts) -> list[str]:
+    """Return a line on the recovery of each length."""
     specs = {option: _with_length(preset, option, known.n_parameters) for option in _LENGTHS if option != OWN}
     heals = [found.result for found in stored_results.find("heal", preset.model, any_precision=True)]
     committed = index.entries(ResultFilter(("heal",), places=(index_table.committed(),)))
@@ -227,10 +224,8 @@ def _captions(preset: HealSpec, known: ModelFacts) -> tuple[list[str], bool]:
                 return f"{subject}{recovery.loss_in_words(found)}, {recovery.accuracy_in_words(found)}"
         return ""
 
-    lines = {option: reached(spec) for option, spec in specs.items()}
-    if not any(lines.values()):
-        return ["" if option in lines else "by minutes or by steps" for option in _LENGTHS], False
-    return [lines.get(option, "by minutes or by steps") or "not measured yet" for option in _LENGTHS], True
+    lines = {option: reached(spec) or "not measured yet" for option, spec in specs.items()}
+    return [lines.get(option, "by minutes or by steps") for option in _LENGTHS]
 
 
 def _with_length(preset: HealSpec, option: str, n_parameters: int) -> HealSpec:

@@ -94,7 +94,7 @@ def ended(job: jobs.Job, *, where: str = "strip") -> None:
             st.caption(words.plain(done))
         _owner(job)
         if job.state in (jobs.FAILED, jobs.INTERRUPTED):
-            _log(job, where)
+            log(job, where)
         if job.state != jobs.DONE or where != "strip":
             with st.container(horizontal=True, gap="small", vertical_alignment="center"):
                 if job.state in jobs.RESUMABLE:
@@ -108,7 +108,7 @@ def _owner(job: jobs.Job) -> None:
         st.caption(f"Started by {words.plain(access.owner_of(job))}")
 
 
-def _log(job: jobs.Job, where: str) -> None:
+def log(job: jobs.Job, where: str) -> None:
     """The last lines of its log, read only while it is unfolded."""
     folded = st.expander("Log", key=f"{where}-log-{job.id}", type="compact", on_change="rerun")
     if folded.open:
