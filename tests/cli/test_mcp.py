@@ -246,7 +246,6 @@ def test_allowed_call_queues_a_job_to_show_and_cancel():
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 def test_a_waiting_call_reports_progress_and_returns_the_result(monkeypatch, mode):
     tools, curve = made(allow_run=True), fakes.sweep()
-    curve.save()
     running = {"state": jobs.RUNNING, "total": 4}
     looks = [
         {**running, "phase": "loading", "done": 3},
@@ -254,7 +253,13 @@ def test_a_waiting_call_reports_progress_and_returns_the_result(monkeypatch, mod
         {**running, "phase": "scoring", "done": 2},
         {"state": jobs.DONE, "result_key": curve.spec.fingerprint()},
     ]
-    monkeypatch.setattr(tools, "look", lambda id: replace(jobs.get(id), **looks.pop(0)))
+
+    def look(id):
+        if len(looks) == 1:
+            curve.save()
+        return replace(jobs.get(id), **looks.pop(0))
+
+    monkeypatch.setattr(tools, "look", look)
     monkeypatch.setattr(server, "_LOOK_S", 0)
     told = []
 
@@ -265,6 +270,13 @@ def test_a_waiting_call_reports_progress_and_returns_the_result(monkeypatch, mod
     assert got["points"][5]["acc"] == curve.points[5].acc
     assert [message for _, message in told[:3]] == ["loading 3/4", "scoring 1/4", "scoring 2/4"]
     assert [progress for progress, _ in told] == sorted({progress for progress, _ in told})
+
+
+def test_a_server_that_may_run_answers_at_once_from_a_stored_result():
+    curve = fakes.sweep()
+    curve.save()
+    assert call(made(allow_run=True), "sweep", CURVE) == call(made(), "sweep", CURVE)
+    assert not jobs.list_jobs()
 
 
 def test_a_failed_job_is_an_error_with_its_reason(monkeypatch):

@@ -18,7 +18,7 @@ from analysis.cli.options import Extra, Subcommand
 from analysis.core import escapes, index, serving, store
 from analysis.core.bounds import Bound
 from analysis.core.errors import AccessError, BusyError, JobError, SpecError
-from analysis.core.experiment import RESULTS
+from analysis.core.experiment import EXPERIMENTS, RESULTS
 from analysis.core.options import Option
 from analysis.core.record import Spec
 from analysis.jobs import Job, preflight
@@ -235,19 +235,19 @@ class Tools:
         if self.allow_run and isinstance(spec, InspectSpec) and not (spec.load or spec.fetch):
             model = spec.model
             return preflight.looked_at(model.source, model.revision, model.dtype, model.device, model.quantization)
+        result = stored.answering(spec) if not self.allow_run or EXPERIMENTS[spec.kind].resolve else None
+        if result is not None:
+            return stored.data(result, options, delivery.fields)
         if self.allow_run:
             job = jobs.submit(spec, backend=options.run_on, shards=getattr(options, "workers", 1))
             jobs.start()
             return Watch(job, delivery.wait_s, lambda ended: _ended(ended, options, delivery.fields))
-        result = stored.answering(spec)
-        if result is None:
-            raise ReadOnlyError(
-                f"The request of kind {kind.kind} was not run.",
-                "This server is read-only, and no stored result answers exactly this request.",
-                f"Ask for a stored result, run `{self._command_line(spec)}` yourself, or start the server with --allow-run.",
-                stored=[{"key": entry.key, "command": self._command_line(entry.result.spec)} for entry in stored.beside(spec)],
-            )
-        return stored.data(result, options, delivery.fields)
+        raise ReadOnlyError(
+            f"The request of kind {kind.kind} was not run.",
+            "This server is read-only, and no stored result answers exactly this request.",
+            f"Ask for a stored result, run `{self._command_line(spec)}` yourself, or start the server with --allow-run.",
+            stored=[{"key": entry.key, "command": self._command_line(entry.result.spec)} for entry in stored.beside(spec)],
+        )
 
     def _sheet(self, arguments: Mapping[str, Any]) -> Json:
         request = _checked(schema.request(decision_sheet.SheetSpec, arguments))
