@@ -10,7 +10,7 @@ import pytest
 
 from analysis.cli import main
 from analysis.data.spec import CorpusSpec
-from analysis.experiments.accuracy import evaluation
+from analysis.experiments.accuracy.sweep_spec import resolve_evaluation
 from analysis.experiments.heal.recipes import saved as saved_recipes
 from analysis.experiments.prompt import comparison
 from analysis.exports import export as exporting
@@ -263,7 +263,9 @@ def test_the_adapter_a_heal_prints_works_in_every_command(capsys, tiny, tmp_path
     for named in (printed, stored):
         for command in (("evaluate", "--task", "none"), ("compare", "--prompt", "a b"), ("export", "--name", "kept")):
             asked = main.request([command[0], tiny, *block, "--adapter", named, *command[1:]])
-            spec = {"evaluate": evaluation, "compare": comparison, "export": exporting}[command[0]].resolve(asked)
+            spec = {"evaluate": resolve_evaluation, "compare": comparison.resolve, "export": exporting.resolve}[command[0]](
+                asked
+            )
             assert getattr(spec, "variants", [spec])[-1].adapter == stored
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from analysis.core import store
 from analysis.core.blocks import Block
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy import sweep
@@ -128,7 +129,7 @@ def test_a_heal(on_cards, model, texts, cache, short_texts, kind):
 
     def healed():
         result = healing.run(spec)
-        return result, (machine.store.cache_dir() / result.adapter / "adapter_model.safetensors").read_bytes()
+        return result, (store.cache_dir() / result.adapter / "adapter_model.safetensors").read_bytes()
 
     expected, weights = healed()
     found, spread_weights = on_cards(healed)

@@ -21,6 +21,7 @@ from analysis.experiments.maps.damage_spec import DamageSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.search.search_spec import SearchSpec
 from analysis.models.loading import load, planning
+from analysis.models.source import resolving
 from analysis.models.source.model_spec import ModelSpec
 
 COMMANDS = ("distances", "damage", "sweep", "evaluate", "heal")
@@ -42,7 +43,7 @@ REQUESTS = [
 def _no_model(monkeypatch, tmp_path):
     """Fail the test at any request for a model, even by its name only."""
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
-    for module, name in ((planning, "resolve"), (planning, "plan"), (planning, "locate"), (load, "load")):
+    for module, name in ((resolving, "resolve_model"), (planning, "plan"), (planning, "locate"), (load, "load")):
         monkeypatch.setattr(module, name, lambda *_, name=name, **__: pytest.fail(f"A model was asked for by {name}."))
 
 

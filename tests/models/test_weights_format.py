@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 
 from analysis.core.experiment import RESULTS
-from analysis.exports import card
 from analysis.models.loading import planning
 from analysis.models.source import weights_format
 from analysis.models.source.model_spec import ModelSpec
@@ -86,7 +85,6 @@ def test_the_format_changes_no_key_of_a_stored_result():
     assert "weights_format" not in json.dumps(spec.to_json())
 
 
-def test_card_and_tables_name_the_format():
-    assert card.measured_on(fakes.MODEL, None, None) == "Scored in bfloat16 from Q4_1 weights."
+def test_tables_name_the_format():
     assert "in bfloat16 from Q4_1 weights" in fakes.distances().table().caption
     assert fakes.sweep().table().caption.startswith("bfloat16 from Q4_1 weights on cpu. ")
