@@ -1,5 +1,6 @@
 """Value that a measurement returns: the stored result with its charts and tables."""
 
+import html
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
@@ -59,4 +60,10 @@ class ResultView(Generic[ResultT]):
     def __repr__(self) -> str:
         facts = getattr(self.result, "model", None)
         name = getattr(facts, "name", None) or getattr(self.result, "model_name", "")
-        return f"<{self.result.kind}{' of ' * bool(name)}{name}{'' if self.result.complete else ', incomplete'}>"
+        title = f"{self.result.kind}{' of ' * bool(name)}{name}{'' if self.result.complete else ', incomplete'}"
+        measured_on = self.result.measured_on().rstrip(".")
+        return f"<{title}: {measured_on}>" if measured_on else f"<{title}>"
+
+    def _repr_html_(self) -> str:
+        """Return the first table under what `repr` says, for notebooks."""
+        return f"<p>{html.escape(repr(self)[1:-1])}</p>{self.table().to_html(index=False, max_rows=20)}"

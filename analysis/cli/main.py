@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from analysis import __version__
 from analysis import jobs as job_queue
 from analysis.cli import (
     answers,
@@ -161,6 +162,7 @@ def _program() -> str:
 def _parser(asking: tuple[Subcommand, ...]) -> Parser:
     parser = Parser(prog=_program(), description=_ABOUT, epilog=_EXITS, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.usage = "%(prog)s COMMAND ..."
+    parser.add_argument("--version", action="version", version=f"Layerscope {__version__}", help="Show the version.")
     places = parser.add_subparsers(
         required=True, metavar="COMMAND", parser_class=Parser, help=argparse.SUPPRESS, prog=_program()
     )

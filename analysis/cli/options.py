@@ -11,6 +11,7 @@ import functools
 import inspect
 import operator
 import os
+import re
 import textwrap
 import types
 import typing
@@ -20,7 +21,7 @@ from typing import Any, NoReturn, TypeVar
 
 from analysis.cli import field_settings
 from analysis.cli.forms import FORMS, ValueForm, form_of, plain_number
-from analysis.core.errors import SpecError
+from analysis.core.errors import SpecError, did_you_mean
 from analysis.core.imports import imported
 from analysis.core.options import Option, Part
 from analysis.core.record import Spec
@@ -29,6 +30,8 @@ NONE = "none"
 """Value of the first option of a nested request where the request is to be left out."""
 Path = tuple[str, ...]
 T = TypeVar("T")
+_WRONG_CHOICE = re.compile(r"invalid choice: '(.*)' \(choose from '(.*)'\)")
+"""The end of argparse's message on a word that is none of the choices."""
 
 
 class Misuse(SpecError):
@@ -48,7 +51,12 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Raise the complaint."""
-        raise Misuse(f"{message[0].upper()}{message[1:].rstrip('.')}. See `{self.prog} --help`.")
+        text = f"{message[0].upper()}{message[1:]}"
+        text = text if text.endswith((".", "?")) else f"{text}."
+        if choice := _WRONG_CHOICE.search(message):
+            nearest = did_you_mean(choice[1], choice[2].split("', '"))
+            text = f"{text} {nearest}".rstrip()
+        raise Misuse(f"{text} See `{self.prog} --help`.")
 
     def format_help(self) -> str:
         """The help of the subcommand."""

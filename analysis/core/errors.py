@@ -25,6 +25,8 @@ catch `LayerscopeError`. For anything else `failures.in_a_sentence` says the cau
 """
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 from analysis.core import escapes
 
@@ -113,3 +115,9 @@ def one_line(text: str) -> str:
     line = " ".join(text.split())
     line = escapes.visible(line)
     return re.sub(rf"\S{{{_LONG_WORD},}}", lambda match: f"{match[0][:60]}…{match[0][-20:]}", line)
+
+
+def did_you_mean(name: str, names: Iterable[str]) -> str:
+    """Return the question "Did you mean NAME?" with the nearest of some names; "" if none is near."""
+    nearest = get_close_matches(name, list(names), 1, 0.7)
+    return f"Did you mean {nearest[0]}?" if nearest else ""

@@ -9,13 +9,12 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
-from difflib import get_close_matches
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from analysis.core import host, store
-from analysis.core.errors import AccessError, SpecError
+from analysis.core.errors import AccessError, SpecError, did_you_mean
 from analysis.core.options import Option
 from analysis.core.record import Spec
 
@@ -123,8 +122,7 @@ def check_names(environ: Mapping[str, str] = os.environ) -> None:
     """
     names = [PREFIX + name for name in (*(field.name.upper() for field in fields(Serving)), *_OTHERS)]
     for unknown in sorted(name for name in environ if name.startswith(PREFIX) and name not in names):
-        nearest = get_close_matches(unknown, names, 1, 0.7)
-        fix = f"Did you mean {nearest[0]}?" if nearest else "docs/guides/serving.md lists the settings."
+        fix = did_you_mean(unknown, names) or "docs/guides/serving.md lists the settings."
         raise SpecError(f"{unknown[:80]} is not a setting. Unset it. {fix}")
 
 

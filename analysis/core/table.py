@@ -34,6 +34,8 @@ class Column:
     high: str = ""
     to: str = ""
     """The column of the upper end, where this is the lower one: people read both as one, 0.320 to 0.508."""
+    parts: tuple[str, ...] = ()
+    """Columns that hold its parts for programs."""
     missing: str = MISSING
     """Text in place of a missing value."""
 
@@ -56,7 +58,7 @@ class Column:
     @property
     def beside(self) -> tuple[str, ...]:
         """The columns that are written together with it, or stand for programs beside it."""
-        return self.error, self.low, self.high, self.to
+        return self.error, self.low, self.high, self.to, *self.parts
 
     def _one(self, value: Any) -> str:
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -75,6 +77,10 @@ def interval_columns(name: str, title: str = "", unit: str = "", format: str = "
 def interval_values(name: str, ends: tuple[float | None, float | None, float | None] | None) -> dict[str, float | None]:
     """Return a number and the ends of its 95 % interval by `interval_columns`; empty for None."""
     return {} if ends is None else dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
+
+
+REMOVED = (Column("removed", parts=("start", "size")), Column("start"), Column("size"))
+"""Columns of a removal: in words, and for programs its first layer and its number of layers."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 from analysis.core.bounds import SEED, Bound, one_of, shown
+from analysis.core.errors import did_you_mean
 from analysis.core.imports import imported
 from analysis.core.options import Option
 from analysis.core.record import Spec, require
@@ -100,7 +101,7 @@ class BenchmarkSpec(Spec):
         require(
             self.task in TASKS or self.is_file,
             f"task must be one of {', '.join(TASKS)}, or a file that ends in {', '.join(QUESTION_FILES)}, not "
-            f"{shown(self.task)}.",
+            f"{shown(self.task)}. {did_you_mean(self.task, TASKS)}".rstrip(),
         )
         one_of("protocol", self.protocol, PROTOCOLS)
 

@@ -67,7 +67,7 @@ def test_importing_the_package_loads_nothing_heavy():
 
 
 def test_the_names_of_the_public_face_are_there():
-    assert set(layerscope.__all__) <= {*dir(layerscope)}
+    assert sorted(layerscope.__all__) == dir(layerscope)
     for name in layerscope.__all__:
         assert getattr(layerscope, name) is not None
     with pytest.raises(AttributeError, match="has no attribute 'modle'"):
@@ -100,7 +100,10 @@ def test_a_curve_has_its_charts_and_its_table(model):
     assert list(table["acc"]) == [point.acc for point in curve.result.points]
     assert table["removed"][0] == "nothing"
     assert "block [" in table["removed"][2]
-    assert repr(curve).startswith("<sweep of ")
+    assert list(table["start"][1:]) == [point.block.start for point in curve.result.points[1:]]
+    assert list(table["size"]) == [0, 1, 2]
+    assert re.match(r"<sweep of .*: float32 .*questions.*>$", repr(curve))
+    assert "<table" in curve._repr_html_()
     with pytest.raises(SpecError, match="the kind 'sweep' has no chart 'los'. Choose one of accuracy, loss, writing"):
         curve.figure("los")
 

@@ -1,11 +1,13 @@
 """The help of the command line: groups, defaults and examples."""
 
 import argparse
+import contextlib
 import re
 import shlex
 
 import pytest
 
+from analysis import __version__
 from analysis.cli import field_settings, groups, options
 from analysis.cli import main as command_line
 from analysis.cli.front import FrontSpec
@@ -49,6 +51,30 @@ def test_examples_are_understood(name, example):
     words = shlex.split(example)
     assert words[0] == name
     assert command_line._parse(words).command is not None
+
+
+def test_version_is_printed(capsys):
+    with pytest.raises(SystemExit) as end:
+        command_line.main(["--version"])
+    assert (end.value.code, capsys.readouterr().out) == (0, f"Layerscope {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "nearest"),
+    [
+        (["distance", "starter"], "distances"),
+        (["sweep", "starter", "--task", "arc_esy"], "arc_easy"),
+        (["sweep", "starter", "--strategy", "similar"], "similarity"),
+        (["distances", "startr"], "starter"),
+        (["jobs", "lst"], "list"),
+    ],
+    ids=lambda value: str(value),
+)
+def test_a_misspelt_name_gets_the_nearest_one(words, nearest, monkeypatch, capsys):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with contextlib.suppress(SystemExit):
+        assert command_line.main(words) == 2
+    assert f"Did you mean {nearest}?" in capsys.readouterr().err
 
 
 def test_recipes_list_their_settings():

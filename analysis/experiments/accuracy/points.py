@@ -6,7 +6,7 @@ from typing import Any
 
 from analysis.core import stats
 from analysis.core.blocks import Block, LayerSet, PartSet, Removal, parse_removal, written
-from analysis.core.table import Column, Table
+from analysis.core.table import REMOVED, Column, Table
 from analysis.data.spec import GenerationSpec
 
 
@@ -118,7 +118,7 @@ def _with_interval(name: str, title: str = "", unit: str = "", format: str = ".3
 
 _COLUMNS = (
     Column("n"),
-    Column("removed"),
+    *REMOVED,
     *_with_interval("acc", "accuracy"),
     *_with_interval("acc_norm"),
     Column("n_samples", "questions"),
@@ -168,7 +168,7 @@ def table(points: Sequence[Point], title: str = "Accuracy and loss", caption: st
     rows = [
         {column.name: getattr(point, column.name, None) for column in columns}
         | {name: values[index] for name, values in first.items()}
-        | {"removed": point.block.describe() if point.block else "nothing"}
+        | {"removed": point.block.describe() if point.block else "nothing", "size": point.n}
         | intervals(point)
         for index, point in enumerate(points)
     ]

@@ -13,7 +13,7 @@ from analysis.core.errors import BlockRangeError
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require
-from analysis.core.table import Column, Table
+from analysis.core.table import REMOVED, Column, Table
 from analysis.data import corpora
 from analysis.data.spec import CorpusSpec, default_loss_corpus
 from analysis.experiments.strategies import SEARCHING, STRATEGIES, Layers
@@ -181,7 +181,7 @@ class SearchResult(Result):
         decision = (Column("validation", f"{quantity}, decision text", "nats/token", ".4f"), Column("n_rivals", "candidates"))
         columns = (
             Column("n"),
-            Column("removed"),
+            *REMOVED,
             Column("cost", f"{quantity}, search text", "nats/token", ".4f"),
             Column("loss", "loss increase, held-out text", "nats/token", ".4f", error="loss_stderr", low="low", high="high"),
             Column("loss_stderr", format=".4f"),
@@ -197,7 +197,14 @@ class SearchResult(Result):
     def _row(self, searched: Searched) -> dict[str, Any]:
         low, high = stats.mean_interval(searched.loss, searched.loss_stderr, self.n_report) or (None, None)
         values = {name: getattr(searched, name) for name in ("n", "cost", "validation", "loss", "loss_stderr", "n_rivals")}
-        return values | {"removed": searched.removed.describe(), "low": low, "high": high}
+        removed = searched.removed
+        return values | {
+            "removed": removed.describe(),
+            "start": removed.start,
+            "size": removed.size,
+            "low": low,
+            "high": high,
+        }
 
     @property
     def _counted(self) -> str:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from analysis import hub
 from analysis.core import escapes, input_files
-from analysis.core.errors import ModelNotFoundError, UnsupportedModelError
+from analysis.core.errors import LayerscopeError, ModelNotFoundError, UnsupportedModelError, did_you_mean
 from analysis.core.progress import OnProgress, ignore
-from analysis.data import starter
+from analysis.data import gallery, starter
 from analysis.models.source import conversions, gguf, model_files, remote
 from analysis.models.source import identity as identities
 from analysis.models.source.model_spec import ModelSpec
@@ -83,7 +83,12 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
             f"There is no model at {spec.source!r}. Give `starter`, a folder with a config.json, a .gguf file, or "
             "a Hub id such as HuggingFaceTB/SmolLM2-135M."
         )
-    return _hub(spec, on_progress, weights=weights)
+    try:
+        return _hub(spec, on_progress, weights=weights)
+    except LayerscopeError as error:
+        nearest = did_you_mean(spec.source, (entry.source for entry in gallery.EXHIBITS if entry.source != spec.source))
+        error.args = (f"{error} {nearest}".rstrip(),)
+        raise
 
 
 def _hub(spec: ModelSpec, on_progress: OnProgress, *, weights: bool) -> Source:
