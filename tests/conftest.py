@@ -1,6 +1,7 @@
 """Fixtures of all tests: a cache folder per test, the real starter model once per process, tiny models of every family."""
 
 import importlib.util
+import json
 import os
 import runpy
 import shutil
@@ -170,8 +171,32 @@ def tokenizer(starter_folder: Path):
 
 
 @pytest.fixture(scope="session")
-def tiny_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer) -> Iterator[Callable[[str], Path]]:
-    """A function that saves a tiny random model of a family, with the starter's tokenizer, and returns its folder."""
+def small_tokenizer(starter_folder: Path, tmp_path_factory: pytest.TempPathFactory):
+    """The starter model's tokenizer with its first 2,048 tokens: most of the time of a tiny model is that of its head."""
+    from transformers import AutoTokenizer
+
+    folder = tmp_path_factory.mktemp("tokenizer")
+    for name in ("tokenizer_config.json", "chat_template.jinja"):
+        shutil.copy(starter_folder / name, folder)
+    content = json.loads((starter_folder / "tokenizer.json").read_text(encoding="utf-8"))
+    vocabulary = {token: number for token, number in content["model"]["vocab"].items() if number < 2048}
+    merges = [pair for pair in content["model"]["merges"] if "".join(pair) in vocabulary]
+    content["model"] |= {"vocab": vocabulary, "merges": merges}
+    (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    return AutoTokenizer.from_pretrained(folder)
+
+
+@pytest.fixture
+def no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokenizers are not tried out before they are used, which takes a process of seconds for each."""
+    from analysis.models.loading import tokenizer
+
+    monkeypatch.setattr(tokenizer, "check", lambda source: None)
+
+
+@pytest.fixture(scope="session")
+def tiny_folder(tmp_path_factory: pytest.TempPathFactory, small_tokenizer) -> Iterator[Callable[[str], Path]]:
+    """A function that saves a tiny random model of a family, with a small tokenizer, and returns its folder."""
     from analysis.models.loading import tokenizer as loading
     from tests.support.families import build
 
@@ -180,9 +205,9 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory, tokenizer) -> Iterator
     def make(family: str = "llama") -> Path:
         if family not in made:
             folder = tmp_path_factory.mktemp(f"tiny-{family}")
-            build(family, vocab_size=len(tokenizer)).save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
-            loading._passed.add(loading._key(folder, None))  # no trial, as for the starter: each is a process of a second
+            build(family, vocab_size=len(small_tokenizer)).save_pretrained(folder)
+            small_tokenizer.save_pretrained(folder)
+            loading._passed.add(loading._key(folder, None))  # no trial, as for the starter
             made[family] = folder
         return made[family]
 

@@ -191,7 +191,7 @@ def test_microscope(capsys, tiny):
     assert [len(data[name]) for name in ("distances", "guesses", "probabilities")] == [4, 5, 5]
     code, output = run(capsys, "microscope", tiny, "--prompt", "Once upon", "--token", 1)
     assert code == 0
-    assert "Predictions after token 1, 'Once'" in output.out
+    assert "Predictions after token 1, 'O'" in output.out
     assert output.out.count("the final prediction ranks first from here on") == 1
 
 

@@ -19,7 +19,7 @@ from analysis.models.source.model_spec import ModelSpec
 from tests.support import families, loud, small_words
 from tests.support.levels import few
 
-pytestmark = pytest.mark.usefixtures("cache")
+pytestmark = pytest.mark.usefixtures("cache", "no_trial")
 N_TOKENS = 300
 """Rows of the embeddings, some more than the tokenizers have tokens."""
 IDS = torch.tensor([[5, 9, 33, 7, 120, 64, 2, 41]])

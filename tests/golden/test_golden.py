@@ -9,6 +9,7 @@ import analysis as layerscope
 from analysis.core import store
 from analysis.core.experiment import RESULTS
 from tests.golden import frozen
+from tests.support.families import build
 
 FORMER = sorted((frozen.FOLDER / "results").glob("*/*/*/result.json"))
 
@@ -37,9 +38,11 @@ def test_results_of_every_former_version_are_there():
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("family", ["llama", "qwen3"])
-@pytest.mark.usefixtures("cache", "short_texts")
-def test_figures_of_small_models_stay(tiny_folder, family, dtype):
-    model = layerscope.model(tiny_folder(family), dtype=dtype, device="cpu")
+@pytest.mark.usefixtures("cache", "short_texts", "no_trial")
+def test_figures_of_small_models_stay(tmp_path, tokenizer, family, dtype):
+    build(family, vocab_size=len(tokenizer)).save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    model = layerscope.model(tmp_path / "model", dtype=dtype, device="cpu")
     made = frozen.figures(model)
     expected = frozen.stored("figures")[f"{family} {dtype}"]
     tolerance = {"float32": 2e-5, "bfloat16": 3e-2}[dtype]

@@ -44,7 +44,6 @@ def said(fetch=False) -> str:
         ({"status": 503}, ("a server error (503)",)),
         ({"status": 418}, ("418", "HF_ENDPOINT")),
         ({"portal": True}, ("login", "HF_ENDPOINT")),
-        ({"silent": True}, ("within 2 s",)),
         ({"cut_after": 10}, ("cannot be reached", "Check the connection")),
     ],
 )

@@ -12,6 +12,7 @@ from tests.zoo import models
 from tests.zoo.truth import Truth
 
 IDS = list(range(40, 72))
+pytestmark = pytest.mark.usefixtures("no_trial")
 REMOVED = (0, 3)
 
 

@@ -1,10 +1,10 @@
 """A model that is read layer by layer from the disk has the figures of the whole model, to the last bit."""
 
 import dataclasses
+import itertools
+import os
 import shutil
 import signal
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -21,7 +21,6 @@ from analysis.models.loading.weight_files import WeightFiles
 from analysis.models.running import hidden_states, layer_streaming
 from analysis.models.source import conversions
 from analysis.models.source.model_spec import ModelSpec
-from tests.conftest import REPOSITORY
 from tests.support import gguf_files
 from tests.support.families import BY_MASK, FAMILIES
 from tests.support.levels import few
@@ -32,7 +31,7 @@ CUTS += [parse_removal(text) for text in ("a1+m2", "a1", "m1+3:1")]
 
 
 @pytest.fixture
-def pair(tiny_folder, tmp_path, monkeypatch):
+def pair(tiny_folder, tmp_path, monkeypatch, no_trial):
     """A function that gives a tiny model of a family, or that of a GGUF file, in memory and the same on the disk."""
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
 
@@ -177,33 +176,25 @@ def test_another_request_takes_nothing_over(pair, monkeypatch):
     assert torch.equal(expected, found)
 
 
-KILLED = """
-import os, signal, sys
-sys.path.insert(0, {root!r})
-from analysis.models.loading import load, planning
-from analysis.models.running import hidden_states, layer_streaming
-from analysis.models.source.model_spec import ModelSpec
-from tests.models.test_layerwise import CUTS, TEXTS
-
-layer_streaming._NOTE_EVERY_S = 0.0
-planning.Plan.fits, planning.Plan.streams, planning.Plan.room_bytes = False, True, {room}
-loaded = load.load(ModelSpec(source={folder!r}, device="cpu", dtype="float32"), by_layer=True)
-batches = [layer_streaming.Inputs(hidden_states.right_padded([ids]), CUTS) for ids in TEXTS]
-
-def report(done, total):
-    if done > 0.6 * total:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-list(hidden_states.finals(loaded.decoder, batches, report))
-"""
-
-
 @pytest.mark.parametrize("room", few([0, 1 << 30], 0))
-def test_next_process_resumes_the_run_of_a_killed_one(pair, tiny_folder, monkeypatch, room):
+def test_next_process_resumes_the_run_of_a_killed_one(pair, monkeypatch, room):
     whole, on_disk = pair("llama")
-    code = KILLED.format(root=str(REPOSITORY), folder=str(tiny_folder("llama")), room=room)
-    died = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
-    assert died.returncode == -signal.SIGKILL, died.stderr
+    monkeypatch.setattr(layer_streaming, "_NOTE_EVERY_S", 0.0)
+    on_disk.decoder.on_disk.room_bytes = room
+
+    def kill(done: int, total: int) -> None:
+        if done > 0.6 * total:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    if not (child := os.fork()):
+        try:
+            signal.alarm(60)
+            torch.set_num_threads(1)  # other threads do not exist in the child
+            batches = [layer_streaming.Inputs(hidden_states.right_padded([ids]), CUTS) for ids in TEXTS]
+            list(hidden_states.finals(on_disk.decoder, batches, kill))
+        finally:
+            os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     first: list[int] = []
     each = layers_on_disk.LayersOnDisk.each
     monkeypatch.setattr(layers_on_disk.LayersOnDisk, "each", lambda self, at=0: (first.append(at), each(self, at))[1])
@@ -213,8 +204,10 @@ def test_next_process_resumes_the_run_of_a_killed_one(pair, tiny_folder, monkeyp
         assert torch.equal(states, found[key])
 
 
-@pytest.mark.parametrize("family", ["llama", "gpt2", "qwen3_moe"])
-@pytest.mark.parametrize("quantization", ["4bit", "8bit"])
+@pytest.mark.parametrize(
+    ("family", "quantization"),
+    few(itertools.product(["llama", "gpt2", "qwen3_moe"], ["4bit", "8bit"]), ("llama", "4bit"), ("qwen3_moe", "8bit")),
+)
 def test_quantized_layers_end_where_the_whole_model_does(pair, family, quantization):
     whole, on_disk = pair(family, quantization=quantization)
     expected = ends(whole)

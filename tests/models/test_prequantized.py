@@ -16,6 +16,7 @@ from analysis.models.loading.config import unquantized
 from analysis.models.source.model_spec import ModelSpec
 from tests.support.families import build
 
+pytestmark = pytest.mark.usefixtures("cache", "no_trial")
 BLOCK = 16
 E2M1 = [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0]
 """Values of the codes 0 to 7 of MXFP4; those from 8 on are the same with a minus."""
@@ -85,12 +86,12 @@ def gpt_oss(vocab_size: int):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("way", ["fp8", "mxfp4"])
-def test_loaded_weights_equal_their_codes_in_a_plain_model(tokenizer, tmp_path, cache, capfd, way, dtype):
-    model = build("llama", vocab_size=len(tokenizer)) if way == "fp8" else gpt_oss(len(tokenizer))
+def test_loaded_weights_equal_their_codes_in_a_plain_model(small_tokenizer, tmp_path, capfd, way, dtype):
+    model = build("llama", vocab_size=len(small_tokenizer)) if way == "fp8" else gpt_oss(len(small_tokenizer))
     codes, meant = {"fp8": fp8, "mxfp4": mxfp4}[way](model.state_dict())
     told = {"quant_method": way} | ({"weight_block_size": [BLOCK, BLOCK]} if way == "fp8" else {})
     assert len(codes) > len(meant)
-    loaded = load.load(ModelSpec(str(stored(tmp_path / way, model, tokenizer, codes, told)), dtype=dtype, device="cpu"))
+    loaded = load.load(ModelSpec(str(stored(tmp_path / way, model, small_tokenizer, codes, told)), dtype=dtype, device="cpu"))
     assert loaded.facts.weights_format == told["quant_method"].upper()
     found = loaded.model.state_dict()
     assert set(found) == set(meant)
@@ -111,16 +112,16 @@ def test_loaded_weights_equal_their_codes_in_a_plain_model(tokenizer, tmp_path, 
         ({"quant_method": "of tomorrow"}, "'of tomorrow'"),
     ],
 )
-def test_unsupported_quantized_formats_are_refused_with_an_alternative(tokenizer, tmp_path, cache, told, called):
-    model = build("llama", vocab_size=len(tokenizer))
-    folder = stored(tmp_path / "model", model, tokenizer, {}, told)
+def test_unsupported_quantized_formats_are_refused_with_an_alternative(small_tokenizer, tmp_path, told, called):
+    model = build("llama", vocab_size=len(small_tokenizer))
+    folder = stored(tmp_path / "model", model, small_tokenizer, {}, told)
     with pytest.raises(UnsupportedModelError, match=f"are quantized with {called}.*Use the original model"):
         planning.plan(ModelSpec(str(folder), device="cpu"))
 
 
-def test_stored_quantized_weights_are_not_quantized_again(tokenizer, tmp_path, cache):
-    model = build("llama", vocab_size=len(tokenizer))
-    folder = stored(tmp_path / "model", model, tokenizer, {}, {"quant_method": "fp8"})
+def test_stored_quantized_weights_are_not_quantized_again(small_tokenizer, tmp_path):
+    model = build("llama", vocab_size=len(small_tokenizer))
+    folder = stored(tmp_path / "model", model, small_tokenizer, {}, {"quant_method": "fp8"})
     with pytest.raises(
         SpecError, match="already quantized as FP8, so they cannot be quantized again. Choose quantization none"
     ):

@@ -15,4 +15,7 @@ def few(cases: Iterable[Any], *kept: Any) -> list[Any]:
     found = list(cases)
     if missing := [case for case in kept if case not in found]:
         raise LookupError(f"{missing} are not among the cases {found}")
-    return [case if case in kept else pytest.param(case, marks=pytest.mark.long) for case in found]
+    return [
+        case if case in kept else pytest.param(*(case if isinstance(case, tuple) else [case]), marks=pytest.mark.long)
+        for case in found
+    ]

@@ -146,7 +146,7 @@ def test_a_control_trains_the_unpruned_model(spec, cache):
 
 
 def test_repeated_rows_are_asked_once_and_kept_small(spec, monkeypatch):
-    asked = replace(spec, distill=1.0, top_k=5, steps=8, corpus=replace(spec.corpus, n_texts=2))
+    asked = replace(spec, distill=1.0, top_k=5, steps=8, corpus=replace(spec.corpus, n_texts=2, seq_len=96))
     rows, ask = [], teacher.Teacher._ask
 
     def asking(self, some, positions):

@@ -17,6 +17,7 @@ from analysis.models.loading import load, planning
 from analysis.models.running import pruning
 from analysis.results.words import heals
 from tests.support import families, little_heal
+from tests.support.levels import few
 from tests.zoo import models
 
 FAMILIES = ["gemma3_text", "glm4"]
@@ -26,8 +27,8 @@ _READ = [family for family in (*families.FAMILIES, *families.BY_MASK) if not fam
 """Granite multiplies by a factor, which is 1 in the tiny configuration."""
 
 
-@pytest.fixture(params=FAMILIES)
-def spec(request, cache, tmp_path):
+@pytest.fixture(params=few(FAMILIES, "gemma3_text"))
+def spec(request, cache, tmp_path, no_trial):
     """Return a little healing run of a tiny random model whose layers end with a norm."""
     models.save(request.param, tmp_path / "model")
     return little_heal.spec(tmp_path / "model", tmp_path, steps=2, warmup_steps=0, eval_every=9)

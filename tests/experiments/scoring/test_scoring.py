@@ -8,10 +8,9 @@ import torch
 
 from analysis.core.blocks import Block
 from analysis.data import corpora
-from analysis.data import questions as benchmarks
-from analysis.data.spec import BenchmarkSpec, CorpusSpec
+from analysis.data.spec import CorpusSpec
 from analysis.experiments.scoring import likelihood
-from analysis.experiments.scoring.trees import EncodedOption, EncodedQuestion, encode
+from analysis.experiments.scoring.trees import EncodedOption, EncodedQuestion
 from analysis.models.architecture import decoder as architecture
 from analysis.models.architecture import families
 from analysis.models.running import hidden_states
@@ -199,18 +198,6 @@ def test_rows_that_run_alone_are_longer():
 def test_batches_of_texts_go_by_the_processor(monkeypatch, vendor, device, n_tokens):
     monkeypatch.setattr(likelihood.host, "cpuinfo", {"vendor_id": vendor}.get)
     assert likelihood.tokens_of_texts(torch.device(device)) == n_tokens
-
-
-@pytest.mark.starter
-def test_the_starter_model_on_real_questions(starter):
-    asked = benchmarks.load(BenchmarkSpec(limit=4))
-    encoded = [encode(question, starter.tokenizer, None) for question in asked]
-    cuts = [None, Block(11, 5)]
-    scored = likelihood.option_loglikelihoods(starter.decoder, encoded, cuts, packed=True)
-    for cut, answers in zip(cuts, scored, strict=True):
-        for question, values in zip(encoded, answers, strict=True):
-            for option, value in zip(question.options, values, strict=True):
-                assert value == pytest.approx(brute_force(starter.decoder, option, cut), abs=1e-3)
 
 
 @pytest.mark.starter
