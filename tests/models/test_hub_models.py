@@ -187,7 +187,7 @@ def test_fetching_weights_resumes_after_a_pause(there, tmp_path, monkeypatch):
     from analysis.models.loading import inspection
 
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
-    there.fault("/cdn/", bytes_per_s=4_000_000)
+    there.fault("/cdn/", bytes_per_s=400_000)
     told = []
 
     def stop_in_the_middle(progress):
