@@ -1,6 +1,6 @@
 # make run       start the dashboard on the starter model
 # make check     lint, types and the tests without a model or a browser, about a minute on two quiet cores
-# make test      the checks and tests that a change must pass, in about 14 minutes on two cores
+# make test      the checks and tests that a change must pass, in about 10 minutes on two cores
 # make test-all  every test, kill, fault and architecture, in an hour or two
 # Each target installs its packages into .venv once. Later calls start at once.
 
