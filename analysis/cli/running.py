@@ -18,6 +18,7 @@ from analysis.core.experiment import RESULTS
 from analysis.core.imports import imported
 from analysis.core.progress import OnProgress, Progress
 from analysis.core.record import Spec
+from analysis.jobs import preflight
 from analysis.models.source.model_spec import ModelSpec
 
 _LOOK_S = 0.5
@@ -27,6 +28,7 @@ _LOOK_S = 0.5
 def run(spec: Spec, shards: int = 1) -> Any:
     """The result of a request by the runner of its kind, or by so many processes that share it, with its progress shown."""
     jobs.check_workers(spec, shards)
+    preflight.check_removals(spec)
     bar = Bar()
     try:
         if (result := jobs.stored(spec, bar)) is not None:

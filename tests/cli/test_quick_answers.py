@@ -40,3 +40,22 @@ def test_a_stored_answer_needs_no_model_library(arguments, tiny_folder, tmp_path
     again = _fresh(arguments)
     assert (again.returncode, again.stdout) == (0, measured)
     assert again.stderr.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("evaluate", ["--texts", "none", "--dtype", "float32", "--device", "cpu"]),
+        ("heal", []),
+        ("compare", ["--prompt", "a"]),
+        ("export", ["--name", "kept"]),
+    ],
+)
+def test_removed_layers_beyond_the_model_are_refused_without_a_model_library(
+    command, options, tiny_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
+    refused = _fresh([command, str(tiny_folder("llama")), "--block", "40:2", *options])
+    *_, sentence, loaded = refused.stderr.splitlines()
+    assert (refused.returncode, loaded) == (2, "[]")
+    assert sentence.startswith("A block of 2 layers cannot start at layer 40")

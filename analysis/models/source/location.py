@@ -1,11 +1,14 @@
 """Where a model's files are on this machine: the starter model, a folder, a GGUF file or a model from the Hub."""
 
+import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from analysis import hub
 from analysis.core import escapes, input_files
+from analysis.core.blocks import Removal
 from analysis.core.errors import LayerscopeError, ModelNotFoundError, UnsupportedModelError, did_you_mean
 from analysis.core.progress import OnProgress, ignore
 from analysis.data import gallery, starter
@@ -35,6 +38,31 @@ class Source:
     """Identity of the weights, under any path."""
     remote: Remote | None = None
     """Of a hub id."""
+
+
+_DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+"""Names of the number of layers in a configuration."""
+
+
+def check_removed(spec: ModelSpec, removals: Iterable[Removal | None]) -> None:
+    """Check that a model has the removed layers by its `config.json`, without a model library. GGUF files are not checked.
+
+    Raises:
+        BlockRangeError: if it does not have them. A model that cannot be found or read is left to the loader.
+    """
+    present = [removed for removed in removals if removed is not None]
+    if not present:
+        return
+    try:
+        source = locate(spec, weights=False)
+        config = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
+        config = config.get("text_config", config)
+        count = next((config[name] for name in _DEPTHS if name in config), None)
+    except (LayerscopeError, OSError, ValueError, AttributeError):  # the loader reports a model that cannot be read
+        return
+    if isinstance(count, int) and source.gguf_file is None:
+        for removed in present:
+            removed.check(count)
 
 
 def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool = True) -> Source:
