@@ -29,7 +29,7 @@ VIEWS = {
     "heal": "heal",
     "compare": "compare",
     "export": "export",
-    "learn": "learn?step=2",
+    "learn": "learn?step=map",
     "presenting": "explore?present=1",
 }
 """Addresses by the name of the view."""
