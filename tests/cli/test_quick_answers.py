@@ -1,11 +1,15 @@
 """Answers and refusals that need no model library."""
 
+import shutil
 import subprocess
 import sys
 
 import pytest
 
 from analysis.cli.main import main
+from analysis.core.blocks import Block
+from analysis.models.source.location import check_removed
+from analysis.models.source.model_spec import ModelSpec
 
 _RUN = """
 import sys
@@ -59,3 +63,12 @@ def test_removed_layers_beyond_the_model_are_refused_without_a_model_library(
     *_, sentence, loaded = refused.stderr.splitlines()
     assert (refused.returncode, loaded) == (2, "[]")
     assert sentence.startswith("A block of 2 layers cannot start at layer 40")
+
+
+@pytest.mark.parametrize(
+    "config", ["[" * 100_000, '{"text_config": null, "num_hidden_layers": 8}', '{"num_hidden_layers": -1}', "[]"]
+)
+def test_a_configuration_that_names_no_depth_is_left_to_the_loader(config, tiny_folder, tmp_path):
+    folder = shutil.copytree(tiny_folder("llama"), tmp_path / "model")
+    (folder / "config.json").write_text(config)
+    check_removed(ModelSpec(str(folder)), [Block(1, 1)])

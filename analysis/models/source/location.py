@@ -1,6 +1,5 @@
 """Where a model's files are on this machine: the starter model, a folder, a GGUF file or a model from the Hub."""
 
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from analysis.core.blocks import Removal
 from analysis.core.errors import LayerscopeError, ModelNotFoundError, UnsupportedModelError, did_you_mean
 from analysis.core.progress import OnProgress, ignore
 from analysis.data import gallery, starter
-from analysis.models.source import conversions, gguf, model_files, remote
+from analysis.models.source import conversions, gguf, model_files, plausible, remote
 from analysis.models.source import identity as identities
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.remote import Remote, bring
@@ -55,11 +54,14 @@ def check_removed(spec: ModelSpec, removals: Iterable[Removal | None]) -> None:
         return
     try:
         source = locate(spec, weights=False)
-        config = json.loads((source.folder / "config.json").read_text(encoding="utf-8"))
-        config = config.get("text_config", config)
-        count = next((config[name] for name in _DEPTHS if name in config), None)
-    except (LayerscopeError, OSError, ValueError, AttributeError):  # the loader reports a model that cannot be read
+        config = model_files.json_object(source.folder / "config.json")
+        plausible.check(config, source.name)
+    except LayerscopeError:  # the loader reports a model that cannot be read
         return
+    text_config = config.get("text_config")
+    if isinstance(text_config, dict):
+        config = text_config
+    count = next((config[name] for name in _DEPTHS if name in config), None)
     if isinstance(count, int) and source.gguf_file is None:
         for removed in present:
             removed.check(count)

@@ -135,7 +135,7 @@ def weights(folder: Path) -> list[Path]:
         OSError: as `check`.
     """
     check(folder)
-    chosen = _object(folder / "config.json").get("transformers_weights")
+    chosen = json_object(folder / "config.json").get("transformers_weights")
     first = folder / (chosen if isinstance(chosen, str) else WEIGHTS)
     index = first if first.name.endswith(_INDEX_ENDING) else folder / INDEX
     if first != index and (first.exists() or not index.exists()):
@@ -176,17 +176,17 @@ def _is_special(entry: Path) -> bool:
 def _references(folder: Path, names: set[str]) -> Iterator[_Reference]:
     for index in sorted(name for name in names if name.endswith(_INDEX_ENDING)):
         is_read = index.endswith(_SAFE + _INDEX_ENDING)  # an index of pickles is not
-        for name in _shards(folder / index) if is_read else _values(_object(folder / index).get("weight_map")):
+        for name in _shards(folder / index) if is_read else _values(json_object(folder / index).get("weight_map")):
             is_safe = not is_read or str(name).endswith(_SAFE)
             yield _Reference(index, "weight_map", name, is_safe and input_files.is_file_name(name))
-    config = _object(folder / "config.json")
+    config = json_object(folder / "config.json")
     for key, value in _pairs(config):
         if key == "transformers_weights" and value is not None:
             is_safe = value == config.get(key) and str(value).endswith((_SAFE, _SAFE + _INDEX_ENDING))
             yield _Reference("config.json", key, value, is_safe and input_files.is_file_name(value) and value in names)
         elif key == "configuration_files":
             yield _Reference("config.json", key, value, not value)
-    tokenizer_config = _object(folder / "tokenizer_config.json")
+    tokenizer_config = json_object(folder / "tokenizer_config.json")
     yield _Reference(
         "tokenizer_config.json", "init_inputs", tokenizer_config.get("init_inputs"), not tokenizer_config.get("init_inputs")
     )
@@ -195,10 +195,10 @@ def _references(folder: Path, names: set[str]) -> Iterator[_Reference]:
             for name in value if isinstance(value, dict | list) and key.endswith("_files") else [value]:
                 is_file = key not in ("vocab", "merges") and input_files.is_file_name(name) and name in names
                 yield _Reference("tokenizer_config.json", key, name, is_file or name is None or isinstance(name, dict | list))
-    for key, value in _object(folder / "special_tokens_map.json").items():
+    for key, value in json_object(folder / "special_tokens_map.json").items():
         is_name = _OF_TOKENIZER.fullmatch(key) and isinstance(value, str)
         yield _Reference("special_tokens_map.json", key, value, not is_name)
-    for key, value in _pairs(_object(folder / "adapter_config.json")):
+    for key, value in _pairs(json_object(folder / "adapter_config.json")):
         if _OF_ADAPTER.fullmatch(key) and key != _BASE:
             yield _Reference("adapter_config.json", key, value, not value)
     if {"config.json", "adapter_config.json"} <= names:
@@ -227,7 +227,7 @@ def _reason(error: Exception) -> str:
     return str(error.strerror if isinstance(error, OSError) else error)
 
 
-def _object(document: Path) -> dict[str, Any]:
+def json_object(document: Path) -> dict[str, Any]:
     """Return a JSON object as the libraries parse it; {} for text that they cannot parse either, and refuse themselves."""
     if not document.exists():
         return {}
