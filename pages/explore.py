@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from analysis import jobs
+from analysis import service
 from pages.components.explore import compute, linked_view, map_view, result_choice
 from pages.components.jobs import card
 from pages.components.shared import frame, selection, state, stored_results
@@ -21,7 +21,7 @@ def hints() -> None:
 
 @st.fragment
 def _row() -> None:
-    if st.session_state.get(_CLOSED) or state.presenting() or jobs.list_jobs(1):
+    if st.session_state.get(_CLOSED) or state.presenting() or service.list_jobs(1):
         return
     with st.container(border=True, key="hints", horizontal=True, vertical_alignment="center", gap="medium"):
         st.markdown(":material/tune: **Slide** n, or **drag** the block, to remove layers", width="content")
@@ -57,7 +57,7 @@ with frame.errors_shown():
         result_choice.say_stronger("distances", found, maps)
         if sweep is not None:
             result_choice.say_stronger("sweep", sweep, of_strategy)
-        growing = any(job.kind in card.GROWING for job in jobs.active())
+        growing = any(job.kind in card.GROWING for job in service.active())
         linked_view.show(found.key, sweep.key if sweep else None, current, live=growing)
         hints()
     else:

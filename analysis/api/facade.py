@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from analysis import service
 from analysis.api import bar
 from analysis.api.result_view import ResultView
 from analysis.cli import requests
@@ -23,7 +24,6 @@ from analysis.exports.spec import ExportResult
 from analysis.models.loading import load, planning
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
-from analysis.results import library
 from analysis.results.words.tolerance import DEFAULT, Tolerance
 
 if TYPE_CHECKING:
@@ -67,11 +67,10 @@ def run(spec: Spec, *, progress: bool = True) -> ResultView[Any]:
         LayerscopeError: for a problem that the user can fix, with the cause and the fix.
     """
     extensions.load()
-    experiment = EXPERIMENTS.get(spec.kind)
-    if experiment is None:
+    if spec.kind not in EXPERIMENTS:
         raise SpecError(f"Nothing runs a {type(spec).__name__}. Runnable kinds: {', '.join(EXPERIMENTS)}.")
     with bar.progress_bar(progress) as on_progress:
-        return ResultView(experiment.runner()(spec, on_progress, load=_warm()))
+        return ResultView(service.run(spec, on_progress, load=_warm))
 
 
 def stored(kind: str, model: "str | ModelSpec | Model" = "starter") -> list[ResultView[Any]]:
@@ -87,7 +86,7 @@ def stored(kind: str, model: "str | ModelSpec | Model" = "starter") -> list[Resu
     if kind not in RESULTS:
         raise SpecError(f"{kind!r} is no kind of result. Choose one of {', '.join(RESULTS)}.")
     spec = model.spec if isinstance(model, Model) else model if isinstance(model, ModelSpec) else ModelSpec(str(model))
-    return [ResultView(result) for result in library.of(kind, spec)]
+    return [ResultView(result) for result in service.read_all(service.find(kind, spec))]
 
 
 def clear() -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
-from analysis import jobs
 from analysis.cli import lines, requests
 from analysis.cli.bar import Bar
 from analysis.cli.forms import plain_number
@@ -21,6 +20,7 @@ from analysis.core.blocks import Removal
 from analysis.core.errors import SpecError
 from analysis.core.options import Option
 from analysis.core.record import Spec
+from analysis.jobs.queue.job import LOCAL
 from analysis.models.source.model_spec import ModelSpec
 
 
@@ -37,7 +37,7 @@ def answer(options: argparse.Namespace) -> None:
         queue(spec, options)
         return
     shown, shards = PRINTERS.get(spec.kind, Printer()), getattr(options, "workers", 1)
-    result = run(spec, shards) if options.run_on == jobs.LOCAL else from_backend(spec, options)
+    result = run(spec, shards) if options.run_on == LOCAL else from_backend(spec, options)
     write(options, shown.data(result, options), shown.lines(result, options))
 
 
@@ -103,7 +103,7 @@ def export(options: argparse.Namespace) -> None:
         answer(options)
         return
     output.check_folder(options.out, "--out")
-    if options.detach or options.run_on != jobs.LOCAL:
+    if options.detach or options.run_on != LOCAL:
         raise SpecError("--out exports on this machine without a job. Use --name to export as a background job.")
     request, bar = requests.request(_Saved, options), Bar()
     quiet_libraries()

@@ -9,17 +9,15 @@ import time
 import warnings
 from typing import Any
 
-from analysis import jobs
+from analysis import service
 from analysis.cli.bar import Bar
 from analysis.cli.stdout import write
-from analysis.core import escapes, store
-from analysis.core.errors import BusyError, JobError
-from analysis.core.experiment import RESULTS
+from analysis.core import escapes
+from analysis.core.errors import BusyError
 from analysis.core.imports import imported
-from analysis.core.progress import OnProgress, Progress
+from analysis.core.progress import Progress
 from analysis.core.record import Spec
-from analysis.jobs import preflight
-from analysis.models.source.model_spec import ModelSpec
+from analysis.jobs.queue.job import Job
 
 _LOOK_S = 0.5
 """How often a job that is waited for is looked at."""
@@ -27,26 +25,17 @@ _LOOK_S = 0.5
 
 def run(spec: Spec, shards: int = 1) -> Any:
     """The result of a request by the runner of its kind, or by so many processes that share it, with its progress shown."""
-    jobs.check_workers(spec, shards)
-    preflight.check_removals(spec)
     bar = Bar()
     try:
-        if (result := jobs.stored(spec, bar)) is not None:
-            return result
-        quiet_libraries()
-        return jobs.answered(spec, shards, bar, load=_Fresh)
+        return service.run(spec, bar, workers=shards, load=_loader)
     finally:
         bar.close()
 
 
-class _Fresh:
-    """Loads a model anew each time, as `models.loading.load.FRESH` does, which is imported with the first."""
-
-    def __call__(self, spec: ModelSpec, on_progress: OnProgress, *, by_layer: bool = False) -> Any:
-        return imported("analysis.models.loading.load:FRESH")(spec, on_progress, by_layer=by_layer)
-
-    def clear(self) -> None:
-        """There is nothing to let go of."""
+def _loader() -> Any:
+    """Return the loader that keeps no model in memory, with the libraries' own messages off."""
+    quiet_libraries()
+    return imported("analysis.models.loading.load:FRESH")
 
 
 def quiet_libraries() -> None:
@@ -70,20 +59,16 @@ def from_backend(spec: Spec, options: argparse.Namespace) -> Any:
             bar(Progress(job.phase or "", job.done, job.total, text))
             time.sleep(_LOOK_S)
             with contextlib.suppress(BusyError):  # the next look tells
-                jobs.start()
-                jobs.reap()
-            before, job = job, jobs.waited(functools.partial(jobs.get, job_id))
+                service.refresh()
+            before, job = job, service.waited(functools.partial(service.job, job_id))
             changes = ((job.message, before.message), (job.error, before.error))
             text = " ".join(new for new, old in changes if new and new != old)
     finally:
         bar.close()
-    stored = store.load_result(job.kind, job.result_key) if job.state == jobs.DONE and job.result_key else None
-    if stored is None:
-        raise JobError(f"Job {job_id} on {job.backend} is {job.state}: {job.error or 'its result is not in the cache folder.'}")
-    return RESULTS[job.kind].read(stored)
+    return service.result_of(job)
 
 
-def _submitted(spec: Spec, options: argparse.Namespace) -> jobs.Job:
+def _submitted(spec: Spec, options: argparse.Namespace) -> Job:
     """Put a request into the queue, however long another process holds the list of jobs."""
     workers = getattr(options, "workers", 1)
 
@@ -91,12 +76,11 @@ def _submitted(spec: Spec, options: argparse.Namespace) -> jobs.Job:
         sys.stderr.write(escapes.visible(f"{sentence.removesuffix(' Try again.')} Waiting.\n"))
         sys.stderr.flush()
 
-    return jobs.waited(lambda: jobs.submit(spec, backend=options.run_on, shards=workers), told)
+    return service.waited(lambda: service.submit(spec, backend=options.run_on, workers=workers), told)
 
 
 def queue(spec: Spec, options: argparse.Namespace) -> None:
     """Start a request as a background job and print its id."""
     job = _submitted(spec, options)
-    jobs.waited(jobs.start)
     lines = [f"Job {job.id} is queued. `jobs show {job.id}` shows its progress."]
     write(options, {"job": job.id, "spec": spec.to_json()}, lines)

@@ -16,11 +16,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.core import input_files, sandbox
+from analysis.core import input_files, sandbox, store
 from analysis.core.errors import BenchmarkError
 from analysis.data.spec import QUESTION_FILES
 from analysis.data.tasks import LETTERS, Question, lettered
 
+UPLOADS = "uploads"
+"""Folder of uploads in the cache."""
+_LONGEST_NAME = 60
 QUESTION_NAMES = ("question", "question_stem", "prompt", "query")
 """Fields that may hold the question, in lower case; the first one present is taken."""
 ANSWER_NAMES = ("answer", "answerkey", "answer_key", "label", "gold", "target", "correct")
@@ -71,6 +74,22 @@ def title(path: str) -> str:
 def name_file(path: Path) -> Path:
     """Where the visitor's name of an upload lies, which itself is stored under one made from its content."""
     return path.with_name(f"{path.name}.name")
+
+
+def upload_path(content: bytes, suffix: str) -> Path:
+    """Return the path of an upload in the cache, with a name made from its content."""
+    return store.cache_dir() / UPLOADS / f"{hashlib.sha256(content).hexdigest()}{suffix}"
+
+
+def keep_upload(path: Path, content: bytes, name: str) -> None:
+    """Store an upload, and its printable name next to it.
+
+    Raises:
+        StorageError: if it cannot be stored.
+    """
+    store.write_atomic(path, content)
+    shown = "".join(letter for letter in name.replace("\\", "/").rsplit("/", 1)[-1] if letter.isprintable())
+    store.write_atomic(name_file(path), shown[-_LONGEST_NAME:].encode("utf-8", "replace"))
 
 
 def identity(path: Path) -> str:

@@ -34,7 +34,7 @@ from analysis.jobs.queue.job import (
 from analysis.jobs.queue.processes import ensure_worker, worker_alive
 from analysis.jobs.queue.sharing import MOST_WORKERS, can_share, check_workers
 from analysis.jobs.queue.table import get, waited
-from analysis.jobs.runner.answer import answered, stored
+from analysis.jobs.runner.answer import answered
 
 __all__ = [
     "BACKENDS",
@@ -70,7 +70,6 @@ __all__ = [
     "size_bytes",
     "space",
     "start",
-    "stored",
     "submit",
     "usable_backends",
     "waited",

@@ -47,7 +47,7 @@ def find(
         text: words that all occur in the description of a result.
     """
     if model is None:
-        wanted = ResultFilter((kind,), having=having)
+        wanted = ResultFilter((kind,), words=tuple(text.lower().split()), having=having)
         return [of_entry(entry) for entry in index.entries(wanted, most=most)]
     wanted = _of_model((kind,), model, any_precision=any_precision, having=having, text=text)
     return [of_entry(entry) for entry in index.best(wanted, _ranking(model), most=most, first=first)]

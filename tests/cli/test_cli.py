@@ -125,7 +125,7 @@ def test_damage(capsys, tiny, tmp_path):
 
 def test_a_recipe_brings_its_own_precision_unless_one_is_named(capsys, tiny, monkeypatch):
     made = []
-    monkeypatch.setattr("analysis.jobs.submit", lambda spec, **_: made.append(spec) or SimpleNamespace(id="0" * 10))
+    monkeypatch.setattr("analysis.jobs.submit", lambda spec, *_, **__: made.append(spec) or SimpleNamespace(id="0" * 10))
     monkeypatch.setattr("analysis.jobs.start", lambda: None)
     quick = ["--recipe", "quick"]
     for options in (["--recipe", "instant"], quick, [*quick, "--quantization", "4bit"], ["--recipe", "paper"]):
@@ -136,7 +136,7 @@ def test_a_recipe_brings_its_own_precision_unless_one_is_named(capsys, tiny, mon
 
 def test_a_heal_in_a_named_dtype_is_not_quantized(capsys, tiny, monkeypatch):
     made = []
-    monkeypatch.setattr("analysis.jobs.submit", lambda spec, **_: made.append(spec) or SimpleNamespace(id="0" * 10))
+    monkeypatch.setattr("analysis.jobs.submit", lambda spec, *_, **__: made.append(spec) or SimpleNamespace(id="0" * 10))
     monkeypatch.setattr("analysis.jobs.start", lambda: None)
     heal = ("heal", tiny, "--block", "2:2", "--recipe", "paper", "--detach")
     for options in (
@@ -156,7 +156,7 @@ def test_a_heal_in_a_named_dtype_is_not_quantized(capsys, tiny, monkeypatch):
 
 def test_heal_options_time_steps_control_other_text_or_saved_recipe(capsys, tiny, monkeypatch):
     made = []
-    monkeypatch.setattr("analysis.jobs.submit", lambda spec, **_: made.append(spec) or SimpleNamespace(id="0" * 10))
+    monkeypatch.setattr("analysis.jobs.submit", lambda spec, *_, **__: made.append(spec) or SimpleNamespace(id="0" * 10))
     monkeypatch.setattr("analysis.jobs.start", lambda: None)
     heal = ("heal", tiny, "--block", "2:2", "--detach")
     read(capsys, *heal, "--minutes", "3", "--texts", "c4", "--generate")

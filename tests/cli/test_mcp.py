@@ -19,7 +19,7 @@ import jsonschema
 from huggingface_hub import constants
 from mcp import Client
 
-from analysis import jobs
+from analysis import jobs, service
 from analysis.cli import answers, decision_sheet
 from analysis.cli import main as command_line
 from analysis.cli.mcp import schema, server, stored
@@ -27,7 +27,7 @@ from analysis.cli.mcp.tools import Tools
 from analysis.core import store
 from analysis.core.errors import LayerscopeError
 from analysis.core.experiment import RESULTS
-from analysis.jobs import preflight
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library
 from tests.support import fakes
 
@@ -195,10 +195,12 @@ def test_read_only_refuses_to_run_with_problem_cause_and_fix(name):
 
 
 def test_a_model_is_looked_at_by_its_configuration(monkeypatch):
-    monkeypatch.setattr(preflight, "looked_at", lambda *asked: {"asked": asked})
+    asked = []
+    monkeypatch.setattr(service, "inspect", lambda model: asked.append(model) or fakes.inspect())
     got = call(made(allow_run=True), "models", {"model": "starter", "dtype": "float32", "quantization": "8bit"})
-    assert got == {"asked": ["starter", None, "float32", "auto", "8bit"]}
-    assert call(made(allow_run=True), "models") == {"asked": ["starter", None, "auto", "auto", "none"]}
+    assert got["model"]["n_layers"] == fakes.FACTS.n_layers
+    assert call(made(allow_run=True), "models") == got
+    assert asked == [ModelSpec(dtype="float32", quantization="8bit"), ModelSpec()]
 
 
 def test_read_only_writes_no_result_and_measures_nothing(tmp_path):
@@ -285,7 +287,7 @@ def test_a_failed_job_is_an_error_with_its_reason(monkeypatch):
     monkeypatch.setattr(server, "_LOOK_S", 0)
     got = call(tools, "distances", {"model": "starter", "wait_s": 1})
     assert got["is_error"]
-    assert re.fullmatch(r"Job \w{10} ended as failed. Too few texts. The tool resume_job continues it.", got["error"])
+    assert re.fullmatch(r"Job \w{10} on local is failed: Too few texts.", got["error"])
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from analysis import __version__
 from analysis.cli.mcp.tools import ReadOnlyError, Tool, Tools, Watch
 from analysis.core import failures
 from analysis.core.progress import how_far
-from analysis.jobs import Job
+from analysis.jobs.queue.job import Job
 
 NAME = "layerscope"
 _LOOK_S = 0.5

@@ -5,12 +5,12 @@ import contextlib
 from collections.abc import Collection
 from typing import Any
 
+from analysis import service
 from analysis.cli import line
 from analysis.cli.answers import PRINTERS, Printer
 from analysis.core.errors import CorruptResultError, SpecError
 from analysis.core.record import Result, Spec
 from analysis.models.source.model_spec import AUTO, ModelSpec
-from analysis.results import library
 from analysis.results.stored.result import FoundResult
 
 MOST_COMPARED = 300
@@ -43,7 +43,7 @@ def beside(spec: Spec, most: int = 5) -> list[FoundResult]:
         most: number of results at most.
     """
     model = getattr(spec, "model", None)
-    return library.find(spec.kind, model if isinstance(model, ModelSpec) else None, most=most)
+    return service.find(spec.kind, model if isinstance(model, ModelSpec) else None, most=most)
 
 
 def _fits(wanted: Any, held: Any, name: str = "") -> bool:

@@ -9,22 +9,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, TypeVar
 
-from analysis import jobs
+from analysis import service
 from analysis.cli import decision_sheet, front, groups
 from analysis.cli import jobs as job_list
 from analysis.cli.mcp import schema, stored
 from analysis.cli.mcp.schema import Json
 from analysis.cli.options import Extra, Subcommand
-from analysis.core import escapes, index, serving, store
+from analysis.core import escapes, serving
 from analysis.core.bounds import Bound
-from analysis.core.errors import AccessError, BusyError, JobError, SpecError
+from analysis.core.errors import AccessError, BusyError, SpecError
 from analysis.core.experiment import EXPERIMENTS, RESULTS
 from analysis.core.options import Option
 from analysis.core.record import Spec
-from analysis.jobs import Job, preflight
+from analysis.jobs.queue.job import Job
 from analysis.models.source.model_spec import InspectSpec, ModelSpec
-from analysis.results import library
-from analysis.results.stored.result import of_entry
 
 SpecT = TypeVar("SpecT", bound=Spec)
 LEFT_OUT = ("export",)
@@ -183,9 +181,8 @@ class Tools:
         """Return a job as it is now; where jobs may run, one that waits is handed to its worker."""
         with contextlib.suppress(BusyError):  # the next look tells
             if self.allow_run:
-                jobs.start()
-                jobs.reap()
-        return jobs.get(job_id)
+                service.refresh()
+        return service.job(job_id)
 
     def _measuring(self, subcommand: Subcommand) -> Tool:
         extras = [extra for extra in subcommand.extras if extra.flag in EXTRAS]
@@ -233,14 +230,12 @@ class Tools:
         delivery = schema.request(Delivery, {name: arguments.get(name) for name in schema.names(Delivery)})
         options = argparse.Namespace(**schema.of_extras(extras, arguments))
         if self.allow_run and isinstance(spec, InspectSpec) and not (spec.load or spec.fetch):
-            model = spec.model
-            return preflight.looked_at(model.source, model.revision, model.dtype, model.device, model.quantization)
+            return stored.data(service.inspect(spec.model), options, delivery.fields)
         result = stored.answering(spec) if not self.allow_run or EXPERIMENTS[spec.kind].resolve else None
         if result is not None:
             return stored.data(result, options, delivery.fields)
         if self.allow_run:
-            job = jobs.submit(spec, backend=options.run_on, shards=getattr(options, "workers", 1))
-            jobs.start()
+            job = service.submit(spec, backend=options.run_on, workers=getattr(options, "workers", 1))
             return Watch(job, delivery.wait_s, lambda ended: _ended(ended, options, delivery.fields))
         raise ReadOnlyError(
             f"The request of kind {kind.kind} was not run.",
@@ -267,8 +262,8 @@ class Tools:
         request = schema.request(JobsSpec, arguments)
         if not request.id:
             if self.allow_run:
-                jobs.reap()
-            return job_list.data(jobs.list_jobs())
+                service.refresh()
+            return job_list.data(service.list_jobs())
         return Watch(self.look(request.id), request.wait_s, lambda job: job_list.data([job]))
 
     def _on_job(self, action: str, arguments: Mapping[str, Any]) -> Json:
@@ -280,7 +275,7 @@ class Tools:
                 "This server is read-only.",
                 f"Run `python -m analysis jobs {action} {job}` yourself, or start the server with --allow-run.",
             )
-        {"cancel": jobs.cancel, "resume": jobs.resume}[action](request.id)
+        {"cancel": service.cancel, "resume": service.resume}[action](request.id)
         return job_list.data([self.look(request.id)])
 
 
@@ -301,23 +296,18 @@ def _results(arguments: Mapping[str, Any]) -> Json:
         if kind not in RESULTS:
             raise SpecError(f"{kind[:60]!r} is no kind of result. Choose one of {', '.join(RESULTS)}.")
     model = ModelSpec(request.model) if request.model else None
-    if model is not None:
-        entries = [library.find(kind, model, most=request.most, text=request.text) for kind in kinds]
-    else:
-        words = tuple(request.text.lower().split())
-        wanted = [index.ResultFilter((kind,), words=words) for kind in kinds]
-        entries = [[of_entry(entry) for entry in index.entries(each, most=request.most)] for each in wanted]
-    return {"results": [stored.listed(entry) for of_kind in entries for entry in of_kind]}
+    found = [entry for kind in kinds for entry in service.find(kind, model, most=request.most, text=request.text)]
+    return {"results": [stored.listed(entry) for entry in found]}
 
 
 def _result(arguments: Mapping[str, Any]) -> Json:
     request = schema.request(ResultKeySpec, arguments)
-    entry = index.entry(request.of_kind, request.key) if request.of_kind in RESULTS else None
-    if entry is None:
+    found = service.by_key(request.of_kind, request.key) if request.of_kind in RESULTS else None
+    if found is None:
         raise SpecError(
             f"There is no stored result {request.key[:60]!r} of kind {request.of_kind[:60]!r}. The tool results lists them."
         )
-    return stored.data(of_entry(entry).result, argparse.Namespace(per_question=request.per_question), request.fields)
+    return stored.data(found.result, argparse.Namespace(per_question=request.per_question), request.fields)
 
 
 def _ended(job: Job, options: argparse.Namespace, fields: Sequence[str]) -> Json:
@@ -328,8 +318,4 @@ def _ended(job: Job, options: argparse.Namespace, fields: Sequence[str]) -> Json
     """
     if job.is_active:
         return {"job": job.id, "spec": job.spec.to_json()}
-    content = store.load_result(job.kind, job.result_key) if job.state == jobs.DONE and job.result_key else None
-    if content is None:
-        why = job.error or "Its result is not in the cache folder."
-        raise JobError(f"Job {job.id} ended as {job.state}. {why} The tool resume_job continues it.")
-    return stored.data(RESULTS[job.kind].read(content), options, fields)
+    return stored.data(service.result_of(job), options, fields)

@@ -6,7 +6,7 @@ from typing import Any
 
 from analysis.core import disk, store
 from analysis.core.errors import StorageError
-from analysis.core.experiment import EXPERIMENTS, RESULTS, RUNNERS
+from analysis.core.experiment import RUNNERS
 from analysis.core.imports import imported
 from analysis.core.progress import OnProgress, Progress
 from analysis.core.record import Result, Spec
@@ -46,17 +46,6 @@ def answered(
             return shared(spec, n, on_progress, workers)
         result: Result = imported(runners[spec.kind])(spec, on_progress, load=load())
         return result
-
-
-def stored(spec: Spec, on_progress: OnProgress) -> Result | None:
-    """Return the complete stored result of a request, without a model and without torch if this machine's choices are known.
-
-    Raises:
-        LayerscopeError: when a file, a text or a model cannot be read, or nothing can be stored.
-    """
-    resolver = EXPERIMENTS[spec.kind].resolve
-    result = RESULTS[spec.kind].load(imported(resolver)(spec), on_progress) if resolver else None
-    return result if result is not None and result.complete else None
 
 
 @contextlib.contextmanager

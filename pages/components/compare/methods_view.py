@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import streamlit as st
 
-from analysis import jobs
+from analysis import service
 from analysis.charts import kinds
 from analysis.charts.methods import ACCURACY, NATS
 from analysis.core.blocks import removal
@@ -236,7 +236,7 @@ def _several(number: int, one: str, many: str = "") -> str:
 
 def _show_jobs(found: Sequence[FoundResult]) -> None:
     """Draw the running jobs of this kind, and why the last one failed if no result is newer."""
-    for job in (job for job in jobs.active() if job.kind == _KIND):
+    for job in (job for job in service.active() if job.kind == _KIND):
         card.in_place(job, _KIND)
         if doing := job.values.get("doing"):
             st.caption(words.plain(str(doing)))

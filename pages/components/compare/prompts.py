@@ -9,11 +9,12 @@ from typing import Any
 
 import streamlit as st
 
-from analysis import jobs
+from analysis import service
 from analysis.core.blocks import Removal
 from analysis.core.errors import JobError
 from analysis.core.record import Spec
 from analysis.experiments.prompt.microscope_spec import LONGEST_PROMPT
+from analysis.jobs.queue import job as jobs
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import prompt_answers
 from analysis.results.stored.result import FoundResult
@@ -67,7 +68,7 @@ def show(asked: PromptForm, missing: words.Markdown, *, grown: Draw, done: Draw)
         grown: draws a result that is still growing.
         done: draws a finished one.
     """
-    active = [job for job in jobs.active() if job.kind == asked.kind and _is_of(job, asked.model)]
+    active = [job for job in service.active() if job.kind == asked.kind and _is_of(job, asked.model)]
     running = next((job for job in active if prompt_answers.is_answer(job.spec, asked.spec)), None)
     if running is not None:
         st.fragment(_live, run_every=_LIVE_S)(running.id, asked, grown)
@@ -122,7 +123,7 @@ def _unfinished(asked: PromptForm) -> jobs.Job | None:
     """Return this visitor's last job, where it failed or was stopped and the form still has its request."""
     known = st.session_state.get(f"{asked.kind}-job")
     try:
-        job = jobs.get(known) if known else None
+        job = service.job(known) if known else None
     except JobError:
         return None
     is_over = job is not None and job.state not in (jobs.DONE, jobs.QUEUED, jobs.RUNNING)
@@ -131,10 +132,10 @@ def _unfinished(asked: PromptForm) -> jobs.Job | None:
 
 def _live(job_id: str, asked: PromptForm, grown: Draw) -> None:
     with frame.errors_shown():
-        job = next((job for job in jobs.active() if job.id == job_id), None)
+        job = next((job for job in service.active() if job.id == job_id), None)
         if job is None:
             st.rerun()
-        waiting = [other.id for other in jobs.active() if other.state == jobs.QUEUED]
+        waiting = [other.id for other in service.active() if other.state == jobs.QUEUED]
         card.active(job, place=waiting.index(job.id) + 1 if job.id in waiting else 0, where=asked.kind)
         result = stored_results.live(asked.kind, job.result_key)
         if result is not None:

@@ -10,16 +10,14 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from analysis.core import escapes, index, store
-from analysis.core.errors import CorruptResultError
-from analysis.core.experiment import RESULTS, TITLES
-from analysis.core.index import ResultFilter
+from analysis import service
+from analysis.core import escapes
+from analysis.core.experiment import TITLES
 from analysis.models.source.model_spec import ModelSpec
-from analysis.results import library as reading
 from analysis.results.compared import differences as run_compare
 from analysis.results.compared import runs as run_table
 from analysis.results.stored import summaries
-from analysis.results.stored.result import FoundResult, of_entry
+from analysis.results.stored.result import FoundResult
 from pages.components.compare import runs_overlay
 from pages.components.shared import chart, frame, selection, state, stored_results, words
 
@@ -52,7 +50,7 @@ def show(model: ModelSpec) -> None:
         model: the model of the page; its runs come first.
     """
     with frame.errors_shown():
-        if not any(index.names(list(summaries.kinds()))):
+        if not any(service.names(list(summaries.kinds()))):
             st.info("Nothing has been measured yet. Maps, curves and healing runs of all models appear here.")
             st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
             return
@@ -69,24 +67,9 @@ def show(model: ModelSpec) -> None:
         frame.commands([run.result.spec for run in shown])
 
 
-def stored(
-    model: ModelSpec, kinds: Sequence[str] = (), *, names: Sequence[str] = (), text: str = "", most: int = MOST
-) -> list[FoundResult]:
-    """Return runs, those of the current model first, in each kind the newest first.
-
-    Args:
-        model: the current one.
-        kinds: of `runs.kinds()`; none for all.
-        names: of models; none for all.
-        text: words that must all occur somewhere in the index entry of the run, in upper or lower case.
-        most: number of runs at most.
-    """
-    wanted = _wanted(kinds, names, text)
-    return [of_entry(entry) for entry in index.entries(wanted, first=reading.weights(stored_results.known(model)), most=most)]
-
-
-def _wanted(kinds: Sequence[str], names: Sequence[str], text: str) -> ResultFilter:
-    return ResultFilter(tuple(kinds or summaries.kinds()), names=tuple(names), words=tuple(text.lower().split()))
+def _listed(model: ModelSpec, kinds: Sequence[str] = (), **options: Any) -> tuple[list[FoundResult], int]:
+    """Return runs as `service.listed`, those of the current model first, and the number of all that match."""
+    return service.listed(stored_results.known(model), kinds or list(summaries.kinds()), **{"most": MOST} | options)
 
 
 def _reference() -> FoundResult | None:
@@ -119,7 +102,7 @@ def _table(model: ModelSpec, reference: FoundResult | None) -> tuple[list[FoundR
     rows = [_row(run, fraction, reference) for run in shown]
     chosen = _ticked(model, shown, rows)
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-        n_runs = index.count(_wanted((), (), ""))
+        n_runs = _listed(model, most=1)[1]
         said = f"{n_passed:d} of {n_runs:d} runs, {len(chosen)} drawn. Click a column header to sort."
         if len(shown) < n_passed:
             said = f"The table shows {len(shown)} of {n_passed:d} matching runs. Narrow them by kind, model or words. {said}"
@@ -155,9 +138,9 @@ def _plural(kind: str) -> words.Markdown:
 
 def _filtered(model: ModelSpec) -> tuple[list[FoundResult], int, float]:
     """Draw the filters; the runs that pass them, how many pass where not all are taken, and the share of the layers."""
-    known = index.names(list(summaries.kinds()))
+    known = service.names(list(summaries.kinds()))
     kinds = [kind for kind in summaries.kinds() if any(kind == one for one, _ in known)]
-    own = [run.summary.name for run in stored(model, most=1)]
+    own = [run.summary.name for run in _listed(model, most=1)[0]]
     names = list(dict.fromkeys([*own, *(name for _, name in known)]))
     place = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
     kind = place.segmented_control(
@@ -182,7 +165,7 @@ def _filtered(model: ModelSpec) -> tuple[list[FoundResult], int, float]:
         help="Share of removed layers for the figures of maps and curves. Healing runs and evaluations have their own.",
     )
     of_kind = [kind] if kind else []
-    return stored(model, of_kind, names=models, text=text), index.count(_wanted(of_kind, models, text)), float(fraction)
+    return *_listed(model, of_kind, model_names=models, text=text), float(fraction)
 
 
 def _row(run: FoundResult, fraction: float, reference: FoundResult | None) -> dict[str, Any]:
@@ -197,7 +180,7 @@ def _row(run: FoundResult, fraction: float, reference: FoundResult | None) -> di
 def _ticked(model: ModelSpec, shown: list[FoundResult], rows: list[dict[str, Any]]) -> list[FoundResult]:
     """Draw the rows; ticks of runs that the filters hide are kept."""
     if _PICKS not in st.session_state:
-        firsts = [run for kind in ("distances", "sweep") for run in stored(model, [kind], most=_LOOKED_AT)]
+        firsts = [run for kind in ("distances", "sweep") for run in _listed(model, [kind], most=_LOOKED_AT)[0]]
         st.session_state[_PICKS] = run_table.first_picks(firsts)
     picks: list[str] = st.session_state[_PICKS]
     visible = {run.id: run for run in shown}
@@ -321,15 +304,9 @@ def _differences(run: FoundResult, reference: FoundResult, fraction: float) -> t
 
 def _arrays(run: FoundResult) -> dict[str, Any]:
     """Return the stored arrays of each text; none for precomputed runs."""
-    wanted = run.kind in ("distances", "damage") and not run.precomputed
-    return _read(run.kind, run.key, str(store.cache_dir()), run.saved_at) if wanted else {}
+    return _read(run.kind, run.key, run.saved_at, run) if run.kind in ("distances", "damage") else {}
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _read(kind: str, key: str, cache: str, saved_at: float) -> dict[str, Any]:
-    """Every argument is part of the cache key."""
-    try:
-        stored = store.load_result(kind, key)
-    except CorruptResultError:
-        return {}
-    return {name: array for name, array in RESULTS[kind].arrays_in(stored).items() if name in _KEPT} if stored else {}
+def _read(kind: str, key: str, saved_at: float, _run: FoundResult) -> dict[str, Any]:
+    return {name: array for name, array in service.arrays(_run).items() if name in _KEPT}

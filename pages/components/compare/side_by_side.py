@@ -6,8 +6,8 @@ from typing import Any
 
 import streamlit as st
 
+from analysis import service
 from analysis.charts import prompts as prompt_figures
-from analysis.core import store
 from analysis.core.blocks import Removal
 from analysis.core.errors import LayerscopeError
 from analysis.experiments.heal.heal_result import HealResult
@@ -244,7 +244,7 @@ def _stored_only(model: ModelSpec, cut: Removal | None, asked: CompareSpec | Non
 
 
 def _is_here(adapter: str) -> bool:
-    return (store.cache_dir() / adapter).is_dir()
+    return service.folder(adapter) is not None
 
 
 def _picked(writers: dict[str, Writer]) -> list[Writer]:

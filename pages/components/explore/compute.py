@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from analysis import jobs
+from analysis import service
 from analysis.core import blocks, host
 from analysis.core.blocks import Removal, removal
 from analysis.core.errors import BlockRangeError
@@ -16,6 +16,7 @@ from analysis.experiments.maps.damage_spec import DamageSpec
 from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
 from analysis.experiments.search.search_spec import checked_size, search_for, takes
 from analysis.experiments.strategies import BLOCKS, DRAW, MAP, SEARCHING, STRATEGIES, needs
+from analysis.jobs.queue import job as jobs
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import durations
 from analysis.results.stored.result import FoundResult
@@ -52,7 +53,7 @@ def first_map() -> None:
 
 
 def _on_its_way() -> list[jobs.Job]:
-    return [job for job in jobs.active() if job.kind in ("distances", "sweep")]
+    return [job for job in service.active() if job.kind in ("distances", "sweep")]
 
 
 def _coming() -> None:

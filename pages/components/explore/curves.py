@@ -9,7 +9,7 @@ from dataclasses import replace
 import streamlit as st
 from plotly.graph_objs import Figure
 
-from analysis import jobs
+from analysis import service
 from analysis.charts import curves as figures
 from analysis.charts.look import ACCURACY, LOSS, Finished
 from analysis.data import questions
@@ -298,7 +298,7 @@ def _is_measured(shown: Shown) -> bool:
 
 def _is_growing(curve: SweepResult | None) -> bool:
     """Return True while a sweep is on its way that will score its blocks anyway."""
-    return curve is not None and not curve.complete and any(job.kind == "sweep" for job in jobs.active())
+    return curve is not None and not curve.complete and any(job.kind == "sweep" for job in service.active())
 
 
 def _request(curve: SweepResult | None, cut: Cut, model: ModelSpec) -> EvaluateSpec:

@@ -5,7 +5,7 @@ from typing import Any, TypeGuard
 
 import streamlit as st
 
-from analysis import jobs
+from analysis import service
 from analysis.core.blocks import Block, Removal, blocks_up_to
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
@@ -46,7 +46,7 @@ def show(
     result: DamageResult = damage.result
     compared = stored_results.by_key("distances", result.spec.distances.fingerprint()) or shown
     distances: DistanceResult = compared.result
-    _numbers(result, distances, cut, stored_results.array(damage, "text_losses"))
+    _numbers(result, distances, cut, service.arrays(damage).get("text_losses"))
     measured = (reading.of_damage(result, block) for block in blocks_up_to(1, result.n_layers))
     selection.show_chip([one.condition for one in measured if one is not None][:1])
     sizes = len(result.increase)
@@ -71,7 +71,7 @@ def show(
 
 
 def _nothing_yet(shown: FoundResult, model: ModelSpec) -> None:
-    if any(job.kind == "damage" for job in jobs.active()):
+    if any(job.kind == "damage" for job in service.active()):
         st.info("The loss increase is being measured. The map appears here with its first blocks and grows.")
         return
     st.info(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import streamlit as st
 from plotly.graph_objs import Figure
 
+from analysis import service
 from analysis.charts import maps
 from analysis.charts.look import Finished
 from analysis.core.blocks import Block
@@ -16,7 +17,7 @@ from analysis.experiments.maps.distance_spec import Best, DistanceResult
 from analysis.results.compared import remarks
 from analysis.results.stored.result import FoundResult
 from pages.components.explore import chart_selection
-from pages.components.shared import chart, state, stored_results, words
+from pages.components.shared import chart, state, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
 from pages.components.shared.selection import Version, version
 
@@ -216,7 +217,7 @@ def _distance_map(
     _path: Sequence[Best],
     _others: Sequence[Best],
 ) -> Figure:
-    close = remarks.of_map(_found.result, metric, stored_results.array(_found, "text_distances"))
+    close = remarks.of_map(_found.result, metric, service.arrays(_found).get("text_distances"))
     figure = maps.distance_map(
         _found.result,
         _path,

@@ -7,13 +7,13 @@ from functools import partial
 import streamlit as st
 from plotly.graph_objs import Figure
 
-from analysis import jobs
 from analysis.charts import speed as speed_charts
 from analysis.charts.look import Finished
 from analysis.core.blocks import PartSet, Removal
 from analysis.core.table import of_rows
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.speed.speed_spec import SpeedResult, SpeedSpec
+from analysis.jobs.queue import job as jobs
 from analysis.models.source import sizes
 from analysis.models.source.model_spec import QUANTIZATIONS, ModelSpec
 from analysis.models.source.sizes import ModelFacts

@@ -5,17 +5,15 @@ from dataclasses import replace
 
 import streamlit as st
 
+from analysis import service
 from analysis.charts import front as figures
-from analysis.core import blocks, index
-from analysis.core.index import ResultFilter
+from analysis.core import blocks
 from analysis.models.source.model_spec import ModelSpec
-from analysis.results import library
 from analysis.results.compared import front, unmeasured
 from analysis.results.compared.front import BEST, DOMINATED, SIZE, SPEED, TIED, Comparison, Front
 from analysis.results.compared.material_filter import SameMaterial
 from analysis.results.compared.scores_of_block import Selected
 from analysis.results.stored.reading import ACCURACY, BITS, LOSS, Condition
-from analysis.results.stored.result import of_entry
 from analysis.results.words import goals
 from analysis.results.words.front_table import measured_on
 from analysis.results.words.goals import BYTES, NATS, POINTS, Answer, Goal
@@ -97,9 +95,7 @@ def _chart(compared: Front, by: str, strategy: ChosenStrategy, cut: Cut, selecte
 
 def _compare(model: ModelSpec, on: Sequence[Condition], named: tuple[str, ...]) -> Comparison:
     """Return `front.of_model` on some questions and texts, cached until a result is added, changed or deleted."""
-    wanted = ResultFilter((*front.SCORED, "speed"))
-    newest = [of_entry(entry) for entry in index.entries(wanted, most=1)]
-    version = f"{index.count(wanted)} {selection.versions(newest)}"
+    version = service.version((*front.SCORED, "speed"))
     return _compared(version, stored_results.known(model), SameMaterial.of(on), named)
 
 
@@ -177,7 +173,7 @@ def _about(compared: Front, by: str) -> words.Markdown:
 def _actions(answer: Answer, comparison: Comparison, model: ModelSpec, strategy: ChosenStrategy) -> None:
     """Draw the button that selects the answer's block, and those of missing measurements: scores as one grid, then speeds."""
     missing = unmeasured.missing(comparison, model)
-    curves = library.read_all(library.of_here("sweep"))
+    curves = service.read_all(service.of_here("sweep"))
     grid, lasts = unmeasured.affordable_grid(comparison, missing, curves)
     speeds = unmeasured.speeds(missing)
     undecided, quantity = answer.undecided, answer.goal.quantity

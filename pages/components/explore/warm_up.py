@@ -4,7 +4,7 @@ import contextlib
 import sqlite3
 import threading
 
-from analysis.core import index_table
+from analysis import service
 from analysis.core.errors import LayerscopeError
 from analysis.core.experiment import RESULTS
 from analysis.core.imports import imported
@@ -24,4 +24,4 @@ def prepare() -> None:
         imported(f"pages.components.explore.{name}")
     # The page itself explains a cache folder that cannot be used.
     with contextlib.suppress(LayerscopeError, OSError, sqlite3.Error):
-        index_table.update(tuple(RESULTS))
+        service.version(tuple(RESULTS))

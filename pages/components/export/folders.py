@@ -10,8 +10,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from analysis import hub
-from analysis.core import disk, store
+from analysis import hub, service
 from analysis.core.blocks import PartSet, removal, written
 from analysis.core.errors import LayerscopeError, SpecError
 from analysis.exports import folders, formats, gguf_families
@@ -68,7 +67,7 @@ def show(choice: Choice, format: str = "hf") -> ExportSpec | None:
         return None
     left_out = removal(choice.cut.layers) if choice.cut.layers else None  # single parts stay, as zeros
     needed = sizes.savings(choice.facts, left_out).kept_parameters * DTYPES[dtype]
-    free, taken = disk.free_bytes(folders.root()), folders.folder(spec.name).exists()
+    free, taken = service.free_bytes(folders.root()), folders.folder(spec.name).exists()
     about.caption(f"About {words.size(needed)} in exports/{words.plain(spec.name)}, {words.size(free)} free.")
     if isinstance(choice.cut, PartSet):
         st.caption(
@@ -137,7 +136,8 @@ def without_healing(choice: Choice) -> str:
 
 def adapter(choice: Choice) -> None:
     """Draw the adapter of the heal, which is there."""
-    folder = store.cache_dir() / str(choice.adapter)
+    folder = service.folder(choice.adapter)
+    assert folder is not None
     size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
     st.caption("A standard PEFT folder. Remove the layers above from the base model before you load the adapter.")
     if size <= _ZIP_BYTES:

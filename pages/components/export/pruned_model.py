@@ -5,7 +5,7 @@ from typing import Literal
 
 import streamlit as st
 
-from analysis.core import store
+from analysis import service
 from analysis.core.blocks import PartSet, Removal, parse_removal
 from analysis.core.errors import BlockRangeError
 from analysis.experiments.heal.heal_result import HealResult
@@ -47,7 +47,7 @@ class Choice:
 
 def has_adapter(heal: HealResult) -> bool:
     """Return whether the heal's adapter is on this machine; that of a precomputed heal stayed where it was made."""
-    return bool(heal.adapter) and (store.cache_dir() / str(heal.adapter) / "adapter_config.json").exists()
+    return service.folder(heal.adapter) is not None
 
 
 def choose(known: FoundResult, model: ModelSpec) -> Choice | None:

@@ -6,7 +6,7 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from analysis import jobs
+from analysis import service
 from analysis.core import host
 from analysis.core.blocks import Block, Removal
 from analysis.data.spec import BenchmarkSpec
@@ -298,7 +298,7 @@ def _start_button(asked: HealForm, known: ModelFacts) -> None:
     """Draw how long it will take, and the button."""
     spec = asked.spec
     if spec is not None:
-        say_expected(spec, known, jobs.active())
+        say_expected(spec, known, service.active())
         if (sentence := _does_not_fit(spec, known)) is not None:
             st.warning(words.plain(sentence))
         st.caption(selection.precision_of_request(spec.model, None))

@@ -2,9 +2,8 @@
 
 import streamlit as st
 
-from analysis import jobs
+from analysis import service
 from analysis.charts import heals as figures
-from analysis.core import store
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_result import HealResult
@@ -77,7 +76,7 @@ def _refine(result: HealResult) -> None:
     wanted = recipes.refined(start.unresolved(result.spec))
     n_questions = wanted.benchmark.limit if wanted.benchmark else 0
     said = f"{n_questions} questions and {wanted.validation.n_texts} texts"
-    running = next((job for job in jobs.active() if job.kind == "heal" and job.spec == wanted), None)
+    running = next((job for job in service.active() if job.kind == "heal" and job.spec == wanted), None)
     if running is not None:
         card.in_place(running, "refine")
         return
@@ -180,7 +179,7 @@ def _ceiling(run: ListedHeal, control: HealResult | None) -> None:
     if control is not None or result is None or spec.control or not result.is_trained or result.healed is None:
         return
     wanted = start.unresolved(result.spec).as_control()
-    if any(job.kind == "heal" and job.spec == wanted for job in jobs.active()):
+    if any(job.kind == "heal" and job.spec == wanted for job in service.active()):
         st.caption("The control is queued or running: see Jobs in the sidebar.")
         return
     takes = expected_in_words(wanted, expected(wanted, result.model))
@@ -305,8 +304,7 @@ def _adapter(result: HealResult) -> None:
     """Draw the path of the adapter; that of a precomputed run stayed on the machine that made it."""
     if not result.adapter:
         return
-    folder = store.cache_dir() / result.adapter
-    if folder.is_dir():
+    if (folder := service.folder(result.adapter)) is not None:
         kept = "" if result.kept_step is None or not result.is_trained else f", after step {result.kept_step}"
         st.caption(f"Adapter{kept}, a standard PEFT folder:")
         st.code(str(folder), language=None)

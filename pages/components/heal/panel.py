@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import streamlit as st
 
-from analysis import jobs
 from analysis.core import stats
 from analysis.core.blocks import ATTENTION, Removal
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_result import HealResult, Validation
 from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.jobs.queue import job as jobs
 from analysis.models.source.sizes import ModelFacts
 from pages.components.heal import outcome
 from pages.components.heal.runs import ListedHeal, best, control_of, run_now, runs_of

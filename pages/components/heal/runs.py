@@ -7,20 +7,19 @@ from typing import Any
 
 import streamlit as st
 
-from analysis import jobs
-from analysis.core import host, index, index_table
+from analysis import service
+from analysis.core import host
 from analysis.core.blocks import PartSet
-from analysis.core.index import ResultFilter
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.jobs.queue import job as jobs
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
-from analysis.results import library
 from analysis.results.compared import durations, recovery
 from analysis.results.compared.durations import Duration
 from analysis.results.stored import evidence
-from analysis.results.stored.result import FoundResult, of_entry
+from analysis.results.stored.result import FoundResult
 from analysis.results.words import heals
 from pages.components.shared import state, stored_results, words
 
@@ -89,7 +88,7 @@ def runs_of(model: ModelSpec) -> list[ListedHeal]:
     """
     results = {found.key: found for found in stored_results.find("heal", model, any_precision=True)}
     runs = []
-    for job in jobs.list_jobs(200):
+    for job in service.list_jobs(200):
         if isinstance(job.spec, HealSpec) and job.spec.model.source == model.source:
             found = results.pop(job.result_key or "", None) or stored_results.by_key("heal", job.result_key)
             runs.append(ListedHeal(job.id, job.spec, job, found))
@@ -208,8 +207,7 @@ def _captions(preset: HealSpec, known: ModelFacts) -> list[str]:
     """Return a line on the recovery of each length."""
     specs = {option: _with_length(preset, option, known.n_parameters) for option in _LENGTHS if option != OWN}
     heals = [found.result for found in stored_results.find("heal", preset.model, any_precision=True)]
-    committed = index.entries(ResultFilter(("heal",), places=(index_table.committed(),)))
-    others = [of_entry(entry).result for entry in committed]
+    others = [found.result for found in service.find("heal") if found.origin == "precomputed"]
 
     def reached(spec: HealSpec) -> str:
         """Recovery of the selected block; else, named as that, of another block or of another model."""
@@ -248,7 +246,7 @@ def _with_length(preset: HealSpec, option: str, n_parameters: int) -> HealSpec:
 
 def expected(spec: HealSpec, known: ModelFacts) -> Duration | None:
     """Return the duration of a healing run that would begin now, without its training if minutes bound it."""
-    timed = [found.result for found in library.of_here("heal")]
+    timed = [found.result for found in service.of_here("heal")]
     return durations.expected(spec, {spec.model.source: known}, timed)
 
 

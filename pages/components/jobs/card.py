@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from analysis import jobs
+from analysis import service
 from analysis.core.errors import LayerscopeError
 from analysis.core.progress import bytes_so_far, how_far
+from analysis.jobs.queue import job as jobs
 from pages.components.shared import access, frame, words
 
 _COLOURS = {
@@ -19,7 +20,7 @@ _COLOURS = {
 _LONG_S, _VERY_LONG_S = 120, 600
 GROWING = ("sweep", "damage")
 """Kinds whose unfinished results are worth looking at."""
-_PLACES = {"Up": -1, "Down": 1, "To the front": jobs.FRONT, "To the end": jobs.END}
+_PLACES = {"Up": -1, "Down": 1, "To the front": service.FRONT, "To the end": service.END}
 
 
 def active(job: jobs.Job, *, place: int, where: str = "strip") -> None:
@@ -65,7 +66,7 @@ def active(job: jobs.Job, *, place: int, where: str = "strip") -> None:
 
 def place(job: jobs.Job) -> int:
     """Its place among the jobs that wait, 1 for the next; 0 for one that does not wait."""
-    waiting = [other.id for other in jobs.active() if other.state == jobs.QUEUED]
+    waiting = [other.id for other in service.active() if other.state == jobs.QUEUED]
     return waiting.index(job.id) + 1 if job.id in waiting else 0
 
 
@@ -113,7 +114,7 @@ def log(job: jobs.Job, where: str) -> None:
     folded = st.expander("Log", key=f"{where}-log-{job.id}", type="compact", on_change="rerun")
     if folded.open:
         with folded:
-            tail = jobs.log_tail(job.id, 20) or "The log is empty."
+            tail = service.log_tail(job.id, 20) or "The log is empty."
             st.code(tail, language=None, height=220 if tail.count("\n") > 8 else "content")
 
 
@@ -171,7 +172,7 @@ def _removal_button(job: jobs.Job, *, where: str) -> None:
 
 
 def _ask(job: jobs.Job, where: str) -> None:
-    space = jobs.space(job.id)
+    space = service.space(job.id)
     st.markdown(f"This job takes **{words.size(space.total_bytes)}** on disk.")
     st.button(
         f"Remove job ({words.size(space.own_bytes)})",
@@ -217,7 +218,7 @@ def in_place(job: jobs.Job, where: str) -> None:
         where: part of the widgets' keys, since a job is in the strip too.
     """
     # Where results grow, the view around this looks again by itself, and timers inside one another do not go together.
-    inside_timer = any(other.kind in GROWING for other in jobs.active())
+    inside_timer = any(other.kind in GROWING for other in service.active())
     st.fragment(_refreshed, run_every=None if inside_timer else every([job]))(job.id, where)
 
 
@@ -228,7 +229,7 @@ def last_of(kind: str, matches) -> jobs.Job | None:
         kind: a key of `registry.SPECS`.
         matches: returns whether a spec is the intended one.
     """
-    return next((job for job in jobs.list_jobs() if job.kind == kind and matches(job.spec)), None)
+    return next((job for job in service.list_jobs() if job.kind == kind and matches(job.spec)), None)
 
 
 def failure(job: jobs.Job | None, since: float = 0.0) -> None:
@@ -244,7 +245,7 @@ def failure(job: jobs.Job | None, since: float = 0.0) -> None:
 
 def _refreshed(job_id: str, where: str) -> None:
     with frame.errors_shown():
-        job = jobs.get(job_id)
+        job = service.job(job_id)
         if not job.is_active:
             st.rerun()
         active(job, place=place(job), where=where)

@@ -7,12 +7,13 @@ from typing import Any
 
 import streamlit as st
 
-from analysis import hub
-from analysis.core import host, index_table
+from analysis import hub, service
+from analysis.core import host
 from analysis.core.errors import AccessError, LayerscopeError
 from analysis.data.gallery import EXHIBITS, Exhibit
 from analysis.models.source import location, remote
 from analysis.models.source.model_spec import DTYPES, QUANTIZATIONS, ModelSpec
+from analysis.results import packs
 from analysis.results.compared.runs import StoredModel
 from pages.components.shared import access, start, state, stored_results, words
 
@@ -135,9 +136,9 @@ def _kind(source: str) -> str:
 
 def looked_at() -> None:
     """Draw the list, without models that only the gallery or packs have results of; nothing while no model was looked at."""
-    packed = {source for place in index_table.packs() for one in stored_results.models_seen(place) for source in one.sources}
+    packed = {source for pack in packs.opened() for one in service.models(pack.place) for source in one.sources}
     elsewhere = {exhibit.source for exhibit in EXHIBITS} | packed
-    seen = [one for one in stored_results.models_seen() if one.saved_at or not elsewhere & set(one.sources)]
+    seen = [one for one in service.models() if one.saved_at or not elsewhere & set(one.sources)]
     if not seen:
         return
     st.header("Models you have looked at", anchor=False)
@@ -258,7 +259,7 @@ def _results_of_search(said: str, pick: Callable[[str], None]) -> None:
 
 def show_gallery() -> None:
     """Draw a row for each model that results came with; nothing without any."""
-    seen = {source: one for one in stored_results.models_seen(index_table.committed()) for source in one.sources}
+    seen = {source: one for one in service.models(service.committed()) for source in one.sources}
     shown = [(exhibit, seen[exhibit.source]) for exhibit in EXHIBITS if exhibit.source in seen]
     if not shown:
         return

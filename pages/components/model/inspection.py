@@ -5,16 +5,13 @@ a minute. The page says so in that time, and shows the facts when they are there
 """
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from analysis import hub, jobs
-from analysis.core import disk, host
+from analysis import hub, service
+from analysis.core import host
 from analysis.core.errors import LayerscopeError
-from analysis.core.store import StoredResult, cache_dir
-from analysis.jobs import preflight
 from analysis.models.source import conversions, remote
 from analysis.models.source.model_spec import InspectResult, InspectSpec, ModelSpec, Setting
 from analysis.models.source.sizes import ModelFacts
@@ -24,12 +21,7 @@ _COMMIT_DIGITS = 12
 """Digits of a commit that are shown."""
 
 
-def _run(source: str, revision: str | None, dtype: str, device: str, quantization: str, cache: str) -> dict[str, Any]:
-    """Return the facts of a model. The cache folder is part of the question: another one has other models."""
-    return preflight.looked_at(source, revision, dtype, device, quantization)
-
-
-_looks = start.Looks(_run)
+_looks = start.Looks(service.inspect)
 
 
 def of(model: ModelSpec) -> InspectResult | None:
@@ -42,8 +34,7 @@ def of(model: ModelSpec) -> InspectResult | None:
     access.check_file(model.source)
     if model.source != "starter" or host.is_viewer():
         access.check_start()
-    data = _looks.of(model.source, model.revision, model.dtype, model.device, model.quantization, str(cache_dir()))
-    return None if data is None else InspectResult.read(StoredResult(Path(model.source), data, (), False, 0.0))
+    return _looks.of(model)
 
 
 def coming(model: ModelSpec) -> None:
@@ -160,11 +151,11 @@ def show_files(model: ModelSpec, found: InspectResult) -> None:
     st.caption(f"Commit {words.plain(found.commit[:_COMMIT_DIGITS])}{asked} · {words.size(found.file_bytes)}, {here}.")
     if not missing:
         return
-    free = disk.free_bytes(hub.top())
+    free = service.free_bytes(hub.top())
     short = f"The Hub cache has only {words.size(free)} free on its disk. Delete models there, or set HF_HOME to another disk."
     fetching = any(
         job.kind == InspectSpec.kind and _is_of(job.spec, model.source) and getattr(job.spec, "fetch", False)
-        for job in jobs.active()
+        for job in service.active()
     )
     if start.button(
         "Downloading" if fetching else f"Download {words.size(missing)}",
@@ -233,7 +224,7 @@ def _row(key: str, said: words.Markdown, n_bytes: int, delete, *what: str) -> No
 
 
 def _is_of(spec, source: str) -> bool:
-    return any(model.source == source for model in preflight.models_of(spec))
+    return any(model.source == source for model in service.models_of(spec))
 
 
 def _delete_of_hub(kind: str, id: str) -> None:
@@ -242,7 +233,7 @@ def _delete_of_hub(kind: str, id: str) -> None:
 
 def _freed(kind: str, id: str) -> str:
     access.check_operator("delete models")
-    needed = next((job for job in jobs.active() if _is_of(job.spec, id)), None)
+    needed = next((job for job in service.active() if _is_of(job.spec, id)), None)
     if needed is not None and kind == hub.MODEL:
         raise LayerscopeError(
             f"A waiting or running job ({needed.label}) needs {id}. Cancel the job first, or wait until it ends."

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from analysis import service
 from analysis.core.errors import LayerscopeError
 from analysis.results import packs
 from analysis.results.packs import OpenedPack
@@ -55,7 +56,7 @@ def _one(pack: OpenedPack) -> None:
                 on_click=_remove,
                 args=(pack.id,),
             )
-        for place, seen in enumerate(stored_results.models_seen(pack.place)):
+        for place, seen in enumerate(service.models(pack.place)):
             model = stored_results.usable(seen)
             with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
                 st.caption(words.plain(f"{seen.facts.name}, {choice.size(seen)}: {choice.counted(seen)}"))

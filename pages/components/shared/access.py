@@ -4,7 +4,6 @@ Buttons of refused actions are disabled with the same sentence. That is a courte
 stored by content, under names of our own. The visitor's name of a file is only shown.
 """
 
-import hashlib
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
@@ -14,16 +13,14 @@ from typing import Any
 import streamlit as st
 from streamlit import config
 
-from analysis import jobs
-from analysis.core import host, index, serving, store
+from analysis import service
+from analysis.core import host, serving
 from analysis.core.errors import AccessError, BenchmarkError
-from analysis.core.experiment import RESULTS
-from analysis.core.index import ResultFilter
 from analysis.core.record import Spec
 from analysis.core.serving import Serving
 from analysis.data import files, gallery
 from analysis.data.files import QuestionFile
-from analysis.jobs.queue.space import size_bytes
+from analysis.jobs.queue.job import Job
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import packs
 from analysis.results.packs import OpenedPack
@@ -36,7 +33,6 @@ CHANGES = ("pause", "cancel", "resume", "move", "delete")
 
 _RESULTS = ("results", "packs", "adapters", "checkpoints", "exports")
 _GIGABYTE = 1e9
-_LONGEST_NAME = 60
 _counting = threading.Lock()
 """Held from counting to submitting: two clicks at once are not one job too many."""
 
@@ -122,16 +118,16 @@ def check_shown(model: ModelSpec) -> None:
     try:
         check_file(model.source)
     except AccessError:
-        if not index.entries(ResultFilter(tuple(RESULTS), ("", model.source, model.revision or "")), most=1):
+        if not any(model.source in stored.sources for stored in service.models()):
             raise
 
 
-def submit(spec: Spec, label: str | None, backend: str, shards: int = 1) -> jobs.Job:
+def submit(spec: Spec, label: str | None, backend: str, workers: int = 1) -> Job:
     """Put a request of this visitor into the queue.
 
     Raises:
         AccessError: when it may not be started; the sentence says why.
-        JobError, StorageError: as `jobs.submit`.
+        LayerscopeError: as `service.submit`.
     """
     check_start()
     settings, current = rules(), visitor()
@@ -141,13 +137,13 @@ def submit(spec: Spec, label: str | None, backend: str, shards: int = 1) -> jobs
     with _counting:
         _check_room(settings)
         label_of = {} if current is None else {"owner": current.subject, "owner_label": current.label}
-        return jobs.submit(spec, label, backend, limit_s=limit_s, shards=shards, **label_of)
+        return service.submit(spec, label, backend, limit_s=limit_s, workers=workers, **label_of)
 
 
 def _check_room(settings: Serving) -> None:
     """Refuse one more job where results take too much of the disk."""
     if settings.results_gb is not None:
-        taken = size_bytes(store.cache_dir() / name for name in _RESULTS) / _GIGABYTE
+        taken = service.disk_use(*_RESULTS) / _GIGABYTE
         if taken >= settings.results_gb:
             raise AccessError(
                 f"Results, adapters and exports take {taken:.1f} GB of at most {settings.results_gb:g} GB. Remove jobs with "
@@ -163,7 +159,7 @@ def check_upload(n_bytes: int) -> None:
     """
     check_start()
     most = rules().uploads_gb
-    taken = (size_bytes([store.cache_dir() / "uploads"]) + n_bytes) / _GIGABYTE
+    taken = (service.disk_use(files.UPLOADS) + n_bytes) / _GIGABYTE
     if most is not None and taken > most:
         raise AccessError(
             f"With this file all uploads would take {taken:.2f} GB, and at most {most:g} GB are allowed. "
@@ -213,24 +209,24 @@ def remove_pack(id: str) -> OpenedPack:
     return packs.remove(id)
 
 
-def may_change(job: jobs.Job) -> bool:
+def may_change(job: Job) -> bool:
     """Return whether this visitor may stop, move, resume or remove a job: its owner may, and an operator."""
     return why_not_start() is None and (is_operator() or (job.owner is not None and job.owner == owner()))
 
 
-def why_not_change(job: jobs.Job) -> str | None:
+def why_not_change(job: Job) -> str | None:
     """Return the reason why this visitor may not stop, move, resume or remove a job; None where they may."""
     if may_change(job):
         return None
     return why_not_start() or f"Only {'' if job.owner is None else f'{owner_of(job)} or '}an operator may do that."
 
 
-def owner_of(job: jobs.Job) -> str:
+def owner_of(job: Job) -> str:
     """Return the name of the owner of a job, to show; jobs of versions before Team belong to nobody who can log in."""
     return job.owner_label or "an unknown owner"
 
 
-def is_of_somebody_else(job: jobs.Job) -> bool:
+def is_of_somebody_else(job: Job) -> bool:
     """Return whether a job belongs to another visitor, so that the page says so. Show tells no names."""
     return job.owner not in (None, owner()) and why_not_start() is None
 
@@ -249,12 +245,12 @@ def change(action: str, job_id: str, *arguments: Any, **options: Any) -> Any:
     """
     if action not in CHANGES:
         raise AccessError(f"{action[:40]!r} is not an action on a job. Use one of {', '.join(CHANGES)}.")
-    if (sentence := why_not_change(jobs.get(job_id))) is not None:
+    if (sentence := why_not_change(service.job(job_id))) is not None:
         raise AccessError(sentence)
     with _counting:
         if action == "resume":
             _check_room(rules())
-        return getattr(jobs, action)(job_id, *arguments, **options)
+        return getattr(service, action)(job_id, *arguments, **options)
 
 
 def clear(*, saved: bool) -> int:
@@ -264,7 +260,7 @@ def clear(*, saved: bool) -> int:
         AccessError: when the dashboard is read-only.
     """
     check_start()
-    return jobs.clear(saved=saved, owner=None if is_operator() else owner())
+    return service.clear(saved=saved, owner=None if is_operator() else owner())
 
 
 def upload_field(
@@ -307,12 +303,10 @@ def keep_upload(name: str, content: bytes, suffix: str) -> str:
         AccessError: when this visitor may not bring it.
         StorageError: when it cannot be stored.
     """
-    path = store.cache_dir() / "uploads" / f"{hashlib.sha256(content).hexdigest()}{suffix}"
+    path = files.upload_path(content, suffix)
     if not path.exists():
         check_upload(len(content))
-        store.write_atomic(path, content)
-        shown = "".join(letter for letter in name.replace("\\", "/").rsplit("/", 1)[-1] if letter.isprintable())
-        store.write_atomic(files.name_file(path), shown[-_LONGEST_NAME:].encode("utf-8", "replace"))
+        files.keep_upload(path, content, name)
     return str(path)
 
 

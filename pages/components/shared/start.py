@@ -3,23 +3,21 @@
 The instant heal is the job that a single click asks for. A thread finds an answer, once for all pages.
 """
 
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 import streamlit as st
 
-from analysis import jobs
+from analysis import service
 from analysis.core.blocks import ATTENTION
-from analysis.core.errors import LayerscopeError, ModelNotFoundError
+from analysis.core.errors import LayerscopeError
 from analysis.core.record import Spec
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_spec import judged_by
-from analysis.jobs import preflight
-from analysis.models.source import remote
+from analysis.jobs.queue.job import LOCAL, Job
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored.result import FoundResult
 from pages.components.shared import access, selection, words
@@ -27,41 +25,24 @@ from pages.components.shared.cuts import Cut
 
 SpecT = TypeVar("SpecT", bound=Spec)
 
-FRESH_S = 120.0
-"""Free memory changes from minute to minute: an older answer is shown while a new one is read."""
 OLD_S = 240.0
-"""An answer that is older is not shown any more."""
-FAILED_S = 10.0
-"""For so long the answer stands that a model cannot be used: the visitor may have fixed the reason."""
+"""Seconds after which a question is asked again: free memory changes from minute to minute."""
+FAILED_S = 30.0
+"""Seconds after which a question that failed is asked again: the visitor may have fixed the reason."""
 _AT_ONCE = 2
-"""Each look is a process that takes a model library's memory and seconds of a processor."""
+"""Maximum number of threads. Each may run a process that takes a model library's memory and seconds of CPU time."""
 _MOST = 32
 
 
-def start(spec: Spec, label: str) -> jobs.Job | None:
-    """Queue a request and make sure that a worker is there; an error is shown and gives None."""
+def start(spec: Spec, label: str) -> Job | None:
+    """Queue a request; an error is shown and gives None."""
     try:
-        _check_here(spec)
-        job = access.submit(spec, label, _place(), _shards(spec))
-        jobs.start()
+        job = access.submit(spec, label, _place(), _workers(spec))
     except LayerscopeError as error:
         st.error(words.plain(str(error)))
         return None
     st.session_state.setdefault("watched", {})[job.id] = job.state
     return job
-
-
-def _check_here(spec: Spec) -> None:
-    """Refuse a request that would end at once on this machine: results of a model may be here without its weights.
-
-    Raises:
-        ModelNotFoundError: when a request needs such a model, other than one that fetches its weights.
-    """
-    if _place() != jobs.LOCAL or getattr(spec, "fetch", False):
-        return
-    for model in preflight.models_of(spec):
-        if (sentence := remote.reason_unavailable(model.source, model.revision)) is not None:
-            raise ModelNotFoundError(sentence)
 
 
 def button(label: str, *, place: Any = st, in_form: bool = False, **options: Any) -> bool:
@@ -84,7 +65,7 @@ def button(label: str, *, place: Any = st, in_form: bool = False, **options: Any
 
 def choose_place() -> None:
     """Where the next jobs shall run: asked only where there is more than one place that can run something now."""
-    places = jobs.usable_backends()
+    places = service.usable_backends()
     if len(places) > 1:
         chosen = st.selectbox(
             "Run on",
@@ -93,11 +74,10 @@ def choose_place() -> None:
             format_func=lambda name: places[name].title,
             help=words.plain(" ".join(f"{place.title}: {place.help}" for place in places.values())),
         )
-        if chosen != jobs.LOCAL:
+        if chosen != LOCAL:
             st.number_input(
                 "Processes",
                 min_value=1,
-                max_value=jobs.MOST_WORKERS,
                 key="shards",
                 help="Number of processes that share a map, a sweep, an evaluation or a grid (default: 1). Each loads the "
                 "model and processes a part of the batches. The results are the same as with one process. Other jobs, healing "
@@ -106,15 +86,15 @@ def choose_place() -> None:
 
 
 def _place() -> str:
-    """The chosen place; this machine where there was nothing to choose, or where the choice is gone."""
-    chosen: str = st.session_state.get("place", jobs.LOCAL)
-    return chosen if chosen in jobs.BACKENDS else jobs.LOCAL
+    """Return the chosen backend, by default this machine."""
+    chosen: str = st.session_state.get("place", LOCAL)
+    return chosen
 
 
-def _shards(spec: Spec) -> int:
-    """How many processes shall share a request where it is sent; one where a single process answers its kind."""
+def _workers(spec: Spec) -> int:
+    """Return the number of processes that share a request on the chosen backend."""
     asked = int(st.session_state.get("shards", 1))
-    return asked if _place() != jobs.LOCAL and jobs.can_share(spec) else 1
+    return asked if _place() != LOCAL and service.can_share(spec) else 1
 
 
 def start_and_show(spec: Spec, label: str) -> None:
@@ -169,67 +149,37 @@ def instant_heal_button(
         start_and_show(spec, f"Instant healing of {block.describe()}")
 
 
-@dataclass
-class _Known:
-    """The stored answer to one question."""
-
-    answer: dict[str, Any] | Exception | None = None
-    told_at: float = float("-inf")
-    is_coming: bool = False
-
-    def age(self, now: float) -> float:
-        """Seconds since it was told."""
-        return now - self.told_at
-
-    def is_shown(self, now: float) -> bool:
-        """Return whether it may still be shown."""
-        return self.age(now) < (FAILED_S if isinstance(self.answer, Exception) else OLD_S)
-
-
 class Looks:
-    """Answers by question; a question without one, or without a fresh one, is being answered behind the pages."""
+    """Answers by question, found by threads and shared by all pages, so that no page waits for one."""
 
-    def __init__(self, look: Callable[..., dict[str, Any]], now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, look: Callable[..., Any], now: Callable[[], float] = time.monotonic) -> None:
         """Begin without any answer.
 
         Args:
             look: finds the answer, in seconds.
-            now: seconds on a clock that only goes forward.
+            now: a monotonic clock.
         """
         self._look, self._now = look, now
-        self._known: OrderedDict[tuple[Any, ...], _Known] = OrderedDict()
-        self._lock, self._turn = threading.Lock(), threading.Semaphore(_AT_ONCE)
+        self._answers: dict[tuple[Any, ...], tuple[Future[Any], float]] = {}
+        self._threads = ThreadPoolExecutor(_AT_ONCE, "look")
 
-    def of(self, *asked: Any) -> dict[str, Any] | None:
-        """Return the answer; None while the first one, or one after a long time, is on its way.
+    def of(self, *asked: Any) -> Any:
+        """Return the answer; None while it is on its way.
 
         Raises:
             Exception: the exception of the look.
         """
-        with self._lock:
-            known = self._known.setdefault(asked, _Known())
-            self._known.move_to_end(asked)
-            while len(self._known) > _MOST:
-                self._known.popitem(last=False)
-            now, answer = self._now(), known.answer
-            if not known.is_coming and (known.age(now) >= FRESH_S or not known.is_shown(now)):
-                known.is_coming = True
-                threading.Thread(target=self._ask, args=(known, asked), name="look", daemon=True).start()
-            if not known.is_shown(now):
-                return None
-        if isinstance(answer, Exception):
-            raise answer.with_traceback(None)
-        return answer
-
-    def _ask(self, known: _Known, asked: tuple[Any, ...]) -> None:
-        with self._turn:
-            answer: dict[str, Any] | Exception
-            try:
-                answer = self._look(*asked)
-            except Exception as error:  # raised again for every caller
-                answer = error
-        with self._lock:
-            known.answer, known.told_at, known.is_coming = answer, self._now(), False
+        future, asked_at = self._answers.get(asked, (None, 0.0))
+        if future is not None and future.done():
+            age = self._now() - asked_at
+            if age < (FAILED_S if future.exception() else OLD_S):
+                return future.result()
+            future = None
+        if future is None:
+            while len(self._answers) >= _MOST:
+                self._answers.pop(next(iter(self._answers)))
+            self._answers[asked] = self._threads.submit(self._look, *asked), self._now()
+        return None
 
 
 def await_answer(ask: Callable[[], Any], draw: Callable[[], Any]) -> None:

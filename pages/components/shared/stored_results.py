@@ -8,19 +8,15 @@ from typing import Any
 
 import streamlit as st
 
-from analysis.core import index, store
+from analysis import service
 from analysis.core.blocks import Removal
 from analysis.core.errors import AccessError, CorruptResultError, ModelNotFoundError
-from analysis.core.experiment import RESULTS
-from analysis.core.index import ResultFilter
 from analysis.data import starter
 from analysis.models.source import identity as identities
 from analysis.models.source.model_spec import ModelSpec
-from analysis.results import library
-from analysis.results.compared import runs
 from analysis.results.compared.runs import StoredModel
 from analysis.results.stored import summaries
-from analysis.results.stored.result import FoundResult, of_entry
+from analysis.results.stored.result import FoundResult
 from pages.components.shared import access, state, words
 
 _WRITES = (("(generation != '')", 1),)
@@ -43,42 +39,42 @@ def find(
     Results that the visitor chose are among them, each with the strongest answer to the same request.
 
     Args:
-        kind: a key of `RESULTS`.
+        kind: kind of the results.
         model: only results of the same weights, wherever they lay, and the same quantization; without it they are newest
             first and read-only ones last.
         any_precision: also those in another quantization.
         most: number of results at most, without the chosen ones (default: `MOST`); `count` gives the number of all.
-        having, first: columns with their values, and an order that comes before all others, as in `index.best`.
+        having, first: columns with their values, and an order that comes before all others, as in `service.find`.
         text: words that all occur in the description of a result.
     """
     most = MOST if most is None else most
     if model is None:
-        return library.find(kind, None, most=most, having=having)
+        return service.find(kind, None, most=most, having=having)
     of = known(model)
-    found = library.find(kind, of, any_precision=any_precision, most=most, having=having, first=first, text=text)
+    found = service.find(kind, of, any_precision=any_precision, most=most, having=having, first=first, text=text)
     if len(found) < most:
         return found
     listed = {entry.key for entry in found}
     chosen = tuple(key for key in state.chosen_results(kind) if key not in listed)
     if not chosen or first:
         return found
-    further = library.find(kind, of, any_precision=any_precision, having=(*having, ("key", chosen)))
+    further = service.find(kind, of, any_precision=any_precision, having=(*having, ("key", chosen)))
     rivals = [
-        library.find(kind, of, any_precision=any_precision, most=1, having=(*having, ("request", one.summary.request)))[0]
+        service.find(kind, of, any_precision=any_precision, most=1, having=(*having, ("request", one.summary.request)))[0]
         for one in further
     ]
     keys = tuple({entry.key for entry in [*found, *further, *rivals]})
-    return library.find(kind, of, any_precision=any_precision, having=(*having, ("key", keys)))
+    return service.find(kind, of, any_precision=any_precision, having=(*having, ("key", keys)))
 
 
 def count(kind: str, model: ModelSpec, *, having: tuple[tuple[str, Any], ...] = (), text: str = "") -> int:
     """Return the number of results that `find` would list without its limit."""
-    return library.counted(kind, known(model), any_precision=False, having=having, text=text)
+    return service.counted(kind, known(model), any_precision=False, having=having, text=text)
 
 
-def scorings(model: ModelSpec) -> library.Scorings:
+def scorings(model: ModelSpec) -> service.Scorings:
     """Return the results that score blocks of a model."""
-    return library.Scorings(known(model))
+    return service.Scorings(known(model))
 
 
 def scores_of(kind: str, model: ModelSpec, shown: FoundResult | None = None) -> list[FoundResult]:
@@ -89,7 +85,7 @@ def scores_of(kind: str, model: ModelSpec, shown: FoundResult | None = None) -> 
         model: the model.
         shown: the curve on screen; it is not among them.
     """
-    found = library.Scorings(known(model), (kind,)).strongest(MOST, shown)
+    found = service.Scorings(known(model), (kind,)).strongest(MOST, shown)
     return found if shown is None else found[1:]
 
 
@@ -111,12 +107,12 @@ def generating(kind: str, model: ModelSpec, removed: Removal | None = None) -> l
 
 def datasets(model: ModelSpec) -> list[tuple[FoundResult, int]]:
     """Return the strongest curve on each dataset of a model, with the largest number of questions of its curves."""
-    return library.datasets(known(model), most=MOST)
+    return service.datasets(known(model), most=MOST)
 
 
 def curves_alike(shown: FoundResult, model: ModelSpec) -> list[FoundResult]:
     """Return the strongest curve of each strategy and draw on the questions and in the precision of a curve."""
-    return library.curves_on_same_questions(shown, known(model), most=MOST)
+    return service.curves_on_same_questions(shown, known(model), most=MOST)
 
 
 def known(model: ModelSpec) -> ModelSpec:
@@ -126,8 +122,7 @@ def known(model: ModelSpec) -> ModelSpec:
 
 def by_key(kind: str, key: str | None) -> FoundResult | None:
     """The result with this fingerprint, finished or on its way."""
-    entry = index.entry(kind, key) if key else None
-    return None if entry is None else of_entry(entry)
+    return service.by_key(kind, key)
 
 
 def shown(kind: str, found: Sequence[FoundResult]) -> FoundResult | None:
@@ -180,16 +175,16 @@ def _rivals(entry: FoundResult, found: Sequence[FoundResult]) -> list[FoundResul
 
 
 def live(kind: str, key: str | None) -> Any:
-    """Return the result with this fingerprint as it is on disk now, read by itself: for results that grow every second."""
+    """Return the result with this fingerprint as it is on disk now; None if it is damaged or gone."""
     try:
-        stored = store.load_result(kind, key) if key else None
-        return None if stored is None else RESULTS[kind].read(stored)
+        found = by_key(kind, key)
+        return None if found is None else found.result
     except CorruptResultError:
         return None
 
 
 def identity(model: ModelSpec) -> str:
-    """Return `library.identity` of the weights under this name or path now, remembered: pages ask on every rerun."""
+    """Return `service.identity` of the weights under this name or path now, remembered: pages ask on every rerun."""
     if model.source == "starter":
         with contextlib.suppress(ModelNotFoundError):
             return _starter_identity()
@@ -197,27 +192,16 @@ def identity(model: ModelSpec) -> str:
     try:
         access.check_file(model.source)
     except AccessError:  # the results are for everybody, and files that this visitor may not name are not looked at
-        return index.last_identity(list(RESULTS), model.source, model.revision or "")
+        return service.last_identity(model)
     stamps = identities.stamps(model.source)
     if stamps:
         return _identity_here(model.source, stamps)
-    return library.identity(model)
+    return service.identity(model)
 
 
 def n_of_other_weights(model: ModelSpec) -> int:
     """How many results were measured under this name or path when other weights lay there; pages do not show them."""
-    now = identity(model)
-    kinds = [kind for kind in RESULTS if kind != "inspect"]
-    return index.n_of_other_weights(kinds, model.source, model.revision or "", now) if now else 0
-
-
-def models_seen(*places: str) -> list[StoredModel]:
-    """Return an entry for each set of weights, also where it lay at several paths.
-
-    Args:
-        places: of results that count, as in `index_table.places` (default: all).
-    """
-    return runs.models_seen(index.groups(ResultFilter(tuple(RESULTS), places=places)))
+    return service.n_of_other_weights(known(model))
 
 
 def usable(one: StoredModel) -> ModelSpec | None:
@@ -249,15 +233,6 @@ def show_origin(found: Sequence[FoundResult], help: words.Markdown | None, where
         color="blue" if is_pack else "gray",
         help="From an opened result pack, read-only. You can compute your own." if is_pack else help,
     )
-
-
-def array(found: FoundResult, name: str) -> Any:
-    """One of the array fields that were stored with a result, read from disk; None where it was not kept."""
-    try:
-        stored = None if found.precomputed else store.load_result(found.kind, found.key)
-        return RESULTS[found.kind].arrays_in(stored).get(name) if stored else None
-    except CorruptResultError:
-        return None
 
 
 @functools.lru_cache(maxsize=1)

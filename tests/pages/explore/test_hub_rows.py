@@ -34,7 +34,7 @@ def form(app, loopback, monkeypatch):
 
 def come(at, looks):
     """Wait for the request that runs behind the page."""
-    wait_for(lambda: looks._known and not any(one.is_coming for one in looks._known.values()), 20)
+    wait_for(lambda: looks._answers and all(future.done() for future, _ in looks._answers.values()), 20)
     at.run()
     assert not at.exception
     return at

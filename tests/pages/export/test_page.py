@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis import jobs
-from analysis.core import disk
+from analysis import jobs, service
 from analysis.core.blocks import Block
 from analysis.exports import folders
 from analysis.exports.spec import ExportResult, ExportSpec
@@ -170,7 +169,7 @@ def test_no_path_can_be_typed(app, known, name):
 
 
 def test_a_full_disk_is_reported_before_anything_is_done(app, known, monkeypatch):
-    monkeypatch.setattr(disk, "free_bytes", lambda path: 1000)
+    monkeypatch.setattr(service, "free_bytes", lambda path: 1000)
     at = app("pages/export.py")
     assert "The disk has only 1.0 kB free" in texts(at)
     assert save_button(at).disabled

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from analysis import hub, jobs
+from analysis import hub, jobs, service
 from analysis.core.errors import HubError
 from analysis.models.source.model_spec import InspectSpec, ModelSpec
-from pages.components.model import choice, inspection
+from pages.components.model import choice
 from pages.components.shared.start import Looks
 from tests.support import fakes
 from tests.support.seen import read, texts
@@ -34,7 +34,7 @@ def searched(app, monkeypatch, answer):
     monkeypatch.setattr(choice, "_searches", looks)
     at = app("pages/model.py", model="org/model")
     at.text_input(key="hub-search").input("tiny").run()
-    wait_for(lambda: not next(iter(looks._known.values())).is_coming, 10)
+    wait_for(lambda: next(iter(looks._answers.values()))[0].done(), 10)
     return at.run()
 
 
@@ -50,7 +50,7 @@ def test_a_click_after_commit_and_size_queues_the_download(app, loopback):
 
 
 def test_a_full_disk_is_reported_before_the_click(app, loopback, monkeypatch):
-    monkeypatch.setattr(inspection.disk, "free_bytes", lambda path: 1_000_000)
+    monkeypatch.setattr(service, "free_bytes", lambda path: 1_000_000)
     button = opened(app).button(key="fetch")
     assert button.disabled
     assert "only 1.0 MB free" in button.help

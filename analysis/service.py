@@ -1,0 +1,277 @@
+"""The one service behind pages, command line, MCP and Python: answers to requests, background jobs, and stored results.
+
+Everything below it (the queue, the store, the index, the runners) is called through it. Values that it takes and returns are
+imported from where they are defined: requests, results, `Job`, `FoundResult`, `Evidence`.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis import jobs
+from analysis.core import disk, index, store
+from analysis.core.disk import free_bytes
+from analysis.core.errors import CorruptResultError, JobError, ModelNotFoundError
+from analysis.core.experiment import EXPERIMENTS, RESULTS
+from analysis.core.imports import imported
+from analysis.core.index import ResultFilter, names
+from analysis.core.index_table import committed
+from analysis.core.progress import OnProgress, ignore
+from analysis.core.record import Result, Spec
+from analysis.core.store import StoredResult
+from analysis.jobs import (
+    END,
+    FRONT,
+    active,
+    can_share,
+    cancel,
+    clear,
+    delete,
+    list_jobs,
+    log_tail,
+    move,
+    pause,
+    preflight,
+    resume,
+    size_bytes,
+    space,
+    usable_backends,
+    waited,
+)
+from analysis.jobs import get as job
+from analysis.jobs.preflight import models_of
+from analysis.jobs.queue.job import DONE, LOCAL, Job
+from analysis.jobs.queue.settings import auto_resume, set_auto_resume
+from analysis.models.source import remote
+from analysis.models.source.model_spec import InspectResult, ModelSpec
+from analysis.results import library
+from analysis.results.compared import runs
+from analysis.results.compared.runs import StoredModel
+from analysis.results.evidence import stored as evidence
+from analysis.results.library import Scorings, counted, curves_on_same_questions, datasets, find, identity, of_here, read_all
+from analysis.results.stored.result import FoundResult, of_entry
+
+__all__ = [
+    "END",
+    "FRONT",
+    "Scorings",
+    "active",
+    "arrays",
+    "auto_resume",
+    "by_key",
+    "can_share",
+    "cancel",
+    "clear",
+    "committed",
+    "counted",
+    "curves_on_same_questions",
+    "datasets",
+    "delete",
+    "disk_use",
+    "evidence",
+    "find",
+    "folder",
+    "free_bytes",
+    "identity",
+    "inspect",
+    "job",
+    "last_identity",
+    "list_jobs",
+    "listed",
+    "log_tail",
+    "models",
+    "models_of",
+    "move",
+    "n_of_other_weights",
+    "names",
+    "of_here",
+    "pause",
+    "read_all",
+    "refresh",
+    "result_of",
+    "resume",
+    "run",
+    "set_auto_resume",
+    "size_bytes",
+    "space",
+    "stored",
+    "submit",
+    "usable_backends",
+    "version",
+    "waited",
+]
+
+
+def stored(request: Spec, on_progress: OnProgress = ignore) -> Result | None:
+    """Return the complete stored result of a request, without a model and without torch if this machine's choices are known.
+
+    Raises:
+        LayerscopeError: if a file, a text or a model cannot be read, or nothing can be stored.
+    """
+    resolver = EXPERIMENTS[request.kind].resolve
+    result = RESULTS[request.kind].load(imported(resolver)(request), on_progress) if resolver else None
+    return result if result is not None and result.complete else None
+
+
+def _fresh() -> Any:
+    """Return the loader that keeps no model in memory."""
+    return imported("analysis.models.loading.load:FRESH")
+
+
+def run(request: Spec, on_progress: OnProgress = ignore, *, workers: int = 1, load: Callable[[], Any] = _fresh) -> Result:
+    """Return the stored result of a request, or compute it in this process.
+
+    Args:
+        request: a request of a registered kind.
+        on_progress: called with the progress. It may raise `Cancelled`: finished work is kept, and the next run resumes.
+        workers: number of processes that share the request.
+        load: returns the loader of models.
+
+    Raises:
+        SpecError: if so many processes cannot share the request.
+        LayerscopeError: for a problem that the user can fix.
+    """
+    jobs.check_workers(request, workers)
+    preflight.check_removals(request)
+    result = stored(request, on_progress)
+    return jobs.answered(request, workers, on_progress, load=load) if result is None else result
+
+
+def submit(
+    request: Spec,
+    label: str | None = None,
+    backend: str = LOCAL,
+    *,
+    workers: int = 1,
+    owner: str | None = None,
+    owner_label: str | None = None,
+    limit_s: float | None = None,
+) -> Job:
+    """Put a request into the queue and make sure that something runs it.
+
+    Args:
+        request: a request of a registered kind.
+        label: title of the job (default: one made from the request).
+        backend: where to run it, a key of `jobs.BACKENDS`.
+        workers: number of processes that share the request.
+        owner: identity of the user, None for the user of the machine.
+        owner_label: name or e-mail address of the user to show.
+        limit_s: seconds after which an attempt is stopped (default: never).
+
+    Returns:
+        The new job, or the one that already waits or runs with an identical request, or a paused one, which resumes.
+
+    Raises:
+        ModelNotFoundError: if the weights of a model are not on this machine, which would run it.
+        LayerscopeError: if the request cannot run there, or the queue cannot be written.
+    """
+    preflight.check_removals(request)
+    for model in preflight.models_of(request) if backend == LOCAL and not getattr(request, "fetch", False) else ():
+        if (message := remote.reason_unavailable(model.source, model.revision)) is not None:
+            raise ModelNotFoundError(message)
+    queued = jobs.submit(request, label, backend, owner=owner, owner_label=owner_label, limit_s=limit_s, shards=workers)
+    jobs.start()
+    return queued
+
+
+def inspect(model: ModelSpec) -> InspectResult:
+    """Return the facts and the loading plan of a model from its configuration, read by a process of its own.
+
+    Raises:
+        LayerscopeError: if the model cannot be used.
+    """
+    answer = preflight.looked_at(model.source, model.revision, model.dtype, model.device, model.quantization)
+    result: InspectResult = InspectResult.read(StoredResult(Path(model.source), answer, (), False, 0.0))
+    return result
+
+
+def refresh() -> None:
+    """Note which jobs have ended, and let waiting jobs run.
+
+    Raises:
+        StorageError: if the queue cannot be written.
+    """
+    jobs.reap()
+    jobs.start()
+
+
+def result_of(ended: Job) -> Result:
+    """Return the result of a finished job.
+
+    Raises:
+        JobError: if it ended without a result, or the result is no longer stored.
+    """
+    content = store.load_result(ended.kind, ended.result_key) if ended.state == DONE and ended.result_key else None
+    if content is None:
+        why = ended.error or "its result is not in the cache folder."
+        raise JobError(f"Job {ended.id} on {ended.backend} is {ended.state}: {why}")
+    return RESULTS[ended.kind].read(content)
+
+
+def by_key(kind: str, key: str | None) -> FoundResult | None:
+    """Return the stored result with this fingerprint, complete or not; None if there is none."""
+    entry = index.entry(kind, key) if key else None
+    return None if entry is None else of_entry(entry)
+
+
+def arrays(found: FoundResult) -> dict[str, Any]:
+    """Return the large arrays of a result; empty for a read-only result, which has none."""
+    try:
+        content = None if found.precomputed else store.load_result(found.kind, found.key)
+    except CorruptResultError:
+        content = None
+    return {} if content is None else RESULTS[found.kind].arrays_in(content)
+
+
+def models(*places: str) -> list[StoredModel]:
+    """Return the models with stored results, one for each set of weights.
+
+    Args:
+        places: places of the results, such as `committed()` or that of an opened pack (default: all).
+    """
+    return runs.models_seen(index.groups(ResultFilter(tuple(RESULTS), places=places)))
+
+
+def listed(
+    model: ModelSpec, kinds: Sequence[str], *, model_names: Sequence[str] = (), text: str = "", most: int
+) -> tuple[list[FoundResult], int]:
+    """Return stored results of every model, and the number of all that match.
+
+    Args:
+        model: its results come first; within a kind the newest come first.
+        kinds: kinds of the results.
+        model_names: names of models (default: all).
+        text: words that all occur in the description of a result.
+        most: maximum number of returned results.
+    """
+    wanted = ResultFilter(tuple(kinds), names=tuple(model_names), words=tuple(text.lower().split()))
+    entries = index.entries(wanted, first=library.weights(model), most=most)
+    return [of_entry(entry) for entry in entries], index.count(wanted)
+
+
+def version(kinds: Sequence[str]) -> str:
+    """Return a text that changes when a result of these kinds is added, changed or deleted."""
+    wanted = ResultFilter(tuple(kinds))
+    return " ".join(f"{entry.key}@{entry.mtime_ns}" for entry in index.entries(wanted, most=1)) + f" {index.count(wanted)}"
+
+
+def last_identity(model: ModelSpec) -> str:
+    """Return the identity of the weights of the newest result under this name, without looking at files; "" if unknown."""
+    return index.last_identity(list(RESULTS), model.source, model.revision or "")
+
+
+def n_of_other_weights(model: ModelSpec) -> int:
+    """Return the number of results that were measured under this name on other weights than the model's `identity`."""
+    kinds = [kind for kind in RESULTS if kind != "inspect"]
+    return index.n_of_other_weights(kinds, model.source, model.revision or "", model.identity) if model.identity else 0
+
+
+def folder(path: str | None) -> Path | None:
+    """Return a folder of the cache, such as that of an adapter; None if it is not on this machine."""
+    found = store.cache_dir() / path if path else None
+    return found if found is not None and found.is_dir() else None
+
+
+def disk_use(*folders: str) -> int:
+    """Return the bytes of folders of the cache."""
+    return sum(disk.size_bytes(store.cache_dir() / name) for name in folders)
