@@ -19,7 +19,7 @@ from analysis.core import escapes, output, store
 from analysis.core.blocks import Removal
 from analysis.core.errors import SpecError
 from analysis.core.options import Option
-from analysis.core.record import Spec
+from analysis.core.record import Spec, spec_dataclass
 from analysis.jobs.queue.job import LOCAL
 from analysis.models.source.model_spec import ModelSpec
 
@@ -116,7 +116,7 @@ def export(options: argparse.Namespace) -> None:
     write(options, {"out": str(folder)}, [f"Written to {folder}"])
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class _Saved(Spec):
     """Request of an export to a folder of the user."""
 

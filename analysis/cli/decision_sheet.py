@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -13,7 +13,7 @@ from analysis.core.blocks import Removal
 from analysis.core.bounds import Bound
 from analysis.core.errors import SpecError
 from analysis.core.options import Option
-from analysis.core.record import Spec
+from analysis.core.record import Spec, spec_dataclass
 from analysis.models.source.model_spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _COUNT = Bound(1, 100_000_000)
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class SheetSpec(Spec):
     """Decide on one removed block on one page: go, measure more or don't, from all stored results of a model."""
 

@@ -4,7 +4,7 @@ import argparse
 import re
 import textwrap
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from analysis.cli import requests
@@ -12,7 +12,7 @@ from analysis.cli.stdout import write
 from analysis.core import units
 from analysis.core.bounds import Bound
 from analysis.core.options import Option, Part
-from analysis.core.record import Spec
+from analysis.core.record import Spec, spec_dataclass
 from analysis.models.source.model_spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _WIDTH = 100
 """Columns of the lines for people."""
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class FrontSpec(Spec):
     """Compare all stored precisions, prunings and healed variants of a model, and other models, by size, speed and scores."""
 

@@ -1,7 +1,7 @@
 """The `report` subcommand: all results of a model as an HTML page or a Markdown file."""
 
 import argparse
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -11,11 +11,11 @@ from analysis.core import output
 from analysis.core.blocks import Removal
 from analysis.core.errors import SpecError
 from analysis.core.options import Option
-from analysis.core.record import Spec
+from analysis.core.record import Spec, spec_dataclass
 from analysis.models.source.model_spec import ModelSpec
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class ReportSpec(Spec):
     """All results of a model as one HTML page or a Markdown summary."""
 

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 from analysis.cli import field_settings
 from analysis.cli.options import NONE, OptionField, default_of, field_types, flags_of
-from analysis.core import bounds
 from analysis.core.errors import SpecError
 from analysis.core.experiment import SPECS
 from analysis.core.imports import imported
@@ -37,12 +36,7 @@ def request(kind: type[SpecT], options: argparse.Namespace) -> SpecT:
     if kind.asked_by:
         plain = {name: value for name, value in map(field_settings.read, settings) if "." not in name}
         plain = {name: value for name, value in plain.items() if not isinstance(value, dict)}
-        # Before anything is worked out from them, not after; requests within a list are checked as they are made.
-        flat = {name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()}
-        parts = {
-            name for name, value in flat.items() if isinstance(value, tuple) and any(isinstance(item, dict) for item in value)
-        }
-        bounds.check_values(kind, {name: value for name, value in flat.items() if name not in parts})
+        kind.check_fields(plain)  # before anything is worked out from them, not after
         values = _nested_values(fields)
         for name, value in map(field_settings.read, settings):
             part, _, last = name.partition(".")

@@ -6,12 +6,11 @@ form.
 """
 
 import typing
-from dataclasses import dataclass
 from typing import ClassVar
 
-from analysis.core.bounds import LONGEST_SHOWN, MOST_LAYERS, shown
+from analysis.core.bounds import LONGEST_SHOWN, MOST_LAYERS, WHOLE, shown
 from analysis.core.errors import BlockRangeError, SpecError
-from analysis.core.record import Spec
+from analysis.core.record import Spec, spec_dataclass
 
 ATTENTION, FEED_FORWARD = "attention", "feed-forward"
 Part = tuple[int, str]
@@ -24,26 +23,27 @@ def _both(layers: typing.Iterable[int]) -> frozenset[Part]:
     return frozenset((layer, part) for layer in layers for part in (ATTENTION, FEED_FORWARD))
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class Block(Spec):
     """A contiguous run of decoder layers, half-open: layers start .. start+size-1, 0-based."""
 
     kind: ClassVar[str] = "block"
 
-    start: int
+    start: typing.Annotated[int, WHOLE]
     """First layer of the block, 0-based."""
-    size: int
+    size: typing.Annotated[int, WHOLE]
     """Number of layers n; at least 1."""
 
     def __post_init__(self) -> None:
         if self.start < 0 or self.size < 1:
             raise BlockRangeError(
-                f"A block needs a start of at least 0 and a size of at least 1, not start {self.start} and size {self.size}."
+                f"A block needs a start of at least 0 and a size of at least 1, not start {shown(self.start)} and "
+                f"size {shown(self.size)}."
             )
         if self.stop > MOST_LAYERS:
             raise BlockRangeError(
-                f"A block of {self.size:,} layers from layer {self.start:,} cannot be removed: no model has more than "
-                f"{MOST_LAYERS:,} layers."
+                f"A block of {shown(self.size)} layers from layer {shown(self.start)} cannot be removed: no model has "
+                f"more than {MOST_LAYERS:,} layers."
             )
 
     @property
@@ -115,13 +115,13 @@ def blocks_up_to(max_size: int, n_layers: int) -> list[Block]:
     return [Block(start, size) for size in range(1, max_size + 1) for start in range(n_layers - size + 1)]
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class LayerSet(Spec):
     """Removed layers with kept ones between them, 0-based and ascending; one unbroken run of layers is a `Block`."""
 
     kind: ClassVar[str] = "layer_set"
 
-    layers: tuple[int, ...]
+    layers: typing.Annotated[tuple[int, ...], WHOLE]
     """The removed layers."""
 
     def __post_init__(self) -> None:
@@ -178,17 +178,17 @@ class LayerSet(Spec):
         return f"layers {_listed(self.layers)}"
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class PartSet(Spec):
     """Removed parts of layers, and whole layers beside them, 0-based and ascending; whole layers alone are another cut."""
 
     kind: ClassVar[str] = "part_set"
 
-    attention: tuple[int, ...] = ()
+    attention: typing.Annotated[tuple[int, ...], WHOLE] = ()
     """The layers that lose their attention and keep their feed-forward part."""
-    feed_forward: tuple[int, ...] = ()
+    feed_forward: typing.Annotated[tuple[int, ...], WHOLE] = ()
     """The layers that lose their feed-forward part and keep their attention."""
-    layers: tuple[int, ...] = ()
+    layers: typing.Annotated[tuple[int, ...], WHOLE] = ()
     """The layers that are removed whole."""
 
     def __post_init__(self) -> None:

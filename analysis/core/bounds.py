@@ -1,16 +1,16 @@
 """Values that a field of a request can hold: of its type and, where it is a number, within its bounds."""
 
 import dataclasses
-import functools
 import json
 import math
-import types
-import typing
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.core.errors import SpecError
+import pydantic
+from pydantic_core import ErrorDetails, PydanticCustomError, core_schema
+
+from analysis.core.errors import LayerscopeError, SpecError
 
 MOST_LAYERS = 1_000
 """Decoder layers of a model; the deepest that are published have not a fifth of it."""
@@ -18,7 +18,16 @@ MOST_WHOLE = 2**63 - 1
 """The largest whole number that a database or an array holds."""
 LONGEST_SHOWN = 60
 """Characters of a wrong value that a sentence repeats."""
-_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+_NAMES = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "int_parsing_size": "a whole number",
+    "float_type": "a number",
+    "string_type": "text",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+}
+"""Possible values by pydantic's type of error."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +49,20 @@ class Bound:
             value < self.most if self.below else value <= self.most
         )
 
+    def __get_pydantic_core_schema__(self, source: Any, handler: pydantic.GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        """Validate the type first, and then every number."""
+
+        def check(value: Any) -> Any:
+            for number in value if isinstance(value, tuple) else (value,):
+                if number is not None and not self.holds(number):
+                    raise PydanticCustomError("bound", "must be {possible}, not {value}", self._context(number))
+            return value
+
+        return core_schema.no_info_after_validator_function(check, handler(source))
+
+    def _context(self, number: float) -> dict[str, str]:
+        return {"possible": self.describe(), "value": shown(number)}
+
     def describe(self) -> str:
         """Describe the possible values, to stand behind "must be"."""
         if self.above or self.below:
@@ -51,8 +74,8 @@ class Bound:
 
 SEED = Bound(0, MOST_WHOLE)
 """Seeds that can start a draw."""
-_ANY = {int: Bound(-MOST_WHOLE, MOST_WHOLE), float: Bound(-1e300, 1e300)}
-"""Of a number that has no bound of its own."""
+WHOLE = Bound(-MOST_WHOLE, MOST_WHOLE)
+"""A whole number without a bound of its own."""
 
 
 class FieldError(SpecError):
@@ -64,82 +87,50 @@ class FieldError(SpecError):
         self.name = name
         self.message = message
 
-    def within(self, outer: str) -> "FieldError":
-        """Return the error for the request that has this one in its field `outer`."""
-        return FieldError(f"{outer}.{self.name}", self.message)
+
+def captured(value: Any, validate: Callable[[Any], Any]) -> Any:
+    """Validate a request; its own refusal becomes a fault for pydantic, which then tries the next member of a union."""
+    try:
+        return validate(value)
+    except LayerscopeError as error:
+        raise PydanticCustomError("refused", "refused", {"error": error}) from error
 
 
-@dataclass(frozen=True)
-class _BoundedField:
-    name: str
-    kinds: tuple[Any, ...]
-    """The types that it may be of; of several values the types of each."""
-    is_many: bool
-    bound: Bound | None
+MISSING = ("missing", "missing_argument")
+"""Types of pydantic's errors on a field that is not there."""
 
 
-def check(spec: Any) -> None:
-    """See to it that every field of a request holds a value of its type, and every number one within its bounds.
+def field_error(kind: type[Any], error: pydantic.ValidationError) -> SpecError:
+    """Return the error of a request that pydantic refused: its first fault, in a sentence.
 
     Args:
-        spec: a dataclass, nested requests within it already checked.
-
-    Raises:
-        FieldError: for the first one that does not.
+        kind: of the request.
+        error: of pydantic.
     """
-    check_values(spec.__class__, {field.name: getattr(spec, field.name) for field in _fields(spec.__class__)})
+    faults = error.errors(include_url=False)
+    # Each member of a union has its faults: that of a value tells more than that of another member's fields.
+    faults.sort(key=lambda fault: (fault["type"] != "refused", fault["type"] in MISSING))
+    fault = faults[0]
+    path = _path(fault)
+    if fault["type"] in MISSING:
+        lacking = [_path(other) for other in faults]
+        return SpecError(f"This {kind.__name__} is incomplete: it lacks {', '.join(lacking)}.")
+    if fault["type"] in ("dataclass_type", "dataclass_exact_type"):
+        return SpecError(f"A {fault['ctx']['class_name']} must be an object with fields by name, not {shown(fault['input'])}.")
+    if fault["type"] in ("unexpected_keyword_argument", "no_such_attribute"):
+        names = ", ".join(sorted(field.name for field in dataclasses.fields(kind)))
+        return SpecError(f"A {kind.__name__} has no field {path}. Its fields are {names}.")
+    if fault["type"] == "refused":
+        cause = fault["ctx"]["error"]
+        return FieldError(".".join(filter(None, (path, cause.name))), cause.message) if isinstance(cause, FieldError) else cause
+    if fault["type"] == "bound":
+        return FieldError(path, fault["msg"])
+    return FieldError(path, f"must be {_NAMES.get(fault['type'], fault['msg'])}, not {shown(fault['input'])}")
 
 
-def check_values(kind: type, values: Mapping[str, Any]) -> None:
-    """Check values for a request of a kind that is not made yet, by the names of their fields.
-
-    Raises:
-        FieldError: as `check`.
-    """
-    for field in _fields(kind):
-        if field.name not in values:
-            continue
-        value = values[field.name]
-        if not field.is_many:
-            _check_value(field, value)
-        elif type(value) is not tuple:
-            raise FieldError(field.name, f"must be a list, not {shown(value)}")
-        else:
-            for item in value:
-                _check_value(field, item)
-
-
-@functools.lru_cache(maxsize=256)
-def _fields(kind: type) -> tuple[_BoundedField, ...]:
-    """Fields whose type says which values they can hold."""
-    hints = typing.get_type_hints(kind, include_extras=True)
-    bounded = []
-    for field in dataclasses.fields(kind):
-        hint, notes = hints[field.name], getattr(hints[field.name], "__metadata__", ())
-        hint = hint.__origin__ if notes else hint
-        is_many = typing.get_origin(hint) is tuple
-        item = typing.get_args(hint)[0] if is_many else hint
-        kinds = typing.get_args(item) if isinstance(item, types.UnionType) else (item,)
-        if all(isinstance(member, type) and typing.get_origin(member) is None and member is not Any for member in kinds):
-            bound = next((note for note in notes if isinstance(note, Bound)), None)
-            bounded.append(_BoundedField(field.name, kinds, is_many, bound))
-    return tuple(bounded)
-
-
-def _check_value(field: _BoundedField, value: Any) -> None:
-    kind = next((kind for kind in field.kinds if _is_of(value, kind)), None)
-    if kind is None:
-        names = [_NAMES.get(kind, f"a {kind.__name__}") for kind in field.kinds if kind is not types.NoneType]
-        raise FieldError(field.name, f"must be {' or '.join(names)}, not {shown(value)}")
-    bound = (field.bound or _ANY.get(kind)) if kind in _ANY else None
-    if bound is not None and not bound.holds(value):
-        raise FieldError(field.name, f"must be {bound.describe()}, not {shown(value)}")
-
-
-def _is_of(value: Any, kind: type) -> bool:
-    if isinstance(value, bool):
-        return kind in (bool, object)
-    return isinstance(value, (int, float) if kind is float else kind)
+def _path(fault: ErrorDetails) -> str:
+    """Return the field, with those around it joined by dots; positions in lists and members of unions are left out."""
+    return ".".join(part for part in fault["loc"] if isinstance(part, str) and part.isidentifier() and part[0].islower())
 
 
 def one_of(name: str, value: str, choices: Collection[str]) -> None:

@@ -44,6 +44,11 @@ class Experiment:
     """Position in lists. A kind before `ADDED` has its own place on the pages and in the report. Others are shown by the fields
     of their `Experiment`."""
 
+    def __post_init__(self) -> None:
+        """Raise `TypeError` if pydantic does not validate the request."""
+        if "__pydantic_validator__" not in self.spec.__dict__:
+            raise TypeError(f"{self.spec.__name__} validates no field. Decorate it with `record.spec_dataclass`.")
+
     @property
     def kind(self) -> str:
         """Its name in fingerprints, folders and the command line."""

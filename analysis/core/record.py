@@ -6,7 +6,6 @@ import functools
 import hashlib
 import json
 import math
-import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,15 +25,42 @@ VALUES = "values"
 """Name of the table of a result that has no list of its own."""
 
 
+SpecT = typing.TypeVar("SpecT", bound="Spec")
+_CONFIG = pydantic.ConfigDict(strict=True, extra="forbid", arbitrary_types_allowed=True)
+
+
 def require(condition: bool, message: str) -> None:
     """Raise `SpecError` with `message` unless `condition` holds."""
     if not condition:
         raise SpecError(message)
 
 
-@dataclass(frozen=True)
+@typing.dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
+def spec_dataclass(cls: type[SpecT]) -> type[SpecT]:
+    """Decorate a kind of request: a frozen dataclass whose fields pydantic validates, without conversions.
+
+    A field of the wrong type or outside of its `bounds.Bound` raises `SpecError` as the request is made.
+    """
+    made: Any = pydantic.dataclasses.dataclass(frozen=True, config=_CONFIG)(cls)
+    validate = made.__init__
+
+    @functools.wraps(validate)
+    def init(self: SpecT, *values: Any, **named: Any) -> None:
+        try:
+            validate(self, *values, **named)
+        except pydantic.ValidationError as error:
+            raise bounds.field_error(cls, error) from None
+
+    made.__init__ = init
+    return typing.cast(type[SpecT], made)
+
+
+@spec_dataclass
 class Spec:
     """Base of all requests: conversion to and from JSON, and the fingerprint."""
+
+    if typing.TYPE_CHECKING:
+        __dataclass_fields__: ClassVar[dict[str, Any]]
 
     kind: ClassVar[str] = "spec"
     version: ClassVar[int] = 3
@@ -52,26 +78,43 @@ class Spec:
     asked_defaults: ClassVar[Mapping[str, str]] = {}
     """Defaults of options in words, by the option's name without dashes, where `asked_by` chooses them."""
 
-    def __init_subclass__(cls, **named: Any) -> None:
-        """Check types and bounds of the fields first, so that `__post_init__` compares only comparable values."""
-        super().__init_subclass__(**named)
-        post_init = cls.__dict__.get("__post_init__")
-        if post_init is not None:
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: pydantic.GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        """Accept nested requests as objects, too; the values of their fields are not converted."""
+        schema = handler(source)
+        inner: Any = schema
+        while inner["type"] != "dataclass":
+            inner = inner["schema"]
+        inner["strict"] = False
+        return core_schema.no_info_wrap_validator_function(bounds.captured, schema)
 
-            @functools.wraps(post_init)
-            def checked(self: Spec) -> None:
-                bounds.check(self)
-                post_init(self)
-
-            cls.__post_init__ = checked  # type: ignore[method-assign]
-
-    def __post_init__(self) -> None:
-        """Raise `SpecError` unless every field holds a value of its type and within its bounds."""
-        bounds.check(self)
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _from_stored(cls, data: Any) -> Any:
+        """Prepare the fields of a stored request: lists become tuples, and withdrawn fields are left out."""
+        if not isinstance(data, dict):
+            return data
+        for name, value in cls.withdrawn.items():
+            require(data.get(name, value) == value, f"{name} {bounds.shown(data.get(name))} was withdrawn from {cls.kind}.")
+        return {name: _without_lists(value) for name, value in data.items() if name not in cls.withdrawn}
 
     def also_keyed(self) -> dict[str, Any]:
         """Return more entries of the fingerprint: a way of computing that changed for some requests of a kind alone."""
         return {}
+
+    @property
+    def request(self) -> Self:
+        """The request as it is asked again: without the identities of the files of the machine that answered it."""
+        changes: dict[str, Any] = {}
+        for f in dataclasses.fields(self):
+            value = getattr(self, f.name)
+            if f.name == "identity":
+                changes[f.name] = ""
+            elif isinstance(value, Spec):
+                changes[f.name] = value.request
+            elif isinstance(value, tuple):
+                changes[f.name] = tuple(item.request if isinstance(item, Spec) else item for item in value)
+        return dataclasses.replace(self, **changes)
 
     def check_readable(self) -> None:
         """Check that the texts and questions of this request and of its parts can be read, before anything is computed.
@@ -96,35 +139,23 @@ class Spec:
         Raises:
             SpecError: on an unknown field, a missing one, or a value out of range.
         """
-        if not isinstance(data, Mapping):
-            raise SpecError(f"A {cls.__name__} must be an object with fields by name, not {bounds.shown(data)}.")
-        for name, value in cls.withdrawn.items():
-            require(data.get(name, value) == value, f"{name} {bounds.shown(data.get(name))} was withdrawn from {cls.kind}.")
-        data = {name: value for name, value in data.items() if name not in cls.withdrawn}
-        kind: Any = cls
-        hints = _hints(kind)
-        names = {f.name for f in dataclasses.fields(cls)}
-        unknown = sorted(set(data) - names)
-        require(not unknown, f"A {cls.__name__} has no field {', '.join(unknown)}. Its fields are {', '.join(sorted(names))}.")
-        needed = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
-        lacking = [name for name in needed if name not in data]
-        require(not lacking, f"This {cls.__name__} is incomplete: it lacks {', '.join(lacking)}.")
         try:
-            return cls(**{name: _field_from_json(name, hints[name], value) for name, value in data.items()})
-        except TypeError as error:
-            raise SpecError(f"This {cls.__name__} is incomplete: {error}.") from error
+            return typing.cast(Self, _reader(typing.cast(type, cls)).validate_python(data))
+        except pydantic.ValidationError as error:
+            raise bounds.field_error(cls, error) from None
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: pydantic.GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        """Read a request within a stored result by `from_json`; its refusal lets pydantic try the next class of a union."""
+    def check_fields(cls, values: Mapping[str, Any]) -> None:
+        """Check values of some fields, as JSON, before a request is made of them.
 
-        def read(value: Any) -> Any:
-            try:
-                return value if isinstance(value, cls) else cls.from_json(value)
-            except LayerscopeError as error:
-                raise ValueError(str(error)) from error
-
-        return core_schema.no_info_plain_validator_function(read)
+        Raises:
+            SpecError: for the first that its field cannot take.
+        """
+        try:
+            _reader(typing.cast(type, cls)).validate_python(dict(values))
+        except pydantic.ValidationError as error:
+            if any(fault["loc"] and fault["type"] not in bounds.MISSING for fault in error.errors()):
+                raise bounds.field_error(cls, error) from None
 
     def fingerprint(self) -> str:
         """Twenty hexadecimal digits that change with every field, source and device among them, and with the kind's version.
@@ -134,11 +165,6 @@ class Spec:
         content = {"kind": self.kind, "code_version": self.version, "spec": _keyed(self)}
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:20]
-
-
-@functools.cache  # a page reads hundreds of requests of the same kinds
-def _hints(kind: Any) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
 
 
 def _keyed(value: Any) -> Any:
@@ -152,35 +178,8 @@ def _keyed(value: Any) -> Any:
     return [_keyed(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-def _field_from_json(name: str, hint: Any, value: Any) -> Any:
-    try:
-        return _from_json(hint, value)
-    except bounds.FieldError as error:
-        raise error.within(name) from error
-
-
-def _from_json(hint: Any, value: Any) -> Any:
-    """Turn one JSON value into a value of a field's type hint."""
-    if isinstance(hint, types.UnionType):
-        options = [option for option in typing.get_args(hint) if option is not type(None)]
-        return None if value is None else _from_json(_option_for(options, value), value)
-    if isinstance(hint, type) and issubclass(hint, Spec):
-        return hint.from_json(value)
-    if typing.get_origin(hint) is tuple and isinstance(value, list | tuple):
-        item = typing.get_args(hint)[0]
-        return tuple(_from_json(item, entry) for entry in value)
-    if hint is float and type(value) is int and abs(value) <= bounds.MOST_WHOLE:
-        return float(value)
-    return value
-
-
-def _option_for(options: list[Any], value: Any) -> Any:
-    """Which type of a union a JSON value is of: an object is of the request that has all its fields."""
-    if isinstance(value, dict):
-        for option in options:
-            if issubclass(option, Spec) and {field.name for field in dataclasses.fields(option)} >= set(value):
-                return option
-    return options[0]
+def _without_lists(value: Any) -> Any:
+    return tuple(_without_lists(item) for item in value) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)

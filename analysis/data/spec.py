@@ -1,13 +1,13 @@
 """Texts to read, questions to ask, and texts to generate: parts of nearly every request."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Annotated, ClassVar
 
 from analysis.core.bounds import SEED, Bound, one_of, shown
 from analysis.core.errors import did_you_mean
 from analysis.core.imports import imported
 from analysis.core.options import Option
-from analysis.core.record import Spec, require
+from analysis.core.record import Spec, require, spec_dataclass
 from analysis.data.tasks import TASKS
 
 QUESTION_FILES = (".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet")
@@ -26,7 +26,7 @@ _LENGTH = Bound(MIN_DOCUMENT_TOKENS, MOST_TOKENS)
 _COUNT = Bound(1, 1_000_000)
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class CorpusSpec(Spec):
     """Which texts, how many, and how long."""
 
@@ -74,7 +74,7 @@ class CorpusSpec(Spec):
         return min(self.min_tokens, self.seq_len)
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class BenchmarkSpec(Spec):
     """Which questions: a seeded subset, the same for every cut that is compared."""
 
@@ -136,7 +136,7 @@ def other_text(source: str) -> CorpusSpec:
     return held_out_text("wiki") if replace(default, source=source).subject == default.subject else default
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class GenerationSpec(Spec):
     """Texts that the model generates by itself."""
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 from analysis.core.blocks import Removal
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
-from analysis.core.record import Result, Spec, require
+from analysis.core.record import Result, Spec, require, spec_dataclass
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 
@@ -16,7 +16,7 @@ FORMS = ("hf", "gguf")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class ExportSpec(Spec):
     """A model without some layers as a plain Hugging Face folder or a GGUF file, an adapter merged in if there is one."""
 

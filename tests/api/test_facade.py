@@ -20,7 +20,7 @@ from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import LayerscopeError, ModelNotFoundError, SpecError
 from analysis.core.experiment import EXPERIMENTS, SPECS, Experiment, register
 from analysis.core.progress import Progress
-from analysis.core.record import Result, Spec
+from analysis.core.record import Result, Spec, spec_dataclass
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
 from analysis.experiments.heal import recipes
@@ -246,7 +246,7 @@ def test_an_impossible_request_is_refused_in_a_sentence(model, kind, keywords, s
         asked(model, kind, **keywords)
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class EchoSpec(Spec):
     """A toy."""
 

@@ -25,14 +25,14 @@ from typing import Annotated, ClassVar
 from analysis.core.errors import SpecError
 from analysis.models.source.model_spec import ModelSpec
 from analysis.core.options import Option, Part
-from analysis.core.record import Result, Spec, require
+from analysis.core.record import Result, Spec, require, spec_dataclass
 from analysis.core.experiment import Experiment, register
 from analysis.data.spec import CorpusSpec
 
 CASES = {"upper": 1, "lower": 2}
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class CountSpec(Spec):
     """How often letters are in a word.
 

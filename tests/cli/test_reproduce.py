@@ -1,7 +1,7 @@
 """Every request can be written as a command line, and the command line makes the same request of it."""
 
 import shlex
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, fields, replace
 from typing import ClassVar
 
 import pytest
@@ -12,7 +12,7 @@ from analysis.core import store
 from analysis.core.blocks import Block, LayerSet, PartSet, parse_removal, written
 from analysis.core.errors import SpecError
 from analysis.core.experiment import EXPERIMENTS, RESULTS, RUNNERS, SPECS, Experiment, register
-from analysis.core.record import Result, Spec
+from analysis.core.record import Result, Spec, spec_dataclass
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
 from analysis.experiments.accuracy.precision import PrecisionSpec
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec, usual_search
@@ -263,7 +263,7 @@ def test_stored_results_resolve_to_themselves_again(starter_folder):
     assert checked == set(kinds)
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class _New(Spec):
     kind: ClassVar[str] = "new"
 

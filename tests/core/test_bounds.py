@@ -4,7 +4,7 @@ import json
 import math
 import tracemalloc
 import typing
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Annotated, ClassVar
 
 import pytest
@@ -16,7 +16,7 @@ from analysis.core.blocks import Block, LayerSet, parse_removal, written
 from analysis.core.bounds import MOST_LAYERS, Bound
 from analysis.core.errors import BlockRangeError, LayerscopeError, SpecError
 from analysis.core.experiment import SPECS
-from analysis.core.record import Spec, require
+from analysis.core.record import Spec, require, spec_dataclass
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
 from analysis.experiments.batch.grid_spec import GridSpec
@@ -154,7 +154,7 @@ def test_any_json_makes_a_request_or_a_sentence(kind, data):
     assert len(spec.fingerprint()) == 20
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class Added(Spec):
     """A kind from outside the package."""
 

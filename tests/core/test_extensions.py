@@ -20,11 +20,11 @@ from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
 
 from analysis.core.options import Option
-from analysis.core.record import Result, Spec
+from analysis.core.record import Result, Spec, spec_dataclass
 from analysis.core.experiment import Experiment, register
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class CountSpec(Spec):
     """How often a letter is in a word."""
 

@@ -1,14 +1,13 @@
 """Specs: JSON round trips, fingerprints that miss nothing, sentences for bad values."""
 
 import dataclasses
-from dataclasses import dataclass
 
 import pytest
 
 from analysis.core.blocks import Block
 from analysis.core.errors import BlockRangeError, SpecError
 from analysis.core.experiment import SPECS
-from analysis.core.record import Spec
+from analysis.core.record import Spec, spec_dataclass
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
 from analysis.experiments.heal.heal_spec import HealSpec
@@ -164,7 +163,7 @@ def test_a_block_outside_the_model_names_the_possible_range():
     Block(3, 3).check(6)
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class Shorter(Spec):
     """A request that lost two fields; one of them came after results were stored."""
 
@@ -175,7 +174,7 @@ class Shorter(Spec):
     n: int = 1
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class Longer(Spec):
     """The same request before."""
 

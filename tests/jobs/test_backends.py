@@ -99,11 +99,11 @@ from typing import ClassVar
 from analysis.core import store
 from analysis.core.errors import SpecError
 from analysis.core.progress import Progress
-from analysis.core.record import Result, Spec
+from analysis.core.record import Result, Spec, spec_dataclass
 from analysis.core.experiment import Experiment, register
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class CountSpec(Spec):
     kind: ClassVar[str] = "count"
     seed: int = 0

@@ -7,11 +7,11 @@ from plotly.graph_objs import Figure
 
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
-from analysis.core.record import Result, Spec
+from analysis.core.record import Result, Spec, spec_dataclass
 from analysis.models.source.model_spec import ModelSpec
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class LettersSpec(Spec):
     """How often letters are in a word."""
 

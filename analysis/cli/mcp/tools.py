@@ -20,7 +20,7 @@ from analysis.core.bounds import Bound
 from analysis.core.errors import AccessError, BusyError, SpecError
 from analysis.core.experiment import EXPERIMENTS, RESULTS
 from analysis.core.options import Option
-from analysis.core.record import Spec
+from analysis.core.record import Spec, spec_dataclass
 from analysis.jobs.queue.job import Job
 from analysis.models.source.model_spec import InspectSpec, ModelSpec
 
@@ -34,7 +34,7 @@ FRONT_FIELDS = ("answers", "missing", "duration_s")
 """Fields that `front` returns by default: the points alone are 100 kB for a model with many results."""
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class Delivery(Spec):
     """How the answer of a measurement is delivered."""
 
@@ -46,7 +46,7 @@ class Delivery(Spec):
     """Names of the fields to return, such as best or points (default: all, which is long for a map)."""
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class FrontFields(Spec):
     """The returned part of a front."""
 
@@ -56,7 +56,7 @@ class FrontFields(Spec):
     """Names of the fields to return: points, answers, rule, missing, duration_s (default: all but points and rule)."""
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class ResultsSpec(Spec):
     """List stored results, the strongest evidence first, each with its key, condition and key figures."""
 
@@ -72,7 +72,7 @@ class ResultsSpec(Spec):
     """Number of results of each kind, at most."""
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class ResultKeySpec(Spec):
     """Return one stored result by its kind and key, as `results` and a finished job name them."""
 
@@ -88,7 +88,7 @@ class ResultKeySpec(Spec):
     """Names of the fields to return, such as best or points (default: all, which is long for a map)."""
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class JobsSpec(Spec):
     """List background jobs, or show one, with its progress and the key of its result."""
 
@@ -100,7 +100,7 @@ class JobsSpec(Spec):
     """Seconds to wait for the end of this job, with progress notifications (default: 0)."""
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class JobIdSpec(Spec):
     """Name one background job."""
 

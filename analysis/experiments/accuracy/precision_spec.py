@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from analysis.core import escapes, stats
 from analysis.core.experiment import Experiment, register
-from analysis.core.record import Result, Spec, require
+from analysis.core.record import Result, Spec, require, spec_dataclass
 from analysis.core.table import Column, Table
 from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
@@ -13,7 +13,7 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class PrecisionSpec(Spec):
     """The unpruned model in its precision beside the same weights in float32, on the same questions."""
 

@@ -9,7 +9,7 @@ from analysis.core.bounds import MOST_LAYERS, SEED, Bound, one_of
 from analysis.core.experiment import Experiment, register
 from analysis.core.imports import imported
 from analysis.core.options import Option, Part
-from analysis.core.record import Result, Spec, require
+from analysis.core.record import Result, Spec, require, spec_dataclass
 from analysis.core.table import Table
 from analysis.data import corpora
 from analysis.data import questions as benchmarks
@@ -38,7 +38,7 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class SweepSpec(Spec):
     """Accuracy and loss against the number of removed layers, n = 0 .. max_n."""
 
@@ -125,7 +125,7 @@ def resolve(spec: SweepSpec) -> SweepSpec:
     return replace(resolved, distances=resolving.resolve(distances), damage=measured, draw=draw, search=searched)
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class EvaluateSpec(Spec):
     """One model, cut or not, healed or not, on one set of questions and one set of texts."""
 

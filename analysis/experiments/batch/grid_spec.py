@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 from analysis.core.bounds import MOST_LAYERS, Bound, one_of, shown
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option, Part
-from analysis.core.record import Result, Spec, require
+from analysis.core.record import Result, Spec, require, spec_dataclass
 from analysis.core.table import Table
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, default_loss_corpus
 from analysis.data.tasks import TASKS
@@ -52,7 +52,7 @@ def _loss_corpus(source: str) -> CorpusSpec:
 _SOURCES = f"{__name__}:name_sources"
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class GridSpec(Spec):
     """Curves of several models on several question sets and texts by several strategies: each with each, in one table."""
 

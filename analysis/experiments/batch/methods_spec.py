@@ -12,7 +12,7 @@ from analysis.core.blocks import removal
 from analysis.core.bounds import MOST_LAYERS, Bound, one_of
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
-from analysis.core.record import Result, Spec, require
+from analysis.core.record import Result, Spec, require, spec_dataclass
 from analysis.core.table import Column, Table, interval_columns, interval_values
 from analysis.data import corpora, questions
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, default_loss_corpus
@@ -29,7 +29,7 @@ MethodKey = tuple[str, str, int]
 """A cell of a table: a strategy, a recipe or "", and a number of removed layers."""
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class MethodsSpec(Spec):
     """Strategies of choosing layers, alone and with each of some recipes, at some sizes, on the same questions and text."""
 

@@ -1,14 +1,14 @@
 """The request for a healing run: the removed layers, the training and its judgement."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Annotated, Any, ClassVar
 
 from analysis.core.blocks import Removal
 from analysis.core.bounds import SEED, Bound, one_of
 from analysis.core.errors import RecipeError
 from analysis.core.options import Option, Part
-from analysis.core.record import Spec, require
+from analysis.core.record import Spec, require, spec_dataclass
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, held_out_text, other_text
 from analysis.models.source.model_spec import ModelSpec
 
@@ -43,7 +43,7 @@ def default_heal_corpus() -> CorpusSpec:
     return CorpusSpec(source="wiki", n_texts=2000, seq_len=256, split="train")
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class HealSpec(Spec):
     """A heal of the model without `block`: in closed form, by training, or both. Names follow PEFT and transformers."""
 

@@ -10,7 +10,7 @@ from analysis.core.blocks import Block
 from analysis.core.bounds import MOST_LAYERS, Bound
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option, Part
-from analysis.core.record import Result, Spec
+from analysis.core.record import Result, Spec, spec_dataclass
 from analysis.core.table import MISSING, Column, Table
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.distance_spec import INTERVAL_COLUMNS, Best, DistanceSpec, interval_ends, texts_read
@@ -24,7 +24,7 @@ def default_damage_corpus() -> CorpusSpec:
     return CorpusSpec(source="wiki", n_texts=8, seq_len=128, split="validation", min_tokens=128)
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class DamageSpec(Spec):
     """The measured increase of the loss without every block up to a size."""
 

@@ -11,7 +11,7 @@ from analysis.core.blocks import Block
 from analysis.core.bounds import one_of
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
-from analysis.core.record import Result, Spec
+from analysis.core.record import Result, Spec, spec_dataclass
 from analysis.core.store import StoredResult
 from analysis.core.table import Column, Table
 from analysis.data import corpora
@@ -21,7 +21,7 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class DistanceSpec(Spec):
     """The distance of every pair of depths (l, l+n) on some texts."""
 

@@ -11,7 +11,7 @@ from analysis.core.blocks import Removal
 from analysis.core.bounds import SEED, Bound, one_of
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option, Part
-from analysis.core.record import Result, Spec, require
+from analysis.core.record import Result, Spec, require, spec_dataclass
 from analysis.core.table import Column, Table
 from analysis.experiments.prompt.microscope_spec import check_prompt
 from analysis.experiments.scoring.repetition import repetition_rate
@@ -27,7 +27,7 @@ LABELS = ("unpruned", "pruned", "instant", "healed")
 """States of a model: unpruned, pruned, pruned and healed in closed form, pruned and healed by training."""
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class Variant(Spec):
     """One of the models that are compared: the model of the request, cut or not, healed or not."""
 
@@ -55,7 +55,7 @@ class Variant(Spec):
         return self.block is None and self.adapter is None
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class CompareSpec(Spec):
     """Several variants of a model that continue the same prompt, with the same seed."""
 

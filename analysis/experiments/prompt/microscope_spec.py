@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 from analysis.core.blocks import Removal
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
-from analysis.core.record import Result, Spec, require
+from analysis.core.record import Result, Spec, require, spec_dataclass
 from analysis.core.table import Column, Table
 from analysis.models.source.model_spec import ModelSpec
 
@@ -24,7 +24,7 @@ def check_prompt(prompt: str) -> None:
     require(not any("\ud800" <= letter <= "\udfff" for letter in prompt), "The prompt is not valid text. Write it as UTF-8.")
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class MicroscopeSpec(Spec):
     """Request for the effect of every layer on every token of a prompt, and for the prediction after each layer."""
 

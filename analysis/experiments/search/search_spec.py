@@ -12,7 +12,7 @@ from analysis.core.bounds import MOST_LAYERS, MOST_WHOLE, SEED, Bound, one_of, s
 from analysis.core.errors import BlockRangeError
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option, Part
-from analysis.core.record import Result, Spec, require
+from analysis.core.record import Result, Spec, require, spec_dataclass
 from analysis.core.table import REMOVED, Column, Table
 from analysis.data import corpora
 from analysis.data.spec import CorpusSpec, default_loss_corpus
@@ -42,7 +42,7 @@ def default_report_corpus() -> CorpusSpec:
     return replace(default_loss_corpus(), n_texts=16, seq_len=128)
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class SearchSpec(Spec):
     """Sets of layers, of each size the one whose removal changes the model's predictions least, searched on some text."""
 

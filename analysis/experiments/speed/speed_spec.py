@@ -12,7 +12,7 @@ from analysis.core.blocks import Block, PartSet, Removal, parse_removal
 from analysis.core.bounds import MOST_LAYERS, SEED, Bound, shown
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
-from analysis.core.record import Result, Spec, require
+from analysis.core.record import Result, Spec, require, spec_dataclass
 from analysis.core.table import Column, Table
 from analysis.data.spec import MOST_TOKENS
 from analysis.models.source.model_spec import ModelSpec
@@ -22,7 +22,7 @@ WHAT = {"decode": "decode of a token", "prefill": "prefill of the prompt"}
 """Timed phases, by their field of a point, in words."""
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class SpeedSpec(Spec):
     """How long reading a prompt and writing on takes without n layers, for several n."""
 

@@ -7,7 +7,7 @@ from analysis.core.bounds import one_of
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
 from analysis.core.options import Part as RequestPart
-from analysis.core.record import Result, Spec, require
+from analysis.core.record import Result, Spec, require, spec_dataclass
 from analysis.models.source import weights_format as formats
 from analysis.models.source.sizes import ModelFacts
 
@@ -20,7 +20,7 @@ QUANTIZATIONS = ("none", "4bit", "8bit")
 _QUANTIZED = {"4bit": "NF4", "8bit": "8-bit"}
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class ModelSpec(Spec):
     """Which model, and in which precision and place it runs."""
 
@@ -71,7 +71,7 @@ class ModelSpec(Spec):
         one_of("quantization", self.quantization, QUANTIZATIONS)
 
 
-@dataclass(frozen=True)
+@spec_dataclass
 class InspectSpec(Spec):
     """A model's facts and whether it fits, from its configuration alone; `fetch` fetches its weights, too."""
 
