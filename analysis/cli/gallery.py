@@ -15,15 +15,15 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from analysis.core import disk, escapes, store
-from analysis.core.blocks import Block
 from analysis.core.errors import ModelNotFoundError
-from analysis.core.experiment import RESULTS
+from analysis.core.experiment import EXPERIMENTS, RESULTS
 from analysis.core.progress import Progress
-from analysis.core.record import Result
+from analysis.core.record import Result, Spec
 from analysis.data import gallery
 from analysis.data.gallery import STARTER, Exhibit
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
@@ -31,6 +31,7 @@ from analysis.experiments.accuracy.points import QuestionScore
 from analysis.experiments.accuracy.precision import PrecisionSpec
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
 from analysis.experiments.batch.methods_spec import MethodsSpec
+from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageSpec
 from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
@@ -40,48 +41,56 @@ from analysis.experiments.search.search_spec import SearchResult, SearchSpec
 from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.models.loading.load import WarmModels
 from analysis.models.source.model_spec import InspectSpec, ModelSpec
-from analysis.models.source.sizes import ModelFacts
 
 _LIMIT_BYTES = 6_000_000
 _QUESTIONS = BenchmarkSpec(limit=200)
 """Asked of every cut and of the healed model, so that they stand on one chart."""
+_EXAMS = BenchmarkSpec(task="mmlu", limit=114)
+"""Two questions of each subject behind its five worked examples: a model above chance in them shows the paper's own cliff."""
+_LOSS = dataclasses.replace(default_loss_corpus(), n_texts=8, seq_len=128)
+"""Texts of a larger model, whose head is as dear as many layers."""
 _CURVES = [(name, 0) for name in ("similarity", "deepest", "reverse", "block-influence", "loss-greedy")]
 _CURVES += [("random", draw) for draw in range(3)]
-_HEALS = [("instant", 3), ("instant", 5), ("instant", 8), ("instant", 10), ("distill", 5)]
+_STARTER_HEALS = [("instant", 3), ("instant", 5), ("instant", 8), ("instant", 10), ("distill", 5)]
 """Recipes and sizes of the similarity block."""
-_CONTROL = ("distill", 5)
-"""The unpruned model is trained in this way too: the ceiling for this recipe's loss on the healing text's kind."""
 _PROMPT = "Once upon a time there was a little girl who lived in a house at the edge of the forest. One morning"
 """Prompt that the models continue."""
 _FACT = "The capital of France is"
 """The prompt that a form begins with; a longer text under the microscope takes hundreds of kilobytes."""
-"""A text whose last words the pruned model finds surprising."""
-_FIRST_N = 5
-"""Layers that are removed at first open."""
 _WITH_ANSWERS = ("similarity", "deepest", "greedy")
 """Strategies whose answers are kept, for paired comparisons; those of all would take megabytes."""
-_EXAMS = BenchmarkSpec(task="mmlu", limit=114)
-"""Two questions of each subject behind its five worked examples: a model above chance in them shows the paper's own cliff."""
-_FEWER = dataclasses.replace(_QUESTIONS, limit=100)
-"""The first of the same, of a larger model."""
-_SHORT = dataclasses.replace(_QUESTIONS, limit=25)
-"""On these the cost of half precision is measured, since float32 is slow on a processor."""
-_FAR, _SEARCHED = 6, 4
-"""So far a larger model is cut by similarity, and by a search, which is dearer."""
-_JUDGED = dataclasses.replace(_QUESTIONS, limit=50)
-"""The first of the same, asked of every cell of a larger model's table of methods."""
-_LOSS = dataclasses.replace(default_loss_corpus(), n_texts=8, seq_len=128)
-"""Its head is as dear as many layers, so fewer and shorter texts."""
-_JUDGING = dataclasses.replace(_LOSS, n_texts=16)
-"""These texts and as many more, to compare methods with each other."""
 _TABLE_PARAMETERS = 1_000_000_000
 """A larger model has no table of methods, and its curve ends at a quarter of its layers. The search takes an hour or two."""
 _QUANTIZED = {"8bit": (0, 3, 5, 8), "4bit": (0, 3, 5)}
 """Removed layers of the starter by quantization of the others. Larger models are quantized unpruned."""
-_HEALED = (3, 5, 8, 10)
-"""Sizes of the similarity block that the instant recipe heals in every model."""
 _EXAMINED = 4
 """Layers removed at most before the exams: their worked examples make each point take minutes."""
+
+
+class _Measurements:
+    """The results of one model, of the named kinds alone."""
+
+    def __init__(self, kinds: Sequence[str], load: WarmModels) -> None:
+        self.results: dict[str, Result] = {}
+        """By fingerprint."""
+        self._kinds = kinds
+        self._load = load
+
+    def run(self, spec: Spec) -> Any:
+        """Return the result of a request that others depend on, and keep it."""
+        result = EXPERIMENTS[spec.kind].runner()(spec, _tell, load=self._load)
+        self.results[result.spec.fingerprint()] = result
+        return result
+
+    def has(self, kind: str) -> bool:
+        """Return whether results of a kind are named."""
+        return kind in self._kinds
+
+    def add(self, *specs: Spec) -> None:
+        """Run requests, if their kinds are named."""
+        for spec in specs:
+            if self.has(spec.kind):
+                self.run(spec)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -100,13 +109,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             _bring(exhibit, options.weights, folder)
             model = ModelSpec(exhibit.source, dtype="float32", device="cpu")
+            measurements = _Measurements(kinds, load)
             measure = _of_starter if exhibit.source == STARTER else _of_larger
-            results = [*measure(model, kinds, load), *_across_sizes(model, kinds, load)]
+            measure(model, measurements)
         except ModelNotFoundError as error:
             sys.stderr.write(escapes.visible(f"The results of {exhibit.title} are unchanged: {error}\n"))
             continue
         load.clear()
-        _publish(exhibit.source, results, kinds)
+        _publish(exhibit.source, [*measurements.results.values()], kinds)
     if not options.work:
         shutil.rmtree(folder, ignore_errors=True)
     return 0
@@ -172,145 +182,77 @@ def _bring(exhibit: Exhibit, folder: Path | None, work_folder: Path) -> None:
         source_folder.symlink_to(local_file)
 
 
-def _of_starter(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iterator[Result]:
-    """All that the pages can show, of the model that every machine has."""
-    from analysis.experiments.accuracy import precision, sweep
-    from analysis.experiments.batch import methods
-    from analysis.experiments.maps import damage, distance_map
-    from analysis.experiments.prompt import comparison, microscope
-    from analysis.experiments.search import search
-    from analysis.experiments.speed import speed
-    from analysis.models.loading import inspection
-
-    model = dataclasses.replace(model, device="auto")
-    inspected = inspection.run(InspectSpec(model), _tell)
-    yield inspected
-    if "speed" in kinds:
-        yield speed.run(SpeedSpec(model), _tell, load=load)
-    texts = ("c4", "wiki") if {"distances", "heal", "compare", "microscope"} & set(kinds) else ()
-    maps = [distance_map.run(DistanceSpec(model, CorpusSpec(source=source)), _tell, load=load) for source in texts]
-    yield from maps
-    if "damage" in kinds or "sweep" in kinds:
-        yield damage.run(DamageSpec(model), _tell, load=load)
-    for strategy, draw in _CURVES if "sweep" in kinds else ():
-        spec = SweepSpec(model, benchmark=_QUESTIONS, strategy=strategy, max_n=15, draw=draw)
-        writes = GenerationSpec() if strategy == "similarity" else None
-        yield sweep.run(dataclasses.replace(spec, generation=writes), _tell, load=load)
-    if "microscope" in kinds:
-        yield microscope.run(MicroscopeSpec(model, _FACT), _tell, load=load)
-    load.clear()
-
-    def heal(recipe: str, n: int, *, control: bool = False) -> HealResult:
-        return _healed(model, inspected.model, recipe, maps[0].best[n - 1].block, control=control)
-
-    if "heal" in kinds:
-        yield from (heal(recipe, n) for recipe, n in _HEALS)
-        yield heal(*_CONTROL, control=True)
-    if "compare" in kinds:
-        healed = heal("instant", _FIRST_N)
-        cut = healed.spec.block
-        writers = (Variant(), Variant("pruned", cut), Variant("instant", cut, healed.adapter))
-        # The form begins with the fact, and without a heal on the machine.
-        for prompt, compared in ((_PROMPT, writers), (_FACT, writers[:2])):
-            yield comparison.run(CompareSpec(model, prompt, compared, max_new_tokens=48), _tell, load=load)
-    # A search and a table of methods are dear, and take half as long so.
-    half = dataclasses.replace(model, dtype="bfloat16")
-    if "precision" in kinds:  # else the first curve in bfloat16 on every machine would measure it
-        yield precision.run(PrecisionSpec(half, _QUESTIONS), _tell, load=load)
-    if "search" in kinds:
-        yield search.run(SearchSpec(half, strategy="greedy", max_n=15), _tell, load=load)
-    if "methods" in kinds:
-        yield methods.run(MethodsSpec(half, ("similarity", "greedy"), ("instant",), benchmark=_QUESTIONS), _tell, load=load)
-
-
-def _of_larger(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iterator[Result]:
-    """Yield maps, curves, exams and a table of methods in bfloat16, which takes half of the time where processors have it."""
-    from analysis.experiments.accuracy import precision, sweep
-    from analysis.experiments.batch import methods
-    from analysis.experiments.maps import distance_map
-    from analysis.experiments.search import search
-    from analysis.models.loading import inspection
-
-    inspected = inspection.run(InspectSpec(model), _tell)
-    if inspected.model.n_parameters > _TABLE_PARAMETERS:
-        return
-    model = dataclasses.replace(model, dtype="bfloat16")
-    for source in ("c4", "wiki") if "distances" in kinds else ():
-        yield distance_map.run(DistanceSpec(model, CorpusSpec(source=source)), _tell, load=load)
-    if {"sweep", "precision"} & set(kinds):  # before the curves, which would ask longer questions for it
-        yield precision.run(PrecisionSpec(model, _SHORT), _tell, load=load)
-    searched = SearchSpec(model, strategy="greedy", max_n=_SEARCHED)
-    if "search" in kinds:
-        yield search.run(searched, _tell, load=load)
-
-    def curve(benchmark: BenchmarkSpec, strategy: str, max_n: int) -> SweepResult:
-        search = searched if strategy == "greedy" else None
-        spec = SweepSpec(model, benchmark=benchmark, loss_corpus=_LOSS, strategy=strategy, max_n=max_n, search=search)
-        return sweep.run(spec, _tell, load=load)
-
-    if "sweep" in kinds:
-        yield curve(_FEWER, "similarity", _FAR)
-        yield curve(_FEWER, "greedy", _SEARCHED)
-        yield curve(_EXAMS, "similarity", _SEARCHED)
-        yield curve(_EXAMS, "greedy", _SEARCHED)
-    if "methods" in kinds:
-        table = MethodsSpec(model, ("similarity", "greedy"), ("instant",), benchmark=_JUDGED, loss_corpus=_JUDGING)
-        yield methods.run(table, _tell, load=load)
-
-
-def _across_sizes(model: ModelSpec, kinds: Sequence[str], load: WarmModels) -> Iterator[Result]:
-    """Yield the float32 results that all models of the gallery share, on the same questions and texts, to compare sizes.
-
-    They are a map, the cost of each layer alone, a curve, exams, quantized weights, speeds, instant heals and a searched path.
-    Results that the starter has already are not yielded again.
-    """
-    from analysis.experiments.accuracy import evaluation, sweep
-    from analysis.experiments.maps import damage, distance_map
-    from analysis.experiments.search import search
-    from analysis.experiments.speed import speed
-    from analysis.models.loading import inspection
-
-    is_starter = model.source == STARTER
-    inspected = inspection.run(InspectSpec(model), _tell)
-    similar = DistanceSpec(model, CorpusSpec(source="c4"))
-    map_result = distance_map.run(similar, _tell, load=load)
-    half = map_result.n_layers // 2
-    deepest = half if inspected.model.n_parameters <= _TABLE_PARAMETERS else half // 2
-    if not is_starter:
-        yield inspected
-        yield map_result
-        if "damage" in kinds:
-            yield damage.run(DamageSpec(model, distances=similar, max_size=1), _tell, load=load)
-        if "sweep" in kinds:
-            yield sweep.run(SweepSpec(model, benchmark=_QUESTIONS, strategy="similarity", max_n=deepest), _tell, load=load)
-        if "search" in kinds:
-            yield search.run(SearchSpec(model, strategy="greedy", max_n=half), _tell, load=load)
-    if "sweep" in kinds:
-        exams = SweepSpec(model, benchmark=_EXAMS, loss_corpus=None, strategy="similarity", max_n=_EXAMINED)
-        yield sweep.run(exams, _tell, load=load)
-    if "speed" in kinds and not is_starter:
-        yield speed.run(SpeedSpec(model), _tell, load=load)
+def _of_starter(model: ModelSpec, measured: _Measurements) -> None:
+    """Measure all that the pages can show, of the model that every machine has."""
+    here = dataclasses.replace(model, device="auto")
+    n_parameters = measured.run(InspectSpec(here)).model.n_parameters
+    best = [measured.run(DistanceSpec(here, CorpusSpec(source=source))) for source in ("c4", "wiki")][0].best
+    measured.add(SpeedSpec(here), DamageSpec(here), MicroscopeSpec(here, _FACT))
+    for strategy, draw in _CURVES:
+        generation = GenerationSpec() if strategy == "similarity" else None
+        curve = SweepSpec(here, benchmark=_QUESTIONS, strategy=strategy, max_n=15, draw=draw, generation=generation)
+        measured.add(curve)
+    measured.add(*(_heal(recipe, here, n_parameters, best[n - 1].block) for recipe, n in _STARTER_HEALS))
+    # The unpruned model, trained in the same way: the ceiling for this recipe's loss on the healing text's kind.
+    measured.add(_heal("distill", here, n_parameters, best[4].block).as_control())
+    if measured.has("compare"):
+        healed = measured.run(_heal("instant", here, n_parameters, best[4].block))
+        variants = (Variant(), Variant("pruned", healed.spec.block), Variant("instant", healed.spec.block, healed.adapter))
+        # The form begins with the fact, and without a healing run on the machine.
+        measured.add(*(CompareSpec(here, prompt, some) for prompt, some in ((_PROMPT, variants), (_FACT, variants[:2]))))
+    # A search and a table of methods take half as long in bfloat16. Its cost first, else the first curve would measure it.
+    half = dataclasses.replace(here, dtype="bfloat16")
+    measured.add(PrecisionSpec(half, _QUESTIONS), SearchSpec(half, strategy="greedy", max_n=15))
+    measured.add(MethodsSpec(half, ("similarity", "greedy"), ("instant",), benchmark=_QUESTIONS))
+    measured.add(_exams(model))
     for quantization, sizes in _QUANTIZED.items():
         quantized = dataclasses.replace(model, quantization=quantization)
-        for n in sizes if "evaluate" in kinds else ():
-            if n == 0 or is_starter:
-                block = map_result.best[n - 1].block if n else None
-                yield evaluation.run(EvaluateSpec(quantized, block=block, benchmark=_QUESTIONS), _tell, load=load)
-        if "speed" in kinds:
-            yield speed.run(SpeedSpec(quantized), _tell, load=load)
-    load.clear()
-    for n in _HEALED if "heal" in kinds and not is_starter else ():
-        yield _healed(model, inspected.model, "instant", map_result.best[n - 1].block)
+        blocks = [best[n - 1].block if n else None for n in sizes]
+        measured.add(*(EvaluateSpec(quantized, block=block, benchmark=_QUESTIONS) for block in blocks), SpeedSpec(quantized))
 
 
-def _healed(model: ModelSpec, facts: ModelFacts, recipe: str, block: Block, *, control: bool = False) -> HealResult:
-    """Heal a model without a block by a recipe, or train the unpruned model in the same way."""
-    from analysis.experiments.heal import healing, recipes
-
-    spec = recipes.heal_spec(
-        recipe, model=model, n_parameters=facts.n_parameters, block=block, benchmark=_QUESTIONS, generation=None
+def _of_larger(model: ModelSpec, measured: _Measurements) -> None:
+    """Measure in float32 what all models share, to compare sizes, and the smaller ones in bfloat16 as well."""
+    facts = measured.run(InspectSpec(model)).model
+    is_small = facts.n_parameters <= _TABLE_PARAMETERS
+    similar = DistanceSpec(model, CorpusSpec(source="c4"))
+    best, half = measured.run(similar).best, facts.n_layers // 2
+    if is_small:
+        _in_half_precision(dataclasses.replace(model, dtype="bfloat16"), measured)
+    measured.add(
+        DamageSpec(model, distances=similar, max_size=1),
+        SweepSpec(model, benchmark=_QUESTIONS, strategy="similarity", max_n=half if is_small else half // 2),
+        SearchSpec(model, strategy="greedy", max_n=half),
+        _exams(model),
+        SpeedSpec(model),
     )
-    return healing.run(spec.as_control() if control else spec, _tell)
+    for quantization in _QUANTIZED:
+        quantized = dataclasses.replace(model, quantization=quantization)
+        measured.add(EvaluateSpec(quantized, benchmark=_QUESTIONS), SpeedSpec(quantized))
+    measured.add(*(_heal("instant", model, facts.n_parameters, best[n - 1].block) for n in (3, 5, 8, 10)))
+
+
+def _in_half_precision(model: ModelSpec, measured: _Measurements) -> None:
+    """Measure in bfloat16 what takes hours: the first of the questions, and few texts."""
+    measured.add(*(DistanceSpec(model, CorpusSpec(source=source)) for source in ("c4", "wiki")))
+    first = {limit: dataclasses.replace(_QUESTIONS, limit=limit) for limit in (25, 50, 100)}
+    searched = SearchSpec(model, strategy="greedy", max_n=_EXAMINED)
+    measured.add(PrecisionSpec(model, first[25]), searched)  # before the curves, which would ask longer questions for it
+    for questions, max_n in ((first[100], 6), (_EXAMS, _EXAMINED)):
+        measured.add(
+            SweepSpec(model, benchmark=questions, loss_corpus=_LOSS, strategy="similarity", max_n=max_n),
+            SweepSpec(model, benchmark=questions, loss_corpus=_LOSS, strategy="greedy", max_n=_EXAMINED, search=searched),
+        )
+    judged = dataclasses.replace(_LOSS, n_texts=16)
+    measured.add(MethodsSpec(model, ("similarity", "greedy"), ("instant",), benchmark=first[50], loss_corpus=judged))
+
+
+def _exams(model: ModelSpec) -> SweepSpec:
+    return SweepSpec(model, benchmark=_EXAMS, loss_corpus=None, strategy="similarity", max_n=_EXAMINED)
+
+
+def _heal(recipe: str, model: ModelSpec, n_parameters: int, block: Any) -> Any:
+    return recipes.heal_spec(recipe, model=model, n_parameters=n_parameters, block=block, benchmark=_QUESTIONS, generation=None)
 
 
 def _told_size() -> str:
