@@ -37,4 +37,4 @@ with frame.errors_shown():
             model = shown.asked if shown else model
             asked = form.show(model, known, questions, shown and shown.distances, shown and shown.cut, wide)
     with right:
-        panel.show(asked, known)
+        panel.show(asked)

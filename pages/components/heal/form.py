@@ -6,7 +6,6 @@ from typing import Any
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from analysis import service
 from analysis.core import host
 from analysis.core.blocks import Block, Removal
 from analysis.data.spec import BenchmarkSpec
@@ -120,16 +119,6 @@ class Begin:
     """A sentence on where they come from."""
 
 
-@dataclass(frozen=True)
-class HealForm:
-    """Values of the form."""
-
-    spec: HealSpec | None
-    """The heal; None while its healing text is still to be chosen."""
-    control: bool
-    """Whether the unpruned model shall be trained in the same way too."""
-
-
 def begin(model: ModelSpec, known: ModelFacts, block: Removal) -> Begin:
     """Return the recipe that is picked in the menu, at first the one for this model and machine, without drawing the menu.
 
@@ -155,8 +144,8 @@ def begin(model: ModelSpec, known: ModelFacts, block: Removal) -> Begin:
     return Begin(asked, preset, recipes.get(asked, model=model.source).why)
 
 
-def advanced(begun: Begin, asked: BenchmarkSpec, length: dict[str, Any]) -> HealForm:
-    """Draw the recipe and its settings over the whole width; returns the heal.
+def advanced(begun: Begin, asked: BenchmarkSpec, length: dict[str, Any]) -> HealSpec | None:
+    """Draw the recipe and its settings over the whole width; returns the request, None while its healing text is missing.
 
     Args:
         begun: the recipe and its numbers.
@@ -174,23 +163,18 @@ def advanced(begun: Begin, asked: BenchmarkSpec, length: dict[str, Any]) -> Heal
     values = settings.show(preset, key, asked, trains=preset.trains, by_steps="steps" in length) | length
     source = values["source"]
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        control = preset.trains and st.checkbox(
-            "Also train a control",
-            key=f"{key}-control",
-            help="A second job trains the unpruned model in the same way. It shows the effect of the healing text alone.",
-        )
         name = st.text_input(
             "Save as", key=f"{key}-save-as", placeholder="Recipe name", label_visibility="collapsed", width=260
         )
         kept = st.button("Save recipe", key="save-recipe", help="Saves these settings under that name.")
     if not source:
-        return HealForm(None, control)
+        return None
     spec = _changed(preset, values)
     if kept:
         with frame.errors_shown():
             access.check_start()
             _save(name.strip(), spec)
-    return HealForm(spec, control)
+    return spec
 
 
 _SAVED, _RUN = "saved:", "run:"
@@ -283,22 +267,21 @@ def show(
         begun = begin(model, known, block)
         with st.container(border=True):
             st.header("2 Time, scoring included", anchor=False)
-            chosen = choose_length(begun.preset, begun.key, known)
+            chosen = choose_length(begun.preset, begun.key)
         place = st.container(border=True)
         with wide, st.expander("Advanced", icon=":material/tune:", key="advanced"):
             asked = advanced(begun, questions, chosen)
         with place:
             st.header("3 Start", anchor=False)
             _start_button(asked, known)
-        return asked.spec
+        return asked
     return None
 
 
-def _start_button(asked: HealForm, known: ModelFacts) -> None:
+def _start_button(spec: HealSpec | None, known: ModelFacts) -> None:
     """Draw how long it will take, and the button."""
-    spec = asked.spec
     if spec is not None:
-        say_expected(spec, known, service.active())
+        say_expected(spec, known)
         if (sentence := _does_not_fit(spec, known)) is not None:
             st.warning(words.plain(sentence))
         st.caption(selection.precision_of_request(spec.model, None))
@@ -312,8 +295,6 @@ def _start_button(asked: HealForm, known: ModelFacts) -> None:
     job = start.start(spec, f"Heal {block.halves()}, {words.heal_length(spec)}")
     if job is None:
         return
-    if asked.control:
-        start.start(spec.as_control(), f"Control of {block.halves()}, {words.heal_length(spec)}")
     state.show_result("heal", job.id)
     st.rerun()
 

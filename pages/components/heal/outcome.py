@@ -20,6 +20,7 @@ from pages.components.shared import chart, frame, selection, start, stored_resul
 
 _READ = 3
 _MODELS = ("unpruned", "pruned", "healed")
+_QUANTITIES = {"acc": "accuracy", "loss": "loss"}
 _TO = "\u2011"
 """Between the ends of an interval: a hyphen at which a narrow column does not break."""
 
@@ -37,25 +38,33 @@ def show(run: ListedHeal, control: HealResult | None) -> None:
     judged = reading.of_heal(result, "healed") or reading.of_heal(result, "pruned")
     selection.show_chip(selection.conditions_of_readings(judged))
     _refine(result)
-    _table(result, control)
-    _ceiling(run, control)
-    st.caption("  \n".join([*_answers(result), *_warnings(result)]))
-    left, right = st.columns(2, gap="medium")
-    for column, field, name in ((left, "acc", "accuracy"), (right, "loss", "loss")):
-        with column:
-            figure = figures.heal_comparison(result, field, control=control, dark=chart.is_dark())
-            alt = f"Unpruned, pruned and healed {name}, with 95 % intervals."
-            chart.show(figure, key=f"compare-{field}", alt=alt, file_name=f"healed-{name}")
-    if result.is_trained:
+    if judged:
+        _table(result, control)
+        _ceiling(run, control)
+        st.caption("  \n".join([*_answers(result), *_warnings(result)]))
+        _comparison(result, control)
+    if result.steps:
         curve(result)
     _writing(result)
     _adapter(result)
     st.caption(_provenance(result))
     frame.commands([result.spec])
-    with st.expander("Data behind the charts", icon=":material/table:"):
-        rates = {"learning_rate": "%.2e"}
-        chart.table(result.table("steps"), key="t-steps", file_name="healing-steps", formats=rates)
-        chart.table(result.table("checks"), key="t-checks", file_name="healing-held-out")
+    if result.steps:
+        with st.expander("Data behind the charts", icon=":material/table:"):
+            rates = {"learning_rate": "%.2e"}
+            chart.table(result.table("steps"), key="t-steps", file_name="healing-steps", formats=rates)
+            chart.table(result.table("checks"), key="t-checks", file_name="healing-held-out")
+
+
+def _comparison(result: HealResult, control: HealResult | None) -> None:
+    """Draw the models side by side, for each quantity that was measured."""
+    points = [point for measured in _rows(result, control).values() for point in measured.models.values()]
+    names = {field: name for field, name in _QUANTITIES.items() if any(getattr(one, field) is not None for one in points)}
+    for column, (field, name) in zip(st.columns(len(_QUANTITIES), gap="medium"), names.items(), strict=False):
+        with column:
+            figure = figures.heal_comparison(result, field, control=control, dark=chart.is_dark())
+            alt = f"Unpruned, pruned and healed {name}, with 95 % intervals."
+            chart.show(figure, key=f"compare-{field}", alt=alt, file_name=f"healed-{name}")
 
 
 def _verdict(result: HealResult, control: HealResult | None) -> None:
@@ -141,7 +150,7 @@ def _table_says(result: HealResult, control: HealResult | None, speed: SpeedResu
     found = words.plain(". ".join(said)) + "."
     if control is not None or result.spec.control:
         found += " Control: the unpruned model trained in the same way, which shows the effect of the healing text alone."
-    return found + (_lengths(result, control) if control is not None else "")
+    return found
 
 
 def _share(found: Reading | None) -> str:
@@ -194,14 +203,6 @@ def _ceiling(run: ListedHeal, control: HealResult | None) -> None:
         start.start_and_show(wanted, f"Control of {block.halves()}, {words.heal_length(spec)}")
 
 
-def _lengths(result: HealResult, control: HealResult) -> str:
-    """Return the training of the control, in words, where it differs from that of the pruned model."""
-    if control.total_steps == result.total_steps:
-        return ""
-    where = "The" if result.spec.minutes is None else f"In the same {result.spec.minutes:g} minutes, the"
-    return f" {where} control took {control.total_steps} steps and the pruned model {result.total_steps}."
-
-
 def _answers(result: HealResult) -> list[str]:
     """Accuracy of the healed model against the unpruned one; the verdict states it against the pruned one."""
     if result.spec.control or changes.of_heal(result, ACCURACY) is None:
@@ -239,37 +240,11 @@ def curve(result: HealResult) -> None:
         chart.show(figure, key="training-acc", alt=alt, file_name="healing-accuracy")
 
 
-def _provenance(result: HealResult) -> str:
-    """Return the settings and course of the healing run, in words."""
-    spec = result.spec
-    took = f"{recovery.course(result)}, scoring {words.duration(result.scoring_s)}"
-    made = f"base in {words.plain(result.precision_in_words)}, seed {spec.seed:d}, {took}."
-    if not result.is_trained:
-        return f"{_junction(result)}No training, {made} The fit used no held-out text."
-    parts = [
-        f"rank {spec.r}",
-        *([f"{spec.distill:g} of the loss from the unpruned model"] if spec.distill else []),
-    ]
-    documents = "separate documents" if result.documents_apart else "documents of a sequence attend to each other"
-    return _junction(result) + (
-        f"{len(result.steps)} steps of {spec.batch_size * spec.gradient_accumulation} × {spec.corpus.seq_len} tokens of "
-        f"{words.plain(words.texts(spec.corpus))}, {documents}, {', '.join(parts)}, "
-        f"peak learning rate {spec.peak_rate:.1e}, {words.count(result.trainable_parameters)} trainable parameters, {made} "
-        f"The training used no held-out text."
-    )
-
-
-def _junction(result: HealResult) -> str:
-    """Return the effect of the instant heal in a sentence; empty without one."""
-    done = result.junction
-    if done is None:
-        return ""
-    if not done.strength:
-        return "Instant heal: no strength of the fitted change lowered the loss, so it was not applied. "
-    return (
-        f"Instant heal: {done.strength:.0%} of the fitted change of {words.plain(done.module)}, "
-        f"{words.count(done.n_tokens)} tokens, {words.duration(done.wall_s)}. Loss {done.loss_before:.2f} → "
-        f"{done.loss_after:.2f} on the texts that chose it. "
+def _provenance(result: HealResult) -> words.Markdown:
+    """Return the course of the healing run, in words."""
+    return words.plain(
+        f"{recovery.course(result)}, scoring {words.duration(result.scoring_s)}, base in {result.precision_in_words}, "
+        f"seed {result.spec.seed:d}. No held-out text was used for training."
     )
 
 

@@ -1,28 +1,22 @@
 """Healing runs of the selected block, one of them in full: in progress with its losses, or done with three models compared."""
 
-from dataclasses import replace
-
 import streamlit as st
 
-from analysis.core import stats
-from analysis.core.blocks import ATTENTION, Removal
-from analysis.experiments.heal import recipes
-from analysis.experiments.heal.heal_result import HealResult, Validation
+from analysis.core.blocks import Removal
+from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.jobs.queue import job as jobs
-from analysis.models.source.sizes import ModelFacts
 from pages.components.heal import outcome
 from pages.components.heal.runs import ListedHeal, best, control_of, run_now, runs_of
 from pages.components.jobs import card
 from pages.components.shared import frame, start, state, stored_results, words
 
 
-def show(asked: HealSpec | None, known: ModelFacts | None) -> None:
-    """Draw the healing runs of the selected block, and the picked one; without any, a panel with a start button.
+def show(asked: HealSpec | None) -> None:
+    """Draw the healing runs of the selected block, and the picked one.
 
     Args:
         asked: the request in the form; None while there is no block to choose, or no text.
-        known: the model's size, where it is known.
     """
     runs = runs_of(state.current_model())
     if asked is None:
@@ -32,49 +26,15 @@ def show(asked: HealSpec | None, known: ModelFacts | None) -> None:
     elsewhere = {run.id: run for run in runs if run.id not in of_block}
     shown = of_block.get(_looked_at(asked)) or _chosen(list(of_block.values()), asked)
     if shown is None:
-        _nothing_yet(asked, known)
+        with st.container(border=True, key="no-heal"):
+            st.markdown(f":gray[**No healing run of {words.plain(asked.block.brief())} yet**]")
+            st.caption("Choose a time and click **Start healing**.")
     else:
         _picker(of_block, shown, asked)
     _other_blocks(elsewhere)
     if shown is not None:
         _made_otherwise(shown, asked)
         _one(shown)
-
-
-def _nothing_yet(asked: HealSpec, known: ModelFacts | None) -> None:
-    """Draw a grey panel for a block without a heal, with the button that starts the first one."""
-    first = first_heal(asked, known and known.n_parameters)
-    n_questions = first.benchmark.limit if first.benchmark else 0
-    with st.container(border=True, key="no-heal"):
-        st.markdown(f":gray[**No healing run of {words.plain(asked.block.brief())} yet**]")
-        st.caption(
-            words.plain(
-                f"The first run takes at most {first.minutes:g} minutes, including its verdict on {n_questions} questions and "
-                f"{first.validation.n_texts} texts. You can refine the verdict later without training again."
-            )
-        )
-        clicked = start.button("Start first run", key="start-first-heal", icon=":material/healing:")
-    if clicked:
-        start.start_and_show(first, f"First healing run of {asked.block.halves()}")
-
-
-def first_heal(asked: HealSpec, n_parameters: int | None) -> HealSpec:
-    """Return the first run for the block in the form: a few minutes, few questions and texts, open to refinement."""
-    usual = recipes.FIRST.benchmark
-    benchmark = None
-    if asked.benchmark is not None:
-        limit = min(asked.benchmark.limit or usual.limit, usual.limit)
-        benchmark = replace(asked.benchmark, limit=limit)
-    changes = {"instant": False} if (0, ATTENTION) in asked.block.parts else {}
-    return recipes.heal_spec(
-        recipes.FIRST.name,
-        model=asked.model,
-        block=asked.block,
-        quantization=asked.model.quantization,
-        n_parameters=n_parameters,
-        benchmark=benchmark,
-        **changes,
-    )
 
 
 def _chosen(of_block: list[ListedHeal], asked: HealSpec) -> ListedHeal | None:
@@ -226,31 +186,17 @@ def _numbers(values: dict, result: HealResult | None, steps: int) -> None:
     def latest(name: str) -> float | None:
         return values.get(name) if values.get(name) is not None else (getattr(last, name) if last else None)
 
-    loss, rate, speed, memory = latest("loss"), latest("learning_rate"), latest("tokens_per_s"), latest("memory_bytes")
+    loss, speed, memory = latest("loss"), latest("tokens_per_s"), latest("memory_bytes")
     check = result.validations[-1] if result and result.validations else None
     shown = {
         "Step": f"{step} of {steps}" if step and steps else None,
         "Training loss": None if loss is None else words.nats(loss),
         "Held-out loss": words.nats(check.loss) if check else None,
         "Accuracy": words.percent(check.acc) if check and check.acc is not None else None,
-        "Learning rate": None if rate is None else f"{rate:.1e}",
         "Speed": f"{speed:,.0f} tokens/s" if speed else None,
         "Peak memory": words.size(memory) if memory else None,
     }
     tiles = {label: value for label, value in shown.items() if value is not None}
-    sure = _intervals(check, result) if check and result else {}
-    with st.container(gap="xsmall"):
-        names = list(tiles)
-        for first in range(0, len(names), 4):
-            for cell, label in zip(st.columns(4), names[first : first + 4], strict=False):
-                cell.metric(words.plain(label), words.plain(tiles[label]), help=sure.get(label))
-
-
-def _intervals(check: Validation, result: HealResult) -> dict[str, str]:
-    """Return the 95 % intervals of the checks during training, by label."""
-    loss = stats.mean_interval(check.loss, check.loss_stderr, result.n_choice_texts)
-    said = {"Held-out loss": f"95 %: {loss[0]:.2f} to {loss[1]:.2f}, on {result.n_choice_texts} texts."} if loss else {}
-    if check.interval:
-        low, high = check.interval
-        said["Accuracy"] = f"95 %: {low:.1%} to {high:.1%}, on {check.n_questions} questions."
-    return said
+    with st.container(horizontal=True, gap="medium"):
+        for label, value in tiles.items():
+            st.metric(words.plain(label), words.plain(value), width="content")

@@ -16,7 +16,7 @@ from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.jobs.queue import job as jobs
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
-from analysis.results.compared import durations, recovery
+from analysis.results.compared import durations
 from analysis.results.compared.durations import Duration
 from analysis.results.stored import evidence
 from analysis.results.stored.result import FoundResult
@@ -132,13 +132,12 @@ def forget_length() -> None:
     st.session_state.pop(_CHOSEN_LENGTH, None)
 
 
-def choose_length(preset: HealSpec, key: str, known: ModelFacts) -> dict[str, Any]:
+def choose_length(preset: HealSpec, key: str) -> dict[str, Any]:
     """Draw the choice; returns `minutes` or `steps`, or nothing for a heal that takes no step.
 
     Args:
         preset: the recipe's numbers, for the model and the cut.
         key: part of the keys of its widgets.
-        known: the size of the model.
     """
     usual = _length_of(preset)
     if usual not in _OWN_RECIPES:
@@ -149,7 +148,6 @@ def choose_length(preset: HealSpec, key: str, known: ModelFacts) -> dict[str, An
             "Time, scoring included",
             _LENGTHS,
             format_func=_length_label,
-            captions=_captions(preset, known),
             key="heal-time",
             on_change=_take_length,
             label_visibility="collapsed",
@@ -203,47 +201,6 @@ def _own_length(preset: HealSpec, key: str) -> dict[str, Any]:
     return {"steps": right.number_input("Optimizer steps", 1, 1_000_000, steps, key=f"{key}-steps")}
 
 
-def _captions(preset: HealSpec, known: ModelFacts) -> list[str]:
-    """Return a line on the recovery of each length."""
-    specs = {option: _with_length(preset, option, known.n_parameters) for option in _LENGTHS if option != OWN}
-    heals = [found.result for found in stored_results.find("heal", preset.model, any_precision=True)]
-    others = [found.result for found in service.find("heal") if found.origin == "precomputed"]
-
-    def reached(spec: HealSpec) -> str:
-        """Recovery of the selected block; else, named as that, of another block or of another model."""
-        for runs, block, subject in (
-            (heals, preset.block, ""),
-            (heals, None, "not measured for this block, without {block}: "),
-            (others, None, "not measured on this model, {model} without {block}: "),
-        ):
-            found = recovery.strongest(runs, spec.recipe, spec.minutes, block)
-            if found is not None:
-                subject = subject.format(block=found.spec.block.brief(), model=found.model.name)
-                return f"{subject}{recovery.loss_in_words(found)}, {recovery.accuracy_in_words(found)}"
-        return ""
-
-    lines = {option: reached(spec) or "not measured yet" for option, spec in specs.items()}
-    return [lines.get(option, "by minutes or by steps") for option in _LENGTHS]
-
-
-def _with_length(preset: HealSpec, option: str, n_parameters: int) -> HealSpec:
-    """The heal that a length asks for, by the recipe at hand or by the one that goes with it."""
-    name = _OWN_RECIPES.get(option) or st.session_state.get(_TRAINED_RECIPE, recipes.DEFAULT)
-    if option in _OWN_RECIPES or _length_of(preset) in _OWN_RECIPES:
-        name = name if name in recipes.NAMES else recipes.DEFAULT
-        preset = recipes.heal_spec(
-            name,
-            model=preset.model,
-            block=preset.block,
-            recipe=name,
-            quantization=preset.model.quantization,
-            n_parameters=n_parameters,
-        )
-    if option in MINUTES:
-        return recipes.with_settings_of(preset, model=preset.model, block=preset.block, minutes=MINUTES[option], steps=0)
-    return preset
-
-
 def expected(spec: HealSpec, known: ModelFacts) -> Duration | None:
     """Return the duration of a healing run that would begin now, without its training if minutes bound it."""
     timed = [found.result for found in service.of_here("heal")]
@@ -257,13 +214,12 @@ def expected_in_words(spec: HealSpec, found: Duration | None) -> words.Markdown:
     return "duration unknown" if found is None else f"about {words.span(found.low_s, found.high_s)}"
 
 
-def say_expected(spec: HealSpec, known: ModelFacts, waiting: Sequence[jobs.Job]) -> None:
-    """Draw the duration from loading to the verdict, and the reasons why it may be longer.
+def say_expected(spec: HealSpec, known: ModelFacts) -> None:
+    """Draw the duration from loading to the verdict.
 
     Args:
         spec: the heal.
         known: the size of its model.
-        waiting: jobs that come first.
     """
     load, found = host.load(), expected(spec, known)
     if spec.minutes is not None and found is not None and found.low_s > 60 * spec.minutes:
@@ -273,18 +229,11 @@ def say_expected(spec: HealSpec, known: ModelFacts, waiting: Sequence[jobs.Job])
             "questions or fewer texts."
         )
     takes = expected_in_words(spec, found)
-    parts = [f"{takes[0].upper()}{takes[1:]}"]
-    if spec.minutes is not None:
-        parts[0] += " until the verdict, with as many steps as fit"
-    elif found is None:
-        parts[0] += ": no similar healing run has finished on this machine"
+    said = f"{takes[0].upper()}{takes[1:]}"
+    if spec.minutes is None and found is None:
+        said += ": no similar healing run has finished on this machine"
     else:
-        scaled = f" of {found.of_another} (scaled by model size)" if found.of_another else ""
-        parts[0] += f" until the verdict, from {words.counted(found.n, 'healing run')}{scaled} on this machine"
-    parts.append("Includes fitting and scoring all models")
-    if load.is_busy and not waiting:  # else it is busy with the jobs that come first
-        slower = ", so fewer steps fit" if spec.minutes is not None else ", so it takes longer"
-        parts.append(f"The machine is busy (load {load.average:.1f} on {words.counted(load.cores, 'core')}){slower}")
-    if waiting:
-        parts.append(f"Starts after {words.counted(len(waiting), 'other job')}")
-    st.caption(words.plain(". ".join(parts)) + ".")
+        said += " until the verdict"
+    if load.is_busy:
+        said += f". The machine is busy (load {load.average:.1f} on {words.counted(load.cores, 'core')})"
+    st.caption(words.plain(f"{said}."))
