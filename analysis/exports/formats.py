@@ -1,16 +1,12 @@
 """A cut as other programs write it: a mergekit configuration, a llama.cpp command, a JSON recipe."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from analysis import __version__
 from analysis.core import escapes
-from analysis.core.blocks import PartSet, Removal, written
+from analysis.core.blocks import PartSet, Removal
 from analysis.core.errors import SpecError
 from analysis.data import starter
-from analysis.experiments.heal.heal_result import HealResult
 from analysis.models.architecture.families import KNOW_THEIR_PLACE
 from analysis.models.source.model_spec import ModelSpec
 
@@ -158,25 +154,3 @@ def quantized(file: str, kind: str = "Q8_0") -> str:
     """
     stem = file.removesuffix(".gguf").rsplit("-", 1)[0]
     return escapes.command(["llama-quantize", file, f"{stem}-{kind}.gguf", kind])
-
-
-def recipe(model: ModelSpec, cut: Removal, n_layers: int, heal: HealResult | None, commands: Sequence[str]) -> str:
-    """All that is needed to make the same model again, as JSON.
-
-    Args:
-        model: the model that was cut.
-        cut: the removed layers.
-        n_layers: L.
-        heal: the heal of the cut, if there is one.
-        commands: lines of the command line that do it.
-    """
-    content: dict[str, Any] = {
-        "made_with": f"layerscope {__version__}",
-        "method": "arXiv:2403.17887",
-        "model": model.to_json(),
-        "n_layers": n_layers,
-        "removed": {"cut": written(cut), "layers": list(cut.layers), "description": cut.describe()},
-        "heal": None if heal is None else {"spec": heal.spec.to_json(), "versions": heal.versions, "adapter": heal.adapter},
-        "commands": list(commands),
-    }
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

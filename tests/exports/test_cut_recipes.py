@@ -1,12 +1,11 @@
 """A cut as other programs write it."""
 
-import json
 import shlex
 
 import pytest
 import yaml
 
-from analysis.core.blocks import Block, LayerSet, parse_removal
+from analysis.core.blocks import Block, LayerSet
 from analysis.exports import formats, gguf_families
 from analysis.models.source.model_spec import ModelSpec
 
@@ -39,14 +38,6 @@ def test_no_name_breaks_the_yaml(name):
 def test_the_llama_cpp_line_names_every_layer():
     words = shlex.split(formats.llama_cpp("/models/my model.gguf", LayerSet((3, 7, 8))))
     assert words == ["llama-quantize", "--prune-layers", "3,7,8", "my model-f16.gguf", "my model-pruned-Q8_0.gguf", "Q8_0"]
-
-
-def test_the_recipe_is_json_that_says_the_cut():
-    read = json.loads(formats.recipe(ModelSpec(), Block(11, 5), 30, None, ["python -m analysis export"]))
-    assert parse_removal(read["removed"]["cut"]) == Block(11, 5)
-    assert read["removed"]["layers"] == [11, 12, 13, 14, 15]
-    assert ModelSpec.from_json(read["model"]) == ModelSpec()
-    assert read["heal"] is None
 
 
 def test_tools_that_copy_weights_refuse_layers_that_use_their_index():

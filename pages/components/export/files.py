@@ -21,7 +21,7 @@ from analysis.results.words import decision
 from analysis.results.words.tolerance import DEFAULT, Tolerance
 from pages.components.export import folders
 from pages.components.export.pruned_model import Choice, evidence_of
-from pages.components.shared import chart, frame, selection, state, words
+from pages.components.shared import chart, selection, state, words
 
 _LINES = 24
 """Files of fewer lines are shown in full; not every keyboard reaches text that scrolls."""
@@ -80,24 +80,11 @@ def _zipped_texts(files: Mapping[str, str]) -> bytes:
     return content.getvalue()
 
 
-def _recipe(choice: Choice) -> None:
-    """Draw all that is needed to make it again."""
-    st.caption("The removed layers, the healing settings and the commands, as JSON.")
-    text = formats.recipe(choice.model, choice.cut, choice.facts.n_layers, choice.heal, _commands(choice))
-    _file(text, "recipe.json", "application/json", "json")
-
-
 def _card(choice: Choice) -> None:
     """Draw the model card."""
     st.caption("Each model folder contains this card, with the result of its comparison added.")
     text = model_card.of(choice.model, evidence_of(choice), heal=choice.heal, adapter=choice.adapter)
     _file(text, "README.md", "text/markdown", "markdown")
-
-
-def _commands(choice: Choice) -> list[str]:
-    """The command lines that make the choice: its heal, then its folder."""
-    heal = [frame.command_line(choice.heal.spec)] if choice.heal else []
-    return [*heal, frame.command_line(folders.request(choice))]
 
 
 def _file(text: str, name: words.Markdown, mime: str, language: str) -> None:
@@ -133,7 +120,6 @@ def _decision_sheet(choice: Choice) -> None:
     box(f"**{words.plain(made.recommendation)}.** {said}", icon=icon)
     st.caption(f"{words.plain(made.decision.rule)} Judged: {words.plain(made.judged)}.")
     _sheet_downloads(made)
-    _sheet_numbers(made)
     columns = st.columns(2, gap="medium")
     for place, (title, items) in enumerate(made.lists):
         with columns[place % 2]:
@@ -182,18 +168,6 @@ def _sheet_downloads(made: Sheet) -> None:
         )
 
 
-def _sheet_numbers(made: Sheet) -> None:
-    numbers = made.decision.numbers
-    rows = {
-        "number": [words.plain(one.name) for one in numbers],
-        "value": [words.plain(one.value) for one in numbers],
-        "interval": [words.plain(one.interval or "–") for one in numbers],
-        "reading": [words.plain(one.remark or "–") for one in numbers],
-        "measured on": [words.plain(one.on or "–") for one in numbers],
-    }
-    st.table(rows, border="horizontal", hide_index=True, alt="Changes with intervals, position and condition")
-
-
 def _listed(title: words.Markdown, items: Sequence[str]) -> None:
     st.markdown("\n".join([f"**{title}**", "", *(f"- {words.plain(item)}" for item in items)]))
 
@@ -236,7 +210,6 @@ _WAYS: dict[str, Callable[[Choice], None]] = {
     "lm_eval": _lm_eval,
     "Report": _report_of_all,
     "Model card": _card,
-    "Recipe": _recipe,
 }
 
 

@@ -1,7 +1,7 @@
 """The pruned model to export: its removed layers, its heal or none, and its gains and losses with their intervals."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import streamlit as st
 
@@ -10,21 +10,18 @@ from analysis.core.blocks import PartSet, Removal, parse_removal
 from analysis.core.errors import BlockRangeError
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.strategies import STRATEGIES
-from analysis.models.source import sizes
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
-from analysis.results.compared import changes, recovery
-from analysis.results.compared.changes import Change
+from analysis.results.compared import recovery
 from analysis.results.compared.speed import Amount
-from analysis.results.evidence import ESTIMATED, MEASURED, SIZE, SPEED, Evidence, Quantity
-from analysis.results.stored import reading, summaries
-from analysis.results.stored.reading import Reading
+from analysis.results.evidence import ESTIMATED, SIZE, SPEED, Evidence
+from analysis.results.stored import summaries
+from analysis.results.stored.reading import ACCURACY, LOSS, Reading
 from analysis.results.stored.result import FoundResult
-from analysis.results.words import glossary
-from pages.components.shared import cuts, frame, selection, start, state, stored_results, words
+from analysis.results.words import headline
+from pages.components.shared import cuts, selection, start, state, stored_results, words
 
-_IN_FULL = {reading.ACCURACY: "Accuracy", reading.LOSS: "Loss"}
-Colour = Literal["normal", "inverse", "off"]
+_TITLES = {SIZE: "Weights", SPEED: "Generation speed", ACCURACY: "Accuracy", LOSS: "Loss, nats/token"}
 _BARE = ""
 """The choice of no heal."""
 
@@ -164,119 +161,44 @@ def evidence_of(choice: Choice) -> Evidence:
 
 
 def show_gains(choice: Choice) -> None:
-    """Draw size, speed, accuracy and loss side by side, next to the unpruned model, and links to missing measurements."""
+    """Draw size, speed, accuracy and loss next to the unpruned model, and links to missing measurements."""
     found = evidence_of(choice)
-    size, speed, *qualities = st.columns(4, gap="medium")
-    with size:
-        _size(choice, found.quantity(SIZE))
-    with speed:
-        _speed(choice, found.quantity(SPEED))
-    scores = [found.quantity(name) for name in _IN_FULL]
-    for quantity, column in zip(scores, qualities, strict=True):
-        with column:
-            _quality(quantity, choice)
-    # Of a healing run that was scored under another condition than Explore shows, its own.
-    own = [quantity.after.condition for quantity in scores if isinstance(quantity.after, Reading)]
+    judged = "healed" if found.heal is not None else "pruned"
+    rows = []
+    for name, title in _TITLES.items():
+        quantity = found.quantity(name)
+        change = headline.value_in_words(quantity)
+        values = {
+            "": title,
+            "unpruned": _value(name, quantity.before),
+            judged: _value(name, quantity.after),
+            "change": f"about {change}" if quantity.state == ESTIMATED else change,
+            "95 % CI": headline.interval_in_words(quantity).removeprefix("95 % CI ") or "–",
+            "measured on": quantity.on or "–",
+        }
+        rows.append({head: words.plain(value) for head, value in values.items()})
+    with st.container(key="models-export"):  # scrolls sideways on a phone, inside of itself
+        st.table(rows, border="horizontal", hide_index=True, alt="Size, speed and quality next to the unpruned model")
+    # A healing run that was scored under another condition than Explore shows has its own.
+    own = [after.condition for name in (ACCURACY, LOSS) if isinstance(after := found.quantity(name).after, Reading)]
     selection.show_chip(own or selection.selected_conditions(found.selected))
+    if isinstance(choice.cut, PartSet):
+        st.caption("A folder keeps single sublayers as zeros, at their full size.")
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        speed = found.quantity(SPEED)
+        if speed.change is None and start.button("Measure speed", key="export-speed", icon=":material/speed:"):
+            start.start_and_show(speed.request, f"Speed of {state.name(choice.model)}")
+        if any(found.quantity(name).change is None for name in (ACCURACY, LOSS)):
+            st.page_link("pages/explore.py", label="Measure scores on Explore", icon=":material/grid_on:", width="content")
 
 
-def _number(
-    label: words.Markdown,
-    value: words.Markdown,
-    change: words.Markdown | None,
-    said: str,
-    *,
-    help: words.Markdown,
-    colour: Colour = "off",
-) -> None:
-    with st.container(gap="xsmall", key=f"number-{label.lower()}"):
-        st.metric(label, value, change, delta_color=colour, delta_arrow="off", help=help)
-        st.caption(words.plain(said))
-
-
-def _size(choice: Choice, found: Quantity) -> None:
-    facts = choice.facts
-    if found.change is None or found.before is None or found.after is None:
-        said = "The sizes of these sublayers are unknown. Open the Model page to check the model again."
-        _number("Weights", "–", None, said, help="Counted, not measured.")
-        return
-    kept = sizes.savings(facts, choice.cut).kept_parameters
-    said = (
-        f"Unpruned {words.size(found.before.value)}. {words.count(kept)} of {words.count(facts.n_parameters)} parameters "
-        f"remain, {words.plain(found.on.removeprefix('exact, '))}."
-        + (" A folder keeps single sublayers as zeros, at their full size." if isinstance(choice.cut, PartSet) else "")
-    )
-    change = f"−{-found.change.difference:.0%}".replace("%", " %")
-    _number("Weights", words.size(found.after.value), change, said, help="Counted, not measured.")
-
-
-def _speed(choice: Choice, found: Quantity) -> None:
-    help = "Generated tokens per second at batch size 1. Speed depends on the number of removed layers, not on their position."
-    change = found.change
-    if change is None or change.low is None or change.high is None:
-        what = choice.cut.brief() if isinstance(choice.cut, PartSet) else words.layers(choice.cut.size)
-        _number("Speed", "–", None, f"Not measured without {what}.", help=help)
-        if start.button(
-            "Measure speed", key="export-speed", icon=":material/speed:", help="Run it while the machine is otherwise idle."
-        ):
-            start.start_and_show(found.request, f"Speed of {state.name(choice.model)}")
-        return
-    times = Amount(1 + change.difference, 1 + change.low, 1 + change.high)
-    said, value = f"Speed ratio{_ends(times, '.2f', ' 95 %: ')} {found.on[:1].upper()}{found.on[1:]}.", "–"
-    if isinstance(found.before, Amount) and isinstance(found.after, Amount):
-        said = f"{_ends(found.after, '.1f', '95 %: ')} Unpruned {found.before.value:.1f}{_ends(found.before, '.1f')}. {said}"
-        value = f"{found.after.value:,.1f} tokens/s"
-    colour: Colour = "off" if not change.is_significant else "normal" if change.difference > 0 else "inverse"
-    about = "about " if found.state == ESTIMATED else ""
-    _number("Speed", value, f"{about}{times.value:.2f} times as fast", said, help=help, colour=colour)
-
-
-def _ends(amount: Amount | Reading, digits: str, before: str = "", size: int = 1) -> str:
-    """The interval: as a clause of its own after `before`, else in brackets; empty where there is none."""
-    if amount.low is None or amount.high is None:
-        return ""
-    ends = f"{size * amount.low:{digits}} to {size * amount.high:{digits}}"
-    return f"{before}{ends}." if before else f" ({ends})"
-
-
-def _quality(found: Quantity, choice: Choice) -> None:
-    what, before, after, change = found.name, found.before, found.after, found.change
-    help = frame.help_on(_IN_FULL[what], "95 % interval", *(["Nat"] if what == reading.LOSS else []))
-    if found.state != MEASURED or before is None or not isinstance(after, Reading) or change is None:
-        _number(_IN_FULL[what], "–", None, f"Not measured without {choice.cut.describe()}.", help=help)
-        st.page_link("pages/explore.py", label="Measure on Explore", icon=":material/grid_on:")
-        return
-    size, digits, unit = _shown_as(what)
-    precise = ".1f" if what == reading.ACCURACY else digits
-    said = (
-        f"{_ends(after, digits, '95 %: ', size)} Unpruned {size * before.value:{precise}}{_ends(before, digits, size=size)}. "
-        f"{_change(change, what)} {found.material}."
-    )
-    moved = f"{size * change.difference:+{precise}} {'points' if what == reading.ACCURACY else unit}"
-    colour: Colour = "off" if not change.is_significant else "normal" if what == reading.ACCURACY else "inverse"
-    _number(_IN_FULL[what], f"{size * after.value:{precise}} {unit}", moved, said, help=help, colour=colour)
-
-
-def _shown_as(what: str) -> tuple[int, str, str]:
-    """By how much a value is multiplied, its digits, its unit."""
-    return (100, ".0f", "%") if what == reading.ACCURACY else (1, ".2f", "nats/token")
-
-
-def _signed(value: float, digits: str) -> str:
-    """Return a number with its sign, but a zero without one."""
-    shown = f"{value:+{digits}}"
-    return shown[1:] if float(shown) == 0 else shown.replace("-", "−")
-
-
-def _change(change: Change, what: str) -> str:
-    """The interval of the change, and whether there is one."""
-    size, digits, _ = _shown_as(what)
-    digits = ".1f" if what == reading.ACCURACY else digits  # an interval that just excludes zero must not end at it
-    counted = "questions" if what == reading.ACCURACY else "texts"
-    ends = ""
-    if change.low is not None and change.high is not None:
-        low, high = (_signed(size * end, digits) for end in (change.low, change.high))
-        ends = f"{'Paired change' if change.paired else 'Change'} 95 %: {low} to {high}"
-    if not change.is_significant:
-        return f"{ends}: {changes.not_significant(change.n, change.needed, counted)}.".removeprefix(": ")
-    return f"{ends}." if what == reading.ACCURACY else f"{ends}: {glossary.as_surprise(change.difference)}."
+def _value(name: str, measured: Reading | Amount | None) -> str:
+    if measured is None:
+        return "–"
+    formats: dict[str, Callable[[float], str]] = {
+        SIZE: words.size,
+        SPEED: lambda rate: f"{rate:,.1f} tokens/s",
+        ACCURACY: words.percent,
+        LOSS: words.nats,
+    }
+    return formats[name](measured.value)

@@ -66,18 +66,11 @@ def downloads(at) -> list[str]:
     return [item.proto.label for item in at.get("download_button")]
 
 
-def gains(at) -> dict[str, tuple[str, str, str]]:
-    """Return the numbers at the top of the page, by label: the value, its change, and the sentence below."""
-    below = [item.value.replace("\\", "") for item in at.main.caption]
-    found = {}
-    for metric in at.metric:
-        said = next(text for text in below if text.startswith(_BELOW[metric.label]) or text.startswith("Not measured"))
-        below.remove(said)
-        found[metric.label] = (metric.value, metric.delta, said)
-    return found
-
-
-_BELOW = {"Weights": "Unpruned", "Speed": "95 %", "Accuracy": "95 %", "Loss": "95 %"}
+def gains(at) -> dict[str, dict[str, str]]:
+    """Return the rows of the table at the top of the page by quantity."""
+    table = at.main.table[0].value
+    rows = [{head: str(cell).replace("\\", "") for head, cell in row.items()} for row in table.to_dict("records")]
+    return {row.pop(""): row for row in rows}
 
 
 def codes(at) -> str:
@@ -260,35 +253,30 @@ def test_size_speed_and_quality_stand_next_to_the_unpruned_model(app, ui_cache):
     fakes.distances().save()
     fakes.with_losses(fakes.sweep(answers=True)).save()
     fakes.speed().save()
-    at = app("pages/export.py", n="5")
-    got = gains(at)
+    got = gains(app("pages/export.py", n="5"))
     kept = fakes.FACTS.n_parameters - 5 * fakes.FACTS.layer_parameters[0]
-    value, change, said = got["Weights"]
-    assert value == f"{2 * kept / 1e6:.0f} MB"
-    assert change == f"−{100 * (1 - kept / fakes.FACTS.n_parameters):.0f} %"
-    assert said.startswith(f"Unpruned {2 * fakes.FACTS.n_parameters / 1e6:.0f} MB.")
-    value, change, said = got["Speed"]
-    assert (value, change) == ("44.5 tokens/s", "about 1.11 times as fast")
-    assert said.startswith("95 %: 42.7 to 46.2. Unpruned 40.0 (38.5 to 41.6). Speed ratio 95 %: 1.11 to 1.11. ")
-    assert said.endswith("5 rounds, bfloat16 from Q4_1 weights, a test.")
+    assert got["Weights"]["unpruned"] == f"{2 * fakes.FACTS.n_parameters / 1e6:.0f} MB"
+    assert got["Weights"]["pruned"] == f"{2 * kept / 1e6:.0f} MB"
+    speed = got["Generation speed"]
+    assert (speed["unpruned"], speed["pruned"]) == ("40.0 tokens/s", "44.5 tokens/s")
+    assert speed["change"].startswith("about +11")
+    assert speed["measured on"].endswith("5 rounds, bfloat16 from Q4_1 weights, a test")
     point = next(point for point in fakes.sweep().points if point.block == BEST)
-    value, change, said = got["Accuracy"]
-    assert (value, change) == (f"{100 * point.acc:.1f} %", f"{100 * (point.acc - fakes.sweep().points[0].acc):+.1f} points")
-    assert said.endswith(" 100 ARC-Easy questions.")
-    assert "Paired change 95 %: " in said
-    value, change, said = got["Loss"]
-    assert value == f"{point.loss:.2f} nats/token"
-    assert "times as surprising" in said
+    accuracy = got["Accuracy"]
+    assert accuracy["pruned"] == f"{point.acc:.1%}"
+    assert accuracy["change"] == f"{100 * (point.acc - fakes.sweep().points[0].acc):+.1f} points".replace("-", "-")
+    assert accuracy["measured on"].startswith("100 ARC-Easy questions")
+    assert " to " in accuracy["95 % CI"]
+    assert got["Loss, nats/token"]["pruned"] == f"{point.loss:.2f}"
 
 
 def test_a_healed_cut_shows_the_numbers_of_its_own_heal(app, healed):
     at = app("pages/export.py", n="5")
-    value, _, said = gains(at)["Loss"]
-    assert value == "3.10 nats/token"
-    assert "Unpruned 2.41" in said
-    assert "NF4, bfloat16" in texts(at), "a heal is measured over quantized weights here, and says so"
+    loss = gains(at)["Loss, nats/token"]
+    assert (loss["unpruned"], loss["healed"]) == ("2.41", "3.10")
+    assert "NF4, bfloat16" in loss["measured on"], "a heal is measured over quantized weights here, and says so"
     next(item for item in at.selectbox if item.label == "Healing run").set_value("").run()
-    assert gains(at)["Loss"][0] != "3.10 nats/token"
+    assert "healed" not in gains(at)["Loss, nats/token"]
 
 
 def test_the_zip_holds_the_adapter(healed, ui_cache):
