@@ -132,7 +132,7 @@ def run(request: Spec, on_progress: OnProgress = ignore, *, workers: int = 1, lo
         LayerscopeError: for a problem that the user can fix.
     """
     jobs.check_workers(request, workers)
-    preflight.check_removals(request)
+    preflight.check_depth(request)
     result = stored(request, on_progress)
     return jobs.answered(request, workers, on_progress, load=load) if result is None else result
 
@@ -165,7 +165,7 @@ def submit(
         ModelNotFoundError: if the weights of a model are not on this machine, which would run it.
         LayerscopeError: if the request cannot run there, or the queue cannot be written.
     """
-    preflight.check_removals(request)
+    preflight.check_depth(request)
     for model in preflight.models_of(request) if backend == LOCAL and not getattr(request, "fetch", False) else ():
         if (message := remote.reason_unavailable(model.source, model.revision)) is not None:
             raise ModelNotFoundError(message)

@@ -71,7 +71,7 @@ class Block(Spec):
         """Itself: the unbroken runs of a cut are asked for in the same way, whether it is one or scattered."""
         return [self]
 
-    def check(self, n_layers: int) -> None:
+    def check_depth(self, n_layers: int) -> None:
         """Raise `BlockRangeError` unless the block lies inside a model of `n_layers` and leaves at least one layer."""
         if self.size >= n_layers:
             raise BlockRangeError(
@@ -156,7 +156,7 @@ class LayerSet(Spec):
         """The unbroken runs that these layers make up."""
         return _runs(self.layers)
 
-    def check(self, n_layers: int) -> None:
+    def check_depth(self, n_layers: int) -> None:
         """Raise `BlockRangeError` unless all layers exist in a model of `n_layers` and at least one is left."""
         if self.layers[-1] >= n_layers or self.size >= n_layers:
             raise BlockRangeError(
@@ -230,7 +230,7 @@ class PartSet(Spec):
         """The unbroken runs of the layers that are removed whole."""
         return _runs(self.layers)
 
-    def check(self, n_layers: int) -> None:
+    def check_depth(self, n_layers: int) -> None:
         """Raise `BlockRangeError` unless all layers exist in a model of `n_layers` and one keeps its attention."""
         if self.touched[-1] >= n_layers:
             raise BlockRangeError(

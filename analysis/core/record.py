@@ -116,17 +116,28 @@ class Spec:
                 changes[f.name] = tuple(item.request if isinstance(item, Spec) else item for item in value)
         return dataclasses.replace(self, **changes)
 
+    def check_depth(self, n_layers: int) -> None:
+        """Check that a model is deep enough for this request and its parts, by its number of decoder layers.
+
+        Raises:
+            BlockRangeError: if a removed layer is not in the model, or too many would be removed.
+        """
+        for part in self._parts():
+            part.check_depth(n_layers)
+
     def check_readable(self) -> None:
         """Check that the texts and questions of this request and of its parts can be read, before anything is computed.
 
         Raises:
             LayerscopeError: with the first that cannot be read.
         """
+        for part in self._parts():
+            part.check_readable()
+
+    def _parts(self) -> "Iterator[Spec]":
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
-            for part in value if isinstance(value, tuple) else (value,):
-                if isinstance(part, Spec):
-                    part.check_readable()
+            yield from (part for part in (value if isinstance(value, tuple) else (value,)) if isinstance(part, Spec))
 
     def to_json(self) -> dict[str, Any]:
         """The spec as plain JSON types, nested specs as objects."""

@@ -81,7 +81,7 @@ def export(
         raise SpecError(f"format must be one of {', '.join(FORMATS)}, not {format!r}.")
     _check_new(out)
     planned = planning.plan(spec, on_progress)
-    block.check(planned.facts.n_layers)
+    block.check_depth(planned.facts.n_layers)
     if format == "mergekit":
         if adapter is not None:
             raise SpecError("A mergekit recipe cannot contain an adapter. Use --format hf, which merges it.")
@@ -137,7 +137,7 @@ def _exported(spec: ExportSpec, on_progress: OnProgress, load: Loader) -> Export
     load.clear()
     started = time.perf_counter()
     planned = planning.plan(resolved.model, on_progress)
-    resolved.block.check(planned.facts.n_layers)
+    resolved.block.check_depth(planned.facts.n_layers)
     check = save(planned, resolved.block, out, resolved.adapter, on_progress, FORMS[resolved.format])
     result = ExportResult(
         spec=resolved,

@@ -337,7 +337,7 @@ def stored(
             f"{model.source} has no stored results. Measure the block first: "
             f"`python -m analysis evaluate {model.source} --block START:SIZE`."
         )
-    removed.check(facts.n_layers)
+    removed.check_depth(facts.n_layers)
     on_screen, speed = shown.result if shown else None, next(iter(speeds), None)
     return of(removed, results, model, facts, shown=on_screen, damage=damage, speed=speed, heals=heals, heal=heal)
 

@@ -93,7 +93,7 @@ def test_published_blocks_fit_their_models_and_spare_the_last_layer():
     kept_behind = {}
     for path in lesson.PATHS:
         for block in path.blocks():
-            block.check(path.n_layers)
+            block.check_depth(path.n_layers)
         behind = [path.n_layers - block.stop for block in path.blocks()]
         kept_behind[path.name] = (min(behind), max(behind))
     assert kept_behind == {"Llama-2 7B": (2, 9), "Llama-2 13B": (1, 13), "Llama-2 70B": (4, 17), "Mistral 7B": (2, 6)}

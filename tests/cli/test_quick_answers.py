@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from analysis.cli.main import main
-from analysis.core.blocks import Block
-from analysis.models.source.location import check_removed
+from analysis.data import starter
+from analysis.models.source.location import depth
 from analysis.models.source.model_spec import ModelSpec
 
 _RUN = """
@@ -47,28 +47,37 @@ def test_a_stored_answer_needs_no_model_library(arguments, tiny_folder, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("command", "options"),
+    ("command", "options", "sentence"),
     [
-        ("evaluate", ["--texts", "none", "--dtype", "float32", "--device", "cpu"]),
-        ("heal", []),
-        ("compare", ["--prompt", "a"]),
-        ("export", ["--name", "kept"]),
+        ("evaluate", ["--block", "40:2"], "A block of 2 layers cannot start at layer 40"),
+        ("heal", ["--block", "40:2"], "A block of 2 layers cannot start at layer 40"),
+        ("compare", ["--block", "40:2", "--prompt", "a"], "A block of 2 layers cannot start at layer 40"),
+        ("export", ["--block", "40:2", "--name", "kept"], "A block of 2 layers cannot start at layer 40"),
+        ("sweep", ["--max-n", "6"], "Choose max-n 0..5."),
+        ("damage", ["--max-size", "6"], "Choose max-size 1..5."),
+        ("search", ["--max-n", "6"], "Choose max-n 1..5"),
+        ("speed", ["--ns", "1,6"], "Choose numbers in 0..5."),
+        ("methods", ["--n", "6"], "Choose numbers in 1..5."),
     ],
 )
-def test_removed_layers_beyond_the_model_are_refused_without_a_model_library(
-    command, options, tiny_folder, tmp_path, monkeypatch
+def test_a_request_beyond_the_models_depth_is_refused_without_a_model_library(
+    command, options, sentence, tiny_folder, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
-    refused = _fresh([command, str(tiny_folder("llama")), "--block", "40:2", *options])
-    *_, sentence, loaded = refused.stderr.splitlines()
+    refused = _fresh([command, str(tiny_folder("llama")), *options])
+    *_, message, loaded = refused.stderr.splitlines()
     assert (refused.returncode, loaded) == (2, "[]")
-    assert sentence.startswith("A block of 2 layers cannot start at layer 40")
+    assert sentence in message
+
+
+def test_the_depth_of_a_gguf_file_is_that_of_its_header():
+    assert depth(ModelSpec(str(starter.gguf_file()))) == 30
 
 
 @pytest.mark.parametrize(
-    "config", ["[" * 100_000, '{"text_config": null, "num_hidden_layers": 8}', '{"num_hidden_layers": -1}', "[]"]
+    "config", ["[" * 100_000, '{"text_config": null, "num_hidden_layers": "8"}', '{"num_hidden_layers": -1}', "[]"]
 )
 def test_a_configuration_that_names_no_depth_is_left_to_the_loader(config, tiny_folder, tmp_path):
     folder = shutil.copytree(tiny_folder("llama"), tmp_path / "model")
     (folder / "config.json").write_text(config)
-    check_removed(ModelSpec(str(folder)), [Block(1, 1)])
+    assert depth(ModelSpec(str(folder))) is None

@@ -51,9 +51,9 @@ def test_a_layer_set_names_each_layer_once_in_order(layers):
 
 
 def test_a_layer_set_must_fit_the_model():
-    LayerSet((0, 5)).check(6)
+    LayerSet((0, 5)).check_depth(6)
     with pytest.raises(BlockRangeError, match="layers 0..5"):
-        LayerSet((0, 6)).check(6)
+        LayerSet((0, 6)).check_depth(6)
 
 
 @pytest.mark.parametrize("cut", [None, Block(11, 5), LayerSet((3, 7)), PartSet(attention=(3, 5), layers=(4,))])
@@ -109,13 +109,13 @@ def test_gaps_are_unbroken_runs_of_parts_in_order_of_computation():
 
 
 def test_a_cut_must_leave_some_attention():
-    parse_removal("a0:5").check(6)
-    parse_removal("m0:6").check(6)
+    parse_removal("a0:5").check_depth(6)
+    parse_removal("m0:6").check_depth(6)
     for text in ("a0:6", "a0:3+3:3"):
         with pytest.raises(BlockRangeError, match="none of the 6 layers would keep its attention"):
-            parse_removal(text).check(6)
+            parse_removal(text).check_depth(6)
     with pytest.raises(BlockRangeError, match="Feed-forward of layer 6 cannot be removed: this model has layers 0..5"):
-        parse_removal("m6").check(6)
+        parse_removal("m6").check_depth(6)
 
 
 @pytest.mark.parametrize(

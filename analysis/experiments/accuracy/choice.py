@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-from analysis.core.errors import BlockRangeError
 from analysis.core.progress import OnProgress, Progress
 from analysis.core.record import Spec
 from analysis.data import corpora, decontamination, questions
@@ -46,16 +45,10 @@ def cuts(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Cuts:
     if loaded.decoder.on_disk is not None and (chooses := _still_to_be_read(spec)):
         on_progress(Progress("reading layer by layer", message=f"{_TWO_READINGS} {chooses}."))
     n_layers = loaded.decoder.n_layers
+    spec.check_depth(n_layers)
     if needs(spec.strategy, BLOCKS):
-        for block in spec.blocks:
-            block.check(n_layers)
         return [None, *sorted(set(spec.blocks), key=lambda block: (block.size, block.start))]
     max_n = n_layers // 2 if spec.max_n is None else spec.max_n
-    if not 0 <= max_n < n_layers:
-        raise BlockRangeError(
-            f"A sweep up to {max_n} removed layers is impossible: {loaded.facts.name} has {n_layers} layers and must "
-            f"keep at least 1. Choose max-n 0..{n_layers - 1}."
-        )
     inputs = _strategy_inputs(spec, loaded, on_progress) if max_n > 0 else StrategyInputs(n_layers)
     return [chosen(spec.strategy, n, inputs) for n in range(max_n + 1)]
 

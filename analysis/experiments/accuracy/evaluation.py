@@ -39,8 +39,7 @@ def _prepared(spec: EvaluateSpec, on_progress: OnProgress, load: Loader) -> Meas
     """Return the one point of a resolved request."""
     if spec.adapter is None:
         loaded = load(spec.model, on_progress, by_layer=spec.generation is None)
-        if spec.block is not None:
-            spec.block.check(loaded.decoder.n_layers)
+        spec.check_depth(loaded.decoder.n_layers)
         return Measurement.of(spec, loaded, [spec.block], on_progress)
     folder = str(adapters.located(spec.adapter))
     healed = adapters.with_adapter(models.load(spec.model, on_progress), spec.block, folder)

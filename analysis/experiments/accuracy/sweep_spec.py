@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar
 
 from analysis.core.blocks import Removal
 from analysis.core.bounds import MOST_LAYERS, SEED, Bound, one_of
+from analysis.core.errors import BlockRangeError
 from analysis.core.experiment import Experiment, register
 from analysis.core.imports import imported
 from analysis.core.options import Option, Part
@@ -80,6 +81,15 @@ class SweepSpec(Spec):
                 f"The loss of this curve and the search of its layers use the same text ({corpora.title(corpus)}), on "
                 "which pruning looks too good. Choose another text for one of them.",
             )
+
+    def check_depth(self, n_layers: int) -> None:
+        """Check the removed layers, the largest number of them, and the search that chooses them."""
+        if self.max_n is not None and self.max_n >= n_layers and not needs(self.strategy, BLOCKS):
+            raise BlockRangeError(
+                f"A sweep up to {self.max_n} removed layers is impossible: this model has {n_layers} layers and must keep at "
+                f"least 1. Choose max-n 0..{n_layers - 1}."
+            )
+        super().check_depth(n_layers)
 
 
 def usual_search(spec: SweepSpec) -> SearchSpec | None:

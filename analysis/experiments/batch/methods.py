@@ -16,7 +16,6 @@ from analysis.experiments.batch.run import FATAL, Batch, Once
 from analysis.experiments.heal import healing, recipes
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
-from analysis.experiments.search.search_spec import check_protected
 from analysis.models.loading import load as models
 from analysis.models.loading.load import Loader
 from analysis.models.source.resolving import resolve_model
@@ -134,7 +133,7 @@ class _Methods(Batch[MethodKey, _Row, MethodsResult]):
             max_n=max(spec.ns),
         )
         curve = self.model.curve(sparing(sweep_spec, spec.protect), on_progress)
-        check_protected(spec.protect, curve.model.n_layers)
+        spec.check_depth(curve.model.n_layers)
         return curve
 
     def _unpruned(self) -> SweepResult | None:

@@ -10,6 +10,7 @@ import numpy as np
 from analysis.core import stats
 from analysis.core.blocks import removal
 from analysis.core.bounds import MOST_LAYERS, Bound, one_of
+from analysis.core.errors import BlockRangeError
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require, spec_dataclass
@@ -17,6 +18,7 @@ from analysis.core.table import Column, Table, interval_columns, interval_values
 from analysis.data import corpora, questions
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, default_loss_corpus
 from analysis.experiments.heal import recipes
+from analysis.experiments.search.search_spec import check_protected
 from analysis.experiments.strategies import BLOCKS, STRATEGIES, needs
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
@@ -66,6 +68,15 @@ class MethodsSpec(Spec):
             one_of("recipes", recipe, recipes.NAMES)
         n_cells = len(self.cells())
         require(n_cells <= MOST_CELLS, f"This table has {n_cells:,} cells, at most {MOST_CELLS} are allowed. Leave some out.")
+
+    def check_depth(self, n_layers: int) -> None:
+        """Check the protected layers, and the largest number of removed ones."""
+        check_protected(self.protect, n_layers)
+        if max(self.ns) >= n_layers:
+            raise BlockRangeError(
+                f"{max(self.ns)} layers cannot be removed: this model has {n_layers} layers and must keep at least 1. "
+                f"Choose numbers in 1..{n_layers - 1}."
+            )
 
     @property
     def methods(self) -> list[tuple[str, str]]:

@@ -126,7 +126,7 @@ def _done(result: HealResult) -> list[str]:
 def _check(spec: HealSpec, planned: Plan) -> None:
     """Refuse an impossible request before anything is loaded or measured."""
     facts = planned.facts
-    spec.block.check(facts.n_layers)
+    spec.block.check_depth(facts.n_layers)
     if spec.instant:
         projection.check_start(spec.block)
         if not spec.trains and not _holds_change(spec, planned):

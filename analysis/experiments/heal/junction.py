@@ -151,7 +151,7 @@ def fit(
     Raises:
         RecipeError: when there is no layer before a gap, or the family cannot be healed in this way.
     """
-    removed.check(decoder.n_layers)
+    removed.check_depth(decoder.n_layers)
     check_start(removed)
     _check_in_turn(decoder, removed)
     started, gaps = time.perf_counter(), blocks.gaps(removed)

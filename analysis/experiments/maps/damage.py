@@ -10,7 +10,7 @@ import torch
 
 from analysis.core import stats
 from analysis.core.blocks import Block, blocks_up_to
-from analysis.core.errors import BlockRangeError, UnsupportedModelError
+from analysis.core.errors import UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.core.record import Spec
 from analysis.core.shards import Shard, Work
@@ -79,13 +79,8 @@ def _map(spec: DamageSpec, loaded: LoadedModel, on_progress: OnProgress) -> "Dis
 
 def _max_size(spec: DamageSpec, loaded: LoadedModel) -> int:
     n_layers = loaded.decoder.n_layers
-    max_size = n_layers // 2 if spec.max_size is None else spec.max_size
-    if not 1 <= max_size < n_layers:
-        raise BlockRangeError(
-            f"Blocks of up to {max_size} layers are impossible: {loaded.facts.name} has {n_layers} layers and must keep "
-            f"at least 1. Choose max-size 1..{n_layers - 1}."
-        )
-    return max_size
+    spec.check_depth(n_layers)
+    return n_layers // 2 if spec.max_size is None else spec.max_size
 
 
 def _others_of_these_texts(spec: DamageSpec) -> list[DamageResult]:

@@ -185,9 +185,7 @@ def run(spec: CompareSpec, on_progress: OnProgress = ignore, *, load: Loader = m
     if stored is not None and stored.complete:
         return stored
     loaded = load(resolved.model, on_progress)
-    for variant in resolved.variants:
-        if variant.block is not None:
-            variant.block.check(loaded.decoder.n_layers)
+    resolved.check_depth(loaded.decoder.n_layers)
     desk = _Desk(resolved, loaded, _encode(resolved, loaded), on_progress)
     before = stored.writings if stored is not None else []
     desk.before_s = stored.wall_s if stored is not None else 0.0

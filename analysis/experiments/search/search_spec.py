@@ -89,6 +89,10 @@ class SearchSpec(Spec):
                     "good on it. Choose another text, or its train and validation parts.",
                 )
 
+    def check_depth(self, n_layers: int) -> None:
+        """Check the protected layers, and the largest number of removed ones."""
+        checked_size(self, n_layers)
+
     def like(self, other: "SearchSpec") -> bool:
         """Return whether the other search's figures on its texts hold for this one: only its way from set to set may differ."""
         free = ("strategy", "max_n", "protect", "budget", "seed", "validation", "report")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from analysis.core import store
 from analysis.core.blocks import Block, PartSet, Removal, written
-from analysis.core.errors import BlockRangeError, SpecError
+from analysis.core.errors import SpecError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.experiments import strategies
 from analysis.experiments.speed.speed_spec import SpeedPoint, SpeedResult, SpeedSpec, fit, timing
@@ -57,11 +57,7 @@ def run(spec: SpeedSpec, on_progress: OnProgress = ignore, *, load: Loader = mod
 
 def _cuts(spec: SpeedSpec, loaded: LoadedModel) -> list[Cut]:
     n_layers, window = loaded.decoder.n_layers, loaded.facts.max_positions
-    if spec.ns and max(spec.ns) >= n_layers:
-        raise BlockRangeError(
-            f"{max(spec.ns)} layers cannot be removed: {loaded.facts.name} has {n_layers} and must keep at least 1. "
-            f"Choose numbers in 0..{n_layers - 1}."
-        )
+    spec.check_depth(n_layers)
     if window is not None and spec.prompt_tokens + spec.new_tokens > window:
         raise SpecError(
             f"{spec.prompt_tokens} prompt tokens plus {spec.new_tokens} new tokens exceed the context window of "
@@ -69,8 +65,6 @@ def _cuts(spec: SpeedSpec, loaded: LoadedModel) -> list[Cut]:
         )
     sizes = {n for n in (*_USUAL, n_layers // 2) if n < n_layers}
     chosen: list[Cut] = [strategies.chosen(RULE, n, strategies.StrategyInputs(n_layers)) for n in sorted(spec.ns or sizes)]
-    for cut in spec.blocks:
-        cut.check(n_layers)
     return [*chosen, *(cut for cut in spec.blocks if cut not in chosen)]
 
 

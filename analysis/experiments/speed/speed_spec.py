@@ -10,6 +10,7 @@ import numpy as np
 from analysis.core import stats, units
 from analysis.core.blocks import Block, PartSet, Removal, parse_removal
 from analysis.core.bounds import MOST_LAYERS, SEED, Bound, shown
+from analysis.core.errors import BlockRangeError
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require, spec_dataclass
@@ -51,6 +52,15 @@ class SpeedSpec(Spec):
             f"Each number of removed layers must occur once, not {shown(self.ns)}.",
         )
         require(len(set(self.blocks)) == len(self.blocks), "Each block to measure must occur once.")
+
+    def check_depth(self, n_layers: int) -> None:
+        """Check the numbers of removed layers, and the blocks."""
+        if self.ns and max(self.ns) >= n_layers:
+            raise BlockRangeError(
+                f"{max(self.ns)} layers cannot be removed: this model has {n_layers} layers and must keep at least 1. "
+                f"Choose numbers in 0..{n_layers - 1}."
+            )
+        super().check_depth(n_layers)
 
 
 @dataclass(frozen=True)

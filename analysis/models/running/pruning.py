@@ -85,7 +85,7 @@ def zeroed(decoder: Decoder, block: PartSet) -> None:
         BlockRangeError: when the block does not lie inside the model.
         UnsupportedModelError: when the parts of a layer cannot be separated, or have no such matrix.
     """
-    block.check(decoder.n_layers)
+    block.check_depth(decoder.n_layers)
     for matrix in [sublayers.output_projection(decoder, *part) for part in blocks.single_parts(block)]:
         sublayers.zero(matrix)
     if block.layers:
@@ -96,7 +96,7 @@ def _remove(decoder: Decoder, block: Removal | None) -> Callable[[], None]:
     """Take the block out and return the function that puts everything back."""
     if block is None:
         return lambda: None
-    block.check(decoder.n_layers)
+    block.check_depth(decoder.n_layers)
     if block.layers:
         decoder.check_layers_are_apart()
     decoder.check_states_are_own()

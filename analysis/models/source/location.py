@@ -1,13 +1,11 @@
 """Where a model's files are on this machine: the starter model, a folder, a GGUF file or a model from the Hub."""
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from analysis import hub
 from analysis.core import escapes, input_files
-from analysis.core.blocks import Removal
 from analysis.core.errors import LayerscopeError, ModelNotFoundError, UnsupportedModelError, did_you_mean
 from analysis.core.progress import OnProgress, ignore
 from analysis.data import gallery, starter
@@ -43,28 +41,28 @@ _DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 """Names of the number of layers in a configuration."""
 
 
-def check_removed(spec: ModelSpec, removals: Iterable[Removal | None]) -> None:
-    """Check that a model has the removed layers by its `config.json`, without a model library. GGUF files are not checked.
+def depth(spec: ModelSpec) -> int | None:
+    """Return the number of decoder layers by `config.json` or the header of a GGUF file, without a model library.
 
-    Raises:
-        BlockRangeError: if it does not have them. A model that cannot be found or read is left to the loader.
+    None if they do not say it, or if the model cannot be found or read, which the loader reports.
     """
-    present = [removed for removed in removals if removed is not None]
-    if not present:
-        return
     try:
         source = locate(spec, weights=False)
+        if source.gguf_file is not None:
+            header = gguf.header(source.folder / source.gguf_file)
+            plausible.check(header, source.name)
+            family = header.get("general.architecture")
+            count = header.get(f"{family}.block_count")
+            return count if isinstance(count, int) else None
         config = model_files.json_object(source.folder / "config.json")
         plausible.check(config, source.name)
-    except LayerscopeError:  # the loader reports a model that cannot be read
-        return
+    except (LayerscopeError, OSError):
+        return None
     text_config = config.get("text_config")
     if isinstance(text_config, dict):
         config = text_config
     count = next((config[name] for name in _DEPTHS if name in config), None)
-    if isinstance(count, int) and source.gguf_file is None:
-        for removed in present:
-            removed.check(count)
+    return count if isinstance(count, int) else None
 
 
 def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool = True) -> Source:

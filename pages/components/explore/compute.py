@@ -217,7 +217,7 @@ def _cuts(n_layers: int, key: str) -> tuple[Removal, ...]:
     try:
         cuts = tuple(blocks.parse_removal(part.strip()) for part in text.split(",") if part.strip())
         for cut in cuts:
-            cut.check(n_layers)
+            cut.check_depth(n_layers)
     except BlockRangeError as error:
         st.error(words.plain(str(error)))
         return ()

@@ -183,7 +183,7 @@ def check(removed: Removal, n_layers: int) -> None:
     Raises:
         BlockRangeError: when the model cannot lose them, or one of them is protected.
     """
-    removed.check(n_layers)
+    removed.check_depth(n_layers)
     if removed.size >= n_layers:
         raise BlockRangeError(f"You selected all {n_layers} layers. Keep at least one here, or use the command line.")
     if kept := protected_in(removed, n_layers):

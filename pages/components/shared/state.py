@@ -139,7 +139,7 @@ def protect(layers: Iterable[int]) -> None:
 
 def _fits(cut: Removal, n_layers: int) -> bool:
     try:
-        cut.check(n_layers)
+        cut.check_depth(n_layers)
     except BlockRangeError:
         return False
     return True

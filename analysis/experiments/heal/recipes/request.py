@@ -14,7 +14,7 @@ from analysis.experiments.heal.recipes import saved
 from analysis.experiments.heal.recipes.recipe import NAMES, SETTINGS, Recipe, get
 from analysis.experiments.heal.recipes.sizing import rated, spread
 from analysis.experiments.heal.recipes.table import DEFAULT, has_row
-from analysis.models.source.location import check_removed
+from analysis.models.source.location import depth
 from analysis.models.source.model_spec import AUTO, ModelSpec
 
 FULL_QUESTIONS = 200
@@ -176,8 +176,8 @@ def from_options(options: Mapping[str, Any], settings: Mapping[str, Any]) -> Hea
         if quantization is None and "source" in text:  # a file that cannot be read is refused before the model is looked for
             imported("analysis.data.corpora:resolve")(CorpusSpec(text["source"]))
         is_settled = quantization is not None or model.dtype != AUTO
-        if not is_settled:
-            check_removed(model, [options["block"]])
+        if not is_settled and (n_layers := depth(model)) is not None:
+            options["block"].check_depth(n_layers)
         changes |= {"quantization": quantization, "n_parameters": None if is_settled else _size(model)}
         spec = heal_spec(name, model=model, block=options["block"], **changes)
     if "seq_len" in text:
