@@ -185,7 +185,7 @@ def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[FoundRe
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             label = f"Measure {len(missing)} missing" if 0 < len(missing) < len(wanted) else "Measure"
             if start.button(label, type="primary", key="methods-go", icon=":material/play_arrow:", disabled=not missing):
-                start.start_and_show(start.unresolved(spec), f"Table of {len(spec.methods)} methods")
+                start.start_and_show(spec.request, f"Table of {len(spec.methods)} methods")
             st.caption(words.plain(_work(spec, missing, len(known - here))))
         st.caption(selection.precision_of_request(model, shown))
         if spec.protect:

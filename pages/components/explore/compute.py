@@ -127,7 +127,7 @@ def _sweep_form(model: ModelSpec, shown: DistanceResult, curve: SweepResult | No
 
 def _form(model: ModelSpec, shown: DistanceResult, curve: SweepResult | None, name: str) -> None:
     with frame.errors_shown():
-        begun = SweepSpec(model, max_n=shown.n_layers // 2) if curve is None else start.unresolved(curve.spec)
+        begun = SweepSpec(model, max_n=shown.n_layers // 2) if curve is None else curve.spec.request
         asked = selection.as_shown(model, curve, shown)
         key = state.since(name, [begun.benchmark.fingerprint(), str(begun.max_n), asked.dtype])
         benchmark, size = inputs.questions(key, begun.benchmark)
@@ -179,10 +179,10 @@ def _condition(model: ModelSpec, shown: DistanceResult, curve: SweepResult | Non
 
 def _has_map(model: ModelSpec, shown: DistanceResult) -> bool:
     """Return True where the map on screen, or one like it, was measured under the condition of a new request."""
-    wanted = start.unresolved(shown.spec)
+    wanted = shown.spec.request
     on_gpu = host.cards() > 0
     for entry in stored_results.find("distances", model):
-        own = start.unresolved(entry.result.spec)
+        own = entry.result.spec.request
         is_here = model.device in ("auto", own.model.device) and (
             model.device != "auto" or on_gpu == (own.model.device != "cpu")
         )

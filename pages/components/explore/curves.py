@@ -201,7 +201,7 @@ def refine_button(shown: FoundResult, compared: list[FoundResult]) -> None:
 
 
 def _refined(sweep: SweepResult, aim: int):
-    return start.unresolved(replace(sweep.spec, benchmark=replace(sweep.spec.benchmark, limit=aim)))
+    return replace(sweep.spec, benchmark=replace(sweep.spec.benchmark, limit=aim)).request
 
 
 def _aim(asked: int, size: int | None) -> int | None:
@@ -304,5 +304,5 @@ def _is_growing(curve: SweepResult | None) -> bool:
 def _request(curve: SweepResult | None, cut: Cut, model: ModelSpec) -> EvaluateSpec:
     if curve is None:
         return EvaluateSpec(model=model, block=cut.removed)
-    asked = start.unresolved(curve.spec)
+    asked = curve.spec.request
     return EvaluateSpec(asked.model, cut.removed, benchmark=asked.benchmark, loss_corpus=asked.loss_corpus)

@@ -132,7 +132,7 @@ def _report(best: BestCut, sweep: FoundResult | None, model: ModelSpec) -> None:
     corpus, chose = default_loss_corpus(), best.chosen.condition.material
     if not isinstance(chose, CorpusSpec) or quality_costs.share_texts(corpus, chose):
         return
-    asked = start.unresolved(sweep.result.spec).benchmark if sweep else EvaluateSpec().benchmark
+    asked = sweep.result.spec.request.benchmark if sweep else EvaluateSpec().benchmark
     wanted = [EvaluateSpec(model, cut, benchmark=asked, loss_corpus=corpus) for cut in (None, best.cut)]
     job = card.last_of("evaluate", lambda spec: spec == wanted[1])
     if job is not None and job.is_active:

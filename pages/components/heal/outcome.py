@@ -82,7 +82,7 @@ def _refine(result: HealResult) -> None:
     """Draw the button that judges the same adapter by more questions and texts, where that was not done."""
     if not result.complete or not recipes.is_first(result.spec):
         return
-    wanted = recipes.refined(start.unresolved(result.spec))
+    wanted = recipes.refined(result.spec.request)
     n_questions = wanted.benchmark.limit if wanted.benchmark else 0
     said = f"{n_questions} questions and {wanted.validation.n_texts} texts"
     running = next((job for job in service.active() if job.kind == "heal" and job.spec == wanted), None)
@@ -187,7 +187,7 @@ def _ceiling(run: ListedHeal, control: HealResult | None) -> None:
     spec, result = run.spec, run.result
     if control is not None or result is None or spec.control or not result.is_trained or result.healed is None:
         return
-    wanted = start.unresolved(result.spec).as_control()
+    wanted = result.spec.request.as_control()
     if any(job.kind == "heal" and job.spec == wanted for job in service.active()):
         st.caption("The control is queued or running: see Jobs in the sidebar.")
         return

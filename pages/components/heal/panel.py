@@ -9,7 +9,7 @@ from analysis.jobs.queue import job as jobs
 from pages.components.heal import outcome
 from pages.components.heal.runs import ListedHeal, best, control_of, run_now, runs_of
 from pages.components.jobs import card
-from pages.components.shared import frame, start, state, stored_results, words
+from pages.components.shared import frame, state, stored_results, words
 
 
 def show(asked: HealSpec | None) -> None:
@@ -44,7 +44,7 @@ def _chosen(of_block: list[ListedHeal], asked: HealSpec) -> ListedHeal | None:
     that was chosen last, else the one with the strongest evidence.
     """
     same = [run for run in of_block if _form(run.spec) == _form(asked)] or of_block
-    made = {start.unresolved(run.result.spec).training for run in of_block if run.result and run.result.complete}
+    made = {run.result.spec.request.training for run in of_block if run.result and run.result.complete}
     # A refinement is drawn beside the verdict that it refines.
     active = next((run for run in [*same, *of_block] if run.job and run.job.is_active and run.spec.training not in made), None)
     same = [run for run in same if not (run.job and run.job.is_active)] or same

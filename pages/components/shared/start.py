@@ -6,8 +6,8 @@ The instant heal is the job that a single click asks for. A thread finds an answ
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import fields, replace
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any
 
 import streamlit as st
 
@@ -22,8 +22,6 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored.result import FoundResult
 from pages.components.shared import access, selection, words
 from pages.components.shared.cuts import Cut
-
-SpecT = TypeVar("SpecT", bound=Spec)
 
 OLD_S = 240.0
 """Seconds after which a question is asked again: free memory changes from minute to minute."""
@@ -109,18 +107,6 @@ def start_all(requests: Sequence[tuple[Spec, str]]) -> None:
         st.rerun()
 
 
-def unresolved(spec: SpecT) -> SpecT:
-    """Return the request without the entries about files of the machine that answered it, to be sent again here."""
-    changes = {}
-    for field in fields(spec):
-        value = getattr(spec, field.name)
-        if field.name == "identity":
-            changes["identity"] = ""
-        elif isinstance(value, Spec):
-            changes[field.name] = unresolved(value)
-    return replace(spec, **changes) if changes else spec
-
-
 def instant_heal_button(
     sweep: FoundResult | None, cut: Cut, model: ModelSpec, *, label: words.Markdown = "Heal instantly"
 ) -> None:
@@ -144,7 +130,7 @@ def instant_heal_button(
     if button(label, key="instant", icon=":material/bolt:", disabled=is_first, help=why):
         spec = recipes.heal_spec("instant", model=selection.as_shown(model, sweep and sweep.result), block=block)
         if sweep is not None:
-            asked = unresolved(sweep.result.spec)
+            asked = sweep.result.spec.request
             spec = replace(spec, benchmark=asked.benchmark, validation=judged_by(spec.corpus, asked.loss_corpus))
         start_and_show(spec, f"Instant healing of {block.describe()}")
 

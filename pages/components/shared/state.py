@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any, TypeVar
 
 import streamlit as st
@@ -83,7 +82,7 @@ def sync_url() -> None:
 
 def use_model(model: ModelSpec) -> None:
     """Make this the model of all pages."""
-    st.session_state["model"] = replace(model, identity="")
+    st.session_state["model"] = model.request
     _chosen().update({field.name: field.usual for field in (address.BLOCK, address.PROTECTED, address.SIZES)})
     sync_url()
 

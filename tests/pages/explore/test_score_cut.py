@@ -9,7 +9,6 @@ from analysis.core.blocks import Block
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.models.source.model_spec import ModelSpec
-from pages.components.shared import start
 from tests.support import fakes
 from tests.support.seen import figures, marked, metric, names, opened, texts, trace
 
@@ -21,7 +20,7 @@ def cut_at(n: int) -> Block:
 
 
 def request(curve, block) -> EvaluateSpec:
-    asked = start.unresolved(curve.spec)
+    asked = curve.spec.request
     return EvaluateSpec(asked.model, block, benchmark=asked.benchmark, loss_corpus=asked.loss_corpus)
 
 
@@ -115,7 +114,7 @@ def test_no_button_while_a_running_sweep_scores_the_block(app, job):
     fakes.distances().save()
     growing = fakes.sweep(last=3, complete=False)
     growing.save()
-    job(start.unresolved(growing.spec), jobs.RUNNING, "Curve", done=1, total=3, result_key=growing.spec.fingerprint())
+    job(growing.spec.request, jobs.RUNNING, "Curve", done=1, total=3, result_key=growing.spec.fingerprint())
     assert not has_button(app(n="5"))
 
 
