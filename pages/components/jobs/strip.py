@@ -13,7 +13,6 @@ import streamlit as st
 from analysis import service
 from analysis.core import experiment
 from analysis.jobs.queue import job as jobs
-from analysis.results.stored import evidence
 from pages.components.jobs import card
 from pages.components.shared import access, frame, start, state, stored_results, words
 from pages.web import visitors
@@ -109,15 +108,13 @@ def _switch() -> None:
 
 
 def _follow(active: list[jobs.Job]) -> bool:
-    """Return whether a running curve or loss-increase map has its first numbers: from then on pages show it growing.
-
-    False where a finished result answers the same request: that has more numbers until this job is done.
-    """
+    """Return whether a running curve or loss-increase map has its first numbers: from then on pages show it growing."""
     followed: set[str] = st.session_state.setdefault("followed", set())
     for job in active:
         if job.kind in card.GROWING and job.id not in followed and stored_results.by_key(job.kind, job.result_key):
             followed.add(job.id)
-            return stored_results.arrived(job.kind, job.result_key or "") is None
+            state.ask_for(job.kind, job.result_key or "")
+            return True
     return False
 
 
@@ -128,7 +125,7 @@ def _say_news() -> None:
 
 
 def _gather(listed: list[jobs.Job]) -> bool:
-    """Return whether a job ended since the last refresh; pages then show its result, unless they show a stronger one.
+    """Return whether a job ended since the last refresh; pages then show the strongest answer to its request.
 
     A job that began and ended between two refreshes counts too. At a session's first refresh nothing is news: after a reload,
     jobs that ended before are in the strip.
@@ -140,17 +137,10 @@ def _gather(listed: list[jobs.Job]) -> bool:
     announcements = st.session_state.setdefault("announcements", [])
     for job in ended:
         said = job.state if job.state == jobs.DONE else job.error or job.state
-        stays = _stays(job) if job.state == jobs.DONE and job.result_key else ""
-        announcements.append((f"{job.label}: {said.rstrip('.')}.{stays}", _ICONS.get(job.state, ":material/error:")))
+        if job.state == jobs.DONE and job.result_key:
+            state.ask_for(job.kind, job.result_key)
+        announcements.append((f"{job.label}: {said.rstrip('.')}.", _ICONS.get(job.state, ":material/error:")))
     return bool(ended)
-
-
-def _stays(job: jobs.Job) -> str:
-    """Show a job's result; where it is weaker than the shown one, that stays, and the returned sentence says so."""
-    new, before = stored_results.by_key(job.kind, job.result_key), stored_results.arrived(job.kind, job.result_key or "")
-    if new is None or before is None:
-        return ""
-    return f" It is in the list. The result {evidence.advantage(before.result, new.result)} stays on screen."
 
 
 def _is_news(job: jobs.Job, seen_as: str | None, since: float) -> bool:

@@ -148,27 +148,6 @@ def stronger(entry: FoundResult, found: Sequence[FoundResult]) -> FoundResult | 
     return first if first.summary.weight > entry.summary.weight else None
 
 
-def arrived(kind: str, key: str) -> FoundResult | None:
-    """Let pages show a result that just came in, or the result on screen where that answers the question more strongly.
-
-    Returns:
-        The result that stays on screen instead of it; None where it is shown.
-    """
-    new = by_key(kind, key)
-    if new is None:
-        return None
-    alike = (("request", new.summary.request),)
-    others = [entry for entry in find(kind, new.summary.model, having=alike) if entry.key != key]
-    rivals = [entry for entry in _rivals(new, others) if entry is not new]
-    before = shown(kind, rivals)
-    if before is None or before.summary.weight <= new.summary.weight:
-        state.ask_for(kind, key)
-        return None
-    show = state.show_result if state.is_picked(kind, before.key) else state.ask_for
-    show(kind, before.key)
-    return before
-
-
 def _rivals(entry: FoundResult, found: Sequence[FoundResult]) -> list[FoundResult]:
     """Of these the answers to the same request, in their order; the result alone where it is not among them."""
     return [other for other in found if other.summary.request == entry.summary.request] or [entry]
