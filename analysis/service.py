@@ -48,13 +48,22 @@ from analysis.results import library
 from analysis.results.compared import runs
 from analysis.results.compared.runs import StoredModel
 from analysis.results.evidence import stored as evidence
-from analysis.results.library import Scorings, counted, curves_on_same_questions, datasets, find, identity, of_here, read_all
+from analysis.results.library import (
+    counted,
+    curves_on_same_questions,
+    datasets,
+    find,
+    identity,
+    of_here,
+    read_all,
+    scores_of,
+    strongest,
+)
 from analysis.results.stored.result import FoundResult, of_entry
 
 __all__ = [
     "END",
     "FRONT",
-    "Scorings",
     "active",
     "arrays",
     "auto_resume",
@@ -91,10 +100,12 @@ __all__ = [
     "result_of",
     "resume",
     "run",
+    "scores_of",
     "set_auto_resume",
     "size_bytes",
     "space",
     "stored",
+    "strongest",
     "submit",
     "usable_backends",
     "version",

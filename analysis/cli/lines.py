@@ -148,8 +148,8 @@ def _scores_beside(heal: Any) -> list[Any]:
     stored = None if heal.questions else index.entry(heal.kind, heal.spec.fingerprint())
     if stored is None:
         return [heal]
-    scorings = library.Scorings(heal.spec.model, ("sweep", "evaluate"))
-    return [*library.read_all(scorings.of(heal.spec.block, of_entry(stored))[1:]), heal]
+    found = library.scores_of(heal.spec.block, heal.spec.model, of_entry(stored), kinds=("sweep", "evaluate"))
+    return [*library.read_all(found[1:]), heal]
 
 
 def of_export(result: Any, options: argparse.Namespace) -> list[str]:

@@ -6,7 +6,7 @@ A result is checked against its checksum when its row is written and again when 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from analysis.core.index_table import OWN, bound_values, committed, folder_of, placeholders, places, rows
 
@@ -194,7 +194,6 @@ def best(
     *,
     most: int | None = None,
     first: str = "",
-    numbers: Sequence[int] | None = None,
 ) -> list[IndexEntry]:
     """Return stored results, the strongest evidence first.
 
@@ -203,21 +202,10 @@ def best(
         like: the requested model.
         most: maximum number of results; None for all.
         first: an order that comes before all others, for example "n_cuts DESC"; "" for none.
-        numbers: only these, as `numbers_of` and `scored` return them; None for all.
     """
     where, values = wanted.condition()
-    if numbers is not None:
-        where = f"number IN ({', '.join(map(str, sorted(numbers)))}) AND {where}"
     order, order_values = like.order(wanted.kinds)
     return _entries(wanted.kinds, where, f"{first}, {order}" if first else order, values | order_values, most)
-
-
-def numbers_of(wanted: ResultFilter, like: Ranking, *, most: int) -> list[int]:
-    """Return the row numbers of the results of `best`."""
-    where, values = wanted.condition()
-    order, order_values = like.order(wanted.kinds)
-    sql = f"SELECT number FROM results WHERE {where} ORDER BY {order} LIMIT :most"
-    return [row[0] for row in rows(wanted.kinds, sql, values | order_values | {"most": most})]
 
 
 def firsts(
@@ -246,69 +234,35 @@ def firsts(
     return [(IndexEntry(*columns), n) for *columns, n in found]
 
 
-@dataclass(frozen=True)
-class Scoring:
-    """Which scores of models without a repair are asked for: those that pass all of it."""
+class Score(NamedTuple):
+    """A stored accuracy or loss of a model that is not healed."""
 
-    conditions: tuple[str, ...] = ()
-    """Any one of these; none for all."""
-    cut: str | None = None
-    """Removed layers as `blocks.written` has them, "" for the unpruned model; None for all."""
-    quantity: str = ""
-    """"" for all."""
-    but: str = ""
-    """A condition that is left out."""
-    needs_unpruned: bool = False
-    """Whether the unpruned model must have a score under the same condition."""
+    key: str
+    """Fingerprint of the result."""
+    quantity: str
+    condition: str
+    cut: str
+    """Removed layers as `blocks.written` has them, "" for the unpruned model."""
 
 
-def scored(
-    wanted: ResultFilter, like: Ranking, scoring: Scoring, *, most: int = 1, per_condition: bool = False
-) -> list[tuple[int, str]]:
-    """Return numbers in the index of the strongest results with such scores, each with a condition of them.
-
-    A result with a score under every one of the conditions comes before others.
+def scores(wanted: ResultFilter, like: Ranking, cuts: Sequence[str]) -> list[Score]:
+    """Return the score of the strongest result for each condition and removal, the strongest results first.
 
     Args:
         wanted, like: as in `best`.
-        scoring: which scores.
-        most: number of results at most.
-        per_condition: whether to return the strongest result for each condition.
+        cuts: the removals.
     """
     where, values = wanted.condition()
     order, order_values = like.order(wanted.kinds)
-    values |= order_values | {"most": most} | bound_values("condition", scoring.conditions)
-    parts = ["s.repair = ''"]
-    if scoring.conditions:
-        parts.append(f"s.condition IN ({placeholders('condition', scoring.conditions)})")
-    for name, value in (("cut", scoring.cut), ("quantity", scoring.quantity or None)):
-        if value is not None:
-            parts.append(f"s.{name} = :{name}")
-            values[name] = value
-    if scoring.but:
-        parts.append("s.condition != :but")
-        values["but"] = scoring.but
-    if scoring.needs_unpruned:
-        # The conditions are few and their scores many: it is asked once for each condition.
-        listed = f"SELECT DISTINCT s.condition FROM scores s WHERE {' AND '.join(parts)}"
-        unpruned = (
-            "SELECT 1 FROM scores u CROSS JOIN results ON results.number = u.number "
-            f"WHERE u.cut = '' AND u.repair = '' AND u.condition = listed.condition AND {where}"
-        )
-        parts.append(f"s.condition IN (SELECT condition FROM ({listed}) listed WHERE EXISTS ({unpruned}))")
     # CROSS JOIN keeps the scores, which are few, in front of the results.
-    joined = f"FROM scores s CROSS JOIN results ON results.number = s.number WHERE {' AND '.join([*parts, where])}"
-    if per_condition:
-        strongest: dict[str, int] = {}
-        for number, condition in rows(wanted.kinds, f"SELECT results.number, s.condition {joined} ORDER BY {order}", values):
-            strongest.setdefault(condition, number)
-        return [(number, condition) for condition, number in strongest.items()][:most]
-    if len(scoring.conditions) > 1:
-        order = f"count(DISTINCT s.condition) DESC, {order}"
-        sql = f"SELECT results.number, s.condition {joined} GROUP BY results.number ORDER BY {order} LIMIT :most"
-    else:
-        sql = f"SELECT results.number, s.condition {joined} ORDER BY {order} LIMIT :most"
-    return rows(wanted.kinds, sql, values)
+    sql = (
+        "SELECT results.key, s.quantity, s.condition, s.cut FROM scores s CROSS JOIN results ON results.number = s.number "
+        f"WHERE s.repair = '' AND s.cut IN ({placeholders('cut', cuts)}) AND {where} ORDER BY {order}"
+    )
+    strongest: dict[tuple[str, str], Score] = {}
+    for row in rows(wanted.kinds, sql, values | order_values | bound_values("cut", cuts)):
+        strongest.setdefault(row[2:], Score(*row))
+    return list(strongest.values())
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,7 @@ def of(
     found = sheet.evidence_of(model, cut, first or {}) if cut is not None and facts is not None else None
     made = None if found is None else sheet.from_evidence(found, command_line)
     compared = made.front if made and made.front else front_table.of_model(model)
-    scores = [] if found is None else [*library.read_all(library.Scorings(model).of(cut, leading)), *found.results]
+    scores = [] if found is None else [*library.read_all(library.scores_of(cut, model, leading)), *found.results]
     n_heals, n_evaluations = library.counted("heal", model, having=ended), library.counted("evaluate", model)
     parts = [
         *([sections.of_removal(found, maps, healed)] if found else []),

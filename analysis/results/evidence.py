@@ -326,8 +326,8 @@ def stored(
         SpecError: if nothing is stored of the model and its sizes are not given.
         BlockRangeError: if the layers do not fit the model.
     """
-    scorings = library.Scorings(model, usual="" if shown else USUAL)
-    results = library.read_all(scorings.of(removed, shown, most=library.LISTED))
+    usual = "" if shown else USUAL
+    results = library.read_all(library.scores_of(removed, model, shown, usual=usual, most=library.LISTED))
     damage, speeds, maps = (library.of(kind, model, most=_MAPS, chosen=chosen) for kind in ("damage", "speed", "distances"))
     of_block = (("is_score", 1), ("block", written(removed)))
     heals = library.of("heal", model, most=library.LISTED, having=of_block, chosen=chosen)

@@ -6,14 +6,14 @@ first.
 
 import contextlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from analysis.core import host, index, index_table, store
 from analysis.core.blocks import Removal
 from analysis.core.errors import CorruptResultError, ModelNotFoundError
 from analysis.core.experiment import RESULTS
-from analysis.core.index import Ranking, ResultFilter, Scoring
+from analysis.core.index import Ranking, ResultFilter
 from analysis.data import starter
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.models.source import identity as identities
@@ -85,90 +85,92 @@ ELSEWHERE = 20
 """Number of other conditions, of accuracy and of loss each, that are shown for a scored block."""
 
 
-@dataclass(frozen=True)
-class Scorings:
-    """The stored results that score blocks of a model, in any precision; only the relevant ones are opened.
+SCORED = ("sweep", "evaluate", "heal", "methods")
+"""Kinds of results that score blocks."""
 
-    They are curves, evaluations and finished healing runs, those in the precision of the model first, then the strongest
-    evidence.
+
+def scores_of(
+    removed: Removal | None,
+    model: ModelSpec,
+    shown: FoundResult | None = None,
+    *,
+    kinds: tuple[str, ...] = SCORED,
+    usual: str = "",
+    most: int = 0,
+) -> list[FoundResult]:
+    """Return the results that `scores_of_block.select` needs for the scores of a block, in the order in which they count.
+
+    They are in any precision, those in the precision of the model first, then the strongest evidence. Every other result
+    answers the same as one of these, only weaker, or under another condition than the first `ELSEWHERE`.
+
+    Args:
+        removed: the removed layers; None for the unpruned model.
+        model: the model.
+        shown: the result whose dataset, texts and precision are selected; it comes first. None for the first that scores the
+            block, else the first that scores anything.
+        kinds: kinds of the results.
+        usual: of equally strong curves those of this strategy come first; "" for none.
+        most: number of the strongest results of each kind that are returned as well.
     """
+    wanted, like = _scoring(model, kinds), replace(_ranking(model), usual=usual)
+    cut = summaries.cut_key(removed)
+    scores = index.scores(wanted, like, tuple(dict.fromkeys(("", cut))))
+    keys = set[str]() if not most else {entry.key for entry in strongest(model, shown, kinds=kinds, most=most)}
+    first = shown
+    if first is None:
+        key = next(((("key", score.key),) for score in scores if score.cut == cut), ())
+        entries = index.best(replace(wanted, having=(*wanted.having, *key)), like, most=1)
+        first = next(map(of_entry, entries), None)
+    if first is None:
+        return []
+    selected = _conditions(first)
+    keys |= {first.key} | {score.key for score in scores if score.condition in selected.values()}
+    for name in (ACCURACY, LOSS) if removed is not None else ():
+        alike = [score for score in scores if score.quantity == name and score.condition != selected.get(name)]
+        unpruned = {score.condition: score.key for score in alike if not score.cut}
+        pruned = [score for score in alike if score.cut and score.condition in unpruned][:ELSEWHERE]
+        keys |= {key for score in pruned for key in (score.key, unpruned[score.condition])}
+    having = (*wanted.having, ("key", tuple(keys)))
+    return _behind(shown, map(of_entry, index.best(replace(wanted, having=having), like)))
 
-    model: ModelSpec
-    kinds: tuple[str, ...] = ("sweep", "evaluate", "heal")
-    usual: str = ""
-    """Of equally strong curves those of this strategy come first; "" for none."""
 
-    @property
-    def _like(self) -> Ranking:
-        return replace(_ranking(self.model), usual=self.usual)
+def strongest(
+    model: ModelSpec, shown: FoundResult | None = None, *, kinds: tuple[str, ...] = SCORED, most: int
+) -> list[FoundResult]:
+    """Return the strongest results that score blocks, of each kind and under the conditions of a result.
 
-    @property
-    def _wanted(self) -> ResultFilter:
-        return ResultFilter(self.kinds, weights(self.model), having=(("is_score", 1),))
+    Args:
+        model: the model.
+        shown: comes first.
+        kinds: kinds of the results.
+        most: number of results of each kind, and of each condition.
+    """
+    wanted, like = _scoring(model, kinds), _ranking(model)
+    filters = [replace(wanted, kinds=(kind,)) for kind in kinds]
+    for name, key in _conditions(shown).items() if shown is not None else ():
+        filters.append(replace(wanted, having=(*wanted.having, (_CONDITION_COLUMNS[name], key))))
+    entries = [entry for each in filters for entry in index.best(each, like, most=most)]
+    if len(filters) > 1:
+        having = (*wanted.having, ("key", tuple({entry.key for entry in entries})))
+        entries = index.best(replace(wanted, having=having), like)
+    return _behind(shown, map(of_entry, entries))
 
-    def of(self, removed: Removal | None, shown: FoundResult | None = None, *, most: int = 0) -> list[FoundResult]:
-        """Return the results that `scores_of_block.select` needs for the scores of a block, in the order in which they count.
 
-        Every other result answers the same as one of these, only weaker, or under another condition than the first `ELSEWHERE`.
+_CONDITION_COLUMNS = {ACCURACY: "accuracy_on", LOSS: "loss_on"}
 
-        Args:
-            removed: the removed layers; None for the unpruned model.
-            shown: the result whose dataset, texts and precision are selected; it comes first. None for the first that scores
-                the block, else the first that scores anything.
-            most: number of the strongest results of each kind that are returned as well.
-        """
-        cut, first = summaries.cut_key(removed), list[FoundResult]()
-        if shown is None:
-            first = self._listed([number for number, _ in self._ask(Scoring(cut=cut)) or self._ask(Scoring())])
-        conditions = reading.conditions_of(shown.result if shown else first[0].result) if shown or first else {}
-        selected = {name: summaries.condition_key(name, conditions[name]) for name in (ACCURACY, LOSS) if name in conditions}
-        numbers = self._strongest(most, shown) if most else set[int]()
-        for cut_key in dict.fromkeys(("", cut)):
-            for quantities in [
-                *((quantity,) for quantity in selected.values()),
-                *([tuple(selected.values())] if len(selected) > 1 else []),
-            ]:
-                numbers.update(number for number, _ in self._ask(Scoring(quantities, cut_key)))
-        for name in (ACCURACY, LOSS) if removed is not None else ():
-            request = Scoring(cut=cut, quantity=name, but=selected.get(name, ""), needs_unpruned=True)
-            elsewhere = self._ask(request, ELSEWHERE, per_condition=True)
-            unpruned = Scoring(tuple(sorted(condition for _, condition in elsewhere)), "")
-            elsewhere_numbers = self._ask(unpruned, ELSEWHERE, per_condition=True) if elsewhere else []
-            numbers.update(number for number, _ in [*elsewhere, *elsewhere_numbers])
-        entries = self._behind(shown, numbers)
-        listed = {entry.id for entry in entries}
-        return [*(entry for entry in first if entry.id not in listed), *entries]
 
-    def strongest(self, most: int, shown: FoundResult | None = None) -> list[FoundResult]:
-        """Return the strongest results of each kind, and the strongest under the conditions of the one on screen.
+def _scoring(model: ModelSpec, kinds: tuple[str, ...]) -> ResultFilter:
+    return ResultFilter(kinds, weights(model), having=(("is_score", 1),))
 
-        Args:
-            most: number of results of each kind, and of each condition.
-            shown: comes first.
-        """
-        return self._behind(shown, self._strongest(most, shown))
 
-    def _strongest(self, most: int, shown: FoundResult | None) -> set[int]:
-        like, wanted = self._like, self._wanted
-        numbers = {
-            number for kind in self.kinds for number in index.numbers_of(replace(wanted, kinds=(kind,)), like, most=most)
-        }
-        conditions = {} if shown is None else reading.conditions_of(shown.result)
-        for name, column in ((ACCURACY, "accuracy_on"), (LOSS, "loss_on")):
-            if name in conditions:
-                same_condition = (*wanted.having, (column, summaries.condition_key(name, conditions[name])))
-                numbers.update(index.numbers_of(replace(wanted, having=same_condition), like, most=most))
-        return numbers
+def _conditions(entry: FoundResult) -> dict[str, str]:
+    """Return the keys of a result's conditions by quantity."""
+    conditions = reading.conditions_of(entry.result)
+    return {name: summaries.condition_key(name, conditions[name]) for name in _CONDITION_COLUMNS if name in conditions}
 
-    def _ask(self, scoring: Scoring, most: int = 1, *, per_condition: bool = False) -> list[tuple[int, str]]:
-        return index.scored(self._wanted, self._like, scoring, most=most, per_condition=per_condition)
 
-    def _listed(self, numbers: Iterable[int]) -> list[FoundResult]:
-        return [of_entry(entry) for entry in index.best(self._wanted, self._like, numbers=sorted(numbers))]
-
-    def _behind(self, shown: FoundResult | None, numbers: Iterable[int]) -> list[FoundResult]:
-        entries = [entry for entry in self._listed(numbers) if shown is None or entry.id != shown.id]
-        return entries if shown is None else [shown, *entries]
+def _behind(shown: FoundResult | None, entries: Iterable[FoundResult]) -> list[FoundResult]:
+    return list(entries) if shown is None else [shown, *(entry for entry in entries if entry.id != shown.id)]
 
 
 def packs_of(model: ModelSpec) -> list[str]:

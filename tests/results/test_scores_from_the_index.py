@@ -116,7 +116,7 @@ def test_index_selects_scores_of_every_block_as_a_walk_does(seed):
     shown = rng.choice(curves) if curves and rng.random() < 0.7 else None
     ordered = sorted(every, key=lambda one: shown is None or one.spec.fingerprint() != shown.key)
     for removed in (None, *CUTS):
-        found = library.Scorings(model).of(removed, shown)
+        found = library.scores_of(removed, model, shown)
         expected = scores_of_block.select(removed, ordered, shown=shown and shown.result)
         assert scores_of_block.select(removed, [one.result for one in found], shown=shown and shown.result) == expected
 
@@ -142,7 +142,7 @@ def test_scores_of_a_block_open_few_of_many_results(monkeypatch):
     read = []
     monkeypatch.setattr(opened, "_read", lambda *args, _read=opened._read: read.append(args) or _read(*args))
     shown = library.find("sweep", fakes.MODEL, most=1)[0]
-    found = library.Scorings(fakes.MODEL).of(Block(11, 5), shown)
+    found = library.scores_of(Block(11, 5), fakes.MODEL, shown)
     selected = scores_of_block.select(Block(11, 5), [one.result for one in found], shown=shown.result)
     assert selected.loss.reading is not None
     assert len({key for _, key, *_ in read}) <= 25

@@ -20,6 +20,7 @@ from analysis.data import corpora, questions
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
+from analysis.experiments.batch.methods_spec import MethodsResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageResult, LeastDamage
 from analysis.experiments.maps.distance_spec import Best, DistanceResult
@@ -305,12 +306,12 @@ def dataset(benchmark: BenchmarkSpec | None) -> str:
 
 
 def _is_score(result: Any, summary: Summary) -> int:
-    """Return 1 for curves, evaluations and finished heals, 2 for evaluations with an adapter and finished controls, else 0."""
+    """Return 1 for curves, methods, evaluations and finished heals, 2 with an adapter and for finished controls, else 0."""
     if isinstance(result, HealResult):
         return 0 if result.healed is None else 1 if summary.is_repair else 2
     if isinstance(result, EvaluateResult):
         return 1 if result.spec.adapter is None else 2
-    return int(isinstance(result, SweepResult))
+    return int(isinstance(result, SweepResult | MethodsResult))
 
 
 def _scores(result: Any) -> Iterator[tuple[str, str, str, str]]:

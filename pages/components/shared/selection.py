@@ -13,6 +13,7 @@ from typing import Any
 
 import streamlit as st
 
+from analysis import service
 from analysis.core.blocks import Removal
 from analysis.data import corpora, questions
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
@@ -53,13 +54,13 @@ class Evidence:
     @cached_property
     def scores(self) -> list[FoundResult]:
         """The strongest curves, evaluations and heals, and the strongest under the selected condition."""
-        return stored_results.scorings(self.model).strongest(stored_results.MOST, self.shown)
+        return service.strongest(stored_results.known(self.model), self.shown, most=stored_results.MOST)
 
     @cached_property
     def relevant(self) -> Callable[[Removal | None], list[FoundResult]]:
         """Function that returns the curves, evaluations and heals that decide about the scores of a block, looked up once."""
-        scorings = stored_results.scorings(self.model)
-        return functools.cache(lambda removed: scorings.of(removed, self.shown))
+        model = stored_results.known(self.model)
+        return functools.cache(lambda removed: service.scores_of(removed, model, self.shown))
 
     def maps(self, removed: Removal | None) -> list[FoundResult]:
         """Return the loss-increase map on screen, then others that reach to the size of a block."""

@@ -72,11 +72,6 @@ def count(kind: str, model: ModelSpec, *, having: tuple[tuple[str, Any], ...] = 
     return service.counted(kind, known(model), any_precision=False, having=having, text=text)
 
 
-def scorings(model: ModelSpec) -> service.Scorings:
-    """Return the results that score blocks of a model."""
-    return service.Scorings(known(model))
-
-
 def scores_of(kind: str, model: ModelSpec, shown: FoundResult | None = None) -> list[FoundResult]:
     """Return the strongest results of one kind that score blocks, and those under the conditions of a result.
 
@@ -85,7 +80,7 @@ def scores_of(kind: str, model: ModelSpec, shown: FoundResult | None = None) -> 
         model: the model.
         shown: the curve on screen; it is not among them.
     """
-    found = service.Scorings(known(model), (kind,)).strongest(MOST, shown)
+    found = service.strongest(known(model), shown, kinds=(kind,), most=MOST)
     return found if shown is None else found[1:]
 
 
