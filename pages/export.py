@@ -2,24 +2,16 @@
 
 import streamlit as st
 
-from analysis.models.source.model_spec import ModelSpec
-from analysis.results.stored.result import FoundResult
 from pages.components.export import files, folders, pruned_model
 from pages.components.shared import frame, state, stored_results
 
 frame.require()
 
 
-def known(model: ModelSpec) -> FoundResult | None:
-    """Return any result of the model, which holds its facts."""
-    kinds = ("distances", "sweep", "inspect", "heal")
-    return next((found[0] for kind in kinds if (found := stored_results.find(kind, model, any_precision=True, most=1))), None)
-
-
 with frame.errors_shown():
     frame.header("Export", "How do I save the pruned model?")
     model = state.current_model()
-    found = known(model)
+    found = stored_results.any_of(model)
     if found is None:
         st.info("This model has no results yet. Compute its distance map first: it suggests a block to remove.")
         st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")

@@ -3,27 +3,16 @@
 import streamlit as st
 
 from analysis.data.spec import BenchmarkSpec
-from analysis.models.source.model_spec import ModelSpec
-from analysis.models.source.sizes import ModelFacts
 from pages.components.heal import form, panel
 from pages.components.shared import frame, selection, state, stored_results
 
 frame.require()
 
 
-def facts(model: ModelSpec) -> ModelFacts | None:
-    """Return the current model's size, from any stored result of it."""
-    for kind in ("distances", "sweep", "inspect", "heal"):
-        found = stored_results.find(kind, model, any_precision=True, most=1)
-        if found:
-            return found[0].result.model
-    return None
-
-
 with frame.errors_shown():
     frame.header("Heal", "Can the pruned model recover?")
     model = state.current_model()
-    known = facts(model)
+    known = stored_results.facts(model)
     asked = None
     wide = st.container()
     left, right = st.columns([4, 7], gap="medium")
@@ -34,7 +23,10 @@ with frame.errors_shown():
         else:
             shown = selection.now(model)
             questions = shown.sweep.result.spec.benchmark if shown and shown.sweep else BenchmarkSpec()
-            model = shown.asked if shown else model
-            asked = form.show(model, known, questions, shown and shown.distances, shown and shown.cut, wide)
+            with st.container(border=True):
+                st.header("1 Layers to remove", anchor=False)
+                block = selection.choose_block(model, shown, known.n_layers)
+            if block is not None:
+                asked = form.show(shown.asked if shown else model, known, block, questions, wide)
     with right:
         panel.show(asked)

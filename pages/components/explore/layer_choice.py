@@ -128,7 +128,7 @@ def decide_menu(shown: Shown) -> None:
     with menu, st.container(width=460):
         if menu.open:
             st.markdown("**Enter a block**")
-            cuts.field(shown.strategy)
+            cuts.field(shown.distances.result.n_layers, shown.strategy)
         with st.container(horizontal=True, gap="small"):
             cuts.back_button(shown.cut, shown.strategy)
             if shown.cut.removed is not None:

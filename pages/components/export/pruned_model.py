@@ -6,10 +6,8 @@ from dataclasses import dataclass
 import streamlit as st
 
 from analysis import service
-from analysis.core.blocks import PartSet, Removal, parse_removal
-from analysis.core.errors import BlockRangeError
+from analysis.core.blocks import PartSet, Removal
 from analysis.experiments.heal.heal_result import HealResult
-from analysis.experiments.strategies import STRATEGIES
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import recovery
@@ -19,7 +17,7 @@ from analysis.results.stored import summaries
 from analysis.results.stored.reading import ACCURACY, LOSS, Reading
 from analysis.results.stored.result import FoundResult
 from analysis.results.words import headline
-from pages.components.shared import cuts, selection, start, state, stored_results, words
+from pages.components.shared import selection, start, state, stored_results, words
 
 _TITLES = {SIZE: "Weights", SPEED: "Generation speed", ACCURACY: "Accuracy", LOSS: "Loss, nats/token"}
 _BARE = ""
@@ -48,78 +46,15 @@ def has_adapter(heal: HealResult) -> bool:
 
 
 def choose(known: FoundResult, model: ModelSpec) -> Choice | None:
-    """Draw the choice, beginning at the cut that Explore shows; None while there is none.
+    """Draw the choice; None while the layers are not known.
 
     Args:
         known: any result of the model.
         model: the current model.
     """
     facts = known.result.model
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
-        said = st.container(width="content")
-        with st.popover("Change layers", type="tertiary", icon=":material/edit:", width=150):
-            n, strategy, text = _asked(facts.n_layers)
-    cut = _cut(model, facts.n_layers, n, strategy, text)
-    if cut is None:
-        return None
-    said.markdown(f"**{words.plain(facts.name)}** without **{cut.describe()}**")
-    cuts.say_protected(cut, facts.n_layers)
-    return Choice(known.result.spec.model, facts, cut, _heal(model, cut))
-
-
-def _asked(n_layers: int) -> tuple[int, str, str]:
-    """How many layers go, how they are chosen, and a cut that is written by hand, as it was typed."""
-    with state.showing("export-n", max(1, min(state.chosen_n(), n_layers - 1))):
-        n = st.number_input(
-            "Layers removed, n",
-            1,
-            n_layers - 1,
-            key="export-n",
-            on_change=lambda: state.choose_n(st.session_state["export-n"]),
-        )
-    with state.showing("export-strategy", state.strategy()):
-        strategy = st.selectbox(
-            "Strategy",
-            list(STRATEGIES),
-            key="export-strategy",
-            help=words.strategies_help(),
-            on_change=lambda: state.choose_strategy(st.session_state["export-strategy"]),
-        )
-    text = st.text_input(
-        "Or your own layers",
-        key="export-cut",
-        placeholder="11:5 or 3:1+7:2",
-        persist_state="session",
-        help=f"{words.A_CUT} Leave empty to use the choice above.",
-    )
-    return int(n), strategy, text.strip()
-
-
-def _cut(model: ModelSpec, n_layers: int, n: int, strategy: str, text: str) -> Removal | None:
-    if text:
-        try:
-            cut = parse_removal(text)
-            cuts.check(cut, n_layers)
-        except BlockRangeError as error:
-            st.error(words.plain(str(error)))
-            return None
-        return cut
-    picked = state.own_cut(n_layers)
-    return picked if picked is not None and picked.size == n else _shown_on_explore(model, n, strategy)
-
-
-def _shown_on_explore(model: ModelSpec, n: int, strategy: str) -> Removal | None:
-    found = stored_results.shown("distances", stored_results.find("distances", model))
-    if found is None:
-        st.info("This model has no distance map, so no block is suggested. Enter your own layers, or compute a map first.")
-        st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
-        return None
-    damage = cuts.damage_shown(found, model)
-    sweep = selection.curve(model, strategy)
-    chosen = cuts.at(n, strategy, found.result, sweep.result if sweep else None, damage.result if damage else None)
-    if chosen.removed is None:
-        st.info(chosen.unknown)
-    return chosen.removed
+    cut = selection.choose_block(model, selection.now(model), facts.n_layers)
+    return None if cut is None else Choice(known.result.spec.model, facts, cut, _heal(model, cut))
 
 
 def _heal(model: ModelSpec, cut: Removal) -> HealResult | None:

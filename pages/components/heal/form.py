@@ -7,104 +7,16 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from analysis.core import host
-from analysis.core.blocks import Block, Removal
+from analysis.core.blocks import Removal
 from analysis.data.spec import BenchmarkSpec
-from analysis.experiments import strategies
 from analysis.experiments.heal import memory, recipes
 from analysis.experiments.heal.heal_spec import HealSpec, judged_by
 from analysis.experiments.heal.recipes import saved
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import DTYPE_BYTES, ModelFacts
-from analysis.results.stored.result import FoundResult
 from pages.components.heal import settings
 from pages.components.heal.runs import ListedHeal, choose_length, forget_length, runs_of, say_expected
-from pages.components.shared import access, cuts, frame, selection, start, state, words
-from pages.components.shared.cuts import Cut
-
-_NAMES = {name: strategies.STRATEGIES[name].title for name in ("similarity", "deepest")} | {
-    "own": "Own choice",
-    "scattered": "As on Explore",
-}
-
-
-def _block_choice(distances: FoundResult | None, n_layers: int, current: Cut | None) -> Removal | None:
-    """Draw and return the cut to heal, at first that of the Explore page, with a menu that changes it; None when there is none.
-
-    Args:
-        distances: the map that the most similar block is taken from, if there is one.
-        n_layers: the model's layers.
-        current: the cut of the Explore page, if there is one.
-    """
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
-        st.header("1 Layers to remove", anchor=False, width="content")
-        menu = st.popover(
-            "Change", key="change-cut", type="tertiary", icon=":material/edit:", help="Choose other layers.", width=100
-        )
-    said = st.empty()
-    with menu:
-        chosen = _controls(distances, n_layers, current and current.removed)
-    if current and current.unknown and st.session_state.get("heal_way_of") != state.strategy():
-        with said.container():
-            st.info(current.unknown)
-            st.button("Choose another block", key="another-block", on_click=_choose_way)
-        return None
-    if chosen:
-        said.markdown(f"**{chosen.describe()}**")
-        cuts.say_protected(chosen, n_layers)
-    return chosen
-
-
-def _choose_way(**ways: str) -> None:
-    """Keep the way of choosing layers, for as long as Explore has this strategy where its layers are unknown."""
-    st.session_state.update(heal_way_of=state.strategy(), **ways)
-
-
-def _controls(distances: FoundResult | None, n_layers: int, current: Removal | None) -> Removal | None:
-    own = state.own_cut(n_layers)
-    scattered = next((cut for cut in (own, current) if cut is not None and not isinstance(cut, Block)), None)
-    missing = {"similarity": distances is None, "scattered": scattered is None}
-    ways = [way for way in _NAMES if not missing.get(way)]
-    picked = own if isinstance(own, Block) else None
-    if picked is None and state.strategy() not in _NAMES and isinstance(current, Block):
-        picked = current  # a block of another strategy has no button of its own here
-    if picked is not None and picked != st.session_state.get("heal_picked"):
-        st.session_state["heal_way"] = "own"  # a click on the map is the newest choice of layers
-    st.session_state["heal_picked"] = picked
-    usual = "scattered" if scattered else state.strategy() if state.strategy() in ways else ways[0]
-    way = st.session_state.get("heal_way", usual)
-    with state.showing("block-way", way if way in ways else usual):
-        way = st.segmented_control(
-            "Choose layers by",
-            ways,
-            format_func=_NAMES.get,
-            required=True,
-            key="block-way",
-            on_change=lambda: _choose_way(heal_way=st.session_state["block-way"]),
-        )
-    if way == "scattered":
-        return scattered
-    left, right = st.columns(2)
-    with state.showing("heal-n", max(1, min(state.chosen_n(), n_layers - 1))):
-        n = left.number_input(
-            "Removed layers, n", 1, n_layers - 1, key="heal-n", on_change=lambda: state.choose_n(st.session_state["heal-n"])
-        )
-    best = distances.result.best if distances else ()
-    chosen = strategies.chosen("deepest" if way == "own" else way, int(n), strategies.StrategyInputs(n_layers, best=best))
-    if way == "own" and chosen:
-        most = n_layers - int(n)
-        key = f"heal-start-{n}"
-        with state.showing(key, picked.start if picked and picked.size == n else min(chosen.start, most)):
-            start = right.number_input(
-                "First layer",
-                0,
-                most,
-                key=key,
-                on_change=lambda: cuts.take_or_say(Block(int(st.session_state[key]), int(n)), None, n_layers),
-            )
-        chosen = Block(int(start), int(n))
-    elif chosen:
-        right.number_input("First layer", value=chosen.start, disabled=True, key=f"shown-start-{way}-{n}")
-    return chosen
+from pages.components.shared import access, frame, selection, start, state, words
 
 
 @dataclass(frozen=True)
@@ -242,27 +154,17 @@ def _save(name: str, spec: HealSpec) -> None:
 
 
 def show(
-    model: ModelSpec,
-    known: ModelFacts,
-    questions: BenchmarkSpec,
-    distances: FoundResult | None,
-    current: Cut | None,
-    wide: DeltaGenerator,
+    model: ModelSpec, known: ModelFacts, block: Removal, questions: BenchmarkSpec, wide: DeltaGenerator
 ) -> HealSpec | None:
     """Draw the form; its button queues the healing run. Returns its request, None while it is incomplete.
 
     Args:
         model: the model to cut and heal.
         known: its size.
+        block: the removed layers.
         questions: those of the curve on screen, so that the healed model can be drawn on that curve.
-        distances: the map that the most similar block is taken from, if there is one.
-        current: the cut of the Explore page, if there is one.
         wide: a container of the page's whole width, for the settings.
     """
-    with st.container(border=True):
-        block = _block_choice(distances, known.n_layers, current)
-    if block is None:
-        return None
     with frame.errors_shown():
         begun = begin(model, known, block)
         with st.container(border=True):
@@ -270,11 +172,11 @@ def show(
             chosen = choose_length(begun.preset, begun.key)
         place = st.container(border=True)
         with wide, st.expander("Advanced", icon=":material/tune:", key="advanced"):
-            asked = advanced(begun, questions, chosen)
+            spec = advanced(begun, questions, chosen)
         with place:
             st.header("3 Start", anchor=False)
-            _start_button(asked, known)
-        return asked
+            _start_button(spec, known)
+        return spec
     return None
 
 

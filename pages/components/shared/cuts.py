@@ -244,15 +244,20 @@ def back_button(cut: Cut, strategy: ChosenStrategy) -> None:
         )
 
 
-def field(strategy: ChosenStrategy) -> None:
-    """Draw the field in which a cut is written instead of picked."""
+def field(n_layers: int, strategy: ChosenStrategy | None) -> None:
+    """Draw the field in which a cut is written instead of picked.
+
+    Args:
+        n_layers: layers of the model.
+        strategy: the strategy on screen; None without a map.
+    """
 
     def written() -> None:
         st.session_state["own-block-error"] = ""
         try:
             cut = parse_removal(st.session_state["own-block"].strip())
-            check(cut, strategy.distances.n_layers)
-            take(cut, strategy.cut(cut.size).removed, strategy.distances.n_layers)
+            check(cut, n_layers)
+            take(cut, strategy and strategy.cut(cut.size).removed, n_layers)
         except BlockRangeError as error:
             st.session_state["own-block-error"] = str(error)
 

@@ -142,8 +142,7 @@ def header(title: words.Markdown, question: words.Markdown, shares: tuple[int, i
     """
     left, right = st.columns(shares, vertical_alignment="bottom", gap="small")
     model = stored_results.known(state.current_model())
-    known = stored_results.find("inspect", model, most=1) or stored_results.find("distances", model, most=1)
-    facts = known[0].result.model if known else None
+    facts = stored_results.facts(model)
     about = [gallery.name_of(model.source, facts.name), f"{facts.n_layers} layers"] if facts else [state.name(model)]
     if model.quantization != "none":
         about.append(model.quantization)

@@ -21,6 +21,7 @@ from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
+from analysis.experiments.strategies import STRATEGIES
 from analysis.models.source.model_spec import DTYPES, ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results import evidence
@@ -142,6 +143,48 @@ def on_map(distances: FoundResult, sweep: FoundResult | None, model: ModelSpec) 
     strategy = ChosenStrategy(state.strategy(), distances.result, scores, measured)
     known = stored(sweep, damage, model)
     return Shown(model, distances, sweep, damage, strategy, cuts.now(strategy), known)
+
+
+def choose_block(model: ModelSpec, shown: Shown | None, n_layers: int) -> Removal | None:
+    """Draw the selected block with a menu that changes it on all pages; None while its layers are not known.
+
+    Args:
+        model: the model of the page.
+        shown: the selection, `now(model)`.
+        n_layers: layers of the model.
+    """
+    removed = shown.cut.removed if shown else state.own_cut(n_layers)
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
+        if removed is not None:
+            st.markdown(f"{words.plain(state.name(model))} without **{removed.describe()}**", width="content")
+        with st.popover("Change layers", key="change-cut", type="tertiary", icon=":material/edit:", width=150):
+            with state.showing("cut-n", max(1, min(state.chosen_n(), n_layers - 1))):
+                st.number_input(
+                    "Layers removed, n",
+                    1,
+                    n_layers - 1,
+                    key="cut-n",
+                    on_change=lambda: state.choose_n(st.session_state["cut-n"]),
+                )
+            with state.showing("cut-strategy", state.strategy()):
+                st.selectbox(
+                    "Strategy",
+                    list(STRATEGIES),
+                    key="cut-strategy",
+                    help=words.strategies_help(),
+                    on_change=lambda: state.choose_strategy(st.session_state["cut-strategy"]),
+                )
+            cuts.field(n_layers, shown and shown.strategy)
+            if shown is not None:
+                cuts.back_button(shown.cut, shown.strategy)
+    if removed is not None:
+        cuts.say_protected(removed, n_layers)
+    elif shown is None:
+        st.info("This model has no distance map, so no block is suggested. Enter layers, or compute a map first.")
+        st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
+    else:
+        st.info(shown.cut.unknown or "Nothing is removed. Choose the layers to remove.")
+    return removed
 
 
 def curves(model: ModelSpec, strategy: str = "") -> list[FoundResult]:

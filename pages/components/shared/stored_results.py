@@ -14,6 +14,7 @@ from analysis.core.errors import AccessError, CorruptResultError, ModelNotFoundE
 from analysis.data import starter
 from analysis.models.source import identity as identities
 from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared.runs import StoredModel
 from analysis.results.stored import summaries
 from analysis.results.stored.result import FoundResult
@@ -108,6 +109,18 @@ def datasets(model: ModelSpec) -> list[tuple[FoundResult, int]]:
 def curves_alike(shown: FoundResult, model: ModelSpec) -> list[FoundResult]:
     """Return the strongest curve of each strategy and draw on the questions and in the precision of a curve."""
     return service.curves_on_same_questions(shown, known(model), most=MOST)
+
+
+def any_of(model: ModelSpec) -> FoundResult | None:
+    """Return any stored result that has the sizes of a model, in any precision."""
+    kinds = ("distances", "sweep", "inspect", "heal")
+    return next((found[0] for kind in kinds if (found := find(kind, model, any_precision=True, most=1))), None)
+
+
+def facts(model: ModelSpec) -> ModelFacts | None:
+    """Return the sizes of a model from any stored result of it."""
+    found = any_of(model)
+    return None if found is None else found.result.model
 
 
 def known(model: ModelSpec) -> ModelSpec:

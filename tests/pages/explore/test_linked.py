@@ -166,11 +166,10 @@ def test_the_heal_page_starts_from_the_block_that_was_picked(app):
     fill()
     at = app("pages/heal.py", block="7:5")
     assert OWN.describe() in texts(at)
-    assert at.button_group(key="block-way").value == "own"
-    at.number_input(key="heal-start-5").set_value(9).run()
+    at.text_input(key="own-block").set_value("9:5").run()
     assert Block(9, 5).describe() in texts(at)
     assert at.query_params["block"] in ("9:5", ["9:5"])
-    at.button_group(key="block-way").set_value("similarity").run()
+    at.button(key="back").click().run()
     assert BEST.describe() in texts(at)
 
 
@@ -267,7 +266,6 @@ def test_separate_layers_in_the_address_hold_on_every_page(app):
     assert metric(opened(at, "cost"), "Accuracy").value == "–", "the curve has no scores of these layers"
     at.switch_page("pages/heal.py").run()
     assert f"**{SCATTERED.describe()}**" in texts(at)
-    assert at.segmented_control(key="block-way").value == "scattered"
     at.switch_page("pages/export.py").run()
     assert SCATTERED.describe() in texts(at)
     assert at.query_params["block"] in ("3:1+7:2", ["3:1+7:2"])

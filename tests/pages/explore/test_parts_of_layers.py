@@ -48,7 +48,7 @@ def test_it_is_written_in_the_menu(app):
 def test_it_is_taken_away_as_a_folder_with_zeros(app):
     fakes.distances(model=KNOWN).save()
     at = app("pages/export.py", n="5")
-    at.text_input(key="export-cut").set_value(WRITTEN).run()
+    at.text_input(key="own-block").set_value(WRITTEN).run()
     assert not at.exception
     assert "the folder contains them as zeros" in texts(at)
     at.button(key="export-save").click().run()

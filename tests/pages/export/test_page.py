@@ -145,7 +145,7 @@ def test_the_adapter_of_a_stopped_heal_can_be_exported(app, healed):
 )
 def test_a_cut_that_cannot_be_is_one_sentence(app, known, text, said):
     at = app("pages/export.py", keep="4:1")
-    at.text_input(key="export-cut").set_value(text).run()
+    at.text_input(key="own-block").set_value(text).run()
     assert len(at.error) == 1
     assert said in texts(at).replace("\\", "")
     assert "[x](http" not in texts(at)

@@ -46,17 +46,16 @@ def test_page_of_an_unknown_model_names_the_first_step(app):
     assert "This model has no healing run yet" in texts(at)
 
 
-def test_a_protected_layer_cannot_be_chosen_by_the_number_field(app, known):
+def test_a_protected_layer_cannot_be_entered(app, known):
     at = app("pages/heal.py", block="3:5", keep="9:1")
-    at.number_input(key="heal-start-5").set_value(6).run()
-    assert [toast.value.replace("\\", "") for toast in at.toast] == [
+    at.text_input(key="own-block").set_value("6:5").run()
+    assert [error.value.replace("\\", "") for error in at.error] == [
         "Layer 9 is protected. Select other layers, or remove the protection on the strip."
     ]
     assert Block(3, 5).describe() in texts(at)
-    assert at.number_input(key="heal-start-5").value == 3
-    at.number_input(key="heal-start-5").set_value(4).run()
+    at.text_input(key="own-block").set_value("4:5").run()
     assert Block(4, 5).describe() in texts(at)
-    assert not at.toast
+    assert not at.error
 
 
 def test_starting_queues_the_recipe_for_the_sliders_block(app, known):
@@ -186,7 +185,7 @@ def test_no_other_block_stands_for_unmeasured_layers(app, known):
     at = app("pages/heal.py", n="4", strategy="greedy")
     assert "The layers that greedy removes are not measured. Click **Run a sweep** on Explore." in texts(at)
     assert not [button for button in at.button if button.key == "start-heal"]
-    at.button(key="another-block").click().run()
+    at.selectbox(key="cut-strategy").set_value("similarity").run()
     assert "**layers " in texts(at)
     assert started(at).spec.block.size == 4
 
@@ -199,7 +198,7 @@ def test_scattered_cut_is_healed_and_another_can_be_chosen(app, known):
     assert f"**{cut.describe()}**" in texts(at)
     made = started(at)
     assert (made.spec.block, made.label.startswith(f"Heal {cut.halves()}")) == (cut, True)
-    at.segmented_control(key="block-way").set_value("deepest").run()
+    at.selectbox(key="cut-strategy").set_value("deepest").run()
     assert f"**{Block(24, 5).describe()}**" in texts(at)
 
 
