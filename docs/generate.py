@@ -98,8 +98,9 @@ def _option(action: argparse.Action) -> str:
 
 
 def _values(action: argparse.Action) -> str:
-    if action.choices:
-        return "(" + ", ".join(f"`{choice}`" for choice in action.choices) + ")"
+    if action.choices or (action.metavar or "").startswith("{"):
+        choices = action.choices or action.metavar.strip("{}").split(",")
+        return "(" + ", ".join(f"`{choice}`" for choice in choices) + ")"
     return f"`{action.metavar}`" if action.metavar and action.option_strings else ""
 
 

@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 from analysis.cli import lines, requests
 from analysis.cli.bar import Bar
-from analysis.cli.forms import plain_number
 from analysis.cli.options import Extra
 from analysis.cli.running import from_backend, queue, quiet_libraries, run
 from analysis.cli.stdout import write
@@ -99,6 +98,8 @@ def run_any(options: argparse.Namespace) -> None:
 
 def export(options: argparse.Namespace) -> None:
     """Save a pruned model under a name in the cache, or the instructions to make it anywhere."""
+    if (options.out is None) == (getattr(options, "name", None) is None):
+        raise SpecError("An export needs either a new folder, --out DIR, or a name in the cache, --name NAME.")
     if options.out is None:
         answer(options)
         return
@@ -151,27 +152,20 @@ class Printer:
     """Options that only the answer depends on."""
     command: Callable[[argparse.Namespace], None] = answer
     """Function that answers the subcommand."""
+    optional: tuple[str, ...] = ()
+    """Needed options of the request that one of `extras` may replace."""
     name: str = ""
     """The subcommand, where it is not called as the kind is."""
 
 
-_PER_QUESTION = Extra("--per-question", "Add the log-likelihoods of every question to the JSON (default: off).", is_switch=True)
-_OUT = Extra("--out", "New folder for the export, anywhere.", metavar="DIR", instead_of="--name")
-
-
-def _counted(text: str) -> int:
-    """The number of a token, the first one being 1."""
-    number = plain_number(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {number}")
-    return number
-
-
-_CSV = Extra("--csv", "CSV file for a table of every measured removal of every curve (default: none).", metavar="FILE")
-_LM_EVAL = Extra("--lm-eval", "New folder for the questions as a task of lm_eval (default: none).", metavar="DIR")
-_TOKEN = Extra(
-    "--token", "Number of the token whose next token is predicted, from 1 (default: the last).", metavar="K", type=_counted
+_PER_QUESTION: Extra = (
+    "--per-question",
+    {"action": "store_true", "help": "Add the log-likelihoods of every question to the JSON (default: off)."},
 )
+_OUT: Extra = ("--out", {"metavar": "DIR", "help": "New folder for the export, anywhere, in place of --name."})
+_CSV_HELP = "CSV file for a table of every measured removal of every curve (default: none)."
+_LM_EVAL_HELP = "New folder for the questions as a task of lm_eval (default: none)."
+_TOKEN_HELP = "Number of the token whose next token is predicted, from 1 (default: the last)."
 
 PRINTERS = {
     "inspect": Printer(lines.of_model, name="models"),
@@ -179,14 +173,19 @@ PRINTERS = {
     "damage": Printer(lines.of_damage),
     "search": Printer(lines.of_search),
     "sweep": Printer(lines.of_sweep, _without_questions, (_PER_QUESTION,)),
-    "evaluate": Printer(lines.of_evaluate, _evaluate_data, (_PER_QUESTION, _LM_EVAL), command=evaluate),
+    "evaluate": Printer(
+        lines.of_evaluate,
+        _evaluate_data,
+        (_PER_QUESTION, ("--lm-eval", {"metavar": "DIR", "help": _LM_EVAL_HELP})),
+        command=evaluate,
+    ),
     "heal": Printer(lines.of_heal, _without_questions),
     "speed": Printer(lines.of_speed),
     "compare": Printer(lines.of_compare),
-    "microscope": Printer(lines.of_microscope, extras=(_TOKEN,)),
-    "grid": Printer(lines.of_grid, extras=(_CSV,), command=grid),
+    "microscope": Printer(lines.of_microscope, extras=(("--token", {"metavar": "K", "type": int, "help": _TOKEN_HELP}),)),
+    "grid": Printer(lines.of_grid, extras=(("--csv", {"metavar": "FILE", "help": _CSV_HELP}),), command=grid),
     "precision": Printer(lines.of_precision),
     "methods": Printer(lines.of_methods),
-    "export": Printer(lines.of_export, extras=(_OUT,), command=export),
+    "export": Printer(lines.of_export, extras=(_OUT,), command=export, optional=("--name",)),
 }
 """By kind; a kind of one's own that is not here is shown by its fields."""

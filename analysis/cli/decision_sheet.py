@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from analysis.cli import requests
+from analysis.cli.options import Extra
 from analysis.cli.stdout import write
 from analysis.core import output
 from analysis.core.blocks import Removal
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from analysis.exports.sheet import Sheet
 
 _COUNT = Bound(1, 100_000_000)
+
+OUT: Extra = ("--out", {"metavar": "FILE", "required": True, "help": "File to write: .html, .md or .pdf."})
 
 
 @spec_dataclass

@@ -6,6 +6,7 @@ from typing import Any
 
 from analysis import jobs
 from analysis.cli.stdout import write
+from analysis.core.bounds import one_of
 from analysis.core.errors import SpecError
 from analysis.core.progress import how_far
 from analysis.jobs import Job
@@ -21,7 +22,7 @@ ACTIONS = ("list", *_ON_ONE, "move", "delete", "clear", "auto-resume")
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Give a parser the options of the subcommand."""
-    parser.add_argument("action", nargs="?", choices=ACTIONS, default="list", help="Action (default: list).")
+    parser.add_argument("action", nargs="?", default="list", metavar="ACTION", help=f"{', '.join(ACTIONS)} (default: list).")
     parser.add_argument("id", nargs="?", help="Job id. For auto-resume: on or off.")
     parser.add_argument("where", nargs="?", metavar="up|down|first|last", help="Position for move: up, down, first or last.")
     parser.add_argument(
@@ -33,6 +34,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """List, show, pause, cancel, resume, move or forget background jobs, or let interrupted ones resume by themselves."""
+    one_of("action", options.action, ACTIONS)
     jobs.reap()
     action = options.action
     if action == "auto-resume":

@@ -170,8 +170,8 @@ def of_compare(result: Any, options: argparse.Namespace) -> list[str]:
 def of_microscope(result: Any, options: argparse.Namespace) -> list[str]:
     """Return the effect of each layer on a token, and the next-token predictions after each layer."""
     position = len(result.pieces) - 1 if options.token is None else options.token - 1
-    if position >= len(result.pieces):
-        raise SpecError(f"--token {options.token} is past the end of the prompt. Choose 1..{len(result.pieces)}.")
+    if not 0 <= position < len(result.pieces):
+        raise SpecError(f"--token {options.token} is no token of the prompt. Choose 1..{len(result.pieces)}.")
     return _layer_lines(result, position)
 
 

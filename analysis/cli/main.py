@@ -1,11 +1,11 @@
-"""The command line: which subcommands there are. Those of requests are made of the registered kinds (`line`)."""
+"""The command line: which subcommands there are. Those of requests are made of the registered kinds (`options`)."""
 
 import argparse
 import contextlib
 import functools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from analysis import __version__
 from analysis import jobs as job_queue
@@ -16,7 +16,6 @@ from analysis.cli import (
     front,
     groups,
     jobs,
-    line,
     options,
     packs,
     push,
@@ -28,7 +27,7 @@ from analysis.cli import (
 from analysis.cli.mcp import command as mcp
 from analysis.cli.options import Extra, Misuse, Parser, Subcommand
 from analysis.core import escapes, extensions, failures, host
-from analysis.core.errors import one_line
+from analysis.core.errors import did_you_mean, one_line
 from analysis.core.experiment import EXPERIMENTS, RUNNERS, SPECS
 from analysis.core.failures import BAD_INPUT, UNFORESEEN
 from analysis.core.record import Spec
@@ -48,10 +47,12 @@ Exit codes:
   {CLOSED}  the reader of the output closed it."""
 
 _ABOUT = "Layerscope shows how much of a language model's depth does real work."
-_DETACH = Extra("--detach", "Run as a background job (default: off).", is_switch=True)
+_DETACH: Extra = ("--detach", {"action": "store_true", "help": "Run as a background job (default: off)."})
+_WORKERS_HELP = "Number of processes that share the work (default: 1)."
+_WORKERS: Extra = ("--workers", {"metavar": "N", "type": int, "default": 1, "help": _WORKERS_HELP})
 _MEMORY = "Memory bound of the model, such as 4GB (default: free memory). Layers of a larger model are streamed from disk."
-_OUT = Extra("--out", "File to write: .html or .md.", metavar="FILE", is_needed=True)
-_SHEET_OUT = Extra("--out", "File to write: .html, .md or .pdf.", metavar="FILE", is_needed=True)
+_FORMER = {"--backend": "--run-on", "--shards": "--workers"}
+"""Options by their former names, which still work."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -113,44 +114,45 @@ def request(arguments: Sequence[str]) -> Spec:
 
 def command_line(spec: Spec) -> str:
     """The line to paste into a shell that asks for `spec`: `request` makes the same request of it."""
-    subcommand = next((entry for entry in subcommands() if entry.spec.kind == spec.kind), None)
-    return line.line(line.words(spec, subcommand, request))
+    name = next((entry.name for entry in subcommands() if entry.spec.kind == spec.kind), None)
+    return requests.line(requests.words(spec, name, request))
 
 
 def subcommands() -> tuple[Subcommand, ...]:
     """One for every kind of request that something runs, called as the kind is unless its answer has a name."""
-    backends = ", ".join(job_queue.BACKENDS)
     help_text = (
-        f"Backend that runs the request: {backends} (default: {job_queue.LOCAL}). Without --detach the command waits for the "
-        "result."
+        f"Backend that runs the request: {', '.join(job_queue.BACKENDS)} (default: {job_queue.LOCAL}). Without --detach the "
+        "command waits for the result."
     )
-    run_on = Extra("--run-on", help_text, formerly="--backend", metavar="NAME", default=job_queue.LOCAL)
-    workers = Extra(
-        "--workers",
-        "Number of processes that share the work (default: 1).",
-        formerly="--shards",
-        metavar="N",
-        type=int,
-        default=1,
-    )
+    run_on: Extra = ("--run-on", {"metavar": "NAME", "default": job_queue.LOCAL, "help": help_text})
     shown = {kind: answers.PRINTERS.get(kind, answers.Printer()) for kind in SPECS if kind in RUNNERS}
     return tuple(
         Subcommand(
             answer.name or kind,
             SPECS[kind],
-            (*answer.extras, _DETACH, run_on, *([workers] if EXPERIMENTS[kind].is_shared else [])),
+            (*answer.extras, _DETACH, run_on, *([_WORKERS] if EXPERIMENTS[kind].is_shared else [])),
+            answer.optional,
         )
         for kind, answer in shown.items()
     )
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """Return the parser of all subcommands, for the reference page of the documentation."""
-    return _parser(subcommands())
+    return _parser(tuple(SPECS.values()), tuple(job_queue.BACKENDS))
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    return parser().parse_args(arguments)
+    commands = parser().commands
+    words = [f"{_FORMER.get(name, name)}{equals}{value}" for name, equals, value in (word.partition("=") for word in arguments)]
+    if words and not words[0].startswith("-") and words[0] not in commands:
+        raise Misuse(f"There is no command {words[0]!r}. {did_you_mean(words[0], commands)} See `{_program()} --help`.")
+    options, unknown = parser().parse_known_args(words)
+    if unknown:
+        command = commands[words[0]]
+        nearest = did_you_mean(unknown[0].partition("=")[0], command.names)
+        raise Misuse(f"Unknown argument: {unknown[0]}. {nearest} See `{command.prog} --help`.")
+    return options
 
 
 def _program() -> str:
@@ -159,7 +161,8 @@ def _program() -> str:
 
 
 @functools.lru_cache(maxsize=4)
-def _parser(asking: tuple[Subcommand, ...]) -> Parser:
+def _parser(kinds: tuple[type[Spec], ...], backends: tuple[str, ...]) -> Parser:
+    """Return the parser for what is registered."""
     parser = Parser(prog=_program(), description=_ABOUT, epilog=_EXITS, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.usage = "%(prog)s COMMAND ..."
     parser.add_argument("--version", action="version", version=f"Layerscope {__version__}", help="Show the version.")
@@ -168,49 +171,45 @@ def _parser(asking: tuple[Subcommand, ...]) -> Parser:
     )
     lines: dict[str, str] = {}
 
-    def add(name: str, help_text: str | None = None, **defaults: object) -> Parser:
-        lines[name] = (
-            groups.ABOUT[name].line
-            if name in groups.ABOUT
-            else " ".join((help_text or "").strip().partition("\n\n")[0].split())
-        )
+    def add(name: str, command: Callable[[argparse.Namespace], None], help_text: str = "", **defaults: object) -> Parser:
+        first = " ".join(help_text.strip().partition("\n\n")[0].split())
+        lines[name] = groups.ABOUT[name].line if name in groups.ABOUT else first
         sub: Parser = places.add_parser(
             name,
             description=lines[name],
             epilog=groups.examples(name, _program()),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        sub.set_defaults(**{"asks": None, **defaults})
+        sub.set_defaults(**{"asks": None, "command": command, "command_line": command_line, **defaults})
         sub.add_argument(
             "--json", metavar="FILE", help="File for the result as JSON, or - for standard output (default: no JSON)."
         )
-        sub.add_argument("--memory", metavar="SIZE", help=_MEMORY)
+        is_bounded = name == "run" or "asks" in defaults
+        sub.add_argument("--memory", metavar="SIZE", help=_MEMORY if is_bounded else argparse.SUPPRESS)
+        parser.commands[name] = sub
         return sub
 
-    for entry in asking:
+    for entry in subcommands():
         command = answers.PRINTERS.get(entry.spec.kind, answers.Printer()).command
-        sub = add(entry.name, entry.spec.__doc__, command=command, asks=entry)
+        sub = add(entry.name, command, entry.spec.__doc__ or "", asks=entry)
         options.fill(sub, entry)
         if entry.name == "heal":
             sub.end = groups.recipes
-    written = Subcommand("report", report.ReportSpec, (_OUT,))
-    options.fill(add(written.name, command=report.run, command_line=command_line), written)
-    decided = Subcommand("sheet", decision_sheet.SheetSpec, (_SHEET_OUT,))
-    options.fill(add(decided.name, command=decision_sheet.run, command_line=command_line), decided)
-    compared = Subcommand("front", front.FrontSpec)
-    options.fill(add(compared.name, command=front.run, command_line=command_line), compared)
-    sub = add("run", command=answers.run_any)
+    options.fill(add("report", report.run), Subcommand("report", report.ReportSpec, (report.OUT,)))
+    options.fill(add("sheet", decision_sheet.run), Subcommand("sheet", decision_sheet.SheetSpec, (decision_sheet.OUT,)))
+    options.fill(add("front", front.run), Subcommand("front", front.FrontSpec))
+    sub = add("run", answers.run_any)
     sub.add_argument("kind", choices=SPECS, help="Kind of the request. The command `models` has the kind inspect.")
     sub.add_argument(
         "--set", action="append", metavar="NAME=VALUE", help="Field of the request, such as model.source=starter. Repeatable."
     )
-    rows.add_options(add("dataset", command=rows.run))
-    push.add_options(add("push", command=push.run))
-    packs.add_pack_options(add("pack", command=packs.pack))
-    packs.add_open_options(add("open", command=packs.open_pack))
-    packs.add_list_options(add("packs", command=packs.listed))
-    dashboard.add_options(add("dashboard", command=dashboard.run))
-    jobs.add_options(add("jobs", command=jobs.run))
-    mcp.add_options(add("mcp", command=mcp.run, command_line=command_line, subcommands=subcommands))
+    rows.add_options(add("dataset", rows.run))
+    push.add_options(add("push", push.run))
+    packs.add_pack_options(add("pack", packs.pack))
+    packs.add_open_options(add("open", packs.open_pack))
+    packs.add_list_options(add("packs", packs.listed))
+    dashboard.add_options(add("dashboard", dashboard.run))
+    jobs.add_options(add("jobs", jobs.run))
+    mcp.add_options(add("mcp", mcp.run, subcommands=subcommands))
     parser.description = f"{_ABOUT}\n\n{groups.overview(lines)}"
     return parser

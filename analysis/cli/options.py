@@ -1,8 +1,8 @@
-"""Options of the command line, read off the fields of a spec.
+"""Options of the command line: one flat table for each kind of request, read off the annotations of its fields.
 
-A field that is annotated with an `Option` has one, and a nested request gives its own to the outer one (`Part` names them). The
-docstring of the field is the help, its default the default. An option is a short name for a setting (`field_settings`). A field
-without one is set by `--set`. Nothing here knows any one kind.
+A field that is annotated with an `Option` has one, and a nested request gives its own to the outer one (`Part` names them), so
+that one option may set fields of several nested requests. The docstring of the field is the help, its default the default.
+Values become the fields of a nested dictionary, which the request validates (`requests`). Nothing here knows any one kind.
 """
 
 import argparse
@@ -11,7 +11,6 @@ import functools
 import inspect
 import operator
 import os
-import re
 import textwrap
 import types
 import typing
@@ -19,19 +18,22 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass
 from typing import Any, NoReturn, TypeVar
 
-from analysis.cli import field_settings
-from analysis.cli.forms import FORMS, ValueForm, form_of, plain_number
-from analysis.core.errors import SpecError, did_you_mean
+from analysis.core import input_files
+from analysis.core.blocks import Block, Removal, parse_removal, written
+from analysis.core.bounds import one_of
+from analysis.core.errors import SpecError
 from analysis.core.imports import imported
 from analysis.core.options import Option, Part
 from analysis.core.record import Spec
 
 NONE = "none"
-"""Value of the first option of a nested request where the request is to be left out."""
+"""Value of the first option of a nested request that leaves the request out."""
 Path = tuple[str, ...]
+Extra = tuple[str, dict[str, Any]]
+"""An option that is no part of a request, but of how it is answered: its name and the settings of argparse."""
 T = TypeVar("T")
-_WRONG_CHOICE = re.compile(r"invalid choice: '(.*)' \(choose from '(.*)'\)")
-"""The end of argparse's message on a word that is none of the choices."""
+_METAVARS = {int: "N", float: "X", str: "TEXT"}
+_EXAMPLES = {Block: "11:5", Removal: "11:5, or 3:1+7:2, or a12+m15 for sublayers"}
 
 
 class Misuse(SpecError):
@@ -43,46 +45,32 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **settings: Any) -> None:
         """A parser without options."""
+        self.names: list[str] = []
+        """Names of its options."""
         super().__init__(**settings)
-        self.helps: dict[str, Callable[[], str]] = {}
-        """Help of an option, by the place of its value."""
+        self.commands: dict[str, Parser] = {}
+        """Parsers of its subcommands."""
+        self.helps: list[tuple[argparse.Action, Callable[[], str]]] = []
+        """Help of its options."""
         self.end: Callable[[], str] | None = None
         """Text in front of the epilog that is made when the help is shown."""
 
+    def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
+        """Add an option or a position."""
+        self.names += names
+        return super().add_argument(*names, **settings)
+
     def error(self, message: str) -> NoReturn:
         """Raise the complaint."""
-        text = f"{message[0].upper()}{message[1:]}"
-        text = text if text.endswith((".", "?")) else f"{text}."
-        if choice := _WRONG_CHOICE.search(message):
-            nearest = did_you_mean(choice[1], choice[2].split("', '"))
-            text = f"{text} {nearest}".rstrip()
-        raise Misuse(f"{text} See `{self.prog} --help`.")
+        raise Misuse(f"{message[0].upper()}{message[1:].rstrip('.')}. See `{self.prog} --help`.")
 
     def format_help(self) -> str:
         """The help of the subcommand."""
-        for action in self._actions:
-            if action.dest in self.helps:
-                action.help = self.helps[action.dest]().replace("%", "%%")
+        for action, help_text in self.helps:
+            action.help = help_text().replace("%", "%%")
         if self.end is not None:
             self.epilog, self.end = f"{self.end()}\n\n{self.epilog}".replace("%", "%%"), None
         return super().format_help()
-
-
-@dataclass(frozen=True)
-class Extra:
-    """An option that is no part of a request, but of how it is answered."""
-
-    flag: str
-    help: str
-    formerly: str = ""
-    """A former name that still works and is not shown in the help."""
-    metavar: str | None = None
-    type: Callable[[str], Any] = str
-    default: Any = None
-    is_switch: bool = False
-    is_needed: bool = False
-    instead_of: str = ""
-    """The option of the request whose place it takes."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +80,8 @@ class Subcommand:
     name: str
     spec: type[Spec]
     extras: tuple[Extra, ...] = ()
+    optional: tuple[str, ...] = ()
+    """Needed options that one of the extras may replace."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +91,8 @@ class OptionField:
     path: Path
     owner: type[Spec]
     option: Option
-    form: ValueForm | None
-    """None for a switch; that of a text where the option itself reads its value."""
+    hint: Any
+    """Type of its values; None for a switch."""
     on: Any
     """Value that the switch sets: the opposite of the default, or a nested request of this kind with its defaults."""
     default: Any
@@ -110,7 +100,7 @@ class OptionField:
     """Whether a command without it is refused."""
     is_always_said: bool
     left_out: Path | None
-    """The nested request that `none` leaves out, where this is its first option."""
+    """The nested request that `none` leaves out, if this is its first option."""
     switched_by: Path | None
     """The nested request that a switch must ask for before this has a meaning."""
 
@@ -123,6 +113,11 @@ class Flag:
     fields: tuple[OptionField, ...]
 
     @property
+    def first(self) -> OptionField:
+        """Return the field that defines the option."""
+        return self.fields[0]
+
+    @property
     def dest(self) -> str:
         """Where its value is among the parsed options."""
         return self.name.lstrip("-").replace("-", "_")
@@ -132,75 +127,52 @@ class Flag:
         """Return whether it can leave out a nested request."""
         return any(field.left_out for field in self.fields)
 
-    def add_to(self, parser: Any, *, has_rival: bool) -> None:
-        """Make it an option of a parser, or of a group of rivals; the parsed values have it only when it is given."""
-        field, option = self.fields[0], self.fields[0].option
-        if field.form is None:
-            parser.add_argument(self.name, action="store_const", const=field.on, default=argparse.SUPPRESS)
-            return
-        settings: dict[str, Any] = {"type": self.read, "choices": option.choices, "default": argparse.SUPPRESS}
-        if not self.name.startswith("-"):
-            parser.add_argument(self.name, nargs=None if field.is_needed else "?", **settings)
-            return
-        metavar = option.metavar or (field.form.metavar if option.choices is None else None)
-        parser.add_argument(self.name, metavar=metavar, required=field.is_needed and not has_rival, **settings)
+    @property
+    def metavar(self) -> str:
+        """Return the name of its value in the help."""
+        option = self.first.option
+        return option.metavar or (_metavar(self.first.hint) if option.choices is None else f"{{{','.join(option.choices)}}}")
 
-    def read(self, text: str) -> Any:
-        """The value that a text stands for.
+    def add_to(self, parser: Parser, *, is_needed: bool) -> argparse.Action:
+        """Make it an option of a parser; the parsed values have it only if it is given, as a text."""
+        settings: dict[str, Any] = {"metavar": self.metavar, "required": is_needed}
+        if self.first.hint is None:
+            settings = {"action": "store_true"}
+        elif not self.name.startswith("-"):
+            settings = {} if is_needed else {"nargs": "?"}
+        return parser.add_argument(self.name, default=argparse.SUPPRESS, **settings)
+
+    def read(self, value: Any) -> Any:
+        """Return the value of its fields for a text of the command line, or for a value of Python or JSON.
 
         Raises:
-            argparse.ArgumentTypeError: when it stands for none.
-            LayerscopeError: when it is of the right form and yet impossible.
+            LayerscopeError: when a text stands for none. Other values are checked by the request.
         """
-        form, option = self.fields[0].form or FORMS[str], self.fields[0].option
-        if option.none and text == option.none:
+        option = self.first.option
+        if option.none and str(value) == option.none:
             return None
-        if text == NONE and self.takes_none:
+        if self.takes_none and (value is None or value == NONE):
             return NONE
-        try:
-            return (option.parse or form.parse)(text)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(f"expected {form.name}, not {text!r}") from error
-        except SpecError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    def said_by(self, parts: Mapping[str, Spec]) -> list[Any]:
-        """The value that a nested request has for it, unless that is the usual one and need not be said."""
-        field = self.fields[0]
-        if len(field.path) != 2 or field.path[0] not in parts:
-            return []
-        value = getattr(parts[field.path[0]], field.path[1])
-        return [value] if field.option.required or value != default_of(field.owner, field.path[1]) else []
-
-    def given(self, value: Any) -> list[Any]:
-        """A Python value as it would have been parsed; none where it says nothing.
-
-        Raises:
-            SpecError: when a text stands for no value.
-        """
-        field = self.fields[0]
+        if self.first.hint is None and isinstance(value, bool):
+            return self.first.on if value else None if isinstance(self.first.on, type) else not self.first.on
         if isinstance(value, os.PathLike):
             value = os.fspath(value)
-        if isinstance(value, list | tuple):
-            value = ",".join(value) if value and all(isinstance(entry, str) for entry in value) else tuple(value)
-        if field.form is None and isinstance(value, bool):
-            return [field.on] if value else [] if isinstance(field.on, type) else [not field.on]
-        if value is None and self.takes_none:
-            return [NONE]
-        if value is None and field.default is None:
-            return []
-        try:
-            return [self.read(value) if isinstance(value, str) else value]
-        except argparse.ArgumentTypeError as error:
-            raise SpecError(f"{self.dest}: {str(error).rstrip('.')}.") from error
+        if option.parse is not None:
+            if isinstance(value, list | tuple) and all(isinstance(item, str) for item in value):
+                value = ",".join(value)
+            return option.parse(value) if isinstance(value, str) else value
+        value = _read(self.first.hint, value)
+        if option.choices is not None and isinstance(value, str):
+            one_of(self.dest, value, option.choices)
+        return value
 
     def words(self, value: Any) -> list[str]:
-        """Return the words of a value: none where it cannot be written."""
-        field = self.fields[0]
-        if field.form is None:
+        """Return the words of a value: none if it cannot be written."""
+        field = self.first
+        if field.hint is None:
             is_on = isinstance(value, field.on) if isinstance(field.on, type) else value is field.on
             return [self.name] if is_on else []
-        text = self._text(value, field.form)
+        text = self._text(value)
         if field.is_always_said and "\n" in text:
             text = (text.strip().splitlines() or [text])[0]  # a command is one line: `--set` has the rest
         elif not text or len(text.splitlines()) > 1:
@@ -209,27 +181,60 @@ class Flag:
             return [text]
         return [f"{self.name}={text}"] if text.startswith("-") else [self.name, text]
 
-    def _text(self, value: Any, form: ValueForm) -> str:
-        option = self.fields[0].option
+    def _text(self, value: Any) -> str:
+        option = self.first.option
         if value == NONE and self.takes_none:
             return NONE
         if option.write and value is not None:
             value = imported(option.write)(value)
-        return option.none if value is None else form.write(value)
+        return option.none if value is None else _written(value)
 
     def help(self, defaults: Mapping[str, str] | None = None) -> str:
         """Return the help with the default: in words from `defaults`, by the name without dashes, or the field's own."""
-        field = self.fields[0]
+        field = self.first
         doc = next((doc for kind in field.owner.__mro__ if (doc := docs_of_fields(kind).get(field.path[-1]))), "")
         if choices := field.option.known:
             doc += f" One of: {', '.join(imported(choices) if isinstance(choices, str) else choices)}."
-        notes = [field.form.example] if field.form and field.form.example else []
+        is_list = typing.get_origin(field.hint) is tuple
+        example = _EXAMPLES.get(typing.get_args(field.hint)[0] if is_list else field.hint)
+        notes = [example] if example else []
+        notes += ["joined by commas"] * is_list
         notes += [f"{NONE} = off"] * self.takes_none
         if in_words := (defaults or {}).get(self.name.lstrip("-")):
             notes.append(f"default: {in_words}")
-        elif "(default: " not in doc and field.form and not field.is_needed and field.default not in (MISSING, None, "", ()):
-            notes.append(f"default: {self._text(field.default, field.form)}")
+        elif "(default: " not in doc and field.hint and not field.is_needed and field.default not in (MISSING, None, "", ()):
+            notes.append(f"default: {self._text(field.default)}")
         return f"{doc.rstrip('.')} ({', '.join(notes)})." if notes else doc
+
+
+def _metavar(hint: Any) -> str:
+    if typing.get_origin(hint) is tuple:
+        return f"{_metavar(typing.get_args(hint)[0])},…"
+    return _METAVARS.get(hint, "START:SIZE")
+
+
+def _read(hint: Any, value: Any) -> Any:
+    """Return the value of a type that a text stands for; the text itself if it is of another form."""
+    if typing.get_origin(hint) is tuple:
+        parts = value.split(",") if isinstance(value, str) else value
+        if not isinstance(parts, list | tuple):
+            return value
+        parts = (part.strip() if isinstance(part, str) else part for part in parts)
+        return tuple(_read(typing.get_args(hint)[0], part) for part in parts if part != "")
+    if not isinstance(value, str) or hint is str:
+        return value
+    if hint in (Block, Removal):
+        return Block.parse(value) if hint is Block else parse_removal(value)
+    try:
+        return input_files.parsed(value)
+    except ValueError:
+        return value
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ",".join(map(_written, value))
+    return written(value) if isinstance(value, Removal) else str(value)
 
 
 def _once(read: Callable[[type[Spec]], T]) -> Callable[[type[Spec]], T]:
@@ -239,7 +244,7 @@ def _once(read: Callable[[type[Spec]], T]) -> Callable[[type[Spec]], T]:
 
 @functools.cache
 def docs_of_fields(kind: type) -> dict[str, str]:
-    """Return the docstrings of the fields of a class, each on one line; none where its source cannot be read."""
+    """Return the docstrings of the fields of a class, each on one line; none if its source cannot be read."""
     try:
         [tree] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     except (OSError, TypeError, ValueError, SyntaxError):
@@ -261,8 +266,8 @@ def flags_of(kind: type[Spec]) -> tuple[Flag, ...]:
         flag_name = f"{'--no-' if field.on is False else '--'}{field.path[-1].replace('_', '-')}"
         fields_by_name.setdefault(field.option.flag or flag_name, []).append(field)
     flags = [Flag(name, tuple(fields)) for name, fields in fields_by_name.items()]
-    placed = {flag.fields[0].path[:-1] for flag in flags if not flag.name.startswith("-")}
-    return tuple(sorted(flags, key=lambda flag: flag.fields[0].path[:-1] not in placed))
+    placed = {flag.first.path[:-1] for flag in flags if not flag.name.startswith("-")}
+    return tuple(sorted(flags, key=lambda flag: flag.first.path[:-1] not in placed))
 
 
 def _fields(
@@ -282,15 +287,13 @@ def _fields(
         option = next((annotation for annotation in annotations if isinstance(annotation, Option)), None)
         nested, is_missing = _nested(hint), is_optional and default is None
         if option is not None:
-            if nested is None and hint is not bool and form_of(hint) is None:
-                raise TypeError(f"No option can set {kind.__name__}.{name} because of its type. Use --set.")
-            form = FORMS[str] if nested is not None and option.parse else form_of(hint)
+            is_switch = hint is bool or (nested is not None and not option.parse)
             is_required = option.required or (default is MISSING and not path)
             yield OptionField(
                 path_here,
                 kind,
                 option,
-                form,
+                None if is_switch else str if nested else hint,
                 nested or default is not True,
                 default,
                 is_required and name not in part.optional,
@@ -331,58 +334,24 @@ def _nested(hint: Any) -> type[Spec] | None:
     """The kind of a nested request, or of several of them."""
     if typing.get_origin(hint) is tuple:
         hint = typing.get_args(hint)[0]
-    return hint if isinstance(hint, type) and issubclass(hint, Spec) and hint not in FORMS else None
+    return hint if isinstance(hint, type) and issubclass(hint, Spec) and hint is not Block else None
 
 
 def default_of(kind: type[Spec], name: str) -> Any:
-    """Return the default of a field; MISSING where it has none."""
+    """Return the default of a field; MISSING if it has none."""
     field = kind.__dataclass_fields__[name]
     return field.default if field.default_factory is MISSING else field.default_factory()
 
 
-def setting_example(kind: type[Spec]) -> str:
-    """Return a setting that requests of a kind take, for help: a seed, else a field without an option."""
-    leaves = list(_leaves(field_settings.defaults(kind)))
-    has_option = {".".join(field.path) for flag in flags_of(kind) for field in flag.fields}
-    seeds = [leaf for leaf in leaves if leaf[0].endswith(".seed")]
-    others = [
-        leaf for leaf in leaves if leaf[0] not in has_option and leaf[1] not in (None, "") and not isinstance(leaf[1], list)
-    ]
-    return field_settings.write(*[*seeds, *others, *leaves][0])
-
-
-def _leaves(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the fields of the JSON of a request by their path."""
-    for name, value in data.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{above}{name}.")
-        else:
-            yield f"{above}{name}", value
-
-
 def fill(parser: Parser, subcommand: Subcommand) -> None:
     """Give a parser the options of a subcommand."""
-    places = {
-        extra.instead_of: parser.add_mutually_exclusive_group(required=True) for extra in subcommand.extras if extra.instead_of
-    }
-    for flag in flags_of(subcommand.spec):
-        flag.add_to(places.get(flag.name, parser), has_rival=flag.name in places)
-        parser.helps[flag.dest] = functools.partial(flag.help, subcommand.spec.asked_defaults)
-    for extra in subcommand.extras:
-        settings: dict[str, Any] = {
-            "metavar": extra.metavar,
-            "type": extra.type,
-            "default": extra.default,
-            "required": extra.is_needed,
-        }
-        if extra.is_switch:
-            settings = {"action": "store_true"}
-        group = places.get(extra.instead_of, parser)
-        added = group.add_argument(extra.flag, help=extra.help, **settings)
-        if extra.formerly:
-            hidden = {**settings, "default": argparse.SUPPRESS, "required": False}
-            group.add_argument(extra.formerly, dest=added.dest, help=argparse.SUPPRESS, **hidden)
-    if all(flag.name != "--seed" for flag in flags_of(subcommand.spec)):
-        parser.add_argument("--seed", type=plain_number, help="Accepted by every command, without effect on this one.")
-    about = f"Other field of the request, such as {setting_example(subcommand.spec)}."
+    flags = flags_of(subcommand.spec)
+    for flag in flags:
+        action = flag.add_to(parser, is_needed=flag.first.is_needed and flag.name not in subcommand.optional)
+        parser.helps.append((action, functools.partial(flag.help, subcommand.spec.asked_defaults)))
+    for name, settings in subcommand.extras:
+        parser.add_argument(name, **settings)
+    if all(flag.name != "--seed" for flag in flags):
+        parser.add_argument("--seed", help=argparse.SUPPRESS)  # accepted by every command
+    about = "Other field of the request by its path, such as corpus.seed=3. Repeatable."
     parser.add_argument("--set", action="append", metavar="NAME=VALUE", help=about)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 from analysis.cli import requests
+from analysis.cli.options import Extra
 from analysis.cli.stdout import write
 from analysis.core import output
 from analysis.core.blocks import Removal
@@ -13,6 +14,8 @@ from analysis.core.errors import SpecError
 from analysis.core.options import Option
 from analysis.core.record import Spec, spec_dataclass
 from analysis.models.source.model_spec import ModelSpec
+
+OUT: Extra = ("--out", {"metavar": "FILE", "required": True, "help": "File to write: .html or .md."})
 
 
 @spec_dataclass

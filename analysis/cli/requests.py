@@ -1,19 +1,31 @@
-"""Requests from the options of the command line, from the values of a Python call, or from settings alone."""
+"""Requests from options, Python values or settings, and the command line that asks for a request.
+
+A setting is written NAME=VALUE and reaches every field of a request: its name is a path of field names joined by dots, its
+value is JSON if it reads as JSON, and else the text itself.
+"""
 
 import argparse
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields, replace
 from typing import Any, TypeVar
 
-from analysis.cli import field_settings
-from analysis.cli.options import NONE, OptionField, default_of, field_types, flags_of
-from analysis.core.errors import SpecError
+from analysis.cli.options import NONE, Flag, OptionField, default_of, field_types, flags_of
+from analysis.core import escapes, input_files
+from analysis.core.errors import LayerscopeError, SpecError, did_you_mean
 from analysis.core.experiment import SPECS
 from analysis.core.imports import imported
-from analysis.core.options import Option
+from analysis.core.options import Option, Part
 from analysis.core.record import Spec
 
+PROGRAM = ("python", "-m", "analysis")
 SpecT = TypeVar("SpecT", bound=Spec)
+Settings = Sequence[tuple[str, Any]]
+
+_ROUNDS = 5
+"""A setting may change the default of another one: after a few rounds each one is named."""
+_ABSENT = object()
+"""The value of a field whose nested request is left out."""
 
 
 def of(options: argparse.Namespace) -> Any:
@@ -22,7 +34,7 @@ def of(options: argparse.Namespace) -> Any:
     Raises:
         LayerscopeError: when they make none.
     """
-    return request(options.asks.spec, options) if options.asks else field_settings.built(SPECS[options.kind], options.set or [])
+    return request(options.asks.spec, options) if options.asks else built(SPECS[options.kind], {}, _settings(options))
 
 
 def request(kind: type[SpecT], options: argparse.Namespace) -> SpecT:
@@ -31,23 +43,11 @@ def request(kind: type[SpecT], options: argparse.Namespace) -> SpecT:
     Raises:
         LayerscopeError: when they make none.
     """
-    settings = options.set or []
-    fields = _set_fields(kind, options)
-    if kind.asked_by:
-        plain = {name: value for name, value in map(field_settings.read, settings) if "." not in name}
-        plain = {name: value for name, value in plain.items() if not isinstance(value, dict)}
-        kind.check_fields(plain)  # before anything is worked out from them, not after
-        values = _nested_values(fields)
-        for name, value in map(field_settings.read, settings):
-            part, _, last = name.partition(".")
-            if part == "model" and last in ("dtype", "quantization") and isinstance(value, str):
-                values.setdefault(part, {})[last] = value  # the precision of a recipe depends on them
-        data = imported(kind.asked_by)(values, plain).to_json()
-    else:
-        data = field_settings.defaults(kind)
-        for field, value in fields:
-            _put(data, field, value)
-    return field_settings.settled(kind, data, settings)
+    return built(kind, vars(options), _settings(options))
+
+
+def _settings(options: argparse.Namespace) -> Settings:
+    return [read_setting(text) for text in options.set or []]
 
 
 def request_of_values(kind: type[SpecT], part: Mapping[str, Spec], values: Mapping[str, Any]) -> SpecT:
@@ -63,19 +63,24 @@ def request_of_values(kind: type[SpecT], part: Mapping[str, Spec], values: Mappi
         LayerscopeError: when they make none.
     """
     flags = {flag.dest: flag for flag in flags_of(kind)}
-    named_values = {flag.dest: value for flag in flags.values() for value in flag.said_by(part)}
-    named_values |= {name: value for name, value in values.items() if name in flags}
-    options = {name: word for name, value in named_values.items() for word in flags[name].given(value)}
+    given = {name: value for flag in flags.values() for name, value in _of_part(flag, part)}
+    for name, value in values.items():
+        if name in flags and (value is not None or flags[name].takes_none or flags[name].first.default is not None):
+            given[name] = value
     for name, flag in flags.items():
-        if flag.fields[0].is_needed and name not in options:
+        if flag.first.is_needed and name not in given:
             raise SpecError(f"{kind.__name__} needs {name}. Pass it as {name}=….")
-    other_fields = [(path, value) for name, value in values.items() if name not in flags for path in _paths(kind, name)]
-    try:
-        plain = [(path, tuple(value) if isinstance(value, list) else value) for path, value in other_fields]
-        settings = [field_settings.write(path, field_settings.as_json(value)) for path, value in plain]
-        return request(kind, argparse.Namespace(set=settings, **options))
-    except TypeError as error:
-        raise SpecError(f"A value for {kind.__name__} has the wrong type: {error}.") from error
+    others = [(path, _as_json(value)) for name, value in values.items() if name not in flags for path in _paths(kind, name)]
+    return built(kind, given, others)
+
+
+def _of_part(flag: Flag, parts: Mapping[str, Spec]) -> Iterator[tuple[str, Any]]:
+    """Yield name and value of an option that a nested request sets, unless that is the default and need not be said."""
+    field = flag.first
+    if len(field.path) == 2 and field.path[0] in parts:
+        value = getattr(parts[field.path[0]], field.path[1])
+        if field.option.required or value != default_of(field.owner, field.path[1]):
+            yield flag.dest, value
 
 
 def _paths(kind: type[Spec], name: str) -> list[str]:
@@ -86,51 +91,289 @@ def _paths(kind: type[Spec], name: str) -> list[str]:
     matches = [f"{part}.{name}" for part, part_spec in parts.items() if name in field_types(type(part_spec))]
     if not matches:
         names = sorted({flag.dest for flag in flags_of(kind)} | set(field_types(kind)))
-        raise SpecError(f"{kind.__name__} has no setting {name!r}. It has {', '.join(names)}.")
+        raise SpecError(f"{kind.__name__} has no setting {name!r}. It has {', '.join(names)}. {did_you_mean(name, names)}")
     return matches
 
 
-def _set_fields(kind: type[Spec], options: argparse.Namespace) -> list[tuple[OptionField, Any]]:
+def built(kind: type[SpecT], values: Mapping[str, Any], settings: Settings = ()) -> SpecT:
+    """Return the request of values of options and of settings on top of the defaults of its kind.
+
+    Args:
+        kind: of the request.
+        values: values of options, as `Flag.read` takes them, by `Flag.dest`. Other names are passed over.
+        settings: paths of fields with their values as JSON; the last one of a path counts.
+
+    Raises:
+        LayerscopeError: for a name that is not that of a field, a value that its field cannot take, or a missing field.
+    """
+    given = _set_fields(kind, values)
+    if kind.asked_by and given:  # not `run`, which has settings alone
+        plain = {name: value for name, value in settings if "." not in name and not isinstance(value, dict)}
+        nested: dict[str, Any] = {}
+        for field, value in given:
+            level = nested
+            for name in field.path[:-1]:
+                level = level.setdefault(name, {})
+            level[field.path[-1]] = {} if isinstance(value, type) else value
+        for name, value in settings:
+            part, _, last = name.partition(".")
+            if part == "model" and last in ("dtype", "quantization") and isinstance(value, str):
+                nested.setdefault(part, {})[last] = value  # the precision of a recipe depends on them
+        own = {field.path[0]: value for field, value in given if len(field.path) == 1 and not isinstance(value, type)}
+        kind.check_fields(own | plain)  # before anything is worked out from them, not after
+        data = imported(kind.asked_by)(nested, plain).to_json()
+    else:
+        data = _defaults(kind)
+        for field, value in given:
+            _put(data, field, value)
+    for name, value in settings:
+        _set(data, name, value, kind.__name__)
+    needed = {name for name in field_types(kind) if default_of(kind, name) is MISSING}
+    return kind.from_json({name: value for name, value in data.items() if value is not None or name not in needed})
+
+
+def _set_fields(kind: type[Spec], values: Mapping[str, Any]) -> list[tuple[OptionField, Any]]:
     """The fields that options set, outer ones first, without those of a nested request that is not asked for."""
-    parsed = vars(options)
-    values = [(field, parsed[flag.dest]) for flag in flags_of(kind) if flag.dest in parsed for field in flag.fields]
-    values = [
-        (replace(field, path=field.left_out, option=Option()), None) if value == NONE and field.left_out else (field, value)
-        for field, value in values
-    ]
-    paths = {field.path for field, _ in values}
-    left_out = {field.path for field, value in values if value is None}
+    pairs: list[tuple[OptionField, Any]] = []
+    for flag in flags_of(kind):
+        if flag.dest in values:
+            value = flag.read(values[flag.dest])
+            for field in flag.fields:
+                if field.left_out and value == NONE:
+                    pairs.append((replace(field, path=field.left_out, option=Option()), None))
+                else:
+                    pairs.append((field, value))
+    paths = {field.path for field, _ in pairs}
+    left_out = {field.path for field, value in pairs if value is None}
     asked_for = [
         (field, value)
-        for field, value in values
+        for field, value in pairs
         if (field.switched_by is None or field.switched_by in paths)
         and not any(field.path[:depth] in left_out for depth in range(1, len(field.path)))
     ]
     return sorted(asked_for, key=lambda pair: len(pair[0].path))
 
 
-def _nested_values(field_values: Sequence[tuple[OptionField, Any]]) -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for field, value in field_values:
-        level = values
-        for name in field.path[:-1]:
-            level = level.setdefault(name, {})
-        level[field.path[-1]] = {} if isinstance(value, type) else value
-    return values
-
-
 def _put(data: dict[str, Any], field: OptionField, value: Any) -> None:
     """Write the value of an option into the JSON of a request."""
     *path, last = field.path
-    for level in _places(data, path):
+    for level in _levels(data, path):
         if field.option.resets and level[last] != value:
-            defaults = field_settings.defaults(field.owner)
+            defaults = _defaults(field.owner)
             level.update({name: defaults[name] for name in field.option.resets})
-        level[last] = field_settings.defaults(value) if isinstance(value, type) else field_settings.as_json(value)
+        level[last] = _defaults(value) if isinstance(value, type) else _as_json(value)
 
 
-def _places(data: Any, path: Sequence[str]) -> list[dict[str, Any]]:
-    """The nested request at a path; where there are several at once, each of them."""
+def _levels(data: Any, path: Sequence[str]) -> list[dict[str, Any]]:
+    """The nested request at a path; each of them if there are several at once."""
     if isinstance(data, list):
-        return [level for item in data for level in _places(item, path)]
-    return _places(data[path[0]], path[1:]) if path else [data]
+        return [level for item in data for level in _levels(item, path)]
+    return _levels(data[path[0]], path[1:]) if path else [data]
+
+
+def _set(data: dict[str, Any], name: str, value: Any, kind: str) -> None:
+    """Write the value of a setting into the JSON of a request."""
+    *path, last = name.split(".")
+    if last == "identity" or _gives_identity(value):
+        raise SpecError(f"{name} cannot set an identity, which is computed from the files. Leave it out.")
+    level: Any = data
+    for index, part in enumerate([*path, last]):
+        if level is None:
+            above = ".".join(path[:index])
+            raise SpecError(f"{name} cannot be set because {above} is not set. Set all of it, as {above}={{…}}.")
+        if not isinstance(level, dict) or part not in level:
+            names = f". It has {', '.join(level)}" if isinstance(level, dict) else ""
+            raise SpecError(f"{kind} has no setting {name!r}{names}.")
+        if index < len(path):
+            level = level[part]
+    if isinstance(level[last], dict) and not (value is None or isinstance(value, dict)):
+        raise SpecError(f"{name} must be written with all of its fields, as {name}={{…}}, not {json.dumps(value)}.")
+    level[last] = value
+
+
+def _gives_identity(value: Any) -> bool:
+    """Return whether a part that was given whole identifies its files; one that leaves it open has an empty identity."""
+    if isinstance(value, list):
+        return any(map(_gives_identity, value))
+    return isinstance(value, dict) and any((key == "identity" and item) or _gives_identity(item) for key, item in value.items())
+
+
+def read_setting(text: str) -> tuple[str, Any]:
+    """The name and the value of a setting.
+
+    Raises:
+        SpecError: when there is no name or no value.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise SpecError(f"A setting is written NAME=VALUE, for example corpus.seed=3, not {text!r}.")
+    return name, _value(value)
+
+
+def written_setting(name: str, value: Any) -> str:
+    """The inverse of `read_setting`, on one line."""
+    is_plain = isinstance(value, str) and _value(value) == value and len(value.splitlines()) < 2 and not value.endswith("\n")
+    return f"{name}={value if is_plain else json.dumps(value, ensure_ascii=False)}"
+
+
+def _value(text: str) -> Any:
+    try:
+        return input_files.parsed(text)
+    except ValueError:
+        return text
+
+
+def _defaults(kind: type[Spec]) -> dict[str, Any]:
+    """Every field of a request as JSON, None if it has no default."""
+    values = {name: default_of(kind, name) for name in field_types(kind)}
+    return {name: None if value is MISSING else _as_json(value) for name, value in values.items()}
+
+
+def _as_json(value: Any) -> Any:
+    """The value of a field as it stands in the JSON of its request."""
+    if isinstance(value, Spec):
+        return value.to_json()
+    return [_as_json(entry) for entry in value] if isinstance(value, tuple | list) else value
+
+
+def as_requested(spec: SpecT) -> SpecT:
+    """Return the request as a user would ask for it: without the identities of files, and without derived values."""
+    changes: dict[str, Any] = {}
+    for field in fields(spec):
+        value = getattr(spec, field.name)
+        if field.name == "identity":
+            changes["identity"] = ""
+        elif isinstance(value, Spec):
+            changes[field.name] = as_requested(value)
+        elif isinstance(value, tuple):
+            changes[field.name] = tuple(as_requested(part) if isinstance(part, Spec) else part for part in value)
+    plain = replace(spec, **changes) if changes else spec
+    usual = {
+        name: imported(note.usual)(plain)
+        for name, (_, _, annotations) in field_types(type(spec)).items()
+        for note in annotations
+        if isinstance(note, Option | Part) and note.usual
+    }
+    following = {name: None for name, value in usual.items() if getattr(plain, name) == value}
+    return replace(plain, **following) if following else plain
+
+
+def line(words: Sequence[str]) -> str:
+    """The words of a request as a line to paste into a shell."""
+    return escapes.command([*PROGRAM, *words])
+
+
+def words(spec: Spec, name: str | None, parse: Callable[[Sequence[str]], Spec]) -> list[str]:
+    """Return the arguments that ask for `spec`, only those that differ from the defaults.
+
+    The request that `parse` makes of them has the fingerprint of `as_requested(spec)`.
+
+    Args:
+        spec: any request, resolved or not.
+        name: the subcommand of its kind; None if it has none, and `run` takes its place.
+        parse: the command line's own reading of arguments, which gives the defaults.
+    """
+    wanted = as_requested(spec)
+    if name is not None:
+        try:
+            return _CommandLine(wanted, name, parse).words()
+        except LayerscopeError:  # its options so far make no request: only all of them do
+            pass
+    defaults = _defaults(type(wanted))
+    changed = {field: value for field, value in wanted.to_json().items() if value != defaults[field]}
+    settings = [written_setting(field, _without_identities(value)) for field, value in changed.items()]
+    return ["run", spec.kind, *(word for setting in settings for word in ("--set", setting))]
+
+
+class _CommandLine:
+    """A request that is being put into words."""
+
+    def __init__(self, spec: Spec, name: str, parse: Callable[[Sequence[str]], Spec]) -> None:
+        self._spec = spec
+        self._name = name
+        self._parse = parse
+        self._flags = flags_of(type(spec))
+        self._words: dict[str, list[str]] = {}
+        """By the name of an option, or by the setting."""
+
+    def words(self) -> list[str]:
+        """All the words there have to be."""
+        for flag in self._flags:
+            if flag.first.is_always_said:
+                self._words[flag.name] = flag.words(_value_at(self._spec, flag.first))
+        for _ in range(_ROUNDS):
+            parsed = self._parse(self._joined())
+            unsaid = [flag for flag in self._flags if flag.name not in self._words]
+            new = {flag.name: words for flag in unsaid if (words := self._differing(flag, parsed))}
+            if not new:
+                new = {setting: ["--set", setting] for setting in self._missing(parsed)}
+            self._words |= new
+            if not new:
+                break
+        self._drop_needless()
+        return self._joined()
+
+    def _joined(self) -> list[str]:
+        names = [flag.name for flag in self._flags]
+        order = sorted(self._words, key=lambda name: names.index(name) if name in names else len(names))
+        return [self._name, *(word for name in order for word in self._words[name])]
+
+    def _differing(self, flag: Flag, parsed: Spec) -> list[str]:
+        """Words of an option, if they are no longer than setting the fields that differ one by one."""
+        switched = {worded.first.path for worded in self._flags if worded.name in self._words}
+        # A field that needs a switch which is not written is none that this option would set.
+        set_fields = [field for field in flag.fields if field.switched_by is None or field.switched_by in switched]
+        pairs = [(_value_at(self._spec, field), _value_at(parsed, field)) for field in set_fields]
+        pairs = [(want, has) for want, has in pairs if want is not _ABSENT]
+        differing = sum(want != has for want, has in pairs)
+        for value, _ in pairs:
+            if differing and 1 + sum(want != value for want, _ in pairs) <= differing:
+                return flag.words(value)
+        return []
+
+    def _drop_needless(self) -> None:
+        """Remove words that are not needed, now that the rest is there."""
+        always = {flag.name for flag in self._flags if flag.first.is_always_said}
+        for name in [name for name in self._words if name not in always]:
+            words = self._words.pop(name)
+            try:
+                is_needed = bool(self._missing(self._parse(self._joined())))
+            except LayerscopeError:
+                is_needed = True
+            if is_needed:
+                self._words[name] = words
+
+    def _missing(self, parsed: Spec) -> list[str]:
+        """Return the settings that make the request of a parsed one."""
+        return [written_setting(name, value) for name, value in _differences(parsed.to_json(), self._spec.to_json(), "")]
+
+
+def _value_at(spec: Spec, field: OptionField) -> Any:
+    """The value of a field; of several nested requests that of the first which has one."""
+    current: Any = spec
+    for depth, name in enumerate(field.path):
+        if current is None:
+            return NONE if field.left_out == field.path[:depth] else _ABSENT
+        if isinstance(current, tuple):
+            current = next((value for part in current if (value := getattr(part, name)) is not None), None)
+        else:
+            current = getattr(current, name)
+    return current
+
+
+def _differences(has: dict[str, Any], want: dict[str, Any], path: str) -> Iterator[tuple[str, Any]]:
+    """Yield the fields, by their paths, that differ; `identity` is never asked for and so left out."""
+    for name, value in want.items():
+        if name == "identity" or (name in has and has[name] == value):
+            continue
+        if isinstance(value, dict) and isinstance(has.get(name), dict) and has[name].keys() == value.keys():
+            yield from _differences(has[name], value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", _without_identities(value)
+
+
+def _without_identities(value: Any) -> Any:
+    """JSON of a request without the identities of files, which are found out and never asked for."""
+    if isinstance(value, dict):
+        return {name: _without_identities(entry) for name, entry in value.items() if name != "identity"}
+    return [_without_identities(entry) for entry in value] if isinstance(value, list) else value

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from analysis.cli.bar import Bar
-from analysis.cli.forms import plain_number
 from analysis.cli.stdout import write
 from analysis.core import output, units
 from analysis.core.errors import SpecError
@@ -36,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rows",
         metavar="N",
-        type=plain_number,
+        type=int,
         default=default,
         help=f"Number of rows to read from the start (default: {default:,}).",
     )

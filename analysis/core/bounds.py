@@ -10,7 +10,7 @@ from typing import Any
 import pydantic
 from pydantic_core import ErrorDetails, PydanticCustomError, core_schema
 
-from analysis.core.errors import LayerscopeError, SpecError
+from analysis.core.errors import LayerscopeError, SpecError, did_you_mean
 
 MOST_LAYERS = 1_000
 """Decoder layers of a model; the deepest that are published have not a fifth of it."""
@@ -83,7 +83,7 @@ class FieldError(SpecError):
 
     def __init__(self, name: str, message: str) -> None:
         """Take the field, with those around it joined by dots, and the problem, to stand behind its name."""
-        super().__init__(f"{name} {message}.")
+        super().__init__(f"{name} {message}{'' if message.endswith('?') else '.'}")
         self.name = name
         self.message = message
 
@@ -136,7 +136,8 @@ def _path(fault: ErrorDetails) -> str:
 def one_of(name: str, value: str, choices: Collection[str]) -> None:
     """Raise `SpecError` unless a field holds one of these."""
     if value not in choices:
-        raise FieldError(name, f"must be one of {', '.join(choices)}, not {value[:LONGEST_SHOWN]!r}")
+        message = f"must be one of {', '.join(choices)}, not {value[:LONGEST_SHOWN]!r}. {did_you_mean(value, choices)}"
+        raise FieldError(name, message.rstrip(" ."))
 
 
 def shown(value: Any) -> str:

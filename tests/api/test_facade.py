@@ -230,7 +230,7 @@ def test_a_saved_recipe_is_one_too(model):
     ("kind", "keywords", "sentence"),
     [
         ("sweep", {"tsak": "boolq"}, r"SweepSpec has no setting 'tsak'\. It has .*task"),
-        ("sweep", {"limit": "many"}, "limit: expected a whole number, not .many."),
+        ("sweep", {"limit": "many"}, "limit must be a whole number, not .many."),
         ("sweep", {"max_n": 1.5}, "max_n must be a whole number, not 1.5"),
         ("sweep", {"strategy": object()}, "A value for SweepSpec has the wrong type|strategy"),
         ("sweep", {"task": "arc"}, "task must be one of"),

@@ -1,6 +1,5 @@
 """The MCP server: arguments and answers of its tools, by the SDK's own client within this process."""
 
-import argparse
 import json
 import os
 import re
@@ -143,7 +142,7 @@ def test_a_committed_result_of_each_kind_answers_its_own_request(monkeypatch):
     for kind in kinds:
         result = library.find(kind, most=1)[0].result
         assert stored.answering(result.spec) is result
-        data = stored.data(result, argparse.Namespace())
+        data = stored.data(result)
         assert json.dumps(data, allow_nan=False).isascii()
         assert set(stored.ALWAYS) <= set(data)
         assert data["measured_on"]
@@ -296,19 +295,19 @@ def test_a_failed_job_is_an_error_with_its_reason(monkeypatch):
         ("sleep", {}, "There is no tool 'sleep'. Use models,"),
         ("sweep", {"model": "starter", "maximum": 3}, "has no argument 'maximum'. Use model,"),
         ("sweep", {}, "needs MODEL"),
-        ("sweep", {"model": "starter", "max_n": "many"}, "max_n: expected a whole number, not 'many'."),
+        ("sweep", {"model": "starter", "max_n": "many"}, 'max_n must be a whole number, not "many".'),
         ("sweep", {"model": "starter", "max_n": True}, "max_n must be a whole number, not true."),
         ("sweep", {"model": "starter", "max_n": [1, 2]}, "max_n must be a whole number"),
         ("sweep", {"model": "starter", "max_n": {"a": 1}}, 'max_n must be a value or a list, not {"a": 1}.'),
         ("sweep", {"model": "starter", "limit": 1.5}, "limit must be a whole number, not 1.5"),
         ("sweep", {"model": ["starter"], "max_n": 10**400}, "must be"),
-        ("sweep", {"model": "starter", "per_question": "yes"}, "per_question must be of type boolean"),
-        ("sweep", {"model": "starter", "workers": "2"}, "workers must be of type integer"),
+        ("sweep", {"model": "starter", "per_question": "yes"}, "per_question must be true or false"),
+        ("sweep", {"model": "starter", "workers": "two"}, "workers must be a whole number"),
         ("sweep", {"model": "starter", "wait_s": -1}, "wait_s must be 0..600"),
         ("sweep", {"model": "starter", "set": "x=1"}, "set must be an object"),
         ("sweep", {"model": "starter", "set": {"model.identity": "x"}}, "cannot set an identity"),
         ("evaluate", {"model": "starter", "block": "99"}, "99"),
-        ("results", {"kind": "sweeps"}, "'sweeps' is no kind of result. Choose one of"),
+        ("results", {"kind": "sweeps"}, "Did you mean sweep?"),
         ("results", {"most": 0}, "most must be 1..100"),
         ("result", {"kind": "sweep", "key": "../../etc"}, "There is no stored result '../../etc'"),
         ("sheet", {"model": "starter", "block": "11:5"}, "starter has no stored results. Measure the block first"),

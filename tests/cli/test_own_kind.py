@@ -9,8 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from analysis.cli import answers, main
-from analysis.cli import line as command_line
+from analysis.cli import answers, main, requests
 from analysis.cli.answers import Printer
 from analysis.core.experiment import EXPERIMENTS
 
@@ -135,7 +134,7 @@ def test_it_is_answered_as_a_table_and_as_json(capsys, tmp_path):
 @pytest.mark.usefixtures("kind")
 def test_it_can_run_as_a_job(capsys, monkeypatch):
     queued = []
-    monkeypatch.setattr("analysis.jobs.submit", lambda spec, **_: queued.append(spec) or SimpleNamespace(id="0" * 10))
+    monkeypatch.setattr("analysis.jobs.submit", lambda spec, *_, **__: queued.append(spec) or SimpleNamespace(id="0" * 10))
     monkeypatch.setattr("analysis.jobs.start", lambda: None)
     assert "Job 0000000000 is queued" in said(capsys, "count", "starter", "--word", "banana", "--detach")
     assert [spec.word for spec in queued] == ["banana"]
@@ -158,19 +157,15 @@ def test_its_requests_become_command_lines(kind, changes, line):
     spec = kind.CountSpec(word="banana", **changes)
     written = main.command_line(spec)
     assert written == f"python -m analysis count starter --word banana {line}".strip()
-    assert main.request(shlex.split(written)[3:]) == command_line.as_requested(spec)
+    assert main.request(shlex.split(written)[3:]) == requests.as_requested(spec)
 
 
 @pytest.mark.usefixtures("kind")
 def test_its_refusals_are_one_sentence_and_exit_code_2(capsys):
     assert main.main(["count", "starter", "--word", "x", "--repeat", "0"]) == 2
     assert capsys.readouterr().err == "Counting takes at least one time.\n"
-    with pytest.raises(SystemExit) as left:
-        main.main(["count", "starter", "--word", "x", "--repeat", "often"])
-    assert left.value.code == 2
-    assert capsys.readouterr().err == (
-        "Argument --repeat: expected a whole number, not 'often'. See `python -m analysis count --help`.\n"
-    )
+    assert main.main(["count", "starter", "--word", "x", "--repeat", "often"]) == 2
+    assert capsys.readouterr().err == 'times must be a whole number, not "often".\n'
 
 
 def test_the_help_is_there_without_a_heavy_library():

@@ -6,8 +6,7 @@ from typing import ClassVar
 
 import pytest
 
-from analysis.cli import field_settings, main, options
-from analysis.cli import line as command_line
+from analysis.cli import main, options, requests
 from analysis.core import store
 from analysis.core.blocks import Block, LayerSet, PartSet, parse_removal, written
 from analysis.core.errors import SpecError
@@ -110,7 +109,7 @@ def test_the_line_asks_for_the_same_again(spec):
     program, words = shlex.split(line)[:3], shlex.split(line)[3:]
     assert program == ["python", "-m", "analysis"]
     assert "\n" not in line
-    assert main.request(words).fingerprint() == command_line.as_requested(spec).fingerprint()
+    assert main.request(words).fingerprint() == requests.as_requested(spec).fingerprint()
 
 
 def test_only_differences_are_written():
@@ -149,10 +148,10 @@ ALSO = {("sweep", "--blocks"): ["--strategy", "manual"], "--subset": ["--task", 
 def _given(flag):
     """Words that give an option other values than its default."""
     field = flag.fields[0]
-    if field.form is None:
+    if field.hint is None:
         return [[flag.name]]
     choices = [choice for choice in field.option.choices or () if choice not in (field.default, "manual")]
-    texts = choices or [OWN_TEXTS.get(flag.name) or TEXTS[field.form.metavar]]
+    texts = choices or [OWN_TEXTS.get(flag.name) or TEXTS[options._metavar(field.hint)]]
     texts += [field.option.none] * bool(field.option.none) + ["none"] * flag.takes_none
     return [[f"{flag.name}={text}"] if flag.name.startswith("-") else [text] for text in texts]
 
@@ -216,7 +215,7 @@ def test_a_grid_of_one_model_in_two_precisions_is_whole():
     spec = GridSpec((RESOLVED, replace(RESOLVED, quantization="4bit")))
     words = shlex.split(main.command_line(spec))[3:]
     assert words[:2] == ["run", "grid"]
-    assert main.request(words) == command_line.as_requested(spec)
+    assert main.request(words) == requests.as_requested(spec)
 
 
 def test_a_heal_says_the_numbers_that_its_recipe_does_not():
@@ -278,7 +277,7 @@ def test_a_kind_without_a_subcommand_is_written_whole(monkeypatch):
     spec = _New(Block(1, 2), MINE, ("a 'b'", "c"))
     words = shlex.split(main.command_line(spec))[3:]
     assert words[:2] == ["run", "new"]
-    assert main.request(words) == command_line.as_requested(spec)
+    assert main.request(words) == requests.as_requested(spec)
     with pytest.raises(SpecError, match="This _New is incomplete"):
         main.request(["run", "new"])
     assert main.request(["run", "distances", "--set", "corpus.seed=4"]) == DistanceSpec(corpus=CorpusSpec(seed=4))
@@ -322,7 +321,12 @@ def test_every_field_of_every_request_can_be_set():
             changed = changed + 1 if type(value) is int else changed
             # Only the unpruned model is trained alone, and most likely tokens take a teacher.
             if changed != value and path not in ("control", "top_k"):
-                assert field_settings.applied(spec, [field_settings.write(path, changed)]).fingerprint() != spec.fingerprint()
+                assert (
+                    main.request(
+                        [*shlex.split(main.command_line(spec))[3:], "--set", requests.written_setting(path, changed)]
+                    ).fingerprint()
+                    != spec.fingerprint()
+                )
 
 
 def _leaves(spec, path=""):
@@ -336,7 +340,7 @@ def _leaves(spec, path=""):
 
 def test_values_are_written_so_that_they_read_the_same():
     for value in (3, 0.1, "3", "true", "null", "plain words", 'a "quote"', "", [1, 2], None, True, {"a": "ü"}):
-        assert field_settings.read(field_settings.write("x.y", value)) == ("x.y", value)
+        assert requests.read_setting(requests.written_setting("x.y", value)) == ("x.y", value)
 
 
 @pytest.mark.parametrize("cut", [Block(11, 5), LayerSet((3, 7, 8)), LayerSet((0, 2, 4))])

@@ -12,7 +12,7 @@ import pytest
 from plotly.graph_objs import Figure
 from plotly.offline import get_plotlyjs
 
-from analysis.cli import bar, line, main, stdout
+from analysis.cli import bar, main, requests, stdout
 from analysis.core import escapes
 from analysis.core.blocks import Block
 from analysis.core.errors import one_line
@@ -79,7 +79,7 @@ def in_an_error(capsys) -> str:
 
 
 def in_a_command(capsys) -> str:
-    return line.line(["distances", CRAFTED])
+    return requests.line(["distances", CRAFTED])
 
 
 def document() -> Document:
@@ -88,7 +88,7 @@ def document() -> Document:
         [CRAFTED],
         [Picture(lambda dark: Figure(), CRAFTED)],
         [TextTable([CRAFTED], [[CRAFTED]])],
-        [line.line([CRAFTED])],
+        [requests.line([CRAFTED])],
         [(CRAFTED, CRAFTED)],
         [(CRAFTED, [CRAFTED])],
     )
@@ -107,7 +107,7 @@ def in_a_report(capsys) -> str:
 def in_a_sheet(capsys) -> str:
     fakes.sweep().save()
     fakes.distances().save()
-    made = sheet.of(fakes.MODEL, Block(11, 5), lambda spec: line.line([CRAFTED]))
+    made = sheet.of(fakes.MODEL, Block(11, 5), lambda spec: requests.line([CRAFTED]))
     return sheet.html(replace(made, model=CRAFTED))
 
 

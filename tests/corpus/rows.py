@@ -40,10 +40,10 @@ def arguments() -> Iterator[Bad]:
     """Options and settings that make no request."""
     for name, words, says in (
         ("no command", (), "The following arguments are required: COMMAND"),
-        ("an unknown command", ("nosuch",), "Argument COMMAND: invalid choice: 'nosuch'"),
-        ("an unknown option", ("distances", "starter", "--nosuch"), "Unrecognized arguments: --nosuch"),
+        ("an unknown command", ("nosuch",), "There is no command 'nosuch'."),
+        ("an unknown option", ("distances", "starter", "--nosuch"), "Unknown argument: --nosuch."),
         ("a needed option", ("heal", "starter"), "The following arguments are required: --block"),
-        ("no whole number", ("sweep", "starter", "--max-n=1.5"), "Argument --max-n: expected a whole number, not '1.5'"),
+        ("no whole number", ("sweep", "starter", "--max-n=1.5"), "max_n must be a whole number, not 1.5."),
         ("a number out of bounds", ("distances", "starter", "--seq-len", "15"), "seq_len must be 16..1,048,576, not 15."),
         ("no block", ("evaluate", "starter", "--block=1-2"), "A block is written START:SIZE"),
         ("a name that is a path", ("export", "starter", "--block=1:1", "--name=../up"), "is not the name of an export"),

@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import Any
 
 from analysis import service
-from analysis.cli import line
+from analysis.cli import requests
 from analysis.cli.answers import PRINTERS, Printer
 from analysis.core.errors import CorruptResultError, SpecError
 from analysis.core.record import Result, Spec
@@ -26,11 +26,11 @@ def answering(spec: Spec) -> Result | None:
 
     A dtype or device that is `auto` matches any: the strongest evidence comes first. All other settings must be equal.
     """
-    wanted = line.as_requested(spec).to_json()
+    wanted = requests.as_requested(spec).to_json()
     for entry in beside(spec, MOST_COMPARED):
         with contextlib.suppress(CorruptResultError):
             result: Result = entry.result
-            if result.complete and _fits(wanted, line.as_requested(result.spec).to_json()):
+            if result.complete and _fits(wanted, requests.as_requested(result.spec).to_json()):
                 return result
     return None
 
@@ -54,18 +54,20 @@ def _fits(wanted: Any, held: Any, name: str = "") -> bool:
     return bool(wanted == held) or (name in ("dtype", "device") and wanted == AUTO)
 
 
-def data(result: Any, options: argparse.Namespace, fields: Collection[str] = ()) -> dict[str, Any]:
+def data(result: Any, fields: Collection[str] = (), *, per_question: bool = False) -> dict[str, Any]:
     """Return the JSON that the command prints of a result, with its tables and the sentence on its measurement.
 
     Args:
         result: of any kind.
-        options: how the command is called, such as with the scores of every question.
         fields: the fields to return besides `ALWAYS`; none for all.
+        per_question: add the scores of every question.
 
     Raises:
         SpecError: when there is no such field.
     """
-    chosen = selected(PRINTERS.get(result.kind, Printer()).data(result, options), fields, ALWAYS)
+    chosen = selected(
+        PRINTERS.get(result.kind, Printer()).data(result, argparse.Namespace(per_question=per_question)), fields, ALWAYS
+    )
     tables = {name: table for name, table in result.tables().items() if len(table.rows) <= MOST_ROWS}
     rows = {name: [_without_gaps(row) for row in table.records()] for name, table in tables.items()}
     return chosen | {"measured_on": result.measured_on(), "tables": rows}

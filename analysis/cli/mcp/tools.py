@@ -3,7 +3,6 @@
 Nothing here knows the protocol. A tool takes JSON and returns JSON, or a job to watch.
 """
 
-import argparse
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,21 +13,19 @@ from analysis.cli import decision_sheet, front, groups
 from analysis.cli import jobs as job_list
 from analysis.cli.mcp import schema, stored
 from analysis.cli.mcp.schema import Json
-from analysis.cli.options import Extra, Subcommand
+from analysis.cli.options import Subcommand
 from analysis.core import escapes, serving
 from analysis.core.bounds import Bound
 from analysis.core.errors import AccessError, BusyError, SpecError
 from analysis.core.experiment import EXPERIMENTS, RESULTS
 from analysis.core.options import Option
 from analysis.core.record import Spec, spec_dataclass
-from analysis.jobs.queue.job import Job
+from analysis.jobs.queue.job import LOCAL, Job
 from analysis.models.source.model_spec import InspectSpec, ModelSpec
 
 SpecT = TypeVar("SpecT", bound=Spec)
 LEFT_OUT = ("export",)
 """Kinds without a tool: an export writes a model, or uploads it, which a person decides."""
-EXTRAS = ("--per-question", "--run-on", "--workers")
-"""Options of a subcommand that are arguments as well. The others write files, or change only the lines for people."""
 LONGEST_WAIT_S = 600
 FRONT_FIELDS = ("answers", "missing", "duration_s")
 """Fields that `front` returns by default: the points alone are 100 kB for a model with many results."""
@@ -44,6 +41,12 @@ class Delivery(Spec):
     """Seconds to wait for the job, with progress notifications (default: 0, the id of the job at once)."""
     fields: Annotated[tuple[str, ...], Option()] = ()
     """Names of the fields to return, such as best or points (default: all, which is long for a map)."""
+    per_question: Annotated[bool, Option()] = False
+    """Add the log-likelihoods of every question (default: off)."""
+    run_on: Annotated[str, Option()] = LOCAL
+    """Backend that runs the job."""
+    workers: Annotated[int, Option(), Bound(1, 1_000)] = 1
+    """Number of processes that share the work."""
 
 
 @spec_dataclass
@@ -185,14 +188,14 @@ class Tools:
         return service.job(job_id)
 
     def _measuring(self, subcommand: Subcommand) -> Tool:
-        extras = [extra for extra in subcommand.extras if extra.flag in EXTRAS]
+        has = {name.lstrip("-").replace("-", "_") for name, _ in subcommand.extras}
         about = groups.ABOUT[subcommand.name].line if subcommand.name in groups.ABOUT else _first_line(subcommand.spec)
         run = "Runs as a background job." if self.allow_run else "Answers from stored results alone."
         return Tool(
             subcommand.name,
             about if self.allow_run and subcommand.spec is InspectSpec else f"{about} {run}",
-            schema.of((subcommand.spec, Delivery), extras, settable=True),
-            lambda arguments: self._measure(subcommand.spec, extras, arguments),
+            schema.of((subcommand.spec, Delivery), without={"per_question", "run_on", "workers"} - has, settable=True),
+            lambda arguments: self._measure(subcommand.spec, arguments),
             changes=True,
         )
 
@@ -221,22 +224,19 @@ class Tools:
             ),
         ]
 
-    def _measure(self, kind: type[Spec], extras: Sequence[Extra], arguments: Mapping[str, Any]) -> Json | Watch:
-        own = {*schema.names(kind), schema.SET}
-        options_of_kind = {name: value for name, value in arguments.items() if name in own}
-        for value in schema.files(kind, options_of_kind):  # a recipe reads its texts and its model while the request is made
+    def _measure(self, kind: type[Spec], arguments: Mapping[str, Any]) -> Json | Watch:
+        for value in schema.files(kind, arguments):  # a recipe reads its texts and its model while the request is made
             serving.read(shared=False).check_file(value)
-        spec = _checked(schema.request(kind, options_of_kind))
-        delivery = schema.request(Delivery, {name: arguments.get(name) for name in schema.names(Delivery)})
-        options = argparse.Namespace(**schema.of_extras(extras, arguments))
+        delivery = schema.request(Delivery, {**arguments, schema.SET: None})
+        spec = _checked(schema.request(kind, arguments))
         if self.allow_run and isinstance(spec, InspectSpec) and not (spec.load or spec.fetch):
-            return stored.data(service.inspect(spec.model), options, delivery.fields)
+            return stored.data(service.inspect(spec.model), delivery.fields)
         result = stored.answering(spec) if not self.allow_run or EXPERIMENTS[spec.kind].resolve else None
         if result is not None:
-            return stored.data(result, options, delivery.fields)
+            return stored.data(result, delivery.fields, per_question=delivery.per_question)
         if self.allow_run:
-            job = service.submit(spec, backend=options.run_on, workers=getattr(options, "workers", 1))
-            return Watch(job, delivery.wait_s, lambda ended: _ended(ended, options, delivery.fields))
+            job = service.submit(spec, backend=delivery.run_on, workers=delivery.workers)
+            return Watch(job, delivery.wait_s, lambda ended: _ended(ended, delivery))
         raise ReadOnlyError(
             f"The request of kind {kind.kind} was not run.",
             "This server is read-only, and no stored result answers exactly this request.",
@@ -249,9 +249,8 @@ class Tools:
         return decision_sheet.data(decision_sheet.decide(request, self._command_line))
 
     def _front(self, arguments: Mapping[str, Any]) -> Json:
-        own = {name: value for name, value in arguments.items() if name != "fields"}
-        request = _checked(schema.request(front.FrontSpec, own))
-        wanted = schema.request(FrontFields, {"fields": arguments.get("fields")}).fields
+        request = _checked(schema.request(front.FrontSpec, arguments))
+        wanted = schema.request(FrontFields, arguments).fields
         return stored.selected(
             front.compare(request).to_json(self._command_line),
             wanted or FRONT_FIELDS,
@@ -292,9 +291,6 @@ def _checked(spec: SpecT) -> SpecT:
 def _results(arguments: Mapping[str, Any]) -> Json:
     request = _checked(schema.request(ResultsSpec, arguments))
     kinds = [request.of_kind] if request.of_kind else [*RESULTS]
-    for kind in kinds:
-        if kind not in RESULTS:
-            raise SpecError(f"{kind[:60]!r} is no kind of result. Choose one of {', '.join(RESULTS)}.")
     model = ModelSpec(request.model) if request.model else None
     found = [entry for kind in kinds for entry in service.find(kind, model, most=request.most, text=request.text)]
     return {"results": [stored.listed(entry) for entry in found]}
@@ -302,15 +298,15 @@ def _results(arguments: Mapping[str, Any]) -> Json:
 
 def _result(arguments: Mapping[str, Any]) -> Json:
     request = schema.request(ResultKeySpec, arguments)
-    found = service.by_key(request.of_kind, request.key) if request.of_kind in RESULTS else None
+    found = service.by_key(request.of_kind, request.key)
     if found is None:
         raise SpecError(
             f"There is no stored result {request.key[:60]!r} of kind {request.of_kind[:60]!r}. The tool results lists them."
         )
-    return stored.data(found.result, argparse.Namespace(per_question=request.per_question), request.fields)
+    return stored.data(found.result, request.fields, per_question=request.per_question)
 
 
-def _ended(job: Job, options: argparse.Namespace, fields: Sequence[str]) -> Json:
+def _ended(job: Job, delivery: Delivery) -> Json:
     """Return the result of a finished job, and the id of one that waits or runs.
 
     Raises:
@@ -318,4 +314,4 @@ def _ended(job: Job, options: argparse.Namespace, fields: Sequence[str]) -> Json
     """
     if job.is_active:
         return {"job": job.id, "spec": job.spec.to_json()}
-    return stored.data(service.result_of(job), options, fields)
+    return stored.data(service.result_of(job), delivery.fields, per_question=delivery.per_question)

@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 
 from analysis.charts import curves
-from analysis.cli import line as command_line
-from analysis.cli import main
+from analysis.cli import main, requests
 from analysis.core.blocks import Block
 from pages.components.shared import chart
 from tests.support import fakes
@@ -74,10 +73,10 @@ def commands(at) -> list[str]:
 
 def test_explore_gives_the_commands_of_its_four_results(app, results):
     lines = commands(app(tab="data"))
-    wanted = [command_line.as_requested(result.spec) for result in results]
+    wanted = [requests.as_requested(result.spec) for result in results]
     assert [main.request(shlex.split(line)[3:]) for line in lines] == wanted
 
 
 def test_heal_says_how_it_is_made(app, results):
     (line,) = commands(app("pages/heal.py", block="11:5"))
-    assert main.request(shlex.split(line)[3:]) == command_line.as_requested(results[-1].spec)
+    assert main.request(shlex.split(line)[3:]) == requests.as_requested(results[-1].spec)
