@@ -11,6 +11,7 @@ from analysis.data import questions, starter
 from analysis.data.spec import CorpusSpec
 from analysis.data.tasks import TASKS
 from analysis.experiments.heal.heal_result import HealResult
+from analysis.exports import formats
 from analysis.exports.document import TextTable, code, text
 from analysis.exports.spec import ReloadCheck
 from analysis.models.source import remote
@@ -80,7 +81,7 @@ def of(
         f"# {text(name)}",
         f"{facts.n_layers - len(cut.layers)} of {facts.n_layers} layers of {code(base)}"
         f"{f' at revision {code(model.revision)}' if model.revision else ''} (family {text(facts.family_in_words)}), saved in "
-        f"{model.dtype}{_rounded(model, facts)}. Layers are counted from 0 and a block [a, b) ends before b.",
+        f"{_precision(model, facts, file)}. Layers are counted from 0 and a block [a, b) ends before b.",
         "## How it was made",
         _recipe_text(cut, heal, adapter),
         *([_ZEROED] if isinstance(cut, PartSet) else []),
@@ -99,16 +100,18 @@ def of(
     return escapes.visible("\n\n".join(parts) + "\n")
 
 
-def _rounded(model: ModelSpec, facts: ModelFacts) -> str:
-    """Return a clause with the format that the weights were stored in before, where that differs."""
+def _precision(model: ModelSpec, facts: ModelFacts, file: str) -> str:
+    """Return the format of the weights, after that which they were stored in before if that differs."""
     weights = model.format_of_weights(facts)
-    return "" if weights in ("", model.dtype) else f" from {weights} weights"
+    if file:
+        return f"{weights}, the bytes of the original GGUF file"
+    return model.dtype if weights in ("", model.dtype) else f"{model.dtype} from {weights} weights"
 
 
 def _use(file: str) -> str:
     """How it is loaded, as code."""
     arguments = f'"this folder", gguf_file="{file}"' if file else '"this folder"'
-    lines = [f"llama-cli -m {file}", ""] if file else []
+    lines = [*formats.run_gguf(".", file).splitlines(), ""] if file else []
     lines += [
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
         "",

@@ -40,6 +40,8 @@ from analysis.results import evidence, library
 FORMATS = (*FORMS, "mergekit")
 TOLERANCES = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.1}
 """Largest relative difference of logits, by the dtype of the folder: merging rounds every changed weight once more."""
+REQUANTIZED_TOLERANCE = 0.4
+"""Largest relative difference of the logits of a healed GGUF file, whose changed matrices are quantized again."""
 _INSTEAD = (
     "Export it in float32",
     "Layers of this family may depend on their own index. Remove the last layers, or choose another model",
@@ -66,8 +68,8 @@ def export(
 
     `hf` writes a folder that plain transformers loads and generates from, with the adapter merged in if there is one. The
     folder is loaded again before it counts. Parts of layers are in it as zeros, since transformers knows no model without
-    them: it is as large and as slow as with them. `gguf` writes one file for llama.cpp next to its card, checked in the same
-    way. `mergekit` writes the recipe `mergekit.yaml` that makes the same cut.
+    them: it is as large and as slow as with them. `gguf` cuts the GGUF file that the model comes as, for llama.cpp, checked in
+    the same way. `mergekit` writes the recipe `mergekit.yaml` that makes the same cut.
 
     Returns:
         The folder.
@@ -166,7 +168,7 @@ def save(
         UnsupportedModelError: when the folder does not load, or not as the same model.
         RecipeError: when the adapter does not fit.
     """
-    refused = form.why_not(planned.config.get_text_config().model_type, block)
+    refused = form.why_not(planned.spec, block)
     if refused is not None:
         raise UnsupportedModelError(refused)
     adapter = None if adapter is None else str(located(adapter))
@@ -258,7 +260,8 @@ def compare(
     else:
         placement.spread(find_decoder(reloaded), placed)
     float32_products.prepare(reloaded.modules())  # multiply as the model in memory, so that only weights may differ
-    check = _difference(expected, logits(reloaded, texts), spec.dtype, merged)
+    tolerance = REQUANTIZED_TOLERANCE if merged and form.name == "gguf" else TOLERANCES[spec.dtype]
+    check = _difference(expected, logits(reloaded, texts), spec.dtype, merged, tolerance)
     if not check.relative_difference <= check.tolerance:  # also refuses NaN
         raise UnsupportedModelError(
             f"The logits of the saved model differ from those of "
@@ -269,7 +272,7 @@ def compare(
     return check
 
 
-def _difference(expected: Tensor, logits: Tensor, dtype: str, merged: bool) -> ReloadCheck:
+def _difference(expected: Tensor, logits: Tensor, dtype: str, merged: bool, tolerance: float) -> ReloadCheck:
     gap = (logits - expected).double()
     # A softmax does not see a shift of all logits of a token, so neither does the size that the gap is measured by.
     size = (expected - expected.mean(-1, keepdim=True)).double().square().mean().sqrt()
@@ -278,7 +281,7 @@ def _difference(expected: Tensor, logits: Tensor, dtype: str, merged: bool) -> R
         n_tokens=len(expected),
         max_difference=float(gap.abs().max()),
         relative_difference=float(gap.square().mean().sqrt() / size),
-        tolerance=TOLERANCES[dtype],
+        tolerance=tolerance,
         same_first=float((expected.argmax(-1) == logits.argmax(-1)).double().mean()),
         merged=merged,
     )

@@ -116,23 +116,6 @@ def remaining_runs(cut: Removal, n_layers: int) -> list[tuple[int, int]]:
     return runs
 
 
-def llama_cpp(model: str, cut: Removal, kind: str = "Q8_0") -> str:
-    """Return the llama.cpp command that makes the same cut while it quantizes a GGUF file.
-
-    Args:
-        model: name of the model, from which those of the files are made.
-        cut: the removed layers.
-        kind: llama.cpp's name of the quantization.
-
-    Raises:
-        SpecError: when the cut has parts of layers.
-    """
-    check_whole(cut, "The llama.cpp command")
-    stem = model.rstrip("/").rsplit("/", 1)[-1].removesuffix(".gguf") or "model"
-    layers = ",".join(map(str, cut.layers))
-    return escapes.command(["llama-quantize", "--prune-layers", layers, f"{stem}-f16.gguf", f"{stem}-pruned-{kind}.gguf", kind])
-
-
 def to_gguf(folder: str, kind: str = "Q8_0") -> str:
     """Return the llama.cpp commands that make a quantized GGUF file of a model folder.
 
@@ -145,12 +128,17 @@ def to_gguf(folder: str, kind: str = "Q8_0") -> str:
     return "\n".join(map(escapes.command, [convert, ["llama-quantize", f"{stem}-f16.gguf", f"{stem}-{kind}.gguf", kind]]))
 
 
-def quantized(file: str, kind: str = "Q8_0") -> str:
-    """Return the llama.cpp command that quantizes a GGUF file of ours.
+def run_gguf(folder: str, file: str) -> str:
+    """Return the commands that run an exported GGUF file in llama.cpp and in Ollama.
 
     Args:
-        file: its name, which ends in the type of its matrices.
-        kind: llama.cpp's name of the quantization.
+        folder: of the export.
+        file: its name in there.
     """
-    stem = file.removesuffix(".gguf").rsplit("-", 1)[0]
-    return escapes.command(["llama-quantize", file, f"{stem}-{kind}.gguf", kind])
+    name = file.removesuffix(".gguf").lower()
+    commands = [
+        ["llama-cli", "-m", f"{folder}/{file}"],
+        ["ollama", "create", name, "-f", f"{folder}/Modelfile"],
+        ["ollama", "run", name],
+    ]
+    return "\n".join(map(escapes.command, commands))

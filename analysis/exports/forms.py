@@ -12,13 +12,15 @@ from transformers import AutoModelForCausalLM
 from analysis.core import failures
 from analysis.core.blocks import Removal
 from analysis.core.errors import UnsupportedModelError
-from analysis.exports import folders, gguf_families, gguf_file, gguf_tokens
+from analysis.exports import folders
 from analysis.models.architecture import layer_removal
 from analysis.models.architecture.decoder import Decoder
 from analysis.models.loading import config, gguf_conversion, pretrained, weights
 from analysis.models.loading.planning import Plan
-from analysis.models.source import gguf, location
+from analysis.models.running import gguf_cut
+from analysis.models.source import gguf, gguf_families, location
 from analysis.models.source.location import Source
+from analysis.models.source.model_spec import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class Form:
 
     name: str
     """Its name in a request."""
-    why_not: Callable[[str, Removal], str | None]
-    """From the family and the cut: why it cannot be, in a sentence, before anything is loaded; None where it may."""
+    why_not: Callable[[ModelSpec, Removal], str | None]
+    """From the model and the cut: why it cannot be, in a sentence, before anything is loaded; None if it may."""
     check: Callable[[Decoder], None]
     """Refuses a cut model that would not be the same one again: raises an `UnsupportedModelError`."""
     write: Callable[[Path, Saved], None]
@@ -104,14 +106,13 @@ def _check_folder(decoder: Decoder) -> None:
 
 
 def _write_gguf(folder: Path, saved: Saved) -> None:
-    planned, model = saved.planned, saved.model
-    name = folders.suggested_name(planned.facts.name, saved.cut, healed=saved.healed)
-    path = folder / gguf_families.file_name(name, planned.spec.dtype)
-    original = location.gguf_of(planned.spec)
-    tokens = gguf_tokens.of_file(original) if original else gguf_tokens.of_tokenizer(saved.tokenizer, model.config.vocab_size)
-    tokenizer_name = gguf_tokens.name_for(name, saved.tokenizer, original)
-    gguf_file.write(path, model, tokens, name=tokenizer_name, dtype=planned.spec.dtype)
-    gguf_tokens.check(path, saved.tokenizer)
+    source = location.gguf_of(saved.planned.spec)
+    assert source is not None, "a model without a file is refused"
+    name = folders.suggested_name(saved.planned.facts.name, saved.cut, healed=saved.healed) + gguf.SUFFIX
+    changed = gguf_cut.changed(source, saved.cut, saved.model) if saved.healed else None
+    gguf_cut.write(source, saved.cut, folder / name, changed)
+    # Ollama reads the chat template from the file.
+    (folder / "Modelfile").write_text(f"FROM ./{name}\nPARAMETER temperature 0.7\n", encoding="utf-8")
 
 
 def _load_gguf(folder: Path, dtype: str) -> Any:
@@ -126,7 +127,7 @@ FORMS = {
     form.name: form
     for form in (
         Form("hf", lambda family, cut: None, _check_folder, _write_folder, _load_folder),
-        Form("gguf", gguf_families.refusal, lambda decoder: gguf_families.check(decoder.model.config), _write_gguf, _load_gguf),
+        Form("gguf", gguf_families.refusal, lambda decoder: None, _write_gguf, _load_gguf),
     )
 }
 """By name."""

@@ -32,7 +32,7 @@ class ExportSpec(Spec):
     adapter: Annotated[str | None, Option(metavar="DIR")] = None
     """Folder of a PEFT adapter to merge in, or `adapters/ID` in the cache folder (default: none)."""
     format: Annotated[str, Option(known=(*FORMS, "mergekit"))] = "hf"
-    """Format: `hf` is a folder, `gguf` one file for llama.cpp, `mergekit` its recipe (with `--out`)."""
+    """Format: `hf` is a folder, `gguf` the cut GGUF file, `mergekit` its recipe (with `--out`)."""
 
     push: str | None = None
     """Where on the hub it goes when it was made or is there already, ORG/NAME; None for nowhere."""

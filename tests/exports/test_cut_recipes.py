@@ -1,12 +1,10 @@
 """A cut as other programs write it."""
 
-import shlex
-
 import pytest
 import yaml
 
 from analysis.core.blocks import Block, LayerSet
-from analysis.exports import formats, gguf_families
+from analysis.exports import formats
 from analysis.models.source.model_spec import ModelSpec
 
 
@@ -35,14 +33,8 @@ def test_no_name_breaks_the_yaml(name):
     assert set(read) == {"slices", "merge_method", "dtype"}
 
 
-def test_the_llama_cpp_line_names_every_layer():
-    words = shlex.split(formats.llama_cpp("/models/my model.gguf", LayerSet((3, 7, 8))))
-    assert words == ["llama-quantize", "--prune-layers", "3,7,8", "my model-f16.gguf", "my model-pruned-Q8_0.gguf", "Q8_0"]
-
-
 def test_tools_that_copy_weights_refuse_layers_that_use_their_index():
     assert "they depend on their index" in formats.mergekit_stops("minicpm3")
-    assert not gguf_families.can_be_pruned("minicpm3", Block(1, 1), 6)
 
 
 def test_mergekit_gets_a_loadable_name_of_the_starter_model():

@@ -29,7 +29,7 @@ from analysis.experiments.prompt.microscope_spec import MicroscopeSpec
 from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.exports.spec import ExportSpec
 from analysis.models.source.model_spec import InspectSpec, ModelSpec
-from tests.support import documents
+from tests.support import documents, gguf_files
 from tests.support.heal_child import work
 from tests.support.worker import wait_for, wait_state
 
@@ -85,7 +85,8 @@ def requests(starter_folder, tmp_path_factory) -> dict[str, Spec]:
         MethodsSpec(model, ("similarity", "deepest"), ("instant",), (2,), BenchmarkSpec(limit=4), other),
         ExportSpec(block, "without-2-3", model),
     )
-    return {spec.kind: spec for spec in specs} | {"gguf": ExportSpec(block, "without-2-3.gguf", model, format="gguf")}
+    file = ModelSpec(str(gguf_files.write(folder / "m.gguf", "llama")), dtype="float32", device="cpu")
+    return {spec.kind: spec for spec in specs} | {"gguf": ExportSpec(Block(1, 2), "without-1-2.gguf", file, format="gguf")}
 
 
 @pytest.fixture

@@ -374,7 +374,7 @@ OWN = {
     "analysis/models/loading/pretrained.py": READERS,
     "analysis/models/loading/tokenizer_trial.py": {"from_pretrained"},
     "analysis/models/source/gguf.py": {"GGUFReader"},
-    "analysis/exports/gguf_tokens.py": {"GGUFReader"},
+    "analysis/models/running/gguf_cut.py": {"GGUFReader"},
     "analysis/core/store.py": {"load_file"},
 }
 """Modules that call them: two behind the check, two that read one GGUF file, and the store, for results of ours."""

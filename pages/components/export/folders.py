@@ -13,9 +13,9 @@ import streamlit as st
 from analysis import hub, service
 from analysis.core.blocks import PartSet, removal, written
 from analysis.core.errors import LayerscopeError, SpecError
-from analysis.exports import folders, formats, gguf_families
+from analysis.exports import folders, formats
 from analysis.exports.spec import ExportResult, ExportSpec
-from analysis.models.source import sizes
+from analysis.models.source import gguf_families, sizes
 from analysis.models.source.model_spec import ModelSpec
 from pages.components.export.pruned_model import Choice
 from pages.components.shared import access, chart, start, stored_results, words
@@ -100,33 +100,25 @@ def model_folder(choice: Choice) -> None:
 
 
 def llama_cpp(choice: Choice) -> None:
-    """Draw a GGUF file for llama.cpp or, of a family without one, a folder that it converts, and the commands that follow."""
-    why_not = gguf_families.refusal(choice.facts.family, choice.cut)
+    """Draw the cut GGUF file of a model that comes as one and how to run it, else a folder and its conversion."""
+    why_not = gguf_families.refusal(choice.model, choice.cut)
     if why_not is None:
         st.caption(
-            "One GGUF file with its tokenizer. Any healing is merged in. "
+            "The GGUF file without the layers: its quantized weights unchanged, healed matrices quantized again. "
             "Layerscope loads the file and compares it with the pruned model."
         )
         spec = show(choice, format="gguf")
         if spec is not None:
-            st.caption("Then quantize it with llama.cpp:")
+            st.caption("Run it:")
             name = folders.suggested_name(choice.facts.name, choice.cut, healed=choice.adapter is not None)
-            path = folders.folder(spec.name) / gguf_families.file_name(name, spec.model.dtype)
-            st.code(formats.quantized(str(path)), language="bash", wrap_lines=True)
-    else:
-        st.caption(f"{words.plain(why_not.partition('. ')[0].rstrip('.'))}. Save a folder, and llama.cpp converts it.")
-        spec = show(choice)
-        if spec is not None:
-            st.caption("Then run in the folder of llama.cpp:")
-            st.code(formats.to_gguf(str(folders.folder(spec.name))), language="bash", wrap_lines=True)
-    if isinstance(choice.cut, PartSet) or not gguf_families.can_be_pruned(
-        choice.facts.family, choice.cut, choice.facts.n_layers
-    ):
+            commands = formats.run_gguf(str(folders.folder(spec.name)), f"{name}.gguf")
+            st.code(commands, language="bash", wrap_lines=True)
         return
-    base = choice.facts.name if choice.model.source == "starter" else choice.model.source
-    with st.expander("Prune your own GGUF file instead", icon=":material/terminal:"):
-        st.caption(f"llama.cpp removes the same layers while it quantizes.{without_healing(choice)}")
-        st.code(formats.llama_cpp(base, choice.cut), language="bash", wrap_lines=True)
+    st.caption(f"{words.plain(why_not)}")
+    spec = show(choice)
+    if spec is not None and not isinstance(choice.cut, PartSet):
+        st.caption("Then run in the folder of llama.cpp:")
+        st.code(formats.to_gguf(str(folders.folder(spec.name))), language="bash", wrap_lines=True)
 
 
 def without_healing(choice: Choice) -> str:

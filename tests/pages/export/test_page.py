@@ -193,13 +193,10 @@ def test_a_file_for_llama_cpp_and_its_instructions(app, healed):
     at = take_as(app("pages/export.py", n="5"), "llama.cpp")
     name = name_input(at).value
     assert name.endswith("-healed-gguf")
-    (line,) = [
-        shlex.split(item.value) for item in at.code if item.value.startswith("llama-quantize ") and "--prune" not in item.value
-    ]
-    stem = name.removesuffix("-gguf")
-    path = folders.folder(name)
-    assert line == ["llama-quantize", f"{path}/{stem}-BF16.gguf", f"{path}/{stem}-Q8_0.gguf", "Q8_0"]
-    assert any(item.value.startswith(f"llama-quantize --prune-layers {','.join(map(str, BEST.layers))} ") for item in at.code)
+    file = f"{name.removesuffix('-gguf')}.gguf"
+    (commands,) = [item.value.splitlines() for item in at.code if item.value.startswith("llama-cli ")]
+    assert shlex.split(commands[0]) == ["llama-cli", "-m", f"{folders.folder(name)}/{file}"]
+    assert shlex.split(commands[1])[-1] == f"{folders.folder(name)}/Modelfile"
     assert save_button(at).label == "Save the GGUF file"
     made = saved(at)
     assert (made.spec.adapter, made.spec.format) == ("adapters/abc", "gguf"), "the heal is merged in"

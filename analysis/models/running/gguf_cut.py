@@ -1,0 +1,137 @@
+"""A GGUF file without some layers: the bytes of the remaining tensors unchanged, their blocks numbered again."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gguf as library
+import numpy as np
+import torch
+from gguf import GGMLQuantizationType as Kind
+from torch import Tensor
+
+from analysis.core.blocks import Removal
+from analysis.core.errors import UnsupportedModelError
+from analysis.models.loading.weight_files import WeightFiles
+from analysis.models.source import gguf
+from analysis.models.source.gguf_families import BLOCK, SPLIT, broken
+
+_NOT_PER_LAYER = ("rope.dimension_sections", "rope.scaling.factors")
+
+
+def write(source: Path, cut: Removal | None, out: Path, changed: Mapping[str, Tensor] | None = None) -> dict[str, str]:
+    """Write a GGUF file without some layers.
+
+    Args:
+        source: the file, or the first of a split one.
+        cut: whole layers that `refusal` allows.
+        out: the new file.
+        changed: new weights by the name of the tensor in the new file, as llama.cpp computes with them.
+
+    Returns:
+        The type of each changed tensor: its own if `gguf` can write that, else Q8_0, or F16 for rows that fit no block.
+
+    Raises:
+        UnsupportedModelError: if the file is broken, or a part of a split file is missing.
+    """
+    readers = [_checked(part) for part in _parts(source)]
+    fields = readers[0].fields
+    family = fields["general.architecture"].contents()
+    n_layers = int(fields[f"{family}.block_count"].contents())
+    kept = [layer for layer in range(n_layers) if cut is None or layer not in cut.layers]
+    file = library.GGUFWriter(out, family)
+    for key, field in fields.items():
+        value, kind = field.contents(), field.types[0]
+        if key.startswith(("GGUF.", "split.")) or key == "general.architecture":
+            continue
+        if key == f"{family}.block_count":
+            value = len(kept)
+        elif key == "general.alignment":
+            file.add_custom_alignment(value)
+            continue
+        elif kind == library.GGUFValueType.ARRAY and len(value) == n_layers and _is_per_layer(key, family):
+            value = [value[layer] for layer in kept]
+        file.add_key_value(key, value, kind, field.types[1] if kind == library.GGUFValueType.ARRAY else None)
+    kinds = {}
+    for tensor in (tensor for reader in readers for tensor in reader.tensors):
+        found, name = BLOCK.fullmatch(tensor.name), tensor.name
+        if found is not None:
+            if int(found[1]) not in kept:
+                continue
+            name = f"blk.{kept.index(int(found[1]))}.{found[2]}"
+        if changed and name in changed:
+            data, kind = _quantized(changed[name], tensor.tensor_type)
+            kinds[name] = kind.name
+            file.add_tensor(name, data, raw_dtype=kind)
+        else:
+            file.add_tensor(name, tensor.data, raw_dtype=tensor.tensor_type)
+    file.write_header_to_file()
+    file.write_kv_data_to_file()
+    file.write_tensors_to_file()
+    file.close()
+    return kinds
+
+
+def changed(source: Path, cut: Removal, model: Any) -> dict[str, Tensor]:
+    """Return the matrices of a healed model that differ from those of its file, by their name in the cut file.
+
+    Args:
+        source: the file that the model was loaded from.
+        cut: the removed layers.
+        model: of transformers, cut, with its adapter merged in.
+    """
+    stored = {tensor.name: tensor for part in _parts(source) for tensor in _checked(part).tensors}
+    config, n_kept = model.config, model.config.num_hidden_layers
+    kept = [layer for layer in range(n_kept + len(cut.layers)) if layer not in cut.layers]
+    family = gguf.header(source)["general.architecture"]
+    names = library.get_tensor_name_map({name: arch for arch, name in library.MODEL_ARCH_NAMES.items()}[family], n_kept)
+    heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads} if family == "llama" else {}
+    found = {}
+    for key, tensor in model.state_dict().items():
+        name = names.get_name(key, try_suffixes=(".weight",))
+        block = BLOCK.fullmatch(name or "")
+        if block is None or tensor.dim() != 2:
+            continue
+        weight, n_heads = tensor.cpu(), heads.get(block[2].removesuffix(".weight"))
+        if n_heads is not None:  # rotated pairs are neighbours in the file, and halves of a head in transformers
+            weight = weight.reshape(n_heads, 2, len(weight) // n_heads // 2, -1).transpose(1, 2).reshape(weight.shape)
+        original = stored[f"blk.{kept[int(block[1])]}.{block[2]}"]
+        numbers = torch.from_numpy(library.dequantize(original.data, original.tensor_type).copy())
+        if not torch.equal(numbers.to(weight.dtype), weight):
+            found[str(name)] = weight
+    return found
+
+
+def _is_per_layer(key: str, family: str) -> bool:
+    return key.startswith(f"{family}.") and not key.endswith(_NOT_PER_LAYER)
+
+
+def _parts(path: Path) -> list[Path]:
+    found = SPLIT.search(path.name)
+    if found is None:
+        return [path]
+    stem, n_parts = path.name[: found.start()], int(found[1])
+    parts = [path.with_name(f"{stem}-{number:05d}-of-{n_parts:05d}.gguf") for number in range(1, n_parts + 1)]
+    for part in parts:
+        if not part.is_file():
+            raise UnsupportedModelError(f"{part.name} is missing. Put all {n_parts} parts into one folder.")
+    return parts
+
+
+def _checked(path: Path) -> Any:
+    """Return the reader of a file whose tensors are complete, of known types, and in the order that llama.cpp expects."""
+    WeightFiles(path)
+    begins = [entry.begin for entry in gguf.tensors(path)]
+    if begins != sorted(begins):
+        raise broken(path, "its tensors are not in the order of its header")
+    return library.GGUFReader(path)
+
+
+def _quantized(weight: Tensor, kind: Any) -> tuple[np.ndarray, Any]:
+    numbers = weight.detach().float().cpu().contiguous().numpy()
+    for written in (kind, Kind.Q8_0, Kind.F16):
+        try:
+            return library.quantize(numbers, written), written
+        except (NotImplementedError, library.QuantError):
+            continue
+    raise AssertionError("every number can be written in F16")

@@ -1,0 +1,91 @@
+"""Architectures whose GGUF files can be cut, and why a file cannot be.
+
+Source: the loaders of ggml-org/llama.cpp (src/models), which decide what a layer computes.
+"""
+
+import re
+from pathlib import Path
+
+from analysis.core.blocks import PartSet, Removal
+from analysis.core.errors import UnsupportedModelError
+from analysis.models.source import gguf
+from analysis.models.source.location import gguf_of
+from analysis.models.source.model_spec import ModelSpec
+
+PERIODS = {
+    "llama": 1,
+    "qwen2": 1,
+    "qwen2moe": 1,
+    "qwen3": 1,
+    "qwen3moe": 1,
+    "falcon": 1,
+    "phi3": 1,
+    "bloom": 1,
+    "stablelm": 1,
+    "gpt2": 1,
+    "starcoder2": 1,
+    "nemotron": 1,
+    "deci": 1,
+    "lfm2": 1,
+    "gemma2": 2,
+    "gpt-oss": 2,
+    "gemma3": 6,
+}
+"""Period of the layer types by architecture: llama.cpp gives every such layer full attention, and the others a window.
+
+It reads another period from the file, but no list. With 1, a layer computes by its tensors and per-layer arrays alone.
+"""
+_SCALED = {"gemma2": 46, "gemma3": 62}
+"""Depth at which llama.cpp scales attention differently, because it takes the model for the largest of its family."""
+BLOCK = re.compile(r"blk\.(\d+)\.(.+)")
+"""Name of a tensor of a layer."""
+SPLIT = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
+"""End of the name of a part of a split file."""
+_FOLDER = "Export the folder (hf) instead"
+
+
+def refusal(spec: ModelSpec, cut: Removal) -> str | None:
+    """Return why a model cannot be exported as a GGUF file without some layers, None if it can.
+
+    Raises:
+        UnsupportedModelError: if its file is broken.
+    """
+    if isinstance(cut, PartSet):
+        return f"A GGUF file contains whole layers only, so {cut.brief()} cannot be removed. {_FOLDER}."
+    path = gguf_of(spec)
+    if path is None:
+        return (
+            "Only a model that comes as a GGUF file is exported as one. Export the folder (hf), and convert it by "
+            "`python convert_hf_to_gguf.py FOLDER` of llama.cpp."
+        )
+    settings, entries = gguf.contents(path)
+    family = settings.get("general.architecture")
+    n_layers = settings.get(f"{family}.block_count")
+    if family not in PERIODS:
+        return (
+            f"GGUF files of the architecture {family} cannot be cut: llama.cpp may derive the type of a layer from its "
+            f"index. {_FOLDER}."
+        )
+    if not isinstance(n_layers, int) or SPLIT.search(path.name):
+        return None  # all parts are read, and checked, when the file is written
+    blocks = {int(found[1]) for entry in entries if (found := BLOCK.fullmatch(entry.name))}
+    if blocks != set(range(n_layers)):
+        raise broken(path, f"it states {n_layers} layers and has tensors of {len(blocks)}")
+    kept = [layer for layer in range(n_layers) if layer not in cut.layers]
+    if _SCALED.get(family) in (n_layers, len(kept)):
+        return f"llama.cpp scales the attention of a {family} model by {_SCALED[family]} layers differently. {_FOLDER}."
+    period = settings.get(f"{family}.attention.sliding_window_pattern", PERIODS[family])
+    period = PERIODS[family] if not isinstance(period, int) or isinstance(period, bool) else max(period, 1)
+    is_full = [(layer + 1) % period == 0 for layer in range(n_layers)]
+    moved = next((index for index, layer in enumerate(kept) if is_full[layer] != is_full[index]), None)
+    if moved is not None:
+        return (
+            f"llama.cpp gives every {period}th layer of a {family} model full attention, and layer {kept[moved]} would become "
+            f"layer {moved}. Remove {period} layers in a row or the last ones, or export the folder (hf)."
+        )
+    return None
+
+
+def broken(path: Path, reason: str) -> UnsupportedModelError:
+    """Return the error for a file that llama.cpp would not load."""
+    return UnsupportedModelError(f"{path.name} is not a usable GGUF file: {reason}. Get it again.")

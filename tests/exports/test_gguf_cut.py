@@ -1,0 +1,137 @@
+"""Cut GGUF files: the kept bytes unchanged, per-layer keys cut, and a sentence for each file that cannot be cut exactly."""
+
+import re
+
+import gguf
+import numpy as np
+import pytest
+
+from analysis.core.blocks import Block, LayerSet, PartSet
+from analysis.core.errors import UnsupportedModelError
+from analysis.exports import export, folders
+from analysis.exports.spec import ExportSpec
+from analysis.models.loading import load
+from analysis.models.running import gguf_cut
+from analysis.models.source import gguf_families
+from analysis.models.source.model_spec import ModelSpec
+from tests.support import gguf_files, loud, small_words
+
+pytestmark = pytest.mark.usefixtures("cache", "no_trial")
+
+
+@pytest.fixture(autouse=True)
+def _one_text(monkeypatch):
+    """Read a few tokens rather than a text of the starter pack, which takes seconds to be found."""
+    monkeypatch.setattr(export, "_texts", lambda tokenizer: [tokenizer(small_words.TEXT[0]).input_ids])
+
+
+def spec_of(path):
+    return ModelSpec(str(path), dtype="float32", device="cpu")
+
+
+def tensors(path):
+    return {tensor.name: tensor for tensor in gguf.GGUFReader(path).tensors}
+
+
+def is_same(one, other):
+    return one.tensor_type == other.tensor_type and np.array_equal(one.data, other.data)
+
+
+@pytest.mark.parametrize("architecture", gguf_files.ARCHITECTURES)
+@pytest.mark.parametrize("removed", [Block(1, 2), LayerSet((0, 3))], ids=["block", "sparse"])
+def test_the_kept_tensors_are_the_same_bytes_under_new_numbers(architecture, removed, tmp_path):
+    source = gguf_files.write(tmp_path / "m.gguf", architecture)
+    reason = gguf_families.refusal(spec_of(source), removed)
+    if architecture == "gemma2" and removed == LayerSet((0, 3)):
+        assert "every 2th layer of a gemma2 model full attention" in reason
+        return
+    assert reason is None
+    gguf_cut.write(source, removed, tmp_path / "cut.gguf")
+    before, after = tensors(source), tensors(tmp_path / "cut.gguf")
+    kept = [layer for layer in range(gguf_files.N_LAYERS) if layer not in removed.layers]
+    names = {re.sub(r"blk\.(\d+)", lambda found: f"blk.{kept[int(found[1])]}", name): name for name in after}
+    assert all(is_same(before[old], after[new]) for old, new in names.items())
+    assert set(before) - set(names) == {name for name in before for n in removed.layers if name.startswith(f"blk.{n}.")}
+    fields = gguf.GGUFReader(tmp_path / "cut.gguf").fields
+    assert fields[f"{architecture}.block_count"].contents() == len(kept)
+    heads = fields[f"{architecture}.attention.head_count_kv"].contents()
+    assert heads == ([2 * (layer % 2) for layer in kept] if architecture == "lfm2" else 2)
+    tokens = "tokenizer.ggml.tokens"
+    assert fields[tokens].contents() == gguf.GGUFReader(source).fields[tokens].contents()
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma2"])
+def test_an_export_gives_the_logits_of_the_cut_model_exactly(architecture, tmp_path):
+    source = gguf_files.write(tmp_path / "m.gguf", architecture)
+    out = export.export(spec_of(source), Block(1, 2), tmp_path / "out", format="gguf")
+    assert {path.name for path in out.iterdir()} == {"README.md", "Modelfile", "layerscope.json", "m-without-1-2.gguf"}
+    assert load.load(spec_of(out / "m-without-1-2.gguf")).facts.n_layers == 2
+    card = (out / "README.md").read_text()
+    assert "the bytes of the original GGUF file" in card
+    assert "ollama create m-without-1-2 -f ./Modelfile" in card
+    assert (out / "Modelfile").read_text().startswith("FROM ./m-without-1-2.gguf\n")
+
+
+def test_a_split_file_becomes_one(tmp_path):
+    source = gguf_files.write(tmp_path / "m.gguf", "llama")
+    reader = gguf.GGUFReader(source)
+    for number in (1, 2):
+        file = gguf.GGUFWriter(tmp_path / f"s-{number:05d}-of-00002.gguf", "llama")
+        file.add_key_value("split.count", 2, gguf.GGUFValueType.UINT16)
+        if number == 1:
+            file.add_block_count(gguf_files.N_LAYERS)
+        for tensor in reader.tensors[number - 1 :: 2]:
+            file.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+        for step in (file.write_header_to_file, file.write_kv_data_to_file, file.write_tensors_to_file, file.close):
+            step()
+    first = tmp_path / "s-00001-of-00002.gguf"
+    gguf_cut.write(first, Block(1, 1), tmp_path / "cut.gguf")
+    assert len(tensors(tmp_path / "cut.gguf")) == len(reader.tensors) * 3 // 4 + 1
+    assert not any(key.startswith("split.") for key in gguf.GGUFReader(tmp_path / "cut.gguf").fields)
+    (tmp_path / "s-00002-of-00002.gguf").unlink()
+    with pytest.raises(UnsupportedModelError, match="s-00002-of-00002.gguf is missing. Put all 2 parts"):
+        gguf_cut.write(first, Block(1, 1), tmp_path / "other.gguf")
+
+
+def test_what_cannot_be_cut_exactly_is_refused_before_anything_is_loaded(tmp_path, monkeypatch, tiny_folder):
+    monkeypatch.setattr(load, "load", lambda *_, **__: pytest.fail("loaded"))
+    source = gguf_files.write(tmp_path / "g.gguf", "gemma2")
+    for model, removed, message in (
+        (source, Block(1, 1), "layer 2 would become layer 1[.] Remove 2 layers in a row or the last ones"),
+        (source, PartSet(attention=(1,)), "whole layers only, so attention of layer 1 cannot be removed"),
+        (tiny_folder("llama"), Block(1, 1), "comes as a GGUF file.* convert it by `python convert_hf_to_gguf.py FOLDER`"),
+    ):
+        with pytest.raises(UnsupportedModelError, match=message):
+            export.export(spec_of(model), removed, tmp_path / "out", format="gguf")
+    assert not (tmp_path / "out").exists()
+
+
+def test_broken_files_are_one_sentence(tmp_path):
+    missing = gguf_files.write(tmp_path / "m.gguf", "llama")
+    content = missing.read_bytes()
+    at = content.index(b"llama.block_count") + len(b"llama.block_count") + 4
+    missing.write_bytes(content[:at] + (5).to_bytes(4, "little") + content[at + 4 :])
+    with pytest.raises(
+        UnsupportedModelError, match="m.gguf is not a usable GGUF file: it states 5 layers and has tensors of 4"
+    ):
+        gguf_families.refusal(spec_of(missing), Block(1, 1))
+    short = tmp_path / "short.gguf"
+    short.write_bytes(content[:-64])
+    with pytest.raises(UnsupportedModelError, match="short.gguf ends within its weights"):
+        gguf_cut.write(short, Block(1, 1), tmp_path / "cut.gguf")
+    assert not (tmp_path / "cut.gguf").exists()
+
+
+def test_healed_matrices_are_quantized_again_and_no_others(tmp_path):
+    source = gguf_files.write(tmp_path / "m.gguf", "llama")
+    spec, block = spec_of(source), Block(1, 2)
+    request = ExportSpec(block, "healed", spec, loud.adapter_of(spec, block), "gguf")
+    result = export.run(request)
+    assert result.check.merged
+    assert 0 < result.check.relative_difference <= result.check.tolerance
+    (path,) = folders.folder("healed").glob("*.gguf")
+    before, after = tensors(source), tensors(path)
+    changed = {name for name in after if not is_same(after[name], before[name.replace("blk.1", "blk.3")])}
+    assert changed
+    assert all(name.startswith("blk.") and after[name].tensor_type.name in ("Q8_0", "Q4_0", "F16", "BF16") for name in changed)
+    assert export.run(request) == result
