@@ -5,7 +5,6 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from analysis import __version__
 from analysis.core import extensions, host, store
-from pages.components.explore import warm_up
 from pages.components.jobs import strip
 from pages.components.learn import phone
 from pages.components.shared import frame, state
@@ -41,7 +40,6 @@ if get_script_run_ctx(suppress_warning=True) is None:
         __file__,
         middleware=server.middleware(phone.is_public),
         routes=phone.routes(),
-        lifespan=server.lifespan(warm_up.begin),
     )
 else:
     draw()

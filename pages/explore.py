@@ -49,14 +49,11 @@ with frame.errors_shown():
         of_strategy = selection.curves(current)
         result_choice.prefer("sweep", of_strategy, current)
         with place:
-            found, sweep = result_choice.menu(maps, of_strategy, selection.curve(current), current)
+            found, sweep = result_choice.menu(maps, of_strategy, selection.curve(current))
         compute.menu(place, found, sweep)
         result_choice.write_request("distances", found)
         result_choice.write_request("sweep", sweep)
         result_choice.offer(selection.as_shown(current, sweep and sweep.result, found.result), found.result.spec.corpus)
-        result_choice.say_stronger("distances", found, maps)
-        if sweep is not None:
-            result_choice.say_stronger("sweep", sweep, of_strategy)
         growing = any(job.kind in card.GROWING for job in service.active())
         linked_view.show(found.key, sweep.key if sweep else None, current, live=growing)
         hints()

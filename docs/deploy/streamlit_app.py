@@ -42,7 +42,6 @@ sys.path.insert(0, str(ROOT))
 
 from analysis.core.errors import LayerscopeError
 from analysis.results import packs
-from pages.components.explore import warm_up
 from pages.components.learn import phone
 from pages.web import server
 
@@ -59,5 +58,4 @@ app = st.App(
     ROOT / "app.py",
     middleware=server.middleware(phone.is_public),
     routes=phone.routes(),
-    lifespan=server.lifespan(warm_up.begin),
 )

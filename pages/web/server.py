@@ -1,10 +1,8 @@
 """The layers around Streamlit: security headers, login, and the throttle of reruns."""
 
-import contextlib
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
-import streamlit as st
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -34,21 +32,6 @@ def middleware(is_public: Callable[[str], bool]) -> list[Middleware]:
         Middleware(auth.AuthMiddleware, settings=settings, mode=mode, is_public=is_public),
         Middleware(RerunThrottle),
     ]
-
-
-def lifespan(at_start: Callable[[], None]) -> Callable[[st.App], contextlib.AbstractAsyncContextManager[None]]:
-    """Return the life of the server.
-
-    Args:
-        at_start: called once when the server starts; it listens afterwards.
-    """
-
-    @contextlib.asynccontextmanager
-    async def life(_app: st.App) -> AsyncIterator[None]:
-        at_start()
-        yield
-
-    return life
 
 
 _SOURCES = {

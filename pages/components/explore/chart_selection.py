@@ -1,4 +1,4 @@
-"""The selection on charts: a click takes a block, a drag across a curve the range of n, and the selected block is marked.
+"""The selection on charts: a click takes a block, and the selected block is marked.
 
 The mark is one symbol in one colour, at the block's own measured value or nowhere. A changed figure makes the browser replace
 the chart, which takes most of a third of a second for the charts of one view. The marks are therefore no part of the figures.
@@ -16,23 +16,19 @@ from plotly.graph_objs import Figure
 
 from analysis.charts.curves import UNPRUNED
 from analysis.charts.look import SELECTED, palette
-from analysis.charts.selected import RATES
 from analysis.core import blocks
 from analysis.core.blocks import Removal, parse_removal
 from analysis.core.errors import BlockRangeError
-from analysis.experiments.speed.speed_spec import SpeedResult
 from analysis.results.compared import scores_of_block as scores_of
 from analysis.results.compared.front import SIZE, Front
-from analysis.results.compared.generations import Generations
 from analysis.results.stored.reading import ACCURACY, LOSS, Condition
 from analysis.results.stored.result import FoundResult
-from pages.components.shared import address, chart, cuts, selection, state
+from pages.components.shared import chart, cuts, selection, state
 from pages.components.shared.cuts import ChosenStrategy, Cut
 from pages.components.shared.selection import Shown
 
 VIEW = "view"
 """Key of the fragment that shows the selection: a click redraws all of it, at any place of the chart."""
-_LAST = "last-click"
 
 
 def chart_of_blocks(
@@ -61,7 +57,6 @@ def chart_of_blocks(
         if count != st.session_state[counted] or not is_cut:
             return
         st.session_state[counted] += 1
-        st.session_state[_LAST] = (key, removed)
         if removed is None:
             state.choose_n(0)
         else:
@@ -75,12 +70,6 @@ def name_now(key: str) -> str:
     """The key that the chart of this name is drawn under until the next click."""
     count = st.session_state.get(_counted(key), 0)
     return f"{key}-{count}" if count else key
-
-
-def is_last(removed: Removal, *keys: str) -> bool:
-    """Return True where the last click was on these removed layers, on a chart of one of these names."""
-    key, clicked = st.session_state.get(_LAST, ("", None))
-    return key in keys and clicked == removed
 
 
 def _counted(key: str) -> str:
@@ -99,73 +88,6 @@ def _cut(said: str) -> Removal | None:
         return parse_removal(said)
     except BlockRangeError:
         return None
-
-
-_BRUSH = "brush"
-_HANDLES = "sizes-handles"
-_brush = st.components.v2.component("layerscope_brush", js=Path(__file__).with_name("brush.js").read_text())
-
-
-def listen(charts: Sequence[str], n_layers: int) -> None:
-    """Let a range be dragged across curves; takes no place of its own.
-
-    Args:
-        charts: their keys.
-        n_layers: layers of the model.
-    """
-
-    def heard() -> None:
-        state.choose_sizes(address.read_sizes(str(st.session_state[_BRUSH].get("range"))))
-
-    told = {"charts": list(charts), "last": n_layers - 1, "look": palette(chart.is_dark()).pruned}
-    _brush(key=_BRUSH, data=told, on_range_change=heard)
-
-
-def handles(n_layers: int) -> None:
-    """Draw the slider whose two handles set the range, by pointer or keys."""
-    kept = state.sizes(n_layers) or range(n_layers)
-    with state.showing(_HANDLES, (kept[0], kept[-1])):
-        st.slider(
-            "Removed layers shown, n",
-            0,
-            n_layers - 1,
-            key=_HANDLES,
-            on_change=_set,
-            args=(n_layers,),
-            help="Charts and tables show only this range of n. You can also drag across a curve.",
-        )
-
-
-def _set(n_layers: int) -> None:
-    first, last = st.session_state[_HANDLES]
-    if first < last:  # else the handles spring back: there is no curve of one number
-        _choose(None if (first, last) == (0, n_layers - 1) else range(first, last + 1))
-
-
-def way_back(n_layers: int) -> None:
-    """Name the selected range, where there is one, with a button back to all n."""
-    asked, kept = state.sizes(), state.sizes(n_layers)
-    if asked is None:
-        return
-    said = f"n = {asked[0]} to {asked[-1]}"
-    if kept is None:
-        st.caption(f"{said} does not fit a model of {n_layers} layers, so all n are shown.", width="content")
-    n = min(state.chosen_n(), n_layers - 1)
-    outside = f" The selected n = {n} is not among them." if kept and n not in kept else ""
-    st.button(
-        f"Only {said}",
-        key="all-sizes",
-        icon=":material/close:",
-        type="tertiary",
-        on_click=_choose,
-        args=(None,),
-        help=f"Charts and tables show only these numbers of removed layers.{outside} Click to show all.",
-    )
-
-
-def _choose(sizes: range | None) -> None:
-    state.choose_sizes(sizes)
-    st.rerun(VIEW)
 
 
 _marker = st.components.v2.component("layerscope_cut_marks", js=Path(__file__).with_name("cut_marks.js").read_text())
@@ -269,25 +191,6 @@ def _of_curves(
         scores = scores_of.by_block(results, quantity, condition) if condition else {}
         found[quantity] = at_values({removed: [one.value] for removed, one in scores.items()})
     return found
-
-
-def of_generations(found: Generations) -> Mark:
-    """The mark of the chart of generation: repetition, distinct tokens and right answers of each block."""
-    values = {
-        removed: [value for name in RATES if (value := getattr(each.point, name)) is not None]
-        for removed, each in found.by_block.items()
-    }
-    return at_values(values)
-
-
-def of_speed(speed: SpeedResult, field: str) -> Mark:
-    """Return the mark of the chart of speed, in milliseconds: of separately timed blocks.
-
-    Args:
-        speed: the measurement.
-        field: "decode" or "prefill".
-    """
-    return at_values({point.block: [1e3 * getattr(point, field).median_s] for point in speed.of_layers})
 
 
 def of_front(front: Front, by: str, shown: Condition) -> Mark:

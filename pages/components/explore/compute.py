@@ -1,12 +1,12 @@
 """Forms that start a computation on the Explore page: a map, curves, the damage of every block."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from analysis import service
-from analysis.core import blocks, host
+from analysis.core import blocks
 from analysis.core.blocks import Removal, removal
 from analysis.core.errors import BlockRangeError
 from analysis.data import corpora
@@ -15,7 +15,7 @@ from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec, spa
 from analysis.experiments.maps.damage_spec import DamageSpec
 from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
 from analysis.experiments.search.search_spec import checked_size, search_for, takes
-from analysis.experiments.strategies import BLOCKS, DRAW, MAP, SEARCHING, STRATEGIES, needs
+from analysis.experiments.strategies import BLOCKS, DRAW, SEARCHING, STRATEGIES, needs
 from analysis.jobs.queue import job as jobs
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import durations
@@ -73,7 +73,7 @@ def _map_form(model: ModelSpec, shown: DistanceResult | None, name: str) -> None
         name: first part of the widgets' keys.
     """
     with frame.errors_shown():
-        begun = CorpusSpec() if shown is None else replace(shown.spec.corpus, identity="")
+        begun = CorpusSpec() if shown is None else shown.spec.corpus.request
         asked = selection.as_shown(model, shown)
         key = state.since(name, [begun.fingerprint(), asked.dtype])
         source = inputs.texts(key, begun)
@@ -101,16 +101,6 @@ def _map_form(model: ModelSpec, shown: DistanceResult | None, name: str) -> None
                 corpus = replace(same, n_texts=int(n_texts), seq_len=int(seq_len), seed=int(seed))
                 label = f"Distance map, {words.texts(corpus)} {n_texts} × {seq_len}"
                 start.start_and_show(DistanceSpec(model=asked, corpus=corpus), label)
-
-
-@dataclass(frozen=True)
-class _Numbers:
-    """Values of the lower half of the form."""
-
-    limit: int | None
-    max_n: int
-    seed: int
-    writes: bool
 
 
 def _sweep_form(model: ModelSpec, shown: DistanceResult, curve: SweepResult | None, name: str) -> None:
@@ -141,12 +131,12 @@ def _form(model: ModelSpec, shown: DistanceResult, curve: SweepResult | None, na
             placeholder="Choose at least one",
         )
         model = selection.dtype_field(asked, curve or shown, key, place=held)
-        st.caption(_condition(model, shown, curve, chosen))
+        st.caption(_condition(model, shown, curve))
         _say_search(model, shown, [name for name in chosen if name in SEARCHING])
         is_told_blocks = any(needs(name, BLOCKS) for name in chosen)
         cuts = _cuts(shown.n_layers, key) if is_told_blocks else ()
-        numbers = _numbers(begun, shown.n_layers, size, key)
-        if numbers is None:
+        submitted = _numbers(begun, shown.n_layers, size, key)
+        if submitted is None:
             return
         if benchmark is None:
             st.error("No file with usable questions is chosen. Choose a file above.")
@@ -155,8 +145,9 @@ def _form(model: ModelSpec, shown: DistanceResult, curve: SweepResult | None, na
         elif is_told_blocks and not cuts:
             st.error("No block is entered. Enter at least one, for example 11:5.")
         else:
-            begun = replace(begun, model=model, benchmark=replace(benchmark, limit=numbers.limit, seed=numbers.seed))
-            specs = [spec for strategy in chosen for spec in _specs(begun, shown, strategy, cuts, numbers)]
+            benchmark = replace(benchmark, limit=submitted.benchmark.limit, seed=submitted.benchmark.seed)
+            begun = replace(submitted, model=model, benchmark=benchmark)
+            specs = [spec for strategy in chosen for spec in _specs(begun, shown, strategy, cuts)]
             for spec in specs:
                 if spec.search is not None:  # before anything is queued: the curves alone would be half of the request
                     checked_size(spec.search, shown.n_layers)
@@ -164,32 +155,11 @@ def _form(model: ModelSpec, shown: DistanceResult, curve: SweepResult | None, na
             start.start_all([(spec, words.curve(spec)) for spec in specs])
 
 
-def _condition(model: ModelSpec, shown: DistanceResult, curve: SweepResult | None, strategies: list[str]) -> words.Markdown:
-    """Return the condition of the curves to come, and whether the map that they need is there."""
+def _condition(model: ModelSpec, shown: DistanceResult, curve: SweepResult | None) -> words.Markdown:
+    """Return the condition of the curves to come."""
     loss = default_loss_corpus() if curve is None else curve.spec.loss_corpus
-    said = [selection.precision_of_request(model, curve or shown)]
-    if loss is not None:
-        said.append(f"Loss: {loss.n_texts} texts of {words.plain(words.texts(loss))}.")
-    if any(needs(name, MAP) for name in strategies):
-        corpus = shown.spec.corpus
-        texts = f"map of {corpus.n_texts} texts of {words.plain(words.texts(corpus))}"
-        said.append(f"The stored {texts} is used." if _has_map(model, shown) else f"A {texts} is measured first.")
-    return " ".join(said)
-
-
-def _has_map(model: ModelSpec, shown: DistanceResult) -> bool:
-    """Return True where the map on screen, or one like it, was measured under the condition of a new request."""
-    wanted = shown.spec.request
-    on_gpu = host.cards() > 0
-    for entry in stored_results.find("distances", model):
-        own = entry.result.spec.request
-        is_here = model.device in ("auto", own.model.device) and (
-            model.device != "auto" or on_gpu == (own.model.device != "cpu")
-        )
-        same = (own.corpus, own.metric) == (wanted.corpus, wanted.metric) and own.model.dtype == model.dtype
-        if same and is_here and entry.result.complete:
-            return True
-    return False
+    texts = "" if loss is None else f" Loss: {loss.n_texts} texts of {words.plain(words.texts(loss))}."
+    return selection.precision_of_request(model, curve or shown) + texts
 
 
 def _say_search(model: ModelSpec, shown: DistanceResult, searching: list[str]) -> None:
@@ -225,12 +195,12 @@ def _cuts(n_layers: int, key: str) -> tuple[Removal, ...]:
         st.error("One block is entered twice. Enter each block once.")
         return ()
     if cuts:
-        st.caption("Removes " + " and ".join(cut.describe() for cut in cuts) + ".")
+        st.caption("Removes " + " and ".join(cut.brief() for cut in cuts) + ".")
     return cuts
 
 
-def _numbers(begun: SweepSpec, n_layers: int, size: int | None, key: str) -> _Numbers | None:
-    """The form proper; None until it is submitted."""
+def _numbers(begun: SweepSpec, n_layers: int, size: int | None, key: str) -> SweepSpec | None:
+    """Draw the lower half of the form; return the request with its numbers, or None until it is submitted."""
     asked, reach = begun.benchmark, n_layers // 2 if begun.max_n is None else min(begun.max_n, n_layers - 1)
     with st.form(f"{key}-form", border=False):
         left, middle, right = st.columns(3, vertical_alignment="bottom")
@@ -264,30 +234,32 @@ def _numbers(begun: SweepSpec, n_layers: int, size: int | None, key: str) -> _Nu
         if not start.button("Run sweep", in_form=True, type="primary", key=f"{key}-go"):
             return None
     wanted = None if everything or (size is not None and int(limit) >= size) else int(limit)
-    return _Numbers(wanted, int(max_n), int(seed), bool(writes))
+    return replace(
+        begun,
+        benchmark=replace(asked, limit=wanted, seed=int(seed)),
+        max_n=int(max_n),
+        generation=GenerationSpec() if writes else None,
+    )
 
 
-def _specs(
-    begun: SweepSpec, shown: DistanceResult, strategy: str, cuts: tuple[Removal, ...], numbers: _Numbers
-) -> list[SweepSpec]:
+def _specs(begun: SweepSpec, shown: DistanceResult, strategy: str, cuts: tuple[Removal, ...]) -> list[SweepSpec]:
     """Return the requests that measure a strategy: one for each draw of a random one. A search spares the protected layers.
 
     Args:
-        begun: the model, the questions and the texts.
+        begun: the model, the questions, the texts and the largest n.
         shown: the map on screen.
         strategy: how layers are chosen.
         cuts: layers to remove that the user wrote by hand.
-        numbers: the lower half of the form.
     """
     spec = SweepSpec(
         model=begun.model,
         benchmark=begun.benchmark,
         loss_corpus=begun.loss_corpus,
-        distances=DistanceSpec(begun.model, replace(shown.spec.corpus, identity=""), shown.spec.metric),
+        distances=DistanceSpec(begun.model, shown.spec.corpus.request, shown.spec.metric),
         strategy=strategy,
-        max_n=None if needs(strategy, BLOCKS) else numbers.max_n,
+        max_n=None if needs(strategy, BLOCKS) else begun.max_n,
         blocks=cuts if needs(strategy, BLOCKS) else (),
-        generation=GenerationSpec() if numbers.writes else None,
+        generation=begun.generation,
     )
     spec = sparing(spec, state.protected(shown.n_layers))
     return [replace(spec, draw=draw) for draw in range(DRAWS)] if needs(strategy, DRAW) else [spec]
@@ -318,11 +290,7 @@ def damage_form(model: ModelSpec, shown: DistanceResult, key: str) -> None:
         model = selection.dtype_field(selection.as_shown(model, shown), shown, key, place=columns[4])
         if start.button("Measure loss increase", in_form=True, type="primary", key=f"{key}-go"):
             corpus = replace(usual, source=source, n_texts=int(n_texts), seq_len=int(seq_len))
-            distances = DistanceSpec(model=model, corpus=_again(shown.spec.corpus))
+            distances = DistanceSpec(model=model, corpus=shown.spec.corpus.request)
             spec = DamageSpec(model=model, corpus=corpus, distances=distances, max_size=int(size))
             label = f"Loss-increase map, {words.texts(corpus)} {n_texts} × {seq_len}, blocks up to {size}"
             start.start_and_show(spec, label)
-
-
-def _again(corpus: CorpusSpec) -> CorpusSpec:
-    return replace(corpus, identity="")

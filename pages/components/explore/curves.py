@@ -1,6 +1,6 @@
 """Accuracy and loss against the number of removed layers, with the curves of other strategies on the same questions.
 
-Further questions can be added to those already answered, and the layers on screen can be scored alone.
+The layers on screen can be scored alone.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,8 +12,6 @@ from plotly.graph_objs import Figure
 from analysis import service
 from analysis.charts import curves as figures
 from analysis.charts.look import ACCURACY, LOSS, Finished
-from analysis.data import questions
-from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepResult
 from analysis.experiments.strategies import DRAW, STRATEGIES, needs
@@ -23,11 +21,10 @@ from analysis.results.stored import reading
 from analysis.results.stored.result import FoundResult
 from pages.components.explore import chart_selection
 from pages.components.jobs import card
-from pages.components.shared import access, chart, start, state, stored_results, words
+from pages.components.shared import chart, start, state, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
 from pages.components.shared.selection import Shown, versions
 
-_FOURFOLD_BELOW = 250
 CHARTS = (reading.ACCURACY, reading.LOSS)
 """Keys of the charts, for `pick.name_now`."""
 
@@ -69,9 +66,6 @@ def show(
             n_layers=strategy.distances.n_layers,
             chosen=lambda n: strategy.cut(n).removed,
         )
-    seen = [heal for heal in drawn_heals if any(comparable.is_comparable(sweep.result, heal.result, name) for name in CHARTS)]
-    if note := _of_another_block(seen, cut):
-        st.caption(note)
     said = comparable.incomparable(sweep.result, [heal.result for heal in heals if heal.result.is_of(cut.removed)])
     if said:
         more = f" {len(said) - 1} more under **Data and command**." if len(said) > 1 else ""
@@ -119,16 +113,6 @@ def _of_blocks(heals: Sequence[FoundResult], curves: Sequence[FoundResult], cut:
     return [heal for heal in heals if any(block is not None and heal.result.is_of(block) for block in blocks)]
 
 
-def _of_another_block(heals: Sequence[FoundResult], cut: Cut) -> words.Markdown:
-    """Say that the diamonds at the selected size heal another block of this size; "" where they heal the selected one."""
-    if cut.removed is None:
-        return ""
-    healed = [heal.result.spec.block for heal in heals if heal.result.healed and heal.result.healed.n == cut.n]
-    others = list(dict.fromkeys(block.brief() for block in healed if block != cut.removed))
-    named = words.plain(" and ".join(others))
-    return f"Diamonds at n = {cut.n} are healing runs of other layers: {named}." if others else ""
-
-
 def same_questions(shown: FoundResult, model: ModelSpec) -> dict[str, list[FoundResult]]:
     """Return by strategy the curves of the same model, precision and questions as the shown one, which is left out.
 
@@ -150,7 +134,34 @@ def same_questions(shown: FoundResult, model: ModelSpec) -> dict[str, list[Found
     return found
 
 
-def choice(others: dict[str, list[FoundResult]]) -> list[FoundResult]:
+def menu(shown: FoundResult, model: ModelSpec, n_layers: int) -> list[FoundResult]:
+    """Draw the menu of the curves, with the strategies beside this one and the range of n; return the compared curves."""
+    if kept := state.sizes(n_layers):
+        st.caption(f"n = {kept[0]} to {kept[-1]}", width="content")
+    place = st.popover("Curves", key="curves-menu", on_change="rerun", width="content", help=_MENU)
+    with place, st.container(width=380):
+        compared = _choice(same_questions(shown, model))
+        if place.open:
+            _range_slider(n_layers)
+    return compared
+
+
+_MENU = "Compare strategies, or limit the curves to a range of n."
+_RANGE = "sizes-handles"
+
+
+def _range_slider(n_layers: int) -> None:
+    def choose() -> None:
+        first, last = st.session_state[_RANGE]
+        if first < last:  # else the handles spring back: there is no curve of one number
+            state.choose_sizes(None if (first, last) == (0, n_layers - 1) else range(first, last + 1))
+
+    kept = state.sizes(n_layers) or range(n_layers)
+    with state.showing(_RANGE, (kept[0], kept[-1])):
+        st.slider("Removed layers shown, n", 0, n_layers - 1, key=_RANGE, on_change=choose)
+
+
+def _choice(others: dict[str, list[FoundResult]]) -> list[FoundResult]:
     """Draw the choice of curves to compare with, at first none, and return the chosen ones."""
     if not others:
         st.caption("To compare strategies here, run a sweep with another strategy on the same questions.")
@@ -173,57 +184,6 @@ def choice(others: dict[str, list[FoundResult]]) -> list[FoundResult]:
 def flat(groups: Iterable[list[FoundResult]]) -> list[FoundResult]:
     """Return all groups in one list."""
     return [entry for group in groups for entry in group]
-
-
-def refine_button(shown: FoundResult, compared: list[FoundResult]) -> None:
-    """Draw the button; a click measures every curve on the chart on the next larger number of questions.
-
-    All of them, since only curves on the same questions can be compared.
-    """
-    sweep = shown.result
-    asked = sweep.spec.benchmark.limit
-    if asked is None or sweep.n_questions < asked:
-        st.caption(f"All {sweep.n_questions} questions are used.")
-        return
-    aim = _aim(asked, _size(sweep.spec.benchmark))
-    if aim is None:
-        st.caption(f"All {asked} questions are used.")
-        return
-    curves = [shown, *compared]
-    if start.button(
-        f"Refine: {asked:,} → {aim:,} questions",
-        key="refine",
-        icon=":material/zoom_in:",
-        disabled=not sweep.complete,
-        help=_help(curves, asked, aim),
-    ):
-        start.start_all([(spec, words.curve(spec)) for spec in (_refined(entry.result, aim) for entry in curves)])
-
-
-def _refined(sweep: SweepResult, aim: int):
-    return replace(sweep.spec, benchmark=replace(sweep.spec.benchmark, limit=aim)).request
-
-
-def _aim(asked: int, size: int | None) -> int | None:
-    """Return four times as many questions, or twice as many above a limit; at most all; None where all are answered."""
-    aim = asked * (4 if asked < _FOURFOLD_BELOW else 2)
-    return aim if size is None else min(aim, size) if size > asked else None
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def _size(spec: BenchmarkSpec) -> int | None:
-    return questions.size(spec, access.question_file)
-
-
-def _help(curves: list[FoundResult], asked: int, aim: int) -> str:
-    kept = [entry for entry in curves if entry.result.questions and not entry.precomputed]
-    said = f"Narrows the interval: asks {aim - asked:,} new questions and keeps the {asked:,} stored answers."
-    if not kept:
-        why = "a precomputed curve stores no answers"
-        if any(entry.origin.startswith("pack ") for entry in curves):
-            why = "answers of a pack are never reused"
-        said = f"Narrows the interval: asks {aim:,} questions, because {why}."
-    return said if len(curves) == 1 else f"{said} Starts a job for each of the {len(curves)} curves on the chart."
 
 
 def not_measured(shown: Shown) -> None:

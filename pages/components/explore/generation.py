@@ -4,14 +4,11 @@ The texts of all measured blocks are in the page, so that they swap while the sl
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
-from plotly.graph_objs import Figure
 
-from analysis.charts import curves as figures
 from analysis.charts.look import SELECTED, palette
 from analysis.core import blocks
 from analysis.core.blocks import PartSet, Removal
@@ -24,7 +21,7 @@ from pages.components.explore import chart_selection
 from pages.components.jobs import card
 from pages.components.shared import chart, selection, start, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
-from pages.components.shared.selection import Version, version, versions
+from pages.components.shared.selection import versions
 
 KEY = "generated-text"
 _LONGEST = 4000
@@ -107,10 +104,6 @@ def facts(each: Generation) -> str:
     )
 
 
-CHART = "writing"
-"""Key of the chart."""
-
-
 def stored(
     sweep: FoundResult | None, strategy: ChosenStrategy, model: ModelSpec, removed: Removal | None = None
 ) -> Generations:
@@ -148,10 +141,7 @@ def show(cut: Cut, strategy: ChosenStrategy, sweep: FoundResult | None, model: M
     """
     found = stored(sweep, strategy, model, cut.removed)
     st.header("Generation", anchor=False)
-    st.caption(
-        "Generating text is harder than choosing among given answers, so likelihood scores overstate the quality of a pruned "
-        f"model. Greedy decoding: {words.plain(found.condition())}."
-    )
+    st.caption(f"Greedy decoding: {words.plain(found.condition())}.")
     asked = found.asked
     data = ["Wikipedia", f"n = {asked.n_prompts} prompts", f"{asked.n_sums} arithmetic problems"]
     st.markdown(selection.badges(data, selection.precision_parts(found.model, strategy.distances.model)))
@@ -162,16 +152,15 @@ def show(cut: Cut, strategy: ChosenStrategy, sweep: FoundResult | None, model: M
     prompts = found.prompts()
     if prompts:
         _show_texts(found, prompts, cut.removed, strategy)
-    _numbers(found, cut.removed, sweep)
+    _numbers(found, cut.removed)
     _problems(found, cut.removed)
-    chart_selection.mark({CHART: chart_selection.of_generations(found)}, cut, strategy)
 
 
 def _not_measured(removed: Removal, found: Generations) -> None:
     """Draw a grey panel with the button that measures the selected block, or with the progress of its job."""
     asked, spec, key, label = found.asked, request(removed, found), "measure-generation", "Measure generation"
     with st.container(horizontal=True, vertical_alignment="center", border=True, gap="small", key=f"not-measured-{key}"):
-        st.markdown(f"**Not measured**: {removed.describe()}", width="content")
+        st.markdown(f"**Not measured**: {removed.brief()}", width="content")
         job = card.last_of(spec.kind, lambda other: other == spec)
         if job is not None and job.is_active:
             card.in_place(job, key)
@@ -182,28 +171,17 @@ def _not_measured(removed: Removal, found: Generations) -> None:
             "problems with exactly these layers removed. Accuracy and loss are not measured."
         )
         if start.button(label, key=key, icon=":material/target:", help=why):
-            start.start_and_show(spec, f"{label} without {removed.describe()}")
+            start.start_and_show(spec, f"{label} without {removed.brief()}")
 
 
 def request(removed: Removal, found: Generations) -> EvaluateSpec:
     """The evaluation that only generates, with exactly this block removed, under the condition on screen."""
-    model = replace(found.model, identity="")  # the files of this machine, to be looked up again
-    return EvaluateSpec(model, removed, benchmark=None, loss_corpus=None, generation=found.asked)
+    return EvaluateSpec(found.model.request, removed, benchmark=None, loss_corpus=None, generation=found.asked)
 
 
-def _numbers(found: Generations, removed: Removal | None, sweep: FoundResult | None) -> None:
-    """The strategy's curve, and the table of every block that has generated text under this condition."""
-    measured = found.ordered()
-    if not measured:
-        return
-    is_drawn = sweep is not None and any(point.repetition_rate is not None for point in sweep.result.points)
-    left, right = st.columns(2, gap="medium") if is_drawn else (None, st.container())
-    if left is not None and sweep is not None:
-        with left:
-            alt = f"Repetition, distinct tokens and right answers against removed layers, by {sweep.result.spec.strategy}."
-            figure = figures.reaching(_figure(version(sweep), chart.is_dark(), sweep), removed.size if removed else 0)
-            chart.show(figure, key=CHART, alt=words.plain(alt), file_name="generation")
-    with right:
+def _numbers(found: Generations, removed: Removal | None) -> None:
+    """Draw the table of every block that has generated text under this condition."""
+    if measured := found.ordered():
         chart.table(
             [_row(each, removed) for each in measured],
             key="t-writing",
@@ -213,14 +191,9 @@ def _numbers(found: Generations, removed: Removal | None, sweep: FoundResult | N
         )
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _figure(version: Version, dark: bool, _sweep: FoundResult) -> Figure:
-    return figures.writing_curve(_sweep.result, dark=dark)
-
-
 def _row(each: Generation, removed: Removal | None) -> dict:
     point = each.point
-    block = f"{each.removed.brief()}, {each.removed.halves()}" if each.removed else "unpruned model"
+    block = each.removed.brief() if each.removed else "unpruned model"
     return {
         "block": f"{block} (selected)" if each.removed == removed else block,
         "repeated 4-grams": words.percent(point.repetition_rate, each.repetition_interval),

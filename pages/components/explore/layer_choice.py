@@ -1,4 +1,4 @@
-"""Choosing the layers to remove beside the slider: on the strip, in writing, or back to a former choice.
+"""Choosing the layers to remove beside the slider: on the strip or in writing.
 
 The strip drags and stretches a block, or picks layer by layer. The texts that it shows of a block while it is dragged are in
 the page already. The server hears of the block once it is released.
@@ -7,12 +7,12 @@ the page already. The server hears of the block once it is released.
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import streamlit as st
 
 from analysis.charts.look import palette
-from analysis.core.blocks import Removal, parse_removal, single_parts
+from analysis.core.blocks import parse_removal, single_parts
 from analysis.core.errors import BlockRangeError
 from analysis.results.compared import block_values
 from analysis.results.stored.result import FoundResult
@@ -32,8 +32,6 @@ _strip = st.components.v2.component(
 )
 _HEARD = "strip-heard"
 """Key of the session for the number of the strip's last message, by which the strip knows that it was answered."""
-_KEPT = 30
-_HISTORY = "cuts-before"
 
 
 def show_strip(found: FoundResult, damage: FoundResult | None, strategy: ChosenStrategy, cut: Cut) -> None:
@@ -67,12 +65,8 @@ def show_strip(found: FoundResult, damage: FoundResult | None, strategy: ChosenS
         },
         on_said_change=heard,
     )
-    if cuts.protected_in(cut.removed, n_layers):
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            cuts.say_protected(
-                cut.removed, n_layers, "This selection" if cut.by_hand else f"The choice of {words.plain(strategy.name)}"
-            )
-            _way_out(strategy, cut.n)
+    who = "This selection" if cut.by_hand else f"The choice of {words.plain(strategy.name)}"
+    cuts.say_protected(cut.removed, n_layers, who)
 
 
 def _hear(said: dict[str, Any], strategy: ChosenStrategy) -> None:
@@ -98,24 +92,6 @@ def _hear(said: dict[str, Any], strategy: ChosenStrategy) -> None:
 def _values(version: Version, of_damage: Version | None, _found: FoundResult, _damage: FoundResult | None) -> str:
     """Return the values of all blocks as JSON, written once: they are 40 kB of numbers, and the same at each redraw."""
     return json.dumps(asdict(block_values.of_results(_found.result, _damage.result if _damage else None)))
-
-
-def _way_out(strategy: ChosenStrategy, n: int) -> None:
-    """Offer the blocks of this size that take no protected layer."""
-    n_layers = strategy.distances.n_layers
-    free = block_values.most_similar_without(strategy.distances, n, state.protected(n_layers))
-    if free is None:
-        st.caption(f"Every block of {words.layers(n)} contains a protected layer.", width="content")
-        return
-    block = free.block
-    st.button(
-        f"Take [{block.start}, {block.stop}) instead",
-        key="take-unprotected",
-        type="tertiary",
-        help=f"The most similar block of its size without a protected layer: {block.describe()}.",
-        on_click=cuts.take,
-        args=(block, strategy.cut(n).removed, n_layers),
-    )
 
 
 def decide_menu(shown: Shown) -> None:
@@ -147,55 +123,3 @@ def _sheet_button() -> None:
         help="One page: go, measure more or don't, with numbers, cost and risk.",
     ):
         st.switch_page("pages/export.py")
-
-
-class _Choice(NamedTuple):
-    """Controls that chose the layers on screen."""
-
-    strategy: str
-    n: int
-    own: Removal | None
-
-    def describe(self) -> str:
-        return self.own.describe() if self.own else f"n = {self.n} by {words.plain(self.strategy)}"
-
-
-def remember_choice() -> None:
-    """Note the present choice, if it differs from the last one, by any control."""
-    now, history = _Choice(state.strategy(), state.chosen_n(), state.own_cut()), _history()
-    if not history or history[-1] != now:
-        history.append(now)
-        del history[:-_KEPT]
-
-
-def undo_button() -> None:
-    """Draw the undo button, where there is a former choice; its help names that choice."""
-    history = _history()
-    if len(history) > 1:
-        st.button(
-            "Undo",
-            key="undo",
-            icon=":material/undo:",
-            type="tertiary",
-            on_click=_back,
-            help=f"Back to {history[-2].describe()}.",
-        )
-
-
-def _back() -> None:
-    history = _history()
-    history.pop()
-    before = history[-1]
-    state.choose_strategy(before.strategy)
-    state.choose_n(before.n)
-    if before.own is not None:
-        state.choose_cut(before.own)
-
-
-def _history() -> list[_Choice]:
-    """Return the choices for the current model, oldest first, the one on screen last."""
-    model, kept = st.session_state.get(_HISTORY, (None, []))
-    if model != state.current_model():
-        kept = []
-        st.session_state[_HISTORY] = (state.current_model(), kept)
-    return kept

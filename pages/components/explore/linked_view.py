@@ -5,11 +5,9 @@ tab is drawn. Parts with controls of their own are fragments inside it: these re
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import streamlit as st
 
-from analysis.core.table import Table
 from analysis.experiments.accuracy import points
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
@@ -97,29 +95,10 @@ def _instrument(shown: Shown) -> None:
         cuts.slider(n_layers)
     with right, st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
         cuts.which_menu(shown.strategy, shown.cut)
-        layer_choice.remember_choice()
         cuts.say(shown.cut)
-        layer_choice.undo_button()
-        chart_selection.way_back(n_layers)
         st.space("stretch")
-        _way_to_questions(shown)
         layer_choice.decide_menu(shown)
     layer_choice.show_strip(shown.distances, shown.damage, shown.strategy, shown.cut)
-
-
-def _way_to_questions(shown: Shown) -> None:
-    """After a click on a point of a curve, point to the tab with the outcome of each of its questions."""
-    removed, asked = shown.cut.removed, scores.curve_of(shown)
-    is_clicked = removed is not None and chart_selection.is_last(removed, *curves.CHARTS)
-    if is_clicked and tab() == MAP and asked is not None and asked.questions:
-        st.button(
-            "Show changed answers",
-            key="to-questions",
-            icon=":material/quiz:",
-            type="tertiary",
-            on_click=state.choose_option,
-            args=("tab", QUESTIONS),
-        )
 
 
 def _map_and_curves(shown: Shown) -> None:
@@ -130,9 +109,7 @@ def _map_and_curves(shown: Shown) -> None:
         st.fragment(_curves)(shown)
     marks = {chart_selection.name_now(map_view.CHART): chart_selection.CELLS}
     marks |= {chart_selection.name_now(name): mark for name, mark in chart_selection.of_curves(shown).items()}
-    with st.container(gap=None):  # neither takes a place
-        chart_selection.mark(marks, shown.cut, shown.strategy)
-        chart_selection.listen([chart_selection.name_now(name) for name in curves.CHARTS], shown.strategy.distances.n_layers)
+    chart_selection.mark(marks, shown.cut, shown.strategy)
 
 
 def _map(shown: Shown) -> None:
@@ -145,23 +122,11 @@ def _curves(shown: Shown) -> None:
         compared: list[FoundResult] = []
         if shown.sweep is not None:
             with st.container(horizontal=True, horizontal_alignment="right", key="curve-controls"):
-                compared = _curves_menu(shown, shown.sweep)
+                compared = curves.menu(shown.sweep, shown.model, shown.strategy.distances.n_layers)
         curves.show(shown.sweep, compared, shown.evidence.heals, shown.strategy, shown.cut)
         curves.not_measured(shown)
         if others := _other_datasets(shown):
             st.caption(others)
-
-
-def _curves_menu(shown: Shown, sweep: FoundResult) -> list[FoundResult]:
-    """Draw the menu of the curves: strategies beside this one, more questions, a range of n; returns the compared curves."""
-    others = curves.same_questions(sweep, shown.model)
-    menu = st.popover("Curves", key="curves-menu", on_change="rerun", width="content", help=_CURVES)
-    with menu, st.container(width=380):
-        compared = curves.choice(others)
-        curves.refine_button(sweep, compared)
-        if menu.open:
-            chart_selection.handles(shown.strategy.distances.n_layers)
-    return compared
 
 
 def _other_datasets(shown: Shown) -> words.Markdown:
@@ -210,9 +175,7 @@ def _generation(shown: Shown) -> None:
 
 def _damage(shown: Shown) -> None:
     with frame.errors_shown():
-        damage_view.show(shown.distances, shown.damage, shown.model, shown.cut, shown.strategy.block)
-        marks = {chart_selection.name_now(key): chart_selection.CELLS for key in damage_view.CHARTS}
-        chart_selection.mark(marks, shown.cut, shown.strategy)
+        damage_view.show(shown.distances, shown.damage, shown.model, shown.cut, shown.strategy)
 
 
 def _data(shown: Shown) -> None:
@@ -241,13 +204,12 @@ _DRAWN = {
     DAMAGE: _damage,
     DATA: _data,
 }
-_CURVES = "Compare strategies, ask more questions, or limit charts and tables to a range of n."
 
 
 def _tables(
     distances: DistanceResult, sweeps: Sequence[SweepResult], heals: Sequence[HealResult], damage: DamageResult | None
 ) -> None:
-    """Draw one tab per table, each with the numbers of removed layers in the range on screen.
+    """Draw one tab per table.
 
     Args:
         distances: the map on screen.
@@ -255,34 +217,30 @@ def _tables(
         heals: healed models.
         damage: the damage on screen.
     """
-    left_out, sizes = sweeps[0].skipped_rows if sweeps else [], state.sizes(distances.n_layers)
+    left_out = sweeps[0].skipped_rows if sweeps else []
     names = ["Distances", "Chosen blocks"] + (["Accuracy and loss"] if sweeps else []) + (["Healed"] if heals else [])
     names += (["Loss increase", "Lowest increase"] if damage else []) + (["Skipped rows"] if left_out else [])
     tabs = dict(zip(names, st.tabs(names), strict=True))
     with tabs["Distances"]:
-        chart.table(_kept(distances.table("blocks"), sizes), key="t-map", file_name="distances")
+        chart.table(distances.table("blocks"), key="t-map", file_name="distances")
     with tabs["Chosen blocks"]:
-        chart.table(_kept(distances.table("best"), sizes), key="t-best", file_name="blocks")
+        chart.table(distances.table("best"), key="t-best", file_name="blocks")
     if sweeps:
         with tabs["Accuracy and loss"]:
             scored = [(words.strategy(sweep.spec), point) for sweep in sweeps for point in sweep.points]
             table = points.table([point for _, point in scored], strategy=[name for name, _ in scored])
-            chart.table(_kept(table, sizes), key="t-sweep", alt="Accuracy and loss by strategy and n", file_name="curve")
+            chart.table(table, key="t-sweep", alt="Accuracy and loss by strategy and n", file_name="curve")
     if heals:
         with tabs["Healed"]:
             table = points.table([heal.healed for heal in heals if heal.healed], "Healed models")
-            chart.table(_kept(table, sizes), key="t-heal", file_name="healed")
+            chart.table(table, key="t-heal", file_name="healed")
     if damage:
         with tabs["Loss increase"]:
-            rows = [row for row in damage_view.rows(damage, distances) if sizes is None or row["n"] in sizes]
+            rows = damage_view.rows(damage, distances)
             chart.table(rows, key="t-damage", alt="Distance and loss increase of each block", file_name="damage")
         with tabs["Lowest increase"]:
-            chart.table(_kept(damage.beside(distances.best), sizes), key="t-least", file_name="least-damage")
+            chart.table(damage.beside(distances.best), key="t-least", file_name="least-damage")
     if left_out:
         with tabs["Skipped rows"]:
             rows = [{"row": row} for row in left_out]
             chart.table(rows, key="t-rows", alt="Rows of the file that could not be used", file_name="rows-left-out")
-
-
-def _kept(table: Table, sizes: range | None) -> Table:
-    return table if sizes is None else replace(table, rows=[row for row in table.rows if row["n"] in sizes])

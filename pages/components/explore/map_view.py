@@ -11,7 +11,6 @@ from plotly.graph_objs import Figure
 from analysis import service
 from analysis.charts import maps
 from analysis.charts.look import Finished
-from analysis.core.blocks import Block
 from analysis.experiments.maps import distance_spec
 from analysis.experiments.maps.distance_spec import Best, DistanceResult
 from analysis.results.compared import remarks
@@ -58,24 +57,29 @@ def show(shown: FoundResult, damage: FoundResult | None, strategy: ChosenStrateg
         _damage(damage, how, cut, strategy)
         return
     best = distances.best if metric == own else distance_spec.best_blocks(distances.others[metric])
-    least = min(best, key=lambda entry: entry.distance)
-    said = f"{words.metric(metric)}. The most similar block is {least.block.describe()} at {least.distance:.3f}."
     others = best if metric != own else ()
     if how == "lines":
-        figure = maps.picked(
-            lines(shown, metric=metric, dark=chart.is_dark(), height=_HEIGHT), cut.removed, dark=chart.is_dark()
-        )
+        figure = maps.picked(_lines(version(shown), metric, chart.is_dark(), shown), cut.removed, dark=chart.is_dark())
     else:
-        figure = distance_map(shown, strategy.path(), others, metric=metric, max_size=None, height=_HEIGHT)
+        path = strategy.path()
+        key = " / ".join(" ".join(f"{best.n}:{best.start}" for best in blocks) for blocks in (path, others))
+        figure = _distance_map(version(shown), key, metric, shown, path, others)
+    least = min(best, key=lambda entry: entry.distance)
+    said = f"{words.metric(metric)}. The most similar block is {least.block.brief()} at {least.distance:.3f}"
     chart_selection.chart_of_blocks(
-        _kept(figure, distances.n_layers),
+        figure,
         key=CHART,
-        alt=f"{_kind(how)} by {said}",
+        alt=f"{_kind(how)} by {said}.",
         file_name="distance-map",
         n_layers=distances.n_layers,
         chosen=strategy.block,
     )
-    st.caption(_how_sure(distances, cut, how) if metric == own else _by_another(best, words.plain(words.metric(metric)), cut))
+    if how == "lines":
+        st.caption(_LINES)
+    elif metric == own:
+        st.caption("Line: the chosen block of each size. Small circles: statistically tied with the most similar block (95 %).")
+    else:
+        st.caption(f"Dotted: the most similar block by {words.plain(words.metric(metric))}. The map's own distance chooses.")
 
 
 def _metric(names: list[str]) -> str:
@@ -116,6 +120,7 @@ def _how() -> str:
     return view()
 
 
+_LINES = "Blue: all blocks of this size. The line across marks the lowest value of each size."
 _WHAT = "Angle between the residual stream at layer l and at layer l + n."
 
 
@@ -131,79 +136,14 @@ def _damage(damage: FoundResult, how: str, cut: Cut, strategy: ChosenStrategy) -
     """The measured damage in the map's place."""
     result = damage.result
     if how == "lines":
-        plain = lines(damage, metric=DAMAGE, dark=chart.is_dark(), height=_HEIGHT)
-        figure = maps.picked(plain, cut.removed, dark=chart.is_dark())
+        figure = maps.picked(_lines(version(damage), DAMAGE, chart.is_dark(), damage), cut.removed, dark=chart.is_dark())
     else:
-        figure = damage_map(damage, height=_HEIGHT)
+        figure = damage_map(version(damage), _HEIGHT, damage)
     alt = f"{_kind(how)} of the measured loss increase without each block of up to {len(result.increase)} layers."
-    figure = _kept(figure, result.n_layers)
     chart_selection.chart_of_blocks(
         figure, key=CHART, alt=alt, file_name="damage-map", n_layers=result.n_layers, chosen=strategy.block
     )
-    best = next((entry for entry in result.best if entry.n == cut.n), None)
-    least = f" At n = {cut.n}: {best.block.brief()}, {best.increase:+.3f} nats per token." if best else ""
-    st.caption(f"The line marks the block of each size with the lowest loss increase.{least}")
-
-
-def _kept(figure: Figure, n_layers: int) -> Figure:
-    """Limit the axis to the sizes of the range on screen, where there is one."""
-    sizes = state.sizes(n_layers)
-    return maps.of_sizes(figure, sizes) if sizes else figure
-
-
-def _how_sure(distances: DistanceResult, cut: Cut, how: str) -> str:
-    """Say in how many resamples of the texts the chosen block wins, and which block comes second."""
-    if not 0 < cut.n < distances.n_layers:
-        return "The line marks the chosen block of each size. A ring will mark the block at the slider's n."
-    if not distances.wins:
-        return "The line marks the chosen block of each size. A ring marks the selected block. Click a block to remove it."
-    row = distances.wins[cut.n - 1]
-    chosen = next(best.block for best in distances.best if best.n == cut.n)
-    others = [start for start in range(len(row)) if start != chosen.start]
-    second = max(others, key=row.__getitem__, default=None)
-    of_size = f"{cut.n} layers" if cut.n > 1 else "single layers"
-    which = "This block has" if cut.removed == chosen else f"Of {of_size}, {chosen.brief()} {'have' if cut.n > 1 else 'has'}"
-    said = f"{which} the smallest distance in {row[chosen.start]:.0%} of text resamples"
-    circles = _LINES if how == "lines" else "Small circles: statistically tied with it (95 %)."
-    if second is None or row[second] == 0:
-        return f"{said}, no other block in any. {circles}"
-    return f"{said}, {Block(second, cut.n).brief()} in {row[second]:.0%}. {circles}"
-
-
-_LINES = "Blue: all blocks of this size. The line across marks the most similar block of each size."
-
-
-def _by_another(best: Sequence[Best], name: words.Markdown, cut: Cut) -> str:
-    """Return the block that another distance would choose; it is drawn dotted, since the map's own distance chooses."""
-    found = next((entry.block for entry in best if entry.n == cut.n), None)
-    if found is None:
-        return f"Dotted: the choice by {name}. Blocks are still chosen by the map's own distance."
-    verdict = "the removed block" if found == cut.removed else "not the removed block"
-    return f"Dotted: by {name} the choice at n = {cut.n} would be {found.brief()}, {verdict}."
-
-
-def distance_map(
-    found: FoundResult,
-    path: Sequence[Best],
-    others: Sequence[Best],
-    *,
-    metric: str,
-    max_size: int | None,
-    height: int,
-) -> Figure:
-    """The map by one of its metrics; arguments as `maps.distance_map`."""
-    key = " / ".join(" ".join(f"{best.n}:{best.start}" for best in blocks) for blocks in (path, others))
-    return _distance_map(version(found), key, metric, max_size, height, found, path, others)
-
-
-def damage_map(found: FoundResult, *, height: int) -> Figure:
-    """The damage map; arguments as `maps.damage_map`."""
-    return _damage_map(version(found), height, found)
-
-
-def lines(found: FoundResult, *, metric: str, dark: bool, height: int) -> Figure:
-    """The lines of a map or of the damage; arguments as `maps.distance_lines`."""
-    return _lines(version(found), metric, dark, height, found)
+    st.caption("Line: the block of each size with the lowest loss increase.")
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
@@ -211,32 +151,22 @@ def _distance_map(
     version: Version,
     blocks: str,
     metric: str,
-    max_size: int | None,
-    height: int,
     _found: FoundResult,
     _path: Sequence[Best],
     _others: Sequence[Best],
 ) -> Figure:
     close = remarks.of_map(_found.result, metric, service.arrays(_found).get("text_distances"))
-    figure = maps.distance_map(
-        _found.result,
-        _path,
-        others=_others,
-        rivals=close,
-        metric=metric,
-        max_size=max_size,
-        height=height,
-    )
-    return Finished(figure)
+    return Finished(maps.distance_map(_found.result, _path, others=_others, rivals=close, metric=metric, height=_HEIGHT))
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)
-def _damage_map(version: Version, height: int, _found: FoundResult) -> Figure:
+def damage_map(version: Version, height: int, _found: FoundResult) -> Figure:
+    """Return the loss-increase map, built once."""
     return Finished(maps.damage_map(_found.result, height=height))
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)
-def _lines(version: Version, metric: str, dark: bool, height: int, _found: FoundResult) -> Figure:
+def _lines(version: Version, metric: str, dark: bool, _found: FoundResult) -> Figure:
     if _found.result.kind == "damage":
-        return maps.damage_lines(_found.result, dark=dark, height=height)
-    return maps.distance_lines(_found.result, metric=metric, dark=dark, height=height)
+        return maps.damage_lines(_found.result, dark=dark, height=_HEIGHT)
+    return maps.distance_lines(_found.result, metric=metric, dark=dark, height=_HEIGHT)

@@ -4,7 +4,6 @@ Texts and questions have names in the address, so that the same link means the s
 """
 
 import re
-from collections.abc import Sequence
 from dataclasses import replace
 
 import streamlit as st
@@ -15,7 +14,6 @@ from analysis.experiments.accuracy.sweep_spec import SweepSpec, sparing
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.strategies import BLOCKS, DRAW, STRATEGIES, needs
 from analysis.models.source.model_spec import ModelSpec
-from analysis.results.stored import evidence
 from analysis.results.stored.result import FoundResult
 from pages.components.shared import start, state, stored_results, words
 
@@ -77,8 +75,7 @@ def offer(model: ModelSpec, distances: CorpusSpec | None) -> None:
 def _sweep(model: ModelSpec, asked: BenchmarkSpec | None, distances: CorpusSpec | None) -> SweepSpec | None:
     if asked is None or distances is None or needs(state.strategy(), BLOCKS):
         return None
-    corpus = replace(distances, identity="")
-    distance_spec = DistanceSpec(model=model, corpus=corpus)
+    distance_spec = DistanceSpec(model=model, corpus=distances.request)
     spec = SweepSpec(model=model, benchmark=asked, distances=distance_spec, strategy=state.strategy())
     return sparing(spec, state.protected())
 
@@ -160,7 +157,7 @@ def read_questions(text: str) -> BenchmarkSpec | None:
 
 
 def menu(
-    maps: list[FoundResult], sweeps: list[FoundResult], sweep: FoundResult | None, model: ModelSpec
+    maps: list[FoundResult], sweeps: list[FoundResult], sweep: FoundResult | None
 ) -> tuple[FoundResult, FoundResult | None]:
     """Draw the menu that selects the shown results and the strategy, and return these results.
 
@@ -168,11 +165,10 @@ def menu(
         maps: at least one.
         sweeps: curves of the current strategy.
         sweep: the one on screen, which names the dataset of all panels.
-        model: the model of the page.
     """
     with st.popover("Results", key="results", help="Choose the map, the dataset and the strategy to show."):
-        found = menu_of("distances", "Distance map", maps, stored_results.shown("distances", maps), model)
-        sweep = menu_of("sweep", "Dataset and curve", sweeps, sweep, model)
+        found = _menu_of("distances", "Distance map", maps, stored_results.shown("distances", maps))
+        sweep = _menu_of("sweep", "Dataset and curve", sweeps, sweep)
         with state.showing("strategy", state.strategy()):
             st.selectbox(
                 "Blocks chosen by",
@@ -184,48 +180,15 @@ def menu(
     return found or maps[0], sweep
 
 
-def menu_of(
-    kind: str, label: words.Markdown, found: list[FoundResult], shown: FoundResult | None, model: ModelSpec
-) -> FoundResult | None:
-    """A menu of results of one kind.
-
-    Args:
-        kind: `distances` or `sweep`.
-        label: name of the menu.
-        found: the strongest results to choose from.
-        shown: the one on screen; None without any.
-        model: the model that they are of; a filter is drawn where it has more results than are listed.
-    """
+def _menu_of(kind: str, label: words.Markdown, found: list[FoundResult], shown: FoundResult | None) -> FoundResult | None:
+    """Draw a menu of the strongest results of one kind; return the one on screen, or None without any."""
     if shown is None:
         st.selectbox(label, [], placeholder="not measured yet", disabled=True, key=f"no_{kind}")
         return None
-    if len(found) >= stored_results.MOST:
-        found = _filtered(kind, found, model)
     if shown.key not in {entry.key for entry in found}:
         found = [shown, *found]
     state.pick_result(kind, label, {entry.key: describe(entry) for entry in found}, shown.key)
     return shown
-
-
-def _filtered(kind: str, found: list[FoundResult], model: ModelSpec) -> list[FoundResult]:
-    """Draw a filter over all stored results of a kind, and return the strongest that pass."""
-    own = (("strategy", state.strategy()),) if kind == "sweep" else ()
-    n_stored = stored_results.count(kind, model, having=own)
-    if n_stored <= stored_results.MOST:
-        return found
-    label, example = ("Filter maps", "C4 64 float32") if kind == "distances" else ("Filter curves", "ARC-Easy 100 float32")
-    text = st.text_input(
-        label,
-        key=f"filter-{kind}",
-        placeholder=example,
-        help="Words that must all occur in a result: texts, n, dtype, seed.",
-    )
-    passed, n_passed = found, n_stored
-    if text.strip():
-        passed = stored_results.find(kind, model, having=own, text=text)
-        n_passed = stored_results.count(kind, model, having=own, text=text)
-    st.caption(f"Lists the strongest {min(len(passed), n_passed):,} of {n_passed:,} results.")
-    return passed
 
 
 def describe(found: FoundResult) -> str:
@@ -245,27 +208,3 @@ def describe(found: FoundResult) -> str:
         if needs(result.spec.strategy, BLOCKS):
             what += f", {len(result.spec.blocks)} blocks"
     return f"{what} · {result.precision_in_words} · {when}{unfinished}"
-
-
-def say_stronger(kind: str, shown: FoundResult, found: Sequence[FoundResult]) -> None:
-    """Draw the sentence and the button; nothing where the shown result is the strongest.
-
-    Args:
-        kind: of the results.
-        shown: the one on screen.
-        found: all of them, strongest first.
-    """
-    best = stored_results.stronger(shown, found)
-    if best is None:
-        return
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        more = words.plain(evidence.advantage(best.result, shown.result))
-        st.caption(f"You selected this. The result {more} has stronger evidence.", width="content")
-        st.button(
-            "Show stronger",
-            key=f"stronger-{kind}-{shown.key}",
-            type="tertiary",
-            icon=":material/undo:",
-            on_click=state.ask_for,
-            args=(kind, best.key),
-        )

@@ -10,7 +10,6 @@ from plotly.graph_objs import Figure
 from analysis.charts import speed as speed_charts
 from analysis.charts.look import Finished
 from analysis.core.blocks import PartSet, Removal
-from analysis.core.table import of_rows
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.speed.speed_spec import SpeedResult, SpeedSpec
 from analysis.jobs.queue import job as jobs
@@ -19,7 +18,6 @@ from analysis.models.source.model_spec import QUANTIZATIONS, ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import speed as speeds
 from analysis.results.stored.result import FoundResult
-from pages.components.explore import chart_selection
 from pages.components.jobs import card
 from pages.components.shared import chart, selection, start, state, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
@@ -29,10 +27,8 @@ _CONTEXTS = tuple(1 << power for power in range(9, 18))
 _USUAL_CONTEXT = 4096
 _PRECISIONS = [ModelSpec(dtype=dtype, quantization=name) for name in QUANTIZATIONS for dtype in ("float32", "bfloat16")]
 """Precisions that the table names: "Weights, float32", "Weights, NF4, bfloat16"."""
-_TIMED = {"prefill": ("Prefill", "Prefill rate"), "decode": ("Decode", "Decode rate")}
+_TIMED = {"prefill": "Prefill", "decode": "Decode"}
 _FIELDS = {"decode": "Decode: one token", "prefill": "Prefill: the prompt"}
-SPEED_CHART = "speed"
-"""Key of the chart of speed."""
 _STRAIGHT = 0.9
 """R² below which the points are no line: every layer takes its time, so that on a quiet machine they are one."""
 
@@ -53,13 +49,13 @@ def show_savings(distances: DistanceResult, cut: Cut, strategy: ChosenStrategy, 
         st.header("Savings", anchor=False, width="content")
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right", gap="small"):
             if speed is not None:
-                stored_results.show_origin([speed], None, f" on {_machine(speed.result)}")
+                stored_results.show_origin([speed], None, f" on {words.plain(speed.result.machine)}")
             speed_button(speed, job, asked, cut.removed)
     left, right = st.columns([6, 5], gap="medium")
     with left, st.container(gap="xsmall"):
         _sizes(facts, speed, cut, distances.spec.model.dtype)
     with right, st.container(gap="xsmall"):
-        _show_speed(speed, job, cut, strategy)
+        _show_speed(speed, job, cut.n)
     if speed is not None and speed.result.points:
         st.caption(_speed_provenance(speed))
 
@@ -90,12 +86,6 @@ def _sizes(facts: ModelFacts, speed: FoundResult | None, cut: Cut, dtype: str) -
         )
         batch_size = st.number_input("Batch size", 1, 4096, 1, key="contexts", persist_state="session", width=140)
         rows = saved_by(facts, result, cut, tokens=tokens, batch_size=int(batch_size), dtype=dtype)
-        data = st.popover("Data", icon=":material/table:", key="cost-data", on_change="rerun")
-    if data.open:
-        with data, st.container(width=680):
-            chart.table(of_rows("Savings", rows), key="t-cost", alt="Savings by the removed layers", file_name="cost")
-            if result is not None and result.points:
-                chart.table(result.table(), key="t-speed", file_name="speed")
     st.table(shown(rows, cut.n), border="horizontal", hide_index=True, alt="Savings by the removed layers")
     if not facts.layers:
         st.caption(
@@ -114,14 +104,10 @@ class Row:
 
     what: str
     unit: str
-    """parameters, bytes, seconds or tokens/s."""
+    """parameters, bytes or tokens/s."""
     unpruned: float | None
     pruned: float | None
     """None where it is not known."""
-    how: str = "exact"
-    """exact, measured, interpolated or extrapolated."""
-    of: str = ""
-    """Further dependency of the number; the page says it beside the table."""
     change_low: float | None = None
     """Lower end of the 95 % interval of pruned / unpruned - 1; None for exact numbers, and if it is not known."""
     change_high: float | None = None
@@ -140,36 +126,27 @@ def saved_by(model: ModelFacts, speed: SpeedResult | None, cut: Cut, *, tokens: 
     is_known = cut.n == 0 or cut.removed is not None
     is_weighed = is_known and sizes.knows(model, cut.removed)
 
-    def both(what: str, unit: str, amount: Callable[[Removal | None], float | None], known: bool, of: str = "") -> Row:
-        return Row(what, unit, amount(None), amount(cut.removed) if known else None, of=of)
+    def both(what: str, unit: str, amount: Callable[[Removal | None], float | None], known: bool = is_weighed) -> Row:
+        return Row(what, unit, amount(None), amount(cut.removed) if known else None)
 
-    found = [both("Parameters", "parameters", lambda block: sizes.savings(model, block).kept_parameters, is_weighed)]
+    found = [both("Parameters", "parameters", lambda block: sizes.savings(model, block).kept_parameters)]
     if model.active_parameters < model.n_parameters:
-        active = both(
-            "Active parameters", "parameters", lambda block: sizes.savings(model, block).active_parameters, is_weighed
-        )
-        found.append(replace(active, of="used for each token"))
+        found.append(both("Active parameters", "parameters", lambda block: sizes.savings(model, block).active_parameters))
     found += [
         both(
             f"Weights, {held.precision}",
             "bytes",
             lambda block, held=held: sizes.weight_bytes(model, block, held.dtype, held.quantization),
-            is_weighed,
-            of="in memory",
         )
         for held in _PRECISIONS
     ]
     cache = partial(sizes.kv_cache_bytes, model, tokens=tokens, batch_size=batch_size, dtype=dtype)
-    found.append(both(f"KV cache, {dtype}", "bytes", cache, is_known, of=f"{batch_size} x {tokens} tokens"))
-    for field, (what, rate) in _TIMED.items() if speed is not None else ():
+    found.append(both(f"KV cache, {dtype}", "bytes", cache, is_known))
+    for field, what in _TIMED.items() if speed is not None else ():
         timed = speeds.timed(speed, cut.removed if isinstance(cut.removed, PartSet) else cut.n, field)
-        prompt = f"a prompt of {speed.spec.prompt_tokens} tokens"
         gain = (timed.gain.low, timed.gain.high) if timed.gain is not None else ()
-        # A gain of 25 % in tokens per second is 20 % less time per token.
-        less = () if not gain else (1 / (1 + gain[1]) - 1, 1 / (1 + gain[0]) - 1)
-        found.append(Row(what, "seconds", timed.unpruned, timed.pruned, timed.how, prompt, *less))
         rates = [None if value is None else speed.tokens_per_s(field, value) for value in (timed.unpruned, timed.pruned)]
-        found.append(Row(rate, "tokens/s", *rates, timed.how, prompt, *gain))
+        found.append(Row(what if timed.how == "measured" else f"{what}, {timed.how}", "tokens/s", *rates, *gain))
     return found
 
 
@@ -177,7 +154,7 @@ def shown(found: list[Row], n: int) -> list[dict[str, str]]:
     """Return the rows as text for the page's table."""
     return [
         {
-            "": words.plain(row.what + (f", {row.how}" if row.unit == "seconds" and row.how != "measured" else "")),
+            "": words.plain(row.what),
             "unpruned": _said(row.unpruned, row.unit),
             f"n = {n}": _said(row.pruned, row.unit),
             "change": _change(row),
@@ -189,8 +166,6 @@ def shown(found: list[Row], n: int) -> list[dict[str, str]]:
 def _said(value: float | None, unit: str) -> str:
     if value is None:
         return "–"
-    if unit == "seconds":
-        return f"{1e3 * value:,.1f} ms" if value < 1 else f"{value:.2f} s"
     if unit == "tokens/s":
         return f"{value:,.0f} tokens/s" if value >= 100 else f"{value:.1f} tokens/s"
     return words.count(value) if unit == "parameters" else words.size(value)
@@ -240,14 +215,13 @@ def speed_button(shown: FoundResult | None, job: jobs.Job | None, model: ModelSp
         start.start_and_show(SpeedSpec(model=model, blocks=parts), f"Speed of {state.name(model)}")
 
 
-def _show_speed(shown: FoundResult | None, job: jobs.Job | None, cut: Cut, strategy: ChosenStrategy) -> None:
+def _show_speed(shown: FoundResult | None, job: jobs.Job | None, n: int) -> None:
     """Draw the chart, or the next step while there is none.
 
     Args:
         shown: the measurement; None while there is none.
         job: the last requested one.
-        cut: the selected block.
-        strategy: how blocks are chosen.
+        n: number of removed layers.
     """
     card.failure(job, 0.0 if shown is None or shown.precomputed else shown.saved_at)
     if shown is None or not shown.result.points:
@@ -267,17 +241,10 @@ def _show_speed(shown: FoundResult | None, job: jobs.Job | None, cut: Cut, strat
         label_visibility="collapsed",
         persist_state="session",
     )
-    figure = _speed_chart(version(shown), field, cut.n, chart.is_dark(), result)
+    figure = _speed_chart(version(shown), field, n, chart.is_dark(), result)
     alt = f"{_FIELDS[field]}, milliseconds against removed layers, {len(result.of_layers)} measured."
-    chart.show(figure, key=SPEED_CHART, alt=alt, file_name=f"speed-{field}")
-    chart_selection.mark({SPEED_CHART: chart_selection.of_speed(result, field)}, cut, strategy)
-    if cut.removed is not None and all(point.block != cut.removed for point in result.points):
-        instead = speeds.timed_instead(result, cut.removed)
-        source = f"The speed shown is without {words.plain(instead.brief())}, the same number of layers." if instead else ""
-        st.caption(
-            f"Not measured for this selection: {words.plain(cut.removed.brief())}. "
-            f"{source or f'The line estimates the speed from n = {cut.n} alone.'}"
-        )
+    chart.show(figure, key="speed", alt=alt, file_name=f"speed-{field}")
+    chart.folded_table(result.table(), key="t-speed", alt="Measured speed by removed layers", file_name="speed")
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -285,35 +252,17 @@ def _speed_chart(version: Version, field: str, reach: int, dark: bool, _result: 
     return Finished(speed_charts.speed_chart(_result, field, reach=reach, dark=dark, height=350))
 
 
-def _machine(result: SpeedResult) -> str:
-    """The accelerator or processor that was measured."""
-    return words.plain(result.machine)
-
-
 def _speed_provenance(shown: FoundResult) -> str:
-    """Return how the speed was measured, and the meaning of the line."""
+    """Return how the speed was measured."""
     result: SpeedResult = shown.result
     spec = result.spec
-    where = words.plain(result.ran_in)
     said = (
-        f"Medians of {result.rounds} rounds over all n in turn, bars are quartiles: {spec.prompt_tokens} prompt tokens, "
-        f"{spec.new_tokens} new ones, {where}, peak memory {words.size(result.peak_bytes)}. "
-        f"Table and verdict: geometric means over the same rounds, each change paired round by round. "
-        f"The timed models lack the deepest layers except the last. The position of removed layers does not affect the time."
+        f"Medians and quartiles of {result.rounds} rounds, {spec.prompt_tokens} prompt tokens, {spec.new_tokens} new ones, "
+        f"{words.plain(result.ran_in)}. The position of removed layers does not affect the time."
     )
-    for field, name in (("decode", "Decode"), ("prefill", "Prefill")):
-        line = getattr(result, field)
-        if line is not None:
-            ends = line.slope_interval(len(result.of_layers))
-            error = f" ({1e3 * ends[0]:.2f} to {1e3 * ends[1]:.2f})" if ends else ""
-            fit = "" if line.r_squared is None else f", R² {line.r_squared:.3f}"
-            said += (
-                f" {name}: {1e3 * line.slope_s:.2f}{error} ms per layer{fit}. Pruning cannot shorten "
-                f"{line.fixed_share:.0%} of the unpruned model's time."
-            )
     fits = [line.r_squared for line in (result.decode, result.prefill) if line and line.r_squared is not None]
     if fits and min(fits) < _STRAIGHT:
-        said += " The points are far from a line, so another program probably ran. Measure again on an idle machine."
+        said += " The points are far from a line. Measure again on an idle machine."
     if not shown.precomputed:
-        said += f" {_machine(result)}, {words.date(shown.saved_at)}."
+        said += f" {words.plain(result.machine)}, {words.date(shown.saved_at)}."
     return said if result.complete else f"{said} Unfinished: {result.rounds} of {spec.repeats} rounds."

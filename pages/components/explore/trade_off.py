@@ -1,7 +1,6 @@
 """The trade-off: accuracy or loss against size or speed over everything measured of the model, and the answer to a goal."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import streamlit as st
 
@@ -10,7 +9,7 @@ from analysis.charts import front as figures
 from analysis.core import blocks
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import front, unmeasured
-from analysis.results.compared.front import BEST, DOMINATED, SIZE, SPEED, TIED, Comparison, Front
+from analysis.results.compared.front import SIZE, SPEED, Comparison, Front
 from analysis.results.compared.material_filter import SameMaterial
 from analysis.results.compared.scores_of_block import Selected
 from analysis.results.stored.reading import ACCURACY, BITS, LOSS, Condition
@@ -50,7 +49,6 @@ def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selecte
         goal = _goal(comparison)
         quantity = _choice("Quality", _quantities(comparison), "front-quantity", ACCURACY)
         by = _choice("Against", _AXES, "front-by", SIZE)
-        comparison = _on(comparison, quantity, model, on_screen, named)
         if comparison.unlisted:
             st.multiselect(
                 "Other models",
@@ -75,9 +73,6 @@ def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selecte
 
 
 def _chart(compared: Front, by: str, strategy: ChosenStrategy, cut: Cut, selected: Selected) -> None:
-    if sizes := state.sizes(strategy.distances.n_layers):
-        kept = tuple(one for one in compared.candidates if one.is_other or one.cut is None or one.cut.size in sizes)
-        compared = replace(compared, candidates=kept)
     quantity = compared.quantity
     chart_selection.chart_of_blocks(
         figures.trade_off(compared, by, dark=chart.is_dark(), height=340),
@@ -128,46 +123,13 @@ def _goal(comparison: Comparison) -> Goal:
     return Goal(kind, round(_MEGABYTE * value) if kind == BYTES else value)
 
 
-def _on(
-    comparison: Comparison, quantity: str, model: ModelSpec, on_screen: Sequence[Condition], named: tuple[str, ...]
-) -> Comparison:
-    """Return the comparison on the chosen questions or texts: models on two of them are never on one chart.
-
-    Those on screen come first, and the other kind of material stays that on screen.
-    """
-    first = comparison.questions if quantity == ACCURACY else comparison.texts
-    others = [one for one in comparison.elsewhere if first is not None and type(one.material) is type(first.material)]
-    if first is None or not others:
-        return comparison
-    there = [first, *others]
-    place = st.selectbox(
-        "Measured on",
-        range(len(there)),
-        key="front-condition",
-        width=190,
-        format_func=lambda i: there[i].material_in_words(),
-    )
-    if not place:
-        return comparison
-    kept = [condition for condition in on_screen if type(condition.material) is not type(first.material)]
-    return _compare(model, [there[place], *kept], named)
-
-
 def _about(compared: Front, by: str) -> words.Markdown:
-    standing = [place for _, place in compared.standing(by)]
-    counted = ", ".join(f"{standing.count(place)} {place}" for place in (BEST, TIED, DOMINATED))
-    said = [
-        f"Bars are 95 % intervals. {counted}. Open: dominated, the paired 95 % interval against a model that costs no more "
-        "excludes zero. Pale: statistically tied with the best measured. Click a symbol to select its block."
-    ]
-    rivals = sorted({one.name for one in compared.candidates if one.is_other})
-    if rivals:
-        said.append(f"Grey symbols are other models on the same data: {words.plain(', '.join(rivals))}.")
-    else:
-        said.append("Is a smaller model better? Measure one on the same data, then choose it under **Other models**.")
-    if by == SPEED:
-        said.append("A number of layers that was not timed has no point.")
-    return " ".join(said)
+    said = (
+        "Bars: 95 % intervals. Open: significantly worse than a model that costs no more. Click a symbol to select its block."
+    )
+    if not any(one.is_other for one in compared.candidates):
+        said += " Is a smaller model better? Measure one on the same data, then choose it under **Other models**."
+    return said + (" A number of layers that was not timed has no point." if by == SPEED else "")
 
 
 def _actions(answer: Answer, comparison: Comparison, model: ModelSpec, strategy: ChosenStrategy) -> None:

@@ -44,7 +44,7 @@ def find(
         model: only results of the same weights, wherever they lay, and the same quantization; without it they are newest
             first and read-only ones last.
         any_precision: also those in another quantization.
-        most: number of results at most, without the chosen ones (default: `MOST`); `count` gives the number of all.
+        most: maximum number of results, without the chosen ones (default: `MOST`).
         having, first: columns with their values, and an order that comes before all others, as in `service.find`.
         text: words that all occur in the description of a result.
     """
@@ -66,11 +66,6 @@ def find(
     ]
     keys = tuple({entry.key for entry in [*found, *further, *rivals]})
     return service.find(kind, of, any_precision=any_precision, having=(*having, ("key", keys)))
-
-
-def count(kind: str, model: ModelSpec, *, having: tuple[tuple[str, Any], ...] = (), text: str = "") -> int:
-    """Return the number of results that `find` would list without its limit."""
-    return service.counted(kind, known(model), any_precision=False, having=having, text=text)
 
 
 def scores_of(kind: str, model: ModelSpec, shown: FoundResult | None = None) -> list[FoundResult]:
@@ -148,12 +143,6 @@ def shown(kind: str, found: Sequence[FoundResult]) -> FoundResult | None:
     if entry is None or state.is_picked(kind, entry.key):
         return entry
     return _rivals(entry, found)[0]
-
-
-def stronger(entry: FoundResult, found: Sequence[FoundResult]) -> FoundResult | None:
-    """Return the strongest answer to the same question, where that is not the result itself."""
-    first = _rivals(entry, found)[0]
-    return first if first.summary.weight > entry.summary.weight else None
 
 
 def _rivals(entry: FoundResult, found: Sequence[FoundResult]) -> list[FoundResult]:

@@ -1,4 +1,4 @@
-"""A range of n that everything on Explore keeps to: from the address, by handles, and back to all."""
+"""A range of n that the curves keep to: from the address and by handles."""
 
 import pytest
 
@@ -18,31 +18,14 @@ def axis(at, chart: str, side: str = "xaxis") -> list[float]:
     return figures(at)[chart]["layout"][side]["range"]
 
 
-def sizes_in(at) -> list[set[int]]:
-    """The numbers of removed layers in each table on the page."""
-    return [set(one.value["n"]) for one in at.dataframe]
-
-
-def test_curves_and_map_keep_to_the_range_of_the_address(app, filled):
+def test_curves_keep_to_the_range_of_the_address(app, filled):
     at = app(n="5", range="3-9")
     assert axis(at, "accuracy") == axis(at, "loss") == [2.5, 9.5]
-    assert axis(at, "map", "yaxis") == pytest.approx([2.4, 9.6])
-    bar, top = trace(figures(at)["map"], "distance")["colorbar"]["y"], figures(at)["map"]["layout"]["yaxis"]["domain"][1]
-    assert bar == 1.0 > top, "the bar stands on no cells"
     low, high = axis(at, "accuracy", "yaxis")
     shown = [(x, y) for x, y in zip(*(trace(figures(at)["accuracy"], "pruned")[side] for side in "xy"), strict=True)]
     assert all(low < y < high for x, y in shown if 3 <= x <= 9)
     assert len(shown) == len(fakes.sweep().points), "points out of sight are kept"
     assert at.query_params["range"] in ("3-9", ["3-9"])
-
-
-def test_one_click_shows_all_again(app, filled):
-    at = app(range="3-9", tab="data")
-    at.button(key="all-sizes").click().run()
-    assert set(range(16)) in sizes_in(at)
-    assert "range" not in at.query_params
-    assert not [one for one in at.button if one.key == "all-sizes"]
-    assert not at.exception
 
 
 def test_the_handles_set_the_range(app, filled):
@@ -53,7 +36,7 @@ def test_the_handles_set_the_range(app, filled):
     assert at.slider(key="sizes-handles").value == (0, 29)
     at.slider(key="sizes-handles").set_value((4, 8)).run()
     assert axis(at, "accuracy") == [3.5, 8.5]
-    assert at.button(key="all-sizes").label == "Only n = 4 to 8"
+    assert at.query_params["range"] in ("4-8", ["4-8"])
     at.slider(key="sizes-handles").set_value((0, 29)).run()
     assert axis(at, "accuracy") == whole
     assert not at.exception
@@ -69,6 +52,5 @@ def test_invalid_range_is_named_and_all_is_shown(app, filled, text):
 
 def test_range_beyond_the_model_is_refused_or_shortened(app, filled):
     at = app(range="40-50")
-    assert "n = 40 to 50 does not fit a model of 30 layers, so all n are shown." in texts(at)
     assert axis(at, "accuracy")[0] == -0.5
-    assert axis(app(range="20-50"), "map", "yaxis") == pytest.approx([19.4, 29.6])
+    assert axis(app(range="12-50"), "accuracy") == [11.5, 29.5]

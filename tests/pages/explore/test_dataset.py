@@ -52,7 +52,6 @@ def test_verdict_chart_and_cost_use_one_dataset_and_mention_another(app, two):
 def test_export_shows_the_dataset_of_explore(app, two):
     at = app("pages/export.py", n="5")
     assert EASY in texts(at)
-    assert metric(at, "Accuracy").value == f"{100 * fakes.sweep().points[5].acc:.1f} %"
 
 
 @pytest.mark.parametrize(("task", "limit"), [("arc_easy", 100), ("arc_challenge", 300)])
@@ -75,9 +74,6 @@ def test_the_printed_command_makes_the_sheet_on_screen(app, two, tmp_path, capsy
     arguments[arguments.index("sheet.html")] = str(tmp_path / "sheet.md")
     assert main.main([*arguments, "--json", "-"]) == 0
     made = json.loads(capsys.readouterr().out)
-    (shown,) = [table.value for table in at.table if "measured on" in table.value.columns]
-    for column, name in (("number", "name"), ("value", "value"), ("interval", "interval"), ("measured on", "on")):
-        assert [read(str(cell)) for cell in shown[column]] == [number[name] or "–" for number in made["numbers"]]
     assert any("ARC-" in number["on"] for number in made["numbers"])
     assert made["commands"][-1].split(" --out ")[0] == command.split(" --out ")[0]
 
@@ -99,7 +95,7 @@ def test_block_chosen_by_hand_has_loss_map_and_button(app, two):
     assert "Accuracy is not measured on 100 ARC-Easy questions." in said
     assert f"Loss rises by {rise:.2f} nats/token (95 % CI" in said
     assert "loss-increase map, 8 texts of Wikipedia" in said
-    assert {"score-cut", "measure-speed", "instant"} <= {button.key for button in at.button}
+    assert {"score-cut", "instant"} <= {button.key for button in at.button}
 
 
 def test_score_on_another_dataset_is_not_the_blocks_score(app, two):

@@ -5,7 +5,7 @@ from dataclasses import replace
 from analysis import jobs
 from analysis.core.blocks import Block, written
 from tests.support import fakes
-from tests.support.seen import figures, generated, marked, texts
+from tests.support.seen import generated, texts
 
 OWN = fakes.sweep().points[5].block
 OTHER = Block(14, 5)
@@ -38,8 +38,7 @@ def test_another_block_of_that_size_is_not_measured(app):
     assert told["cut"] == "14:5"
     assert "14:5" not in told["texts"]
     assert told["path"]["5"] == written(OWN)
-    assert f"**Not measured**: {OTHER.describe()}" in texts(at)
-    assert marked(at, "writing") == []
+    assert f"**Not measured**: {OTHER.brief()}" in texts(at)
 
 
 def test_the_button_measures_exactly_the_selected_block(app):
@@ -52,7 +51,7 @@ def test_the_button_measures_exactly_the_selected_block(app):
     assert (made.spec.benchmark, made.spec.loss_corpus) == (None, None), "generation alone is quick"
 
 
-def test_a_measured_block_shows_its_own_text_rates_and_marker(app):
+def test_a_measured_block_shows_its_own_text_and_rates(app):
     fill()
     fakes.generating(OTHER, "its own text").save()
     at = app(block="14:5", tab="generation")
@@ -60,7 +59,6 @@ def test_a_measured_block_shows_its_own_text_rates_and_marker(app):
     told = generated(at)["texts"]["14:5"]
     assert "".join(words for words, _ in told["runs"]) == "its own text"
     assert told["facts"].endswith("24 problems solved 0.0% (0.0 to 13.8)")
-    assert marked(at, "writing") == [(5, 0.25), (5, 0.5), (5, 0.0)]
 
 
 def test_rows_name_their_block_and_zero_has_an_interval(app):
@@ -69,18 +67,17 @@ def test_rows_name_their_block_and_zero_has_an_interval(app):
     at = app(block="14:5", tab="generation")
     rows = table(at)
     assert rows["block"].iloc[0] == "unpruned model"
-    (own,) = [row for row in rows.to_dict("records") if row["block"] == "layers 14-18, [14, 19) (selected)"]
+    (own,) = [row for row in rows.to_dict("records") if row["block"] == "layers 14-18 (selected)"]
     assert own["problems solved"] == "0.0% (0.0 to 13.8)"
-    assert f"{OWN.brief()}, {OWN.halves()}" in set(rows["block"])
+    assert OWN.brief() in set(rows["block"])
 
 
 def test_without_any_generation_the_button_is_offered(app):
     fakes.distances().save()
     fakes.sweep().save()
     at = app(n="5", tab="generation")
-    assert f"**Not measured**: {OWN.describe()}" in texts(at)
+    assert f"**Not measured**: {OWN.brief()}" in texts(at)
     assert at.button(key="measure-generation")
-    assert "writing" not in figures(at)
     at.slider(key="n").set_value(0).run()
     assert "Not measured" not in texts(at)
     assert not at.exception

@@ -7,13 +7,13 @@ from unittest import mock
 import pytest
 from playwright.sync_api import Page, expect
 
-from analysis.core.blocks import Block, LayerSet, written
+from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import BlockRangeError
 from pages.components.explore import layer_choice
 from pages.components.shared import cuts
 from tests.support import browser, fakes
 from tests.support.on_strip import drag, place
-from tests.support.seen import ringed, strip, texts
+from tests.support.seen import strip, texts
 
 CHOICE = Block(11, 5)
 """Choice of `similarity` in `heard`, for any size."""
@@ -70,19 +70,12 @@ def test_strip_receives_block_protection_and_every_block_value(app):
     assert len(told["damage"]["values"]) == 15
 
 
-def test_strategy_choice_of_a_protected_layer_is_named_with_alternatives(app):
+def test_strategy_choice_of_a_protected_layer_is_named(app):
     fill()
     best = fakes.distances().best[4].block
     hit = best.start + 1
     at = app(n="5", keep=f"{hit}:1")
     assert f"The choice of similarity removes the protected layer {hit}." in texts(at)
-    at.button(key="take-unprotected").click().run()
-    other = Block(*ringed(at)[0])
-    assert other.size == 5
-    assert hit not in other.layers
-    assert "removes the protected" not in texts(at)
-    assert at.query_params["block"] in (written(other), [written(other)])
-    assert not at.exception
 
 
 @pytest.mark.parametrize("page", ["heal", "export"])

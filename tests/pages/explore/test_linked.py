@@ -32,8 +32,7 @@ def shown_cuts(at) -> set[tuple[int, int]]:
     found = {(removed[0], len(removed))}
     found.update(ringed(at, next(key for key in marks(at) if key.startswith("map"))))
     opened(at, "damage")
-    for name in ("distances", "damage-map"):
-        found.update(ringed(at, next(key for key in marks(at) if key.startswith(name))))
+    found.update(ringed(at, next(key for key in marks(at) if key.startswith("damage-map"))))
     opened(at, "map")
     return found
 
@@ -217,9 +216,6 @@ def test_click_on_one_chart_leaves_the_others_unchanged():
     with mock.patch.object(chart_selection, "st", mock.MagicMock(session_state=session)):
         assert chart_selection.name_now("accuracy") != "accuracy"
         assert chart_selection.name_now("map") == "map"
-        assert chart_selection.is_last(Block(7, 5), "accuracy", "loss")
-        assert not chart_selection.is_last(Block(7, 4), "accuracy", "loss")
-        assert not chart_selection.is_last(Block(7, 5), "map")
 
 
 def test_a_block_can_be_written_instead_of_clicked(app):
@@ -286,36 +282,9 @@ def test_protected_layer_stays_in_the_address_and_is_not_removed(app):
     assert not at.exception
 
 
-def test_every_change_of_the_cut_can_be_taken_back(app):
-    fill()
-    fakes.sweep(strategy="deepest").save()
-    at = app(n="5")
-    assert not [button for button in at.button if button.key == "undo"], "nothing has changed yet"
-    at.slider(key="n").set_value(8).run()
-    at.session_state["decide-popover"] = True
-    at.run()
-    at.text_input(key="own-block").set_value("7:1+9:2").run()
-    at.selectbox(key="strategy").set_value("deepest").run()
-    assert at.query_params["strategy"] in ("deepest", ["deepest"])
-    for wanted, says in (
-        ({(7, 1), (9, 2)}, "blocks [7, 8) [9, 11)"),
-        (None, "n = 8 by similarity"),
-        (None, "n = 5 by similarity"),
-    ):
-        undo = at.button(key="undo")
-        assert says in undo.help
-        undo.click().run()
-        assert wanted is None or set(ringed(at)) == wanted
-    assert set(ringed(at)) == {(BEST.start, BEST.size)}
-    assert "strategy" not in at.query_params
-    assert "block" not in at.query_params
-    assert not [button for button in at.button if button.key == "undo"]
-    assert not at.exception
-
-
 def test_only_the_open_tab_is_drawn_and_in_the_address(app):
     fill()
     at = app(tab="damage")
     assert at.query_params["tab"] in ("damage", ["damage"])
-    assert set(figures(at)) == {"distances", "damage-map"}
+    assert set(figures(at)) == {"damage-map", "distance-and-damage"}
     assert set(figures(app(tab="sideways"))) == {"map", "accuracy", "loss"}

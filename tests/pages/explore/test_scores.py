@@ -43,20 +43,6 @@ def test_a_curve_without_answers_says_so(app, precomputed):
     assert any("are not stored" in one.value for one in at.info)
 
 
-def test_a_clicked_point_leads_to_its_questions(app, precomputed):
-    for result in (fakes.distances(), with_answers()):
-        precomputed(result)
-    at = app(n="4")
-    assert not [one for one in at.button if one.key == "to-questions"]
-    at.session_state["address"]["n"] = 5
-    at.session_state["last-click"] = ("accuracy", next(point.block for point in fakes.sweep().points if point.n == 5))
-    at.run()
-    at.button(key="to-questions").click().run()
-    assert at.session_state["tab"] == "Questions"
-    assert "questions at n = 5" in at.pills[0].label
-    assert not [one for one in at.button if one.key == "to-questions"], "one is there already"
-
-
 def test_block_chosen_by_hand_shows_only_its_own_questions(app, precomputed):
     for result in (fakes.distances(), with_answers()):
         precomputed(result)
@@ -136,7 +122,7 @@ def test_insignificant_change_is_grey_and_names_the_questions_needed(app):
     at.slider(key="n").set_value(1).run()
     noisy = metric(at, "Accuracy")
     assert noisy.delta == "-3.0 points, not significant"
-    assert "Not significantly different with 200 questions, about 96" in read(noisy.help)
+    assert "not significantly different (n = 200 questions, would need about 96" in read(noisy.help)
     assert noisy.proto.color == noisy.proto.GRAY
     at.slider(key="n").set_value(2).run()
     settled = metric(at, "Accuracy")

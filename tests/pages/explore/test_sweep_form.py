@@ -80,7 +80,7 @@ def test_a_job_for_each_strategy_on_the_same_questions(form):
 def test_cuts_by_hand(form):
     form.multiselect(key="sweep-how").set_value(["manual"]).run()
     form.text_input(key="sweep-cuts").set_value("11:5, 3:1+7:2").run()
-    assert "layers 3, 7-8 (3 layers), blocks [3, 4) [7, 9)" in texts(form)
+    assert "Removes layers 11-15 and layers 3, 7-8." in texts(form)
     (made,) = run(form, ("manual",))
     assert made.spec.blocks == (Block(11, 5), LayerSet((3, 7, 8)))
     assert made.spec.strategy == "manual"

@@ -341,7 +341,6 @@ def test_pages_use_the_answer_of_the_reading_process(app, ui_cache, readings):
     for _ in range(2):
         at = app(tab="questions", n="5")
         assert "How many is " in "".join(table.value.to_csv() for table in at.dataframe)
-        assert app(n="5").button(key="refine").label == "Refine: 100 → 400 questions"
     assert readings == [(path,)]
 
 

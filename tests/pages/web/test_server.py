@@ -1,7 +1,6 @@
 """The dashboard stands behind every layer of the middleware, in order, and every answer has its security headers."""
 
 import asyncio
-import inspect
 
 import httpx
 import pytest
@@ -10,7 +9,6 @@ from starlette.applications import Starlette
 from starlette.responses import PlainTextResponse
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from pages.components.explore import warm_up
 from pages.web import auth, server, throttle
 
 LAYERS = [
@@ -25,9 +23,6 @@ def test_the_dashboard_has_its_layers_in_order():
 
     assert get_script_run_ctx(suppress_warning=True) is None
     assert isinstance(app.app, st.App)
-    life = app.app._user_lifespan
-    assert life.__qualname__ == server.lifespan(warm_up.begin).__qualname__
-    assert inspect.getclosurevars(life.__wrapped__).nonlocals["at_start"] is warm_up.begin
     assert [layer.cls for layer in app.app._user_middleware] == LAYERS
 
 
