@@ -7,7 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from analysis.core import host, stats, units
+from analysis.core import stats, units
 from analysis.core.blocks import Block
 from analysis.core.errors import SpecError
 from analysis.experiments.accuracy.points import Lines, QuestionScore
@@ -15,7 +15,7 @@ from analysis.results import evidence
 from analysis.results.compared.changes import Change
 from analysis.results.evidence import Quantity
 from analysis.results.stored.reading import ACCURACY, LOSS
-from analysis.results.words import decision, risks, tolerance
+from analysis.results.words import decision, tolerance
 from analysis.results.words.decision import GO, MORE, STOP
 from analysis.results.words.tolerance import OPEN, OUTSIDE, WITHIN, Judged, Tolerance
 from tests.support import fakes
@@ -157,7 +157,6 @@ def test_many_unchanged_questions_give_a_go():
     assert made.recommendation == GO
     assert len(made.reasons) == 2
     assert made.reasons[0].endswith("2000 ARC-Easy questions): the whole interval is within the accepted drop of 3 points.")
-    assert not any(one.startswith("2000 ARC-Easy") for one in made.risks)
 
 
 def test_few_questions_ask_for_more_with_their_number():
@@ -167,9 +166,6 @@ def test_few_questions_ask_for_more_with_their_number():
     assert made.reasons[0].endswith("the interval includes the accepted drop of 3 points.")
     needed = made.judged[0].needed
     assert f"about {units.two_digits(needed)} questions (now 100)" in made.next_steps[0]
-    assert made.next_steps[0].endswith("its interval then lies within the tolerance.")
-    assert "not known" in made.next_steps[-1]
-    assert any(one.startswith("100 ARC-Easy questions leave an interval of ±") for one in made.risks)
 
 
 def test_a_dataset_that_is_too_small_is_named():
@@ -178,24 +174,12 @@ def test_a_dataset_that_is_too_small_is_named():
     assert made.next_steps[0].startswith(f"The dataset has {needed - 1:,} questions, but about ")
 
 
-def test_the_duration_comes_from_results_of_this_machine():
-    here = {"processor": f"{host.processor()}, 2 threads"}
-    made = decided(curve(0.48, 0.0, 100, versions=here, wall_s=160.0))
-    needed = made.judged[0].needed
-    expected = 2 * 160 / 16 * needed / 100
-    assert ("Decision, still to do", f"up to about {decision.recovery.duration(expected)}") in made.costs
-
-
-def test_large_loss_rise_gives_a_dont_and_names_the_tolerance():
+def test_large_loss_rise_gives_a_dont():
     made = decided(curve(0.5, 1.5))
     assert made.recommendation == STOP
     (reason,) = made.reasons
     assert reason.startswith("Loss change +1.5")
     assert reason.endswith("the whole interval is beyond the accepted rise of 0.1 nats/token.")
-    points, nats = (
-        made.next_steps[1].removeprefix("A go would need a tolerance of ").removesuffix(" nats/token.").split(" points and ")
-    )
-    assert decided(curve(0.5, 1.5), tolerance=Tolerance(float(points), float(nats))).recommendation == GO
 
 
 def test_the_loss_map_can_refuse_and_never_allows():
@@ -265,13 +249,6 @@ def test_the_stored_decision_on_a_healed_model_is_the_next_step():
     assert first.startswith("Healed by recipe quick: don't. Loss change +1.50 nats/token")
 
 
-def test_an_interval_wider_than_the_tolerance_reads_so():
-    change = Change(0.0, -0.1004, 0.1004, True, 32, None)
-    measured = evidence.of(CUT, [curve(0.5, 0.0)], fakes.MODEL, fakes.FACTS)
-    measured.__dict__["_quantities"] = {name: replace(measured.quantity(name), change=change) for name in (ACCURACY, LOSS)}
-    assert "±0.1004 nats/token, wider than the tolerance of 0.1." in " ".join(risks._small(measured, Tolerance()))
-
-
 def test_a_heal_of_another_block_is_refused():
     with pytest.raises(SpecError, match="Choose a finished one of this block"):
         decided(curve(0.5, 0.0), heal=heal(0.5, 0.0))
@@ -285,10 +262,9 @@ def test_repetition_of_generated_text_is_a_risk():
     writings[8] = replace(writings[8], continuations=loops, repetition_rate=0.9)
     points = [replace(p, repetition_rate=0.9) if p.n == 8 else replace(p, repetition_rate=0.25) for p in made.points]
     said = decided(replace(made, writings=writings, points=points), cut=cut).risks[0]
-    assert said.startswith("Generated text repeats itself more: 90 % of the 4-grams that the pruned model generates")
-    assert "25 % for the unpruned model" in said
+    assert said.startswith("Generated text repeats itself: 90 % of its 4-grams, +")
     unmeasured = decided(curve(0.5, 0.0))
-    assert "Generated text of the pruned model is not measured, nor its repetition." in unmeasured.unknowns
+    assert "Generated text of the pruned model is not measured." in unmeasured.unknowns
 
 
 def test_the_cliff_of_the_selected_questions_is_a_risk():
@@ -297,11 +273,6 @@ def test_the_cliff_of_the_selected_questions_is_a_risk():
     assert any(one.startswith("The block is at or beyond the cliff. Accuracy of the similarity blocks") for one in beyond.risks)
     early = decided(made, cut=made.points[1].block)
     assert not any("cliff" in one for one in early.risks)
-
-
-def test_weights_format_is_a_risk():
-    said = decided(curve(0.5, 0.0)).risks[-1]
-    assert said.startswith("All scores hold for bfloat16 from Q4_1 weights.")
 
 
 def test_every_number_has_its_interval_condition_and_significance():

@@ -6,7 +6,7 @@ import pytest
 
 from analysis.core import stats, units
 from analysis.data.spec import CorpusSpec, default_loss_corpus, held_out_text
-from analysis.experiments.accuracy.points import Continuation, GenerationCheck, Point, SumAnswer
+from analysis.experiments.accuracy.points import Point
 from analysis.experiments.heal.heal_result import HealResult, JunctionReport
 from analysis.results import library
 from analysis.results.compared import changes, recovery
@@ -53,96 +53,54 @@ def control(own: float) -> HealResult:
     return replace(made, spec=made.spec.as_control(), pruned=None)
 
 
-def wrote(repeated: list[float], n_right: int) -> GenerationCheck:
-    """Return the check of a model's texts: so much repeated in each continuation, so many of four arithmetic problems right."""
-    texts = [Continuation("On", "and on", 8, rate, 1 - rate, False) for rate in repeated]
-    asked = [SumAnswer("What is 1 + 1?", 2, "2", place < n_right) for place in range(4)]
-    mean = sum(repeated) / len(repeated)
-    return GenerationCheck(texts, asked, mean, 1 - mean, 8.0, n_right / 4, 0.1)
-
-
-def written(result: HealResult) -> str:
-    (said,) = [one for one in heals.sentences(result) if one.startswith("Generated text (")]
-    return said
-
-
-def test_generated_texts_have_a_line_of_their_own():
-    rates = {"unpruned": wrote([0.0, 0.1, 0.2], 4), "pruned": wrote([0.8, 0.9, 0.7], 0), "healed": wrote([0.4, 0.5, 0.6], 1)}
-    made = heal((3.85, 4.93, 4.34), (3.0, 4.3, 2.6), writings=rates)
-    assert written(made) == (
-        "Generated text (unpruned, pruned, healed): 10, 80, 50 % repetition and 90, 20, 50 % distinct tokens in 3 greedy "
-        "continuations, and 4, 0, 1 of 4 arithmetic problems right. The healed model repeats significantly more than the "
-        "unpruned one (+40 points, 95 % CI +40 to +40, n = 3)."
-    )
-    alike = replace(made, writings=rates | {"healed": wrote([0.1, 0.0, 0.3], 4)})
-    assert written(alike).endswith(
-        "not significantly different from the unpruned model's (+3 points, 95 % CI -25 to +32, n = 3)."
-    )
-    assert not any("Generated" in one for one in heals.sentences(replace(made, writings={})))
-    assert rates["healed"].repetition_interval == pytest.approx((0.252, 0.748), abs=1e-3)
-    assert wrote([0.5], 1).distinct_interval is None
-
-
-def test_a_repair_is_the_paired_difference_per_token():
-    found = heals.repair(heal((3.85, 4.93, 4.34), (3.0, 4.3, 2.6)))
-    assert found.texts == "32 texts of C4"
-    losses = [scored(loss, 5, spread=spread)[1] for loss, spread in ((3.85, 0.0), (4.93, 0.05), (4.34, 0.1))]
-    for shift, (first, second) in zip((found.cost, found.change, found.left), ((0, 1), (1, 2), (0, 2)), strict=True):
-        assert (shift.difference, shift.low, shift.high) == stats.compare_losses(losses[first], losses[second], TOKENS)
-        assert shift.is_significant
-
-
-def test_the_verdict_states_recovery_accuracy_and_remaining_loss():
-    said = heals.headline(heal((3.85, 4.93, 4.34), (3.0, 4.3, 3.2)))
-    assert said.startswith("On 32 texts of C4, a kind it was not trained on, healing recovers 55 % (95 % CI 5")
-    assert "of the loss increase of 1.08 nats/token. Accuracy: not measured. " in said
-    assert said.endswith("above the unpruned model's.")
-    assert "The healed model's loss is still 0.49 (95 % CI " in said
-
-
 @pytest.mark.parametrize(
-    ("healed", "sentence"),
+    ("judged", "said"),
     [
-        (4.93, "healing does not significantly change the loss: it recovers"),
-        (5.3, "healing raises the loss further, by 34 % (95 % CI "),
-        (3.85, "loss is not significantly different from the unpruned model's"),
-        (3.5, "loss is 0.35 (95 % CI "),
+        ((3.85, 4.93, 4.34), "Healing recovers 55 % (95 % CI "),
+        ((3.85, 4.93, 4.93), "Healing does not significantly change the loss: it recovers"),
+        ((3.85, 4.93, 5.3), "Healing raises the loss further, by 34 % (95 % CI "),
+        ((3.85, 4.93, 3.85), "not significantly different."),
+        ((3.85, 4.93, 4.34), "Accuracy: not measured. Healed against unpruned: +0.49 nats/token (95 % CI +"),
+        ((3.85, 3.80, 3.7), "Healing has no loss increase to recover"),
     ],
 )
-def test_every_outcome_has_its_verdict(healed, sentence):
-    assert sentence in heals.headline(heal((3.85, 4.93, healed), (3.0, 4.3, 3.2)))
-
-
-def test_a_cut_that_costs_nothing_has_nothing_to_repair():
-    found = heal((3.85, 3.80, 3.7), (3.0, 3.0, 2.9))
-    assert "does not increase the loss, so there is nothing to recover" in heals.headline(found)
+def test_the_first_sentence_states_recovery_accuracy_and_remaining_loss(judged, said):
+    assert said in heals.sentences(heal(judged, (3.0, 4.3, 3.2)))[0]
 
 
 @pytest.mark.parametrize("judged", [(3.85, 4.93, 4.34), (3.85, 4.93, 3.5), (3.85, 4.93, 3.849)])
 @pytest.mark.parametrize("own", [(3.0, 4.3, 2.6), (3.0, 4.3, 3.2)])
 @pytest.mark.parametrize("beside", [None, 2.4])
-def test_below_unpruned_is_never_said_without_the_reason(judged, own, beside):
+def test_a_loss_below_unpruned_is_never_stated_without_the_reason(judged, own, beside):
     found = heal(judged, own)
     said = " ".join(heals.sentences(found, None if beside is None else control(beside)))
-    assert (
-        "Below the unpruned model on 32 texts of Wikipedia, because the healed model trained on this kind of text" in said
-    ) == (own[2] < own[0])
-    assert ("below the unpruned model on 32 texts of C4" in said.replace("Below", "below")) == (judged[2] < judged[0])
-    assert said.index("On 32 texts of C4, a kind it was not trained on") < said.index("the kind it was trained on")
+    assert ("training on Wikipedia lowers it" in said) == (judged[2] < judged[0] or own[2] < own[0])
 
 
-def test_control_is_the_ceiling_and_a_missing_one_is_named():
+def test_the_control_stands_beside_the_loss_on_its_kind_of_text():
     found = heal((3.85, 4.93, 4.34), (3.0, 4.3, 2.6))
-    with_it = " ".join(heals.sentences(found, control(2.4)))
-    assert "The control, the unpruned model trained the same way, reaches 2.4" in with_it
-    assert ": the healed model is 0.20 (95 %" in with_it
-    assert "Compare it with the control" in with_it
-    without = " ".join(heals.sentences(found))
-    assert "train a control to measure it" in without
-    assert "Only a control is a fair comparison" in without
-    alone = heals.sentences(control(2.4))
-    assert len(alone) == 1
-    assert "from 3.85 to 3.90 on 32 texts of C4, another kind, and from 3.00 to 2.40 on 32 texts of Wikipedia" in alone[0]
+    losses = "Loss on 32 texts of Wikipedia, the kind of the healing text: 3.00 unpruned, 4.30 pruned, 2.60 healed"
+    assert f"{losses}, 2.40 control." in heals.sentences(found, control(2.4))
+    assert f"{losses}." in heals.sentences(found)
+    (alone,) = heals.sentences(control(2.4))
+    assert "from 3.85 to 3.90 on 32 texts of C4, and from 3.00 to 2.40 on 32 texts of Wikipedia" in alone
+
+
+def test_older_heal_judged_by_its_own_kind_is_recognized():
+    """Stored before texts were distinguished by kind: eight validation texts of Wikipedia, healed on Wikipedia."""
+    found = heal((3.09, 4.30, 2.62), (3.0, 4.3, 2.6))
+    spec = replace(found.spec, validation=CorpusSpec("wiki", 8, 256, split="validation"))
+    old = replace(found, spec=spec, text_losses={}, text_tokens=[], same_kind={}, same_kind_text=None)
+    assert heals.sentences(old)[0].startswith("Healing was judged by the kind of text that it trained on")
+
+
+def test_limits_of_a_measurement_are_named():
+    found = heal((3.85, 4.93, 4.34), (3.0, 4.3, 3.2))
+    assert heals.remarks(found) == []
+    few = replace(found, same_kind_tokens=TOKENS[:9], n_choice_texts=0, spec=replace(found.spec, instant=True))
+    said = " ".join(heals.remarks(few))
+    assert "Only 9 of 32 texts of Wikipedia have at least 128 tokens." in said
+    assert "also chose the strength" in said
 
 
 def test_control_is_matched_by_training_text_and_closest_comes_first():
@@ -159,40 +117,6 @@ def test_control_is_matched_by_training_text_and_closest_comes_first():
     ten = replace(right, spec=replace(right.spec, steps=0, minutes=10.0))
     assert heals.control_of(timed, [ten]) is None, "four times the training is no control"
     assert heals.control_of(replace(timed, spec=replace(timed.spec, minutes=10.0)), [ten]) is ten
-
-
-def test_older_heal_judged_by_its_own_kind_is_recognized():
-    """Stored before texts were distinguished by kind: eight validation texts of Wikipedia, healed on Wikipedia."""
-    found = heal((3.09, 4.30, 2.62), (3.0, 4.3, 2.6))
-    old = replace(
-        found,
-        spec=replace(found.spec, validation=CorpusSpec("wiki", 8, 256, split="validation")),
-        text_losses={},
-        text_tokens=[],
-        same_kind={},
-        same_kind_losses={},
-        same_kind_tokens=[],
-        same_kind_text=None,
-    )
-    said = heals.sentences(old)
-    assert said[0].startswith("This run was judged by Wikipedia, the kind of text that it trained on")
-    assert "Near-copies of the healing text are among these texts" in said[0]
-    assert "judge it by C4" in said[0]
-    assert "a kind it was not trained on" not in said[1]
-    assert said[2].startswith("Below the unpruned model on 32 texts of Wikipedia, because")
-    assert heals.is_flattered(old)
-    assert not heals.is_flattered(found)
-
-
-def test_limits_of_a_measurement_are_named():
-    found = heal((3.85, 4.93, 4.34), (3.0, 4.3, 3.2))
-    assert heals.remarks(found) == []
-    few = replace(found, same_kind_tokens=TOKENS[:9], n_choice_texts=0, n_held_out=3, spec=replace(found.spec, instant=True))
-    said = " ".join(heals.remarks(few))
-    assert "Only 9 of 32 texts of Wikipedia have at least 128 tokens." in said
-    assert "the texts of the verdict also chose" in said
-    assert "3 healing documents were left out" in said
-    assert "too small to hold out any text" in " ".join(heals.remarks(replace(found, same_kind_text=None, same_kind={})))
 
 
 def test_readings_of_both_kinds_name_their_text():

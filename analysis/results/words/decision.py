@@ -3,20 +3,17 @@
 The decision is a pure function of the evidence on the block, healed or not.
 """
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from analysis.core.blocks import Removal
 from analysis.core.record import Spec
-from analysis.core.units import two_digits
-from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
+from analysis.core.units import duration, two_digits
 from analysis.experiments.heal.heal_result import HealResult
-from analysis.results.compared import recovery, scores_of_block
+from analysis.results.compared import recovery
 from analysis.results.evidence import ESTIMATED, SIZE, SPEED, Evidence, Quantity
-from analysis.results.stored import reading
-from analysis.results.stored.reading import ACCURACY, LOSS, Condition
+from analysis.results.stored.reading import ACCURACY, LOSS
 from analysis.results.words import headline, risks
 from analysis.results.words.tolerance import DEFAULT, OPEN, OUTSIDE, WITHIN, Judged, Tolerance
 
@@ -102,7 +99,6 @@ def decide(evidence: Evidence, *, tolerance: Tolerance = DEFAULT, available: int
     both = _judged(evidence, tolerance)
     verdict = judge(*both)
     decisive = {STOP: OUTSIDE, GO: WITHIN, MORE: OPEN}[verdict]
-    seconds = _seconds(both, evidence) if verdict == MORE else None
     speed = evidence.quantity(SPEED)
     sources = [result.quantity.result for result in both] + [speed.result]
     return Decision(
@@ -117,9 +113,9 @@ def decide(evidence: Evidence, *, tolerance: Tolerance = DEFAULT, available: int
             Number.of(speed),
             Number.of(evidence.quantity(SIZE)),
         ),
-        next_steps=tuple(_next_steps(verdict, both, evidence, seconds, tolerance, available)),
-        costs=tuple(_costs(verdict, evidence, seconds)),
-        risks=tuple(risks.of(evidence, tolerance)),
+        next_steps=tuple(_next_steps(verdict, both, evidence, tolerance, available)),
+        costs=tuple(_costs(evidence)),
+        risks=tuple(risks.of(evidence)),
         unknowns=tuple(risks.unknown(evidence)),
         requests=tuple(dict.fromkeys(source.spec for source in sources if source is not None)),
         judged=both,
@@ -132,28 +128,15 @@ def _judged(evidence: Evidence, tolerance: Tolerance) -> tuple[Judged, Judged]:
 
 
 def _next_steps(
-    verdict: str,
-    judged: Sequence[Judged],
-    evidence: Evidence,
-    seconds: float | None,
-    tolerance: Tolerance,
-    available: int | None,
+    verdict: str, judged: Sequence[Judged], evidence: Evidence, tolerance: Tolerance, available: int | None
 ) -> list[str]:
     if verdict == GO:
         return ["Export the model, then repeat the measurement on your own questions."]
     if verdict == MORE:
-        return [*(_measure(item, available) for item in judged if item.position == OPEN), _duration(seconds)]
-    steps = ["Choose a smaller block or a longer healing run."]
-    if evidence.heal is None:
-        steps = _of_healed(evidence, tolerance) or ["Heal this block and judge the healed model, or choose another block."]
-    if all(item.worsening is not None for item in judged):
-        points, nats = (max(item.worsening[1], item.bound) if item.worsening else item.bound for item in judged)
-        up_points, up_nats = (
-            max(math.ceil(100 * points), tolerance.points),
-            max(math.ceil(100 * nats) / 100, tolerance.nats),
-        )
-        steps.append(f"A go would need a tolerance of {up_points:g} points and {up_nats:g} nats/token.")
-    return steps
+        return [_measure(item, available) for item in judged if item.position == OPEN]
+    if evidence.heal is not None:
+        return ["Choose a smaller block or a longer healing run."]
+    return _of_healed(evidence, tolerance) or ["Heal this block and judge the healed model, or choose another block."]
 
 
 def _of_healed(evidence: Evidence, tolerance: Tolerance) -> list[str]:
@@ -188,65 +171,23 @@ def _measure(judged: Judged, available: int | None) -> str:
     more = f"about {two_digits(judged.needed)} {noun} (now {quantity.change.n:,})"
     if name == ACCURACY and available is not None and judged.needed > available:
         return f"The dataset has {available:,} questions, but {more} would decide. Choose another dataset or tolerance."
-    side = OUTSIDE if judged.worse > judged.bound else WITHIN
-    return f"Measure with {more}. If the {name} change stays the same, its interval then lies {side}."
+    return f"Measure with {more}."
 
 
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return "The duration is not known: no curve or evaluation of this condition was measured on this machine."
-    return f"This takes up to about {recovery.duration(seconds)} on this machine, for the unpruned and the pruned model."
-
-
-def _seconds(judged: Sequence[Judged], evidence: Evidence) -> float | None:
-    """Upper estimate of the time that decides, from the slowest result of this condition on this machine; None without one."""
-    changes = [(item.quantity.change, item.needed) for item in judged]
-    if not any(change is None or needed is not None for change, needed in changes):
-        return None
-    factor = max(needed / change.n if change and needed else 1.0 for change, needed in changes)
-    selection = evidence.selected.selection
-    wanted = _both({ACCURACY: selection.questions, LOSS: selection.texts})
-    rates = [
-        result.wall_s / len(scores_of_block.points(result))
-        for result in evidence.results
-        if isinstance(result, SweepResult | EvaluateResult)
-        and result.complete
-        and result.is_from_this_machine
-        and _both(reading.conditions_of(result)) == wanted
+def _costs(evidence: Evidence) -> list[tuple[str, str]]:
+    """Return the time that each stored measurement took, with its machine."""
+    heal = evidence.heal
+    quantities = ((name, evidence.quantity(name)) for name in (ACCURACY, LOSS, SPEED))
+    sources = {id(quantity.result): (name, quantity.result) for name, quantity in quantities if quantity.result is not None}
+    names = {SPEED: "Speed, measured"}
+    costs = [
+        (names.get(name, "Scores, measured"), f"{duration(source.wall_s)}{_machine(source)}")
+        for name, source in sources.values()
+        if source is not heal
     ]
-    return 2 * factor * max(rates) if rates else None
-
-
-def _both(conditions: Mapping[str, Condition | None]) -> dict[str, Condition]:
-    """The known conditions of accuracy and loss."""
-    return {name: condition for name in (ACCURACY, LOSS) if (condition := conditions.get(name)) is not None}
-
-
-def _costs(verdict: str, evidence: Evidence, seconds: float | None) -> list[tuple[str, str]]:
-    costs, heal, speed = [], evidence.heal, evidence.quantity(SPEED).result
-    sources = {id(source): source for name in (ACCURACY, LOSS) if (source := evidence.quantity(name).result) is not None}
-    for source in sources.values():
-        if source is heal:
-            continue
-        n = len(scores_of_block.points(source)) if isinstance(source, SweepResult | EvaluateResult) else 0
-        models = f"a curve of {n} models" if n > 1 else "this block alone" if n else _whole_run(source)
-        costs.append(("Scores, measured", f"{recovery.duration(source.wall_s)} for {models}{_machine(source)}"))
-    if speed is not None:
-        costs.append(("Speed, measured", f"{recovery.duration(speed.wall_s)}{_machine(speed)}"))
     if heal is not None:
-        took = f"{recovery.course(heal)}, scoring {recovery.duration(heal.scoring_s)}"
-        costs.append(("Heal, done", f"{took}, recipe {heal.spec.recipe}{_machine(heal)}"))
-    else:
-        costs.append(("Heal", "none in this decision"))
-    if verdict == MORE:
-        costs.append(("Decision, still to do", "not known" if seconds is None else f"up to about {recovery.duration(seconds)}"))
+        costs.append(("Heal, done", f"{recovery.course(heal)}, scoring {duration(heal.scoring_s)}{_machine(heal)}"))
     return costs
-
-
-def _whole_run(source: Any) -> str:
-    """Return the run that measured a score next to other things: a healing run, or a map of all blocks."""
-    recipe = getattr(source.spec, "recipe", "")
-    return f"a healing run ({recipe})" if recipe else "a loss-increase map"
 
 
 def _machine(result: Any) -> str:

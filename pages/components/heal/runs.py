@@ -16,7 +16,7 @@ from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.jobs.queue import job as jobs
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
-from analysis.results.compared import durations
+from analysis.results.compared import durations, recovery
 from analysis.results.compared.durations import Duration
 from analysis.results.stored import evidence
 from analysis.results.stored.result import FoundResult
@@ -110,7 +110,7 @@ def best(runs: Sequence[ListedHeal]) -> ListedHeal | None:
         loss = healed.loss if healed and healed.loss is not None else math.inf
         if run.result is None or healed is None:
             return (False,)
-        return True, not heals.is_flattered(run.result), evidence.weight(run.result), -loss
+        return True, not recovery.is_judged_by_its_own_kind(run.result), evidence.weight(run.result), -loss
 
     return max(runs, key=order, default=None)
 

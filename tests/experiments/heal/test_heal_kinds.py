@@ -19,7 +19,6 @@ from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.healing_run import HealingRun
 from analysis.models.loading import load
 from analysis.models.source.model_spec import ModelSpec
-from analysis.results.words import heals
 from tests.support import documents
 from tests.support.levels import few
 
@@ -219,7 +218,6 @@ def test_generated_texts_of_the_three_models_are_kept(spec):
     wrote, row = result.writings["healed"], rows["healed"]
     assert (row["repetition_rate"], row["n_texts"], row["n_sums"]) == (wrote.repetition_rate, 2, 2)
     assert 0 <= row["distinct_rate_low"] <= row["distinct_rate"] <= row["distinct_rate_high"] <= 1
-    assert "in 2 greedy continuations" in heals.sentences(result)[2]
 
 
 @pytest.mark.long
