@@ -164,7 +164,7 @@ def of_compare(result: Any, options: argparse.Namespace) -> list[str]:
     from analysis.results.compared import prompt_answers
 
     lines = [line for index in range(len(result.spec.variants)) for line in _text_lines(result, index)]
-    return [*lines, prompt_answers.no_ranking(result)] if len(result.written) > 1 else lines
+    return [*lines, prompt_answers.NO_RANKING] if len(result.written) > 1 else lines
 
 
 def of_microscope(result: Any, options: argparse.Namespace) -> list[str]:
@@ -249,7 +249,6 @@ def of_damage(result: Any, options: argparse.Namespace) -> list[str]:
     from analysis.results.compared import agreement
 
     distances = run(result.spec.distances)
-    overall, prices = agreement.pooled(result, distances), agreement.prices(result, distances, result.text_losses)
     table = result.beside(distances.best).titled(
         rank_correlation="rho", increase="smallest increase (95 %)", similar_increase="of most similar (95 %)"
     )
@@ -258,9 +257,8 @@ def of_damage(result: Any, options: argparse.Namespace) -> list[str]:
         "increase without a block, in nats/token:",
         *table.only("n", "rank_correlation", "increase", "block", "similar_increase", "similar").lines(),
         f"rho: Spearman's rank correlation of {result.spec.distances.metric} distance and loss increase, over the blocks "
-        f"of one size. Over all sizes together it is {'-' if overall is None else f'{overall.value:.2f}'}, because both rise "
-        "with the block size.",
-        *([prices] if prices else []),
+        "of one size.",
+        *agreement.sentences(result, distances, len(result.increase), result.text_losses),
     ]
 
 

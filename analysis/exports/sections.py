@@ -35,6 +35,7 @@ from analysis.results.compared import (
     comparable,
     generations,
     methods,
+    recovery,
     remarks,
     scores_of_block,
 )
@@ -286,7 +287,11 @@ def of_heals(heals: Sequence[HealResult], cut: Removal | None, command_line: Com
 def _text(heal: HealResult, *, is_own: bool = False) -> str:
     """On which text a loss of a heal is, and whether it is of the kind that was trained on."""
     corpus = heal.same_kind_text if is_own else heal.spec.validation
-    return f"{corpora.title(corpus)}{', trained on' if is_own or judgement.is_flattered(heal) else ''}" if corpus else ""
+    return (
+        f"{corpora.title(corpus)}{', trained on' if is_own or recovery.is_judged_by_its_own_kind(heal) else ''}"
+        if corpus
+        else ""
+    )
 
 
 def _comparison(heal: HealResult, field: str, name: str, cut: Removal | None) -> Picture:

@@ -270,7 +270,7 @@ def test_sentence_on_chosen_blocks_names_its_strategy(stored):
     greedy = fakes.sweep(strategy="loss-greedy")
     replace(greedy, spec=replace(greedy.spec, damage=fakes.damage().spec)).save()
     said = next(section for section in make().sections if section.title == "Accuracy and loss").sentences
-    (one,) = [sentence for sentence in said if "chosen by their loss" in sentence]
+    (one,) = [sentence for sentence in said if "layers were chosen on texts" in sentence]
     assert one.startswith("loss-greedy: ")
 
 

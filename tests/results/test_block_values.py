@@ -67,17 +67,3 @@ def test_only_blocks_with_most_texts_are_given_while_damage_grows():
     assert found.values[14][0] is None
     nothing = [[0] * len(row) for row in damage.n_measured]
     assert block_values.of_results(fakes.distances(), replace(damage, n_measured=nothing)).damage is None
-
-
-@pytest.mark.parametrize("protected", [{0, 29}, {13}, {5, 14, 20}, set(range(0, 30, 4))])
-def test_most_similar_free_block_is_the_minimum_without_protected_layers(protected):
-    distances = fakes.distances()
-    for n in range(1, 29):
-        free = [Block(start, n) for start in range(31 - n) if not protected & set(range(start, start + n))]
-        found = block_values.most_similar_without(distances, n, frozenset(protected))
-        if not free:
-            assert found is None
-            continue
-        least = min(distances.mean[n - 1][block.start] for block in free)
-        assert found.block == [block for block in free if distances.mean[n - 1][block.start] == least][-1]
-        assert found.distance == least

@@ -2,12 +2,10 @@
 
 import math
 import re
-from dataclasses import replace
 
 import pytest
 
 from analysis.results.words import glossary
-from tests.support import fakes
 
 
 def test_every_meaning_is_one_or_two_short_sentences():
@@ -30,26 +28,8 @@ def test_every_meaning_is_one_or_two_short_sentences():
     ],
 )
 def test_nats_as_a_factor_of_surprise(nats, said):
-    assert said in glossary.as_surprise(nats)
+    assert said == glossary.times_as_surprising(nats)
 
 
 def test_the_nat_of_the_glossary_is_e():
     assert f"{math.e:.1f} times" in glossary.TERMS["Nat"].meaning
-
-
-def test_a_rise_is_like_the_measured_cut_that_comes_nearest():
-    curve = fakes.sweep()
-    rises = {point.n: point.loss - curve.points[0].loss for point in curve.points if point.n}
-    for n, rise in rises.items():
-        said = glossary.compare_with_cuts(curve, rise + 0.001)
-        assert f"removing {n} layer" in said
-        assert f"({rise:+.2f} nats/token)" in said
-
-
-def test_without_a_near_block_there_is_no_comparison():
-    curve = fakes.sweep()
-    assert glossary.compare_with_cuts(curve, 50.0) is None
-    assert glossary.compare_with_cuts(curve, 0.001) is None
-    assert glossary.compare_with_cuts(curve, -0.5) is None
-    assert glossary.compare_with_cuts(replace(curve, points=curve.points[1:]), 0.3) is None
-    assert glossary.compare_with_cuts(replace(curve, points=curve.points[:1]), 0.3) is None

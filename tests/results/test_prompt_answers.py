@@ -63,17 +63,6 @@ def test_columns_that_were_not_asked_for_are_left_out():
     assert prompt_answers.narrowed(stored, STORED) is stored
 
 
-def test_a_looping_text_is_never_called_better():
-    loop, other = writing([1, 2, 3, 4] * 6), writing(range(24))
-    said = prompt_answers.no_ranking(CompareResult(ASKED, {}, 1.0, 3, True, "m", 30, 5, [other, loop]))
-    assert "Repeated 4-grams: pruned 81 %" in said
-    assert "does not make it better" in said
-    assert prompt_answers.no_ranking(CompareResult(ASKED, {}, 1.0, 3, True, "m", 30, 5, [other, other])).startswith(
-        "One prompt"
-    )
-    assert (loop.loops, other.loops, writing([1]).repetition) == (True, False, None)
-
-
 def test_the_table_of_texts_has_repetition_beside_surprisal():
     found = CompareResult(ASKED, {}, 1.0, 3, True, "m", 30, 5, [writing(range(24)), writing([1, 2, 3, 4] * 6)])
     table = found.tables()["texts"]

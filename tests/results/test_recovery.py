@@ -6,7 +6,7 @@ from random import Random
 import pytest
 
 from analysis.core import stats
-from analysis.core.blocks import Block, PartSet
+from analysis.core.blocks import Block
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy.points import QuestionScore
 from analysis.results.compared import differences, recovery
@@ -120,32 +120,6 @@ def block_heal(
     points = {"unpruned": 2.4, "pruned": 4.4, "healed": healed_loss}
     scored = {name: replace(getattr(found, name), loss=loss) for name, loss in points.items()}
     return replace(found, spec=spec, **scored, **changes)
-
-
-def test_the_strongest_evidence_of_a_recipe_counts():
-    weak, strong = block_heal(5, 2.4), block_heal(3, 3.4)
-    weak = replace(weak, **{name: replace(point, n_samples=5) for name, point in weak.models.items()})
-    assert recovery.strongest([weak, strong], "distill", 10) is strong
-    assert recovery.strongest([weak, strong], "distill", 10, Block(11, 5)) is weak
-    assert recovery.strongest([weak, strong], "distill", 10, Block(2, 5)) is None
-    assert recovery.of(strong).share == pytest.approx(0.5)
-    assert recovery.of(block_heal(5, 4.6)).share == pytest.approx(-0.1)
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        block_heal(5, 2.4, texts=CorpusSpec("wiki", 32, 256, split="validation")),
-        block_heal(5, 2.4, recipe="distill, changed"),
-        block_heal(5, 2.4, minutes=2.0),
-        block_heal(5, 2.4, complete=False),
-        block_heal(5, 2.4, minutes=None),
-        replace(whole := block_heal(5, 2.4), spec=replace(whole.spec, block=PartSet(attention=(3, 4)))),
-    ],
-    ids=["of the healing kind", "of another recipe", "in another time", "unfinished", "instant", "of parts"],
-)
-def test_runs_of_another_kind_do_not_count(other):
-    assert recovery.strongest([other], "distill", 10) is None
 
 
 def test_where_nothing_was_lost_nothing_can_come_back():

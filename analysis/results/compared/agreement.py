@@ -108,18 +108,6 @@ def of_size(damage: DamageResult, distances: DistanceResult, n: int, losses: np.
     return Agreement(n, choice, best, rank(pairs, n), paid)
 
 
-def pooled(damage: DamageResult, distances: DistanceResult) -> Rank | None:
-    """The rank correlation over the blocks of all sizes, without an interval: blocks of one size are no independent sample."""
-    pairs = [
-        (distance, rise)
-        for row, rises in zip(distances.mean, damage.increase, strict=False)
-        for distance, rise in zip(row, rises, strict=False)
-        if rise is not None
-    ]
-    correlation = stats.spearman(*zip(*pairs, strict=True)) if pairs else None
-    return None if correlation is None else Rank(correlation, None, None, len(pairs), len(pairs))
-
-
 def rank(pairs: list[tuple[float, float]], size: int) -> Rank | None:
     """Spearman's rank correlation among the blocks of one size, with its interval.
 
@@ -176,8 +164,8 @@ def stored_losses(damage: DamageResult) -> np.ndarray | None:
 
 
 def sentences(damage: DamageResult, distances: DistanceResult, n: int, losses: np.ndarray | None = None) -> list[str]:
-    """The agreement within one size, then the pooled figure with its explanation; arguments as `of_size`."""
-    ranks, overall, lines = of_size(damage, distances, n, losses), pooled(damage, distances), []
+    """The agreement within one size; arguments as `of_size`."""
+    ranks, lines = of_size(damage, distances, n, losses), []
     if ranks.correlation is not None:
         lines.append(
             f"Among blocks of {n} layers, Spearman's rank correlation of distance and loss is {ranks.correlation.in_words()}. "
@@ -195,23 +183,7 @@ def sentences(damage: DamageResult, distances: DistanceResult, n: int, losses: n
                 f"{paid.reference.brief()} ({number(paid.reference_increase, 2, '+')} nats): the pick costs "
                 f"{number(paid.difference, 2, '+')} nats/token more ({paid.interval()})."
             )
-    if overall is not None:
-        lines.append(
-            f"Pooled over all sizes, the correlation is {overall.value:.2f}: longer blocks are farther apart and cost more."
-        )
     return lines
-
-
-def prices(damage: DamageResult, distances: DistanceResult, losses: np.ndarray | None = None) -> str:
-    """The price of the distance's choice at every measured size in one line; "" without any. Arguments as `of_size`."""
-    by_size = [of_size(damage, distances, n, losses).price for n in range(1, len(damage.increase) + 1)]
-    caption = [
-        f"n = {paid.block.size} {number(paid.difference, 2, '+')}"
-        + ("" if paid.low is None or paid.high is None else f" ({paid.ends(2)})")
-        for paid in by_size
-        if paid is not None
-    ]
-    return f"Extra loss of the distance's pick over the best block, nats/token (95 %): {', '.join(caption)}." if caption else ""
 
 
 def _per_text(damage: DamageResult, block: Block, losses: np.ndarray | None) -> list[float] | None:

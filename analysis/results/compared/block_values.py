@@ -6,7 +6,7 @@ from analysis.core import stats
 from analysis.core.blocks import Block
 from analysis.data import corpora
 from analysis.experiments.maps.damage_spec import DamageResult
-from analysis.experiments.maps.distance_spec import Best, DistanceResult
+from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.maps.metrics import TITLES
 from analysis.models.source.sizes import ModelFacts
 from analysis.results.stored import reading
@@ -101,13 +101,3 @@ def _half(measured: reading.Reading | None) -> float | None:
     if measured is None or measured.low is None or measured.high is None:
         return None
     return round((measured.high - measured.low) / 2, _DIGITS)
-
-
-def most_similar_without(distances: DistanceResult, n: int, protected: frozenset[int]) -> Best | None:
-    """The most similar block of n layers that takes no protected layer, ties to the deeper start; None where none is left."""
-    row = distances.mean[n - 1]
-    free = [start for start in range(len(row)) if protected.isdisjoint(range(start, start + n))]
-    if not free:
-        return None
-    start = min(free, key=lambda start: (row[start], -start))
-    return Best(n, start, row[start])

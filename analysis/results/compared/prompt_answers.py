@@ -50,16 +50,5 @@ def narrowed(result: Any, request: Spec) -> Any:
     return replace(result, spec=spec, writings=[result.writings[index] for index in indices if index < len(result.writings)])
 
 
-def no_ranking(result: CompareResult) -> str:
-    """Return why the mean surprisal ranks no model: loops are easy to predict, and one prompt has no interval."""
-    looping = [
-        f"{'instant heal' if variant.label == 'instant' else variant.label} {100 * text.repetition:.0f} %"
-        for variant, text in result.written
-        if text.loops and text.repetition is not None
-    ]
-    if not looping:
-        return "One prompt gives no interval, so these numbers rank no model."
-    return (
-        f"A text that repeats itself is easy to predict, so a low surprisal does not make it better. Repeated 4-grams: "
-        f"{', '.join(looping)}. One prompt gives no interval, so these numbers rank no model."
-    )
+NO_RANKING = "One prompt gives no interval, so these numbers rank no model. Text that repeats itself has a low surprisal."
+"""Limit of the mean surprisal of texts."""

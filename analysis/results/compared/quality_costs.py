@@ -8,15 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.core.blocks import Removal, blocks_up_to, shape
-from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.results.compared import changes
 from analysis.results.compared.changes import Change
 from analysis.results.stored import reading
 from analysis.results.stored.reading import DAMAGE, LOSS, Condition, Reading
-
-_WHOLE_SOURCE = "all"
-"""The split of a corpus that holds all others."""
 
 
 @dataclass(frozen=True)
@@ -84,69 +80,26 @@ def _damages(results: Sequence[Any], n: int) -> Iterator[Reading]:
                     yield increase
 
 
-def share_texts(first: CorpusSpec, second: CorpusSpec) -> bool:
-    """Return True where two draws of texts may hold the same documents, of the same or another length."""
-    return first.source == second.source and (first.split == second.split or _WHOLE_SOURCE in (first.split, second.split))
-
-
 @dataclass(frozen=True)
 class BestCut:
-    """The removal of one size with the least measured cost."""
+    """The removal of one size with the least measured cost, which looks better than it is: it is the least of many."""
 
-    cut: Removal
-    chosen: Cost
-    """On the texts that chose it, where it looks better than it is: it is the least of many."""
+    cost: Cost
     n_compared: int
     """Number of removals that it was chosen among."""
-    reported: Cost | None
-    """Cost on texts that had no part in the choice; None where none were read without it."""
-
-    @property
-    def cost(self) -> Cost:
-        """The number to show: the reported one, else that which it was chosen by."""
-        return self.reported or self.chosen
 
 
 def best_cut(costs: Sequence[Cost]) -> BestCut | None:
-    """Return the best known removal among those measured, chosen where most were compared and reported on other texts.
-
-    Where another one is significantly better on these other texts, it is the best known one instead, and then these chose it.
-
-    Args:
-        costs: losses of the removals of one size, as `of_cuts` gives them.
+    """Return the least of the costs of one size, under the condition that most removals were measured on.
 
     Returns:
-        The best; None where no two removals were measured under the same condition.
+        The best; None if no two removals were measured under the same condition.
     """
     groups: dict[Condition, list[Cost]] = {}
     for cost in costs:
         groups.setdefault(cost.condition, []).append(cost)
     choosing = max(groups.values(), key=len, default=[])
-    if len(choosing) < 2:
-        return None
-    chosen = min(choosing, key=lambda cost: cost.change.difference)
-    reported = _elsewhere(chosen, costs)
-    if reported is not None:
-        costs_there = groups[reported.condition]
-        rival = min(costs_there, key=lambda cost: cost.change.difference)
-        if rival.cut != chosen.cut and _is_less(rival, reported):
-            return BestCut(rival.cut, rival, len(costs_there), _elsewhere(rival, costs))
-    return BestCut(chosen.cut, chosen, len(choosing), reported)
-
-
-def _elsewhere(chosen: Cost, costs: Sequence[Cost]) -> Cost | None:
-    """Return the cost of the same removal on other texts, in the strongest result that has them."""
-    return next((cost for cost in costs if cost.cut == chosen.cut and not _is_alike(cost, chosen)), None)
-
-
-def _is_alike(first: Cost, second: Cost) -> bool:
-    a, b = first.condition.material, second.condition.material
-    return isinstance(a, CorpusSpec) and isinstance(b, CorpusSpec) and share_texts(a, b)
-
-
-def _is_less(first: Cost, second: Cost) -> bool:
-    difference = extra_cost(second, first)
-    return difference is not None and difference.is_significant and difference.difference < 0
+    return BestCut(min(choosing, key=lambda cost: cost.change.difference), len(choosing)) if len(choosing) > 1 else None
 
 
 def extra_cost(reference: Cost, cost: Cost) -> Change | None:

@@ -3,18 +3,16 @@
 The text that judges is of another kind than the run trained on.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.core import stats
-from analysis.core.blocks import PartSet, Removal
 from analysis.core.intervals import Interval
 from analysis.core.units import duration as duration  # the decision names durations by it, too
 from analysis.core.units import number
 from analysis.data import corpora
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.results.compared import changes
-from analysis.results.stored import evidence, reading
+from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS
 
 
@@ -143,32 +141,6 @@ def course(result: HealResult) -> str:
 
 _NEAR = 1.25
 """Largest ratio of two training times that count as the same: twelve minutes and ten."""
-
-
-def strongest(
-    heals: Sequence[HealResult], recipe: str, minutes: float | None, block: Removal | None = None
-) -> HealResult | None:
-    """Return the healing run with the strongest evidence on a recipe in a time; None if none has a defined recovery.
-
-    Args:
-        heals: finished or not.
-        recipe: name of the recipe.
-        minutes: its time; None for a recipe that names none.
-        block: only runs of this block; None for all blocks.
-    """
-    counted = [heal for heal in heals if _counts(heal, recipe, minutes, block) and of(heal) is not None]
-    return next(iter(evidence.ranked(counted)), None)
-
-
-def _counts(heal: HealResult, recipe: str, minutes: float | None, block: Removal | None) -> bool:
-    spec = heal.spec
-    if spec.control or isinstance(spec.block, PartSet) or not heal.complete or spec.recipe != recipe:
-        return False
-    if is_judged_by_its_own_kind(heal) or block not in (None, spec.block):
-        return False
-    if minutes is None or spec.minutes is None:
-        return minutes is spec.minutes
-    return takes_as_long(minutes, spec.minutes)
 
 
 def takes_as_long(first_s: float, second_s: float) -> bool:

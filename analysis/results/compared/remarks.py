@@ -81,18 +81,10 @@ def chosen_by(spec: SweepSpec) -> str:
     chose = spec.damage.corpus if spec.damage is not None else spec.search.corpus if spec.search is not None else None
     if chose is None or reports is None:
         return ""
-    if spec.search is None:
-        chosen = f"The layers were chosen by their loss on {chose.n_texts} texts of {corpora.title(chose)}"
-    else:
-        by = "the loss" if spec.search.objective == "loss" else "the divergence from the unpruned model"
-        decided = spec.search.validation
-        chosen = (
-            f"The search used {by} on {chose.n_texts} texts of {corpora.title(chose)}, and chose the result on "
-            f"{decided.n_texts} others"
-        )
-    if chose.subject == reports.subject:
-        return f"{chosen}, and their loss is reported on such texts too: the best of many looks better there than it is."
-    return f"{chosen}. The reported loss is on other text, {corpora.title(reports)}."
+    same = ", too: the best of many looks better there than it is" if chose.subject == reports.subject else ""
+    return (
+        f"The layers were chosen on texts of {corpora.title(chose)}. Their loss is measured on {corpora.title(reports)}{same}."
+    )
 
 
 WIN_SHARE = (1 - stats.CONFIDENCE) / 2

@@ -118,23 +118,6 @@ def ranked(items: Sequence[T], *, result: str = "") -> list[T]:
     return sorted(items, key=lambda item: weight(read(item)), reverse=True)
 
 
-def advantage(stronger: Result, weaker: Result) -> str:
-    """Return the advantage of a result over a weaker one, to follow "the result": "on 200 questions", "in float32"."""
-    strong, weak = weight(stronger), weight(weaker)
-    dtype = getattr(getattr(stronger.spec, "model", None), "dtype", "")
-    reasons = {
-        "is_complete": "that is complete",
-        "is_judged_apart": "that is judged on another kind of text than it trained on",
-        "is_unquantized": "that is not quantized",
-        "precision": f"in {dtype}",
-        "questions": f"on {strong.questions} questions",
-        "texts": f"on {strong.texts} texts",
-        "tokens": "on longer texts",
-        "cuts": f"of {strong.cuts} blocks",
-    }
-    return next((words for name, words in reasons.items() if getattr(strong, name) != getattr(weak, name)), "that is newer")
-
-
 def _amount(result: Any) -> tuple[int, int, int, int] | None:
     """Return questions, texts, tokens of a text at most, and removals; None where a result does not name its amounts."""
     if isinstance(result, SweepResult):

@@ -186,7 +186,12 @@ def _costs(evidence: Evidence) -> list[tuple[str, str]]:
         if source is not heal
     ]
     if heal is not None:
-        costs.append(("Heal, done", f"{recovery.course(heal)}, scoring {duration(heal.scoring_s)}{_machine(heal)}"))
+        costs.append(
+            (
+                "Heal, done",
+                f"{recovery.course(heal)}, scoring {duration(heal.scoring_s)}, recipe {heal.spec.recipe}{_machine(heal)}",
+            )
+        )
     return costs
 
 

@@ -58,7 +58,7 @@ class FrontAnswer:
     def sentences(self) -> list[str]:
         """Return the answers, then their rule, their data and the missing measurements."""
         lacks = [f"Not measured: {', '.join(each.what for each in self.missing)}."] if self.missing else []
-        return [*(each.said for each in self.answers), goals.SHORT_RULE, self.measured_on, *lacks]
+        return [*(each.said for each in self.answers), goals.RULE, self.measured_on, *lacks]
 
     def table(self) -> Table:
         """Return a row for each candidate that is on a front, is an answer or has all its layers, the smallest first."""
@@ -134,10 +134,8 @@ def measured_on(comparison: Comparison) -> str:
     if not materials:
         return "No accuracy or loss of this model is stored."
     sentences = [f"{' and '.join(materials)}."]
-    if comparison.elsewhere:
-        sentences.append(f"Also stored: {', '.join(each.material_in_words() for each in comparison.elsewhere[:3])}.")
     if comparison.reference is not None:
-        sentences.append(f"Changes are against the unpruned model in {comparison.reference.precision}, {_pairing(comparison)}.")
+        sentences.append(f"Changes are against the unpruned model in {comparison.reference.precision}.")
     else:
         sentences.append("The unpruned model in full precision is not measured, so that nothing can be compared with it.")
     pace = next((each.pace for each in comparison.candidates if each.pace is not None), None)
@@ -146,13 +144,6 @@ def measured_on(comparison: Comparison) -> str:
         sentences.append(f"Speed: decode, measured on {pace.machine}{here}.")
     sentences.append(sizes.COUNTED)
     return " ".join(sentences)
-
-
-def _pairing(comparison: Comparison) -> str:
-    """Return how changes are paired: those whose single answers or losses are not stored have wider intervals."""
-    changes = [each.changes[name] for each in comparison.candidates for name in (ACCURACY, LOSS) if name in each.changes]
-    n_paired = sum(change.paired for change in changes)
-    return f"{'all' if n_paired == len(changes) else f'{n_paired} of {len(changes)}'} paired by question or text"
 
 
 def of_model(

@@ -4,8 +4,6 @@ import math
 from dataclasses import dataclass
 
 from analysis.core.experiment import EXPERIMENTS
-from analysis.experiments.accuracy.sweep_spec import SweepResult
-from analysis.results.stored import reading
 
 PAPER = "Gromov et al., arXiv:2403.17887"
 
@@ -76,38 +74,8 @@ def terms() -> dict[str, str]:
     return {name: term.meaning for name, term in TERMS.items()} | experiment_terms
 
 
-def as_surprise(nats: float) -> str:
-    """Return a difference of two losses as a factor of surprisal, the ratio of their perplexities.
-
-    Returns:
-        "on average each token is 1.9 times as surprising"; below 1 where the loss fell.
-    """
-    return f"on average each token is {times_as_surprising(nats)} as surprising"
-
-
 def times_as_surprising(nats: float) -> str:
     """A difference of two losses as a ratio of perplexities: 0.57 -> "1.8 times"."""
     factor = math.exp(nats)
     digits = ".2f" if abs(nats) < math.log(1.2) else ".1f" if factor < 10 else ",.0f"
     return f"{factor:{digits}} times"
-
-
-def compare_with_cuts(sweep: SweepResult, nats: float) -> str | None:
-    """Compare a rise of the loss with layers: the block of a measured curve that comes nearest to it.
-
-    Args:
-        sweep: a curve of the same model on the same texts.
-        nats: the rise; above 0.
-
-    Returns:
-        "like removing 3 layers by similarity (+0.61 nats/token)"; None where no block of the curve is within a quarter of the
-        rise.
-    """
-    unpruned = reading.of_sweep(sweep, None).get(reading.LOSS)
-    if unpruned is None or nats <= 0:
-        return None
-    rises = {point.n: point.loss - unpruned.value for point in sweep.points if point.n and point.loss is not None}
-    n = min(rises, key=lambda n: abs(rises[n] - nats), default=None)
-    if n is None or abs(rises[n] - nats) > nats / 4:
-        return None
-    return f"like removing {n} {'layer' if n == 1 else 'layers'} by {sweep.spec.strategy} ({rises[n]:+.2f} nats/token)"

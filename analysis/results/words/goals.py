@@ -22,19 +22,11 @@ BYTES, SPEED, POINTS, NATS = KINDS_OF_GOALS = ("bytes", "speed", "points", "nats
 token that may be lost."""
 _LIMITS = {BYTES: (0, math.inf), SPEED: (1, math.inf), POINTS: (0, 100), NATS: (0, math.inf)}
 RULE = (
-    "Rule: the unpruned model in full precision is the answer if it meets the goal. Otherwise it is the measured model that "
-    "meets it with the lowest loss (without losses, the highest accuracy). Models that none of the others beats significantly "
-    "at 95 % count as equal. Of equal ones the order is: unpruned, quantized, pruned, both, healed, another model, then the "
-    "smaller one. For an accepted accuracy drop or loss rise, the smallest model is the answer, and it is smaller than the "
-    "reference. A size is the exact memory of the weights. A speed, a drop and a rise meet the goal with their whole 95 % "
-    "interval. Brackets hold 95 % intervals. The best of many looks better than it is."
+    "Rule: the lowest loss that meets the goal (without losses, the highest accuracy), or for an accepted drop the smallest "
+    "model. Of statistically tied models the order is unpruned, quantized, pruned, both, healed, another model, then the "
+    "smaller one. A speed, a drop and a rise meet the goal with their whole 95 % interval, which stands in brackets."
 )
 """The rule that chooses."""
-SHORT_RULE = (
-    "Rule: the lowest loss that meets the goal, or for an accepted drop the smallest model. Of statistically tied ones the "
-    "order is unpruned, quantized, pruned, both, healed, another model. Brackets hold 95 % intervals."
-)
-"""The rule on a page with little space."""
 _MOST_TIMES = 10
 """A candidate that needs more than this many times the measured questions or texts is not named."""
 
@@ -290,11 +282,9 @@ def _others(others: Sequence[Candidate], goal: Goal) -> list[str]:
 
 def _none(comparison: Comparison, goal: Goal) -> str:
     """Say that no measured model meets a goal, and which one is nearest."""
-    said, compared = f"To {goal.aim}:", [one for one in comparison.candidates if one.changes]
+    said = f"To {goal.aim}:"
     if not comparison.candidates:
         return f"{said} nothing is measured."
-    if not goal.is_drop and any(map(goal.is_met, comparison.candidates)):
-        return f"{said} the models that meet this have no score that compares with the others."
     if goal.kind == BYTES:
         least = min(comparison.candidates, key=lambda candidate: candidate.memory)
         smallest = (
@@ -305,10 +295,9 @@ def _none(comparison: Comparison, goal: Goal) -> str:
         return f"{said} the unpruned model in full precision, the reference, is not measured."
     if goal.kind == SPEED:
         timed = [(one.gain.low, one) for one in comparison.candidates if one.gain and one.id != comparison.reference.id]
-        if not timed:
-            return f"{said} no speed is measured together with that of the reference."
-        _, fastest = max(timed, key=lambda pair: pair[0])
-        return f"{said} no measured model is shown to be. The fastest: {action(fastest)} ({_speed(fastest)})."
-    if not any(goal.change(candidate) for candidate in compared):
+        if timed:
+            _, fastest = max(timed, key=lambda pair: pair[0])
+            return f"{said} no measured model is shown to be. The fastest: {action(fastest)} ({_speed(fastest)})."
+    if goal.is_drop and not any(map(goal.change, comparison.candidates)):
         return f"{said} no {goal.quantity} is measured together with that of the reference."
-    return f"{said} no smaller model is shown to meet this."
+    return f"{said} no {'smaller' if goal.is_drop else 'measured'} model is shown to meet this."

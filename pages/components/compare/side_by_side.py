@@ -80,7 +80,7 @@ def _numbers(result: CompareResult) -> None:
         )
     st.table(rows, border="horizontal", hide_index=True, alt="Speed, repetition and surprisal of every variant")
     if len(rows) > 1 and result.complete:
-        st.caption(words.plain(prompt_answers.no_ranking(result)))
+        st.caption(words.plain(prompt_answers.NO_RANKING))
 
 
 def _data(result: CompareResult) -> None:

@@ -12,7 +12,7 @@ from analysis.core.blocks import PartSet, Removal
 from analysis.experiments.accuracy import precision_spec
 from analysis.results import evidence
 from analysis.results.compared import quality_costs
-from analysis.results.compared.quality_costs import BestCut, Cost
+from analysis.results.compared.quality_costs import Cost
 from analysis.results.evidence import RECOVERY
 from analysis.results.stored.reading import LOSS
 from analysis.results.stored.result import FoundResult
@@ -54,28 +54,28 @@ def _best(shown: Shown, removed: Removal) -> None:
     if best is None:
         if not isinstance(removed, PartSet):  # no map is made of parts
             st.button("Measure loss increase", key="to-damage", on_click=state.choose_option, args=("tab", "damage"))
-    elif best.cut == removed:
-        st.caption(f"Lowest measured loss of {best.n_compared} choices of this size.", help=_in_full(best, best.cost, None))
+    elif best.cost.cut == removed:
+        st.caption(f"Lowest measured loss of {best.n_compared} choices of this size.", help=_in_full(best.cost, None))
     else:
         own = next((cost for cost in costs if cost.cut == removed and cost.condition == best.cost.condition), None)
         change = None if own is None else quality_costs.extra_cost(own, best.cost)
         is_surely_better = change is not None and change.is_significant and change.difference < 0
         st.button(
-            f"Take {best.cut.brief()}",
+            f"Take {best.cost.cut.brief()}",
             key="take-best",
             type="primary" if is_surely_better else "secondary",
             on_click=cuts.take_or_say,
-            args=(best.cut, shown.strategy.cut(best.cut.size).removed, n_layers),
-            help=f"Lowest measured loss of {best.n_compared} choices of this size: {_in_full(best, best.cost, own)}",
+            args=(best.cost.cut, shown.strategy.cut(best.cost.cut.size).removed, n_layers),
+            help=f"Lowest measured loss of {best.n_compared} choices of this size: {_in_full(best.cost, own)}",
         )
 
 
-def _in_full(best: BestCut, cost: Cost, own: Cost | None) -> words.Markdown:
+def _in_full(cost: Cost, own: Cost | None) -> words.Markdown:
     """Return the loss increase of the best block and of the selected one, and on which texts."""
     said = f"{_amount(cost)} on {words.plain(cost.condition.material_in_words())}"
     if own is not None:
         said += f", selected block {_amount(own)}"
-    return f"{said}." + ("" if best.reported else " The same texts chose it, so the number is optimistic.")
+    return f"{said}. The same texts chose it, so the number is optimistic."
 
 
 def _amount(cost: Cost) -> str:
