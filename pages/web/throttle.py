@@ -113,10 +113,6 @@ class Window:
         self.changed.set()
 
 
-observers: list[Callable[[Window, BackMsg | ForwardMsg, bool], None]] = []
-"""Each sees every rerun that a window asks for and whether it reaches Streamlit, and every small message that it was sent."""
-
-
 class Requests:
     """The requests of one window, in the order in which Streamlit gets them."""
 
@@ -164,8 +160,6 @@ class Requests:
         if request is not None and request.HasField("rerun_script"):
             is_tick = request.rerun_script.is_auto_rerun
             is_passed = not is_tick or (not self._held and self.window.admits_tick(request, now, self._wait_s(now)))
-            for observer in observers:
-                observer(self.window, request, is_passed)
             if not is_passed:
                 return
             if request.rerun_script.fragment_id and not is_tick:
@@ -228,8 +222,6 @@ class RerunThrottle:
             await send(message)
             if (sent := _parsed(ForwardMsg, message, _MOST_BYTES)) is not None:
                 window.note_message(sent)
-                for observer in observers:
-                    observer(window, sent, True)
 
         try:
             await self.app(scope, requests.next, send_and_note)

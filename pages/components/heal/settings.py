@@ -50,6 +50,44 @@ def show(preset: HealSpec, key: str, asked: BenchmarkSpec, *, trains: bool, by_s
     return values
 
 
+def _numbers(preset: HealSpec, key: str, *names: str) -> dict[str, Any]:
+    """Draw the number fields of these settings and return their values by name."""
+    values = {}
+    for name in names:
+        label, low, high, options = _NUMBERS[name]
+        values[name] = st.number_input(label, low, high, getattr(preset, name), key=f"{key}-{name}", **options)
+    return values
+
+
+_NUMBERS: dict[str, tuple[str, float, float, dict[str, Any]]] = {
+    "batch_size": ("Batch size", 1, 1024, {"help": "Sequences of one forward pass."}),
+    "gradient_accumulation": ("Gradient accumulation steps", 1, 1024, {"help": "Forward passes of one optimizer step."}),
+    "learning_rate": (
+        "Learning rate",
+        1e-7,
+        1.0,
+        {"step": 1e-5, "format": "%.1e", "help": "Peak value after the warm-up. A cosine to 0 follows."},
+    ),
+    "warmup_steps": ("Warm-up steps", 0, 100_000, {}),
+    "r": ("LoRA rank", 1, 1024, {"help": "r in PEFT. lora_alpha has the same value."}),
+    "distill": (
+        "Distillation weight",
+        0.0,
+        1.0,
+        {"step": 0.1, "help": "Share of the loss that compares with the unpruned model. The text provides the rest."},
+    ),
+    "top_k": ("Top-k tokens", 0, 65_536, {"help": "Most likely tokens of the unpruned model in the loss (0 = all)."}),
+    "check_questions": ("Questions per check", 0, 100_000, {"help": "Questions at each check during training (0 = none)."}),
+    "eval_every": (
+        "Steps per check",
+        1,
+        100_000,
+        {"help": "Optimizer steps between checks. Each saves a checkpoint."},
+    ),
+}
+"""Label, lowest and highest value of each number, and options of its field."""
+
+
 def _data(preset: HealSpec, key: str, *, trains: bool, by_steps: bool) -> dict[str, Any]:
     st.markdown("**Data**")
     values: dict[str, Any] = {"source": _healing_text(preset, key)}
@@ -58,29 +96,7 @@ def _data(preset: HealSpec, key: str, *, trains: bool, by_steps: bool) -> dict[s
     )
     if not trains:
         return values
-    values["batch_size"] = st.number_input(
-        "Batch size", 1, 1024, preset.batch_size, key=f"{key}-batch", help="Sequences of one forward pass."
-    )
-    values["gradient_accumulation"] = st.number_input(
-        "Gradient accumulation steps",
-        1,
-        1024,
-        preset.gradient_accumulation,
-        key=f"{key}-accumulate",
-        help="Forward passes of one optimizer step.",
-    )
-    values["learning_rate"] = st.number_input(
-        "Learning rate",
-        1e-7,
-        1.0,
-        preset.learning_rate,
-        step=1e-5,
-        format="%.1e",
-        key=f"{key}-lr",
-        help="Peak value after the warm-up. A cosine to 0 follows.",
-    )
-    if by_steps:
-        values["warmup_steps"] = st.number_input("Warm-up steps", 0, 100_000, preset.warmup_steps, key=f"{key}-warmup")
+    values |= _numbers(preset, key, "batch_size", "gradient_accumulation", "learning_rate", *(["warmup_steps"] * by_steps))
     values["separate_documents"] = st.checkbox(
         "Separate documents",
         preset.separate_documents,
@@ -109,9 +125,7 @@ def _modules(preset: HealSpec, key: str, *, trains: bool) -> dict[str, Any]:
             key=f"{key}-lora-on",
             help="The paper adapts the feed-forward modules.",
         )
-        values["r"] = st.number_input(
-            "LoRA rank", 1, 1024, preset.r, key=f"{key}-r", help="r in PEFT. lora_alpha has the same value."
-        )
+        values |= _numbers(preset, key, "r")
     values["instant"] = st.checkbox(
         "Instant heal first", preset.instant, key=f"{key}-instant", help=words.plain(recipes.get("instant").why)
     )
@@ -120,26 +134,8 @@ def _modules(preset: HealSpec, key: str, *, trains: bool) -> dict[str, Any]:
 
 def _distillation(preset: HealSpec, key: str) -> dict[str, Any]:
     st.markdown("**Distillation**")
-    values: dict[str, Any] = {"top_k": 0}
-    values["distill"] = st.number_input(
-        "Distillation weight",
-        0.0,
-        1.0,
-        preset.distill,
-        step=0.1,
-        key=f"{key}-distill",
-        help="Share of the loss that compares with the unpruned model. The text provides the rest.",
-    )
-    if values["distill"] > 0:
-        values["top_k"] = st.number_input(
-            "Top-k tokens",
-            0,
-            65_536,
-            preset.top_k,
-            key=f"{key}-top",
-            help="Number of most likely tokens of the unpruned model in the loss (0 = all).",
-        )
-    return values
+    values = _numbers(preset, key, "distill")
+    return values | (_numbers(preset, key, "top_k") if values["distill"] > 0 else {"top_k": 0})
 
 
 def _evaluation(preset: HealSpec, asked: BenchmarkSpec, key: str, *, trains: bool, by_steps: bool) -> dict[str, Any]:
@@ -153,23 +149,7 @@ def _evaluation(preset: HealSpec, asked: BenchmarkSpec, key: str, *, trains: boo
     limit = st.number_input("Questions", 1, 100_000, asked.limit or BenchmarkSpec.limit, key=f"heal-limit-{which}")
     values: dict[str, Any] = {"check_questions": 0}
     if trains:
-        values["check_questions"] = st.number_input(
-            "Questions per check",
-            0,
-            100_000,
-            preset.check_questions,
-            key=f"{key}-check",
-            help="Number of questions at each check during training (0 = none).",
-        )
-        if by_steps:
-            values["eval_every"] = st.number_input(
-                "Steps per check",
-                1,
-                100_000,
-                preset.eval_every,
-                key=f"{key}-every",
-                help="Optimizer steps between two losses on held-out text. Each check saves a checkpoint.",
-            )
+        values |= _numbers(preset, key, "check_questions", *(["eval_every"] * by_steps))
     writes = st.checkbox(
         "Generate text",
         preset.generation is not None,
