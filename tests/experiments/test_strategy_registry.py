@@ -276,10 +276,10 @@ def test_damage_of_single_layer_cuts_is_drawn_where_known(monkeypatch):
     damage = replace(MEASURED, best=[LeastDamage(1, 1, 0.1), LeastDamage(2, 1, 0.2)])
     STRATEGIES.add(Strategy("scattered", "Scattered", "a test.", scattered, (DAMAGE,)))
     try:
-        assert cuts.at(2, "scattered", MAP, None, damage).removed == LayerSet((1, 3))
-        unknown = cuts.at(3, "scattered", MAP, None, damage)
+        assert cuts.ChosenStrategy("scattered", MAP, None, damage).cut(2).removed == LayerSet((1, 3))
+        unknown = cuts.ChosenStrategy("scattered", MAP, None, damage).cut(3)
         assert (unknown.removed, "loss-increase map" in unknown.unknown) == (None, True)
-        assert [best.block for best in cuts.path("scattered", MAP, None, damage)] == [Block(1, 1)]
+        assert [best.block for best in cuts.ChosenStrategy("scattered", MAP, None, damage).path()] == [Block(1, 1)]
     finally:
         STRATEGIES.remove("scattered")
 

@@ -110,16 +110,18 @@ def test_accuracy_that_was_not_measured_is_stated_as_that():
 C4 = CorpusSpec("c4", 32, 256)
 
 
-def block_heal(
-    n: int, healed_loss: float, *, minutes: float | None = 10.0, recipe: str = "distill", texts: CorpusSpec = C4, **changes
-):
+def block_heal(n: int, healed_loss: float):
     """Return a healing run: loss 2.4 nats/token unpruned, 4.4 without n layers, and `healed_loss` healed."""
     found = fakes.heal()
-    steps = {"steps": 0, "minutes": minutes} if minutes else {"steps": 0, "instant": True}
-    spec = replace(found.spec, block=Block(11, n), recipe=recipe, validation=texts, **steps)
+    spec = replace(found.spec, block=Block(11, n), validation=C4)
     points = {"unpruned": 2.4, "pruned": 4.4, "healed": healed_loss}
     scored = {name: replace(getattr(found, name), loss=loss) for name, loss in points.items()}
-    return replace(found, spec=spec, **scored, **changes)
+    return replace(found, spec=spec, **scored)
+
+
+def test_a_recovery_is_the_share_of_the_loss_increase():
+    assert recovery.of(block_heal(3, 3.4)).share == pytest.approx(0.5)
+    assert recovery.of(block_heal(5, 4.6)).share == pytest.approx(-0.1)
 
 
 def test_where_nothing_was_lost_nothing_can_come_back():

@@ -94,7 +94,6 @@ def _instrument(shown: Shown) -> None:
     with left:
         cuts.slider(n_layers)
     with right, st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
-        cuts.which_menu(shown.strategy, shown.cut)
         cuts.say(shown.cut)
         st.space("stretch")
         layer_choice.decide_menu(shown)

@@ -7,7 +7,6 @@ import streamlit as st
 from analysis.core.blocks import Block, Removal, parse_removal
 from analysis.core.errors import BlockRangeError
 from analysis.experiments import strategies
-from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import Best, DistanceResult
@@ -49,9 +48,18 @@ class ChosenStrategy:
     damage: DamageResult | None
     """The measured damage, where there is no curve for `loss-greedy`."""
 
-    def cut(self, n: int, which: int = 0) -> Cut:
-        """The cut of n layers; of several manual ones of that size, which."""
-        return at(n, self.name, self.distances, self.sweep, self.damage, which)
+    def cut(self, n: int) -> Cut:
+        """Return the cut of n layers."""
+        if n == 0:
+            return Cut(0, None)
+        inputs = StrategyInputs(self.distances.n_layers, self.distances.best, least=self.damage.best if self.damage else ())
+        if not needs(self.name, *_MEASURED_FIRST, DAMAGE):
+            return Cut(n, strategies.chosen(self.name, n, inputs))
+        point = next((point for point in self.sweep.points if point.n == n), None) if self.sweep else None
+        if point is not None:
+            return Cut(n, point.block)
+        least = _of_damage(self.name, n, inputs) if self.damage and not needs(self.name, *_MEASURED_FIRST) else None
+        return Cut(n, least, "" if least else _missing(self.name, n, self.sweep))
 
     def block(self, n: int) -> Block | None:
         """The cut of n layers, where it is known and one block."""
@@ -59,35 +67,15 @@ class ChosenStrategy:
         return removed if isinstance(removed, Block) else None
 
     def path(self) -> list[Best]:
-        """The chosen block of each size."""
-        return path(self.name, self.distances, self.sweep, self.damage)
+        """Return the chosen block of each size with its distance; sizes whose cut is unknown or no block are left out.
 
-
-def at(
-    n: int, strategy: str, distances: DistanceResult, sweep: SweepResult | None, damage: DamageResult | None, which: int = 0
-) -> Cut:
-    """The cut of a strategy.
-
-    Args:
-        n: layers to remove.
-        strategy: one of `strategies.STRATEGIES`.
-        distances: the map on screen, which `similarity` chooses from.
-        sweep: the curve on screen, which the others' cuts are read from.
-        damage: the measured damage, where there is no curve for `loss-greedy`.
-        which: of several manual cuts of one size.
-    """
-    measured = of_size(sweep, n)
-    point = measured[min(which, len(measured) - 1)] if measured else None
-    if n == 0:
-        return Cut(0, None)
-    if not needs(strategy, *_MEASURED_FIRST, DAMAGE):
-        return Cut(n, strategies.chosen(strategy, n, StrategyInputs(distances.n_layers, distances.best)))
-    if point is not None:
-        return Cut(n, point.block)
-    least = None
-    if damage and not needs(strategy, *_MEASURED_FIRST):
-        least = _of_damage(strategy, n, StrategyInputs(distances.n_layers, distances.best, least=damage.best))
-    return Cut(n, least, "" if least else _missing(strategy, n, sweep))
+        Only blocks that follow a rule make a path: not those at random or by hand, nor layers one by one.
+        """
+        if needs(self.name, *_MEASURED_FIRST):
+            return []
+        chosen = [self.block(n) for n in range(1, self.distances.n_layers)]
+        means = self.distances.mean
+        return [Best(block.size, block.start, means[block.size - 1][block.start]) for block in chosen if block is not None]
 
 
 def _of_damage(strategy: str, n: int, given: StrategyInputs) -> Removal | None:
@@ -96,26 +84,6 @@ def _of_damage(strategy: str, n: int, given: StrategyInputs) -> Removal | None:
         return strategies.chosen(strategy, n, given)
     except BlockRangeError:
         return None
-
-
-def of_size(sweep: SweepResult | None, n: int) -> list[Point]:
-    """The measured cuts of n layers; more than one only where they were given by hand."""
-    return [point for point in sweep.points if point.n == n] if sweep else []
-
-
-def path(strategy: str, distances: DistanceResult, sweep: SweepResult | None, damage: DamageResult | None) -> list[Best]:
-    """The chosen block of each size, with its distance on the map; sizes whose cut is unknown or no block are left out.
-
-    Only blocks that follow a rule make a path: not those at random or by hand, nor layers one by one.
-    """
-    if needs(strategy, *_MEASURED_FIRST):
-        return []
-    chosen = [at(n, strategy, distances, sweep, damage).removed for n in range(1, distances.n_layers)]
-    return [
-        Best(block.size, block.start, distances.mean[block.size - 1][block.start])
-        for block in chosen
-        if isinstance(block, Block)
-    ]
 
 
 def _missing(strategy: str, n: int, sweep: SweepResult | None) -> str:
@@ -145,14 +113,8 @@ def slider(n_layers: int) -> None:
 
 
 def now(strategy: ChosenStrategy) -> Cut:
-    """The cut on screen: at the slider's n, and of several manual cuts of that size the one in the menu."""
+    """Return the cut on screen: the layers picked by hand if there are n of them, else those of the strategy."""
     n = min(state.chosen_n(), strategy.distances.n_layers - 1)
-    cut = chosen(n, strategy)
-    return cut if cut.by_hand else strategy.cut(n, st.session_state.get(f"which-{n}", 0))
-
-
-def chosen(n: int, strategy: ChosenStrategy) -> Cut:
-    """The layers that were picked by hand, where they are n, else the strategy's cut."""
     own = state.own_cut(strategy.distances.n_layers)
     if own is not None and own.size == n and own != strategy.cut(n).removed:
         return Cut(n, own, by_hand=True)
@@ -266,15 +228,6 @@ def field(n_layers: int, strategy: ChosenStrategy | None) -> None:
     )
     if st.session_state.get("own-block-error"):
         st.error(words.plain(st.session_state["own-block-error"]))
-
-
-def which_menu(strategy: ChosenStrategy, cut: Cut) -> None:
-    """Draw a menu where several manual cuts of one size are meant."""
-    same = of_size(strategy.sweep, cut.n)
-    if len(same) < 2 or cut.by_hand:
-        return
-    names = [point.block.describe() if point.block else "" for point in same]
-    st.selectbox("Block", range(len(same)), format_func=names.__getitem__, key=f"which-{cut.n}", label_visibility="collapsed")
 
 
 def damage_shown(shown: FoundResult, model: ModelSpec) -> FoundResult | None:
