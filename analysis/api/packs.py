@@ -47,4 +47,6 @@ def open_pack(name: str | Path, *, revision: str | None = None) -> OpenedPack:
         LayerscopeError: when there is no such pack, or it is refused.
     """
     extensions.load()
-    return packs.open_anywhere(str(name), revision)
+    from analysis.results.packs import remote
+
+    return remote.open_anywhere(str(name), revision)

@@ -98,15 +98,15 @@ def _push(made: "Pack", options: argparse.Namespace) -> tuple[dict[str, Any], li
     """Preview the upload, or make it."""
     from analysis.cli import push
     from analysis.cli.bar import Bar
-    from analysis.results import packs
+    from analysis.results.packs import remote
 
     with tempfile.TemporaryDirectory(prefix="layerscope-pack-") as scratch:
-        planned = packs.plan(made, options.push, Path(scratch), is_private=not options.public)
+        planned = remote.plan(made, options.push, Path(scratch), is_private=not options.public)
         data: dict[str, Any] = {"id": planned.id, "is_private": planned.is_private, "is_there": planned.is_there}
         if not options.yes:
             return data, [push.target(planned), "Nothing uploaded. Add --yes to upload."]
         bar = Bar()
-        address = packs.push(made, options.push, Path(scratch), is_private=not options.public, on_progress=bar)
+        address = remote.push(made, options.push, Path(scratch), is_private=not options.public, on_progress=bar)
         bar.close()
     return data | {"address": address}, [
         f"Uploaded to {address}",
@@ -126,9 +126,9 @@ def open_pack(options: argparse.Namespace) -> None:
     Raises:
         LayerscopeError: when there is none, or it is refused.
     """
-    from analysis.results import packs
+    from analysis.results.packs import remote
 
-    opened = packs.open_anywhere(options.pack, options.revision)
+    opened = remote.open_anywhere(options.pack, options.revision)
     write(options, {"pack": _of_opened(opened)}, [f"Opened {_in_a_line(opened)}", *_next(opened)])
 
 

@@ -26,7 +26,7 @@ _BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplemente
 
 @contextlib.contextmanager
 def opened(
-    path: Path, is_entry: Callable[[str], bool], *, most_files: int, most_bytes: int, file_bytes: int
+    path: Path | io.BytesIO, is_entry: Callable[[str], bool], *, most_files: int, most_bytes: int, file_bytes: int
 ) -> Iterator[Mapping[str, "Entry"]]:
     """Open an archive and yield its entries by name.
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from analysis.core.blocks import Removal
@@ -23,8 +23,6 @@ LOST, GAINED, ALWAYS_RIGHT, RIGHT, WRONG, ALWAYS_WRONG = (
 )
 OUTCOMES = (LOST, GAINED, RIGHT, WRONG, ALWAYS_RIGHT, ALWAYS_WRONG)
 """Possible outcomes of a question; each question has one of them."""
-_OF_TWO = {ALWAYS_RIGHT: RIGHT, ALWAYS_WRONG: WRONG}
-"""Without a curve there are two models and no other n."""
 
 
 @dataclass(frozen=True)
@@ -118,43 +116,36 @@ class QuestionOutcomes:
 
 
 def of_curve(sweep: SweepResult, n: int, removed: Removal | None = None) -> QuestionOutcomes | None:
-    """Return the outcome of every question at n; None where the answers at 0 or n were not kept.
+    """Return the outcome of every question at n; None if the answers at 0 or n were not kept.
 
     Args:
         sweep: a curve. Of several blocks of one size, as chosen by hand, the first counts, unless another is requested.
         n: removed layers, above 0.
         removed: the n removed layers.
     """
-    answers: dict[int, dict[str, tuple[int, int, list[float]]]] = {}
+    answers: dict[int, Sequence[QuestionScore]] = {}
     for point, scores in zip(sweep.points, sweep.questions, strict=False):
         if scores and (point.n not in answers or (point.n == n and point.block == removed)):
-            answers[point.n] = {score.id: (score.prediction, score.gold, score.loglikelihoods) for score in scores}
-    if n <= 0 or 0 not in answers or n not in answers:
-        return None
-    ns = sorted(answers)
-    shared = [name for name in answers[0] if all(name in answers[size] for size in ns)]
-    return QuestionOutcomes(n, ns, [_case(name, [answers[size][name] for size in ns], ns.index(n)) for name in shared])
+            answers[point.n] = scores
+    return _outcomes(answers, n) if n > 0 and 0 in answers and n in answers else None
 
 
 def of_two(before: Sequence[QuestionScore], after: Sequence[QuestionScore], n: int) -> QuestionOutcomes | None:
-    """Return the outcome of every question of one pruned model beside the unpruned one; None where no question is shared.
+    """Return the outcome of every question of one pruned model beside the unpruned one; None if no question is shared.
 
     Args:
         before: answers of the unpruned model.
         after: answers of the pruned model.
         n: removed layers, above 0.
     """
-    pruned = {score.id: score for score in after}
-    cases = [
-        _case(score.id, [(answer.prediction, answer.gold, answer.loglikelihoods) for answer in (score, pruned[score.id])], 1)
-        for score in before
-        if score.id in pruned
-    ]
-    return (
-        QuestionOutcomes(n, [0, n], [replace(case, outcome=_OF_TWO.get(case.outcome, case.outcome)) for case in cases])
-        if cases
-        else None
-    )
+    return _outcomes({0: before, n: after}, n)
+
+
+def _outcomes(answers: Mapping[int, Sequence[QuestionScore]], n: int) -> QuestionOutcomes | None:
+    ns, by_n = sorted(answers), {size: {score.id: score for score in scores} for size, scores in answers.items()}
+    shared = [id for id in by_n[0] if all(id in by_n[size] for size in ns)]
+    cases = [_case(id, [by_n[size][id] for size in ns], ns.index(n)) for id in shared]
+    return QuestionOutcomes(n, ns, cases) if cases else None
 
 
 def stored_answers(results: Sequence[Any], removed: Removal | None, condition: Condition) -> Sequence[QuestionScore]:
@@ -174,18 +165,19 @@ def stored_answers(results: Sequence[Any], removed: Removal | None, condition: C
     return next((candidate.answers for candidate in matching), ())
 
 
-def _case(name: str, by_n: Sequence[tuple[int, int, list[float]]], pruned_index: int) -> QuestionOutcome:
-    gold = by_n[0][1]
-    hits = [prediction == gold for prediction, _, _ in by_n]
-    rivals = [max(value for index, value in enumerate(likely) if index != gold) for _, _, likely in by_n]
-    rights = [likely[gold] for _, _, likely in by_n]
-    if all(hits) or not any(hits):
+def _case(id: str, by_n: Sequence[QuestionScore], pruned_index: int) -> QuestionOutcome:
+    """Return the outcome of a question; without a curve there are two models and no other n."""
+    gold = by_n[0].gold
+    hits = [score.prediction == gold for score in by_n]
+    rivals = [max(value for index, value in enumerate(score.loglikelihoods) if index != gold) for score in by_n]
+    rights = [score.loglikelihoods[gold] for score in by_n]
+    if len(by_n) > 2 and len(set(hits)) == 1:
         outcome = ALWAYS_RIGHT if hits[0] else ALWAYS_WRONG
     else:
         outcome = {(True, False): LOST, (False, True): GAINED, (True, True): RIGHT, (False, False): WRONG}[
             hits[0], hits[pruned_index]
         ]
-    return QuestionOutcome(name, outcome, gold, by_n[0][0], by_n[pruned_index][0], rights, rivals)
+    return QuestionOutcome(id, outcome, gold, by_n[0].prediction, by_n[pruned_index].prediction, rights, rivals)
 
 
 def _question_text(question: Question | None) -> str:

@@ -1,6 +1,7 @@
 """Make a pack: stored results of a model as one zip file, without weights, adapters and hidden states."""
 
 import hashlib
+import io
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -80,10 +81,14 @@ def make(model: ModelSpec, *, kinds: Sequence[str] = (), keys: Sequence[str] = (
     made_with = f"layerscope {__version__}"
     manifest = Manifest(pack_list.FORMAT, pack_list.VERSION, pack_title, made_with, models, tuple(results), digests)
     manifest_json = json.dumps(asdict(manifest), indent=1).encode()
-    _check_size(files | {FILE: manifest_json})
     content = zips.made(files | {FILE: manifest_json})
-    if len(content) > limits.PACK_BYTES:
-        raise _too_large(units.size(len(content)), units.size(limits.PACK_BYTES))
+    try:
+        if len(content) > limits.PACK_BYTES:
+            raise ValueError(f"it has {units.size(len(content))}, and at most {units.size(limits.PACK_BYTES)} are allowed")
+        with limits.opened(io.BytesIO(content)):
+            pass
+    except ValueError as error:
+        raise PackError(f"The pack could not be opened: {error}. Choose fewer results with --kinds.") from error
     return Pack(content, manifest, tuple(left_out), tuple(sorted(paths)))
 
 
@@ -128,17 +133,3 @@ def _model(entry: FoundResult) -> PackedModel:
     if model is None:
         return PackedModel(entry.summary.name[:400], "", "", "")
     return PackedModel(entry.summary.name[:400], model.source[:400], (model.revision or "")[:400], model.identity[:400])
-
-
-def _check_size(files: dict[str, bytes]) -> None:
-    if len(files) > pack_list.MAX_FILES:
-        raise _too_large(f"{len(files):,} files", f"{pack_list.MAX_FILES:,}")
-    largest = max(files, key=lambda name: len(files[name]))
-    if len(files[largest]) > limits.FILE_BYTES:
-        raise _too_large(f"{units.size(len(files[largest]))} in {largest}", units.size(limits.FILE_BYTES))
-    if (total := sum(map(len, files.values()))) > limits.UNPACKED_BYTES:
-        raise _too_large(f"{units.size(total)} unpacked", units.size(limits.UNPACKED_BYTES))
-
-
-def _too_large(amount: str, most: str) -> PackError:
-    return PackError(f"The pack would have {amount}, and at most {most} can be opened. Choose fewer results with --kinds.")

@@ -18,7 +18,7 @@ from analysis.core.index_table import DESCRIPTIONS
 from analysis.models.source.sizes import ModelFacts
 from analysis.results.packs import limits
 from analysis.results.stored import pack_list
-from analysis.results.stored.pack_list import FILE, NAMES, Manifest, OpenedPack, PackedResult
+from analysis.results.stored.pack_list import FILE, Manifest, OpenedPack, PackedResult
 
 _DIGITS = 20
 _LONGEST = 200
@@ -92,13 +92,7 @@ def unpack(path: str, folder: str, title: str) -> None:
     """
     extensions.load()
     try:
-        with zips.opened(
-            Path(path),
-            lambda name: name == FILE or NAMES.fullmatch(name) is not None,
-            most_files=pack_list.MAX_FILES,
-            most_bytes=limits.UNPACKED_BYTES,
-            file_bytes=limits.FILE_BYTES,
-        ) as entries:
+        with limits.opened(Path(path)) as entries:
             _fill(entries, Path(folder))
     except (OSError, ValueError, RecursionError) as error:
         raise PackError(f"{title} is no result pack that can be opened: {error}. Nothing was opened.") from error

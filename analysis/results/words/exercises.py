@@ -141,25 +141,6 @@ def _flipped(results: Results) -> Exercise | None:
     )
 
 
-def _perplexity(results: Results) -> Exercise | None:
-    unpruned, cut = _point(results.sweep, 0), _point(results.sweep, results.size)
-    if unpruned is None or cut is None or unpruned.loss is None or cut.loss is None:
-        return None
-    before, after = round(unpruned.loss, 2), round(cut.loss, 2)
-    factor = math.exp(after - before)
-    return Exercise(
-        "From loss to perplexity",
-        f"Without the most similar {results.size} layers the loss goes from {before:.2f} to {after:.2f} nats/token. "
-        "Perplexity is e to the power of the loss. By which factor does it grow?",
-        "times",
-        factor,
-        max(0.02 * factor, 0.02),
-        f"e^({after:.2f} − {before:.2f}) = e^{after - before:.2f} = {factor:.2f}. The model is as unsure as among "
-        f"{math.exp(after):.0f} "
-        f"equally likely tokens instead of {math.exp(before):.0f}.",
-    )
-
-
 def _repaired(results: Results) -> Exercise | None:
     heal = results.heal
     points = [heal.unpruned, heal.pruned, heal.healed] if heal else []
@@ -184,7 +165,6 @@ _MAKERS: tuple[Callable[[Results], Exercise | None], ...] = (
     _smaller,
     _interval,
     _flipped,
-    _perplexity,
     _repaired,
 )
 
