@@ -21,6 +21,7 @@ from mcp import Client
 from analysis import jobs, service
 from analysis.cli import answers, decision_sheet
 from analysis.cli import main as command_line
+from analysis.cli import stored as stored_results
 from analysis.cli.mcp import schema, server, stored
 from analysis.cli.mcp.tools import Tools
 from analysis.core import store
@@ -141,7 +142,7 @@ def test_a_committed_result_of_each_kind_answers_its_own_request(monkeypatch):
     assert len(kinds) >= 10
     for kind in kinds:
         result = library.find(kind, most=1)[0].result
-        assert stored.answering(result.spec) is result
+        assert stored_results.answering(result.spec) is result
         data = stored.data(result)
         assert json.dumps(data, allow_nan=False).isascii()
         assert set(stored.ALWAYS) <= set(data)

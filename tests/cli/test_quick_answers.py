@@ -3,13 +3,16 @@
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
+from analysis.cli import stored
 from analysis.cli.main import main
 from analysis.data import starter
 from analysis.models.source.location import depth
 from analysis.models.source.model_spec import ModelSpec
+from tests.support import fakes
 
 _RUN = """
 import sys
@@ -33,6 +36,7 @@ def _fresh(arguments: list[str]) -> subprocess.CompletedProcess[str]:
         ["distances", "MODEL", "--samples", "2", "--seq-len", "32"],
         ["sweep", "MODEL", "--limit", "4", "--max-n", "1", "--texts", "none", "--samples", "2"],
         ["evaluate", "MODEL", "--limit", "4", "--texts", "none", "--block", "1:1"],
+        ["compare", "MODEL", "--prompt", "a b", "--tokens", "2", "--block", "1:1"],
     ],
     ids=lambda arguments: arguments[0],
 )
@@ -44,6 +48,28 @@ def test_a_stored_answer_needs_no_model_library(arguments, tiny_folder, tmp_path
     again = _fresh(arguments)
     assert (again.returncode, again.stdout) == (0, measured)
     assert again.stderr.splitlines()[-1] == "[]"
+
+
+def test_a_committed_result_answers_in_its_precision(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
+    answered = _fresh(["search", "starter", "--strategy", "greedy", "--max-n", "15"])
+    assert answered.returncode == 0
+    *_, note, loaded = answered.stderr.splitlines()
+    assert (note, loaded) == ("A committed result answers, measured in bfloat16 on cpu.", "[]")
+
+
+def test_a_healing_run_answers_only_if_its_adapter_is_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
+    result = replace(fakes.heal(), adapter="adapters/abc")
+    result.save()
+    monkeypatch.setattr(stored.resolving, "resolve", lambda spec: result.spec)
+    assert stored.current(result.spec) is None
+    adapter = tmp_path / "adapters" / "abc" / "adapter_config.json"
+    adapter.parent.mkdir(parents=True)
+    adapter.write_text("{}")
+    assert stored.current(result.spec).result == result
+    monkeypatch.setattr(stored.resolving, "resolve", lambda spec: replace(spec, model=replace(spec.model, identity="other")))
+    assert stored.current(result.spec) is None
 
 
 @pytest.mark.parametrize(

@@ -1,57 +1,17 @@
-"""Stored results as answers of tools: found for a request, and put into JSON with intervals and conditions."""
+"""Results as answers of tools: JSON with intervals and conditions."""
 
 import argparse
-import contextlib
 from collections.abc import Collection
 from typing import Any
 
-from analysis import service
-from analysis.cli import requests
 from analysis.cli.answers import PRINTERS, Printer
-from analysis.core.errors import CorruptResultError, SpecError
-from analysis.core.record import Result, Spec
-from analysis.models.source.model_spec import AUTO, ModelSpec
+from analysis.core.errors import SpecError
 from analysis.results.stored.result import FoundResult
 
-MOST_COMPARED = 300
-"""So many stored results are compared with a request, the strongest first."""
 MOST_ROWS = 100
 """A table with more rows is left out of an answer: its numbers are in the other fields."""
 ALWAYS = ("spec", "versions", "complete", "wall_s", "n_tokens")
 """Fields that every answer has, so that no number stands without its condition."""
-
-
-def answering(spec: Spec) -> Result | None:
-    """Return the finished stored result that answers a request, the committed ones included; None without one.
-
-    A dtype or device that is `auto` matches any: the strongest evidence comes first. All other settings must be equal.
-    """
-    wanted = requests.as_requested(spec).to_json()
-    for entry in beside(spec, MOST_COMPARED):
-        with contextlib.suppress(CorruptResultError):
-            result: Result = entry.result
-            if result.complete and _fits(wanted, requests.as_requested(result.spec).to_json()):
-                return result
-    return None
-
-
-def beside(spec: Spec, most: int = 5) -> list[FoundResult]:
-    """Return the stored results of the kind and the model of a request, the strongest first.
-
-    Args:
-        spec: the request.
-        most: number of results at most.
-    """
-    model = getattr(spec, "model", None)
-    return service.find(spec.kind, model if isinstance(model, ModelSpec) else None, most=most)
-
-
-def _fits(wanted: Any, held: Any, name: str = "") -> bool:
-    if isinstance(wanted, dict) and isinstance(held, dict):
-        return wanted.keys() == held.keys() and all(_fits(value, held[key], key) for key, value in wanted.items())
-    if isinstance(wanted, list) and isinstance(held, list):
-        return len(wanted) == len(held) and all(map(_fits, wanted, held))
-    return bool(wanted == held) or (name in ("dtype", "device") and wanted == AUTO)
 
 
 def data(result: Any, fields: Collection[str] = (), *, per_question: bool = False) -> dict[str, Any]:

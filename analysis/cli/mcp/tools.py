@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 from analysis import service
 from analysis.cli import decision_sheet, front, groups
 from analysis.cli import jobs as job_list
+from analysis.cli import stored as stored_results
 from analysis.cli.mcp import schema, stored
 from analysis.cli.mcp.schema import Json
 from analysis.cli.options import Subcommand
@@ -231,7 +232,7 @@ class Tools:
         spec = _checked(schema.request(kind, arguments))
         if self.allow_run and isinstance(spec, InspectSpec) and not (spec.load or spec.fetch):
             return stored.data(service.inspect(spec.model), delivery.fields)
-        result = stored.answering(spec) if not self.allow_run or EXPERIMENTS[spec.kind].resolve else None
+        result = stored_results.answering(spec) if not self.allow_run or EXPERIMENTS[spec.kind].resolve else None
         if result is not None:
             return stored.data(result, delivery.fields, per_question=delivery.per_question)
         if self.allow_run:
@@ -241,7 +242,9 @@ class Tools:
             f"The request of kind {kind.kind} was not run.",
             "This server is read-only, and no stored result answers exactly this request.",
             f"Ask for a stored result, run `{self._command_line(spec)}` yourself, or start the server with --allow-run.",
-            stored=[{"key": entry.key, "command": self._command_line(entry.result.spec)} for entry in stored.beside(spec)],
+            stored=[
+                {"key": entry.key, "command": self._command_line(entry.result.spec)} for entry in stored_results.beside(spec)
+            ],
         )
 
     def _sheet(self, arguments: Mapping[str, Any]) -> Json:

@@ -15,7 +15,8 @@ from analysis.experiments.heal.recipes.recipe import NAMES, SETTINGS, Recipe, ge
 from analysis.experiments.heal.recipes.sizing import rated, spread
 from analysis.experiments.heal.recipes.table import DEFAULT, has_row
 from analysis.models.source.location import depth
-from analysis.models.source.model_spec import AUTO, ModelSpec
+from analysis.models.source.model_spec import AUTO, InspectResult, ModelSpec
+from analysis.models.source.resolving import resolve_model
 
 FULL_QUESTIONS = 200
 """Questions of a refined judgement, which reads as many texts as the loss of a sweep."""
@@ -191,7 +192,10 @@ def from_options(options: Mapping[str, Any], settings: Mapping[str, Any]) -> Hea
 
 
 def _size(model: ModelSpec) -> int:
-    """Parameters of the model, on which the precision of some recipes depends."""
+    """Parameters of the model, on which the precision of some recipes depends; of a stored inspection without torch."""
+    inspected = InspectResult.all_of(resolve_model(model), precomputed=True)
+    if inspected:
+        return inspected[0].model.n_parameters
     return int(imported("analysis.models.loading.planning:plan")(model).facts.n_parameters)
 
 
