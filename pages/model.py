@@ -55,6 +55,7 @@ def found(model: ModelSpec) -> None:
         facts = inspection.of(model)
     except LayerscopeError as error:
         st.error(words.plain(str(error)))
+        inspection.show_stored(model)
         return
     if facts is None:
         inspection.coming(model)

@@ -401,7 +401,7 @@ def writing_curve(sweep: SweepResult, *, dark: bool = False, height: int = 230) 
             line={"color": style.shade(dark=dark), "width": 2, "dash": style.dash},
             marker={"color": style.shade(dark=dark), "size": 6, "symbol": style.symbol},
             text=[
-                f"{point.block.describe() if point.block else 'unpruned model, n = 0'}<br>{name} {getattr(point, field):.1%}"
+                f"{point.block.brief() if point.block else 'unpruned model, n = 0'}<br>{name} {getattr(point, field):.1%}"
                 for point in points
             ],
             hovertemplate="%{text}<extra></extra>",

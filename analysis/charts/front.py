@@ -151,7 +151,7 @@ def _symbol(series: tuple[str, str], candidate: Candidate, front: Front) -> str:
 def describe(candidate: Candidate, front: Front) -> list[str]:
     """Return the lines that describe a model: what it is, its quality, its changes against the reference and its size."""
     reading, precision = candidate.readings[front.quantity], _precision(candidate, front)
-    removed = f"without {candidate.cut.describe()}" if candidate.cut else "unpruned"
+    removed = f"without {candidate.cut.brief()}" if candidate.cut else "unpruned"
     healed = f"healed ({candidate.repair})" if candidate.repair else ""
     what = ", ".join(filter(None, [candidate.name if candidate.is_other else "", removed, precision, healed]))
     digits = ".1%" if reading.quantity == ACCURACY else ".3f"

@@ -100,7 +100,7 @@ def blocks_of_one_size(
         error_y=_bars(points, colours),
         marker={"color": row, "colorscale": "Viridis", "reversescale": True, "line": {"width": 0}},
         text=[
-            f"{Block(block.place, best.size).describe()}<br>distance {block.value:.4f}, 95 % interval {block.low:.4f} to "
+            f"{Block(block.place, best.size).brief()}<br>distance {block.value:.4f}, 95 % interval {block.low:.4f} to "
             f"{block.high:.4f}"
             for block in points
         ],
@@ -349,7 +349,7 @@ def distance_and_damage(
         name="blocks",
         marker={"color": colours.pruned, "size": 8, "opacity": 0.75},
         text=[
-            f"{Block(start, size).describe()}<br>distance {row[start]:.4f}<br>loss {cost:+.3f} nats per token"
+            f"{Block(start, size).brief()}<br>distance {row[start]:.4f}<br>loss {cost:+.3f} nats per token"
             for start, cost in costs.items()
         ],
         hovertemplate="%{text}<extra></extra>",

@@ -343,7 +343,7 @@ class Measure:
 
     def hover(self, point: Point) -> str:
         """Return the removed layers in both index forms, and the number with its interval."""
-        removed = point.block.describe() if point.block else "unpruned model, n = 0"
+        removed = point.block.brief() if point.block else "unpruned model, n = 0"
         count = point.n_samples if self.field == "acc" else point.n_texts
         number = with_interval(self.value(point) or 0.0, self.interval(point), self.digits)
         return f"{removed}<br>{self.name} {number}<br>{count} {self.unit}"

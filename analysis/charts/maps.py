@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from plotly.colors import sample_colorscale  # type: ignore[attr-defined]  # exported without being named there
@@ -83,7 +82,7 @@ def _about(block: Block, result: DistanceResult | DamageResult) -> tuple[str, ..
     saved, n_bytes = savings(model, block), removed_bytes(model, block, held.dtype, held.quantization)
     last = "" if block.stop < model.n_layers else _ALL if block.size == model.n_layers else _LAST
     parameters, size = _short(saved.parameters).strip(), "not known" if n_bytes is None else f"{_short(n_bytes)}B"
-    return block.describe(), parameters, f"{saved.fraction:.1%}", size, last
+    return block.brief(), parameters, f"{saved.fraction:.1%}", size, last
 
 
 def _short(number: float) -> str:
@@ -141,7 +140,6 @@ def distance_map(
     rivals: Sequence[Sequence[int]] = (),
     selected: Removal | None = None,
     metric: str | None = None,
-    max_size: int | None = None,
     height: int = 470,
 ) -> Figure:
     """The distance of every block: start layer l to the right, block size n upwards, similar in yellow.
@@ -153,18 +151,16 @@ def distance_map(
         rivals: row n-1 holds the starts of blocks that are as good as the most similar one, drawn as small circles.
         selected: the removed layers to ring, each unbroken run of layers by itself.
         metric: which of `result.others` to show instead of the map's own.
-        max_size: only blocks up to this size, with the colour bar above the map where it hides none of them.
         height: pixels.
     """
     metric = metric or result.spec.metric
-    rows = (result.mean if metric == result.spec.metric else result.others[metric])[:max_size]
-    figure = block_map(rows, result.n_layers, "distance")
-    _add_rivals(figure, rivals[:max_size])
+    figure = _block_map(result.mean if metric == result.spec.metric else result.others[metric], result.n_layers, "distance")
+    _add_rivals(figure, rivals)
     _add_path(figure, others, "other path", 1.1, "dot")
-    _add_path(figure, result.best if path is None else path, "path", 1.6, "solid", max_size)
-    read_outs = distance_read_outs(result, metric, max_size)
+    _add_path(figure, result.best if path is None else path, "path", 1.6, "solid")
+    read_outs = distance_read_outs(result, metric)
     add_cells(figure, read_outs, [block.size for block in read_outs.fields])
-    return ringed(finish_map(figure, UNITS.get(metric, metric), height, above=max_size is not None), selected, max_size)
+    return ringed(_finish_map(figure, UNITS.get(metric, metric), height, above=False), selected)
 
 
 def damage_map(
@@ -183,7 +179,9 @@ def damage_map(
         height: pixels.
     """
     rows = result.increase
-    figure = block_map(rows, result.n_layers, "damage")
+    if len(rows) == 1:
+        return _damage_bars(result, selected, dark=dark, height=height)
+    figure = _block_map(rows, result.n_layers, "damage")
     values = [value for row in rows for value in row if value is not None]
     if values:
         last = float(np.percentile(values, _COLOURS_END_AT))
@@ -192,8 +190,29 @@ def damage_map(
     _add_path(figure, path, "path", 1.6, "solid")
     read_outs = damage_read_outs(result)
     add_cells(figure, read_outs, [block.size for block in read_outs.fields])
-    figure = finish_map(figure, "loss increase, nats per token", height, above=True)
+    figure = _finish_map(figure, "loss increase, nats per token", height, above=True)
     return figure if selected is None else marked(figure, places_on(result, selected), dark=dark)
+
+
+def _damage_bars(result: DamageResult, selected: Removal | None, *, dark: bool, height: int) -> Figure:
+    """Draw the loss increase of each single layer as a bar: a map of one row is hard to read."""
+    colours, read_outs = palette(dark), damage_read_outs(result)
+    values = [result.increase[0][block.start] or 0.0 for block in read_outs.fields]
+    figure = Figure()
+    figure.add_bar(
+        x=[block.start for block in read_outs.fields],
+        y=values,
+        name="damage",
+        marker={"color": colours.pruned},
+        hoverinfo="skip",
+        showlegend=False,
+    )
+    add_cells(figure, read_outs, values)
+    x = {"title": "removed layer (0-based)", "range": [-0.6, result.n_layers - 0.4], "showgrid": False}
+    y = {"title": "loss increase, nats per token", "gridcolor": colours.grid}
+    finish(figure, height, x=x, y=y, margin={"t": 12, "b": 52})
+    places = [(start, values[start]) for start, _ in places_on(result, selected)] if selected else []
+    return figure if selected is None else marked(figure, places, dark=dark)
 
 
 def places_on(result: DamageResult, selected: Removal) -> list[tuple[int, int]]:
@@ -209,53 +228,46 @@ def places_on(result: DamageResult, selected: Removal) -> list[tuple[int, int]]:
     ]
 
 
-def ringed(figure: Figure, selected: Removal | None, max_size: int | None = None) -> Figure:
+def ringed(figure: Figure, selected: Removal | None) -> Figure:
     """Return a new figure of a map with its selected layers ringed: another selection needs no new map.
 
     Args:
         figure: a map of this module.
         selected: the removed layers, each unbroken run of layers ringed by itself; None rings nothing.
-        max_size: the largest block on the map; None for all.
     """
-    runs = selected.blocks if selected else []
-    return rings(figure, [(run.start, run.size) for run in runs if max_size is None or run.size <= max_size])
+    return rings(figure, [(run.start, run.size) for run in selected.blocks] if selected else [])
 
 
-def block_map(
-    rows: _Cells, n_layers: int, name: str, *, colorscale: str = "Viridis", hoverinfo: str | None = "skip", **heat: Any
-) -> Figure:
+def _block_map(rows: _Cells, n_layers: int, name: str) -> Figure:
     """Draw cells of all blocks on axes that are the same for every map of a model.
 
     Args:
         rows: row n-1 holds the values of the blocks of n layers by start; None stays blank.
         n_layers: L.
         name: of the trace.
-        colorscale, hoverinfo, heat: settings of the heat map. Without any, `add_cells` lays the hover texts over it.
     """
     figure = Figure()
     figure.add_heatmap(
         x=list(range(n_layers)),
         y=list(range(1, len(rows) + 1)),
         z=[[*row, *[None] * (n_layers - len(row))] for row in rows],
-        hoverinfo=hoverinfo,
+        hoverinfo="skip",
         hoverongaps=False,
-        colorscale=colorscale,
+        colorscale="Viridis",
         reversescale=True,
         xgap=0.6,
         ygap=0.6,
         name=name,
-        **heat,
     )
     return figure
 
 
-def _add_path(figure: Figure, path: Sequence[Best], name: str, width: float, dash: str, max_size: int | None = None) -> None:
-    shown = [best for best in path if max_size is None or best.n <= max_size]
-    if not shown and name != "path":
+def _add_path(figure: Figure, path: Sequence[Best], name: str, width: float, dash: str) -> None:
+    if not path and name != "path":
         return
     figure.add_scatter(
-        x=[best.start for best in shown],
-        y=[best.n for best in shown],
+        x=[best.start for best in path],
+        y=[best.n for best in path],
         mode="lines+markers",
         name=name,
         line={"color": PATH, "width": width, "dash": dash},
@@ -279,7 +291,7 @@ def _add_rivals(figure: Figure, rivals: Sequence[Sequence[int]]) -> None:
         )
 
 
-def finish_map(figure: Figure, title: str, height: int, *, above: bool) -> Figure:
+def _finish_map(figure: Figure, title: str, height: int, *, above: bool) -> Figure:
     """Add axes and a colour bar to a map, above its cells or in their empty corner."""
     heat = figure.data[0]
     heat.colorbar = colour_bar(title, y=1.0 if above else 0.985)
@@ -381,26 +393,6 @@ def picked(figure: Figure, selected: Removal | None, *, dark: bool = False) -> F
     for trace in spec["data"]:
         if trace.get("name") == f"n = {selected.size}":
             trace["line"] = {"color": palette(dark).pruned, "width": 3}
-    return unchecked(spec)
-
-
-def of_sizes(figure: Figure, sizes: range) -> Figure:
-    """A map or its lines with blocks of these sizes alone, as a new figure; colours keep their scale."""
-    spec = figure.to_dict()
-    if spec["data"][0]["type"] == "heatmap":
-        # The corner that the bar stands in is blank only where all sizes are drawn.
-        above = [0, 1 - _BAR / (spec["layout"]["height"] - 58)]
-        spec["layout"]["yaxis"].update(range=[max(sizes[0], 1) - 0.6, sizes[-1] + 0.6], domain=above)
-        spec["data"][0]["colorbar"]["y"] = 1.0
-        return unchecked(spec)
-    cells, minima = (next(trace for trace in spec["data"] if trace["name"] == name) for name in (CELLS, "minima"))
-    shown = [position for position, cell in enumerate(cells["customdata"]) if Block.parse(cell[0]).size in sizes]
-    cells.update({name: [cells[name][position] for position in shown] for name in ("x", "y", "customdata")})
-    blocks = set(zip(cells["x"], cells["y"], strict=True))
-    lowest = [position for position in zip(minima["x"], minima["y"], strict=True) if position in blocks]
-    minima.update(x=[x for x, _ in lowest], y=[y for _, y in lowest])
-    hidden = {f"n = {n}" for n in range(1, len(spec["data"]) + 1) if n not in sizes}
-    spec["data"] = [trace for trace in spec["data"] if trace["name"] not in hidden]
     return unchecked(spec)
 
 

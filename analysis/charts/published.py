@@ -1,4 +1,4 @@
-"""Charts of published and bundled models by share of depth: paths of the most similar block, cliffs, plateaus and claims."""
+"""Charts of published and bundled models by share of depth: paths of the most similar block, cliffs and claims."""
 
 import html
 from collections.abc import Sequence
@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from plotly.graph_objs import Figure
 from plotly.subplots import make_subplots
 
-from analysis.charts.look import DARK, LIGHT, Palette, Style, add_level, bars, finish, palette, translucent
+from analysis.charts.look import DARK, LIGHT, Palette, Style, bars, finish, palette, translucent
 from analysis.experiments.maps.distance_spec import Best
 from analysis.results.compared.paper_claims import DepthCosts, ToleranceCurve
-from analysis.results.compared.plateaus import Plateau
 from analysis.results.words.lesson import CLIFFS, PATHS, PublishedCliff, PublishedPath
 
 # Neutral shades, since blue, orange and dashed grey already mean something; dash and label distinguish the models.
@@ -87,7 +86,7 @@ def _add_path(figure: Figure, blocks: Sequence[Best], n_layers: int, name: str, 
         name=name,
         line=line,
         marker={"size": marker or 4},
-        text=[f"<b>{name}</b>, {n_layers} layers<br>{best.block.describe()}" for best in blocks],
+        text=[f"<b>{name}</b>, {n_layers} layers<br>{best.block.brief()}" for best in blocks],
         hovertemplate="%{text}<br>begins at %{x:.0%} of depth, removes %{y:.0%}<extra></extra>",
     )
 
@@ -144,48 +143,6 @@ def cliffs(
     x = {"title": "layers removed at the cliff", "range": [0, 0.8], "tickformat": ".0%", "gridcolor": colours.grid}
     y = {"showgrid": False, "automargin": True, "range": [-0.6, len(rows) - 0.4]}
     return finish(figure, height, x=x, y=y, margin={"t": 4, "l": 8, "b": 46})
-
-
-def plateaus(curves: Sequence[Plateau], *, dark: bool = False, height: int = 330) -> Figure:
-    """Draw accuracy above chance against the share of removed depth: one line per model and question set, with 95 % intervals.
-
-    Args:
-        curves: of models of any depth; at most as many as there are styles look different.
-        dark: whether the page is dark.
-        height: pixels, with names of two curves above the plot; each further one adds its line.
-    """
-    names = 18 * max(0, len(curves) - 2)
-    colours, figure = palette(dark), Figure()
-    shades = [colours.pruned, *(style.shade(dark=dark) for style in _STYLES)]
-    for index, curve in enumerate(curves):
-        shade, style = shades[index % len(shades)], _STYLES[index % len(_STYLES)]
-        steps, name = curve.steps, html.escape(curve.name)
-        ends = [(step.low, step.high) for step in steps]
-        figure.add_scatter(
-            x=[step.share for step in steps],
-            y=[step.above for step in steps],
-            mode="lines+markers",
-            name=name,
-            line={"color": shade, "width": 2, "dash": style.dash},
-            marker={"size": 7, "symbol": style.symbol},
-            error_y={**bars([step.above for step in steps], ends), "color": translucent(shade, 0.6)},
-            text=[
-                f"<b>{name}</b>, n = {step.n} of {curve.n_layers} layers<br>{100 * step.above:+.1f} points above chance, 95 % "
-                f"interval {100 * step.low:+.1f} to {100 * step.high:+.1f}<br>{curve.n_questions} questions, {curve.precision}"
-                for step in steps
-            ],
-            hovertemplate="%{text}<extra></extra>",
-        )
-    add_level(figure, "chance", 0.0, colours.chance, "dot", "+.1%")
-    highest = max((step.share for curve in curves for step in curve.steps), default=0.5)
-    x = {
-        "title": "layers removed, share of depth",
-        "range": [-0.01, highest + 0.02],
-        "tickformat": ".0%",
-        "gridcolor": colours.grid,
-    }
-    y = {"title": "accuracy above chance", "tickformat": "+.0%", "gridcolor": colours.grid}
-    return finish(figure, height + names, x=x, y=y, margin={"b": 46, "t": 46 + names})
 
 
 def claims(

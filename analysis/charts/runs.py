@@ -5,10 +5,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-import numpy as np
 from plotly.graph_objs import Figure
 
-from analysis.charts import maps
 from analysis.charts.curves import FILLED, GUIDE, changes_of, dodge, read_out, settled_marker
 from analysis.charts.heals import validation_intervals
 from analysis.charts.look import (
@@ -25,7 +23,6 @@ from analysis.charts.look import (
     with_interval,
 )
 from analysis.core import stats
-from analysis.core.blocks import Block
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageResult, LeastDamage
@@ -141,7 +138,7 @@ def _add_best(figure: Figure, run: DrawnRun, values: Sequence[float], remarks: S
     result: DistanceResult | DamageResult = run.result
     blocks: Sequence[Best | LeastDamage] = result.best
     hover = [
-        f"<b>{escape(run.name)}</b>, {best.n / result.n_layers:.0%} of the layers<br>{best.block.describe()}<br>{line}"
+        f"<b>{escape(run.name)}</b>, {best.n / result.n_layers:.0%} of the layers<br>{best.block.brief()}<br>{line}"
         for best, line in zip(blocks, remarks, strict=True)
     ]
     figure.add_scatter(x=[best.n / result.n_layers for best in blocks], y=list(values), text=hover, **run.trace(LOOKS, dark))
@@ -244,7 +241,7 @@ def recovery_bars(heals: Sequence[DrawnRun], *, dark: bool = False, height: int 
             textposition="inside",
             insidetextanchor="start",
             cliponaxis=False,
-            hovertemplate=f"{result.spec.block.describe()}<br>pruned {points[0]:.3f}, healed {points[1]:.3f}, unpruned "
+            hovertemplate=f"{result.spec.block.brief()}<br>pruned {points[0]:.3f}, healed {points[1]:.3f}, unpruned "
             f"{points[2]:.3f} nats per token<extra></extra>",
         )
     shares = [share for _, share in run_shares]
@@ -261,53 +258,6 @@ def recovery_bars(heals: Sequence[DrawnRun], *, dark: bool = False, height: int 
         margin={"l": 8, "t": 12},
         bargap=0.4,
     )
-
-
-def map_difference(a: DistanceResult, b: DistanceResult) -> list[list[float]]:
-    """Distance of every block on the first map minus that on the second, shaped like `DistanceResult.mean`.
-
-    Raises:
-        ValueError: when the maps have not the same number of layers.
-    """
-    return [[x - y for x, y in zip(r, s, strict=True)] for r, s in zip(a.mean, b.mean, strict=True)]
-
-
-def difference_map(a: DistanceResult, b: DistanceResult, names: tuple[str, str], *, height: int = 430) -> Figure:
-    """Draw every block's difference between two maps of one model: teal where the first is smaller, brown where it is larger.
-
-    Args:
-        a, b: maps of the same metric and the same number of layers.
-        names: the labels of the rows.
-        height: pixels.
-    """
-    rows, n_layers = map_difference(a, b), a.n_layers
-    first, second = (escape(name) for name in names)
-    hover = []
-    for n, row in enumerate(rows, start=1):
-        texts = []
-        for start, value in enumerate(row):
-            x, y = a.mean[n - 1][start], b.mean[n - 1][start]
-            low, high = stats.independent(x, a.stderr[n - 1][start], y, b.stderr[n - 1][start])
-            texts.append(
-                f"{Block(start, n).describe()}<br>{first} {x:.4f}<br>{second} {y:.4f}<br>difference {value:+.4f}, "
-                f"95 % interval {low:+.4f} to {high:+.4f}"
-            )
-        hover.append([*texts, *[""] * (n_layers - len(row))])
-    # A few cells at the edges would wash out all others; the hover always has the number.
-    reach = float(np.percentile(np.abs([value for row in rows for value in row]), 98)) or 1e-9
-    figure = maps.block_map(
-        rows,
-        n_layers,
-        "difference",
-        colorscale="BrBG",
-        zmid=0,
-        zmin=-reach,
-        zmax=reach,
-        hoverinfo=None,
-        text=hover,
-        hovertemplate="%{text}<extra></extra>",
-    )
-    return maps.finish_map(figure, "difference of distances", height, above=False)
 
 
 def _finish(figure: Figure, title: str, height: int, colours: Palette) -> Figure:

@@ -60,7 +60,7 @@ def _add_points(figure: Figure, name: str, points: Sequence[SpeedPoint], speed: 
     timings: list[Timing] = [getattr(point, field) for point in points]
     ends = [(1e3 * low, 1e3 * high) for low, high in (_reach(timing) for timing in timings)]
     texts = [
-        f"{point.block.describe() if point.block else 'unpruned model, n = 0'}<br>"
+        f"{point.block.brief() if point.block else 'unpruned model, n = 0'}<br>"
         f"median {1e3 * timing.median_s:.2f} ms, {_reach_in_words(timing)} {low:.2f} to {high:.2f}<br>"
         f"{speed.tokens_per_s(field, timing.median_s):,.1f} tokens/s, {len(timing.repeats_s)} repeats"
         for point, timing, (low, high) in zip(points, timings, ends, strict=True)

@@ -50,8 +50,7 @@ def test_map_holds_every_distance_and_nothing_outside_the_triangle():
 def test_map_hover_gives_both_index_forms_and_the_error():
     read = read_outs(maps.distance_map(MAP))
     assert read["1:2"] == (
-        "<b>layers 1-2 (2 layers), block [1, 3)</b><br>distance 0.1500, 95 % interval 0.1070 to 0.1930<br>"
-        "200 parameters (30.5%), 800 B"
+        "<b>layers 1-2</b><br>distance 0.1500, 95 % interval 0.1070 to 0.1930<br>200 parameters (30.5%), 800 B"
     )
     assert len(read) == 10
     assert "includes the last layer" in read["2:2"]
@@ -100,7 +99,7 @@ def test_curves_hold_values_and_errors():
     loss = curves.loss_curve(SWEEP, [HEAL])
     assert list(trace(loss, "pruned").y) == [2.0, 2.5]
     assert trace(loss, "healed").y[0] == 2.2
-    assert "layer 1 (1 layer), block [1, 2)<br>loss 2.500, 95 % interval 2.027 to 2.973" in trace(loss, "pruned").text[1]
+    assert "layer 1<br>loss 2.500, 95 % interval 2.027 to 2.973" in trace(loss, "pruned").text[1]
     t = 2.364624  # of 8 texts
     assert list(trace(loss, "interval").y) == pytest.approx([2.0 + 0.1 * t, 2.5 + 0.2 * t, 2.5 - 0.2 * t, 2.0 - 0.1 * t])
 
@@ -160,7 +159,7 @@ def test_two_manual_cuts_of_one_size_are_not_joined():
 
 def test_layers_of_a_scattered_cut_are_in_the_hover():
     figure = curves.accuracy_curve(of_strategy("block-influence", layers=[0, 2]))
-    assert "layers 0, 2 (2 layers), blocks [0, 1) [2, 3)" in trace(figure, "pruned").text[1]
+    assert "layers 0, 2" in trace(figure, "pruned").text[1]
 
 
 def test_the_located_cliff_is_marked_with_its_strategy():
@@ -235,7 +234,7 @@ def test_another_metric_has_its_own_cells_unit_and_path():
     heat = trace(figure, "distance")
     assert heat.z[0][3] == 4.0
     assert heat.colorbar.title.text == "relative L2 distance"
-    assert "block [3, 4)</b><br>distance 4.0000<br>" in read_outs(figure)["3:1"]
+    assert "layer 3</b><br>distance 4.0000<br>" in read_outs(figure)["3:1"]
     assert trace(figure, "other path").x == (0,)
 
 
@@ -251,7 +250,7 @@ def test_damage_map_leaves_unmeasured_blocks_blank():
     assert heat.reversescale, "little damage must be yellow, as similar is"
     assert not heat.hoverongaps
     read = read_outs(figure)
-    assert "block [1, 2)</b><br>loss +0.100 nats per token, 95 % interval -0.027 to +0.227<br>2 of 8 texts" in read["1:1"]
+    assert "layer 1</b><br>loss +0.100 nats per token, 95 % interval -0.027 to +0.227<br>2 of 8 texts" in read["1:1"]
     assert "loss +3.000 nats per token, 95 % interval not known<br>1 of 8 texts" in read["0:2"]
     assert "2:1" not in read, "nothing can be read of a block that was not measured, and it cannot be picked"
     assert (trace(figure, "path").x, trace(figure, "path").y) == ((1,), (2,))
@@ -260,17 +259,23 @@ def test_damage_map_leaves_unmeasured_blocks_blank():
 
 
 def test_distance_and_damage_stand_on_the_same_axes():
-    distance, damage = maps.distance_map(MAP, max_size=2, selected=Block(0, 3)), maps.damage_map(DAMAGE)
-    for axis in ("xaxis", "yaxis"):
-        assert distance.layout[axis].range == damage.layout[axis].range
-    assert len(trace(distance, "distance").z) == 2
-    assert list(trace(distance, "path").y) == [1, 2]
-    assert not [item for item in distance.data if item.name == "selected"]
+    distance, damage = maps.distance_map(MAP), maps.damage_map(DAMAGE)
+    assert distance.layout.xaxis.range == damage.layout.xaxis.range
+
+
+def test_loss_increase_of_single_layers_is_drawn_as_bars():
+    single = replace(DAMAGE, increase=DAMAGE.increase[:1], stderr=DAMAGE.stderr[:1], n_measured=DAMAGE.n_measured[:1])
+    figure = maps.damage_map(single, selected=Block(0, 1))
+    measured = [(start, value) for start, value in enumerate(single.increase[0]) if value is not None]
+    bars = trace(figure, "damage")
+    assert bars.type == "bar"
+    assert list(zip(bars.x, bars.y, strict=True)) == measured
+    assert [fields[0] for fields in trace(figure, "cells").customdata] == [f"{start}:1" for start, _ in measured]
 
 
 def test_an_empty_damage_map_can_be_drawn():
-    nothing = replace(DAMAGE, increase=[[None] * 4], stderr=[[None] * 4], n_measured=[[0] * 4], best=[])
-    assert [value for row in trace(maps.damage_map(nothing), "damage").z for value in row] == [None] * 4
+    nothing = replace(DAMAGE, increase=[[None] * 4] * 2, stderr=[[None] * 4] * 2, n_measured=[[0] * 4] * 2, best=[])
+    assert [value for row in trace(maps.damage_map(nothing), "damage").z for value in row] == [None] * 8
 
 
 def test_rings_mark_every_run_of_a_scattered_cut():
@@ -377,5 +382,5 @@ def test_finished_figure_is_taken_apart_once_and_stays_the_same():
     kept = drawing.Finished(plain)
     assert kept.drawing().to_dict() is kept.drawing().to_dict()
     assert json.loads(to_json(kept.drawing().to_dict(), validate=False)) == json.loads(plain.to_json())
-    maps.of_sizes(kept, range(1, 3))
+    maps.picked(kept, Block(0, 1))
     assert json.loads(to_json(kept.drawing().to_dict(), validate=False)) == json.loads(plain.to_json())

@@ -39,7 +39,7 @@ def test_maps_of_any_depth_stand_on_the_same_axes():
     assert list(named(distance, "small").y) == [0.1, 0.2, 0.3]
     assert list(named(path, "small").y) == [0.5, 0.25, 0]
     assert max(named(path, "large").x) == pytest.approx(29 / 30)
-    assert "layers 1-2 (2 layers), block [1, 3)" in named(path, "small").text[1]
+    assert "layers 1-2" in named(path, "small").text[1]
 
 
 def test_only_the_reference_is_dashed_and_looks_differ():
@@ -112,27 +112,6 @@ def test_long_legend_names_take_one_column_and_keep_plot_height():
 def test_names_cannot_bring_markup():
     figure = runs.distance_curves([DrawnRun(small(), "<b>x</b>", 0)])
     assert figure.data[0].name == "&lt;b&gt;x&lt;/b&gt;"
-
-
-def test_difference_map_is_centred_on_zero_and_knows_its_cells():
-    a = small()
-    b = replace(a, mean=[[value - 0.1 for value in row] for row in a.mean])
-    b.mean[0][0] += 0.3
-    figure = runs.difference_map(a, b, ("first", "second"))
-    heat = figure.data[0]
-    assert heat.z[0][1] == pytest.approx(0.1)
-    assert heat.z[0][0] == pytest.approx(-0.2)
-    assert heat.zmin == -heat.zmax
-    assert heat.zmid == 0
-    assert heat.z[3][1] is None
-    assert "first 0.2000<br>second 0.1000<br>difference +0.1000" in heat.text[0][1]
-    nothing = runs.difference_map(a, a, ("a", "a")).data[0]
-    assert nothing.zmax > nothing.zmin
-
-
-def test_maps_of_other_depth_cannot_be_subtracted():
-    with pytest.raises(ValueError, match="zip"):
-        runs.map_difference(small(), fakes.distances())
 
 
 def test_heals_are_orange_with_their_steps_and_shares():

@@ -25,6 +25,7 @@ def test_every_meaning_is_one_or_two_short_sentences():
         (-0.1, "0.90 times"),
         (-0.7, "0.5 times"),
         (0.0, "1.00 times"),
+        (17.2, "over 100 times"),
     ],
 )
 def test_nats_as_a_factor_of_surprise(nats, said):

@@ -74,8 +74,14 @@ def terms() -> dict[str, str]:
     return {name: term.meaning for name, term in TERMS.items()} | experiment_terms
 
 
+_UNUSABLE = 100
+"""Ratio of perplexities beyond which a model is unusable and the number itself says nothing."""
+
+
 def times_as_surprising(nats: float) -> str:
     """A difference of two losses as a ratio of perplexities: 0.57 -> "1.8 times"."""
     factor = math.exp(nats)
+    if factor > _UNUSABLE:
+        return f"over {_UNUSABLE} times"
     digits = ".2f" if abs(nats) < math.log(1.2) else ".1f" if factor < 10 else ",.0f"
     return f"{factor:{digits}} times"

@@ -6,7 +6,7 @@ const make = (name, fields = {}, parent = null) => {
   parent?.append(made);
   return made;
 };
-const LEFT = 52, RIGHT = 10, TOP = 10, BOTTOM = 44, HANDLE = 20;
+const LEFT = 66, RIGHT = 10, TOP = 10, BOTTOM = 44, HANDLE = 20;
 
 class Drawing {
   constructor(root, data, tell) {
@@ -61,6 +61,8 @@ class Drawing {
       }
     });
     make("text", { x: (LEFT + width - RIGHT) / 2, y: data.height - 4, "text-anchor": "middle" }, frame).textContent = data.axis;
+    const middle = TOP + this.tall / 2, turned = `rotate(-90 14 ${middle})`;
+    make("text", { x: 14, y: middle, "text-anchor": "middle", transform: turned }, frame).textContent = data.vertical;
     this.area = make("rect", { x: LEFT, y: TOP, width: width - LEFT - RIGHT, height: this.tall, class: "area" }, this.svg);
     this.line = make("path", { class: "line", "aria-hidden": "true" }, this.svg);
     this.points = data.places.map((name, place) => this.point(name, place));

@@ -71,14 +71,10 @@ def _result(parts: Sequence[FoundResult], result: MethodsResult, found: Sequence
         stored_results.show_origin(parts, "These results came with the program.")
         if len(names := _names(parts[0], found)) > 1:
             state.pick_result(_KIND, "Shown", names, parts[0].key)
-    tables = result.tables()
-    told = tables[quantity]
+    told = result.tables()[quantity]
     figure = kinds.figure(result, quantity, dark=chart.is_dark())
     chart.show(figure, key=f"methods-{quantity}", alt=_alt(result, quantity), file_name=f"methods-{quantity}")
-    st.caption(
-        "Bars: 95 % intervals, paired by text or question. Coloured: significantly different from the unpruned "
-        "model. Grey and hollow: not. A ring: the lowest loss of its size, significantly below every other method's."
-    )
+    st.caption("Bars: paired 95 % intervals. Coloured: significantly different from unpruned. Ring: best of its size.")
     st.markdown(f"{words.plain(methods.best_in_words(result))} {_condition(result)}")
     rows = [dict(zip(told.heads, cells, strict=True)) for cells in told.cells]
     # On a phone the other columns move under it.
@@ -86,8 +82,6 @@ def _result(parts: Sequence[FoundResult], result: MethodsResult, found: Sequence
     chart.table(rows, key=f"t-methods-{quantity}", alt=told.title, file_name=f"methods-{quantity}", columns=names)
     st.caption(words.plain(told.caption))
     _show_failures(result.failures)
-    with st.expander(f"All cells, {len(result.cells)} rows with all digits", icon=":material/table:"):
-        chart.table(tables["cells"], key="t-methods-cells", file_name="methods")
     frame.commands([part.result.spec for part in parts])
 
 
@@ -209,29 +203,12 @@ def _work(spec: MethodsSpec, missing: Sequence[MethodKey], n_precomputed: int) -
     """Return the remaining work for these cells, and for the precomputed ones, in words."""
     if not missing:
         return "Everything is measured, with these questions and texts."
-    searched = {strategy for strategy, _, _ in missing if STRATEGIES[strategy].search is not None}
     trained = sum(methods.trains(recipe) for _, recipe, _ in missing)
-    fitted = sum(bool(recipe) and not methods.trains(recipe) for _, recipe, _ in missing)
-    curves = {strategy for strategy, _, _ in missing}
-    together = f"{trained * spec.minutes:g} minutes"
-    parts = [
-        f"{_several(len(curves), 'curve')} up to n = {max(spec.ns)}",
-        _several(len(searched), "layer search", "layer searches"),
-        _several(fitted, "healing fit"),
-        _several(
-            trained,
-            f"healing run of {spec.minutes:g} minutes",
-            f"healing runs of {spec.minutes:g} minutes ({together} in total)",
-        ),
-    ]
-    told = f"{len(missing)} of {len(spec.cells())} cells to measure: "
-    again = f" Includes {_several(n_precomputed, 'precomputed cell')}, so that all cells are paired." if n_precomputed else ""
-    return told + ", ".join(part for part in parts if part) + f". Stored results are reused.{again}"
-
-
-def _several(number: int, one: str, many: str = "") -> str:
-    """Return a number with its noun; empty for none."""
-    return f"{number} {one if number == 1 else many or f'{one}s'}" if number else ""
+    said = f"{len(missing)} of {len(spec.cells())} cells to measure"
+    if trained:
+        said += f", {words.counted(trained, 'healing run')} of {spec.minutes:g} minutes"
+    again = f" Includes {n_precomputed} precomputed cells, so that all cells are paired." if n_precomputed else ""
+    return f"{said}. Stored results are reused.{again}"
 
 
 def _show_jobs(found: Sequence[FoundResult]) -> None:

@@ -91,15 +91,15 @@ def _done(result: MicroscopeResult, cut: Removal | None) -> None:
             "**Rotation of each token by each layer**", help="Angular distance between x[l] and x[l+1], in fractions of π."
         )
         figure = prompt_figures.token_map(result, block=None if result.spec.block else cut, position=position, dark=dark)
-        alt = f"Heat map of {len(result.layers)} layers and {len(result.pieces)} tokens. {_movers(result)}"
-        chart.show(figure, key="token-map", alt=alt, file_name="token-map")
+        alt = f"Rotation of {len(result.pieces)} tokens by {len(result.layers)} layers, as a heat map."
+        chart.show_with_table(figure, key="token-map", alt=alt, file_name="token-map")
         st.caption(
             "Yellow: the layer hardly changes the token's direction. Line: from this layer on, the final prediction stays first"
             + (". Blue frame: removed layers." if cut and not result.spec.block else ".")
         )
     with right, st.container(gap="xsmall"):
         st.markdown("**Predicted next token after each layer**", help="Logit lens: x[l] through the final norm and the head.")
-        chart.show(
+        chart.show_with_table(
             prompt_figures.lens(result, position, dark=dark),
             key="lens",
             file_name="logit-lens",
@@ -108,7 +108,6 @@ def _done(result: MicroscopeResult, cut: Removal | None) -> None:
         st.caption(words.plain(settles))
     for note in _notes(result):
         st.caption(words.plain(note))
-    _data(result, position)
     frame.commands([result.spec])
 
 
@@ -118,31 +117,6 @@ def _position(result: MicroscopeResult) -> int:
     key = f"position-{result.spec.fingerprint()}"
     return st.selectbox(
         "Predict after token", range(len(names)), len(names) - 1, format_func=names.__getitem__, key=key, width=320
-    )
-
-
-def _data(result: MicroscopeResult, position: int) -> None:
-    with st.expander("Data behind the charts", icon=":material/table:"):
-        table = result.table().only("layer", "token", "text", "distance")
-        chart.table(table, key="t-token-map", alt="Distance per token and layer", file_name="token-map")
-        after = [None, *result.layers]
-        guesses = [
-            {"after layer": layer, "guess": rank + 1, "text": result.guess(depth, position, rank), "probability": chance}
-            for depth, layer in enumerate(after)
-            for rank, chance in enumerate(result.probabilities[depth][position])
-        ]
-        chart.table(guesses, key="t-lens", alt="Predicted tokens after each layer", file_name="logit-lens")
-
-
-def _movers(result: MicroscopeResult) -> str:
-    """Return the tokens that the deepest third of the layers moves most and least, in words."""
-    deep = result.distances[-max(1, len(result.layers) // 3) :]
-    means = [sum(row[token] for row in deep) / len(deep) for token in range(len(result.pieces))]
-    most, least = (pick(range(len(means)), key=means.__getitem__) for pick in (max, min))
-    first = result.layers[-len(deep)]
-    return (
-        f"In the deepest third, from layer {first} on, token {most + 1} “{result.pieces[most].strip()}” rotates most, "
-        f"{means[most]:.3f} per layer, and token {least + 1} “{result.pieces[least].strip()}” least, {means[least]:.3f}."
     )
 
 
@@ -156,11 +130,11 @@ def _settling(result: MicroscopeResult, position: int) -> str:
 
 
 def _notes(result: MicroscopeResult) -> list[str]:
-    """Return notes for the reader: the tokens that move most, the tokens left out, and the model with its run."""
-    said = [_movers(result)] if len(result.pieces) > 1 else []
+    """Return notes for the reader: the tokens left out, and the model with its run."""
+    said = []
     if result.n_left_out:
         shown = len(result.pieces)
         said.append(f"Only the first {shown} tokens are shown. The {result.n_left_out} tokens after them were not read.")
-    what = f"without {result.spec.block.describe()}" if result.spec.block else "unpruned"
+    what = f"without {result.spec.block.brief()}" if result.spec.block else "unpruned"
     said.append(f"{result.model_name}, {what}, {result.ran_in}, {result.wall_s:.1f} s without loading.")
     return said

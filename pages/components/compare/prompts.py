@@ -3,7 +3,7 @@
 A prompt stays in the session and never becomes part of an address.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,7 +73,6 @@ def show(asked: PromptForm, missing: words.Markdown, *, grown: Draw, done: Draw)
     if running is not None:
         st.fragment(_live, run_every=_LIVE_S)(running.id, asked, grown)
         return
-    _beside(asked, active)
     last = _unfinished(asked)
     if last is not None:
         if last.state == jobs.FAILED:
@@ -148,15 +147,6 @@ def _live(job_id: str, asked: PromptForm, grown: Draw) -> None:
             st.info("The model is loading. Results appear here as they come.")
 
 
-def _beside(asked: PromptForm, active: Sequence[jobs.Job]) -> None:
-    """Name jobs of another prompt or block, each with the button that fills the form with it."""
-    for job in active:
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.caption(f":material/hourglass_top: In progress with other settings: {_title(job.spec)}", width="content")
-            if _fits(job.spec, asked.model):
-                st.button("Show", key=f"{asked.kind}-beside-{job.id}", type="tertiary", on_click=asked.fill, args=(job.spec,))
-
-
 def _menu(asked: PromptForm, shown: FoundResult | None) -> None:
     """Draw the menu of stored results; the picked one fills the form that it belongs to."""
     others = [entry for entry in asked.stored() if entry.key == (shown and shown.key) or _fits(entry.result.spec, asked.model)]
@@ -205,11 +195,6 @@ def fill(spec: Any) -> None:
     block = next((block for block in _blocks(spec) if block is not None), None)
     if block is not None:
         state.choose_cut(block)
-
-
-def _title(spec: Any) -> words.Markdown:
-    block = next((block for block in _blocks(spec) if block is not None), None)
-    return words.plain(f"“{opening(spec.prompt)}”, {'without ' + block.describe() if block else 'unpruned'}")
 
 
 def _describe(found: FoundResult) -> str:
@@ -269,7 +254,7 @@ def cut_choice(model: ModelSpec, key: str) -> Removal | None:
         st.slider("Layers removed, n", 0, most, key=f"{key}-n", on_change=lambda: state.choose_n(st.session_state[f"{key}-n"]))
     cut = found.cut
     st.caption(
-        f"Without {cut.removed.describe()}, {'chosen by hand' if cut.by_hand else f'by {words.plain(state.strategy())}'}."
+        f"Without {cut.removed.brief()}, {'chosen by hand' if cut.by_hand else f'by {words.plain(state.strategy())}'}."
         if cut.removed
         else cut.unknown or "Nothing removed."
     )

@@ -1,10 +1,7 @@
 """Ticked runs over each other: only comparable runs share an axis, and a sentence names the rest."""
 
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
 
-import numpy as np
 import streamlit as st
 
 from analysis.charts import runs as run_figures
@@ -19,8 +16,6 @@ from analysis.results.stored.reading import LOSS as NATS
 from analysis.results.stored.reading import Condition
 from analysis.results.stored.result import FoundResult
 from pages.components.shared import chart, selection, state, words
-
-_TITLES = {"distances": "Maps", "damage": "Damage", "sweep": "Curves", "heal": "Healing", "steps": "Healing by step"}
 
 
 def show(picked: list[FoundResult], reference: FoundResult | None) -> None:
@@ -49,7 +44,6 @@ def show(picked: list[FoundResult], reference: FoundResult | None) -> None:
         if run.kind not in summaries.KINDS:
             st.header(f"{words.plain(TITLES[run.kind])} of {words.plain(run.summary.name)}", anchor=False)
             chart.show_result(run.result, f"run-{run.key}")
-    _data({kind: same for kind, same in drawn.items() if kind in _TITLES})
 
 
 def _split(drawn: list[DrawnRun], alike: Callable[[DrawnRun, DrawnRun], bool], why: words.Markdown) -> list[DrawnRun]:
@@ -64,7 +58,7 @@ def _split(drawn: list[DrawnRun], alike: Callable[[DrawnRun, DrawnRun], bool], w
 def _pair(figures: list[tuple], kind: str) -> None:
     for column, (figure, name, alt) in zip(st.columns(2, gap="medium"), figures, strict=True):
         with column:
-            chart.show(figure, key=f"runs-{name}", alt=alt, file_name=f"{kind}-{name}")
+            chart.show_with_table(figure, key=f"runs-{name}", alt=alt, file_name=f"{kind}-{name}")
 
 
 def _chip(conditions: list[Condition], texts: str = "Loss") -> None:
@@ -90,7 +84,6 @@ def _maps(drawn: list[DrawnRun]) -> None:
         ],
         "maps",
     )
-    _difference(kept)
 
 
 def _curves(drawn: list[DrawnRun]) -> None:
@@ -103,7 +96,7 @@ def _curves(drawn: list[DrawnRun]) -> None:
             _chip(selection.conditions_of_results([one.result for one in asked], ANSWERS))
             figure = run_figures.score_curves(asked, ACCURACY, dark=dark)
             alt = f"Accuracy against the share of layers removed: {', '.join(one.name for one in asked)}."
-            chart.show(figure, key="runs-accuracy", alt=alt, file_name="curves-accuracy")
+            chart.show_with_table(figure, key="runs-accuracy", alt=alt, file_name="curves-accuracy")
             _say_questions(asked)
     with right:
         read = [one for one in drawn if any(point.loss is not None for point in one.result.points)]
@@ -118,7 +111,7 @@ def _curves(drawn: list[DrawnRun]) -> None:
         alt = f"Loss against the share of layers removed: {', '.join(one.name for one in kept)}."
         with placeholder:
             _chip(selection.conditions_of_results([one.result for one in kept], NATS))
-            chart.show(figure, key="runs-loss", alt=alt, file_name="curves-loss")
+            chart.show_with_table(figure, key="runs-loss", alt=alt, file_name="curves-loss")
         if not in_tokens:
             st.caption("In bits per byte, because these models have different vocabularies.")
 
@@ -146,12 +139,12 @@ def _heals(drawn: list[DrawnRun]) -> None:
         with placeholder:
             _chip(selection.conditions_of_results([one.result for one in kept], NATS))
             alt = f"Held-out loss by step: {', '.join(one.name for one in kept)}."
-            chart.show(run_figures.heal_curves(kept, dark=dark), key="runs-heals", alt=alt, file_name="heals-loss")
+            chart.show_with_table(run_figures.heal_curves(kept, dark=dark), key="runs-heals", alt=alt, file_name="heals-loss")
     with right:
         _chip(selection.conditions_of_results([one.result for one in drawn], NATS))
         alt = "Share of the loss increase that each healing run recovered."
         figure = run_figures.recovery_bars(drawn, dark=dark, height=120 + 44 * len(drawn))
-        chart.show(figure, key="runs-recovered", alt=alt, file_name="heals-recovered")
+        chart.show_with_table(figure, key="runs-recovered", alt=alt, file_name="heals-recovered")
         st.caption("100 % is the unpruned model's loss, 0 % the pruned model's loss, each on the held-out text of the run.")
 
 
@@ -168,137 +161,6 @@ def _damage(drawn: list[DrawnRun]) -> None:
         kept = _split(drawn, lambda a, b: differences.same_tokens(a.result, b.result), why)
         _chip(selection.conditions_of_maps(one.result for one in kept), "Loss increase")
         alt = f"Least loss increase against the share of layers removed: {', '.join(one.name for one in kept)}."
-        chart.show(run_figures.damage_curves(kept, dark=chart.is_dark()), key="runs-damage", alt=alt, file_name="damage")
-
-
-def _difference(drawn: list[DrawnRun]) -> None:
-    """Draw the difference of two of the maps, chosen here; a sentence where no two are of one model.
-
-    Args:
-        drawn: maps of one metric.
-    """
-    several = [one for one in drawn if sum(_model(one) == _model(other) for other in drawn) > 1]
-    names = run_table.shortened([one.name for one in several])
-    usable = [replace(one, name=name) for one, name in zip(several, names, strict=True)]
-    if not usable:
-        if len(drawn) > 1:
-            st.caption("A difference map needs two maps of the same model. Tick one with other texts or another precision.")
-        return
-    left, right = st.columns([5, 4], gap="medium", vertical_alignment="center")
-    with right:
-        st.markdown("**Effect of other texts or another precision on the map**")
-        first, second = _choice(usable)
-        st.caption(_said(first, second))
-    with left:
-        figure = run_figures.difference_map(first.result, second.result, (first.name, second.name))
-        alt = f"Heat map of {first.name} minus {second.name} for every block."
-        chart.show(figure, key="runs-difference", alt=alt, file_name="map-difference")
-
-
-def _choice(usable: list[DrawnRun]) -> tuple[DrawnRun, DrawnRun]:
-    """The two maps: at first the second one minus the first, which is the reference if one is pinned."""
-    names = [one.name for one in usable]
-    one, other = st.columns(2, gap="small")
-    first = usable[one.selectbox("Map", range(len(usable)), 1, names.__getitem__, key=state.generation("runs-first", names))]
-    partners = [partner for partner in usable if partner is not first and _model(partner) == _model(first)]
-    beside = [partner.name for partner in partners]
-    key = state.generation("runs-second", [first.name, *beside])
-    return first, partners[other.selectbox("minus", range(len(partners)), 0, beside.__getitem__, key=key)]
-
-
-def _model(drawn: DrawnRun) -> tuple[str, int]:
-    spec = drawn.result.spec.model
-    return spec.identity or spec.source, drawn.result.n_layers
-
-
-def _said(first: DrawnRun, second: DrawnRun) -> str:
-    """Return the distance between two maps, and its effect on the choice of layers, in words."""
-    values = np.array([value for row in run_figures.map_difference(first.result, second.result) for value in row])
-    pairs = list(zip(first.result.best, second.result.best, strict=True))
-    same = sum(a.start == b.start for a, b in pairs)
-    half = [(a, b) for a, b in pairs if a.n <= first.result.n_layers // 2]
-    near = sum(a.start == b.start for a, b in half)
-    shift = max((abs(a.start - b.start) for a, b in half), default=0)
-    return (
-        f"Teal: smaller distance in {words.plain(first.name)}. Brown: smaller distance in {words.plain(second.name)}. "
-        f"The mean difference of all blocks is {values.mean():+.4f}, and half of the blocks differ by less than "
-        f"{np.median(np.abs(values)):.4f}. Both maps choose the same block for {same} of {len(pairs)} sizes. Up to half of the "
-        f"layers, they do for {near} of {len(half)} sizes, and the choice moves by at most {shift} "
-        f"layer{'' if shift == 1 else 's'}."
-    )
-
-
-def _data(drawn: dict[str, list[DrawnRun]]) -> None:
-    """Draw a folded panel with one tab per kind."""
-    tables = {kind: _rows(kind, runs) for kind, runs in drawn.items()}
-    if "heal" in drawn:
-        tables["steps"] = _steps(drawn["heal"])
-    if not tables:
-        return
-    with st.expander("Data behind the charts", icon=":material/table:"):
-        for tab, (kind, rows) in zip(st.tabs([_TITLES[kind] for kind in tables]), tables.items(), strict=True):
-            with tab:
-                title = _TITLES[kind]
-                chart.table(rows, key=f"t-runs-{kind}", alt=f"{title} of the drawn runs", file_name=f"runs-{kind}")
-
-
-def _rows(kind: str, drawn: list[DrawnRun]) -> list[dict[str, Any]]:
-    if kind == "heal":
-        return [_heal(one) for one in drawn]
-    return [row for one in drawn for row in (_points(one) if kind == "sweep" else _best(one))]
-
-
-def _best(one: DrawnRun) -> list[dict[str, Any]]:
-    result = one.result
-    name = "distance" if result.kind == "distances" else "increase"
-    return [
-        {
-            "run": one.name,
-            "n": best.n,
-            "start": best.start,
-            "n/L": best.n / result.n_layers,
-            "start/L": best.start / result.n_layers,
-            name: getattr(best, name),
-            "stderr": result.stderr[best.n - 1][best.start],
-        }
-        for best in result.best
-    ]
-
-
-def _points(one: DrawnRun) -> list[dict[str, Any]]:
-    lines = one.result.lines
-    return [
-        {
-            "run": one.name,
-            "n": point.n,
-            "n/L": point.n / one.result.n_layers,
-            "block": point.block.describe() if point.block else "none",
-            "acc": point.acc,
-            "acc_stderr": point.acc_stderr,
-            "chance": lines.chance if lines else None,
-            "n_samples": point.n_samples,
-            "loss": point.loss,
-            "loss_stderr": point.loss_stderr,
-            "bits_per_byte": point.bits_per_byte,
-            "n_texts": point.n_texts,
-        }
-        for point in one.result.points
-    ]
-
-
-def _heal(one: DrawnRun) -> dict[str, Any]:
-    result = one.result
-    losses = {
-        f"loss {name}": point.loss if point else None
-        for name, point in (("unpruned", result.unpruned), ("pruned", result.pruned), ("healed", result.healed))
-    }
-    recovered = {f"{name} recovered": differences.recovered(result, name) for name in ("loss", "acc")}
-    return {"run": one.name, "block": result.spec.block.describe(), "steps": result.total_steps, **losses, **recovered}
-
-
-def _steps(drawn: list[DrawnRun]) -> list[dict[str, Any]]:
-    return [
-        {"run": one.name, "step": check.step, "loss": check.loss, "loss_stderr": check.loss_stderr}
-        for one in drawn
-        for check in one.result.validations
-    ]
+        chart.show_with_table(
+            run_figures.damage_curves(kept, dark=chart.is_dark()), key="runs-damage", alt=alt, file_name="damage"
+        )

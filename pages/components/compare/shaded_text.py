@@ -10,7 +10,7 @@ import streamlit as st
 
 from analysis.charts import prompts as prompt_figures
 from analysis.charts.look import palette, translucent
-from analysis.experiments.prompt.comparison_spec import CompareResult, Variant, Writing, mean_surprise
+from analysis.experiments.prompt.comparison_spec import CompareResult, Variant, Writing
 from pages.components.shared import chart, words
 
 FULL_NATS = 8.0
@@ -172,24 +172,14 @@ def _surprise(variant: Variant, text: Writing | None, under: str) -> list[float]
 
 
 def _said(result: CompareResult, index: int, text: Writing) -> str:
-    """Return speed, surprisal and the first difference, in a line."""
+    """Return length, speed and repetition in a line; the table below the texts has the rest."""
     block = result.spec.variants[index].block
     parts = [f"without {block.brief()}"] if block else []
     parts.append(f"{len(text.token_ids)} tokens" + (", stopped at end-of-text" if text.ended else ""))
     if text.decode_rate:
         parts.append(f"{text.decode_rate:.1f} tokens/s")
-    if text.complete:
-        parts.append(f"mean surprisal {words.nats(mean_surprise(text.unpruned_surprise))} nats to the unpruned model")
-        if text.repetition is not None:
-            parts.append(f"**repeats itself: {repeated(text)}**" if text.loops else f"repeats itself: {repeated(text)}")
-        if not result.spec.variants[index].is_unpruned:
-            parting = result.parts_at(index)
-            is_compared = any(variant.is_unpruned for variant in result.spec.variants)
-            if parting is not None:
-                here = len(result.differs_at(index))
-                parts.append(f"differs from the unpruned text from token {parting + 1}, {here} tokens are not in it")
-            elif is_compared:
-                parts.append("the same text as the unpruned model's")
+    if text.loops:
+        parts.append("**repeats itself**")
     return " · ".join(parts)
 
 

@@ -49,16 +49,23 @@ def _done(result: CompareResult) -> None:
         help="−log p of each generated token. Rings: first difference from the unpruned text.",
     )
     figure = prompt_figures.surprise_curve(result, is_own=own, dark=chart.is_dark())
-    chart.show(
+    chart.show_with_table(
         figure,
         key="surprise",
         alt=f"Surprisal {what} at every generated token, {len(result.writings)} texts.",
         file_name="surprise",
     )
     _numbers(result)
-    _data(result)
+    chart.download(
+        "Download texts", lambda: _texts(result), "comparison.txt", "text/plain", key="compare-texts", type="tertiary"
+    )
     frame.commands([result.spec])
     st.caption(_provenance(result))
+
+
+def _texts(result: CompareResult) -> str:
+    written = zip(result.written, prompt_figures.names(result.spec.variants), strict=False)
+    return "\n\n".join(f"[{name}]\n{result.spec.prompt}{text.text}" for (_, text), name in written)
 
 
 def _numbers(result: CompareResult) -> None:
@@ -83,39 +90,12 @@ def _numbers(result: CompareResult) -> None:
         st.caption(words.plain(prompt_answers.NO_RANKING))
 
 
-def _data(result: CompareResult) -> None:
-    with st.expander("Data behind the charts", icon=":material/table:"):
-        names = prompt_figures.names(result.spec.variants)
-        rows = [
-            {"model": name, "token": number, "text": piece, "surprise_unpruned": unpruned, "surprise_own": own}
-            for (_, text), name in zip(result.written, names, strict=False)
-            for number, (piece, unpruned, own) in enumerate(
-                zip(text.pieces, text.unpruned_surprise, text.own_surprise, strict=False), 1
-            )
-        ]
-        chart.table(rows, key="t-surprise", alt="Surprisal of every token", file_name="comparison")
-
-        def told() -> str:
-            written = zip(result.written, names, strict=False)
-            return "\n\n".join(f"[{name}]\n{result.spec.prompt}{text.text}" for (_, text), name in written)
-
-        chart.download("Download texts", told, "comparison.txt", "text/plain", key="compare-texts", type="tertiary")
-
-
 def _provenance(result: CompareResult) -> str:
     spec = result.spec
-    healed = any(variant.adapter for variant in spec.variants)
-    beside = (
-        f" Adapters run unmerged on {words.plain(spec.model.dtype)} weights here. An export merges them, which makes "
-        f"generation a little faster."
-    )
     how = f"temperature {spec.temperature:g}, seed {spec.seed:d}" if spec.temperature else "greedy"
     who = words.plain(f"{result.model_name}, {result.ran_in}")
-    return (
-        f"{who}, {how}, {result.n_prompt_tokens} prompt tokens without a chat template. Prefill reads the prompt, and "
-        "decode generates with a KV cache. Both exclude loading. "
-        f"{words.duration(result.wall_s)} in total.{beside if healed else ''}"
-    )
+    adapters = " Adapters run unmerged." if any(variant.adapter for variant in spec.variants) else ""
+    return f"{who}, {how}, {result.n_prompt_tokens} prompt tokens, {words.duration(result.wall_s)} in total.{adapters}"
 
 
 @dataclass(frozen=True)

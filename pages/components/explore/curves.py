@@ -220,7 +220,7 @@ def measure_button(shown: Shown) -> None:
     asked = f"the curve's {curve.n_questions} questions and text" if curve else "100 questions and held-out text"
     why = f"Measures accuracy and loss without exactly these layers on {asked}."
     if start.button("Measure scores", key="score-cut", icon=":material/target:", help=why):
-        start.start_and_show(spec, f"Score without {cut.removed.describe()}")
+        start.start_and_show(spec, f"Score without {cut.removed.brief()}")
 
 
 def _scored_alone(shown: FoundResult) -> list[FoundResult]:

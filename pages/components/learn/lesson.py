@@ -16,7 +16,7 @@ from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
-from analysis.experiments.strategies import SEARCHING, USUAL
+from analysis.experiments.strategies import USUAL
 from analysis.exports.handout import HandoutTask
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
@@ -205,20 +205,6 @@ def results_of(model: ModelSpec) -> LessonResults:
     known = [*_finished("inspect", model), distances, *curves, damage, *heals]
     facts = next((result.model for result in known if result is not None), None)
     return LessonResults(facts, distances, next(iter(curves), None), heals, damage)
-
-
-def gallery_curves() -> list[tuple[str, SweepResult]]:
-    """Accuracy curves of the models of the gallery, each with its model's name, those of the usual cut first.
-
-    Of each question set and strategy the strongest.
-    """
-    curves: dict[tuple[str, str, str], tuple[str, SweepResult]] = {}
-    for exhibit in EXHIBITS:
-        for sweep in _finished("sweep", ModelSpec(exhibit.source)):
-            if sweep.spec.strategy in (USUAL, *SEARCHING):
-                key = (exhibit.source, sweep.spec.benchmark.task, sweep.spec.strategy)
-                curves.setdefault(key, (exhibit.title, sweep))
-    return sorted(curves.values(), key=lambda curve: curve[1].spec.strategy != USUAL)
 
 
 def gallery_claims() -> tuple[list[DepthCosts], list[ToleranceCurve], list[SizePair]]:

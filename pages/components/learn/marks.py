@@ -82,6 +82,8 @@ class Axes:
     """Noun before the name of a place, as in "layer 3"."""
     axis: str
     """Title of the horizontal axis."""
+    vertical: str
+    """Title of the vertical axis."""
     low: float
     high: float
     step: float
@@ -142,6 +144,7 @@ def curve(lesson: Lesson, question: str, axes: Axes, *, label: str, height: int 
         "places": list(axes.places),
         "one": axes.one,
         "axis": axes.axis,
+        "vertical": axes.vertical,
         "low": axes.low,
         "high": axes.high,
         "step": axes.step,

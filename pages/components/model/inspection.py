@@ -5,7 +5,6 @@ a minute. The page says so in that time, and shows the facts when they are there
 """
 
 from dataclasses import replace
-from typing import Any
 
 import streamlit as st
 
@@ -15,7 +14,7 @@ from analysis.core.errors import LayerscopeError
 from analysis.models.source import conversions, remote
 from analysis.models.source.model_spec import InspectResult, InspectSpec, ModelSpec, Setting
 from analysis.models.source.sizes import ModelFacts
-from pages.components.shared import access, frame, start, state, words
+from pages.components.shared import access, frame, start, state, stored_results, words
 
 _COMMIT_DIGITS = 12
 """Digits of a commit that are shown."""
@@ -37,8 +36,18 @@ def of(model: ModelSpec) -> InspectResult | None:
     return _looks.of(model)
 
 
+def show_stored(model: ModelSpec) -> None:
+    """Draw the facts of a model that its stored results hold, where there are any."""
+    for found in stored_results.find("distances", model, most=1)[:1]:
+        facts = found.result.model
+        st.header(words.plain(facts.name, most=80), anchor=False)
+        _numbers(facts)
+        _parameters(facts)
+
+
 def coming(model: ModelSpec) -> None:
-    """Say that a model is being read, and run the page when it was."""
+    """Draw the stored facts of a model whose configuration is being read, and run the page when it was."""
+    show_stored(model)
     start.await_answer(
         lambda: of(model), lambda: st.info("Reading the model's configuration…", icon=":material/hourglass_top:")
     )
@@ -46,8 +55,25 @@ def coming(model: ModelSpec) -> None:
 
 def show(result: InspectResult) -> None:
     """Draw size, memory next to the free memory, the reasons of the settings, and where the parameters are."""
-    model = result.model
     needed = result.weight_bytes + result.working_bytes
+    _numbers(result.model)
+    share = min(1.0, needed / result.free_bytes) if result.free_bytes else 1.0
+    st.progress(
+        share,
+        text=f"Memory on {words.plain(result.ran_on)}: needs {words.size(needed)} ({words.size(result.weight_bytes)} "
+        f"weights + {words.size(result.working_bytes)} working memory) of {words.size(result.free_bytes)} free",
+    )
+    if result.by_layer:
+        st.info("The model does not fit in free memory. Layerscope measures its results layer by layer from the disk.")
+    elif not result.fits:
+        st.error("The model does not fit in free memory. Choose bfloat16, 4bit, a smaller model or another device.")
+    _settings(result)
+    _parameters(result.model)
+    for note in result.notes:
+        st.caption(words.plain(note))
+
+
+def _numbers(model: ModelFacts) -> None:
     columns = st.columns([2, 3, 3, 4], gap="small")
     columns[0].metric("Layers", model.n_layers)
     active = model.active_parameters
@@ -63,20 +89,6 @@ def show(result: InspectResult) -> None:
     )
     columns[2].metric("Hidden size", f"{model.hidden_size:,}")
     columns[3].metric("Context window", f"{model.max_positions:,} tokens" if model.max_positions else "not stated")
-    share = min(1.0, needed / result.free_bytes) if result.free_bytes else 1.0
-    st.progress(
-        share,
-        text=f"Memory on {words.plain(result.ran_on)}: needs {words.size(needed)} ({words.size(result.weight_bytes)} "
-        f"weights + {words.size(result.working_bytes)} working memory) of {words.size(result.free_bytes)} free",
-    )
-    if result.by_layer:
-        st.info("The model does not fit in free memory. Layerscope measures its results layer by layer from the disk.")
-    elif not result.fits:
-        st.error("The model does not fit in free memory. Choose bfloat16, 4bit, a smaller model or another device.")
-    _settings(result)
-    _parameters(result)
-    for note in result.notes:
-        st.caption(words.plain(note))
 
 
 def _settings(result: InspectResult) -> None:
@@ -98,39 +110,17 @@ def _reason(choice: Setting) -> str:
     return choice.reason.removeprefix(f"{choice.value}: ")
 
 
-def _experts(model: ModelFacts) -> list[dict[str, Any]]:
-    """Return the share of the layers' parameters in experts, where they have any."""
-    n = model.expert_parameters
-    return [{"part": "in experts (included above)", "parameters": n, "bytes": n * model.bytes_per_parameter}] if n else []
-
-
-def _parameters(result: InspectResult) -> None:
-    model = result.model
+def _parameters(model: ModelFacts) -> None:
     layers = sum(model.layer_parameters)
+    parts = {f"{model.n_layers} decoder layers": layers}
+    if model.expert_parameters:
+        parts["in experts (included above)"] = model.expert_parameters
+    parts |= {"one layer (mean)": layers / model.n_layers, "embeddings, final norm, head": model.other_parameters}
     rows = [
-        {"part": f"{model.n_layers} decoder layers", "parameters": layers, "bytes": layers * model.bytes_per_parameter},
-        *_experts(model),
-        {
-            "part": "one layer (mean)",
-            "parameters": layers / model.n_layers,
-            "bytes": layers / model.n_layers * model.bytes_per_parameter,
-        },
-        {
-            "part": "embeddings, final norm, head",
-            "parameters": model.other_parameters,
-            "bytes": max(0, result.weight_bytes - layers * model.bytes_per_parameter),
-        },
+        {"part": part, "parameters": words.count(number), "share": words.percent(number / model.n_parameters)}
+        for part, number in parts.items()
     ]
-    shown = [
-        {
-            "part": row["part"],
-            "parameters": words.count(row["parameters"]),
-            "share": words.percent(row["parameters"] / model.n_parameters),
-            "memory": words.size(row["bytes"]),
-        }
-        for row in rows
-    ]
-    st.table(shown, border="horizontal", hide_index=True, alt="Where the parameters are")
+    st.table(rows, border="horizontal", hide_index=True, alt="Where the parameters are")
 
 
 def pinned(model: ModelSpec, found: InspectResult) -> ModelSpec:

@@ -175,6 +175,12 @@ def download(
     st.download_button(label, make, file_name, mime, key=key, icon=icon, on_click="ignore", **options)
 
 
+def show_with_table(figure: Figure, *, key: str, alt: str, file_name: str) -> None:
+    """Draw a figure, and the values that it draws in a table folded away below it."""
+    show(figure, key=key, alt=alt, file_name=file_name)
+    folded_table(data.rows(figure), key=f"t-{key}", alt=alt, file_name=file_name)
+
+
 def folded_table(rows: Table | list[dict], *, key: str, alt: str, file_name: str) -> None:
     """The numbers behind one chart, folded away below it."""
     with st.expander("Numbers behind the chart", icon=":material/table:"):

@@ -77,7 +77,6 @@ def test_one_run_is_drawn_at_once_and_downloads_as_json(view):
     at = view()
     assert list(table(at)["measured on"]) == ["C4 32 × 256"]
     assert {"runs-distance", "runs-path"} <= set(figures(at))
-    assert "runs-difference" not in figures(at)
     json_button, csv_button = (next(b for b in at.get("download_button") if b.proto.id.endswith(k)) for k in ("json", "csv"))
     assert not json_button.proto.disabled
     assert not csv_button.proto.disabled
@@ -90,17 +89,6 @@ def test_models_of_two_depths_stand_on_relative_depth(view):
     drawn = figures(at)["runs-distance"]
     assert {item["name"] for item in drawn["data"]} == {"SmolLM2-135M-Instruct", "Small"}
     assert trace(drawn, "Small")["x"][4] == 0.5
-    assert "needs two maps of the same model" in texts(at)
-
-
-def test_two_maps_of_one_model_are_subtracted(view, precomputed):
-    precomputed(fakes.distances())
-    on_wiki().save()
-    at = view()
-    heat = figures(at)["runs-difference"]["data"][0]
-    assert heat["zmin"] == -heat["zmax"]
-    assert "Both maps choose the same block for 29 of 29 sizes" in texts(at)
-    assert "precomputed" in list(table(at)["saved"])
 
 
 def test_filters_hide_rows_but_keep_drawn_runs(view):

@@ -42,7 +42,7 @@ def test_map_charts_ring_the_selected_block_and_not_the_best(app, known):
     assert rings(other, "learn-map") == [(3, 7)]
 
 
-AXES = marks.Axes(["0", "1", "2"], one="n =", axis="n", low=0.0, high=1.0, step=0.01, ticks=[0, 1], given=[0.5])
+AXES = marks.Axes(["0", "1", "2"], one="n =", axis="n", vertical="y", low=0.0, high=1.0, step=0.01, ticks=[0, 1], given=[0.5])
 
 
 @pytest.mark.parametrize(

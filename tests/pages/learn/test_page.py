@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.data.gallery import EXHIBITS
 from analysis.exports import handout
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import cliff as cliffs
@@ -73,7 +72,7 @@ def test_the_lesson_is_walked_to_the_end_and_back(app, known):
 def test_step_3_reveals_the_map_after_the_block_is_locked(app, known):
     at = turn_to(app(PAGE), 3)
     assert not figures(at)
-    assert BEST.block.describe() not in said(at)
+    assert BEST.block.brief() not in said(at)
     assert told(at, "layerscope_block") == {"layers": 30, "size": 5, "start": 0, "label": "Block that changes the stream least"}
     draft(at, "block", BEST.start + 3)
     assert not figures(at)
@@ -81,14 +80,14 @@ def test_step_3_reveals_the_map_after_the_block_is_locked(app, known):
     assert set(figures(at)) == {"learn-row", "learn-map"}
     row = fakes.distances().mean[4]
     rank = 1 + sum(value < row[BEST.start + 3] for value in row)
-    assert f"Most similar: {BEST.block.describe()}, distance {BEST.distance:.3f}." in said(at)
+    assert f"Most similar: {BEST.block.brief()}, distance {BEST.distance:.3f}." in said(at)
     assert f"has {row[BEST.start + 3]:.3f}: number {rank} of 26, 3 layers off." in said(at)
     assert not [item for item in at.get("bidi_component") if item.proto.component_name == "layerscope_block"], "locked"
 
 
 def test_skipping_shows_the_answer_and_scores_nothing(app, known):
     at = skip(turn_to(app(PAGE), 3))
-    assert f"Most similar: {BEST.block.describe()}" in said(at)
+    assert f"Most similar: {BEST.block.brief()}" in said(at)
     assert "Yours" not in said(at)
     assert list(turn_to(at, 8).table[0].value["yours"])[:2] == ["no guess yet", "skipped"]
 
@@ -117,25 +116,30 @@ def test_step_4_compares_curve_and_drawing_and_judges_the_mark(app, known):
     )
 
 
+def test_step_4_asks_nothing_without_a_cliff(app):
+    fakes.distances().save()
+    flat = fakes.sweep(8)
+    flat = replace(flat, points=[replace(point, acc=0.5) for point in flat.points])
+    flat.save()
+    assert not cliffs.locate(flat).is_located
+    at = turn_to(app(PAGE), 4)
+    assert "learn-accuracy" in figures(at)
+    assert not [button for button in at.button if button.key == "learn-lock-cliff"]
+    assert "No cliff can be located" in said(at)
+
+
 def test_step_5_asks_about_the_big_model_and_compares_paths(app, known):
-    curve = fakes.sweep(8)
-    curve = replace(curve, points=[replace(point, acc=0.95) for point in curve.points])
-    there = replace(fakes.MODEL, source=EXHIBITS[1].source, identity="gguf:1")
-    replace(curve, spec=replace(curve.spec, model=there), n_layers=24).save()
     at = turn_to(app(PAGE), 5)
     assert not figures(at)
     assert told(at, "layerscope_block")["layers"] == 80
     guess(at, "big", 30)
-    assert "Llama-2 70B: layers 53-72 (20 layers), block [53, 73). Your guess begins at layer 30: 23 layers off." in said(at)
+    assert "Llama-2 70B: layers 53-72. Your guess begins at layer 30: 23 layers off." in said(at)
     paths = figures(at)["learn-paths"]
     names = [item["name"] for item in paths["data"]]
     assert {"Llama-2 7B", "Llama-2 13B", "Llama-2 70B", "Mistral 7B", fakes.FACTS.name} <= set(names)
     assert (trace(paths, "your guess")["x"], trace(paths, "your guess")["y"]) == ([30 / 80], [20 / 80])
     own, cliff = trace(figures(at)["learn-cliffs"], fakes.FACTS.name), cliffs.locate(fakes.sweep(writes=True, answers=True))
     assert own["x"] == [pytest.approx(cliff.earliest / 30), pytest.approx(cliff.latest / 30)]
-    beside = figures(at)["learn-plateaus"]
-    assert trace(beside, EXHIBITS[1].title)["x"] == [n / 24 for n in range(9)]
-    assert len(trace(beside, EXHIBITS[0].title)["error_y"]["array"]) == 16
     assert "arXiv:2403.17887" in said(at)
     assert "code that looks like the authors'" in said(at)
 
@@ -182,13 +186,12 @@ def test_step_8_explains_every_answer_and_sums_the_guesses_up(app, known):
     table = at.table[0].value.map(read)
     assert list(table["yours"]) == [
         "no guess yet",
-        f"layers {BEST.start + 1}-{BEST.start + 5} (5 layers), block [{BEST.start + 1}, {BEST.start + 6}), "
-        f"{fakes.distances().mean[4][BEST.start + 1]:.3f}",
+        f"layers {BEST.start + 1}-{BEST.start + 5}, {fakes.distances().mean[4][BEST.start + 1]:.3f}",
         "no guess yet",
         "3 of 3 answered",
     ]
     best = BEST.block
-    assert table["measured"][1] == f"{best.brief()}, {BEST.distance:.3f}", "the column next to it has both forms"
+    assert table["measured"][1] == f"{best.brief()}, {BEST.distance:.3f}"
     assert (table["measured"][0], table["measured"][2]) == ("hidden until you guess",) * 2
     assert table["how far off"][1].endswith(", +0.001, 1 layer")
     assert table["how far off"][3] == "2 right"
@@ -270,11 +273,11 @@ def test_the_handout_asks_every_step_and_tells_no_answer(known):
     assert not sheet.missing
     page = handout.html(sheet, solved=False)
     best = BEST.block
-    assert f"block [{best.start}, {best.stop})" not in page.replace(f"Without {fakes.heal().spec.block.describe()}", "")
+    assert best.brief() not in page.replace(f"Without {fakes.heal().spec.block.brief()}", "")
     for task in sheet.tasks:
         assert task.answer not in page
     solved = handout.html(sheet, solved=True)
-    assert f"Most similar: {best.describe()}" in solved
+    assert f"Most similar: {best.brief()}" in solved
     assert all(step.misunderstanding.split(".")[0].split(chr(39))[0] in solved for step in steps.IN_ORDER)
 
 

@@ -6,8 +6,9 @@ import pytest
 
 from analysis import jobs
 from analysis.data.gallery import EXHIBITS
+from pages.components.model import inspection
 from tests.support import fakes
-from tests.support.seen import read, texts
+from tests.support.seen import metric, read, texts
 
 OTHER = EXHIBITS[1]
 IDENTITY = "gguf:0123456789abcdef01234567"
@@ -46,3 +47,12 @@ def test_every_page_stands_on_a_model_that_is_not_here(app, filled, page):
         at.button(key="instant").click().run()
         assert f" of {OTHER.page} and give its path." in read(at.error[0].value)
         assert jobs.active() == []
+
+
+def test_stored_facts_are_shown_while_the_configuration_is_read(app, filled, monkeypatch):
+    monkeypatch.setattr(inspection, "of", lambda model: None)
+    at = app("pages/model.py", model=OTHER.source)
+    at.button(key="check").click().run()
+    assert not at.exception
+    assert metric(at, "Layers").value == "30"
+    assert "Reading the model's configuration" in texts(at)

@@ -9,11 +9,11 @@ from analysis.core.blocks import Block
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.exports.handout import HandoutStrip, HandoutTask
 from analysis.results.compared import cliff as cliffs
-from analysis.results.compared import paper_claims, plateaus
+from analysis.results.compared import paper_claims
 from analysis.results.words import lesson as guesses
 from pages.components.learn import marks
 from pages.components.learn.ballot import PollQuestion
-from pages.components.learn.lesson import Lesson, LessonResults, Step, gallery_claims, gallery_curves, say_missing
+from pages.components.learn.lesson import Lesson, LessonResults, Step, gallery_claims, say_missing
 from pages.components.shared import chart, words
 
 TITLE = "Where can you prune big models?"
@@ -51,15 +51,11 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
             "Yours is measured on your own questions."
         )
     with right:
-        where, how_many, side_by_side, sizes = st.tabs(
-            ["Where blocks begin", "Where answers collapse", "Plateaus and cliffs", "Several sizes"]
-        )
+        where, how_many, sizes = st.tabs(["Where blocks begin", "Where answers collapse", "Several sizes"])
         with where:
             _paths(distances, name, None if start is None else (start / BIG.n_layers, SIZE / BIG.n_layers))
         with how_many:
             _cliffs(shown, name)
-        with side_by_side:
-            _plateaus()
         with sizes:
             _claims()
 
@@ -79,7 +75,7 @@ def _poll(shown: LessonResults) -> list[PollQuestion]:
 def verdict(start: int | None) -> str:
     """Where the published block lies, and how far off a guess is."""
     block = BIG.blocks()[SIZE - 1]
-    found = f"{BIG.name}: {block.describe()}."
+    found = f"{BIG.name}: {block.brief()}."
     if start is None:
         return found
     off = abs(start - block.start)
@@ -91,7 +87,7 @@ def _paths(distances: DistanceResult | None, name: str, guess: tuple[float, floa
     own = marks.selected_removal()
     places = [(own.start / n_layers, own.size / n_layers)] if isinstance(own, Block) and n_layers else []
     figure = published.depth_paths(best, n_layers, name, guess=guess, dark=chart.is_dark())
-    chart.show(
+    chart.show_with_table(
         marks.ringed(figure, places, "Selected layers: not one block"),
         key="learn-paths",
         file_name="by-depth",
@@ -100,8 +96,6 @@ def _paths(distances: DistanceResult | None, name: str, guess: tuple[float, floa
     marks.ring_caption({"block": places}, lambda removed: f"The selected layers, {removed.brief()}, do not form one block.")
     if distances is None:
         say_missing("Your own line needs a distance map.", "pages/explore.py", "Compute a map")
-    rows = _rows(distances, name)
-    chart.folded_table(rows, key="learn-t-paths", alt="Block of each size by model", file_name="by-depth")
 
 
 def _cliffs(shown: LessonResults, name: str) -> None:
@@ -109,7 +103,7 @@ def _cliffs(shown: LessonResults, name: str) -> None:
     own = None
     if cliff and shown.sweep and cliff.latest is not None:
         own = (cliff.earliest / shown.sweep.n_layers, cliff.latest / shown.sweep.n_layers)
-    chart.show(
+    chart.show_with_table(
         published.cliffs(own, name, dark=chart.is_dark()),
         key="learn-cliffs",
         file_name="cliffs",
@@ -119,33 +113,6 @@ def _cliffs(shown: LessonResults, name: str) -> None:
         say_missing("Your own cliff has not been measured yet.", "pages/explore.py", "Run a sweep")
     elif own is None and shown.sweep:
         st.caption(f"Your model has no bar. {words.plain(cliff.sentence())}")
-    rows = [{"model": entry.name, "from": entry.low, "to": entry.high} for entry in guesses.CLIFFS]
-    rows += [{"model": name, "from": own[0], "to": own[1]}] if own is not None else []
-    chart.folded_table(rows, key="learn-t-cliffs", alt="Share of layers at the cliff, by model", file_name="cliffs")
-
-
-def _plateaus() -> None:
-    """Small real models on one scale, from the results that came with the program."""
-    curves = plateaus.plateaus(gallery_curves())
-    if not curves:
-        say_missing("This program has no bundled accuracy curves.", "pages/model.py", "Choose a model")
-        return
-    chart.show(
-        published.plateaus(curves, dark=chart.is_dark()),
-        key="learn-plateaus",
-        file_name="plateaus",
-        alt=f"Accuracy above chance against the share of layers removed, {len(curves)} curves of small real models.",
-    )
-    told = [words.plain(f"{curve.name}: {curve.sentence}") for curve in curves]
-    st.caption(f"{' '.join(told)} Bars: 95 % intervals.")
-    rows = [
-        {"model": curve.name, "n": step.n, "share": step.share, "above chance": step.above, "low": step.low, "high": step.high}
-        for curve in curves
-        for step in curve.steps
-    ]
-    chart.folded_table(
-        rows, key="learn-t-plateaus", alt="Accuracy above chance by removed layers and model", file_name="plateaus"
-    )
 
 
 def _claims() -> None:
@@ -154,7 +121,7 @@ def _claims() -> None:
     if not depths and not tolerances:
         say_missing("This program has no bundled results of several sizes.", "pages/model.py", "Choose a model")
         return
-    chart.show(
+    chart.show_with_table(
         published.claims(depths, tolerances, dark=chart.is_dark()),
         key="learn-claims",
         file_name="claims",
@@ -170,24 +137,6 @@ def _claims() -> None:
         "The halves leave out the first and the last layer. Models are paired where they have one tokenizer, at equal shares "
         "of layers. The differences are paired by text. Bars: 95 % intervals."
     )
-    rows = [
-        {
-            "model": curve.name,
-            "n": cost.n,
-            "share": cost.share,
-            "bits per byte": cost.increase,
-            "low": cost.low,
-            "high": cost.high,
-        }
-        for curve in tolerances
-        for cost in curve.points
-    ]
-    rows += [
-        {"model": depth.name, "layer": cost.layer, "nats/token": cost.increase, "low": cost.low, "high": cost.high}
-        for depth in depths
-        for cost in depth.layers
-    ]
-    chart.folded_table(rows, key="learn-t-claims", alt="Loss increase by layer and by share of layers", file_name="claims")
 
 
 _LINK = f"[{guesses.PAPER}](https://arxiv.org/abs/{guesses.PAPER.removeprefix('arXiv:')})"
@@ -205,20 +154,6 @@ def _own(distances: DistanceResult | None) -> str:
         f"Blocks of up to a quarter of the layers begin at {sum(starts) / len(starts):.0%} of depth in your model and at "
         f"{sum(theirs) / len(theirs):.0%} in {big.name}."
     )
-
-
-def _rows(distances: DistanceResult | None, name: str) -> list[dict]:
-    rows = [
-        {"model": path.name, "layers": path.n_layers, "n": block.size, "start": block.start, "block": block.describe()}
-        for path in guesses.PATHS
-        for block in path.blocks()
-    ]
-    if distances is not None:
-        rows += [
-            {"model": name, "layers": distances.n_layers, "n": best.n, "start": best.start, "block": best.block.describe()}
-            for best in distances.best
-        ]
-    return rows
 
 
 STEP = Step(

@@ -158,7 +158,7 @@ def _predicted(shown: LessonResults) -> list[tuple[str, str, Found, bool]]:
             _block,
             shown.distances is not None,
         ),
-        (cliff_step.QUESTION, "Where the cliff begins", _cliff, cliff is not None),
+        (cliff_step.QUESTION, "Where the cliff begins", _cliff, cliff is not None and cliff.is_located),
     ]
 
 
@@ -189,7 +189,7 @@ def _block(lesson: Lesson, shown: LessonResults) -> dict[str, str]:
     excess = judged.guess_distance - judged.best_distance
     off = f"number {judged.rank} of {judged.n_blocks}, {excess:+.3f}, {words.layers(judged.layers_off)}"
     return {
-        "yours": f"{judged.guess.describe()}, {judged.guess_distance:.3f}",
+        "yours": f"{judged.guess.brief()}, {judged.guess_distance:.3f}",
         "measured": f"{judged.best.brief()}, {judged.best_distance:.3f}",
         "how far off": "right" if judged.rank == 1 else off,
     }
@@ -213,9 +213,7 @@ def _cliff(lesson: Lesson, shown: LessonResults) -> dict[str, str]:
 
 def _range(cliff: cliffs.Cliff) -> str:
     """Where the cliff begins, as short as in a table."""
-    if cliff.latest is not None:
-        return f"n = {cliff.earliest}" if cliff.earliest == cliff.latest else f"n = {cliff.earliest} to {cliff.latest}"
-    return NO_CLIFF if cliff.earliest > cliff.last else f"n ≥ {cliff.earliest}, if at all"
+    return f"n = {cliff.earliest}" if cliff.earliest == cliff.latest else f"n = {cliff.earliest} to {cliff.latest}"
 
 
 STEP = Step(

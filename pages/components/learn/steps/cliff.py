@@ -46,7 +46,7 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
             f"({words.plain(words.questions(sweep.spec.benchmark))}). Your unpruned model answers {cliff.unpruned:.0%} "
             f"correctly. Guessing gets {sweep.lines.chance if sweep.lines else 0:.0%}."
         )
-    if lesson.is_revealed(QUESTION):
+    if lesson.is_revealed(QUESTION) or not cliff.is_located:  # without a cliff there is nothing to guess
         drawn = lesson.guesses.get(QUESTION)
         with left:
             st.success("\n\n".join(words.plain(said) for said in verdict(sweep, cliff, drawn)), icon=":material/visibility:")
@@ -79,6 +79,7 @@ def _axes(sweep: SweepResult, cliff: Cliff) -> Axes:
         places=[str(n) for n in range(cliff.last + 1)],
         one="n =",
         axis="removed layers n",
+        vertical="accuracy",
         low=0.0,
         high=high / 10,
         step=0.01,
@@ -127,7 +128,7 @@ def _curves(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> None:
 def _tasks(shown: LessonResults) -> list[HandoutTask]:
     sweep = shown.sweep
     cliff = cliffs.locate(sweep) if sweep else None
-    if sweep is None or cliff is None:
+    if sweep is None or cliff is None or not cliff.is_located:
         return []
     asked = (
         f"You remove the most similar n layers and ask {sweep.n_questions} questions. Draw the accuracy you expect for each n. "
@@ -142,7 +143,7 @@ def _tasks(shown: LessonResults) -> list[HandoutTask]:
 
 def _poll(shown: LessonResults) -> list[PollQuestion]:
     cliff = cliffs.locate(shown.sweep) if shown.sweep else None
-    if cliff is None:
+    if cliff is None or not cliff.is_located:
         return []
     asked = f"From how many removed layers on does accuracy stay below {cliff.midpoint:.0%}?"
     possible: list[int | None] = [*range(1, cliff.last + 1), None]

@@ -56,20 +56,13 @@ def _after(distances: DistanceResult, guess: Block | None, best: Block) -> None:
         own = marks.selected_block(best.size)
         places = [(own.start, distances.mean[best.size - 1][own.start])] if own else []
         figure = learn_figures.blocks_of_one_size(distances, guess, best, dark=chart.is_dark())
-        chart.show(
+        chart.show_with_table(
             marks.ringed(figure, places, _OTHER_SIZE),
             key="learn-row",
             file_name="blocks",
-            alt=f"Bars: distance of every block of {best.size} layers. The most similar is {best.describe()}.",
+            alt=f"Bars: distance of every block of {best.size} layers. The most similar is {best.brief()}.",
         )
         marks.ring_caption({"distance": places}, lambda own: f"The selected block, {own.brief()}, is on the whole map.")
-        rows = [
-            {"block": Block(start, best.size).describe(), "distance": distance, "stderr": error}
-            for start, (distance, error) in enumerate(
-                zip(distances.mean[best.size - 1], distances.stderr[best.size - 1], strict=True)
-            )
-        ]
-        chart.folded_table(rows, key="learn-t-row", alt=f"Distance of every block of {best.size} layers", file_name="blocks")
     with whole:
         chart.show(
             maps.distance_map(distances, selected=marks.selected_removal(), height=330),
@@ -113,7 +106,7 @@ def _names(blocks: list[Block]) -> tuple[str, ...]:
 
 def verdict(judged: guesses.JudgedBlock, guess: Block | None) -> str:
     """The most similar block, as far as the texts can tell, and how far off a guess is."""
-    found = f"Most similar: {judged.best.describe()}, distance {judged.best_distance:.3f}."
+    found = f"Most similar: {judged.best.brief()}, distance {judged.best_distance:.3f}."
     if guess is None:
         rivals = f" Statistically tied with the blocks that begin at {guesses.spans(judged.rivals)}."
         return found + rivals if judged.rivals else found

@@ -39,7 +39,7 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
         return
     asked = lesson.is_revealed(QUESTION) or _axes(ladder) is None
     with right:
-        st.markdown(f"**Your model without {heal.spec.block.describe()}**")
+        st.markdown(f"**Your model without {heal.spec.block.brief()}**")
     if asked:
         with left:
             st.markdown("Neither way restores the knowledge of the removed layers.")
@@ -68,6 +68,7 @@ def _axes(ladder: list[Rung]) -> Axes | None:
         places=[rung.name for rung in ladder],
         one="",
         axis="",
+        vertical="loss, nats/token",
         low=0.0,
         high=float(high),
         step=0.05,
@@ -106,7 +107,7 @@ def _tasks(shown: LessonResults) -> list[HandoutTask]:
     axes = _axes(ladder) if heal else None
     if heal is None or axes is None:
         return []
-    asked = f"Without {heal.spec.block.describe()}: draw the loss, in nats/token, after each way of healing."
+    asked = f"Without {heal.spec.block.brief()}: draw the loss, in nats/token, after each way of healing."
     measured = ", ".join(f"{rung.name} {rung.point.loss:.2f}" for rung in ladder if rung.point.loss is not None)
     return [HandoutTask(TITLE, asked, axes.printed(), (), f"{_told(heal)} Measured: {measured}.")]
 

@@ -68,6 +68,7 @@ def _axes(distances: DistanceResult) -> Axes:
         places=[str(layer) for layer in range(distances.n_layers)],
         one="layer",
         axis="layer (0-based)",
+        vertical="turn, share of 180°",
         low=0.0,
         high=tenths / 10,
         step=0.02,
@@ -121,19 +122,13 @@ def verdict(distances: DistanceResult, drawn: Drawn | None) -> str:
 
 
 def _turns(distances: DistanceResult, drawn: Drawn | None) -> None:
-    row, errors = distances.mean[0], distances.stderr[0]
     values = drawn.values if drawn else ()
-    chart.show(
+    chart.show_with_table(
         learn_figures.turns(distances, values, dark=chart.is_dark()),
         key="learn-turns",
         file_name="turn-by-layer",
-        alt=f"Bars: the measured turn of each of {len(row)} layers" + (", over them your drawing." if drawn else "."),
+        alt=f"Bars: the measured turn of each of {distances.n_layers} layers" + (", over them your drawing." if drawn else "."),
     )
-    rows = [
-        {"layer": layer, "turn": value, "stderr": errors[layer], "drawn": values[layer] if values else None}
-        for layer, value in enumerate(row)
-    ]
-    chart.folded_table(rows, key="learn-t-turns", alt="Turn of each layer, fraction of pi", file_name="turn-by-layer")
 
 
 STEP = Step(

@@ -87,7 +87,7 @@ def _poll(shown: LessonResults) -> list[PollQuestion]:
 def verdict(costs: dict[int, float], start: int | None, shown: LessonResults) -> str:
     """The block that cost least beside the most similar one, and how far off a guess is."""
     least = min(costs, key=costs.__getitem__)
-    said = f"Smallest loss increase: {Block(least, shown.size).describe()}, {costs[least]:+.2f} nats/token."
+    said = f"Smallest loss increase: {Block(least, shown.size).brief()}, {costs[least]:+.2f} nats/token."
     distances = _compared(shown)
     if distances is not None:
         similar = guesses.judge_block(distances, Block(0, shown.size)).best
@@ -194,18 +194,13 @@ def _writing(sweep: SweepResult | None) -> None:
         return
     places = marks.places_of_generations(sweep)
     figure = marks.ringed(curves.writing_curve(sweep, dark=chart.is_dark(), height=330), places)
-    chart.show(
+    chart.show_with_table(
         figure,
         key="learn-writing",
         file_name="writing",
         alt="Repetition, distinct tokens and solved arithmetic problems against removed layers.",
     )
     marks.ring_caption({"generated text": places})
-    rows = [
-        {"n": p.n, "repetition": p.repetition_rate, "distinct": p.distinct_rate, "arithmetic right": p.sum_acc}
-        for p in sweep.points
-    ]
-    chart.folded_table(rows, key="learn-t-writing", alt="Generated text of the pruned models, by n", file_name="writing")
 
 
 def _damage(shown: LessonResults, guess: Block | None) -> None:
@@ -218,7 +213,7 @@ def _damage(shown: LessonResults, guess: Block | None) -> None:
     cost = damage.increase[size - 1][own.start] if own else None
     places = [(row[own.start], cost)] if own and cost is not None else []
     figure = learn_figures.distance_and_damage(distances, damage, size, guess, dark=chart.is_dark(), height=330)
-    chart.show(
+    chart.show_with_table(
         marks.ringed(figure, places, f"Selected block: not {size} layers" if own is None else UNMEASURED),
         key="learn-damage",
         alt=f"Distance against measured loss increase for every block of {size} layers.",
@@ -226,12 +221,6 @@ def _damage(shown: LessonResults, guess: Block | None) -> None:
     )
     marks.ring_caption(
         {"loss increase": places}, None if own else lambda removed: f"The selected block, {removed.brief()}, has another size."
-    )
-    rows = [
-        {"start": start, "distance": row[start], "loss increase": cost} for start, cost in enumerate(damage.increase[size - 1])
-    ]
-    chart.folded_table(
-        rows, key="learn-t-damage", alt="Distance and loss increase of each block", file_name="distance-and-damage"
     )
 
 
