@@ -100,10 +100,9 @@ def the_default_dtype_stays() -> Iterator[None]:
 def starter_folder(_tokenizers_are_read_once: None) -> Path:
     """The converted starter model in the repository's own cache, converted on the first run only."""
     from analysis.core import store
-    from analysis.models.loading import gguf_conversion, machine
+    from analysis.models.loading import gguf_conversion
 
     with FileLock(store.cache_dir() / "tests.lock"):  # another process of the same run waits for it
-        machine.bfloat16_speed_ratio()  # measured once, so that the default dtype is the same in every test
         return gguf_conversion.model_folder()
 
 
@@ -127,7 +126,6 @@ def with_starter(starter_folder: Path, _committed_index: Path) -> Callable[[Path
     def share(folder: Path) -> Path:
         (folder / "models").mkdir(parents=True)
         (folder / "models" / starter_folder.name).symlink_to(starter_folder)
-        shutil.copy(starter_folder.parent.parent / "machine.json", folder / "machine.json")
         shutil.copy(_committed_index, folder)
         return folder
 

@@ -71,8 +71,6 @@ STRATEGY_STYLES = {
     "manual": Style("3px,2px,8px,2px", "cross", "#6b4fb0", "#bca6ff"),
     "greedy": Style("7px,2px", "star-triangle-up", "#0f6b7c", "#5fd0d6"),
     "swaps": Style("14px,2px,2px,2px", "hexagram", "#2a4fd0", "#7f9bff"),
-    "evopress": Style("4px,2px,1px,2px", "star-square", "#8a46b8", "#c58df0"),
-    "influence-iterated": Style("9px,2px,2px,2px,2px,2px", "star-triangle-down", "#00718f", "#3fb6e0"),
 }
 """Looks that belong to a strategy for good, so that its curve looks the same on every chart."""
 _MORE_STYLES = (

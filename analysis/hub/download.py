@@ -4,9 +4,12 @@ Bytes come by `http_get` of huggingface_hub. Its `snapshot_download` starts a fi
 """
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from huggingface_hub import constants
@@ -107,10 +110,21 @@ def _bring(repository: Repository, file: File, others: int, total: int, on_progr
                 if target.tell() > file.size:
                     target.truncate(0)
                     target.seek(0)
-                bar, present = _bar(others, total, on_progress), target.tell()
+                bars: list[Any] = []
+                request = partial(
+                    http_get,
+                    url,
+                    target,
+                    resume_size=target.tell(),
+                    headers=headers,
+                    expected_size=file.size,
+                    tqdm_class=_bar(bars),
+                )
                 try:
                     with explained(f"{file.path} of {repository.id}", "download of"):
-                        http_get(url, target, resume_size=present, headers=headers, expected_size=file.size, tqdm_class=bar)
+                        for _ in _in_background(request):
+                            done, rate = (int(bars[-1].n), bars[-1].format_dict["rate"]) if bars else (target.tell(), None)
+                            on_progress(_progress(others + done, total, rate or 0.0))
                 except OSError as error:
                     if error.errno is not None:  # that is not a wrong size
                         raise
@@ -137,19 +151,35 @@ def _locked(repository: Repository, file: File, on_progress: OnProgress, waiting
         lock.release()
 
 
-def _bar(others: int, total: int, on_progress: OnProgress) -> type:
-    """Return a progress bar that reports and prints nothing."""
+def _in_background(work: Callable[..., None]) -> Iterator[None]:
+    """Run some work in a thread, and yield while it lasts, so that the caller can leave while the work waits for a server.
+
+    Raises:
+        Exception: the error of the work.
+    """
+    done: Future[None] = Future()
+
+    def run() -> None:
+        try:
+            work()
+            done.set_result(None)
+        except BaseException as error:
+            done.set_exception(error)
+
+    Thread(target=run, name="layerscope-download", daemon=True).start()
+    while not wait([done], timeout=_REPORT_S).done:
+        yield
+    done.result()
+
+
+def _bar(bars: list[Any]) -> type:
+    """Return a progress bar that prints nothing and is added to a list."""
     from tqdm import tqdm
 
     class Bar(tqdm):
         def __init__(self, **options: Any) -> None:
-            super().__init__(**options, file=io.StringIO(), mininterval=_REPORT_S)
-
-        def update(self, n: float | None = 1) -> bool | None:
-            is_due = super().update(n)
-            if is_due:
-                on_progress(_progress(others + int(self.n), total, self.format_dict["rate"] or 0.0))
-            return is_due
+            super().__init__(**options, file=io.StringIO())
+            bars.append(self)
 
     return Bar
 

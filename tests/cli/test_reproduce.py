@@ -64,7 +64,7 @@ REQUESTS = {
     "usual search": usual_search_filled,
     "plain search": SearchSpec(),
     "methods": MethodsSpec(MINE, ("deepest", "swaps"), ("instant", "distill"), (2, 4), minutes=1.5),
-    "search": SearchSpec(MINE, "evopress", "loss", protect=(0, 29), budget=500, max_n=4, seed=2, first=3, stride=5),
+    "search": SearchSpec(MINE, "greedy", "loss", protect=(0, 29), budget=500, max_n=4, seed=2, first=3, stride=5),
     "own questions": SweepSpec(benchmark=BenchmarkSpec("/data/quiz 1.csv", shots=0)),
     "evaluate": EvaluateSpec(MINE, LayerSet((1, 4)), "/adapters/a b", None, None, GenerationSpec()),
     "unpruned": EvaluateSpec(benchmark=BenchmarkSpec(limit=3), loss_corpus=replace(default_loss_corpus(), n_texts=2)),

@@ -24,7 +24,7 @@ from tests.support import fakes, own
 from tests.support.seen import figures, texts, trace
 from tests.support.toy import MAP, SWEEP
 
-SEARCHING = ["greedy", "swaps", "evopress", "influence-iterated"]
+SEARCHING = ["greedy", "swaps"]
 OURS = ["similarity", "deepest", "reverse", "block-influence", "loss-greedy", "random", "manual", *SEARCHING]
 MIDDLE = '''
 """Layers from the middle of the model."""
@@ -129,7 +129,7 @@ def test_the_command_line_offers_it_while_it_is_there(capsys, register):
     assert main.command_line(asked) == "python -m analysis sweep starter --strategy middle"
     STRATEGIES.remove("middle")
     assert "middle" not in helped(capsys)
-    with pytest.raises(SpecError, match="strategy must be one of similarity, .*, influence-iterated, not 'middle'"):
+    with pytest.raises(SpecError, match="strategy must be one of similarity, .*, swaps, not 'middle'"):
         SweepSpec(strategy="middle")
 
 

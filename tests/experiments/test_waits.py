@@ -12,7 +12,6 @@ from analysis.core.blocks import Block
 from analysis.experiments.maps import distances
 from analysis.experiments.scoring import likelihood
 from analysis.models.architecture import decoder as architecture
-from analysis.models.architecture import sublayers
 from analysis.models.running import hidden_states
 from tests.support.asked import questions
 from tests.support.cards import cards
@@ -46,7 +45,6 @@ def waits(work, *, n_layers=4, n_cuts=2, n=2):
             one.data = one.data.to(card)
         decoder = architecture.find_decoder(model)
         decoder.check_states_are_own()  # once a model, not once a cut, like the next
-        sublayers.try_last(decoder)
         counted.clear()
         with torch.inference_mode():
             work(decoder, CUTS[:n_cuts], n)

@@ -116,6 +116,22 @@ def test_stopped_download_keeps_its_bytes(there):
     assert there.sent("/cdn/") - sent < len(BIG) - 400_000
 
 
+def test_a_cancel_is_noticed_while_the_server_is_silent(there):
+    repository = look()
+    there.fault("/cdn/", silent=True)
+    started = time.monotonic()
+
+    def stop(progress):
+        if time.monotonic() - started > 0.4:
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        hub.fetch(repository, repository.files, stop)
+    assert time.monotonic() - started < 5
+    there.faults.clear()
+    assert contents(fetched()) == FILES
+
+
 def test_another_process_resumes_the_download_of_a_killed_one(there):
     there.fault("/cdn/", bytes_per_s=1_000_000)
     code = (

@@ -62,7 +62,7 @@ def small_batches(monkeypatch):
     """Batches of two texts, of a few questions and of a few cuts, so that there is something to share."""
     monkeypatch.setattr(damage, "CUTS_PER_SHARD", 4)
     monkeypatch.setattr(hidden_states, "tokens_per_batch", lambda device: 64)
-    monkeypatch.setattr(likelihood, "tokens_of_texts", lambda device: 64)
+    monkeypatch.setattr(likelihood, "tokens_per_batch", lambda device: 128)
     for module in ("analysis.experiments.scoring.likelihood", "analysis.experiments.maps.distance_map"):
         monkeypatch.setattr(f"{module}.tokens_per_batch", lambda device: 128, raising=False)
 
@@ -377,7 +377,6 @@ def test_worker_job_is_shared_by_local_processes_despite_a_kill(asked, cache, wi
     assert len(workers) == 2
     said = [event["phase"] for event in jobs.events(job.id)[0]]
     assert {"starting the processes", "loading the model", "putting the shards together"} < set(said)
-    assert jobs.get(job.id).work.flop > 1e9, "what its processes computed counts as the job's"
     found = figures(DamageResult.read(store.load_result("damage", done.result_key)))
     assert found == alone(spec, cache, with_starter, monkeypatch, tmp_path)
 

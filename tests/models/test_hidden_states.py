@@ -1,16 +1,11 @@
 """The residual stream: pre-norm, input included, last real token, and tails equal to the really cut model."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 
 from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import UnsupportedModelError
-from analysis.core.meter import COUNTS
 from analysis.models.architecture import decoder as architecture
-from analysis.models.architecture import operations
-from analysis.models.architecture.streams import SharedStream
 from analysis.models.running import hidden_states
 from analysis.models.running.hidden_states import (
     Inputs,
@@ -113,21 +108,6 @@ def test_tails_equal_the_really_cut_models(decoder):
         with without_block(decoder, cut):
             expected = decoder.body(right_padded(TEXTS), use_cache=False).last_hidden_state
         torch.testing.assert_close(decoder.norm(tails[index]), expected, rtol=1e-4, atol=1e-5)
-
-
-@torch.inference_mode()
-def test_trunk_of_a_kept_stream_begins_there(decoder):
-    alone = run_trunk(decoder, right_padded(TEXTS), keep={2, 4, N_LAYERS})
-    sharing = replace(decoder, shared=SharedStream(2))
-    operations.watch(sharing)
-    before, n_tokens = COUNTS.layer_tokens, right_padded(TEXTS).numel()
-    found = [run_trunk(sharing, right_padded(texts), keep={2, 4, N_LAYERS}) for texts in (TEXTS, TEXTS, TEXTS[:1])]
-    below = run_trunk(sharing, right_padded(TEXTS), keep={1, N_LAYERS})
-    # Only the second has a kept stream that is deep enough.
-    assert COUNTS.layer_tokens - before == n_tokens * (3 * N_LAYERS - 2) + len(TEXTS[0]) * N_LAYERS
-    for trunk in found[:2]:
-        assert all(torch.equal(trunk.states[depth], alone.states[depth]) for depth in (2, 4, N_LAYERS))
-    assert torch.equal(below.states[N_LAYERS], alone.states[N_LAYERS])
 
 
 def test_no_layer_runs_more_often_than_exact_results_need(decoder):

@@ -228,23 +228,14 @@ def test_without_the_starter_pack_the_command_is_named(monkeypatch):
 def test_defaults_explain_themselves(monkeypatch):
     monkeypatch.setattr(host, "cpuinfo", lambda key: "avx512_bf16 amx_bf16" if key == "flags" else "Test CPU")
     monkeypatch.setattr(machine.float32_products, "is_here", lambda dtype: False)
-    monkeypatch.setattr(machine, "bfloat16_speed_ratio", lambda: 1.9)
     fast = machine.choose_dtype("auto", "cpu")
     assert fast.value == "bfloat16"
     assert "this CPU has amx_bf16 and avx512_bf16" in fast.reason
-    assert "1.9x" in fast.reason
-    monkeypatch.setattr(machine, "bfloat16_speed_ratio", lambda: 0.5)
+    monkeypatch.setattr(machine.float32_products, "is_here", lambda dtype: True)
     slow = machine.choose_dtype("auto", "cpu")
     assert slow.value == "float32"
-    assert "0.5x" in slow.reason
+    assert "float32 is faster" in slow.reason
     assert machine.choose_dtype("bfloat16", "cpu").reason == "bfloat16: chosen by you"
-
-
-def test_the_speed_ratio_is_measured_once(cache, monkeypatch):
-    (cache / "machine.json").unlink()
-    first = machine.bfloat16_speed_ratio()
-    monkeypatch.setattr(machine, "_product_seconds", lambda dtype: pytest.fail("measured twice"))
-    assert machine.bfloat16_speed_ratio() == first > 0
 
 
 def test_plan_from_the_configuration_equals_the_loaded_model(tiny_folder):

@@ -119,50 +119,6 @@ def test_cuts_with_a_shared_trunk_equal_the_cut_models(decoder):
         torch.testing.assert_close(found[0], expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("family", [*WITH_PARTS, *ADDING])
-def test_some_tokens_behind_the_last_layer_are_as_among_all(family):
-    """The last layer feeds those alone, where a part of it is not out and the family allows it."""
-    decoder, some = find_decoder(build(family)), torch.tensor([1, 2, 6])
-    cuts = [None, *map(parse_removal, ("1:1", "3:3") if family in ADDING else ("1:1", "3:3", "a2+5:1", "a5", "m5"))]
-    expected = dict(finals(decoder, cuts, None))
-    sublayers.try_last(decoder)
-    for index, states in finals(decoder, cuts, some):
-        torch.testing.assert_close(states[some], expected[index][some], rtol=1e-5, atol=1e-5)
-        is_narrowed = family not in ADDING and index in (0, 1)
-        assert torch.equal(states, expected[index]) != is_narrowed
-
-
-def finals(decoder, cuts, wanted):
-    """Each cut's x[L] of the only row."""
-    trunk = hidden_states.run_trunk(decoder, IDS, keep=hidden_states.tail_depths(cuts, N_LAYERS), wanted=wanted)
-    return [(index, stream[0]) for index, stream in hidden_states.run_tails(decoder, trunk, cuts, wanted=wanted)]
-
-
-def test_a_feed_forward_part_that_mixes_tokens_gets_all():
-    decoder, some = find_decoder(build("llama")), torch.tensor([1, 2, 6])
-    fed = decoder.layers[-1].mlp.forward
-    decoder.layers[-1].mlp.forward = lambda stream: fed(stream + stream.mean(1, keepdim=True))
-    ((_, expected),) = finals(decoder, [None], None)
-    sublayers.try_last(decoder)
-    ((_, states),) = finals(decoder, [None], some)
-    assert torch.equal(states, expected)
-
-
-def test_queries_that_mix_tokens_get_all():
-    decoder, some = find_decoder(build("llama")), torch.tensor([1, 2, 6])
-    queries = decoder.layers[-1].self_attn.q_proj
-    made = queries.forward
-    queries.forward = lambda stream: made(stream + stream.mean(1, keepdim=True))
-    ((_, expected),) = finals(decoder, [None], None)
-    sublayers.try_last(decoder)
-    seen = []
-    for module in (queries, decoder.layers[-1].mlp):
-        module.register_forward_hook(lambda module, args, output: seen.append(args[0].shape[1]))
-    ((_, states),) = finals(decoder, [None], some)
-    torch.testing.assert_close(states[some], expected[some], rtol=1e-5, atol=1e-5)
-    assert seen == [IDS.shape[1], len(some)], "its feed-forward part is narrowed all the same"
-
-
 @pytest.mark.parametrize("text", ["a0:2+3:1", "m0+a4+1:1"])
 def test_a_cached_text_is_the_one_without_cache(decoder, text):
     """The cache is asked by some of its layers how many tokens it has seen, so a layer without attention must know too."""

@@ -208,7 +208,6 @@ def test_sets_are_counted_and_the_budget_bounds_them():
     assert takes(SEARCH, fakes.FACTS).sets == sum(30 - n for n in range(15)) == 345
     assert takes(replace(SEARCH, protect=(0, 29)), fakes.FACTS).sets == sum(28 - n for n in range(15))
     assert takes(replace(SEARCH, budget=100), fakes.FACTS).sets == 100
-    assert takes(replace(SEARCH, strategy="evopress"), fakes.FACTS).sets <= 4_000
     flop = [takes(replace(SEARCH, strategy=name), fakes.FACTS).flop for name in ("greedy", "swaps")]
     assert flop == sorted(flop)
     assert "up to 345 sets of layers, usually 159, about 11 TFLOP" in takes(SEARCH, fakes.FACTS).sentence

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from analysis.core import store
 from analysis.core.errors import CorpusError
-from analysis.core.meter import COUNTS
+from analysis.core.meter import Meter
 from analysis.core.progress import Cancelled, OnProgress, Progress
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.jobs.runner import worker
@@ -48,11 +48,9 @@ def _quick(spec, on_progress, load) -> None:
 
 
 def _computes(spec, on_progress, load) -> None:
-    """As a model would, whose machine tells nothing of its energy."""
-    COUNTS.machine = SimpleNamespace(peak_bytes=lambda: 4000, reset_peak=lambda: None)
-    COUNTS.flop, COUNTS.layer_tokens = COUNTS.flop + 2e9, COUNTS.layer_tokens + 300
+    """As a model would."""
+    Meter.device = SimpleNamespace(peak_bytes=lambda: 4000, reset_peak=lambda: None)
     on_progress(Progress("computing", 1, 2))
-    COUNTS.flop += 1e9
     if not _saved(spec).exists():
         _saved(spec).write_text("")
         raise CorpusError("It went wrong in the middle.")

@@ -84,8 +84,6 @@ _CLIFFS = {
     "manual": 7,
     "greedy": 11,
     "swaps": 12,
-    "evopress": 12,
-    "influence-iterated": 7,
 }
 
 
@@ -95,7 +93,7 @@ def _cut(strategy: str, n: int, draw: int) -> Removal | None:
         return None
     if strategy == "similarity":
         return next(best.block for best in distances().best if best.n == n)
-    factor = {"block-influence": 7, "greedy": 4, "swaps": 5, "evopress": 6, "influence-iterated": 9}.get(strategy)
+    factor = {"block-influence": 7, "greedy": 4, "swaps": 5}.get(strategy)
     if factor is not None:
         return removal(sorted(range(2, L - 1), key=lambda layer: (layer * factor + 3) % 29)[:n])
     starts = {"deepest": L - 1 - n, "reverse": L - n, "loss-greedy": 12 - n // 4, "random": (7 * n + 11 * draw) % (L - n)}

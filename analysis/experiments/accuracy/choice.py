@@ -7,11 +7,9 @@ from analysis.core.record import Spec
 from analysis.data import corpora, decontamination, questions
 from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.maps import damage, distance_map
-from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.scoring.likelihood import Cuts
 from analysis.experiments.search import search
-from analysis.experiments.search.search_spec import SearchResult
 from analysis.experiments.strategies import (
     BLOCKS,
     INFLUENCE,
@@ -23,9 +21,6 @@ from analysis.experiments.strategies import (
 )
 from analysis.models.loading import load as models
 from analysis.models.loading.load import LoadedModel
-
-_TWO_READINGS = "The model's files are read twice: the blocks of the curve are known only after"
-"""Of a model that is on the disk, where something chooses its blocks."""
 
 
 def rests_on(spec: SweepSpec) -> list[Spec]:
@@ -42,8 +37,6 @@ def cuts(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Cuts:
         BlockRangeError: when the model has too few layers.
         CorpusError: when the texts of a search repeat those of the loss.
     """
-    if loaded.decoder.on_disk is not None and (chooses := _still_to_be_read(spec)):
-        on_progress(Progress("reading layer by layer", message=f"{_TWO_READINGS} {chooses}."))
     n_layers = loaded.decoder.n_layers
     spec.check_depth(n_layers)
     if needs(spec.strategy, BLOCKS):
@@ -51,22 +44,6 @@ def cuts(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Cuts:
     max_n = n_layers // 2 if spec.max_n is None else spec.max_n
     inputs = _strategy_inputs(spec, loaded, on_progress) if max_n > 0 else StrategyInputs(n_layers)
     return [chosen(spec.strategy, n, inputs) for n in range(max_n + 1)]
-
-
-def _still_to_be_read(spec: SweepSpec) -> str:
-    """Return the experiment that chooses the blocks and is not stored yet; "" where all is known."""
-    if spec.max_n == 0 or needs(spec.strategy, BLOCKS):
-        return ""
-    if spec.damage is not None:
-        measured = DamageResult.load(spec.damage)
-        return "" if measured is not None and measured.complete else "the loss-increase map"
-    if spec.search is not None:
-        result = SearchResult.load(spec.search)
-        return "" if result is not None and result.complete else "the search"
-    metrics = [spec.distances.metric] if needs(spec.strategy, MAP) else []
-    metrics += [INFLUENCE_METRIC] if needs(spec.strategy, INFLUENCE) else []
-    stored = [distance_map.stored_map(replace(spec.distances, metric=metric)) for metric in metrics]
-    return "the distance map" if None in stored else ""
 
 
 def _strategy_inputs(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> StrategyInputs:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from analysis.core.progress import OnProgress, ignore
 from analysis.core.record import Spec
-from analysis.experiments.accuracy import choice, precision
+from analysis.experiments.accuracy import choice
 from analysis.experiments.accuracy.measurement import Measurement, MeasurementShards
 from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec, resolve
 from analysis.models.loading import load as models
@@ -34,7 +34,6 @@ def run(spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Loader = mod
     points.complete(on_progress, keep=lambda: _result(resolved, points, complete=False).save())
     finished = _result(resolved, points, complete=True)
     finished.save()
-    precision.once(resolved.model, resolved.benchmark, on_progress, load=load)
     return finished
 
 

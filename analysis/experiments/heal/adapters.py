@@ -6,17 +6,12 @@ from operator import attrgetter
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftModel, get_peft_model, set_peft_model_state_dict
 from peft.tuners.lora import LoraLayer, ParamWrapper
-from peft.utils.transformers_weight_conversion import (
-    convert_peft_adapter_state_dict_for_transformers,
-    convert_peft_config_for_transformers,
-)
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from analysis.core.errors import RecipeError
-from analysis.experiments.heal import dropout
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.projection import spread
 from analysis.models.architecture.decoder import Decoder
@@ -88,12 +83,23 @@ def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[st
         elif parameters and spec.lora_dropout and not isinstance(wrapper, ParamWrapper):  # which PEFT has none for
             wrapper.lora_dropout["default"] = nn.Dropout(spec.lora_dropout)
     if parameters:
-        weights = adapters.weights_on(model)
-        _check_is_read(
-            decoder, weights, convert_peft_adapter_state_dict_for_transformers(model, model.active_peft_config, weights)
-        )
-    dropout.speed_up(model)
+        _check_is_read(decoder, model)
     return model
+
+
+def check(decoder: Decoder, spec: HealSpec) -> None:
+    """Refuse a model or request that `attach` would refuse, before anything is measured.
+
+    Args:
+        decoder: the pruned model without an adapter.
+        spec: as in `attach`.
+
+    Raises:
+        RecipeError: as `attach`.
+    """
+    trained_matrices(decoder, spec)
+    if has_experts(decoder):
+        attach(decoder, spec, 0).unload()
 
 
 def _targets(decoder: Decoder, names: Sequence[str]) -> dict[str, str]:
@@ -137,35 +143,6 @@ def written_out_bytes(layer: nn.Module) -> int:
     return sum(weight.numel() * weight.element_size() for weight in weights)
 
 
-def check(decoder: Decoder, spec: HealSpec) -> None:
-    """Refuse a model or request that `attach` would refuse, before anything is measured.
-
-    Args:
-        decoder: the pruned model without an adapter.
-        spec: as in `attach`.
-
-    Raises:
-        RecipeError: as `attach`.
-    """
-    targets = set(_targets(decoder, trained_matrices(decoder, spec).names).values())
-    if not has_experts(decoder):
-        return
-    modules = {target for target in targets if not _is_parameter(decoder.model, target)}
-    config = LoraConfig(target_modules=sorted(modules), target_parameters=sorted(targets - modules))
-    try:
-        convert_peft_config_for_transformers(config, decoder.model, None)
-    except ValueError:  # it would join some weights with others that are not to be adapted
-        config.target_modules = []
-    _check_adapted(decoder, modules, set(config.target_modules or ()))
-    owners = {target.rpartition(".")[0] if target not in modules else target for target in targets}
-    weights = {f"{_PREFIX}{owner}.lora_A.weight": torch.empty(0) for owner in owners}
-    _check_is_read(decoder, weights, convert_peft_adapter_state_dict_for_transformers(decoder.model, config, weights))
-
-
-_PREFIX = "base_model.model."
-"""Of every name in an adapter."""
-
-
 def _adapted(base: Any) -> set[str]:
     """Return the names of the modules and parameters that PEFT has adapted."""
     names = set()
@@ -186,15 +163,16 @@ def _check_adapted(decoder: Decoder, meant: set[str], adapted: set[str]) -> None
         )
 
 
-def _check_is_read(decoder: Decoder, saved: Mapping[str, Tensor], read: Mapping[str, Tensor]) -> None:
+def _check_is_read(decoder: Decoder, model: PeftModel) -> None:
     """Check that PEFT reads a saved adapter under the names that it saves.
 
     In a model with experts it takes some names for those of an older layout, and changes them.
     """
-    if unread := sorted(saved.keys() - read.keys()):
+    loaded: Any = set_peft_model_state_dict(model, adapters.weights_on(model))
+    if unread := loaded.unexpected_keys:
         raise RecipeError(
             f"PEFT cannot load its own adapter for this {decoder.config.model_type} model, because it renames weights such as "
-            f"{unread[0].removeprefix(_PREFIX)}. Choose another model."
+            f"{unread[0].removeprefix('base_model.model.')}. Choose another model."
         )
 
 

@@ -28,21 +28,6 @@ class CachedScores:
         judging, same_kind = self.judging, self.same_kind
         return len(judging.answers.get(cut, {})), len(judging.losses.get(cut, [])), len(same_kind.losses.get(cut, []))
 
-    def note(self, spec: HealSpec) -> str:
-        """State whether the unpruned model has to be scored again, and why.
-
-        Args:
-            spec: the heal.
-        """
-        n_answers, n_losses = len(self.judging.answers.get(None, {})), len(self.judging.losses.get(None, []))
-        n_questions = 0 if spec.benchmark is None else spec.benchmark.limit
-        if n_questions is not None and n_answers >= n_questions and n_losses >= spec.validation.n_texts:
-            return "The scores of the unpruned model are taken from stored results."
-        return (
-            f"Scores the unpruned model: this machine has stored no scores of it on all of these questions and texts in "
-            f"{spec.model.dtype}. Scores that came with the program are from another CPU and differ in rounding."
-        )
-
 
 def load_cached_scores(spec: HealSpec, same_kind: CorpusSpec | None) -> CachedScores:
     """Return scores of stored sweeps, evaluations and healing runs with the same weights, dtype, questions and texts.

@@ -104,8 +104,7 @@ class HealSpec(Spec):
     distill: Annotated[float, Bound(0, 1)] = 0.0
     """Weight, in [0, 1], of the divergence from the unpruned model in the training loss. The text has the rest."""
     top_k: Annotated[int, Bound(0, MOST_KEPT)] = 0
-    """Number of most likely tokens of the unpruned model in the loss, with all others as one remainder (0: every token). A
-    sequence that repeats stores 6 bytes for each of them."""
+    """Number of most likely tokens of the unpruned model in the loss, with all others as one remainder (0: every token)."""
     control: Annotated[bool, Option()] = False
     """Train the unpruned model in the same way instead, as a control."""
     separate_documents: bool = True

@@ -11,7 +11,6 @@ from analysis.core.blocks import Removal
 from analysis.core.errors import RecipeError
 from analysis.core.progress import Cancelled, Progress
 from analysis.data import decontamination, questions
-from analysis.experiments.accuracy import generation, scores
 from analysis.experiments.accuracy.measurement import Measurement
 from analysis.experiments.accuracy.points import Point, place
 from analysis.experiments.accuracy.scores import Material
@@ -33,24 +32,18 @@ from analysis.experiments.heal.record import Record
 from analysis.experiments.heal.remaining import FIT, PROBES, SCORE, OutOfTime
 from analysis.experiments.heal.teacher import Teacher, can_separate
 from analysis.experiments.heal.training import Trainer, derived_seed, deterministic
-from analysis.models.architecture import operations
 from analysis.models.architecture.decoder import find_decoder
-from analysis.models.architecture.streams import SharedStream
 from analysis.models.loading import machine
 from analysis.models.loading.load import LoadedModel
 from analysis.models.running import adapters as adapter
 from analysis.models.running import pruning
 from analysis.models.running.pruning import PrunedBlock, without_block
 
-_TEACHER_SHARE = 0.3
-"""Share of the free memory that the unpruned model's states may take."""
 _NO_TIME = "The time allows no training steps, so only the instant heal is kept. Give more minutes to train."
 _UNSCORED = (
     "The {minutes:g} minutes are over before the healed model was scored. Its adapter is kept. Send the same request again to "
     "score it."
 )
-_QUARTER = 4
-"""A quarter of the generation is timed, to estimate the time of all of it."""
 
 
 def timed(function: Callable[[], object]) -> float:
@@ -71,8 +64,7 @@ def prepare_model(loaded: LoadedModel, spec: HealSpec, changes: Mapping[str, Ten
     loaded.model.requires_grad_(False)  # of layers that come back for a moment too
     cut = None if spec.control else pruning.cut(loaded.decoder, spec.block)
     model = adapters.attach(loaded.decoder, spec, derived_seed(spec.seed, "adapter"), changes)
-    healed = replace(loaded, model=model, decoder=replace(find_decoder(model), shared=loaded.decoder.shared))
-    operations.watch(healed.decoder)
+    healed = replace(loaded, model=model, decoder=find_decoder(model))
     return healed, cut
 
 
@@ -108,9 +100,6 @@ class HealingRun:
         """
         record, spec = self.record, self.spec
         record.publish(same_kind_text=self.texts.same_kind, n_choice_texts=self.texts.n_choice)
-        if spec.instant and not (spec.trains or spec.control) and spec.block.start:
-            # The instant heal changes nothing below the layer before the removed ones.
-            loaded = replace(loaded, decoder=replace(loaded.decoder, shared=SharedStream(spec.block.start - 1)))
         self.measure_before(loaded)
         if spec.instant:
             self.changes = self.fit_junction(loaded).changes
@@ -146,7 +135,6 @@ class HealingRun:
             cached = load_cached_scores(spec, record.result.same_kind_text)
             record.remaining.reuse("before", *(cached.counts(cut) for cut in models.values()))
             self.check_time(loaded)
-            record.on_progress(Progress("scoring the unpruned model", message=cached.note(spec)))
             measured = record.measure(loaded, "before", models, cached)
             points = dict(zip(models, measured.points, strict=True))
             record.publish(lines=measured.material.lines, **points)
@@ -163,32 +151,14 @@ class HealingRun:
             seconds = timed(lambda: Measurement(loaded, material, [None]).complete(self.record.on_progress))
             self.record.remaining.check_time(dict.fromkeys((SCORE, FIT), seconds / material.n_tokens))
 
-    def known_checks(self) -> tuple[Validation | None, Validation | None]:
-        """Return the checks of the unpruned model and of the model to heal that other runs have made on the same text."""
-
-        def text(spec: HealSpec) -> object:
-            return spec.model, replace(spec.validation, n_texts=spec.n_kept_clear)
-
-        unpruned = None
-        for heal in HealResult.all_of(self.spec.model):
-            if text(heal.spec) == text(self.spec) and heal.unpruned_check is not None and heal.validations:
-                unpruned = heal.unpruned_check
-                if (heal.spec.block, heal.spec.control) == (self.spec.block, self.spec.control):
-                    return unpruned, heal.validations[0]
-        return unpruned, None
-
     def checks_before(self, loaded: LoadedModel) -> tuple[Validation, Validation]:
-        """Return the checks of the unpruned model and of the model to heal; unknown ones are measured."""
-        unpruned, start = self.known_checks()
-        if unpruned is not None and (start is not None or self.spec.control):
-            return unpruned, start or unpruned
-        cuts: list[Removal | None] = [] if unpruned is not None else [None]
-        cuts += [] if self.spec.control else [self.spec.block]
+        """Return the checks of the unpruned model and of the model to heal."""
+        cuts: list[Removal | None] = [None] if self.spec.control else [None, self.spec.block]
         measured = Measurement(loaded, texts.choice(loaded, self.spec), cuts).complete(self.record.on_progress)
         result = self.record.result
         self.record.result = replace(result, n_tokens=result.n_tokens + measured.material.n_tokens)
         checks = [_validation(0, point) for point in measured.points]
-        return unpruned or checks[0], checks[-1]
+        return checks[0], checks[-1]
 
     def fit_junction(self, loaded: LoadedModel) -> Junction:
         """The instant heal of the model that is not cut yet; the same at every start, so that nothing of it is stored."""
@@ -235,9 +205,6 @@ class HealingRun:
                 packed = self.pack(healed, steps * at_once)
             trainer.plan(recipes.planned(spec, steps), packed.rows, packed.positions if is_separate else None)
             record.publish(planned_steps=steps)
-        comes_again = trainer.spec.steps * at_once > len(packed.rows)
-        if trainer.teacher is not None and comes_again:
-            trainer.teacher.kept_bytes = int(_TEACHER_SHARE * machine.free_bytes("cpu"))
         record.publish(
             trainable_parameters=trainer.n_trainable if spec.trains else 0,
             packed_rows=len(packed.rows),
@@ -268,7 +235,7 @@ class HealingRun:
         material = self.check_material(healed)
         check_s = timed(lambda: self.check(trainer, healed, material))
         step_s, checks = spec.gradient_accumulation * median(seconds[1:]), recipes.checks_in(spec.minutes)
-        end_s = max(record.measuring_s, self.end_s(healed, material, check_s))
+        end_s = check_s / material.n_tokens * record.remaining.work_of_verdict
         left_s = 60 * (spec.minutes or 0.0) - (time.perf_counter() - record.began)
         try:
             steps = recipes.steps_that_fit(seconds=left_s, step_s=step_s, check_s=check_s, end_s=end_s, checks=checks)
@@ -279,29 +246,6 @@ class HealingRun:
             record.on_progress(Progress("measuring the speed", PROBES, PROBES, _NO_TIME))
         self.reserved_s = check_s + end_s
         return steps
-
-    def end_s(self, healed: LoadedModel, material: Material, check_s: float) -> float:
-        """Estimate the last measurement's seconds from a check, since earlier measurements may have reused stored scores.
-
-        Args:
-            healed: the model.
-            material: texts and questions of the check.
-            check_s: seconds that it took.
-        """
-        spec = self.spec
-        prepared = scores.prepare(healed, spec.benchmark, spec.validation)
-        writing_s = 0.0
-        if (generation_spec := spec.generation) is not None:
-            part = replace(
-                generation_spec,
-                max_new_tokens=-(-generation_spec.max_new_tokens // _QUARTER),
-                n_sums=-(-generation_spec.n_sums // _QUARTER),
-            )
-            progress = Progress("measuring the speed", PROBES, PROBES)
-            writing_s = _QUARTER * timed(
-                lambda: generation.check(healed.decoder, healed.tokenizer, part, lambda *_: self.record.on_progress(progress))
-            )
-        return check_s * (prepared.n_tokens + self.texts.n_same_kind_tokens) / material.n_tokens + writing_s
 
     def look_for_overlap(self, healed: LoadedModel, packed: PackedRows) -> None:
         """Return the questions that the healing text contains; computed once."""
@@ -337,7 +281,7 @@ class HealingRun:
             self.validate(trainer, healed, material)
         if self.spec.minutes is not None and not self.reserved_s:  # resumed, so that no steps were worked out
             check_s = timed(lambda: self.check(trainer, healed, material))
-            self.reserved_s = check_s + self.end_s(healed, material, check_s)
+            self.reserved_s = check_s + check_s / material.n_tokens * record.remaining.work_of_verdict
         record.remaining.reserve(self.reserved_s)
         try:
             self.take_steps(trainer, healed, material)
@@ -394,9 +338,7 @@ class HealingRun:
 
     def validate(self, trainer: Trainer, healed: LoadedModel, material: Material) -> None:
         """Measure on the way and write a checkpoint; the curve goes to disk first, so that it never lags a checkpoint."""
-        # Not in the check itself: steps are planned by the time of one, and later ones run with trained adapters.
-        with adapter.without_idle_ones(healed.decoder, healed.model):
-            validation = self.check(trainer, healed, material)
+        validation = self.check(trainer, healed, material)
         self.record.add_validation(validation, material.n_tokens)
         if trainer.steps_done:
             checkpoints.write(self.record.key, trainer.state())
@@ -422,8 +364,7 @@ class HealingRun:
             cached: its stored scores on the judging questions and texts, and on texts of the healing text's kind.
         """
         healed.model.eval()
-        with adapter.without_idle_ones(healed.decoder, healed.model):
-            measured = self.record.measure(healed, "healed", {"healed": None}, cached)
+        measured = self.record.measure(healed, "healed", {"healed": None}, cached)
         self.record.publish(healed=replace(measured.point, **place(self.spec.removed)), complete=True)
 
 

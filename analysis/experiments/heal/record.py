@@ -67,8 +67,6 @@ class Record:
     """Up to when `result.wall_s` counts; None while loading."""
     last_values: dict[str, Any] = field(default_factory=dict)
     """The latest measured numbers of the training."""
-    measuring_s: float = 0.0
-    """Seconds that the last measurement took, per model."""
 
     @property
     def on_progress(self) -> OnProgress:
@@ -112,7 +110,7 @@ class Record:
         def report(progress: Progress) -> None:
             self.on_progress(replace(progress, phase=f"{progress.phase} ({names} model)"))
 
-        started, spec, result = time.perf_counter(), self.spec, self.result
+        spec, result = self.spec, self.result
         self.remaining.begin(phase)
         judging, own_kind = (cached.judging, cached.same_kind) if cached else (None, None)
         measured = measurement.measure(
@@ -133,7 +131,6 @@ class Record:
                 "same_kind_losses": {**result.same_kind_losses, **dict(zip(models, same_kind.losses, strict=True))},
                 "same_kind_tokens": same_kind.material.text_tokens,
             }
-        self.measuring_s = (time.perf_counter() - started) / len(models)
         writings = {model: wrote for model, wrote in zip(models, measured.writings, strict=True) if wrote is not None}
         self.result = replace(
             result,

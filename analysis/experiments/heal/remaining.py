@@ -39,8 +39,8 @@ PROBES = 3
 """Steps that are timed, the first of them not counted, to work out how many fit into a time."""
 _SHARED = 0.5
 """Time that the pruned model adds to the unpruned one's, from one trunk: the layers behind a usual block, and the head."""
-_TRAINED, _FOLDED = 0.8, 0.5
-"""Time of a healed model over the unpruned one's: after training, and after an instant heal, which begins below the gap."""
+_HEALED_TIME = 0.8
+"""Time of a healed model over the unpruned one's."""
 _TRIALS = 0.7
 """Time that the trials of a fit take, over that of its reading."""
 _AGAIN_S = 1.0
@@ -144,6 +144,11 @@ class Remaining:
     def reserve(self, seconds: float) -> None:
         """Leave some of the requested time for the last measurement, at least as much as is known to be needed."""
         self.reserved_s = max(seconds, self._planned_s(lambda phase: phase.stage == HEALED) or 0.0)
+
+    @property
+    def work_of_verdict(self) -> float:
+        """Return the planned work of the last measurement, in tokens of a forward pass."""
+        return sum(phase.work for phase in self.phases.values() if phase.stage == HEALED)
 
     def rate(self, kind: str) -> float | None:
         """Return the measured seconds per token of a kind of work; None while it is not measured."""
@@ -348,7 +353,6 @@ def planned(spec: HealSpec) -> dict[str, HealPhase]:
     n_wrote = 0 if spec.generation is None else spec.generation.n_prompts * spec.generation.max_new_tokens * 8
     n_models = 1 if spec.control else 2
     before = _from_one_trunk([1.0] * n_models)
-    healed = _TRAINED if spec.trains else _FOLDED
     step = _step_tokens(spec) * STEP_PASSES
     fit = _FIT_SHARE * CALIBRATION_TEXTS * min(spec.corpus.seq_len, 256) if spec.instant else 0
     phases = {
@@ -359,7 +363,7 @@ def planned(spec: HealSpec) -> dict[str, HealPhase]:
         "fit": (FIT, fit),
         "prepare": (FIT, (PROBES * step + choice) if spec.minutes is not None else choice if spec.trains else 0),
         "train": (TRAIN, spec.steps * step if spec.steps else 1.0 if spec.minutes is not None else 0),
-        "healed": (HEALED, healed * (asked + text + n_wrote)),
-        "healed, same kind": (HEALED, healed * text),
+        "healed": (HEALED, _HEALED_TIME * (asked + text + n_wrote)),
+        "healed, same kind": (HEALED, _HEALED_TIME * text),
     }
     return {name: HealPhase(stage, _KINDS.get(name, SCORE), tokens) for name, (stage, tokens) in phases.items()}

@@ -1,6 +1,5 @@
 """The losses of a heal: through the vocabulary head without all logits at once, and from the unpruned model as teacher."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -128,7 +127,7 @@ def _of_top(teacher: Top, student: Tensor, odds: Tensor) -> tuple[Tensor, Tensor
         odds: its distribution, (tokens, vocabulary).
     """
     teacher_probabilities = teacher.logs.exp()
-    # Probabilities rounded to float16 may add up to a little more than 1.
+    # Rounded probabilities may add up to a little more than 1.
     rest, student_rest = (
         (1 - probabilities.sum(-1, keepdim=True)).clamp(min=_LEAST_REST)
         for probabilities in (teacher_probabilities, student.exp())
@@ -144,21 +143,9 @@ _LEAST_REST = 1e-6
 
 
 class Teacher:
-    """The unpruned model, in the memory of the pruned model: the block is put back and the adapter left out while it answers.
+    """The unpruned model, in the memory of the pruned model: the block is back and the adapter off while it answers."""
 
-    Answers are kept in float16 on the CPU where rows come more than once and memory allows. States are kept, not distributions
-    over the vocabulary, which are a hundred times larger.
-    """
-
-    def __init__(
-        self,
-        model: PeftModel,
-        decoder: Decoder,
-        cut: PrunedBlock,
-        *,
-        top_k: int = 0,
-        kept_bytes: int = 0,
-    ) -> None:
+    def __init__(self, model: PeftModel, decoder: Decoder, cut: PrunedBlock, *, top_k: int = 0) -> None:
         """Set up, without running the model yet.
 
         Args:
@@ -166,62 +153,29 @@ class Teacher:
             decoder: the same, taken apart.
             cut: how the block was removed.
             top_k: number of the most likely tokens that are learnt; 0 for the whole distribution.
-            kept_bytes: most memory that answers may take; 0 where no row comes twice.
         """
         self._model, self._decoder, self._cut = model, decoder, cut
         self._top_k = min(top_k, decoder.config.vocab_size)
-        self.kept_bytes = kept_bytes
-        """Bytes that are left; it may be raised."""
-        self._kept: dict[int, list[Tensor]] = {}
 
-    def __call__(self, numbers: Sequence[int], rows: np.ndarray, positions: np.ndarray | None) -> Tensor | Top:
+    @torch.no_grad()
+    def __call__(self, rows: np.ndarray, positions: np.ndarray | None) -> Tensor | Top:
         """Return the unpruned model's answers for some rows: states after the final norm, or the most likely tokens.
 
         Args:
-            numbers: of the rows.
-            rows: their token ids, (batch, seq_len).
+            rows: token ids, (batch, seq_len).
             positions: of every token in its document, same shape; None when documents in a row see each other.
 
         Returns:
             (batch, seq_len, hidden_size or k), on the device of the logits.
         """
-        if all(number in self._kept for number in numbers):
-            # Under autocast to bfloat16, as in a step of a heal in half precision, torch stacks no float16.
-            with torch.autocast("cpu", enabled=False):
-                answers = [torch.stack(parts) for parts in zip(*(self._kept[number] for number in numbers), strict=True)]
-        else:
-            answers = self._ask(rows, positions)
-            self._keep(numbers, answers)
-        device = self._decoder.head_device
-        if self._top_k:
-            tokens, logs = answers
-            return Top(tokens.to(device, torch.long), logs.to(device, torch.float32))
-        (states,) = answers
-        return states.to(device, self._decoder.dtype)
-
-    @torch.no_grad()
-    def _ask(self, rows: np.ndarray, positions: np.ndarray | None) -> list[Tensor]:
-        """In float16 even when they are not kept: a heal that was stopped must see the same digits as one that was not."""
         was_training = self._model.training
         self._model.eval()
         try:
             with adapters.without_adapter(self._model), self._cut.undone():
                 states = run_rows(self._decoder, rows, positions)
-                top = Top.of(self._decoder, states, self._top_k) if self._top_k else None
+                return Top.of(self._decoder, states, self._top_k) if self._top_k else states
         finally:
             self._model.train(was_training)
-        if top is not None:
-            return [top.tokens.int(), top.logs.half()]
-        limit = torch.finfo(torch.float16).max
-        # Values beyond float16, such as single outliers of some models, are clipped to its ends.
-        return [states.float().clamp(-limit, limit).half()]
-
-    def _keep(self, numbers: Sequence[int], answers: list[Tensor]) -> None:
-        for position, number in enumerate(numbers):
-            needed = sum(answer.element_size() * answer[position].numel() for answer in answers)
-            if number not in self._kept and needed <= self.kept_bytes:
-                self.kept_bytes -= needed
-                self._kept[number] = [answer[position].cpu() for answer in answers]
 
 
 def run_rows(decoder: Decoder, rows: np.ndarray, positions: np.ndarray | None) -> Tensor:

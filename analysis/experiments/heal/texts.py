@@ -21,7 +21,6 @@ class HealTexts:
     """Filter that keeps them out of the text for fitting and training."""
     same_kind: CorpusSpec | None
     """Held-out text of the healing text's kind, resolved; None where that is too small to hold any back."""
-    n_same_kind_tokens: int
     n_choice: int
     """Texts that choose during training; 0 where the judging texts choose."""
 
@@ -42,16 +41,14 @@ def read_texts(loaded: LoadedModel, spec: HealSpec) -> HealTexts:
     texts = [*judging.texts, *choosing.texts]
     corpus = corpora.resolve(spec.same_kind)
     same_kind: CorpusSpec | None = corpus
-    n_tokens = 0
     try:
         prepared = scores.prepare(loaded, None, replace(corpus, n_texts=n))
     except CorpusError:  # too small a text of one's own to hold any of it back
         same_kind = None
     else:
         texts += prepared.texts
-        n_tokens = sum(len(ids) for ids in prepared.texts[: spec.validation.n_texts])
     n_choice = 0 if choosing.texts == judging.texts else len(choosing.texts)
-    return HealTexts(packing.near_copy_filter(texts, loaded.tokenizer), same_kind, n_tokens, n_choice)
+    return HealTexts(packing.near_copy_filter(texts, loaded.tokenizer), same_kind, n_choice)
 
 
 def choice(loaded: LoadedModel, spec: HealSpec, benchmark: BenchmarkSpec | None = None) -> Material:

@@ -191,7 +191,7 @@ class Trainer:
         learnt = np.ones((len(numbers), rows.shape[1] - 1), dtype=bool) if positions is None else positions[:, 1:] > 0
         device = self.decoder.head_device
         within = torch.from_numpy(learnt).to(device)
-        target = None if self.teacher is None else self.teacher(numbers, rows, positions)
+        target = None if self.teacher is None else self.teacher(rows, positions)
         states = run_rows(self.decoder, rows, positions)
         return head_loss(
             self.decoder,

@@ -58,23 +58,15 @@ def _ready(spec: DamageSpec, stored: DamageResult | None, on_progress: OnProgres
     """Return the losses known of a resolved request, with all inputs of the measurement of the rest."""
     loaded = load(spec.model, on_progress, by_layer=True)
     max_size = _max_size(spec, loaded)
-    distances = _map(spec, loaded, on_progress)
+    distances = distance_map.stored_map(spec.distances) or distance_map.run(
+        spec.distances, on_progress, load=models.ReadyModel(loaded)
+    )
     on_progress(Progress("reading texts", values={"result_key": spec.fingerprint()}))
     texts = corpora.tokenize(spec.corpus.fitting(loaded.facts.max_positions), loaded.tokenizer).token_ids
     measured = _MeasuredLosses(spec, loaded, distances, texts, blocks_up_to(max_size, loaded.decoder.n_layers))
     for earlier in [stored] if stored is not None else _others_of_these_texts(spec):
         measured.take_over(earlier)
     return measured
-
-
-def _map(spec: DamageSpec, loaded: LoadedModel, on_progress: OnProgress) -> "DistanceResult | distance_map.Unread":
-    """Return the distance map, or for a model on the disk the texts that it lacks, which are read in the same reading."""
-    distances = distance_map.stored_map(spec.distances)
-    if distances is not None:
-        return distances
-    if loaded.decoder.on_disk is None:
-        return distance_map.run(spec.distances, on_progress, load=models.ReadyModel(loaded))
-    return distance_map.Unread(spec.distances, loaded)
 
 
 def _max_size(spec: DamageSpec, loaded: LoadedModel) -> int:
@@ -133,7 +125,7 @@ class _MeasuredLosses:
 
     spec: DamageSpec
     loaded: LoadedModel
-    distances: DistanceResult | distance_map.Unread
+    distances: DistanceResult
     texts: list[list[int]]
     blocks: list[Block]
     losses: np.ndarray = field(init=False)
@@ -269,18 +261,8 @@ class _MeasuredLosses:
             return
         sequences = [[self.texts[text] for text in texts] for texts, _ in batches]
         inputs = [Inputs(right_padded(of_batch), missing) for of_batch, (_, missing) in zip(sequences, batches, strict=True)]
-        unread = self.distances if isinstance(self.distances, distance_map.Unread) else None
-        first = [] if unread is None else unread.inputs
-        for batch, index, stream in finals(decoder, [*first, *inputs], on_step):
-            number = batch - len(first)
-            if unread is not None and number < 0:
-                unread.take(batch, stream)
-                continue
-            if self.distances is unread:
-                self.distances = unread.result()
+        for number, index, stream in finals(decoder, inputs, on_step):
             yield number, batches[number][1][index], likelihood.batch_losses(decoder, stream, sequences[number])
-        if self.distances is unread:  # of a map whose blocks were all measured before
-            self.distances = unread.result()
 
     @torch.inference_mode()
     def _losses(self, texts: list[int], cuts: Sequence[Cut]) -> Iterator[tuple[Cut, list[float]]]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from analysis.core import stats, store
 from analysis.core.errors import CorpusError, CorruptResultError
 from analysis.core.progress import OnProgress, Progress, ignore
-from analysis.core.shards import Shard, Work, forget
+from analysis.core.shards import Shard, Work
 from analysis.data import corpora
 from analysis.experiments.maps import distances
 from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec, best_blocks
@@ -20,7 +20,6 @@ from analysis.experiments.maps.metrics import METRICS
 from analysis.models.loading import load as models
 from analysis.models.loading.load import LoadedModel, Loader
 from analysis.models.running import hidden_states
-from analysis.models.running.layer_streaming import Inputs
 from analysis.models.source.resolving import resolve
 from analysis.models.source.sizes import ModelFacts
 
@@ -255,45 +254,6 @@ def _measure(
 def _tokens_per_batch(loaded: LoadedModel) -> int:
     per_token = 4 * (loaded.facts.n_layers + 1) * loaded.facts.hidden_size
     return min(hidden_states.tokens_per_batch(loaded.decoder.device), max(1, _MOST_STREAM_BYTES // per_token))
-
-
-class Unread:
-    """The texts of a map that is not stored, which go through a model on the disk in one reading with other batches."""
-
-    def __init__(self, spec: DistanceSpec, loaded: LoadedModel) -> None:
-        """Tokenize them.
-
-        Args:
-            spec: of the map.
-            loaded: a model that is on the disk.
-        """
-        self._spec, self._loaded, self._load = resolve(spec), loaded, models.ReadyModel(loaded)
-        shards = DistanceShards(self._spec, ignore, load=self._load)
-        self._shards = shards.missing()
-        self._groups = [_token_ids(shard, shards.texts) for shard in self._shards]
-        self._streams: list[Tensor] = []
-        self._started = time.perf_counter()
-
-    @property
-    def inputs(self) -> list[Inputs]:
-        """The batches."""
-        return [hidden_states.every_depth(sequences) for sequences in self._groups]
-
-    def take(self, number: int, states: Tensor) -> None:
-        """The next depth of a batch, which is stored when it was the last."""
-        self._streams.append(hidden_states.real_tokens(states, self._groups[number]))
-        if len(self._streams) > self._loaded.decoder.n_layers:
-            measured = _MeasuredTexts()
-            measured.add(self._streams, [len(ids) for ids in self._groups[number]])
-            measured.wall_s, self._started = time.perf_counter() - self._started, time.perf_counter()
-            self._shards[number].keep(measured.figures())
-            self._streams = []
-
-    def result(self) -> DistanceResult:
-        """Return the map, whose batches are all stored now."""
-        result = run(self._spec, load=self._load)
-        forget(self._shards)
-        return result
 
 
 class DistanceShards(Work):

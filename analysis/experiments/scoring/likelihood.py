@@ -20,7 +20,6 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from analysis.core import host
 from analysis.core.blocks import Removal
 from analysis.experiments.scoring.attention import skipping_masked, with_runs
 from analysis.experiments.scoring.trees import (
@@ -284,7 +283,7 @@ class QuestionScoring:
         """The batches, each made when it is asked for."""
         for number, group in enumerate(self.groups):
             batch = self._batches[number] = _batch([self._rows[index] for index in group], self._decoder, packed=self.packed)
-            yield Inputs(batch.input_ids, self.cuts, batch.arguments, wanted=batch.where)
+            yield Inputs(batch.input_ids, self.cuts, batch.arguments)
             # With the whole model in memory a batch is done when the next one is asked for.
             if self._decoder.on_disk is None:
                 del self._batches[number]
@@ -411,7 +410,6 @@ def measure(decoder: Decoder, measures: Sequence[Measure], on_batch: OnBatch = l
 
     if decoder.on_disk is None:  # before anything is counted; layers on the disk are tried when they are read
         sublayers.check(decoder, itertools.chain.from_iterable(scoring.cuts for scoring in measures))
-        sublayers.try_last(decoder)
     # A long row is many seconds of work, and a cancel shall be heard within a few: hence a report before each layer.
     # Only for masks of ours: some families (Falcon) ask for the attention's name and make another kind of mask of their own.
     is_packed = any(isinstance(scoring, QuestionScoring) and scoring.packed for scoring in measures)
@@ -478,17 +476,11 @@ def text_losses(
 
 
 def text_batches(decoder: Decoder, token_ids: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Return the texts of each batch of `text_losses`, as indices into `token_ids`."""
-    return batches([len(ids) for ids in token_ids], tokens_of_texts(decoder.device))
+    """Return the texts of each batch of `text_losses`, as indices into `token_ids`.
 
-
-def tokens_of_texts(device: torch.device) -> int:
-    """Return the tokens of a batch of texts: half as many as elsewhere, since every position goes through the head.
-
-    On Intel's processors as many as elsewhere take 0.91 to 0.97 of the time, and on AMD's 1.02.
+    A batch is half as large as elsewhere, since every position goes through the head.
     """
-    is_faster_whole = device.type == "cpu" and host.cpuinfo("vendor_id") == "GenuineIntel"
-    return tokens_per_batch(device) // (1 if is_faster_whole else 2)
+    return batches([len(ids) for ids in token_ids], tokens_per_batch(decoder.device) // 2)
 
 
 def batch_losses(decoder: Decoder, stream: Tensor, sequences: Sequence[Sequence[int]]) -> list[float]:

@@ -15,14 +15,13 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from analysis.core.blocks import Removal, removal
 from analysis.experiments.strategies import Layers
-from analysis.models.architecture import families, float32_products, sublayers
-from analysis.models.architecture.decoder import Decoder, output_stream
+from analysis.models.architecture import families, float32_products
+from analysis.models.architecture.decoder import Decoder
 from analysis.models.architecture.streams import StreamCache
 from analysis.models.running import head
 from analysis.models.running.hidden_states import (
@@ -102,7 +101,6 @@ class Objective:
         )
         self.n_texts = len(texts)
         budget = tokens_per_batch(decoder.device)
-        sublayers.try_last(decoder)
         groups = []
         for begin, end in itertools.pairwise((0, *ends, len(texts))):
             lengths = [len(ids) for ids in texts[begin:end]]
@@ -184,7 +182,7 @@ class Objective:
             if not begin <= batch.texts[0] < (self.n_texts if end is None else end):
                 continue
             trunk = batch.trunk or run_trunk(self._decoder, batch.ids, keep=tail_depths(cuts, self._decoder.n_layers))
-            for index, stream in run_tails(self._decoder, trunk, cuts, self._lanes, number, wanted=batch.where):
+            for index, stream in run_tails(self._decoder, trunk, cuts, self._lanes, number):
                 yield index, batch.texts, self._of_batch(batch, stream)
 
     def _of_batch(self, batch: _ObjectiveBatch, stream: Tensor) -> list[float]:
@@ -207,27 +205,3 @@ class Objective:
             log_p, log_q = (self._decoder.logits(chunk).log_softmax(-1).double() for chunk in (unpruned, pruned))
             values.append((log_p.exp() * (log_p - log_q)).sum(-1).cpu())
         return torch.cat(values)
-
-    @torch.inference_mode()
-    def influence(self, removed: Layers) -> list[float]:
-        """Return one minus the mean cosine of input and output for each layer that is left; infinite for the removed ones."""
-        total, n_tokens = np.full(self._decoder.n_layers, np.inf), 0
-        total[[layer for layer in range(self._decoder.n_layers) if layer not in removed]] = 0.0
-        for batch in self._batches:
-            trunk = batch.trunk or run_trunk(self._decoder, batch.ids, keep={0})
-            stream, real = trunk.states[0], self._real(batch)
-            for index, layer in enumerate(self._decoder.layers):
-                if index in removed:
-                    continue
-                args, kwargs = trunk.calls[index]
-                after = output_stream(layer(stream, *args, **kwargs))
-                x, y = (states.flatten(0, 1)[sent(real, states.device)].float().cpu() for states in (stream, after))
-                total[index] += float((1 - torch.cosine_similarity(x, y, dim=-1)).sum())
-                stream = after
-            n_tokens += len(real)
-        return list(map(float, total / n_tokens))
-
-    def _real(self, batch: _ObjectiveBatch) -> Tensor:
-        """Flat indices of the tokens that are no padding."""
-        lengths = torch.tensor([len(self._texts[text]) for text in batch.texts])
-        return (torch.arange(batch.ids.shape[1]) < lengths[:, None]).flatten().nonzero()[:, 0]

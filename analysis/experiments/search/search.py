@@ -194,11 +194,6 @@ class _SearchRun:
         """As `strategies.Explored`."""
         return self._costs(sets, self.texts[SEARCH].n_texts)
 
-    def influence(self, removed: Layers) -> list[float]:
-        """As `strategies.Explored`."""
-        self._tell()
-        return self.texts[SEARCH].objective.influence(removed)
-
     def _costs(self, sets: Sequence[Layers], n_texts: int) -> list[float]:
         requested = self.asked | (set(sets) - {()})  # the unpruned model is no set
         if len(requested) > self.budget:

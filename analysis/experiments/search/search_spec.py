@@ -71,7 +71,7 @@ class SearchSpec(Spec):
     stride: Annotated[int, Bound(1, 1_000)] = 2
     """Step between the predictions of a text that count: 2 takes every second one."""
     seed: Annotated[int, Option(), SEED] = 0
-    """Seed of the strategy `evopress`."""
+    """Seed of strategies that draw."""
 
     def __post_init__(self) -> None:
         one_of("strategy", self.strategy, SEARCHING)

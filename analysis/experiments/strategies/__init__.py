@@ -98,9 +98,6 @@ class Explored(Protocol):
     def whole(self, sets: Sequence[Layers]) -> list[float]:
         """The objective without each of these sets on all of the search's texts."""
 
-    def influence(self, removed: Layers) -> list[float]:
-        """Of each layer of the model without these, one minus the mean cosine of its input and output; infinite for those."""
-
 
 @dataclass(frozen=True)
 class Search:
@@ -155,7 +152,7 @@ STRATEGIES: Registry[Strategy] = Registry(
     modules=modules_in(__name__),
     order=first(
         *("similarity", "deepest", "reverse", "block-influence", "loss-greedy", "random", "manual"),
-        *("greedy", "swaps", "evopress", "influence-iterated"),
+        *("greedy", "swaps"),
     ),
 )
 """Every strategy by name."""

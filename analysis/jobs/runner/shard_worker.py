@@ -6,14 +6,12 @@ import os
 import signal
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from analysis.core import extensions, failures
 from analysis.core.errors import JobError
 from analysis.core.experiment import EXPERIMENTS, SPECS
 from analysis.core.imports import imported
-from analysis.core.meter import COUNTS
 from analysis.core.progress import ignore
 from analysis.core.record import Spec
 from analysis.core.shards import Shard, Work
@@ -73,14 +71,12 @@ class ShardWorker:
         shards = self._work(spec)
         return shards.reads_disk, [shard.to_json() for shard in shards.missing()]
 
-    def measure(self, spec: Spec, *shards: Mapping[str, Any]) -> dict[str, float]:
-        """Measure the shards that are not stored, and store each; return the work for them, as `Counts.take` takes it."""
-        before = replace(COUNTS)
+    def measure(self, spec: Spec, *shards: Mapping[str, Any]) -> None:
+        """Measure the shards that are not stored, and store each."""
         work = self._work(spec)
         missing: Sequence[Shard] = [shard for shard in map(Shard.from_json, shards) if not shard.is_stored()]
         if missing:
             work.measure(missing, ignore)
-        return COUNTS.since(before)
 
     def finish(self, spec: Spec) -> str:
         """Run a request, which finds its shards measured; return the fingerprint of its result, which is stored."""

@@ -13,7 +13,6 @@ from typing import Any
 from analysis.core import shards
 from analysis.core.errors import JobError
 from analysis.core.experiment import EXPERIMENTS, RESULTS, SPECS
-from analysis.core.meter import COUNTS
 from analysis.core.progress import OnProgress, Progress
 from analysis.core.record import Result, Spec
 from analysis.core.shards import Shard
@@ -88,8 +87,8 @@ class _Sharing:
             return Progress(phase, sum(sizes[number] for number in done), sum(sizes))
 
         tasks = [self._task("measure", spec, shards=[shard.to_json() for shard in part]) for part in parts]
-        for counts in self._all(tasks, how_far) if tasks else ():
-            COUNTS.take(counts)
+        if tasks:
+            self._all(tasks, how_far)
 
     def _gathered(self) -> int:
         """Wait until all workers are there, but not for long; return how many are."""

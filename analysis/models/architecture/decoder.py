@@ -16,7 +16,6 @@ from analysis.core.blocks import ATTENTION, FEED_FORWARD
 from analysis.core.errors import UnsupportedModelError
 from analysis.models.architecture import families
 from analysis.models.architecture.families import Family
-from analysis.models.architecture.streams import SharedStream
 
 _SHORT_WINDOW = 12
 _ROUNDING = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 6e-2}
@@ -97,8 +96,6 @@ class Decoder:
     """The vocabulary head."""
     on_disk: StoredLayers | None = None
     """Where the weights of the layers are, when they are not in memory."""
-    shared: SharedStream | None = None
-    """Streams that models with the same first layers need not compute again, where there are such models."""
 
     @property
     def layers(self) -> nn.ModuleList:
@@ -298,15 +295,6 @@ class Decoder:
     def logits(self, states: Tensor) -> Tensor:
         """Vocabulary logits, float32, of normed states (..., hidden_size), with the family's own scaling."""
         return self.scaled(self.head(states).float())
-
-    @property
-    def scales_logits(self) -> bool:
-        """Return whether `scaled` changes anything."""
-        family = self.family
-        return any(
-            families.first(self.config, keys) is not None
-            for keys in (family.logits_times, family.logits_over, family.logits_cap)
-        )
 
     def scaled(self, logits: Tensor) -> Tensor:
         """Return logits as the family scales the float32 products of its head."""

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from analysis.core.errors import UnsupportedModelError
 from analysis.models.architecture.decoder import Decoder, input_stream, other_arguments, with_stream
 from analysis.models.architecture.float32_products import InFloat32
-from analysis.models.architecture.operations import not_counted
 from analysis.models.source.model_spec import HALF
 
 _MATRICES = (nn.Linear, InFloat32)
@@ -159,8 +158,7 @@ def _skipped(decoder: Decoder, streams: list[Tensor], calls: list[tuple[tuple, d
     try:
         for layer in layers:
             layer.forward = skip
-        with not_counted():
-            yield
+        yield
     finally:
         for layer, forward in zip(layers, own, strict=True):
             if forward is None:

@@ -1,8 +1,6 @@
 """Residual streams that are kept for later passes of the same texts."""
 
 from collections import OrderedDict
-from collections.abc import Hashable
-from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -55,28 +53,3 @@ class StreamCache:
 
 def _below(removed: frozenset[Part], depth: int) -> frozenset[Part]:
     return frozenset(part for part in removed if part[0] < depth)
-
-
-@dataclass
-class SharedStream:
-    """The stream of some texts at a depth, for models whose layers below it are the same: each computes only those above."""
-
-    depth: int
-    room: int = 1 << 28
-    """Bytes that may still be kept; batches that do not fit are computed again."""
-    _kept: dict[Hashable, Tensor] = field(default_factory=dict)
-
-    def keep(self, key: Hashable, stream: Tensor) -> None:
-        """Keep x[depth] of a batch.
-
-        Args:
-            key: of all that the stream depends on beside the layers.
-            stream: (batch, seq, hidden_size).
-        """
-        if key not in self._kept and stream.nbytes <= self.room:
-            self.room -= stream.nbytes
-            self._kept[key] = stream
-
-    def of(self, key: Hashable) -> Tensor | None:
-        """Return x[depth] of a batch; None where it is not kept."""
-        return self._kept.get(key)

@@ -12,17 +12,16 @@ import contextlib
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 import transformers
 from torch import Tensor, nn
-from torch.utils.hooks import RemovableHandle
 from transformers.pytorch_utils import Conv1D
 
 from analysis.core.blocks import ATTENTION, FEED_FORWARD, PartSet, Removal
 from analysis.core.errors import UnsupportedModelError
-from analysis.models.architecture import operations, residual
+from analysis.models.architecture import residual
 from analysis.models.architecture.decoder import Absent, Decoder, input_stream, output_stream, part_names
 from analysis.models.architecture.residual import entry
 
@@ -45,10 +44,6 @@ class SublayerPlace:
 
 _found: "weakref.WeakKeyDictionary[nn.Module, dict[str, SublayerPlace]]" = weakref.WeakKeyDictionary()
 """Results of the trials, by layer."""
-_narrowable: "weakref.WeakKeyDictionary[nn.Module, list[tuple[str, ...]]]" = weakref.WeakKeyDictionary()
-"""By layer, modules that can run for some tokens: the names of those that follow one another, in this order."""
-_SOME = (1, 4, 5, 9, 11)
-"""The tokens of the trial that they are tried with."""
 
 
 def lost(removed: Collection[tuple[int, str]], layer: int) -> frozenset[str]:
@@ -107,101 +102,6 @@ def take_out(decoder: Decoder, index: int, parts: Collection[str]) -> Callable[[
     return _exchange(layer, {part: places[part] for part in parts}, decoder)
 
 
-@torch.inference_mode()
-def try_last(decoder: Decoder) -> None:
-    """Try, once for a layer, which modules of the last one run for some tokens as they do for all.
-
-    These are its feed-forward part, and of its attention the matrices of queries and of the output. Nothing may watch the
-    layers during it. Where nobody tried, or none does, `narrowed` changes nothing.
-
-    Args:
-        decoder: the model. Where a part of its last layer is out, there is nothing to try.
-    """
-    layer = decoder.layers[-1]
-    if layer in _narrowable or _lacks_a_part(layer):
-        return
-    names, family = part_names(layer, decoder.family), decoder.family
-    feed_forward = [names[FEED_FORWARD]] if FEED_FORWARD in names else []
-    attention: list[tuple[str, ...]] = [
-        (f"{part}.{name}",)
-        for part in names.get(ATTENTION, ())
-        for name, _ in layer.get_submodule(part).named_children()
-        if name in (*family.queries, *family.writers)
-    ]
-    candidates = (feed_forward + attention, feed_forward)
-    _narrowable[layer] = next((parts for parts in candidates if parts and _runs_alone(decoder, layer, parts)), [])
-
-
-def _runs_alone(decoder: Decoder, layer: nn.Module, parts: list[tuple[str, ...]]) -> bool:
-    """Return whether the last layer gives some tokens the same where these modules run for no others."""
-    some = torch.tensor(_SOME)
-    try:
-        stream, calls = entry(decoder, torch.tensor([decoder.trial_tokens(_TRIAL)]))
-        stream = residual.at_entry(decoder, stream)
-        args, kwargs = calls[-1]
-        with operations.not_counted():
-            expected = output_stream(layer(stream, *args, **kwargs))
-            with _for_some(decoder, layer, parts, some):
-                found = output_stream(layer(stream, *args, **kwargs))
-    except (UnsupportedModelError, RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError):
-        return False
-    return decoder.agree(found[0, some], expected[0, some], all_tokens=True)
-
-
-@contextlib.contextmanager
-def narrowed(decoder: Decoder, index: int, wanted: Tensor | None) -> Iterator[None]:
-    """Run some modules of a layer for some tokens only, where `try_last` saw that these come out the same.
-
-    It is for the last layer: the other tokens get nothing from these modules, and nothing behind reads them.
-
-    Args:
-        decoder: the model. Where a part of the layer is out, all tokens go through the other one.
-        index: of the layer.
-        wanted: the tokens, ascending flat indices (row * seq + place); None for all.
-    """
-    layer = decoder.layers[index]
-    parts = [] if wanted is None or _lacks_a_part(layer) else _narrowable.get(layer, [])
-    with _for_some(decoder, layer, parts, cast(Tensor, wanted)):
-        yield
-
-
-def _lacks_a_part(layer: nn.Module) -> bool:
-    return any(isinstance(part, Absent) for part in layer.children())
-
-
-@contextlib.contextmanager
-def _for_some(decoder: Decoder, layer: nn.Module, parts: list[tuple[str, ...]], wanted: Tensor) -> Iterator[None]:
-    """Hand only some tokens to some modules of a layer, which then write zeros for the others."""
-    handles = [
-        handle for names in parts for handle in _hooked(decoder, layer, [layer.get_submodule(name) for name in names], wanted)
-    ]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _hooked(decoder: Decoder, layer: nn.Module, modules: list[nn.Module], wanted: Tensor) -> list[RemovableHandle]:
-    """Take the other tokens away before the first of some modules, and put zeros in their place behind the last one."""
-    shape = torch.Size()
-
-    def before(module: nn.Module, args: tuple) -> tuple:
-        nonlocal shape
-        shape = args[0].shape
-        rows = args[0].flatten(0, -2).index_select(0, wanted.to(args[0].device))
-        return (rows.expand(*[1] * (len(shape) - 2), -1, -1), *args[1:])
-
-    def after(module: nn.Module, args: Any, output: Any) -> Any:
-        fed = output_stream(output).flatten(0, -2)
-        n_tokens = shape[:-1].numel()
-        operations.passed_by(layer, modules, decoder, n_tokens - len(fed))
-        spread = fed.new_zeros(n_tokens, fed.shape[-1]).index_copy_(0, wanted.to(fed.device), fed).view(*shape[:-1], -1)
-        return spread if isinstance(output, Tensor) else (spread, *output[1:])
-
-    return [modules[0].register_forward_pre_hook(before), modules[-1].register_forward_hook(after)]
-
-
 class _Absent(Absent):
     """Stands where the last module of a part was, and writes nothing."""
 
@@ -239,7 +139,6 @@ def _exchange(layer: nn.Module, places: dict[str, SublayerPlace], decoder: Decod
             original = layer.get_submodule(name)
             is_last = name == place.names[-1]
             stand_in = _Absent(place, original, decoder, is_attention=part == ATTENTION) if is_last else nn.Identity()
-            operations.not_computed(layer, stand_in, original, decoder)
             were.append((name, original))
             setattr(layer, name, stand_in)
 
@@ -304,8 +203,7 @@ class _Trial:
     def _run(self, stream: Tensor, *parts: str) -> Tensor:
         put_back = _exchange(self._layer, {part: self._places[part] for part in parts}, self._decoder)
         try:
-            with operations.not_counted():
-                return output_stream(self._layer(stream, *self._args, **self._given))
+            return output_stream(self._layer(stream, *self._args, **self._given))
         finally:
             put_back()
 
@@ -363,7 +261,7 @@ def output_projection(decoder: Decoder, index: int, part: str) -> nn.Module:
     stream = residual.at_entry(decoder, stream)
     args, kwargs = calls[index]
     try:
-        with torch.inference_mode(), operations.not_counted():
+        with torch.inference_mode():
             layer(stream, *args, **kwargs)
     finally:
         for handle in handles:
@@ -372,7 +270,7 @@ def output_projection(decoder: Decoder, index: int, part: str) -> nn.Module:
         weights = {name: weight.detach().clone() for name, weight in ran[-1].named_parameters()}
         try:
             zero(ran[-1])
-            with torch.inference_mode(), operations.not_counted():
+            with torch.inference_mode():
                 zeroed = output_stream(layer(stream, *args, **kwargs))
                 with without(decoder, index, [part]):
                     absent = output_stream(layer(stream, *args, **kwargs))

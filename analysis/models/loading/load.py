@@ -10,10 +10,10 @@ from transformers import BitsAndBytesConfig
 
 from analysis.core import host, units
 from analysis.core.errors import NotEnoughMemoryError, SpecError, UnsupportedModelError
-from analysis.core.meter import COUNTS
+from analysis.core.meter import Meter
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.models.architecture import decoder as architecture
-from analysis.models.architecture import float32_products, operations, residual
+from analysis.models.architecture import float32_products, residual
 from analysis.models.architecture.decoder import Decoder
 from analysis.models.loading import (
     cuda,
@@ -135,7 +135,7 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
         residual.widen(decoder)
         decoder.check()
         residual.check(decoder)
-    _watch(decoder, resolved)
+    Meter.device = machine.Device(str(decoder.head_device))
     on_progress(Progress("loading the model", 1, 1))
     return LoadedModel(model, tokenizer, decoder, resolved, planned.facts, planned.placement)
 
@@ -224,15 +224,9 @@ def _by_layer(planned: planning.Plan, source: Source, on_progress: OnProgress, r
         part.check()
         layers_on_disk.check(part)
         residual.check(part)
-    _watch(decoder, spec)
+    Meter.device = machine.Device(str(decoder.head_device))
     on_progress(Progress("loading the model", 1, 1))
     return LoadedModel(decoder.model, tokenizer, decoder, spec, planned.facts)
-
-
-def _watch(decoder: Decoder, spec: ModelSpec) -> None:
-    """Count the operations of a model from now on, and compare them with its device."""
-    operations.watch(decoder)
-    COUNTS.machine = machine.Device(str(decoder.head_device))
 
 
 def _names(planned: planning.Plan, source: Source, on_progress: OnProgress) -> Names | None:

@@ -3,7 +3,6 @@
 import contextlib
 import os
 import platform
-import time
 from importlib import metadata
 from pathlib import Path
 
@@ -15,14 +14,11 @@ from analysis.core import host
 from analysis.core.errors import SpecError
 from analysis.models.architecture import float32_products
 from analysis.models.loading import cuda
-from analysis.models.source import machine_file
 from analysis.models.source.model_spec import Setting
 
 _PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "datasets", "numpy", "streamlit")
 ALL_GPUS = "cuda:all"
 """The device of a model that is to be spread over all CUDA devices, whether it fits on one or not."""
-_FASTER = 1.15
-"""bfloat16 must beat float32 by this factor on a CPU before it becomes the default there."""
 
 
 def versions() -> dict[str, str]:
@@ -164,7 +160,7 @@ def n_gpus() -> int:
 
 
 def choose_dtype(dtype: str, device: str) -> Setting:
-    """The dtype to compute in, with the reason: measured on a CPU, because instruction flags alone mislead.
+    """The dtype to compute in, with the reason.
 
     Raises:
         SpecError: when the device cannot compute in the requested one.
@@ -180,13 +176,9 @@ def choose_dtype(dtype: str, device: str) -> Setting:
         return Setting("float16", "float16: the widest supported fast type on Apple silicon")
     flags = [flag for flag in ("amx_bf16", "avx512_bf16") if flag in host.cpuinfo("flags").split()]
     has = f"this CPU has {' and '.join(flags)}" if flags else "this CPU lists no bfloat16 instructions"
-    if float32_products.is_here(torch.bfloat16):
-        return Setting("float32", f"float32: {has}, and float32 is faster: products of bfloat16 are computed in it")
-    ratio = bfloat16_speed_ratio()
-    measured = f"its matrix products measured {ratio:.1f}x the speed of float32 here"
-    if ratio >= _FASTER:
-        return Setting("bfloat16", f"bfloat16: {has}, and {measured}")
-    return Setting("float32", f"float32: {has}, but bfloat16 is not faster: {measured}")
+    if flags and not float32_products.is_here(torch.bfloat16):
+        return Setting("bfloat16", f"bfloat16: {has}, which is faster than float32")
+    return Setting("float32", f"float32: {has}, and float32 is faster")
 
 
 def _refuse_dtype(dtype: str, device: str) -> None:
@@ -218,30 +210,6 @@ def refuse_quantization(quantization: str, device: str) -> None:
 
 def _capability(device: str) -> tuple[int, int]:
     return cuda.capability(first_gpu(device))
-
-
-def bfloat16_speed_ratio() -> float:
-    """Speed of bfloat16 matrix products over float32 ones on this CPU, measured once and kept in the cache folder.
-
-    Kept so that the default dtype, and with it every cache key, does not flip between runs on a noisy machine.
-    """
-    key = f"{cpu_name()}, torch {torch.__version__}"
-    ratio = machine_file.content().get(key)
-    if not isinstance(ratio, float):
-        ratio = round(_product_seconds(torch.float32) / _product_seconds(torch.bfloat16), 2)
-        machine_file.keep(key, ratio)
-    return ratio
-
-
-def _product_seconds(dtype: torch.dtype) -> float:
-    """Best of several timings of a product shaped like a small model's feed-forward layer."""
-    rows, weight = torch.ones(1024, 768, dtype=dtype), torch.ones(2048, 768, dtype=dtype)
-    timings = []
-    for _ in range(8):
-        started = time.perf_counter()
-        torch.nn.functional.linear(rows, weight)
-        timings.append(time.perf_counter() - started)
-    return min(timings)
 
 
 class Device:

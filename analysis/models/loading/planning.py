@@ -83,10 +83,7 @@ class Plan:
             return f"{needs}, so it is spread over {len(self.placement.devices)} of them: {self.placement.in_words()}."
         if self.fits or not self.streams:
             return ""
-        return (
-            f"{needs}, so its layers are read from the disk one by one. A loss-increase map or a sweep reads each "
-            "layer once, with the same figures."
-        )
+        return f"{needs}, so its layers are read from the disk one by one, with the same figures."
 
 
 def _together(placement: Placement) -> str:

@@ -14,8 +14,7 @@ from torch import nn
 from analysis.core import failures, host, input_files, store, units
 from analysis.core.blocks import Block, LayerSet, PartSet, Removal
 from analysis.core.errors import LayerscopeError, NotEnoughMemoryError, RecipeError, UnsupportedModelError
-from analysis.models.architecture import operations
-from analysis.models.architecture.decoder import Decoder, find_decoder
+from analysis.models.architecture.decoder import find_decoder
 from analysis.models.loading import machine, pretrained, weights
 from analysis.models.loading.load import LoadedModel
 from analysis.models.running import pruning
@@ -144,9 +143,7 @@ def put_on(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedMo
             f"{block.describe() if block else 'any layer removed'} ({failures.reason(error)}). Give the block of "
             "its healing run."
         ) from error
-    healed = replace(loaded, model=model, decoder=find_decoder(model))
-    operations.watch(healed.decoder)
-    return healed
+    return replace(loaded, model=model, decoder=find_decoder(model))
 
 
 _ALWAYS_FITS = 2**20
@@ -234,35 +231,6 @@ def without_adapter(model: "PeftModel") -> Iterator[None]:
             parameter.requires_grad_(False)
         for parameter in trained:
             parameter.requires_grad_(True)
-
-
-@contextlib.contextmanager
-def without_idle_ones(decoder: Decoder, model: Any) -> Iterator[None]:
-    """Run the body of a `with` statement without those LoRA layers that add zero, as before any training.
-
-    They would cost as much as others: more than the weights that they are beside, with small batches.
-
-    Args:
-        decoder: of the model, whose operations are counted anew.
-        model: it and its modules are as before in the end.
-    """
-    idle = {path: module for path, module in model.named_modules() if _is_idle(module)}
-    for path, module in idle.items():
-        model.set_submodule(path, module.base_layer)
-    operations.watch(decoder)
-    try:
-        yield
-    finally:
-        for path, module in idle.items():
-            model.set_submodule(path, module)
-        operations.watch(decoder)
-
-
-def _is_idle(module: Any) -> bool:
-    """Return whether a module is a weight with a LoRA, one of whose factors is zero."""
-    is_lora = hasattr(module, "base_layer") and hasattr(module, "lora_B") and not hasattr(module, "parameter_name")
-    names = list(module.lora_B) if is_lora else []
-    return bool(names) and not any(module.lora_A[name].weight.any() and module.lora_B[name].weight.any() for name in names)
 
 
 def folder(fingerprint: str) -> Path:

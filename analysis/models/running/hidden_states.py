@@ -3,7 +3,7 @@
 import contextlib
 import functools
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from analysis.core.blocks import Part, Removal
 from analysis.models.architecture import residual, sublayers
 from analysis.models.architecture.decoder import Decoder, input_stream, other_arguments, output_stream
-from analysis.models.architecture.residual import entry
 from analysis.models.architecture.streams import StreamCache
 from analysis.models.running import layer_streaming
 from analysis.models.running.layer_streaming import Inputs, OnStep, Scratch, removed_parts, through
@@ -139,23 +138,13 @@ def all_token_streams(
         return
     if not groups:
         return  # or all layers would be read for nothing
-    inputs = [every_depth(sequences) for sequences in groups]
+    inputs = [Inputs(right_padded(sequences), [None], every_depth=True) for sequences in groups]
     streams: list[Tensor] = []
     for number, _, stream in finals(decoder, inputs, on_step):
-        streams.append(real_tokens(stream, groups[number]))
+        streams.append(stream.flatten(0, 1)[_real(groups[number])])
         if len(streams) > decoder.n_layers:
             yield streams
             streams = []
-
-
-def every_depth(sequences: Sequence[Sequence[int]]) -> Inputs:
-    """Return a batch for which `finals` yields x[0..L], of a model that is read layer by layer."""
-    return Inputs(right_padded(sequences), [None], every_depth=True)
-
-
-def real_tokens(stream: Tensor, sequences: Sequence[Sequence[int]]) -> Tensor:
-    """(n_tokens, hidden_size) of a right-padded batch, (batch, seq, hidden_size), without its padding."""
-    return stream.flatten(0, 1)[_real(sequences)]
 
 
 def _scratch(decoder: Decoder, inputs: Sequence[Inputs]) -> Scratch:
@@ -163,19 +152,12 @@ def _scratch(decoder: Decoder, inputs: Sequence[Inputs]) -> Scratch:
     assert decoder.on_disk is not None
     key = hashlib.sha256(decoder.on_disk.identity.encode())
     for batch in inputs:
-        key.update(repr((list(batch.cuts), batch.every_depth)).encode())
-        key.update(_digest(batch.ids, batch.arguments))
+        key.update(repr((list(batch.cuts), batch.every_depth, batch.ids.tolist())).encode())
+        for name, value in sorted(batch.arguments.items()):
+            for mask in [value] if isinstance(value, Tensor) else value.values():
+                key.update(f"{name} {tuple(mask.shape)}".encode())
+                key.update(mask.cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return Scratch(key.hexdigest()[:20], memory_bytes=decoder.on_disk.room_bytes)
-
-
-def _digest(ids: Tensor, arguments: Mapping[str, Any]) -> bytes:
-    """Return a digest of the ids of a batch and of the body's arguments beside them."""
-    key = hashlib.sha256(repr(ids.tolist()).encode())
-    for name, value in sorted(arguments.items()):
-        for mask in [value] if isinstance(value, Tensor) else value.values():
-            key.update(f"{name} {tuple(mask.shape)}".encode())
-            key.update(mask.cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return key.digest()
 
 
 def last_token_states(streams: Sequence[Tensor], lengths: Sequence[int]) -> Tensor:
@@ -204,41 +186,15 @@ class Trunk:
 
 
 @torch.inference_mode()
-def run_trunk(
-    decoder: Decoder, input_ids: Tensor, *, keep: set[int], wanted: Tensor | None = None, **body_arguments: Any
-) -> Trunk:
+def run_trunk(decoder: Decoder, input_ids: Tensor, *, keep: set[int], **body_arguments: Any) -> Trunk:
     """Run the unpruned body once and keep x[l] at the depths in `keep` (0..L; L is before the final norm).
-
-    Where models share the stream of a batch (`Decoder.shared`), the first to run it keeps that, and others begin there.
 
     Args:
         decoder: the model, taken apart.
         input_ids: (batch, seq).
         keep: depths to remember.
-        wanted: the tokens whose x[L] is used, as in `Inputs`.
         body_arguments: attention_mask and position_ids, when they are not the plain causal ones.
     """
-    shared = decoder.shared
-    if shared is None or min(keep, default=0) < shared.depth:
-        return _whole_trunk(decoder, input_ids, keep, wanted, body_arguments)
-    key = _digest(input_ids, body_arguments)
-    stream = shared.of(key)
-    if stream is None:
-        trunk = _whole_trunk(decoder, input_ids, keep | {shared.depth}, wanted, body_arguments)
-        shared.keep(key, trunk.states[shared.depth])
-        return trunk
-    _, calls = entry(decoder, sent(input_ids, decoder.device), **body_arguments)
-    states = {shared.depth: stream}
-    for index in range(shared.depth, max(keep)):
-        stream = through(decoder, index, stream, *calls[index], loses=frozenset(), wanted=wanted)
-        if index + 1 in keep:
-            states[index + 1] = stream
-    return Trunk(states, calls)
-
-
-def _whole_trunk(
-    decoder: Decoder, input_ids: Tensor, keep: set[int], wanted: Tensor | None, body_arguments: Mapping[str, Any]
-) -> Trunk:
     states: dict[int, Tensor] = {}
     calls: list[tuple[tuple, dict]] = []
 
@@ -251,7 +207,7 @@ def _whole_trunk(
         if decoder.n_layers in keep:
             states[decoder.n_layers] = stream
 
-    with _hooks(decoder, before, after), sublayers.narrowed(decoder, decoder.n_layers - 1, wanted):
+    with _hooks(decoder, before, after):
         decoder.body(input_ids=sent(input_ids, decoder.device), use_cache=False, **body_arguments)
     return Trunk(states, calls)
 
@@ -282,12 +238,12 @@ def finals(
         if len(set(batch.cuts)) == 1 and (batch.cuts[0] is None or decoder.why_not_apart() is None):
             with without_block(decoder, batch.cuts[0]):
                 last = decoder.n_layers
-                stream = run_trunk(decoder, batch.ids, keep={last}, wanted=batch.wanted, **batch.arguments).states[last]
+                stream = run_trunk(decoder, batch.ids, keep={last}, **batch.arguments).states[last]
             yield from ((number, index, stream) for index in range(len(batch.cuts)))
             continue
         depths = tail_depths(batch.cuts, decoder.n_layers)
-        trunk = run_trunk(decoder, batch.ids, keep=depths, wanted=batch.wanted, **batch.arguments)
-        for index, stream in run_tails(decoder, trunk, batch.cuts, wanted=batch.wanted):
+        trunk = run_trunk(decoder, batch.ids, keep=depths, **batch.arguments)
+        for index, stream in run_tails(decoder, trunk, batch.cuts):
             yield number, index, stream
 
 
@@ -303,8 +259,6 @@ def run_tails(
     cuts: Sequence[Removal | None],
     cache: StreamCache | None = None,
     batch: int = 0,
-    *,
-    wanted: Tensor | None = None,
 ) -> Iterator[tuple[int, Tensor]]:
     """x[L] of the model without each cut, from the kept streams: every layer runs as rarely as exact results allow.
 
@@ -317,7 +271,6 @@ def run_tails(
         cuts: the removed layers and parts of each; None is the unpruned model.
         cache: streams of cuts that were run before: these continue from them, and theirs are kept there.
         batch: number of the trunk's batch in `cache`.
-        wanted: the tokens whose x[L] is used, as in `Inputs`, the same ones for every call with this cache and batch.
 
     Yields:
         (index into `cuts`, (batch, seq, hidden_size) before the final norm), each cut once, in no particular order.
@@ -340,7 +293,7 @@ def run_tails(
             cache.keep(batch, depth, removed, stream)
 
     for start, stream, group in started.values():
-        yield from _tails(decoder, trunk, removed_by_cut, stream, start, group, wanted, keep)
+        yield from _tails(decoder, trunk, removed_by_cut, stream, start, group, keep)
 
 
 @torch.inference_mode()
@@ -355,7 +308,7 @@ def carried(decoder: Decoder, trunk: Trunk, depth: int, cut: Removal | None) -> 
     """
     sublayers.check(decoder, [cut])
     states = trunk.states[depth]
-    ((_, stream),) = _tails(decoder, trunk, removed_parts([cut]), states, depth, [0], None, lambda *_: None)
+    ((_, stream),) = _tails(decoder, trunk, removed_parts([cut]), states, depth, [0], lambda *_: None)
     return stream
 
 
@@ -366,7 +319,6 @@ def _tails(
     stream: Tensor,
     depth: int,
     group: list[int],
-    wanted: Tensor | None,
     keep: Callable[[int, frozenset[Part], Tensor], None],
 ) -> Iterator[tuple[int, Tensor]]:
     """Carry the stream that the cuts of `group` share from `depth` on, parting where they part."""
@@ -378,9 +330,9 @@ def _tails(
         loses = frozenset[str]() if frozenset() in by_loss else next(iter(by_loss))
         group = by_loss.pop(loses)
         for cuts in by_loss.values():
-            yield from _tails(decoder, trunk, removed_by_cut, stream, index, cuts, wanted, keep)
+            yield from _tails(decoder, trunk, removed_by_cut, stream, index, cuts, keep)
         if loses != sublayers.BOTH:
-            stream = through(decoder, index, stream, *trunk.calls[index], loses=loses, wanted=wanted)
+            stream = through(decoder, index, stream, *trunk.calls[index], loses=loses)
             keep(index + 1, removed_by_cut[group[0]], stream)
     for cut in group:
         yield cut, stream

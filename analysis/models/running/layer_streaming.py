@@ -188,8 +188,6 @@ class Inputs:
     """Arguments of the body beside the ids: masks and positions, when they are not the plain causal ones."""
     every_depth: bool = False
     """Whether x[0..L] of the unpruned model are wanted, rather than x[L] without each cut."""
-    wanted: Tensor | None = None
-    """The tokens whose x[L] is used, ascending flat indices (row * seq + place); None for all."""
 
 
 def removed_parts(cuts: Sequence[Removal | None]) -> list[frozenset[Part]]:
@@ -205,7 +203,6 @@ def through(
     named: dict,
     *,
     loses: frozenset[str],
-    wanted: Tensor | None = None,
 ) -> Tensor:
     """Return a stream after a layer without some of its parts; without both it is the stream itself.
 
@@ -215,12 +212,10 @@ def through(
         stream: (batch, seq, hidden_size), that enters it.
         args, named: the family's arguments of the layer beside the stream.
         loses: the parts that are left out.
-        wanted: the tokens whose x[L] is used, as in `Inputs`. Behind the last layer the others are not as in the model.
     """
     if loses == sublayers.BOTH:
         return stream
-    some = wanted if index == decoder.n_layers - 1 else None
-    with sublayers.without(decoder, index, loses), sublayers.narrowed(decoder, index, some):
+    with sublayers.without(decoder, index, loses):
         return output_stream(decoder.layers[index](stream, *args, **named))
 
 

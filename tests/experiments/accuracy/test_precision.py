@@ -1,17 +1,12 @@
 """Cost of half precision: equal to the difference of two evaluations, shown with results, and kept with the model."""
 
-from dataclasses import replace
-
 import pytest
 
-from analysis.core.errors import NotEnoughMemoryError, SpecError
-from analysis.core.progress import ignore
+from analysis.core.errors import SpecError
 from analysis.data.spec import BenchmarkSpec
-from analysis.experiments.accuracy import evaluation, precision, precision_spec, sweep
+from analysis.experiments.accuracy import evaluation, precision, precision_spec
 from analysis.experiments.accuracy.precision_spec import PrecisionResult, PrecisionSpec, moved
-from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
-from analysis.models.loading import load as models
-from analysis.models.loading import planning
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.models.source import resolving
 from analysis.models.source.model_spec import ModelSpec
 
@@ -63,50 +58,9 @@ def test_the_result_with_most_questions_counts_for_its_own_precision(cache, tiny
     assert precision_spec.describe_cost(other).startswith("The cost of float16 on this model was not measured")
 
 
-def curve(folder, dtype: str = "bfloat16", **named) -> SweepSpec:
-    return SweepSpec(ModelSpec(source=str(folder), dtype=dtype), ASKED, None, max_n=1, strategy="deepest", **named)
-
-
-def test_a_curve_in_half_precision_measures_its_cost_once(cache, tiny_folder, monkeypatch):
-    said = []
-    found = sweep.run(curve(tiny_folder("llama")), lambda progress: said.append(progress.message))
-    of_model = found.spec.model
-    assert precision_spec.cost(of_model).n_questions == 6
-    assert found.measured_on().endswith(precision_spec.cost(of_model).sentence())
-    assert said.count("Comparing bfloat16 with float32 on a few questions, once for this model.") == 1
-    monkeypatch.setattr(precision, "run", lambda *_, **__: pytest.fail("it is known"))
-    sweep.run(replace(curve(tiny_folder("llama")), max_n=2))
-
-
-def test_a_shipped_cost_is_shown_and_not_measured_again(cache, monkeypatch):
+def test_a_shipped_cost_is_shown(cache):
     starter = resolving.resolve_model(ModelSpec(dtype="bfloat16", device="cpu"))
     known = precision_spec.cost(starter)
     assert known.spec.model == starter
     assert precision_spec.describe_cost(starter) == known.sentence()
     assert PrecisionResult.load(known.spec) is None, "it is never taken for one that was computed here"
-    monkeypatch.setattr(precision, "run", lambda *_, **__: pytest.fail("it is known"))
-    precision.once(starter, ASKED, ignore, load=models.FRESH)
-
-
-def test_a_curve_in_float32_has_nothing_to_measure(cache, tiny_folder, monkeypatch):
-    monkeypatch.setattr(precision, "run", lambda *_, **__: pytest.fail("float32 costs nothing"))
-    assert sweep.run(curve(tiny_folder("llama"), "float32")).complete
-
-
-def test_a_curve_without_a_measurable_cost_says_why(cache, tiny_folder, monkeypatch):
-    def no_room(*_, **__):
-        raise NotEnoughMemoryError("There is no room.")
-
-    monkeypatch.setattr(precision, "run", no_room)
-    said = []
-    found = sweep.run(curve(tiny_folder("llama")), lambda progress: said.append(progress.message))
-    assert found.complete
-    assert "The cost of bfloat16 was not measured: There is no room." in said
-    whole = planning.plan
-    monkeypatch.setattr(
-        planning, "plan", lambda spec, *rest: replace(whole(spec, *rest), free_bytes=0 if spec.dtype == "float32" else 1 << 40)
-    )
-    monkeypatch.setattr(precision, "run", lambda *_, **__: pytest.fail("it does not fit"))
-    said.clear()
-    sweep.run(replace(curve(tiny_folder("llama")), max_n=2), lambda progress: said.append(progress.message))
-    assert "The cost of bfloat16 was not measured: there is no memory left for the model in float32." in said

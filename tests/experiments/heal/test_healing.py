@@ -1,6 +1,5 @@
 """Healing from spec to adapter: its curve, cancel and resume, its refusals, and the weights that it changes."""
 
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -9,16 +8,14 @@ from peft import PeftModel
 
 from analysis.core.blocks import Block
 from analysis.core.errors import BlockRangeError, NotEnoughMemoryError, RecipeError
-from analysis.core.meter import COUNTS
 from analysis.core.progress import Cancelled, Progress
 from analysis.data import corpora, near_copies
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy import measurement, scores
 from analysis.experiments.accuracy.measurement import Measurement
-from analysis.experiments.heal import checkpoints, healing, healing_run, packing, recipes, record, training
+from analysis.experiments.heal import checkpoints, healing, packing, recipes, record, training
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.models.architecture.streams import SharedStream
 from analysis.models.loading import load
 from analysis.models.running import pruning
 from analysis.models.source.model_spec import ModelSpec
@@ -148,18 +145,6 @@ def test_second_run_of_a_cut_measures_only_its_own_model(spec):
     assert second.same_kind["pruned"] == first.same_kind["pruned"]
     measured = [report.phase for report in reports if report.phase.startswith("measuring the loss on text (")]
     assert set(measured) == {"measuring the loss on text (healed model)"}
-
-
-@pytest.mark.usefixtures("little_text")
-def test_heal_of_another_cut_takes_over_the_unpruned_check(spec, monkeypatch):
-    cuts, checked = [], healing_run.Measurement
-    monkeypatch.setattr(healing_run, "Measurement", lambda *args: cuts.append(list(args[2])) or checked(*args))
-    first = healing.run(instant(spec, steps=0))
-    second = healing.run(replace(instant(spec, steps=0), block=Block(3, 2)))
-    assert cuts == [[None, BLOCK], [None], [Block(3, 2)], [None]]  # [None] is the healed model
-    assert second.unpruned_check == first.unpruned_check
-    alone = [check.loss for check in second.validations]
-    assert alone == pytest.approx([second.junction.loss_before, second.junction.loss_after], abs=1e-5)
 
 
 def test_reports(spec):
@@ -374,27 +359,6 @@ def test_instant_heal_is_a_standard_adapter_and_takes_no_step(spec, cache):
     PeftModel.from_pretrained(loaded.model, cache / result.adapter)
     assert measurement.measure(loaded, None, result.spec.validation).point.loss == pytest.approx(result.healed.loss, abs=1e-6)
     assert healing.run(instant(spec, steps=0), Reports(lambda progress: True)) == result
-
-
-@pytest.mark.usefixtures("little_text")
-def test_instant_heals_are_read_from_the_changed_layer_on(spec, cache, questions, monkeypatch):
-    asked = replace(instant(spec, steps=0), block=Block(3, 2), benchmark=questions)
-
-    def healed():
-        before = COUNTS.layer_tokens
-        result = healing.run(asked)
-        shutil.rmtree(cache / "results")
-        return result, COUNTS.layer_tokens - before
-
-    shared, n_shared = healed()
-    monkeypatch.setattr(SharedStream, "of", lambda *_: None)
-    alone, n_alone = healed()
-    assert shared.text_losses == alone.text_losses
-    assert shared.same_kind_losses == alone.same_kind_losses
-    assert shared.questions == alone.questions
-    assert shared.validations == alone.validations
-    n_tokens = sum(shared.text_tokens) + sum(shared.same_kind_tokens)
-    assert n_alone - n_shared >= 2 * n_tokens  # two layers lie below the changed one
 
 
 @pytest.mark.usefixtures("little_text")

@@ -46,7 +46,7 @@ def test_it_answers_as_the_unpruned_model_and_restores_the_pruned(family):
         before = decoder.body(input_ids=ids, use_cache=False).last_hidden_state
         expected = whole.base_model(input_ids=ids, use_cache=False)
     adapted.train()
-    taught = Teacher(adapted, decoder, cut)([0, 1, 2, 3], ROWS, None)
+    taught = Teacher(adapted, decoder, cut)(ROWS, None)
     torch.testing.assert_close(taught, expected.last_hidden_state, rtol=2e-3, atol=2e-3)
     assert adapted.training
     assert {name for name, parameter in adapted.named_parameters() if parameter.requires_grad} == trained
@@ -54,31 +54,6 @@ def test_it_answers_as_the_unpruned_model_and_restores_the_pruned(family):
     with torch.no_grad():
         assert torch.equal(decoder.body(input_ids=ids, use_cache=False).last_hidden_state, before)
     assert decoder.n_layers == families.N_LAYERS - BLOCK.size
-
-
-def test_kept_answers_equal_new_ones_and_respect_the_limit(monkeypatch):
-    _, adapted, decoder, cut = healed()
-    row = 2 * 12 * 32
-    one = Teacher(adapted, decoder, cut, kept_bytes=2 * row)
-    asked = one([0, 1, 2, 3], ROWS, None)
-    assert one.kept_bytes == 0
-    monkeypatch.setattr(one, "_ask", None)  # from here on nothing can be asked
-    assert torch.equal(one([1, 0], ROWS[[1, 0]], None), asked[[1, 0]])
-    with pytest.raises(TypeError):
-        one([2], ROWS[[2]], None)
-
-
-@pytest.mark.parametrize("top_k", [0, 5])
-def test_repeated_rows_use_kept_answers_in_half_precision(top_k):
-    _, adapted, decoder, cut = healed()
-    one = Teacher(adapted, decoder, cut, top_k=top_k, kept_bytes=1 << 20)
-    with torch.autocast("cpu", torch.bfloat16):  # as in a training step
-        first, again = (one([0, 1], ROWS[:2], None) for _ in range(2))
-    if top_k:
-        assert torch.equal(first.logs, again.logs)
-        assert torch.equal(first.tokens, again.tokens)
-    else:
-        assert torch.equal(first, again)
 
 
 @pytest.mark.parametrize("family", [*families.FAMILIES, *families.BY_ROW, *families.BY_MASK])

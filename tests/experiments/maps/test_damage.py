@@ -29,7 +29,7 @@ PHASE = "measuring the loss without each block"
 
 def asking(folder, patch):
     """Three block sizes of a model of six layers, on five texts in batches of two, two and one."""
-    patch.setattr(likelihood, "tokens_of_texts", lambda device: 48)
+    patch.setattr(likelihood, "tokens_per_batch", lambda device: 96)
     model = ModelSpec(str(folder), dtype="float32")
     return DamageSpec(model=model, corpus=CORPUS, distances=DistanceSpec(model, CorpusSpec("c4", n_texts=3, seq_len=24)))
 

@@ -172,7 +172,7 @@ def test_the_model_is_not_changed_and_progress_reaches_the_end():
 
 def test_progress_counts_layer_tokens_and_the_head_by_its_cost(monkeypatch):
     """A batch of long texts is first, and its cuts have different numbers of layers left: each counts for its layers."""
-    monkeypatch.setattr(likelihood, "tokens_of_texts", lambda device: 20)
+    monkeypatch.setattr(likelihood, "tokens_per_batch", lambda device: 40)
     decoder, texts = architecture.find_decoder(build("llama")), [[5] * 18, [6] * 4, [7] * 3]
     read, done = likelihood.TextScoring(decoder, texts, CUTS), []
     likelihood.measure(decoder, [read], done.append)
@@ -189,15 +189,6 @@ def test_rows_that_run_alone_are_longer():
     apart = [EncodedQuestion([EncodedOption([n, *range(1, 101)], 2)], truncated=False) for n in range(45)]
     scoring = likelihood.QuestionScoring(decoder, apart, CUTS, packed=True)
     assert [cost.layer for cost in scoring.costs] == [25 * 100, 20 * 100]
-
-
-@pytest.mark.parametrize(
-    ("vendor", "device", "n_tokens"),
-    [("GenuineIntel", "cpu", 1024), ("AuthenticAMD", "cpu", 512), ("", "cpu", 512), ("GenuineIntel", "cuda", 8192)],
-)
-def test_batches_of_texts_go_by_the_processor(monkeypatch, vendor, device, n_tokens):
-    monkeypatch.setattr(likelihood.host, "cpuinfo", {"vendor_id": vendor}.get)
-    assert likelihood.tokens_of_texts(torch.device(device)) == n_tokens
 
 
 @pytest.mark.starter

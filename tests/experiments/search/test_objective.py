@@ -111,28 +111,3 @@ def test_every_so_many_th_prediction_counts_and_the_last_always():
     assert list(counted(8, 1)) == [0, 1, 2, 3, 4, 5, 6]
     assert list(counted(8, 3)) == [0, 3, 6]
     assert list(counted(2, 5)) == [0]
-
-
-@torch.inference_mode()
-def test_influence_is_a_mean_over_all_tokens(made):
-    decoder = made("llama")
-    read = texts(decoder)
-    objective = Objective(decoder, read, kind="kl", stride=2, keep_bytes=0)
-    streams = []
-    with without_block(decoder, removal((1, 3))):
-        for ids in read:
-            kept = []
-            handles = [
-                layer.register_forward_hook(lambda _, args, out, kept=kept: kept.append((args, out)))
-                for layer in decoder.layers
-            ]
-            decoder.body(input_ids=torch.tensor([ids]))
-            [handle.remove() for handle in handles]
-            streams.append([(args[0][0], out[0] if isinstance(out, tuple) else out) for args, out in kept])
-    means = [
-        1 - torch.cat([torch.cosine_similarity(one[place][0], one[place][1].view_as(one[place][0])) for one in streams]).mean()
-        for place in range(4)
-    ]
-    scored = objective.influence((1, 3))
-    assert [scored[layer] for layer in (0, 2, 4, 5)] == pytest.approx(list(map(float, means)), abs=1e-5)
-    assert scored[1] == scored[3] == np.inf

@@ -18,7 +18,7 @@ from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.search import search
 from analysis.experiments.search.objective import Objective
 from analysis.experiments.search.search_spec import SearchResult, SearchSpec, takes
-from analysis.experiments.strategies import SEARCHING, STRATEGIES, StrategyInputs, evopress, greedy, swaps
+from analysis.experiments.strategies import SEARCHING, STRATEGIES, StrategyInputs, greedy, swaps
 from analysis.models.loading import load
 from analysis.models.source.model_spec import ModelSpec
 from tests.support.levels import few
@@ -127,7 +127,7 @@ def test_planted_layers_that_do_nothing_go_first(spec, tmp_path):
         loaded.decoder.layers[index].mlp.down_proj.weight.data.zero_()
     loaded.model.save_pretrained(tmp_path)
     loaded.tokenizer.save_pretrained(tmp_path)
-    for strategy in ("greedy", "influence-iterated", "evopress"):
+    for strategy in ("greedy", "swaps"):
         result = search.run(replace(spec, strategy=strategy, max_n=2, model=ModelSpec(str(tmp_path), dtype="float32")))
         assert result.found[1].layers == [1, 4]
         assert result.found[1].cost == pytest.approx(0, abs=1e-6)
@@ -165,10 +165,9 @@ def test_figures_of_two_searches_add_up(spec, order):
     assert figures[:3].tolist() == [1.0, 2.0, 3.0]
 
 
-@pytest.mark.parametrize("strategy", ["swaps", "evopress"])
 @pytest.mark.parametrize("k", few([1, 9, 40], 9))
-def test_a_stopped_search_resumes_and_ends_as_an_uninterrupted_one(spec, tmp_path, monkeypatch, strategy, k, measured):
-    spec = replace(spec, strategy=strategy, budget=120)
+def test_a_stopped_search_resumes_and_ends_as_an_uninterrupted_one(spec, monkeypatch, k, measured):
+    spec = replace(spec, strategy="swaps", budget=120)
     left = [k]
 
     def stopping(progress):
@@ -207,19 +206,6 @@ class Additive:
         return [sum((layer * 5) % 8 + 0.5 * (layer + 1 in layers) for layer in layers) for layers in sets]
 
     half = whole = first
-
-
-def test_evolution_follows_its_seed_and_finds_the_best_set():
-    models = [Additive(seed) for seed in (7, 7, 8)]
-    paths = [[ends[0] for ends in evopress._walk(model)] for model in models]
-    assert models[0].asked == models[1].asked
-    assert models[0].asked != models[2].asked
-    costs = Additive(0).first
-    for path in paths:
-        assert [costs([one]) for one in path] == [[min(costs(list(itertools.combinations(range(8), n))))] for n in range(1, 5)]
-    random = Random(1)
-    changed = [set(parent := (0, 1, 2, 3)) - set(evopress.mutated(parent, range(8), random)) for _ in range(200)]
-    assert {len(one) for one in changed} == {1, 2, 3}
 
 
 @dataclass
@@ -305,8 +291,6 @@ def test_the_budget_ends_a_search_where_it_says(spec):
         search.run(replace(spec, strategy="greedy", budget=5))
     with pytest.raises(SpecError, match="budget must be"):
         replace(spec, budget=0)
-    assert sum(evopress.generations(30, 15, 4_000)) * 32 <= 4_000
-    assert evopress.generations(6, 2, 10**9) == [round(5 / 1.5), round(8 / 1.5)]
 
 
 @pytest.mark.parametrize("strategy", list(SEARCHING))

@@ -60,7 +60,7 @@ def test_strip_refreshes_less_often_while_jobs_run_for_minutes(left, every):
 
 
 def test_a_running_job_has_a_bar_and_can_be_paused(app, known, job):
-    work = job_table.to_json(ResourceUsage(flop=3e12).to_json())
+    work = job_table.to_json(ResourceUsage(peak_bytes=10**9).to_json())
     made = job(spec(1), jobs.RUNNING, "A map", phase="measuring", done=3, total=12, work=work)
     at = app("pages/heal.py")
     (bar,) = at.get("progress")
@@ -72,13 +72,13 @@ def test_a_running_job_has_a_bar_and_can_be_paused(app, known, job):
 
 
 def test_a_paused_job_stays_in_sight_and_is_resumed(app, known, job):
-    work = job_table.to_json(ResourceUsage(seconds=60, layer_tokens=5000, flop=3e12, peak_bytes=10**9).to_json())
+    work = job_table.to_json(ResourceUsage(seconds=60, peak_bytes=10**9).to_json())
     made = job(spec(1), jobs.PAUSED, "A map", error="It was paused. Finished parts are kept.", work=work)
     with job_table.transaction(write=True) as db:
         db.execute("UPDATE jobs SET finished_at = 1.0")
     at = app("pages/heal.py")
     assert "It was paused" in texts(at)
-    assert "3.0 TFLOP, 5.0 k layer tokens, peak memory 1.0 GB" in texts(at)
+    assert "peak memory 1.0 GB" in texts(at)
     at.sidebar.button(key=f"strip-resume-{made.id}").click().run()
     assert jobs.get(made.id).state == jobs.QUEUED
 

@@ -141,8 +141,8 @@ TABLE: tuple[tuple[str, str, str, dict[str, Any], dict[str, Any]], ...] = (
         "distill-all",
         "the unpruned model alone, at every token",
         "The whole loss is the divergence from the unpruned model's distribution at every token: its 64 most likely tokens "
-        "and the remainder. They are stored for sequences that repeat. Starts with the instant heal, then trains LoRA on "
-        "Wikipedia. Takes as many steps as fit into the chosen time.",
+        "and the remainder. Starts with the instant heal, then trains LoRA on Wikipedia. Takes as many steps as fit into the "
+        "chosen time.",
         _QUICK | {"distill": 1.0, "top_k": 64},
         _QUICK_ON_GPU,
     ),
