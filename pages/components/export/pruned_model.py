@@ -102,18 +102,18 @@ def show_gains(choice: Choice) -> None:
     rows = []
     for name, title in _TITLES.items():
         quantity = found.quantity(name)
-        change = headline.value_in_words(quantity)
+        change = headline.clause(quantity) if name == SIZE else headline.value_in_words(quantity)
         values = {
             "": title,
             "unpruned": _value(name, quantity.before),
-            judged: _value(name, quantity.after),
+            judged: _value(name, quantity.after if quantity.before else None),  # a loss-increase map knows the change alone
             "change": f"about {change}" if quantity.state == ESTIMATED else change,
             "95 % CI": headline.interval_in_words(quantity).removeprefix("95 % CI ") or "–",
-            "measured on": quantity.on or "–",
         }
         rows.append({head: words.plain(value) for head, value in values.items()})
     with st.container(key="models-export"):  # scrolls sideways on a phone, inside of itself
         st.table(rows, border="horizontal", hide_index=True, alt="Size, speed and quality next to the unpruned model")
+    st.caption("  \n".join(words.plain(f"{line}.") for line in headline.measured_on(found)))
     # A healing run that was scored under another condition than Explore shows has its own.
     own = [after.condition for name in (ACCURACY, LOSS) if isinstance(after := found.quantity(name).after, Reading)]
     selection.show_chip(own or selection.selected_conditions(found.selected))
