@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from plotly.graph_objs import Figure
 
 from analysis.charts.look import bars, finish, palette
-from analysis.core import stats
 from analysis.experiments.speed.speed_spec import SpeedLine, SpeedPoint, SpeedResult, Timing
 
 _TIMES = {"decode": "decode, ms per token", "prefill": "prefill, ms per prompt"}
@@ -58,10 +57,11 @@ def speed_chart(speed: SpeedResult, field: str, *, reach: int = 0, dark: bool = 
 
 def _add_points(figure: Figure, name: str, points: Sequence[SpeedPoint], speed: SpeedResult, field: str, colour: str) -> None:
     timings: list[Timing] = [getattr(point, field) for point in points]
-    ends = [(1e3 * low, 1e3 * high) for low, high in (_reach(timing) for timing in timings)]
+    repeats = [timing.repeats_s or [timing.median_s] for timing in timings]
+    ends = [(1e3 * low, 1e3 * high) for low, high in ((min(values), max(values)) for values in repeats)]
     texts = [
         f"{point.block.brief() if point.block else 'unpruned model, n = 0'}<br>"
-        f"median {1e3 * timing.median_s:.2f} ms, {_reach_in_words(timing)} {low:.2f} to {high:.2f}<br>"
+        f"median {1e3 * timing.median_s:.2f} ms, fastest to slowest {low:.2f} to {high:.2f}<br>"
         f"{speed.tokens_per_s(field, timing.median_s):,.1f} tokens/s, {len(timing.repeats_s)} repeats"
         for point, timing, (low, high) in zip(points, timings, ends, strict=True)
     ]
@@ -75,13 +75,3 @@ def _add_points(figure: Figure, name: str, points: Sequence[SpeedPoint], speed: 
         text=texts,
         hovertemplate="%{text}<extra></extra>",
     )
-
-
-def _reach(timing: Timing) -> tuple[float, float]:
-    """The 95 % interval of a median, or all repeats where they are too few for one, seconds."""
-    repeats = timing.repeats_s or [timing.median_s]
-    return stats.median_interval(repeats) or (min(repeats), max(repeats))
-
-
-def _reach_in_words(timing: Timing) -> str:
-    return "fastest to slowest" if stats.median_interval(timing.repeats_s) is None else "95 % interval"

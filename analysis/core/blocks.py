@@ -23,8 +23,61 @@ def _both(layers: typing.Iterable[int]) -> frozenset[Part]:
     return frozenset((layer, part) for layer in layers for part in (ATTENTION, FEED_FORWARD))
 
 
+def check_count(n: int, n_layers: int, setting: str) -> None:
+    """Check that a model keeps at least one of its layers if `n` are removed.
+
+    Args:
+        n: number of removed layers.
+        n_layers: number of layers of the model.
+        setting: setting to change, with its least value: "max-n 0".
+
+    Raises:
+        BlockRangeError: if `n` is negative or not below `n_layers`.
+    """
+    if not 0 <= n < n_layers:
+        raise BlockRangeError(
+            f"{n} layers cannot be removed: this model has {n_layers} layers and must keep at least 1. Choose "
+            f"{setting}..{n_layers - 1}."
+        )
+
+
+class _WholeLayers(Spec):
+    """Removed layers, of which nothing is kept."""
+
+    layers: typing.Any
+    """The removed layers, 0-based and ascending."""
+
+    @property
+    def parts(self) -> frozenset[Part]:
+        """Both parts of each removed layer."""
+        return _both(self.layers)
+
+    @property
+    def touched(self) -> tuple[int, ...]:
+        """The layers that something is taken out of: the removed ones."""
+        return tuple(self.layers)
+
+    @property
+    def blocks(self) -> list["Block"]:
+        """The unbroken runs of the removed layers."""
+        return _runs(self.layers)
+
+    def describe(self) -> str:
+        """Both index forms: "layers 11-15 (5 layers), block [11, 16)" or "layers 3, 5-6 (3 layers), blocks [3, 4) [5, 7)"."""
+        n = len(self.layers)
+        return f"{self.brief()} ({n} layer{'s' * (n != 1)}), block{'s' * (len(self.blocks) != 1)} {self.halves()}"
+
+    def halves(self) -> str:
+        """Half-open form alone: "[11, 16)" or "[3, 4) [5, 7)"."""
+        return " ".join(f"[{run.start}, {run.stop})" for run in self.blocks)
+
+    def brief(self) -> str:
+        """For those who have seen both forms: "layers 11-15" or "layers 3, 5-6"."""
+        return _layers(self.layers)
+
+
 @spec_dataclass
-class Block(Spec):
+class Block(_WholeLayers):
     """A contiguous run of decoder layers, half-open: layers start .. start+size-1, 0-based."""
 
     kind: ClassVar[str] = "block"
@@ -56,45 +109,14 @@ class Block(Spec):
         """The removed layers."""
         return range(self.start, self.stop)
 
-    @property
-    def parts(self) -> frozenset[Part]:
-        """Both parts of each removed layer."""
-        return _both(self.layers)
-
-    @property
-    def touched(self) -> tuple[int, ...]:
-        """The layers that something is taken out of: the removed ones."""
-        return tuple(self.layers)
-
-    @property
-    def blocks(self) -> list["Block"]:
-        """Itself: the unbroken runs of a cut are asked for in the same way, whether it is one or scattered."""
-        return [self]
-
     def check_depth(self, n_layers: int) -> None:
         """Raise `BlockRangeError` unless the block lies inside a model of `n_layers` and leaves at least one layer."""
-        if self.size >= n_layers:
-            raise BlockRangeError(
-                f"A block of {self.size} layers cannot be removed: this model has {n_layers} layers and must keep at least 1, "
-                f"so the size must be 1..{n_layers - 1}."
-            )
+        check_count(self.size, n_layers, "a size of 1")
         if self.stop > n_layers:
             raise BlockRangeError(
                 f"A block of {self.size} layers cannot start at layer {self.start}: this model has {n_layers} layers, "
                 f"so the start must be 0..{n_layers - self.size}."
             )
-
-    def describe(self) -> str:
-        """Both index forms, as people are first shown them: "layers 11-15 (5 layers), block [11, 16)"."""
-        return f"{self.brief()} ({self.size} layer{'s' * (self.size != 1)}), block [{self.start}, {self.stop})"
-
-    def halves(self) -> str:
-        """Half-open alone: "[11, 16)"."""
-        return f"[{self.start}, {self.stop})"
-
-    def brief(self) -> str:
-        """For those who have seen both forms: "layers 11-15"."""
-        return f"layer {self.start}" if self.size == 1 else f"layers {self.start}-{self.stop - 1}"
 
     @classmethod
     def parse(cls, text: str) -> "Block":
@@ -116,7 +138,7 @@ def blocks_up_to(max_size: int, n_layers: int) -> list[Block]:
 
 
 @spec_dataclass
-class LayerSet(Spec):
+class LayerSet(_WholeLayers):
     """Removed layers with kept ones between them, 0-based and ascending; one unbroken run of layers is a `Block`."""
 
     kind: ClassVar[str] = "layer_set"
@@ -141,21 +163,6 @@ class LayerSet(Spec):
         """Number of removed layers n."""
         return len(self.layers)
 
-    @property
-    def parts(self) -> frozenset[Part]:
-        """Both parts of each removed layer."""
-        return _both(self.layers)
-
-    @property
-    def touched(self) -> tuple[int, ...]:
-        """The layers that something is taken out of: the removed ones."""
-        return self.layers
-
-    @property
-    def blocks(self) -> list[Block]:
-        """The unbroken runs that these layers make up."""
-        return _runs(self.layers)
-
     def check_depth(self, n_layers: int) -> None:
         """Raise `BlockRangeError` unless all layers exist in a model of `n_layers` and at least one is left."""
         if self.layers[-1] >= n_layers or self.size >= n_layers:
@@ -163,19 +170,6 @@ class LayerSet(Spec):
                 f"Layers {', '.join(map(str, self.layers))} cannot be removed: this model has layers 0..{n_layers - 1} and "
                 f"must keep at least one."
             )
-
-    def describe(self) -> str:
-        """Both index forms: "layers 3, 5-6 (3 layers), blocks [3, 4) [5, 7)"."""
-        halves = " ".join(f"[{b.start}, {b.stop})" for b in self.blocks)
-        return f"{self.brief()} ({self.size} layers), blocks {halves}"
-
-    def halves(self) -> str:
-        """Half-open alone: "[3, 4) [5, 7)"."""
-        return " ".join(f"[{run.start}, {run.stop})" for run in self.blocks)
-
-    def brief(self) -> str:
-        """For those who have seen both forms: "layers 3, 5-6"."""
-        return f"layers {_listed(self.layers)}"
 
 
 @spec_dataclass
@@ -261,21 +255,19 @@ class PartSet(Spec):
 
 def _runs(layers: typing.Iterable[int]) -> list[Block]:
     """The unbroken runs that ascending layers make up."""
-    blocks: list[Block] = []
+    runs: list[list[int]] = []
     for layer in layers:
-        if blocks and layer == blocks[-1].stop:
-            blocks[-1] = Block(blocks[-1].start, blocks[-1].size + 1)
+        if runs and layer == runs[-1][-1] + 1:
+            runs[-1].append(layer)
         else:
-            blocks.append(Block(layer, 1))
-    return blocks
+            runs.append([layer])
+    return [Block(run[0], len(run)) for run in runs]
 
 
-def _listed(layers: typing.Iterable[int]) -> str:
-    return ", ".join(str(run.start) if run.size == 1 else f"{run.start}-{run.stop - 1}" for run in _runs(layers))
-
-
-def _layers(layers: tuple[int, ...]) -> str:
-    return f"layer{'s' * (len(layers) != 1)} {_listed(layers)}"
+def _layers(layers: typing.Sequence[int]) -> str:
+    """Return layers in words: "layer 3" or "layers 3, 5-6"."""
+    runs = ", ".join(str(run.start) if run.size == 1 else f"{run.start}-{run.stop - 1}" for run in _runs(layers))
+    return f"layer{'s' * (len(layers) != 1)} {runs}"
 
 
 def _capital(text: str) -> str:

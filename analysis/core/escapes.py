@@ -6,6 +6,7 @@ show one line of Markdown, build on `is_hidden` (`pages.components.shared.words`
 """
 
 import logging
+import os
 import re
 import traceback
 import unicodedata
@@ -37,26 +38,12 @@ def visible(text: str) -> str:
 
 def command(words: Sequence[str]) -> str:
     r"""Return words as one line for a shell. A word with hidden characters is quoted as bash has it: $'\x1b[31m'."""
-    return " ".join(quote(word) if _is_shown(word) else _ansi_quoted(word) for word in words)
-
-
-def _is_shown(word: str) -> bool:
-    return not any(map(is_hidden, word))
+    return " ".join(_ansi_quoted(word) if any(map(is_hidden, word)) else quote(word) for word in words)
 
 
 def _ansi_quoted(word: str) -> str:
-    return "$'" + "".join(map(_ansi, word)) + "'"
-
-
-def _ansi(letter: str) -> str:
-    if letter in "\\'":
-        return f"\\{letter}"
-    if not is_hidden(letter):
-        return letter
-    number = ord(letter)
-    if 0xDC80 <= number <= 0xDCFF:  # a byte of a file name that is no UTF-8
-        return f"\\x{number - 0xDC00:02x}"
-    return f"\\x{number:02x}" if number < 0x80 else f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+    plain = (chr(byte) if 32 <= byte < 127 and byte not in b"\\'" else f"\\x{byte:02x}" for byte in os.fsencode(word))
+    return f"$'{''.join(plain)}'"
 
 
 def csv(table: "DataFrame") -> bytes:

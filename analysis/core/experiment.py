@@ -55,11 +55,6 @@ class Experiment:
         return self.spec.kind
 
     @property
-    def version(self) -> int:
-        """Which results count: those that were made for this version of the kind."""
-        return self.spec.version
-
-    @property
     def is_shared(self) -> bool:
         """Return whether several processes can answer a request of this kind."""
         return bool(self.shards)

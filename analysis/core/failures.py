@@ -86,18 +86,12 @@ def redact(text: str) -> str:
 
 
 def clause(error: BaseException) -> str:
-    """Return the first line of a library's message, short and without a token, to stand in a sentence of ours."""
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return redact(one_line(first))[:_MOST_SAID].rstrip(".:; ")
-
-
-def reason(error: BaseException) -> str:
-    """Return a library's reason for a file that it cannot read, as a clause: its first line, and the next one after a colon."""
-    first, *rest = str(error).strip().splitlines() or [repr(error)]
-    if isinstance(error, KeyError):
-        return f"{first} is missing or unknown"
+    """Return a library's reason as a clause, short and without a token: its first line, and the next one after a colon."""
+    first, *rest = str(error).strip().splitlines() or [type(error).__name__]
     message = f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first
-    message = message.rstrip(".:; ")
+    message = redact(one_line(message))[:_MOST_SAID].rstrip(".:; ")
+    if isinstance(error, KeyError):
+        return f"{message} is missing or unknown"
     return f"its structure is wrong ({message})" if isinstance(error, AttributeError | TypeError | RecursionError) else message
 
 

@@ -6,7 +6,6 @@ import functools
 import importlib.util
 import os
 import platform
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -34,22 +33,6 @@ _MOST_KEPT = 256 << 20
 """Bytes that stay at the end of the heap: a layer and the head take a fraction of it for a batch of 2,048 tokens."""
 _LOOKS = 5000
 """How often a waiting thread looks before it sleeps: for a tenth of a millisecond, as Python takes between two operations."""
-_BUSY = 0.5
-"""Load per core from which others are felt."""
-
-
-@dataclass(frozen=True)
-class SystemLoad:
-    """How much else this machine does."""
-
-    average: float
-    """Processes that ran or wanted to, mean of the last minute."""
-    cores: int
-
-    @property
-    def is_busy(self) -> bool:
-        """Return whether new work is noticeably slower."""
-        return self.average >= _BUSY * self.cores
 
 
 @functools.cache
@@ -59,12 +42,6 @@ def is_viewer() -> bool:
         return importlib.util.find_spec("torch") is None
     except ImportError:
         return True
-
-
-def load() -> SystemLoad:
-    """Return the load now."""
-    # The average is that of the machine, also where a container may use a part of it.
-    return SystemLoad(psutil.getloadavg()[0], _allowed_cores())
 
 
 def niceness() -> int:

@@ -6,16 +6,12 @@ link. A user who names the target gets the intended file.
 """
 
 import os
-import re
 import stat
 import sys
 from pathlib import Path
 
 from analysis.core import store
 from analysis.core.errors import SpecError, StorageError
-
-_STANDARD = {"/dev/stdout": 1, "/dev/stderr": 2}
-_DESCRIPTOR = re.compile(r"/(?:dev|proc/self)/fd/([0-9]{1,6})")
 
 
 def check(name: str, option: str) -> None:
@@ -30,11 +26,9 @@ def check(name: str, option: str) -> None:
         StorageError: when it may not be written.
     """
     _check_name(name, option)
-    path, number = Path(name), _descriptor(name)
+    path = Path(name)
     with store.disk_errors_explained(path):
-        mode = os.fstat(number).st_mode if number is not None else _mode(path)
-    if number is not None:
-        return
+        mode = _mode(path)
     if path.is_symlink() and not _is_written_to(mode):
         raise SpecError(f"{option} {name} is a link to {os.readlink(path)}. Name that file itself, or another file.")
     if mode is None:
@@ -76,14 +70,13 @@ def write(name: str, content: bytes, option: str) -> None:
         LayerscopeError: as `check`, and when the disk is full or nobody reads the pipe any more.
     """
     check(name, option)
-    path, number = Path(name), _descriptor(name)
-    if number is None and not _is_written_to(_mode(path)):
+    path = Path(name)
+    if not _is_written_to(_mode(path)):
         store.write_atomic(path, content)
         return
     with store.disk_errors_explained(path):
         sys.stdout.flush()
-        handle = os.dup(number) if number is not None else os.open(path, os.O_WRONLY | os.O_NOCTTY)
-        with os.fdopen(handle, "wb") as stream:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_NOCTTY), "wb") as stream:
             stream.write(content)
 
 
@@ -99,12 +92,6 @@ def _check_folder(folder: Path, description: str) -> None:
         raise SpecError(f"{description} cannot be written: {folder} is not a folder. Name another folder.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise StorageError(f"{description} cannot be written: the folder {folder} is not writable. Name another folder.")
-
-
-def _descriptor(name: str) -> int | None:
-    """Return this process's open file for a name: a file that a shell has put there is never opened anew, or replaced."""
-    match = _DESCRIPTOR.fullmatch(name)
-    return int(match[1]) if match else _STANDARD.get(name)
 
 
 def _mode(path: Path) -> int | None:

@@ -40,13 +40,13 @@ Z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
 """Standard errors to either side that it takes where a normal distribution is assumed: 1.96."""
 
 
-def wilson_interval(n_right: int, n: int) -> tuple[float, float]:
-    """Wilson score interval of a share, at the level of `CONFIDENCE`.
+def share_interval(share: float, n: int) -> tuple[float, float]:
+    """Wilson score interval of a share that was counted, at the level of `CONFIDENCE`.
 
     Unlike accuracy ± 1.96 standard errors it stays inside [0, 1] and is honest for few questions and for shares near 0 or 1.
 
     Args:
-        n_right: right answers.
+        share: right answers per question.
         n: questions; at least 1.
 
     Returns:
@@ -54,15 +54,10 @@ def wilson_interval(n_right: int, n: int) -> tuple[float, float]:
 
     Source: Wilson, J. Am. Stat. Assoc. 22 (1927) 209.
     """
-    share, spread = n_right / n, Z * Z / n
+    share, spread = round(share * n) / n, Z * Z / n
     centre = (share + spread / 2) / (1 + spread)
     half = Z * math.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
     return max(0.0, centre - half), min(1.0, centre + half)
-
-
-def share_interval(share: float, n: int) -> tuple[float, float]:
-    """The Wilson interval of a share of n questions that was counted, in [0, 1]."""
-    return wilson_interval(round(share * n), n)
 
 
 def mean_interval(mean: float, stderr: float | None, n: int) -> tuple[float, float] | None:
@@ -96,25 +91,6 @@ def t_quantile(freedom: float) -> float:
     from scipy import special  # 0.3 s and 27 MB, which the help of a command does without
 
     return float(special.stdtrit(freedom, 0.5 + CONFIDENCE / 2))
-
-
-def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
-    """Confidence interval of a median, from one ordered value to another: right for any distribution of the values.
-
-    Args:
-        values: repeats, in any order.
-
-    Returns:
-        The narrowest pair of values, as many from either end, that holds the median with at least `CONFIDENCE`. None for fewer
-        than six values, since even all of them do not reach it.
-
-    Source: Thompson, Ann. Math. Stat. 7 (1936) 122.
-    """
-    n, left_out, rank = len(values), 0.0, -1
-    while (left_out := left_out + 2 * math.comb(n, rank + 1) / 2**n) <= 1 - CONFIDENCE:
-        rank += 1
-    ordered = sorted(values)
-    return None if rank < 0 else (ordered[rank], ordered[n - 1 - rank])
 
 
 def independent(value: float, error: float | None, reference: float, reference_error: float | None) -> Interval:

@@ -7,6 +7,7 @@ from analysis.core.bounds import shown
 from analysis.core.errors import SpecError
 
 _UNITS = {"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
+_DECIMAL = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 _MOST_DECIMALS = 5
 _SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?([kmgt]i?b)", re.IGNORECASE | re.ASCII)
 
@@ -23,23 +24,16 @@ def read_size(text: str) -> int:
     return int(float(match[1]) * _UNITS[match[2].lower()])
 
 
-def size(n_bytes: float) -> str:
-    """269000000 -> "269 MB"; decimal units."""
-    amount, unit = _in_unit(n_bytes)
-    return f"{amount:.0f} {unit}" if amount >= 100 or unit == "B" else f"{amount:.1f} {unit}"
+def size(n_bytes: float, *, exact: bool = False) -> str:
+    """Return an amount with a decimal unit: 269000000 -> "269 MB".
 
-
-def exact_size(n_bytes: int) -> str:
-    """Return a limit of memory with all its digits: 1060000000 -> "1.06 GB"; decimal units."""
-    amount, unit = _in_unit(n_bytes)
-    return f"{amount:.12g} {unit}"
-
-
-def _in_unit(n_bytes: float) -> tuple[float, str]:
-    for unit_size, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if n_bytes >= unit_size:
-            return n_bytes / unit_size, unit
-    return n_bytes, "B"
+    Args:
+        n_bytes: amount, at least 0.
+        exact: whether to keep all digits, as of a limit: 1060000000 -> "1.06 GB".
+    """
+    divisor, unit = next((scale for scale in _DECIMAL if n_bytes >= scale[0]), (1, "B"))
+    amount = n_bytes / divisor
+    return f"{amount:.12g} {unit}" if exact else f"{amount:.{0 if amount >= 100 or divisor == 1 else 1}f} {unit}"
 
 
 def two_digits(count: int) -> str:

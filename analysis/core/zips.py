@@ -4,6 +4,7 @@ Everything here raises `ValueError` with a clause: "its entry ... is a link".
 """
 
 import contextlib
+import functools
 import io
 import stat
 import struct
@@ -27,8 +28,8 @@ _BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplemente
 @contextlib.contextmanager
 def opened(
     path: Path | io.BytesIO, is_entry: Callable[[str], bool], *, most_files: int, most_bytes: int, file_bytes: int
-) -> Iterator[Mapping[str, "Entry"]]:
-    """Open an archive and yield its entries by name.
+) -> Iterator[Mapping[str, Callable[[], bytes]]]:
+    """Open an archive and yield functions that return the content of its entries, by name.
 
     Args:
         path: of the archive.
@@ -46,7 +47,7 @@ def opened(
             infos = archive.infolist()
             if len(infos) > most_files:
                 raise ValueError(f"it has {len(infos):,} files, and at most {most_files:,} are allowed")
-            entries: dict[str, Entry] = {}
+            entries: dict[str, Callable[[], bytes]] = {}
             for info in infos:
                 # The library shortens a name at a NUL; the name as it was written counts.
                 name = info.orig_filename
@@ -54,7 +55,7 @@ def opened(
                     raise ValueError(f"its entry {shown(name)} {why}")
                 if name in entries:
                     raise ValueError(f"it has two entries named {shown(name)}")
-                entries[name] = Entry(archive, info)
+                entries[name] = functools.partial(_content, archive, info)
             if (total := sum(info.file_size for info in infos)) > most_bytes:
                 raise ValueError(f"it unpacks to {units.size(total)}, and at most {units.size(most_bytes)} are allowed")
             yield entries
@@ -84,25 +85,13 @@ def _refusal(info: zipfile.ZipInfo, name: str, is_entry: Callable[[str], bool], 
     return ""
 
 
-class Entry:
-    """A file in an archive."""
-
-    def __init__(self, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
-        """Take it from an open archive."""
-        self._archive, self._info = archive, info
-
-    def read(self) -> bytes:
-        """Return its content.
-
-        Raises:
-            ValueError: when the content has another size than it states.
-        """
-        # The library stops at the stated size, and compares the checksum there.
-        with self._archive.open(self._info) as stream:
-            content = stream.read(self._info.file_size + 1)
-        if len(content) != self._info.file_size:
-            raise ValueError(f"its entry {shown(self._info.orig_filename)} has another size than it states")
-        return content
+def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    # The library stops at the stated size, and compares the checksum there.
+    with archive.open(info) as stream:
+        content = stream.read(info.file_size + 1)
+    if len(content) != info.file_size:
+        raise ValueError(f"its entry {shown(info.orig_filename)} has another size than it states")
+    return content
 
 
 def made(files: Mapping[str, bytes]) -> bytes:

@@ -91,7 +91,7 @@ def _check_folder(decoder: Decoder) -> None:
     except Exception as error:  # transformers refuses a configuration with a dozen unrelated types of error
         raise UnsupportedModelError(
             f"Plain transformers cannot load this {decoder.config.model_type} model without the block: "
-            f"{failures.reason(error)}. Choose another block."
+            f"{failures.clause(error)}. Choose another block."
         ) from error
     expected = {name: tuple(tensor.shape) for name, tensor in rebuilt.state_dict().items()}
     shapes = {name: tuple(tensor.shape) for name, tensor in decoder.model.state_dict().items()}

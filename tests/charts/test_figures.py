@@ -83,14 +83,14 @@ def test_curves_hold_values_and_errors():
     pruned = trace(figure, "pruned")
     assert list(pruned.x) == [0, 1]
     assert list(pruned.y) == [0.5, 0.4]
-    low, high = stats.wilson_interval(40, 100)
+    low, high = stats.share_interval(40 / 100, 100)
     assert f"accuracy 40.0%, 95 % interval {low:.1%} to {high:.1%}" in pruned.text[1]
     band = trace(figure, "interval")
     assert list(band.x) == [0, 1, 1, 0]
     assert (band.y[1], band.y[2]) == (high, low)
     assert band.fill == "toself"
     healed = trace(figure, "healed")
-    assert healed.y[0] + healed.error_y.array[0] == pytest.approx(stats.wilson_interval(45, 100)[1])
+    assert healed.y[0] + healed.error_y.array[0] == pytest.approx(stats.share_interval(45 / 100, 100)[1])
     assert trace(figure, "healed").y[0] == 0.45
     timed = replace(HEAL, spec=replace(HEAL.spec, steps=0, minutes=10.0), steps=HEAL.steps)
     said = trace(curves.accuracy_curve(SWEEP, [timed]), "healed").text[0]

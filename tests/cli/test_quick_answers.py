@@ -84,13 +84,14 @@ def test_a_healing_run_answers_only_if_its_adapter_is_there(tmp_path, monkeypatc
         ("search", ["--max-n", "6"], "Choose max-n 1..5"),
         ("speed", ["--ns", "1,6"], "Choose numbers in 0..5."),
         ("methods", ["--n", "6"], "Choose numbers in 1..5."),
+        ("grid", ["--max-n", "6"], "Choose max-n 0..5."),
     ],
 )
 def test_a_request_beyond_the_models_depth_is_refused_without_a_model_library(
     command, options, sentence, tiny_folder, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
-    refused = _fresh([command, str(tiny_folder("llama")), *options])
+    refused = _fresh([command, *(["--models"] if command == "grid" else []), str(tiny_folder("llama")), *options])
     *_, message, loaded = refused.stderr.splitlines()
     assert (refused.returncode, loaded) == (2, "[]")
     assert sentence in message

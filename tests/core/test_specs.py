@@ -158,7 +158,7 @@ def test_a_block_outside_the_model_names_the_possible_range():
         BlockRangeError, match=r"3 layers cannot start at layer 5: this model has 6 layers, so the start must be 0\.\.3"
     ):
         Block(5, 3).check_depth(6)
-    with pytest.raises(BlockRangeError, match=r"size must be 1\.\.5"):
+    with pytest.raises(BlockRangeError, match=r"Choose a size of 1\.\.5"):
         Block(0, 6).check_depth(6)
     Block(3, 3).check_depth(6)
 

@@ -1,12 +1,10 @@
 """Estimated durations of healing runs, grids and searches, from those that were timed on this machine."""
 
-import os
 from dataclasses import replace
 
 import pytest
 
 from analysis.core import host
-from analysis.core.host import SystemLoad
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.batch.grid_spec import GridSpec
 from analysis.experiments.heal import remaining
@@ -105,17 +103,6 @@ def test_only_heals_of_this_processor_count(monkeypatch):
     here, elsewhere = (replace(fakes.heal(), versions={"processor": name}) for name in ("Xeon, 2 threads", "EPYC, 2 threads"))
     assert here.is_from_this_machine
     assert not elsewhere.is_from_this_machine
-
-
-def test_a_machine_is_busy_from_half_a_process_a_core():
-    assert not SystemLoad(0.9, 2).is_busy
-    assert SystemLoad(1.0, 2).is_busy
-
-
-def test_load_is_that_of_all_cores(monkeypatch):
-    monkeypatch.setattr(host, "cores", lambda: 1)
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)), raising=False)
-    assert host.load().cores == 16
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.core.stats import wilson_interval
+from analysis.core.stats import share_interval
 from analysis.experiments.accuracy.points import Lines, Point
 from analysis.results.words import lesson
 from analysis.results.words.lesson import MeasuredPoint
@@ -40,7 +40,7 @@ def test_places_are_written_as_people_write_them(places, said):
 def test_accuracies_leave_the_told_one_out_and_carry_their_intervals():
     seen = lesson.accuracies(curve(0.65, 0.6, 0.3))
     assert [(one.place, one.value) for one in seen] == [(1, 0.6), (2, 0.3)]
-    assert (seen[0].low, seen[0].high) == wilson_interval(120, 200)
+    assert (seen[0].low, seen[0].high) == share_interval(120 / 200, 200)
 
 
 def test_distances_of_a_size_carry_their_intervals():

@@ -44,7 +44,7 @@ def test_a_curve_is_read_at_one_n():
     accuracy, loss = found[ACCURACY], found[LOSS]
     point = sweep.points[5]
     assert (accuracy.cut, accuracy.repair, accuracy.value) == (point.block, "", point.acc)
-    assert (accuracy.low, accuracy.high) == stats.wilson_interval(round(point.acc * 200), 200)
+    assert (accuracy.low, accuracy.high) == stats.share_interval(point.acc, 200)
     assert len(accuracy.answers) == 200
     assert accuracy.on_what() == "200 ARC-Easy questions, bfloat16 from Q4_1 weights"
     assert loss.on_what() == "8 texts of C4, bfloat16 from Q4_1 weights"

@@ -23,22 +23,22 @@ def answers(right, gold=0):
 
 
 def test_wilson_known_values():
-    assert stats.wilson_interval(0, 10) == pytest.approx((0.0, 0.27753), abs=1e-5)
-    assert stats.wilson_interval(5, 10) == pytest.approx((0.23659, 0.76341), abs=1e-5)
-    assert stats.wilson_interval(81, 263) == pytest.approx((0.25526, 0.36615), abs=2e-4)
+    assert stats.share_interval(0, 10) == pytest.approx((0.0, 0.27753), abs=1e-5)
+    assert stats.share_interval(5 / 10, 10) == pytest.approx((0.23659, 0.76341), abs=1e-5)
+    assert stats.share_interval(81 / 263, 263) == pytest.approx((0.25526, 0.36615), abs=2e-4)
 
 
 def test_wilson_covers_as_often_as_it_says():
     draw = random.Random(0)
     hits = 0
     for _ in range(2000):
-        low, high = stats.wilson_interval(sum(draw.random() < 0.3 for _ in range(60)), 60)
+        low, high = stats.share_interval(sum(draw.random() < 0.3 for _ in range(60)) / 60, 60)
         hits += low <= 0.3 <= high
     assert 0.93 < hits / 2000 < 0.97
 
 
 def test_wilson_shrinks_with_more_questions():
-    widths = [high - low for low, high in (stats.wilson_interval(n // 2, n) for n in (10, 40, 160, 640))]
+    widths = [high - low for low, high in (stats.share_interval(n // 2 / n, n) for n in (10, 40, 160, 640))]
     assert widths == sorted(widths, reverse=True)
     assert widths[1] / widths[3] == pytest.approx(4, rel=0.1)
 
@@ -71,7 +71,7 @@ def test_a_paired_comparison_counts_questions_not_order():
 def test_pairing_finds_significance_that_separate_intervals_miss():
     """Twelve of 200 questions lost and none gained: the separate intervals overlap, the paired one excludes zero."""
     first, second = answers([True] * 100 + [False] * 100), answers([True] * 88 + [False] * 112)
-    assert stats.wilson_interval(100, 200)[0] < stats.wilson_interval(88, 200)[1]
+    assert stats.share_interval(100 / 200, 200)[0] < stats.share_interval(88 / 200, 200)[1]
     compared = pairs.compare(first, second)
     assert compared.is_significant
     assert compared.p_value < 0.001
@@ -212,8 +212,8 @@ def test_a_paired_difference_weighs_texts_by_their_tokens():
 def test_arithmetic_scores_have_wilson_intervals_at_zero_and_one():
     for right, n in ((1, 24), (12, 24), (23, 24), (3, 8)):
         share, error = stats.mean_and_stderr([1.0] * right + [0.0] * (n - right))
-        assert Point(5, 11, sum_acc=share, sum_acc_stderr=error).sum_interval == stats.wilson_interval(right, n)
+        assert Point(5, 11, sum_acc=share, sum_acc_stderr=error).sum_interval == stats.share_interval(right / n, n)
     for right, share in ((0, 0.0), (24, 1.0)):
-        assert Point(5, 11, sum_acc=share, sum_acc_stderr=0.0).sum_interval == stats.wilson_interval(right, 24)
-        assert Point(5, 11, sum_acc=share, sum_acc_stderr=0.0, n_sums=8).sum_interval == stats.wilson_interval(right // 3, 8)
+        assert Point(5, 11, sum_acc=share, sum_acc_stderr=0.0).sum_interval == stats.share_interval(right / 24, 24)
+        assert Point(5, 11, sum_acc=share, sum_acc_stderr=0.0, n_sums=8).sum_interval == stats.share_interval(right // 3 / 8, 8)
     assert Point(5, 11).sum_interval is None

@@ -4,9 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar
 
-from analysis.core.blocks import Removal
+from analysis.core.blocks import Removal, check_count
 from analysis.core.bounds import MOST_LAYERS, SEED, Bound, one_of
-from analysis.core.errors import BlockRangeError
 from analysis.core.experiment import Experiment, register
 from analysis.core.imports import imported
 from analysis.core.options import Option, Part
@@ -84,11 +83,8 @@ class SweepSpec(Spec):
 
     def check_depth(self, n_layers: int) -> None:
         """Check the removed layers, the largest number of them, and the search that chooses them."""
-        if self.max_n is not None and self.max_n >= n_layers and not needs(self.strategy, BLOCKS):
-            raise BlockRangeError(
-                f"A sweep up to {self.max_n} removed layers is impossible: this model has {n_layers} layers and must keep at "
-                f"least 1. Choose max-n 0..{n_layers - 1}."
-            )
+        if not needs(self.strategy, BLOCKS):
+            check_count(self.max_n or 0, n_layers, "max-n 0")
         super().check_depth(n_layers)
 
 

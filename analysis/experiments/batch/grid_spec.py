@@ -110,6 +110,10 @@ class GridSpec(Spec):
             f"several grids.",
         )
 
+    def check_depth(self, n_layers: int) -> None:
+        """Check the largest number of removed layers, which all curves share."""
+        self.cells()[0].check_depth(n_layers)
+
     def cells(self) -> tuple[SweepSpec, ...]:
         """A request for each curve, model by model: the order in which they are measured and listed."""
         return tuple(

@@ -8,9 +8,8 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 
 from analysis.core import stats
-from analysis.core.blocks import removal
+from analysis.core.blocks import check_count, removal
 from analysis.core.bounds import MOST_LAYERS, Bound, one_of
-from analysis.core.errors import BlockRangeError
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require, spec_dataclass
@@ -72,11 +71,7 @@ class MethodsSpec(Spec):
     def check_depth(self, n_layers: int) -> None:
         """Check the protected layers, and the largest number of removed ones."""
         check_protected(self.protect, n_layers)
-        if max(self.ns) >= n_layers:
-            raise BlockRangeError(
-                f"{max(self.ns)} layers cannot be removed: this model has {n_layers} layers and must keep at least 1. "
-                f"Choose numbers in 1..{n_layers - 1}."
-            )
+        check_count(max(self.ns), n_layers, "numbers in 1")
 
     @property
     def methods(self) -> list[tuple[str, str]]:

@@ -6,9 +6,8 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from analysis.core.blocks import Block
+from analysis.core.blocks import Block, check_count
 from analysis.core.bounds import MOST_LAYERS, Bound
-from analysis.core.errors import BlockRangeError
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, spec_dataclass
@@ -42,11 +41,7 @@ class DamageSpec(Spec):
 
     def check_depth(self, n_layers: int) -> None:
         """Check the largest size."""
-        if self.max_size is not None and self.max_size >= n_layers:
-            raise BlockRangeError(
-                f"Blocks of up to {self.max_size} layers are impossible: this model has {n_layers} layers and must keep at "
-                f"least 1. Choose max-size 1..{n_layers - 1}."
-            )
+        check_count(self.max_size or 1, n_layers, "max-size 1")
 
 
 def resolve(spec: DamageSpec) -> DamageSpec:

@@ -8,9 +8,8 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from analysis.core import stats, units
-from analysis.core.blocks import Block, PartSet, Removal, parse_removal
+from analysis.core.blocks import Block, PartSet, Removal, check_count, parse_removal
 from analysis.core.bounds import MOST_LAYERS, SEED, Bound, shown
-from analysis.core.errors import BlockRangeError
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require, spec_dataclass
@@ -55,11 +54,7 @@ class SpeedSpec(Spec):
 
     def check_depth(self, n_layers: int) -> None:
         """Check the numbers of removed layers, and the blocks."""
-        if self.ns and max(self.ns) >= n_layers:
-            raise BlockRangeError(
-                f"{max(self.ns)} layers cannot be removed: this model has {n_layers} layers and must keep at least 1. "
-                f"Choose numbers in 0..{n_layers - 1}."
-            )
+        check_count(max(self.ns, default=0), n_layers, "numbers in 0")
         super().check_depth(n_layers)
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from analysis.core.blocks import Removal, removal
+from analysis.core.blocks import Removal, check_count, removal
 from analysis.core.errors import BlockRangeError, SpecError
 from analysis.core.record import require
 from analysis.core.registry import Registry, first, modules_in
@@ -213,11 +213,7 @@ def chosen(strategy: str, n: int, inputs: StrategyInputs) -> Removal | None:
         BlockRangeError: when n is outside 0..L-1, or the inputs have no entry of that size.
         SpecError: for an unknown strategy; `manual` names its blocks itself.
     """
-    if not 0 <= n < inputs.n_layers:
-        raise BlockRangeError(
-            f"{n} layers cannot be removed: this model has {inputs.n_layers} and must keep at least 1. Choose n in "
-            f"0..{inputs.n_layers - 1}."
-        )
+    check_count(n, inputs.n_layers, "n in 0")
     if n == 0:
         return None
     registered = STRATEGIES.get(strategy)

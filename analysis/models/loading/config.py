@@ -90,7 +90,7 @@ def reading_errors_explained(source: Source, part: str) -> Iterator[None]:
         family = failures.model_type(error)
         by = f", in the code of {family} models in transformers" if family else ""
         raise UnsupportedModelError(
-            f"The {part} of {source.name} cannot be used: {failures.reason(error)}{by}. Get its files again."
+            f"The {part} of {source.name} cannot be used: {failures.clause(error)}{by}. Get its files again."
         ) from error
 
 

@@ -75,7 +75,7 @@ def try_out(folder: str, gguf_file: str) -> int:
     except (UnsupportedModelError, MemoryError):
         raise
     except BaseException as error:  # libraries written in Rust panic past Exception
-        raise UnsupportedModelError(failures.reason(error)) from error
+        raise UnsupportedModelError(failures.clause(error)) from error
 
 
 def faults(tokenizer: Any) -> Iterator[str]:

@@ -140,7 +140,7 @@ def put_on(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedMo
             raise
         raise RecipeError(
             f"The adapter {adapter} does not fit this model without "
-            f"{block.describe() if block else 'any layer removed'} ({failures.reason(error)}). Give the block of "
+            f"{block.describe() if block else 'any layer removed'} ({failures.clause(error)}). Give the block of "
             "its healing run."
         ) from error
     return replace(loaded, model=model, decoder=find_decoder(model))

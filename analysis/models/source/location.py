@@ -174,42 +174,8 @@ def gguf_of(spec: ModelSpec) -> Path | None:
     return path if path.is_file() else remote.bring_file(spec.source, spec.revision, ignore, weights=False)
 
 
-_ENDINGS = (
-    "bin",
-    "ckpt",
-    "csv",
-    "doc",
-    "docx",
-    "ggml",
-    "gz",
-    "h5",
-    "html",
-    "ipynb",
-    "json",
-    "jsonl",
-    "log",
-    "md",
-    "msgpack",
-    "npz",
-    "onnx",
-    "parquet",
-    "pdf",
-    "pickle",
-    "pkl",
-    "pt",
-    "pth",
-    "py",
-    "safetensors",
-    "tar",
-    "toml",
-    "tsv",
-    "txt",
-    "xml",
-    "yaml",
-    "yml",
-    "zip",
-)
-"""Endings of files; other letters behind a dot may be part of a Hub id, as in Qwen2.5."""
+_ENDINGS = ("bin", "ckpt", "ggml", "h5", "json", "onnx", "pickle", "pkl", "pt", "pth", "safetensors", "txt", "zip")
+"""Endings of files of models; other letters behind a dot may be part of a Hub id, as in Qwen2.5."""
 _FIX = "Give a .gguf file, a folder with a config.json, `starter`, or a Hub id such as HuggingFaceTB/SmolLM2-135M."
 _PLAIN_ENDING = re.compile(r"[^/\\]*\.[A-Za-z]{2,12}")
 """A name without a folder that ends in letters behind a dot: no model on the Hub has such a name."""

@@ -1,6 +1,6 @@
 """Bounds of a pack: the same for those that are made and those that are opened."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from io import BytesIO
 from pathlib import Path
@@ -20,7 +20,7 @@ MEMORY_BYTES, SECONDS = 2 << 30, 60.0
 """Of the process that checks a pack and unpacks it."""
 
 
-def opened(file: Path | BytesIO) -> AbstractContextManager[Mapping[str, zips.Entry]]:
+def opened(file: Path | BytesIO) -> AbstractContextManager[Mapping[str, Callable[[], bytes]]]:
     """Open the zip file of a pack, as `zips.opened`.
 
     Raises:

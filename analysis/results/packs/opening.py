@@ -4,12 +4,12 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis.core import escapes, extensions, input_files, sandbox, store, zips
+from analysis.core import escapes, extensions, input_files, sandbox, store
 from analysis.core.blocks import Block, LayerSet, PartSet
 from analysis.core.bounds import shown
 from analysis.core.errors import CorruptResultError, PackError, one_line
@@ -98,14 +98,14 @@ def unpack(path: str, folder: str, title: str) -> None:
         raise PackError(f"{title} is no result pack that can be opened: {error}. Nothing was opened.") from error
 
 
-def _fill(entries: Mapping[str, zips.Entry], folder: Path) -> None:
+def _fill(entries: Mapping[str, Callable[[], bytes]], folder: Path) -> None:
     if FILE not in entries:
         raise ValueError(f"it has no {FILE}")
-    manifest_json = entries[FILE].read()
+    manifest_json = entries[FILE]()
     manifest = pack_list.manifest(manifest_json)
     _check_names(entries, manifest)
     for name, digest in manifest.files.items():
-        content = entries[name].read()
+        content = entries[name]()
         if hashlib.sha256(content).hexdigest() != digest:
             raise ValueError(f"its file {name} does not match its checksum")
         _write(folder / name, content)

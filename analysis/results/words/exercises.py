@@ -100,7 +100,7 @@ def _interval(results: Results) -> Exercise | None:
         return None
     n, right = unpruned.n_samples, round(unpruned.acc * unpruned.n_samples)
     half = 100 * 1.96 * math.sqrt(unpruned.acc * (1 - unpruned.acc) / n)
-    low, high = stats.wilson_interval(right, n)
+    low, high = stats.share_interval(right / n, n)
     return Exercise(
         "How sure is an accuracy?",
         f"The unpruned model answers {right} of {n} questions. Its 95 % interval is about accuracy ± 1.96 × √(p(1−p)/n). How "

@@ -43,7 +43,7 @@ class Goal:
     def aim(self) -> str:
         """Return the goal in words that stand behind "to": "fit 165 MB"."""
         return {
-            BYTES: f"fit {units.exact_size(round(self.value))}",
+            BYTES: f"fit {units.size(round(self.value), exact=True)}",
             SPEED: f"be {self.value:.12g} times as fast",
             POINTS: f"lose less than {self.value:g} {'point' if self.value == 1 else 'points'} of accuracy",
             NATS: f"raise the loss by less than {self.value:g} nats/token",

@@ -8,7 +8,6 @@ from typing import Any
 import streamlit as st
 
 from analysis import service
-from analysis.core import host
 from analysis.core.blocks import PartSet
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_result import HealResult
@@ -221,7 +220,7 @@ def say_expected(spec: HealSpec, known: ModelFacts) -> None:
         spec: the heal.
         known: the size of its model.
     """
-    load, found = host.load(), expected(spec, known)
+    found = expected(spec, known)
     if spec.minutes is not None and found is not None and found.low_s > 60 * spec.minutes:
         least = words.span(found.low_s, found.high_s)
         st.warning(
@@ -234,6 +233,4 @@ def say_expected(spec: HealSpec, known: ModelFacts) -> None:
         said += ": no similar healing run has finished on this machine"
     else:
         said += " until the verdict"
-    if load.is_busy:
-        said += f". The machine is busy (load {load.average:.1f} on {words.counted(load.cores, 'core')})"
     st.caption(words.plain(f"{said}."))
