@@ -28,7 +28,6 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageResult, LeastDamage
 from analysis.experiments.maps.distance_spec import Best, DistanceResult
 from analysis.results.compared import recovery
-from analysis.results.compared.differences import recovered
 
 LOOKS = (
     Style("solid", "circle", "#1f6fb5", "#6bb1f2"),
@@ -218,33 +217,27 @@ def heal_curves(heals: Sequence[DrawnRun], *, dark: bool = False, height: int = 
 def recovery_bars(heals: Sequence[DrawnRun], *, dark: bool = False, height: int = 300) -> Figure:
     """Draw the share of the loss gap between the pruned and the unpruned model that each healing run closed."""
     figure, colours = Figure(), palette(dark)
-    run_shares = [(run, share) for run in heals if (share := recovered(run.result)) is not None]
+    run_shares = [(run, share) for run in heals if (share := recovery.of(run.result)) is not None]
     for run, share in run_shares:
         result, look = run.result, run.trace(HEALED_LOOKS, dark)
         points = (result.pruned.loss, result.healed.loss, result.unpruned.loss)
-        recovered_share = recovery.of(result)
-        ends = (
-            None
-            if recovered_share is None or recovered_share.low is None or recovered_share.high is None
-            else (recovered_share.low, recovered_share.high)
-        )
-        label = f"{share:.0%} {recovered_share.interval}" if recovered_share is not None else f"{share:.0%}"
+        ends = None if share.low is None or share.high is None else (share.low, share.high)
         figure.add_bar(
-            x=[share],
+            x=[share.share],
             y=[look["name"]],
             orientation="h",
             name=look["name"],
             showlegend=False,
             marker={"color": look["line"]["color"]},
-            error_x=bars([share], [ends]),
-            texttemplate=label,
+            error_x=bars([share.share], [ends]),
+            texttemplate=f"{share.share:.0%} {share.interval}",
             textposition="inside",
             insidetextanchor="start",
             cliponaxis=False,
             hovertemplate=f"{result.spec.block.brief()}<br>pruned {points[0]:.3f}, healed {points[1]:.3f}, unpruned "
             f"{points[2]:.3f} nats per token<extra></extra>",
         )
-    shares = [share for _, share in run_shares]
+    shares = [share.share for _, share in run_shares]
     return finish(
         figure,
         height,

@@ -9,7 +9,7 @@ from analysis.core import stats
 from analysis.core.blocks import Block
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy.points import QuestionScore
-from analysis.results.compared import differences, recovery
+from analysis.results.compared import recovery
 from tests.support import fakes
 
 N = 32
@@ -122,8 +122,3 @@ def block_heal(n: int, healed_loss: float):
 def test_a_recovery_is_the_share_of_the_loss_increase():
     assert recovery.of(block_heal(3, 3.4)).share == pytest.approx(0.5)
     assert recovery.of(block_heal(5, 4.6)).share == pytest.approx(-0.1)
-
-
-def test_where_nothing_was_lost_nothing_can_come_back():
-    found = block_heal(5, 2.3)
-    assert differences.recovered(replace(found, pruned=replace(found.pruned, loss=2.35))) is None

@@ -3,27 +3,17 @@
 Compare shows them for whole runs side by side. The interval of one selected block comes from `changes`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
-import numpy as np
-
-from analysis.core import stats
-from analysis.core.blocks import Block, blocks_up_to
 from analysis.core.intervals import Interval
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.heal_result import HealResult
-from analysis.experiments.maps.damage_spec import DamageResult
-from analysis.experiments.maps.distance_spec import Best, DistanceResult
 from analysis.results.compared import changes
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, BITS, LOSS, Reading, Readings
 from analysis.results.stored.summaries import (
-    KINDS,
     MeasuredResult,
-    best_of,
     nearest_n,
     point_of,
     texts_read,
@@ -31,8 +21,6 @@ from analysis.results.stored.summaries import (
 
 NOT_STORED = "no interval: losses per text were not stored"
 """Basis of a difference of losses that cannot be paired by text."""
-Arrays = Mapping[str, Any]
-"""Array fields of a stored result by name, as `Result.arrays_in`; empty where none are kept."""
 
 
 @dataclass(frozen=True)
@@ -71,114 +59,24 @@ def same_tokens(a: MeasuredResult, b: MeasuredResult) -> bool:
     return same_texts(a, b) and a.model.vocab_size == b.model.vocab_size and reading.have_same_tokens(*losses)
 
 
-def differences(
-    reference: MeasuredResult,
-    run: MeasuredResult,
-    fraction: float,
-    *,
-    reference_arrays: Arrays | None = None,
-    run_arrays: Arrays | None = None,
-) -> tuple[list[Difference], str]:
-    """Return the differences of every number of a run that may be compared with the reference's.
+def differences(reference: MeasuredResult, run: MeasuredResult, fraction: float) -> tuple[list[Difference], str]:
+    """Return the differences of every score of a run that may be compared with the reference's.
 
     Args:
         reference, run: results of any kind.
-        fraction: share of the layers that maps, damage and curves are read at. Beside a result that is about one block they are
-            read at that block's share.
-        reference_arrays, run_arrays: the stored values of each text, so that differences are paired.
+        fraction: share of the layers that curves are read at. Beside a result that is about one block they are read at that
+            block's share.
 
     Returns:
-        The differences, and a sentence on quantities that cannot be compared; "" where all can.
+        The differences, and a sentence on quantities that cannot be compared; "" if all can.
     """
-    if not {reference.kind, run.kind} <= set(KINDS):
-        return [], "Results of this kind have no computed difference. Read them side by side."
-    arrays = (reference_arrays or {}, run_arrays or {})
-    if isinstance(reference, DistanceResult) and isinstance(run, DistanceResult):
-        return _maps(reference, run, fraction, *arrays)
-    if isinstance(reference, DamageResult) and isinstance(run, DamageResult):
-        return _damage(reference, run, fraction, *arrays)
-    if isinstance(reference, DistanceResult | DamageResult) or isinstance(run, DistanceResult | DamageResult):
-        return [], "The reference measures another quantity, so there is no difference."
+    if not all(isinstance(result, SweepResult | HealResult | EvaluateResult) for result in (reference, run)):
+        return [], "Results of these kinds have no computed difference. Read them side by side."
     return _scores(reference, run, fraction)
-
-
-def recovered(heal: HealResult, field: str = "loss") -> float | None:
-    """Return the share of the pruning's cost that a heal recovered: 0 as bad as pruned, 1 as good as unpruned, below 0 worse.
-
-    Args:
-        heal: the result.
-        field: "loss" or "acc".
-
-    Returns:
-        The share; None where it was not measured, or where pruning cost nothing.
-    """
-    points = (heal.unpruned, heal.pruned, heal.healed)
-    losses = [value for point in points if point and (value := getattr(point, field)) is not None]
-    if len(losses) < len(points):
-        return None
-    unpruned, cut, healed = losses
-    cost = unpruned - cut  # of an accuracy; both differences change sign for a loss
-    return float((healed - cut) / cost) if (cost > 0) == (field == "acc") and cost else None
 
 
 def _any_limit(benchmark: BenchmarkSpec) -> BenchmarkSpec:
     return replace(benchmark, limit=None)
-
-
-def _maps(a: DistanceResult, b: DistanceResult, fraction: float, x: Arrays, y: Arrays) -> tuple[list[Difference], str]:
-    if a.spec.metric != b.spec.metric:
-        return [], f"The reference is a map of {a.spec.metric} distance and this one of {b.spec.metric}, so their units differ."
-    return _best_blocks(a, b, fraction, x, y, "least distance", a.text_lengths == b.text_lengths)
-
-
-def _damage(a: DamageResult, b: DamageResult, fraction: float, x: Arrays, y: Arrays) -> tuple[list[Difference], str]:
-    if not same_tokens(a, b):
-        return (
-            [],
-            "The loss increase was measured on other texts or with another vocabulary, so nats per token cannot be compared.",
-        )
-    return _best_blocks(a, b, fraction, x, y, "least loss increase, nats per token", True)
-
-
-def _best_blocks(
-    a: DistanceResult | DamageResult,
-    b: DistanceResult | DamageResult,
-    fraction: float,
-    x: Arrays,
-    y: Arrays,
-    quantity: str,
-    alike: bool,
-) -> tuple[list[Difference], str]:
-    """The chosen blocks of a fraction of the layers, text by text where every text was kept."""
-    n, m = (nearest_n(fraction, result.n_layers) for result in (a, b))
-    first, second = best_of(a, n), best_of(b, m)
-    if first is None or second is None:
-        return [], f"Blocks of {fraction:.0%} of the layers are not measured in both."
-    reference, value = (best.distance if isinstance(best, Best) else best.increase for best in (first, second))
-    texts = [_per_text(a, first.block, x), _per_text(b, second.block, y)]
-    removed = f"{first.block.describe()}; {second.block.describe()}"
-    if alike and same_texts(a, b) and all(len(losses) for losses in texts) and len(texts[0]) == len(texts[1]):
-        mean, low, high = stats.compare_losses(texts[0], texts[1], getattr(a, "text_tokens", None))
-        return [Difference(quantity, removed, reference, value, mean, low, high, f"paired, {len(texts[0])} texts")], ""
-    if isinstance(a, DamageResult):
-        return [Difference(quantity, removed, reference, value, value - reference, None, None, NOT_STORED)], ""
-    errors = (b.stderr[m - 1][second.start], a.stderr[n - 1][first.start])
-    least, most = stats.independent(value, errors[0], reference, errors[1])
-    basis = "treated as independent: texts not stored" if same_texts(a, b) else "independent: other texts"
-    return [Difference(quantity, removed, reference, value, value - reference, least, most, basis)], ""
-
-
-def _per_text(result: DistanceResult | DamageResult, block: Block, arrays: Arrays) -> list[float]:
-    """Return each text's value of a block; empty where these were not kept."""
-    if isinstance(result, DistanceResult):
-        distances = arrays.get("text_distances", {}).get(result.spec.metric)
-        return [] if distances is None else [float(v) for v in distances[:, block.start, block.stop]]
-    losses = arrays.get("text_losses")
-    if losses is None:
-        return []
-    index = 1 + blocks_up_to(len(result.increase), result.n_layers).index(block)
-    increases = (losses[index] - losses[0]).astype(float)
-    return [float(v) for v in increases] if np.isfinite(increases).all() else []
 
 
 def _readings(result: MeasuredResult, n: int) -> Readings:

@@ -40,7 +40,6 @@ _COLUMNS = {
     "high": st.column_config.NumberColumn("Δ, to", format="%+.4f"),
     "basis": st.column_config.TextColumn("compared", width="medium"),
 }
-_KEPT = ("text_distances", "text_losses")
 
 
 def show(model: ModelSpec) -> None:
@@ -297,16 +296,4 @@ def differences(picked: list[FoundResult], reference: FoundResult, fraction: flo
 
 
 def _differences(run: FoundResult, reference: FoundResult, fraction: float) -> tuple[list[run_compare.Difference], str]:
-    return run_compare.differences(
-        reference.result, run.result, fraction, reference_arrays=_arrays(reference), run_arrays=_arrays(run)
-    )
-
-
-def _arrays(run: FoundResult) -> dict[str, Any]:
-    """Return the stored arrays of each text; none for precomputed runs."""
-    return _read(run.kind, run.key, run.saved_at, run) if run.kind in ("distances", "damage") else {}
-
-
-@st.cache_data(max_entries=16, show_spinner=False)
-def _read(kind: str, key: str, saved_at: float, _run: FoundResult) -> dict[str, Any]:
-    return {name: array for name, array in service.arrays(_run).items() if name in _KEPT}
+    return run_compare.differences(reference.result, run.result, fraction)
