@@ -7,7 +7,7 @@ import pytest
 
 import analysis
 from analysis.charts import curves, data, heals, kinds, look
-from analysis.core import stats, units
+from analysis.core import stats
 from analysis.experiments.accuracy.points import QuestionScore
 from analysis.results.compared import changes
 from analysis.results.stored import reading
@@ -131,16 +131,6 @@ def test_curves_of_equal_n_are_shifted_but_their_data_not():
     rows = [row for row in data.rows(figure) if row["curve"] == "deepest"]
     assert [row["removed layers n"] for row in rows] == list(range(16))
     assert {"low", "high"} <= rows[1].keys()
-
-
-def test_no_difference_says_how_many_it_would_take():
-    assert (
-        changes.not_significant(200, 873, "questions")
-        == "not significantly different (n = 200 questions, would need about 880)"
-    )
-    assert changes.not_significant(8, None, "texts") == "not significantly different (n = 8 texts)"
-    assert units.two_digits(1565) == "1,600"
-    assert units.two_digits(7) == "7"
 
 
 def test_a_loss_is_paired_over_texts():

