@@ -64,12 +64,9 @@ class _WholeLayers(Spec):
 
     def describe(self) -> str:
         """Both index forms: "layers 11-15 (5 layers), block [11, 16)" or "layers 3, 5-6 (3 layers), blocks [3, 4) [5, 7)"."""
-        n = len(self.layers)
-        return f"{self.brief()} ({n} layer{'s' * (n != 1)}), block{'s' * (len(self.blocks) != 1)} {self.halves()}"
-
-    def halves(self) -> str:
-        """Half-open form alone: "[11, 16)" or "[3, 4) [5, 7)"."""
-        return " ".join(f"[{run.start}, {run.stop})" for run in self.blocks)
+        n, runs = len(self.layers), self.blocks
+        halves = " ".join(f"[{run.start}, {run.stop})" for run in runs)
+        return f"{self.brief()} ({n} layer{'s' * (n != 1)}), block{'s' * (len(runs) != 1)} {halves}"
 
     def brief(self) -> str:
         """For those who have seen both forms: "layers 11-15" or "layers 3, 5-6"."""
@@ -241,10 +238,6 @@ class PartSet(Spec):
         n_parts, n_whole = len(self.attention) + len(self.feed_forward), len(self.layers)
         whole = f", {n_whole} whole" if n_whole else ""
         return f"{self.brief()} (one sublayer of {n_parts} layer{'s' * (n_parts != 1)}{whole})"
-
-    def halves(self) -> str:
-        """Return `brief`: single parts have no half-open form."""
-        return self.brief()
 
     def brief(self) -> str:
         """For those who know how many: "attention of layers 3, 5-6 + layer 9"."""

@@ -12,13 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.core import disk, store
+from analysis.core import disk, host, store
 from analysis.core.errors import LayerscopeError, StorageError, one_line
 
-_SPACE = (
-    "There is no space left on the disk. Saved results are intact. Free some space, or point LAYERSCOPE_CACHE at "
-    "another disk, then {then}."
-)
 _BROKEN_DISK = (
     "The disk failed with an input/output error. Saved results are intact. Check the disk or the network folder, or "
     "point LAYERSCOPE_CACHE at another disk, then {then}."
@@ -46,11 +42,6 @@ _NO_BITSANDBYTES = (
 _BITSANDBYTES_DEVICE = (
     "bitsandbytes cannot compute with 4- or 8-bit weights on this device. Choose quantization none, or a machine with a "
     "GPU that it supports."
-)
-
-_NO_MODEL_LIBRARIES = (
-    "This needs the model libraries, which are not installed, as in a viewer made from requirements-viewer.txt. Run `pip "
-    "install -r requirements.txt`, then {then}."
 )
 
 _PANIC = (
@@ -115,7 +106,7 @@ def cause(error: BaseException, *, consequence: str = "run it again") -> str | N
     chain = list(_chain(error))
     # A full disk comes first: it also shows as a file that cannot be read or a model that cannot be fetched.
     if any(map(_FULL_DISK.is_of, chain)) and "no space left" not in str(error):
-        return _SPACE.format(then=consequence)
+        return store.NO_SPACE.format(then=consequence)
     if isinstance(error, LayerscopeError):
         return one_line(str(error))
     kind_of_failure = next((kind for kind in (*_OF_MACHINE, *_OF_MODEL) if any(map(kind.is_of, chain))), None)
@@ -230,7 +221,7 @@ def _ends_in_bitsandbytes(error: BaseException) -> bool:
 
 
 _FULL_DISK = Cause(
-    _SPACE,
+    store.NO_SPACE,
     errnos=(errno.ENOSPC, errno.EDQUOT),
     words=("no space left on device", "(os error 28)", "disk quota exceeded", "disk is full"),
 )
@@ -259,7 +250,7 @@ _OF_MODEL = (
     ),
     Cause(_OFFLINE, names=("LocalEntryNotFoundError", "OfflineModeIsEnabled")),
     Cause(_NO_BITSANDBYTES, test=_lacks_bitsandbytes),
-    Cause(_NO_MODEL_LIBRARIES, test=_lacks_model_libraries),
+    Cause(host.VIEWER, test=_lacks_model_libraries),
     Cause(_BITSANDBYTES_DEVICE, test=_is_bitsandbytes_device),
     Cause(_PANIC, names=("PanicException",)),
 )

@@ -94,12 +94,11 @@ def precomputed_dir() -> Path:
     return _REPOSITORY / "cache" / "precomputed"
 
 
-def no_space(path: Path) -> str:
-    """The sentence for a full disk."""
-    return (
-        f"There is no space left on the disk for {path.name}. Saved files are intact. Free some space, or point "
-        "LAYERSCOPE_CACHE at another disk, and run it again."
-    )
+NO_SPACE = (
+    "There is no space left on the disk. Saved files are intact. Free some space, or point LAYERSCOPE_CACHE at another "
+    "disk, then {then}."
+)
+"""Message for a full disk; `{then}` stands for the action after the fix."""
 
 
 @contextlib.contextmanager
@@ -109,7 +108,7 @@ def disk_errors_explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise StorageError(no_space(path)) from error
+            raise StorageError(NO_SPACE.format(then="run it again")) from error
         raise StorageError(
             f"{path} cannot be written: {error.strerror or error}. Check that the folder is writable."
         ) from error

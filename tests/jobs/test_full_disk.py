@@ -112,7 +112,7 @@ def test_reserve_is_freed_once_and_then_the_writing_waits(tmp_path, monkeypatch)
     def write() -> None:
         seen.append((tmp_path / "worker.reserve").exists())
         if len(seen) < 4:
-            raise StorageError(store.no_space(tmp_path / "x"))
+            raise StorageError(store.NO_SPACE)
 
     attempt.write_down(write)
     assert seen == [True, False, False, False]

@@ -80,7 +80,7 @@ def test_a_command_that_needs_a_model_says_so(ui_cache, viewer, monkeypatch, cap
     main._parser.cache_clear()
     assert main.main(["run", "distances"]) == failures.BAD_INPUT
     main._parser.cache_clear()
-    assert capsys.readouterr().err.startswith("This needs the model libraries, which are not installed")
+    assert capsys.readouterr().err.startswith(host.VIEWER)
 
 
 @pytest.mark.long
@@ -106,7 +106,7 @@ def test_an_environment_of_its_own_opens_every_page(tmp_path, monkeypatch):
     )
     said = json.loads(done.stdout)
     assert said["loaded"] == []
-    assert said["python"].startswith("This needs the model libraries, which are not installed")
+    assert said["python"].startswith(host.VIEWER)
     for page, drawn in said["pages"].items():
         assert drawn["failed"] == [], page
         assert drawn["says_viewer"], page

@@ -184,7 +184,7 @@ def _errors_explained(path: Path) -> Iterator[None]:
                 "Try again."
             ) from error
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-            raise StorageError(store.no_space(path)) from error
+            raise StorageError(store.NO_SPACE.format(then="try again")) from error
         if _is_damage(error):
             _move_aside(path)
             raise StorageError(

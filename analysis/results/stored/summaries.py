@@ -66,7 +66,7 @@ def how(result: Any) -> str:
         strategy = str(result.spec.strategy)
         return f"{strategy}, draw {result.spec.draw}" if needs(strategy, DRAW) else strategy
     if isinstance(result, HealResult):
-        return f"{result.spec.recipe}, {result.spec.block.halves()}"
+        return f"{result.spec.recipe}, {result.spec.block.brief()}"
     if isinstance(result, DamageResult):
         return f"blocks up to {len(result.increase)}"
     if isinstance(result, EvaluateResult):

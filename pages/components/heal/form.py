@@ -194,7 +194,7 @@ def _start_button(spec: HealSpec | None, known: ModelFacts) -> None:
         st.error("No healing text is chosen. Choose a file under **Advanced**.")
         return
     block = spec.block
-    job = start.start(spec, f"Heal {block.halves()}, {words.heal_length(spec)}")
+    job = start.start(spec, f"Heal {block.brief()}, {words.heal_length(spec)}")
     if job is None:
         return
     state.show_result("heal", job.id)

@@ -98,7 +98,7 @@ def _refine(result: HealResult) -> None:
         help="Keeps the adapter and all answers. Scores the three models on the new questions and texts only.",
     )
     if clicked:
-        start.start_and_show(wanted, f"Refine healing of {wanted.block.halves()}")
+        start.start_and_show(wanted, f"Refine healing of {wanted.block.brief()}")
 
 
 def _rows(result: HealResult, control: HealResult | None) -> dict[str, HealResult]:
@@ -200,7 +200,7 @@ def _ceiling(run: ListedHeal, control: HealResult | None) -> None:
         "from the healing text alone.",
     ):
         block = spec.block
-        start.start_and_show(wanted, f"Control of {block.halves()}, {words.heal_length(spec)}")
+        start.start_and_show(wanted, f"Control of {block.brief()}, {words.heal_length(spec)}")
 
 
 def _answers(result: HealResult) -> list[str]:

@@ -73,7 +73,7 @@ class ListedHeal:
         # The menu is not redrawn when a waiting run starts, so both states have one word.
         state = "in progress" if self.job and self.job.is_active else self.state
         alone = "" if isinstance(block, PartSet) else f"block{'s' * (len(block.blocks) > 1)} "
-        what = f"control of {block.halves()}" if self.spec.control else f"{alone}{block.halves()}"
+        what = f"control of {block.brief()}" if self.spec.control else f"{alone}{block.brief()}"
         asked = self.spec.benchmark
         judged = [f"{asked.limit or 'all'} questions"] if asked else []
         parts = [what, words.heal_settings(self.spec), *judged, state]

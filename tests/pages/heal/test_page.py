@@ -196,7 +196,7 @@ def test_scattered_cut_is_healed_and_another_can_be_chosen(app, known):
     at = app("pages/heal.py", n="5", strategy="block-influence")
     assert f"**{cut.describe()}**" in texts(at)
     made = started(at)
-    assert (made.spec.block, made.label.startswith(f"Heal {cut.halves()}")) == (cut, True)
+    assert (made.spec.block, made.label.startswith(f"Heal {cut.brief()}")) == (cut, True)
     at.selectbox(key="cut-strategy").set_value("deepest").run()
     assert f"**{Block(24, 5).describe()}**" in texts(at)
 
