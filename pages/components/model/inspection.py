@@ -165,6 +165,7 @@ def absent(model: ModelSpec) -> bool:
     st.info(words.plain(sentence))
     if start.button("Download the file", key="fetch", icon=":material/download:"):
         start.start_and_show(InspectSpec(model, fetch=True), f"Download {state.name(model)}")
+    show_stored(model)
     return True
 
 
