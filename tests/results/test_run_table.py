@@ -1,6 +1,5 @@
 """Stored results as rows: key figures with known values, filters, names, and models identified by their weights."""
 
-import json
 import os
 from dataclasses import replace
 
@@ -13,7 +12,7 @@ from analysis.core.index import ResultFilter
 from analysis.data.spec import CorpusSpec
 from analysis.results.compared import runs as run_table
 from analysis.results.stored import summaries
-from analysis.results.stored.result import FoundResult, Summary
+from analysis.results.stored.result import FoundResult, codec
 from tests.support import fakes
 
 
@@ -96,7 +95,7 @@ def test_index_facts_give_the_key_figure_at_every_share(fraction):
     results = [fakes.distances(), fakes.sweep(), fakes.sweep(5), fakes.heal(), fakes.heal(20), fakes.damage()]
     results += [fakes.damage(0.3), fakes.evaluate(Block(3, 2))]
     for result in results:
-        again = Summary.from_json(json.dumps(summaries.summary(result).to_json()))
+        again = codec().validate_json(codec().dump_json(summaries.summary(result)))
         assert again == summaries.summary(result)
         found = FoundResult(result.kind, "", False, 0.0, (result, again))
         assert run_table.figure_at(found, fraction) == summaries.key_figure(result, fraction)
@@ -122,11 +121,6 @@ def test_names_hold_only_differences():
     assert run_table.labels(bits) == ["bfloat16 from Q4_1 weights", "NF4, bfloat16 from Q4_1 weights"]
     assert run_table.labels(texts[:1]) == ["SmolLM2-135M-Instruct · angular"]
     assert run_table.labels([]) == []
-
-
-def test_names_drop_parts_that_the_remaining_runs_share():
-    assert run_table.shortened(["a · C4 · float32", "a · C4 · 4bit"]) == ["float32", "4bit"]
-    assert run_table.shortened(["a · C4"]) == ["a · C4"]
 
 
 def test_names_are_never_the_same():

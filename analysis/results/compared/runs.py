@@ -102,13 +102,6 @@ def _is_quantized(run: FoundResult) -> bool:
     return run.summary.model is not None and run.summary.model.quantization != "none"
 
 
-def shortened(names: Sequence[str]) -> list[str]:
-    """Return names made by `labels`, after some were left out, without the parts that all remaining ones share."""
-    parts = [name.split(" · ") for name in names]
-    used = [index for index, values in enumerate(zip(*parts, strict=False)) if len(set(values)) > 1]
-    return [" · ".join(part[index] for index in used) for part in parts] if used else list(names)
-
-
 @dataclass(frozen=True)
 class StoredModel:
     """A model that has stored results."""

@@ -1,12 +1,13 @@
 """A stored result in lists, menus and tables: described by its summary, and read when its numbers are needed."""
 
-import dataclasses
 import functools
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
-from analysis.core import index_table, input_files, store
+import pydantic
+
+from analysis.core import index_table, store
 from analysis.core.errors import CorruptResultError
 from analysis.core.experiment import RESULTS
 from analysis.core.index import IndexEntry
@@ -19,8 +20,7 @@ KEPT = 1024
 """Number of results that stay in memory after reading, the last used ones."""
 
 
-@dataclass(frozen=True)
-class KeyFigure:
+class KeyFigure(NamedTuple):
     """The one number that stands for a result."""
 
     name: str
@@ -68,26 +68,11 @@ class Summary:
     model: ModelSpec | None
     """The resolved model of the request; None of results without a model."""
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON types."""
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        figures = [dataclasses.astuple(figure) for figure in self.figures]
-        return fields | {"figures": figures, "model": None if self.model is None else self.model.to_json()}
 
-    @classmethod
-    def from_json(cls, text: str) -> "Summary":
-        """The inverse, of JSON."""
-        fields = input_files.parsed(text)
-        fields["figures"] = tuple(KeyFigure(*figure) for figure in fields["figures"])
-        fields["weight"], fields["materials"] = Weight(*fields["weight"]), tuple(fields["materials"])
-        fields["model"] = fields["model"] and _model(*fields["model"].items())
-        return cls(**fields)
-
-
-@functools.lru_cache(maxsize=4096)
-def _model(*fields: tuple[str, Any]) -> ModelSpec:
-    """One object for the many results of a model."""
-    return ModelSpec.from_json(dict(fields))
+@functools.cache
+def codec() -> "pydantic.TypeAdapter[Summary]":
+    """Return the reader and writer of the JSON of summaries."""
+    return pydantic.TypeAdapter(Summary)
 
 
 @dataclass(frozen=True)
@@ -119,7 +104,7 @@ class FoundResult:
     @cached_property
     def summary(self) -> Summary:
         """Return the facts that are known without reading it."""
-        return Summary.from_json(self.source.summary) if isinstance(self.source, IndexEntry) else self.source[1]
+        return codec().validate_json(self.source.summary) if isinstance(self.source, IndexEntry) else self.source[1]
 
     @property
     def result(self) -> Any:

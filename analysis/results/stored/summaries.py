@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import hashlib
-import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from analysis.experiments.strategies import DRAW, needs
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results.stored import evidence, reading
-from analysis.results.stored.result import KeyFigure, Summary
+from analysis.results.stored.result import KeyFigure, Summary, codec
 
 KINDS = {"distances": "map", "sweep": "curve", "heal": "heal", "damage": "damage", "evaluate": "evaluation"}
 """Kinds of results that can be laid over each other, with the words for them."""
@@ -236,8 +235,8 @@ def described(kind: str, stored: StoredResult) -> dict[str, Any]:
         raise UnknownRequestError(f"{stored.path} is of the kind {kind!r}, whose extension is not loaded.")
     result = RESULTS[kind].read(dataclasses.replace(stored, array_files=()))
     known_summary = summary(result)
-    model, fields = known_summary.model, known_summary.to_json()
-    searched = [fields[part] for part in ("name", "layers", "how", "on", "n", "precision", "seed", "versions")]
+    model = known_summary.model
+    searched = [getattr(known_summary, part) for part in ("name", "layers", "how", "on", "n", "precision", "seed", "versions")]
     searched += [kinds().get(kind, kind), model.identity if model else "", stored.path.name]
     return {
         "is_complete": result.complete,
@@ -250,7 +249,7 @@ def described(kind: str, stored: StoredResult) -> dict[str, Any]:
         "builds_on": " ".join(_builds_on(result.spec)),
         "materials": " ".join(known_summary.materials),
         "said": " ".join(map(str, searched)).lower(),
-        "summary": json.dumps(fields, separators=(",", ":")),
+        "summary": codec().dump_json(known_summary).decode(),
         "weights": None if model is None else model.identity or index.named_weights(model.source, model.revision or ""),
         "quantization": None if model is None else model.quantization,
         "dtype": None if model is None else model.dtype,
