@@ -6,7 +6,9 @@ from analysis.jobs.queue.control import (
     END,
     FRONT,
     active,
+    can_share,
     cancel,
+    check_workers,
     clear,
     delete,
     list_jobs,
@@ -32,7 +34,6 @@ from analysis.jobs.queue.job import (
     Job,
 )
 from analysis.jobs.queue.processes import ensure_worker, worker_alive
-from analysis.jobs.queue.sharing import MOST_WORKERS, can_share, check_workers
 from analysis.jobs.queue.table import get, waited
 from analysis.jobs.runner.answer import answered
 
@@ -45,7 +46,6 @@ __all__ = [
     "FRONT",
     "INTERRUPTED",
     "LOCAL",
-    "MOST_WORKERS",
     "PAUSED",
     "QUEUED",
     "RESUMABLE",

@@ -28,7 +28,7 @@ from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.scoring import likelihood
 from analysis.experiments.search import search
 from analysis.experiments.search.search_spec import SearchResult, SearchSpec
-from analysis.jobs.queue.sharing import can_share, check_workers
+from analysis.jobs.queue.control import can_share, check_workers
 from analysis.jobs.runner import remote, versions
 from analysis.jobs.runner.executor import Executor, WorkerLost
 from analysis.jobs.runner.local_workers import LocalWorkers

@@ -106,7 +106,7 @@ class Job:
     limit_s: float | None = None
     """Seconds after which an attempt is stopped; None for never."""
     shards: int = 1
-    """How many processes share it (`sharing`)."""
+    """Number of processes that share it."""
     work: ResourceUsage | None = None
     """Work of its machine in all its attempts, as far as is written down; None where nobody counts."""
 

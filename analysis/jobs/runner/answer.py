@@ -10,7 +10,7 @@ from analysis.core.experiment import RUNNERS
 from analysis.core.imports import imported
 from analysis.core.progress import OnProgress, Progress
 from analysis.core.record import Result, Spec
-from analysis.jobs.queue.sharing import check_workers
+from analysis.jobs.queue.control import check_workers
 from analysis.jobs.runner.executor import Executor
 from analysis.jobs.runner.share import share
 

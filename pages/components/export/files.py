@@ -1,8 +1,6 @@
 """The forms in which a cut is exported, one on screen at a time, each with its one main button."""
 
-import io
-import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import streamlit as st
@@ -58,7 +56,7 @@ def _lm_eval(choice: Choice) -> None:
 
     chart.download(
         "Download the task as ZIP",
-        lambda: _zipped_texts(lm_eval_task.files(asked, questions.load(asked), Path())),
+        lambda: folders.zipped(lm_eval_task.files(asked, questions.load(asked), Path())),
         f"{lm_eval_task.name(asked)}.zip",
         "application/zip",
         key="take-lm-eval",
@@ -69,15 +67,6 @@ def _lm_eval(choice: Choice) -> None:
     folder = exports.folder(folders.request(choice).name)
     line = lm_eval_task.command(asked, ".", str(folder), choice.model.dtype)
     st.code(line, language="bash", wrap_lines=True)
-
-
-def _zipped_texts(files: Mapping[str, str]) -> bytes:
-    """Texts as files of a ZIP, by name."""
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, text in files.items():
-            archive.writestr(name, text)
-    return content.getvalue()
 
 
 def _card(choice: Choice) -> None:

@@ -5,8 +5,8 @@ A folder is uploaded to the Hub in two steps: first a preview, then, by a second
 
 import io
 import zipfile
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 
 import streamlit as st
 
@@ -130,12 +130,13 @@ def adapter(choice: Choice) -> None:
     """Draw the adapter of the heal, which is there."""
     folder = service.folder(choice.adapter)
     assert folder is not None
-    size = sum(file.stat().st_size for file in folder.iterdir() if file.is_file())
+    files = {f"{folder.name}/{file.name}": file for file in sorted(folder.iterdir()) if file.is_file()}
+    size = sum(file.stat().st_size for file in files.values())
     st.caption("A standard PEFT folder. Remove the layers above from the base model before you load the adapter.")
     if size <= _ZIP_BYTES:
         chart.download(
             f"Download as ZIP ({words.size(size)})",
-            lambda: zipped(folder),
+            lambda: zipped({name: file.read_bytes() for name, file in files.items()}),
             f"{folder.name}.zip",
             "application/zip",
             key="take-adapter",
@@ -145,13 +146,12 @@ def adapter(choice: Choice) -> None:
     st.code(str(folder), language=None)
 
 
-def zipped(folder: Path) -> bytes:
-    """The files of a folder as a ZIP; weights hardly get smaller, so nothing is compressed."""
+def zipped(files: Mapping[str, str | bytes]) -> bytes:
+    """Return a ZIP of contents by file name; weights hardly get smaller, so nothing is compressed."""
     content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_STORED) as archive:
-        for file in sorted(folder.iterdir()):
-            if file.is_file():
-                archive.write(file, f"{folder.name}/{file.name}")
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, text in files.items():
+            archive.writestr(name, text)
     return content.getvalue()
 
 

@@ -1,6 +1,6 @@
 """The request in three decisions: removed layers, time, start. The recipe and its settings are folded away."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -19,20 +19,10 @@ from pages.components.heal.runs import ListedHeal, choose_length, forget_length,
 from pages.components.shared import access, frame, selection, start, state, words
 
 
-@dataclass(frozen=True)
-class Begin:
-    """First values of the form."""
+def begin(model: ModelSpec, known: ModelFacts, block: Removal) -> tuple[str, HealSpec, str]:
+    """Return a key of the recipe that is picked in the menu, its numbers for this model and block, and its origin in words.
 
-    key: str
-    """Part of its widgets' keys, so that another start brings its own numbers."""
-    preset: HealSpec
-    """The numbers, for this model and block."""
-    why: str
-    """A sentence on where they come from."""
-
-
-def begin(model: ModelSpec, known: ModelFacts, block: Removal) -> Begin:
-    """Return the recipe that is picked in the menu, at first the one for this model and machine, without drawing the menu.
+    At first it is the recipe for this model and machine.
 
     Args:
         model: the model to cut and heal.
@@ -46,29 +36,30 @@ def begin(model: ModelSpec, known: ModelFacts, block: Removal) -> Begin:
     st.session_state["recipe"] = asked
     if asked in runs:
         run = runs[asked]
-        return Begin(run.id, recipes.with_settings_of(run.spec, model=model, block=block), "Settings of an older run.")
+        return (run.id, recipes.with_settings_of(run.spec, model=model, block=block), "Settings of an older run.")
     if asked.startswith(_SAVED):
         mine = saved.get(asked.removeprefix(_SAVED))
         preset = recipes.with_settings_of(mine, model=model, block=block)
         on_gpu = recipes.sees_gpu(model.device)
-        return Begin(f"saved-{mine.name}", recipes.rated(preset, known.n_parameters, on_gpu=on_gpu), mine.why)
+        return (f"saved-{mine.name}", recipes.rated(preset, known.n_parameters, on_gpu=on_gpu), mine.why)
     preset = recipes.heal_spec(asked, model=model, block=block, n_parameters=known.n_parameters)
-    return Begin(asked, preset, recipes.get(asked, model=model.source).why)
+    return (asked, preset, recipes.get(asked, model=model.source).why)
 
 
-def advanced(begun: Begin, asked: BenchmarkSpec, length: dict[str, Any]) -> HealSpec | None:
+def advanced(preset: HealSpec, key: str, why: str, asked: BenchmarkSpec, length: dict[str, Any]) -> HealSpec | None:
     """Draw the recipe and its settings over the whole width; returns the request, None while its healing text is missing.
 
     Args:
-        begun: the recipe and its numbers.
+        preset: the numbers of the recipe.
+        key: part of the keys of the widgets.
+        why: origin of the numbers.
         asked: the selected questions: asking the same ones puts the healed model on their chart.
         length: the `minutes` or `steps` that were chosen; empty for a heal that takes no step.
     """
-    preset, key = begun.preset, begun.key
     left, right = st.columns(2, gap="medium", vertical_alignment="bottom")
     with left:
         _menu(preset.model)
-    right.caption(words.plain(begun.why))
+    right.caption(words.plain(why))
     is_first = preset.recipe == recipes.FIRST.name and preset.benchmark is not None
     if is_first and preset.benchmark is not None:
         asked = replace(asked, limit=min(asked.limit or BenchmarkSpec.limit, preset.benchmark.limit or BenchmarkSpec.limit))
@@ -166,13 +157,13 @@ def show(
         wide: a container of the page's whole width, for the settings.
     """
     with frame.errors_shown():
-        begun = begin(model, known, block)
+        key, preset, why = begin(model, known, block)
         with st.container(border=True):
             st.header("2 Time, scoring included", anchor=False)
-            chosen = choose_length(begun.preset, begun.key)
+            chosen = choose_length(preset, key)
         place = st.container(border=True)
         with wide, st.expander("Advanced", icon=":material/tune:", key="advanced"):
-            spec = advanced(begun, questions, chosen)
+            spec = advanced(preset, key, why, questions, chosen)
         with place:
             st.header("3 Start", anchor=False)
             _start_button(spec, known)

@@ -148,7 +148,10 @@ def header(title: words.Markdown, question: words.Markdown, shares: tuple[int, i
         about.append(model.quantization)
     with left.container(gap=None):
         st.title(title, anchor=False)
-        st.caption(f"{question} · {words.plain(', '.join(about))}", help=_words_of(title))
+        st.caption(
+            f"{question} · {words.plain(', '.join(about))}",
+            help=_listed((name, glossary.TERMS[name].meaning) for name in PAGES[title]),
+        )
         other = stored_results.n_of_other_weights(model)
         if other:
             them = "1 stored result of this name is" if other == 1 else f"{other} stored results of this name are"
@@ -201,18 +204,9 @@ PAGES = {
 """By page, the words that one who opens it meets."""
 
 
-def help_on(*names: str) -> str:
-    """Return the meanings of these terms, for the hover help of a control that uses them.
-
-    Args:
-        names: keys of `glossary.TERMS`.
-    """
+def help_on(*names: str) -> words.Markdown:
+    """Return the meanings of these terms of the glossary, for the hover help of what uses them."""
     return _listed((name, glossary.TERMS[name].meaning) for name in names)
-
-
-def _words_of(title: str) -> str | None:
-    """The words of a page; None for a page that has none of its own."""
-    return help_on(*PAGES[title]) if title in PAGES else None
 
 
 def glossary_button() -> None:
