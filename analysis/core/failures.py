@@ -121,13 +121,14 @@ def is_of_machine(error: BaseException) -> bool:
 
 def model_type(error: BaseException) -> str | None:
     """The kind of model in whose own code, as transformers has it, something was raised; None where it was elsewhere."""
-    family = None
-    for raised in _chain(error):
-        trace = raised.__traceback__
-        while trace is not None:
-            module = _MODEL_CODE.match(str(trace.tb_frame.f_globals.get("__name__", "")))
-            family, trace = module[1] if module else family, trace.tb_next
-    return family
+    modules = (module for raised in _chain(error) for module in _modules(raised))
+    families = [match[1] for module in modules if (match := _MODEL_CODE.match(module))]
+    return families[-1] if families else None
+
+
+def _modules(error: BaseException) -> list[str]:
+    """Return the modules that an error passed through, the one that raised it last."""
+    return [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]
 
 
 def _unforeseen(error: BaseException, doing: str, log: str, has_log: bool) -> str:
@@ -208,16 +209,8 @@ def _lacks_model_libraries(error: BaseException) -> bool:
 
 def _is_bitsandbytes_device(error: BaseException) -> bool:
     text = str(error).lower()
-    about = "bitsandbytes" in text or _ends_in_bitsandbytes(error)
+    about = "bitsandbytes" in text or any(module.split(".")[0] == "bitsandbytes" for module in _modules(error)[-1:])
     return about and any(word in text for word in ("gpu", "cuda", "backend", "device", "not compiled", "not implemented"))
-
-
-def _ends_in_bitsandbytes(error: BaseException) -> bool:
-    """Return whether it was raised by code of that package."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).partition(".")[0] == "bitsandbytes"
 
 
 _FULL_DISK = Cause(

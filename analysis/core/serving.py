@@ -30,7 +30,7 @@ _NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _OURS = ("uploads", "adapters", "models", "exports")
 """Folders of the cache with files that requests name: brought by visitors, or made by their jobs."""
 _FILE_WORDS = {"FILE", "DIR", "MODEL"}
-_OTHERS = ("CACHE", "EXTENSIONS", "LOCAL", "MEMORY", "NICENESS", "RAY_OPEN", "RAY_OPTIONS", "SLURM", "SLURM_OPTIONS")
+_OTHERS = ("CACHE", "EXTENSIONS", "LOCAL", "MEMORY", "NICENESS", "RAY_OPTIONS", "SLURM", "SLURM_OPTIONS")
 """Variables of other parts of the program, without the prefix."""
 
 
