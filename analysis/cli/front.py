@@ -54,7 +54,6 @@ class FrontSpec(Spec):
 
 def run(options: argparse.Namespace) -> None:
     """Print the answers, the variants, and the commands of missing measurements."""
-    from analysis.results.compared.recovery import duration
     from analysis.results.words import goals
 
     compared = compare(requests.request(FrontSpec, options))
@@ -66,7 +65,9 @@ def run(options: argparse.Namespace) -> None:
     lines += ["", *_wrapped([compared.table().caption])]
     if compared.missing:
         lasts = compared.duration()
-        about = "" if lasts is None else f" (accuracy and loss take {duration(lasts[0])} to {duration(lasts[1])} here)"
+        about = (
+            "" if lasts is None else f" (accuracy and loss take {units.duration(lasts[0])} to {units.duration(lasts[1])} here)"
+        )
         lines += ["", f"Not measured{about}:"]
         for measurement in compared.missing:
             lines += [f"  {measurement.what}:", *_command(options.command_line(measurement.spec))]

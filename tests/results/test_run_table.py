@@ -128,10 +128,10 @@ def test_names_are_never_the_same():
     assert len(set(run_table.labels(twice))) == 2
 
 
-def test_first_are_one_map_per_model_or_two_of_one():
+def test_first_are_one_map_and_one_curve_per_model():
     c4, wiki = run(fakes.distances()), run(other_texts(fakes.distances()), on="Wikipedia")
     curves = [run(fakes.sweep(strategy="deepest")), run(fakes.sweep())]
-    assert run_table.first_picks([c4, wiki, *curves]) == [c4.id, wiki.id, curves[1].id, curves[0].id]
+    assert run_table.first_picks([c4, wiki, *curves]) == [c4.id, curves[1].id]
     small = of_model(fakes.distances(), source="/small", identity="files:s")
     second = run(replace(small, model=replace(fakes.FACTS, name="small")))
     assert run_table.first_picks([c4, wiki, second]) == [c4.id, second.id]

@@ -34,8 +34,6 @@ class Duration:
     high_s: float
     n: int
     """Results of this machine that it rests on."""
-    of_another: str = ""
-    """The model that these were of, if it is another one; its times are scaled by the number of parameters."""
 
 
 def expected(
@@ -65,8 +63,7 @@ def expected(
             timed.append(rates)
     n = min(map(len, timed))
     unsure = _UNSURE if n == 1 else 0.0
-    of_others = {name for rates in timed for name, _ in rates} - {facts[model.source].name for model in models}
-    return Duration((1 - unsure) * low, (1 + unsure) * high, n, min(of_others, default=""))
+    return Duration((1 - unsure) * low, (1 + unsure) * high, n)
 
 
 def refining(result: HealResult, request: HealSpec) -> Duration | None:

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from analysis.core import stats
 from analysis.core.intervals import Interval
-from analysis.core.units import duration as duration  # the decision names durations by it, too
-from analysis.core.units import number
+from analysis.core.units import duration, number
 from analysis.data import corpora
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.results.compared import changes

@@ -8,6 +8,7 @@ from typing import Any
 
 from analysis.core.errors import CorruptResultError
 from analysis.core.index import ResultGroup
+from analysis.experiments.strategies import USUAL
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results.stored.result import FoundResult, KeyFigure, read
@@ -71,10 +72,7 @@ def labels(runs: Sequence[FoundResult]) -> list[str]:
 
 
 def first_picks(runs: Sequence[FoundResult], most: int = 3) -> list[str]:
-    """Return the ids of the runs worth overlaying at first: of each model the strongest evidence.
-
-    The first map of each model and, where there is only one model, its first map of other texts. Likewise curves by
-    `similarity` on the same questions; beside them, one model's second curve is another strategy.
+    """Return the ids of the runs worth overlaying at first: of each model the strongest map, and curve on the same questions.
 
     Args:
         runs: those of the preferred models first.
@@ -83,18 +81,15 @@ def first_picks(runs: Sequence[FoundResult], most: int = 3) -> list[str]:
     picks: list[str] = []
     for kind in ("distances", "sweep"):
         candidates = [run for run in runs if run.kind == kind]
-        models = {name: index for index, name in reversed(list(enumerate(run.summary.name for run in candidates)))}
-        candidates.sort(key=lambda run: run.summary.weight, reverse=True)
-        candidates.sort(key=lambda run: models[run.summary.name])
-        candidates.sort(key=lambda run: (_is_quantized(run), kind == "sweep" and run.summary.strategy != "similarity"))
-        if kind == "sweep" and candidates:
-            candidates = [run for run in candidates if run.summary.questions == candidates[0].summary.questions]
-        firsts = {run.summary.name: run.id for run in reversed(candidates)}.values()
-        chosen = [run for run in candidates if run.id in firsts][:most]
-        if len(chosen) == 1:
-            first = chosen[0].summary
-            chosen += [run for run in candidates if (run.summary.on, run.summary.how) != (first.on, first.how)][:1]
-        picks += [run.id for run in chosen]
+        candidates.sort(
+            key=lambda run: (not _is_quantized(run), run.summary.strategy in ("", USUAL), run.summary.weight), reverse=True
+        )
+        firsts: dict[str, str] = {}
+        for run in candidates:
+            if run.summary.questions == candidates[0].summary.questions:
+                firsts.setdefault(run.summary.name, run.id)
+        names = dict.fromkeys(run.summary.name for run in runs)
+        picks += [firsts[name] for name in names if name in firsts][:most]
     return picks
 
 

@@ -9,16 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.core.blocks import Removal
-from analysis.experiments.accuracy.points import Point
-from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
 from analysis.results.compared import changes, quality_costs
 from analysis.results.compared.changes import Change
 from analysis.results.compared.quality_costs import Cost
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS, Condition, Reading, conditions_of
-
-Scores = SweepResult | EvaluateResult
-"""Results that score blocks without a heal."""
 
 
 @dataclass(frozen=True)
@@ -121,11 +116,6 @@ def by_block(results: Sequence[Any], quantity: str, condition: Condition) -> dic
             if measured is not None and not measured.repair and measured.condition == condition:
                 readings_by_block.setdefault(measured.cut, measured)
     return readings_by_block
-
-
-def points(result: Scores) -> list[Point]:
-    """The scored blocks of a curve or an evaluation."""
-    return result.points if isinstance(result, SweepResult) else [result.point]
 
 
 def _measured(quantity: str, selection: Selection, results: Sequence[Any]) -> QuantityScores:

@@ -17,7 +17,7 @@ from analysis.results.compared.changes import NOT_SEEN, Change
 from analysis.results.compared.front import Comparison, is_better
 from analysis.results.stored.reading import ACCURACY, BITS, LOSS
 
-BYTES, SPEED, POINTS, NATS = KINDS_OF_GOALS = ("bytes", "speed", "points", "nats")
+BYTES, SPEED, POINTS, NATS = ("bytes", "speed", "points", "nats")
 """Goals, by the options of the command: memory of the weights, times the speed of the reference, accuracy points and nats per
 token that may be lost."""
 _LIMITS = {BYTES: (0, math.inf), SPEED: (1, math.inf), POINTS: (0, 100), NATS: (0, math.inf)}

@@ -10,6 +10,7 @@ from typing import Any
 import streamlit as st
 
 from analysis.charts.lesson import Rung
+from analysis.core import units
 from analysis.core.record import Spec
 from analysis.data.gallery import EXHIBITS
 from analysis.experiments.accuracy.sweep_spec import SweepResult
@@ -20,7 +21,7 @@ from analysis.experiments.strategies import USUAL
 from analysis.exports.handout import HandoutTask
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
-from analysis.results.compared import agreement, recovery
+from analysis.results.compared import agreement
 from analysis.results.compared.paper_claims import DepthCosts, SizePair, ToleranceCurve, depth_costs, size_pairs, tolerance
 from analysis.results.stored import evidence
 from analysis.results.words import exercises
@@ -259,7 +260,7 @@ def heal_ladder(heals: Sequence[HealResult]) -> tuple[list[Rung], HealResult | N
     rungs = [Rung("unpruned", best.unpruned, "unpruned"), Rung("pruned", best.pruned, "pruned")]
     for way in ("instant", "trained"):
         if way in ways and (point := ways[way].healed):
-            name = f"trained {recovery.duration(ways[way].training_s)}" if way == "trained" else way
+            name = f"trained {units.duration(ways[way].training_s)}" if way == "trained" else way
             rungs.append(Rung(name, point, "healed"))
     return rungs, best
 
