@@ -24,13 +24,13 @@ def show(asked: HealSpec | None) -> None:
         return
     of_block = {run.id: run for run in runs if run.spec.block == asked.block}
     elsewhere = {run.id: run for run in runs if run.id not in of_block}
-    shown = of_block.get(_looked_at(asked)) or _chosen(list(of_block.values()), asked)
+    shown = _chosen(list(of_block.values()), asked)
     if shown is None:
         with st.container(border=True, key="no-heal"):
             st.markdown(f":gray[**No healing run of {words.plain(asked.block.brief())} yet**]")
             st.caption("Choose a time and click **Start healing**.")
     else:
-        _picker(of_block, shown, asked)
+        _picker(of_block, shown)
     _other_blocks(elsewhere)
     if shown is not None:
         _made_otherwise(shown, asked)
@@ -40,29 +40,18 @@ def show(asked: HealSpec | None) -> None:
 def _chosen(of_block: list[ListedHeal], asked: HealSpec) -> ListedHeal | None:
     """Return the healing run of a block to show.
 
-    A running or waiting one is first. Next are those with the settings of the form, then the others. Among equals it is the one
-    that was chosen last, else the one with the strongest evidence.
+    One that was picked by hand is first, then a running or waiting one, then the last that ended in this session. Of all others
+    it is the one with the strongest evidence, of those with the settings of the form if there are any.
     """
-    same = [run for run in of_block if _form(run.spec) == _form(asked)] or of_block
+    keys = {key: run for run in of_block for key in (run.id, run.found.key if run.found else run.id)}
+    last = state.shown_result("heal", ["", *keys]) or ""
+    if last and state.is_picked("heal", last):
+        return keys[last]
     made = {run.result.spec.request.training for run in of_block if run.result and run.result.complete}
     # A refinement is drawn beside the verdict that it refines.
-    active = next((run for run in [*same, *of_block] if run.job and run.job.is_active and run.spec.training not in made), None)
-    same = [run for run in same if not (run.job and run.job.is_active)] or same
-    keys = {key: run for run in same for key in (run.id, run.found.key if run.found else run.id)}
-    return active or keys.get(state.shown_result("heal", ["", *keys]) or "") or best(same)
-
-
-_LOOKED_AT = "heal_looked_at"
-"""The run that was picked from the list, with the settings of the form then: another choice in the form ends the looking."""
-
-
-def _looked_at(asked: HealSpec) -> str:
-    run_id, form = st.session_state.get(_LOOKED_AT, ("", None))
-    return run_id if form == _form(asked) else ""
-
-
-def _look_at(run_id: str, asked: HealSpec) -> None:
-    st.session_state[_LOOKED_AT] = (run_id, _form(asked))
+    active = next((run for run in of_block if run.job and run.job.is_active and run.spec.training not in made), None)
+    ended = [run for run in of_block if not (run.job and run.job.is_active)] or of_block
+    return active or keys.get(last) or best([run for run in ended if _form(run.spec) == _form(asked)] or ended)
 
 
 def _form(asked: HealSpec) -> tuple[Removal, str]:
@@ -70,7 +59,7 @@ def _form(asked: HealSpec) -> tuple[Removal, str]:
     return asked.block, words.heal_settings(asked)
 
 
-def _picker(of_block: dict[str, ListedHeal], shown: ListedHeal, asked: HealSpec) -> None:
+def _picker(of_block: dict[str, ListedHeal], shown: ListedHeal) -> None:
     """Draw the list of healing runs of the selected block."""
     ids = list(of_block)
     key = f"pick-heal-{shown.id}"
@@ -80,7 +69,7 @@ def _picker(of_block: dict[str, ListedHeal], shown: ListedHeal, asked: HealSpec)
         ids.index(shown.id),
         format_func=lambda run_id: of_block[run_id].in_a_line(),
         key=key,
-        on_change=lambda: _look_at(st.session_state[key], asked),
+        on_change=lambda: state.show_result("heal", st.session_state[key]),
     )
 
 
@@ -129,7 +118,7 @@ def _load_settings(run: ListedHeal) -> None:
     """Select a run's block and put its numbers into the form; the run is shown."""
     state.choose_cut(run.spec.block)
     st.session_state["next-recipe"] = f"run:{run.id}"
-    _look_at(run.id, run.spec)
+    state.show_result("heal", run.id)
 
 
 def _one(run: ListedHeal) -> None:
