@@ -128,7 +128,7 @@ def test_the_tolerance_refuses_negative_numbers():
 
 def test_the_rule_states_its_tolerance():
     said = Tolerance(4, 0.25).rule()
-    assert "up to 4 points and a loss rise of up to 0.25 nats/token (each token 1.3 times as surprising)" in said
+    assert "up to 4 points and a loss rise of up to 0.25 nats/token." in said
     assert tolerance.DEFAULT.rule().startswith("Tolerance: an accuracy drop of up to 3 points and a loss rise of up to 0.1")
 
 

@@ -55,9 +55,7 @@ def test_measured_quantities_state_direction_interval_and_dataset():
     assert "Accuracy drops 20 points (95 % CI 11 to 28, 100 ARC-Easy questions). Loss rises by 1.50 nats/token (95 % CI 1." in (
         headline.sentence(said)
     )
-    assert "8 texts of C4): each token is 4.5 times as surprising. No healing run of this block is measured." in (
-        headline.sentence(said)
-    )
+    assert "8 texts of C4). No healing run of this block is measured." in (headline.sentence(said))
     assert rest
     assert "Accuracy: 100 ARC-Easy questions, bfloat16 from Q4_1 weights" in headline.measured_on(said)
 
@@ -81,7 +79,6 @@ def test_the_loss_map_estimates_a_loss_that_is_not_measured():
     assert loss.state == ESTIMATED
     assert headline.clause(loss).startswith(f"loss rises by {rise:.2f} nats/token (95 % CI ")
     assert "loss-increase map, 8 texts of Wikipedia" in headline.clause(loss)
-    assert headline.clause(loss).endswith("times as surprising")
     assert LOSS in said.missing, "the selected texts did not measure it"
     assert verdict(CUT, [curve(30, 4.5)], damage=[fakes.damage()]).quantity(LOSS).state == MEASURED
 

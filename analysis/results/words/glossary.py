@@ -1,6 +1,5 @@
 """Terms of the field, each defined once for all pages, and comparisons that explain nats."""
 
-import math
 from dataclasses import dataclass
 
 from analysis.core.experiment import EXPERIMENTS
@@ -76,12 +75,3 @@ def terms() -> dict[str, str]:
 
 _UNUSABLE = 100
 """Ratio of perplexities beyond which a model is unusable and the number itself says nothing."""
-
-
-def times_as_surprising(nats: float) -> str:
-    """A difference of two losses as a ratio of perplexities: 0.57 -> "1.8 times"."""
-    factor = math.exp(nats)
-    if factor > _UNUSABLE:
-        return f"over {_UNUSABLE} times"
-    digits = ".2f" if abs(nats) < math.log(1.2) else ".1f" if factor < 10 else ",.0f"
-    return f"{factor:{digits}} times"

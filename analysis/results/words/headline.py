@@ -6,7 +6,6 @@ from analysis.results.compared import recovery
 from analysis.results.compared.changes import NOT_SEEN, Change
 from analysis.results.evidence import ESTIMATED, RECOVERY, SIZE, SPEED, UNKNOWN, Evidence, Quantity
 from analysis.results.stored.reading import ACCURACY, LOSS
-from analysis.results.words import glossary
 
 UNITS = {ACCURACY: (100, 1, "points"), LOSS: (1, 2, "nats/token"), SPEED: (100, 0, "%")}
 """Factor, decimals and unit of a change, as tables have it; a sentence leaves out the decimals of points."""
@@ -79,10 +78,8 @@ def _moved(name: str, change: Change, material: str) -> str:
     low, high = sorted(abs(end) for end in (change.low, change.high))
     ends = f"95 % CI {number(size * low, digits)} to {number(size * high, digits)}, {material}"
     amount, is_more = number(size * abs(change.difference), digits), change.difference > 0
-    if name == ACCURACY:
-        return f"accuracy {'rises' if is_more else 'drops'} {amount} {unit} ({ends})"
-    surprise = f"each token is {glossary.times_as_surprising(change.difference)} as surprising"
-    return f"loss {'rises' if is_more else 'falls'} by {amount} {unit} ({ends}): {surprise}"
+    verb = {(ACCURACY, True): "rises", (ACCURACY, False): "drops", (LOSS, True): "rises by", (LOSS, False): "falls by"}
+    return f"{name} {verb[name, is_more]} {amount} {unit} ({ends})"
 
 
 def _capital(text: str) -> str:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from analysis.core.errors import SpecError
 from analysis.results.evidence import Quantity
 from analysis.results.stored.reading import ACCURACY
-from analysis.results.words import glossary
 from analysis.results.words.headline import UNITS, interval_in_words, value_in_words
 
 WITHIN, OUTSIDE, OPEN = "within the tolerance", "outside the tolerance", "not decided"
@@ -40,18 +39,11 @@ class Tolerance:
         """The accepted worsening of one quantity: a share of questions, or nats per token."""
         return self.points / 100 if quantity == ACCURACY else self.nats
 
-    def in_words(self) -> str:
-        """Both numbers in words."""
-        return (
-            f"an accuracy drop of up to {self.points:g} points and a loss rise of up to {self.nats:g} nats/token (each token "
-            f"{glossary.times_as_surprising(self.nats)} as surprising)"
-        )
-
     def rule(self) -> str:
         """The rule with this tolerance, in two sentences."""
         return (
-            f"Tolerance: {self.in_words()}. Go if the 95 % intervals of both changes lie within it, don't if one interval lies "
-            f"outside, else measure more."
+            f"Tolerance: an accuracy drop of up to {self.points:g} points and a loss rise of up to {self.nats:g} nats/token. "
+            "Go if the 95 % intervals of both changes lie within it, don't if one lies outside, else measure more."
         )
 
 
