@@ -52,15 +52,9 @@ def csv(table: "DataFrame") -> bytes:
     A text that begins with =, +, - or @ (behind blanks, too) gets an apostrophe in front, as spreadsheets write such text
     themselves. Numbers stay numbers, and so do texts that are a number, such as "-3.5". Column heads follow the same rule.
     """
-    cells = table.copy(deep=False)
-    for column in cells.columns[[not _is_numeric(kind) for kind in cells.dtypes]]:
-        cells[column] = [_cell(value) for value in cells[column]]
+    cells = table.map(_cell)
     cells.columns = [_cell(name) for name in cells.columns]
     return cells.to_csv(index=False).encode(errors="backslashreplace")
-
-
-def _is_numeric(kind: Any) -> bool:
-    return getattr(kind, "kind", "O") in "biufcmM"
 
 
 def _cell(value: Any) -> Any:
