@@ -97,7 +97,7 @@ def prepare(
         text_bytes=[_predicted_bytes(loaded, ids) for ids in texts],
         vocab_size=loaded.facts.vocab_size,
         packed=packing.packed,
-        question_tokens=sum(map(len, likelihood.rows_of(loaded.decoder, encoded, packed=packing.packed))),
+        question_tokens=sum(map(len, likelihood.rows_of(encoded, packed=packing.packed))),
         packing=packing.sentence,
         skipped_rows=benchmarks.skipped_rows(benchmark) if benchmark is not None else [],
     )

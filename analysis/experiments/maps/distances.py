@@ -61,13 +61,7 @@ def _measured(metric: Metric, depths: Depths) -> Tensor:
 
 def _stack(streams: Sequence[Tensor], tokens: slice | list[int], device: torch.device) -> Tensor:
     """The states of some tokens, (n, L+1, hidden_size), float64."""
-    chosen = [stream[tokens].to(device) for stream in streams]
-    if device.type != "cpu":  # one call, where the number of calls is the cost
-        return torch.stack(chosen, dim=1).double()
-    stacked = torch.empty(len(chosen[0]), len(chosen), chosen[0].shape[-1], dtype=torch.float64, device=device)
-    for depth, states in enumerate(chosen):
-        stacked[:, depth] = states
-    return stacked
+    return torch.stack([stream[tokens].to(device) for stream in streams], dim=1).double()
 
 
 def rows_by_size(matrix: Tensor) -> list[list[float]]:

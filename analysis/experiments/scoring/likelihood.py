@@ -23,8 +23,6 @@ from torch import Tensor, nn
 from analysis.core.blocks import Removal
 from analysis.experiments.scoring.attention import skipping_masked, with_runs
 from analysis.experiments.scoring.trees import (
-    LONE_ROW_TOKENS,
-    ROW_TOKENS,
     EncodedOption,
     EncodedQuestion,
     TreeRow,
@@ -248,12 +246,9 @@ def _largest_difference(decoder: Decoder, scores: Sequence[tuple[Tensor, Tensor]
     return max(abs(float(together.sum() - alone.sum())) for together, alone in zip(values, values, strict=True))
 
 
-def rows_of(decoder: Decoder, questions: Sequence[EncodedQuestion], *, packed: bool) -> list[TreeRow]:
+def rows_of(questions: Sequence[EncodedQuestion], *, packed: bool) -> list[TreeRow]:
     """Return the rows of tokens that questions go through a model in; `packed` as in `option_loglikelihoods`."""
-    if not packed:
-        return one_row_each(questions)
-    is_alone = decoder.device.type == "cpu"  # there each row is a batch
-    return pack(questions, LONE_ROW_TOKENS if is_alone else ROW_TOKENS, joins_rest=is_alone)
+    return pack(questions) if packed else one_row_each(questions)
 
 
 class QuestionScoring:
@@ -267,7 +262,7 @@ class QuestionScoring:
     def __init__(self, decoder: Decoder, questions: Sequence[EncodedQuestion], cuts: Cuts, *, packed: bool) -> None:
         """Arguments as in `option_loglikelihoods`."""
         self._decoder, self._questions, self.cuts, self.packed = decoder, questions, cuts, packed
-        self._rows = rows_of(decoder, questions, packed=packed)
+        self._rows = rows_of(questions, packed=packed)
         self.groups = batches([len(row) for row in self._rows], tokens_per_batch(decoder.device))
         self._batches: dict[int, _PackedBatch] = {}
         self._totals = torch.zeros(len(cuts), sum(len(question.options) for question in questions), dtype=torch.float64)

@@ -11,9 +11,7 @@ from torch import Tensor
 from analysis.data.tasks import Question
 
 ROW_TOKENS = 1024
-"""Packed tokens per row, where several rows run at once and are padded to one length."""
-LONE_ROW_TOKENS = 2048
-"""The same where each row runs alone, as on a CPU. A row of 1,024 takes a twentieth longer for each token."""
+"""Packed tokens per row."""
 SHARED_ROW_TOKENS = 4096
 """Most tokens of a row whose questions share most of theirs; its mask takes the square of it, 64 MB in float32."""
 
@@ -149,8 +147,6 @@ def pack(
     questions: Sequence[EncodedQuestion],
     row_tokens: int = ROW_TOKENS,
     shared_row_tokens: int = SHARED_ROW_TOKENS,
-    *,
-    joins_rest: bool = False,
 ) -> list[TreeRow]:
     """Pack questions, in order, into rows; options are numbered through, and all options of a question are in one row.
 
@@ -163,31 +159,19 @@ def pack(
     Args:
         questions: to be packed.
         row_tokens, shared_row_tokens: limits of a row.
-        joins_rest: whether the last row joins the one before it where it adds at most half a row. A short row takes longer for
-            each token. It is for rows that are not padded to one length.
     """
     rows = [TreeRow()]
-    in_last: list[tuple[int, EncodedOption]] = []
     number = 0
     for question in questions:
         added = rows[-1].cost(question.options)
         shared = TreeRow().cost(question.options) - added
         if len(rows[-1]) and len(rows[-1]) + added > (shared_row_tokens if shared > added else row_tokens):
-            if len(rows) > 1:
-                rows[-2].close()
+            rows[-1].close()
             rows.append(TreeRow())
-            in_last = []
         for option in question.options:
             rows[-1].add(number, option)
-            in_last.append((number, option))
             number += 1
-    rest = [option for _, option in in_last]
-    if joins_rest and len(rows) > 1 and len(rows[-2]) <= row_tokens and rows[-2].cost(rest) <= row_tokens // 2:
-        rows.pop()
-        for number, option in in_last:
-            rows[-1].add(number, option)
-    for row in rows[-2:]:
-        row.close()
+    rows[-1].close()
     return rows
 
 

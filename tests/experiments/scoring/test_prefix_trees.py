@@ -94,26 +94,6 @@ def test_a_few_shared_words_do_not_lengthen_a_row():
     assert all(ROW_TOKENS - 60 < len(row) <= ROW_TOKENS for row in rows[:-1])
 
 
-@pytest.mark.parametrize(
-    ("n_questions", "apart", "lengths"),
-    [
-        (5, [196], [196]),
-        (6, [196, 40], [235]),
-        (7, [196, 79], [274]),
-        (8, [196, 118], [196, 118]),
-        (11, [196, 196, 40], [196, 235]),
-    ],
-)
-def test_a_short_rest_joins_the_row_before(n_questions, apart, lengths):
-    """Their first token is the same: 40 of 200 tokens, and 39 behind another question."""
-    questions = [question((7, *range(1000 * n, 1000 * n + 40))) for n in range(1, n_questions + 1)]
-    assert [len(row) for row in pack(questions, row_tokens=200)] == apart
-    rows = pack(questions, row_tokens=200, joins_rest=True)
-    assert [len(row) for row in rows] == lengths
-    assert [number for row in rows for number, _, _ in row.targets] == list(range(n_questions))
-    assert all(not row._children for row in rows)
-
-
 def test_random_questions_keep_targets_and_predict_them_from_their_prefix():
     draw = random.Random(0)
     for _ in range(30):

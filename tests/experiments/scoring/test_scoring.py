@@ -10,7 +10,6 @@ from analysis.core.blocks import Block
 from analysis.data import corpora
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.scoring import likelihood
-from analysis.experiments.scoring.trees import EncodedOption, EncodedQuestion
 from analysis.models.architecture import decoder as architecture
 from analysis.models.architecture import families
 from analysis.models.running import hidden_states
@@ -182,13 +181,6 @@ def test_progress_counts_layer_tokens_and_the_head_by_its_cost(monkeypatch):
     assert read.size == pytest.approx(passes * (18 + 8) + len(CUTS) * head * 22, abs=len(CUTS) * 2)
     steps = [after - before for before, after in itertools.pairwise(done)]
     assert set(steps) >= {18, 8, round(17 * head), round(5 * head)}
-
-
-def test_rows_that_run_alone_are_longer():
-    decoder = architecture.find_decoder(build("llama"))
-    apart = [EncodedQuestion([EncodedOption([n, *range(1, 101)], 2)], truncated=False) for n in range(45)]
-    scoring = likelihood.QuestionScoring(decoder, apart, CUTS, packed=True)
-    assert [cost.layer for cost in scoring.costs] == [25 * 100, 20 * 100]
 
 
 @pytest.mark.starter
