@@ -106,8 +106,7 @@ class GridSpec(Spec):
         n_cells = len(self.cells())
         require(
             n_cells <= MOST_CELLS,
-            f"This grid has {n_cells:,} cells ({self.how_many()}), at most {MOST_CELLS} are allowed. Leave some out, or run "
-            f"several grids.",
+            f"This grid has {n_cells:,} cells, at most {MOST_CELLS} are allowed. Leave some out, or run several grids.",
         )
 
     def check_depth(self, n_layers: int) -> None:
@@ -133,17 +132,6 @@ class GridSpec(Spec):
             for benchmark in self.benchmarks
             for corpus in self.loss_corpora
         )
-
-    def how_many(self) -> str:
-        """The lengths of its sides: "2 models, 3 strategies, 1 question set, 2 texts"."""
-        ways = len(self.cells()) // (len(self.models) * len(self.benchmarks) * len(self.loss_corpora))
-        sides = (
-            (len(self.models), "model"),
-            (ways, "way to choose layers" if ways == 1 else "ways to choose layers"),
-            (len(self.benchmarks), "dataset"),
-            (len(self.loss_corpora), "text"),
-        )
-        return ", ".join(f"{n} {noun}{'' if n == 1 or noun.startswith('way') else 's'}" for n, noun in sides)
 
 
 def _named(part: Any) -> Any:

@@ -10,9 +10,7 @@ from analysis.experiments.maps.depths import Depths
 from analysis.experiments.maps.metrics import LAST, METRICS, TOKENS, Metric
 
 _CHUNK_BYTES = 16 << 20
-"""Float64 states held at once on a CPU: about as much as stays in its cache."""
-_CHUNK_BYTES_OF_CARD = 256 << 20
-"""The same on an accelerator, where every call costs more than a small chunk does."""
+"""Float64 states held at once: about as much as stays in the cache of a CPU."""
 
 
 def text_distances(streams: Sequence[Tensor], lengths: Sequence[int]) -> dict[str, Tensor]:
@@ -30,8 +28,7 @@ def text_distances(streams: Sequence[Tensor], lengths: Sequence[int]) -> dict[st
     """
     # Apple's accelerator has no float64.
     device = torch.device("cpu") if streams[0].device.type == "mps" else streams[0].device
-    at_once = _CHUNK_BYTES if device.type == "cpu" else _CHUNK_BYTES_OF_CARD
-    chunk = max(1, at_once // (8 * len(streams) * streams[0].shape[-1]))
+    chunk = max(1, _CHUNK_BYTES // (8 * len(streams) * streams[0].shape[-1]))
     of_last, of_tokens = ([metric for metric in METRICS.values() if metric.of == kind] for kind in (LAST, TOKENS))
     stops = list(itertools.accumulate(lengths))
     last = Depths(_stack(streams, [stop - 1 for stop in stops], device))

@@ -54,12 +54,6 @@ class Recipe:
         """Name and title in one line, as menus show them."""
         return f"{self.name}: {self.title}" if self.title else self.name
 
-    @property
-    def tokens(self) -> int:
-        """Tokens trained on in all."""
-        spec = self.spec()
-        return spec.steps * spec.batch_size * spec.gradient_accumulation * spec.corpus.seq_len
-
     def spec(self, block: Removal = _SOME_BLOCK) -> HealSpec:
         """The heal that it stands for, as it stands.
 
