@@ -57,22 +57,17 @@ def run(spec: DamageSpec, on_progress: OnProgress = ignore, *, load: Loader = mo
 def _ready(spec: DamageSpec, stored: DamageResult | None, on_progress: OnProgress, load: Loader) -> "_MeasuredLosses":
     """Return the losses known of a resolved request, with all inputs of the measurement of the rest."""
     loaded = load(spec.model, on_progress, by_layer=True)
-    max_size = _max_size(spec, loaded)
+    n_layers = loaded.decoder.n_layers
+    spec.check_depth(n_layers)
     distances = distance_map.stored_map(spec.distances) or distance_map.run(
         spec.distances, on_progress, load=models.ReadyModel(loaded)
     )
     on_progress(Progress("reading texts", values={"result_key": spec.fingerprint()}))
     texts = corpora.tokenize(spec.corpus.fitting(loaded.facts.max_positions), loaded.tokenizer).token_ids
-    measured = _MeasuredLosses(spec, loaded, distances, texts, blocks_up_to(max_size, loaded.decoder.n_layers))
+    measured = _MeasuredLosses(spec, loaded, distances, texts, blocks_up_to(spec.max_size or n_layers // 2, n_layers))
     for earlier in [stored] if stored is not None else _others_of_these_texts(spec):
         measured.take_over(earlier)
     return measured
-
-
-def _max_size(spec: DamageSpec, loaded: LoadedModel) -> int:
-    n_layers = loaded.decoder.n_layers
-    spec.check_depth(n_layers)
-    return n_layers // 2 if spec.max_size is None else spec.max_size
 
 
 def _others_of_these_texts(spec: DamageSpec) -> list[DamageResult]:
