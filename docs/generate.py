@@ -97,9 +97,15 @@ def _option(action: argparse.Action) -> str:
     return f"- {names}{f' {values}' if values else ''}: {_escaped(help[:1].upper() + help[1:])}"
 
 
+def possible_values(action: argparse.Action) -> list[str] | None:
+    """Return the possible values of an option: argparse's choices, or those that the request checks."""
+    if action.choices is None and str(action.metavar).startswith("{"):
+        return str(action.metavar).strip("{}").split(",")
+    return None if action.choices is None else [str(choice) for choice in action.choices]
+
+
 def _values(action: argparse.Action) -> str:
-    if action.choices or (action.metavar or "").startswith("{"):
-        choices = action.choices or action.metavar.strip("{}").split(",")
+    if choices := possible_values(action):
         return "(" + ", ".join(f"`{choice}`" for choice in choices) + ")"
     return f"`{action.metavar}`" if action.metavar and action.option_strings else ""
 

@@ -5,9 +5,9 @@ A kind without an entry in `PRINTERS` is shown by the fields of its result.
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from analysis.cli import lines, requests
 from analysis.cli.bar import Bar
@@ -15,12 +15,9 @@ from analysis.cli.options import Extra
 from analysis.cli.running import from_backend, queue, quiet_libraries, run
 from analysis.cli.stdout import write
 from analysis.core import escapes, output, store
-from analysis.core.blocks import Removal
 from analysis.core.errors import SpecError
-from analysis.core.options import Option
-from analysis.core.record import Spec, spec_dataclass
+from analysis.exports.spec import ExportSpec
 from analysis.jobs.queue.job import LOCAL
-from analysis.models.source.model_spec import ModelSpec
 
 
 def as_json(result: Any, options: argparse.Namespace) -> dict[str, Any]:
@@ -106,7 +103,7 @@ def export(options: argparse.Namespace) -> None:
     output.check_folder(options.out, "--out")
     if options.detach or options.run_on != LOCAL:
         raise SpecError("--out exports on this machine without a job. Use --name to export as a background job.")
-    request, bar = requests.request(_Saved, options), Bar()
+    request, bar = requests.built(ExportSpec, {**vars(options), "name": "out"}, requests.settings(options)), Bar()
     quiet_libraries()
     from analysis.exports import export as exports_export
 
@@ -115,16 +112,6 @@ def export(options: argparse.Namespace) -> None:
     )
     bar.close()
     write(options, {"out": str(folder)}, [f"Written to {folder}"])
-
-
-@spec_dataclass
-class _Saved(Spec):
-    """Request of an export to a folder of the user."""
-
-    block: Annotated[Removal, Option()]
-    model: ModelSpec = field(default_factory=ModelSpec)
-    adapter: Annotated[str | None, Option()] = None
-    format: Annotated[str, Option()] = "hf"
 
 
 def _without_questions(result: Any, options: argparse.Namespace) -> dict[str, Any]:

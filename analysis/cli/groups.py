@@ -1,4 +1,4 @@
-"""The commands as `--help` shows them: groups, a line each, and two examples each."""
+"""The commands as `--help` shows them: groups, a line each, and examples."""
 
 import textwrap
 from dataclasses import dataclass
@@ -10,35 +10,23 @@ class About:
 
     group: str
     line: str
-    examples: tuple[str, str]
-    """Arguments of two calls, without the name of the program."""
+    examples: tuple[str, ...]
+    """Arguments of calls, without the name of the program."""
 
 
 LOOK, MEASURE, HEAL, EXPORT, MANAGE, MORE = "Look", "Measure", "Heal", "Decide and export", "Manage", "More"
 GROUPS = (LOOK, MEASURE, HEAL, EXPORT, MANAGE, MORE)
 
 ABOUT = {
-    "dashboard": About(LOOK, "Open the pages in the browser.", ("dashboard", "dashboard --port 9000")),
-    "open": About(
-        LOOK,
-        "Open a result pack, a file or a Hub dataset, read-only next to your results.",
-        ("open results.zip", "open ORG/NAME"),
-    ),
-    "models": About(
-        LOOK,
-        "Show a model's size, memory and commit, from its configuration alone.",
-        ("models starter", "models ORG/NAME --fetch"),
-    ),
+    "dashboard": About(LOOK, "Open the pages in the browser.", ("dashboard",)),
+    "open": About(LOOK, "Open a result pack, a file or a Hub dataset, next to your results.", ("open ORG/NAME",)),
+    "models": About(LOOK, "Show a model's size, memory and commit, from its configuration alone.", ("models starter",)),
     "distances": About(
         LOOK,
         "Measure the distance map: how much each block changes the residual stream.",
         ("distances starter --samples 32", "distances ORG/NAME --texts wiki --metric cosine-tokens --json map.json"),
     ),
-    "damage": About(
-        LOOK,
-        "Measure the loss increase of every block.",
-        ("damage starter --max-size 15", "damage ORG/NAME --samples 16"),
-    ),
+    "damage": About(LOOK, "Measure the loss increase of every block.", ("damage starter --max-size 15",)),
     "microscope": About(
         LOOK,
         "Show each layer's effect on each prompt token, and the predicted next token after each layer.",
@@ -55,9 +43,7 @@ ABOUT = {
         ("evaluate starter --block 14:5", "evaluate starter --block 14:5 --adapter adapters/ID --per-question --json -"),
     ),
     "speed": About(
-        MEASURE,
-        "Measure prefill and decode speed against the number of removed layers.",
-        ("speed starter --ns 0,5,10", "speed starter --blocks a12+a14"),
+        MEASURE, "Measure prefill and decode speed against the number of removed layers.", ("speed starter --ns 0,5,10",)
     ),
     "compare": About(
         MEASURE,
@@ -89,9 +75,7 @@ ABOUT = {
         ),
     ),
     "precision": About(
-        MEASURE,
-        "Compare a precision with float32 on the same questions.",
-        ("precision starter --dtype bfloat16 --limit 500", "precision starter --quantization 8bit"),
+        MEASURE, "Compare a precision with float32 on the same questions.", ("precision starter --dtype bfloat16",)
     ),
     "heal": About(
         HEAL,
@@ -103,17 +87,13 @@ ABOUT = {
         "Save a pruned or healed model as a Hugging Face folder, a GGUF file or a mergekit recipe.",
         ("export starter --block 14:5 --out smaller", "export starter --block 14:5 --adapter adapters/ID --out healed"),
     ),
-    "push": About(EXPORT, "Upload an export to the Hub.", ("push NAME ORG/NAME", "push NAME ORG/NAME --yes")),
+    "push": About(EXPORT, "Upload an export to the Hub.", ("push NAME ORG/NAME",)),
     "pack": About(
         EXPORT,
         "Write stored results of a model as one file, without weights, to open elsewhere.",
         ("pack starter --out results.zip", "pack starter --kinds distances,sweep --push ORG/NAME"),
     ),
-    "report": About(
-        EXPORT,
-        "Write a report of all results of a model, as HTML or Markdown.",
-        ("report starter --out report.html", "report starter --block 14:5 --out report.md"),
-    ),
+    "report": About(EXPORT, "Write a report of all results of a model.", ("report starter --block 14:5 --out report.html",)),
     "sheet": About(
         EXPORT,
         "Write a one-page decision on one removed block: go, measure more, or don't.",
@@ -127,23 +107,13 @@ ABOUT = {
     "dataset": About(
         EXPORT,
         "Save rows of a Hub dataset as a file for --texts or --task.",
-        ("dataset ORG/NAME", "dataset ORG/NAME --file PATH --as questions --out mine.jsonl"),
+        ("dataset ORG/NAME --file PATH --as questions --out mine.jsonl",),
     ),
-    "jobs": About(
-        MANAGE,
-        "List, pause, cancel, resume and move background jobs.",
-        ("jobs", "jobs cancel ID"),
-    ),
-    "mcp": About(
-        MANAGE,
-        "Serve stored results and measurements to agents over the Model Context Protocol.",
-        ("mcp", "mcp --allow-run"),
-    ),
-    "packs": About(MANAGE, "List and remove opened result packs.", ("packs", "packs remove ID")),
+    "jobs": About(MANAGE, "List, pause, cancel, resume and move background jobs.", ("jobs cancel ID",)),
+    "mcp": About(MANAGE, "Serve stored results and measurements to agents over MCP.", ("mcp --allow-run",)),
+    "packs": About(MANAGE, "List and remove opened result packs.", ("packs remove ID",)),
     "run": About(
-        MANAGE,
-        "Run any request by its kind, from --set settings alone.",
-        ("run inspect --set model.source=starter", "run distances --set model.source=starter --set corpus.n_texts=8"),
+        MANAGE, "Run any request by its kind, from --set settings alone.", ("run inspect --set model.source=starter",)
     ),
 }
 """By name. A kind of an extension is not here: the first paragraph of its docstring is its line, in the group More."""
@@ -188,7 +158,7 @@ def recipes() -> str:
 
 
 def examples(name: str, program: str) -> str:
-    """Return the two examples of a command for the end of its help; "" for a command that has none."""
+    """Return the examples of a command for the end of its help; "" if it has none."""
     if name not in ABOUT:
         return ""
     return "\n".join(["examples:", *(f"  {program} {arguments}" for arguments in ABOUT[name].examples)])

@@ -22,7 +22,7 @@ ACTIONS = ("list", *_ON_ONE, "move", "delete", "clear", "auto-resume")
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Give a parser the options of the subcommand."""
-    parser.add_argument("action", nargs="?", default="list", metavar="ACTION", help=f"{', '.join(ACTIONS)} (default: list).")
+    parser.add_argument("action", nargs="?", default="list", metavar=f"{{{','.join(ACTIONS)}}}", help="Action (default: list).")
     parser.add_argument("id", nargs="?", help="Job id. For auto-resume: on or off.")
     parser.add_argument("where", nargs="?", metavar="up|down|first|last", help="Position for move: up, down, first or last.")
     parser.add_argument(

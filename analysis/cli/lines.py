@@ -6,6 +6,7 @@ Experiments and other heavy modules are imported when they are called, so that `
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from analysis.cli.running import run
@@ -66,11 +67,7 @@ def _commit_line(result: Any) -> str:
 
 def of_distance(result: Any, options: argparse.Namespace) -> list[str]:
     """Return the amount of text, and the most similar block of each size."""
-    return [
-        f"{result.model.name}: {result.n_texts} texts, {result.n_tokens} tokens"
-        + (f", {result.n_skipped} too short and skipped" if result.n_skipped else ""),
-        *result.table("best").only("n", "distance", "block").lines(),
-    ]
+    return [f"{result.model.name}. {result.measured_on()}", *result.table("best").only("n", "distance", "block").lines()]
 
 
 def of_sweep(result: Any, options: argparse.Namespace) -> list[str]:
@@ -160,66 +157,31 @@ def of_export(result: Any, options: argparse.Namespace) -> list[str]:
 
 
 def of_compare(result: Any, options: argparse.Namespace) -> list[str]:
-    """Return the generated texts with their numbers."""
+    """Return the generated texts, and their numbers."""
     from analysis.results.compared import prompt_answers
 
-    lines = [line for index in range(len(result.spec.variants)) for line in _text_lines(result, index)]
-    return [*lines, prompt_answers.NO_RANKING] if len(result.written) > 1 else lines
+    lines = []
+    for variant, text in result.written:
+        removed = f" without {variant.block.describe()}" if variant.block else ""
+        lines += [f"{variant.label}{removed}:", f"{result.spec.prompt}{text.text}", ""]
+    ranking = [prompt_answers.NO_RANKING] if len(result.written) > 1 else []
+    return [*lines, *result.table("texts").lines(), *ranking]
 
 
 def of_microscope(result: Any, options: argparse.Namespace) -> list[str]:
     """Return the effect of each layer on a token, and the next-token predictions after each layer."""
-    position = len(result.pieces) - 1 if options.token is None else options.token - 1
-    if not 0 <= position < len(result.pieces):
-        raise SpecError(f"--token {options.token} is no token of the prompt. Choose 1..{len(result.pieces)}.")
-    return _layer_lines(result, position)
-
-
-def _tokens(result: Any) -> str:
-    """Return how much of a prompt was read."""
-    return f"{len(result.pieces)} tokens" + (f", {result.n_left_out} more left out" if result.n_left_out else "")
-
-
-def _text_lines(result: Any, index: int) -> list[str]:
-    variant, text = result.written[index]
-    removed = f" without {variant.block.describe()}" if variant.block else ""
-    return [f"{variant.label}{removed}: {_numbers(result, index, text)}", f"{result.spec.prompt}{text.text}", ""]
-
-
-def _numbers(result: Any, index: int, text: Any) -> str:
-    from analysis.experiments.prompt.comparison_spec import mean_surprise
-
-    parts = [f"{len(text.token_ids)} tokens{' and the end token' if text.ended else ''}"]
-    prefill = text.prefill_rate(result.n_prompt_tokens)
-    if prefill is not None:
-        parts.append(f"prefill {prefill:.0f} tokens/s")
-    if text.decode_rate is not None:
-        parts.append(f"decode {text.decode_rate:.1f} tokens/s")
-    for name, surprise in (("the unpruned model", text.unpruned_surprise), ("itself", text.own_surprise)):
-        mean = mean_surprise(surprise)
-        if mean is not None:
-            parts.append(f"surprisal to {name} {mean:.2f} nats/token")
-    if text.repetition is not None:
-        parts.append(f"repeated: {100 * text.repetition:.0f} % of 4-grams")
-    parting = result.parts_at(index)
-    if parting is not None:
-        parts.append(f"differs from the unpruned model's text from token {parting + 1}")
-    return ", ".join(parts)
-
-
-def _layer_lines(result: Any, position: int) -> list[str]:
-    settled = result.settled[position]
-    lines = [
-        f"{result.model_name}: {_tokens(result)}. Predictions after token {position + 1}, {result.pieces[position]!r}",
-        "  after layer  distance  mean of all tokens  prediction  probability",
+    number = len(result.pieces) if options.token is None else options.token
+    if not 1 <= number <= len(result.pieces):
+        raise SpecError(f"--token {number} is no token of the prompt. Choose 1..{len(result.pieces)}.")
+    table, settled = result.table(), result.settled[number - 1]
+    rows = [row for row in table.rows if row["token"] == number]
+    after = "before the first layer" if settled == 0 else f"after layer {result.layers[settled - 1]}"
+    return [
+        result.measured_on(),
+        f"Predictions after token {number}, {result.pieces[number - 1]!r}:",
+        *replace(table, rows=rows).only("layer", "distance", "guess", "probability").lines(),
+        f"The final prediction ranks first from {after} on.",
     ]
-    for depth, layer in enumerate(["none", *result.layers]):
-        row = result.distances[depth - 1] if depth else None
-        moved = f"{row[position]:8.4f}  {sum(row) / len(row):18.4f}" if row else f"{'-':>8}  {'-':>18}"
-        mark = "   the final prediction ranks first from here on" if depth == settled else ""
-        guess = result.guess(depth, position)
-        lines.append(f"  {layer:>11}  {moved}  {guess!r} {result.probabilities[depth][position][0]:.3f}{mark}")
-    return lines
 
 
 _SCORES = ("n", "acc", "loss", "acc_macro", "repetition_rate", "distinct_rate", "generated_tokens", "sum_acc", "removed")
@@ -264,15 +226,8 @@ def of_damage(result: Any, options: argparse.Namespace) -> list[str]:
 
 def of_search(result: Any, options: argparse.Namespace) -> list[str]:
     """Lines of the found layers of every size, with their cost on each of the texts that were read."""
-    quantity = "KL" if result.spec.objective == "kl" else "loss increase"
-    table = result.table().titled(
-        cost=f"{quantity}, search texts", validation=f"{quantity}, decision texts", loss="loss increase, held-out text (95 %)"
-    )
-    return [
-        f"{result.model.name}: layers found by {result.spec.strategy}, nats/token",
-        *table.only("n", "cost", "validation", "loss", "n_rivals", "removed").lines(),
-        result.measured_on(),
-    ]
+    table = result.table().only("n", "cost", "validation", "loss", "n_rivals", "removed")
+    return [f"{result.model.name}. {table.title}", *table.lines(), result.measured_on()]
 
 
 def of_precision(result: Any, options: argparse.Namespace) -> list[str]:
@@ -288,15 +243,13 @@ def of_methods(result: Any, options: argparse.Namespace) -> list[str]:
 
 def of_speed(result: Any, options: argparse.Namespace) -> list[str]:
     """Medians with quartiles for every n, and the straight lines through them."""
-    spec = result.spec
     heads = {
-        f"{field} {name}": head
-        for field, label in (("prefill", "prefill of the prompt"), ("decode", "decode of a token"))
-        for name, head in (("median s", f"{label}, ms"), ("first quartile s", "quartiles"), ("tokens/s", "tokens/s"))
+        f"{field} {name}": f"{field}, {head}"
+        for field in ("prefill", "decode")
+        for name, head in (("median s", "ms"), ("first quartile s", "quartiles"), ("tokens/s", "tokens/s"))
     }
     lines = [
-        f"{result.model.name}: {spec.prompt_tokens} prompt tokens, {spec.new_tokens} generated tokens, {result.rounds} "
-        f"rounds over all n, {result.ran_in}, peak memory {units.size(result.peak_bytes)}",
+        f"{result.model.name}. {result.measured_on()}",
         *result.table().only("n", *heads, "left out").titled(**heads).lines(),
     ]
     for label, line in (("prefill", result.prefill), ("decode", result.decode)):

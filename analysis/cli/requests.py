@@ -34,7 +34,7 @@ def of(options: argparse.Namespace) -> Any:
     Raises:
         LayerscopeError: when they make none.
     """
-    return request(options.asks.spec, options) if options.asks else built(SPECS[options.kind], {}, _settings(options))
+    return request(options.asks.spec, options) if options.asks else built(SPECS[options.kind], {}, settings(options))
 
 
 def request(kind: type[SpecT], options: argparse.Namespace) -> SpecT:
@@ -43,10 +43,11 @@ def request(kind: type[SpecT], options: argparse.Namespace) -> SpecT:
     Raises:
         LayerscopeError: when they make none.
     """
-    return built(kind, vars(options), _settings(options))
+    return built(kind, vars(options), settings(options))
 
 
-def _settings(options: argparse.Namespace) -> Settings:
+def settings(options: argparse.Namespace) -> Settings:
+    """Return the settings that parsed options hold."""
     return [read_setting(text) for text in options.set or []]
 
 

@@ -45,8 +45,12 @@ def options() -> dict[str, Any]:
 def _options(command: argparse.ArgumentParser) -> Iterator[tuple[str, Any]]:
     for action in generate.options(command):
         default = action.default if isinstance(action.default, str | int | float | None) else repr(action.default)
-        choices = None if action.choices is None else [str(choice) for choice in action.choices]
-        row = {"nargs": action.nargs, "default": default, "choices": choices, "required": action.required}
+        row = {
+            "nargs": action.nargs,
+            "default": default,
+            "choices": generate.possible_values(action),
+            "required": action.required,
+        }
         yield " ".join(action.option_strings) or action.dest, row
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from analysis.core import stats
 from analysis.core.intervals import Interval
-from analysis.core.table import Column, Table, interval_columns, interval_values
+from analysis.core.table import REMOVED, Column, Table, interval_columns, interval_values
 from analysis.data import corpora, questions
 from analysis.experiments.accuracy.pairs import compare, is_above
 from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
@@ -57,6 +57,8 @@ class CutScores:
     """None of the unpruned model, and where no question was asked."""
     loss_change: PairedChange | None
     """None of the unpruned model, and without losses per text."""
+    start: int | None = None
+    """First removed layer; None in grids of earlier versions and for the unpruned model."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,7 @@ def _cut(sweep: SweepResult, index: int) -> CutScores:
         bits_per_byte=point.bits_per_byte,
         acc_change=_acc_change(sweep, index) if index else None,
         loss_change=_loss_change(sweep, index) if index else None,
+        start=point.block.start if point.block else None,
     )
 
 
@@ -208,7 +211,7 @@ _WALL = Column("wall_s", "time", "s", ".1f")
 def every_cut(cells: list[GridCell], caption: str) -> Table:
     """Every cut of every cell, a row each."""
     rows = [_row(cell, cut) for cell in cells for cut in cell.cuts]
-    columns = (*_WHICH, Column("n"), Column("removed"), *_SCORES, _NO_LOSS, _WALL, Column("key", "curve"))
+    columns = (*_WHICH, Column("n"), *REMOVED, *_SCORES, _NO_LOSS, _WALL, Column("key", "curve"))
     return Table("All removed blocks of the grid", columns, rows, caption)
 
 
@@ -234,4 +237,4 @@ def _row(cell: GridCell, cut: CutScores) -> dict[str, Any]:
     for name in ("acc_change", "loss_change"):
         change: PairedChange | None = row.pop(name)
         row |= interval_values(name, (change.difference, change.low, change.high) if change else None)
-    return row
+    return row | {"size": cut.n or None}

@@ -148,7 +148,9 @@ class _Methods(Batch[MethodKey, _Row, MethodsResult]):
     def _cell(self, key: MethodKey) -> MethodCell:
         strategy, recipe, n = key
         point = self._point(strategy, n)
-        return MethodCell(strategy, recipe, n, point.block.describe() if point and point.block else "", 0.0)
+        if point is None or point.block is None:
+            return MethodCell(strategy, recipe, n, "", 0.0)
+        return MethodCell(strategy, recipe, n, point.block.describe(), 0.0, start=point.block.start)
 
     def _right(self, answers: Sequence[QuestionScore]) -> list[bool]:
         """Return whether each question was answered rightly, in the order of the unpruned model's answers."""

@@ -13,7 +13,7 @@ from analysis.core.bounds import MOST_LAYERS, Bound, one_of
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require, spec_dataclass
-from analysis.core.table import Column, Table, interval_columns, interval_values
+from analysis.core.table import REMOVED, Column, Table, interval_columns, interval_values
 from analysis.data import corpora, questions
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, default_loss_corpus
 from analysis.experiments.heal import recipes
@@ -102,6 +102,8 @@ class MethodCell:
     """Seconds of the healing run, scoring included; 0 without one."""
     error: str = ""
     """Reason why it could not be measured, in a sentence."""
+    start: int | None = None
+    """First removed layer; None in tables of earlier versions."""
 
     @property
     def method(self) -> str:
@@ -201,14 +203,20 @@ class MethodsResult(Result):
             Column("strategy"),
             Column("recipe", missing=""),
             Column("n"),
-            Column("removed", missing=""),
+            Column("removed", missing="", parts=("start", "size")),
+            *REMOVED[1:],
             *interval_columns("nats", "loss increase, nats/token", format="+.3f"),
             *interval_columns("acc", "change in accuracy", format="+.3f"),
             Column("wall_s", "healing run with scoring", "s", ".0f"),
             Column("error", "not measured because", missing=""),
         )
         rows = [
-            {**asdict(cell), **interval_values("nats", self.nats(index)), **interval_values("acc", self.gained(index))}
+            {
+                **asdict(cell),
+                "size": cell.n,
+                **interval_values("nats", self.nats(index)),
+                **interval_values("acc", self.gained(index)),
+            }
             for index, cell in enumerate(self.cells)
         ]
         lowest = Column("best", "lowest loss at n", missing="")

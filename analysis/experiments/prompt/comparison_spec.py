@@ -200,18 +200,24 @@ class CompareResult(Result):
             {
                 "model": variant.label,
                 "tokens": len(text.token_ids),
+                "prefill_rate": text.prefill_rate(self.n_prompt_tokens),
+                "decode_rate": text.decode_rate,
+                "differs_from": None if parts is None else parts + 1,
                 "repetition_rate": text.repetition,
                 "surprise_unpruned": mean_surprise(text.unpruned_surprise),
                 "surprise_own": mean_surprise(text.own_surprise),
             }
-            for variant, text in self.written
+            for index, (variant, text) in enumerate(self.written)
+            for parts in (self.parts_at(index),)
         ]
+        rates = (Column("prefill_rate", "prefill", "tokens/s", ".0f"), Column("decode_rate", "decode", "tokens/s", ".1f"))
+        differs = Column("differs_from", "differs from token")
         repeated = Column("repetition_rate", "repeated 4-grams", format=".0%")
         return {
             "tokens": Table("Every token of each text", columns, rows, self.measured_on()),
             "texts": Table(
                 "Each text",
-                (columns[0], Column("tokens"), repeated, columns[4], columns[3]),
+                (columns[0], Column("tokens"), *rates, differs, repeated, columns[4], columns[3]),
                 texts,
                 self.measured_on(),
             ),

@@ -102,6 +102,7 @@ def test_missing_model_fails_only_its_own_cells_and_is_retried(spec):
     assert sum("could not be measured" in progress.message for progress in told) == 2
     assert result.table("cells").rows[0]["error"] == result.cells[0].error
     assert len(result.table().rows) == 2 * 3
+    assert all((row["start"] is None) == (row["size"] is None) == (row["n"] == 0) for row in result.table().records())
     loads, again = Loads(), Told()
     assert grid.run(lost, again, load=loads).cells == result.cells
     assert sum("could not be measured" in progress.message for progress in again) == 2

@@ -59,6 +59,8 @@ def test_every_cell_is_its_own_run_and_nothing_is_remeasured(spec, monkeypatch):
     assert found.losses[4] == healed.text_losses["healed"]
     assert healed.text_losses["unpruned"] == pytest.approx(found.losses[0], abs=1e-5), "judged by the same texts"
     assert found.cells[3].removed == curve.points[2].block.describe()
+    row = found.table("cells").records()[3]
+    assert (row["start"], row["size"]) == (curve.points[2].block.start, 2)
     monkeypatch.setattr(sweep, "run", lambda *_, **__: pytest.fail("it is stored"))
     assert methods.run(spec).to_json() == found.to_json()
 
