@@ -159,6 +159,10 @@ class Evidence:
     def baseline(self) -> tuple[float, str] | None:
         """Accuracy without any knowledge, with its name: chance or, if that is higher, the most frequent answer."""
         lines = getattr(self.scored, "lines", None)
+        questions = self.selected.selection.questions
+        for result in self.results if lines is None else ():  # a table of methods has none, a curve on its questions may
+            if reading.conditions_of(result).get(ACCURACY) == questions:
+                lines = lines or getattr(result, "lines", None)
         if lines is None:
             return None
         return max((lines.chance, "chance"), (lines.majority, "the most frequent answer"), key=lambda level: level[0])

@@ -7,7 +7,10 @@ import pytest
 
 from analysis.core.blocks import Block
 from analysis.data.spec import CorpusSpec
+from analysis.results import evidence as of_block
+from analysis.results.compared import answers
 from analysis.results.stored import evidence
+from analysis.results.stored.reading import ACCURACY, LOSS
 from tests.support import fakes
 
 
@@ -81,3 +84,14 @@ def test_heal_judged_by_its_own_kind_of_text_is_weaker():
     flattered = replace(fair, spec=replace(fair.spec, validation=replace(fair.spec.corpus, split="validation")))
     many = {name: replace(point, n_samples=900) for name, point in flattered.models.items()}
     assert evidence.ranked([replace(flattered, **many), fair])[0] is fair
+
+
+def test_a_block_of_a_table_of_methods_has_scores_and_the_baseline_of_a_curve():
+    """Answers of a table have no ids, so that they are no per-question results."""
+    cut, made = Block(10, 3), fakes.methods()
+    table = replace(made, cells=[replace(cell, removed=cut.describe()) for cell in made.cells[:1]] + made.cells[1:])
+    found = of_block.of(cut, [fakes.sweep(), table], fakes.MODEL, fakes.FACTS)
+    assert found.scored is table
+    assert found.quantity(ACCURACY).state == found.quantity(LOSS).state == of_block.MEASURED
+    assert found.baseline is not None
+    assert answers.stored_answers([table], cut, found.selected.selection.questions) == ()

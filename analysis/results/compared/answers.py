@@ -160,7 +160,10 @@ def stored_answers(results: Sequence[Any], removed: Removal | None, condition: C
     matching = (
         candidate
         for candidate in scored
-        if candidate.answers and not candidate.repair and (candidate.cut, candidate.condition) == (removed, condition)
+        if candidate.answers
+        and candidate.answers[0].id
+        and not candidate.repair
+        and (candidate.cut, candidate.condition) == (removed, condition)
     )
     return next((candidate.answers for candidate in matching), ())
 
