@@ -89,8 +89,11 @@ def test_heal_judged_by_its_own_kind_of_text_is_weaker():
 def test_a_block_of_a_table_of_methods_has_scores_and_the_baseline_of_a_curve():
     """Answers of a table have no ids, so that they are no per-question results."""
     cut, made = Block(10, 3), fakes.methods()
-    table = replace(made, cells=[replace(cell, removed=cut.describe()) for cell in made.cells[:1]] + made.cells[1:])
-    found = of_block.of(cut, [fakes.sweep(), table], fakes.MODEL, fakes.FACTS)
+    curve_on_them = fakes.sweep()
+    spec = replace(made.spec, benchmark=curve_on_them.spec.benchmark)
+    cells = [replace(cell, removed=cut.describe()) for cell in made.cells[:1]] + made.cells[1:]
+    table = replace(made, spec=spec, cells=cells)
+    found = of_block.of(cut, [curve_on_them, table], fakes.MODEL, fakes.FACTS)
     assert found.scored is table
     assert found.quantity(ACCURACY).state == found.quantity(LOSS).state == of_block.MEASURED
     assert found.baseline is not None
