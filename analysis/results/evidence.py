@@ -161,7 +161,8 @@ class Evidence:
         lines = getattr(self.scored, "lines", None)
         questions = self.selected.selection.questions
         for result in self.results if lines is None else ():  # a table of methods has none, a curve on its questions may
-            if reading.conditions_of(result).get(ACCURACY) == questions:
+            condition = reading.conditions_of(result).get(ACCURACY)
+            if condition and questions and (condition.material, condition.n) == (questions.material, questions.n):
                 lines = lines or getattr(result, "lines", None)
         if lines is None:
             return None
