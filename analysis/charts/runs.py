@@ -90,34 +90,6 @@ def distance_curves(runs: Sequence[DrawnRun], *, dark: bool = False, height: int
     return _finish(figure, "distance of the best block", height, palette(dark))
 
 
-def path_curves(runs: Sequence[DrawnRun], *, dark: bool = False, height: int = 300) -> Figure:
-    """Where the most similar block of each size starts, both as shares of the layers: the path l*(n) of any depth."""
-    figure, colours = Figure(), palette(dark)
-    figure.add_scatter(
-        x=[0, 1],
-        y=[1, 0],
-        mode="lines",
-        name="block ends at the last layer",
-        hoverinfo="skip",
-        line={"color": colours.chance, "width": 1, "dash": "dot"},
-        showlegend=False,
-    )
-    figure.add_annotation(
-        x=0.62,
-        y=0.38,
-        text="ends at the last layer",
-        showarrow=False,
-        xanchor="left",
-        yanchor="bottom",
-        font={"size": 11, "color": colours.unpruned},
-    )
-    for run in runs:
-        starts = [best.start / run.result.n_layers for best in run.result.best]
-        _add_best(figure, run, starts, [f"starts at {start:.0%} of the depth" for start in starts], dark)
-    figure = _finish(figure, "start of the best block, l*/L", height, colours)
-    return figure.update_yaxes(tickformat=".0%", range=[-0.04, 1.04])
-
-
 def damage_curves(measured: Sequence[DrawnRun], *, dark: bool = False, height: int = 300) -> Figure:
     """Draw the loss increase of the least damaging block of each size, against the share of the layers it removes."""
     figure = Figure()

@@ -34,12 +34,11 @@ def named(figure, name):
 
 def test_maps_of_any_depth_stand_on_the_same_axes():
     maps = [DrawnRun(small(), "small", 0), DrawnRun(fakes.distances(), "large", 1)]
-    distance, path = runs.distance_curves(maps), runs.path_curves(maps)
+    distance = runs.distance_curves(maps)
     assert list(named(distance, "small").x) == [0.25, 0.5, 0.75]
     assert list(named(distance, "small").y) == [0.1, 0.2, 0.3]
-    assert list(named(path, "small").y) == [0.5, 0.25, 0]
-    assert max(named(path, "large").x) == pytest.approx(29 / 30)
-    assert "layers 1-2" in named(path, "small").text[1]
+    assert max(named(distance, "large").x) == pytest.approx(29 / 30)
+    assert "layers 1-2" in named(distance, "small").text[1]
 
 
 def test_only_the_reference_is_dashed_and_looks_differ():

@@ -55,12 +55,6 @@ def _split(drawn: list[DrawnRun], alike: Callable[[DrawnRun, DrawnRun], bool], w
     return kept
 
 
-def _pair(figures: list[tuple], kind: str) -> None:
-    for column, (figure, name, alt) in zip(st.columns(2, gap="medium"), figures, strict=True):
-        with column:
-            chart.show_with_table(figure, key=f"runs-{name}", alt=alt, file_name=f"{kind}-{name}")
-
-
 def _chip(conditions: list[Condition], texts: str = "Loss") -> None:
     """Draw the condition of a group of charts; of more than one, a note says that the runs differ in it."""
     selection.show_chip(
@@ -73,17 +67,10 @@ def _chip(conditions: list[Condition], texts: str = "Loss") -> None:
 def _maps(drawn: list[DrawnRun]) -> None:
     st.header("Maps on relative depth", anchor=False)
     kept = _split(drawn, lambda a, b: a.result.spec.metric == b.result.spec.metric, "they measure another distance.")
-    names, dark = ", ".join(one.name for one in kept), chart.is_dark()
     _chip(selection.conditions_of_maps(one.result for one in kept), "Distance")
-    distance = run_figures.distance_curves(kept, dark=dark)
-    path = run_figures.path_curves(kept, dark=dark)
-    _pair(
-        [
-            (distance, "distance", f"Distance of the best block against the share of layers removed: {names}."),
-            (path, "path", f"Relative start of the best block against the share of layers removed: {names}."),
-        ],
-        "maps",
-    )
+    alt = f"Distance of the best block against the share of layers removed: {', '.join(one.name for one in kept)}."
+    figure = run_figures.distance_curves(kept, dark=chart.is_dark())
+    chart.show_with_table(figure, key="runs-distance", alt=alt, file_name="maps-distance")
 
 
 def _curves(drawn: list[DrawnRun]) -> None:
