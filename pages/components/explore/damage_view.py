@@ -85,9 +85,10 @@ def _agreement(result: DamageResult, distances: DistanceResult, n: int, losses: 
     )
     found = agreement.of_size(result, distances, n, losses)
     if found.correlation is not None:
-        ends = words.plain(found.correlation.basis())
+        rank = found.correlation
+        ends = "interval unknown" if rank.low is None else f"95 % CI {rank.low:.2f} to {rank.high:.2f}"
         st.caption(
-            f"Rank correlation {found.correlation.value:.2f} ({ends}).".replace("-", "−"),
+            f"Rank correlation {rank.value:.2f} ({ends}, {rank.n_blocks} blocks).".replace("-", "−"),
             help=f"Spearman's ρ. 1: the same order. {agreement.INTERVAL}",
         )
     row = distances.mean[n - 1]

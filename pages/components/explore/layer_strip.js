@@ -22,9 +22,8 @@ function named(layers) {
   if (!layers.length) return "nothing removed";
   const found = runs(layers);
   const each = found.map(([start, size]) => size === 1 ? `${start}` : `${start}-${start + size - 1}`).join(", ");
-  const halves = found.map(([start, size]) => `[${start}, ${start + size})`).join(" ");
   const count = layers.length;
-  return `layer${count > 1 ? "s" : ""} ${each} (${count}), block${found.length > 1 ? "s" : ""} ${halves}`;
+  return `layer${count > 1 ? "s" : ""} ${each} (${count})`;
 }
 
 class Strip {

@@ -186,7 +186,7 @@ def say(cut: Cut) -> None:
         nothing = "**Nothing removed**: the unpruned model"
         st.markdown(f"**{words.layers(cut.n)}**, not known yet" if cut.n else nothing, width="content")
         return
-    st.markdown(f"**{cut.removed.describe()}**" + ("" if cut.by_hand else " removed"), width="content")
+    st.markdown(f"**{cut.removed.brief()}**" + ("" if cut.by_hand else " removed"), width="content")
 
 
 def back_button(cut: Cut, strategy: ChosenStrategy) -> None:
@@ -194,7 +194,7 @@ def back_button(cut: Cut, strategy: ChosenStrategy) -> None:
     if cut.by_hand:
         name = f"l*({cut.n})" if strategy.name == "similarity" else words.plain(strategy.name)
         chosen = strategy.cut(cut.n).removed
-        others = chosen.describe() if chosen else "unmeasured layers"
+        others = chosen.brief() if chosen else "unmeasured layers"
         why = f"You selected these layers. {words.plain(strategy.name)} selects {others}."
         st.button(
             f"Back to {name}",

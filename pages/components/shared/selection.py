@@ -156,7 +156,7 @@ def choose_block(model: ModelSpec, shown: Shown | None, n_layers: int) -> Remova
     removed = shown.cut.removed if shown else state.own_cut(n_layers)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
         if removed is not None:
-            st.markdown(f"{words.plain(state.name(model))} without **{removed.describe()}**", width="content")
+            st.markdown(f"{words.plain(state.name(model))} without **{removed.brief()}**", width="content")
         with st.popover("Change layers", key="change-cut", type="tertiary", icon=":material/edit:", width=150):
             with state.showing("cut-n", max(1, min(state.chosen_n(), n_layers - 1))):
                 st.number_input(

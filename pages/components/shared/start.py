@@ -132,7 +132,7 @@ def instant_heal_button(
         if sweep is not None:
             asked = sweep.result.spec.request
             spec = replace(spec, benchmark=asked.benchmark, validation=judged_by(spec.corpus, asked.loss_corpus))
-        start_and_show(spec, f"Instant healing of {block.describe()}")
+        start_and_show(spec, f"Instant healing of {block.brief()}")
 
 
 class Looks:

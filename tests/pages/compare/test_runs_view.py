@@ -110,7 +110,7 @@ def test_a_pin_is_drawn_dashed_compared_and_in_the_address(view):
     reference, other = fakes.sweep(answers=True), fakes.sweep(strategy="deepest", answers=True)
     reference.save()
     other.save()
-    at = view()
+    at = tick(view(), 0, 1)
     (choice,) = [box for box in at.selectbox if box.label == "Reference"]
     choice.set_value(pin(reference)).run()
     assert at.query_params["pin"] == pin(reference)
@@ -161,9 +161,7 @@ def test_another_vocabulary_is_drawn_in_bits_per_byte(view):
 def test_runs_under_two_conditions_are_marked_as_different(view):
     for result in (fakes.distances(), on_wiki()):
         result.save()
-    at = view()
-    at.session_state["run-picks"] = [pin(result) for result in (fakes.distances(), on_wiki())]
-    at.run()
+    at = tick(view(), 0, 1)
     (chip,) = [read(one.value) for one in at.markdown if one.value.startswith(":gray-badge")]
     assert "C4" in chip
     assert "Wikipedia" in chip

@@ -76,7 +76,7 @@ def test_every_strategy_drives_slider_strip_and_map(app, strategy):
     at = app(strategy=strategy, n="5")
     measured = fakes.sweep(strategy=strategy, cuts=CUTS if strategy == "manual" else (), draw=2 if strategy == "random" else 0)
     cut = next(point.block for point in measured.points if point.n == 5)
-    assert f"**{cut.describe()}** removed" in texts(at)
+    assert f"**{cut.brief()}** removed" in texts(at)
     assert strip(at)["cut"] == list(cut.layers)
     assert ringed(at) == [(run.start, run.size) for run in (cut.blocks if isinstance(cut, LayerSet) else [cut])]
     assert at.query_params.get("strategy", ["similarity"])[0] in (strategy, strategy[0])
@@ -129,7 +129,7 @@ def test_the_curve_shows_heals_of_its_own_blocks_alone(app, curve):
     replace(own, **points).save()
     diamonds = trace(charts(app(n="5"))["accuracy"], "healed")
     assert len(diamonds["x"]) == 1
-    assert curve.points[5].block.describe() in diamonds["text"][0]
+    assert curve.points[5].block.brief() in diamonds["text"][0]
 
 
 def test_nf4_heal_is_off_the_curve_and_named_with_precision(app, curve):

@@ -43,7 +43,7 @@ def test_agreement_is_that_of_blocks_of_the_selected_size(app):
     measured.save()
     at = app(tab="damage", n="5", block="3:5")
     found = agreement.of_size(measured, fakes.distances(), 5)
-    assert f"Rank correlation {found.correlation.value:.2f} (95 % " in texts(at)
+    assert f"Rank correlation {found.correlation.value:.2f} (95 % CI " in texts(at)
     assert "26 blocks" in texts(at)
     assert ringed(at, "damage-map") == [(3, 5)]
     assert marked(at, "distance-and-damage") == [(fakes.distances().mean[4][3], measured.increase[4][3])]

@@ -134,7 +134,7 @@ def expect_strip(page: Page, **wanted) -> None:
 
 def expect_words(page: Page, cut, address: str | None) -> None:
     """Wait until the server has taken the removed layers: its words on the page, the slider and the address."""
-    expect(page.get_by_text(cut.describe()).first).to_be_visible()
+    expect(page.get_by_text(cut.brief()).first).to_be_visible()
     expect(page.get_by_role("slider", name="Layers removed, n")).to_have_value(str(cut.size))
     if address is None:
         expect(page).not_to_have_url(re.compile("block="))
@@ -150,11 +150,11 @@ class TestInABrowser:
     def test_map_follows_a_dragged_block_before_the_server_hears(self, page):
         drag(page, place(page, 13), place(page, 18))
         expect_strip(page, removed=range(16, 21), ring="16:5")
-        expect(page.get_by_text(Block(11, 5).describe()).first).to_be_visible()  # the page still has the former block
+        expect(page.get_by_text(Block(11, 5).brief()).first).to_be_visible()  # the page still has the former block
         page.mouse.up()
         expect_words(page, Block(16, 5), "16:5")
         expect_strip(page, removed=range(16, 21), ring="16:5")
-        assert "Removed: layers 16-20 (5), block [16, 21). angle 0." in page.evaluate(SHOWN)["said"]
+        assert "Removed: layers 16-20 (5). angle 0." in page.evaluate(SHOWN)["said"]
         assert re.search(r"loss \+\d\.\d\d nats \(95 %: .* texts of Wikipedia", page.evaluate(SHOWN)["said"])
         page.keyboard.press("Escape")
         expect_words(page, Block(11, 5), None)

@@ -42,7 +42,7 @@ def test_block_picked_by_hand_holds_everywhere_until_undone(app):
     at = app(n="3", block="7:5")
     assert at.slider(key="n").value == 5
     assert shown_cuts(at) == {(OWN.start, OWN.size)}
-    assert f"**{OWN.describe()}**" in texts(at)
+    assert f"**{OWN.brief()}**" in texts(at)
     row = fakes.distances().mean[4]
     opened(at, "cost")
     assert metric(at, "Angular distance").value == f"{row[7]:.3f}"
@@ -164,12 +164,12 @@ def test_questions_have_names_that_can_be_read_back(spec):
 def test_the_heal_page_starts_from_the_block_that_was_picked(app):
     fill()
     at = app("pages/heal.py", block="7:5")
-    assert OWN.describe() in texts(at)
+    assert OWN.brief() in texts(at)
     at.text_input(key="own-block").set_value("9:5").run()
-    assert Block(9, 5).describe() in texts(at)
+    assert Block(9, 5).brief() in texts(at)
     assert at.query_params["block"] in ("9:5", ["9:5"])
     at.button(key="back").click().run()
-    assert BEST.describe() in texts(at)
+    assert BEST.brief() in texts(at)
 
 
 def click(session: dict, on: str, block: str | None, n_layers: int = 30, kept: Collection[int] = ()) -> Block | str | None:
@@ -258,12 +258,12 @@ def test_separate_layers_in_the_address_hold_on_every_page(app):
     at = app(block="3:1+7:2")
     assert at.slider(key="n").value == 3
     assert set(ringed(at)) == {(3, 1), (7, 2)}
-    assert f"**{SCATTERED.describe()}**" in texts(at)
+    assert f"**{SCATTERED.brief()}**" in texts(at)
     assert metric(opened(at, "cost"), "Accuracy").value == "–", "the curve has no scores of these layers"
     at.switch_page("pages/heal.py").run()
-    assert f"**{SCATTERED.describe()}**" in texts(at)
+    assert f"**{SCATTERED.brief()}**" in texts(at)
     at.switch_page("pages/export.py").run()
-    assert SCATTERED.describe() in texts(at)
+    assert SCATTERED.brief() in texts(at)
     assert at.query_params["block"] in ("3:1+7:2", ["3:1+7:2"])
     assert not at.exception
 

@@ -61,7 +61,7 @@ def test_it_is_healed_as_it_is(app):
     fakes.distances(model=KNOWN).save()
     at = app("pages/heal.py", block=WRITTEN)
     assert not at.exception
-    assert CUT.describe() in texts(at)
+    assert CUT.brief() in texts(at)
     at.button(key="start-heal").click().run()
     (made,) = jobs.active()
     assert made.spec.block == CUT

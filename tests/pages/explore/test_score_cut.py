@@ -50,7 +50,7 @@ def test_scores_of_the_block_appear_in_numbers_and_curves(app, curve):
     for key, value in (("accuracy", 0.37), ("loss", 3.3)):
         diamond = trace(figures(at)[key], "scored separately")
         assert (diamond["x"], diamond["y"]) == ([18], [value])
-        assert cut_at(18).describe() in diamond["text"][0]
+        assert cut_at(18).brief() in diamond["text"][0]
         assert figures(at)[key]["layout"]["xaxis"]["range"][1] >= 18.5
     at.slider(key="n").set_value(3).run()
     assert figures(at)["accuracy"]["layout"]["xaxis"]["range"][1] >= 18.5, "it stays on the curve"

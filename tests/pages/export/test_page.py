@@ -85,7 +85,7 @@ def test_an_unknown_model_gets_the_first_step_to_take(app):
 
 def test_the_cut_of_explore_is_the_one_to_take(app, known):
     at = app("pages/export.py", n="5")
-    assert BEST.describe() in texts(at)
+    assert BEST.brief() in texts(at)
     assert "This pruned model is not healed" in texts(at)
     assert name_input(at).value == f"SmolLM2-135M-Instruct-without-{BEST.start}-{BEST.stop - 1}"
     made = saved(at)

@@ -52,16 +52,16 @@ def test_a_protected_layer_cannot_be_entered(app, known):
     assert [error.value.replace("\\", "") for error in at.error] == [
         "Layer 9 is protected. Select other layers, or remove the protection on the strip."
     ]
-    assert Block(3, 5).describe() in texts(at)
+    assert Block(3, 5).brief() in texts(at)
     at.text_input(key="own-block").set_value("4:5").run()
-    assert Block(4, 5).describe() in texts(at)
+    assert Block(4, 5).brief() in texts(at)
     assert not at.error
 
 
 def test_starting_queues_the_recipe_for_the_sliders_block(app, known):
     at = app("pages/heal.py", n="5")
     best = fakes.distances().best[4].block
-    assert best.describe() in texts(at)
+    assert best.brief() in texts(at)
     name = next(iter(recipes.NAMES))
     at.radio(key="heal-time").set_value("own").run()
     at.button_group(key=f"{name}-sized").set_value("steps").run()
@@ -174,7 +174,7 @@ def test_the_cut_that_another_strategy_chose_on_explore_is_healed(app, known):
     swept.save()
     block = next(point.block for point in swept.points if point.n == 4)
     at = app("pages/heal.py", n="4", strategy="loss-greedy")
-    assert f"**{block.describe()}**" in texts(at)
+    assert f"**{block.brief()}**" in texts(at)
     made = started(at)
     assert made.spec.block == block
 
@@ -194,11 +194,11 @@ def test_scattered_cut_is_healed_and_another_can_be_chosen(app, known):
     swept.save()
     cut = next(point.block for point in swept.points if point.n == 5)
     at = app("pages/heal.py", n="5", strategy="block-influence")
-    assert f"**{cut.describe()}**" in texts(at)
+    assert f"**{cut.brief()}**" in texts(at)
     made = started(at)
     assert (made.spec.block, made.label.startswith(f"Heal {cut.brief()}")) == (cut, True)
     at.selectbox(key="cut-strategy").set_value("deepest").run()
-    assert f"**{Block(24, 5).describe()}**" in texts(at)
+    assert f"**{Block(24, 5).brief()}**" in texts(at)
 
 
 def running(job, steps_done: int = 20):
@@ -351,7 +351,7 @@ def test_the_shown_heal_is_always_of_the_selected_block(app, known):
     assert len(at.selectbox(key=f"pick-heal-{own.spec.fingerprint()}").options) == 1
     at.selectbox(key="heals-elsewhere").set_value(other.spec.fingerprint()).run()
     assert not at.exception
-    assert Block(11, 5).describe() in texts(at), "its block is selected with it"
+    assert Block(11, 5).brief() in texts(at), "its block is selected with it"
     assert list(at.table[0].value["layers"]) == [30, 25, 25]
     made = started(at)
     assert (made.spec.block, made.spec.steps) == (Block(11, 5), 50)
