@@ -90,6 +90,7 @@ with frame.errors_shown():
             found(wanted)
         elif wanted is not None and wanted.source != "starter" and not host.is_viewer():
             st.info("Click **Check this model** to read its configuration and compare it with the free memory.")
+            inspection.show_stored(wanted)
     with left:
         choice.show_gallery()
         packs_view.show()

@@ -190,7 +190,7 @@ def damage_map(
     _add_path(figure, path, "path", 1.6, "solid")
     read_outs = damage_read_outs(result)
     add_cells(figure, read_outs, [block.size for block in read_outs.fields])
-    figure = _finish_map(figure, "loss increase, nats per token", height, above=True)
+    figure = _finish_map(figure, "loss increase, nats/token", height, above=True)
     return figure if selected is None else marked(figure, places_on(result, selected), dark=dark)
 
 
@@ -209,7 +209,7 @@ def _damage_bars(result: DamageResult, selected: Removal | None, *, dark: bool, 
     )
     add_cells(figure, read_outs, values)
     x = {"title": "removed layer (0-based)", "range": [-0.6, result.n_layers - 0.4], "showgrid": False}
-    y = {"title": "loss increase, nats per token", "gridcolor": colours.grid}
+    y = {"title": "loss increase, nats/token", "gridcolor": colours.grid}
     finish(figure, height, x=x, y=y, margin={"t": 12, "b": 52})
     places = [(start, values[start]) for start, _ in places_on(result, selected)] if selected else []
     return figure if selected is None else marked(figure, places, dark=dark)
@@ -382,7 +382,7 @@ def distance_lines(result: DistanceResult, *, metric: str | None = None, dark: b
 
 def damage_lines(result: DamageResult, *, dark: bool = False, height: int = 412) -> Figure:
     """The measured loss increase against the start layer, as `distance_lines`."""
-    return _lines(result.increase, damage_read_outs(result), "loss increase, nats per token", dark, height)
+    return _lines(result.increase, damage_read_outs(result), "loss increase, nats/token", dark, height)
 
 
 def picked(figure: Figure, selected: Removal | None, *, dark: bool = False) -> Figure:

@@ -25,8 +25,7 @@ from analysis.charts.look import (
 from analysis.core import stats
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
-from analysis.experiments.maps.damage_spec import DamageResult, LeastDamage
-from analysis.experiments.maps.distance_spec import Best, DistanceResult
+from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.results.compared import recovery
 
 LOOKS = (
@@ -77,42 +76,29 @@ class DrawnRun:
         }
 
 
-def distance_curves(runs: Sequence[DrawnRun], *, dark: bool = False, height: int = 300) -> Figure:
-    """Draw the distance of the most similar block of each size, against the share of the layers it removes."""
-    figure = Figure()
+def best_curves(runs: Sequence[DrawnRun], *, dark: bool = False, height: int = 300) -> Figure:
+    """Draw the lowest distance, or loss increase, of each block size against the share of the layers it removes.
+
+    Args:
+        runs: at least one; all distance maps, or all loss-increase maps.
+        dark: whether the page is dark.
+        height: pixels.
+    """
+    figure, is_damage = Figure(), isinstance(runs[0].result, DamageResult)
+    field, digits = ("increase", "+.3f") if is_damage else ("distance", ".4f")
     for run in runs:
-        result: DistanceResult = run.result
-        remarks = []
+        result, values, hover = run.result, [], []
         for best in result.best:
-            ends = stats.mean_interval(best.distance, result.stderr[best.n - 1][best.start], result.n_texts)
-            remarks.append(f"distance {with_interval(best.distance, ends, '.4f')}")
-        _add_best(figure, run, [best.distance for best in result.best], remarks, dark)
-    return _finish(figure, "distance of the best block", height, palette(dark))
-
-
-def damage_curves(measured: Sequence[DrawnRun], *, dark: bool = False, height: int = 300) -> Figure:
-    """Draw the loss increase of the least damaging block of each size, against the share of the layers it removes."""
-    figure = Figure()
-    for run in measured:
-        result: DamageResult = run.result
-        remarks = []
-        for best in result.best:
-            error, n = result.stderr[best.n - 1][best.start], result.n_measured[best.n - 1][best.start]
-            ends = stats.mean_interval(best.increase, error, n)
-            remarks.append(f"loss {with_interval(best.increase, ends, '+.3f')}, nats per token")
-        _add_best(figure, run, [best.increase for best in result.best], remarks, dark)
-    return _finish(figure, "lowest loss increase, nats", height, palette(dark))
-
-
-def _add_best(figure: Figure, run: DrawnRun, values: Sequence[float], remarks: Sequence[str], dark: bool) -> None:
-    """One number of the best block of each size of a map."""
-    result: DistanceResult | DamageResult = run.result
-    blocks: Sequence[Best | LeastDamage] = result.best
-    hover = [
-        f"<b>{escape(run.name)}</b>, {best.n / result.n_layers:.0%} of the layers<br>{best.block.brief()}<br>{line}"
-        for best, line in zip(blocks, remarks, strict=True)
-    ]
-    figure.add_scatter(x=[best.n / result.n_layers for best in blocks], y=list(values), text=hover, **run.trace(LOOKS, dark))
+            value, error = getattr(best, field), result.stderr[best.n - 1][best.start]
+            n_texts = result.n_measured[best.n - 1][best.start] if is_damage else result.n_texts
+            number = with_interval(value, stats.mean_interval(value, error, n_texts), digits)
+            share = f"<b>{escape(run.name)}</b>, {best.n / result.n_layers:.0%} of the layers"
+            values.append(value)
+            hover.append(f"{share}<br>{best.block.brief()}<br>{field} {number}{', nats/token' if is_damage else ''}")
+        shares = [best.n / result.n_layers for best in result.best]
+        figure.add_scatter(x=shares, y=values, text=hover, **run.trace(LOOKS, dark))
+    title = "lowest loss increase, nats/token" if is_damage else "distance of the best block"
+    return _finish(figure, title, height, palette(dark))
 
 
 def score_curves(curves: Sequence[DrawnRun], measure: Measure, *, dark: bool = False, height: int = 300) -> Figure:

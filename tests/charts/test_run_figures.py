@@ -34,7 +34,7 @@ def named(figure, name):
 
 def test_maps_of_any_depth_stand_on_the_same_axes():
     maps = [DrawnRun(small(), "small", 0), DrawnRun(fakes.distances(), "large", 1)]
-    distance = runs.distance_curves(maps)
+    distance = runs.best_curves(maps)
     assert list(named(distance, "small").x) == [0.25, 0.5, 0.75]
     assert list(named(distance, "small").y) == [0.1, 0.2, 0.3]
     assert max(named(distance, "large").x) == pytest.approx(29 / 30)
@@ -44,7 +44,7 @@ def test_maps_of_any_depth_stand_on_the_same_axes():
 def test_only_the_reference_is_dashed_and_looks_differ():
     maps = [DrawnRun(small(), "a", 0, pinned=True), DrawnRun(small(), "b", 1), DrawnRun(small(), "c", 2)]
     for dark in (False, True):
-        traces = runs.distance_curves(maps, dark=dark).data
+        traces = runs.best_curves(maps, dark=dark).data
         assert [trace.line.dash != "solid" for trace in traces] == [True, False, False]
         assert len({(trace.line.color, trace.marker.symbol) for trace in traces}) == 3
     assert traces[0].name == "a (reference)"
@@ -96,20 +96,20 @@ def test_a_line_between_points_only_guides_the_eye():
 
 def test_more_runs_than_shades_still_look_different():
     maps = [DrawnRun(small(), str(look), look) for look in range(2 * len(runs.LOOKS))]
-    traces = runs.distance_curves(maps).data
+    traces = runs.best_curves(maps).data
     assert len({(trace.line.color, trace.marker.symbol) for trace in traces}) == len(maps)
 
 
 def test_long_legend_names_take_one_column_and_keep_plot_height():
     heights = []
     for name in ("short", "Wikipedia 32 × 256"):
-        layout = runs.distance_curves([DrawnRun(small(), f"{name} {i}", i) for i in range(4)]).layout
+        layout = runs.best_curves([DrawnRun(small(), f"{name} {i}", i) for i in range(4)]).layout
         heights.append((layout.height - layout.margin.t, layout.legend.entrywidth))
     assert heights == [(heights[0][0], 0.5), (heights[0][0], 1)]
 
 
 def test_names_cannot_bring_markup():
-    figure = runs.distance_curves([DrawnRun(small(), "<b>x</b>", 0)])
+    figure = runs.best_curves([DrawnRun(small(), "<b>x</b>", 0)])
     assert figure.data[0].name == "&lt;b&gt;x&lt;/b&gt;"
 
 
@@ -125,5 +125,5 @@ def test_heals_are_orange_with_their_steps_and_shares():
 
 def test_damage_stands_on_relative_depth():
     damage = fakes.damage()
-    trace = runs.damage_curves([DrawnRun(damage, "damage", 0)]).data[0]
+    trace = runs.best_curves([DrawnRun(damage, "damage", 0)]).data[0]
     assert (trace.x[5], trace.y[5]) == (0.2, damage.best[5].increase)

@@ -69,7 +69,7 @@ def _maps(drawn: list[DrawnRun]) -> None:
     kept = _split(drawn, lambda a, b: a.result.spec.metric == b.result.spec.metric, "they measure another distance.")
     _chip(selection.conditions_of_maps(one.result for one in kept), "Distance")
     alt = f"Distance of the best block against the share of layers removed: {', '.join(one.name for one in kept)}."
-    figure = run_figures.distance_curves(kept, dark=chart.is_dark())
+    figure = run_figures.best_curves(kept, dark=chart.is_dark())
     chart.show_with_table(figure, key="runs-distance", alt=alt, file_name="maps-distance")
 
 
@@ -149,5 +149,5 @@ def _damage(drawn: list[DrawnRun]) -> None:
         _chip(selection.conditions_of_maps(one.result for one in kept), "Loss increase")
         alt = f"Least loss increase against the share of layers removed: {', '.join(one.name for one in kept)}."
         chart.show_with_table(
-            run_figures.damage_curves(kept, dark=chart.is_dark()), key="runs-damage", alt=alt, file_name="damage"
+            run_figures.best_curves(kept, dark=chart.is_dark()), key="runs-damage", alt=alt, file_name="damage"
         )
