@@ -242,7 +242,7 @@ def _checked(check: ReloadCheck) -> str:
         f"Checked: reloaded with plain transformers in {check.dtype} and compared with {reference} on {check.n_tokens} tokens "
         f"of real text. The largest difference of a logit is {check.max_difference:.3g}. The relative difference is "
         f"{check.relative_difference:.2g} (allowed {check.tolerance:g}). {check.same_first:.1%} of the most likely next "
-        f"tokens are the same."
+        f"tokens are the same.{f' {check.in_words()}'.rstrip()}"
     )
 
 

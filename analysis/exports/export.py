@@ -4,7 +4,7 @@ import gc
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from analysis.core.blocks import Removal, single_parts
 from analysis.core.errors import CorpusError, SpecError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.data import corpora
-from analysis.data.spec import CorpusSpec
+from analysis.data.spec import CorpusSpec, default_loss_corpus
+from analysis.experiments.scoring import likelihood
 from analysis.exports import card as model_card
-from analysis.exports import folders, formats
+from analysis.exports import folders, formats, runtime_check
 from analysis.exports.forms import FORMS, Form, Saved
 from analysis.exports.spec import ExportResult, ExportSpec, ReloadCheck
 from analysis.models.architecture import float32_products
@@ -29,7 +30,7 @@ from analysis.models.loading import machine, placement, planning
 from analysis.models.loading.load import Loader
 from analysis.models.loading.placement import Placement
 from analysis.models.loading.planning import Plan
-from analysis.models.running import pruning, settling
+from analysis.models.running import llama_cpp, pruning, settling
 from analysis.models.running.adapters import check_adapter, located, put_on, result_name
 from analysis.models.source import gguf
 from analysis.models.source.model_spec import ModelSpec
@@ -176,7 +177,7 @@ def save(
         check_adapter(adapter, block)
     folders.check_space(out, _saved_bytes(planned, block))
     loaded = models.load(planned.spec, on_progress)
-    texts = _texts(loaded.tokenizer)
+    tokenizer, texts = loaded.tokenizer, _texts(loaded.tokenizer)
     on_progress(Progress("reading a text with it", 0, 1))
     pruned = pruning.cut(loaded.decoder, block)
     if adapter is not None:
@@ -185,6 +186,8 @@ def save(
     expected = logits(model, texts)
     if adapter is not None:
         model = model.merge_and_unload()
+    loss_texts = _loss_texts(tokenizer) if adapter is not None and form.name == "gguf" else []
+    healed_loss = _loss(model, loss_texts)
     pruned.zeroed()
     settling.settle(loaded.decoder, [layer for layer in range(planned.facts.n_layers) if layer not in block.layers])
     on_progress(Progress("saving the model", 0, 1))
@@ -200,7 +203,12 @@ def save(
         gc.collect()
         on_progress(Progress("loading it again", 0, 1))
         placed = None if planned.placement is None else planned.placement.without(block)
-        check = compare(folder, spec, texts, expected, merged=adapter is not None, placed=placed, form=form)
+        check, reloaded = compare(folder, spec, texts, expected, merged=adapter is not None, placed=placed, form=form)
+        if form.name == "gguf":
+            (path,) = folder.glob(f"*{gguf.SUFFIX}")
+            runtime, loss = runtime_check.check(path, reloaded, tokenizer, texts), _loss(reloaded, loss_texts)
+            check = replace(check, runtime=runtime, loss=loss, healed_loss=healed_loss, loss_texts=len(loss_texts))
+        del reloaded
         checks.append(check)
         heal = None if adapter is None else library.heal_of(spec, adapter)
         file = next((path.name for path in folder.glob(f"*{gguf.SUFFIX}")), "")
@@ -211,7 +219,11 @@ def save(
         (folder / "layerscope.json").write_text(json.dumps(_provenance(planned, block, adapter, check), indent=1))
 
     store.write_folder(out, fill)
-    on_progress(Progress("saving the model", 1, 1, f"Saved to {out}."))
+    said = f"Saved to {out}."
+    if form.name == "gguf":
+        missing = "" if checks[0].runtime else f"Not compared in llama.cpp: {llama_cpp.MISSING}"
+        said = " ".join(part for part in (said, checks[0].in_words(), missing) if part)
+    on_progress(Progress("saving the model", 1, 1, said))
     return checks[0]
 
 
@@ -233,7 +245,7 @@ def compare(
     merged: bool,
     placed: Placement | None = None,
     form: Form = FORMS["hf"],
-) -> ReloadCheck:
+) -> tuple[ReloadCheck, Any]:
     """Load a saved folder as any user would, and compare its logits with those of the model in memory.
 
     Args:
@@ -244,6 +256,9 @@ def compare(
         merged: whether an adapter was merged in between.
         placed: placement of its parts when it is spread over several devices.
         form: the format of the folder.
+
+    Returns:
+        The comparison, and the loaded model.
 
     Raises:
         UnsupportedModelError: when it does not load, or differs by more than its dtype explains.
@@ -269,7 +284,7 @@ def compare(
             f"by {check.relative_difference:.3g} of their size (allowed in {spec.dtype}: {check.tolerance:g}), so it was "
             f"deleted. {_INSTEAD[spec.dtype == 'float32']}."
         )
-    return check
+    return check, reloaded
 
 
 def _difference(expected: Tensor, logits: Tensor, dtype: str, merged: bool, tolerance: float) -> ReloadCheck:
@@ -294,6 +309,22 @@ def _texts(tokenizer: Any) -> list[list[int]]:
         return [tokenizer(_FALLBACK).input_ids]
 
 
+def _loss_texts(tokenizer: Any) -> list[list[int]]:
+    try:
+        return corpora.tokenize(default_loss_corpus(), tokenizer).token_ids
+    except CorpusError:
+        return []
+
+
+def _loss(model: Any, texts: Sequence[Sequence[int]]) -> float | None:
+    """Return the mean loss of texts, None without any."""
+    if not texts:
+        return None
+    (losses,) = likelihood.text_losses(find_decoder(model), texts, [None])
+    tokens = [len(ids) - 1 for ids in texts]
+    return sum(loss * n for loss, n in zip(losses, tokens, strict=True)) / sum(tokens)
+
+
 def _check_new(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SpecError(f"{out} already exists and is not empty. Name a new folder.")
@@ -311,7 +342,7 @@ def _provenance(planned: Plan, block: Removal, adapter: str | None, check: Reloa
         "removed": block.to_json() | {"layers": list(block.layers), "description": block.describe()},
         "zeroed": [f"{part} of layer {layer}" for layer, part in single_parts(block)],
         "adapter": result_name(adapter),
-        "check": vars(check),
+        "check": asdict(check),
         "versions": planned.versions(),
         "method": "Gromov et al., The Unreasonable Ineffectiveness of the Deeper Layers, arXiv:2403.17887",
     }

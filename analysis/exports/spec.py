@@ -57,6 +57,32 @@ class ExportSpec(Spec):
 
 
 @dataclass(frozen=True)
+class RuntimeCheck:
+    """Comparison of an exported file in another runtime with the same file in this one."""
+
+    runtime: str
+    """Name of the runtime."""
+    n_prompts: int
+    """Prompts that both continue greedily."""
+    n_same: int
+    """Prompts with the same text."""
+    n_prefixes: int
+    """Prefixes whose most likely next tokens were compared."""
+    mean_difference: float
+    """Mean absolute difference of their log-probabilities, in nats."""
+    tolerance: float
+    """Largest `mean_difference`."""
+
+    def in_words(self) -> str:
+        """Return the comparison in a sentence."""
+        return (
+            f"In {self.runtime}, {self.n_same} of {self.n_prompts} greedy texts are the same, and log-probabilities of the "
+            f"next token differ by {self.mean_difference:.3f} nats on average ({self.n_prefixes} prefixes, allowed "
+            f"{self.tolerance:g})."
+        )
+
+
+@dataclass(frozen=True)
 class ReloadCheck:
     """Comparison of a saved folder, reloaded by plain transformers, with the model in memory, on a real text."""
 
@@ -74,6 +100,24 @@ class ReloadCheck:
     """Share of the tokens with the same most likely next token, in [0, 1]."""
     merged: bool
     """Whether an adapter was merged in: then the reference is the model with the adapter beside it."""
+    runtime: RuntimeCheck | None = None
+    """Comparison in llama.cpp; None for a folder, and if llama.cpp is not installed."""
+    loss: float | None = None
+    """Loss of a healed GGUF file by its own bytes, in nats/token; None for others."""
+    healed_loss: float | None = None
+    """Loss of the healed model before its changed matrices were quantized again."""
+    loss_texts: int = 0
+    """Texts of C4 that both losses were measured on."""
+
+    def in_words(self) -> str:
+        """Return what was found of a GGUF file beyond its logits, in sentences; "" for others."""
+        said = []
+        if self.loss is not None:
+            said.append(
+                f"Loss of the file {self.loss:.3f} nats/token, of the healed model before quantization {self.healed_loss:.3f} "
+                f"({self.loss_texts} texts of C4)."
+            )
+        return " ".join([*said, *([self.runtime.in_words()] if self.runtime else [])])
 
 
 @dataclass(frozen=True)

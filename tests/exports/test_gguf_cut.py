@@ -1,5 +1,6 @@
 """Cut GGUF files: the kept bytes unchanged, per-layer keys cut, and a sentence for each file that cannot be cut exactly."""
 
+import json
 import re
 
 import gguf
@@ -7,11 +8,13 @@ import numpy as np
 import pytest
 
 from analysis.core.blocks import Block, LayerSet, PartSet
-from analysis.core.errors import UnsupportedModelError
+from analysis.core.errors import SpecError, UnsupportedModelError
+from analysis.experiments.speed import speed
+from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.exports import export, folders
 from analysis.exports.spec import ExportSpec
 from analysis.models.loading import load
-from analysis.models.running import gguf_cut
+from analysis.models.running import gguf_cut, llama_cpp
 from analysis.models.source import gguf_families
 from analysis.models.source.model_spec import ModelSpec
 from tests.support import gguf_files, loud, small_words
@@ -21,8 +24,10 @@ pytestmark = pytest.mark.usefixtures("cache", "no_trial")
 
 @pytest.fixture(autouse=True)
 def _one_text(monkeypatch):
-    """Read a few tokens rather than a text of the starter pack, which takes seconds to be found."""
-    monkeypatch.setattr(export, "_texts", lambda tokenizer: [tokenizer(small_words.TEXT[0]).input_ids])
+    """Read a few tokens rather than a text of the starter pack, which takes seconds to be found, and only here."""
+    monkeypatch.setattr(llama_cpp, "is_installed", lambda: False)
+    for name in ("_texts", "_loss_texts"):
+        monkeypatch.setattr(export, name, lambda tokenizer: [tokenizer(small_words.TEXT[0]).input_ids])
 
 
 def spec_of(path):
@@ -129,9 +134,54 @@ def test_healed_matrices_are_quantized_again_and_no_others(tmp_path):
     result = export.run(request)
     assert result.check.merged
     assert 0 < result.check.relative_difference <= result.check.tolerance
+    assert 0 < abs(result.check.loss - result.check.healed_loss) < 0.5
+    assert "before quantization" in (folders.folder("healed") / "README.md").read_text()
     (path,) = folders.folder("healed").glob("*.gguf")
     before, after = tensors(source), tensors(path)
     changed = {name for name in after if not is_same(after[name], before[name.replace("blk.1", "blk.3")])}
     assert changed
     assert all(name.startswith("blk.") and after[name].tensor_type.name in ("Q8_0", "Q4_0", "F16", "BF16") for name in changed)
     assert export.run(request) == result
+
+
+@pytest.mark.parametrize("architecture", ["llama", "lfm2"])
+def test_llama_cpp_computes_a_cut_file_as_this_program(architecture, tmp_path, monkeypatch):
+    pytest.importorskip("xllamacpp")
+    monkeypatch.setattr(llama_cpp, "is_installed", lambda: True)
+    monkeypatch.setattr(export, "_texts", lambda tokenizer: [tokenizer(text).input_ids for text in small_words.TEXT])
+    source = gguf_files.write(tmp_path / "m.gguf", architecture)
+    said = []
+    folder = export.export(spec_of(source), Block(0, 2), tmp_path / "out", format="gguf", on_progress=said.append)
+    runtime = json.loads((folder / "layerscope.json").read_text())["check"]["runtime"]
+    assert runtime["n_prompts"] == 10
+    assert runtime["n_same"] >= 9
+    assert runtime["mean_difference"] < 0.1
+    assert "greedy texts are the same" in said[-1].message
+
+
+def test_without_llama_cpp_the_export_names_the_requirement(tmp_path):
+    said = []
+    source = gguf_files.write(tmp_path / "m.gguf", "llama")
+    export.export(spec_of(source), Block(0, 2), tmp_path / "out", format="gguf", on_progress=said.append)
+    assert "requirements-llamacpp.txt" in said[-1].message
+    with pytest.raises(SpecError, match="llama.cpp is not installed"):
+        speed.run(SpeedSpec(spec_of(source), (0, 1), runtime="llama.cpp"))
+
+
+def test_speed_in_llama_cpp_measures_the_cut_files_in_turn(tmp_path, monkeypatch):
+    asked = []
+
+    def complete(file, requests, n_ctx):
+        asked.append(file.name)
+        answer = {"timings": {"prompt_ms": 8.0, "predicted_per_token_ms": float(file.stat().st_size)}}
+        return [answer, answer], 5
+
+    monkeypatch.setattr(llama_cpp, "complete", complete)
+    monkeypatch.setattr(llama_cpp, "version", lambda: "llama.cpp (test), 2 threads")
+    source = gguf_files.write(tmp_path / "m.gguf", "llama")
+    result = speed.run(SpeedSpec(spec_of(source), (0, 2), repeats=2, runtime="llama.cpp"))
+    assert asked == ["m.gguf", "1x2.gguf", "1x2.gguf", "m.gguf"]
+    assert [point.n for point in result.points] == [0, 2]
+    assert result.points[1].decode.median_s < result.points[0].decode.median_s
+    assert "llama.cpp (test), 2 threads" in result.measured_on()
+    assert SpeedSpec(spec_of(source)).fingerprint() == SpeedSpec(spec_of(source), runtime="transformers").fingerprint()

@@ -1,9 +1,11 @@
 """The experiment that measures how fast a model reads and writes without n layers, for several n in turn."""
 
+import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from statistics import fmean
 
 import torch
@@ -11,16 +13,20 @@ from torch import Tensor
 
 from analysis.core import store
 from analysis.core.blocks import Block, PartSet, Removal, written
-from analysis.core.errors import SpecError
+from analysis.core.errors import SpecError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.experiments import strategies
 from analysis.experiments.speed.speed_spec import SpeedPoint, SpeedResult, SpeedSpec, fit, timing
 from analysis.models.architecture.decoder import Decoder, cache_of
 from analysis.models.loading import load as models
-from analysis.models.loading import machine
+from analysis.models.loading import machine, planning
 from analysis.models.loading.load import LoadedModel, Loader
+from analysis.models.running import gguf_cut, llama_cpp
 from analysis.models.running.pruning import without_block
+from analysis.models.source import gguf, gguf_families
+from analysis.models.source.location import gguf_of
 from analysis.models.source.resolving import resolve
+from analysis.models.source.sizes import ModelFacts
 
 RULE = "deepest"
 """Rule of the block that stands for its size: layers of one kind take equal time, wherever they are."""
@@ -44,24 +50,64 @@ def run(spec: SpeedSpec, on_progress: OnProgress = ignore, *, load: Loader = mod
         SpecError: when the tokens do not fit into the model's window.
         LayerscopeError: for each other problem that the user can fix, in one sentence.
     """
+    if spec.runtime == "llama.cpp":
+        return _in_llama_cpp(spec, on_progress)
     resolved = resolve(spec)
     stored = SpeedResult.load(resolved, on_progress)
     store.check_writable()
     machine.reset_peak(resolved.model.device)
     loaded = load(resolved.model, on_progress)
-    measured = _SpeedRounds(resolved, loaded, _cuts(resolved, loaded))
+    measured = _SpeedRounds(resolved, loaded, _cuts(resolved, loaded.facts))
     if stored is not None and not stored.complete:
         measured.take_over(stored)
     return measured.measure(on_progress)
 
 
-def _cuts(spec: SpeedSpec, loaded: LoadedModel) -> list[Cut]:
-    n_layers, window = loaded.decoder.n_layers, loaded.facts.max_positions
+def _in_llama_cpp(spec: SpeedSpec, on_progress: OnProgress) -> SpeedResult:
+    """Measure the cut GGUF files in turn, each time in a new process; the result is not stored."""
+    planned = planning.plan(spec.model, on_progress)
+    source, cuts = gguf_of(planned.spec), _cuts(spec, planned.facts)
+    for cut in cuts:
+        refused = gguf_families.refusal(planned.spec, cut)
+        if refused is not None:
+            raise UnsupportedModelError(refused)
+    assert source is not None, "a model without a file is refused"
+    generator = torch.Generator().manual_seed(spec.seed)
+    prompt = torch.randint(planned.facts.vocab_size, (spec.prompt_tokens,), generator=generator).tolist()
+    requests = [{"prompt": prompt, "max_tokens": 1 + spec.new_tokens, "ignore_eos": True}] * 2  # the first warms up
+    seconds: dict[Cut, list[tuple[float, float]]] = {cut: [] for cut in cuts}
+    peak, started = 0, time.perf_counter()
+    with tempfile.TemporaryDirectory(dir=store.cache_dir()) as folder:
+        files = {cut: source if cut is None else Path(folder) / f"{written(cut)}{gguf.SUFFIX}" for cut in cuts}
+        for cut in cuts:
+            if cut is not None:
+                gguf_cut.write(source, cut, files[cut])
+        for number in range(spec.repeats):
+            for cut in cuts if number % 2 == 0 else reversed(cuts):
+                on_progress(Progress(PHASE, sum(map(len, seconds.values())), len(cuts) * spec.repeats))
+                answers, taken = llama_cpp.complete(files[cut], requests, spec.prompt_tokens + spec.new_tokens + 8)
+                timings, peak = answers[1]["timings"], max(peak, taken)
+                seconds[cut].append((timings["prompt_ms"] / 1e3, timings["predicted_per_token_ms"] / 1e3))
+    on_progress(Progress(PHASE, len(cuts) * spec.repeats, len(cuts) * spec.repeats))
+    return _result(
+        replace(spec, model=planned.spec),
+        planned.facts,
+        planned.versions() | {"runtime": llama_cpp.version()},
+        {cut: [pair[0] for pair in pairs] for cut, pairs in seconds.items()},
+        {cut: [pair[1] for pair in pairs] for cut, pairs in seconds.items()},
+        wall_s=time.perf_counter() - started,
+        complete=True,
+        peak_bytes=peak,
+    )
+
+
+def _cuts(spec: SpeedSpec, facts: ModelFacts) -> list[Cut]:
+    n_layers, window = facts.n_layers, facts.max_positions
     spec.check_depth(n_layers)
     if window is not None and spec.prompt_tokens + spec.new_tokens > window:
         raise SpecError(
             f"{spec.prompt_tokens} prompt tokens plus {spec.new_tokens} new tokens exceed the context window of "
-            f"{loaded.facts.name}, {window} tokens. Choose smaller numbers."
+            f"{facts.name}, {window} tokens. Choose smaller numbers."
         )
     sizes = {n for n in (*_USUAL, n_layers // 2) if n < n_layers}
     chosen: list[Cut] = [strategies.chosen(RULE, n, strategies.StrategyInputs(n_layers)) for n in sorted(spec.ns or sizes)]
@@ -180,32 +226,54 @@ class _SpeedRounds:
 
     def result(self, *, complete: bool) -> SpeedResult:
         """Return the result of the rounds so far."""
-        points = [
-            SpeedPoint(
-                n=0 if cut is None else cut.size,
-                start=None if cut is None else cut.start,
-                prefill=timing(self.prefill[cut]),
-                decode=timing(self.decode[cut]),
-                parts=None if cut is None or isinstance(cut, Block) else written(cut),
-            )
-            for cut in self.cuts
-            if cut in self.prefill
-        ]
-        n_layers = self.loaded.decoder.n_layers
-        of_layers = [point for point in points if not isinstance(point.block, PartSet)]
-        layers_left = [n_layers - point.n for point in of_layers]
-        tokens = self.spec.batch_size * (self.spec.prompt_tokens + self.spec.new_tokens)
-        return SpeedResult(
-            spec=self.spec,
-            versions=self.loaded.versions(),
+        return _result(
+            self.spec,
+            self.loaded.facts,
+            self.loaded.versions(),
+            {cut: self.prefill[cut] for cut in self.cuts if cut in self.prefill},
+            {cut: self.decode[cut] for cut in self.cuts if cut in self.prefill},
             wall_s=self.wall_s,
-            n_tokens=tokens * self._done,
             complete=complete,
-            model=self.loaded.facts,
-            n_layers=n_layers,
-            points=points,
-            prefill=fit(layers_left, [point.prefill.median_s for point in of_layers], n_layers),
-            decode=fit(layers_left, [point.decode.median_s for point in of_layers], n_layers),
             rounds=min(len(self.prefill.get(cut, ())) for cut in self.cuts),
             peak_bytes=machine.peak_bytes(self.loaded.spec.device),
         )
+
+
+def _result(
+    spec: SpeedSpec,
+    facts: ModelFacts,
+    versions: dict[str, str],
+    prefill: Mapping[Cut, list[float]],
+    decode: Mapping[Cut, list[float]],
+    *,
+    wall_s: float,
+    complete: bool,
+    peak_bytes: int,
+    rounds: int | None = None,
+) -> SpeedResult:
+    points = [
+        SpeedPoint(
+            n=0 if cut is None else cut.size,
+            start=None if cut is None else cut.start,
+            prefill=timing(prefill[cut]),
+            decode=timing(decode[cut]),
+            parts=None if cut is None or isinstance(cut, Block) else written(cut),
+        )
+        for cut in prefill
+    ]
+    of_layers = [point for point in points if not isinstance(point.block, PartSet)]
+    layers_left = [facts.n_layers - point.n for point in of_layers]
+    return SpeedResult(
+        spec=spec,
+        versions=versions,
+        wall_s=wall_s,
+        n_tokens=spec.batch_size * (spec.prompt_tokens + spec.new_tokens) * sum(map(len, prefill.values())),
+        complete=complete,
+        model=facts,
+        n_layers=facts.n_layers,
+        points=points,
+        prefill=fit(layers_left, [point.prefill.median_s for point in of_layers], facts.n_layers),
+        decode=fit(layers_left, [point.decode.median_s for point in of_layers], facts.n_layers),
+        rounds=min(map(len, prefill.values())) if rounds is None else rounds,
+        peak_bytes=peak_bytes,
+    )

@@ -21,13 +21,16 @@ from analysis.models.source.sizes import ModelFacts
 WHAT = {"decode": "decode of a token", "prefill": "prefill of the prompt"}
 """Timed phases, by their field of a point, in words."""
 
+RUNTIMES = ("transformers", "llama.cpp")
+"""Programs whose speed is measured."""
+
 
 @spec_dataclass
 class SpeedSpec(Spec):
     """How long reading a prompt and writing on takes without n layers, for several n."""
 
     kind: ClassVar[str] = "speed"
-    later: ClassVar[tuple[str, ...]] = ("blocks",)
+    later: ClassVar[tuple[str, ...]] = ("blocks", "runtime")
 
     model: ModelSpec = field(default_factory=ModelSpec)
     ns: Annotated[tuple[int, ...], Option(), Bound(0, MOST_LAYERS)] = ()
@@ -44,11 +47,18 @@ class SpeedSpec(Spec):
     """Seed of the tokens of the prompt."""
     blocks: Annotated[tuple[Removal, ...], Option()] = ()
     """Further blocks to measure, such as sublayers (default: none)."""
+    runtime: Annotated[str, Option(known=RUNTIMES)] = "transformers"
+    """Program that runs the model: `llama.cpp` runs cut GGUF files on two threads, and stores no result."""
 
     def __post_init__(self) -> None:
         require(
             len(set(self.ns)) == len(self.ns),
             f"Each number of removed layers must occur once, not {shown(self.ns)}.",
+        )
+        require(self.runtime in RUNTIMES, f"runtime must be one of {', '.join(RUNTIMES)}, not {shown(self.runtime)}.")
+        require(
+            self.runtime == "transformers" or self.batch_size == 1,
+            "Speed in llama.cpp is measured with one prompt. Set batch_size 1.",
         )
         require(len(set(self.blocks)) == len(self.blocks), "Each block to measure must occur once.")
 
@@ -223,6 +233,11 @@ class SpeedResult(Result):
     def machine(self) -> str:
         """The accelerator or processor that was measured."""
         return self.versions.get("accelerator") or self.versions.get("processor") or "an unknown machine"
+
+    @property
+    def precision_in_words(self) -> str:
+        """Precision and format of the stored weights, or the other program."""
+        return super().precision_in_words if self.spec.runtime == "transformers" else self.versions["runtime"]
 
     def measured_on(self) -> str:
         """On which machine, in which precision, and how often."""

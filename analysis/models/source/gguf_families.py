@@ -44,7 +44,7 @@ SPLIT = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
 _FOLDER = "Export the folder (hf) instead"
 
 
-def refusal(spec: ModelSpec, cut: Removal) -> str | None:
+def refusal(spec: ModelSpec, cut: Removal | None) -> str | None:
     """Return why a model cannot be exported as a GGUF file without some layers, None if it can.
 
     Raises:
@@ -71,7 +71,7 @@ def refusal(spec: ModelSpec, cut: Removal) -> str | None:
     blocks = {int(found[1]) for entry in entries if (found := BLOCK.fullmatch(entry.name))}
     if blocks != set(range(n_layers)):
         raise broken(path, f"it states {n_layers} layers and has tensors of {len(blocks)}")
-    kept = [layer for layer in range(n_layers) if layer not in cut.layers]
+    kept = [layer for layer in range(n_layers) if cut is None or layer not in cut.layers]
     if _SCALED.get(family) in (n_layers, len(kept)):
         return f"llama.cpp scales the attention of a {family} model by {_SCALED[family]} layers differently. {_FOLDER}."
     period = settings.get(f"{family}.attention.sliding_window_pattern", PERIODS[family])

@@ -204,11 +204,12 @@ def _delete(name: str) -> None:
 
 def _checked(result: ExportResult) -> str:
     check = result.check
+    further = f" {check.in_words()}".rstrip()
     if check.max_difference == 0:
-        return f"Checked after saving: all logits of {check.n_tokens} tokens are bitwise identical."
+        return f"Checked after saving: all logits of {check.n_tokens} tokens are bitwise identical.{further}"
     return (
         f"Checked after saving: logits of {check.n_tokens} tokens differ by at most {check.max_difference:.2g}. "
-        f"{check.same_first:.1%} of the most likely next tokens are the same."
+        f"{check.same_first:.1%} of the most likely next tokens are the same.{further}"
     )
 
 

@@ -1,0 +1,73 @@
+"""llama.cpp in a process of its own, by the optional package `xllamacpp`: its threads spin, and its memory is its own."""
+
+import importlib.metadata
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+from analysis.core import sandbox
+from analysis.core.errors import LayerscopeError, SpecError, UnsupportedModelError
+
+MISSING = "llama.cpp is not installed. Run `pip install -r requirements-llamacpp.txt`."
+"""Message shown if the optional package is not installed."""
+N_THREADS = 2
+_SECONDS = 1800.0
+_MEMORY_BYTES = 8 << 30
+"""Address space on top of the file, which is mapped."""
+
+
+def is_installed() -> bool:
+    """Return whether the package is installed."""
+    return importlib.util.find_spec("xllamacpp") is not None
+
+
+def version() -> str:
+    """Return the program with its version and threads, "llama.cpp (xllamacpp 2026.10), 2 threads"."""
+    return f"llama.cpp (xllamacpp {importlib.metadata.version('xllamacpp')}), {N_THREADS} threads"
+
+
+def complete(file: Path, requests: list[dict[str, Any]], n_ctx: int = 512) -> tuple[list[dict[str, Any]], int]:
+    """Run completions with a GGUF file, greedily, one after the other.
+
+    Args:
+        file: the model.
+        requests: `prompt` (text or token ids), `max_tokens` and `logprobs`, as in the OpenAI interface.
+        n_ctx: length of the context in tokens.
+
+    Returns:
+        The answers, with llama.cpp's `timings`, and the peak memory of the process in bytes.
+
+    Raises:
+        SpecError: if xllamacpp is not installed.
+        UnsupportedModelError: if llama.cpp does not load the file, or fails on it.
+    """
+    if not is_installed():
+        raise SpecError(MISSING)
+    memory = _MEMORY_BYTES + 3 * file.stat().st_size
+    function = f"{__name__}:_complete"
+    try:
+        arguments = (str(file.absolute()), json.dumps(requests), str(n_ctx))
+        reply = sandbox.answer(function, *arguments, memory_bytes=memory, seconds=_SECONDS)
+    except (RuntimeError, sandbox.OverLimitError) as error:
+        raise UnsupportedModelError(
+            f"llama.cpp does not run {file.name} ({str(error).strip().splitlines()[-1][:200]}). Export the folder (hf) instead."
+        ) from error
+    return reply["answers"], reply["peak_bytes"]
+
+
+def _complete(file: str, requests: str, n_ctx: str) -> dict[str, Any]:
+    import resource
+
+    xllamacpp: Any = importlib.import_module("xllamacpp")  # without types
+    params = xllamacpp.CommonParams()
+    params.model.path, params.n_ctx, params.n_parallel = file, int(n_ctx), 1
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = N_THREADS
+    params.warmup, params.verbosity = False, 0
+    server, answers = xllamacpp.Server(params), []
+    for request in json.loads(requests):
+        answer = server.handle_completions({"temperature": 0, "cache_prompt": False, **request})
+        if "choices" not in answer:
+            raise LayerscopeError(f"llama.cpp failed: {json.dumps(answer)[:200]}")
+        answers.append(answer)
+    return {"answers": answers, "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
