@@ -242,8 +242,9 @@ def curve(result: HealResult) -> None:
 
 def _provenance(result: HealResult) -> words.Markdown:
     """Return the course of the healing run, in words."""
+    course = recovery.course(result)
     return words.plain(
-        f"{recovery.course(result)}, scoring {words.duration(result.scoring_s)}, base in {result.precision_in_words}, "
+        f"{course[:1].upper()}{course[1:]}, scoring {words.duration(result.scoring_s)}, base in {result.precision_in_words}, "
         f"seed {result.spec.seed:d}. No held-out text was used for training."
     )
 

@@ -8,7 +8,6 @@ from typing import Any
 import streamlit as st
 
 from analysis import service
-from analysis.core.blocks import PartSet
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
@@ -72,8 +71,7 @@ class ListedHeal:
         when = words.date(self.job.created_at if self.job else self.found.saved_at if self.found else 0)
         # The menu is not redrawn when a waiting run starts, so both states have one word.
         state = "in progress" if self.job and self.job.is_active else self.state
-        alone = "" if isinstance(block, PartSet) else f"block{'s' * (len(block.blocks) > 1)} "
-        what = f"control of {block.brief()}" if self.spec.control else f"{alone}{block.brief()}"
+        what = f"control of {block.brief()}" if self.spec.control else block.brief()
         asked = self.spec.benchmark
         judged = [f"{asked.limit or 'all'} questions"] if asked else []
         parts = [what, words.heal_settings(self.spec), *judged, state]
