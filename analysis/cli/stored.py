@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from analysis import service
@@ -14,6 +15,7 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.exports import folders
 from analysis.exports.spec import ExportResult
 from analysis.models.source import resolving
+from analysis.models.source.location import locate
 from analysis.models.source.model_spec import AUTO, ModelSpec
 from analysis.results.stored.result import FoundResult
 
@@ -49,13 +51,19 @@ def current(spec: Spec) -> FoundResult | None:
     """
     if not EXPERIMENTS[spec.kind].resolve and spec.kind not in _REUSED:
         return None
-    resolved: dict[str, Any] = {}
     for entry in answers(spec):
         is_committed, held = entry.origin == PRECOMPUTED, entry.result.spec.to_json()
         adapters = [name for part in (held, *held.get("variants", [])) if (name := part.get("adapter"))]
         if (entry.precomputed and not is_committed) or not all(map(_is_kept, adapters)) or not _is_whole(entry.result):
             continue
-        resolved = resolved or resolving.resolve(spec).to_json()
+        asked = spec
+        if is_committed and isinstance(model := getattr(spec, "model", None), ModelSpec):  # this machine's dtype takes torch
+            identity = locate(model, weights=False).identity
+            held_model = entry.result.spec.model
+            asked = replace(
+                asked, **{"model": replace(model, dtype=held_model.dtype, device=held_model.device, identity=identity)}
+            )
+        resolved = resolving.resolve(asked).to_json()
         parts = [(part, held[name]) for name, part in resolved.items() if isinstance(part, dict) and part.get("identity")]
         names = ("identity",) if is_committed else ("identity", "dtype", "device")
         if all(part[name] == other[name] for part, other in parts for name in names if name in part):

@@ -55,7 +55,7 @@ def test_a_committed_result_answers_in_its_precision(tmp_path, monkeypatch):
     answered = _fresh(["search", "starter", "--strategy", "greedy", "--max-n", "15"])
     assert answered.returncode == 0
     *_, note, loaded = answered.stderr.splitlines()
-    assert (note, loaded) == ("A committed result answers, measured in bfloat16 on cpu.", "[]")
+    assert (note, loaded) == ("A committed result answers, measured in bfloat16 from Q4_1 weights on cpu.", "[]")
 
 
 def test_a_healing_run_answers_only_if_its_adapter_is_there(tmp_path, monkeypatch):
