@@ -45,7 +45,7 @@ def show(shown: FoundResult, damage: FoundResult | None, model: ModelSpec, cut: 
         chart_selection.chart_of_blocks(
             map_view.damage_map(version(damage), _HEIGHT, damage),
             key=_MAP,
-            alt=f"Measured loss increase without each block, {_progress(result)}.",
+            alt=f"Heat map of the measured loss increase without each block, {_progress(result)}.",
             file_name="damage-map",
             n_layers=result.n_layers,
             chosen=strategy.block,

@@ -173,10 +173,10 @@ def test_axe_finds_planted_errors(served):
 def test_keyboard_alone_chooses_a_block_and_opens_a_menu(served):
     page = served.visitor()
     browser.visit(page, served.address, "explore")
-    expect(page.get_by_text("block [11, 16)").first).to_be_visible()
+    expect(page.get_by_text("layers 11-15").first).to_be_visible()
     reach(page, page.get_by_role("slider", name="Layers removed, n"))
     page.keyboard.press("ArrowRight")
-    expect(page.get_by_text("block [13, 19)").first).to_be_visible()
+    expect(page.get_by_text("layers 13-18").first).to_be_visible()
     expect(page).to_have_url(re.compile("n=6"))
     browser.drawn(page)
 

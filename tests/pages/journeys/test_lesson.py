@@ -58,7 +58,7 @@ def what_was_learnt(page: Page) -> None:
     page.get_by_role("tab", name="Your results").click()
     table = page.locator("[data-testid=stTable]")
     expect(table).to_contain_text("n = 3")
-    expect(table).to_contain_text("block [2, 7)")
+    expect(table).to_contain_text("layers 2-6")
     expect(table).to_contain_text(re.compile("number [0-9]+ of 26"))
     expect(table).to_contain_text("points off")
     expect(table).to_contain_text("3 right")

@@ -68,7 +68,7 @@ def expect_cut(page: Page, start: int, size: int) -> None:
     wanted = {"strip": block, "map": block, "accuracy": str(size), "loss": str(size)}
     expect_shown(page, wanted)
     expect(page.get_by_role("slider", name="Layers removed, n")).to_have_value(str(size))
-    expect(page.get_by_text(f"block [{start}, {start + size})").first).to_be_visible()
+    expect(page.get_by_text(f"layers {start}-{start + size - 1}").first).to_be_visible()
 
 
 def expect_shown(page: Page, wanted: dict[str, str | int], timeout: float | None = None) -> None:
@@ -169,7 +169,5 @@ def test_clicked_block_is_selected_everywhere_and_by_its_address(tmp_path: Path,
         click_until_shown(page, "Heat map of the measured", "9:4", {"damage": "9:4", "strip": "9:4"})
         page.get_by_role("tab", name="Map and curves").click()
         expect_cut(page, 9, 4)
-        page.get_by_role("button", name="Undo").click()
-        expect_cut(page, 11, 8)
         assert not jobs.list_jobs()
         assert "Traceback" not in (tmp_path / "server.log").read_text()
