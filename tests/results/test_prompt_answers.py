@@ -66,6 +66,6 @@ def test_columns_that_were_not_asked_for_are_left_out():
 def test_the_table_of_texts_has_repetition_beside_surprisal():
     found = CompareResult(ASKED, {}, 1.0, 3, True, "m", 30, 5, [writing(range(24)), writing([1, 2, 3, 4] * 6)])
     table = found.tables()["texts"]
-    assert table.heads[:3] == ["model", "tokens", "repeated 4-grams"]
+    assert "repeated 4-grams" in table.heads
     assert [row["repetition_rate"] for row in table.records()] == [0.0, pytest.approx(17 / 21)]
     assert {"surprise_unpruned", "surprise_own"} <= table.records()[0].keys()
