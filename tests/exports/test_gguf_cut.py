@@ -181,7 +181,7 @@ def test_speed_in_llama_cpp_measures_the_cut_files_in_turn(tmp_path, monkeypatch
     monkeypatch.setattr(llama_cpp, "version", lambda: "llama.cpp (test), 2 threads")
     source = gguf_files.write(tmp_path / "m.gguf", "llama")
     result = speed.run(SpeedSpec(spec_of(source), (0, 2), prompt_tokens=16, new_tokens=4, repeats=2, runtime="llama.cpp"))
-    assert asked == ["m.gguf", "1x2.gguf", "1x2.gguf", "m.gguf"]
+    assert asked == ["m.gguf", "1:2.gguf", "1:2.gguf", "m.gguf"]
     assert [point.n for point in result.points] == [0, 2]
     assert result.points[1].decode.median_s < result.points[0].decode.median_s
     assert "llama.cpp (test), 2 threads" in result.measured_on()
