@@ -140,7 +140,7 @@ OPTIONS = {
         _option("texts"),
         _option("benchmark"),
         _option("step"),
-        _option("way"),
+        _option("way", {"Recipe": "Report"}),
     )
 }
 FIELDS: tuple[Field[Any], ...] = (

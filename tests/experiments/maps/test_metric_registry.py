@@ -124,10 +124,10 @@ def test_explore_offers_and_draws_it(model, monkeypatch):
     heat = trace(figures(at)["map"], "distance")
     assert heat["colorbar"]["title"]["text"] == "chord, 0 to 2"
     assert heat["z"][0][0] == pytest.approx(measured.others["chord"][0][0])
-    assert "Dotted: by chord distance the choice at n = 2 would be" in texts(at)
+    assert "Dotted: the most similar block by chord distance." in texts(at)
     METRICS.remove("chord")  # its stored distances can still be shown
     at = own.page(monkeypatch, "pages/explore.py", model=model.source, dtype="float32", n="2", metric="chord")
-    assert "Dotted: by chord the choice at n = 2 would be" in texts(at)
+    assert "Dotted: the most similar block by chord." in texts(at)
 
 
 @pytest.mark.usefixtures("chord")
