@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import functools
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -137,17 +136,13 @@ def subcommands() -> tuple[Subcommand, ...]:
     )
 
 
-def parser() -> Parser:
-    """Return the parser of all subcommands, for the reference page of the documentation."""
-    return _parser(tuple(SPECS.values()), tuple(job_queue.BACKENDS))
-
-
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    commands = parser().commands
+    whole = parser()
+    commands = whole.commands
     words = [f"{_FORMER.get(name, name)}{equals}{value}" for name, equals, value in (word.partition("=") for word in arguments)]
     if words and not words[0].startswith("-") and words[0] not in commands:
         raise Misuse(f"There is no command {words[0]!r}. {did_you_mean(words[0], commands)} See `{_program()} --help`.")
-    options, unknown = parser().parse_known_args(words)
+    options, unknown = whole.parse_known_args(words)
     if unknown:
         command = commands[words[0]]
         nearest = did_you_mean(unknown[0].partition("=")[0], command.names)
@@ -160,9 +155,8 @@ def _program() -> str:
     return "layerscope" if os.path.basename(sys.argv[0]) == "layerscope" else "python -m analysis"
 
 
-@functools.lru_cache(maxsize=4)
-def _parser(kinds: tuple[type[Spec], ...], backends: tuple[str, ...]) -> Parser:
-    """Return the parser for what is registered."""
+def parser() -> Parser:
+    """Return the parser of all subcommands, for what is registered now."""
     parser = Parser(prog=_program(), description=_ABOUT, epilog=_EXITS, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.usage = "%(prog)s COMMAND ..."
     parser.add_argument("--version", action="version", version=f"Layerscope {__version__}", help="Show the version.")

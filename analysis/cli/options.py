@@ -50,7 +50,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(**settings)
         self.commands: dict[str, Parser] = {}
         """Parsers of its subcommands."""
-        self.helps: list[tuple[argparse.Action, Flag, Mapping[str, str]]] = []
+        self.helps: list[tuple[argparse.Action, Callable[[], str]]] = []
         """Help of its options."""
         self.end: Callable[[], str] | None = None
         """Text in front of the epilog that is made when the help is shown."""
@@ -66,9 +66,8 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         """The help of the subcommand."""
-        for action, flag, defaults in self.helps:
-            action.help = flag.help(defaults).replace("%", "%%")
-            action.metavar = flag.metavar if action.metavar else None
+        for action, help_text in self.helps:
+            action.help = help_text().replace("%", "%%")
         if self.end is not None:
             self.epilog, self.end = f"{self.end()}\n\n{self.epilog}".replace("%", "%%"), None
         return super().format_help()
@@ -349,7 +348,7 @@ def fill(parser: Parser, subcommand: Subcommand) -> None:
     flags = flags_of(subcommand.spec)
     for flag in flags:
         action = flag.add_to(parser, is_needed=flag.first.is_needed and flag.name not in subcommand.optional)
-        parser.helps.append((action, flag, subcommand.spec.asked_defaults))
+        parser.helps.append((action, functools.partial(flag.help, subcommand.spec.asked_defaults)))
     for name, settings in subcommand.extras:
         parser.add_argument(name, **settings)
     if all(flag.name != "--seed" for flag in flags):
