@@ -65,20 +65,25 @@ class RuntimeCheck:
     n_prompts: int
     """Prompts that both continue greedily."""
     n_same: int
-    """Prompts with the same text."""
+    """Prompts with the same text if the runtime reads the file's weights in float32."""
     n_prefixes: int
     """Prefixes whose most likely next tokens were compared."""
     mean_difference: float
-    """Mean absolute difference of their log-probabilities, in nats."""
+    """Mean absolute difference of their log-probabilities then, in nats."""
     tolerance: float
     """Largest `mean_difference`."""
+    n_same_stored: int
+    """As `n_same` for the file as it is, with which llama.cpp rounds activations to 8 bits."""
+    stored_difference: float
+    """As `mean_difference` for the file as it is."""
 
     def in_words(self) -> str:
         """Return the comparison in a sentence."""
         return (
-            f"In {self.runtime}, {self.n_same} of {self.n_prompts} greedy texts are the same, and log-probabilities of the "
-            f"next token differ by {self.mean_difference:.3f} nats on average ({self.n_prefixes} prefixes, allowed "
-            f"{self.tolerance:g})."
+            f"In {self.runtime}, with these weights in float32, {self.n_same} of {self.n_prompts} greedy texts are the same, "
+            f"and log-probabilities of the next token differ by {self.mean_difference:.1g} nats on average ({self.n_prefixes} "
+            f"prefixes, allowed {self.tolerance:g}). With the file as it is, {self.runtime} rounds activations to 8 bits: "
+            f"{self.n_same_stored} of {self.n_prompts}, and {self.stored_difference:.3f} nats."
         )
 
 

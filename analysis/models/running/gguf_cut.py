@@ -19,7 +19,9 @@ from analysis.models.source.gguf_families import BLOCK, SPLIT, broken
 _NOT_PER_LAYER = ("rope.dimension_sections", "rope.scaling.factors")
 
 
-def write(source: Path, cut: Removal | None, out: Path, changed: Mapping[str, Tensor] | None = None) -> dict[str, str]:
+def write(
+    source: Path, cut: Removal | None, out: Path, changed: Mapping[str, Tensor] | None = None, *, in_float32: bool = False
+) -> dict[str, str]:
     """Write a GGUF file without some layers.
 
     Args:
@@ -27,6 +29,7 @@ def write(source: Path, cut: Removal | None, out: Path, changed: Mapping[str, Te
         cut: whole layers that `refusal` allows.
         out: the new file.
         changed: new weights by the name of the tensor in the new file, as llama.cpp computes with them.
+        in_float32: write every tensor in float32: the same weights, with which llama.cpp does not round activations.
 
     Returns:
         The type of each changed tensor: its own if `gguf` can write that, else Q8_0, or F16 for rows that fit no block.
@@ -63,6 +66,8 @@ def write(source: Path, cut: Removal | None, out: Path, changed: Mapping[str, Te
             data, kind = _quantized(changed[name], tensor.tensor_type)
             kinds[name] = kind.name
             file.add_tensor(name, data, raw_dtype=kind)
+        elif in_float32:
+            file.add_tensor(name, library.dequantize(tensor.data, tensor.tensor_type).astype(np.float32))
         else:
             file.add_tensor(name, tensor.data, raw_dtype=tensor.tensor_type)
     file.write_header_to_file()

@@ -27,13 +27,16 @@ def version() -> str:
     return f"llama.cpp (xllamacpp {importlib.metadata.version('xllamacpp')}), {N_THREADS} threads"
 
 
-def complete(file: Path, requests: list[dict[str, Any]], n_ctx: int = 512) -> tuple[list[dict[str, Any]], int]:
+def complete(
+    file: Path, requests: list[dict[str, Any]], n_ctx: int = 512, *, in_float32: bool = False
+) -> tuple[list[dict[str, Any]], int]:
     """Run completions with a GGUF file, greedily, one after the other.
 
     Args:
         file: the model.
         requests: `prompt` (text or token ids), `max_tokens` and `logprobs`, as in the OpenAI interface.
         n_ctx: length of the context in tokens.
+        in_float32: keep keys and values in float32, not in half precision.
 
     Returns:
         The answers, with llama.cpp's `timings`, and the peak memory of the process in bytes.
@@ -47,7 +50,7 @@ def complete(file: Path, requests: list[dict[str, Any]], n_ctx: int = 512) -> tu
     memory = _MEMORY_BYTES + 3 * file.stat().st_size
     function = f"{__name__}:_complete"
     try:
-        arguments = (str(file.absolute()), json.dumps(requests), str(n_ctx))
+        arguments = (str(file.absolute()), json.dumps(requests), str(n_ctx), str(int(in_float32)))
         reply = sandbox.answer(function, *arguments, memory_bytes=memory, seconds=_SECONDS)
     except (RuntimeError, sandbox.OverLimitError) as error:
         raise UnsupportedModelError(
@@ -56,7 +59,7 @@ def complete(file: Path, requests: list[dict[str, Any]], n_ctx: int = 512) -> tu
     return reply["answers"], reply["peak_bytes"]
 
 
-def _complete(file: str, requests: str, n_ctx: str) -> dict[str, Any]:
+def _complete(file: str, requests: str, n_ctx: str, in_float32: str) -> dict[str, Any]:
     import resource
 
     xllamacpp: Any = importlib.import_module("xllamacpp")  # without types
@@ -64,6 +67,9 @@ def _complete(file: str, requests: str, n_ctx: str) -> dict[str, Any]:
     params.model.path, params.n_ctx, params.n_parallel = file, int(n_ctx), 1
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = N_THREADS
     params.warmup, params.verbosity = False, 0
+    if in_float32 == "1":
+        params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+        params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     server, answers = xllamacpp.Server(params), []
     for request in json.loads(requests):
         answer = server.handle_completions({"temperature": 0, "cache_prompt": False, **request})
