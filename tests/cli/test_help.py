@@ -34,10 +34,11 @@ def test_kind_of_an_extension_stands_under_more():
 
 @pytest.mark.parametrize("name", groups.ABOUT)
 def test_help_is_whole_and_names_no_python_value(name):
-    shown = commands()[name].format_help()
+    command = commands()[name]
+    shown = command.format_help()
     assert "None" not in shown
     assert "==SUPPRESS==" not in shown
-    unsaid = [action.dest for action in commands()[name]._actions if action.option_strings and not action.help]
+    unsaid = [action.dest for action in command._actions if action.option_strings and not action.help]
     assert not unsaid
 
 

@@ -53,6 +53,7 @@ OTHERS = {
     "metric": "relative-l2",
     "task": "boolq",
     "strategy": "deepest",
+    "runtime": "llama.cpp",
     "damage": DamageSpec(),
     "generation": GenerationSpec(),
     "block": Block(1, 1),

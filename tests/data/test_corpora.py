@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import os
 from dataclasses import replace
 
 import pytest
@@ -49,9 +48,7 @@ def test_a_version_is_looked_up_again_after_an_installation(tmp_path, monkeypatc
     folder.mkdir()
     monkeypatch.setattr(starter, "_package", lambda name: folder)
     monkeypatch.setattr(starter.metadata, "version", lambda name: next(versions))
-    assert [starter._wheel("a-pack", "a_pack") for _ in range(2)] == ["a-pack==1.0"] * 2
-    os.utime(tmp_path, ns=(1, 1))
-    assert starter._wheel("a-pack", "a_pack") == "a-pack==2.0"
+    assert [starter._wheel("a-pack") for _ in range(2)] == ["a-pack==1.0", "a-pack==2.0"]
 
 
 @pytest.mark.parametrize(

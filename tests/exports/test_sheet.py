@@ -114,7 +114,7 @@ def test_the_report_begins_with_the_sheet(stored):
     first = document.sections[0]
     assert first.title == f"Decision sheet: {make().recommendation.lower()}"
     assert first.is_page
-    assert dict(first.lists)["Risk"] == list(make().decision.risks)
+    assert dict(first.lists)["Risk"] == (list(make().decision.risks) or ["No stored result shows a risk."])
     assert document.sections[1].title == "Appendix: all measurements"
     assert '<section class="page">' in page.html(document)
     assert "### Unknown" in document.markdown()

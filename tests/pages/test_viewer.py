@@ -77,9 +77,7 @@ def test_a_command_that_needs_a_model_says_so(ui_cache, viewer, monkeypatch, cap
         raise ModuleNotFoundError("No module named 'torch'", name="torch")
 
     monkeypatch.setattr("analysis.cli.answers.run_any", without_torch)
-    main._parser.cache_clear()
     assert main.main(["run", "distances"]) == failures.BAD_INPUT
-    main._parser.cache_clear()
     assert capsys.readouterr().err.startswith(host.VIEWER)
 
 

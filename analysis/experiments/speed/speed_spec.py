@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.core import stats, units
 from analysis.core.blocks import Block, PartSet, Removal, check_count, parse_removal
-from analysis.core.bounds import MOST_LAYERS, SEED, Bound, shown
+from analysis.core.bounds import MOST_LAYERS, SEED, Bound, one_of, shown
 from analysis.core.experiment import Experiment, register
 from analysis.core.options import Option
 from analysis.core.record import Result, Spec, require, spec_dataclass
@@ -47,7 +47,7 @@ class SpeedSpec(Spec):
     """Seed of the tokens of the prompt."""
     blocks: Annotated[tuple[Removal, ...], Option()] = ()
     """Further blocks to measure, such as sublayers (default: none)."""
-    runtime: Annotated[str, Option(known=RUNTIMES)] = "transformers"
+    runtime: Annotated[str, Option(choices=RUNTIMES)] = "transformers"
     """Program that runs the model: `llama.cpp` runs cut GGUF files on two threads, and stores no result."""
 
     def __post_init__(self) -> None:
@@ -55,7 +55,7 @@ class SpeedSpec(Spec):
             len(set(self.ns)) == len(self.ns),
             f"Each number of removed layers must occur once, not {shown(self.ns)}.",
         )
-        require(self.runtime in RUNTIMES, f"runtime must be one of {', '.join(RUNTIMES)}, not {shown(self.runtime)}.")
+        one_of("runtime", self.runtime, RUNTIMES)
         require(
             self.runtime == "transformers" or self.batch_size == 1,
             "Speed in llama.cpp is measured with one prompt. Set batch_size 1.",

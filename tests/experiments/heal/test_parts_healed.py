@@ -118,7 +118,7 @@ def test_unpruned_model_teaches_and_is_complete_when_asked(spec, cache):
     from analysis.experiments.heal.teacher import Teacher
 
     healed, taken = healing_run.prepare_model(loaded, found.spec, {})
-    taught = Teacher(healed.model, healed.decoder, taken)([0], rows, None)
+    taught = Teacher(healed.model, healed.decoder, taken)(rows, None)
     torch.testing.assert_close(taught, before, rtol=2e-3, atol=2e-3)
 
 

@@ -111,10 +111,10 @@ def test_the_command_line_shows_the_texts_that_were_read(spec, capsys, strategy)
     command = main.command_line(replace(spec, strategy=strategy)).split()[3:]
     assert main.main(command) == 0
     said = capsys.readouterr().out.splitlines()
-    heads = next(line for line in said if "KL, search texts" in line)
+    heads = next(line for line in said if "KL, search text" in line)
     is_decided = any(one.n_rivals > 1 for one in search.run(replace(spec, strategy=strategy)).found)
-    assert is_decided == ("KL, decision texts" in heads)
-    assert "loss increase, held-out text (95 %)" in heads
+    assert is_decided == ("KL, decision text" in heads)
+    assert "loss increase, held-out text" in heads
     read = "Decided between candidates on 2 texts" if is_decided else "Loss on 3 texts"
     assert said[-1].startswith(f"Searched on 4 texts of Wikipedia (train part), up to 24 tokens. {read}")
 
