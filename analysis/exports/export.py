@@ -44,8 +44,8 @@ TOLERANCES = {"float32": 1e-4, "float16": 0.02, "bfloat16": 0.1}
 REQUANTIZED_TOLERANCE = 1.0
 """Largest relative difference of the logits of a healed GGUF file, whose changed matrices are quantized again.
 
-Wrong weights differ by more. A run that changed 75 matrices of the starter has 0.55 in Q4_1: the loss of the written file, which
-is stated next to that of the healed model, says what this costs.
+Wrong weights differ by more. A run that changed 75 matrices of the starter has 0.55 in Q4_1. What this costs is said by the
+loss of the written file, next to that of the healed model.
 """
 _INSTEAD = (
     "Export it in float32",

@@ -60,8 +60,6 @@ def complete(
 
 
 def _complete(file: str, requests: str, n_ctx: str, in_float32: str) -> dict[str, Any]:
-    import resource
-
     xllamacpp: Any = importlib.import_module("xllamacpp")  # without types
     params = xllamacpp.CommonParams()
     params.model.path, params.n_ctx, params.n_parallel = file, int(n_ctx), 1
@@ -76,4 +74,11 @@ def _complete(file: str, requests: str, n_ctx: str, in_float32: str) -> dict[str
         if "choices" not in answer:
             raise LayerscopeError(f"llama.cpp failed: {json.dumps(answer)[:200]}")
         answers.append(answer)
-    return {"answers": answers, "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    return {"answers": answers, "peak_bytes": _peak_bytes()}
+
+
+def _peak_bytes() -> int:
+    """Return the peak memory of this process by Linux, 0 elsewhere. That of `getrusage` includes the process that forked it."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
