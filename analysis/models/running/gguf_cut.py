@@ -21,18 +21,16 @@ _NOT_PER_LAYER = ("rope.dimension_sections", "rope.scaling.factors")
 
 def write(
     source: Path, cut: Removal | None, out: Path, changed: Mapping[str, Tensor] | None = None, *, in_float32: bool = False
-) -> dict[str, str]:
+) -> None:
     """Write a GGUF file without some layers.
 
     Args:
         source: the file, or the first of a split one.
         cut: whole layers that `refusal` allows.
         out: the new file.
-        changed: new weights by the name of the tensor in the new file, as llama.cpp computes with them.
+        changed: new weights by the name of the tensor in the new file, as llama.cpp computes with them. They are written in the
+            type of the old ones if `gguf` can write that, else in Q8_0, or in F16 if their rows fit no block.
         in_float32: write every tensor in float32: the same weights, with which llama.cpp does not round activations.
-
-    Returns:
-        The type of each changed tensor: its own if `gguf` can write that, else Q8_0, or F16 for rows that fit no block.
 
     Raises:
         UnsupportedModelError: if the file is broken, or a part of a split file is missing.
@@ -55,7 +53,6 @@ def write(
         elif kind == library.GGUFValueType.ARRAY and len(value) == n_layers and _is_per_layer(key, family):
             value = [value[layer] for layer in kept]
         file.add_key_value(key, value, kind, field.types[1] if kind == library.GGUFValueType.ARRAY else None)
-    kinds = {}
     for tensor in (tensor for reader in readers for tensor in reader.tensors):
         found, name = BLOCK.fullmatch(tensor.name), tensor.name
         if found is not None:
@@ -64,7 +61,6 @@ def write(
             name = f"blk.{kept.index(int(found[1]))}.{found[2]}"
         if changed and name in changed:
             data, kind = _quantized(changed[name], tensor.tensor_type)
-            kinds[name] = kind.name
             file.add_tensor(name, data, raw_dtype=kind)
         elif in_float32:
             file.add_tensor(name, library.dequantize(tensor.data, tensor.tensor_type).astype(np.float32))
@@ -74,7 +70,6 @@ def write(
     file.write_kv_data_to_file()
     file.write_tensors_to_file()
     file.close()
-    return kinds
 
 
 def changed(source: Path, cut: Removal, model: Any) -> dict[str, Tensor]:

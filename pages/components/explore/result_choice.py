@@ -12,10 +12,10 @@ from analysis.core.errors import SpecError
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.sweep_spec import SweepSpec, sparing
 from analysis.experiments.maps.distance_spec import DistanceSpec
-from analysis.experiments.strategies import BLOCKS, DRAW, STRATEGIES, needs
+from analysis.experiments.strategies import BLOCKS, DRAW, needs
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored.result import FoundResult
-from pages.components.shared import start, state, stored_results, words
+from pages.components.shared import cuts, start, state, stored_results, words
 
 _LOOKED_THROUGH = 300
 """So many results are looked through for the one that an address names."""
@@ -169,14 +169,7 @@ def menu(
     with st.popover("Results", key="results", help="Choose the map, the dataset and the strategy to show."):
         found = _menu_of("distances", "Distance map", maps, stored_results.shown("distances", maps))
         sweep = _menu_of("sweep", "Dataset and curve", sweeps, sweep)
-        with state.showing("strategy", state.strategy()):
-            st.selectbox(
-                "Blocks chosen by",
-                list(STRATEGIES),
-                key="strategy",
-                help=words.strategies_help(),
-                on_change=lambda: state.choose_strategy(st.session_state["strategy"]),
-            )
+        cuts.strategy_menu("Blocks chosen by", "strategy")
     return found or maps[0], sweep
 
 

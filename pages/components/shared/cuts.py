@@ -206,6 +206,23 @@ def back_button(cut: Cut, strategy: ChosenStrategy) -> None:
         )
 
 
+def strategy_menu(label: str, key: str) -> None:
+    """Draw the menu of strategies that choose the removed layers.
+
+    Args:
+        label: its label.
+        key: of the widget, another one for each place.
+    """
+    with state.showing(key, state.strategy()):
+        st.selectbox(
+            label,
+            list(strategies.STRATEGIES),
+            key=key,
+            help=words.strategies_help(),
+            on_change=lambda: state.choose_strategy(st.session_state[key]),
+        )
+
+
 def field(n_layers: int, strategy: ChosenStrategy | None) -> None:
     """Draw the field in which a cut is written instead of picked.
 

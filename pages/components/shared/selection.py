@@ -21,7 +21,6 @@ from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
-from analysis.experiments.strategies import STRATEGIES
 from analysis.models.source.model_spec import DTYPES, ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results import evidence
@@ -166,14 +165,7 @@ def choose_block(model: ModelSpec, shown: Shown | None, n_layers: int) -> Remova
                     key="cut-n",
                     on_change=lambda: state.choose_n(st.session_state["cut-n"]),
                 )
-            with state.showing("cut-strategy", state.strategy()):
-                st.selectbox(
-                    "Strategy",
-                    list(STRATEGIES),
-                    key="cut-strategy",
-                    help=words.strategies_help(),
-                    on_change=lambda: state.choose_strategy(st.session_state["cut-strategy"]),
-                )
+            cuts.strategy_menu("Strategy", "cut-strategy")
             cuts.field(n_layers, shown and shown.strategy)
             if shown is not None:
                 cuts.back_button(shown.cut, shown.strategy)
