@@ -134,7 +134,7 @@ def stream(spec: CorpusSpec) -> Iterator[str]:
         yield from documents(spec)
         return
     for text in _streamed(lambda rows: rows.shuffle(seed=spec.seed, buffer_size=_SHUFFLED_AT_ONCE)):
-        # Measured texts are not in this split at all, and near-copies of them are left out where rows are packed.
+        # Measured texts are not in this split at all, and near-copies of them are left out when rows are packed.
         if spec.split == "all" or near_copies.is_validation(text) == (spec.split == "validation"):
             yield text
 

@@ -33,7 +33,7 @@ ANSWER_NAMES = ("answer", "answerkey", "answer_key", "label", "gold", "target", 
 MOST_ROWS = 250_000
 """Of a file; a benchmark has some ten thousand."""
 MOST_BYTES = 64 << 20
-"""Of a file, and of its rows where they are written more tightly than they are read."""
+"""Maximum size of a file, and of its rows if they take more memory than on disk."""
 _MOST_LINE = 1 << 20
 """Characters of a row; a longer one is no question, and values nested in it may take twenty times as much."""
 _BATCH = 16
@@ -45,7 +45,7 @@ _WIDEST = 28
 
 
 class BadRowError(Exception):
-    """Why a row is no question; caught where rows are turned into questions."""
+    """Reason why a row is not a question; caught when rows are turned into questions."""
 
 
 Fields = Mapping[str, Any] | BadRowError
@@ -60,7 +60,7 @@ class RawTable:
 
     rows: list[Numbered]
     names: frozenset[str]
-    """Lower-case column names; empty for JSON, where every row names its own fields."""
+    """Lower-case column names; empty for JSON, in which every row names its own fields."""
 
 
 def title(path: str) -> str:
@@ -380,7 +380,7 @@ def _first(fields: Mapping[str, Any], names: Sequence[str]) -> Any:
 
 
 def _choices(fields: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """The choices and, where the row gives them, their labels."""
+    """The choices and their labels, if the row gives them."""
     choices = _first(fields, _CHOICES_NAMES)
     if isinstance(choices, str):
         choices = _parse_list(choices)
@@ -428,7 +428,7 @@ def _parse_list(text: str) -> Any:
 
 
 def _number(answer: Any) -> int | None:
-    """A whole number, or None; Parquet and pandas keep whole numbers as floats where a column has gaps."""
+    """A whole number, or None; Parquet and pandas store integers as floats if a column has missing values."""
     if isinstance(answer, bool):
         return None
     if isinstance(answer, int) or (isinstance(answer, float) and answer.is_integer()):

@@ -23,7 +23,7 @@ class Exhibit:
     page: str
     """Hub id of the page that publishes them."""
     sha256: str = ""
-    """Of the file with the weights; "" where the version of a package says which they are."""
+    """Of the file with the weights; "" if the version of a package says which they are."""
     identity: str = ""
     """Of that file, as in `ModelSpec.identity`; of a package without its version."""
     file_bytes: int = 0

@@ -97,7 +97,7 @@ def first_rows(
     Args:
         dataset: the set.
         path: of the file.
-        max_rows: rows, or fewer where the file has no more.
+        max_rows: maximum number of rows.
         on_progress: told of the bytes of a small file.
 
     Returns:
@@ -127,7 +127,7 @@ def first_rows(
 
 
 def rows_as_json(local: str, id: str, commit: str, path: str, max_rows: str, block_bytes: str) -> Any:
-    """Return the first rows of a local file, or of a file on the Hub where `local` is empty, as JSON has them."""
+    """Return the first rows of a local file, or of a file on the Hub if `local` is empty, as in JSON."""
     name = Path(path).name
     with Path(local).open("rb") if local else hub.opened(id, commit, path, int(block_bytes)) as stream:
         text = json.dumps(rows(stream, name, int(max_rows)), default=str)
@@ -215,7 +215,7 @@ def names(read: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def guess(columns: Sequence[str], role: str) -> str | None:
-    """Which column is likely to be meant; None where none is called so."""
+    """The column that is probably meant; None if no name is similar."""
     by_lower_name = {name.lower(): name for name in reversed(columns)}
     return next((by_lower_name[name] for name in _USUAL[role] if name in by_lower_name), None)
 

@@ -1,7 +1,7 @@
 """Near-copies: documents that say nearly the same, and texts whose long runs of words stand in others.
 
 A loss on text that a model has all but read says how well it remembers. So documents that are near-duplicates go to one side
-of the split into training and validation. A validation document is dropped where too much of it stands in the training
+of the split into training and validation. A validation document is dropped if too much of it is contained in the training
 part, be it in pieces. Templates are the case in point, such as "… is a species of small sea snail, a marine gastropod
 mollusk in the family …". Nearly all of it stands in the training part, though in no single document.
 """

@@ -21,7 +21,7 @@ ReadFile = Callable[[Path], files.QuestionFile]
 
 
 def title(spec: BenchmarkSpec) -> str:
-    """The set's name for people, with the part of it and the way of asking where they are not the usual ones."""
+    """The set's name for people, with the part of it and the way of asking if they are not the default ones."""
     if spec.is_file:
         return files.title(spec.task)
     part = f", {', '.join(name.replace('_', ' ') for name in spec.subset)}" if spec.subset else ""
@@ -54,7 +54,7 @@ def resolve(spec: BenchmarkSpec) -> BenchmarkSpec:
 
 
 def usual_shots(spec: BenchmarkSpec) -> int:
-    """Worked examples before a question where none are asked for: the task's own number, none for a file."""
+    """Default number of worked examples before a question: the task's own number, 0 for a file."""
     return 0 if spec.is_file else TASKS[spec.task].default_shots
 
 
@@ -70,7 +70,7 @@ def _identity(task: Task) -> str:
 def load(spec: BenchmarkSpec, read: ReadFile = files.read) -> list[Question]:
     """The seeded subset of the questions, in a seeded order; questions of one group stand together.
 
-    The first k questions of a larger limit are not those of a smaller one where there are groups; without groups they are.
+    The first k questions of a larger limit are not those of a smaller one if there are groups; without groups they are.
 
     Args:
         spec: which questions.
@@ -99,7 +99,7 @@ def check(spec: BenchmarkSpec) -> None:
 
 
 def size(spec: BenchmarkSpec, read: ReadFile = files.read) -> int | None:
-    """Return the number of questions to ask from, under any limit, without reading them; None where only the Hub knows.
+    """Return the number of questions to ask from, under any limit, without reading them; None if only the Hub knows.
 
     Args:
         spec: which questions.
@@ -144,7 +144,7 @@ def chance(questions: Iterable[Question]) -> float:
 def majority(questions: Iterable[Question]) -> float:
     """Accuracy of always giving the option position that is right most often among these questions.
 
-    Where every question has options of its own, the right one may always stand at the same place (SciQ lists it last). That
+    If every question has its own options, the right one may always have the same position (SciQ lists it last). That
     place is only how the source is written and nothing that a model sees: chance is returned then.
     """
     questions = list(questions)

@@ -47,9 +47,9 @@ class CorpusSpec(Spec):
     identity: str = ""
     """Identity of the text, under any path, and of its split: filled in by `corpora.resolve`."""
     min_tokens: Annotated[int, _LENGTH] = MIN_DOCUMENT_TOKENS
-    """Least tokens of the documents that come first, or `seq_len` where that is less.
+    """Minimum tokens of the documents that come first, or `seq_len` if that is less.
 
-    Shorter ones, down to 16, come only where there are not enough of these.
+    Shorter ones, down to 16, are used only if there are not enough of these.
     """
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """The question sets that can be asked by name, one file a set or family of sets; each registers itself.
 
 Prompts, options and right answers follow the task definitions of lm-evaluation-harness 0.4.13, letter by letter. Every
-continuation there begins with its target delimiter, one space, even where the choice itself begins with one.
+continuation there begins with its target delimiter, one space, even if the choice itself begins with one.
 """
 
 import importlib

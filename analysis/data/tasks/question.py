@@ -13,7 +13,7 @@ class Question:
     """One question, ready to be scored by option log-likelihood."""
 
     id: str
-    """Identifier in the source, or split/row where the source has none."""
+    """Identifier in the source, or split/row if the source has none."""
     context: str
     """Everything before the option, worked examples included."""
     options: list[str]
@@ -23,7 +23,7 @@ class Question:
     group: str = ""
     """Questions of one group share their worked examples: the subject of MMLU."""
     contexts: tuple[str, ...] = ()
-    """Text before each option where that differs between options (WinoGrande); empty where all share `context`."""
+    """Text before each option if it differs between options (WinoGrande); empty if all share `context`."""
 
     def pairs(self) -> list[tuple[str, str]]:
         """Context and continuation of every option."""

@@ -22,18 +22,18 @@ class Task:
     name: str
     """Its name in a `BenchmarkSpec`, on the command line and in addresses."""
     title: str
-    """Name for people, with its licence where that limits its use."""
+    """Display name, with the licence if that limits its use."""
     folder: str = ""
-    """Where its rows are in the starter pack; a set of groups has a folder for each below it."""
+    """Path of its rows in the starter pack; a set of groups has one folder per group below it."""
     hub: tuple[str, str | None] = ("", None)
     """Name and configuration on the hub, for machines without the starter pack; each group is a configuration of its own."""
     rows: Callable[[str, str], Sequence[Row]] | None = None
-    """From split and group ("" where there are none) to rows that lie elsewhere; None for those of the starter pack or the hub.
+    """From split and group ("" if there are none) to rows that lie elsewhere; None for those of the starter pack or the hub.
 
     Their content is the identity of the set, so that other rows are other requests."""
     split: str = "validation"
     id_field: str | None = None
-    """The field with the id of a row; None where the source has none, and the row's number is used."""
+    """The field with the id of a row; None if the source has none, and the row's number is used."""
     scoring: str = "continuation"
     """The texts compared: the answers as continuations, letters, yes and no, or one continuation of several contexts."""
     chance: float = 0.25
@@ -44,7 +44,7 @@ class Task:
     worked_split: str = "dev"
     """The split that they are the first rows of."""
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Categories and the subjects in each, where the set is asked by subject."""
+    """Categories and the subjects in each, if the set is asked by subject."""
     header: Callable[[str, str], str] | None = None
     """From group and protocol to the text before the worked examples."""
     read_as: Mapping[str, Read] = field(default_factory=dict)
@@ -52,7 +52,7 @@ class Task:
     licence_note: str = ""
     """Restrictions of its licence."""
     place: int = 100
-    """Where lists have it; those of one place stand in the order in which they were registered."""
+    """Position in lists; entries of one position keep the order in which they were registered."""
 
     @property
     def protocols(self) -> tuple[str, ...]:

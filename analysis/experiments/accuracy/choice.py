@@ -47,7 +47,7 @@ def cuts(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Cuts:
 
 
 def _strategy_inputs(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> StrategyInputs:
-    """Return the strategy's input, measured first where it is not stored."""
+    """Return the strategy's input, measuring it first if it is not stored."""
 
     def map_by(metric: str) -> DistanceResult:
         map_spec = replace(spec.distances, metric=metric)

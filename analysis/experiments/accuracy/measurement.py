@@ -58,7 +58,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class Origin:
-    """Where material is from, for pieces that others may have measured: of a model as it was loaded, with nothing changed."""
+    """Source of the material, for pieces that other workers may have measured: the model as loaded, unchanged."""
 
     model: ModelSpec
     """Resolved, as are the others."""
@@ -66,7 +66,7 @@ class Origin:
     loss_corpus: CorpusSpec | None
 
     def shard(self, piece: Piece) -> Shard | None:
-        """A piece as work that stands alone; None where it generates, which is not shared."""
+        """A piece as work that stands alone; None if it generates, which is not shared."""
         source: BenchmarkSpec | CorpusSpec | None = None
         if piece.phase == QUESTIONS and self.benchmark is not None:
             source = replace(self.benchmark, limit=None)  # the first questions of more are the same, and so are texts
@@ -116,7 +116,7 @@ class Measurement:
     generation: GenerationSpec | None = None
     """The prompts that every cut continues; None to skip them."""
     origin: Origin | None = None
-    """Model, questions and texts of the pieces, where others may have measured some as shards. None where the model is not as
+    """Model, questions and texts of the pieces, if other workers may have measured some as shards. None if the model is not as
     it was loaded."""
 
     @classmethod
@@ -236,7 +236,7 @@ class Measurement:
         return [pieces] if self.reads_disk else [[piece] for piece in pieces]
 
     def _stored(self, piece: Piece) -> tuple[Figures, float] | None:
-        """Return the figures of a piece that was measured as a shard, and the seconds that took; None where it was not."""
+        """Return the figures of a piece that was measured as a shard, and the seconds that took; None if it was not."""
         shard = self.origin.shard(piece) if self.origin is not None else None
         arrays = shard.figures() if shard is not None else None
         if arrays is None:
@@ -248,7 +248,7 @@ class Measurement:
         return values, float(arrays["wall_s"][0])
 
     def _measured(self, pieces: Sequence[Piece], progress: PieceProgress) -> list[Figures]:
-        """Return the figures of pieces: one after another, or all in one reading where the model is on the disk."""
+        """Return the figures of pieces: one after another, or all in one pass if the layers stay on the disk."""
         if not self.reads_disk:
             return [self._scored(piece, progress) for piece in pieces]
         decoder, measures = self.loaded.decoder, list[likelihood.Measure]()

@@ -33,9 +33,9 @@ class Point:
     n_texts: int = 0
     """Texts the loss was measured on."""
     acc_macro: float | None = None
-    """Mean over subjects of each subject's accuracy; None where questions have no subjects."""
+    """Mean over subjects of each subject's accuracy; None if questions have no subjects."""
     layers: list[int] | None = None
-    """The removed layers where they are not one block."""
+    """The removed layers if they are not one block."""
     loss_per_ln_v: float | None = None
     """The loss divided by ln V, V the size of the vocabulary: uniform guessing scores 1."""
     perplexity: float | None = None
@@ -52,7 +52,7 @@ class Point:
     """Share of arithmetic problems whose generated answer is right."""
     sum_acc_stderr: float | None = None
     parts: str | None = None
-    """The cut as it is written, "a12+m15", where parts of layers are removed."""
+    """The removal as text, "a12+m15", if sublayers are removed."""
     n_sums: int = 0
     """Arithmetic problems asked; 0 in results that did not store it."""
 
@@ -67,7 +67,7 @@ class Point:
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of the accuracy of this model alone (Wilson); None where no question was asked.
+        """The 95 % interval of the accuracy of this model alone (Wilson); None if no question was asked.
 
         The interval of a change is paired (`results.compared.changes.change`).
         """

@@ -20,7 +20,7 @@ def exact(model: ModelSpec) -> ModelSpec:
 def run(spec: PrecisionSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> PrecisionResult:
     """Evaluate the unpruned model in its precision and in float32; stored results of either are reused.
 
-    Where float32 does not fit into memory its layers are read from the disk one by one.
+    If float32 does not fit into memory, the layers are read from the disk one by one.
 
     Raises:
         LayerscopeError: for each problem that the user can fix, in one sentence.

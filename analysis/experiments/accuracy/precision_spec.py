@@ -83,7 +83,7 @@ _SHOWN = ("mean_nats", "low_nats", "high_nats", "largest_nats", "n_changed", "n_
 
 
 def cost(model: ModelSpec) -> PrecisionResult | None:
-    """Return the cost of this model's precision, measured here or shipped with the program; None where there is none.
+    """Return the cost of this model's precision, measured here or shipped with the program; None if there is none.
 
     Of several results the one with the most questions is returned.
 

@@ -171,7 +171,7 @@ def _measured_on(result: "SweepResult | EvaluateResult", points: Sequence[Point]
 
 
 def lacking(corpus: CorpusSpec, model: ModelFacts, text_tokens: Sequence[int]) -> str:
-    """Return the part of a requested loss text that was not read, in a sentence; "" for none, and where no text was read.
+    """Return the part of a requested loss text that was not read, in a sentence; "" for none, and if no text was read.
 
     Args:
         corpus: the requested text.
@@ -209,7 +209,7 @@ class SweepResult(Result):
     text_tokens: list[int] = field(default_factory=list)
     """Predicted tokens of each text, by which its loss counts."""
     writings: list[GenerationCheck | None] = field(default_factory=list)
-    """Per point, its generated text, or None until it is measured; empty where no generation is requested."""
+    """Per point, its generated text, or None until it is measured; empty if no generation is requested."""
 
     def tables(self) -> dict[str, Table]:
         """Return the scores of every point."""

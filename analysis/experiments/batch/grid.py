@@ -66,7 +66,7 @@ def run(spec: GridSpec, on_progress: OnProgress = ignore, *, load: Loader = mode
     and tried again when the grid is requested again.
 
     Raises:
-        LayerscopeError: one sentence on a problem that the user can fix. It concerns questions and texts, the disk, or, where
+        LayerscopeError: one sentence on a problem that the user can fix. It concerns questions and texts, the disk, or, if
             no curve can be measured, the first curve.
     """
     resolved = resolve(spec, on_progress)
@@ -118,7 +118,7 @@ class _Grid(Batch[SweepSpec, _Row, GridResult]):
 
 
 def _stored(cell: SweepSpec, on_progress: OnProgress = ignore) -> SweepResult | None:
-    """Return the finished curve of a cell; None where nobody has measured it."""
+    """Return the finished curve of a cell; None if nobody has measured it."""
     curve = SweepResult.load(sweep.resolve(cell), on_progress)
     return curve if curve is not None and curve.complete else None
 

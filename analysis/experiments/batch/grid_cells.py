@@ -52,9 +52,9 @@ class CutScores:
     loss_high: float | None
     n_texts: int
     bits_per_byte: float | None
-    """The loss where vocabularies differ."""
+    """Loss per character, if vocabularies differ."""
     acc_change: PairedChange | None
-    """None of the unpruned model, and where no question was asked."""
+    """None of the unpruned model, and if no question was asked."""
     loss_change: PairedChange | None
     """None of the unpruned model, and without losses per text."""
     start: int | None = None
@@ -68,18 +68,18 @@ class GridCell:
     model: str
     """Name of the model."""
     n_layers: int | None
-    """None where the model could not be looked at."""
+    """None if the model could not be looked at."""
     precision: str
-    """dtype, with the quantization where there is one and the format of the stored weights."""
+    """dtype, with the quantization if there is one, and the format of the stored weights."""
     strategy: str
     """Strategy that chose the layers to remove, with the draw of a random one."""
     map_texts: str
-    """The texts whose distance map it chose from; "" where it reads none."""
+    """The texts whose distance map it chose from; "" if it reads none."""
     questions: str
     texts: str
     """The texts of the loss."""
     key: str
-    """Fingerprint of the curve, under which it is stored as any other; "" where there is none."""
+    """Fingerprint of the curve, under which it is stored as any other; "" if there is none."""
     wall_s: float
     """Seconds of computing, without scores that another curve had measured before."""
     error: str = ""
@@ -87,7 +87,7 @@ class GridCell:
     chance: float | None = None
     """Expected accuracy of guessing."""
     no_loss_n: int | None = None
-    """The largest n up to which no significant drop of accuracy is measured. None without questions, and where the unpruned
+    """The largest n up to which no significant drop of accuracy is measured. None without questions, and if the unpruned
     model does not differ significantly from chance, so that it has nothing to lose."""
     cuts: list[CutScores] = field(default_factory=list)
     """n = 0 first."""

@@ -31,17 +31,17 @@ def _each_of(make: Callable[[str], SpecT]) -> Callable[[str], tuple[SpecT, ...]]
 
 
 def _joined(names: Sequence[str]) -> str | None:
-    """Names joined by commas; None where one of them could not be read back."""
+    """Names joined by commas; None if one of them could not be read back."""
     return ",".join(names) if all(name and name == name.strip() and "," not in name for name in names) else None
 
 
 def name_sources(specs: Sequence[Any]) -> str | None:
-    """Return models or texts as the command line names them; None where it has no name for one."""
+    """Return models or texts as the command line names them; None if it has no name for one."""
     return _joined([spec.source for spec in specs])
 
 
 def name_tasks(benchmarks: Sequence[BenchmarkSpec]) -> str | None:
-    """Return question sets as the command line names them; None where it has no name for one."""
+    """Return question sets as the command line names them; None if it has no name for one."""
     return _joined([benchmark.task for benchmark in benchmarks])
 
 

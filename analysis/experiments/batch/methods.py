@@ -27,7 +27,7 @@ def resolve(spec: MethodsSpec) -> MethodsSpec:
     """The spec with concrete dtype, device and identities.
 
     Raises:
-        SpecError: also where a healing run would train on the text that judges all.
+        SpecError: also if a healing run would train on the text that judges all methods.
     """
     benchmark, corpus = questions.resolve(spec.benchmark), corpora.resolve(spec.loss_corpus)
     for recipe in spec.recipes:
@@ -141,7 +141,7 @@ class _Methods(Batch[MethodKey, _Row, MethodsResult]):
         return next((curve.value for curve in self._curves.values() if curve.value is not None), None)
 
     def _point(self, strategy: str, n: int) -> Point | None:
-        """Return the point of a strategy's curve at a size; None where it has none."""
+        """Return the point of a strategy's curve at a size; None if it has none."""
         curve = self._curves[strategy].value
         return next((point for point in curve.points if point.n == n), None) if curve is not None else None
 

@@ -97,7 +97,7 @@ class MethodCell:
     """Recipe of healing; "" for the unhealed model."""
     n: int
     removed: str
-    """Removed layers, in both index forms; "" where they could not be chosen."""
+    """Removed layers, in both index forms; "" if they could not be chosen."""
     wall_s: float
     """Seconds of the healing run, scoring included; 0 without one."""
     error: str = ""
@@ -138,7 +138,7 @@ class MethodsResult(Result):
     text_tokens: list[int]
     """Predicted tokens of each text, by which its loss counts."""
     losses: list[list[float]]
-    """Of the unpruned model, then of each cell: loss per text, nats per token; empty where it could not be measured."""
+    """Of the unpruned model, then of each cell: loss per text, nats per token; empty if it could not be measured."""
     right: list[list[bool]]
     """In the same order: whether each question was answered rightly."""
 
@@ -188,7 +188,7 @@ class MethodsResult(Result):
     def best(self, n: int) -> list[int]:
         """Return the places of the method with the lowest loss at a size, and of methods that make the same model.
 
-        Empty where another method does not differ significantly from it, or there is no other.
+        Empty if another method does not differ significantly from it, or there is no other.
         """
         places = [index for index in self.at(n) if self.nats(index) is not None]
         means = {index: float(np.average(self.losses[1 + index], weights=self.text_tokens)) for index in places}
@@ -253,7 +253,7 @@ class MethodsResult(Result):
             f"{self.ran_in}, {len(self.right[0])} questions of {questions.title(benchmark)}, seed {benchmark.seed}, and "
             f"{len(self.losses[0])} texts of {corpora.title(self.spec.loss_corpus)}. No method chose, fitted or trained on "
             f"them.{time} Differences from the unpruned model on the same texts and questions, with 95 % intervals. A "
-            f"method is named as the lowest only where its interval against each other one excludes zero.{protected}{so_far}"
+            f"method is named as the lowest only if its interval against each other one excludes zero.{protected}{so_far}"
         )
 
 

@@ -18,7 +18,7 @@ FATAL: tuple[type[Exception], ...] = (Cancelled, StorageError)
 T = TypeVar("T")
 KeyT = TypeVar("KeyT", bound=Hashable)
 RowT = TypeVar("RowT", bound=tuple[Any, ...])
-"""A cell, which has a `name` and an `error` ("" where it was measured), then further values for the result."""
+"""A cell, which has a `name` and an `error` ("" if it was measured), then further values for the result."""
 ResultT = TypeVar("ResultT")
 
 
@@ -50,7 +50,7 @@ class Batch(ABC, Generic[KeyT, RowT, ResultT]):
 
     @abstractmethod
     def result(self, rows: Mapping[KeyT, RowT], *, complete: bool) -> Any:
-        """Return the result of some cells; None where there is nothing to store."""
+        """Return the result of some cells; None if there is nothing to store."""
 
     def run(self, on_progress: OnProgress, stored: Mapping[KeyT, RowT] | None = None) -> ResultT:
         """Measure every cell, and save the result after each.
@@ -60,7 +60,7 @@ class Batch(ABC, Generic[KeyT, RowT, ResultT]):
             stored: cells that need no measuring. They count as done at first, so that the time left is that of the others.
 
         Raises:
-            LayerscopeError: where nothing can be measured, or for an error that ends the batch.
+            LayerscopeError: if nothing can be measured, or for an error that ends the batch.
         """
         rows, (noun, batch_noun) = dict(stored or {}), self.nouns
         report = _Report(on_progress, self.phase, len(self.keys), self.spec.fingerprint())
@@ -97,7 +97,7 @@ class Batch(ABC, Generic[KeyT, RowT, ResultT]):
 
 
 class Once(Generic[T]):
-    """A value that several cells need: made for the first of them, and refused to all where it cannot be made."""
+    """A value that several cells need: made for the first of them, and refused to all if it cannot be made."""
 
     def __init__(self) -> None:
         """Nothing is made yet."""
@@ -112,7 +112,7 @@ class Once(Generic[T]):
             doing: the work, for the sentence on an unforeseen error.
 
         Raises:
-            LayerscopeError: where it could not be made before; at the first call the error itself.
+            LayerscopeError: if it could not be made before; at the first call the error itself.
         """
         if self._refusal:
             raise LayerscopeError(self._refusal)
@@ -149,7 +149,7 @@ class SharedModel(Loader):
             return sweep.run(spec, on_progress, load=self)
 
     def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore, /, *, by_layer: bool = False) -> LoadedModel:
-        """Return the model of the curve; raises the errors of loading it, again where it was refused before."""
+        """Return the model of the curve; raises the errors of loading it, again if it was refused before."""
         return self._loaded.get(lambda: self._load(spec, on_progress, by_layer=by_layer), f"loading {spec.source}")
 
     def clear(self) -> None:

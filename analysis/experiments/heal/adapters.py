@@ -47,7 +47,7 @@ def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[st
         changes: by projection the tensor to add to its weight, as in `Junction`: a LoRA of full rank that is not trained.
 
     Raises:
-        RecipeError: see `trained_matrices`; and where PEFT would adapt other weights than intended.
+        RecipeError: see `trained_matrices`; also if PEFT would adapt other weights than intended.
     """
     changes = spread(decoder, changes or {})
     trained = trained_matrices(decoder, spec).names
@@ -70,7 +70,7 @@ def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[st
     )
     torch.manual_seed(init_seed)
     with warnings.catch_warnings():
-        # Whether tied embeddings have to be parted before a trained head is merged is looked after where that is done.
+        # Whether tied embeddings have to be parted before a trained head is merged is handled at the merge.
         warnings.filterwarnings("ignore", message="(?s).*tie")
         warnings.filterwarnings("ignore", message=UNTOLD_RANKS)
         model = get_peft_model(decoder.model, config)

@@ -44,13 +44,13 @@ class Validation:
     loss: float
     loss_stderr: float
     acc: float | None = None
-    """Accuracy on the first few of the questions, where they were asked."""
+    """Accuracy on the first few of the questions, if they were asked."""
     acc_stderr: float | None = None
     n_questions: int = 0
 
     @property
     def interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of the accuracy (Wilson); None where no question was asked."""
+        """The 95 % interval of the accuracy (Wilson); None if no question was asked."""
         if self.acc is None or not self.n_questions:
             return None
         return stats.share_interval(self.acc, self.n_questions)
@@ -137,7 +137,7 @@ class HealResult(Result):
     text_tokens: list[int] = field(default_factory=list)
     """Predicted tokens of each of these texts, by which its loss counts."""
     same_kind: dict[str, Point] = field(default_factory=dict)
-    """By model, the loss on held-out text of the kind that was trained on; empty where the healing text has no such part."""
+    """By model, the loss on held-out text of the kind that was trained on; empty if the healing text has no such part."""
     same_kind_text: CorpusSpec | None = None
     """That text, resolved."""
     same_kind_losses: dict[str, list[float]] = field(default_factory=dict)
@@ -147,7 +147,7 @@ class HealResult(Result):
     unpruned_check: Validation | None = None
     """The unpruned model on the texts that choose, the level that `validations` are read against; None until measured."""
     n_choice_texts: int = 0
-    """Texts that chose during training; 0 where the draw had only enough for judging, and these texts chose as well."""
+    """Texts that chose during training; 0 if the draw had only enough for judging, and these texts chose as well."""
     n_held_out: int = 0
     """Healing documents left out because, with the others, they contain too many word runs of a measured text."""
     quoted: float | None = None
@@ -156,9 +156,9 @@ class HealResult(Result):
     questions: dict[str, list[QuestionScore]] = field(default_factory=dict)
     """By model, every answer."""
     writings: dict[str, GenerationCheck] = field(default_factory=dict)
-    """By model, its generated texts, where they were requested."""
+    """Generated texts by model, if requested."""
     planned_steps: int | None = None
-    """Optimizer steps in all, where the spec names a time; None until they are worked out."""
+    """Total optimizer steps if the spec names a time; None until they are estimated."""
     kept_step: int | None = None
     """The step whose adapter was measured and kept; None until then."""
     processes: list[int] = field(default_factory=list)
@@ -166,7 +166,7 @@ class HealResult(Result):
     documents_apart: bool = False
     """Whether documents that share a row were read each by itself."""
     overlap: Overlap | None = None
-    """Questions that the healing text gives away; None where no question was asked."""
+    """Questions that the healing text gives away; None if no question was asked."""
 
     @property
     def ended_early(self) -> bool:
@@ -248,7 +248,7 @@ class HealResult(Result):
         }
 
     def measured_on(self) -> str:
-        """By which text it is judged, in which precision, and how many processes trained it where it was not one."""
+        """By which text it is judged, in which precision, and the number of processes that trained it if more than one."""
         together = f", trained by {' then '.join(map(str, self.processes))} processes" if self.processes else ""
         ran_as = f"{self.precision_in_words} on {self.ran_on}{together}"
         if not self.text_tokens:

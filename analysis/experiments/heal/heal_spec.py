@@ -33,7 +33,7 @@ def judged_by(corpus: CorpusSpec, wanted: CorpusSpec | None = None) -> CorpusSpe
 
     Args:
         corpus: the healing text.
-        wanted: taken where it is of another kind, such as the text of a curve that the run is compared with.
+        wanted: used if it is of another kind, such as the text of a curve that the run is compared with.
     """
     return wanted if wanted is not None and wanted.subject != corpus.subject else other_text(corpus.source)
 

@@ -187,7 +187,7 @@ class HealingRun:
         return fitted
 
     def prepare(self, healed: LoadedModel, cut: PrunedBlock | None, is_separate: bool) -> Trainer:
-        """The trainer with its rows and its number of steps, where the last checkpoint left it."""
+        """The trainer with its rows and its number of steps, as the last checkpoint left it."""
         record, spec = self.record, self.spec
         record.remaining.begin("prepare")
         planned = record.result.planned_steps

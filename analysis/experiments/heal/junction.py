@@ -1,7 +1,7 @@
 """Closed-form healing: the change of the stream by removed layers, replaced gap by gap by a change fitted on text.
 
 Behind a gap the stream should be x[stop] of the unpruned model and is x[start]. A gap is an unbroken run of removed modules.
-Where a layer keeps one of its two modules, the gap begins or ends inside the layer. The stream that enters the module behind
+If a layer keeps one of its two modules, the gap begins or ends inside the layer. The stream that enters the module behind
 the gap is then the one to compensate. The projection before the gap, which may then be the attention's, is made to add
 x[stop] - x[start]. That is a change of an existing weight, so it saves as a LoRA adapter of full rank and merges into a plain
 checkpoint. The idea of a closed-form linear map in place of a block is ReplaceMe's (arXiv:2505.02819).
@@ -55,7 +55,7 @@ class Junction:
 
     changes: dict[str, Tensor]
     """By projection, the tensor that is added to its weight, (out_features, in_features), float32. For a mixture of experts it
-    is the map of its output that is added to that output (`projection.spread`). Zero where no tried strength helped."""
+    is the map of its output that is added to that output (`projection.spread`). Zero if no tried strength helped."""
     report: JunctionReport
     """Report of the fit."""
 
@@ -145,7 +145,7 @@ def fit(
         calibration: token ids to fit on.
         selection: token ids of another kind of text than `calibration`, for the choice of a strength.
         on_progress: called for every batch; may raise `Cancelled`.
-        loss_before: of the pruned model on `selection`, nats per token, where it is known.
+        loss_before: of the pruned model on `selection`, nats per token, if known.
         is_late: whether the time is too short for more of the text; at least `LEAST_TEXTS` are read.
 
     Raises:
@@ -190,7 +190,7 @@ _FITTING = 0.6
 
 
 def _check_in_turn(decoder: Decoder, removed: Removal) -> None:
-    """See to it that where a gap ends inside a layer there is a stream between its parts."""
+    """Ensure that there is a stream between the sublayers if a gap ends inside a layer."""
     for layer, _ in blocks.single_parts(removed):
         if not sublayers.find(decoder, layer)[ATTENTION].in_turn:
             raise RecipeError(
@@ -261,7 +261,7 @@ class Gap:
             return output_projection(decoder, self.place)
 
     def states(self, module: nn.Module, sequences: Sequence[Sequence[int]]) -> GapStates:
-        """Return the states of a batch of texts at this gap, from a single pass where it is the first and of whole layers."""
+        """Return the states of a batch of texts at this gap, from a single pass if it is the first gap and of whole layers."""
         waited = _Streams(module, sequences)
         if not self.earlier and isinstance(self.gap, Block):
             waited.run(self.decoder, self.gap.start, self.gap.stop)
@@ -336,7 +336,7 @@ def _fit_gap(
 
 
 def _chosen(changes: Sequence[Tensor], before: float, tried: Callable[[Tensor], float]) -> tuple[float, Tensor, float]:
-    """Return the strength whose change costs least, that change, and its loss; none where nothing helps.
+    """Return the strength whose change costs least, that change, and its loss; none if nothing helps.
 
     More of a change is tried until it costs more than less of it did.
 
@@ -399,7 +399,7 @@ class _Streams:
                 handle.remove()
 
     def found(self) -> GapStates:
-        """All of it, where the layer behind the gap is."""
+        """All of it, on the device of the layer behind the gap."""
         longest = max(map(len, self._sequences))
         real = torch.tensor([[position < len(ids) for position in range(longest)] for ids in self._sequences])
         before, behind = self._found["before"], self._found["behind"]

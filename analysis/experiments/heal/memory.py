@@ -35,7 +35,7 @@ def activation_bytes(hidden_size: int, width: int, n_layers: int, tokens: int, d
 def step_bytes(spec: HealSpec, facts: ModelFacts) -> int:
     """Estimate the least bytes that a training step takes in addition to the weights.
 
-    It counts activations, with gradient checkpointing or without, whichever is less. Checkpointing is on where they would not
+    It counts activations, with gradient checkpointing or without, whichever is less. Checkpointing is on if they would not
     fit otherwise. It also counts states before the head and the unpruned model's; logits and the tensors computed from them;
     adapter, gradients and moments.
 
@@ -66,7 +66,7 @@ def step_bytes(spec: HealSpec, facts: ModelFacts) -> int:
 
 
 def working_bytes(spec: HealSpec, facts: ModelFacts) -> int:
-    """Estimate the bytes that any healing run takes in addition to the weights: 0 where it trains nothing."""
+    """Estimate the bytes that any healing run takes in addition to the weights: 0 if it trains nothing."""
     return step_bytes(spec, facts) if spec.trains else 0
 
 
@@ -104,7 +104,7 @@ def shortage(spec: HealSpec, facts: ModelFacts, free_bytes: int, device: str, *,
         alternative: a device with more memory; "" for none.
 
     Returns:
-        The sentence; None where the step can fit.
+        The sentence; None if the step can fit.
     """
     weights = weight_bytes(facts, None, spec.model.dtype, spec.model.quantization)
     if not spec.trains or weights is None or (needed := weights + step_bytes(spec, facts)) <= free_bytes:

@@ -128,7 +128,7 @@ def _projections(decoder: Decoder, layer: nn.Module, *, is_whole: bool) -> list[
 
 
 def _mixture(decoder: Decoder, index: int) -> str | None:
-    """The feed-forward part of a layer where that is one mixture of experts, kept in tensors; its name."""
+    """Name of the feed-forward part of a layer if that is one mixture of experts kept in tensors."""
     mixture = mixture_of(decoder, index)
     return mixture[0] if mixture is not None and mixture[1].experts else None
 

@@ -167,7 +167,7 @@ class Record:
         Args:
             step: the step of the checkpoint; 0 without one.
             tokens_per_step: tokens of an optimizer step.
-            tokens_per_validation: tokens of a validation, asked only where one is removed.
+            tokens_per_validation: tokens of a validation, asked only if one is removed.
         """
         steps = [done for done in self.result.steps if done.step <= step]
         validations = [check for check in self.result.validations if check.step <= step]
@@ -178,5 +178,5 @@ class Record:
         self.result = replace(self.result, steps=steps, validations=validations, n_tokens=n_tokens)
 
     def report(self, done: int, total: int, message: str = "") -> None:
-        """Tell where the training is; this is where a cancel comes in."""
+        """Report the progress of training; raises `Cancelled`."""
         self.on_progress(Progress("healing", done, total, message, values=self.last_values))

@@ -20,9 +20,9 @@ class HealTexts:
     near_copies: NearCopyFilter
     """Filter that keeps them out of the text for fitting and training."""
     same_kind: CorpusSpec | None
-    """Held-out text of the healing text's kind, resolved; None where that is too small to hold any back."""
+    """Held-out text of the healing text's kind, resolved; None if that is too small to hold any back."""
     n_choice: int
-    """Texts that choose during training; 0 where the judging texts choose."""
+    """Texts that choose during training; 0 if the judging texts choose."""
 
 
 def read_texts(loaded: LoadedModel, spec: HealSpec) -> HealTexts:
@@ -52,7 +52,7 @@ def read_texts(loaded: LoadedModel, spec: HealSpec) -> HealTexts:
 
 
 def choice(loaded: LoadedModel, spec: HealSpec, benchmark: BenchmarkSpec | None = None) -> Material:
-    """The texts that choose, the next documents of the draw that judges; that itself where it has too few.
+    """The texts that choose, the next documents of the draw that judges; the draw itself if it has too few.
 
     Args:
         loaded: the model.

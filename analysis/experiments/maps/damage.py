@@ -30,7 +30,7 @@ _Batch = tuple[list[int], list[Cut]]
 """Texts that go through the model together, and the cuts that they are measured with."""
 
 CUTS_PER_SHARD = 64
-"""Cuts of a batch that are measured together where processes share the map: each such part runs the unpruned model once."""
+"""Number of removals of a batch in one shard of a shared map: each shard runs the unpruned model once."""
 _SAVE_EVERY_S = 3.0
 """Pages draw the stored part while the rest is measured."""
 _TRUNK_BYTES = 1 << 30
@@ -124,9 +124,9 @@ class _MeasuredLosses:
     texts: list[list[int]]
     blocks: list[Block]
     losses: np.ndarray = field(init=False)
-    """As `DamageResult.text_losses`; infinite where a cut model's loss is no finite number."""
+    """As `DamageResult.text_losses`; infinite if the loss of a pruned model is not finite."""
     row: dict[Cut, int] = field(init=False)
-    """Where in `losses` each cut is."""
+    """Index of each removal in `losses`."""
     wall_s: float = 0.0
 
     def __post_init__(self) -> None:

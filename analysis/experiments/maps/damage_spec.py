@@ -79,7 +79,7 @@ class DamageResult(Result):
     """Next-token cross-entropy of the unpruned model, nats per token of all texts; 0 until a text is measured."""
     increase: list[list[float | None]]
     """Row n-1 holds n = 1..max_size; entry l is the loss without [l, l+n) minus the unpruned loss, nats per token of all texts.
-    None until a text is measured, and where the loss of the cut model is no finite number."""
+    None until a text is measured, and if the loss of the pruned model is not finite."""
     stderr: list[list[float | None]]
     """Standard errors of `increase`, whole texts being the sample, each paired with itself; None until two are measured."""
     n_measured: list[list[int]]

@@ -20,7 +20,7 @@ def angular_distance(a: Tensor, b: Tensor) -> Tensor:
         b: states of the same shape.
 
     Returns:
-        float64, (...), in [0, 1]; 0 = same direction, 0.5 = orthogonal; 0.5 where a state is all zero.
+        float64, (...), in [0, 1]; 0 = same direction, 0.5 = orthogonal; 0.5 if a state is all zero.
 
     Source: Gromov et al., arXiv:2403.17887, equation (7).
     """
@@ -40,7 +40,7 @@ class Depths:
     def cosines(self) -> Tensor:
         """Cosine of every pair of depths, from one matrix product; not to be changed.
 
-        Float64, (n, L+1, L+1), symmetric, exactly 1 on the diagonal, in [-1, 1]; 0 where one state is all zero.
+        Float64, (n, L+1, L+1), symmetric, exactly 1 on the diagonal, in [-1, 1]; 0 if one state is all zero.
         """
         products = self.states @ self.states.transpose(1, 2)
         lengths = products.diagonal(dim1=1, dim2=2).sqrt().clamp(min=_SMALLEST)

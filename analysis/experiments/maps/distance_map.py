@@ -117,7 +117,7 @@ class _MeasuredTexts:
     distances: list[dict[str, np.ndarray]] = field(default_factory=list)
     """Per batch, as in `DistanceResult.text_distances`."""
     states: list[np.ndarray] = field(default_factory=list)
-    """Per batch, as in `DistanceResult.states`; empty where a stored map had dropped them."""
+    """Per batch, as in `DistanceResult.states`; empty if a stored map had dropped them."""
     lengths: list[int] = field(default_factory=list)
     wall_s: float = 0.0
 

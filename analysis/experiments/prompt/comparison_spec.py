@@ -83,7 +83,7 @@ class CompareSpec(Spec):
 
 
 def comparison_from_options(options: Mapping[str, Any], settings: Mapping[str, Any]) -> CompareSpec:
-    """Return the comparison of the unpruned with the pruned and the healed model, where a cut and an adapter are given."""
+    """Return the comparison of the unpruned with the pruned and the healed model, if a removal and an adapter are given."""
     block, adapter = (options.get("variants", {}).get(name) for name in ("block", "adapter"))
     variants = [Variant()]
     if block is not None:
@@ -115,7 +115,7 @@ class Writing:
     token_ids: list[int]
     """Without the token that ended the text, if one did."""
     pieces: list[str]
-    """The text of each token; joined they are the text. Empty where a letter needs a further token."""
+    """The text of each token; joined they are the text. Empty if a letter needs a further token."""
     own_surprise: list[float]
     """Per token, -log of its probability under the model that wrote it, at temperature 1; nats, at least 0."""
     unpruned_surprise: list[float]
@@ -224,7 +224,7 @@ class CompareResult(Result):
         }
 
     def parts_at(self, index: int) -> int | None:
-        """The first token at which a variant departs from the unpruned model's text; None where it does not (yet).
+        """The first token in which a variant differs from the unpruned model's text; None if it does not (yet).
 
         Args:
             index: of the variant.

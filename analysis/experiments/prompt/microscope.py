@@ -95,7 +95,7 @@ def next_token_probabilities(decoder: Decoder, stream: Tensor) -> Tensor:
         stream: x[l] before the final norm, (n, hidden_size).
 
     Returns:
-        float32, (n, vocabulary), where the head is.
+        float32, (n, vocabulary), on the device of the head.
     """
     return decoder.logits(decoder.norm(stream)).softmax(-1)
 

@@ -21,7 +21,7 @@ from analysis.models.architecture.decoder import Decoder
 from analysis.models.running.hidden_states import sent
 
 _RUN = 128
-"""Queries in a run. Runs that end where that costs least, and short runs computed together, took 0.94 of the time."""
+"""Queries in a run. Runs that end at the cheapest position, and short runs computed together, took 0.94 of the time."""
 _NAME = "layerscope_packed"
 OTHER_WEIGHTS = ("position_bias", "softcap")
 """Options that change the weights of attention. A row is then attended to as a whole."""
@@ -49,11 +49,11 @@ class _Runs(list[_Run]):
 
 
 def with_runs(mask: Tensor, visible: Tensor) -> Tensor:
-    """Return a mask with its runs for `skipping_masked`; where nothing uses them, it is an ordinary dense mask.
+    """Return a mask with its runs for `skipping_masked`; if nothing uses them, it is an ordinary dense mask.
 
     Args:
-        mask: additive, (rows, 1, seq, seq), where the token ids are; 0 where a token sees another.
-        visible: (rows, seq, seq) booleans on the CPU, False where the mask forbids.
+        mask: additive, (rows, 1, seq, seq), on the device of the token ids; 0 where a token sees another.
+        visible: (rows, seq, seq) booleans on the CPU, False where the mask forbids it.
     """
     runs = _Runs()
     for begin in range(0, mask.shape[-2], _RUN):
@@ -98,7 +98,7 @@ def _of_run(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor
     """Attention of a run, (rows, queries, heads, head_dim)."""
     if query.device.type != "cpu":
         return sdpa_attention_forward(module, query, key, value, mask, **options)[0]
-    # transformers copies the keys for each query head where there is a mask. Only other devices need that.
+    # transformers copies the keys for each query head if there is a mask. Only other devices need that.
     is_grouped, scale = key.shape[1] != query.shape[1], options.get("scaling")
     fused = torch.nn.functional.scaled_dot_product_attention
     return fused(query, key, value, attn_mask=mask.to(query.dtype), scale=scale, enable_gqa=is_grouped).transpose(1, 2)

@@ -156,7 +156,7 @@ def _options(questions: Sequence[EncodedQuestion]) -> dict[int, EncodedOption]:
 
 
 def _packed_and_alone(decoder: Decoder, row: TreeRow, options: dict[int, EncodedOption]) -> list[tuple[Tensor, Tensor]] | None:
-    """The normed states that some options of a row are predicted from, in the row and alone; None where it cannot be run."""
+    """The normed states that predict some options of a row, in the shared row and alone; None if it cannot be run."""
     try:
         with skipping_masked(decoder):
             together = decoder.body(
@@ -409,7 +409,7 @@ def measure(decoder: Decoder, measures: Sequence[Measure], on_batch: OnBatch = l
     # Only for masks of ours: some families (Falcon) ask for the attention's name and make another kind of mask of their own.
     is_packed = any(isinstance(scoring, QuestionScoring) and scoring.packed for scoring in measures)
     attention = skipping_masked(decoder) if is_packed else contextlib.nullcontext()
-    # Where layers are on the disk, `passed` is that report.
+    # If layers are on the disk, `passed` is that report.
     heard = before_each_layer(decoder, entered) if decoder.on_disk is None else contextlib.nullcontext()
     with attention, heard:
         for batch, index, stream in finals(decoder, one_by_one(), passed):

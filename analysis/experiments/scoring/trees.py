@@ -38,7 +38,7 @@ def encode(question: Question, tokenizer: Any, max_positions: int | None) -> Enc
     """Tokenize a question as lm-evaluation-harness does.
 
     Context and continuation are tokenized together. The tokens after as many as the context alone has are scored behind the
-    context's own tokens. Where a token spans the boundary the two do not fit together, there as here.
+    context's own tokens. If a token spans the boundary, the two do not match, there as here.
 
     Args:
         question: the question.
@@ -134,7 +134,7 @@ class TreeRow:
         self._children.clear()
 
     def visible(self) -> Tensor:
-        """Who sees whom: (len, len) booleans, True where the column is the row itself or an ancestor of it."""
+        """Attention mask: (len, len) booleans, True where the column is the row itself or an ancestor of it."""
         mask = torch.zeros(len(self), len(self), dtype=torch.bool)
         for node, parent in enumerate(self.parents):
             if parent >= 0:
@@ -150,7 +150,7 @@ def pack(
 ) -> list[TreeRow]:
     """Pack questions, in order, into rows; options are numbered through, and all options of a question are in one row.
 
-    A question joins the row before it as long as the row stays within `row_tokens`. The limit is `shared_row_tokens` where the
+    A question joins the row before it as long as the row stays within `row_tokens`. The limit is `shared_row_tokens` if the
     row already holds most of the question's tokens. Then a new row would repeat more tokens, such as worked examples, than
     the question has of its own. Attention adds nothing to that: in any row a question's own tokens look at the prefix and at
     themselves (see `attention`). Questions of one group must stand together to find each other's prefix. A question that is

@@ -61,15 +61,15 @@ class _ObjectiveBatch:
     text_of: Tensor
     """For each of them, its row."""
     tokens: Tensor
-    """For each the token r, where the head is."""
+    """For each the token r, on the device of the head."""
     gap: Tensor | None
-    """For each w_r - m, float64, (n_positions, hidden); None where it is zero, or where rows are compared."""
+    """For each w_r - m, float64, (n_positions, hidden); None if it is zero, or if rows are compared."""
     offset: Tensor
     """For each the added constant, float64: the head's bias at r less its mean under p, less the entropy of p."""
     teacher: Tensor | None
-    """Normed states of the unpruned model, where rows are compared."""
+    """Normed states of the unpruned model, if rows are compared."""
     trunk: Trunk | None
-    """Its streams at every depth, where they are kept."""
+    """Its streams at every depth, if they are kept."""
 
 
 class Objective:

@@ -237,7 +237,7 @@ class _SearchRun:
         return finished
 
     def _decided(self, n: int, rivals: Sequence[Layers]) -> Searched:
-        """The best of the sets that the search ends with, by the text that decides where there are several."""
+        """The best of the final sets, by the deciding text if there are several."""
         distinct = list(dict.fromkeys(rivals))
         value, layers = None, distinct[0]
         if len(distinct) > 1:
@@ -259,7 +259,7 @@ class _SearchRun:
         return [float(np.average(known[layers][:n], weights=weights)) for layers in sets]
 
     def _measure(self, name: str, sets: Sequence[Layers], n: int) -> None:
-        """Measure these sets on those of the first so-many texts where they are not measured yet."""
+        """Measure these sets on the first `n` texts that are not measured yet."""
         text = self.texts[name]
         missing = [layers for layers in dict.fromkeys(sets) if text.lacks(layers, n)]
         if not missing:

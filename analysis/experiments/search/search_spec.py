@@ -116,7 +116,7 @@ class Searched:
     cost: float
     """The objective on the text that was searched on, nats per token; a KL, or a loss over that of the unpruned model."""
     validation: float | None
-    """The same on the text that decided; None where one set alone was found, so that there was nothing to decide."""
+    """The same on the text that decided; None if one set alone was found, so that there was nothing to decide."""
     loss: float
     """Next-token loss on the reported text over that of the unpruned model, nats per token."""
     loss_stderr: float | None
@@ -143,7 +143,7 @@ class SearchResult(Result):
     max_n: int
     """How far it was to go."""
     found: list[Searched]
-    """n = 1 first; shorter than `max_n` while it runs, and where the budget or the free layers ended it."""
+    """n = 1 first; shorter than `max_n` while it runs, and if the budget or the free layers ended it."""
     n_sets: int
     """Sets that this search measured or found measured."""
     n_texts: int
@@ -158,7 +158,7 @@ class SearchResult(Result):
     n_measured: int = 0
     """Of `n_sets`, those that it measured itself; the others were found measured."""
     ended: str = ""
-    """Why it ended before `max_n`, in a sentence; empty where it did not."""
+    """Why it ended before `max_n`, in a sentence; empty if it did not."""
     sets: np.ndarray | None = None
     """Every set that was measured, (n_sets, L), uint8, 1 for a removed layer; None in precomputed results."""
     values: dict[str, np.ndarray] | None = None
@@ -176,7 +176,7 @@ class SearchResult(Result):
 
     @property
     def is_decided(self) -> bool:
-        """True where the search ended with several sets of a size, so that the text that decides was read."""
+        """True if the search ended with several sets of a size, so that the text that decides was read."""
         return any(searched.validation is not None for searched in self.found)
 
     def tables(self) -> dict[str, Table]:
@@ -317,13 +317,13 @@ def takes(spec: SearchSpec, facts: ModelFacts) -> SearchCost:
 _SETS_FOR_ONE = 6
 """Sets of a quick look for one that is measured on all texts, about."""
 _ENDS = 1.5
-"""Sets of a size that are measured on the deciding text where there may be several, about."""
+"""Approximate number of sets of a size that are measured on the deciding text if there may be several."""
 
 
 def search_for(
     strategy: str, model: ModelSpec, max_n: int | None, reports: CorpusSpec | None, protect: Iterable[int] = ()
 ) -> SearchSpec:
-    """Return the default search of a curve: on Wikipedia, and on C4 where the loss of the curve is on Wikipedia.
+    """Return the default search of a curve: on Wikipedia, and on C4 if the loss of the curve is on Wikipedia.
 
     Args:
         strategy, model: of the curve.

@@ -95,7 +95,7 @@ class SpeedPoint:
     """Seconds per new token, each a pass over one position with the keys and values of all before it."""
 
     parts: str | None = None
-    """The cut as it is written, "a12+m15", where it is not one block."""
+    """The removal as text, "a12+m15", if it is not one block."""
 
     @property
     def block(self) -> Removal | None:
@@ -116,12 +116,12 @@ class SpeedLine:
     slope_stderr_s: float | None
     """Its standard error, from how far the medians are off the line; None with fewer than three of them."""
     r_squared: float | None
-    """Share of the medians' variance that the line accounts for, at most 1; None where they do not differ."""
+    """Share of the medians' variance that the line accounts for, at most 1; None if they do not differ."""
     fixed_share: float
     """Share of the unpruned model's time that no cut saves, in [0, 1]: the intercept over the line at all layers."""
 
     def slope_interval(self, n_points: int) -> tuple[float, float] | None:
-        """The 95 % interval of the seconds per layer, by Student's t; None where so few points give none.
+        """The 95 % interval of the seconds per layer, by Student's t; None if so few points give none.
 
         Args:
             n_points: numbers of layers that the line was fitted through.
@@ -145,7 +145,7 @@ def fit(layers_left: Sequence[int], seconds: Sequence[float], n_layers: int) -> 
     Args:
         layers_left: layers of each measured model.
         seconds: its median.
-        n_layers: layers of the unpruned model, where the share that does not shrink is read.
+        n_layers: layers of the unpruned model, at which the constant share is read.
 
     Returns:
         The line, or None with fewer than two different numbers of layers.

@@ -36,7 +36,7 @@ NEEDS = (MAP, INFLUENCE, DAMAGE, DRAW, SEARCHED, BLOCKS)
 """Inputs that a strategy may read besides the number of layers."""
 
 USUAL = "similarity"
-"""The strategy where none is asked for: the paper's own."""
+"""The default strategy: the paper's own."""
 INFLUENCE_METRIC = "cosine-tokens"
 """Block Influence is one minus the cosine between a layer's input and output, over all tokens (arXiv:2403.03853)."""
 Layers = tuple[int, ...]

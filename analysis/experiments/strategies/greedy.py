@@ -1,8 +1,8 @@
 """One layer after another: each time the one whose removal, after those before, changes the predictions least.
 
 Few sets need the quick look. A layer rarely costs much less after others are gone than before. So the cost that it added to an
-earlier set, times `SLACK`, is a lower bound of its cost now. The set with the lowest bound comes first. The look ends where the
-next bound exceeds the cost of the best few (Minoux, 1978, for functions where such bounds hold without a slack).
+earlier set, times `SLACK`, is a lower bound of its cost now. The set with the lowest bound comes first. The search ends when
+the next bound exceeds the cost of the best few (Minoux, 1978, for functions where such bounds hold without a slack).
 """
 
 import math
@@ -28,7 +28,7 @@ def best(model: Explored, sets: Sequence[Layers], most: int = KEPT) -> list[Laye
     Args:
         model: the model that is searched.
         sets: candidates; the same one may come several times.
-        most: how many to keep. Where there are no more than these, no quick look is taken.
+        most: number of sets to keep. If there are no more than these, the quick search is skipped.
     """
     distinct = sorted(set(sets))
     if len(distinct) > most:
@@ -53,7 +53,7 @@ def looked_at(model: Explored, bounds: Mapping[Layers, float], most: int) -> dic
 
     Args:
         model: the model that is searched.
-        bounds: the lower bound of each set's cost; minus infinity where nothing is known.
+        bounds: the lower bound of each set's cost; minus infinity if unknown.
         most: how many are wanted.
     """
     costs: dict[Layers, float] = {}

@@ -95,7 +95,7 @@ class Decoder:
     head: nn.Module
     """The vocabulary head."""
     on_disk: StoredLayers | None = None
-    """Where the weights of the layers are, when they are not in memory."""
+    """Location of the layers' weights, if they are not in memory."""
 
     @property
     def layers(self) -> nn.ModuleList:
@@ -120,23 +120,23 @@ class Decoder:
 
     @property
     def device(self) -> torch.device:
-        """Return the device of token ids, and of tensors made beside them: the first where a model is spread over several."""
+        """Return the device of token ids and of tensors next to them: the first if a model is spread over several."""
         return next(self.body.parameters()).device
 
     @property
     def head_device(self) -> torch.device:
-        """Where the normed states and the logits are."""
+        """Device of the normed states and the logits."""
         return next(self.head.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Return the dtype of its computation: of the final norm, or of the embeddings where a norm has no weights (OLMo)."""
+        """Return the dtype of its computation: of the final norm, or of the embeddings if a norm has no weights (OLMo)."""
         weight = next(self.norm.parameters(), self.model.get_input_embeddings().weight)
         return weight.dtype
 
     @property
     def layers_on(self) -> dict[torch.device, int]:
-        """How many of the layers, as they are now, each device has; the stream that enters a layer is where that layer is."""
+        """Current number of layers of each device; the stream that enters a layer is on that layer's device."""
         return dict(Counter(next(layer.parameters()).device for layer in self.layers))
 
     @property
@@ -157,12 +157,12 @@ class Decoder:
 
     @property
     def layer_types(self) -> tuple[str, ...]:
-        """How each layer attends, as its configuration says; empty where it does not."""
+        """How each layer attends, as its configuration says; empty if it does not."""
         return tuple(getattr(self.config, self.family.layer_types, None) or ())
 
     @property
     def sliding_window(self) -> int | None:
-        """How far sliding attention reaches, in tokens, as its configuration says; None where it does not."""
+        """How far sliding attention reaches, in tokens, as its configuration says; None if it does not."""
         window = getattr(self.config, self.family.sliding_window, None)
         return None if window is None else int(window)
 
@@ -174,7 +174,7 @@ class Decoder:
 
     @property
     def experts_share(self) -> float:
-        """Of the experts of each layer, the share that a token goes through; 1 where there are none."""
+        """Of the experts of each layer, the share that a token goes through; 1 if there are none."""
         used, n_experts = (
             families.first(self.config, self.family.experts_used),
             families.first(self.config, self.family.n_experts),
@@ -234,7 +234,7 @@ class Decoder:
             raise UnsupportedModelError(reason)
 
     def why_not_apart(self) -> str | None:
-        """Return the reason why no layer can be taken out, though it can be passed by; None where each can."""
+        """Return the reason why no layer can be taken out, though it can be passed by; None if each can."""
         can = "Distances, scores and loss increases can be measured. Generation, healing and export are not available."
         if field := next((name for name in self.family.joins_layers if getattr(self.config, name, None)), None):
             return (
@@ -283,8 +283,8 @@ class Decoder:
         distance = (states - expected).norm(dim=-1) / expected.norm(dim=-1)
         eight = getattr(self.model, "is_loaded_in_8bit", False)
         rounding = _ROUNDING_8BIT if eight else _ROUNDING[self.dtype]
-        # The median: where a route among experts is nearly a tie, rounding sends single tokens another way.
-        return bool((distance.max() if all_tokens else distance.median()) <= rounding)  # False where it is not a number
+        # The median: if a route among experts is nearly a tie, rounding sends single tokens another way.
+        return bool((distance.max() if all_tokens else distance.median()) <= rounding)  # False if it is not a number
 
     def trial_tokens(self, n: int) -> list[int]:
         """Token ids to try the model out on, the same at every call: drawn evenly, since repetitions amplify rounding."""
@@ -361,7 +361,7 @@ def find_decoder(model: Any) -> Decoder:
     """Look up the parts of a transformers causal language model, or of a PEFT model around one.
 
     Raises:
-        UnsupportedModelError: when the layers, the norm or the head are not where any known family keeps them.
+        UnsupportedModelError: if the layers, the norm or the head are not at the path of any known family.
     """
     if hasattr(model, "get_base_model"):
         model = model.get_base_model()

@@ -27,10 +27,10 @@ def _never(config: Any) -> bool:
 
 @dataclass(frozen=True)
 class Family:
-    """One family. Where several names are given, the first that is there counts."""
+    """One family. If several names are given, the first that exists is used."""
 
     name: str
-    """`model_type` of the configuration, of its text part where it has several."""
+    """`model_type` of the configuration, of its text part if it has several."""
     classes: tuple[str, ...] = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
     """Endings of the names of its classes with a head for left-to-right text."""
 
@@ -41,7 +41,7 @@ class Family:
         """
 
     layers: tuple[str, ...] = ("layers", "h", "decoder.layers", "blocks", "language_model.layers", "text_model.layers")
-    """Where its decoder layers are, below `base_model`."""
+    """Path of its decoder layers below `base_model`."""
     norm: tuple[str, ...] = (
         "norm",
         "final_layernorm",
@@ -73,7 +73,7 @@ class Family:
     feed_forward_linears: tuple[str, ...] = ("fc1", "fc2")
     """Feed-forward weights that are kept in the layer itself (OPT); all that are there count."""
     feed_forward_width: tuple[str, ...] = ("intermediate_size", "ffn_dim", "n_inner")
-    """Names of the width of the feed-forward part in the configuration; 4 x hidden_size where it has none."""
+    """Names of the width of the feed-forward part in the configuration; 4 x hidden_size if it has none."""
     writers: tuple[str, ...] = (
         "o_proj",
         "out_proj",
@@ -107,12 +107,12 @@ class Family:
     row_bound: Callable[[Any], bool] = _never
     """From the configuration: whether attention goes by the place of a token in its row, under any position ids and mask.
 
-        Others are tried out before anything is packed; this is for models where a short trial cannot show it.
+        Others are tried out before anything is packed; this is for models for which a short trial cannot show it.
         """
     layer_types: str = "layer_types"
     """The list in the configuration that says of every layer how it attends."""
     sliding_window: str = "sliding_window"
-    """Name of the reach of sliding attention in the configuration, where its masks are made from it at every pass."""
+    """Name of the sliding window's size in the configuration, if masks are made from it at every pass."""
     attention_chunk: str = "attention_chunk_size"
     """Name of the length of the chunks of chunked attention in the configuration."""
 

@@ -67,7 +67,7 @@ class InFloat32(nn.Linear):
 
 
 def prepare(modules: Iterable[Any]) -> None:
-    """Make matrices in half precision multiply in float32 where that is faster; otherwise torch multiplies them."""
+    """Multiply matrices in half precision in float32 if that is faster; otherwise torch multiplies them."""
     for module in modules:
         if type(module) is nn.Linear and is_here(module.weight.dtype):
             module.__class__ = InFloat32

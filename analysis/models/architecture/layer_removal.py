@@ -63,7 +63,7 @@ def take_out(decoder: Decoder, block: Removal) -> Callable[[], None]:
     for name in family.over_depth:
         if isinstance(numerator := getattr(config, name, None), int | float):
             changes.append((config, name, numerator, numerator * math.sqrt(len(kept) / n_layers)))
-    if (spec := vars(config).get("_heterogeneity_spec")) is not None:  # where transformers keeps `per_layer_config`
+    if (spec := vars(config).get("_heterogeneity_spec")) is not None:  # transformers' attribute of `per_layer_config`
         numbers = {new: spec.per_layer_overrides[old] for new, old in enumerate(kept) if old in spec.per_layer_overrides}
         changes.append((config, "_heterogeneity_spec", spec, replace(spec, per_layer_overrides=numbers)))
     computed = _computed_lists(config, n_layers)
@@ -85,7 +85,7 @@ def take_out(decoder: Decoder, block: Removal) -> Callable[[], None]:
 def _spacing(config: Any, n_layers: int, kept: list[int], family: Family) -> dict[str, int]:
     """Return values of `family.spaced` under which the layers that are kept have experts or not, as before.
 
-    Empty where the configuration has no such fields, or where no values of them describe these layers.
+    Empty if the configuration has no such fields, or if no values of them describe these layers.
     """
     numbers = [number for name in family.spaced if type(number := getattr(config, name, None)) is int]
     if len(numbers) < len(family.spaced) or numbers[0] < 1:

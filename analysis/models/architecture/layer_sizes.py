@@ -124,7 +124,7 @@ _caches_of: dict[tuple[type, str], _Caches] = {}
 
 
 def _caches(decoder: Decoder) -> _Caches:
-    """Per layer, the elements of keys and values per token and the most tokens kept; None where that is unknown."""
+    """Per layer, the elements of keys and values per token and the most tokens kept; None if that is unknown."""
     if decoder.device.type != "meta":
         return _caches_of_a_pass(decoder)
     key = type(decoder.body), decoder.model.config.to_json_string(use_diff=False)

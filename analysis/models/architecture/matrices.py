@@ -1,4 +1,4 @@
-"""Where the weights of the feed-forward parts are, those of experts among them, and of whole layers.
+"""Locations of the weights of feed-forward sublayers, including experts, and of full layers.
 
 A mixture of experts keeps its experts either as modules of their own or, as transformers does, all of one matrix in a tensor.
 That tensor, (n_experts, …, …), is a parameter and no module. The router, which sends tokens to experts, is not among these
@@ -48,7 +48,7 @@ def feed_forward_matrices(decoder: Decoder) -> Matrices:
         Names as in `model.named_modules()` and `named_parameters()`, first layer first.
 
     Raises:
-        RecipeError: for layers without a recognised feed-forward part, and where a cut left none.
+        RecipeError: for layers without a recognized feed-forward part, and if the removal left none.
     """
     paths = {module: name for name, module in decoder.model.named_modules()}
     family, matrices = decoder.family, Matrices()
@@ -74,7 +74,7 @@ def attention_matrices(decoder: Decoder) -> Matrices:
     """Every weight matrix of the attention of the remaining decoder layers; layers without one have none.
 
     Raises:
-        RecipeError: where no layer has any.
+        RecipeError: if no layer has any.
     """
     paths = {module: name for name, module in decoder.model.named_modules()}
     family = decoder.family

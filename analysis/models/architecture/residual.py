@@ -5,7 +5,7 @@ outputs of all layers, is not rounded to eight bits at every layer. On the start
 of the error in the log-likelihood of an option (`benchmarks/half_precision.py`).
 
 A stream that enters the first layer in float32 stays so by torch's own promotion: a layer adds half precision to float32. Norms
-read it, or matrices where norms come behind them (OLMo 2). These are taught to read float32 and to answer in the
+read it, or matrices if norms follow them (OLMo 2). These are taught to read float32 and to answer in the
 model's dtype.
 
 `entry` returns the inputs of the layers: x[0], and the arguments that a family passes to every layer with the stream.
@@ -70,12 +70,12 @@ def check(decoder: Decoder) -> None:
 
 
 def entering(decoder: Decoder, args: tuple, named: dict) -> tuple[tuple, dict]:
-    """Arguments of the first layer, with the stream among them in float32 where the model was widened."""
+    """Arguments of the first layer, with the stream among them in float32 if the model was widened."""
     return with_stream(at_entry(decoder, input_stream(args, named)), args, named)
 
 
 def at_entry(decoder: Decoder, stream: Tensor) -> Tensor:
-    """x[0] as it shall enter the first layer: in float32 where the model was widened."""
+    """x[0] as it enters the first layer: in float32 if the model was widened."""
     return stream.float() if isinstance(decoder.norm, _Wide) else stream
 
 
@@ -136,7 +136,7 @@ def not_one_by_one(decoder: Decoder) -> UnsupportedModelError:
     """Return the error for a model whose layers cannot be run one by one."""
     return UnsupportedModelError(
         f"The body of this {decoder.config.model_type} model does more between its layers than pass on the "
-        "residual stream, so it cannot be measured layer by layer. Use it where all of it fits in memory."
+        "residual stream, so it cannot be measured layer by layer. Use it on a machine with enough memory for the full model."
     )
 
 

@@ -36,7 +36,7 @@ class StreamCache:
             self._bytes -= self._streams.popitem(last=False)[1].nbytes
 
     def deepest(self, batch: int, removed: frozenset[Part], depths: range) -> tuple[int, Tensor] | None:
-        """The deepest kept stream of a batch that a cut has too, and its depth; None where none is.
+        """The deepest kept stream of a batch that a cut has too, and its depth; None if none is.
 
         Args:
             batch: whose.

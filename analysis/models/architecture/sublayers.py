@@ -1,4 +1,4 @@
-"""The two parts of a decoder layer, attention and feed-forward: where they are, and how the layer runs without one.
+"""The two sublayers of a decoder layer, attention and feed-forward: their paths, and running the layer without one.
 
 A part that is out writes nothing to the stream: its module is exchanged for one that answers with zeros and computes nothing.
 Where the parts of a layer are is known by name (`Family`) and believed only after a trial on a few tokens (`find`):
@@ -32,7 +32,7 @@ _TRIAL = 12
 
 @dataclass(frozen=True)
 class SublayerPlace:
-    """Where a part is in its layer."""
+    """Location of a sublayer in its layer."""
 
     names: tuple[str, ...]
     """The children of the layer that it is made of, in the order in which the stream goes through them."""
@@ -62,14 +62,14 @@ def check(decoder: Decoder, cuts: Iterable[Removal | None]) -> None:
 
 
 def find(decoder: Decoder, index: int) -> dict[str, SublayerPlace]:
-    """Where the parts of a layer are, tried out once.
+    """Locations of a layer's sublayers, verified once by a trial.
 
     Args:
         decoder: the model; nothing is out of this layer, and it has its weights in memory.
         index: of the layer.
 
     Raises:
-        UnsupportedModelError: where the parts are not known, or do other things than assumed.
+        UnsupportedModelError: if the parts are not known, or do other things than assumed.
     """
     layer = decoder.layers[index]
     if layer not in _found:
@@ -103,7 +103,7 @@ def take_out(decoder: Decoder, index: int, parts: Collection[str]) -> Callable[[
 
 
 class _Absent(Absent):
-    """Stands where the last module of a part was, and writes nothing."""
+    """Replaces the last module of a sublayer, and writes nothing."""
 
     def __init__(self, place: SublayerPlace, original: nn.Module, decoder: Decoder, *, is_attention: bool) -> None:
         super().__init__()
@@ -132,7 +132,7 @@ class _Absent(Absent):
 
 
 def _exchange(layer: nn.Module, places: dict[str, SublayerPlace], decoder: Decoder) -> Callable[[], None]:
-    """Put stand-ins where parts are; the function that is returned puts the parts back."""
+    """Replace sublayers by stand-ins; the returned function restores them."""
     were: list[tuple[str, nn.Module]] = []
     for part, place in places.items():
         for name in place.names:
@@ -183,7 +183,7 @@ class _Trial:
         self._places: dict[str, SublayerPlace] = {}
 
     def of(self, stream: Tensor) -> dict[str, SublayerPlace]:
-        """Where the parts are, once it is seen that they are parts."""
+        """Locations of the sublayers, after a check that they are sublayers."""
         agree, put_first = self._decoder.agree, stream.clone()
         with self._watched():
             expected = self._run(stream)
@@ -238,7 +238,7 @@ def _refused(decoder: Decoder, index: int, reason: str) -> UnsupportedModelError
 
 
 def output_projection(decoder: Decoder, index: int, part: str) -> nn.Module:
-    """The last matrix of a part: where it and its bias are zero the part writes nothing, as if it were not there.
+    """The last matrix of a sublayer: if it and its bias are zero, the sublayer writes nothing, as if it were removed.
 
     Args:
         decoder: the model, in memory and with nothing out of this layer.
@@ -246,7 +246,7 @@ def output_projection(decoder: Decoder, index: int, part: str) -> nn.Module:
         part: `ATTENTION` or `FEED_FORWARD`.
 
     Raises:
-        UnsupportedModelError: where that does not hold: of mixtures of experts, which keep many in one tensor.
+        UnsupportedModelError: if that does not hold: of mixtures of experts, which keep many in one tensor.
     """
     ran: list[nn.Module] = []
     layer, place = decoder.layers[index], find(decoder, index)[part]

@@ -1,6 +1,6 @@
 """The configuration of a model, read and checked: a causal decoder, or a model with one, without code of its own.
 
-Weights that are stored quantized are unpacked exactly as they are loaded where that needs nothing else, else refused. Unpacked
+Weights that are stored quantized are dequantized exactly while loading if that needs no other package, else refused. Unpacked
 they are a plain model in the requested dtype, the same on every machine, that can be pruned, healed and exported. Computed with
 as they are stored, on GPUs that can, scores would differ from machine to machine.
 """
@@ -112,7 +112,7 @@ _NAMES = {
 
 
 def stored_quantization(config: Any) -> str | None:
-    """How the files' weights are quantized, as the configuration names it; None where they are not."""
+    """How the files' weights are quantized, as the configuration names it; None if they are not."""
     stored = getattr(config, "quantization_config", None)
     if stored is None:
         return None
@@ -123,7 +123,7 @@ def stored_quantization(config: Any) -> str | None:
 
 
 def quantization_name(config: Any) -> str:
-    """Return the name of the format that weights are stored quantized in, for example "FP8"; "" where they are not."""
+    """Return the name of the format that weights are stored quantized in, for example "FP8"; "" if they are not."""
     stored = stored_quantization(config) or ""
     return _UNPACKED[stored][0] if stored in _UNPACKED else _NAMES.get(stored, stored)
 
@@ -157,6 +157,6 @@ def check_quantization(config: Any, name: str, quantization: str) -> None:
 
 
 def unquantized(config: Any) -> dict[str, Any]:
-    """The options of `from_pretrained` that unpack weights stored quantized; none where nothing is."""
+    """The options of `from_pretrained` that unpack weights stored quantized; none if nothing is."""
     stored = stored_quantization(config)
     return {} if stored is None else {"quantization_config": _UNPACKED[stored][1](dequantize=True)}

@@ -57,7 +57,7 @@ def converted(source: Source, n_parameters: int, free_bytes: int, on_progress: O
         source: of a GGUF file.
         n_parameters: of the model, which is in float32 during the conversion, and in the folder.
         free_bytes: of memory.
-        on_progress: receives reports, also on why the file itself is read where the disk is too small for a folder.
+        on_progress: receives reports, also on why the file itself is read if the disk is too small for a folder.
 
     Raises:
         UnsupportedModelError: when the file cannot be used.

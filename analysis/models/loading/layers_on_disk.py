@@ -25,7 +25,7 @@ _NOTED = {"state", "quant_state"}
 
 
 class LayersOnDisk:
-    """Where the weights of a model's decoder layers are, and how they come into memory for a while."""
+    """Weights of a model's decoder layers on disk, and loading them into memory temporarily."""
 
     def __init__(self, decoder: Decoder, assembly: Assembly, *, identity: str) -> None:
         """Find the weights of every layer.
@@ -123,7 +123,7 @@ def _as_it_was(layer: nn.Module) -> Iterator[None]:
 
 
 def put(module: nn.Module, weights: dict[str, Any]) -> None:
-    """Exchange parameters and buffers of a module by name; tensors become parameters where parameters were."""
+    """Exchange parameters and buffers of a module by name; tensors become parameters if they replace parameters."""
     for name, value in weights.items():
         path, _, last = name.rpartition(".")
         owner = module.get_submodule(path)
@@ -151,7 +151,7 @@ def kinds(decoder: Decoder) -> dict[int, int]:
 
 
 def repeated_layers(decoder: Decoder) -> Removal | None:
-    """All layers but one of every kind; None where there are no more."""
+    """All layers but one of every kind; None if there are no more."""
     kept = kinds(decoder)
     indices = [index for index in range(decoder.n_layers) if index not in kept]
     return blocks.removal(indices) if indices else None
@@ -160,7 +160,7 @@ def repeated_layers(decoder: Decoder) -> Removal | None:
 @contextlib.contextmanager
 def in_part(decoder: Decoder) -> Iterator[Decoder]:
     """The model as if it had one layer of every kind and no more, and these in memory: to try out differences of families."""
-    left_out = repeated_layers(decoder)  # before weights are there, which are of other shapes where quantized
+    left_out = repeated_layers(decoder)  # before weights are there, which have other shapes if quantized
     reading = contextlib.nullcontext() if decoder.on_disk is None else decoder.on_disk.in_memory(kinds(decoder))
     with reading, layers_out(decoder, left_out):
         yield replace(decoder, on_disk=None)
@@ -168,7 +168,7 @@ def in_part(decoder: Decoder) -> Iterator[Decoder]:
 
 @torch.inference_mode()
 def check(decoder: Decoder) -> None:
-    """See to it that a stream that goes through the layers one by one ends where the model's own body brings it.
+    """Verify that running the layers one by one gives the output of the model's own body.
 
     Args:
         decoder: inside of `in_part`.

@@ -51,7 +51,7 @@ class LoadedModel:
     """Resolved: concrete dtype, device and identity."""
     facts: ModelFacts
     placement: Placement | None = None
-    """Where its parts are when it is spread over several devices."""
+    """Placement of its parts if it is spread over several devices."""
 
     def versions(self) -> dict[str, str]:
         """Return the versions that a result is computed with: `machine.versions`, and the devices when they are several."""

@@ -59,7 +59,7 @@ def free_bytes(device: str) -> int:
 
 
 def gpus(device: str) -> dict[str, int]:
-    """Bytes that are free on each of the CUDA devices that a model may be spread over; none where there is no choice."""
+    """Bytes that are free on each of the CUDA devices that a model may be spread over; none if there is no choice."""
     if device not in ("cuda", ALL_GPUS) or cuda.count() < 2:
         return {}
     return {name: free_bytes(name) for name in map("cuda:{}".format, range(cuda.count()))}
@@ -95,7 +95,7 @@ def peak_bytes(device: str) -> int:
 
     Of a model that is spread over several GPUs, the sum of their peaks.
 
-    Where the peak cannot be reset, or was not, it is that of the whole life of the process.
+    If the peak cannot be reset, or was not, it is that of the whole life of the process.
     """
     if device.startswith("cuda"):
         return sum(map(cuda.peak_bytes, _each(device)))
@@ -153,7 +153,7 @@ def choose(device: str, dtype: str) -> tuple[str, str]:
 def n_gpus() -> int:
     """Return the number of accelerators that torch has and that can hold a model each: worker processes get one of them each.
 
-    `host.cards` tells the same where torch must not be loaded, of NVIDIA GPUs on Linux alone. A worker pool that relied on it
+    `host.cards` returns the same if torch must not be loaded, for NVIDIA GPUs on Linux alone. A worker pool that relied on it
     would put all of its processes on the first GPU of another maker.
     """
     return cuda.count()
@@ -196,7 +196,7 @@ def refuse_quantization(quantization: str, device: str) -> None:
     """Refuse quantized weights that a GPU cannot compute with, and name the alternative.
 
     Raises:
-        SpecError: where its compute capability is too low.
+        SpecError: if its compute capability is too low.
     """
     needed = _NEEDED.get(quantization, (0, 0))
     if not device.startswith("cuda") or torch.version.hip or (own := _capability(device)) >= needed:

@@ -1,4 +1,4 @@
-"""Where the parts of a model are that is spread over several devices, and how its stream crosses from one to the next.
+"""Placement of a model's parts over several devices, and moving the stream from one to the next.
 
 Every layer fetches its arguments to its own device. So layers can be run by hand, left out and put back as on one
 device, and nothing outside has to know their order. The hooks of accelerate are not used. They fetch masks and tables
@@ -37,7 +37,7 @@ class Needs:
     last: int
     """Weights of the final norm and of the head, none of them counted in `first`."""
     tied: bool
-    """Whether the head is the embeddings turned round, and so where they are."""
+    """Whether the head is tied to the embeddings, and so on their device."""
     stream: int
     """Bytes of a pass through some layers on each device."""
     logits: int
@@ -83,7 +83,7 @@ def place(needs: Needs, free: Mapping[str, int]) -> Placement | None:
         free: bytes by device, in the order in which the layers go through them; more than one.
 
     Returns:
-        The placement; None where it does not fit.
+        The placement; None if it does not fit.
     """
     low, high = 0, max(free.values(), default=0) // _STEP
     best = _filled(needs, free, 0)
@@ -114,11 +114,11 @@ def _filled(needs: Needs, free: Mapping[str, int], room: int) -> Placement | Non
 
 
 def device_map(decoder: Decoder, placement: Placement) -> dict[str, str]:
-    """The placement by the names of modules, as transformers wants it to read every weight to where it goes.
+    """The placement by module name, as transformers expects it in order to load every weight on its device.
 
     Args:
         decoder: the model, or its weightless skeleton.
-        placement: where its parts go.
+        placement: devices of its parts.
     """
     paths = {module: name for name, module in decoder.model.named_modules()}
     layers = {paths[layer]: device for layer, device in zip(decoder.layers, placement.layers, strict=True)}
@@ -130,7 +130,7 @@ def spread(decoder: Decoder, placement: Placement) -> None:
 
     Args:
         decoder: the model, whole; parts that are on their device already stay.
-        placement: where its parts go.
+        placement: devices of its parts.
 
     Raises:
         UnsupportedModelError: when the family's body does more between its layers than hand on the stream.
@@ -186,7 +186,7 @@ def _moved(value: Any, device: torch.device, *, keep: bool) -> Any:
 
     Args:
         value: tensors, or a structure of them.
-        device: where it goes.
+        device: its target device.
         keep: whether a copy is kept for the next who wants it there.
     """
     if isinstance(value, Tensor):

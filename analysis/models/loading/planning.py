@@ -41,9 +41,9 @@ class Plan:
     free_bytes: int
     """On its device, or on all of those that it is spread over."""
     layered_bytes: int
-    """Least memory where the layers stay on the disk."""
+    """Minimum memory if the layers stay on the disk."""
     placement: Placement | None = None
-    """Where its parts go when it is spread over several devices."""
+    """Placement of its parts if it is spread over several devices."""
     modules: dict[str, str] = field(default_factory=dict)
     """The device of each module, by its name."""
     gpus: dict[str, int] = field(default_factory=dict)
@@ -67,7 +67,7 @@ class Plan:
 
     @property
     def streams(self) -> bool:
-        """Return whether it can be measured with its layers on the disk, where all of it does not fit."""
+        """Return whether it can be measured with its layers on the disk if it does not fit into memory."""
         return self.layered_bytes <= self.free_bytes
 
     @property
@@ -77,7 +77,7 @@ class Plan:
 
     @property
     def how(self) -> str:
-        """How it is measured where it is not simply in the memory of one device, and why, in a sentence; "" where it is."""
+        """How it is measured if it is not in the memory of one device, and why, in a sentence; "" if it is."""
         needs = f"{self.source.name} needs about {units.size(self.weight_bytes + self.working_bytes)} and {free_in_words(self)}"
         if self.placement is not None:
             return f"{needs}, so it is spread over {len(self.placement.devices)} of them: {self.placement.in_words()}."
@@ -169,13 +169,13 @@ def _weights_format(spec: ModelSpec, source: Source, config: Any, stored_as: str
 
 
 def _at_work(facts: ModelFacts, dtype: str) -> tuple[int, int]:
-    """Bytes that a pass takes on top of the weights: in its layers, and where the head makes logits."""
+    """Bytes that a pass takes on top of the weights: in its layers, and for the logits."""
     inside = int(_WORKING_TOKENS * facts.hidden_size * 16 * sizes.DTYPE_BYTES[dtype])
     return inside, _WORKING_TOKENS * max(facts.hidden_size * 16, facts.vocab_size) * 4
 
 
 def needs(decoder: Decoder, facts: ModelFacts, dtype: str, quantization: str) -> Needs:
-    """Return the bytes of the parts of a model where it is spread over several devices.
+    """Return the bytes of the parts of a model that is spread over several devices.
 
     Args:
         decoder: the model, or its weightless skeleton.

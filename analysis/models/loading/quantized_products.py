@@ -48,7 +48,7 @@ def prepare(model: Any) -> None:
 
 @functools.cache
 def _unpack_all_widths() -> None:
-    """Correct bitsandbytes where it unpacks 4-bit matrices wrongly: on CPUs with AVX-512, widths such as 96.
+    """Correct bitsandbytes for 4-bit matrices that it dequantizes wrongly: on CPUs with AVX-512, widths such as 96.
 
     Its kernel takes a matrix row by row, and lets each row begin with a scale of its own. But scales are for so many weights in
     a row of all, wherever a matrix row ends. So such a matrix is unpacked as one that has a row for each scale.

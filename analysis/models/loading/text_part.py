@@ -52,7 +52,7 @@ class TextPart:
 
     @cached_property
     def of_whole(self) -> Decoder:
-        """The decoder where it is in the whole model, without weights."""
+        """The decoder at its path in the full model, without weights."""
         return find_decoder(_weightless(AutoModelForMultimodalLM, self.whole))
 
     @cached_property

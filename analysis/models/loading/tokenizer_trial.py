@@ -52,7 +52,7 @@ def try_out(folder: str, gguf_file: str) -> int:
 
     Args:
         folder: of the model.
-        gguf_file: its name, where the tokenizer is in a GGUF file, else "".
+        gguf_file: its name if the tokenizer is in a GGUF file, else "".
 
     Returns:
         Its number of tokens.

@@ -1,7 +1,7 @@
 """The weights in a model's files read part by part: each tensor once, in the order it lies on the disk, and copied no further.
 
 A safetensors file and a GGUF file begin with a header that says where each tensor is. So a layer's tensors are a few stretches
-of bytes, which go straight to the place where they are used. Source: the formats' descriptions,
+of bytes, which are read directly into their destination. Source: the formats' descriptions,
 github.com/huggingface/safetensors and docs/gguf.md in github.com/ggml-org/ggml.
 """
 
@@ -42,7 +42,7 @@ _AT_ONCE = 64 << 20
 
 @dataclass(frozen=True)
 class TensorPlace:
-    """Where one tensor is."""
+    """Location of one tensor."""
 
     file: Path
     begin: int
@@ -158,7 +158,7 @@ def _fill(handle: int, buffer: Tensor, begin: int, file: Path) -> None:
 
 
 def _stretches(names: Sequence[str], places: Mapping[str, TensorPlace]) -> list[list[str]]:
-    """Names in the order of the file, parted where something else lies between."""
+    """Names in the order of the file, split at unrelated data."""
     stretches: list[list[str]] = []
     for name in names:
         if stretches and 0 <= places[name].begin - places[stretches[-1][-1]].end < _ALIGNED:
@@ -193,7 +193,7 @@ def _of_gguf(file: Path) -> dict[str, TensorPlace]:
 
 
 def _header(file: Path) -> dict[str, TensorPlace]:
-    """Where the tensors of a file are, each held against the file's length and its own shape."""
+    """Locations of the tensors of a file, each checked against the file's length and its own shape."""
     try:
         size = input_files.regular(file).st_size
         with file.open("rb") as opened:

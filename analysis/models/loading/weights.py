@@ -25,7 +25,7 @@ from analysis.models.loading.assembly import Assembly, called
 from analysis.models.loading.weight_files import WeightFiles
 
 _NAMED = 3
-"""Weights that are named where many are missing."""
+"""Maximum number of missing weights that an error names."""
 
 
 def whole(
@@ -76,7 +76,7 @@ def _quiet() -> None:
 
 
 def _check(name: str, report: Any, on_progress: OnProgress, beside: Collection[str]) -> None:
-    """Refuse a model where transformers reports weights that are missing, do not fit together or have another shape."""
+    """Refuse a model if transformers reports weights that are missing, do not fit together or have another shape."""
     if report.conversion_errors:
         raise _not_joined(name)
     missing = sorted(report.missing_keys)

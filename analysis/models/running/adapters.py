@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # it brings bitsandbytes, and seconds
 
 
 WEIGHTS_FILE = "adapter_model.safetensors"
-"""Where the weights of an adapter are, in its folder."""
+"""Name of the file of an adapter's weights, in its folder."""
 _BRIDGE_FILE = "bridge.safetensors"
 _MOST_RECORD_BYTES = 8 << 20
 UNTOLD_RANKS = r"The following (rank|alpha)_pattern keys did not match any targeted module"
@@ -33,7 +33,7 @@ UNTOLD_RANKS = r"The following (rank|alpha)_pattern keys did not match any targe
 
 
 def check_adapter(adapter: str, block: Removal | None) -> None:
-    """See to it that a folder is a PEFT adapter and, where it says so, one for this cut.
+    """Check that a folder is a PEFT adapter and, if it says so, one for this removal.
 
     PEFT itself puts an adapter on any model that has some of the layers it names.
 
@@ -200,7 +200,7 @@ def _weight_names(adapter: Path) -> set[str]:
 
 
 def part_head(model: Any, adapter: Path) -> None:
-    """Part a head from the embeddings that share its weight, where an adapter changes it: merging would change both.
+    """Untie a head from the embeddings if an adapter changes it: merging would change both.
 
     Args:
         model: the transformers model that the adapter is going to be put on.
@@ -234,7 +234,7 @@ def without_adapter(model: "PeftModel") -> Iterator[None]:
 
 
 def folder(fingerprint: str) -> Path:
-    """Where the adapter of the heal with this key lies."""
+    """Folder of the adapter of the heal with this key."""
     return store.cache_dir() / "adapters" / fingerprint
 
 

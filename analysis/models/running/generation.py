@@ -19,7 +19,7 @@ _AT_ONCE = 16
 _AT_FIRST, _ONE_BY_ONE = 20, 6
 """Tokens on which the cache of a model is tried out: together, and after them."""
 _OTHERWISE = 0.05
-"""Allowed distance of their logits, as a share of their length, where that is more than rounding.
+"""Allowed distance of their logits, as a share of their length, if that is more than rounding.
 
 Recurrent layers have other code for one token, which rounds more. A cache that wrongly forgets tokens is three times as
 far off from the first token on.
@@ -31,7 +31,7 @@ OnStep = Callable[[int, int], None]
 
 
 class Cached:
-    """A model that reads on from where it was, with a KV cache; it works on cut models because a cut renumbers the layers."""
+    """A model that continues a sequence with a KV cache; it works on pruned models because pruning renumbers the layers."""
 
     def __init__(self, decoder: Decoder, *, is_trial: bool = False) -> None:
         """Begin with nothing read; the name of the cache is looked up with the first tokens.
@@ -101,7 +101,7 @@ def greedy(
     Args:
         decoder: the model as it is now.
         prompts: token ids, at least one each.
-        max_new_tokens: where to stop at the latest.
+        max_new_tokens: maximum number of new tokens.
         stop: tokens that end a text; a text that ended keeps its stop token at its end.
         on_step: receives the number of tokens that are done, and of all.
     """
@@ -206,7 +206,7 @@ class Chooser:
     """Chooses the next token: the most likely one, or one drawn by the model's probabilities.
 
     A draw adds seeded Gumbel noise to the logits and takes the largest, which is an exact draw from their softmax. Two models
-    with one seed meet the same noise at the same step. So they part where they differ, and not by the luck of the draw.
+    with one seed meet the same noise at the same step. So their texts diverge because the models differ, not by chance.
     """
 
     def __init__(self, temperature: float, seed: int) -> None:
@@ -235,7 +235,7 @@ def generate(decoder: Decoder, prompt: Sequence[int], max_new_tokens: int, choos
     Args:
         decoder: the model, whole, inside `pruning.without_block`, or cut and healed.
         prompt: token ids, at least one.
-        max_new_tokens: where it ends at the latest; a caller who sees a stop token just stops asking.
+        max_new_tokens: maximum number of new tokens; a caller that sees a stop token stops iterating.
         chooser: how the next token is chosen.
 
     Raises:
@@ -260,7 +260,7 @@ def generate(decoder: Decoder, prompt: Sequence[int], max_new_tokens: int, choos
 def surprisals(decoder: Decoder, prompt: Sequence[int], written: Sequence[int]) -> list[float]:
     """Return -log of the probability of each written token under a model that reads them, from any writer; nats.
 
-    One forward pass, the head only where it is needed.
+    One forward pass, with the head only at the positions that need it.
     """
     if not written:
         return []

@@ -1,7 +1,7 @@
 """Log-probabilities of some tokens under the vocabulary head, without ever holding the logits of a batch.
 
 The vocabulary goes by in pieces that stay in the CPU's caches, and only the sum of exponentials is kept. In half
-precision a product is accumulated in float32 and rounded at its end, to some hundredths of a nat where logits are around 16.
+precision a product is accumulated in float32 and rounded at its end, to some hundredths of a nat if logits are around 16.
 Here each row's shift, the logit of its own token in float32, is subtracted inside the product, before it is rounded. The
 difference is small wherever the probability is large, and so is its rounding. That costs one pass over the weights, like a
 plain head.
@@ -28,8 +28,8 @@ def log_probabilities(decoder: Decoder, states: Tensor, indices: Tensor, tokens:
     Args:
         decoder: the model.
         states: (n_states, hidden_size), normed.
-        indices: (n_targets,), the state that each token follows, where the head is; every state has at least one.
-        tokens: (n_targets,), token ids, where the head is.
+        indices: (n_targets,), the state that each token follows, on the head's device; every state has at least one.
+        tokens: (n_targets,), token ids, on the head's device.
 
     Returns:
         (n_targets,), float64, on the CPU; a GPU is waited for once. Against a product in float64, of logits up to 20: within

@@ -130,7 +130,7 @@ def all_token_streams(
     Args:
         decoder: the model, taken apart.
         groups: token ids of each batch.
-        on_step: receives reports of the layers that are passed where they are on the disk; may raise `Cancelled`.
+        on_step: receives a report per layer if layers are on the disk; may raise `Cancelled`.
     """
     if decoder.on_disk is None:
         for sequences in groups:
@@ -148,7 +148,7 @@ def all_token_streams(
 
 
 def _scratch(decoder: Decoder, inputs: Sequence[Inputs]) -> Scratch:
-    """Where the streams of these batches are, under a key of all that they depend on."""
+    """Location of the streams of these batches, under a key of all that they depend on."""
     assert decoder.on_disk is not None
     key = hashlib.sha256(decoder.on_disk.identity.encode())
     for batch in inputs:
@@ -171,7 +171,7 @@ def last_token_states(streams: Sequence[Tensor], lengths: Sequence[int]) -> Tens
         (batch, L+1, hidden_size), float32, on the CPU.
     """
     last_on = functools.cache(functools.partial(sent, torch.tensor(lengths).cumsum(0) - 1))
-    # Together where the first is, so that the host waits for one copy and not for one of every depth.
+    # Together on the first device, so that the host waits for one copy and not for one of every depth.
     return torch.stack([stream[last_on(stream.device)].to(streams[0].device) for stream in streams], dim=1).float().cpu()
 
 
@@ -218,13 +218,13 @@ def finals(
     """x[L] of every batch without each of its cuts: exactly that of the really cut model.
 
     With the whole model in memory one batch after another is taken from `inputs`, and its cuts share one trunk. A single cut
-    needs no unpruned stream, so the really cut model runs, where layers can be taken out. Of a model that is read layer by
+    needs no unpruned stream, so the pruned model itself runs, if layers can be removed. Of a model that is read layer by
     layer all batches go through it together, so that each weight is read once.
 
     Args:
         decoder: the unpruned model; it is not changed.
         inputs: the batches.
-        on_step: receives reports of the layers that are passed where they are on the disk; may raise `Cancelled`.
+        on_step: receives a report per layer if layers are on the disk; may raise `Cancelled`.
 
     Yields:
         (number of the batch, index into its cuts, (batch, seq, hidden_size) before the final norm); every cut of a batch once,
@@ -248,7 +248,7 @@ def finals(
 
 
 def tail_depths(cuts: Sequence[Removal | None], n_layers: int) -> set[int]:
-    """Where the tails of these cuts begin: the depths that `run_trunk` must keep for `run_tails`."""
+    """Depths at which the tails of these removals begin: those that `run_trunk` must keep for `run_tails`."""
     return {n_layers if cut is None else cut.start for cut in cuts}
 
 
@@ -321,7 +321,7 @@ def _tails(
     group: list[int],
     keep: Callable[[int, frozenset[Part], Tensor], None],
 ) -> Iterator[tuple[int, Tensor]]:
-    """Carry the stream that the cuts of `group` share from `depth` on, parting where they part."""
+    """Run the stream that the removals of `group` share from `depth` on, branching where they differ."""
     for index in range(depth, decoder.n_layers):
         by_loss: dict[frozenset[str], list[int]] = {}
         for cut in group:

@@ -1,7 +1,7 @@
 """A model whose decoder layers stay on the disk: each is read once, every batch goes through it, and the next follows.
 
 In memory are the embeddings, the final norm and the head, the layer at work, the next layer and the residual streams. The next
-layer is read while the other is at work. Streams go to files where they would take too much memory (`Scratch`). Nothing is
+layer is read while the other is at work. Streams go to files if they would take too much memory (`Scratch`). Nothing is
 rounded or summed in another way than with the whole model in memory, so the figures are the same to the last bit. The progress
 is noted every few seconds, so that a run that was stopped, or killed, resumes behind the last layer noted.
 """
@@ -43,7 +43,7 @@ _ZEROS = bytes(1 << 20)
 
 
 class Scratch:
-    """Where the streams of one run are."""
+    """Storage of the streams of one run."""
 
     def __init__(self, key: str, *, memory_bytes: int) -> None:
         """Begin, or resume the streams that were left under this key, unless another process is at it now.
@@ -68,7 +68,7 @@ class Scratch:
         self._noted = time.monotonic()
 
     def keep(self, stream: Tensor) -> Tensor:
-        """Return the stream, in a file where memory is short.
+        """Return the stream, in a file if memory is short.
 
         Raises:
             StorageError: when that would be on a disk that is full.
@@ -120,7 +120,7 @@ class Scratch:
         self._noted = time.monotonic()
 
     def resumed(self) -> tuple[int, dict[StreamKey, Tensor]]:
-        """The depth that was noted last, and the streams there; 0 and nothing where none was, or it cannot be read."""
+        """The depth of the last checkpoint, and its streams; 0 and nothing if there is none, or it cannot be read."""
         streams: dict[StreamKey, Tensor] = {}
         by_name: dict[str, Tensor] = {}
         try:

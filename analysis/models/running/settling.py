@@ -1,8 +1,8 @@
 """Layers that compute with their own number, settled at their new places before a pruned model is saved.
 
 A layer that pruning moves forward keeps, in memory, the numbers that it was built with. A folder that is loaded again builds it
-with those of its new place. The difference goes into the weights, where algebra allows it exactly. The caller tests whether the
-model then answers as before.
+with those of its new place. The difference is folded into the weights if algebra allows it exactly. The caller tests whether
+the model then answers as before.
 """
 
 import math

@@ -24,7 +24,7 @@ class Recipe:
     name: str
     """Name on the command line."""
     title: str
-    """Summary in a few words to choose by; empty where the name is enough."""
+    """Summary in a few words to choose by; empty if the name is enough."""
     why: str
     """A sentence on where the numbers come from."""
     values: dict[str, Any]

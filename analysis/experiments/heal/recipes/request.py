@@ -52,7 +52,7 @@ def heal_spec(
 
     Args:
         name: one of `NAMES`.
-        model: the model; where its dtype is `auto` and its quantization `none`, the recipe's own quantization is used. An
+        model: the model; if its dtype is `auto` and its quantization `none`, the recipe's quantization is used. An
             explicit dtype means weights in this dtype.
         block: the layers, or parts of layers, to remove.
         on_gpu: whether it will run on a CUDA device; None to derive it from the model's device and the GPUs of the machine.
@@ -148,7 +148,7 @@ def sees_gpu(device: str) -> bool:
 
 
 def builtin_recipe(recipe: str) -> str | None:
-    """The built-in recipe that a heal's numbers came from, changed or not; None where it is no built-in one."""
+    """The built-in recipe that a heal's numbers came from, changed or not; None if it is no built-in one."""
     name = recipe.removesuffix(", changed")
     return name if name in NAMES else None
 
@@ -202,7 +202,7 @@ def _size(model: ModelSpec) -> int:
 def refined(spec: HealSpec) -> HealSpec:
     """The full judgement of a heal: the same training, 200 questions or more, and all texts that were kept clear for it.
 
-    Equal to `spec` where it is judged in full already.
+    Equal to `spec` if it is judged in full already.
     """
     benchmark = spec.benchmark
     if benchmark is not None and benchmark.limit is not None:

@@ -38,7 +38,7 @@ def rate_for(n_parameters: int, *, on_gpu: bool) -> float:
 
 
 def rated(spec: HealSpec, n_parameters: int, *, on_gpu: bool) -> HealSpec:
-    """Return the request with `rate_for` its model, where it names no learning rate."""
+    """Return the request with `rate_for` its model if it names no learning rate."""
     return spec if spec.learning_rate is not None else replace(spec, learning_rate=rate_for(n_parameters, on_gpu=on_gpu))
 
 

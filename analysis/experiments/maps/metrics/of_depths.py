@@ -37,7 +37,7 @@ def cosine_tokens(depths: "Depths") -> "Tensor":
 
 @metric("relative-l2", title="relative L2", unit="relative L2 distance", of=LAST)
 def relative_l2(depths: "Depths") -> "Tensor":
-    """|x[l+n] - x[l]| / |x[l]|, at least 0; 1 where only x[l] is all zero."""
+    """|x[l+n] - x[l]| / |x[l]|, at least 0; 1 if only x[l] is all zero."""
     states = depths.states
     lengths = states.norm(dim=-1)[:, :, None]
     written = states.new_empty(*states.shape[:2], states.shape[1])
