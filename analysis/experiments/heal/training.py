@@ -175,7 +175,7 @@ class Trainer:
         return float(loss.detach())
 
     def mixed_precision(self) -> contextlib.AbstractContextManager[Any]:
-        """Products in bfloat16 for a bfloat16 model: the adapter's weights are float32, and PEFT would multiply them as such."""
+        """Products in bfloat16 of a bfloat16 model: adapter weights are float32, and PEFT would multiply them as such."""
         half = self.spec.model.dtype == "bfloat16"
         return torch.autocast(self.decoder.device.type, torch.bfloat16) if half else contextlib.nullcontext()
 
