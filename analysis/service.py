@@ -256,7 +256,7 @@ def listed(
         most: maximum number of returned results.
     """
     wanted = ResultFilter(tuple(kinds), names=tuple(model_names), words=tuple(text.lower().split()))
-    entries = index.entries(wanted, first=library.weights(model), most=most)
+    entries = index.entries(wanted, of_first=library.weights(model), most=most)
     return [of_entry(entry) for entry in entries], index.count(wanted)
 
 

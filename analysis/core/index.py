@@ -119,22 +119,33 @@ def named_weights(source: str, revision: str) -> str:
     return f"{source}\n{revision}"
 
 
-def entries(wanted: ResultFilter, *, first: tuple[str, str, str] | None = None, most: int | None = None) -> list[IndexEntry]:
-    """Return stored results by kind and place, newest first and read-only ones last. A result at several places occurs once.
+def entries(
+    wanted: ResultFilter,
+    *,
+    like: "Ranking | None" = None,
+    first: str = "",
+    of_first: tuple[str, str, str] | None = None,
+    most: int | None = None,
+) -> list[IndexEntry]:
+    """Return stored results, each once: the strongest evidence first, or by kind and place, newest first and read-only last.
 
     Args:
         wanted: which.
-        first: results of these weights, as in `ResultFilter`, come before all others.
+        like: the requested model, for which the evidence is ranked; None for the order of a list.
+        first: an order that comes before all others, for example "n_cuts DESC"; "" for none.
+        of_first: results of these weights, as in `ResultFilter`, come before all others.
         most: maximum number of results; None for all.
     """
     where, values = wanted.condition()
     by_place = f"CASE place {' '.join(f'WHEN :place{number} THEN {number}' for number in range(len(places())))} END"
-    order = [_by_kind(wanted.kinds), by_place, "mtime_ns DESC", "key"]
-    if first is not None:
-        sql, first_values = _weights_condition(first)
-        order.insert(0, f"{sql} DESC")
-        values |= first_values
-    return _entries(wanted.kinds, where, ", ".join(order), values, most)
+    order = f"{_by_kind(wanted.kinds)}, {by_place}, mtime_ns DESC, key"
+    if like is not None:
+        order, order_values = like.order(wanted.kinds)
+        values |= order_values
+    if of_first is not None:
+        first, first_values = _weights_condition(of_first)
+        first, values = f"{first} DESC", values | first_values
+    return _entries(wanted.kinds, where, f"{first}, {order}" if first else order, values, most)
 
 
 def _by_kind(kinds: Sequence[str]) -> str:
@@ -175,7 +186,7 @@ class Ranking:
         """Return the order in which results of these kinds answer for the model, with its values."""
         kind = _by_kind(kinds)
         fits = ["coalesce(quantization != :like_quantization, 0)", "coalesce(:like_dtype NOT IN ('auto', dtype), 0)"]
-        strength = [*fits, "strength DESC", "coalesce(source != :like_source, 1)"]
+        strength = [*fits, "strength DESC", "coalesce(healed_loss, 1e9)", "coalesce(source != :like_source, 1)"]
         # Committed files carry the time of the checkout: among equal committed maps the paper's C4 comes first.
         last = [
             "CASE WHEN place != :own AND kind = 'distances' THEN told_on ELSE '' END",
@@ -188,35 +199,16 @@ class Ranking:
         return ", ".join(parts), values | bound_values("kind", kinds) | {"usual": self.usual}
 
 
-def best(
-    wanted: ResultFilter,
-    like: Ranking,
-    *,
-    most: int | None = None,
-    first: str = "",
-) -> list[IndexEntry]:
-    """Return stored results, the strongest evidence first.
-
-    Args:
-        wanted: which results.
-        like: the requested model.
-        most: maximum number of results; None for all.
-        first: an order that comes before all others, for example "n_cuts DESC"; "" for none.
-    """
-    where, values = wanted.condition()
-    order, order_values = like.order(wanted.kinds)
-    return _entries(wanted.kinds, where, f"{first}, {order}" if first else order, values | order_values, most)
-
-
 def firsts(
-    wanted: ResultFilter, like: Ranking, per: Sequence[str], *, most: int, first: str = ""
+    wanted: ResultFilter, like: Ranking, per: Sequence[str], *, each: int = 1, most: int | None = None, first: str = ""
 ) -> list[tuple[IndexEntry, int]]:
-    """Return the strongest result of each group of equal columns, with the largest number of questions in the group.
+    """Return the strongest results of each group of equal columns, with the largest number of questions in the group.
 
     Args:
-        wanted, like, first: as in `best`.
+        wanted, like, first: as in `entries`.
         per: columns.
-        most: number of groups at most, those with the strongest results.
+        each: maximum number of results of a group.
+        most: maximum number of results; None for all.
     """
     where, values = wanted.condition()
     order, order_values = like.order(wanted.kinds)
@@ -228,9 +220,9 @@ def firsts(
     )
     sql = (
         f"SELECT place, kind, key, mtime_ns, summary, largest_n FROM ({ranked}) CROSS JOIN results USING (number) "
-        "WHERE rank = 1 ORDER BY position LIMIT :most"
+        "WHERE rank <= :each ORDER BY position LIMIT :most"
     )
-    found = rows(wanted.kinds, sql, values | order_values | {"most": most})
+    found = rows(wanted.kinds, sql, values | order_values | {"each": each, "most": -1 if most is None else most})
     return [(IndexEntry(*columns), n) for *columns, n in found]
 
 
@@ -249,7 +241,7 @@ def scores(wanted: ResultFilter, like: Ranking, cuts: Sequence[str]) -> list[Sco
     """Return the score of the strongest result for each condition and removal, the strongest results first.
 
     Args:
-        wanted, like: as in `best`.
+        wanted, like: as in `entries`.
         cuts: the removals.
     """
     where, values = wanted.condition()

@@ -30,7 +30,7 @@ DESCRIPTIONS: Registry[Describe] = Registry(
 )
 """The one function that describes results, registered by a package above this one."""
 
-LAYOUT = 9
+LAYOUT = 10
 """Layout of the file, part of its name. Raise it when a column or a summary changes its meaning."""
 OWN = "results"
 """Place of results computed in this cache. Other places are read-only: the committed results and opened packs."""
@@ -60,6 +60,7 @@ _TABLES = (
     quantization TEXT,
     dtype TEXT,
     strength TEXT,
+    healed_loss REAL,
     told_on TEXT,
     strategy TEXT,
     draw INTEGER,
@@ -85,7 +86,7 @@ _TABLES = (
     condition TEXT, cut TEXT, repair TEXT, number INTEGER, quantity TEXT, PRIMARY KEY (condition, cut, repair, number)
 ) WITHOUT ROWID""",
     """CREATE INDEX of_model ON results (
-    kind, weights, is_readable, place, quantization, dtype, strength, source, told_on, mtime_ns, key,
+    kind, weights, is_readable, place, quantization, dtype, strength, healed_loss, source, told_on, mtime_ns, key,
     is_score, strategy, dataset, accuracy_on, loss_on, n_cuts, n_asked, questions, draw
 )""",
     "CREATE INDEX of_source ON results (source, revision, kind, is_readable, place, identity, mtime_ns)",

@@ -26,7 +26,6 @@ from analysis.results.compared import changes, recovery, scores_of_block
 from analysis.results.compared.changes import Change
 from analysis.results.compared.scores_of_block import Selected
 from analysis.results.compared.speed import Amount, decode_speed, speed_gain, timed_instead
-from analysis.results.stored import evidence as strength
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS, Condition, Reading
 from analysis.results.stored.result import FoundResult
@@ -85,7 +84,7 @@ class Evidence:
     speed: SpeedResult | None = None
     """Measured speed of the model."""
     heals: Sequence[HealResult] = ()
-    """Healing runs, in the order of `results`."""
+    """Healing runs, strongest first."""
     heal: HealResult | None = None
     """Healing run whose healed model is judged; None for the pruned model."""
 
@@ -143,12 +142,9 @@ class Evidence:
 
     @cached_property
     def finished_heals(self) -> list[HealResult]:
-        """Finished healing runs of these layers: the strongest evidence first, of equal ones the least loss."""
+        """Finished healing runs of these layers, in the order of `heals`."""
         finished = [heal for heal in self.heals if heal.is_of(self.removed) and len(heal.models) == len(_MODELS)]
-        losses = {id(heal): readings for heal in finished if (readings := reading.of_heal(heal, "healed"))}
-        scored = [heal for heal in finished if id(heal) in losses]
-        scored.sort(key=lambda heal: losses[id(heal)][LOSS].value if LOSS in losses[id(heal)] else 0.0)
-        return sorted(scored, key=lambda heal: strength.weight(heal)[:-1], reverse=True)
+        return [heal for heal in finished if reading.of_heal(heal, "healed")]
 
     @property
     def scored(self) -> Any:

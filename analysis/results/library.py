@@ -1,7 +1,7 @@
 """Stored results of one model, and the measurements of one pruning of it, found through the index.
 
-The index orders several by `core.index.Ranking`: quantization, dtype, evidence (`stored.evidence`), committed last, newest
-first.
+`core.index.Ranking` is the one order of preference among several: quantization, dtype, strength (`stored.evidence`), the lower
+loss of a healed model, committed last, newest first.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.models.source import identity as identities
 from analysis.models.source.model_spec import AUTO, DTYPES, QUANTIZATIONS, ModelSpec
 from analysis.results.stored import pack_list, reading, summaries
-from analysis.results.stored.reading import ACCURACY, LOSS
+from analysis.results.stored.reading import ACCURACY, LOSS, SCORED
 from analysis.results.stored.result import FoundResult, of_entry
 
 T = TypeVar("T")
@@ -43,14 +43,14 @@ def find(
             they are newest first and precomputed ones last.
         any_precision: also those in another quantization than the model's.
         most: number of results at most; None for all.
-        having, first: as in `index.best`.
+        having, first: as in `index.entries`.
         text: words that all occur in the description of a result.
     """
     if model is None:
         wanted = ResultFilter((kind,), words=tuple(text.lower().split()), having=having)
         return [of_entry(entry) for entry in index.entries(wanted, most=most)]
     wanted = _of_model((kind,), model, any_precision=any_precision, having=having, text=text)
-    return [of_entry(entry) for entry in index.best(wanted, _ranking(model), most=most, first=first)]
+    return [of_entry(entry) for entry in index.entries(wanted, like=_ranking(model), most=most, first=first)]
 
 
 def counted(
@@ -85,10 +85,6 @@ ELSEWHERE = 20
 """Number of other conditions, of accuracy and of loss each, that are shown for a scored block."""
 
 
-SCORED = ("sweep", "evaluate", "heal", "methods")
-"""Kinds of results that score blocks."""
-
-
 def scores_of(
     removed: Removal | None,
     model: ModelSpec,
@@ -119,7 +115,7 @@ def scores_of(
     first = shown
     if first is None:
         key = next(((("key", score.key),) for score in scores if score.cut == cut), ())
-        entries = index.best(replace(wanted, having=(*wanted.having, *key)), like, most=1)
+        entries = index.entries(replace(wanted, having=(*wanted.having, *key)), like=like, most=1)
         first = next(map(of_entry, entries), None)
     if first is None:
         return []
@@ -131,7 +127,7 @@ def scores_of(
         pruned = [score for score in alike if score.cut and score.condition in unpruned][:ELSEWHERE]
         keys |= {key for score in pruned for key in (score.key, unpruned[score.condition])}
     having = (*wanted.having, ("key", tuple(keys)))
-    return _behind(shown, map(of_entry, index.best(replace(wanted, having=having), like)))
+    return _behind(shown, map(of_entry, index.entries(replace(wanted, having=having), like=like)))
 
 
 def strongest(
@@ -149,10 +145,10 @@ def strongest(
     filters = [replace(wanted, kinds=(kind,)) for kind in kinds]
     for name, key in _conditions(shown).items() if shown is not None else ():
         filters.append(replace(wanted, having=(*wanted.having, (_CONDITION_COLUMNS[name], key))))
-    entries = [entry for each in filters for entry in index.best(each, like, most=most)]
+    entries = [entry for each in filters for entry in index.entries(each, like=like, most=most)]
     if len(filters) > 1:
         having = (*wanted.having, ("key", tuple({entry.key for entry in entries})))
-        entries = index.best(replace(wanted, having=having), like)
+        entries = index.entries(replace(wanted, having=having), like=like)
     return _behind(shown, map(of_entry, entries))
 
 
@@ -208,18 +204,25 @@ def curves_on_same_questions(shown: FoundResult, model: ModelSpec, *, most: int)
     return [of_entry(entry) for entry, _ in index.firsts(wanted, _ranking(model), ("strategy", "draw"), most=most, first=first)]
 
 
-def measured_on(kinds: Sequence[str], conditions: Sequence[reading.Condition], most: int = 2000) -> list[FoundResult]:
-    """Return results of any model on the same questions or texts as these conditions, in any precision, newest first.
+def in_each_precision(model: ModelSpec, *, most: int) -> list[FoundResult]:
+    """Return the results of a model that score anything, strongest first, so many of each kind in each precision."""
+    wanted = _of_model(SCORED, model)
+    return [of_entry(entry) for entry, _ in index.firsts(wanted, _ranking(model), ("kind", "dtype", "quantization"), each=most)]
+
+
+def measured_on(model: ModelSpec, conditions: Sequence[reading.Condition], most: int = 2000) -> list[FoundResult]:
+    """Return scores of any model on the same questions or texts as these conditions, in any precision, strongest first.
 
     Args:
-        kinds: the kinds of the results.
+        model: the requested model, whose precision comes first.
         conditions: their questions and texts count, their model and precision do not.
         most: largest number of results.
     """
     pairs = [(dtype, quantization) for dtype in DTYPES if dtype != AUTO for quantization in QUANTIZATIONS]
     precisions = [ModelSpec(dtype=dtype, quantization=quantization).precision for dtype, quantization in pairs]
     keys = tuple(sorted({summaries.material_key(one, condition) for one in precisions for condition in conditions}))
-    return [of_entry(entry) for entry in index.entries(ResultFilter(tuple(kinds), materials=keys), most=most)] if keys else []
+    wanted = ResultFilter(SCORED, materials=keys)
+    return [of_entry(entry) for entry in index.entries(wanted, like=_ranking(model), most=most)] if keys else []
 
 
 _TIMED = 500

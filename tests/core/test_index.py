@@ -230,7 +230,7 @@ def test_it_counts_groups_and_names_its_entries():
     assert index.count(wanted) == len(index.entries(wanted)) == 4
     assert sum(group.n for group in index.groups(wanted)) == 4
     assert index.names(KINDS) == [("distances", "SmolLM2-135M-Instruct")]
-    first = index.entries(wanted, first=("files:0", "", ""), most=3)
+    first = index.entries(wanted, of_first=("files:0", "", ""), most=3)
     assert [of_entry(one).summary.model.identity for one in first][:2] == ["files:0"] * 2
 
 
@@ -281,7 +281,7 @@ def test_results_of_a_model_have_the_order_of_whole_reading():
         result.save()
         os.utime(file_of(result), (1000 + place, 1000 + place))
     newest_first = list(reversed(results))
-    assert library.of("sweep", fakes.MODEL) == evidence.ranked(newest_first)
+    assert library.of("sweep", fakes.MODEL) == sorted(newest_first, key=evidence.weight, reverse=True)
 
 
 def test_jobs_take_over_results_of_the_same_weights_and_version(monkeypatch):

@@ -26,7 +26,7 @@ N = 200
 @functools.cache
 def measured_blocks(model: ModelSpec) -> list[Block]:
     """Return every block that a curve, an evaluation, a healing run or a table of methods scored."""
-    models = (readings for kind in library.SCORED for result in library.of(kind, model) for readings in reading.of_all(result))
+    models = (readings for kind in reading.SCORED for result in library.of(kind, model) for readings in reading.of_all(result))
     cuts = {measured.cut for readings in models for measured in readings.values()}
     return sorted((cut for cut in cuts if isinstance(cut, Block)), key=str)
 

@@ -89,7 +89,9 @@ def preferred(items: list, model) -> list:
         return own.quantization != model.quantization, model.dtype not in ("auto", own.dtype)
 
     items = sorted(items, key=lambda item: item.spec.model.source != model.source)
-    return sorted(strength.ranked(items), key=is_other)
+    items.sort(key=lambda item: item.healed.loss if getattr(item, "healed", None) else 1e9)
+    items.sort(key=strength.weight, reverse=True)
+    return sorted(items, key=is_other)
 
 
 def _is_of(result, model) -> bool:

@@ -11,21 +11,19 @@ from analysis.data import gallery
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.speed.speed_spec import SpeedResult
-from analysis.models.source.model_spec import QUANTIZATIONS, ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library
 from analysis.results.compared import candidates
-from analysis.results.compared.candidates import DTYPES, Candidate, Chosen, is_on
+from analysis.results.compared.candidates import Candidate, Chosen, is_on
 from analysis.results.compared.material_filter import ANY, Filter, Material, MaterialFilter, SameMaterial
 from analysis.results.compared.paces import Paces
-from analysis.results.stored import evidence, reading
+from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, BITS, CONTROL, LOSS, Condition, Reading
 
 BEST, TIED, DOMINATED = "best measured", "statistically tied", "dominated"
 """Standing of a candidate: none that costs no more is measured better; one is, but not significantly; one is significantly."""
 SIZE, SPEED = "size", "speed"
 """Costs of a model: bytes of its weights, or how many times as fast as the reference it generates."""
-SCORED = ("sweep", "evaluate", "heal", "methods")
-"""Kinds of results that score models."""
 
 
 @dataclass(frozen=True)
@@ -169,17 +167,16 @@ def compare(
     """Make the comparison.
 
     Args:
-        own_results: results of the requested weights of the kinds `SCORED`, in any precision, newest first.
+        own_results: results of the requested weights that score models, in any precision, strongest first.
         other_results: the same of other weights. Variants of the same model count, and models that `is_rival` accepts.
         speeds: measured speeds of any of them, the preferred ones first.
         material_filter: the questions and texts. If it leaves them open, those count on which the most variants of the model
             are measured.
         named: sources or identities of other models.
     """
-    own_ranked = evidence.ranked(own_results)
-    facts = own_ranked[0].model if own_ranked else None
+    facts = own_results[0].model if own_results else None
     siblings = [each for each in other_results if facts is not None and candidates.is_same_model(each.model, facts)]
-    family = [*own_ranked, *evidence.ranked(siblings)]
+    family = [*own_results, *siblings]
     rivals = [result for result in other_results if result not in siblings and is_rival(result.spec.model, named)]
     conditions = {quantity: _conditions(quantity, family) for quantity in (ACCURACY, LOSS)}
     chosen = {name: next(filter(material_filter.fits, listed), None) for name, listed in conditions.items()}
@@ -187,7 +184,7 @@ def compare(
     reference = candidates.reference_of(forms, family[0].spec.model.identity if family else "")
     paces = Paces.of(speeds, reference.model if reference else None)
     every = [candidates.placed(form, reference) for form in forms]
-    every += candidates.of_results(evidence.ranked(rivals), chosen, is_other=True)
+    every += candidates.of_results(rivals, chosen, is_other=True)
     compared = [
         replace(each, changes=candidates.changes_from(reference, each), pace=paces.pace(each.model, each.cut)) for each in every
     ]
@@ -197,7 +194,7 @@ def compare(
         chosen[LOSS],
         next((each for each in compared if reference is not None and each.id == reference.id), None),
         tuple(compared),
-        next((each for each in own_ranked if isinstance(each, SweepResult) and _is_on_all(each, chosen)), None),
+        next((each for each in own_results if isinstance(each, SweepResult) and _is_on_all(each, chosen)), None),
         paces.results,
         tuple({condition.material_in_words(): condition for condition in elsewhere}.values()),
     )
@@ -214,13 +211,7 @@ def of_model(model: ModelSpec, material_filter: Filter = ANY, others: Sequence[s
     Raises:
         SpecError: when nothing is stored on the questions or the texts that the filter names, or of a named model on the same.
     """
-    precisions = [(dtype, quantization) for dtype in DTYPES for quantization in QUANTIZATIONS]
-    own_results = [
-        result
-        for kind in SCORED
-        for dtype, quantization in precisions
-        for result in library.of(kind, model, most=library.LISTED, having=(("dtype", dtype), ("quantization", quantization)))
-    ]
+    own_results = library.read_all(library.in_each_precision(model, most=library.LISTED))
     alone = compare(own_results, material_filter=material_filter)
     if own_results and isinstance(material_filter, MaterialFilter):
         _check(material_filter, alone)
@@ -228,7 +219,7 @@ def of_model(model: ModelSpec, material_filter: Filter = ANY, others: Sequence[s
     own = alone.forms[0] if alone.forms else None
     alike = [
         (entry, entry.summary.model)
-        for entry in library.measured_on(SCORED, conditions)
+        for entry in library.measured_on(model, conditions)
         if own is not None and entry.summary.model and entry.summary.model.identity != own.model.identity
     ]
     named = {name for source in others for name in (source, library.identity(ModelSpec(source))) if name}

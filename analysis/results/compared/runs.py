@@ -81,9 +81,7 @@ def first_picks(runs: Sequence[FoundResult], most: int = 3) -> list[str]:
     picks: list[str] = []
     for kind in ("distances", "sweep"):
         candidates = [run for run in runs if run.kind == kind]
-        candidates.sort(
-            key=lambda run: (not _is_quantized(run), run.summary.strategy in ("", USUAL), run.summary.weight), reverse=True
-        )
+        candidates.sort(key=lambda run: (run.summary.strategy in ("", USUAL), run.summary.weight), reverse=True)
         firsts: dict[str, str] = {}
         for run in candidates:
             if run.summary.questions == candidates[0].summary.questions:
@@ -91,10 +89,6 @@ def first_picks(runs: Sequence[FoundResult], most: int = 3) -> list[str]:
         names = dict.fromkeys(run.summary.name for run in runs)
         picks += [firsts[name] for name in names if name in firsts][:most]
     return picks
-
-
-def _is_quantized(run: FoundResult) -> bool:
-    return run.summary.model is not None and run.summary.model.quantization != "none"
 
 
 @dataclass(frozen=True)

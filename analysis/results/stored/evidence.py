@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from operator import attrgetter
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from analysis.core.record import Result, Spec
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
@@ -15,8 +14,6 @@ from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec
 from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
 from analysis.experiments.speed.speed_spec import SpeedResult, SpeedSpec
 from analysis.models.source.model_spec import ModelSpec
-
-T = TypeVar("T")
 
 _PRECISIONS = {"float32": 2, "bfloat16": 1, "float16": 1}
 
@@ -56,7 +53,7 @@ def weight(result: Result) -> Weight:
 
     Complete before unfinished, a heal judged by other text than it trained on before one that is not. Then unquantized before
     quantized, float32 before half precision, the most questions, then the most texts and tokens. Of equal ones the newer says
-    no more: the caller that orders results puts it first, and `ranked` keeps it so.
+    no more: `core.index.Ranking` puts it first.
 
     Args:
         result: of any kind; of one that this program does not know, its own words on its model and its `n_texts` count.
@@ -105,17 +102,6 @@ def _questions(benchmark: BenchmarkSpec | None) -> Any:
 
 def _texts(corpus: CorpusSpec | None) -> Any:
     return None if corpus is None else CorpusSpec(source=corpus.source, split=corpus.split)
-
-
-def ranked(items: Sequence[T], *, result: str = "") -> list[T]:
-    """Return the results, strongest first; equal ones stay in the order they are in, which should be newest first.
-
-    Args:
-        items: results, or objects that hold one.
-        result: the name of the attribute that holds it.
-    """
-    read = attrgetter(result) if result else lambda item: item
-    return sorted(items, key=lambda item: weight(read(item)), reverse=True)
 
 
 def _amount(result: Any) -> tuple[int, int, int, int] | None:

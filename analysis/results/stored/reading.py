@@ -34,8 +34,10 @@ CONTROL = "control"
 """The repair of an unpruned model that was trained on as a heal would be."""
 
 
+SCORED = ("sweep", "evaluate", "heal", "methods")
+"""Kinds of results that score models."""
 Scored = SweepResult | EvaluateResult | HealResult
-"""Results that score models."""
+"""Results that score models by points."""
 
 
 @dataclass(frozen=True)

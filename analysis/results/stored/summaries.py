@@ -254,6 +254,7 @@ def described(kind: str, stored: StoredResult) -> dict[str, Any]:
         "quantization": None if model is None else model.quantization,
         "dtype": None if model is None else model.dtype,
         "strength": known_summary.weight.sortable(),
+        "healed_loss": result.healed.loss if isinstance(result, HealResult) and result.healed else None,
         "told_on": known_summary.on,
         **_request_columns(result, known_summary),
         **_conditions(result),

@@ -12,7 +12,7 @@ from analysis.results.compared import front, unmeasured
 from analysis.results.compared.front import SIZE, SPEED, Comparison, Front
 from analysis.results.compared.material_filter import SameMaterial
 from analysis.results.compared.scores_of_block import Selected
-from analysis.results.stored.reading import ACCURACY, BITS, LOSS, Condition
+from analysis.results.stored.reading import ACCURACY, BITS, LOSS, SCORED, Condition
 from analysis.results.words import goals
 from analysis.results.words.front_table import measured_on
 from analysis.results.words.goals import BYTES, NATS, POINTS, Answer, Goal
@@ -90,7 +90,7 @@ def _chart(compared: Front, by: str, strategy: ChosenStrategy, cut: Cut, selecte
 
 def _compare(model: ModelSpec, on: Sequence[Condition], named: tuple[str, ...]) -> Comparison:
     """Return `front.of_model` on some questions and texts, cached until a result is added, changed or deleted."""
-    version = service.version((*front.SCORED, "speed"))
+    version = service.version((*SCORED, "speed"))
     return _compared(version, stored_results.known(model), SameMaterial.of(on), named)
 
 

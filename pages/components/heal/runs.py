@@ -1,6 +1,5 @@
 """Healing runs of a model as one list, the lengths of the next one with the recovery of earlier runs, and its duration."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +13,8 @@ from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.jobs.queue import job as jobs
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
-from analysis.results.compared import durations, recovery
+from analysis.results.compared import durations
 from analysis.results.compared.durations import Duration
-from analysis.results.stored import evidence
 from analysis.results.stored.result import FoundResult
 from analysis.results.words import heals
 from pages.components.shared import state, stored_results, words
@@ -79,12 +77,12 @@ class ListedHeal:
 
 
 def runs_of(model: ModelSpec) -> list[ListedHeal]:
-    """All runs of a model: active ones first, then the strongest evidence first, of equal ones the newest; failed ones last.
+    """All runs of a model: active ones first, then those with results, strongest first; failed ones last.
 
     Runs that were cancelled before anything was measured are left out: they stay in the list of jobs.
     """
     results = {found.key: found for found in stored_results.find("heal", model, any_precision=True)}
-    runs = []
+    runs, order = [], {key: number for number, key in enumerate(results)}
     for job in service.list_jobs(200):
         if isinstance(job.spec, HealSpec) and job.spec.model.source == model.source:
             found = results.pop(job.result_key or "", None) or stored_results.by_key("heal", job.result_key)
@@ -92,24 +90,18 @@ def runs_of(model: ModelSpec) -> list[ListedHeal]:
     runs += [ListedHeal(found.key, found.result.spec, None, found) for found in results.values()]
     active = [run for run in runs if run.job and run.job.is_active]
     measured = [run for run in runs if run.found and run not in active]
+    measured.sort(key=lambda run: order.get(run.found.key, len(order)) if run.found else 0)
     others = [run for run in runs if not run.found and run not in active and not run.says_nothing]
-    return [*active, *evidence.ranked(measured, result="result"), *others]
+    return [*active, *measured, *others]
 
 
 def best(runs: Sequence[ListedHeal]) -> ListedHeal | None:
-    """Return the run with the strongest result; without a result the first.
+    """Return the first run with a healed model; without one the first.
 
-    Runs judged by text of another kind than they trained on are first, then the strongest evidence, then the lowest loss.
+    Args:
+        runs: in the order of `runs_of`.
     """
-
-    def order(run: ListedHeal) -> tuple:
-        healed = run.result.healed if run.result else None
-        loss = healed.loss if healed and healed.loss is not None else math.inf
-        if run.result is None or healed is None:
-            return (False,)
-        return True, not recovery.is_judged_by_its_own_kind(run.result), evidence.weight(run.result), -loss
-
-    return max(runs, key=order, default=None)
+    return next((run for run in runs if run.result and run.result.healed), next(iter(runs), None))
 
 
 def run_now(model: ModelSpec, run_id: str) -> ListedHeal | None:
