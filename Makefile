@@ -127,9 +127,9 @@ chaos: install-dev
 zoo: install-dev
 	$(BIN)/python -m tests.zoo
 
-# Compute the committed results of the starter model and of models in the folder WEIGHTS or in the Hub cache.
+# Measure the committed results of the models of the gallery whose weights are in the Hub cache.
 gallery: install
-	$(BIN)/python -m analysis.cli.gallery $(if $(WEIGHTS),--weights $(WEIGHTS))
+	$(BIN)/python benchmarks/gallery.py
 
 # Measurements of docs/evidence/benchmarks.md. Options: `.venv/bin/python benchmarks/evaluation_speed.py --help`.
 bench-evaluation: install-dev

@@ -1,31 +1,29 @@
-"""`python -m analysis.cli.gallery`: make the committed results that are on screen before anything is computed.
+"""Measure the committed results that are on screen before anything is computed.
 
-They are ordinary results of ordinary runs, with their provenance. A first look does not need the states of each text and most
-of the per-question answers, so they are left out. Kinds of results may be named (`… gallery heal`) to renew only those, and
-models (`--model`).
+    python benchmarks/gallery.py                                 everything, about two hours for the starter model on two cores
+    python benchmarks/gallery.py --kind heal --model starter     results of these kinds and this model alone
 
-Weights that are a file from the Hub are searched by name in the folder of `--weights`, else in this machine's hub cache. Where
-they are missing, the model keeps its results and a sentence names the file to fetch.
+Weights are found as those of any model: `python -m analysis models SOURCE --fetch` downloads them. Results are ordinary results
+of ordinary runs, without the states of each text and most of the per-question answers. A stopped run resumes in `--work`.
 """
 
 import argparse
 import dataclasses
-import hashlib
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.core import disk, escapes, store
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from analysis.cli.bar import Bar
+from analysis.core import disk, store
 from analysis.core.errors import ModelNotFoundError
 from analysis.core.experiment import EXPERIMENTS, RESULTS
-from analysis.core.progress import Progress
 from analysis.core.record import Result, Spec
 from analysis.data import gallery
-from analysis.data.gallery import STARTER, Exhibit
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
 from analysis.experiments.accuracy.points import QuestionScore
 from analysis.experiments.accuracy.precision import PrecisionSpec
@@ -34,15 +32,15 @@ from analysis.experiments.batch.methods_spec import MethodsSpec
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageSpec
-from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
+from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.prompt.comparison_spec import CompareSpec, Variant
 from analysis.experiments.prompt.microscope_spec import MicroscopeSpec
-from analysis.experiments.search.search_spec import SearchResult, SearchSpec
+from analysis.experiments.search.search_spec import SearchSpec
 from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.models.loading.load import WarmModels
 from analysis.models.source.model_spec import InspectSpec, ModelSpec
+from benchmarks.work import say, use_empty_cache
 
-_LIMIT_BYTES = 6_000_000
 _QUESTIONS = BenchmarkSpec(limit=200)
 """Asked of every cut and of the healed model, so that they stand on one chart."""
 _EXAMS = BenchmarkSpec(task="mmlu", limit=114)
@@ -59,6 +57,8 @@ _FACT = "The capital of France is"
 """The prompt that a form begins with; a longer text under the microscope takes hundreds of kilobytes."""
 _WITH_ANSWERS = ("similarity", "deepest", "greedy")
 """Strategies whose answers are kept, for paired comparisons; those of all would take megabytes."""
+_LEFT_OUT = {"distances": ("states", "text_distances"), "search": ("sets", "values"), "heal": ("adapter",)}
+"""Fields that are left out, by kind."""
 _TABLE_PARAMETERS = 1_000_000_000
 """A larger model has no table of methods, and its curve ends at a quarter of its layers. The search takes an hour or two."""
 _QUANTIZED = {"8bit": (0, 3, 5, 8), "4bit": (0, 3, 5)}
@@ -73,113 +73,46 @@ class _Measurements:
     def __init__(self, kinds: Sequence[str], load: WarmModels) -> None:
         self.results: dict[str, Result] = {}
         """By fingerprint."""
-        self._kinds = kinds
+        self.kinds = kinds
         self._load = load
 
     def run(self, spec: Spec) -> Any:
         """Return the result of a request that others depend on, and keep it."""
-        result = EXPERIMENTS[spec.kind].runner()(spec, _tell, load=self._load)
+        result = EXPERIMENTS[spec.kind].runner()(spec, Bar(), load=self._load)
         self.results[result.spec.fingerprint()] = result
         return result
-
-    def has(self, kind: str) -> bool:
-        """Return whether results of a kind are named."""
-        return kind in self._kinds
 
     def add(self, *specs: Spec) -> None:
         """Run requests, if their kinds are named."""
         for spec in specs:
-            if self.has(spec.kind):
+            if spec.kind in self.kinds:
                 self.run(spec)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Compute everything, or the results of some kinds and models, and put it in place.
-
-    About two hours on two cores for everything of the starter model: 40 minutes for `heal`, 30 for `methods`. Several hours for
-    a model of half a billion parameters, an hour of it for `methods`.
-    """
-    options = _parsed(arguments)
-    kinds = options.kinds or tuple(RESULTS)
-    folder = _begin(options.work)
-    load = WarmModels()
+def main() -> None:
+    """Compute everything, or the results of some kinds and models, and put it in place."""
+    parser = argparse.ArgumentParser(description="Measure the committed results.")
+    parser.add_argument("--kind", action="append", choices=RESULTS, help="kind of results (default: all)")
+    parser.add_argument("--model", action="append", metavar="SOURCE", choices=[model.source for model in gallery.EXHIBITS])
+    parser.add_argument("--work", type=Path, help="cache folder of the runs, which is kept (default: a new one)")
+    options = parser.parse_args()
+    if options.work:
+        os.environ["LAYERSCOPE_CACHE"] = str(options.work.resolve())
+    else:
+        use_empty_cache()
+    load, kinds = WarmModels(), options.kind or tuple(RESULTS)
     for exhibit in gallery.EXHIBITS:
         if options.model and exhibit.source not in options.model:
             continue
+        measurements = _Measurements(kinds, load)
+        measure = _of_starter if exhibit.source == gallery.STARTER else _of_larger
         try:
-            _bring(exhibit, options.weights, folder)
-            model = ModelSpec(exhibit.source, dtype="float32", device="cpu")
-            measurements = _Measurements(kinds, load)
-            measure = _of_starter if exhibit.source == STARTER else _of_larger
-            measure(model, measurements)
+            measure(ModelSpec(exhibit.source, dtype="float32", device="cpu"), measurements)
         except ModelNotFoundError as error:
-            sys.stderr.write(escapes.visible(f"The results of {exhibit.title} are unchanged: {error}\n"))
+            say(f"The results of {exhibit.title} are unchanged: {error}")
             continue
         load.clear()
-        _publish(exhibit.source, [*measurements.results.values()], kinds)
-    if not options.work:
-        shutil.rmtree(folder, ignore_errors=True)
-    return 0
-
-
-def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m analysis.cli.gallery", description="Make the committed results.")
-    parser.add_argument("kinds", nargs="*", metavar="KIND", help="Kinds of results to make (default: all).")
-    parser.add_argument(
-        "--model", action="append", help="Model to measure, as its results name it (default: all).", metavar="SOURCE"
-    )
-    parser.add_argument("--weights", type=_absolute, help="Folder with weight files that you downloaded by hand.")
-    parser.add_argument(
-        "--work",
-        type=_absolute,
-        help="Working folder that is kept, so that a stopped run resumes (default: a temporary folder).",
-    )
-    options = parser.parse_args(arguments)
-    if unknown := set(options.kinds) - set(RESULTS):
-        parser.error(f"unknown kind of result {', '.join(sorted(unknown))}. Choose from {', '.join(RESULTS)}")
-    sources = [exhibit.source for exhibit in gallery.EXHIBITS]
-    if unknown := set(options.model or ()) - set(sources):
-        parser.error(f"{', '.join(sorted(unknown))} is not in the gallery. Choose from {', '.join(sources)}")
-    return options
-
-
-def _absolute(path: str) -> Path:
-    return Path(path).resolve()
-
-
-def _begin(folder: Path | None) -> Path:
-    """Work in a cache of its own, so that nothing is taken from other runs, but convert models only once."""
-    source = store.cache_dir()
-    work_folder = folder or Path(tempfile.mkdtemp(prefix="layerscope-gallery-"))
-    work_folder.mkdir(parents=True, exist_ok=True)
-    for name in ("models", "machine.json"):
-        if (source / name).exists() and not os.path.lexists(work_folder / name):
-            os.symlink(source / name, work_folder / name)
-    os.environ["LAYERSCOPE_CACHE"] = str(work_folder)
-    return work_folder
-
-
-def _bring(exhibit: Exhibit, folder: Path | None, work_folder: Path) -> None:
-    """Let weights that were fetched by hand lie where the source of their model leads to, on any machine.
-
-    Raises:
-        ModelNotFoundError: when the file is another one.
-    """
-    file = Path(exhibit.source).name
-    local_file = (folder or work_folder) / file
-    os.chdir(work_folder)
-    if not exhibit.sha256 or folder is None or not local_file.is_file():
-        return
-    with local_file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    if digest != exhibit.sha256:
-        raise ModelNotFoundError(
-            f"{file} has the SHA-256 {digest}, but the file of {exhibit.page} has {exhibit.sha256}. Download it again."
-        )
-    source_folder = Path(exhibit.source)
-    source_folder.parent.mkdir(parents=True, exist_ok=True)
-    if not source_folder.exists():
-        source_folder.symlink_to(local_file)
+        publish(exhibit, list(measurements.results.values()), kinds)
 
 
 def _of_starter(model: ModelSpec, measured: _Measurements) -> None:
@@ -195,7 +128,7 @@ def _of_starter(model: ModelSpec, measured: _Measurements) -> None:
     measured.add(*(_heal(recipe, here, n_parameters, best[n - 1].block) for recipe, n in _STARTER_HEALS))
     # The unpruned model, trained in the same way: the ceiling for this recipe's loss on the healing text's kind.
     measured.add(_heal("distill", here, n_parameters, best[4].block).as_control())
-    if measured.has("compare"):
+    if "compare" in measured.kinds:
         healed = measured.run(_heal("instant", here, n_parameters, best[4].block))
         variants = (Variant(), Variant("pruned", healed.spec.block), Variant("instant", healed.spec.block, healed.adapter))
         # The form begins with the fact, and without a healing run on the machine.
@@ -255,56 +188,37 @@ def _heal(recipe: str, model: ModelSpec, n_parameters: int, block: Any) -> Any:
     return recipes.heal_spec(recipe, model=model, n_parameters=n_parameters, block=block, benchmark=_QUESTIONS, generation=None)
 
 
-def _told_size() -> str:
-    """The size of all that is committed, which is bounded."""
-    size = disk.size_bytes(store.precomputed_dir())
-    if size > _LIMIT_BYTES:
-        raise SystemExit(f"The precomputed results take {size} bytes. Keep them under {_LIMIT_BYTES}.")
-    return f"{size / 1e6:.2f} MB in {store.precomputed_dir().name}"
-
-
-def _tell(progress: Progress) -> None:
-    sys.stderr.write(f"\r{progress.phase} {progress.done}/{progress.total}      ")
-
-
-def _rounded(answer: QuestionScore) -> QuestionScore:
+def _rounded(questions: Sequence[QuestionScore]) -> list[QuestionScore]:
     """Round log-likelihoods to a ten-thousandth of a nat, far finer than machines agree: half a megabyte less."""
-    return dataclasses.replace(answer, loglikelihoods=[round(value, 4) for value in answer.loglikelihoods])
+    return [dataclasses.replace(one, loglikelihoods=[round(value, 4) for value in one.loglikelihoods]) for one in questions]
 
 
 def _lean(result: Result) -> Result:
     """Return the part of a result that a first look needs."""
-    if isinstance(result, DistanceResult):
-        return dataclasses.replace(result, states=None, text_distances=None)
-    if isinstance(result, SearchResult):
-        return dataclasses.replace(result, sets=None, values=None)
+    changes: dict[str, Any] = {name: None for name in _LEFT_OUT.get(result.kind, ())}
     if isinstance(result, SweepResult):
-        questions = result.questions if result.spec.strategy in _WITH_ANSWERS else []
-        return dataclasses.replace(result, questions=[list(map(_rounded, answers)) for answers in questions])
+        changes["questions"] = [_rounded(cut) for cut in result.questions if result.spec.strategy in _WITH_ANSWERS]
     if isinstance(result, EvaluateResult):
-        return dataclasses.replace(result, questions=list(map(_rounded, result.questions)))
+        changes["questions"] = _rounded(result.questions)
     if isinstance(result, HealResult):
-        return dataclasses.replace(result, adapter=None, questions={})
-    return result
+        changes["questions"] = {}
+    return dataclasses.replace(result, **changes)
 
 
-def _publish(source: str, results: Sequence[Result], kinds: Sequence[str]) -> None:
+def publish(exhibit: gallery.Exhibit, results: Sequence[Result], kinds: Sequence[str]) -> None:
     """Put results in place of those of the same model and kind, which are replaced all at once."""
     target = store.precomputed_dir()
+    published = [result for result in results if result.kind in kinds]
+    if any(not gallery.is_exhibit(exhibit.source, result.spec.model.identity) for result in published):
+        raise SystemExit(f"The weights are not those of {exhibit.page}. Download them again.")
     for kind in kinds:
         for folder in (target / kind).glob("*"):
-            if RESULTS[kind].read(store.read(folder, precomputed=True)).spec.model.source == source:
+            if RESULTS[kind].read(store.read(folder, precomputed=True)).spec.model.source == exhibit.source:
                 shutil.rmtree(folder)
-    published = [result for result in results if result.kind in kinds]
-    with tempfile.TemporaryDirectory(prefix="layerscope-published-") as scratch:
-        own_cache, os.environ["LAYERSCOPE_CACHE"] = os.environ["LAYERSCOPE_CACHE"], scratch
-        for result in published:
-            folder = store.result_dir(result.kind, result.spec.fingerprint())
-            _lean(result).save()
-            shutil.copytree(folder, target / result.kind / folder.name)
-        os.environ["LAYERSCOPE_CACHE"] = own_cache
-    sys.stderr.write(f"\n{len(published)} results of {source}, {_told_size()}\n")
+    for result in published:
+        _lean(result).save_copy(target, result.spec.fingerprint())
+    say(f"{len(published)} results of {exhibit.source}, {disk.size_bytes(target) / 1e6:.2f} MB in {target.name}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

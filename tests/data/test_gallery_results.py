@@ -1,20 +1,19 @@
 """Gallery: committed results are portable, and making one again replaces only that one."""
 
 import json
-import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from analysis.cli import gallery as command
 from analysis.core import store
 from analysis.core.experiment import RESULTS
 from analysis.data import gallery
 from analysis.results.compared import agreement
+from benchmarks import gallery as command
 from tests.support import fakes
 
-OTHER = gallery.EXHIBITS[1]
+STARTER, OTHER = gallery.EXHIBITS[:2]
 
 
 @pytest.fixture
@@ -24,9 +23,9 @@ def places(tmp_path, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "precomputed")
     own = fakes.distances()
-    own = replace(own, spec=replace(own.spec, model=replace(fakes.MODEL, source=OTHER.source, identity="gguf:1")))
-    command._publish("starter", [fakes.distances(), fakes.sweep()], tuple(RESULTS))
-    command._publish(OTHER.source, [own], tuple(RESULTS))
+    own = replace(own, spec=replace(own.spec, model=replace(fakes.MODEL, source=OTHER.source, identity=OTHER.identity)))
+    command.publish(STARTER, [fakes.distances(), fakes.sweep()], tuple(RESULTS))
+    command.publish(OTHER, [own], tuple(RESULTS))
     return tmp_path
 
 
@@ -35,33 +34,16 @@ def stored(places):
     return [(file.parent.parent.name, json.loads(file.read_bytes())["data"]["spec"]["model"]["source"]) for file in found]
 
 
-def test_a_model_without_weights_keeps_results_and_names_missing_files(places, capsys):
-    before = stored(places)
-    assert sorted(before) == [("distances", OTHER.source), ("distances", "starter"), ("sweep", "starter")]
-    assert command.main(["--model", OTHER.source, "--work", str(places / "work")]) == 0
-    said = capsys.readouterr().err
-    assert f"The results of {OTHER.title} are unchanged: The weights of" in said
-    assert f"--fetch`, or get {OTHER.source.rsplit('/')[-1]} of {OTHER.page} and give its path" in said
-    assert stored(places) == before
-
-
-def test_a_file_of_that_name_with_other_weights_is_refused(places, capsys):
-    (places / OTHER.source.rsplit("/")[-1]).write_bytes(b"GGUF")
-    assert command.main(["--model", OTHER.source, "--weights", str(places), "--work", str(places / "work")]) == 0
-    assert f"but the file of {OTHER.page} has {OTHER.sha256}" in capsys.readouterr().err
-
-
 def test_only_renewed_results_of_one_model_are_replaced(places):
-    command._publish("starter", [fakes.distances(), fakes.sweep()], ("sweep",))
+    command.publish(STARTER, [fakes.distances(), fakes.sweep()], ("sweep",))
     assert len(stored(places)) == 3
-    command._publish("starter", [], ("distances",))
+    command.publish(STARTER, [], ("distances",))
     assert sorted(stored(places)) == [("distances", OTHER.source), ("sweep", "starter")]
-    assert os.environ["LAYERSCOPE_CACHE"] == str(places / "cache")
 
 
 def test_a_new_loss_increase_map_keeps_its_text_losses(places):
     losses = np.ones((346, 8), np.float32)
-    command._publish("starter", [replace(fakes.damage(), text_losses=losses)], ("damage",))
+    command.publish(STARTER, [replace(fakes.damage(), text_losses=losses)], ("damage",))
     (folder,) = (places / "precomputed" / "damage").glob("*")
     kept = RESULTS["damage"].read(store.load_result("damage", folder.name, precomputed=True))
     assert np.array_equal(kept.text_losses, losses)
@@ -84,4 +66,4 @@ def test_committed_results_are_complete_small_and_of_no_machine():
             assert words not in file.read_bytes()
     assert set(of_each) == {one.source for one in gallery.EXHIBITS}
     assert all({"inspect", "distances", "sweep"} <= kinds for kinds in of_each.values())
-    assert sum(file.stat().st_size for file in files) <= command._LIMIT_BYTES
+    assert sum(file.stat().st_size for file in files) <= 6_000_000
