@@ -4,7 +4,10 @@ Everything below it (the queue, the store, the index, the runners) is called thr
 imported from where they are defined: requests, results, `Job`, `FoundResult`, `Evidence`.
 """
 
+import contextlib
+import typing
 from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +19,12 @@ from analysis.core.experiment import EXPERIMENTS, RESULTS
 from analysis.core.imports import imported
 from analysis.core.index import ResultFilter, names
 from analysis.core.index_table import committed
-from analysis.core.progress import OnProgress, ignore
+from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.core.record import Result, Spec
 from analysis.core.store import StoredResult
+from analysis.experiments.heal.heal_result import HealResult
+from analysis.exports import folders
+from analysis.exports.spec import ExportResult
 from analysis.jobs import (
     END,
     FRONT,
@@ -43,7 +49,8 @@ from analysis.jobs.preflight import models_of
 from analysis.jobs.queue.job import DONE, LOCAL, Job
 from analysis.jobs.queue.settings import auto_resume, set_auto_resume
 from analysis.models.source import remote
-from analysis.models.source.model_spec import InspectResult, ModelSpec
+from analysis.models.source.location import depth
+from analysis.models.source.model_spec import AUTO, InspectResult, ModelSpec
 from analysis.results import library
 from analysis.results.compared import runs
 from analysis.results.compared.runs import StoredModel
@@ -113,15 +120,86 @@ __all__ = [
 ]
 
 
-def stored(request: Spec, on_progress: OnProgress = ignore) -> Result | None:
-    """Return the complete stored result of a request, without a model and without torch if this machine's choices are known.
+MAX_COMPARED = 300
+"""Maximum number of stored results that are compared with a request, the strongest first."""
+PRECOMPUTED = "precomputed"
+"""Origin of the committed results; packs have others."""
+_REUSED = ("heal", "export", "compare")
+"""Kinds whose stored results answer, although only their runners resolve a request."""
+
+
+def stored(request: Spec, on_progress: OnProgress = ignore, *, read_only: bool = False) -> Result | None:
+    """Return the strongest complete stored result that answers a request, without a model.
+
+    A result of this cache answers if texts, weights, dtype and device are those of this machine. A committed result answers in
+    any dtype and on any device if the request leaves them open.
+
+    Args:
+        request: a request of a registered kind.
+        on_progress: called with a message if a committed result answers.
+        read_only: whether nothing can be measured. Results of every kind, of packs, and on other files then answer, too.
 
     Raises:
-        LayerscopeError: if a file, a text or a model cannot be read, or nothing can be stored.
+        BlockRangeError: if a removed layer is not in the model, or too many would be removed.
+        LayerscopeError: if a file or a text cannot be read.
     """
+    _check_depth(request)
     resolver = EXPERIMENTS[request.kind].resolve
-    result = RESULTS[request.kind].load(imported(resolver)(request), on_progress) if resolver else None
-    return result if result is not None and result.complete else None
+    if not (resolver or request.kind in _REUSED or read_only):
+        return None
+    resolve = imported(resolver or "analysis.models.source.resolving:resolve")
+    model = getattr(request, "model", None)
+    found = find(request.kind, model if isinstance(model, ModelSpec) else None, most=MAX_COMPARED)
+    for entry in found if read_only else [entry for entry in found if entry.origin in ("", PRECOMPUTED)]:
+        with contextlib.suppress(CorruptResultError):
+            is_open = entry.precomputed or read_only
+            if not entry.result.complete or not _answers(entry.result.spec, request, resolve, is_open, read_only):
+                continue
+            if read_only or _is_whole(entry.result):
+                if entry.precomputed:
+                    note = f"A committed result answers, measured in {entry.result.ran_in}."
+                    on_progress(Progress("reading the cache", message=note))
+                return typing.cast(Result, entry.result)
+    return None
+
+
+def _check_depth(request: Spec) -> None:
+    """Check that the models of a request are deep enough by their configuration, or by a stored result of theirs."""
+    for model in models_of(request):
+        n_layers = depth(model) or next((entry.summary.layers for entry in find("sweep", model, most=1)), None)
+        if n_layers is not None:
+            request.check_depth(n_layers)
+
+
+def _answers(held: Any, request: Any, resolve: Callable[[Any], Any], is_open: bool, read_only: bool) -> bool:
+    """Return whether a result of the resolved request `held` answers a request.
+
+    Args:
+        held: resolved request of the result.
+        request: the request.
+        resolve: the resolver of the kind.
+        is_open: whether a dtype or device that the request leaves open matches any.
+        read_only: whether identities of files may differ.
+    """
+    if is_open and isinstance(model := getattr(request, "model", None), ModelSpec):
+        chosen = {name: getattr(held.model, name) for name in ("dtype", "device") if getattr(model, name) == AUTO}
+        request = replace(request, model=replace(model, identity=identity(model), **chosen))
+    if getattr(request, "learning_rate", 0) is None:  # that of the recipe, which follows from the size of the model
+        request = replace(request, learning_rate=held.learning_rate)
+    resolved = resolve(request)
+    if resolved.request != resolve(held).request:
+        return False
+    parts = [(getattr(resolved, f.name), getattr(held, f.name)) for f in fields(held)]
+    return read_only or all(getattr(part, "identity", "") == getattr(other, "identity", "") for part, other in parts)
+
+
+def _is_whole(result: Result) -> bool:
+    """Return whether the files that a result names are there: adapters, and the folder of an export."""
+    if isinstance(result, ExportResult):
+        return result.spec.push is None and (folders.folder(result.spec.name) / "layerscope.json").exists()
+    adapters = [result.adapter or "none"] if isinstance(result, HealResult) else []
+    adapters += [variant.adapter for variant in getattr(result.spec, "variants", ()) if variant.adapter]
+    return all(map(folder, adapters))
 
 
 def _fresh() -> Any:
@@ -143,7 +221,6 @@ def run(request: Spec, on_progress: OnProgress = ignore, *, workers: int = 1, lo
         LayerscopeError: for a problem that the user can fix.
     """
     jobs.check_workers(request, workers)
-    preflight.check_depth(request)
     result = stored(request, on_progress)
     return jobs.answered(request, workers, on_progress, load=load) if result is None else result
 
@@ -176,7 +253,7 @@ def submit(
         ModelNotFoundError: if the weights of a model are not on this machine, which would run it.
         LayerscopeError: if the request cannot run there, or the queue cannot be written.
     """
-    preflight.check_depth(request)
+    _check_depth(request)
     for model in preflight.models_of(request) if backend == LOCAL and not getattr(request, "fetch", False) else ():
         if (message := remote.reason_unavailable(model.source, model.revision)) is not None:
             raise ModelNotFoundError(message)

@@ -10,7 +10,6 @@ import warnings
 from typing import Any
 
 from analysis import service
-from analysis.cli import stored
 from analysis.cli.bar import Bar
 from analysis.cli.stdout import write
 from analysis.core import escapes
@@ -26,10 +25,6 @@ _LOOK_S = 0.5
 
 def run(spec: Spec, shards: int = 1) -> Any:
     """The result of a request by the runner of its kind, or by so many processes that share it, with its progress shown."""
-    if (entry := stored.current(spec)) is not None:
-        if entry.origin == stored.PRECOMPUTED:
-            sys.stderr.write(f"A committed result answers, measured in {entry.result.ran_in}.\n")
-        return entry.result
     bar = Bar()
     try:
         return service.run(spec, bar, workers=shards, load=_loader)

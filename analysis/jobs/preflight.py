@@ -13,7 +13,6 @@ from typing import Any
 from analysis.core.errors import LayerscopeError
 from analysis.core.failures import BAD_INPUT, UNFORESEEN
 from analysis.core.record import Spec
-from analysis.models.source.location import depth
 from analysis.models.source.model_spec import ModelSpec
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -24,13 +23,6 @@ def models_of(spec: Spec) -> Sequence[ModelSpec]:
     """The models of a request; none where it is of no model."""
     models = getattr(spec, "models", (getattr(spec, "model", None),))
     return [model for model in models if isinstance(model, ModelSpec)]
-
-
-def check_depth(spec: Spec) -> None:
-    """Check that the models of a request are deep enough for it by their configuration; raises as `Spec.check_depth`."""
-    for model in models_of(spec):
-        if (n_layers := depth(model)) is not None:
-            spec.check_depth(n_layers)
 
 
 def looked_at(source: str, revision: str | None, dtype: str, device: str, quantization: str) -> dict[str, Any]:

@@ -21,12 +21,12 @@ from mcp import Client
 from analysis import jobs, service
 from analysis.cli import answers, decision_sheet
 from analysis.cli import main as command_line
-from analysis.cli import stored as stored_results
 from analysis.cli.mcp import schema, server, stored
 from analysis.cli.mcp.tools import Tools
 from analysis.core import store
 from analysis.core.errors import LayerscopeError
 from analysis.core.experiment import RESULTS
+from analysis.data import gallery
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library
 from tests.support import fakes
@@ -142,7 +142,7 @@ def test_a_committed_result_of_each_kind_answers_its_own_request(monkeypatch):
     assert len(kinds) >= 10
     for kind in kinds:
         result = library.find(kind, most=1)[0].result
-        assert stored_results.answering(result.spec) is result
+        assert service.stored(result.spec, read_only=True) is result
         data = stored.data(result)
         assert json.dumps(data, allow_nan=False).isascii()
         assert set(stored.ALWAYS) <= set(data)
@@ -156,6 +156,27 @@ def test_named_fields_keep_the_condition():
     assert "mean" not in got
     assert set(got["tables"]) == {"best"}
     assert "has no field 'bst'. It has " in call(made(), "distances", {"model": "starter", "fields": ["bst"]})["error"]
+
+
+@pytest.mark.parametrize("allow_run", [False, True])
+@pytest.mark.parametrize(
+    ("name", "arguments", "sentence"),
+    [
+        ("evaluate", {"block": "29:2"}, "A block of 2 layers cannot start at layer 29"),
+        ("sweep", {"max_n": 40}, "Choose max-n 0..29."),
+        ("speed", {"ns": [1, 40]}, "Choose numbers in 0..29."),
+    ],
+)
+def test_a_request_beyond_the_models_depth_is_refused_as_on_the_command_line(name, arguments, sentence, allow_run):
+    got = call(made(allow_run=allow_run), name, {"model": "starter", **arguments})
+    assert sentence in got["error"]
+    assert set(got) == {"error", "is_error"}
+
+
+def test_the_depth_of_a_model_without_weights_is_that_of_its_stored_results(monkeypatch):
+    monkeypatch.setattr(store, "precomputed_dir", COMMITTED)
+    got = call(made(), "evaluate", {"model": gallery.EXHIBITS[1].source, "block": "40:2"})
+    assert "A block of 2 layers cannot start at layer 40" in got["error"]
 
 
 def test_another_request_is_not_answered_by_a_stored_result():

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.cli import stored
+from analysis import service
 from analysis.cli.main import main
 from analysis.data import starter
+from analysis.models.source import resolving
 from analysis.models.source.location import depth
 from analysis.models.source.model_spec import ModelSpec
 from tests.support import fakes
@@ -62,14 +63,14 @@ def test_a_healing_run_answers_only_if_its_adapter_is_there(tmp_path, monkeypatc
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
     result = replace(fakes.heal(), adapter="adapters/abc")
     result.save()
-    monkeypatch.setattr(stored.resolving, "resolve", lambda spec: result.spec)
-    assert stored.current(result.spec) is None
+    monkeypatch.setattr(resolving, "resolve", lambda spec: result.spec)
+    assert service.stored(result.spec) is None
     adapter = tmp_path / "adapters" / "abc" / "adapter_config.json"
     adapter.parent.mkdir(parents=True)
     adapter.write_text("{}")
-    assert stored.current(result.spec).result == result
-    monkeypatch.setattr(stored.resolving, "resolve", lambda spec: replace(spec, model=replace(spec.model, identity="other")))
-    assert stored.current(result.spec) is None
+    assert service.stored(result.spec) == result
+    monkeypatch.setattr(resolving, "resolve", lambda spec: replace(spec, model=replace(spec.model, identity="other")))
+    assert service.stored(result.spec) is None
 
 
 @pytest.mark.parametrize(

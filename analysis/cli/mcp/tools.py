@@ -11,7 +11,6 @@ from typing import Annotated, Any, ClassVar, TypeVar
 from analysis import service
 from analysis.cli import decision_sheet, front, groups
 from analysis.cli import jobs as job_list
-from analysis.cli import stored as stored_results
 from analysis.cli.mcp import schema, stored
 from analysis.cli.mcp.schema import Json
 from analysis.cli.options import Subcommand
@@ -27,6 +26,8 @@ from analysis.models.source.model_spec import InspectSpec, ModelSpec
 SpecT = TypeVar("SpecT", bound=Spec)
 LEFT_OUT = ("export",)
 """Kinds without a tool: an export writes a model, or uploads it, which a person decides."""
+MAX_OTHERS = 5
+"""Maximum number of results of the same kind and model that a refusal names."""
 LONGEST_WAIT_S = 600
 FRONT_FIELDS = ("answers", "missing", "duration_s")
 """Fields that `front` returns by default: the points alone are 100 kB for a model with many results."""
@@ -232,7 +233,7 @@ class Tools:
         spec = _checked(schema.request(kind, arguments))
         if self.allow_run and isinstance(spec, InspectSpec) and not (spec.load or spec.fetch):
             return stored.data(service.inspect(spec.model), delivery.fields)
-        result = stored_results.answering(spec) if not self.allow_run or EXPERIMENTS[spec.kind].resolve else None
+        result = service.stored(spec, read_only=True) if not self.allow_run or EXPERIMENTS[spec.kind].resolve else None
         if result is not None:
             return stored.data(result, delivery.fields, per_question=delivery.per_question)
         if self.allow_run:
@@ -243,7 +244,8 @@ class Tools:
             "This server is read-only, and no stored result answers exactly this request.",
             f"Ask for a stored result, run `{self._command_line(spec)}` yourself, or start the server with --allow-run.",
             stored=[
-                {"key": entry.key, "command": self._command_line(entry.result.spec)} for entry in stored_results.beside(spec)
+                {"key": entry.key, "command": self._command_line(entry.result.spec)}
+                for entry in service.find(spec.kind, getattr(spec, "model", None), most=MAX_OTHERS)
             ],
         )
 
