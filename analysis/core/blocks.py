@@ -5,6 +5,7 @@ that is made of whole layers only is a `Block` or a `LayerSet` (`removal`, `remo
 form.
 """
 
+import itertools
 import typing
 from typing import ClassVar
 
@@ -17,10 +18,6 @@ Part = tuple[int, str]
 """A layer, 0-based, and which of its two parts: `ATTENTION` or `FEED_FORWARD`."""
 _LETTERS = {"a": ATTENTION, "m": FEED_FORWARD}
 """Prefix of a run of layers that lose only this part, in the written form of a removal."""
-
-
-def _both(layers: typing.Iterable[int]) -> frozenset[Part]:
-    return frozenset((layer, part) for layer in layers for part in (ATTENTION, FEED_FORWARD))
 
 
 def check_count(n: int, n_layers: int, setting: str) -> None:
@@ -41,25 +38,26 @@ def check_count(n: int, n_layers: int, setting: str) -> None:
         )
 
 
-class _WholeLayers(Spec):
-    """Removed layers, of which nothing is kept."""
+class _Removed(Spec):
+    """Removed parts of a model; both parts of each of its layers unless a class says otherwise."""
 
-    layers: typing.Any
-    """The removed layers, 0-based and ascending."""
+    if typing.TYPE_CHECKING:
+        layers: typing.Any
+        """The layers that are removed whole, 0-based and ascending."""
 
     @property
     def parts(self) -> frozenset[Part]:
-        """Both parts of each removed layer."""
-        return _both(self.layers)
+        """All that is removed; of whole layers both parts."""
+        return frozenset((layer, part) for layer in self.layers for part in (ATTENTION, FEED_FORWARD))
 
     @property
     def touched(self) -> tuple[int, ...]:
-        """The layers that something is taken out of: the removed ones."""
-        return tuple(self.layers)
+        """The layers that something is taken out of."""
+        return tuple(sorted({layer for layer, _ in self.parts}))
 
     @property
     def blocks(self) -> list["Block"]:
-        """The unbroken runs of the removed layers."""
+        """The unbroken runs of the layers that are removed whole."""
         return _runs(self.layers)
 
     def describe(self) -> str:
@@ -73,8 +71,38 @@ class _WholeLayers(Spec):
         return _layers(self.layers)
 
 
+class _Scattered(_Removed):
+    """Removed parts with kept ones between them."""
+
+    @property
+    def start(self) -> int:
+        """The first layer that something is taken out of: up to it the pruned model is the unpruned one."""
+        return self.touched[0]
+
+    @property
+    def size(self) -> int:
+        """Number of layers that something is taken out of; how many are gone is the length of `layers`."""
+        return len(self.touched)
+
+    def check_depth(self, n_layers: int) -> None:
+        """Raise `BlockRangeError` unless all layers exist in a model of `n_layers` and one keeps its attention."""
+        name = self.brief()
+        problem = f"{name[:1].upper()}{name[1:]} cannot be removed"
+        if self.touched[-1] >= n_layers:
+            raise BlockRangeError(f"{problem}: this model has layers 0..{n_layers - 1}. Choose from those.")
+        if sum(part == ATTENTION for _, part in self.parts) >= n_layers:
+            raise BlockRangeError(
+                f"{problem}: none of the {n_layers} layers would keep its attention. Keep the attention of at least one layer."
+            )
+
+
+def _is_ascending(layers: tuple[int, ...]) -> bool:
+    """Return whether layers are distinct, ascending and of a model."""
+    return all(low < high for low, high in itertools.pairwise((-1, *layers, MOST_LAYERS)))
+
+
 @spec_dataclass
-class Block(_WholeLayers):
+class Block(_Removed):
     """A contiguous run of decoder layers, half-open: layers start .. start+size-1, 0-based."""
 
     kind: ClassVar[str] = "block"
@@ -135,7 +163,7 @@ def blocks_up_to(max_size: int, n_layers: int) -> list[Block]:
 
 
 @spec_dataclass
-class LayerSet(_WholeLayers):
+class LayerSet(_Scattered):
     """Removed layers with kept ones between them, 0-based and ascending; one unbroken run of layers is a `Block`."""
 
     kind: ClassVar[str] = "layer_set"
@@ -144,33 +172,14 @@ class LayerSet(_WholeLayers):
     """The removed layers."""
 
     def __post_init__(self) -> None:
-        ascending = all(a < b for a, b in zip(self.layers, self.layers[1:], strict=False))
-        if not self.layers or self.layers[0] < 0 or not ascending or self.layers[-1] >= MOST_LAYERS:
+        if not self.layers or not _is_ascending(self.layers):
             raise BlockRangeError(
                 f"Removed layers must be distinct, ascending and 0..{MOST_LAYERS - 1}, not {shown(self.layers)}."
             )
 
-    @property
-    def start(self) -> int:
-        """The first removed layer: up to it the cut model is the unpruned one."""
-        return self.layers[0]
-
-    @property
-    def size(self) -> int:
-        """Number of removed layers n."""
-        return len(self.layers)
-
-    def check_depth(self, n_layers: int) -> None:
-        """Raise `BlockRangeError` unless all layers exist in a model of `n_layers` and at least one is left."""
-        if self.layers[-1] >= n_layers or self.size >= n_layers:
-            raise BlockRangeError(
-                f"Layers {', '.join(map(str, self.layers))} cannot be removed: this model has layers 0..{n_layers - 1} and "
-                f"must keep at least one."
-            )
-
 
 @spec_dataclass
-class PartSet(Spec):
+class PartSet(_Scattered):
     """Removed parts of layers, and whole layers beside them, 0-based and ascending; whole layers alone are another cut."""
 
     kind: ClassVar[str] = "part_set"
@@ -183,10 +192,8 @@ class PartSet(Spec):
     """The layers that are removed whole."""
 
     def __post_init__(self) -> None:
-        indices = [*self.attention, *self.feed_forward, *self.layers]
         lists = (self.attention, self.feed_forward, self.layers)
-        ascending = all(a < b for layers in lists for a, b in zip(layers, layers[1:], strict=False))
-        if not ascending or len(set(indices)) < len(indices) or not all(0 <= layer < MOST_LAYERS for layer in indices):
+        if not all(map(_is_ascending, lists)) or len(set().union(*lists)) < sum(map(len, lists)):
             raise BlockRangeError(
                 f"Pruned layers must be ascending, within 0..{MOST_LAYERS - 1}, and named once, as whole where both "
                 f"sublayers go. Given: attention {shown(self.attention)}, feed-forward {shown(self.feed_forward)}, whole "
@@ -199,39 +206,7 @@ class PartSet(Spec):
     def parts(self) -> frozenset[Part]:
         """All that is removed; of whole layers both parts."""
         alone = {(layer, ATTENTION) for layer in self.attention} | {(layer, FEED_FORWARD) for layer in self.feed_forward}
-        return _both(self.layers) | alone
-
-    @property
-    def touched(self) -> tuple[int, ...]:
-        """The layers that something is taken out of."""
-        return tuple(sorted((*self.attention, *self.feed_forward, *self.layers)))
-
-    @property
-    def start(self) -> int:
-        """The first layer that something is taken out of: up to it the cut model is the unpruned one."""
-        return self.touched[0]
-
-    @property
-    def size(self) -> int:
-        """Number of layers that something is taken out of; how many are gone is the length of `layers`."""
-        return len(self.touched)
-
-    @property
-    def blocks(self) -> list[Block]:
-        """The unbroken runs of the layers that are removed whole."""
-        return _runs(self.layers)
-
-    def check_depth(self, n_layers: int) -> None:
-        """Raise `BlockRangeError` unless all layers exist in a model of `n_layers` and one keeps its attention."""
-        if self.touched[-1] >= n_layers:
-            raise BlockRangeError(
-                f"{_capital(self.brief())} cannot be removed: this model has layers 0..{n_layers - 1}. Choose from those."
-            )
-        if len(self.attention) + len(self.layers) >= n_layers:
-            raise BlockRangeError(
-                f"{_capital(self.brief())} cannot be removed: none of the {n_layers} layers would keep its attention. "
-                "Keep the attention of at least one layer."
-            )
+        return super().parts | alone
 
     def describe(self) -> str:
         """Describe the removal: "attention of layers 3, 5-6 + layer 9 (one sublayer of 3 layers, 1 whole)"."""
@@ -261,10 +236,6 @@ def _layers(layers: typing.Sequence[int]) -> str:
     """Return layers in words: "layer 3" or "layers 3, 5-6"."""
     runs = ", ".join(str(run.start) if run.size == 1 else f"{run.start}-{run.stop - 1}" for run in _runs(layers))
     return f"layer{'s' * (len(layers) != 1)} {runs}"
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:]
 
 
 Removal = Block | LayerSet | PartSet

@@ -6,10 +6,8 @@ it. Everything here raises `OSError`.
 """
 
 import contextlib
-import ctypes
 import errno
 import fcntl
-import logging
 import os
 import re
 import secrets
@@ -28,8 +26,6 @@ _BUSY = (errno.EWOULDBLOCK, errno.EACCES)
 _CANNOT = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 """Errors of a file system that does not offer the operation."""
 _WAIT_S = 0.5
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
-_log = logging.getLogger(__name__)
 
 
 def make(folder: Path, *, private: bool) -> None:
@@ -128,37 +124,16 @@ def _is_still(path: Path, handle: int) -> bool:
 
 
 def replace(source: Path, target: Path) -> None:
-    """Put a file or folder in the place of another or none: readers find the old or the new one, after a power cut too.
+    """Put a file or folder in the place of another or none: the old or the new one is there, after a power cut too.
 
-    A folder changes places with the old one at once where the system can do that (Linux, on most file systems). Elsewhere there
-    is no folder for an instant between two renames. A process that ends just then leaves the old one to `sweep`, which restores
-    it.
+    A folder is missing for an instant between two renames. A process that ends just then leaves the old one to
+    `remove_leftovers`, which restores it.
     """
     sync_all(source)
-    if target.is_dir() and source.is_dir():
-        old = source if _exchanged(source, target) else _replaced_in_two_steps(source, target)
-        sync(target.parent)
-        remove(old)
-    else:
+    if not (target.is_dir() and source.is_dir()):
         os.replace(source, target)
         sync(target.parent)
-
-
-def _exchanged(first: Path, second: Path) -> bool:
-    """Let two paths change places; False where the system cannot."""
-    try:
-        rename = ctypes.CDLL(None, use_errno=True).renameat2
-    except (AttributeError, OSError):
-        return False
-    if rename(_AT_FDCWD, os.fsencode(first), _AT_FDCWD, os.fsencode(second), ctypes.c_uint(_RENAME_EXCHANGE)) == 0:
-        return True
-    if (number := ctypes.get_errno()) in _CANNOT:
-        return False
-    raise OSError(number, os.strerror(number), str(first), None, str(second))
-
-
-def _replaced_in_two_steps(source: Path, target: Path) -> Path:
-    _log.info("This file system cannot swap two folders, so %s is missing for an instant.", target)
+        return
     old = _hidden(target, "old")
     descriptor = os.open(target, os.O_RDONLY)
     try:
@@ -169,7 +144,8 @@ def _replaced_in_two_steps(source: Path, target: Path) -> Path:
         except OSError:
             os.rename(old, target)
             raise
-        return old
+        sync(target.parent)
+        remove(old)
     finally:
         os.close(descriptor)
 

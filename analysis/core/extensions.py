@@ -12,10 +12,11 @@ import os
 import sys
 from pathlib import Path
 
-from analysis.core import registry
 from analysis.core.errors import SpecError
 
 VARIABLE = "LAYERSCOPE_EXTENSIONS"
+_failed: dict[str, str] = {}
+"""Errors of modules that could not be imported: what they registered before the error would be refused as a duplicate."""
 
 
 def load() -> list[str]:
@@ -36,17 +37,17 @@ def _load(name: str) -> str:
     module = f"layerscope_{path.stem}_{_digest(path)}" if path.suffix == ".py" else name
     if module in sys.modules:
         return module
-    try:
-        with registry.undone_on_error(module):
+    if module not in _failed:
+        try:
             _import(module, path)
-    except Exception as error:  # a file of the user may raise any error
-        sys.modules.pop(module, None)
-        message = " ".join(str(error).split())
-        raise SpecError(
-            f"{VARIABLE} names {name}, which cannot be imported ({type(error).__name__}: {message}). Fix the module or "
-            "remove it from the variable."
-        ) from error
-    return module
+            return module
+        except Exception as error:  # a file of the user may raise any error
+            sys.modules.pop(module, None)
+            _failed[module] = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    raise SpecError(
+        f"{VARIABLE} names {name}, which cannot be imported ({_failed[module]}). Fix the module or remove it from the "
+        "variable, and start again."
+    )
 
 
 def _import(module: str, path: Path) -> None:

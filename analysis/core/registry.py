@@ -1,9 +1,7 @@
 """Registry of one kind of extension: each entry is registered by a file of its own and refused where its name is taken."""
 
-import contextlib
 import importlib
 import pkgutil
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import attrgetter
 from pathlib import Path
@@ -14,8 +12,6 @@ from analysis.core.errors import SpecError
 
 T = TypeVar("T")
 U = TypeVar("U")
-
-_registries: list["Registry[Any]"] = []
 
 
 class Registry(Mapping[str, T]):
@@ -39,9 +35,7 @@ class Registry(Mapping[str, T]):
         """
         self._noun, self._key, self._modules, self._order = noun, key, modules, order
         self._entries: dict[str, T] = {}
-        self._registered_by: dict[str, str] = {}
         self._is_loaded = False
-        _registries.append(self)
 
     def add(self, entry: T) -> T:
         """Register an entry under its name.
@@ -49,25 +43,14 @@ class Registry(Mapping[str, T]):
         Raises:
             SpecError: when another entry has this name.
         """
-        name, module = self._key(entry), _importing_module()
-        if name in self._entries and self._entries[name] is not entry:
-            raise SpecError(
-                f"The {self._noun} {name!r} is registered twice, by {self._registered_by[name]} and by {module}. Rename one of "
-                "the two."
-            )
-        self._entries[name] = entry
-        self._registered_by[name] = module
+        name = self._key(entry)
+        if self._entries.setdefault(name, entry) is not entry:
+            raise SpecError(f"The {self._noun} {name!r} is registered twice. Rename one of the two.")
         return entry
 
     def remove(self, name: str) -> None:
         """Remove an entry, if there is one: a notebook or a test replaces its own."""
         self._entries.pop(name, None)
-        self._registered_by.pop(name, None)
-
-    def remove_all_of(self, module: str) -> None:
-        """Remove the entries that a module registered."""
-        for name in [name for name, registered_by in self._registered_by.items() if registered_by == module]:
-            self.remove(name)
 
     def each(self, attribute: Callable[[T], U]) -> Mapping[str, U]:
         """Return one attribute of every entry by name, as live as this registry."""
@@ -132,22 +115,3 @@ def first(*names: str) -> Callable[[Any], int]:
     """Return a sort key that puts the entries of these names first, in this order."""
     places = {name: index for index, name in enumerate(names)}
     return lambda entry: places.get(entry.name, len(places))
-
-
-@contextlib.contextmanager
-def undone_on_error(module: str) -> Iterator[None]:
-    """Import a module in the body: after an error no registry keeps an entry of it, so that it can be imported again."""
-    try:
-        yield
-    except BaseException:
-        for registry in _registries:
-            registry.remove_all_of(module)
-        raise
-
-
-def _importing_module() -> str:
-    """Return the module that is being imported: the innermost one on the stack."""
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_name != "<module>":
-        frame = frame.f_back
-    return str(frame.f_globals.get("__name__", "another file"))

@@ -1,6 +1,7 @@
-"""Zip archives of strangers: the name, kind and size of every entry are checked before anything is unpacked.
+"""Zip archives of strangers: the name and size of every entry are checked before anything is read.
 
-Everything here raises `ValueError` with a clause: "its entry ... is a link".
+Only the content of an entry is read, so its kind and its mode have no effect. Everything here raises `ValueError` with a
+clause: "its entry ... has another size than it states".
 """
 
 import contextlib
@@ -19,8 +20,6 @@ from analysis.core.bounds import shown
 
 _DATE = (1980, 1, 1, 0, 0, 0)
 """Of every entry that is written, so that equal content makes equal archives."""
-_PLAIN = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_ENCRYPTED = 0x1
 _BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, OverflowError)
 """Errors of the library for an archive that is damaged, or made to look so."""
 
@@ -51,8 +50,13 @@ def opened(
             for info in infos:
                 # The library shortens a name at a NUL; the name as it was written counts.
                 name = info.orig_filename
-                if why := _refusal(info, name, is_entry, file_bytes):
-                    raise ValueError(f"its entry {shown(name)} {why}")
+                if not is_entry(name):
+                    raise ValueError(f"its entry {shown(name)} is not a file of such an archive")
+                if info.file_size > file_bytes:
+                    raise ValueError(
+                        f"its entry {shown(name)} unpacks to {units.size(info.file_size)}, and at most "
+                        f"{units.size(file_bytes)} are allowed"
+                    )
                 if name in entries:
                     raise ValueError(f"it has two entries named {shown(name)}")
                 entries[name] = functools.partial(_content, archive, info)
@@ -61,28 +65,6 @@ def opened(
             yield entries
     except _BROKEN as error:
         raise ValueError(f"it is damaged, or not a zip file ({str(error)[:80] or type(error).__name__})") from error
-
-
-def _refusal(info: zipfile.ZipInfo, name: str, is_entry: Callable[[str], bool], file_bytes: int) -> str:
-    """Return why an entry is refused, as the end of a clause; "" for one that may be there."""
-    kind = stat.S_IFMT(info.external_attr >> 16)
-    if kind == stat.S_IFLNK:
-        return "is a link"
-    if kind not in (0, stat.S_IFREG) or name.endswith("/"):
-        return "is not a regular file"
-    if name.startswith(("/", "\\")) or ":" in name:
-        return "has an absolute path"
-    if ".." in name.replace("\\", "/").split("/"):
-        return "leads outside"
-    if not is_entry(name):
-        return "is not a file of such an archive"
-    if info.flag_bits & _ENCRYPTED:
-        return "is encrypted"
-    if info.compress_type not in _PLAIN:
-        return "is compressed in an unknown way"
-    if info.file_size > file_bytes:
-        return f"unpacks to {units.size(info.file_size)}, and at most {units.size(file_bytes)} are allowed"
-    return ""
 
 
 def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:

@@ -4,8 +4,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from analysis.core import disk
-
 Identity = tuple[int, int]
 Tree = dict[str, bytes | None]
 """Files with their content, and folders with None, by their path below the top."""
@@ -26,7 +24,6 @@ class Recorder:
         self._entries: dict[Identity, dict[str, Identity]] = {}
         for name in _PATCHED:
             monkeypatch.setattr(os, name, self._watched(name, getattr(os, name)))
-        monkeypatch.setattr(disk, "_exchanged", self._watched("exchange", disk._exchanged))
 
     def close(self) -> None:
         """Let go of all files, which are held so that none gets the number of another."""
