@@ -5,6 +5,9 @@ imported from where they are defined: requests, results, `Job`, `FoundResult`, `
 """
 
 import contextlib
+import json
+import subprocess
+import sys
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
@@ -14,13 +17,15 @@ from typing import Any
 from analysis import jobs
 from analysis.core import disk, index, store
 from analysis.core.disk import free_bytes
-from analysis.core.errors import CorruptResultError, JobError, ModelNotFoundError
+from analysis.core.errors import CorruptResultError, JobError, LayerscopeError, ModelNotFoundError, SpecError
 from analysis.core.experiment import EXPERIMENTS, RESULTS
+from analysis.core.failures import BAD_INPUT, UNFORESEEN
 from analysis.core.imports import imported
 from analysis.core.index import ResultFilter, names
 from analysis.core.index_table import committed
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.core.record import Result, Spec
+from analysis.core.serving import Serving
 from analysis.core.store import StoredResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.exports import folders
@@ -29,7 +34,6 @@ from analysis.jobs import (
     END,
     FRONT,
     active,
-    can_share,
     cancel,
     clear,
     delete,
@@ -37,7 +41,6 @@ from analysis.jobs import (
     log_tail,
     move,
     pause,
-    preflight,
     resume,
     size_bytes,
     space,
@@ -45,7 +48,6 @@ from analysis.jobs import (
     waited,
 )
 from analysis.jobs import get as job
-from analysis.jobs.preflight import models_of
 from analysis.jobs.queue.job import DONE, LOCAL, Job
 from analysis.jobs.queue.settings import auto_resume, set_auto_resume
 from analysis.models.source import remote
@@ -96,7 +98,6 @@ __all__ = [
     "listed",
     "log_tail",
     "models",
-    "models_of",
     "move",
     "n_of_other_weights",
     "names",
@@ -126,6 +127,10 @@ PRECOMPUTED = "precomputed"
 """Origin of the committed results; packs have others."""
 _REUSED = ("heal", "export", "compare")
 """Kinds whose stored results answer, although only their runners resolve a request."""
+MAX_WORKERS = 256
+"""Maximum number of processes that share a request."""
+INSPECT_TIMEOUT_S = 300
+"""Seconds that reading the configuration of a model may take."""
 
 
 def stored(request: Spec, on_progress: OnProgress = ignore, *, read_only: bool = False) -> Result | None:
@@ -143,7 +148,7 @@ def stored(request: Spec, on_progress: OnProgress = ignore, *, read_only: bool =
         BlockRangeError: if a removed layer is not in the model, or too many would be removed.
         LayerscopeError: if a file or a text cannot be read.
     """
-    _check_depth(request)
+    _check(request)
     resolver = EXPERIMENTS[request.kind].resolve
     if not (resolver or request.kind in _REUSED or read_only):
         return None
@@ -163,12 +168,29 @@ def stored(request: Spec, on_progress: OnProgress = ignore, *, read_only: bool =
     return None
 
 
-def _check_depth(request: Spec) -> None:
-    """Check that the models of a request are deep enough by their configuration, or by a stored result of theirs."""
-    for model in models_of(request):
+def can_share(request: Spec) -> bool:
+    """Return whether several processes can share a request."""
+    experiment = EXPERIMENTS.get(request.kind)
+    return experiment is not None and experiment.is_shared and getattr(request, "adapter", None) is None
+
+
+def _check(request: Spec, workers: int = 1, settings: Serving | None = None, *, needs_weights: bool = False) -> None:
+    """Refuse an impossible request before anything is loaded, by its fields and the configurations of its models."""
+    if settings is not None:
+        settings.check_files(request)
+    if not 1 <= workers <= MAX_WORKERS:
+        raise SpecError(f"--workers must be 1..{MAX_WORKERS}, not {workers}.")
+    if workers > 1 and not can_share(request):
+        kinds = ", ".join(kind for kind, experiment in EXPERIMENTS.items() if experiment.is_shared)
+        raise SpecError(
+            f"A request of kind {request.kind} runs in one process. Use --workers with {kinds}, and without an adapter."
+        )
+    for model in (part for part in request.nested() if isinstance(part, ModelSpec)):
         n_layers = depth(model) or next((entry.summary.layers for entry in find("sweep", model, most=1)), None)
         if n_layers is not None:
             request.check_depth(n_layers)
+        if needs_weights and (message := remote.reason_unavailable(model.source, model.revision)) is not None:
+            raise ModelNotFoundError(message)
 
 
 def _answers(held: Any, request: Any, resolve: Callable[[Any], Any], is_open: bool, read_only: bool) -> bool:
@@ -202,27 +224,25 @@ def _is_whole(result: Result) -> bool:
     return all(map(folder, adapters))
 
 
-def _fresh() -> Any:
-    """Return the loader that keeps no model in memory."""
-    return imported("analysis.models.loading.load:FRESH")
-
-
-def run(request: Spec, on_progress: OnProgress = ignore, *, workers: int = 1, load: Callable[[], Any] = _fresh) -> Result:
+def run(request: Spec, on_progress: OnProgress = ignore, *, workers: int = 1, load: Callable[[], Any] | None = None) -> Result:
     """Return the stored result of a request, or compute it in this process.
+
+    A complete stored result needs no model, and no torch if this machine's choices are known.
 
     Args:
         request: a request of a registered kind.
         on_progress: called with the progress. It may raise `Cancelled`: finished work is kept, and the next run resumes.
         workers: number of processes that share the request.
-        load: returns the loader of models.
+        load: returns the loader of models (default: one that keeps no model in memory).
 
     Raises:
         SpecError: if so many processes cannot share the request.
         LayerscopeError: for a problem that the user can fix.
     """
-    jobs.check_workers(request, workers)
-    result = stored(request, on_progress)
-    return jobs.answered(request, workers, on_progress, load=load) if result is None else result
+    _check(request, workers)
+    if (result := stored(request, on_progress)) is not None:
+        return result
+    return jobs.answered(request, workers, on_progress, load=load or (lambda: imported("analysis.models.loading.load:FRESH")))
 
 
 def submit(
@@ -234,6 +254,7 @@ def submit(
     owner: str | None = None,
     owner_label: str | None = None,
     limit_s: float | None = None,
+    settings: Serving | None = None,
 ) -> Job:
     """Put a request into the queue and make sure that something runs it.
 
@@ -245,6 +266,7 @@ def submit(
         owner: identity of the user, None for the user of the machine.
         owner_label: name or e-mail address of the user to show.
         limit_s: seconds after which an attempt is stopped (default: never).
+        settings: settings of the dashboard, whose roots limit the files that the request may name (default: any file).
 
     Returns:
         The new job, or the one that already waits or runs with an identical request, or a paused one, which resumes.
@@ -253,23 +275,42 @@ def submit(
         ModelNotFoundError: if the weights of a model are not on this machine, which would run it.
         LayerscopeError: if the request cannot run there, or the queue cannot be written.
     """
-    _check_depth(request)
-    for model in preflight.models_of(request) if backend == LOCAL and not getattr(request, "fetch", False) else ():
-        if (message := remote.reason_unavailable(model.source, model.revision)) is not None:
-            raise ModelNotFoundError(message)
+    _check(request, workers, settings, needs_weights=backend == LOCAL and not getattr(request, "fetch", False))
     queued = jobs.submit(request, label, backend, owner=owner, owner_label=owner_label, limit_s=limit_s, shards=workers)
     jobs.start()
     return queued
 
 
 def inspect(model: ModelSpec) -> InspectResult:
-    """Return the facts and the loading plan of a model from its configuration, read by a process of its own.
+    """Return the facts and the loading plan of a model from its configuration.
+
+    `python -m analysis models` reads the configuration in a process of its own, because that loads a model library.
 
     Raises:
-        LayerscopeError: if the model cannot be used.
+        LayerscopeError: if the model cannot be used, or reading its configuration takes too long.
+        RuntimeError: if the process ends in another way.
     """
-    answer = preflight.looked_at(model.source, model.revision, model.dtype, model.device, model.quantization)
-    result: InspectResult = InspectResult.read(StoredResult(Path(model.source), answer, (), False, 0.0))
+    if model.source.startswith("-"):
+        raise LayerscopeError(f"The name of a model cannot start with a dash, as {model.source!r} does.")
+    command = [sys.executable, "-m", "analysis", "models", model.source, "--json", "-", "--dtype", model.dtype]
+    command += ["--device", model.device, "--quantization", model.quantization]
+    command += ["--revision", model.revision] if model.revision else []
+    root = Path(__file__).resolve().parents[1]
+    try:
+        done = subprocess.run(
+            command, cwd=root, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=INSPECT_TIMEOUT_S
+        )
+    except subprocess.TimeoutExpired as error:
+        raise LayerscopeError(
+            f"Reading the configuration of {model.source} took more than {INSPECT_TIMEOUT_S} s. Check the connection and try "
+            "again."
+        ) from error
+    if done.returncode in (BAD_INPUT, UNFORESEEN):
+        sentences = [line for line in done.stderr.splitlines() if line.strip()]
+        raise LayerscopeError(sentences[-1] if sentences else f"{model.source} cannot be used.")
+    if done.returncode != 0:
+        raise RuntimeError(f"{command} ended with {done.returncode}: {done.stderr}")
+    result: InspectResult = InspectResult.read(StoredResult(Path(model.source), json.loads(done.stdout), (), False, 0.0))
     return result
 
 

@@ -122,7 +122,7 @@ class Spec:
         Raises:
             BlockRangeError: if a removed layer is not in the model, or too many would be removed.
         """
-        for part in self._parts():
+        for part in self.nested():
             part.check_depth(n_layers)
 
     def check_readable(self) -> None:
@@ -131,10 +131,11 @@ class Spec:
         Raises:
             LayerscopeError: with the first that cannot be read.
         """
-        for part in self._parts():
+        for part in self.nested():
             part.check_readable()
 
-    def _parts(self) -> "Iterator[Spec]":
+    def nested(self) -> "Iterator[Spec]":
+        """Return the requests inside this one, such as its models, texts and questions."""
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
             yield from (part for part in (value if isinstance(value, tuple) else (value,)) if isinstance(part, Spec))

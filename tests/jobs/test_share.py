@@ -11,7 +11,7 @@ import psutil
 import pytest
 import torch
 
-from analysis import jobs
+from analysis import jobs, service
 from analysis.core import shards, store
 from analysis.core.blocks import Block
 from analysis.core.errors import JobError, SpecError, UnsupportedModelError
@@ -28,12 +28,11 @@ from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.scoring import likelihood
 from analysis.experiments.search import search
 from analysis.experiments.search.search_spec import SearchResult, SearchSpec
-from analysis.jobs.queue.control import can_share, check_workers
 from analysis.jobs.runner import remote, versions
+from analysis.jobs.runner.answer import share
 from analysis.jobs.runner.executor import Executor, WorkerLost
 from analysis.jobs.runner.local_workers import LocalWorkers
 from analysis.jobs.runner.shard_worker import ShardWorker
-from analysis.jobs.runner.share import share
 from analysis.models.running import hidden_states
 from analysis.models.source.model_spec import ModelSpec
 from tests.support.levels import few
@@ -336,19 +335,19 @@ def test_a_wish_to_end_is_heard_while_workers_measure(asked, cache, small_batche
     assert len(stored_shards()) < 9
 
 
-def test_request_that_cannot_be_shared_is_refused(asked):
-    with pytest.raises(SpecError, match="must be 1..256"):
-        check_workers(asked["distances"], 0)
-    with pytest.raises(SpecError, match="kind corpus runs in one process"):
-        check_workers(TEXTS, 2)
-    with pytest.raises(SpecError, match="kind heal runs in one process"):
-        check_workers(HealSpec(block=Block(2, 2)), 2)
-    check_workers(TEXTS, 1)
+@pytest.mark.parametrize(
+    ("kind", "n", "sentence"),
+    [("distances", 0, "must be 1..256"), ("corpus", 2, "kind corpus runs in one"), ("heal", 2, "kind heal runs in one")],
+)
+def test_request_that_cannot_be_shared_is_refused(asked, cache, kind, n, sentence):
+    request = {"corpus": TEXTS, "heal": HealSpec(block=Block(2, 2))}.get(kind) or asked[kind]
+    for answer in (service.run, service.submit):
+        with pytest.raises(SpecError, match=sentence):
+            answer(request, workers=n)
 
 
 def test_healed_model_never_uses_shards_of_its_base(asked):
-    healed = dataclasses.replace(asked["evaluate"], adapter="some-heal")
-    assert not can_share(healed)
+    assert not service.can_share(dataclasses.replace(asked["evaluate"], adapter="some-heal"))
 
 
 def many(spec: DamageSpec) -> DamageSpec:

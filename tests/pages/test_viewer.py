@@ -57,7 +57,7 @@ def test_a_viewer_opens_packs_and_starts_nothing(ui_cache, viewer, tmp_path, mon
     opened = packed.open_made(tmp_path, monkeypatch)
     assert access.open_pack("results.zip", (tmp_path / "results.zip").read_bytes()) == opened
     assert access.remove_pack(opened.id) == opened
-    for start in (access.check_start, lambda: access.submit(DistanceSpec(), None, jobs.LOCAL)):
+    for start in (access.check_start, access.terms):
         with pytest.raises(AccessError, match="viewer without torch"):
             start()
     with pytest.raises(JobError, match="viewer without torch"):

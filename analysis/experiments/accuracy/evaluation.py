@@ -24,7 +24,8 @@ def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Loader = 
         return stored
     measured = _prepared(resolved, on_progress, load).complete(on_progress)
     result = EvaluateResult(
-        **measured.common_fields(resolved),
+        spec=resolved,
+        **measured.common_fields(),
         complete=True,
         point=replace(measured.point, **points.place(resolved.block)),  # a healed model has lost its layers before
         questions=measured.answers[0],

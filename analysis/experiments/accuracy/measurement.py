@@ -135,11 +135,10 @@ class Measurement:
         cached = scores.stored_scores(spec.model, spec.benchmark, spec.loss_corpus, spec.generation)
         return cls(loaded, material, cuts, cached, spec.generation, Origin(spec.model, spec.benchmark, spec.loss_corpus))
 
-    def common_fields(self, spec: SweepSpec | EvaluateSpec) -> dict[str, Any]:
+    def common_fields(self) -> dict[str, Any]:
         """Return the fields that the results of a sweep and of an evaluation have in common."""
         loaded, material = self.loaded, self.material
         return {
-            "spec": spec,
             "versions": loaded.versions(),
             "wall_s": self.scores.wall_s,
             "n_tokens": material.n_tokens,

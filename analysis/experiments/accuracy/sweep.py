@@ -46,7 +46,8 @@ def _prepared(spec: SweepSpec, on_progress: OnProgress, load: Loader) -> Measure
 
 def _result(spec: SweepSpec, points: Measurement, *, complete: bool) -> SweepResult:
     return SweepResult(
-        **points.common_fields(spec),
+        spec=spec,
+        **points.common_fields(),
         complete=complete,
         points=points.points,
         n_questions=len(points.material.questions),

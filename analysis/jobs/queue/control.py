@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from analysis.core import host, store
-from analysis.core.errors import JobError, LayerscopeError, SpecError
-from analysis.core.experiment import EXPERIMENTS, TITLES
+from analysis.core.errors import JobError, LayerscopeError
+from analysis.core.experiment import TITLES
 from analysis.core.failures import redact
 from analysis.core.record import Spec
 from analysis.jobs.queue import attempt, processes, table
@@ -41,32 +41,9 @@ from analysis.jobs.queue.table import RowState, get
 FRONT, END = -(10**9), 10**9
 """Places by which a job moves to the front or the end of any queue."""
 
-MOST_WORKERS = 256
-"""Maximum number of processes that share a request."""
 _HEARTBEAT_S = 2.0
 """How often it is written down that a job was seen alive elsewhere."""
 _UNKNOWN = "{title} no longer knows the job, because its process is gone. {resume}"
-
-
-def can_share(spec: Spec) -> bool:
-    """Return whether several processes can share this request."""
-    experiment = EXPERIMENTS.get(spec.kind)
-    return experiment is not None and experiment.is_shared and getattr(spec, "adapter", None) is None
-
-
-def check_workers(spec: Spec, n: int) -> None:
-    """Refuse a number of processes that a request cannot have.
-
-    Raises:
-        SpecError: when there are none, too many, or the request is one that a single process answers.
-    """
-    if not 1 <= n <= MOST_WORKERS:
-        raise SpecError(f"--workers must be 1..{MOST_WORKERS}, not {n}.")
-    if n > 1 and not can_share(spec):
-        kinds = ", ".join(kind for kind, experiment in EXPERIMENTS.items() if experiment.is_shared)
-        raise SpecError(
-            f"A request of kind {spec.kind} runs in one process. Use --workers with {kinds}, and without an adapter."
-        )
 
 
 def submit(
@@ -95,13 +72,11 @@ def submit(
 
     Raises:
         JobError: when there is no such place to run, or it cannot run anything now.
-        SpecError: when a request of its kind cannot be shared by so many.
         StorageError: when the cache folder cannot be written.
     """
     if host.is_viewer():
         raise JobError(host.VIEWER)
     backends.usable(backend)
-    check_workers(spec, shards)
     fingerprint = spec.fingerprint()
     with table.transaction(write=True) as db:
         twin = _active_twin(db, spec.kind, fingerprint)

@@ -1,12 +1,15 @@
 """One request on its way through the queue: its states, and all that is known of it."""
 
 import contextlib
+import functools
+import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from analysis.core import store
+from analysis.core.experiment import SPECS
 from analysis.core.meter import ResourceUsage
 from analysis.core.progress import seconds_per_unit
 from analysis.core.record import Spec
@@ -29,6 +32,12 @@ RESUMABLE = (PAUSED, FAILED, CANCELLED, INTERRUPTED)
 """States from which a job can go back into the queue."""
 
 
+@functools.lru_cache(maxsize=1024)
+def _request(kind: str, text: str) -> Spec:
+    """Return the request of a row, made once: it never changes, and every visitor's page reads all rows every second."""
+    return SPECS[kind].from_json(json.loads(text))
+
+
 def folder(job_id: str) -> Path:
     """The folder of the job with this id."""
     return store.cache_dir() / "jobs" / job_id
@@ -42,8 +51,8 @@ class Job:
     """Ten hexadecimal digits, made by us."""
     kind: str
     """Which experiment: a key of `SPECS`."""
-    spec: Spec
-    """The request."""
+    spec_json: str
+    """The request as JSON."""
     state: str
     """One of `STATES`."""
     label: str
@@ -109,6 +118,11 @@ class Job:
     """Number of processes that share it."""
     work: ResourceUsage | None = None
     """Work of its machine in all its attempts, as far as is written down; None where nobody counts."""
+
+    @property
+    def spec(self) -> Spec:
+        """The request."""
+        return _request(self.kind, self.spec_json)
 
     @property
     def is_active(self) -> bool:

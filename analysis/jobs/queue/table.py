@@ -2,7 +2,6 @@
 
 import contextlib
 import enum
-import functools
 import json
 import math
 import os
@@ -19,10 +18,8 @@ from filelock import FileLock, Timeout
 
 from analysis.core import input_files, store
 from analysis.core.errors import BusyError, JobError, LayerscopeError, StorageError
-from analysis.core.experiment import SPECS
 from analysis.core.failures import redact
 from analysis.core.meter import ResourceUsage
-from analysis.core.record import Spec
 from analysis.jobs.queue import processes
 from analysis.jobs.queue.job import (
     CANCELLED,
@@ -259,24 +256,19 @@ def read(row: sqlite3.Row) -> Job:
     """
     try:
         columns = dict(row)
-        columns["spec"] = _request(SPECS[columns["kind"]], columns["spec"])  # type: ignore[arg-type]  # takes __hash__ for that of instances
         columns["values"] = input_files.parsed(columns["values"])
         columns["work"] = (
             None if columns["work"] is None else ResourceUsage.from_json(input_files.parsed_object(columns["work"]))
         )
         columns["cancel_requested"] = columns["cancel_requested_at"] is not None
         del columns["number"], columns["fingerprint"]
-        return Job(**columns)
-    except (KeyError, TypeError, ValueError, AttributeError, LayerscopeError) as error:
+        job = Job(spec_json=columns.pop("spec"), **columns)
+        _ = job.spec  # of a kind and with fields that this version knows
+        return job
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, LayerscopeError) as error:
         raise JobError(
             f"Job {row['id']} was stored by another version and cannot be read ({error}). Delete it and submit it again."
         ) from error
-
-
-@functools.lru_cache(maxsize=1024)
-def _request(kind: type[Spec], text: str) -> Spec:
-    """Return the request of a row, made once: it never changes, and every visitor's page reads all rows every second."""
-    return kind.from_json(input_files.parsed(text))
 
 
 def row_of(db: sqlite3.Connection, job_id: str) -> sqlite3.Row:

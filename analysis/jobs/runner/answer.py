@@ -1,21 +1,33 @@
-"""The answer to a request: by this process, or by a worker pool, and by one process of a machine at a time."""
+"""The answer to a request: by this process, or by the workers of a pool, and by one process of a machine at a time.
+
+A pool measures the missing shards of a request, and the ordinary run then finds them all. The figures are those of one process,
+bit for bit if the CPUs are the same: the content of a shard does not depend on the worker that measures it (`core.shards`). A
+lost worker costs the shard that it had.
+"""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from typing import Any
 
-from analysis.core import disk, store
-from analysis.core.errors import StorageError
-from analysis.core.experiment import RUNNERS
+from analysis.core import disk, shards, store
+from analysis.core.errors import JobError, StorageError
+from analysis.core.experiment import EXPERIMENTS, RESULTS, RUNNERS, SPECS
 from analysis.core.imports import imported
 from analysis.core.progress import OnProgress, Progress
 from analysis.core.record import Result, Spec
-from analysis.jobs.queue.control import check_workers
-from analysis.jobs.runner.executor import Executor
-from analysis.jobs.runner.share import share
+from analysis.core.shards import Shard
+from analysis.jobs.runner.executor import LOST, RETRIES, Executor, WorkerLost
+from analysis.jobs.runner.versions import in_common
 
 LOCAL = "analysis.jobs.runner.local_workers:LocalWorkers"
 """The worker pool of this machine."""
+_LOOK_S = 0.2
+"""Seconds between two reports of progress to the caller, which may ask to stop at each."""
+_GATHER_S = 30.0
+"""Seconds that a reading of a model from the disk waits for workers that are not there yet. Later ones have no part in it."""
 
 
 def answered(
@@ -34,16 +46,17 @@ def answered(
         n: how many processes.
         on_progress: told how far it is; may raise `Cancelled`, and finished work is kept.
         load: makes the loader that a runner is handed; the processes of a pool have their own.
-        workers: as in `shared`.
+        workers: the pool as `module:class`, an `Executor`, called as `workers(spec, n)`; it ends with the request.
         runners: the dotted function for each kind.
 
     Raises:
-        SpecError: when so many cannot share it.
         LayerscopeError: one sentence on an error that the user can fix.
     """
     with _alone(spec, on_progress):
         if n != 1:
-            return shared(spec, n, on_progress, workers)
+            executor: Executor = imported(workers)(spec, n)
+            with contextlib.closing(executor):
+                return share(spec, executor, on_progress)
         result: Result = imported(runners[spec.kind])(spec, on_progress, load=load())
         return result
 
@@ -70,16 +83,106 @@ def _alone(spec: Spec, on_progress: OnProgress) -> Iterator[None]:
         lock.release()
 
 
-def shared(spec: Spec, n: int, on_progress: OnProgress, workers: str = LOCAL) -> Result:
-    """Answer a request with `n` processes, which end with it.
+def share(spec: Spec, executor: Executor, on_progress: OnProgress) -> Result:
+    """Answer a request, and those that it rests on, with all workers of a pool; the result is stored.
 
     Args:
-        spec, n, on_progress: as in `answered`.
-        workers: the pool as `module:class`, an `Executor`, called as `workers(spec, n)`.
+        spec: of a kind that names its `shards`.
+        executor: whose workers see the cache folder; those that never come are not waited for.
+        on_progress: told how far it is; may raise `Cancelled`, and finished measurements are kept.
+
+    Raises:
+        LayerscopeError: one sentence on an error that the user can fix.
     """
-    check_workers(spec, n)
-    executor: Executor = imported(workers)(spec, n)
-    try:
-        return share(spec, executor, on_progress)
-    finally:
-        executor.close()
+    shards.remove_leftovers()
+    with in_common() as common:
+        sharing = _Sharing(executor, common, on_progress)
+        *before, request = sharing.ask("requests", spec, lambda: Progress("starting the processes"))
+        for kind, resolved in before:
+            sharing.answered(SPECS[kind].from_json(resolved))
+        return sharing.answered(SPECS[spec.kind].from_json(request[1]))
+
+
+class _Sharing:
+    """The tasks of a request, and of those that it rests on."""
+
+    def __init__(self, executor: Executor, common: Mapping[str, Any], on_progress: OnProgress) -> None:
+        """Share with these workers; `common` is as in `versions.in_common`."""
+        self._executor, self._common, self._on_progress = executor, common, on_progress
+
+    def answered(self, spec: Spec) -> Result:
+        """Return the stored result of a resolved request, measured now where it is missing."""
+        stored = RESULTS[spec.kind].load(spec)
+        if stored is not None and stored.complete:
+            return stored
+        missing: list[Shard] = []
+        # A part that cannot be shared, such as the search that a curve rests on, is answered by one of them.
+        if EXPERIMENTS[spec.kind].shards:
+            loading = Progress("loading the model", values={"result_key": spec.fingerprint()})
+            reads_disk, unmeasured = self.ask("missing", spec, lambda: loading)
+            missing = [Shard.from_json(shard) for shard in unmeasured]
+            self._measure(spec, missing, reads_disk=reads_disk)
+        key = self.ask("finish", spec, lambda: Progress("putting the shards together"))
+        result = RESULTS[spec.kind].load(spec)
+        if result is None or not result.complete or key != spec.fingerprint():
+            raise JobError(f"The {spec.kind} result {key} is not in this process's cache folder. Try again.")
+        shards.forget(missing)
+        return result
+
+    def _measure(self, spec: Spec, missing: Sequence[Shard], *, reads_disk: bool) -> None:
+        """Let the workers measure shards; from the disk each that is there reads the model once, for its part."""
+        parts = [[shard] for shard in missing]
+        if reads_disk:
+            n = min(self._gathered(), len(missing))
+            parts = [list(missing[worker::n]) for worker in range(n)]
+        n = min(self._executor.n, len(parts))
+        sizes = [sum(shard.size for shard in part) for part in parts]
+
+        def how_far(done: Sequence[int]) -> Progress:
+            n_open = min(n, self._executor.n_open)
+            workers = n if n_open == n else f"{n_open} of {n}"
+            phase = f"measuring {len(missing)} shards in {workers} process{'es' * (n > 1)}"
+            return Progress(phase, sum(sizes[number] for number in done), sum(sizes))
+
+        tasks = [self._task("measure", spec, shards=[shard.to_json() for shard in part]) for part in parts]
+        if tasks:
+            self._all(tasks, how_far)
+
+    def _gathered(self) -> int:
+        """Wait until all workers are there, but not for long; return how many are."""
+        end = time.monotonic() + _GATHER_S
+        while self._executor.n_open < self._executor.n and time.monotonic() < end:
+            self._on_progress(Progress("starting the processes"))
+            time.sleep(_LOOK_S)
+        return max(1, self._executor.n_open)
+
+    def ask(self, action: str, spec: Spec, how_far: Callable[[], Progress]) -> Any:
+        """Return the answer of one worker."""
+        (answer,) = self._all([self._task(action, spec)], lambda done: how_far())
+        return answer
+
+    def _task(self, action: str, spec: Spec, **values: Any) -> dict[str, Any]:
+        return {"do": action, "kind": spec.kind, "spec": spec.to_json(), **self._common, **values}
+
+    def _all(self, tasks: Sequence[Mapping[str, Any]], how_far: Callable[[Sequence[int]], Progress]) -> list[Any]:
+        """Return the answers to some tasks. A task that loses its worker is submitted again, up to `RETRIES` times.
+
+        Raises:
+            JobError: the first of a worker, or when one worker after another is lost over a task.
+        """
+        answers: dict[int, Any] = {}
+        n_lost = Counter[int]()
+        waiting: dict[Future[Any], int] = {self._executor.submit(task): number for number, task in enumerate(tasks)}
+        while waiting:
+            self._on_progress(how_far(list(answers)))
+            ended, _ = wait(waiting, _LOOK_S, FIRST_COMPLETED)
+            for future in ended:
+                number = waiting.pop(future)
+                try:
+                    answers[number] = future.result()
+                except WorkerLost as error:
+                    n_lost[number] += 1
+                    if n_lost[number] > RETRIES:
+                        raise JobError(LOST.format(n=n_lost[number], why=error)) from error
+                    waiting[self._executor.submit(tasks[number])] = number
+        return [answers[number] for number in range(len(tasks))]

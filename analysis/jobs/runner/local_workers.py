@@ -12,9 +12,9 @@ from typing import Any
 from analysis.core import host
 from analysis.core.errors import JobError
 from analysis.core.imports import imported
-from analysis.jobs import preflight
 from analysis.jobs.runner import shard_worker
 from analysis.jobs.runner.executor import Executor, WorkerLost
+from analysis.models.source.model_spec import ModelSpec
 
 
 class LocalWorkers(Executor):
@@ -80,7 +80,7 @@ def _n_gpus(spec: Any) -> int:
     Raises:
         JobError: when it names GPUs that not every process can have.
     """
-    devices = {model.device for model in preflight.models_of(spec)}
+    devices = {part.device for part in spec.nested() if isinstance(part, ModelSpec)}
     numbered = sorted(device for device in devices if device.startswith("cuda") and device != "cuda")
     if numbered:
         raise JobError(

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from analysis.core.record import Result, Spec
+from analysis.core.record import Result
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
@@ -69,8 +69,10 @@ def weight(result: Result) -> Weight:
     return Weight(result.complete, is_apart, *precision, questions, texts, texts * length, cuts)
 
 
-def request(result: Result) -> Spec:
-    """Return the question that a result answers, without amount, draw and precision: results of equal requests are rivals.
+def request_key(result: Result) -> str:
+    """Return the fingerprint of the question that a result answers, without amount, draw and precision.
+
+    Results with equal keys are rivals.
 
     A curve is requested by its strategy and its question set, a map by its metric and its text. A heal is requested by its
     block and its training. A result that does not say how much it rests on answers nothing but its own request.
@@ -93,7 +95,7 @@ def request(result: Result) -> Spec:
     if isinstance(spec, SpeedSpec):
         spec = replace(spec, ns=(), repeats=1, seed=0)
     is_scored = isinstance(spec, SweepSpec | EvaluateSpec | HealSpec | DamageSpec | DistanceSpec | SpeedSpec)
-    return replace(spec, model=ModelSpec()) if is_scored else spec
+    return str((replace(spec, model=ModelSpec()) if is_scored else spec).fingerprint())
 
 
 def _questions(benchmark: BenchmarkSpec | None) -> Any:

@@ -56,7 +56,7 @@ class Summary:
     weight: Weight
     """Strength of its evidence."""
     request: str
-    """The fingerprint of the request (`evidence.request`): results of equal ones are rivals."""
+    """The fingerprint of the request (`evidence.request_key`): results of equal ones are rivals."""
     questions: str
     """The fingerprint of its question set; "" without one."""
     strategy: str

@@ -202,7 +202,7 @@ def summary(result: Any) -> Summary:
         complete=result.complete,
         figures=_key_figures(result) if result.kind in kinds() else (),
         weight=evidence.weight(result),
-        request=evidence.request(result).fingerprint(),
+        request=evidence.request_key(result),
         questions="" if benchmark is None else benchmark.fingerprint(),
         strategy=str(getattr(spec, "strategy", "")),
         is_repair=isinstance(result, HealResult) and result.healed is not None and not spec.control,

@@ -215,7 +215,7 @@ def _row(key: str, said: words.Markdown, n_bytes: int, delete, *what: str) -> No
 
 
 def _is_of(spec, source: str) -> bool:
-    return any(model.source == source for model in service.models_of(spec))
+    return any(isinstance(part, ModelSpec) and part.source == source for part in spec.nested())
 
 
 def _delete_of_hub(kind: str, id: str) -> None:

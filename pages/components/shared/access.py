@@ -5,7 +5,6 @@ stored by content, under names of our own. The visitor's name of a file is only 
 """
 
 import tempfile
-import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ from streamlit import config
 from analysis import service
 from analysis.core import host, serving
 from analysis.core.errors import AccessError, BenchmarkError
-from analysis.core.record import Spec
 from analysis.core.serving import Serving
 from analysis.data import files, gallery
 from analysis.data.files import QuestionFile
@@ -33,8 +31,6 @@ CHANGES = ("pause", "cancel", "resume", "move", "delete")
 
 _RESULTS = ("results", "packs", "adapters", "checkpoints", "exports")
 _GIGABYTE = 1e9
-_counting = threading.Lock()
-"""Held from counting to submitting: two clicks at once are not one job too many."""
 
 
 def visitor() -> Visitor | None:
@@ -122,22 +118,22 @@ def check_shown(model: ModelSpec) -> None:
             raise
 
 
-def submit(spec: Spec, label: str | None, backend: str, workers: int = 1) -> Job:
-    """Put a request of this visitor into the queue.
+def terms() -> dict[str, Any]:
+    """Return owner, limits and settings of this visitor's jobs, as `service.submit` takes them.
 
     Raises:
-        AccessError: when it may not be started; the sentence says why.
-        LayerscopeError: as `service.submit`.
+        AccessError: when nothing may be started; the sentence says why.
     """
     check_start()
     settings, current = rules(), visitor()
-    settings.check_files(spec)
+    _check_room(settings)
     is_limited = settings.job_hours is not None and (current is None or current.role != OPERATOR)
-    limit_s = settings.job_hours * 3600 if is_limited else None
-    with _counting:
-        _check_room(settings)
-        label_of = {} if current is None else {"owner": current.subject, "owner_label": current.label}
-        return service.submit(spec, label, backend, limit_s=limit_s, workers=workers, **label_of)
+    return {
+        "owner": current and current.subject,
+        "owner_label": current and current.label,
+        "limit_s": settings.job_hours * 3600 if is_limited else None,
+        "settings": settings,
+    }
 
 
 def _check_room(settings: Serving) -> None:
@@ -247,10 +243,9 @@ def change(action: str, job_id: str, *arguments: Any, **options: Any) -> Any:
         raise AccessError(f"{action[:40]!r} is not an action on a job. Use one of {', '.join(CHANGES)}.")
     if (sentence := why_not_change(service.job(job_id))) is not None:
         raise AccessError(sentence)
-    with _counting:
-        if action == "resume":
-            _check_room(rules())
-        return getattr(service, action)(job_id, *arguments, **options)
+    if action == "resume":
+        _check_room(rules())
+    return getattr(service, action)(job_id, *arguments, **options)
 
 
 def clear(*, saved: bool) -> int:

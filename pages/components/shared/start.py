@@ -35,7 +35,9 @@ _MOST = 32
 def start(spec: Spec, label: str) -> Job | None:
     """Queue a request; an error is shown and gives None."""
     try:
-        job = access.submit(spec, label, _place(), _workers(spec))
+        place = st.session_state.get("place", LOCAL)
+        workers = int(st.session_state.get("shards", 1)) if place != LOCAL and service.can_share(spec) else 1
+        job = service.submit(spec, label, place, workers=workers, **access.terms())
     except LayerscopeError as error:
         st.error(words.plain(str(error)))
         return None
@@ -81,18 +83,6 @@ def choose_place() -> None:
                 "model and processes a part of the batches. The results are the same as with one process. Other jobs, healing "
                 "runs included, use one process.",
             )
-
-
-def _place() -> str:
-    """Return the chosen backend, by default this machine."""
-    chosen: str = st.session_state.get("place", LOCAL)
-    return chosen
-
-
-def _workers(spec: Spec) -> int:
-    """Return the number of processes that share a request on the chosen backend."""
-    asked = int(st.session_state.get("shards", 1))
-    return asked if _place() != LOCAL and service.can_share(spec) else 1
 
 
 def start_and_show(spec: Spec, label: str) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import streamlit as st
 
-from analysis import jobs
+from analysis import jobs, service
 from analysis.core import sandbox, store
 from analysis.core.errors import AccessError, BenchmarkError
 from analysis.data import files
@@ -53,7 +53,7 @@ def plain_button(label: str, *, place=st, in_form: bool = False, **options) -> b
 
 
 def submit(seed: int = 0, **changes) -> jobs.Job:
-    return access.submit(spec(seed, **changes), None, jobs.LOCAL)
+    return service.submit(spec(seed, **changes), **access.terms())
 
 
 # Owners
@@ -287,7 +287,7 @@ def test_no_request_of_a_guest_names_a_server_file(be, tmp_path, monkeypatch):
 def test_a_guests_upload_can_be_asked_for(be):
     be(ADA)
     path = access.keep_upload("a.txt", b"some text", ".txt")
-    assert access.submit(DistanceSpec(corpus=CorpusSpec(source=path)), None, jobs.LOCAL).state == jobs.QUEUED
+    assert service.submit(DistanceSpec(corpus=CorpusSpec(source=path)), **access.terms()).state == jobs.QUEUED
 
 
 def test_an_address_with_a_file_outside_shows_the_starter(app, be, tmp_path):
