@@ -11,7 +11,7 @@ from analysis.core.errors import SpecError
 from analysis.exports import folders
 
 if TYPE_CHECKING:  # the HTTP client takes longer to load than a help text
-    from analysis.hub import Upload
+    from analysis.hub.upload import Upload
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -32,7 +32,7 @@ def run(options: argparse.Namespace) -> None:
     if not folder.is_dir():
         names = ", ".join(folders.names()) or "none"
         raise SpecError(f"There is no export {options.name!r} on this machine. Existing exports: {names}.")
-    planned = hub.plan(folder, options.id, is_private=not options.public)
+    planned = hub.upload.plan(folder, options.id, is_private=not options.public)
     files = [{"path": file.path, "size_bytes": file.size, "is_there": bool(file.digest)} for file in planned.files]
     data = {"id": planned.id, "is_private": planned.is_private, "is_there": planned.is_there, "files": files}
     if not options.yes:
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
         write(options, data, [target(planned), *lines, "Nothing uploaded. Add --yes to upload."])
         return
     bar = Bar()
-    address = hub.push(folder, options.id, is_private=not options.public, on_progress=bar)
+    address = hub.upload.push(folder, options.id, is_private=not options.public, on_progress=bar)
     bar.close()
     write(options, data | {"address": address}, [f"Uploaded to {address}"])
 

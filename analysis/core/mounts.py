@@ -7,25 +7,26 @@ of objects that is mounted as a folder copies where it should rename, and half o
 
 import contextlib
 import functools
+import re
 from pathlib import Path
 
 import psutil
 
-NETWORK = frozenset(
-    [
-        *("nfs", "nfs4", "cifs", "smb3", "smbfs", "ncpfs", "afs", "coda", "9p", "ceph", "lustre", "gpfs", "beegfs"),
-        *("orangefs", "pvfs2", "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.ceph-fuse", "fuse.juicefs"),
-        *("fuse.lustre", "fuse.beegfs", "fuse.moosefs", "fuse.mfs", "fuse.lizardfs", "fuse.cernvm-fs", "fuse.davfs"),
-        *("davfs", "davfs2", "fuse.davfs2", "wekafs", "panfs", "quobyte"),
-    ]
+_NETWORK = re.compile(
+    r"nfs4?|cifs|smb(3|fs)|ncpfs|afs|coda|9p|ceph|lustre|gpfs|beegfs|orangefs|pvfs2|davfs2?|wekafs|panfs|quobyte|gcsfuse|goofys|"
+    r"mountpoint-s3|fuse\.(?!fuse-overlayfs).+"
 )
-OBJECTS = frozenset(
-    [
-        *("fuse.s3fs", "fuse.gcsfuse", "gcsfuse", "fuse.goofys", "goofys", "fuse.rclone", "fuse.blobfuse"),
-        *("fuse.blobfuse2", "fuse.mountpoint-s3", "mountpoint-s3", "fuse.s3ql", "fuse.ossfs", "fuse.cosfs"),
-        *("fuse.obsfs", "fuse.s3backer"),
-    ]
-)
+_OBJECTS = re.compile(r"(fuse\.)?(s3fs|gcsfuse|goofys|rclone|blobfuse2?|mountpoint-s3|s3ql|ossfs|cosfs|obsfs|s3backer)")
+
+
+def is_network(folder: Path) -> bool:
+    """Return whether other machines may write to a folder; of an unknown file system in user space they may."""
+    return _NETWORK.fullmatch(kind(folder)) is not None
+
+
+def is_objects(folder: Path) -> bool:
+    """Return whether a folder is a mounted store of objects."""
+    return _OBJECTS.fullmatch(kind(folder)) is not None
 
 
 @functools.lru_cache(maxsize=64)

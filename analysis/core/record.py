@@ -5,7 +5,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import math
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pydantic
-from pydantic_core import core_schema
+from pydantic_core import core_schema, to_jsonable_python
 
 from analysis.core import bounds, host, index, index_table, store
 from analysis.core.errors import CorruptResultError, LayerscopeError, NotFiniteError, SpecError, UnknownRequestError
@@ -142,7 +141,7 @@ class Spec:
 
     def to_json(self) -> dict[str, Any]:
         """The spec as plain JSON types, nested specs as objects."""
-        return typing.cast(dict[str, Any], json.loads(json.dumps(dataclasses.asdict(self))))
+        return typing.cast(dict[str, Any], to_jsonable_python(self))
 
     @classmethod
     def from_json(cls, data: typing.Mapping[str, Any]) -> Self:
@@ -222,7 +221,7 @@ class Result:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, without arrays."""
         data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in self.array_names()}
-        return typing.cast(dict[str, Any], _plain(data))
+        return typing.cast(dict[str, Any], to_jsonable_python(data, fallback=np.generic.item))
 
     @property
     def ran_on(self) -> str:
@@ -291,29 +290,18 @@ class Result:
                 arrays[name] = array
         return arrays
 
-    def save(self) -> None:
-        """Store under the spec's fingerprint, atomically.
-
-        Raises:
-            NotFiniteError: a figure is NaN or infinite; nothing is stored then.
-            StorageError: when the disk is full or the cache cannot be written.
-        """
-        self._store(self.spec.fingerprint(), None)
-        index_table.record(self.kind, self.spec.fingerprint())
-
-    def save_copy(self, folder: Path, fingerprint: str) -> None:
-        """Store it in another folder than the cache's, where the index does not look.
+    def save(self, under: Path | None = None, fingerprint: str = "") -> None:
+        """Store atomically.
 
         Args:
-            folder: laid out as the folder of results is.
-            fingerprint: it is stored under, which that of its spec is not where it was stored by an older version.
+            under: folder laid out as the folder of results is, which the index does not read; None for that of the cache.
+            fingerprint: to store it under; "" for that of the spec, which it is not for a result of an older version.
 
         Raises:
-            NotFiniteError, StorageError: as `save`.
+            NotFiniteError: if a figure is NaN or infinite; nothing is stored then.
+            StorageError: if the disk is full or the cache cannot be written.
         """
-        self._store(fingerprint, folder)
-
-    def _store(self, fingerprint: str, under: Path | None) -> None:
+        fingerprint = fingerprint or self.spec.fingerprint()
         arrays: dict[str, np.ndarray] = {}
         for name in self.array_names():
             value = getattr(self, name)
@@ -328,18 +316,20 @@ class Result:
                 "overflows in its precision, or its weights are broken. Measure in float32, or choose another model or "
                 "block."
             )
-        store.save_result(self.kind, fingerprint, data, [arrays] if arrays else [], under=under)
+        store.save_result(self.kind, fingerprint, data, arrays, under=under)
+        if under is None:
+            index_table.record(self.kind, fingerprint)
 
     @classmethod
     def broken_figure(cls, data: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
-        """Return the name of a figure that is NaN or infinite, as in "mean[0][3]"; "" where there is none.
+        """Return the name of a field that holds NaN or an infinite number; "" if there is none.
 
         Args:
             data: the fields of a result as plain JSON types.
             arrays: its arrays by name; those in `gaps` may have some.
         """
-        broken = (name for name, array in arrays.items() if name.partition(".")[0] not in cls.gaps and not _is_finite(array))
-        return next(_not_finite(data), "") or next(broken, "")
+        measured = {name: array for name, array in arrays.items() if name.partition(".")[0] not in cls.gaps}
+        return next((name for name, value in {**data, **measured}.items() if not _is_finite(value)), "")
 
     @classmethod
     def load(cls, spec: Spec, on_progress: OnProgress | None = None) -> Self | None:
@@ -351,22 +341,18 @@ class Result:
             StorageError: when it has to be computed and nothing can be stored.
             LayerscopeError: when it has to be computed and a text or a question set cannot be read.
         """
-        result = cls._load(spec, on_progress)
-        if result is None or not result.complete:
-            store.check_writable()
-            spec.check_readable()
-        return result
-
-    @classmethod
-    def _load(cls, spec: Spec, on_progress: OnProgress | None) -> Self | None:
+        result = None
         try:
-            stored = store.load_result(cls.kind, spec.fingerprint())
-            return None if stored is None else cls.read(stored)
+            if (stored := store.load_result(cls.kind, spec.fingerprint())) is not None:
+                result = cls.read(stored)
         except CorruptResultError as error:
             store.discard_result(cls.kind, spec.fingerprint())
             if on_progress is not None:
                 on_progress(Progress("reading the cache", message=f"{error} It was moved aside. Computing it again."))
-            return None
+        if result is None or not result.complete:
+            store.check_writable()
+            spec.check_readable()
+        return result
 
     @classmethod
     def all_of(
@@ -421,32 +407,15 @@ class Result:
             raise CorruptResultError(f"The stored result in {stored.path} does not fit {cls.__name__}: {reason}.") from error
 
 
-def _not_finite(value: Any, name: str = "") -> Iterator[str]:
-    """Yield the places of numbers that are NaN or infinite, as in "mean[0][3]"."""
-    if isinstance(value, Mapping):
-        for key, entry in value.items():
-            yield from _not_finite(entry, f"{name}.{key}" if name else str(key))
-    elif isinstance(value, list):
-        for index, entry in enumerate(value):
-            yield from _not_finite(entry, f"{name}[{index}]")
-    elif isinstance(value, float) and not math.isfinite(value):
-        yield name
-
-
-def _is_finite(array: np.ndarray) -> bool:
-    return not np.issubdtype(array.dtype, np.inexact) or bool(np.isfinite(array).all())
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, np.generic):
-        return value.item()
-    return value
+def _is_finite(value: Any) -> bool:
+    """Return whether an array, or each number of a value in plain JSON types, is finite."""
+    if isinstance(value, np.ndarray):
+        return not np.issubdtype(value.dtype, np.inexact) or bool(np.isfinite(value).all())
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        return False
+    return True
 
 
 @functools.cache

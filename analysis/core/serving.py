@@ -8,10 +8,13 @@ docs/guides/hosted.md.
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
+
+import pydantic
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from analysis.core import host, store
 from analysis.core.errors import AccessError, SpecError, did_you_mean
@@ -25,7 +28,6 @@ SHORTEST_SECRET = 32
 FEWEST_CHARACTERS = 8
 """Minimum number of different characters of a secret."""
 
-_NONE = "none"
 _NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _OURS = ("uploads", "adapters", "models", "exports")
 """Folders of the cache with files that requests name: brought by visitors, or made by their jobs."""
@@ -34,27 +36,59 @@ _OTHERS = ("CACHE", "EXTENSIONS", "LOCAL", "MEMORY", "NICENESS", "RAY_OPTIONS", 
 """Variables of other parts of the program, without the prefix."""
 
 
-@dataclass(frozen=True)
+def _listed(value: Any) -> Any:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _person(name: str) -> str:
+    return name.lower() if "@" in name and not name.startswith("sub:") else name
+
+
+def _network(text: str) -> str:
+    ip_network(text)
+    return text
+
+
+def _folders(value: Any) -> Any:
+    return tuple(filter(None, value.split(os.pathsep))) if isinstance(value, str) else value
+
+
+def _absolute(folder: Path) -> Path:
+    if not (folder := folder.expanduser()).is_absolute():
+        raise ValueError("Paths of folders must be absolute")
+    return folder
+
+
+_Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
+_People = Annotated[tuple[Annotated[str, AfterValidator(_person)], ...], BeforeValidator(_listed)]
+_Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], BeforeValidator(_listed)]
+_Folders = Annotated[tuple[Annotated[Path, AfterValidator(_absolute)], ...] | None, BeforeValidator(_folders)]
+_Limit = Annotated[
+    Annotated[float, Field(gt=0, lt=1e9)] | None, BeforeValidator(lambda value: None if f"{value}".lower() == "none" else value)
+]
+
+
+@pydantic.dataclasses.dataclass(frozen=True)
 class Serving:
     """Who may visit a dashboard, and how much they may do."""
 
-    mode: str = ""
+    mode: Annotated[Literal["", "show", "team", "public"], _Lower] = ""
     """`show`, `team`, `public`, or empty for this machine alone."""
-    users: tuple[str, ...] = ()
+    users: _People = ()
     """People who may visit in Team besides operators: e-mail addresses, @domains, `sub:` and a subject, or * for everybody."""
-    operators: tuple[str, ...] = ()
+    operators: _People = ()
     """People who may stop and remove every job in Team, listed in the same way."""
-    proxies: tuple[str, ...] = ()
+    proxies: _Networks = ()
     """Addresses or networks of proxies; only theirs X-Forwarded-For and X-Forwarded-Proto count."""
-    roots: tuple[Path, ...] | None = None
+    roots: _Folders = None
     """Folders under which files may be named, joined as in PATH; None for any file."""
-    uploads_gb: float | None = None
+    uploads_gb: _Limit = None
     """Gigabytes of uploaded files that are kept, of all visitors together; None for any number, as in all that follow."""
-    results_gb: float | None = None
+    results_gb: _Limit = None
     """Gigabytes of results, adapters, checkpoints and exports from which on nothing more is started."""
-    job_hours: float | None = None
+    job_hours: _Limit = None
     """Hours that an attempt at a user's job may take before it is stopped; its finished part is kept."""
-    connections: int = 2000
+    connections: Annotated[int, Field(gt=0, lt=1_000_000)] = 2000
     """Connections to the server in all, web sockets among them. One address can have a fifth of them in use."""
 
     def check_files(self, spec: Spec) -> None:
@@ -105,13 +139,17 @@ def read(environ: Mapping[str, str] = os.environ, *, shared: bool) -> Serving:
     Raises:
         SpecError: when a setting cannot be read; the message names it and the fix.
     """
-    values = _SHARED if shared else {}
-    for field in fields(Serving):
-        name = PREFIX + field.name.upper()
-        text = environ.get(name, "").strip()
-        if text:
-            values = {**values, field.name: _READERS[field.name](name, text)}
-    return Serving(**values)
+    texts = {field.name: environ.get(PREFIX + field.name.upper(), "").strip() for field in fields(Serving)}
+    values = (_SHARED if shared else {}) | {name: text for name, text in texts.items() if text}
+    try:
+        return Serving(**values)
+    except pydantic.ValidationError as error:
+        fault = error.errors(include_url=False)[0]
+        name = str(fault["loc"][0])
+        raise SpecError(
+            f"{PREFIX}{name.upper()} is {texts[name][:40]!r}. {fault['msg'].removeprefix('Value error, ')}. "
+            "docs/guides/serving.md lists the settings."
+        ) from None
 
 
 def check_names(environ: Mapping[str, str] = os.environ) -> None:
@@ -169,79 +207,14 @@ def check_secrets(secrets: Mapping[str, str]) -> None:
         SpecError: when one is too short, too uniform, or equals another.
     """
     for name, value in secrets.items():
-        if len(value) < SHORTEST_SECRET or not value.isascii():
-            reason = f"must have at least {SHORTEST_SECRET} characters, all of them ASCII"
-        elif len(set(value)) < FEWEST_CHARACTERS:
-            reason = f"must have at least {FEWEST_CHARACTERS} different characters"
-        elif (
-            twin := next((other_name for other_name in secrets if other_name != name and secrets[other_name] == value), None)
-        ) is not None:
-            reason = f"and {twin} must not be equal"
-        else:
-            continue
-        raise SpecError(f"{name} {reason}. Create a secret with `openssl rand -hex 32`.")
-
-
-def _mode(name: str, text: str) -> str:
-    if text.lower() not in (SHOW, TEAM, PUBLIC):
-        raise SpecError(f"{name} must be {SHOW}, {TEAM} or {PUBLIC}, not {text[:40]!r}.")
-    return text.lower()
-
-
-def _parts(name: str, text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _people(name: str, text: str) -> tuple[str, ...]:
-    return tuple(part.lower() if "@" in part and not part.startswith("sub:") else part for part in _parts(name, text))
-
-
-def _networks(name: str, text: str) -> tuple[str, ...]:
-    for part in _parts(name, text):
-        try:
-            ip_network(part)
-        except ValueError:
+        is_equal = any(value == other for other_name, other in secrets.items() if other_name != name)
+        if not value.isascii() or len(value) < SHORTEST_SECRET or len(set(value)) < FEWEST_CHARACTERS or is_equal:
             raise SpecError(
-                f"{name} must list addresses or networks, such as 127.0.0.1 or 10.0.0.0/8, not {part[:40]!r}."
-            ) from None
-    return _parts(name, text)
+                f"{name} must have at least {SHORTEST_SECRET} ASCII characters, {FEWEST_CHARACTERS} of them different, and "
+                "must not equal another secret. Create a secret with `openssl rand -hex 32`."
+            )
 
 
-def _folders(name: str, text: str) -> tuple[Path, ...]:
-    folders = tuple(Path(part).expanduser() for part in text.split(os.pathsep) if part)
-    for folder in folders:
-        if not folder.is_absolute():
-            raise SpecError(f"{name} must list absolute paths of folders, joined by {os.pathsep!r}, not {str(folder)!r}.")
-    return folders
-
-
-def _number(name: str, text: str) -> float | None:
-    try:
-        number = None if text.lower() == _NONE else float(text)
-    except ValueError:
-        number = -1.0
-    if number is not None and not 0 < number < 1e9:
-        raise SpecError(f"{name} must be a number above 0, or {_NONE} for no limit, not {text[:40]!r}.")
-    return number
-
-
-def _count(name: str, text: str) -> int:
-    if not text.isdecimal() or not text.isascii() or not 0 < int(text[:10]) < 1e6:
-        raise SpecError(f"{name} must be a whole number from 1 to 999,999, not {text[:40]!r}.")
-    return int(text)
-
-
-_READERS: dict[str, Any] = {
-    "mode": _mode,
-    "users": _people,
-    "operators": _people,
-    "proxies": _networks,
-    "roots": _folders,
-    "uploads_gb": _number,
-    "results_gb": _number,
-    "job_hours": _number,
-    "connections": _count,
-}
 _SHARED: dict[str, Any] = {"roots": (), "uploads_gb": 2.0, "results_gb": 50.0, "job_hours": 12.0}
 """Limits of visitors from the network where no setting says otherwise."""
 

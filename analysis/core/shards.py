@@ -72,7 +72,7 @@ class Shard:
         Raises:
             StorageError: when the disk is full or the cache cannot be written.
         """
-        store.save_result(FOLDER, self.address, {"kind": self.kind, "content": dict(self.content)}, [figures])
+        store.save_result(FOLDER, self.address, {"kind": self.kind, "content": dict(self.content)}, figures)
 
 
 class Work(Protocol):

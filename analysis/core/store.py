@@ -75,16 +75,15 @@ def local_dir() -> Path:
         StorageError: when there is no folder on a disk of this machine.
     """
     cache = cache_dir()
-    cache_kind = mounts.kind(cache)
-    if cache_kind not in mounts.NETWORK | mounts.OBJECTS:
+    if not mounts.is_network(cache):
         return cache
     setting = os.environ.get("LAYERSCOPE_LOCAL")
     top = Path(setting or os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state").absolute().resolve()
     local = top / "layerscope" / hashlib.sha256(os.fsencode(cache)).hexdigest()[:12]
-    if (local_kind := mounts.kind(local)) in mounts.NETWORK | mounts.OBJECTS:
+    if mounts.is_network(local):
         raise StorageError(
-            f"{cache} and {top} are on network file systems ({cache_kind}, {local_kind}), which would damage the list of jobs. "
-            "Set LAYERSCOPE_LOCAL to a folder on a disk of this machine. The results stay in place."
+            f"{cache} and {top} are on network file systems ({mounts.kind(cache)}, {mounts.kind(local)}), which would damage "
+            "the list of jobs. Set LAYERSCOPE_LOCAL to a folder on a disk of this machine. The results stay in place."
         )
     return local
 
@@ -116,10 +115,8 @@ def disk_errors_explained(path: Path) -> Iterator[None]:
 
 def is_private(path: Path) -> bool:
     """Return whether a file is for its owner alone: all in the cache is, since it holds requests, texts and prompts."""
-    path, cache = path.absolute(), cache_dir()
-    if path.is_relative_to(cache) or mounts.kind(cache) not in mounts.NETWORK:
-        return path.is_relative_to(cache)
-    return path.is_relative_to(local_dir())
+    path = path.absolute()
+    return path.is_relative_to(cache_dir()) or path.is_relative_to(local_dir())
 
 
 def make_folder(path: Path) -> None:
@@ -158,10 +155,11 @@ def check_writable() -> None:
         StorageError: when nothing can be written in the cache folder, or not so that it is there whole or not at all.
     """
     folder = cache_dir()
-    if (kind := mounts.kind(folder)) in mounts.OBJECTS:
+    if mounts.is_objects(folder):
         raise StorageError(
-            f"{folder} is mounted object storage ({kind}), which copies files instead of renaming them. A reader could "
-            "find half a result. You can view its results, but to compute, point LAYERSCOPE_CACHE at another folder."
+            f"{folder} is mounted object storage ({mounts.kind(folder)}), which copies files instead of renaming them. A "
+            "reader could find half a result. You can view its results, but to compute, point LAYERSCOPE_CACHE at another "
+            "folder."
         )
     make_folder(folder)
     with disk_errors_explained(folder), tempfile.TemporaryFile(dir=folder):
@@ -193,8 +191,8 @@ def remove_leftovers() -> None:
 
 def _sweep(top: Path, *, deep: bool) -> None:
     # There a lock may hold for one machine alone, and the unfinished files of another one would look like a leftover.
-    is_shared = mounts.kind(top.absolute()) in mounts.NETWORK | mounts.OBJECTS
-    for path, size in disk.remove_leftovers(top, deep=deep, older_s=_SHARED_DRAFT_S if is_shared else 0.0).items():
+    older_s = _SHARED_DRAFT_S if mounts.is_network(top.absolute()) else 0.0
+    for path, size in disk.remove_leftovers(top, deep=deep, older_s=older_s).items():
         _log.warning("Removed %s, unfinished by a process that has ended, and freed %.1f MB.", path, size / 1e6)
 
 
@@ -211,19 +209,15 @@ class StoredResult:
     """Seconds since the epoch."""
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All arrays by name; a name that several files share is joined along its first axis, in file order.
+        """All arrays by name.
 
         Raises:
             CorruptResultError: when they are gone, or are no arrays.
         """
-        parts: dict[str, list[np.ndarray]] = {}
         try:
-            for file in self.array_files:
-                for name, array in load_file(file).items():
-                    parts.setdefault(name, []).append(array)
+            return {name: array for file in self.array_files for name, array in load_file(file).items()}
         except (OSError, ValueError, SafetensorError) as error:
             raise CorruptResultError(f"The arrays stored in {self.path} cannot be read: {error!r}.") from error
-        return {name: arrays[0] if len(arrays) == 1 else np.concatenate(arrays) for name, arrays in parts.items()}
 
 
 def result_dir(kind: str, fingerprint: str) -> Path:
@@ -235,7 +229,7 @@ def save_result(
     kind: str,
     fingerprint: str,
     data: Mapping[str, Any],
-    array_shards: list[Mapping[str, np.ndarray]] | None = None,
+    arrays: Mapping[str, np.ndarray] | None = None,
     *,
     under: Path | None = None,
 ) -> Path:
@@ -244,7 +238,7 @@ def save_result(
     Args:
         kind, fingerprint: the key.
         data: JSON types only.
-        array_shards: arrays by name, one file per list entry; files whose content is already stored are not rewritten.
+        arrays: by name, in one file, which is not rewritten if its content is the same.
         under: another folder than that of the results in the cache.
 
     Raises:
@@ -252,10 +246,10 @@ def save_result(
     """
     folder = result_dir(kind, fingerprint) if under is None else under / kind / fingerprint
     files = {}
-    for index, shard in enumerate(array_shards or []):
-        content = save({name: np.ascontiguousarray(array) for name, array in shard.items()})
+    if arrays:
+        content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
         digest = hashlib.sha256(content).hexdigest()
-        name = f"arrays-{index:05d}-{digest[:8]}.safetensors"
+        name = f"arrays-00000-{digest[:8]}.safetensors"
         files[name] = digest
         if not (folder / name).exists():
             write_atomic(folder / name, content)

@@ -218,7 +218,7 @@ def _hub_documents(name: str) -> list[str]:
 def _hub_rows(path: str, config: str, split: str) -> Any:
     import datasets
 
-    return datasets.load_dataset(path, config, split=split, streaming=True, token=hub.token() or False)
+    return datasets.load_dataset(path, config, split=split, streaming=True, token=hub.refusal.token() or False)
 
 
 def _read(path: Path) -> bytes:

@@ -56,8 +56,8 @@ Columns = Mapping[str, Sequence[str]]
 class HubDataset:
     """A dataset at a commit, and the files of it whose rows can be read."""
 
-    repository: "hub.Repository"
-    files: tuple["hub.File", ...]
+    repository: hub.repository.Repository
+    files: tuple[hub.repository.File, ...]
 
 
 def look(id: str, revision: str | None = None) -> HubDataset:
@@ -67,7 +67,7 @@ def look(id: str, revision: str | None = None) -> HubDataset:
         HubError: when the hub does not give it.
         CorpusError: when no file of it can be read.
     """
-    repository = hub.resolve(id, revision, kind=hub.DATA_SET)
+    repository = hub.cache.resolve(id, revision, kind=hub.repository.DATA_SET)
     files = [file for file in repository.files if _ending(file.path) in ENDINGS and not _is_about(file.path)]
     if not files:
         raise CorpusError(
@@ -105,7 +105,7 @@ def first_rows(
 
     Raises:
         CorpusError: when there is none of this name, it is of another format, or its first rows take too much.
-        HubError, StorageError: as `hub.fetch`.
+        HubError, StorageError: as `hub.download.fetch`.
     """
     file = next((file for file in dataset.files if file.path == path), None)
     if file is None:
@@ -115,7 +115,7 @@ def first_rows(
         )
     repository, local = dataset.repository, ""
     if file.size <= _WHOLE_BYTES:
-        local = str(hub.fetch(repository, [file], on_progress) / path)
+        local = str(hub.download.fetch(repository, [file], on_progress) / path)
     arguments = (local, repository.id, repository.commit, path, str(max_rows), str(_BLOCK_BYTES))
     try:
         read_rows: list[dict[str, Any]] = sandbox.answer(
@@ -129,7 +129,7 @@ def first_rows(
 def rows_as_json(local: str, id: str, commit: str, path: str, max_rows: str, block_bytes: str) -> Any:
     """Return the first rows of a local file, or of a file on the Hub if `local` is empty, as in JSON."""
     name = Path(path).name
-    with Path(local).open("rb") if local else hub.opened(id, commit, path, int(block_bytes)) as stream:
+    with Path(local).open("rb") if local else hub.download.opened(id, commit, path, int(block_bytes)) as stream:
         text = json.dumps(rows(stream, name, int(max_rows)), default=str)
     if len(text) > _MOST_TOLD:
         raise CorpusError(

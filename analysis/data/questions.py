@@ -196,7 +196,7 @@ def _rows(task: Task, split: str, group: str) -> Sequence[Row]:
         return list(rows)
     name, config = task.hub
     try:
-        return list(datasets.load_dataset(name, group or config, split=split, token=hub.token() or False))
+        return list(datasets.load_dataset(name, group or config, split=split, token=hub.refusal.token() or False))
     except Exception as error:  # the hub client raises a dozen unrelated types when it cannot be reached
         raise BenchmarkError(
             f"The questions of {name} are missing: the starter pack is not installed, and the Hub did not send "

@@ -128,7 +128,7 @@ def run(spec: ExportSpec, on_progress: OnProgress = ignore, *, load: Loader = mo
     result = _exported(replace(spec, push=None, is_private=True), on_progress, load)
     if spec.push is None:
         return result
-    address = hub.push(folders.folder(spec.name), spec.push, is_private=spec.is_private, on_progress=on_progress)
+    address = hub.upload.push(folders.folder(spec.name), spec.push, is_private=spec.is_private, on_progress=on_progress)
     pushed = replace(result, spec=replace(result.spec, push=spec.push, is_private=spec.is_private), pushed=address)
     pushed.save()
     return pushed

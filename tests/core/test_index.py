@@ -150,7 +150,7 @@ def test_a_saved_result_is_in_the_index_before_the_next_query():
 def test_a_partial_result_that_another_machine_continues_is_read_again(tmp_path):
     replace(made(), complete=False).save()
     assert len(listed()) == 1
-    made().save_copy(tmp_path / "elsewhere", made().spec.fingerprint())
+    made().save(tmp_path / "elsewhere")
     finished = tmp_path / "elsewhere" / "distances" / made().spec.fingerprint() / "result.json"
     os.replace(finished, file_of(made()))
     (entry,) = index.entries(ResultFilter(KINDS))

@@ -38,7 +38,7 @@ def each(recorder, tmp_path, monkeypatch):
 
 
 def saved(value: int) -> None:
-    store.save_result("sweep", "abc", {"value": value}, [{"states": np.full(3, value)}])
+    store.save_result("sweep", "abc", {"value": value}, {"states": np.full(3, value)})
 
 
 def test_a_result_is_old_or_new_after_any_power_cut(recorder, each):

@@ -158,7 +158,7 @@ def stored_by_position(result: DistanceResult) -> None:
     order = ("angular", "angular-tokens", "cosine-tokens", "relative-l2")
     stacked = np.stack([result.text_distances[name] for name in order], axis=1)
     arrays = {"states": result.states, "text_distances": stacked}
-    store.save_result("distances", result.spec.fingerprint(), result.to_json(), [arrays])
+    store.save_result("distances", result.spec.fingerprint(), result.to_json(), arrays)
 
 
 def test_a_map_stored_by_position_opens_and_yields_other_metrics(model):

@@ -30,12 +30,12 @@ def there(loopback):
 
 
 def look():
-    return hub.resolve("org/model")
+    return hub.cache.resolve("org/model")
 
 
 def fetched(on_progress=lambda progress: None):
     repository = look()
-    return hub.fetch(repository, repository.files, on_progress)
+    return hub.download.fetch(repository, repository.files, on_progress)
 
 
 def contents(folder):
@@ -91,7 +91,7 @@ def test_failed_transfer_keeps_its_bytes(there, monkeypatch):
     with pytest.raises(HubError, match=r"ended during the download of model.safetensors of org/model .* resumes"):
         fetched()
     there.faults.clear()
-    assert hub.missing_bytes(look(), look().files) < 1_100_000
+    assert hub.cache.missing_bytes(look(), look().files) < 1_100_000
     assert contents(fetched()) == FILES
 
 
@@ -126,7 +126,7 @@ def test_a_cancel_is_noticed_while_the_server_is_silent(there):
             raise Cancelled
 
     with pytest.raises(Cancelled):
-        hub.fetch(repository, repository.files, stop)
+        hub.download.fetch(repository, repository.files, stop)
     assert time.monotonic() - started < 5
     there.faults.clear()
     assert contents(fetched()) == FILES
@@ -136,7 +136,7 @@ def test_another_process_resumes_the_download_of_a_killed_one(there):
     there.fault("/cdn/", bytes_per_s=1_000_000)
     code = (
         "from huggingface_hub import constants\nfrom analysis import hub\nconstants.DOWNLOAD_CHUNK_SIZE = 1 << 16\n"
-        "found = hub.look('org/model')\nhub.fetch(found, found.files)"
+        "found = hub.repository.look('org/model')\nhub.download.fetch(found, found.files)"
     )
     child = subprocess.Popen([sys.executable, "-c", code], env=os.environ)
     try:
@@ -163,7 +163,7 @@ def test_other_content_is_thrown_away_and_said(there):
 
 def test_leftover_of_other_content_is_not_resumed(there):
     repository = look()
-    part = cache.folder_of(hub.MODEL, "org/model") / "blobs" / f"{repository.file(WEIGHTS).digest}.incomplete"
+    part = cache.folder_of(hub.repository.MODEL, "org/model") / "blobs" / f"{repository.file(WEIGHTS).digest}.incomplete"
     part.parent.mkdir(parents=True)
     part.write_bytes(b"x" * 100)
     assert contents(fetched()) == FILES
@@ -187,13 +187,13 @@ def test_a_revision_is_a_commit_and_stays_one(there):
     first = look().commit
     second = there.models["org/model"].commit({**FILES, "config.json": b'{"a": 2}'})
     assert look().commit == second
-    assert hub.look("org/model", first).commit == first
+    assert hub.repository.look("org/model", first).commit == first
 
 
 @pytest.mark.parametrize("revision", ["../../etc", "/etc", "a/../b", "-x", "a b", ""])
 def test_a_revision_that_is_none_names_no_file(there, revision):
     with pytest.raises(HubError, match="is not a valid revision"):
-        hub.recall(hub.MODEL, "org/model", revision)
+        hub.cache.recall(hub.repository.MODEL, "org/model", revision)
 
 
 @pytest.mark.parametrize("path", ["../out.safetensors", "/etc/passwd", "a/../../b"])
@@ -212,12 +212,12 @@ def test_a_token_goes_to_the_hub_alone(there, monkeypatch):
 
 def test_search_lists_models_with_access_and_size(there):
     there.add("org/other", FILES, gated=True)
-    found = hub.search("org")
+    found = hub.repository.search("org")
     assert [(one.id, one.is_gated, one.n_parameters) for one in found] == [
         ("org/model", False, 1234),
         ("org/other", True, 1234),
     ]
-    assert hub.search("nothing") == []
+    assert hub.repository.search("nothing") == []
 
 
 def test_repositories_on_this_machine_are_listed_and_deleted(there, monkeypatch):
@@ -226,23 +226,23 @@ def test_repositories_on_this_machine_are_listed_and_deleted(there, monkeypatch)
     there.fault("/cdn/", cut_after=100_000, times=1)
     there.fault("/cdn/", cut_after=0)
     there.add("org/half", {WEIGHTS: BIG[::-1]})
-    half = hub.look("org/half")
+    half = hub.repository.look("org/half")
     with pytest.raises(HubError):
-        hub.fetch(half, half.files)
-    kept = hub.cached_repositories()
+        hub.download.fetch(half, half.files)
+    kept = hub.cache.cached_repositories()
     assert [one.id for one in kept] == ["org/model", "org/half"]
     assert kept[0].n_bytes >= len(BIG)
     assert kept[0].part_bytes == 0
     assert 0 < kept[1].part_bytes < len(BIG)
-    assert hub.delete(hub.MODEL, "org/model") == kept[0].n_bytes
-    assert [one.id for one in hub.cached_repositories()] == ["org/half"]
-    assert hub.delete(hub.MODEL, "org/model") == 0
+    assert hub.cache.delete(hub.repository.MODEL, "org/model") == kept[0].n_bytes
+    assert [one.id for one in hub.cache.cached_repositories()] == ["org/half"]
+    assert hub.cache.delete(hub.repository.MODEL, "org/model") == 0
 
 
 def test_two_at_once_fetch_a_file_once(there):
     there.fault("/cdn/", bytes_per_s=6_000_000)
     repository = look()
     with ThreadPoolExecutor(2) as both:
-        folders = list(both.map(lambda _: hub.fetch(repository, repository.files), range(2)))
+        folders = list(both.map(lambda _: hub.download.fetch(repository, repository.files), range(2)))
     assert contents(folders[0]) == contents(folders[1]) == FILES
     assert there.sent("/cdn/") == len(BIG)

@@ -16,13 +16,13 @@ def there(loopback):
 
 
 def _fetch():
-    found = hub.look("org/model")
-    hub.fetch(found, found.files)
+    found = hub.repository.look("org/model")
+    hub.download.fetch(found, found.files)
 
 
 def said(fetch=False) -> str:
     with pytest.raises(HubError) as raised:
-        _fetch() if fetch else hub.look("org/model")
+        _fetch() if fetch else hub.repository.look("org/model")
     sentence = str(raised.value)
     assert "\n" not in sentence
     assert sentence.endswith(".")
@@ -79,7 +79,7 @@ def test_a_private_model_is_explained_without_and_with_a_token(there, monkeypatc
     there.models["org/model"].private = True
     assert "If it is private, set HF_TOKEN" in said()
     monkeypatch.setenv("HF_TOKEN", there.token)
-    assert hub.look("org/model").id == "org/model"
+    assert hub.repository.look("org/model").id == "org/model"
 
 
 def test_a_token_that_the_hub_does_not_know(there, monkeypatch):

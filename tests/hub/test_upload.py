@@ -52,7 +52,7 @@ def written(there):
 
 
 def test_a_plan_lists_files_bytes_and_target_and_changes_nothing(there, folder):
-    planned = hub.plan(folder, ID, is_private=True)
+    planned = hub.upload.plan(folder, ID, is_private=True)
     assert (planned.id, planned.is_private, planned.is_there) == (ID, True, False)
     assert {file.path: file.size for file in planned.missing} == {name: len(content) for name, content in FILES.items()}
     assert planned.n_bytes == sum(map(len, FILES.values()))
@@ -63,7 +63,7 @@ def test_a_plan_lists_files_bytes_and_target_and_changes_nothing(there, folder):
 @pytest.mark.parametrize("is_private", [True, False])
 def test_pushed_files_are_complete_and_of_one_commit(there, folder, is_private):
     told = []
-    address = hub.push(folder, ID, is_private=is_private, on_progress=told.append)
+    address = hub.upload.push(folder, ID, is_private=is_private, on_progress=told.append)
     assert address == f"{there.endpoint}/{ID}"
     assert on(there) == FILES
     assert there.models[ID].private is is_private
@@ -73,23 +73,23 @@ def test_pushed_files_are_complete_and_of_one_commit(there, folder, is_private):
     assert len(uploads) == 1
     assert not uploads[0].token, "another host is sent no token"
     n_written = len(written(there))
-    assert hub.push(folder, ID, is_private=is_private) == address
+    assert hub.upload.push(folder, ID, is_private=is_private) == address
     assert len(written(there)) == n_written, "the same files are not sent twice"
-    planned = hub.plan(folder, ID, is_private=True)
+    planned = hub.upload.plan(folder, ID, is_private=True)
     assert planned.is_there
     assert planned.missing == ()
 
 
 def test_interrupted_upload_resumes_with_the_missing_files(there, folder):
     there.add(ID, {".gitattributes": b"", "config.json": b"{}", "model.safetensors": WEIGHTS})
-    assert [file.path for file in hub.plan(folder, ID, is_private=True).missing] == ["README.md", "layerscope.json"]
-    hub.push(folder, ID, is_private=True)
+    assert [file.path for file in hub.upload.plan(folder, ID, is_private=True).missing] == ["README.md", "layerscope.json"]
+    hub.upload.push(folder, ID, is_private=True)
     assert on(there) == FILES
 
 
 def said(there, folder, id=ID, push=True):
     with pytest.raises(HubError) as raised:
-        hub.push(folder, id, is_private=True) if push else hub.plan(folder, id, is_private=True)
+        hub.upload.push(folder, id, is_private=True) if push else hub.upload.plan(folder, id, is_private=True)
     sentence = str(raised.value)
     assert "\n" not in sentence
     assert sentence.endswith(".")

@@ -139,7 +139,7 @@ def test_missing_files_are_reported_without_a_hub(there, monkeypatch):
 
 def test_a_snapshot_of_another_program_is_found_without_a_hub(there, monkeypatch):
     load.load(SPEC)
-    for tree in cache.folder_of(hub.MODEL, "org/tiny").glob("trees/*"):
+    for tree in cache.folder_of(hub.repository.MODEL, "org/tiny").glob("trees/*"):
         tree.unlink()
     offline(monkeypatch)
     assert load.load(SPEC).spec.identity == f"hub:{commit(there)}"

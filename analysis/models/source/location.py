@@ -122,7 +122,7 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
 def _hub(spec: ModelSpec, on_progress: OnProgress, *, weights: bool) -> Source:
     # A request that has the identity of its weights is of that commit, wherever the branch is now.
     pinned = spec.identity.removeprefix("hub:")
-    revision = pinned if spec.identity.startswith("hub:") and hub.is_commit(pinned) else spec.revision
+    revision = pinned if spec.identity.startswith("hub:") and hub.repository.is_commit(pinned) else spec.revision
     folder, remote_facts = bring(spec.source, revision, on_progress, weights=weights)
     model_files.check(folder)
     return Source(folder, None, spec.source, f"hub:{remote_facts.commit}", remote_facts)

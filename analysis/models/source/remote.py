@@ -12,6 +12,7 @@ from analysis.core import units
 from analysis.core.errors import HubError, ModelNotFoundError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.data import starter
+from analysis.hub.repository import MODEL, File, Repository
 from analysis.models.source.model_spec import ModelSpec
 
 _CONFIG = "config.json"
@@ -56,7 +57,7 @@ def bring(id: str, revision: str | None, on_progress: OnProgress, *, weights: bo
         files = of_model(repository)
         wanted = files if weights else [file for file in files if file.path == _CONFIG]
         folder = _fetched(repository, wanted, on_progress if weights else ignore)  # a page of text is no transfer to watch
-        return folder, Remote(repository.commit, sum(file.size for file in files), hub.missing_bytes(repository, files))
+        return folder, Remote(repository.commit, sum(file.size for file in files), hub.cache.missing_bytes(repository, files))
     except HubError as error:
         raise ModelNotFoundError(str(error)) from error
 
@@ -88,22 +89,25 @@ def bring_file(source: str, revision: str | None, on_progress: OnProgress, *, we
         if not weights:
             raise ModelNotFoundError(absent(source))
         on_progress(Progress("asking the hub", message=f"Asking the Hub for {id}."))
-        repository = hub.resolve(id, revision)
+        repository = hub.cache.resolve(id, revision)
         file = repository.file(name)
         if file is None:
             gguf_files = [candidate.path for candidate in repository.files if candidate.path.endswith(_GGUF)]
             raise HubError(f"{id} has no file {name}. Its GGUF files: {', '.join(gguf_files) or 'none'}.")
-        return hub.fetch(repository, [file], on_progress) / name
+        return hub.download.fetch(repository, [file], on_progress) / name
     except HubError as error:
         raise ModelNotFoundError(f"{absent(source)} {error}") from error
 
 
 def _file_here(id: str, name: str, revision: str | None) -> Path | None:
     """Where a file from the Hub is that came whole."""
-    for repository in (hub.recall(hub.MODEL, id, revision), hub.recall_unlisted(hub.MODEL, id, revision)):
+    for repository in (
+        hub.cache.recall(MODEL, id, revision),
+        hub.cache.recall_unlisted(MODEL, id, revision),
+    ):
         file = None if repository is None else repository.file(name)
-        if repository is not None and file is not None and not hub.missing_bytes(repository, [file]):
-            return hub.fetch(repository, [file]) / name
+        if repository is not None and file is not None and not hub.cache.missing_bytes(repository, [file]):
+            return hub.download.fetch(repository, [file]) / name
     return None
 
 
@@ -126,21 +130,21 @@ def absent(source: str) -> str:
 
 def missing_bytes(id: str, commit: str) -> int | None:
     """Return the bytes of a model at a commit that are not fetched yet; None where it was never asked for here."""
-    repository = hub.recall(hub.MODEL, id, commit)
-    return None if repository is None else hub.missing_bytes(repository, of_model(repository))
+    repository = hub.cache.recall(MODEL, id, commit)
+    return None if repository is None else hub.cache.missing_bytes(repository, of_model(repository))
 
 
-def _repository(id: str, revision: str | None, on_progress: OnProgress) -> "hub.Repository":
+def _repository(id: str, revision: str | None, on_progress: OnProgress) -> Repository:
     """Return the facts from the Hub about a model, or those of its last answer: for a commit both are the same."""
-    hub.check_id(id)
-    is_offline, known = hub.is_offline(), hub.recall(hub.MODEL, id, revision)
-    if known is not None and (is_offline or hub.is_commit(revision)):
+    hub.repository.check_id(id)
+    is_offline, known = hub.repository.is_offline(), hub.cache.recall(MODEL, id, revision)
+    if known is not None and (is_offline or hub.repository.is_commit(revision)):
         return known
-    known = known or hub.recall_unlisted(hub.MODEL, id, revision)
+    known = known or hub.cache.recall_unlisted(MODEL, id, revision)
     try:
         if not is_offline:
             on_progress(Progress("asking the hub", message=f"Asking the Hub for {id}."))
-        return hub.resolve(id, revision)
+        return hub.cache.resolve(id, revision)
     except HubError as error:
         if known is None or not _is_whole(known):
             raise HubError(_not_here(id, revision) if is_offline else f"{error}{_also_here(id, revision)}") from error
@@ -150,7 +154,7 @@ def _repository(id: str, revision: str | None, on_progress: OnProgress) -> "hub.
         return known
 
 
-def of_model(repository: "hub.Repository") -> list["hub.File"]:
+def of_model(repository: Repository) -> list[File]:
     """The files that a model is loaded from.
 
     Raises:
@@ -178,21 +182,21 @@ def of_model(repository: "hub.Repository") -> list["hub.File"]:
     return [*(file for file in top if file.path.endswith(BESIDE)), *chosen]
 
 
-def _fetched(repository: "hub.Repository", files: list["hub.File"], on_progress: OnProgress) -> Path:
-    missing = hub.missing_bytes(repository, files)
-    if missing and hub.is_offline():
+def _fetched(repository: Repository, files: list[File], on_progress: OnProgress) -> Path:
+    missing = hub.cache.missing_bytes(repository, files)
+    if missing and hub.repository.is_offline():
         raise HubError(
             f"{units.size(missing)} of {repository.id} at commit {repository.commit[:12]} are not on this "
             "machine, and HF_HUB_OFFLINE blocks requests to the Hub. Unset HF_HUB_OFFLINE to download them, or "
             f"use `starter` or a local folder.{_also_here(repository.id, repository.commit)}"
         )
-    return hub.fetch(repository, files, on_progress)
+    return hub.download.fetch(repository, files, on_progress)
 
 
-def _is_whole(repository: "hub.Repository") -> bool:
+def _is_whole(repository: Repository) -> bool:
     """Return whether all files that a model is loaded from are here."""
     try:
-        return not hub.missing_bytes(repository, of_model(repository))
+        return not hub.cache.missing_bytes(repository, of_model(repository))
     except UnsupportedModelError:
         return False
 
@@ -208,8 +212,8 @@ def _not_here(id: str, revision: str | None) -> str:
 def _also_here(id: str, revision: str | None) -> str:
     """Which other revisions of a model are whole on this machine, in a sentence; "" for none."""
     complete = []
-    for name, commit in hub.revisions(hub.MODEL, id).items():
-        repository = hub.recall(hub.MODEL, id, commit) or hub.recall_unlisted(hub.MODEL, id, commit)
+    for name, commit in hub.cache.revisions(MODEL, id).items():
+        repository = hub.cache.recall(MODEL, id, commit) or hub.cache.recall_unlisted(MODEL, id, commit)
         if repository is not None and revision not in (name, commit) and _is_whole(repository):
             complete.append(f"`--revision {commit[:12] if name == commit else name}`")
     return f" This machine has another revision of it: {', '.join(complete)}." if complete else ""

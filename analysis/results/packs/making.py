@@ -102,7 +102,7 @@ def _files(entries: Sequence[FoundResult]) -> tuple[dict[str, bytes], list[Packe
                 continue
             try:
                 result = _read(entry)
-                result.save_copy(Path(scratch), entry.key)
+                result.save(Path(scratch), entry.key)
             except (CorruptResultError, NotFiniteError) as error:
                 left_out.append(f"{entry.id} cannot be read: {error}")
                 continue

@@ -6,7 +6,7 @@ from analysis import hub
 from analysis.core import units
 from analysis.core.errors import PackError
 from analysis.core.progress import OnProgress, ignore
-from analysis.hub import DATA_SET
+from analysis.hub.repository import DATA_SET
 from analysis.results.packs import limits, opening
 from analysis.results.packs.making import Pack
 from analysis.results.stored.pack_list import OpenedPack
@@ -16,7 +16,7 @@ NAME = "results.zip"
 _MESSAGE = "Upload a result pack from Layerscope"
 
 
-def plan(pack: Pack, id: str, scratch: Path, *, is_private: bool) -> "hub.Upload":
+def plan(pack: Pack, id: str, scratch: Path, *, is_private: bool) -> hub.upload.Upload:
     """Preview the upload of a pack, without changing anything.
 
     Args:
@@ -26,10 +26,10 @@ def plan(pack: Pack, id: str, scratch: Path, *, is_private: bool) -> "hub.Upload
         is_private: whether a new repository is to be private.
 
     Raises:
-        HubError: as `hub.plan`.
+        HubError: as `hub.upload.plan`.
     """
     _write(pack, id, scratch)
-    return hub.plan(scratch, id, is_private=is_private, kind=DATA_SET)
+    return hub.upload.plan(scratch, id, is_private=is_private, kind=DATA_SET)
 
 
 def push(pack: Pack, id: str, scratch: Path, *, is_private: bool, on_progress: OnProgress = ignore) -> str:
@@ -40,10 +40,10 @@ def push(pack: Pack, id: str, scratch: Path, *, is_private: bool, on_progress: O
         on_progress: told about it.
 
     Raises:
-        HubError: as `hub.push`.
+        HubError: as `hub.upload.push`.
     """
     _write(pack, id, scratch)
-    return hub.push(scratch, id, is_private=is_private, kind=DATA_SET, commit_message=_MESSAGE, on_progress=on_progress)
+    return hub.upload.push(scratch, id, is_private=is_private, kind=DATA_SET, commit_message=_MESSAGE, on_progress=on_progress)
 
 
 def _write(pack: Pack, id: str, scratch: Path) -> None:
@@ -91,10 +91,10 @@ def fetch(id: str, revision: str | None = None, *, on_progress: OnProgress = ign
         on_progress: told of the bytes that come.
 
     Raises:
-        HubError, StorageError: as `hub.fetch`.
+        HubError, StorageError: as `hub.download.fetch`.
         PackError: when the repository has no pack, or it is too large.
     """
-    repository = hub.resolve(id, revision, kind=DATA_SET)
+    repository = hub.cache.resolve(id, revision, kind=DATA_SET)
     file = repository.file(NAME)
     if file is None:
         raise PackError(f"The dataset {id} has no {NAME}, so it is no result pack. Check the id.")
@@ -102,7 +102,7 @@ def fetch(id: str, revision: str | None = None, *, on_progress: OnProgress = ign
         raise PackError(
             f"The pack of {id} has {units.size(file.size)}, and at most {units.size(limits.PACK_BYTES)} can be opened."
         )
-    return hub.fetch(repository, [file], on_progress) / file.path
+    return hub.download.fetch(repository, [file], on_progress) / file.path
 
 
 def open_anywhere(name: str, revision: str | None = None, *, on_progress: OnProgress = ignore) -> OpenedPack:

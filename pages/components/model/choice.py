@@ -207,7 +207,7 @@ def counted(one: StoredModel) -> str:
 
 def _search(said: str, endpoint: str) -> dict[str, Any]:
     """Return the results of a search. The Hub's address is part of the question, since another one has other models."""
-    return {"found": hub.search(said)}
+    return {"found": hub.repository.search(said)}
 
 
 _searches = start.Looks(_search)
@@ -234,12 +234,12 @@ def _search_box(pick: Callable[[str], None]) -> None:
 def _results_of_search(said: str, pick: Callable[[str], None]) -> None:
     try:
         access.check_start()
-        answer = _searches.of(said, hub.endpoint())
+        answer = _searches.of(said, hub.repository.endpoint())
     except LayerscopeError as error:
         st.error(words.plain(str(error)))
         return
     if answer is None:
-        start.await_answer(lambda: _searches.of(said, hub.endpoint()), lambda: st.caption("Searching the Hub…"))
+        start.await_answer(lambda: _searches.of(said, hub.repository.endpoint()), lambda: st.caption("Searching the Hub…"))
     elif not answer["found"]:
         st.caption(
             f"The Hub has no model with safetensors weights and {words.plain(said)} in its name. Try a shorter part of the "

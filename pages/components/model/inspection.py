@@ -141,7 +141,7 @@ def show_files(model: ModelSpec, found: InspectResult) -> None:
     st.caption(f"Commit {words.plain(found.commit[:_COMMIT_DIGITS])}{asked} · {words.size(found.file_bytes)}, {here}.")
     if not missing:
         return
-    free = service.free_bytes(hub.top())
+    free = service.free_bytes(hub.cache.top())
     short = f"The Hub cache has only {words.size(free)} free on its disk. Delete models there, or set HF_HOME to another disk."
     fetching = any(
         job.kind == InspectSpec.kind and _is_of(job.spec, model.source) and getattr(job.spec, "fetch", False)
@@ -178,7 +178,7 @@ def kept() -> None:
 
 
 def _list() -> None:
-    models, files = hub.cached_repositories(), conversions.stored_conversions()
+    models, files = hub.cache.cached_repositories(), conversions.stored_conversions()
     if not models and not files:
         st.caption("This disk has no models from the Hub and no converted GGUF files.")
         return
@@ -187,7 +187,7 @@ def _list() -> None:
     for place, one in enumerate(models):
         commits = ", ".join(commit[:_COMMIT_DIGITS] for commit in one.commits) or "no commit"
         part = f", {words.size(one.part_bytes)} in incomplete files" if one.part_bytes else ""
-        what = "" if one.kind == hub.MODEL else "dataset "
+        what = "" if one.kind == hub.repository.MODEL else "dataset "
         said = f"{what}**{words.plain(one.id)}** · {words.plain(commits)}{part}"
         _row(f"kept-hub-{place}", said, one.n_bytes, _delete_of_hub, one.kind, one.id)
     for place, file in enumerate(files):
@@ -225,11 +225,11 @@ def _delete_of_hub(kind: str, id: str) -> None:
 def _freed(kind: str, id: str) -> str:
     access.check_operator("delete models")
     needed = next((job for job in service.active() if _is_of(job.spec, id)), None)
-    if needed is not None and kind == hub.MODEL:
+    if needed is not None and kind == hub.repository.MODEL:
         raise LayerscopeError(
             f"A waiting or running job ({needed.label}) needs {id}. Cancel the job first, or wait until it ends."
         )
-    return f"Deleted {id}: {words.size(hub.delete(kind, id))} freed."
+    return f"Deleted {id}: {words.size(hub.cache.delete(kind, id))} freed."
 
 
 def _delete_conversion(identity: str) -> None:

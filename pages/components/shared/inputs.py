@@ -67,7 +67,7 @@ def _chosen(kind: str, key: str) -> tuple[str, bytes] | None:
     revision = right.text_input("Revision", placeholder="default branch", key=f"{key}-hub-revision").strip()
     if not id or closed:
         return None
-    listed = _answer(_sets, "Searching the Hub…", id, revision, hub.endpoint())
+    listed = _answer(_sets, "Searching the Hub…", id, revision, hub.repository.endpoint())
     if listed is None:
         return None
     found: hub_rows.HubDataset = listed["set"]
@@ -86,7 +86,13 @@ def _chosen(kind: str, key: str) -> tuple[str, bytes] | None:
         return None
     commit = found.repository.commit
     read = _answer(
-        _rows, words.plain(f"Downloading the first rows of {path}, {sizes[path]}…"), id, commit, path, n_rows, hub.endpoint()
+        _rows,
+        words.plain(f"Downloading the first rows of {path}, {sizes[path]}…"),
+        id,
+        commit,
+        path,
+        n_rows,
+        hub.repository.endpoint(),
     )
     return None if read is None else _mapped(kind, key, f"{id.rsplit('/')[-1]} {path.rsplit('/')[-1]}", read["rows"])
 

@@ -65,7 +65,10 @@ def test_using_a_model_pins_its_commit(app, loopback):
 
 
 def test_search_finds_and_a_click_picks(app, monkeypatch, loopback):
-    found = [hub.HubModel("org/tiny-llama", 12_345, 1_100_000_000, True), hub.HubModel("org/tiny", 3, None, False)]
+    found = [
+        hub.repository.HubModel("org/tiny-llama", 12_345, 1_100_000_000, True),
+        hub.repository.HubModel("org/tiny", 3, None, False),
+    ]
     at = searched(app, monkeypatch, lambda said, endpoint: {"found": found})
     labels = [read(button.label) for button in at.button if button.key.startswith("hub-pick")]
     assert labels == ["org/tiny-llama · 1.1 B parameters · 12.3 k downloads · gated", "org/tiny · 3 downloads"]
@@ -84,8 +87,8 @@ def test_a_search_that_fails_says_why(app, monkeypatch, loopback):
 @pytest.fixture
 def fetched(loopback):
     loopback.add("org/model", FILES)
-    repository = hub.look("org/model")
-    hub.fetch(repository, repository.files)
+    repository = hub.repository.look("org/model")
+    hub.download.fetch(repository, repository.files)
 
 
 def with_list(at):
@@ -99,7 +102,7 @@ def test_weights_are_deleted_with_the_freed_bytes(app, fetched):
     button = at.button(key="kept-hub-0")
     assert button.label == "Delete, frees 3.0 MB"
     button.click().run()
-    assert hub.cached_repositories() == []
+    assert hub.cache.cached_repositories() == []
     assert any("3.0 MB freed" in read(toast.value) for toast in at.toast)
 
 
@@ -107,7 +110,7 @@ def test_weights_that_a_job_needs_stay(app, fetched, job):
     job(InspectSpec(ModelSpec("org/model"), load=True), jobs.QUEUED)
     at = with_list(app("pages/model.py"))
     at.button(key="kept-hub-0").click().run()
-    assert [one.id for one in hub.cached_repositories()] == ["org/model"]
+    assert [one.id for one in hub.cache.cached_repositories()] == ["org/model"]
     assert any("job (" in read(toast.value) for toast in at.toast)
 
 
@@ -117,7 +120,7 @@ def test_a_transfer_shows_its_bytes(app, job, loopback):
     job(
         InspectSpec(ModelSpec("org/model"), fetch=True),
         jobs.RUNNING,
-        phase=hub.PHASE,
+        phase=hub.download.PHASE,
         done=1_200_000,
         total=5_000_000,
         values=table.to_json({"of_bytes": 5_000_000, "bytes_per_s": 300_000}),
