@@ -9,12 +9,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from torch import nn
-from torch.nn.modules.conv import _ConvNd
 from transformers.pytorch_utils import Conv1D
 
 from analysis.core.errors import RecipeError
 from analysis.models.architecture.decoder import Absent, Decoder
 from analysis.models.architecture.families import Family
+
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
 @dataclass(frozen=True)
@@ -141,7 +142,7 @@ def _experts(part: nn.Module, paths: dict[nn.Module, str], family: Family) -> li
         f"{paths[module]}.{name}"
         for module in _beside_routers(part, family)
         for name, parameter in module.named_parameters(recurse=False)
-        if parameter.dim() == 3 and not isinstance(module, _ConvNd)
+        if parameter.dim() == 3 and not isinstance(module, CONVOLUTIONS)
     ]
 
 
@@ -168,7 +169,7 @@ def _linears(module: nn.Module) -> list[nn.Module]:
 def _stacked(module: nn.Module) -> Iterator[nn.Parameter]:
     """The weights of experts that are kept in one tensor."""
     for inside in module.modules():
-        if not isinstance(inside, _ConvNd):
+        if not isinstance(inside, CONVOLUTIONS):
             yield from (parameter for parameter in inside.parameters(recurse=False) if parameter.dim() == 3)
 
 
