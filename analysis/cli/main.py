@@ -114,7 +114,7 @@ def request(arguments: Sequence[str]) -> Spec:
 def command_line(spec: Spec) -> str:
     """The line to paste into a shell that asks for `spec`: `request` makes the same request of it."""
     name = next((entry.name for entry in subcommands() if entry.spec.kind == spec.kind), None)
-    return requests.line(requests.words(spec, name, request))
+    return requests.line(requests.words(spec, name))
 
 
 def subcommands() -> tuple[Subcommand, ...]:

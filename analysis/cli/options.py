@@ -166,17 +166,20 @@ class Flag:
             one_of(self.dest, value, option.choices)
         return value
 
-    def words(self, value: Any) -> list[str]:
-        """Return the words of a value: none if it cannot be written."""
+    def text(self, value: Any) -> Any:
+        """Return the text of a value, True for a switch that is on; None if it cannot be written."""
         field = self.first
         if field.hint is None:
-            is_on = isinstance(value, field.on) if isinstance(field.on, type) else value is field.on
-            return [self.name] if is_on else []
+            return (isinstance(value, field.on) if isinstance(field.on, type) else value is field.on) or None
         text = self._text(value)
         if field.is_always_said and "\n" in text:
-            text = (text.strip().splitlines() or [text])[0]  # a command is one line: `--set` has the rest
-        elif not text or len(text.splitlines()) > 1:
-            return []
+            return (text.strip().splitlines() or [text])[0]  # a command is one line: `--set` has the rest
+        return text if text and len(text.splitlines()) == 1 else None
+
+    def words(self, text: Any) -> list[str]:
+        """Return the words of a command for a text of `text`."""
+        if self.first.hint is None:
+            return [self.name]
         if not self.name.startswith("-"):
             return [text]
         return [f"{self.name}={text}"] if text.startswith("-") else [self.name, text]

@@ -5,8 +5,11 @@ value is JSON if it reads as JSON, and else the text itself.
 """
 
 import argparse
+import contextlib
+import functools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from typing import Any, TypeVar
 
@@ -22,8 +25,6 @@ PROGRAM = ("python", "-m", "analysis")
 SpecT = TypeVar("SpecT", bound=Spec)
 Settings = Sequence[tuple[str, Any]]
 
-_ROUNDS = 5
-"""A setting may change the default of another one: after a few rounds each one is named."""
 _ABSENT = object()
 """The value of a field whose nested request is left out."""
 
@@ -264,92 +265,70 @@ def line(words: Sequence[str]) -> str:
     return escapes.command([*PROGRAM, *words])
 
 
-def words(spec: Spec, name: str | None, parse: Callable[[Sequence[str]], Spec]) -> list[str]:
+def words(spec: Spec, name: str | None) -> list[str]:
     """Return the arguments that ask for `spec`, only those that differ from the defaults.
 
-    The request that `parse` makes of them has the fingerprint of `as_requested(spec)`.
+    The request that they make has the fingerprint of `as_requested(spec)`.
 
     Args:
         spec: any request, resolved or not.
         name: the subcommand of its kind; None if it has none, and `run` takes its place.
-        parse: the command line's own reading of arguments, which gives the defaults.
     """
     wanted = as_requested(spec)
     if name is not None:
-        try:
-            return _CommandLine(wanted, name, parse).words()
-        except LayerscopeError:  # its options so far make no request: only all of them do
-            pass
+        with contextlib.suppress(LayerscopeError):  # its always written options alone make no request
+            return [name, *_options(wanted)]
     defaults = _defaults(type(wanted))
     changed = {field: value for field, value in wanted.to_json().items() if value != defaults[field]}
-    settings = [written_setting(field, _without_identities(value)) for field, value in changed.items()]
-    return ["run", spec.kind, *(word for setting in settings for word in ("--set", setting))]
+    return ["run", spec.kind, *_set_words((field, _without_identities(value)) for field, value in changed.items())]
 
 
-class _CommandLine:
-    """A request that is being put into words."""
+def _options(spec: Spec) -> list[str]:
+    """Return the options and settings that make a request: starting with all options that differ, the shortest ones found.
 
-    def __init__(self, spec: Spec, name: str, parse: Callable[[Sequence[str]], Spec]) -> None:
-        self._spec = spec
-        self._name = name
-        self._parse = parse
-        self._flags = flags_of(type(spec))
-        self._words: dict[str, list[str]] = {}
-        """By the name of an option, or by the setting."""
+    Raises:
+        LayerscopeError: if the options that are always written make no request.
+    """
+    flags = {flag.dest: flag for flag in flags_of(type(spec))}
+    texts = {dest: text for dest, flag in flags.items() if (text := flag.text(_value_at(spec, flag))) is not None}
+    always = frozenset(dest for dest, flag in flags.items() if flag.first.is_always_said and dest in texts)
 
-    def words(self) -> list[str]:
-        """All the words there have to be."""
-        for flag in self._flags:
-            if flag.first.is_always_said:
-                self._words[flag.name] = flag.words(_value_at(self._spec, flag.first))
-        for _ in range(_ROUNDS):
-            parsed = self._parse(self._joined())
-            unsaid = [flag for flag in self._flags if flag.name not in self._words]
-            new = {flag.name: words for flag in unsaid if (words := self._differing(flag, parsed))}
-            if not new:
-                new = {setting: ["--set", setting] for setting in self._missing(parsed)}
-            self._words |= new
-            if not new:
-                break
-        self._drop_needless()
-        return self._joined()
+    def words(chosen: Mapping[str, Any]) -> list[str]:
+        settings: dict[str, Any] = {}
+        while missing := dict(_differences(built(type(spec), chosen, [*settings.items()]).to_json(), spec.to_json(), "")):
+            if missing.items() <= settings.items():
+                raise SpecError(f"{spec.kind} cannot be asked for by its options.")
+            settings |= missing  # one may change the default of another
+        options = [word for dest, flag in flags.items() if dest in chosen for word in flag.words(chosen[dest])]
+        return [*options, *_set_words(settings.items())]
 
-    def _joined(self) -> list[str]:
-        names = [flag.name for flag in self._flags]
-        order = sorted(self._words, key=lambda name: names.index(name) if name in names else len(names))
-        return [self._name, *(word for name in order for word in self._words[name])]
+    @functools.cache
+    def length(chosen: frozenset[str]) -> float:
+        try:
+            return len(" ".join(words({dest: texts[dest] for dest in chosen})))
+        except LayerscopeError:
+            return math.inf
 
-    def _differing(self, flag: Flag, parsed: Spec) -> list[str]:
-        """Words of an option, if they are no longer than setting the fields that differ one by one."""
-        switched = {worded.first.path for worded in self._flags if worded.name in self._words}
-        # A field that needs a switch which is not written is none that this option would set.
-        set_fields = [field for field in flag.fields if field.switched_by is None or field.switched_by in switched]
-        pairs = [(_value_at(self._spec, field), _value_at(parsed, field)) for field in set_fields]
-        pairs = [(want, has) for want, has in pairs if want is not _ABSENT]
-        differing = sum(want != has for want, has in pairs)
-        for value, _ in pairs:
-            if differing and 1 + sum(want != value for want, _ in pairs) <= differing:
-                return flag.words(value)
-        return []
-
-    def _drop_needless(self) -> None:
-        """Remove words that are not needed, now that the rest is there."""
-        always = {flag.name for flag in self._flags if flag.first.is_always_said}
-        for name in [name for name in self._words if name not in always]:
-            words = self._words.pop(name)
-            try:
-                is_needed = bool(self._missing(self._parse(self._joined())))
-            except LayerscopeError:
-                is_needed = True
-            if is_needed:
-                self._words[name] = words
-
-    def _missing(self, parsed: Spec) -> list[str]:
-        """Return the settings that make the request of a parsed one."""
-        return [written_setting(name, value) for name, value in _differences(parsed.to_json(), self._spec.to_json(), "")]
+    base = built(type(spec), {dest: texts[dest] for dest in always})
+    differing = {dest for dest in texts if _value_at(base, flags[dest]) != _value_at(spec, flags[dest])}
+    chosen = min(always | differing, always, key=length)
+    while (best := min((chosen ^ {dest} for dest in texts.keys() - always), key=length, default=chosen)) != chosen:
+        if length(best) >= length(chosen):
+            break
+        chosen = best
+    return words({dest: texts[dest] for dest in chosen})
 
 
-def _value_at(spec: Spec, field: OptionField) -> Any:
+def _set_words(settings: Iterable[tuple[str, Any]]) -> list[str]:
+    return [word for name, value in settings for word in ("--set", written_setting(name, value))]
+
+
+def _value_at(spec: Spec, flag: Flag) -> Any:
+    """Return the value of the first field of an option that a request has; None if it has none of them."""
+    return next((value for field in flag.fields if (value := _field_at(spec, field)) is not _ABSENT), None)
+
+
+def _field_at(spec: Spec, field: OptionField) -> Any:
     """The value of a field; of several nested requests that of the first which has one."""
     current: Any = spec
     for depth, name in enumerate(field.path):
