@@ -1,122 +1,78 @@
 """The commands as `--help` shows them: groups, a line each, and examples."""
 
 import textwrap
-from dataclasses import dataclass
 
+MORE = "More"
+"""Group of the kinds of extensions."""
 
-@dataclass(frozen=True)
-class About:
-    """A command in the words of its help."""
-
-    group: str
-    line: str
-    examples: tuple[str, ...]
-    """Arguments of calls, without the name of the program."""
-
-
-LOOK, MEASURE, HEAL, EXPORT, MANAGE, MORE = "Look", "Measure", "Heal", "Decide and export", "Manage", "More"
-GROUPS = (LOOK, MEASURE, HEAL, EXPORT, MANAGE, MORE)
-
-ABOUT = {
-    "dashboard": About(LOOK, "Open the pages in the browser.", ("dashboard",)),
-    "open": About(LOOK, "Open a result pack, a file or a Hub dataset, next to your results.", ("open ORG/NAME",)),
-    "models": About(LOOK, "Show a model's size, memory and commit, from its configuration alone.", ("models starter",)),
-    "distances": About(
-        LOOK,
-        "Measure the distance map: how much each block changes the residual stream.",
-        ("distances starter --samples 32", "distances ORG/NAME --texts wiki --metric cosine-tokens --json map.json"),
-    ),
-    "damage": About(LOOK, "Measure the loss increase of every block.", ("damage starter --max-size 15",)),
-    "microscope": About(
-        LOOK,
-        "Show each layer's effect on each prompt token, and the predicted next token after each layer.",
-        ('microscope starter --prompt "The capital of France is"', "microscope starter --prompt Paris --block 14:5"),
-    ),
-    "sweep": About(
-        MEASURE,
-        "Measure accuracy and loss against the number of removed layers.",
-        ("sweep starter --task arc_easy --limit 100", "sweep ORG/NAME --strategy greedy --max-n 8 --workers 2"),
-    ),
-    "evaluate": About(
-        MEASURE,
-        "Score one model: unpruned, pruned or healed.",
-        ("evaluate starter --block 14:5", "evaluate starter --block 14:5 --adapter adapters/ID --per-question --json -"),
-    ),
-    "speed": About(
-        MEASURE, "Measure prefill and decode speed against the number of removed layers.", ("speed starter --ns 0,5,10",)
-    ),
-    "compare": About(
-        MEASURE,
-        "Generate from one prompt with the unpruned, pruned and healed model.",
-        (
-            'compare starter --prompt "The capital of France is" --block 14:5',
-            'compare starter --prompt "Once" --block 14:5 --temperature 0.7 --seed 3',
+COMMANDS = {
+    "Look": {
+        "dashboard": ("Open the pages in the browser.", ""),
+        "open": ("Open a result pack, a file or a Hub dataset, next to your results.", "ORG/NAME"),
+        "models": ("Show a model's size, memory and commit, from its configuration alone.", "starter"),
+        "distances": ("Measure the distance map: how much each block changes the residual stream.", "starter --samples 32"),
+        "damage": ("Measure the loss increase of every block.", "starter --max-size 15"),
+        "microscope": (
+            "Show each layer's effect on each prompt token, and the predicted next token after each layer.",
+            'starter --prompt "The capital of France is"',
         ),
-    ),
-    "search": About(
-        MEASURE,
-        "Search sets of layers whose removal changes the predictions least.",
-        ("search starter --strategy swaps --max-n 10", "search starter --strategy greedy --protect 0,29"),
-    ),
-    "methods": About(
-        MEASURE,
-        "Compare strategies and healing recipes at several sizes in one paired table.",
-        (
-            "methods starter --strategies similarity,swaps --recipes instant --n 3,5",
-            "methods starter --recipes instant,distill --minutes 5",
+    },
+    "Measure": {
+        "sweep": ("Measure accuracy and loss against the number of removed layers.", "starter --task arc_easy --limit 100"),
+        "evaluate": ("Score one model: unpruned, pruned or healed.", "starter --block 14:5"),
+        "speed": ("Measure prefill and decode speed against the number of removed layers.", "starter --ns 0,5,10"),
+        "compare": (
+            "Generate from one prompt with the unpruned, pruned and healed model.",
+            'starter --prompt "The capital of France is" --block 14:5',
         ),
-    ),
-    "grid": About(
-        MEASURE,
-        "Sweep several models, datasets and strategies in one table.",
-        (
-            "grid --models starter --strategies similarity,deepest --tasks arc_easy,boolq",
-            "grid --models starter,./mine --tasks arc_easy --csv grid.csv",
+        "search": ("Search sets of layers whose removal changes the predictions least.", "starter --strategy swaps --max-n 10"),
+        "methods": (
+            "Compare strategies and healing recipes at several sizes in one paired table.",
+            "starter --strategies similarity,swaps --recipes instant --n 3,5",
         ),
-    ),
-    "precision": About(
-        MEASURE, "Compare a precision with float32 on the same questions.", ("precision starter --dtype bfloat16",)
-    ),
-    "heal": About(
-        HEAL,
-        "Repair a pruned model in closed form, by training, or both.",
-        ("heal starter --block 14:5 --recipe first", "heal starter --block 14:5 --minutes 10 --detach"),
-    ),
-    "export": About(
-        EXPORT,
-        "Save a pruned or healed model as a Hugging Face folder, a GGUF file or a mergekit recipe.",
-        ("export starter --block 14:5 --out smaller", "export starter --block 14:5 --adapter adapters/ID --out healed"),
-    ),
-    "push": About(EXPORT, "Upload an export to the Hub.", ("push NAME ORG/NAME",)),
-    "pack": About(
-        EXPORT,
-        "Write stored results of a model as one file, without weights, to open elsewhere.",
-        ("pack starter --out results.zip", "pack starter --kinds distances,sweep --push ORG/NAME"),
-    ),
-    "report": About(EXPORT, "Write a report of all results of a model.", ("report starter --block 14:5 --out report.html",)),
-    "sheet": About(
-        EXPORT,
-        "Write a one-page decision on one removed block: go, measure more, or don't.",
-        ("sheet starter --block 14:5 --out sheet.html", "sheet starter --block 14:5 --accept-points 3 --out sheet.pdf"),
-    ),
-    "front": About(
-        EXPORT,
-        "Prune, quantize, or both? Compare all measured precisions, prunings and models by size, speed and scores.",
-        ("front starter --bytes 250MB", "front starter --speed 1.3 --points 3 --json -"),
-    ),
-    "dataset": About(
-        EXPORT,
-        "Save rows of a Hub dataset as a file for --texts or --task.",
-        ("dataset ORG/NAME --file PATH --as questions --out mine.jsonl",),
-    ),
-    "jobs": About(MANAGE, "List, pause, cancel, resume and move background jobs.", ("jobs cancel ID",)),
-    "mcp": About(MANAGE, "Serve stored results and measurements to agents over MCP.", ("mcp --allow-run",)),
-    "packs": About(MANAGE, "List and remove opened result packs.", ("packs remove ID",)),
-    "run": About(
-        MANAGE, "Run any request by its kind, from --set settings alone.", ("run inspect --set model.source=starter",)
-    ),
+        "grid": (
+            "Sweep several models, datasets and strategies in one table.",
+            "--models starter --strategies similarity,deepest --tasks arc_easy,boolq",
+        ),
+        "precision": ("Compare a precision with float32 on the same questions.", "starter --dtype bfloat16"),
+    },
+    "Heal": {
+        "heal": ("Repair a pruned model in closed form, by training, or both.", "starter --block 14:5 --recipe first"),
+    },
+    "Decide and export": {
+        "export": (
+            "Save a pruned or healed model as a Hugging Face folder, a GGUF file or a mergekit recipe.",
+            "starter --block 14:5 --out smaller",
+        ),
+        "push": ("Upload an export to the Hub.", "NAME ORG/NAME"),
+        "pack": (
+            "Write stored results of a model as one file, without weights, to open elsewhere.",
+            "starter --out results.zip",
+        ),
+        "report": ("Write a report of all results of a model.", "starter --block 14:5 --out report.html"),
+        "sheet": (
+            "Write a one-page decision on one removed block: go, measure more, or don't.",
+            "starter --block 14:5 --out sheet.html",
+        ),
+        "front": (
+            "Prune, quantize, or both? Compare all measured precisions, prunings and models by size, speed and scores.",
+            "starter --bytes 250MB",
+        ),
+        "dataset": (
+            "Save rows of a Hub dataset as a file for --texts or --task.",
+            "ORG/NAME --file PATH --as questions --out mine.jsonl",
+        ),
+    },
+    "Manage": {
+        "jobs": ("List, pause, cancel, resume and move background jobs.", "cancel ID"),
+        "mcp": ("Serve stored results and measurements to agents over MCP.", "--allow-run"),
+        "packs": ("List and remove opened result packs.", "remove ID"),
+        "run": ("Run any request by its kind, from --set settings alone.", "inspect --set model.source=starter"),
+    },
 }
-"""By name. A kind of an extension is not here: the first paragraph of its docstring is its line, in the group More."""
+"""By group and name: what a command does, and arguments of an example."""
+ABOUT = {name: about for commands in COMMANDS.values() for name, about in commands.items()}
+"""By name. A kind of an extension is not here: the first paragraph of its docstring says what it does, in the group More."""
 
 
 def overview(lines: dict[str, str]) -> str:
@@ -126,13 +82,13 @@ def overview(lines: dict[str, str]) -> str:
         lines: the line of each command by its name.
     """
     width = max(map(len, lines))
-    parts = []
-    for group in GROUPS:
-        names = [name for name in lines if (ABOUT[name].group if name in ABOUT else MORE) == group]
-        names.sort(key=lambda name: [*ABOUT].index(name) if name in ABOUT else len(ABOUT))
-        if names:
-            parts.append("\n".join([f"{group}:", *(f"  {name:<{width}}  {lines[name]}" for name in names)]))
-    return "\n\n".join(parts)
+    groups = {group: [name for name in commands if name in lines] for group, commands in COMMANDS.items()}
+    groups[MORE] = [name for name in lines if name not in ABOUT]
+    return "\n\n".join(
+        "\n".join([f"{group}:", *(f"  {name:<{width}}  {lines[name]}" for name in names)])
+        for group, names in groups.items()
+        if names
+    )
 
 
 def recipes() -> str:
@@ -157,8 +113,6 @@ def recipes() -> str:
     return "\n".join([*lines, "  paper-MODEL: the settings of the paper for one model"])
 
 
-def examples(name: str, program: str) -> str:
-    """Return the examples of a command for the end of its help; "" if it has none."""
-    if name not in ABOUT:
-        return ""
-    return "\n".join(["examples:", *(f"  {program} {arguments}" for arguments in ABOUT[name].examples)])
+def example(name: str, program: str) -> str:
+    """Return the example of a command for the end of its help; "" if it has none."""
+    return f"example:\n  {program} {name} {ABOUT[name][1]}".rstrip() if name in ABOUT else ""

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from analysis import service
 from analysis.cli.running import run
 from analysis.core import store, units
 from analysis.core.errors import SpecError
@@ -77,7 +78,7 @@ def of_sweep(result: Any, options: argparse.Namespace) -> list[str]:
     notes = remarks.remarks(result.points, result.lines, result.questions)
     notes += [sentence] if (sentence := cliff.sentence(result)) else []
     chosen = remarks.chosen_by(result.spec)
-    verdicts = _verdicts(result, _judged(result), [result])
+    verdicts = _verdicts(result, _judged(result))
     return [*_point_lines(result, result.points), *notes, *([chosen] if chosen else []), *verdicts]
 
 
@@ -94,31 +95,25 @@ def _judged(result: Any) -> list[Any]:
     return [point.block for point in cuts]
 
 
-def _verdicts(result: Any, cuts: Sequence[Any], scores: Sequence[Any], heals: Sequence[Any] = ()) -> list[str]:
+def _verdicts(result: Any, cuts: Sequence[Any]) -> list[str]:
     """Return the savings, costs and recovery of removals, a sentence each; none where neither answers nor loss are known."""
-    from analysis.results import evidence, library
     from analysis.results.stored.reading import ACCURACY, LOSS
     from analysis.results.words import headline
 
-    model = result.spec.model
-    speed = next(iter(library.of("speed", model, most=1)), None)  # stored earlier: the result itself measures none
-    found = [evidence.of(cut, scores, model, result.model, shown=result, speed=speed, heals=heals) for cut in cuts]
+    model, key = result.spec.model, result.spec.fingerprint()
+    shown = service.by_key(result.kind, key)
+    found = [service.evidence(cut, model, shown=shown, chosen=(key,), facts=result.model) for cut in cuts]
     return [headline.sentence(one) for one in found if not {ACCURACY, LOSS} <= set(one.missing)]
 
 
 def of_evaluate(result: Any, options: argparse.Namespace) -> list[str]:
     """The scores of one model, and the verdict on its cut where the unpruned model was asked the same before."""
-    from analysis.results import library
-
     lines, cut = _point_lines(result, [result.point]), result.spec.block
-    if cut is None or result.spec.adapter:
-        return lines
-    return [*lines, *_verdicts(result, [cut], [result, *library.of("evaluate", result.spec.model)])]
+    return lines if cut is None or result.spec.adapter else [*lines, *_verdicts(result, [cut])]
 
 
 def of_heal(result: Any, options: argparse.Namespace) -> list[str]:
     """Return the scores of all models of a healing run, its recovery, and a verdict."""
-    from analysis.results import library
     from analysis.results.compared import recovery
     from analysis.results.words import heals
 
@@ -130,23 +125,10 @@ def of_heal(result: Any, options: argparse.Namespace) -> list[str]:
         lines += [tables["same_kind"].caption, *tables["same_kind"].only("model", "loss", "n_texts", "removed").lines()]
     if "writing" in tables:
         lines += tables["writing"].lines()
-    control = heals.control_of(result, library.of("heal", result.spec.model))
-    verdict = [] if result.spec.control else _verdicts(result, [result.spec.block], _scores_beside(result), [result])
+    control = heals.control_of(result, service.read_all(service.find("heal", result.spec.model)))
+    verdict = [] if result.spec.control else _verdicts(result, [result.spec.block])
     adapter_line = [f"adapter   {store.cache_dir() / result.adapter}"] if result.adapter else []
     return [*lines, *heals.sentences(result, control), *adapter_line, *verdict]
-
-
-def _scores_beside(heal: Any) -> list[Any]:
-    """Return the healing run; behind curves and evaluations with the same scores where it keeps no answers, which pair them."""
-    from analysis.core import index
-    from analysis.results import library
-    from analysis.results.stored.result import of_entry
-
-    stored = None if heal.questions else index.entry(heal.kind, heal.spec.fingerprint())
-    if stored is None:
-        return [heal]
-    found = library.scores_of(heal.spec.block, heal.spec.model, of_entry(stored), kinds=("sweep", "evaluate"))
-    return [*library.read_all(found[1:]), heal]
 
 
 def of_export(result: Any, options: argparse.Namespace) -> list[str]:

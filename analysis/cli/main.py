@@ -36,7 +36,7 @@ INTERRUPTED = 130
 CLOSED = 141
 """Exit code when the reader of the output has closed it, as `| head` does; nothing is printed then."""
 
-_EXITS = f"""`COMMAND --help` shows options and examples.
+_EXITS = f"""`COMMAND --help` shows options and an example.
 
 Exit codes:
   0    done.
@@ -167,11 +167,11 @@ def parser() -> Parser:
 
     def add(name: str, command: Callable[[argparse.Namespace], None], help_text: str = "", **defaults: object) -> Parser:
         first = " ".join(help_text.strip().partition("\n\n")[0].split())
-        lines[name] = groups.ABOUT[name].line if name in groups.ABOUT else first
+        lines[name] = groups.ABOUT[name][0] if name in groups.ABOUT else first
         sub: Parser = places.add_parser(
             name,
             description=lines[name],
-            epilog=groups.examples(name, _program()),
+            epilog=groups.example(name, _program()),
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         sub.set_defaults(**{"asks": None, "command": command, "command_line": command_line, **defaults})

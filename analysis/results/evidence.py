@@ -340,6 +340,8 @@ def stored(
         )
     removed.check_depth(facts.n_layers)
     on_screen, speed = shown.result if shown else None, next(iter(speeds), None)
+    if isinstance(on_screen, HealResult) and not on_screen.questions:  # the answers of others with the same scores pair them
+        results.sort(key=lambda result: result is on_screen)
     return of(removed, results, model, facts, shown=on_screen, damage=damage, speed=speed, heals=heals, heal=heal)
 
 

@@ -23,12 +23,12 @@ def test_every_command_stands_in_a_group_with_a_line():
     for name in commands():
         assert re.search(rf"^  {name} +\S", shown, re.MULTILINE), name
         assert name in groups.ABOUT
-    for group in groups.GROUPS[:-1]:
+    for group in groups.COMMANDS:
         assert f"\n{group}:\n" in shown
 
 
 def test_kind_of_an_extension_stands_under_more():
-    shown = groups.overview({"sweep": groups.ABOUT["sweep"].line, "mine": "Measure mine."})
+    shown = groups.overview({"sweep": groups.ABOUT["sweep"][0], "mine": "Measure mine."})
     assert shown.endswith("More:\n  mine   Measure mine.")
 
 
@@ -42,11 +42,9 @@ def test_help_is_whole_and_names_no_python_value(name):
     assert not unsaid
 
 
-@pytest.mark.parametrize(("name", "example"), [(name, one) for name, about in groups.ABOUT.items() for one in about.examples])
-def test_examples_are_understood(name, example):
-    words = shlex.split(example)
-    assert words[0] == name
-    assert command_line._parse(words).command is not None
+@pytest.mark.parametrize("name", groups.ABOUT)
+def test_examples_are_understood(name):
+    assert command_line._parse([name, *shlex.split(groups.ABOUT[name][1])]).command is not None
 
 
 def test_version_is_printed(capsys):

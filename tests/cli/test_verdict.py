@@ -21,6 +21,7 @@ def no_precomputed_results(tmp_path, monkeypatch):
 
 
 def lines(result) -> list[str]:
+    result.save()
     return answers.PRINTERS[result.spec.kind].lines(result, None)
 
 

@@ -4,9 +4,10 @@ Nothing here knows the protocol. A tool takes JSON and returns JSON, or a job to
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar
 
 from analysis import service
 from analysis.cli import decision_sheet, front, groups
@@ -23,7 +24,6 @@ from analysis.core.record import Spec, spec_dataclass
 from analysis.jobs.queue.job import LOCAL, Job
 from analysis.models.source.model_spec import InspectSpec, ModelSpec
 
-SpecT = TypeVar("SpecT", bound=Spec)
 LEFT_OUT = ("export",)
 """Kinds without a tool: an export writes a model, or uploads it, which a person decides."""
 MAX_OTHERS = 5
@@ -34,31 +34,29 @@ FRONT_FIELDS = ("answers", "missing", "duration_s")
 
 
 @spec_dataclass
+class Selection(Spec):
+    """The returned part of an answer."""
+
+    kind: ClassVar[str] = "selection"
+
+    fields: Annotated[tuple[str, ...], Option()] = ()
+    """Names of the fields to return, such as best, points or answers (default: all, but no points of a front)."""
+    per_question: Annotated[bool, Option()] = False
+    """Add the log-likelihoods of every question (default: off)."""
+
+
+@spec_dataclass
 class Delivery(Spec):
-    """How the answer of a measurement is delivered."""
+    """How a measurement is run."""
 
     kind: ClassVar[str] = "delivery"
 
     wait_s: Annotated[int, Option(), Bound(0, LONGEST_WAIT_S)] = 0
     """Seconds to wait for the job, with progress notifications (default: 0, the id of the job at once)."""
-    fields: Annotated[tuple[str, ...], Option()] = ()
-    """Names of the fields to return, such as best or points (default: all, which is long for a map)."""
-    per_question: Annotated[bool, Option()] = False
-    """Add the log-likelihoods of every question (default: off)."""
     run_on: Annotated[str, Option()] = LOCAL
     """Backend that runs the job."""
     workers: Annotated[int, Option(), Bound(1, 1_000)] = 1
     """Number of processes that share the work."""
-
-
-@spec_dataclass
-class FrontFields(Spec):
-    """The returned part of a front."""
-
-    kind: ClassVar[str] = "front_fields"
-
-    fields: Annotated[tuple[str, ...], Option()] = ()
-    """Names of the fields to return: points, answers, rule, missing, duration_s (default: all but points and rule)."""
 
 
 @spec_dataclass
@@ -87,10 +85,6 @@ class ResultKeySpec(Spec):
     """Kind of the result."""
     key: Annotated[str, Option()]
     """Key of the result: twenty hexadecimal digits."""
-    per_question: Annotated[bool, Option()] = False
-    """Add the log-likelihoods of every question (default: off)."""
-    fields: Annotated[tuple[str, ...], Option()] = ()
-    """Names of the fields to return, such as best or points (default: all, which is long for a map)."""
 
 
 @spec_dataclass
@@ -139,13 +133,21 @@ class Tool:
 
     name: str
     about: str
-    arguments: Json
-    """JSON schema."""
-    answer: Callable[[Mapping[str, Any]], Json | Watch]
+    kinds: tuple[type[Spec], ...]
+    """Requests whose options are the arguments."""
+    answer: Callable[..., Json | Watch]
+    """Called with a request of each kind."""
+    without: frozenset[str] = frozenset()
+    """Options that are no arguments."""
     changes: bool = False
     """Whether it starts or stops something where the server may do so."""
     stops: bool = False
     """Whether it ends work that is under way."""
+
+    @functools.cached_property
+    def arguments(self) -> Json:
+        """Return the JSON schema of the arguments."""
+        return schema.of(self.kinds, without=self.without, settable=Delivery in self.kinds)
 
 
 class Tools:
@@ -180,7 +182,14 @@ class Tools:
         if unknown:
             names = ", ".join(tool.arguments["properties"])
             raise SpecError(f"The tool {name} has no argument {unknown[0][:60]!r}. Use {names}.")
-        return tool.answer(arguments)
+        for kind in tool.kinds:
+            for value in schema.files(kind, arguments):  # a recipe reads its texts and its model while the request is made
+                serving.read(shared=False).check_file(value)
+        first, *more = tool.kinds
+        requests = [schema.request(first, arguments), *(schema.request(kind, {**arguments, schema.SET: None}) for kind in more)]
+        for request in requests:
+            serving.read(shared=False).check_files(request)
+        return tool.answer(*requests)
 
     def look(self, job_id: str) -> Job:
         """Return a job as it is now; where jobs may run, one that waits is handed to its worker."""
@@ -191,56 +200,48 @@ class Tools:
 
     def _measuring(self, subcommand: Subcommand) -> Tool:
         has = {name.lstrip("-").replace("-", "_") for name, _ in subcommand.extras}
-        about = groups.ABOUT[subcommand.name].line if subcommand.name in groups.ABOUT else _first_line(subcommand.spec)
+        about = groups.ABOUT[subcommand.name][0] if subcommand.name in groups.ABOUT else _first_line(subcommand.spec)
         run = "Runs as a background job." if self.allow_run else "Answers from stored results alone."
         return Tool(
             subcommand.name,
             about if self.allow_run and subcommand.spec is InspectSpec else f"{about} {run}",
-            schema.of((subcommand.spec, Delivery), without={"per_question", "run_on", "workers"} - has, settable=True),
-            lambda arguments: self._measure(subcommand.spec, arguments),
+            (subcommand.spec, Selection, Delivery),
+            self._measure,
+            frozenset({"per_question", "run_on", "workers"} - has),
             changes=True,
         )
 
     def _reading(self) -> list[Tool]:
-        sheet = groups.ABOUT["sheet"].line.replace("Write", "Return", 1)
+        sheet = groups.ABOUT["sheet"][0].replace("Write", "Return", 1)
+        cancel, resume = "Stop a background job. Its finished work is kept.", "Put a stopped or failed job back into the queue."
         return [
-            Tool("results", _first_line(ResultsSpec), schema.of((ResultsSpec,)), _results),
-            Tool("result", _first_line(ResultKeySpec), schema.of((ResultKeySpec,)), _result),
-            Tool("sheet", sheet, schema.of((decision_sheet.SheetSpec,)), self._sheet),
-            Tool("front", groups.ABOUT["front"].line, schema.of((front.FrontSpec, FrontFields)), self._front),
-            Tool("jobs", _first_line(JobsSpec), schema.of((JobsSpec,)), self._jobs),
+            Tool("results", _first_line(ResultsSpec), (ResultsSpec,), _results),
+            Tool("result", _first_line(ResultKeySpec), (ResultKeySpec, Selection), _result),
+            Tool("sheet", sheet, (decision_sheet.SheetSpec,), self._sheet),
             Tool(
-                "cancel_job",
-                "Stop a background job. Its finished work is kept.",
-                schema.of((JobIdSpec,)),
-                lambda arguments: self._on_job("cancel", arguments),
-                changes=True,
-                stops=True,
+                "front",
+                groups.ABOUT["front"][0],
+                (front.FrontSpec, Selection),
+                self._front,
+                frozenset({"per_question"}),
             ),
-            Tool(
-                "resume_job",
-                "Put a stopped or failed job back into the queue.",
-                schema.of((JobIdSpec,)),
-                lambda arguments: self._on_job("resume", arguments),
-                changes=True,
-            ),
+            Tool("jobs", _first_line(JobsSpec), (JobsSpec,), self._jobs),
+            Tool("cancel_job", cancel, (JobIdSpec,), functools.partial(self._on_job, "cancel"), changes=True, stops=True),
+            Tool("resume_job", resume, (JobIdSpec,), functools.partial(self._on_job, "resume"), changes=True),
         ]
 
-    def _measure(self, kind: type[Spec], arguments: Mapping[str, Any]) -> Json | Watch:
-        for value in schema.files(kind, arguments):  # a recipe reads its texts and its model while the request is made
-            serving.read(shared=False).check_file(value)
-        delivery = schema.request(Delivery, {**arguments, schema.SET: None})
-        spec = _checked(schema.request(kind, arguments))
+    def _measure(self, spec: Spec, selection: Selection, delivery: Delivery) -> Json | Watch:
+        answer = functools.partial(stored.data, fields=selection.fields, per_question=selection.per_question)
         if self.allow_run and isinstance(spec, InspectSpec) and not (spec.load or spec.fetch):
-            return stored.data(service.inspect(spec.model), delivery.fields)
-        result = service.stored(spec, read_only=True) if not self.allow_run or EXPERIMENTS[spec.kind].resolve else None
-        if result is not None:
-            return stored.data(result, delivery.fields, per_question=delivery.per_question)
+            return answer(service.inspect(spec.model))
+        is_enough = not self.allow_run or EXPERIMENTS[spec.kind].resolve  # a stored result alone
+        if is_enough and (result := service.stored(spec, read_only=True)) is not None:
+            return answer(result)
         if self.allow_run:
             job = service.submit(spec, backend=delivery.run_on, workers=delivery.workers)
-            return Watch(job, delivery.wait_s, lambda ended: _ended(ended, delivery))
+            return Watch(job, delivery.wait_s, lambda ended: _ended(ended, answer))
         raise ReadOnlyError(
-            f"The request of kind {kind.kind} was not run.",
+            f"The request of kind {spec.kind} was not run.",
             "This server is read-only, and no stored result answers exactly this request.",
             f"Ask for a stored result, run `{self._command_line(spec)}` yourself, or start the server with --allow-run.",
             stored=[
@@ -249,29 +250,21 @@ class Tools:
             ],
         )
 
-    def _sheet(self, arguments: Mapping[str, Any]) -> Json:
-        request = _checked(schema.request(decision_sheet.SheetSpec, arguments))
+    def _sheet(self, request: decision_sheet.SheetSpec) -> Json:
         return decision_sheet.data(decision_sheet.decide(request, self._command_line))
 
-    def _front(self, arguments: Mapping[str, Any]) -> Json:
-        request = _checked(schema.request(front.FrontSpec, arguments))
-        wanted = schema.request(FrontFields, arguments).fields
-        return stored.selected(
-            front.compare(request).to_json(self._command_line),
-            wanted or FRONT_FIELDS,
-            ("model", "questions", "texts", "reference"),
-        )
+    def _front(self, request: front.FrontSpec, selection: Selection) -> Json:
+        content = front.compare(request).to_json(self._command_line)
+        return stored.selected(content, selection.fields or FRONT_FIELDS, ("model", "questions", "texts", "reference"))
 
-    def _jobs(self, arguments: Mapping[str, Any]) -> Json | Watch:
-        request = schema.request(JobsSpec, arguments)
+    def _jobs(self, request: JobsSpec) -> Json | Watch:
         if not request.id:
             if self.allow_run:
                 service.refresh()
             return job_list.data(service.list_jobs())
         return Watch(self.look(request.id), request.wait_s, lambda job: job_list.data([job]))
 
-    def _on_job(self, action: str, arguments: Mapping[str, Any]) -> Json:
-        request = schema.request(JobIdSpec, arguments)
+    def _on_job(self, action: str, request: JobIdSpec) -> Json:
         if not self.allow_run:
             job = escapes.command([request.id])
             raise ReadOnlyError(
@@ -287,36 +280,26 @@ def _first_line(kind: type[Spec]) -> str:
     return " ".join((kind.__doc__ or kind.__name__).strip().partition("\n\n")[0].split())
 
 
-def _checked(spec: SpecT) -> SpecT:
-    """Return a request that names no file outside of the folders that the operator allows."""
-    serving.read(shared=False).check_files(spec)
-    return spec
-
-
-def _results(arguments: Mapping[str, Any]) -> Json:
-    request = _checked(schema.request(ResultsSpec, arguments))
+def _results(request: ResultsSpec) -> Json:
     kinds = [request.of_kind] if request.of_kind else [*RESULTS]
     model = ModelSpec(request.model) if request.model else None
     found = [entry for kind in kinds for entry in service.find(kind, model, most=request.most, text=request.text)]
     return {"results": [stored.listed(entry) for entry in found]}
 
 
-def _result(arguments: Mapping[str, Any]) -> Json:
-    request = schema.request(ResultKeySpec, arguments)
+def _result(request: ResultKeySpec, selection: Selection) -> Json:
     found = service.by_key(request.of_kind, request.key)
     if found is None:
         raise SpecError(
             f"There is no stored result {request.key[:60]!r} of kind {request.of_kind[:60]!r}. The tool results lists them."
         )
-    return stored.data(found.result, request.fields, per_question=request.per_question)
+    return stored.data(found.result, selection.fields, per_question=selection.per_question)
 
 
-def _ended(job: Job, delivery: Delivery) -> Json:
+def _ended(job: Job, answer: Callable[[Any], Json]) -> Json:
     """Return the result of a finished job, and the id of one that waits or runs.
 
     Raises:
         JobError: when it ended without a result.
     """
-    if job.is_active:
-        return {"job": job.id, "spec": job.spec.to_json()}
-    return stored.data(service.result_of(job), delivery.fields, per_question=delivery.per_question)
+    return {"job": job.id, "spec": job.spec.to_json()} if job.is_active else answer(service.result_of(job))
