@@ -12,6 +12,7 @@ import typing
 from collections.abc import Callable, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from analysis import jobs
@@ -20,7 +21,6 @@ from analysis.core.disk import free_bytes
 from analysis.core.errors import CorruptResultError, JobError, LayerscopeError, ModelNotFoundError, SpecError
 from analysis.core.experiment import EXPERIMENTS, RESULTS
 from analysis.core.failures import BAD_INPUT, UNFORESEEN
-from analysis.core.imports import imported
 from analysis.core.index import ResultFilter, names
 from analysis.core.index_table import committed
 from analysis.core.progress import OnProgress, Progress, ignore
@@ -152,7 +152,7 @@ def stored(request: Spec, on_progress: OnProgress = ignore, *, read_only: bool =
     resolver = EXPERIMENTS[request.kind].resolve
     if not (resolver or request.kind in _REUSED or read_only):
         return None
-    resolve = imported(resolver or "analysis.models.source.resolving:resolve")
+    resolve = resolve_name(resolver or "analysis.models.source.resolving:resolve")
     model = getattr(request, "model", None)
     found = find(request.kind, model if isinstance(model, ModelSpec) else None, most=MAX_COMPARED)
     for entry in found if read_only else [entry for entry in found if entry.origin in ("", PRECOMPUTED)]:
@@ -242,7 +242,9 @@ def run(request: Spec, on_progress: OnProgress = ignore, *, workers: int = 1, lo
     _check(request, workers)
     if (result := stored(request, on_progress)) is not None:
         return result
-    return jobs.answered(request, workers, on_progress, load=load or (lambda: imported("analysis.models.loading.load:FRESH")))
+    return jobs.answered(
+        request, workers, on_progress, load=load or (lambda: resolve_name("analysis.models.loading.load:FRESH"))
+    )
 
 
 def submit(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import Any
 
 from plotly.graph_objs import Figure
@@ -9,7 +10,6 @@ from plotly.graph_objs import Figure
 from analysis.charts import curves, heals, maps, methods, prompts, speed
 from analysis.core.errors import SpecError
 from analysis.core.experiment import EXPERIMENTS, Registry
-from analysis.core.imports import imported
 from analysis.core.record import Result
 
 Draw = Callable[[Any, bool], Figure]
@@ -50,7 +50,7 @@ def _charts(kind: str) -> dict[str, Draw]:
     experiment = EXPERIMENTS.get(kind)
     if registered or experiment is None or not experiment.figure:
         return registered
-    return {"figure": lambda result, dark: imported(experiment.figure)(result, dark=dark)}
+    return {"figure": lambda result, dark: resolve_name(experiment.figure)(result, dark=dark)}
 
 
 def figure(result: Result, name: str = "", *, dark: bool = False) -> Figure:

@@ -16,13 +16,13 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass
+from pkgutil import resolve_name
 from typing import Any, NoReturn, TypeVar
 
 from analysis.core import input_files
 from analysis.core.blocks import Block, Removal, parse_removal, written
 from analysis.core.bounds import one_of
 from analysis.core.errors import SpecError
-from analysis.core.imports import imported
 from analysis.core.options import Option, Part
 from analysis.core.record import Spec
 
@@ -189,7 +189,7 @@ class Flag:
         if value == NONE and self.takes_none:
             return NONE
         if option.write and value is not None:
-            value = imported(option.write)(value)
+            value = resolve_name(option.write)(value)
         return option.none if value is None else _written(value)
 
     def help(self, defaults: Mapping[str, str] | None = None) -> str:
@@ -197,7 +197,7 @@ class Flag:
         field = self.first
         doc = next((doc for kind in field.owner.__mro__ if (doc := docs_of_fields(kind).get(field.path[-1]))), "")
         if choices := field.option.known:
-            doc += f" One of: {', '.join(imported(choices) if isinstance(choices, str) else choices)}."
+            doc += f" One of: {', '.join(resolve_name(choices) if isinstance(choices, str) else choices)}."
         is_list = typing.get_origin(field.hint) is tuple
         example = _EXAMPLES.get(typing.get_args(field.hint)[0] if is_list else field.hint)
         notes = [example] if example else []

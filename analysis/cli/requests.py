@@ -11,13 +11,13 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, replace
+from pkgutil import resolve_name
 from typing import Any, TypeVar
 
 from analysis.cli.options import NONE, Flag, OptionField, default_of, field_types, flags_of
 from analysis.core import escapes, input_files
 from analysis.core.errors import LayerscopeError, SpecError, did_you_mean
 from analysis.core.experiment import SPECS
-from analysis.core.imports import imported
 from analysis.core.options import Option, Part
 from analysis.core.record import Spec
 
@@ -123,7 +123,7 @@ def built(kind: type[SpecT], values: Mapping[str, Any], settings: Settings = ())
                 nested.setdefault(part, {})[last] = value  # the precision of a recipe depends on them
         own = {field.path[0]: value for field, value in given if len(field.path) == 1 and not isinstance(value, type)}
         kind.check_fields(own | plain)  # before anything is worked out from them, not after
-        data = imported(kind.asked_by)(nested, plain).to_json()
+        data = resolve_name(kind.asked_by)(nested, plain).to_json()
     else:
         data = _defaults(kind)
         for field, value in given:
@@ -251,7 +251,7 @@ def as_requested(spec: SpecT) -> SpecT:
             changes[field.name] = tuple(as_requested(part) if isinstance(part, Spec) else part for part in value)
     plain = replace(spec, **changes) if changes else spec
     usual = {
-        name: imported(note.usual)(plain)
+        name: resolve_name(note.usual)(plain)
         for name, (_, _, annotations) in field_types(type(spec)).items()
         for note in annotations
         if isinstance(note, Option | Part) and note.usual

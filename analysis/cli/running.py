@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 import warnings
+from pkgutil import resolve_name
 from typing import Any
 
 from analysis import service
@@ -14,7 +15,6 @@ from analysis.cli.bar import Bar
 from analysis.cli.stdout import write
 from analysis.core import escapes
 from analysis.core.errors import BusyError
-from analysis.core.imports import imported
 from analysis.core.progress import Progress
 from analysis.core.record import Spec
 from analysis.jobs.queue.job import Job
@@ -35,7 +35,7 @@ def run(spec: Spec, shards: int = 1) -> Any:
 def _loader() -> Any:
     """Return the loader that keeps no model in memory, with the libraries' own messages off."""
     quiet_libraries()
-    return imported("analysis.models.loading.load:FRESH")
+    return resolve_name("analysis.models.loading.load:FRESH")
 
 
 def quiet_libraries() -> None:

@@ -50,7 +50,7 @@ def csv(table: "DataFrame") -> bytes:
     """Return a table as the bytes of a CSV file in which no cell is a formula.
 
     A text that begins with =, +, - or @ (behind blanks, too) gets an apostrophe in front, as spreadsheets write such text
-    themselves. Numbers stay numbers, and so do texts that are a number, such as "-3.5". Column heads follow the same rule.
+    themselves. Numbers stay numbers. Column heads follow the same rule.
     """
     cells = table.map(_cell)
     cells.columns = [_cell(name) for name in cells.columns]
@@ -61,15 +61,7 @@ def _cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     shown = visible(value)
-    return f"'{shown}" if shown.lstrip().startswith(_FORMULA) and not _is_number(shown) else shown
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    return f"'{shown}" if shown.lstrip().startswith(_FORMULA) else shown
 
 
 def guard_logs() -> None:

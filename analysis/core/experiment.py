@@ -7,12 +7,12 @@ Lists of runs, the report and the glossary have it too, without a change anywher
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pkgutil import resolve_name
 from typing import Any
 
 import analysis
-from analysis.core.imports import imported
 from analysis.core.record import Result, Spec
-from analysis.core.registry import Registry, modules_named
+from analysis.core.registry import Registry, modules_in
 
 ADDED = 100
 """Place of kinds that no page and no section of the report was made for."""
@@ -61,7 +61,7 @@ class Experiment:
 
     def runner(self) -> Callable[..., Any]:
         """The function that answers its requests, imported now."""
-        function: Callable[..., Any] = imported(self.run)
+        function: Callable[..., Any] = resolve_name(self.run)
         return function
 
 
@@ -70,7 +70,10 @@ def _order(experiment: Experiment) -> tuple[int, bool]:
 
 
 EXPERIMENTS: Registry[Experiment] = Registry(
-    "kind of experiment", key=lambda experiment: experiment.kind, modules=modules_named("spec", "result"), order=_order
+    "kind of experiment",
+    key=lambda experiment: experiment.kind,
+    modules=modules_in("analysis", "spec", "result"),
+    order=_order,
 )
 """Every kind of experiment by name: those with a place of their own, additions of this program, then those of elsewhere."""
 register = EXPERIMENTS.add

@@ -27,14 +27,6 @@ _MEMORY = (
     "The memory was not enough. Lower the number of texts, sequence length or batch size, load the model in 4 bits, or "
     "close other programs, then {then}."
 )
-_GATED = "This model is gated. Accept its licence on the Hub and set HF_TOKEN in the environment of the dashboard, then {then}."
-_MISSING = (
-    "The Hub has no such model, revision or file. Check the spelling. For a private model, check that HF_TOKEN may read it."
-)
-_OFFLINE = (
-    "The Hub cannot be reached, and the model is not in the local Hub cache. Connect and {then}, or use `starter` or a "
-    "local folder."
-)
 _NO_BITSANDBYTES = (
     "Weights in 4 or 8 bits need the package bitsandbytes, which is not installed or cannot be loaded. Run `pip install "
     "-r requirements.txt`, or choose quantization none."
@@ -236,15 +228,9 @@ _OF_MACHINE = (
     ),
 )
 _OF_MODEL = (
-    Cause(_GATED, names=("GatedRepoError",), words=("gated repo",)),
-    Cause(
-        _MISSING,
-        names=("RepositoryNotFoundError", "RevisionNotFoundError", "RemoteEntryNotFoundError", "HFValidationError"),
-    ),
-    Cause(_OFFLINE, names=("LocalEntryNotFoundError", "OfflineModeIsEnabled")),
     Cause(_NO_BITSANDBYTES, test=_lacks_bitsandbytes),
     Cause(host.VIEWER, test=_lacks_model_libraries),
     Cause(_BITSANDBYTES_DEVICE, test=_is_bitsandbytes_device),
     Cause(_PANIC, names=("PanicException",)),
 )
-"""In this order: a memory error may speak of a device, a gated model is also one that is not found."""
+"""In this order: a memory error may speak of a device. Errors of the Hub have their sentences in `hub.refusal`."""

@@ -21,12 +21,12 @@ from filelock import FileLock
 
 from analysis.core import store
 from analysis.core.errors import CorruptResultError, StorageError, UnknownRequestError
-from analysis.core.registry import Registry, modules_named
+from analysis.core.registry import Registry, modules_in
 
 Describe = Callable[[str, store.StoredResult], dict[str, Any]]
 """From the kind and a stored result to the values of its columns, with `scores` as tuples of the columns of that table."""
 DESCRIPTIONS: Registry[Describe] = Registry(
-    "description of results", key=lambda describe: "index", modules=modules_named("summaries")
+    "description of results", key=lambda describe: "index", modules=modules_in("analysis", "summaries")
 )
 """The one function that describes results, registered by a package above this one."""
 

@@ -37,8 +37,7 @@ def check(name: str, option: str) -> None:
     if stat.S_ISDIR(mode):
         raise SpecError(f"{option} {name} is a folder. Name a file in it.")
     if not (stat.S_ISREG(mode) or _is_written_to(mode)):
-        kind = "a block device" if stat.S_ISBLK(mode) else "a socket"
-        raise SpecError(f"{option} {name} is {kind}, not a file. Name a file.")
+        raise SpecError(f"{option} {name} is not a regular file. Name a file.")
     if not os.access(path, os.W_OK):
         raise StorageError(f"{option} {name} exists and is not writable. Name another file.")
     if stat.S_ISREG(mode):
@@ -86,10 +85,8 @@ def _check_name(name: str, option: str) -> None:
 
 
 def _check_folder(folder: Path, description: str) -> None:
-    if not folder.exists():
-        raise SpecError(f"{description} cannot be written: the folder {folder} does not exist. Create it, or name another.")
     if not folder.is_dir():
-        raise SpecError(f"{description} cannot be written: {folder} is not a folder. Name another folder.")
+        raise SpecError(f"{description} cannot be written: the folder {folder} does not exist. Create it, or name another.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise StorageError(f"{description} cannot be written: the folder {folder} is not writable. Name another folder.")
 

@@ -1,13 +1,11 @@
 """Registry of one kind of extension: each entry is registered by a file of its own and refused where its name is taken."""
 
 import importlib
-import pkgutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-import analysis
 from analysis.core.errors import SpecError
 
 T = TypeVar("T")
@@ -90,23 +88,19 @@ class _Attributes(Mapping[str, U], Generic[U, T]):
         return len(self._entries)
 
 
-def modules_in(package: str) -> Callable[[], Iterable[str]]:
-    """Return a function that lists all modules of a package: each may register entries."""
+def modules_in(package: str, *endings: str) -> Callable[[], Iterable[str]]:
+    """Return a function that lists all modules of a package, each of which may register entries.
+
+    Args:
+        package: its name.
+        endings: of the names of modules, if not all of them are meant; then those of inner packages, too.
+    """
 
     def listed() -> Iterable[str]:
-        return [module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__, f"{package}.")]
-
-    return listed
-
-
-def modules_named(*endings: str) -> Callable[[], Iterable[str]]:
-    """Return a function that lists all modules of the program whose names end so."""
-
-    def listed() -> Iterable[str]:
-        for folder in analysis.__path__:
-            for file in sorted(Path(folder).rglob("*.py")):
-                if file.stem.endswith(endings):
-                    yield ".".join((analysis.__name__, *file.relative_to(folder).with_suffix("").parts))
+        for folder in importlib.import_module(package).__path__:
+            for file in sorted(Path(folder).rglob("*.py") if endings else Path(folder).glob("[!_]*.py")):
+                if file.stem.endswith(endings or ""):
+                    yield ".".join((package, *file.relative_to(folder).with_suffix("").parts))
 
     return listed
 

@@ -12,11 +12,11 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from analysis.core import errors
 from analysis.core.errors import LayerscopeError
-from analysis.core.imports import imported
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _OVER = 75
@@ -93,7 +93,7 @@ def main(memory_bytes: str, seconds: str, function: str, *arguments: str) -> int
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # libraries print, and the answer is all that is read
     try:
-        reply = {"answer": imported(function)(*arguments)}
+        reply = {"answer": resolve_name(function)(*arguments)}
     except LayerscopeError as error:
         known = next(kind.__name__ for kind in type(error).__mro__ if hasattr(errors, kind.__name__))
         reply = {"refused": known, "why": str(error)}

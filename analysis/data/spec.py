@@ -1,11 +1,11 @@
 """Texts to read, questions to ask, and texts to generate: parts of nearly every request."""
 
 from dataclasses import replace
+from pkgutil import resolve_name
 from typing import Annotated, ClassVar
 
 from analysis.core.bounds import SEED, Bound, one_of, shown
 from analysis.core.errors import did_you_mean
-from analysis.core.imports import imported
 from analysis.core.options import Option
 from analysis.core.record import Spec, require, spec_dataclass
 from analysis.data.tasks import TASKS
@@ -57,7 +57,7 @@ class CorpusSpec(Spec):
 
     def check_readable(self) -> None:
         """Check that the text can be read."""
-        imported("analysis.data.corpora:check")(self)
+        resolve_name("analysis.data.corpora:check")(self)
 
     @property
     def subject(self) -> str:
@@ -107,7 +107,7 @@ class BenchmarkSpec(Spec):
 
     def check_readable(self) -> None:
         """Check that the questions can be read."""
-        imported("analysis.data.questions:check")(self)
+        resolve_name("analysis.data.questions:check")(self)
 
     @property
     def is_file(self) -> bool:

@@ -86,7 +86,7 @@ def test_an_unwritable_output_is_one_sentence_and_exit_code_2(tmp_path, capsys, 
         tmp_path: "is a folder",
         tmp_path / "nowhere" / "out.json": "does not exist",
         tmp_path / "file" / "out.json": "Not a directory",
-        tmp_path / "socket": "is a socket",
+        tmp_path / "socket": "is not a regular file",
         tmp_path / "loop": "cannot be written",
         tmp_path / ("x" * 300): "File name too long",
     }.items():

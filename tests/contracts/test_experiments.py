@@ -1,11 +1,11 @@
 """Contract of every kind of experiment."""
 
 import dataclasses
+from pkgutil import resolve_name
 
 import pytest
 
 from analysis.core.experiment import EXPERIMENTS
-from analysis.core.imports import imported
 from tests.support import fakes
 from tests.support.usual import usual
 
@@ -16,7 +16,7 @@ def test_experiment(kind):
     assert (experiment.spec.kind, experiment.result.kind, experiment.result.spec_type) == (kind, kind, experiment.spec)
     assert experiment.title
     named = [experiment.run, experiment.shards, experiment.figure, experiment.panel]
-    assert all(callable(imported(name)) for name in named if name)
+    assert all(callable(resolve_name(name)) for name in named if name)
     assert all(cls.__dataclass_params__.frozen for cls in (experiment.spec, experiment.result))
     spec = usual(experiment, fakes.MODEL)
     if spec is not None:

@@ -183,7 +183,7 @@ def test_csv_cells_are_no_formulas_and_numbers_stay_numbers():
     told = escapes.csv(table).decode().splitlines()
     assert told[0] == "'=name,n"
     cells = [row.rsplit(",", 1) for row in told[1:]]
-    assert [cell for cell, _ in cells] == ["'=1+1", "' @SUM(A1)", "'+x", "'-2 layers", "-3.5", "+1e-3", "a=b", ""]
+    assert [cell for cell, _ in cells] == ["'=1+1", "' @SUM(A1)", "'+x", "'-2 layers", "'-3.5", "'+1e-3", "a=b", ""]
     assert cells[0][1] == "-1"
 
 

@@ -103,21 +103,6 @@ def test_not_enough_memory_on_the_accelerator(error):
     assert explain(error).startswith("The GPU ran out of memory. Lower the batch size")
 
 
-def test_a_gated_a_missing_and_an_unreachable_model():
-    from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, RepositoryNotFoundError
-
-    def hub(cls: type) -> BaseException:
-        error = cls.__new__(cls)
-        Exception.__init__(error, "401 Client Error")
-        return error
-
-    gated = chained(hub(GatedRepoError), OSError("You are trying to access a gated repo."))
-    assert "gated. Accept its licence" in explain(gated)
-    assert "HF_TOKEN" in explain(gated)
-    assert "no such model" in explain(chained(hub(RepositoryNotFoundError), OSError("not a local folder")))
-    assert "cannot be reached" in explain(hub(LocalEntryNotFoundError))
-
-
 def test_bitsandbytes_not_there_or_without_a_device(monkeypatch):
     real = builtins.__import__
 

@@ -9,11 +9,11 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 from unittest import mock
 
 from analysis.core import sandbox, store, zips
-from analysis.core.imports import imported
 from tests.corpus import Make, files
 from tests.support import packed
 
@@ -51,7 +51,7 @@ def match_checksums(contents: dict[str, bytes], name: str) -> None:
 
 def checked_here() -> contextlib.AbstractContextManager[Any]:
     """Check packs in this process, without the start of another one."""
-    return mock.patch.object(sandbox, "answer", lambda function, *words, **bounds: imported(function)(*words))
+    return mock.patch.object(sandbox, "answer", lambda function, *words, **bounds: resolve_name(function)(*words))
 
 
 def written(content: Callable[[], bytes]) -> Make:

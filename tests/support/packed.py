@@ -102,10 +102,11 @@ def entry(name: str, mode: int = stat.S_IFREG | 0o644) -> zipfile.ZipInfo:
 
 def opened_here(monkeypatch: Any) -> None:
     """Check packs in this process instead of another one."""
-    from analysis.core import sandbox
-    from analysis.core.imports import imported
+    from pkgutil import resolve_name
 
-    monkeypatch.setattr(sandbox, "answer", lambda function, *words, **bounds: imported(function)(*words))
+    from analysis.core import sandbox
+
+    monkeypatch.setattr(sandbox, "answer", lambda function, *words, **bounds: resolve_name(function)(*words))
 
 
 def open_made(folder: Path, monkeypatch: Any, source: str = fakes.MODEL.source) -> packs.OpenedPack:

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from pkgutil import resolve_name
 from typing import Annotated, ClassVar
 
 from analysis.core.blocks import Removal, check_count
 from analysis.core.bounds import MOST_LAYERS, SEED, Bound, one_of
 from analysis.core.experiment import Experiment, register
-from analysis.core.imports import imported
 from analysis.core.options import Option, Part
 from analysis.core.record import Result, Spec, require, spec_dataclass
 from analysis.core.table import Table
@@ -152,7 +152,7 @@ class EvaluateSpec(Spec):
 
 def resolve_evaluation(spec: EvaluateSpec) -> EvaluateSpec:
     """Return the request with concrete dtype, device and identities, and the name of its adapter in results."""
-    named = spec.adapter and imported("analysis.models.running.adapters:result_name")(spec.adapter)
+    named = spec.adapter and resolve_name("analysis.models.running.adapters:result_name")(spec.adapter)
     return resolving.resolve(replace(spec, adapter=named))
 
 

@@ -10,12 +10,12 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from pkgutil import resolve_name
 from typing import Any
 
 from analysis.core import disk, shards, store
 from analysis.core.errors import JobError, StorageError
 from analysis.core.experiment import EXPERIMENTS, RESULTS, RUNNERS, SPECS
-from analysis.core.imports import imported
 from analysis.core.progress import OnProgress, Progress
 from analysis.core.record import Result, Spec
 from analysis.core.shards import Shard
@@ -54,10 +54,10 @@ def answered(
     """
     with _alone(spec, on_progress):
         if n != 1:
-            executor: Executor = imported(workers)(spec, n)
+            executor: Executor = resolve_name(workers)(spec, n)
             with contextlib.closing(executor):
                 return share(spec, executor, on_progress)
-        result: Result = imported(runners[spec.kind])(spec, on_progress, load=load())
+        result: Result = resolve_name(runners[spec.kind])(spec, on_progress, load=load())
         return result
 
 

@@ -7,11 +7,11 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
+from pkgutil import resolve_name
 from typing import Any
 
 from analysis.core import host
 from analysis.core.errors import JobError
-from analysis.core.imports import imported
 from analysis.jobs.runner import shard_worker
 from analysis.jobs.runner.executor import Executor, WorkerLost
 from analysis.models.source.model_spec import ModelSpec
@@ -89,7 +89,7 @@ def _n_gpus(spec: Any) -> int:
         )
     if not devices & {"auto", "cuda"}:
         return 0
-    n: int = imported("analysis.models.loading.machine:n_gpus")()
+    n: int = resolve_name("analysis.models.loading.machine:n_gpus")()
     return n
 
 

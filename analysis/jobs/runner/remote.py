@@ -12,12 +12,12 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from analysis.core import extensions, failures, input_files, store
 from analysis.core.errors import JobError
 from analysis.core.experiment import SPECS
-from analysis.core.imports import imported
 from analysis.core.meter import Meter, ResourceUsage
 from analysis.core.progress import Cancelled
 from analysis.core.record import Spec
@@ -98,7 +98,7 @@ def make(job_id: str, attempt: int, version: str = "", shards: int = 1, workers:
             raise Cancelled
         extensions.load()
         spec = _spec(job_id)
-        result = answer.answered(spec, shards, new_report.on_progress, load=lambda: imported(LOADER)(), workers=workers)
+        result = answer.answered(spec, shards, new_report.on_progress, load=lambda: resolve_name(LOADER)(), workers=workers)
         new_report.say(DONE if result.complete else CANCELLED, result_key=result.spec.fingerprint())
     except Cancelled:
         by_wish = new_report.is_asked_to_stop

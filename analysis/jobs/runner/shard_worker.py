@@ -6,12 +6,12 @@ import os
 import signal
 import threading
 from collections.abc import Mapping, Sequence
+from pkgutil import resolve_name
 from typing import Any
 
 from analysis.core import extensions, failures
 from analysis.core.errors import JobError
 from analysis.core.experiment import EXPERIMENTS, SPECS
-from analysis.core.imports import imported
 from analysis.core.progress import ignore
 from analysis.core.record import Spec
 from analysis.core.shards import Shard, Work
@@ -58,7 +58,7 @@ class ShardWorker:
         Raises:
             LayerscopeError: when the model, its texts or its questions are not here.
         """
-        shards = imported(EXPERIMENTS[spec.kind].shards)
+        shards = resolve_name(EXPERIMENTS[spec.kind].shards)
         resolved = shards.resolve(spec)
         return [(request.kind, request.to_json()) for request in [*shards.before(resolved), resolved]]
 
@@ -86,14 +86,14 @@ class ShardWorker:
     def _loader(self) -> Any:
         """The loader, which keeps the last model in memory."""
         if self._load is None:
-            self._load = imported(LOADER)()
+            self._load = resolve_name(LOADER)()
         return self._load
 
     def _work(self, spec: Spec) -> Work:
         """Return the request made ready, with its model loaded."""
         if self._ready is None or self._ready[0] != spec:
             self._ready = None
-            self._ready = spec, imported(EXPERIMENTS[spec.kind].shards)(spec, ignore, load=self._loader())
+            self._ready = spec, resolve_name(EXPERIMENTS[spec.kind].shards)(spec, ignore, load=self._loader())
         return self._ready[1]
 
 

@@ -23,6 +23,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from filelock import Timeout
@@ -31,7 +32,6 @@ from analysis.core import escapes, extensions, host, store
 from analysis.core.errors import LayerscopeError, StorageError
 from analysis.core.experiment import RUNNERS
 from analysis.core.failures import in_a_sentence, redact
-from analysis.core.imports import imported
 from analysis.core.meter import Meter
 from analysis.core.progress import Cancelled, Progress
 from analysis.jobs.queue import attempt, processes, table
@@ -158,7 +158,7 @@ class _Worker:
     def _loads(self) -> Any:
         """The loader that keeps the last model in memory, made when it is first needed."""
         if self._load is None:
-            self._load = imported(self._loader)()
+            self._load = resolve_name(self._loader)()
         return self._load
 
     def _release_own(self) -> None:

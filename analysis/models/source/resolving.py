@@ -5,10 +5,10 @@ import os
 import sys
 from dataclasses import fields, replace
 from importlib import metadata
+from pkgutil import resolve_name
 from typing import Any, TypeVar
 
 from analysis.core import host
-from analysis.core.imports import imported
 from analysis.core.record import Spec
 from analysis.data import corpora, questions
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
@@ -51,7 +51,7 @@ def _settings(device: str, dtype: str) -> tuple[str, str]:
     cached = machine_file.content().get(key)
     if "torch" not in sys.modules and isinstance(cached, list):
         return str(cached[0]), str(cached[1])
-    chosen = imported("analysis.models.loading.machine:choose")(device, dtype)
+    chosen = resolve_name("analysis.models.loading.machine:choose")(device, dtype)
     if cached != [*chosen]:
         machine_file.keep(key, [*chosen])
     return str(chosen[0]), str(chosen[1])

@@ -1,6 +1,7 @@
 """One chart, one table or one whole result with its downloads, light or dark as the visitor's page."""
 
 from collections.abc import Callable
+from pkgutil import resolve_name
 from typing import Any, Literal
 
 import pandas as pd
@@ -10,7 +11,6 @@ from plotly.graph_objs import Figure
 from analysis.charts import data, kinds, look
 from analysis.core import escapes
 from analysis.core.experiment import EXPERIMENTS
-from analysis.core.imports import imported
 from analysis.core.record import Result
 from analysis.core.table import Table
 from pages.components.shared import frame, state, words
@@ -196,7 +196,7 @@ def show_result(found: Result, key: str) -> None:
     """
     kind = EXPERIMENTS[found.kind]
     if kind.panel:
-        imported(kind.panel)(found)
+        resolve_name(kind.panel)(found)
         return
     for name in kinds.names(found.kind):
         figure, alt = kinds.figure(found, name, dark=is_dark()), f"{kind.title}: {frame.command_line(found.spec)}"

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pkgutil import resolve_name
 from typing import Any
 
 from analysis.core import host
 from analysis.core.blocks import Removal
 from analysis.core.errors import RecipeError
-from analysis.core.imports import imported
 from analysis.data.spec import CorpusSpec, GenerationSpec
 from analysis.experiments.heal.heal_spec import HealSpec, judged_by
 from analysis.experiments.heal.recipes import saved
@@ -175,7 +175,7 @@ def from_options(options: Mapping[str, Any], settings: Mapping[str, Any]) -> Hea
             spec = replace(spec, model=replace(spec.model, quantization=quantization))
     else:
         if quantization is None and "source" in text:  # a file that cannot be read is refused before the model is looked for
-            imported("analysis.data.corpora:resolve")(CorpusSpec(text["source"]))
+            resolve_name("analysis.data.corpora:resolve")(CorpusSpec(text["source"]))
         is_settled = quantization is not None or model.dtype != AUTO
         if not is_settled and (n_layers := depth(model)) is not None:
             options["block"].check_depth(n_layers)
@@ -196,7 +196,7 @@ def _size(model: ModelSpec) -> int:
     inspected = InspectResult.all_of(resolve_model(model), precomputed=True)
     if inspected:
         return inspected[0].model.n_parameters
-    return int(imported("analysis.models.loading.planning:plan")(model).facts.n_parameters)
+    return int(resolve_name("analysis.models.loading.planning:plan")(model).facts.n_parameters)
 
 
 def refined(spec: HealSpec) -> HealSpec:
