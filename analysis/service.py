@@ -31,6 +31,7 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.exports import folders
 from analysis.exports.spec import ExportResult
 from analysis.jobs import (
+    BACKENDS,
     END,
     FRONT,
     active,
@@ -41,6 +42,7 @@ from analysis.jobs import (
     log_tail,
     move,
     pause,
+    reap,
     resume,
     size_bytes,
     space,
@@ -71,6 +73,7 @@ from analysis.results.library import (
 from analysis.results.stored.result import FoundResult, of_entry
 
 __all__ = [
+    "BACKENDS",
     "END",
     "FRONT",
     "active",
@@ -104,6 +107,7 @@ __all__ = [
     "of_here",
     "pause",
     "read_all",
+    "reap",
     "refresh",
     "result_of",
     "resume",
@@ -322,7 +326,7 @@ def refresh() -> None:
     Raises:
         StorageError: if the queue cannot be written.
     """
-    jobs.reap()
+    reap()
     jobs.start()
 
 

@@ -2,15 +2,15 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from analysis import service
 from analysis.api import bar
 from analysis.api.result_view import ResultView
 from analysis.cli import requests
 from analysis.core import extensions
-from analysis.core.blocks import Removal, parse_removal
-from analysis.core.errors import SpecError
+from analysis.core.blocks import Removal
+from analysis.core.errors import ModelNotFoundError, SpecError
 from analysis.core.experiment import EXPERIMENTS, RESULTS
 from analysis.core.record import Spec
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
@@ -24,12 +24,29 @@ from analysis.exports.spec import ExportResult
 from analysis.models.loading import load, planning
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
-from analysis.results.words.tolerance import DEFAULT, Tolerance
+from analysis.results.words.tolerance import DEFAULT
 
 if TYPE_CHECKING:
     from analysis.api.front_sheet import FrontSheet
     from analysis.api.sheets import DecisionSheet
     from analysis.results.words.goals import Answer
+
+
+class Dataset(TypedDict, total=False):
+    """Dataset of scores, by the options of the command line."""
+
+    task: str
+    limit: int
+    shots: int
+    texts: str
+    samples: int
+
+
+class CurveDataset(Dataset, total=False):
+    """Dataset of a curve."""
+
+    strategy: str
+    first: Sequence[str]
 
 
 def model(
@@ -112,17 +129,30 @@ class Model:
         """Check that there is such a model, from its configuration alone.
 
         Raises:
-            LayerscopeError: when it cannot be used, with the reason.
+            LayerscopeError: when it cannot be used and has no stored results, with the reason.
         """
         self.spec = spec
         """Request that named the model."""
-        self.plan = planning.plan(spec)
-        """Loading plan: dtype and device with their reasons, and the bytes of the model."""
+        self.facts = self._read_facts()
+        """Name, family and sizes of the model."""
 
-    @property
-    def facts(self) -> ModelFacts:
-        """Return name, family and sizes of the model."""
-        return self.plan.facts
+    def _read_facts(self) -> ModelFacts:
+        try:
+            return self.plan.facts
+        except ModelNotFoundError:  # stored results need no weights
+            for entry in service.find("inspect", self.spec, most=1) or service.find("sweep", self.spec, most=1):
+                facts: ModelFacts = entry.result.model
+                return facts
+            raise
+
+    @functools.cached_property
+    def plan(self) -> planning.Plan:
+        """Return the loading plan: dtype and device with their reasons, and the bytes of the model.
+
+        Raises:
+            LayerscopeError: when the model cannot be used, with the reason.
+        """
+        return planning.plan(self.spec)
 
     @property
     def fits(self) -> bool:
@@ -172,7 +202,7 @@ class Model:
         accept_points: float = DEFAULT.points,
         accept_nats: float = DEFAULT.nats,
         healed_by: str = "",
-        **dataset: Any,
+        **dataset: Unpack["CurveDataset"],
     ) -> "DecisionSheet":
         """Decide on the removal of a block from stored results: go, measure more or don't.
 
@@ -181,26 +211,19 @@ class Model:
             accept_points: accepted accuracy drop, percentage points.
             accept_nats: accepted loss rise, nats per token.
             healed_by: recipe of the stored healing run of this block to judge, "" for the pruned model.
-            dataset: dataset of the scores, by the options of the command line: task, limit, shots, texts, samples, strategy
-                (default: those of the strongest sweep).
+            dataset: dataset of the scores: task, limit, shots, texts, samples, strategy, and first, the keys of results to use
+                before others (default: the dataset of the strongest sweep).
 
         Raises:
             LayerscopeError: without stored results, for a block that does not fit, or without such a healing run.
         """
         from analysis.api.sheets import DecisionSheet
+        from analysis.cli import decision_sheet
         from analysis.cli.main import command_line
-        from analysis.exports import sheet
 
-        removed = parse_removal(block) if isinstance(block, str) else block
-        tolerance = Tolerance(accept_points, accept_nats)
-        keywords = sheet.CurveFilter.__dataclass_fields__
-        unknown = sorted(set(dataset) - set(keywords))
-        if unknown:
-            raise SpecError(f"The sheet has no keyword {unknown[0]!r}: use {', '.join(keywords)} for the dataset.")
-        sheet_dataset = sheet.CurveFilter(**dataset)
-        return DecisionSheet(
-            sheet.of(self.spec, removed, command_line, recipe=healed_by, tolerance=tolerance, dataset=sheet_dataset)
-        )
+        options = {"block": block, "accept_points": accept_points, "accept_nats": accept_nats, "healed_by": healed_by}
+        request = requests.request_of_values(decision_sheet.SheetSpec, {"model": self.spec}, {**options, **dataset})
+        return DecisionSheet(decision_sheet.decide(request, command_line))
 
     def goal(
         self,
@@ -210,7 +233,7 @@ class Model:
         speed: float | None = None,
         nats: float | None = None,
         others: Sequence[str] = (),
-        **dataset: Any,
+        **dataset: Unpack["Dataset"],
     ) -> "Answer":
         """Return the measured model that meets one goal, from all stored results; arguments as in `front`.
 
@@ -231,7 +254,7 @@ class Model:
         points: float | None = None,
         nats: float | None = None,
         others: Sequence[str] = (),
-        **dataset: Any,
+        **dataset: Unpack["Dataset"],
     ) -> "FrontSheet":
         """Compare all stored precisions, prunings and healed variants, and other models on the same questions and texts.
 
@@ -241,16 +264,18 @@ class Model:
             points: accepted accuracy drop, percentage points.
             nats: accepted loss rise, nats per token.
             others: other models to compare with, besides those of the gallery.
-            dataset: dataset of the scores, by the options of the command line: task, limit, shots, texts, samples (default:
-                those with the most measured variants).
+            dataset: dataset of the scores: task, limit, shots, texts, samples (default: those with the most measured variants).
 
         Raises:
             SpecError: for a goal that cannot be, or an unknown keyword.
         """
         from analysis.api.front_sheet import FrontSheet
+        from analysis.cli import front
 
-        limits = {"bytes": bytes, "speed": speed, "points": points, "nats": nats}
-        return FrontSheet.of(self.spec, limits, dataset, others)
+        options = {"bytes": bytes, "speed": speed, "points": points, "nats": nats, "others": others}
+        return FrontSheet(
+            front.compare(requests.request_of_values(front.FrontSpec, {"model": self.spec}, {**options, **dataset}))
+        )
 
     def stored(self, kind: str) -> list[ResultView[Any]]:
         """Return the stored results of the model. See `stored`."""

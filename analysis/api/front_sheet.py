@@ -1,17 +1,13 @@
 """The front of precisions and prunings in Python: its answers as values, its table as a data frame, its chart."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from analysis.cli.main import command_line
-from analysis.core import units
 from analysis.core.errors import SpecError
-from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared.front import SIZE, SPEED
-from analysis.results.compared.material_filter import MaterialFilter
 from analysis.results.stored.reading import ACCURACY
-from analysis.results.words import front_table, goals
+from analysis.results.words import goals
 from analysis.results.words.front_table import FrontAnswer
 from analysis.results.words.goals import Answer
 
@@ -26,28 +22,6 @@ class FrontSheet:
 
     content: FrontAnswer
     """Comparison, answers and missing measurements."""
-
-    @classmethod
-    def of(
-        cls,
-        model: ModelSpec,
-        limits: Mapping[str, float | str | None],
-        dataset: Mapping[str, Any],
-        others: Sequence[str] = (),
-    ) -> "FrontSheet":
-        """Return the comparison of everything stored of a model.
-
-        Args:
-            model: the model.
-            limits: of the goals, by the keywords of `Model.front`.
-            dataset, others: as in `Model.front`.
-        """
-        unknown = sorted(set(dataset) - set(MaterialFilter.__dataclass_fields__))
-        if unknown:
-            known = ", ".join(MaterialFilter.__dataclass_fields__)
-            raise SpecError(f"The front has no keyword {unknown[0]!r}: use {known} for the dataset.")
-        numbers = {name: units.read_size(value) if isinstance(value, str) else value for name, value in limits.items()}
-        return cls(front_table.of_model(model, MaterialFilter(**dataset), goals.of_limits(**numbers), others))
 
     @property
     def answers(self) -> tuple[Answer, ...]:

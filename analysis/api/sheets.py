@@ -1,11 +1,9 @@
 """The decision sheet in Python: its recommendation as a value, and the page as HTML, Markdown or PDF."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis.core import output
-from analysis.core.errors import SpecError
+from analysis.cli import decision_sheet
 from analysis.exports import sheet, sheet_pdf
 from analysis.exports.sheet import Sheet
 from analysis.results.words.decision import Decision
@@ -46,13 +44,8 @@ class DecisionSheet:
         Raises:
             LayerscopeError: for another ending, or a file that cannot be written.
         """
-        file = Path(path)
-        formats: dict[str, Callable[[], str | bytes]] = {".html": self.html, ".md": self.markdown, ".pdf": self.pdf}
-        if file.suffix not in formats:
-            raise SpecError(f"The decision sheet must be a {', '.join(formats)} file, not {file.name}. Change the extension.")
-        content = formats[file.suffix]()
-        output.write(str(file), content if isinstance(content, bytes) else content.encode(), "path")
-        return file
+        decision_sheet.save(self.page, str(path), "path")
+        return Path(path)
 
     def _repr_markdown_(self) -> str:
         return self.markdown()

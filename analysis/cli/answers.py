@@ -14,8 +14,9 @@ from analysis.cli.bar import Bar
 from analysis.cli.options import Extra
 from analysis.cli.running import from_backend, queue, quiet_libraries, run
 from analysis.cli.stdout import write
-from analysis.core import escapes, output, store
+from analysis.core import escapes, output
 from analysis.core.errors import SpecError
+from analysis.data import questions
 from analysis.exports.spec import ExportSpec
 from analysis.jobs.queue.job import LOCAL
 
@@ -27,64 +28,55 @@ def as_json(result: Any, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def answer(options: argparse.Namespace) -> None:
-    """Run the request of a subcommand, here or as a job, and show its result."""
+    """Run the request of a subcommand, here or as a job, and show its result.
+
+    Raises:
+        SpecError: for a file of the result that is asked for with --detach.
+    """
     spec = requests.of(options)
+    shown, shards = PRINTERS.get(spec.kind, Printer()), getattr(options, "workers", 1)
+    option, write_file = shown.file
+    path = getattr(options, option.strip("-").replace("-", "_")) if option else None
     if options.detach:
+        if path is not None:
+            raise SpecError(f"{option} needs the result. Leave out --detach, or add {option} after the job has ended.")
         queue(spec, options)
         return
-    shown, shards = PRINTERS.get(spec.kind, Printer()), getattr(options, "workers", 1)
+    finish = None if path is None else write_file(spec, path)
     result = run(spec, shards) if options.run_on == LOCAL else from_backend(spec, options)
-    write(options, shown.data(result, options), shown.lines(result, options))
+    write(options, shown.data(result, options), [*shown.lines(result, options), *(finish(result) if finish else [])])
 
 
-def grid(options: argparse.Namespace) -> None:
-    """Measure a grid and, where `--csv` asks for it, write its table for a spreadsheet."""
-    if options.csv is None:
-        answer(options)
-        return
-    if options.detach:
-        raise SpecError(
-            "--csv needs the finished grid. Leave out --detach, or run the command again without it after the job ends."
-        )
-    output.check(options.csv, "--csv")
-    result = run(requests.of(options))
-    output.write(options.csv, escapes.csv(result.table().frame()), "--csv")
-    write(
-        options,
-        as_json(result, options),
-        [*lines.of_grid(result, options), f"The table of all measured removals is in {options.csv}."],
-    )
+def _csv(spec: Any, path: str) -> Callable[[Any], list[str]]:
+    """Check the file, and return the function that writes the table of a grid into it."""
+    output.check(path, "--csv")
+
+    def finish(result: Any) -> list[str]:
+        output.write(path, escapes.csv(result.table().frame()), "--csv")
+        return [f"The table of all measured removals is in {path}."]
+
+    return finish
 
 
-def evaluate(options: argparse.Namespace) -> None:
-    """Evaluate and, where `--lm-eval` asks for it, write the questions as a task of lm-evaluation-harness."""
-    if options.lm_eval is None:
-        answer(options)
-        return
-    if options.detach:
-        raise SpecError("--lm-eval needs the scored questions. Leave out --detach.")
-    request = requests.of(options)
-    if request.benchmark is None:
-        raise SpecError("--lm-eval writes the scored questions, but --task none scores none. Leave out --task none.")
-    output.check_folder(options.lm_eval, "--lm-eval")
-    from analysis.data import questions
+def _lm_eval(spec: Any, path: str) -> Callable[[Any], list[str]]:
+    """Check the folder, and return the function that writes the questions into it as a task of lm-evaluation-harness."""
     from analysis.exports import lm_eval_task
 
-    folder = Path(options.lm_eval).absolute()
-    written = lm_eval_task.files(request.benchmark, questions.load(request.benchmark), folder)
-    result = run(request)
+    if spec.benchmark is None:
+        raise SpecError("--lm-eval writes the scored questions, but --task none scores none. Leave out --task none.")
+    folder = Path(path).absolute()
+    written = lm_eval_task.files(spec.benchmark, questions.load(spec.benchmark), folder)
+    output.check_folder(path, "--lm-eval")
 
-    def fill(folder: Path) -> None:
-        for name, content in written.items():
-            (folder / name).write_text(content, encoding="utf-8")
+    def finish(result: Any) -> list[str]:
+        lm_eval_task.save(written, folder)
+        spec = result.spec
+        is_plain = spec.block is None and spec.adapter is None and spec.model.source != "starter"
+        model = spec.model.source if is_plain and not spec.model.source.endswith(".gguf") else "FOLDER"
+        help_text = "The same questions with lm_eval" + (":" if model != "FOLDER" else " (FOLDER: written by `export --out`):")
+        return [help_text, lm_eval_task.command(spec.benchmark, path, model, spec.model.dtype)]
 
-    store.write_folder(folder, fill)
-    spec = result.spec
-    is_plain = spec.block is None and spec.adapter is None and spec.model.source != "starter"
-    model = spec.model.source if is_plain and not spec.model.source.endswith(".gguf") else "FOLDER"
-    line = lm_eval_task.command(request.benchmark, str(folder), model, spec.model.dtype)
-    help_text = "The same questions with lm_eval" + (":" if model != "FOLDER" else " (FOLDER: written by `export --out`):")
-    write(options, _evaluate_data(result, options), [*lines.of_evaluate(result, options), help_text, line])
+    return finish
 
 
 def run_any(options: argparse.Namespace) -> None:
@@ -139,6 +131,8 @@ class Printer:
     """Options that only the answer depends on."""
     command: Callable[[argparse.Namespace], None] = answer
     """Function that answers the subcommand."""
+    file: tuple[str, Callable[[Any, str], Callable[[Any], list[str]]]] = ("", lambda spec, path: lambda result: [])
+    """Option for a file of the result, and the function that checks its path and returns the one that writes it."""
     optional: tuple[str, ...] = ()
     """Needed options of the request that one of `extras` may replace."""
     name: str = ""
@@ -164,13 +158,13 @@ PRINTERS = {
         lines.of_evaluate,
         _evaluate_data,
         (_PER_QUESTION, ("--lm-eval", {"metavar": "DIR", "help": _LM_EVAL_HELP})),
-        command=evaluate,
+        file=("--lm-eval", _lm_eval),
     ),
     "heal": Printer(lines.of_heal, _without_questions),
     "speed": Printer(lines.of_speed),
     "compare": Printer(lines.of_compare),
     "microscope": Printer(lines.of_microscope, extras=(("--token", {"metavar": "K", "type": int, "help": _TOKEN_HELP}),)),
-    "grid": Printer(lines.of_grid, extras=(("--csv", {"metavar": "FILE", "help": _CSV_HELP}),), command=grid),
+    "grid": Printer(lines.of_grid, extras=(("--csv", {"metavar": "FILE", "help": _CSV_HELP}),), file=("--csv", _csv)),
     "precision": Printer(lines.of_precision),
     "methods": Printer(lines.of_methods),
     "export": Printer(lines.of_export, extras=(_OUT,), command=export, optional=("--name",)),

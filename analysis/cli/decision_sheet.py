@@ -80,24 +80,38 @@ def decide(request: SheetSpec, command_line: Callable[[Spec], str]) -> "Sheet":
     )
 
 
-def run(options: argparse.Namespace) -> None:
-    """Write the sheet."""
+def save(page: "Sheet", path: str, name: str) -> None:
+    """Write a sheet in the format of the file's extension.
+
+    Args:
+        page: the sheet.
+        path: .html, .md or .pdf file.
+        name: option or argument that names the file.
+
+    Raises:
+        LayerscopeError: for another extension, or a file that cannot be written.
+    """
     from analysis.exports import sheet, sheet_pdf
 
-    output.check(options.out, "--out")
-    out = Path(options.out)
     formats: dict[str, Callable[[sheet.Sheet], str | bytes]] = {
         ".html": sheet.html,
         ".md": sheet.markdown,
         ".pdf": sheet_pdf.pdf,
     }
-    if out.suffix not in formats:
-        raise SpecError(f"The decision sheet must be a {', '.join(formats)} file, not {out.name}. Change the extension.")
+    file = Path(path)
+    if file.suffix not in formats:
+        raise SpecError(f"The decision sheet must be a {', '.join(formats)} file, not {file.name}. Change the extension.")
+    content = formats[file.suffix](page)
+    output.write(path, content if isinstance(content, bytes) else content.encode(), name)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write the sheet."""
+    output.check(options.out, "--out")
     page = decide(requests.request(SheetSpec, options), options.command_line)
-    content = formats[out.suffix](page)
-    output.write(options.out, content if isinstance(content, bytes) else content.encode(), "--out")
-    lines = [f"{page.recommendation}. {' '.join(page.decision.reasons)}", f"Written to {out}"]
-    write(options, {"out": str(out), **data(page)}, lines)
+    save(page, options.out, "--out")
+    lines = [f"{page.recommendation}. {' '.join(page.decision.reasons)}", f"Written to {options.out}"]
+    write(options, {"out": options.out, **data(page)}, lines)
 
 
 def data(page: "Sheet") -> dict[str, Any]:

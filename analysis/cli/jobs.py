@@ -4,17 +4,16 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from analysis import jobs
+from analysis import service
 from analysis.cli.stdout import write
 from analysis.core.bounds import one_of
 from analysis.core.errors import SpecError
 from analysis.core.progress import how_far
-from analysis.jobs import Job
-from analysis.jobs.queue import settings
+from analysis.jobs.queue.job import LOCAL, Job
 from analysis.results.stored import ignored
 
-_ON_ONE = {"show": "get", "pause": "pause", "cancel": "cancel", "resume": "resume"}
-"""Actions on one job, and the function of `jobs` that does each."""
+_ON_ONE = {"show": "job", "pause": "pause", "cancel": "cancel", "resume": "resume"}
+"""Actions on one job, and the function of the service that does each."""
 _SWITCH = {"on": True, "off": False}
 ACTIONS = ("list", *_ON_ONE, "move", "delete", "clear", "auto-resume")
 """Actions of the subcommand."""
@@ -35,26 +34,26 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """List, show, pause, cancel, resume, move or forget background jobs, or let interrupted ones resume by themselves."""
     one_of("action", options.action, ACTIONS)
-    jobs.reap()
+    service.reap()
     action = options.action
     if action == "auto-resume":
-        settings.set_auto_resume(_choice(options.id, _SWITCH, action))
+        service.set_auto_resume(_choice(options.id, _SWITCH, action))
     elif action == "clear":
-        jobs.clear(saved=options.saved)
+        service.clear(saved=options.saved)
     elif action != "list":
         if options.id is None:
             raise SpecError(f"`jobs {action}` needs a job id. `jobs list` shows them.")
         if action == "move":
-            places = {"up": -1, "down": 1, "first": jobs.FRONT, "last": jobs.END}
-            jobs.move(options.id, _choice(options.where, places, f"move {options.id}"))
+            places = {"up": -1, "down": 1, "first": service.FRONT, "last": service.END}
+            service.move(options.id, _choice(options.where, places, f"move {options.id}"))
         elif action == "delete":
-            jobs.delete(options.id, saved=options.saved)
+            service.delete(options.id, saved=options.saved)
         else:
-            getattr(jobs, _ON_ONE[action])(options.id)
+            getattr(service, _ON_ONE[action])(options.id)
         if action == "resume":
-            jobs.start()
+            service.refresh()
     is_about_one = action in _ON_ONE
-    _show(options, [jobs.get(options.id)] if is_about_one else jobs.list_jobs())
+    _show(options, [service.job(options.id)] if is_about_one else service.list_jobs())
 
 
 def _choice(value: str | None, choices: dict[str, Any], action: str) -> Any:
@@ -65,7 +64,7 @@ def _choice(value: str | None, choices: dict[str, Any], action: str) -> Any:
 
 
 def _show(options: argparse.Namespace, listed: list[Job]) -> None:
-    is_resumed = settings.auto_resume()
+    is_resumed = service.auto_resume()
     lines = [
         f"{job.id}  {job.kind:9}  {job.state:11}  {_where(job)}{job.phase} {how_far(job.done, job.total)}  {job.error or ''}"
         for job in listed
@@ -82,26 +81,20 @@ def _show(options: argparse.Namespace, listed: list[Job]) -> None:
 
 def data(listed: Sequence[Job]) -> dict[str, Any]:
     """Return jobs for programs, and whether interrupted ones resume by themselves."""
-    return {"jobs": [_as_json(job) for job in listed], "auto_resume": settings.auto_resume()}
+    return {"jobs": [_as_json(job) for job in listed], "auto_resume": service.auto_resume()}
 
 
 def _where(job: Job) -> str:
-    return "" if job.backend == jobs.LOCAL else f"on {job.backend}: "
+    return "" if job.backend == LOCAL else f"on {job.backend}: "
+
+
+_FIELDS = ("id", "kind", "state", "backend", "phase", "done", "total", "error", "result_key")
 
 
 def _as_json(job: Job) -> dict[str, Any]:
-    return {
-        "id": job.id,
-        "kind": job.kind,
-        "state": job.state,
-        "backend": job.backend,
-        "phase": job.phase,
-        "done": job.done,
-        "total": job.total,
+    return {name: getattr(job, name) for name in _FIELDS} | {
         "values": dict(job.values),
         "work": None if job.work is None else job.work.to_json(),
-        "error": job.error,
-        "result_key": job.result_key,
-        "size_bytes": jobs.size_bytes(job),
+        "size_bytes": service.size_bytes(job),
         "spec": job.spec.to_json(),
     }

@@ -11,7 +11,7 @@ from typing import Any
 
 from analysis import service
 from analysis.cli.running import run
-from analysis.core import store, units
+from analysis.core import units
 from analysis.core.errors import SpecError
 from analysis.core.record import VALUES
 
@@ -127,7 +127,7 @@ def of_heal(result: Any, options: argparse.Namespace) -> list[str]:
         lines += tables["writing"].lines()
     control = heals.control_of(result, service.read_all(service.find("heal", result.spec.model)))
     verdict = [] if result.spec.control else _verdicts(result, [result.spec.block])
-    adapter_line = [f"adapter   {store.cache_dir() / result.adapter}"] if result.adapter else []
+    adapter_line = [f"adapter   {service.folder(result.adapter) or result.adapter}"] if result.adapter else []
     return [*lines, *heals.sentences(result, control), *adapter_line, *verdict]
 
 

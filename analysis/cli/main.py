@@ -6,8 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from analysis import __version__
-from analysis import jobs as job_queue
+from analysis import __version__, service
 from analysis.cli import (
     answers,
     dashboard,
@@ -30,6 +29,7 @@ from analysis.core.errors import did_you_mean, one_line
 from analysis.core.experiment import EXPERIMENTS, RUNNERS, SPECS
 from analysis.core.failures import BAD_INPUT, UNFORESEEN
 from analysis.core.record import Spec
+from analysis.jobs.queue.job import LOCAL
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
@@ -120,10 +120,10 @@ def command_line(spec: Spec) -> str:
 def subcommands() -> tuple[Subcommand, ...]:
     """One for every kind of request that something runs, called as the kind is unless its answer has a name."""
     help_text = (
-        f"Backend that runs the request: {', '.join(job_queue.BACKENDS)} (default: {job_queue.LOCAL}). Without --detach the "
+        f"Backend that runs the request: {', '.join(service.BACKENDS)} (default: {LOCAL}). Without --detach the "
         "command waits for the result."
     )
-    run_on: Extra = ("--run-on", {"metavar": "NAME", "default": job_queue.LOCAL, "help": help_text})
+    run_on: Extra = ("--run-on", {"metavar": "NAME", "default": LOCAL, "help": help_text})
     shown = {kind: answers.PRINTERS.get(kind, answers.Printer()) for kind in SPECS if kind in RUNNERS}
     return tuple(
         Subcommand(

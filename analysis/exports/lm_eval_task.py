@@ -2,10 +2,10 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from analysis.core import escapes
+from analysis.core import escapes, store
 from analysis.core.errors import BenchmarkError
 from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
@@ -73,6 +73,16 @@ def files(spec: BenchmarkSpec, chosen: Sequence[Question], folder: Path) -> dict
         f"{name(spec)}.yaml": _TASK.format(title=title, n=len(rows), seed=spec.seed, name=name(spec), path=path),
         _QUESTIONS: "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows),
     }
+
+
+def save(files: Mapping[str, str], folder: Path) -> None:
+    """Write the files of `files` into a new folder, which appears whole."""
+
+    def fill(folder: Path) -> None:
+        for name, content in files.items():
+            (folder / name).write_text(content, encoding="utf-8")
+
+    store.write_folder(folder, fill)
 
 
 def command(spec: BenchmarkSpec, folder: str, model: str, dtype: str) -> str:

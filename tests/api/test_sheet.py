@@ -5,9 +5,12 @@ from dataclasses import replace
 import pytest
 
 import analysis as layerscope
+from analysis.cli import decision_sheet, main
 from analysis.core import store
 from analysis.core.blocks import Block
-from analysis.core.errors import SpecError
+from analysis.core.errors import ModelNotFoundError, SpecError
+from analysis.data import gallery
+from analysis.models.source.model_spec import ModelSpec
 from tests.support import fakes
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -15,10 +18,14 @@ pytestmark = pytest.mark.usefixtures("cache")
 
 @pytest.fixture
 def model(monkeypatch):
-    """The starter model by name, with made-up results; nothing is read of its files."""
+    """The starter model by name, with made-up results and without its files."""
+
+    def plan(spec):
+        raise ModelNotFoundError("The files are gone.")
+
     for result in (fakes.distances(), fakes.sweep(answers=True), fakes.alike_heal(), fakes.speed()):
         result.save()
-    monkeypatch.setattr("analysis.models.loading.planning.plan", lambda spec: None)
+    monkeypatch.setattr("analysis.models.loading.planning.plan", plan)
     return layerscope.model("starter")
 
 
@@ -47,5 +54,22 @@ def test_a_sheet_takes_the_named_dataset(model, tmp_path, monkeypatch):
     assert "50 ARC-Challenge questions" in model.sheet("11:5", task="arc_challenge", limit=50).markdown()
     text = model.sheet("11:5", task="arc_easy").markdown()
     assert "ARC-Challenge" not in text
-    with pytest.raises(SpecError, match="no keyword 'tasks': use task, limit"):
+    with pytest.raises(SpecError, match="has no setting 'tasks'.* Did you mean task"):
         model.sheet("11:5", tasks="arc_easy")
+
+
+def test_a_model_of_the_gallery_needs_no_weights_for_stored_results():
+    exhibit = gallery.EXHIBITS[2]
+    model = layerscope.model(exhibit.source)
+    sheet = model.sheet("9:10", accept_points=3, task="arc_easy")
+    asked = decision_sheet.SheetSpec(Block(9, 10), ModelSpec(exhibit.source), task="arc_easy")
+    assert sheet.decision == decision_sheet.decide(asked, main.command_line).decision
+    assert model.goal(points=3).goal.kind == "points"
+    assert model.facts.n_layers == 28
+    with pytest.raises(ModelNotFoundError):
+        _ = model.plan
+
+
+def test_a_model_that_is_nowhere_is_refused_at_once():
+    with pytest.raises(ModelNotFoundError):
+        layerscope.model("/no/such/folder.gguf")

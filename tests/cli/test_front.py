@@ -102,7 +102,7 @@ def test_python_gives_the_fields_of_the_command(capsys):
     assert made.figure(by="speed").data
     with pytest.raises(SpecError, match="`by` must be 'size' or 'speed', not 'bytes'"):
         made.figure(by="bytes")
-    with pytest.raises(SpecError, match="no keyword 'tasks': use task, limit"):
+    with pytest.raises(SpecError, match="has no setting 'tasks'.* Did you mean task"):
         layerscope.model("starter").front(tasks="boolq")
 
 
