@@ -15,7 +15,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from analysis import jobs
+from analysis import hub, jobs
 from analysis.core import disk, index, store
 from analysis.core.disk import free_bytes
 from analysis.core.errors import CorruptResultError, JobError, LayerscopeError, ModelNotFoundError, SpecError
@@ -228,6 +228,7 @@ def _is_whole(result: Result) -> bool:
     return all(map(folder, adapters))
 
 
+@hub.cache.asked_once()
 def run(request: Spec, on_progress: OnProgress = ignore, *, workers: int = 1, load: Callable[[], Any] | None = None) -> Result:
     """Return the stored result of a request, or compute it in this process.
 
@@ -251,6 +252,7 @@ def run(request: Spec, on_progress: OnProgress = ignore, *, workers: int = 1, lo
     )
 
 
+@hub.cache.asked_once()
 def submit(
     request: Spec,
     label: str | None = None,

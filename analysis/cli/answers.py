@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from analysis import hub
 from analysis.cli import lines, requests
 from analysis.cli.bar import Bar
 from analysis.cli.options import Extra
@@ -27,6 +28,7 @@ def as_json(result: Any, options: argparse.Namespace) -> dict[str, Any]:
     return data
 
 
+@hub.cache.asked_once()
 def answer(options: argparse.Namespace) -> None:
     """Run the request of a subcommand, here or as a job, and show its result.
 

@@ -11,7 +11,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,7 @@ PART = ".incomplete"
 _SHORT = re.compile(r"[0-9a-f]{7,39}")
 """Of a commit, as much as tells it from others."""
 _TREE_FORMAT = 1
+_answers: ContextVar[dict[tuple[str, str, str | None], Repository]] = ContextVar("answers of the Hub")
 
 
 def top() -> Path:
@@ -150,15 +152,28 @@ def recall(kind: str, id: str, revision: str | None) -> Repository | None:
         return None
 
 
+@contextlib.contextmanager
+def asked_once() -> Iterator[None]:
+    """Ask the Hub at most once for each revision of a repository in the body, which is one request of a user."""
+    token = _answers.set(dict(_answers.get({})))
+    try:
+        yield
+    finally:
+        _answers.reset(token)
+
+
 def resolve(id: str, revision: str | None = None, *, kind: str = MODEL) -> Repository:
     """Return a repository: of a commit, or without a Hub, its last answer if there is one; else its answer now, which is kept.
 
     Raises:
         Refused: if the Hub does not give it.
     """
-    repository = recall(kind, id, revision) if is_offline() or is_commit(revision) else None
+    answers = _answers.get({})
+    repository = answers.get((kind, id, revision))
+    if repository is None and (is_offline() or is_commit(revision)):
+        repository = recall(kind, id, revision)
     if repository is None:
-        repository = look(id, revision, kind=kind)
+        repository = answers[kind, id, revision] = look(id, revision, kind=kind)
         remember(repository, revision)
     return repository
 

@@ -9,7 +9,7 @@ import pytest
 from huggingface_hub import constants
 
 from analysis import hub
-from analysis.cli import lines
+from analysis.cli import lines, main
 from analysis.core.errors import ModelNotFoundError, UnsupportedModelError
 from analysis.core.progress import Cancelled
 from analysis.hub import cache
@@ -68,6 +68,13 @@ def test_a_request_stays_with_its_commit(there):
     assert loaded.spec.identity == f"hub:{before}"
     assert not any("/api/" in one.path for one in there.asked[n_asked:])
     assert resolving.resolve_model(SPEC).identity != resolved.identity
+
+
+@pytest.mark.parametrize("words", [("models",), ("evaluate", "--block", "1:1", "--limit", "2")])
+def test_one_command_asks_the_hub_once(there, words, tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
+    main.main([words[0], "org/tiny", *words[1:]])
+    assert [one.path for one in there.asked if "/api/" in one.path] == ["/api/models/org/tiny/revision/main"]
 
 
 def test_a_branch_that_moved_is_another_model(there):
