@@ -1,11 +1,9 @@
 """Progress while a call runs: one bar per phase, in a terminal or in a notebook."""
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 from analysis.cli import bar
-from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.core.progress import Progress
 
 
 class NotebookBar(bar.Bar):
@@ -26,16 +24,3 @@ class NotebookBar(bar.Bar):
         if self._bar is not None:
             self._bar.total = progress.total
             self._bar.update(progress.done - self._bar.n)
-
-
-@contextlib.contextmanager
-def progress_bar(is_shown: bool) -> Iterator[OnProgress]:
-    """A callback that shows progress while the block runs, or one that does not."""
-    if not is_shown:
-        yield ignore
-        return
-    bar = NotebookBar()
-    try:
-        yield bar
-    finally:
-        bar.close()

@@ -1,17 +1,19 @@
 """Measure, prune, heal and export a model from Python, with the requests and stored results of the pages."""
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from analysis import service
-from analysis.api import bar
+from analysis.api.bar import NotebookBar
 from analysis.api.result_view import ResultView
 from analysis.cli import requests
 from analysis.core import extensions
 from analysis.core.blocks import Removal
 from analysis.core.errors import ModelNotFoundError, SpecError
 from analysis.core.experiment import EXPERIMENTS, RESULTS
+from analysis.core.progress import ignore
 from analysis.core.record import Spec
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.heal_result import HealResult
@@ -86,7 +88,7 @@ def run(spec: Spec, *, progress: bool = True) -> ResultView[Any]:
     extensions.load()
     if spec.kind not in EXPERIMENTS:
         raise SpecError(f"Nothing runs a {type(spec).__name__}. Runnable kinds: {', '.join(EXPERIMENTS)}.")
-    with bar.progress_bar(progress) as on_progress:
+    with NotebookBar() if progress else contextlib.nullcontext(ignore) as on_progress:
         return ResultView(service.run(spec, on_progress, load=_warm))
 
 

@@ -97,14 +97,14 @@ def export(options: argparse.Namespace) -> None:
     output.check_folder(options.out, "--out")
     if options.detach or options.run_on != LOCAL:
         raise SpecError("--out exports on this machine without a job. Use --name to export as a background job.")
-    request, bar = requests.built(ExportSpec, {**vars(options), "name": "out"}, requests.settings(options)), Bar()
+    request = requests.built(ExportSpec, {**vars(options), "name": "out"}, requests.settings(options))
     quiet_libraries()
     from analysis.exports import export as exports_export
 
-    folder = exports_export.export(
-        request.model, request.block, Path(options.out), adapter=request.adapter, format=request.format, on_progress=bar
-    )
-    bar.close()
+    with Bar() as bar:
+        folder = exports_export.export(
+            request.model, request.block, Path(options.out), adapter=request.adapter, format=request.format, on_progress=bar
+        )
     write(options, {"out": str(folder)}, [f"Written to {folder}"])
 
 

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from typing import Any
+from typing import Any, Self
 
 from analysis.core import escapes, units
 from analysis.core.progress import Progress, bytes_so_far, is_counted
@@ -73,6 +73,12 @@ class Bar:
         parts = [f"{progress.phase}{f': {far}' if progress.total else ''}", _left(progress)]
         sys.stderr.write(escapes.visible(f"{', '.join(filter(None, parts))}\n"))
         sys.stderr.flush()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def close(self) -> None:
         """Take the bar away."""

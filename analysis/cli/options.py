@@ -29,9 +29,9 @@ from analysis.core.record import Spec
 NONE = "none"
 """Value of the first option of a nested request that leaves the request out."""
 Path = tuple[str, ...]
+T = TypeVar("T")
 Extra = tuple[str, dict[str, Any]]
 """An option that is no part of a request, but of how it is answered: its name and the settings of argparse."""
-T = TypeVar("T")
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
 _EXAMPLES = {Block: "11:5", Removal: "11:5, or 3:1+7:2, or a12+m15 for sublayers"}
 
@@ -262,7 +262,7 @@ def docs_of_fields(kind: type) -> dict[str, str]:
 
 
 @_once
-def flags_of(kind: type[Spec]) -> tuple[Flag, ...]:
+def flags_of(kind: type[Any]) -> tuple[Flag, ...]:
     """The options of a kind: those of the nested request that has a position, then its own, then those of the others."""
     fields_by_name: dict[str, list[OptionField]] = {}
     for field in sorted(_fields(kind), key=lambda field: len(field.path)):
@@ -320,16 +320,13 @@ def _fields(
 
 
 @_once
-def field_types(kind: type[Spec]) -> dict[str, tuple[Any, bool, tuple[Any, ...]]]:
+def field_types(kind: type[Any]) -> dict[str, tuple[Any, bool, tuple[Any, ...]]]:
     """By field: its type without None, whether it may be None, and its annotations."""
     types_by_name = {}
-    for name, hint in typing.get_type_hints(kind, include_extras=True).items():
-        if typing.get_origin(hint) is not typing.ClassVar:
-            annotations = getattr(hint, "__metadata__", ())
-            hint = hint.__origin__ if annotations else hint
-            options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-            some_types = [option for option in options if option is not type(None)]
-            types_by_name[name] = functools.reduce(operator.or_, some_types), len(some_types) < len(options), annotations
+    for name, field in kind.__pydantic_fields__.items():
+        options = typing.get_args(field.annotation) if isinstance(field.annotation, types.UnionType) else (field.annotation,)
+        some_types = [option for option in options if option is not type(None)]
+        types_by_name[name] = functools.reduce(operator.or_, some_types), len(some_types) < len(options), (*field.metadata,)
     return types_by_name
 
 

@@ -1,8 +1,10 @@
 """The subcommands `pack`, `open` and `packs`: results of a model as one file, and such files beside one's own results."""
 
 import argparse
+import functools
 import tempfile
 import time
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +16,7 @@ from analysis.models.source.model_spec import ModelSpec
 
 if TYPE_CHECKING:  # the readers of results take longer to load than a help text
     from analysis.results.packs import OpenedPack, Pack
+    from analysis.results.packs.making import Manifest
 
 _LISTED = 5
 
@@ -51,67 +54,57 @@ def pack(options: argparse.Namespace) -> None:
         keys=_parts(options.results),
         title=options.title or "",
     )
+    data = _contents(made.manifest) | {
+        "out": options.out,
+        "n_bytes": len(made.content),
+        "left_out": list(made.left_out),
+        "paths": list(made.paths),
+    }
+    counts = Counter(result.kind for result in made.manifest.results)
+    lines = [
+        f"{made.manifest.title}: {_n_results(made.manifest)}, {units.size(len(made.content))}, no weights",
+        f"  {', '.join(f'{count} {kind}' for kind, count in counts.items())}",
+        *(f"  left out: {reason}" for reason in made.left_out[:_LISTED]),
+    ]
+    if made.paths:
+        lines.append(f"  The results name paths of this machine: {', '.join(made.paths[:_LISTED])}")
     if options.out:
         output.write(options.out, made.content, "--out")
-    data, lines = _data(made), _lines(made, options.out)
+        lines.append(f"Written to {options.out}")
     if options.push:
         more, further = _push(made, options)
         data, lines = data | more, [*lines, *further]
-    write(options, {"out": options.out, **data}, lines)
+    write(options, data, lines)
 
 
 def _parts(text: str | None) -> list[str]:
     return [part.strip() for part in (text or "").split(",") if part.strip()]
 
 
-def _data(made: "Pack") -> dict[str, Any]:
-    manifest = made.manifest
+def _contents(manifest: "Manifest") -> dict[str, Any]:
     return {
         "title": manifest.title,
-        "n_bytes": len(made.content),
         "models": [asdict(model) for model in manifest.models],
         "results": [asdict(result) for result in manifest.results],
-        "left_out": list(made.left_out),
-        "paths": list(made.paths),
     }
 
 
-def _lines(made: "Pack", out: str | None) -> list[str]:
-    counts: dict[str, int] = {}
-    for result in made.manifest.results:
-        counts[result.kind] = counts.get(result.kind, 0) + 1
-    lines = [
-        f"{made.manifest.title}: {_n(len(made.manifest.results), 'result')}, {units.size(len(made.content))}, no weights",
-        f"  {', '.join(f'{count} {kind}' for kind, count in counts.items())}",
-        *(f"  left out: {reason}" for reason in made.left_out[:_LISTED]),
-    ]
-    if made.paths:
-        lines.append(f"  The results name paths of this machine: {', '.join(made.paths[:_LISTED])}")
-    return [*lines, f"Written to {out}"] if out else lines
-
-
-def _n(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number:,} {what}s"
+def _n_results(manifest: "Manifest") -> str:
+    number = len(manifest.results)
+    return "1 result" if number == 1 else f"{number:,} results"
 
 
 def _push(made: "Pack", options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     """Preview the upload, or make it."""
-    from analysis.cli import push
-    from analysis.cli.bar import Bar
+    from analysis.cli.push import upload
     from analysis.results.packs import remote
 
     with tempfile.TemporaryDirectory(prefix="layerscope-pack-") as scratch:
-        planned = remote.plan(made, options.push, Path(scratch), is_private=not options.public)
-        data: dict[str, Any] = {"id": planned.id, "is_private": planned.is_private, "is_there": planned.is_there}
-        if not options.yes:
-            return data, [push.target(planned), "Nothing uploaded. Add --yes to upload."]
-        bar = Bar()
-        address = remote.push(made, options.push, Path(scratch), is_private=not options.public, on_progress=bar)
-        bar.close()
-    return data | {"address": address}, [
-        f"Uploaded to {address}",
-        f"Open it anywhere with `python -m analysis open {options.push}`.",
-    ]
+        where = (made, options.push, Path(scratch))
+        planned = remote.plan(*where, is_private=not options.public)
+        data, lines = upload(options, planned, functools.partial(remote.push, *where, is_private=not options.public))
+    opening = [f"Open it anywhere with `python -m analysis open {options.push}`."] if options.yes else []
+    return data, [*lines, *opening]
 
 
 def add_open_options(parser: argparse.ArgumentParser) -> None:
@@ -129,13 +122,10 @@ def open_pack(options: argparse.Namespace) -> None:
     from analysis.results.packs import remote
 
     opened = remote.open_anywhere(options.pack, options.revision)
-    write(options, {"pack": _of_opened(opened)}, [f"Opened {_in_a_line(opened)}", *_next(opened)])
-
-
-def _next(opened: "OpenedPack") -> list[str]:
-    sources = [model.source for model in opened.manifest.models] if opened.manifest else []
-    lines = [f"  {source}" for source in sources[:_LISTED] if source]
-    return [*lines, f"Its results are on all pages and in reports. `python -m analysis packs remove {opened.id}` removes them."]
+    models = opened.manifest.models if opened.manifest else ()
+    lines = [f"Opened {_in_a_line(opened)}", *(f"  {model.source}" for model in models[:_LISTED] if model.source)]
+    lines.append(f"Its results are on all pages and in reports. `python -m analysis packs remove {opened.id}` removes them.")
+    write(options, {"pack": _of_opened(opened)}, lines)
 
 
 def add_list_options(parser: argparse.ArgumentParser) -> None:
@@ -167,17 +157,11 @@ def _in_a_line(opened: "OpenedPack") -> str:
     if opened.manifest is None:
         return f"{opened.id}  damaged"
     newest = time.strftime("%Y-%m-%d", time.localtime(opened.manifest.newest_at))
-    return f"{opened.id}  {opened.title}: {_n(len(opened.manifest.results), 'result')}, newest of {newest}"
+    return f"{opened.id}  {opened.title}: {_n_results(opened.manifest)}, newest of {newest}"
 
 
 def _of_opened(opened: "OpenedPack") -> dict[str, Any]:
     manifest = opened.manifest
     if manifest is None:
         return {"id": opened.id, "is_damaged": True}
-    return {
-        "id": opened.id,
-        "title": manifest.title,
-        "made_with": manifest.made_with,
-        "models": [asdict(model) for model in manifest.models],
-        "results": [asdict(result) for result in manifest.results],
-    }
+    return {"id": opened.id, "made_with": manifest.made_with, **_contents(manifest)}

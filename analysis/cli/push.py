@@ -1,7 +1,9 @@
 """The subcommand `push`: an export onto the hub, listed first, and uploaded with `--yes` alone."""
 
 import argparse
-from typing import TYPE_CHECKING
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from analysis import hub
 from analysis.cli.bar import Bar
@@ -34,17 +36,26 @@ def run(options: argparse.Namespace) -> None:
         raise SpecError(f"There is no export {options.name!r} on this machine. Existing exports: {names}.")
     planned = hub.upload.plan(folder, options.id, is_private=not options.public)
     files = [{"path": file.path, "size_bytes": file.size, "is_there": bool(file.digest)} for file in planned.files]
-    data = {"id": planned.id, "is_private": planned.is_private, "is_there": planned.is_there, "files": files}
+    lines = [f"{units.size(file.size):>9}  {file.path}{'  (already there)' if file.digest else ''}" for file in planned.files]
+    push = functools.partial(hub.upload.push, folder, options.id, is_private=not options.public)
+    data, more = upload(options, planned, push)
+    write(options, data | {"files": files}, [*more[:1], *lines, *more[1:]] if not options.yes else more)
+
+
+def upload(options: argparse.Namespace, planned: "Upload", push: Callable[..., str]) -> tuple[dict[str, Any], list[str]]:
+    """List what would be uploaded or, with `--yes`, upload it; return data and lines for the answer.
+
+    Args:
+        options: the parsed options.
+        planned: the upload.
+        push: uploads it, told the progress by `on_progress`, and returns the address.
+    """
+    data: dict[str, Any] = {"id": planned.id, "is_private": planned.is_private, "is_there": planned.is_there}
     if not options.yes:
-        lines = [
-            f"{units.size(file.size):>9}  {file.path}{'  (already there)' if file.digest else ''}" for file in planned.files
-        ]
-        write(options, data, [target(planned), *lines, "Nothing uploaded. Add --yes to upload."])
-        return
-    bar = Bar()
-    address = hub.upload.push(folder, options.id, is_private=not options.public, on_progress=bar)
-    bar.close()
-    write(options, data | {"address": address}, [f"Uploaded to {address}"])
+        return data, [target(planned), "Nothing uploaded. Add --yes to upload."]
+    with Bar() as bar:
+        address = push(on_progress=bar)
+    return data | {"address": address}, [f"Uploaded to {address}"]
 
 
 def target(planned: "Upload") -> str:

@@ -9,6 +9,7 @@ import contextlib
 import functools
 import json
 import math
+import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, replace
 from pkgutil import resolve_name
@@ -240,24 +241,18 @@ def _as_json(value: Any) -> Any:
 
 def as_requested(spec: SpecT) -> SpecT:
     """Return the request as a user would ask for it: without the identities of files, and without derived values."""
-    changes: dict[str, Any] = {}
-    for field in fields(spec):
-        value = getattr(spec, field.name)
-        if field.name == "identity":
-            changes["identity"] = ""
-        elif isinstance(value, Spec):
-            changes[field.name] = as_requested(value)
-        elif isinstance(value, tuple):
-            changes[field.name] = tuple(as_requested(part) if isinstance(part, Spec) else part for part in value)
-    plain = replace(spec, **changes) if changes else spec
-    usual = {
-        name: resolve_name(note.usual)(plain)
-        for name, (_, _, annotations) in field_types(type(spec)).items()
-        for note in annotations
-        if isinstance(note, Option | Part) and note.usual
-    }
-    following = {name: None for name, value in usual.items() if getattr(plain, name) == value}
-    return replace(plain, **following) if following else plain
+    return typing.cast(SpecT, _without_derived(spec.request))
+
+
+def _without_derived(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_without_derived, value))
+    if not isinstance(value, Spec):
+        return value
+    spec = replace(value, **{field.name: _without_derived(getattr(value, field.name)) for field in fields(value)})
+    types = field_types(type(spec)).items()
+    notes = [(name, note.usual) for name, (_, _, notes) in types for note in notes if isinstance(note, Option | Part)]
+    return replace(spec, **{name: None for name, usual in notes if usual and getattr(spec, name) == resolve_name(usual)(spec)})
 
 
 def line(words: Sequence[str]) -> str:

@@ -59,9 +59,8 @@ def run(options: argparse.Namespace) -> None:
         lines = [f"{units.size(file.size):>9}  {file.path}" for file in dataset.files]
         write(options, data | {"files": files}, [f"{options.id} at commit {dataset.repository.commit}:", *lines])
         return
-    bar = Bar()
-    read = hub_rows.first_rows(dataset, options.file, options.rows, on_progress=bar)
-    bar.close()
+    with Bar() as bar:
+        read = hub_rows.first_rows(dataset, options.file, options.rows, on_progress=bar)
     columns = hub_rows.names(read)
     roles = hub_rows.guessed(columns, options.kind) | _chosen_columns(options)
     data |= {"file": options.file, "columns": columns, "as": {role: list(names) for role, names in roles.items()}}

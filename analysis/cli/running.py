@@ -25,11 +25,8 @@ _LOOK_S = 0.5
 
 def run(spec: Spec, shards: int = 1) -> Any:
     """The result of a request by the runner of its kind, or by so many processes that share it, with its progress shown."""
-    bar = Bar()
-    try:
+    with Bar() as bar:
         return service.run(spec, bar, workers=shards, load=_loader)
-    finally:
-        bar.close()
 
 
 def _loader() -> Any:
@@ -52,9 +49,9 @@ def quiet_libraries() -> None:
 
 def from_backend(spec: Spec, options: argparse.Namespace) -> Any:
     """Return the result of a request that another place answers, and continues to answer when nobody waits any more."""
-    job, bar = _submitted(spec, options), Bar()
+    job = _submitted(spec, options)
     text, job_id = f"Job {job.id} runs on {job.backend} and continues there if this command ends.", job.id
-    try:
+    with Bar() as bar:
         while job.is_active:
             bar(Progress(job.phase or "", job.done, job.total, text))
             time.sleep(_LOOK_S)
@@ -63,8 +60,6 @@ def from_backend(spec: Spec, options: argparse.Namespace) -> Any:
             before, job = job, service.waited(functools.partial(service.job, job_id))
             changes = ((job.message, before.message), (job.error, before.error))
             text = " ".join(new for new, old in changes if new and new != old)
-    finally:
-        bar.close()
     return service.result_of(job)
 
 

@@ -23,6 +23,7 @@ from analysis.cli import answers, decision_sheet
 from analysis.cli import main as command_line
 from analysis.cli.mcp import schema, server, stored
 from analysis.cli.mcp.tools import Tools
+from analysis.cli.options import flags_of
 from analysis.core import store
 from analysis.core.errors import LayerscopeError
 from analysis.core.experiment import RESULTS
@@ -76,7 +77,7 @@ def test_every_request_is_a_tool_with_its_options():
     kinds = {one.name: one for one in command_line.subcommands() if one.spec.kind != "export"}
     assert set(tools) == {*kinds, *READING}
     for name, one in kinds.items():
-        assert schema.names(one.spec) <= set(tools[name].arguments["properties"])
+        assert {flag.dest for flag in flags_of(one.spec)} <= set(tools[name].arguments["properties"]) | {"MODEL"}
     for tool in tools.values():
         jsonschema.Draft202012Validator.check_schema(tool.arguments)
         assert all(argument["description"] for argument in tool.arguments["properties"].values())

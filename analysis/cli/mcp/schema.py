@@ -64,11 +64,6 @@ def files(kind: type[Spec], arguments: Mapping[str, Any]) -> list[str]:
     return [value for name in named if isinstance(value := arguments.get(name), str)]
 
 
-def names(kind: type[Spec]) -> set[str]:
-    """Return the names of the arguments that set the options of a request."""
-    return {_name(flag) for flag in flags_of(kind)}
-
-
 def _name(flag: Flag) -> str:
     return flag.dest.lower()
 
