@@ -5,7 +5,7 @@ import time
 from typing import Any, Self
 
 from analysis.core import escapes, units
-from analysis.core.progress import Progress, bytes_so_far, is_counted
+from analysis.core.progress import REMAINING, Progress, bytes_so_far, is_counted
 
 _EVERY_S = 10.0
 """A line is due after so many seconds,"""
@@ -15,9 +15,13 @@ _LEAST_S = 1.0
 """Seconds between two lines at least: work that is done in a moment needs none."""
 
 
+_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
+"""The time left is that of all stages, not that of the phase, which tqdm would add."""
+
+
 def _left(progress: Progress) -> str:
     """Return the time left of all stages in words; "" if it is unknown."""
-    seconds = progress.values.get("remaining", {}).get("left_s")
+    seconds = progress.values.get(REMAINING, {}).get("left_s")
     return "" if seconds is None else f"about {units.duration(seconds)} left in total"
 
 
@@ -40,10 +44,13 @@ class Bar:
             self._phase, self._line_share = progress.phase, 0.0
             if progress.total and is_terminal:
                 options = {"unit": "B", "unit_scale": True} if "of_bytes" in progress.values else {}
-                if "remaining" in progress.values:  # the time left is that of all stages, not tqdm's of this phase
-                    options["bar_format"] = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
                 self._bar = tqdm(
-                    desc=escapes.visible(progress.phase), total=progress.total, file=sys.stderr, leave=False, **options
+                    desc=escapes.visible(progress.phase),
+                    total=progress.total,
+                    file=sys.stderr,
+                    leave=False,
+                    bar_format=_FORMAT,
+                    **options,
                 )
         if self._is_news(progress.message):
             tqdm.write(escapes.visible(progress.message), file=sys.stderr)

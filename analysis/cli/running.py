@@ -53,7 +53,7 @@ def from_backend(spec: Spec, options: argparse.Namespace) -> Any:
     text, job_id = f"Job {job.id} runs on {job.backend} and continues there if this command ends.", job.id
     with Bar() as bar:
         while job.is_active:
-            bar(Progress(job.phase or "", job.done, job.total, text))
+            bar(Progress(job.phase or "", job.done, job.total, text, job.values))
             time.sleep(_LOOK_S)
             with contextlib.suppress(BusyError):  # the next look tells
                 service.refresh()

@@ -222,25 +222,17 @@ def test_an_attempt_that_was_given_up_cannot_write():
     assert table.finish(fresh, jobs.DONE) is table.RowState.GO_ON
 
 
-def test_time_left_is_the_rest_over_the_rate_of_the_phase():
-    now = time.time()
-    job = replace(claimed(), started_at=now - 100, phase_started_at=now - 20, progress_at=now, phase_first_done=30)
-    assert replace(job, done=40, total=50).left_s == pytest.approx(20, abs=0.5)
-    assert replace(job, done=40, total=50, progress_at=now - 1).left_s == pytest.approx(18, abs=0.5)
-    assert job.elapsed_s == pytest.approx(100, abs=0.5)
-    assert replace(job, done=30, total=50).left_s is None
-    assert replace(job, done=31, total=50).left_s is None, "too little of the phase is done"
-    assert replace(job, done=40, total=0).left_s is None
-    assert replace(job, done=40, total=50, state="done").left_s is None
-    assert replace(job, done=40, total=50, progress_at=now - 60, phase_started_at=now - 80).left_s is None, "it is silent"
-
-
-def test_time_left_of_a_job_with_stages_is_that_until_its_result():
+def test_time_left_is_that_of_all_stages_less_the_time_since_the_last_report():
     now = time.time()
     stages = {"left_s": 300.0, "share": 0.4, "stage": "fit", "stage_number": 2, "n_stages": 3}
-    job = replace(claimed(), phase_started_at=now - 20, progress_at=now - 5, done=9, total=10, values={"remaining": stages})
+    job = replace(claimed(), progress_at=now - 5, done=9, total=10, values={"remaining": stages})
     assert (job.left_s, job.share, job.stage) == (pytest.approx(295, abs=0.5), 0.4, "fit, 2 of 3")
     assert replace(job, values={"remaining": {"share": 0.4}}).left_s is None, "no rate is measured"
+    assert replace(job, state="done").left_s is None
+    silent = replace(job, progress_at=now - 60)
+    assert (silent.silent_s, silent.left_s) == (pytest.approx(60, abs=0.5), None)
+    slow = replace(silent, values={"remaining": stages | {"unit_s": 50.0}})
+    assert (slow.silent_s, slow.left_s) == (None, pytest.approx(240, abs=0.5)), "one unit takes that long"
 
 
 @pytest.mark.parametrize("part", ["header", "page"])

@@ -53,7 +53,7 @@ def begun(count, n: int = 3) -> jobs.Job:
 
 def test_slurm_job_runs_and_a_new_dashboard_finds_it(count):
     job = begun(count, 4)
-    assert (job.backend, job.state, job.phase, job.values) == ("slurm", "running", "counting", {"n": 4})
+    assert (job.backend, job.state, job.phase, job.values["n"]) == ("slurm", "running", "counting", 4)
     backend.BACKENDS.remove("slurm")
     backend.register(slurm.Slurm)  # as of another dashboard, or of this one after a restart
     count.gate().write_text("10")

@@ -2,14 +2,16 @@
 
 from dataclasses import replace
 
-from analysis.core.progress import OnProgress, Progress
+from analysis.core.progress import OnProgress, Progress, Stages
 from analysis.core.record import Spec
 from analysis.data import corpora, decontamination, questions
 from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.maps import damage, distance_map
-from analysis.experiments.maps.distance_spec import DistanceResult
+from analysis.experiments.maps.damage_spec import DamageSpec
+from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
 from analysis.experiments.scoring.likelihood import Cuts
 from analysis.experiments.search import search
+from analysis.experiments.search.search_spec import SearchSpec
 from analysis.experiments.strategies import (
     BLOCKS,
     INFLUENCE,
@@ -21,6 +23,12 @@ from analysis.experiments.strategies import (
 )
 from analysis.models.loading import load as models
 from analysis.models.loading.load import LoadedModel
+from analysis.models.source.sizes import ModelFacts
+
+SCORES = "scores"
+"""Stage of the scores of all points."""
+_TOKENS_PER_QUESTION, _ALL_QUESTIONS = 34, 1000
+"""Tokens of a question of ARC-Easy, and the assumed number of questions without a limit."""
 
 
 def rests_on(spec: SweepSpec) -> list[Spec]:
@@ -30,8 +38,26 @@ def rests_on(spec: SweepSpec) -> list[Spec]:
     return [*maps, *damaged, *([spec.search] if spec.search is not None else [])]
 
 
-def cuts(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Cuts:
+def _work(spec: SweepSpec, facts: ModelFacts) -> dict[str, float]:
+    """Return the planned work of a resolved sweep and of what it chooses its layers from, by phase, in tokens times layers."""
+    n_layers, tokens = facts.n_layers, (spec.benchmark.limit or _ALL_QUESTIONS) * _TOKENS_PER_QUESTION
+    tokens += spec.loss_corpus.n_texts * spec.loss_corpus.seq_len if spec.loss_corpus is not None else 0
+    n_cuts = len(spec.blocks) or (n_layers // 2 if spec.max_n is None else spec.max_n)
+    planned = dict.fromkeys((distance_map.PHASE, damage.PHASE, search.PHASE, SCORES), 0.0)
+    for request in rests_on(spec):
+        if isinstance(request, DistanceSpec):
+            planned[distance_map.PHASE] += distance_map.work(request, n_layers)
+        elif isinstance(request, DamageSpec):
+            planned[damage.PHASE] += damage.work(request, n_layers)
+        elif isinstance(request, SearchSpec):
+            planned[search.PHASE] += search.work(request, facts)
+    return planned | {SCORES: tokens * n_layers * (1 + n_cuts / 2)}
+
+
+def cuts(spec: SweepSpec, loaded: LoadedModel, stages: Stages) -> Cuts:
     """Return the removed layers of every point, None first; maps and searches that are not stored are measured.
+
+    Their work and that of the scores is planned in the stages.
 
     Raises:
         BlockRangeError: when the model has too few layers.
@@ -39,10 +65,11 @@ def cuts(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> Cuts:
     """
     n_layers = loaded.decoder.n_layers
     spec.check_depth(n_layers)
+    stages.plan(_work(spec, loaded.facts))
     if needs(spec.strategy, BLOCKS):
         return [None, *sorted(set(spec.blocks), key=lambda block: (block.size, block.start))]
     max_n = n_layers // 2 if spec.max_n is None else spec.max_n
-    inputs = _strategy_inputs(spec, loaded, on_progress) if max_n > 0 else StrategyInputs(n_layers)
+    inputs = _strategy_inputs(spec, loaded, stages) if max_n > 0 else StrategyInputs(n_layers)
     return [chosen(spec.strategy, n, inputs) for n in range(max_n + 1)]
 
 

@@ -3,8 +3,9 @@
 from dataclasses import replace
 
 from analysis.core.errors import SpecError
-from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.core.progress import OnProgress, Progress, Stages, ignore
 from analysis.experiments.accuracy import points, scores
+from analysis.experiments.accuracy.choice import SCORES
 from analysis.experiments.accuracy.measurement import Measurement, MeasurementShards
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec, resolve_evaluation
 from analysis.models.loading import load as models
@@ -22,7 +23,10 @@ def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Loader = 
     stored = EvaluateResult.load(resolved, on_progress)
     if stored is not None:
         return stored
-    measured = _prepared(resolved, on_progress, load).complete(on_progress)
+    stages = Stages.after_loading(on_progress, {SCORES: 1.0})
+    measured = _prepared(resolved, stages, load)
+    stages.begin(SCORES)
+    measured.complete(stages)
     result = EvaluateResult(
         spec=resolved,
         **measured.common_fields(),

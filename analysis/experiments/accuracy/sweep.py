@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from analysis.core.progress import OnProgress, ignore
+from analysis.core.progress import OnProgress, Stages, ignore
 from analysis.core.record import Spec
 from analysis.experiments.accuracy import choice
 from analysis.experiments.accuracy.measurement import Measurement, MeasurementShards
@@ -29,19 +29,21 @@ def run(spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Loader = mod
     stored = SweepResult.load(resolved, on_progress)
     if stored is not None and stored.complete:
         return stored
-    points = _prepared(resolved, on_progress, load)
+    stages = Stages.after_loading(on_progress)
+    points = _prepared(resolved, stages, load)
+    stages.begin(choice.SCORES)
     points.scores.wall_s = stored.wall_s if stored is not None else 0.0
-    points.complete(on_progress, keep=lambda: _result(resolved, points, complete=False).save())
+    points.complete(stages, keep=lambda: _result(resolved, points, complete=False).save())
     finished = _result(resolved, points, complete=True)
     finished.save()
     return finished
 
 
-def _prepared(spec: SweepSpec, on_progress: OnProgress, load: Loader) -> Measurement:
+def _prepared(spec: SweepSpec, stages: Stages, load: Loader) -> Measurement:
     """Return the points of a resolved request, with the scores known so far."""
-    loaded = load(spec.model, on_progress, by_layer=spec.generation is None)
-    cuts = choice.cuts(spec, loaded, on_progress)
-    return Measurement.of(spec, loaded, cuts, on_progress, result_key=spec.fingerprint())
+    loaded = load(spec.model, stages, by_layer=spec.generation is None)
+    cuts = choice.cuts(spec, loaded, stages)
+    return Measurement.of(spec, loaded, cuts, stages, result_key=spec.fingerprint())
 
 
 def _result(spec: SweepSpec, points: Measurement, *, complete: bool) -> SweepResult:
@@ -64,7 +66,7 @@ class SweepShards(MeasurementShards):
 
     def __init__(self, spec: SweepSpec, on_progress: OnProgress, *, load: Loader) -> None:
         """Load the model, choose the cuts and read the questions and texts of a resolved request."""
-        super().__init__(_prepared(spec, on_progress, load))
+        super().__init__(_prepared(spec, Stages.after_loading(on_progress), load))
 
     @staticmethod
     def before(spec: SweepSpec) -> Sequence[Spec]:

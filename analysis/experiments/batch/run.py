@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from analysis.core import failures
 from analysis.core.errors import LayerscopeError, StorageError
-from analysis.core.progress import Cancelled, OnProgress, Progress, doing, ignore
+from analysis.core.progress import REMAINING, Cancelled, OnProgress, Progress, Stage, Stages, doing, ignore
 from analysis.experiments.accuracy import scores, sweep
 from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
 from analysis.models.loading.load import LoadedModel, Loader
@@ -64,12 +64,15 @@ class Batch(ABC, Generic[KeyT, RowT, ResultT]):
         """
         rows, (noun, batch_noun) = dict(stored or {}), self.nouns
         report = _Report(on_progress, self.phase, len(self.keys), self.spec.fingerprint())
+        done = {self.name(key): 1.0 if key in rows else 0.0 for key in self.keys}
+        stages = Stages(report, {name: Stage(1.0, resumed=share, finished=share) for name, share in done.items()})
         for index, key in enumerate(self.keys):
             if key in rows:
                 continue
             name = self.name(key)
             report.begin(len(rows), name, f"{noun.capitalize()} {index + 1} of {len(self.keys)}: {name}.")
-            rows[key] = self._attempt(key, report)
+            stages.begin(name)
+            rows[key] = self._attempt(key, report, stages)
             partial = self.result(rows, complete=False)
             if partial is not None:
                 partial.save()
@@ -84,9 +87,9 @@ class Batch(ABC, Generic[KeyT, RowT, ResultT]):
         measured: ResultT = finished
         return measured
 
-    def _attempt(self, key: KeyT, report: "_Report") -> RowT:
+    def _attempt(self, key: KeyT, report: "_Report", stages: Stages) -> RowT:
         try:
-            row = self.measure(key, report)
+            row = self.measure(key, stages)
         except self.fatal:
             raise
         except Exception as error:  # any error: other cells may still succeed
@@ -177,4 +180,5 @@ class _Report:
 
     def __call__(self, inner: Progress) -> None:
         values = {"result_key": self._key, "doing": doing(self._name, inner)}
+        values |= {REMAINING: inner.values[REMAINING]} if REMAINING in inner.values else {}
         self._on_progress(Progress(self._phase, self._done, self._total, inner.message, values))

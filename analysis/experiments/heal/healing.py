@@ -102,7 +102,7 @@ def run(
     source, result = refining.source(resolved, heals), stored or nothing_yet(resolved, planned.facts)
     if spec.instant and not resolved.instant:
         result = replace(result, is_instant_left_out=True)
-    remaining = Remaining(on_progress, resolved, started, time.perf_counter, known=known_rates(resolved, heals))
+    remaining = Remaining(on_progress, resolved, started, time.perf_counter)
     remaining.skip(*_done(result))
     if source is not None:
         remaining.lift_bound()

@@ -11,7 +11,7 @@ import torch
 from analysis.core import stats
 from analysis.core.blocks import Block, blocks_up_to
 from analysis.core.errors import UnsupportedModelError
-from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.core.progress import OnProgress, Progress, Stages, ignore
 from analysis.core.record import Spec
 from analysis.core.shards import Shard, Work
 from analysis.data import corpora
@@ -29,6 +29,7 @@ Cut = Block | None
 _Batch = tuple[list[int], list[Cut]]
 """Texts that go through the model together, and the cuts that they are measured with."""
 
+PHASE = "measuring the loss without each block"
 CUTS_PER_SHARD = 64
 """Number of removals of a batch in one shard of a shared map: each shard runs the unpruned model once."""
 _SAVE_EVERY_S = 3.0
@@ -51,18 +52,28 @@ def run(spec: DamageSpec, on_progress: OnProgress = ignore, *, load: Loader = mo
     stored = DamageResult.load(resolved, on_progress)
     if stored is not None and stored.complete:
         return stored
-    return _ready(resolved, stored, on_progress, load).measure(on_progress)
+    stages = Stages.after_loading(on_progress)
+    return _ready(resolved, stored, stages, load).measure(stages)
 
 
-def _ready(spec: DamageSpec, stored: DamageResult | None, on_progress: OnProgress, load: Loader) -> "_MeasuredLosses":
+def work(spec: DamageSpec, n_layers: int) -> float:
+    """Return the planned work of a request without its map, in tokens times layers; 0 if its result is stored."""
+    stored = DamageResult.load(spec)
+    blocks = blocks_up_to(spec.max_size or n_layers // 2, n_layers)
+    passed = n_layers + sum(n_layers - block.stop for block in blocks)
+    return 0.0 if stored is not None and stored.complete else float(spec.corpus.n_texts * spec.corpus.seq_len * passed)
+
+
+def _ready(spec: DamageSpec, stored: DamageResult | None, stages: Stages, load: Loader) -> "_MeasuredLosses":
     """Return the losses known of a resolved request, with all inputs of the measurement of the rest."""
-    loaded = load(spec.model, on_progress, by_layer=True)
+    loaded = load(spec.model, stages, by_layer=True)
     n_layers = loaded.decoder.n_layers
+    stages.plan({distance_map.PHASE: distance_map.work(spec.distances, n_layers), PHASE: work(spec, n_layers)})
     spec.check_depth(n_layers)
     distances = distance_map.stored_map(spec.distances) or distance_map.run(
-        spec.distances, on_progress, load=models.ReadyModel(loaded)
+        spec.distances, stages, load=models.ReadyModel(loaded)
     )
-    on_progress(Progress("reading texts", values={"result_key": spec.fingerprint()}))
+    stages(Progress("reading texts", values={"result_key": spec.fingerprint()}))
     texts = corpora.tokenize(spec.corpus.fitting(loaded.facts.max_positions), loaded.tokenizer).token_ids
     measured = _MeasuredLosses(spec, loaded, distances, texts, blocks_up_to(spec.max_size or n_layers // 2, n_layers))
     for earlier in [stored] if stored is not None else _others_of_these_texts(spec):
@@ -159,13 +170,13 @@ class _MeasuredLosses:
         depth, costs = self.loaded.decoder.n_layers, [self._cost(texts) for texts, _ in batches]
         work = [_work(cost, cut, depth) for cost, (_, missing) in zip(costs, batches, strict=True) for cut in missing]
         total = sum(work) + sum(cost.layer * depth for cost in costs)
-        phase, values = "measuring the loss without each block", {"result_key": self.spec.fingerprint()}
-        on_progress(Progress(phase, 0, total, values=values))
+        values = {"result_key": self.spec.fingerprint()}
+        on_progress(Progress(PHASE, 0, total, values=values))
         done, before, started = 0, self.wall_s, time.perf_counter()
         saved, cuts_begun = started, set[int]()
         try:
             for number, cut, losses in self.of_all(
-                batches, lambda steps, n_steps: on_progress(Progress(phase, total * steps // n_steps, total))
+                batches, lambda steps, n_steps: on_progress(Progress(PHASE, total * steps // n_steps, total))
             ):
                 self._keep(cut, batches[number][0], losses)
                 done += _work(costs[number], cut, depth) + (number not in cuts_begun) * costs[number].layer * depth
@@ -176,7 +187,7 @@ class _MeasuredLosses:
                     self.result(complete=False).save()
                     saved = time.perf_counter()
                 if self.loaded.decoder.on_disk is None:
-                    on_progress(Progress(phase, done, total, values=values))
+                    on_progress(Progress(PHASE, done, total, values=values))
         except BaseException:
             self.result(complete=False).save()
             raise
@@ -324,7 +335,7 @@ class DamageShards(Work):
 
     def __init__(self, spec: DamageSpec, on_progress: OnProgress, *, load: Loader) -> None:
         """Load the model and tokenize the texts of a resolved request."""
-        self._measured = _ready(spec, DamageResult.load(spec), on_progress, load)
+        self._measured = _ready(spec, DamageResult.load(spec), Stages.after_loading(on_progress), load)
         self.reads_disk = self._measured.loaded.decoder.on_disk is not None
 
     @staticmethod
@@ -338,7 +349,7 @@ class DamageShards(Work):
 
     def measure(self, shards: Sequence[Shard], on_progress: OnProgress) -> None:
         """Measure some batches, and store each."""
-        phase, total = "measuring the loss without each block", sum(len(missing.content["cuts"]) for missing in shards)
+        total = sum(len(missing.content["cuts"]) for missing in shards)
         batches = [
             (shard.content["texts"], [None if cut is None else Block(*cut) for cut in shard.content["cuts"]])
             for shard in shards
@@ -347,11 +358,11 @@ class DamageShards(Work):
         started = time.perf_counter()
 
         def passed(steps: int, n_steps: int) -> None:
-            on_progress(Progress(phase, total * steps // n_steps, total))
+            on_progress(Progress(PHASE, total * steps // n_steps, total))
 
         for done, (number, cut, losses) in enumerate(self._measured.of_all(batches, passed), start=1):
             measured[number][cut] = losses
-            on_progress(Progress(phase, done, total))
+            on_progress(Progress(PHASE, done, total))
             cuts = batches[number][1]
             if len(measured[number]) == len(cuts):
                 now = time.perf_counter()

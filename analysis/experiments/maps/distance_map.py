@@ -11,7 +11,7 @@ from torch import Tensor
 
 from analysis.core import stats, store
 from analysis.core.errors import CorpusError, CorruptResultError
-from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.core.progress import OnProgress, Progress, Stages, ignore
 from analysis.core.shards import Shard, Work
 from analysis.data import corpora
 from analysis.experiments.maps import distances
@@ -23,6 +23,7 @@ from analysis.models.running import hidden_states
 from analysis.models.source.resolving import resolve
 from analysis.models.source.sizes import ModelFacts
 
+PHASE = "reading the residual stream"
 _SAVE_EVERY_S = 20.0
 _SAVE_SHARE = 0.05
 """Largest share of the time spent on storing. The more texts are known, the longer storing takes: unbounded, it would come to
@@ -45,9 +46,15 @@ def run(spec: DistanceSpec, on_progress: OnProgress = ignore, *, load: Loader = 
     cached = _cached(resolved, on_progress)
     if isinstance(cached, DistanceResult):
         return cached
-    on_progress(Progress("loading the model", values={"result_key": resolved.fingerprint()}))
-    loaded, texts = _ready(resolved, on_progress, load)
-    return _measure(resolved, loaded, texts, cached, on_progress)
+    stages = Stages.after_loading(on_progress, {PHASE: 1.0})
+    stages(Progress("loading the model", values={"result_key": resolved.fingerprint()}))
+    loaded, texts = _ready(resolved, stages, load)
+    return _measure(resolved, loaded, texts, cached, stages)
+
+
+def work(spec: DistanceSpec, n_layers: int) -> float:
+    """Return the planned work of a request, in tokens times layers; 0 if its map is stored."""
+    return 0.0 if stored_map(spec) else float(spec.corpus.n_texts * spec.corpus.seq_len * n_layers)
 
 
 def stored_map(spec: DistanceSpec) -> DistanceResult | None:
@@ -214,15 +221,14 @@ def _measure(
     def result(complete: bool) -> DistanceResult:
         return measured.result(spec, loaded.facts, texts.n_skipped, loaded.versions(), complete=complete)
 
-    phase = "reading the residual stream"
-    on_progress(Progress(phase, done, total))
+    on_progress(Progress(PHASE, done, total))
     shards = _missing_shards(spec, loaded, texts, done)
     stored = [shard.figures() for shard in shards]
     unread = [_token_ids(shard, texts) for shard, figures in zip(shards, stored, strict=True) if figures is None]
     n_unread = sum(map(len, unread))
 
     def passed(steps: int, n_steps: int) -> None:
-        on_progress(Progress(phase, total - n_unread + n_unread * steps // n_steps, total))
+        on_progress(Progress(PHASE, total - n_unread + n_unread * steps // n_steps, total))
 
     try:
         started = time.perf_counter()
@@ -235,7 +241,7 @@ def _measure(
             measured.add(next(streams), lengths)
             measured.wall_s += time.perf_counter() - started
             started = time.perf_counter()
-            on_progress(Progress(phase, total if loaded.decoder.on_disk else len(measured.lengths), total))
+            on_progress(Progress(PHASE, total if loaded.decoder.on_disk else len(measured.lengths), total))
             now = time.perf_counter()
             if now - saved > pause:
                 result(complete=False).save()
@@ -275,11 +281,11 @@ class DistanceShards(Work):
 
     def measure(self, shards: Sequence[Shard], on_progress: OnProgress) -> None:
         """Measure some batches, and store each."""
-        phase, total = "reading the residual stream", len(shards)
+        total = len(shards)
         groups = [_token_ids(shard, self.texts) for shard in shards]
         started = time.perf_counter()
         streams = hidden_states.all_token_streams(
-            self._loaded.decoder, groups, lambda *_: on_progress(Progress(phase, 0, total))
+            self._loaded.decoder, groups, lambda *_: on_progress(Progress(PHASE, 0, total))
         )
         for done, (shard, group) in enumerate(zip(shards, groups, strict=True), start=1):
             measured = _MeasuredTexts()
@@ -287,5 +293,5 @@ class DistanceShards(Work):
             measured.wall_s = time.perf_counter() - started
             shard.keep(measured.figures())
             started = time.perf_counter()
-            on_progress(Progress(phase, done, total))
+            on_progress(Progress(PHASE, done, total))
         next(streams, None)  # a reading releases its files only at its end

@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import nn
 
 from analysis.core.errors import SpecError
-from analysis.core.progress import Cancelled, OnProgress, Progress, ignore
+from analysis.core.progress import Cancelled, OnProgress, Progress, Stages, ignore
 from analysis.experiments.prompt.comparison_spec import CompareResult, CompareSpec, Variant, Writing
 from analysis.models.architecture.decoder import Decoder, find_decoder
 from analysis.models.loading import load as models
@@ -22,6 +22,8 @@ from analysis.models.source import resolving
 
 PUBLISH_EVERY_S = 0.5
 """Seconds between two states of a text on disk, for pages that watch it grow."""
+
+PHASE = "writing"
 
 
 def resolve(spec: CompareSpec) -> CompareSpec:
@@ -160,7 +162,7 @@ class _Desk:
         max_tokens = self.spec.max_new_tokens
         done = sum(max_tokens if text.complete else len(text.token_ids) for text in self.texts)
         values = {"result_key": self.spec.fingerprint()}
-        self.on_progress(Progress("writing", done, len(self.spec.variants) * max_tokens, values=values))
+        self.on_progress(Progress(PHASE, done, len(self.spec.variants) * max_tokens, values=values))
 
     def finish(self, index: int, text: Writing) -> None:
         """Keep a text that is over, after the unpruned model has read it, which knows its own already."""
@@ -184,6 +186,7 @@ def run(spec: CompareSpec, on_progress: OnProgress = ignore, *, load: Loader = m
     stored = CompareResult.load(resolved, on_progress)
     if stored is not None and stored.complete:
         return stored
+    on_progress = Stages.after_loading(on_progress, {PHASE: 1.0})
     loaded = load(resolved.model, on_progress)
     resolved.check_depth(loaded.decoder.n_layers)
     desk = _Desk(resolved, loaded, _encode(resolved, loaded), on_progress)

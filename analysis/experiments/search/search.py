@@ -11,7 +11,7 @@ import numpy as np
 from analysis.core import stats
 from analysis.core.bounds import MOST_WHOLE
 from analysis.core.errors import BlockRangeError, SpecError, UnsupportedModelError
-from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.core.progress import OnProgress, Progress, Stages, ignore
 from analysis.data import corpora
 from analysis.data.decontamination import refuse_shared
 from analysis.data.spec import CorpusSpec
@@ -28,10 +28,11 @@ from analysis.experiments.strategies import STRATEGIES, Layers
 from analysis.models.loading import load as models
 from analysis.models.loading.load import LoadedModel, Loader
 from analysis.models.source.resolving import resolve
+from analysis.models.source.sizes import ModelFacts
 
 _SAVE_EVERY_S = 3.0
 """Sets found so far are usable while the rest is searched."""
-_PHASE = "searching layers"
+PHASE = "searching layers"
 SEARCH, VALIDATION, REPORT = "search", "validation", "report"
 
 
@@ -56,13 +57,21 @@ def run(spec: SearchSpec, on_progress: OnProgress = ignore, *, load: Loader = mo
     if stored is not None and stored.complete:
         return stored
     # All of it in memory: layer by layer from the disk, every step of a search would read the whole model again.
-    loaded = load(resolved.model, on_progress)
-    searching = _SearchRun.of(resolved, loaded, on_progress)
+    stages = Stages.after_loading(on_progress, {PHASE: 1.0})
+    loaded = load(resolved.model, stages)
+    searching = _SearchRun.of(resolved, loaded, stages)
     if stored is not None:
         searching.wall_s, searching.n_measured = stored.wall_s, stored.n_measured
     for earlier in SearchResult.all_of(resolved.model):
         searching.take_over(earlier)
     return searching.run()
+
+
+def work(spec: SearchSpec, facts: ModelFacts) -> float:
+    """Return the planned work of a resolved request, in tokens times layers; 0 if its result is stored."""
+    stored = SearchResult.load(spec)
+    is_done = stored is not None and stored.complete
+    return 0.0 if is_done else takes(spec, facts).flop * facts.n_layers / (2 * sum(facts.layer_parameters))
 
 
 def documents(corpus: CorpusSpec, loaded: LoadedModel) -> tuple[list[list[int]], list[str]]:
@@ -309,9 +318,9 @@ class _SearchRun:
     def _tell(self) -> None:
         values = {"result_key": self.key, "n": len(self.decided)}
         if self.planned:
-            self.on_progress(Progress(_PHASE, len(self.asked), max(self.planned, len(self.asked)), values=values))
+            self.on_progress(Progress(PHASE, len(self.asked), max(self.planned, len(self.asked)), values=values))
         else:
-            self.on_progress(Progress(_PHASE, len(self.decided), self.max_n, values=values))
+            self.on_progress(Progress(PHASE, len(self.decided), self.max_n, values=values))
 
     def _keep_sometimes(self) -> None:
         if time.perf_counter() - self._saved > _SAVE_EVERY_S:

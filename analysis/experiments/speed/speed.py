@@ -14,7 +14,7 @@ from torch import Tensor
 from analysis.core import store
 from analysis.core.blocks import Block, PartSet, Removal, written
 from analysis.core.errors import SpecError, UnsupportedModelError
-from analysis.core.progress import OnProgress, Progress, ignore
+from analysis.core.progress import OnProgress, Progress, Stages, ignore
 from analysis.experiments import strategies
 from analysis.experiments.speed.speed_spec import SpeedPoint, SpeedResult, SpeedSpec, fit, timing
 from analysis.models.architecture.decoder import Decoder, cache_of
@@ -32,7 +32,7 @@ RULE = "deepest"
 """Rule of the block that stands for its size: layers of one kind take equal time, wherever they are."""
 _USUAL = (0, 2, 5, 10)
 """Numbers of removed layers that are measured unless others are asked for, with half of the model's layers."""
-PHASE = "measuring the speed"
+WARM_UP, PHASE = "warming up", "measuring the speed"
 
 Cut = Removal | None
 """The removed layers; None is the unpruned model."""
@@ -56,6 +56,7 @@ def run(spec: SpeedSpec, on_progress: OnProgress = ignore, *, load: Loader = mod
     stored = SpeedResult.load(resolved, on_progress)
     store.check_writable()
     machine.reset_peak(resolved.model.device)
+    on_progress = Stages.after_loading(on_progress, {WARM_UP: 1.0, PHASE: float(spec.repeats)})
     loaded = load(resolved.model, on_progress)
     measured = _SpeedRounds(resolved, loaded, _cuts(resolved, loaded.facts))
     if stored is not None and not stored.complete:
@@ -180,7 +181,7 @@ class _SpeedRounds:
         total = len(self.cuts) * self.spec.repeats
         if self._done < total:
             for number, cut in enumerate(self.cuts):
-                warming = Progress("warming up", number, len(self.cuts), values=values)
+                warming = Progress(WARM_UP, number, len(self.cuts), values=values)
                 self._time(cut, ids, partial(on_progress, warming))
         try:
             for number in range(self.spec.repeats):

@@ -14,7 +14,7 @@ from analysis.core import input_files, store
 from analysis.core.errors import BusyError, LayerscopeError, StorageError
 from analysis.core.failures import redact
 from analysis.core.meter import Meter, ResourceUsage
-from analysis.core.progress import OnProgress, Progress
+from analysis.core.progress import REMAINING, OnProgress, Progress
 from analysis.jobs.queue import processes, settings, table
 from analysis.jobs.queue.job import INTERRUPTED, Job
 from analysis.jobs.queue.reporter import Reporter
@@ -47,7 +47,8 @@ class Run:
         self.on_progress: OnProgress = Reporter(self.write, self._must_stop)
         """Writes a report down if it is due, and raises `Cancelled` when the job shall stop."""
         # A job that was just taken has none; one that another process looked at before continues in its phase.
-        self._columns: dict[str, Any] = {"phase": job.phase, "done": job.done} if job.phase else {}
+        self._columns: dict[str, Any] = {}
+        self._values = job.values
         self._events = job.folder / "events.jsonl"
         self._end_broken_line()
 
@@ -93,13 +94,13 @@ class Run:
         }
         self._append(redact(table.to_json(event)).encode() + b"\n")
         columns = self._columns
-        if progress.phase != columns.get("phase") or progress.done < columns["done"]:
-            columns |= {"phase": progress.phase, "phase_started_at": now, "phase_first_done": progress.done}
-        columns |= {"done": progress.done, "total": progress.total, "progress_at": now}
+        columns |= {"phase": progress.phase, "done": progress.done, "total": progress.total, "progress_at": now}
         if progress.message:
             columns["message"] = redact(progress.message)
         if progress.values:
-            columns["values"] = table.to_json(progress.values)
+            is_estimate = progress.values.keys() == {REMAINING}  # the last numbers of the work stay
+            self._values = {**(self._values if is_estimate else {}), **progress.values}
+            columns["values"] = table.to_json(self._values)
             if progress.values.get("result_key"):
                 columns["result_key"] = str(progress.values["result_key"])
         # The columns are kept, so that the next report writes this one down as well.

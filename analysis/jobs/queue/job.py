@@ -11,7 +11,7 @@ from typing import Any
 from analysis.core import store
 from analysis.core.experiment import SPECS
 from analysis.core.meter import ResourceUsage
-from analysis.core.progress import seconds_per_unit
+from analysis.core.progress import REMAINING
 from analysis.core.record import Spec
 from analysis.jobs.queue.processes import Process
 
@@ -91,10 +91,6 @@ class Job:
     """Fingerprint of the resolved spec, under which the result (a partial one too) is stored; None until known."""
     position: int = 0
     """Order in the queue, lowest first."""
-    phase_started_at: float | None = None
-    """When the present phase was first reported."""
-    phase_first_done: int = 0
-    """`done` in that first report: a resumed phase does not begin at 0."""
     progress_at: float | None = None
     """When progress was last reported."""
     cancel_requested_at: float | None = None
@@ -147,42 +143,25 @@ class Job:
         if self.state != RUNNING or self.progress_at is None:
             return None
         silent = time.time() - self.progress_at
-        return silent if silent > max(SILENT_S, 2 * (self._rate_s or 0.0)) else None
+        return silent if silent > max(SILENT_S, 2 * self._remaining.get("unit_s", 0.0)) else None
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until all stages end, or until the phase ends in a job without stages.
-
-        None while no rate is measured, and after a long silence.
-        """
-        if self.state != RUNNING or self.progress_at is None or self.silent_s is not None:
+        """Seconds until the result; None while a rate is not measured, and after a long silence."""
+        seconds = self._remaining.get("left_s")
+        if self.progress_at is None or self.silent_s is not None or seconds is None:
             return None
-        silent_s, rate = time.time() - self.progress_at, self._rate_s
-        if self._remaining:
-            seconds = self._remaining.get("left_s")
-        else:
-            seconds = None if rate is None else rate * (self.total - self.done)
-            silent_s = min(silent_s, rate or 0.0)  # the units that follow take no less because one takes long
-        return None if seconds is None else max(0.0, float(seconds) - silent_s)
-
-    @property
-    def _rate_s(self) -> float | None:
-        """Seconds per unit of the present phase; None while too little of it is done."""
-        if self.phase_started_at is None or self.progress_at is None or not self.total:
-            return None
-        return seconds_per_unit(self.done - self.phase_first_done, self.total, self.progress_at - self.phase_started_at)
+        return max(0.0, float(seconds) - (time.time() - self.progress_at))
 
     @property
     def share(self) -> float | None:
-        """Share of the work of all stages that is finished, in [0, 1]; without stages that of the present phase."""
+        """Share of all work that is finished, in [0, 1]; None while it is unknown."""
         share = self._remaining.get("share")
-        if share is not None:
-            return min(1.0, float(share))
-        return min(1.0, self.done / self.total) if self.total else None
+        return None if share is None else min(1.0, float(share))
 
     @property
     def stage(self) -> str:
-        """The present stage: "train, 3 of 4"; empty in a job without stages."""
+        """The present stage: "train, 3 of 4"; empty in a job without named stages."""
         remaining = self._remaining
         return (
             f"{remaining['stage']}, {remaining['stage_number']} of {remaining['n_stages']}"
@@ -192,7 +171,7 @@ class Job:
 
     @property
     def _remaining(self) -> dict[str, Any]:
-        value = self.values.get("remaining")
+        value = self.values.get(REMAINING)
         return value if isinstance(value, dict) and self.state == RUNNING else {}
 
     @property

@@ -2,13 +2,19 @@
 
 import time
 from collections.abc import Callable
+from typing import Any
 
-from analysis.core.progress import Cancelled, Progress
+from analysis.core.progress import REMAINING, Cancelled, Progress
 
 _EVERY_S = 0.2
 """Reports that say nothing new but a count pass at most this often."""
 _SAME_S = 30.0
 """Reports that repeat the last one pass at most this often: a job that waits may look many times a second."""
+
+
+def _news(progress: Progress) -> tuple[Any, ...]:
+    values = {name: value for name, value in progress.values.items() if name != REMAINING}
+    return progress.phase, progress.message, values
 
 
 class Reporter:
@@ -36,9 +42,10 @@ class Reporter:
             Cancelled: when the work shall stop.
         """
         last, self.last = self.last, progress
-        has_changed = (last.phase, last.message, last.values) != (progress.phase, progress.message, progress.values)
+        has_changed = _news(last) != _news(progress)
         is_end = progress.done == progress.total and progress.done != last.done
-        due_s = _SAME_S if progress == last else self._every_s
+        is_same = not has_changed and (progress.done, progress.total) == (last.done, last.total)
+        due_s = _SAME_S if is_same else self._every_s
         if has_changed or is_end or time.monotonic() - self._written_at >= due_s:
             self._write(progress)
             self._written_at = time.monotonic()

@@ -32,7 +32,7 @@ from analysis.jobs.queue.job import (
 from analysis.jobs.queue.processes import Process
 
 T = typing.TypeVar("T")
-_LAYOUT = 10
+_LAYOUT = 11
 _ID = re.compile(r"[0-9a-f]{10}")
 _HELD = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _AGAIN_S = 0.5
@@ -55,8 +55,6 @@ CREATE TABLE jobs (
     total INTEGER NOT NULL DEFAULT 0,
     message TEXT NOT NULL DEFAULT '',
     "values" TEXT NOT NULL DEFAULT '{}',
-    phase_started_at REAL,
-    phase_first_done INTEGER NOT NULL DEFAULT 0,
     progress_at REAL,
     error TEXT,
     result_key TEXT,
@@ -88,11 +86,12 @@ _STEPS = {
     7: ("ALTER TABLE jobs ADD COLUMN work TEXT",),
     8: ("ALTER TABLE jobs ADD COLUMN owner_label TEXT",),
     9: tuple(f"ALTER TABLE jobs DROP COLUMN {name}" for name in ("pace_s", "pace_low_s", "pace_high_s")),
+    10: tuple(f"ALTER TABLE jobs DROP COLUMN {name}" for name in ("phase_started_at", "phase_first_done")),
 }
 """Statements that turn a file of an older layout into one of the next."""
 _FRESH: dict[str, Any] = {
-    **{"phase": "", "done": 0, "total": 0, "message": "", "values": "{}", "phase_first_done": 0},
-    **dict.fromkeys(("phase_started_at", "progress_at", "error", "started_at", "finished_at", "heartbeat_at")),
+    **{"phase": "", "done": 0, "total": 0, "message": "", "values": "{}"},
+    **dict.fromkeys(("progress_at", "error", "started_at", "finished_at", "heartbeat_at")),
     **dict.fromkeys(("cancel_requested_at", "stop_as", "pid", "pid_started_at", "pid_born", "host", "oom_kills")),
 }
 """Columns that a job forgets when it goes back into the queue. Its result key stays, for its finished work is usable, and its

@@ -16,7 +16,7 @@ from typing import Any
 from analysis.core import disk, shards, store
 from analysis.core.errors import JobError, StorageError
 from analysis.core.experiment import EXPERIMENTS, RESULTS, RUNNERS, SPECS
-from analysis.core.progress import OnProgress, Progress
+from analysis.core.progress import OnProgress, Progress, Stages
 from analysis.core.record import Result, Spec
 from analysis.core.shards import Shard
 from analysis.jobs.runner.executor import LOST, RETRIES, Executor, WorkerLost
@@ -52,6 +52,7 @@ def answered(
     Raises:
         LayerscopeError: one sentence on an error that the user can fix.
     """
+    on_progress = Stages(on_progress)
     with _alone(spec, on_progress):
         if n != 1:
             executor: Executor = resolve_name(workers)(spec, n)

@@ -1,7 +1,7 @@
 """Durations on this machine before a request starts: its planned work over the rates that stored results measured here.
 
 Work is in FLOPs or in a quantity proportional to them. A kind of work that no stored result has measured on this machine makes
-the duration unknown. A running job estimates its time left itself (`core.progress.seconds_per_unit`).
+the duration unknown. A running job estimates its time left itself (`core.progress.Stages`).
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -71,17 +71,14 @@ def place(job: jobs.Job) -> int:
 
 
 def progress_text(job: jobs.Job) -> str:
-    """Stage, phase and progress, the time left and the use of the machine: the same words everywhere.
-
-    The time left of a job with stages is that until its result; of another job that of its present phase.
-    """
+    """Return the stage, phase, progress and time left until the result, in the same words everywhere."""
     parts = [job.stage, job.phase or "starting"]
     if job.total:
         parts.append(bytes_so_far(job.done, job.total, job.values) or how_far(job.done, job.total))
     if job.silent_s is not None:
         parts.append(f"no update for {words.duration(job.silent_s)}")
     elif job.left_s is not None:
-        parts.append(f"about {words.span(job.left_s, job.left_s)} left{' in total' if job.stage else ''}")
+        parts.append(f"about {words.span(job.left_s, job.left_s)} left")
     return " · ".join(part for part in parts if part)
 
 

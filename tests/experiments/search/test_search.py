@@ -171,7 +171,7 @@ def test_a_stopped_search_resumes_and_ends_as_an_uninterrupted_one(spec, monkeyp
     left = [k]
 
     def stopping(progress):
-        if progress.phase == search._PHASE:
+        if progress.phase == search.PHASE:
             left[0] -= 1
             if left[0] < 0:
                 raise Cancelled

@@ -61,7 +61,9 @@ def test_strip_refreshes_less_often_while_jobs_run_for_minutes(left, every):
 
 def test_a_running_job_has_a_bar_and_can_be_paused(app, known, job):
     work = job_table.to_json(ResourceUsage(peak_bytes=10**9).to_json())
-    made = job(spec(1), jobs.RUNNING, "A map", phase="measuring", done=3, total=12, work=work)
+    made = job(
+        spec(1), jobs.RUNNING, "A map", phase="measuring", done=3, total=12, work=work, values='{"remaining": {"share": 0.25}}'
+    )
     at = app("pages/heal.py")
     (bar,) = at.get("progress")
     assert (bar.proto.value, bar.proto.text) == (25, "measuring · 3/12")
