@@ -104,8 +104,9 @@ def lock(path: Path) -> FileLock | None:
     return held
 
 
-def awaited_lock(path: Path, on_wait: Callable[[], None]) -> FileLock:
-    """Take the lock of a file as soon as nobody else holds it.
+@contextlib.contextmanager
+def awaited_lock(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock of a file in the body, as soon as nobody else holds it.
 
     Args:
         path: of the file.
@@ -114,7 +115,10 @@ def awaited_lock(path: Path, on_wait: Callable[[], None]) -> FileLock:
     while (held := lock(path)) is None:
         on_wait()
         time.sleep(_WAIT_S)
-    return held
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def _is_still(path: Path, handle: int) -> bool:

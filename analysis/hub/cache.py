@@ -9,8 +9,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
-import shutil
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -19,11 +17,9 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from analysis.core import disk, input_files, store
-from analysis.hub.repository import DATA_SET, MODEL, File, Repository, check_revision, is_commit, is_offline, is_path, look
+from analysis.hub.repository import DATA_SET, MODEL, File, Repository, check_revision, checked, is_commit, is_offline, look
 
 PART = ".incomplete"
-_SHORT = re.compile(r"[0-9a-f]{7,39}")
-"""Of a commit, as much as tells it from others."""
 _TREE_FORMAT = 1
 _answers: ContextVar[dict[tuple[str, str, str | None], Repository]] = ContextVar("answers of the Hub")
 
@@ -84,12 +80,8 @@ def point(repository: Repository, file: File) -> None:
     pointer, content = _pointer(repository, file), blob(repository, file)
     pointer.parent.mkdir(parents=True, exist_ok=True)
     temporary = pointer.with_name(f"{pointer.name}.{os.getpid()}{PART}")
-    with contextlib.suppress(FileNotFoundError):
-        temporary.unlink()
-    try:
-        temporary.symlink_to(os.path.relpath(content, pointer.parent))
-    except OSError:  # a file system without links
-        shutil.copyfile(content, temporary)
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(os.path.relpath(content, pointer.parent))
     os.replace(temporary, pointer)
 
 
@@ -142,11 +134,9 @@ def recall(kind: str, id: str, revision: str | None) -> Repository | None:
     try:
         stored = input_files.parsed_object((folder_of(kind, id) / "trees" / f"{commit}.json").read_bytes())["files"]
         files = tuple(
-            File(path, int(entry["size"]), str(entry.get("lfs_sha256") or entry["blob_id"]))
+            checked(File(path, int(entry["size"]), str(entry.get("lfs_sha256") or entry["blob_id"])))
             for path, entry in sorted(stored.items())
         )
-        if not all(is_path(file.path) for file in files):
-            return None
         return Repository(kind, id, commit, files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -196,9 +186,6 @@ def recall_unlisted(kind: str, id: str, revision: str | None) -> Repository | No
 def _commit(kind: str, id: str, revision: str | None) -> str | None:
     check_revision(revision)
     commit = revision if is_commit(revision) else _read(folder_of(kind, id) / "refs" / (revision or "main"))
-    if commit is None and revision is not None and _SHORT.fullmatch(revision):
-        fitting = {path.stem for path in folder_of(kind, id).glob(f"[st]*/{revision}*")}
-        commit = fitting.pop() if len(fitting) == 1 else None
     return commit if is_commit(commit) else None
 
 
@@ -229,8 +216,6 @@ class Kept:
     commits: tuple[str, ...]
     n_bytes: int
     """Bytes of its folder, which would be free without it."""
-    part_bytes: int
-    """Of these, the bytes of incomplete files."""
 
 
 def cached_repositories() -> list[Kept]:
@@ -238,10 +223,9 @@ def cached_repositories() -> list[Kept]:
     entries = []
     folders = [(kind, folder) for kind in (MODEL, DATA_SET) for folder in sorted(top().glob(f"{kind}s--*"))]
     for kind, folder in folders:
-        parts = sum(map(disk.size_bytes, folder.glob(f"blobs/*{PART}")))
         commits = tuple(sorted(path.name for path in folder.glob("snapshots/*") if path.is_dir()))
         id = folder.name.removeprefix(f"{kind}s--").replace("--", "/", 1)
-        entries.append(Kept(kind, id, commits, disk.size_bytes(folder), parts))
+        entries.append(Kept(kind, id, commits, disk.size_bytes(folder)))
     return sorted(entries, key=lambda entry: -entry.n_bytes)
 
 

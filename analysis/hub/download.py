@@ -3,7 +3,7 @@
 Bytes come by `http_get` of huggingface_hub. Its `snapshot_download` starts a file again if the process that fetched it is gone.
 """
 
-import io
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from threading import Thread
 from typing import Any
-
-from huggingface_hub import constants
 
 from analysis.core import disk, store, units
 from analysis.core.errors import StorageError
@@ -45,7 +43,7 @@ def fetch(repository: Repository, files: Sequence[File], on_progress: OnProgress
     if not missing:
         return folder
     total, n_missing = sum(file.size for file in files), cache.missing_bytes(repository, missing)
-    _check(repository, missing, n_missing)
+    _check(repository, n_missing)
     stored = f", {units.size(total - n_missing)} already here" if n_missing < total else ""
     message = f"Fetching {repository.id} at commit {repository.commit[:12]}: {units.size(total)}{stored}."
     on_progress(_progress(total - n_missing, total, message=message))
@@ -75,14 +73,7 @@ def opened(id: str, commit: str, path: str, block_bytes: int) -> Iterator[Any]:
             yield stream
 
 
-def _check(repository: Repository, missing: Sequence[File], n_bytes: int) -> None:
-    for file in missing:
-        if file.size > constants.MAX_HTTP_DOWNLOAD_SIZE:
-            raise Refused(
-                f"{file.path} of {repository.id} has {units.size(file.size)}, but the Hub sends at most "
-                f"{units.size(constants.MAX_HTTP_DOWNLOAD_SIZE)} per file over plain HTTP. Run `hf download {repository.id} "
-                f"--revision {repository.commit}` and try again: Layerscope uses the downloaded files."
-            )
+def _check(repository: Repository, n_bytes: int) -> None:
     free = disk.free_bytes(cache.top())
     if n_bytes > free:
         raise StorageError(
@@ -96,10 +87,13 @@ def _bring(repository: Repository, file: File, others: int, total: int, on_progr
     """Download the blob of a file, or wait for another process that does; `others` bytes are there of the other files."""
     from huggingface_hub import hf_hub_url
     from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub.utils import build_hf_headers, disable_progress_bars
 
+    disable_progress_bars()  # progress is ours to show
     content, part = cache.blob(repository, file), cache.part(repository, file)
-    with _locked(repository, file, on_progress, _progress(others, total)):
+    locks = cache.top() / ".locks" / cache.folder_of(repository.kind, repository.id).name  # huggingface_hub takes them, too
+    locks.mkdir(parents=True, exist_ok=True)
+    with disk.awaited_lock(locks / f"{file.digest}.lock", lambda: on_progress(_progress(others, total))):
         if content.exists():
             return
         url = hf_hub_url(repository.id, file.path, repo_type=repository.kind, revision=repository.commit, endpoint=endpoint())
@@ -110,21 +104,14 @@ def _bring(repository: Repository, file: File, others: int, total: int, on_progr
                 if target.tell() > file.size:
                     target.truncate(0)
                     target.seek(0)
-                bars: list[Any] = []
-                request = partial(
-                    http_get,
-                    url,
-                    target,
-                    resume_size=target.tell(),
-                    headers=headers,
-                    expected_size=file.size,
-                    tqdm_class=_bar(bars),
-                )
+                start, started = target.tell(), time.monotonic()
+                request = partial(http_get, url, target, resume_size=start, headers=headers, expected_size=file.size)
                 try:
                     with explained(f"{file.path} of {repository.id}", "download of"):
                         for _ in _in_background(request):
-                            done, rate = (int(bars[-1].n), bars[-1].format_dict["rate"]) if bars else (target.tell(), None)
-                            on_progress(_progress(others + done, total, rate or 0.0))
+                            done = disk.size_bytes(part)
+                            rate = max(0, done - start) / (time.monotonic() - started)
+                            on_progress(_progress(others + done, total, rate))
                 except OSError as error:
                     if error.errno is not None:  # that is not a wrong size
                         raise
@@ -137,18 +124,6 @@ def _bring(repository: Repository, file: File, others: int, total: int, on_progr
         "proxy or a mirror may have changed it, or your network requires a login (open any page in a browser). Check "
         "HF_ENDPOINT and try again."
     )
-
-
-@contextmanager
-def _locked(repository: Repository, file: File, on_progress: OnProgress, waiting: Progress) -> Iterator[None]:
-    """Hold the lock of a blob, which huggingface_hub takes too."""
-    folder = cache.top() / ".locks" / cache.folder_of(repository.kind, repository.id).name
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = disk.awaited_lock(folder / f"{file.digest}.lock", lambda: on_progress(waiting))
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _in_background(work: Callable[..., None]) -> Iterator[None]:
@@ -170,18 +145,6 @@ def _in_background(work: Callable[..., None]) -> Iterator[None]:
     while not wait([done], timeout=_REPORT_S).done:
         yield
     done.result()
-
-
-def _bar(bars: list[Any]) -> type:
-    """Return a progress bar that prints nothing and is added to a list."""
-    from tqdm import tqdm
-
-    class Bar(tqdm):
-        def __init__(self, **options: Any) -> None:
-            super().__init__(**options, file=io.StringIO())
-            bars.append(self)
-
-    return Bar
 
 
 def _progress(done: int, total: int, bytes_per_s: float = 0.0, message: str = "") -> Progress:

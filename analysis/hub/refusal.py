@@ -42,7 +42,7 @@ def explained(subject: str, action: Literal["request for", "download of", "uploa
         action: the kind of request.
     """
     import httpx
-    from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
     host = urlsplit(constants.ENDPOINT).hostname or constants.ENDPOINT
     try:
@@ -68,6 +68,8 @@ def explained(subject: str, action: Literal["request for", "download of", "uploa
             f"The connection to {host} ended during the {action} {subject} ({reason}). Check the connection and run it again. "
             f"{kept}."
         ) from error
+    except HFValidationError as error:
+        raise Refused(f"The Hub cannot have {subject[:200]}. Check the spelling: an id looks like OWNER/NAME.") from error
     except RuntimeError as error:
         if error.__cause__ is None:
             raise
@@ -86,7 +88,11 @@ def _of_response(response: "httpx.Response", subject: str, is_upload: bool) -> R
     status, code = response.status_code, response.headers.get("x-error-code", "")
     failed = f"did not accept {subject}" if is_upload else f"did not send {subject}"
     if code == "GatedRepo":
-        return _gated(subject)
+        return Refused(
+            f"The Hub {failed}, which is gated{', for the account of the token in HF_TOKEN' if token() else ''}. Accept the "
+            "licence on its Hub page, wait if the authors must approve, and set HF_TOKEN to a token of that account with read "
+            "access to gated repositories. Then try again."
+        )
     if not is_upload and (status == 404 or code in ("RepoNotFound", "RevisionNotFound", "EntryNotFound")):
         return _absent(code, status, subject)
     if status == 401:
@@ -109,13 +115,10 @@ def _of_response(response: "httpx.Response", subject: str, is_upload: bool) -> R
             f"The Hub denies access to {subject} {'with the token in HF_TOKEN' if token() else 'without a token'} (403). It is "
             "private, or the token lacks the right. Set HF_TOKEN to a token with read access from an account that may see it."
         )
-    if status == 409 and is_upload:
-        return Refused(f"The Hub already has {subject} (409), so nothing was uploaded. Preview the upload again.")
     if status == 429:
-        wait_s = _wait_s(response)
         return Refused(
-            f"The Hub received too many requests from here (429) and {failed}. Try again "
-            f"{f'in {wait_s} s' if wait_s else 'in some minutes'}{'' if token() else ', or set HF_TOKEN for a higher limit'}."
+            f"The Hub received too many requests from here (429) and {failed}. Try again in some minutes"
+            f"{'' if token() else ', or set HF_TOKEN for a higher limit'}."
         )
     if status >= 500:
         return Refused(
@@ -124,20 +127,6 @@ def _of_response(response: "httpx.Response", subject: str, is_upload: bool) -> R
     return Refused(
         f"{response.url.host} answered the request for {subject} with status {status}, which the Hub does not use. "
         "Check HF_ENDPOINT."
-    )
-
-
-def _gated(subject: str) -> Refused:
-    title = f"The {subject.removeprefix('the ')}" if subject.startswith("the ") else subject
-    if token():
-        return Refused(
-            f"{title} is gated, and the account of the token in HF_TOKEN has no access. Accept the licence "
-            "on its Hub page with that account, and wait if the authors must approve. Check that the token may "
-            "read gated repositories, then try again."
-        )
-    return Refused(
-        f"{title} is gated. Log in on its Hub page, accept the licence, and create a token with read "
-        "access. Set HF_TOKEN to that token in the environment of this program, then try again."
     )
 
 
@@ -153,13 +142,3 @@ def _absent(code: str, status: int, subject: str) -> Refused:
         "If it is private, set HF_TOKEN to a token of an account that may see it."
     )
     return Refused(message, is_absent=status == 404 and bool(token()))
-
-
-def _wait_s(response: "httpx.Response") -> int:
-    """Return the seconds after which the Hub wants to be asked again, 0 if it does not say."""
-    from huggingface_hub.utils import parse_ratelimit_headers
-
-    if (header := response.headers.get("retry-after", "").strip()[:6]).isdigit():
-        return int(header)
-    limit = parse_ratelimit_headers(response.headers)
-    return limit.reset_in_seconds if limit else 0

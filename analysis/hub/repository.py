@@ -11,7 +11,7 @@ from analysis.core.bounds import shown
 from analysis.hub.refusal import Refused, explained, token
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, ModelInfo
 
 MODEL, DATA_SET = "model", "dataset"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -83,23 +83,6 @@ def check_revision(revision: str | None) -> None:
         )
 
 
-def check_id(id: str, kind: str = MODEL) -> None:
-    """Refuse a text that no repository can have as its name.
-
-    Raises:
-        Refused: when none can.
-    """
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
-
-    try:
-        validate_repo_id(id)
-    except HFValidationError as error:
-        raise Refused(
-            f"{shown(id)} is not a valid id of a {kind} on the Hub. Check the spelling: an id looks like OWNER/NAME."
-        ) from error
-
-
 def look(id: str, revision: str | None = None, *, kind: str = MODEL) -> Repository:
     """Ask the hub for a repository: one request.
 
@@ -112,7 +95,6 @@ def look(id: str, revision: str | None = None, *, kind: str = MODEL) -> Reposito
         Refused: when the hub does not give it.
     """
     check_revision(revision)
-    check_id(id, kind)
     subject = f"the {kind} {id}" + (f" at revision {revision}" if revision else "")
     with explained(subject):
         info: Any = api().repo_info(
@@ -124,70 +106,37 @@ def look(id: str, revision: str | None = None, *, kind: str = MODEL) -> Reposito
 
 
 def _file(listed: Any) -> File:
-    path = listed.rfilename
     size, digest = (listed.lfs.size, listed.lfs.sha256) if listed.lfs else (listed.size, listed.blob_id)
-    if not is_path(path) or not _DIGEST.fullmatch(digest) or size < 0:
-        raise ValueError(path)
-    return File(path, size, digest)
+    return checked(File(listed.rfilename, size, digest))
 
 
-def is_path(path: str) -> bool:
-    """Return True for the path of a file in a repository: names of files that any system can store, joined by slashes.
+def checked(file: File) -> File:
+    """Return a file whose path and digest can be names in the cache: no path leads out of it.
 
-    Files in the cache are called so; no path leads out of it.
+    Raises:
+        ValueError: if they cannot.
     """
-    try:
-        path.encode()
-    except UnicodeEncodeError:  # half a surrogate pair
-        return False
-    return all(map(input_files.is_file_name, path.split("/")))
+    file.path.encode()  # raises for half of a surrogate pair
+    is_path = all(map(input_files.is_file_name, file.path.split("/")))
+    if not is_path or not _DIGEST.fullmatch(file.digest) or file.size < 0:
+        raise ValueError(file.path)
+    return file
 
 
-@dataclass(frozen=True)
-class HubModel:
-    """A model that a search found."""
-
-    id: str
-    downloads: int
-    """In the last month."""
-    n_parameters: int | None
-    """As its safetensors files say."""
-    is_gated: bool
-
-
-def search(words: str) -> list[HubModel]:
+def search(words: str) -> list["ModelInfo"]:
     """Models with safetensors weights that write text and whose names hold these words, the most used ones first.
 
     Raises:
-        Refused: when the hub does not answer.
+        Refused: if the Hub does not answer.
     """
-    from huggingface_hub import get_session
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
-
-    parameters = {
-        "search": words,
-        "filter": "safetensors",
-        "pipeline_tag": "text-generation",
-        "sort": "downloads",
-        "direction": "-1",
-        "limit": str(_FOUND),
-        "expand": ["downloads", "gated", "safetensors"],
-    }
     with explained(f"models called {words!r}"):
-        # `HfApi.list_models` waits without end for a server that does not answer.
-        response = get_session().get(
-            f"{endpoint()}/api/models",
-            params=parameters,
-            headers=build_hf_headers(token=token() or False),
-            timeout=constants.HF_HUB_ETAG_TIMEOUT,
-        )
-        hf_raise_for_status(response)
-        return [
-            HubModel(
-                str(entry["id"]),
-                int(entry.get("downloads") or 0),
-                int(total) if (total := (entry.get("safetensors") or {}).get("total")) else None,
-                bool(entry.get("gated")),
+        return list(
+            api().list_models(
+                search=words,
+                filter="safetensors",
+                pipeline_tag="text-generation",
+                sort="downloads",
+                limit=_FOUND,
+                expand=["downloads", "gated", "safetensors"],
             )
-            for entry in response.json()
-        ]
+        )

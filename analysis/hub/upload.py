@@ -9,7 +9,7 @@ from pathlib import Path
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.hub.cache import digest
 from analysis.hub.refusal import Refused, explained, token
-from analysis.hub.repository import DATA_SET, MODEL, File, Repository, api, check_id, endpoint, look
+from analysis.hub.repository import DATA_SET, MODEL, File, Repository, api, endpoint, look
 
 _OWN = ".gitattributes"
 """A file that the Hub puts into every repository."""
@@ -53,7 +53,6 @@ def plan(folder: Path, id: str, *, is_private: bool, kind: str = MODEL) -> Uploa
     Raises:
         Refused: without a token, when the hub does not answer, or when it has other content under this id.
     """
-    check_id(id, kind)
     if "/" not in id:
         raise Refused(f"The repository {id!r} has no owner. Name it OWNER/NAME.")
     if not token():

@@ -113,7 +113,6 @@ def test_without_a_token_nothing_is_asked(there, folder, monkeypatch):
     ("fault", "words"),
     [
         ({"path": "/api/repos", "status": 401}, ("rejected the token", "401", "write access")),
-        ({"path": "/api/repos", "status": 409}, ("already has the model org/mine (409)",)),
         ({"path": "/commit/", "status": 403}, ("may not write the model org/mine (403)", "write access")),
         ({"path": "/commit/", "status": 418}, ("with status 418", "HF_ENDPOINT")),
         ({"path": "/api/", "status": 401}, ("rejected the token", "401")),

@@ -134,7 +134,7 @@ def test_without_a_hub_another_revision_is_named(there, monkeypatch):
     with pytest.raises(ModelNotFoundError, match=r"HF_HUB_OFFLINE.*another revision of it: `--revision v1`"):
         planning.plan(SPEC)
     assert load.load(replace(SPEC, revision="v1")).spec.identity == f"hub:{commit(there, 'v1')}"
-    assert load.load(replace(SPEC, revision=commit(there, "v1")[:12])).spec.identity == f"hub:{commit(there, 'v1')}"
+    assert load.load(replace(SPEC, revision=commit(there, "v1"))).spec.identity == f"hub:{commit(there, 'v1')}"
 
 
 def test_missing_files_are_reported_without_a_hub(there, monkeypatch):

@@ -335,7 +335,7 @@ class _Handler(BaseHTTPRequestHandler):
                 "downloads": 1000 - place,
                 "gated": "manual" if repo.gated else False,
                 "private": repo.private,
-                "safetensors": {"total": 1234},
+                "safetensors": {"parameters": {"F32": 1234}, "total": 1234},
             }
             for place, (id, repo) in enumerate(self.hub.models.items())
             if words in id.lower()

@@ -70,18 +70,13 @@ def _alone(spec: Spec, on_progress: OnProgress) -> Iterator[None]:
     file system do not see each other's locks. Both compute, and the last result that is stored stays.
     """
     waiting = Progress("waiting", message="Another process computes the same request. Waiting for its result.")
-    try:
-        file = store.local_dir() / "requests" / f"{spec.kind}-{spec.fingerprint()}.lock"
-        store.make_folder(file.parent)
-        lock = disk.awaited_lock(file, lambda: on_progress(waiting))
-    except (StorageError, OSError):  # no folder can be written, which the request itself says
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(StorageError, OSError):  # no folder can be written, which the request itself says
+            file = store.local_dir() / "requests" / f"{spec.kind}-{spec.fingerprint()}.lock"
+            store.make_folder(file.parent)
+            stack.enter_context(disk.awaited_lock(file, lambda: on_progress(waiting)))
+            stack.callback(disk.remove, file)
         yield
-        return
-    try:
-        yield
-    finally:
-        disk.remove(file)
-        lock.release()
 
 
 def share(spec: Spec, executor: Executor, on_progress: OnProgress) -> Result:

@@ -136,7 +136,6 @@ def missing_bytes(id: str, commit: str) -> int | None:
 
 def _repository(id: str, revision: str | None, on_progress: OnProgress) -> Repository:
     """Return the facts from the Hub about a model, or those of its last answer: for a commit both are the same."""
-    hub.repository.check_id(id)
     is_offline, known = hub.repository.is_offline(), hub.cache.recall(MODEL, id, revision)
     if known is not None and (is_offline or hub.repository.is_commit(revision)):
         return known
@@ -215,7 +214,7 @@ def _also_here(id: str, revision: str | None) -> str:
     for name, commit in hub.cache.revisions(MODEL, id).items():
         repository = hub.cache.recall(MODEL, id, commit) or hub.cache.recall_unlisted(MODEL, id, commit)
         if repository is not None and revision not in (name, commit) and _is_whole(repository):
-            complete.append(f"`--revision {commit[:12] if name == commit else name}`")
+            complete.append(f"`--revision {name}`")
     return f" This machine has another revision of it: {', '.join(complete)}." if complete else ""
 
 

@@ -246,8 +246,8 @@ def _results_of_search(said: str, pick: Callable[[str], None]) -> None:
             "name."
         )
     for place, one in enumerate(answer["found"] if answer else ()):
-        about = [f"{words.count(one.n_parameters)} parameters"] if one.n_parameters else []
-        about += [f"{words.count(one.downloads)} downloads", *(["gated"] if one.is_gated else [])]
+        about = [f"{words.count(one.safetensors.total)} parameters"] if one.safetensors else []
+        about += [f"{words.count(one.downloads or 0)} downloads", *(["gated"] if one.gated else [])]
         st.button(
             f"{words.plain(one.id)} · {' · '.join(about)}",
             key=f"hub-pick-{place}",

@@ -186,9 +186,8 @@ def _list() -> None:
     st.markdown(f"**{words.size(total)}** in total.")
     for place, one in enumerate(models):
         commits = ", ".join(commit[:_COMMIT_DIGITS] for commit in one.commits) or "no commit"
-        part = f", {words.size(one.part_bytes)} in incomplete files" if one.part_bytes else ""
         what = "" if one.kind == hub.repository.MODEL else "dataset "
-        said = f"{what}**{words.plain(one.id)}** · {words.plain(commits)}{part}"
+        said = f"{what}**{words.plain(one.id)}** · {words.plain(commits)}"
         _row(f"kept-hub-{place}", said, one.n_bytes, _delete_of_hub, one.kind, one.id)
     for place, file in enumerate(files):
         _row(

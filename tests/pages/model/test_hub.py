@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from huggingface_hub import ModelInfo
 
 from analysis import hub, jobs, service
 from analysis.core.errors import HubError
@@ -66,8 +67,13 @@ def test_using_a_model_pins_its_commit(app, loopback):
 
 def test_search_finds_and_a_click_picks(app, monkeypatch, loopback):
     found = [
-        hub.repository.HubModel("org/tiny-llama", 12_345, 1_100_000_000, True),
-        hub.repository.HubModel("org/tiny", 3, None, False),
+        ModelInfo(
+            id="org/tiny-llama",
+            downloads=12_345,
+            safetensors={"parameters": {}, "total": 1_100_000_000},
+            gated="manual",
+        ),
+        ModelInfo(id="org/tiny", downloads=3, gated=False),
     ]
     at = searched(app, monkeypatch, lambda said, endpoint: {"found": found})
     labels = [read(button.label) for button in at.button if button.key.startswith("hub-pick")]
