@@ -58,7 +58,7 @@ def turns(distances: DistanceResult, drawn: Sequence[float | None] = (), *, dark
     )
     _add_own(figure, list(range(len(drawn))), drawn, colours, ".2f", joined=False)
     x = {"title": "layer (0-based)", "range": [-0.7, len(row) - 0.3], "showgrid": False}
-    y = {"title": "turn, fraction of π", "gridcolor": colours.grid, "nticks": 5, "rangemode": "tozero"}
+    y = {"title": "turn, share of 180°", "gridcolor": colours.grid, "nticks": 5, "rangemode": "tozero"}
     return finish(figure, height, x=x, y=y, margin={"t": 26, "l": 56}, bargap=0.18)
 
 

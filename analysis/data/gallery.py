@@ -31,11 +31,11 @@ class Exhibit:
 
 
 EXHIBITS = (
-    Exhibit(STARTER, starter.NAME, "rounded to Q4_1, from the starter pack", "Apache-2.0", starter.HUB_ID, "", starter.WHEEL),
+    Exhibit(STARTER, starter.NAME, "Q4_1 GGUF file of the starter pack", "Apache-2.0", starter.HUB_ID, "", starter.WHEEL),
     Exhibit(
         "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
         "Qwen2.5-Coder-0.5B-Instruct",
-        "rounded to Q4_K_M by their makers, with the head separate from the embeddings",
+        "the publisher's Q4_K_M GGUF file, with untied embeddings",
         "Apache-2.0",
         "Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF",
         "1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
@@ -45,7 +45,7 @@ EXHIBITS = (
     Exhibit(
         "Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
         "Qwen2.5-Coder-1.5B-Instruct",
-        "rounded to Q4_K_M by their makers, with the head separate from the embeddings",
+        "the publisher's Q4_K_M GGUF file, with untied embeddings",
         "Apache-2.0",
         "Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF",
         "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",

@@ -85,8 +85,8 @@ class SearchSpec(Spec):
             for other_name, against in texts[index + 1 :]:
                 require(
                     not same_text(corpus, against),
-                    f"One text ({shown(corpus.source)}) both {purpose} and {other_name}. The best of many candidates looks too "
-                    "good on it. Choose another text, or its train and validation parts.",
+                    f"One text ({shown(corpus.source)}) both {purpose} and {other_name}. The loss of the selected candidate is "
+                    "biased low on it. Choose another text, or its train and validation parts.",
                 )
 
     def check_depth(self, n_layers: int) -> None:

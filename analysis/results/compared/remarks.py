@@ -81,7 +81,7 @@ def chosen_by(spec: SweepSpec) -> str:
     chose = spec.damage.corpus if spec.damage is not None else spec.search.corpus if spec.search is not None else None
     if chose is None or reports is None:
         return ""
-    same = ", too: the best of many looks better there than it is" if chose.subject == reports.subject else ""
+    same = ", too, so the lowest of many measured losses is biased low" if chose.subject == reports.subject else ""
     return (
         f"The layers were chosen on texts of {corpora.title(chose)}. Their loss is measured on {corpora.title(reports)}{same}."
     )

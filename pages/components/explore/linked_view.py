@@ -67,22 +67,12 @@ def _view(map_key: str, sweep_key: str | None, model: ModelSpec) -> None:
             st.info("This map is no longer in the cache. Reload the page.")
             return
         shown = selection.on_map(found, sweep, model)
-        _say_out_of_range(found.result.n_layers)
         with st.container(gap="xxsmall"):
             with st.container(key="verdict", gap="xxsmall"):  # drawn in its place, so that nothing below it moves
                 verdict_line.show(shown)
             with st.container(gap="xxsmall", key="instrument"):
                 _instrument(shown)
             _tabs(shown)
-
-
-def _say_out_of_range(n_layers: int) -> None:
-    own = state.own_cut()
-    if own is not None and state.own_cut(n_layers) is None:
-        st.warning(
-            f"The address names {words.plain(own.brief())}, but this model has layers 0-{n_layers - 1}. The block of the "
-            "strategy is shown instead."
-        )
 
 
 def _tabs(shown: Shown) -> None:

@@ -15,7 +15,7 @@ from analysis.core.blocks import PartSet, removal, written
 from analysis.core.errors import LayerscopeError, SpecError
 from analysis.exports import folders, formats
 from analysis.exports.spec import ExportResult, ExportSpec
-from analysis.models.source import gguf_families, sizes
+from analysis.models.source import gguf_families, remote, sizes
 from analysis.models.source.model_spec import ModelSpec
 from pages.components.export.pruned_model import Choice
 from pages.components.shared import access, chart, start, stored_results, words
@@ -74,17 +74,20 @@ def show(choice: Choice, format: str = "hf") -> ExportSpec | None:
             "transformers cannot load a model without single sublayers, so the folder contains them as zeros. "
             "The outputs equal the pruned model's, but size, speed and KV cache do not improve."
         )
-    if taken:
-        st.caption("A folder of this name already exists. Delete it below, or choose another name.")
-    elif free < needed:
-        st.error(f"The disk has only {words.size(free)} free. Delete an export, or choose bfloat16.")
+    reason = remote.reason_unavailable(choice.model.source, choice.model.revision)
+    if reason is None and taken:
+        reason = "A folder of this name already exists. Delete it below, or choose another name."
+    if reason is None and free < needed:
+        reason = f"The disk has only {words.size(free)} free. Delete an export, or choose bfloat16."
+    if reason is not None:
+        st.info(words.plain(reason))
     if start.button(
         "Save the folder" if format == "hf" else "Save the GGUF file",
         place=button,
         key="export-save",
         type="primary",
         icon=":material/save:",
-        disabled=taken or free < needed,
+        disabled=reason is not None,
     ):
         start.start_and_show(spec, f"Export {spec.name}")
     return spec

@@ -193,6 +193,7 @@ def _reveal(lesson: Lesson, ballot: Ballot, question: PollQuestion) -> None:
 
 def _act(what: str, action: Callable[[], None]) -> None:
     """Do something to the poll, for those who may."""
+    st.session_state["learn-teach"] = False  # the open menu would cover the QR code
     try:
         access.check_host(f"{what} a poll")
         action()

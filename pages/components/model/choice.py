@@ -43,16 +43,18 @@ _COUNTED = {
 def show() -> ModelSpec | None:
     """Draw the choice; None while no source is named."""
     current = state.current_model()
+    typed = state.option("source") or current.source
     kind = st.segmented_control(
-        "Source", KINDS, default=_kind(current.source), required=True, key="source-kind", persist_state="session"
+        "Source", KINDS, default=_kind(typed), required=True, key="source-kind", persist_state="session"
     )
     source = "starter"
     if kind != KINDS[0]:
         label, example, help_text = _HINTS[kind]
-        known = current.source if _kind(current.source) == kind else ""
+        known = typed if _kind(typed) == kind else ""
         source = st.text_input(
             label, known, placeholder=example, help=help_text, key=f"source-{kind}", persist_state="session"
         ).strip()
+        state.choose_option("source", "" if source == current.source else source)  # a reload keeps it
         if source and _is_refused(source, kind):
             source = ""
     revision = _revision(source, current) if kind == KINDS[1] else None

@@ -48,9 +48,7 @@ def show_stored(model: ModelSpec) -> None:
 def coming(model: ModelSpec) -> None:
     """Draw the stored facts of a model whose configuration is being read, and run the page when it was."""
     show_stored(model)
-    start.await_answer(
-        lambda: of(model), lambda: st.info("Reading the model's configuration…", icon=":material/hourglass_top:")
-    )
+    start.await_answer(lambda: of(model), lambda: st.caption("Comparing the model with the free memory…"))
 
 
 def show(result: InspectResult) -> None:

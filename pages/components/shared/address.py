@@ -15,7 +15,7 @@ from pages.components.shared import words
 T = TypeVar("T")
 
 DEFAULT_N = 5
-_LONGEST = 80
+_LONGEST = 200
 _RUN = re.compile(r"[a-z][a-z0-9_-]*:[0-9a-f]{20}")
 _SIZES = re.compile(r"(\d{1,4})-(\d{1,4})")
 
@@ -141,6 +141,7 @@ OPTIONS = {
         _option("benchmark"),
         _option("step"),
         _option("way", {"Recipe": "Report"}),
+        _option("source"),
     )
 }
 FIELDS: tuple[Field[Any], ...] = (

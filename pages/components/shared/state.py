@@ -83,7 +83,9 @@ def sync_url() -> None:
 def use_model(model: ModelSpec) -> None:
     """Make this the model of all pages."""
     st.session_state["model"] = model.request
-    _chosen().update({field.name: field.usual for field in (address.BLOCK, address.PROTECTED, address.SIZES)})
+    _chosen().update(
+        {field.name: field.usual for field in (address.BLOCK, address.PROTECTED, address.SIZES, address.OPTIONS["source"])}
+    )
     sync_url()
 
 
@@ -109,10 +111,17 @@ def own_cut(n_layers: int | None = None) -> Removal | None:
     """The layers that were picked by hand instead of the strategy's choice, if any were.
 
     Args:
-        n_layers: layers of the model; a cut that it cannot have is no choice.
+        n_layers: layers of the model; a cut that it cannot have is reported and forgotten.
     """
     own = value(address.BLOCK)
-    return own if own is None or n_layers is None or _fits(own, n_layers) else None
+    if own is not None and n_layers is not None and not _fits(own, n_layers):
+        _chosen()[address.BLOCK.name] = None
+        _cannot_be(
+            f"names {words.seen(own.brief(), 80)}, but this model has layers 0-{n_layers - 1}. The block of the strategy is "
+            "shown instead."
+        )
+        return None
+    return own
 
 
 def choose_cut(cut: Removal | None) -> None:

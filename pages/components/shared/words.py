@@ -170,7 +170,8 @@ def other_losses(loss: Reading | None, vocab_size: int) -> str:
         return ""
     perplexity = math.exp(loss.value)
     said = f"{perplexity:.1f}" if perplexity < 1000 else count(perplexity)
-    return f"perplexity {said}, {loss.bits_per_byte:.2f} bits per byte, {loss.value / math.log(vocab_size):.2f} of ln V"
+    share = loss.value / math.log(vocab_size)
+    return f"perplexity {said}, {loss.bits_per_byte:.2f} bits per byte, {share:.0%} of uniform guessing"
 
 
 def texts(corpus: CorpusSpec) -> str:

@@ -293,6 +293,6 @@ def test_only_the_open_tab_is_drawn_and_in_the_address(app):
 def test_block_beyond_the_model_is_named(app):
     fill()
     at = app(block="99:5")
-    assert "The address names layers 99-103, but this model has layers 0-29." in texts(at)
+    assert "The address of this page names layers 99-103, but this model has layers 0-29." in texts(at)
     assert ringed(at) == [(BEST.start, BEST.size)]
-    assert "The address names" not in texts(app(block="7:5"))
+    assert "The address of this page" not in texts(app(block="7:5"))

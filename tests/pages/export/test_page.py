@@ -11,6 +11,7 @@ from analysis import jobs, service
 from analysis.core.blocks import Block
 from analysis.exports import folders
 from analysis.exports.spec import ExportResult, ExportSpec
+from analysis.models.source import remote
 from pages.components.export.folders import zipped
 from tests.support import fakes
 from tests.support.seen import read, texts
@@ -50,6 +51,13 @@ def saved(at) -> jobs.Job:
     assert not at.exception
     (made,) = jobs.active()
     return made
+
+
+def test_weights_that_are_not_here_cannot_be_saved(app, known, monkeypatch):
+    monkeypatch.setattr(remote, "reason_unavailable", lambda source, revision: "The weights are not on this machine.")
+    at = app("pages/export.py")
+    assert save_button(at).disabled
+    assert "The weights are not on this machine." in texts(at)
 
 
 def name_input(at):

@@ -30,6 +30,14 @@ def result_of(folder, result=None):
     return replace(made, spec=replace(made.spec, model=model), model=replace(fakes.FACTS, name="mine", n_layers=12))
 
 
+def test_a_reload_keeps_the_typed_source(app):
+    at = app("pages/model.py")
+    at.segmented_control(key="source-kind").set_value("Hub id").run()
+    at.text_input(key="source-Hub id").set_value("Qwen/Qwen2.5-0.5B").run()
+    assert at.query_params["source"] == "Qwen/Qwen2.5-0.5B"
+    assert app("pages/model.py", source="Qwen/Qwen2.5-0.5B").text_input(key="source-Hub id").value == "Qwen/Qwen2.5-0.5B"
+
+
 def test_nothing_was_looked_at_yet(app):
     assert "Models you have looked at" not in [item.value for item in app("pages/model.py").header]
 

@@ -29,7 +29,7 @@ def test_it_lists_shipped_results_and_opens_them_on_explore(app, filled, monkeyp
     said = read(texts(at))
     assert f"**{OTHER.title}** · qwen2, 30 layers" in said
     assert ":gray-badge[precomputed]" in said
-    assert "1 map, 1 curve. Weights: rounded to Q4_K_M by their makers, with the head separate" in said
+    assert "1 map, 1 curve. Weights: the publisher's Q4_K_M GGUF file, with untied embeddings" in said
     assert "Models you have looked at" not in [item.value for item in at.header]
     at.button(key="gallery-1").click().run()
     assert not at.exception

@@ -91,7 +91,7 @@ def test_the_page_works_while_a_model_is_read(app, inspected):
     found = []
     inspected(lambda model: found[0] if found else None)
     at = app("pages/model.py")
-    assert "Reading the model's configuration…" in texts(at)
+    assert "Comparing the model with the free memory…" in texts(at)
     assert at.button_group(key="source-kind").value == "Starter"
     assert not at.metric
     found.append(fakes.inspect())

@@ -234,8 +234,8 @@ STEP = Step(
     heading=TITLE,
     opening="How would you test whether a pruned model is still good enough for your use?",
     misunderstanding=(
-        "Similarity only suggests that a block is harmless. The best of many measured blocks looks better than it is: "
-        "check it on other texts."
+        "Similarity only suggests that a block is harmless. The lowest of many measured losses is biased low: "
+        "measure that block again on other texts."
     ),
     show=_show,
     tasks=_tasks,
