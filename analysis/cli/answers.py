@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from analysis import hub
 from analysis.cli import lines, requests
 from analysis.cli.bar import Bar
 from analysis.cli.options import Extra
@@ -22,13 +21,6 @@ from analysis.exports.spec import ExportSpec
 from analysis.jobs.queue.job import LOCAL
 
 
-def as_json(result: Any, options: argparse.Namespace) -> dict[str, Any]:
-    """The JSON of a result."""
-    data: dict[str, Any] = result.to_json()
-    return data
-
-
-@hub.cache.asked_once()
 def answer(options: argparse.Namespace) -> None:
     """Run the request of a subcommand, here or as a job, and show its result.
 
@@ -75,8 +67,8 @@ def _lm_eval(spec: Any, path: str) -> Callable[[Any], list[str]]:
         spec = result.spec
         is_plain = spec.block is None and spec.adapter is None and spec.model.source != "starter"
         model = spec.model.source if is_plain and not spec.model.source.endswith(".gguf") else "FOLDER"
-        help_text = "The same questions with lm_eval" + (":" if model != "FOLDER" else " (FOLDER: written by `export --out`):")
-        return [help_text, lm_eval_task.command(spec.benchmark, path, model, spec.model.dtype)]
+        line = lm_eval_task.command(spec.benchmark, path, model, spec.model.dtype)
+        return ["The same questions with lm_eval (FOLDER: written by `export --out`):", line]
 
     return finish
 
@@ -109,7 +101,7 @@ def export(options: argparse.Namespace) -> None:
 
 
 def _without_questions(result: Any, options: argparse.Namespace) -> dict[str, Any]:
-    data = as_json(result, options)
+    data: dict[str, Any] = result.to_json()
     if not getattr(options, "per_question", False):
         del data["questions"]
     return data
@@ -127,7 +119,7 @@ class Printer:
 
     lines: Callable[[Any, argparse.Namespace], list[str]] = lines.of_fields
     """From the result and the options: text for people."""
-    data: Callable[[Any, argparse.Namespace], dict[str, Any]] = as_json
+    data: Callable[[Any, argparse.Namespace], dict[str, Any]] = lambda result, options: result.to_json()
     """From the result and the options: data for programs."""
     extras: tuple[Extra, ...] = ()
     """Options that only the answer depends on."""

@@ -3,24 +3,20 @@
 import argparse
 from collections.abc import Callable
 from dataclasses import asdict, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from analysis.cli import requests
+from analysis.cli.front import ScoresSpec
 from analysis.cli.options import Extra
-from analysis.cli.stdout import write
+from analysis.cli.stdout import write, write_document
 from analysis.core import output
 from analysis.core.blocks import Removal
-from analysis.core.bounds import Bound
-from analysis.core.errors import SpecError
 from analysis.core.options import Option
 from analysis.core.record import Spec, spec_dataclass
 from analysis.models.source.model_spec import ModelSpec
 
 if TYPE_CHECKING:
     from analysis.exports.sheet import Sheet
-
-_COUNT = Bound(1, 100_000_000)
 
 OUT: Extra = ("--out", {"metavar": "FILE", "required": True, "help": "File to write: .html, .md or .pdf."})
 
@@ -40,16 +36,7 @@ class SheetSpec(Spec):
     """Accepted loss increase, nats/token."""
     healed_by: Annotated[str, Option("--healed-by", metavar="RECIPE")] = ""
     """Recipe of the stored healing run to judge (default: none, the pruned model)."""
-    task: Annotated[str, Option("--task", metavar="NAME|FILE")] = ""
-    """Dataset whose scores count (default: that of the strongest curve)."""
-    limit: Annotated[int | None, Option("--limit"), _COUNT] = None
-    """Scored questions of that dataset (default: any number)."""
-    shots: Annotated[int | None, Option("--shots"), Bound(0, 5)] = None
-    """Worked examples before a question (default: any number)."""
-    texts: Annotated[str, Option("--texts", metavar="c4|wiki|FILE")] = ""
-    """Texts whose loss counts (default: those of the same curve)."""
-    samples: Annotated[int | None, Option("--samples"), _COUNT] = None
-    """Scored texts (default: any number)."""
+    dataset: ScoresSpec = field(default_factory=ScoresSpec)
     strategy: Annotated[str, Option("--strategy", metavar="NAME")] = ""
     """Strategy of the curve that names the dataset (default: any)."""
     first: Annotated[tuple[str, ...], Option("--first", metavar="KEY,…")] = ()
@@ -76,7 +63,7 @@ def decide(request: SheetSpec, command_line: Callable[[Spec], str]) -> "Sheet":
         {key: key for key in request.first},
         recipe=request.healed_by,
         tolerance=Tolerance(request.accept_points, request.accept_nats),
-        dataset=sheet.CurveFilter(request.task, request.limit, request.shots, request.texts, request.samples, request.strategy),
+        dataset=sheet.CurveFilter(**request.dataset.to_json(), strategy=request.strategy),
     )
 
 
@@ -93,16 +80,7 @@ def save(page: "Sheet", path: str, name: str) -> None:
     """
     from analysis.exports import sheet, sheet_pdf
 
-    formats: dict[str, Callable[[sheet.Sheet], str | bytes]] = {
-        ".html": sheet.html,
-        ".md": sheet.markdown,
-        ".pdf": sheet_pdf.pdf,
-    }
-    file = Path(path)
-    if file.suffix not in formats:
-        raise SpecError(f"The decision sheet must be a {', '.join(formats)} file, not {file.name}. Change the extension.")
-    content = formats[file.suffix](page)
-    output.write(path, content if isinstance(content, bytes) else content.encode(), name)
+    write_document(path, name, {".html": sheet.html, ".md": sheet.markdown, ".pdf": sheet_pdf.pdf}, page)
 
 
 def run(options: argparse.Namespace) -> None:

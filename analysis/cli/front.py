@@ -24,6 +24,24 @@ _WIDTH = 100
 
 
 @spec_dataclass
+class ScoresSpec(Spec):
+    """Dataset of stored scores; an empty field stands for any, and without one the dataset with the most evidence counts."""
+
+    kind: ClassVar[str] = "scores"
+
+    task: Annotated[str, Option("--task", metavar="NAME|FILE")] = ""
+    """Dataset of the accuracy (default: that with the most evidence)."""
+    limit: Annotated[int | None, Option("--limit"), _COUNT] = None
+    """Scored questions of that dataset (default: any number)."""
+    shots: Annotated[int | None, Option("--shots"), Bound(0, 5)] = None
+    """Worked examples before a question (default: any number)."""
+    texts: Annotated[str, Option("--texts", metavar="c4|wiki|FILE")] = ""
+    """Texts of the loss (default: those with the most evidence)."""
+    samples: Annotated[int | None, Option("--samples"), _COUNT] = None
+    """Scored texts (default: any number)."""
+
+
+@spec_dataclass
 class FrontSpec(Spec):
     """Compare all stored precisions, prunings and healed variants of a model, and other models, by size, speed and scores."""
 
@@ -38,16 +56,7 @@ class FrontSpec(Spec):
     """Accepted accuracy drop, percentage points (default: 3)."""
     nats: Annotated[float | None, Option("--nats")] = None
     """Accepted loss rise, nats/token (default: none)."""
-    task: Annotated[str, Option("--task", metavar="NAME|FILE")] = ""
-    """Dataset of the scores (default: that with the most measured variants)."""
-    limit: Annotated[int | None, Option("--limit"), _COUNT] = None
-    """Scored questions of that dataset (default: any number)."""
-    shots: Annotated[int | None, Option("--shots"), Bound(0, 5)] = None
-    """Worked examples before a question (default: any number)."""
-    texts: Annotated[str, Option("--texts", metavar="c4|wiki|FILE")] = ""
-    """Texts of the loss (default: those with the most measured variants)."""
-    samples: Annotated[int | None, Option("--samples"), _COUNT] = None
-    """Scored texts (default: any number)."""
+    dataset: ScoresSpec = field(default_factory=ScoresSpec)
     others: Annotated[tuple[str, ...], Option("--others", metavar="MODEL,…")] = ()
     """Other models to compare with (default: those of the gallery)."""
 
@@ -99,5 +108,4 @@ def compare(request: FrontSpec) -> "FrontAnswer":
     from analysis.results.words import front_table, goals
 
     limits = goals.of_limits(bytes=request.fits, speed=request.times, points=request.points, nats=request.nats)
-    material_filter = MaterialFilter(request.task, request.limit, request.shots, request.texts, request.samples)
-    return front_table.of_model(request.model, material_filter, limits, request.others)
+    return front_table.of_model(request.model, MaterialFilter(**request.dataset.to_json()), limits, request.others)

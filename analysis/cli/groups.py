@@ -12,56 +12,30 @@ COMMANDS = {
         "models": ("Show a model's size, memory and commit, from its configuration alone.", "starter"),
         "distances": ("Measure the distance map: how much each block changes the residual stream.", "starter --samples 32"),
         "damage": ("Measure the loss increase of every block.", "starter --max-size 15"),
-        "microscope": (
-            "Show each layer's effect on each prompt token, and the predicted next token after each layer.",
-            'starter --prompt "The capital of France is"',
-        ),
+        "microscope": ("Show each layer's effect on each token, and the prediction after it.", "starter --prompt Paris"),
     },
     "Measure": {
         "sweep": ("Measure accuracy and loss against the number of removed layers.", "starter --task arc_easy --limit 100"),
         "evaluate": ("Score one model: unpruned, pruned or healed.", "starter --block 14:5"),
         "speed": ("Measure prefill and decode speed against the number of removed layers.", "starter --ns 0,5,10"),
-        "compare": (
-            "Generate from one prompt with the unpruned, pruned and healed model.",
-            'starter --prompt "The capital of France is" --block 14:5',
-        ),
+        "compare": ("Generate from one prompt unpruned, pruned and healed.", "starter --prompt Paris --block 14:5"),
         "search": ("Search sets of layers whose removal changes the predictions least.", "starter --strategy swaps --max-n 10"),
         "methods": (
-            "Compare strategies and healing recipes at several sizes in one paired table.",
-            "starter --strategies similarity,swaps --recipes instant --n 3,5",
+            "Compare strategies and healing recipes in one paired table.",
+            "starter --recipes instant --n 3,5",
         ),
-        "grid": (
-            "Sweep several models, datasets and strategies in one table.",
-            "--models starter --strategies similarity,deepest --tasks arc_easy,boolq",
-        ),
+        "grid": ("Sweep several models, datasets and strategies in one table.", "--models starter --tasks arc_easy,boolq"),
         "precision": ("Compare a precision with float32 on the same questions.", "starter --dtype bfloat16"),
     },
-    "Heal": {
-        "heal": ("Repair a pruned model in closed form, by training, or both.", "starter --block 14:5 --recipe first"),
-    },
+    "Heal": {"heal": ("Repair a pruned model in closed form, by training, or both.", "starter --block 14:5 --recipe first")},
     "Decide and export": {
-        "export": (
-            "Save a pruned or healed model as a Hugging Face folder, a GGUF file or a mergekit recipe.",
-            "starter --block 14:5 --out smaller",
-        ),
+        "export": ("Save a pruned or healed model as a folder, a GGUF file or a recipe.", "starter --block 14:5 --out smaller"),
         "push": ("Upload an export to the Hub.", "NAME ORG/NAME"),
-        "pack": (
-            "Write stored results of a model as one file, without weights, to open elsewhere.",
-            "starter --out results.zip",
-        ),
+        "pack": ("Write stored results as one file, without weights, to open elsewhere.", "starter --out results.zip"),
         "report": ("Write a report of all results of a model.", "starter --block 14:5 --out report.html"),
-        "sheet": (
-            "Write a one-page decision on one removed block: go, measure more, or don't.",
-            "starter --block 14:5 --out sheet.html",
-        ),
-        "front": (
-            "Prune, quantize, or both? Compare all measured precisions, prunings and models by size, speed and scores.",
-            "starter --bytes 250MB",
-        ),
-        "dataset": (
-            "Save rows of a Hub dataset as a file for --texts or --task.",
-            "ORG/NAME --file PATH --as questions --out mine.jsonl",
-        ),
+        "sheet": ("Write a one-page decision on one removed block.", "starter --block 14:5 --out sheet.html"),
+        "front": ("Prune, quantize, or both? Compare measured variants by size, speed and scores.", "starter --bytes 250MB"),
+        "dataset": ("Save rows of a Hub dataset as a file for --texts or --task.", "ORG/NAME --file PATH --out mine.jsonl"),
     },
     "Manage": {
         "jobs": ("List, pause, cancel, resume and move background jobs.", "cancel ID"),
@@ -73,6 +47,11 @@ COMMANDS = {
 """By group and name: what a command does, and arguments of an example."""
 ABOUT = {name: about for commands in COMMANDS.values() for name, about in commands.items()}
 """By name. A kind of an extension is not here: the first paragraph of its docstring says what it does, in the group More."""
+
+
+def about(name: str, kind: type) -> str:
+    """Return what a command does; for a kind of an extension the first paragraph of its docstring."""
+    return ABOUT[name][0] if name in ABOUT else " ".join((kind.__doc__ or name).partition("\n\n")[0].split())
 
 
 def overview(lines: dict[str, str]) -> str:
@@ -97,19 +76,14 @@ def recipes() -> str:
     from analysis.experiments.heal import recipes as healing_recipes
 
     lines = ["recipes:"]
-    for name in healing_recipes.NAMES:
-        if name.startswith("paper-"):
-            continue
+    for name in [name for name in healing_recipes.NAMES if not name.startswith("paper-")]:
         recipe = healing_recipes.get(name)
-        simple = {field: value for field, value in recipe.values.items() if isinstance(value, str | int | float | bool)}
-        if isinstance(texts := recipe.values.get("validation"), CorpusSpec):
-            simple["validation.n_texts"] = texts.n_texts
-        by_size = {"learning_rate": "by the model's size"} if recipe.learning_rate is None else {}
-        settings = ", ".join(f"{field}={value}" for field, value in (simple | by_size).items())
-        lines += [
-            f"  {name}: {recipe.title}",
-            *textwrap.wrap(settings, 100, initial_indent="      ", subsequent_indent="      "),
-        ]
+        texts = recipe.values.get("validation")
+        values = {**recipe.values, "validation.n_texts": texts.n_texts if isinstance(texts, CorpusSpec) else None}
+        if recipe.learning_rate is None:
+            values["learning_rate"] = "by the model's size"
+        settings = (f"{field}={value}" for field, value in values.items() if isinstance(value, str | int | float))
+        lines += [f"  {name}: {recipe.title}", textwrap.indent(textwrap.fill(", ".join(settings), 94), " " * 6)]
     return "\n".join([*lines, "  paper-MODEL: the settings of the paper for one model"])
 
 

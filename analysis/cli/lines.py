@@ -34,36 +34,26 @@ def of_fields(result: Any, options: argparse.Namespace) -> list[str]:
 
 def of_model(result: Any, options: argparse.Namespace) -> list[str]:
     """Return family, size, memory and commit of a model."""
-    model = result.model
+    model, experts, missing = result.model, [], "all downloaded"
+    if model.expert_parameters:
+        active = f"{model.active_parameters / 1e6:.1f} M active per token"
+        experts = [f"experts  {model.expert_parameters / 1e6:.1f} M of these in experts, {active}"]
+    if result.missing_bytes:
+        missing = f"{units.size(result.missing_bytes)} not downloaded yet"
+    commit = f"hub      commit {result.commit} (--revision pins it), {units.size(result.file_bytes)}, {missing}"
     fits = "fits" if result.fits else "does not fit, measured layer by layer" if result.by_layer else "does NOT fit"
     return [
         f"{model.name}: {model.family_in_words}, {model.n_layers} layers, {model.n_parameters / 1e6:.1f} M parameters "
         f"({model.other_parameters / 1e6:.1f} M in embeddings and head)",
-        *_expert_lines(model),
+        *experts,
         f"dtype    {result.dtype.reason}",
         *([f"weights  stored as {stored}"] if (stored := result.spec.model.format_of_weights(model)) else []),
         f"device   {result.device.reason}",
         f"memory   {units.size(result.weight_bytes)} weights + {units.size(result.working_bytes)} working memory, "
         f"{units.size(result.free_bytes)} free: {fits}",
-        *([_commit_line(result)] if result.commit else []),
+        *([commit] if result.commit else []),
         *result.notes,
     ]
-
-
-def _expert_lines(model: Any) -> list[str]:
-    """Of a mixture of experts, how much of it is at work."""
-    if not model.expert_parameters:
-        return []
-    return [
-        f"experts  {model.expert_parameters / 1e6:.1f} M of these in experts, {model.active_parameters / 1e6:.1f} M "
-        "active per token"
-    ]
-
-
-def _commit_line(result: Any) -> str:
-    """Return the commit of a model from the Hub, the option that pins it, and the size of missing files."""
-    missing = f"{units.size(result.missing_bytes)} not downloaded yet" if result.missing_bytes else "all downloaded"
-    return f"hub      commit {result.commit} (--revision pins it), {units.size(result.file_bytes)}, {missing}"
 
 
 def of_distance(result: Any, options: argparse.Namespace) -> list[str]:
@@ -238,9 +228,8 @@ def of_speed(result: Any, options: argparse.Namespace) -> list[str]:
         if line is not None:
             ends = line.slope_interval(len(result.points))
             error = f" ({1e3 * ends[0]:+.3f} to {1e3 * ends[1]:+.3f})" if ends else ""
-            fits = "" if line.r_squared is None else f", R² {line.r_squared:.3f}"
             lines.append(
-                f"{label}: {1e3 * line.intercept_s:.2f} ms {1e3 * line.slope_s:+.3f}{error} ms per remaining layer{fits}. "
+                f"{label}: {1e3 * line.intercept_s:.2f} ms {1e3 * line.slope_s:+.3f}{error} ms per remaining layer. "
                 f"{100 * line.fixed_share:.0f} % of the unpruned model's time does not depend on the number of layers."
             )
     return lines
@@ -249,19 +238,8 @@ def of_speed(result: Any, options: argparse.Namespace) -> list[str]:
 def of_grid(result: Any, options: argparse.Namespace) -> list[str]:
     """Lines of every curve: its last size without a visible loss, and its score there."""
     table = result.table("cells")
-    columns = [
-        "model",
-        "precision",
-        "strategy",
-        "map_texts",
-        "questions",
-        "texts",
-        "no_loss_n",
-        "acc",
-        "acc_change",
-        "loss_change",
-    ]
-    varying = [name for name in columns if name not in _SIDES or len({row.get(name) for row in table.rows}) > 1]
+    sides = [name for name in _SIDES if len({row.get(name) for row in table.rows}) > 1]
+    varying = ["model", "strategy", *sides, "no_loss_n", "acc", "acc_change", "loss_change"]
     failed = [f"not measured: {cell.name}: {cell.error}" for cell in result.failures]
     return [*table.only(*varying).lines(), *failed, table.caption]
 

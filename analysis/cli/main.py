@@ -165,9 +165,8 @@ def parser() -> Parser:
     )
     lines: dict[str, str] = {}
 
-    def add(name: str, command: Callable[[argparse.Namespace], None], help_text: str = "", **defaults: object) -> Parser:
-        first = " ".join(help_text.strip().partition("\n\n")[0].split())
-        lines[name] = groups.ABOUT[name][0] if name in groups.ABOUT else first
+    def add(name: str, command: Callable[[argparse.Namespace], None], kind: type = Spec, **defaults: object) -> Parser:
+        lines[name] = groups.about(name, kind)
         sub: Parser = places.add_parser(
             name,
             description=lines[name],
@@ -185,7 +184,7 @@ def parser() -> Parser:
 
     for entry in subcommands():
         command = answers.PRINTERS.get(entry.spec.kind, answers.Printer()).command
-        sub = add(entry.name, command, entry.spec.__doc__ or "", asks=entry)
+        sub = add(entry.name, command, entry.spec, asks=entry)
         options.fill(sub, entry)
         if entry.name == "heal":
             sub.end = groups.recipes

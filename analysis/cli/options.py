@@ -228,10 +228,15 @@ def _read(hint: Any, value: Any) -> Any:
         return value
     if hint in (Block, Removal):
         return Block.parse(value) if hint is Block else parse_removal(value)
+    return value_of(value)
+
+
+def value_of(text: str) -> Any:
+    """Return the value of a text that is JSON, else the text itself."""
     try:
-        return input_files.parsed(value)
+        return input_files.parsed(text)
     except ValueError:
-        return value
+        return text
 
 
 def _written(value: Any) -> str:

@@ -2,15 +2,13 @@
 
 import argparse
 from dataclasses import field
-from pathlib import Path
 from typing import Annotated, ClassVar
 
 from analysis.cli import requests
 from analysis.cli.options import Extra
-from analysis.cli.stdout import write
+from analysis.cli.stdout import write, write_document
 from analysis.core import output
 from analysis.core.blocks import Removal
-from analysis.core.errors import SpecError
 from analysis.core.options import Option
 from analysis.core.record import Spec, spec_dataclass
 from analysis.models.source.model_spec import ModelSpec
@@ -33,13 +31,11 @@ def run(options: argparse.Namespace) -> None:
     """Write everything that was measured of a model into one file."""
     from analysis.exports import page
     from analysis.exports import report as exports_report
+    from analysis.exports.document import Document
 
     output.check(options.out, "--out")
-    out = Path(options.out)
-    if out.suffix not in (".html", ".md"):
-        raise SpecError(f"The report must be an .html or .md file, not {out.name}. Change the extension.")
     request = requests.request(ReportSpec, options)
     document = exports_report.of(request.model, request.block, options.command_line)
-    text = page.html(document) if out.suffix == ".html" else document.markdown()
-    output.write(options.out, text.encode(), "--out")
-    write(options, {"out": str(out), "sections": [section.title for section in document.sections]}, [f"Written to {out}"])
+    write_document(options.out, "--out", {".html": page.html, ".md": Document.markdown}, document)
+    sections = [section.title for section in document.sections]
+    write(options, {"out": options.out, "sections": sections}, [f"Written to {options.out}"])

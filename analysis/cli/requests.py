@@ -15,8 +15,8 @@ from dataclasses import MISSING, fields, replace
 from pkgutil import resolve_name
 from typing import Any, TypeVar
 
-from analysis.cli.options import NONE, Flag, OptionField, default_of, field_types, flags_of
-from analysis.core import escapes, input_files
+from analysis.cli.options import NONE, Flag, OptionField, default_of, field_types, flags_of, value_of
+from analysis.core import escapes
 from analysis.core.errors import LayerscopeError, SpecError, did_you_mean
 from analysis.core.experiment import SPECS
 from analysis.core.options import Option, Part
@@ -88,12 +88,12 @@ def _of_part(flag: Flag, parts: Mapping[str, Spec]) -> Iterator[tuple[str, Any]]
 
 def _paths(kind: type[Spec], name: str) -> list[str]:
     """The field of a kind with this name, or else that of each of its parts, as settings call them."""
-    if "." in name or name in field_types(kind):
+    defaults = {field: default_of(kind, field) for field in field_types(kind)}
+    if "." in name or name in defaults:
         return [name]
-    parts = {part: part_spec for part in field_types(kind) if isinstance(part_spec := default_of(kind, part), Spec)}
-    matches = [f"{part}.{name}" for part, part_spec in parts.items() if name in field_types(type(part_spec))]
+    matches = [f"{part}.{name}" for part, default in defaults.items() if isinstance(default, Spec) and hasattr(default, name)]
     if not matches:
-        names = sorted({flag.dest for flag in flags_of(kind)} | set(field_types(kind)))
+        names = sorted({flag.dest for flag in flags_of(kind)} | set(defaults))
         raise SpecError(f"{kind.__name__} has no setting {name!r}. It has {', '.join(names)}. {did_you_mean(name, names)}")
     return matches
 
@@ -210,20 +210,13 @@ def read_setting(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise SpecError(f"A setting is written NAME=VALUE, for example corpus.seed=3, not {text!r}.")
-    return name, _value(value)
+    return name, value_of(value)
 
 
 def written_setting(name: str, value: Any) -> str:
     """The inverse of `read_setting`, on one line."""
-    is_plain = isinstance(value, str) and _value(value) == value and len(value.splitlines()) < 2 and not value.endswith("\n")
+    is_plain = isinstance(value, str) and value_of(value) == value and len(value.splitlines()) < 2 and not value.endswith("\n")
     return f"{name}={value if is_plain else json.dumps(value, ensure_ascii=False)}"
-
-
-def _value(text: str) -> Any:
-    try:
-        return input_files.parsed(text)
-    except ValueError:
-        return text
 
 
 def _defaults(kind: type[Spec]) -> dict[str, Any]:
@@ -273,9 +266,7 @@ def words(spec: Spec, name: str | None) -> list[str]:
     if name is not None:
         with contextlib.suppress(LayerscopeError):  # its always written options alone make no request
             return [name, *_options(wanted)]
-    defaults = _defaults(type(wanted))
-    changed = {field: value for field, value in wanted.to_json().items() if value != defaults[field]}
-    return ["run", spec.kind, *_set_words((field, _without_identities(value)) for field, value in changed.items())]
+    return ["run", spec.kind, *_set_words(_differences(_defaults(type(wanted)), wanted.to_json(), ""))]
 
 
 def _options(spec: Spec) -> list[str]:

@@ -89,7 +89,6 @@ def _short(row: Mapping[str, Any]) -> dict[str, str]:
 
 def _preview(read: Sequence[Mapping[str, Any]], columns: Sequence[str], roles: Mapping[str, Sequence[str]]) -> list[str]:
     roles_text = ", ".join(f"{role} = {' + '.join(names)}" for role, names in roles.items()) or "no column has a usual name"
-    lines = [f"{len(read):,} rows with the columns {', '.join(columns)}. Chosen: {roles_text}."]
-    for number, row in enumerate(read[:_FIRST], start=1):
-        lines += [f"row {number}", *(f"  {name}: {value}" for name, value in _short(row).items())]
+    lines = [f"{len(read):,} rows with the columns {', '.join(columns)}. Chosen: {roles_text}. First rows:"]
+    lines += [f"  {name}: {value}" for row in read[:_FIRST] for name, value in _short(row).items()]
     return [*lines, "Nothing written. Add --out FILE to write the rows."]

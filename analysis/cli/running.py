@@ -57,9 +57,8 @@ def from_backend(spec: Spec, options: argparse.Namespace) -> Any:
             time.sleep(_LOOK_S)
             with contextlib.suppress(BusyError):  # the next look tells
                 service.refresh()
-            before, job = job, service.waited(functools.partial(service.job, job_id))
-            changes = ((job.message, before.message), (job.error, before.error))
-            text = " ".join(new for new, old in changes if new and new != old)
+            job = service.waited(functools.partial(service.job, job_id))
+            text = " ".join(filter(None, (job.message, job.error)))
     return service.result_of(job)
 
 

@@ -4,11 +4,14 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
 
 from analysis.core import escapes, host, output, units
 from analysis.core.errors import SpecError
+
+T = TypeVar("T")
 
 
 def check(options: argparse.Namespace) -> None:
@@ -28,6 +31,25 @@ def check(options: argparse.Namespace) -> None:
         )
     units.read_size(options.memory)
     os.environ[host.MEMORY] = options.memory
+
+
+def write_document(path: str, name: str, formats: Mapping[str, Callable[[T], str | bytes]], document: T) -> None:
+    """Write a file in the format of its extension.
+
+    Args:
+        path: the file.
+        name: option or argument that names it.
+        formats: functions that make the content of the file, by extension.
+        document: the document.
+
+    Raises:
+        LayerscopeError: for another extension, or a file that cannot be written.
+    """
+    file = Path(path)
+    if file.suffix not in formats:
+        raise SpecError(f"{name} must end in {' or '.join(formats)}, not {file.name}. Change the extension.")
+    content = formats[file.suffix](document)
+    output.write(path, content if isinstance(content, bytes) else content.encode(), name)
 
 
 def write(options: argparse.Namespace, data: dict[str, Any], lines: Sequence[str]) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 import analysis as layerscope
 from analysis.cli import decision_sheet, main
+from analysis.cli.front import ScoresSpec
 from analysis.core import store
 from analysis.core.blocks import Block
 from analysis.core.errors import ModelNotFoundError, SpecError
@@ -62,7 +63,7 @@ def test_a_model_of_the_gallery_needs_no_weights_for_stored_results():
     exhibit = gallery.EXHIBITS[2]
     model = layerscope.model(exhibit.source)
     sheet = model.sheet("9:10", accept_points=3, task="arc_easy")
-    asked = decision_sheet.SheetSpec(Block(9, 10), ModelSpec(exhibit.source), task="arc_easy")
+    asked = decision_sheet.SheetSpec(Block(9, 10), ModelSpec(exhibit.source), dataset=ScoresSpec("arc_easy"))
     assert sheet.decision == decision_sheet.decide(asked, main.command_line).decision
     assert model.goal(points=3).goal.kind == "points"
     assert model.facts.n_layers == 28

@@ -445,7 +445,7 @@ def test_the_command_line_writes_both(stored, tmp_path, capsys):
         assert main.main(["report", "starter", "--block", "11:5", "--out", str(tmp_path / name)]) == 0
         assert "SmolLM2-135M-Instruct" in (tmp_path / name).read_text()
     assert main.main(["report", "starter", "--out", str(tmp_path / "r.pdf")]) == 2
-    assert "an .html or .md file" in capsys.readouterr().err
+    assert "--out must end in .html or .md, not" in capsys.readouterr().err
 
 
 CHECK = ReloadCheck("bfloat16", 256, 0.0625, 0.0123, 0.1, 0.996, True)

@@ -29,7 +29,10 @@ def data(result: Any, fields: Collection[str] = (), *, per_question: bool = Fals
         PRINTERS.get(result.kind, Printer()).data(result, argparse.Namespace(per_question=per_question)), fields, ALWAYS
     )
     tables = {name: table for name, table in result.tables().items() if len(table.rows) <= MOST_ROWS}
-    rows = {name: [_without_gaps(row) for row in table.records()] for name, table in tables.items()}
+    rows = {
+        name: [{key: value for key, value in row.items() if value is not None} for row in table.records()]
+        for name, table in tables.items()
+    }
     return chosen | {"measured_on": result.measured_on(), "tables": rows}
 
 
@@ -50,10 +53,6 @@ def selected(content: dict[str, Any], fields: Collection[str], always: Collectio
     return {name: value for name, value in content.items() if not fields or name in (*always, *fields)}
 
 
-def _without_gaps(row: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if value is not None}
-
-
 def listed(entry: FoundResult) -> dict[str, Any]:
     """Return the line of a stored result in a list: its key, its condition and its key figures with 95 % intervals."""
     summary = entry.summary
@@ -62,21 +61,10 @@ def listed(entry: FoundResult) -> dict[str, Any]:
         "kind": entry.kind,
         "key": entry.key,
         "model": model.source if model else summary.name,
-        "revision": model.revision if model else None,
-        "how": summary.how,
+        **{name: getattr(model, name, None) for name in ("revision", "dtype", "quantization")},
+        **{name: getattr(summary, name) for name in ("how", "n", "seed", "precision", "versions", "complete")},
         "measured_on": summary.on,
-        "n": summary.n,
-        "seed": summary.seed,
-        "dtype": model.dtype if model else None,
-        "quantization": model.quantization if model else None,
-        "precision": summary.precision,
-        "versions": summary.versions,
-        "complete": summary.complete,
         "committed": entry.precomputed,
         "saved_at": entry.saved_at,
-        "figures": [
-            {"name": figure.name, "value": figure.value, "low": figure.low, "high": figure.high}
-            for figure in summary.figures
-            if figure.value is not None
-        ],
+        "figures": [figure._asdict() for figure in summary.figures if figure.value is not None],
     }

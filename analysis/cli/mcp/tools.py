@@ -200,7 +200,7 @@ class Tools:
 
     def _measuring(self, subcommand: Subcommand) -> Tool:
         has = {name.lstrip("-").replace("-", "_") for name, _ in subcommand.extras}
-        about = groups.ABOUT[subcommand.name][0] if subcommand.name in groups.ABOUT else _first_line(subcommand.spec)
+        about = groups.about(subcommand.name, subcommand.spec)
         run = "Runs as a background job." if self.allow_run else "Answers from stored results alone."
         return Tool(
             subcommand.name,
@@ -213,19 +213,14 @@ class Tools:
 
     def _reading(self) -> list[Tool]:
         sheet = groups.ABOUT["sheet"][0].replace("Write", "Return", 1)
+        listing = "List background jobs, or show one, with its progress and the key of its result."
         cancel, resume = "Stop a background job. Its finished work is kept.", "Put a stopped or failed job back into the queue."
         return [
-            Tool("results", _first_line(ResultsSpec), (ResultsSpec,), _results),
-            Tool("result", _first_line(ResultKeySpec), (ResultKeySpec, Selection), _result),
+            Tool("results", groups.about("results", ResultsSpec), (ResultsSpec,), _results),
+            Tool("result", groups.about("result", ResultKeySpec), (ResultKeySpec, Selection), _result),
             Tool("sheet", sheet, (decision_sheet.SheetSpec,), self._sheet),
-            Tool(
-                "front",
-                groups.ABOUT["front"][0],
-                (front.FrontSpec, Selection),
-                self._front,
-                frozenset({"per_question"}),
-            ),
-            Tool("jobs", _first_line(JobsSpec), (JobsSpec,), self._jobs),
+            Tool("front", groups.ABOUT["front"][0], (front.FrontSpec, Selection), self._front, frozenset({"per_question"})),
+            Tool("jobs", listing, (JobsSpec,), self._jobs),
             Tool("cancel_job", cancel, (JobIdSpec,), functools.partial(self._on_job, "cancel"), changes=True, stops=True),
             Tool("resume_job", resume, (JobIdSpec,), functools.partial(self._on_job, "resume"), changes=True),
         ]
@@ -274,10 +269,6 @@ class Tools:
             )
         {"cancel": service.cancel, "resume": service.resume}[action](request.id)
         return job_list.data([self.look(request.id)])
-
-
-def _first_line(kind: type[Spec]) -> str:
-    return " ".join((kind.__doc__ or kind.__name__).strip().partition("\n\n")[0].split())
 
 
 def _results(request: ResultsSpec) -> Json:
