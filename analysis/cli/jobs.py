@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from analysis import service
@@ -94,7 +95,7 @@ _FIELDS = ("id", "kind", "state", "backend", "phase", "done", "total", "error", 
 def _as_json(job: Job) -> dict[str, Any]:
     return {name: getattr(job, name) for name in _FIELDS} | {
         "values": dict(job.values),
-        "work": None if job.work is None else job.work.to_json(),
+        "work": None if job.work is None else asdict(job.work),
         "size_bytes": service.size_bytes(job),
         "spec": job.spec.to_json(),
     }

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Protocol, Self
 
 from analysis.core import units
@@ -32,13 +32,9 @@ class ResourceUsage:
         """Describe the memory in a few words; empty if it is not known."""
         return f"peak memory {units.size(self.peak_bytes)}" if self.peak_bytes else ""
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields, as they are stored with a job."""
-        return asdict(self)
-
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Return the inverse of `to_json`; extra entries of another version are passed over."""
+        """Return the inverse of `asdict`; extra entries of another version are passed over."""
         return cls(**{column.name: data[column.name] for column in fields(cls) if column.name in data})
 
 

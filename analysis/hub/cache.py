@@ -195,18 +195,6 @@ def _read(path: Path) -> str | None:
     return None
 
 
-def revisions(kind: str, id: str) -> dict[str, str]:
-    """Return the commits of a repository on this machine, by the branch or tag that they were asked for by, or by itself."""
-    folder = folder_of(kind, id)
-    commits = {path.name for path in folder.glob("snapshots/*") if path.is_dir()}
-    by_commit = {
-        path.relative_to(folder / "refs").as_posix(): commit
-        for path in sorted((folder / "refs").rglob("*"))
-        if path.is_file() and (commit := _read(path)) in commits and commit is not None
-    }
-    return by_commit | {commit: commit for commit in sorted(commits - set(by_commit.values()))}
-
-
 @dataclass(frozen=True)
 class Kept:
     """A model or dataset from the Hub that takes disk space on this machine."""

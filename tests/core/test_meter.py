@@ -1,5 +1,7 @@
 """Time and memory of a job, over its attempts."""
 
+from dataclasses import asdict
+
 import pytest
 
 from analysis.core import meter
@@ -39,7 +41,7 @@ def test_a_job_has_the_time_and_the_peak_of_all_its_attempts(now, device):
     assert used.read() == ResourceUsage(12, 80)
     device.memory = 90
     assert used.read() == ResourceUsage(12, 90)
-    assert ResourceUsage.from_json({**used.read().to_json(), "flop": 3e9}) == used.read()
+    assert ResourceUsage.from_json({**asdict(used.read()), "flop": 3e9}) == used.read()
 
 
 def test_the_memory_of_other_processes_is_not_known(now, device):

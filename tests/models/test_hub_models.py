@@ -126,17 +126,6 @@ def test_incomplete_files_are_not_used(there):
         load.load(SPEC)
 
 
-@pytest.mark.long
-def test_without_a_hub_another_revision_is_named(there, monkeypatch):
-    there.models["org/tiny"].commit(there.models["org/tiny"].commits[commit(there)], ref="v1")
-    load.load(replace(SPEC, revision="v1"))
-    offline(monkeypatch)
-    with pytest.raises(ModelNotFoundError, match=r"HF_HUB_OFFLINE.*another revision of it: `--revision v1`"):
-        planning.plan(SPEC)
-    assert load.load(replace(SPEC, revision="v1")).spec.identity == f"hub:{commit(there, 'v1')}"
-    assert load.load(replace(SPEC, revision=commit(there, "v1"))).spec.identity == f"hub:{commit(there, 'v1')}"
-
-
 def test_missing_files_are_reported_without_a_hub(there, monkeypatch):
     planning.plan(SPEC)
     offline(monkeypatch)

@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,7 @@ def report(job: Job, progress: Progress) -> None:
 
 
 def _work(usage: ResourceUsage) -> dict[str, Any]:
-    return {"work": table.to_json(usage.to_json())}
+    return {"work": table.to_json(asdict(usage))}
 
 
 def count(job: Job, usage: ResourceUsage | None) -> None:

@@ -92,7 +92,7 @@ class Report:
             "error": error,
             "result_key": self._result_key,
             "process": self._me,
-            "work": None if self._meter is None else self._meter.read().to_json(),
+            "work": None if self._meter is None else asdict(self._meter.read()),
         }
         with self._lock:
             if state != RUNNING:

