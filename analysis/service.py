@@ -16,7 +16,7 @@ from pkgutil import resolve_name
 from typing import Any
 
 from analysis import hub, jobs
-from analysis.core import disk, index, store
+from analysis.core import blocks, disk, index, store
 from analysis.core.disk import free_bytes
 from analysis.core.errors import CorruptResultError, JobError, LayerscopeError, ModelNotFoundError, SpecError
 from analysis.core.experiment import EXPERIMENTS, RESULTS
@@ -28,6 +28,8 @@ from analysis.core.record import Result, Spec
 from analysis.core.serving import Serving
 from analysis.core.store import StoredResult
 from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.experiments.heal.remaining import too_short
 from analysis.exports import folders
 from analysis.exports.spec import ExportResult
 from analysis.jobs import (
@@ -56,7 +58,7 @@ from analysis.models.source import remote
 from analysis.models.source.location import depth
 from analysis.models.source.model_spec import AUTO, InspectResult, ModelSpec
 from analysis.results import library
-from analysis.results.compared import runs
+from analysis.results.compared import durations, runs
 from analysis.results.compared.runs import StoredModel
 from analysis.results.evidence import stored as evidence
 from analysis.results.library import (
@@ -193,8 +195,22 @@ def _check(request: Spec, workers: int = 1, settings: Serving | None = None, *, 
         n_layers = depth(model) or next((entry.summary.layers for entry in find("sweep", model, most=1)), None)
         if n_layers is not None:
             request.check_depth(n_layers)
+        if isinstance(request, HealSpec) and request.minutes is not None:
+            _check_minutes(request, model)
         if needs_weights and (message := remote.reason_unavailable(model.source, model.revision)) is not None:
             raise ModelNotFoundError(message)
+
+
+def _check_minutes(request: HealSpec, model: ModelSpec) -> None:
+    """Refuse a time that all but training takes up, by the rates that runs on this machine measured; if none did, pass."""
+    block = (("block", blocks.written(request.block)),)
+    if any(run.origin == "" and run.result.unpruned for run in find("heal", model, having=block)):
+        return  # stored parts take no time
+    entry = next((entry for kind in ("sweep", "distances") for entry in find(kind, model, most=1)), None)
+    facts = {} if entry is None else {model.source: entry.result.model}
+    least = durations.expected(request, facts, [timed.result for timed in of_here("heal")])
+    if least is not None and least.low_s > 60 * (request.minutes or 0.0):
+        raise too_short(request, least.low_s)
 
 
 def _answers(held: Any, request: Any, resolve: Callable[[Any], Any], is_open: bool, read_only: bool) -> bool:

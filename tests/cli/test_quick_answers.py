@@ -9,6 +9,9 @@ import pytest
 
 from analysis import service
 from analysis.cli.main import main
+from analysis.core import host
+from analysis.core.blocks import Block
+from analysis.core.errors import RecipeError
 from analysis.data import starter
 from analysis.models.source import resolving
 from analysis.models.source.location import depth
@@ -18,6 +21,9 @@ from tests.support import fakes
 _RUN = """
 import sys
 from analysis.cli.main import main
+from analysis.core import host
+from analysis.core.blocks import Block
+from analysis.core.errors import RecipeError
 try:
     code = main(sys.argv[1:])
 except SystemExit as end:
@@ -109,3 +115,17 @@ def test_a_configuration_that_names_no_depth_is_left_to_the_loader(config, tiny_
     folder = shutil.copytree(tiny_folder("llama"), tmp_path / "model")
     (folder / "config.json").write_text(config)
     assert depth(ModelSpec(str(folder))) is None
+
+
+def test_too_short_a_time_is_refused_by_the_rates_of_earlier_runs(tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
+    monkeypatch.setattr(host, "processor", lambda: "a test")
+    fakes.sweep().save()
+    timed = replace(fakes.heal(), versions={"processor": "a test, 4 cores"}, wall_s=600.0)
+    timed.save()
+    request = replace(timed.spec.request, steps=0, minutes=0.01, block=Block(3, 5))
+    for answer in (service.run, service.submit):
+        with pytest.raises(RecipeError, match=r"0\.01 minutes are too short: .* Give at least --minutes \d+\.\d"):
+            answer(request)
+    monkeypatch.setattr(host, "processor", lambda: "another")
+    assert service.submit(request).spec == request, "no rate of this machine is known"

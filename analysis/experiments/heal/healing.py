@@ -13,7 +13,7 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.healing_run import HealingRun
 from analysis.experiments.heal.record import Record, nothing_yet
-from analysis.experiments.heal.remaining import Remaining, known_rates
+from analysis.experiments.heal.remaining import FIT, SCORE, Remaining
 from analysis.experiments.heal.training import memory_explained
 from analysis.models.loading import load as models
 from analysis.models.loading import machine, planning
@@ -106,7 +106,9 @@ def run(
     remaining.skip(*_done(result))
     if source is not None:
         remaining.lift_bound()
-    remaining.check_time(known_rates(resolved, heals, min))
+    if resolved.minutes is not None and source is None:
+        flop_s = machine.seconds_per_flop(resolved.model.device, resolved.model.dtype)
+        remaining.check_time(dict.fromkeys((SCORE, FIT), 2 * planned.facts.active_parameters * flop_s))
     record = Record(resolved, remaining, result, started)
     record.publish()
     loaded = models.load(resolved.model, remaining)

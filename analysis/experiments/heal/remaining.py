@@ -3,7 +3,7 @@
 The planned work of a phase is counted in tokens of a forward pass, which is proportional to its FLOPs.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 from analysis.core.errors import RecipeError
 from analysis.core.progress import OnProgress, Progress, Stage, Stages
@@ -129,10 +129,7 @@ class Remaining(Stages):
                 return
             needed_s += rates[stage.kind] * stage.work
         if self.started + needed_s > self._deadline:
-            raise RecipeError(
-                f"{self._spec.minutes:g} minutes are too short: loading, fit and scoring alone take about {_minutes(needed_s)} "
-                f"on this machine now. Give at least --minutes {_minutes(needed_s)}, fewer questions or fewer texts."
-            )
+            raise too_short(self._spec, needed_s)
 
     def check_bound(self, ahead_s: float = 0.0) -> None:
         """End what the requested time does not allow; training ends early enough for the last measurement.
@@ -169,25 +166,13 @@ class Remaining(Stages):
         super().__call__(progress)
 
 
-def _minutes(seconds: float) -> str:
-    """Minutes, rounded up to a tenth."""
-    return f"{-(-seconds // 6) / 10:.1f}"
-
-
-def known_rates(spec: HealSpec, heals: Sequence[HealResult], pick: Callable[[float, float], float] = max) -> dict[str, float]:
-    """Return the measured seconds per token of each kind of work in finished runs like this on this machine.
-
-    Args:
-        spec: resolved.
-        heals: stored runs of the model.
-        pick: `max` for the slowest run, `min` for the quickest.
-    """
-    rates: dict[str, float] = {}
-    for heal in heals:
-        if heal.complete and heal.is_from_this_machine and heal.spec.model == spec.model:
-            for kind, (seconds, tokens) in measured(heal).items():
-                rates[kind] = pick(rates.get(kind, seconds / tokens), seconds / tokens)
-    return rates
+def too_short(spec: HealSpec, needed_s: float) -> RecipeError:
+    """Return the error for a requested time that all but training takes up."""
+    minutes = f"{-(-needed_s // 6) / 10:.1f}"
+    return RecipeError(
+        f"{spec.minutes:g} minutes are too short: loading, fit and scoring alone take about {minutes} on this machine now. "
+        f"Give at least --minutes {minutes}, fewer questions or fewer texts."
+    )
 
 
 def measured(heal: HealResult) -> dict[str, tuple[float, float]]:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import platform
+import time
 from importlib import metadata
 from pathlib import Path
 
@@ -148,6 +149,16 @@ def choose(device: str, dtype: str) -> tuple[str, str]:
     """Return the device and the dtype to compute on, as `choose_device` and `choose_dtype` choose them."""
     chosen = choose_device(device).value
     return chosen, choose_dtype(dtype, chosen).value
+
+
+def seconds_per_flop(device: str, dtype: str) -> float:
+    """Return the time of a floating-point operation at best, measured by the product of two small matrices."""
+    matrix, times = torch.ones((1024, 1024), dtype=getattr(torch, dtype), device=first_gpu(device)), []
+    for _ in range(20):
+        started = time.perf_counter()
+        (matrix @ matrix)[0, 0].item()  # waits for the device
+        times.append(time.perf_counter() - started)
+    return min(times) / (2 * 1024**3)
 
 
 def n_gpus() -> int:
