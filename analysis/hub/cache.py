@@ -87,12 +87,11 @@ def point(repository: Repository, file: File) -> None:
 
 def digest(path: Path, *, expected: str) -> str:
     """The digest of a file of the kind that the hub gives of one: SHA-256, or of 40 digits that of git."""
-    size = path.stat().st_size
-    hasher = hashlib.sha256() if len(expected) == 64 else hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
     with path.open("rb") as file:
-        while part := file.read(1 << 20):
-            hasher.update(part)
-    return hasher.hexdigest()
+        if len(expected) == 64:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+        content = file.read()
+        return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
 def remember(repository: Repository, revision: str | None) -> None:
@@ -107,15 +106,12 @@ def remember(repository: Repository, revision: str | None) -> None:
         store.write_atomic(ref, repository.commit.encode())
     tree = folder / "trees" / f"{repository.commit}.json"
     if not tree.exists():
-        listed = {file.path: _entry(file) for file in repository.files}
+        listed = {  # as huggingface_hub keeps them, which reads them, too
+            file.path: {"size": file.size, "blob_id": file.digest}
+            | ({"lfs_sha256": file.digest, "lfs_size": file.size} if len(file.digest) == 64 else {})
+            for file in repository.files
+        }
         store.write_atomic(tree, json.dumps({"format_version": _TREE_FORMAT, "files": listed}, indent=1).encode())
-
-
-def _entry(file: File) -> dict[str, object]:
-    """As huggingface_hub keeps it, which reads it, too."""
-    if len(file.digest) == 40:
-        return {"size": file.size, "blob_id": file.digest}
-    return {"size": file.size, "blob_id": "", "lfs_sha256": file.digest, "lfs_size": file.size}
 
 
 def recall(kind: str, id: str, revision: str | None) -> Repository | None:

@@ -51,22 +51,11 @@ def explained(subject: str, action: Literal["request for", "download of", "uploa
         raise Refused(f"HF_HUB_OFFLINE blocks the {action} {subject}. Unset HF_HUB_OFFLINE to allow it.") from error
     except HfHubHTTPError as error:
         raise _of_response(error.response, subject, action == "upload of") from error
-    except httpx.TimeoutException as error:
-        raise Refused(
-            f"{host} did not answer the {action} {subject} within {constants.HF_HUB_ETAG_TIMEOUT} s. Check the "
-            "connection, or try again later."
-        ) from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         reason = str(error).strip() or type(error).__name__
-        if action == "request for" or isinstance(error, httpx.ConnectError):
-            raise Refused(
-                f"The Hub cannot be reached for {subject}: {host} does not answer ({reason}). Check the connection, the proxy "
-                "and HF_ENDPOINT, or use `starter` or a local folder."
-            ) from error
-        kept = "It resumes where it stopped" if action == "download of" else "Files that arrived completely are not sent twice"
         raise Refused(
-            f"The connection to {host} ended during the {action} {subject} ({reason}). Check the connection and run it again. "
-            f"{kept}."
+            f"The {action} {subject} failed: {host} does not answer ({reason}). Check the connection, the proxy and "
+            "HF_ENDPOINT, and run it again: complete files are kept, and downloads resume where they stopped."
         ) from error
     except HFValidationError as error:
         raise Refused(f"The Hub cannot have {subject[:200]}. Check the spelling: an id looks like OWNER/NAME.") from error
@@ -95,25 +84,14 @@ def _of_response(response: "httpx.Response", subject: str, is_upload: bool) -> R
         )
     if not is_upload and (status == 404 or code in ("RepoNotFound", "RevisionNotFound", "EntryNotFound")):
         return _absent(code, status, subject)
-    if status == 401:
-        if not token():
-            return _absent(code, status, subject)
-        fix = (
-            "write access into HF_TOKEN" if is_upload else "read access into HF_TOKEN, or unset it to read public repositories"
-        )
+    if status == 401 and not token():
+        return _absent(code, status, subject)
+    if status in (401, 403):
+        access = "write" if is_upload else "read"
         return Refused(
-            f"The Hub rejected the token in HF_TOKEN (401) and {failed}. The token is misspelled, expired or revoked. Put a "
-            f"new token with {fix}."
-        )
-    if status == 403 and is_upload:
-        return Refused(
-            f"The token in HF_TOKEN may not write {subject} (403). It is read-only, or its account does not belong "
-            "to the owner named before the slash. Set HF_TOKEN to a token with write access there."
-        )
-    if status == 403:
-        return Refused(
-            f"The Hub denies access to {subject} {'with the token in HF_TOKEN' if token() else 'without a token'} (403). It is "
-            "private, or the token lacks the right. Set HF_TOKEN to a token with read access from an account that may see it."
+            f"The Hub denies {access} access to {subject} {'with the token in HF_TOKEN' if token() else 'without a token'} "
+            f"({status}). The token may be misspelled, expired, or of an account without this right. Set HF_TOKEN to a "
+            f"token with {access} access there."
         )
     if status == 429:
         return Refused(

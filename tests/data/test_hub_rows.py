@@ -221,7 +221,7 @@ def test_large_list_is_read(large):
 
 def test_error_of_the_hub_while_rows_are_read_is_a_sentence(large, loopback):
     loopback.fault("/cdn/", status=403)
-    with pytest.raises(HubError, match="denies access to rows.parquet of org/set"):
+    with pytest.raises(HubError, match="denies read access to rows.parquet of org/set"):
         rows_of("rows.parquet", 7)
 
 

@@ -33,7 +33,7 @@ def said(fetch=False) -> str:
     ("fault", "words"),
     [
         ({"status": 401}, ("Check the spelling", "HF_TOKEN")),
-        ({"status": 403}, ("denies access to the model org/model", "403", "HF_TOKEN")),
+        ({"status": 403}, ("denies read access to the model org/model without a token", "403", "HF_TOKEN")),
         ({"status": 404, "headers": {"x-error-code": "RepoNotFound"}}, ("shows no model org/model", "spelling")),
         ({"status": 404, "headers": {"x-error-code": "RevisionNotFound"}}, ("not this revision",)),
         ({"status": 403, "headers": {"x-error-code": "GatedRepo"}}, ("is gated", "Accept the licence", "HF_TOKEN")),
@@ -42,7 +42,7 @@ def said(fetch=False) -> str:
         ({"status": 503}, ("a server error (503)",)),
         ({"status": 418}, ("418", "HF_ENDPOINT")),
         ({"portal": True}, ("login", "HF_ENDPOINT")),
-        ({"cut_after": 10}, ("cannot be reached", "Check the connection")),
+        ({"cut_after": 10}, ("does not answer", "Check the connection")),
     ],
 )
 def test_each_answer_has_its_own_sentence(there, fault, words):
@@ -83,7 +83,7 @@ def test_a_private_model_is_explained_without_and_with_a_token(there, monkeypatc
 def test_a_token_that_the_hub_does_not_know(there, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_" + "wrong" * 5)
     sentence = said()
-    assert "rejected the token in HF_TOKEN" in sentence
+    assert "denies read access to the model org/model with the token in HF_TOKEN (401)" in sentence
     assert "wrong" not in sentence
 
 
@@ -91,7 +91,7 @@ def test_nobody_is_there(loopback, monkeypatch):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
-    assert "cannot be reached" in said()
+    assert "does not answer" in said()
 
 
 def test_a_name_that_nobody_has(loopback, monkeypatch):

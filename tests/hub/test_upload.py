@@ -112,11 +112,14 @@ def test_without_a_token_nothing_is_asked(there, folder, monkeypatch):
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ({"path": "/api/repos", "status": 401}, ("rejected the token", "401", "write access")),
-        ({"path": "/commit/", "status": 403}, ("may not write the model org/mine (403)", "write access")),
+        (
+            {"path": "/api/repos", "status": 401},
+            ("denies write access to the model org/mine with the token", "401"),
+        ),
+        ({"path": "/commit/", "status": 403}, ("denies write access to the model org/mine", "403", "write access")),
         ({"path": "/commit/", "status": 418}, ("with status 418", "HF_ENDPOINT")),
-        ({"path": "/api/", "status": 401}, ("rejected the token", "401")),
-        ({"path": "/api/", "silent": True}, ("within 2 s",)),
+        ({"path": "/api/", "status": 401}, ("denies read access", "401")),
+        ({"path": "/api/", "silent": True}, ("does not answer (", "timed out")),
     ],
 )
 def test_each_refusal_has_its_own_sentence(there, folder, fault, words):
@@ -126,7 +129,7 @@ def test_each_refusal_has_its_own_sentence(there, folder, fault, words):
 
 
 def test_under_another_owner_it_is_forbidden(there, folder):
-    assert "or its account does not belong to the owner named before the slash" in said(there, folder, "other/mine")
+    assert "of an account without this right" in said(there, folder, "other/mine")
     assert "has no owner. Name it OWNER/NAME" in said(there, folder, "mine")
 
 
@@ -134,7 +137,7 @@ def test_lost_connection_is_a_sentence(there, folder, monkeypatch):
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     there.fault("/upload/", cut_after=0)
     there.close()
-    assert "cannot be reached" in said(there, folder)
+    assert "does not answer" in said(there, folder)
 
 
 def test_a_wrong_card_is_the_hubs_own_word(there, folder):
