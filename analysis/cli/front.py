@@ -74,9 +74,7 @@ def run(options: argparse.Namespace) -> None:
     lines += ["", *_wrapped([compared.table().caption])]
     if compared.missing:
         lasts = compared.duration()
-        about = (
-            "" if lasts is None else f" (accuracy and loss take {units.duration(lasts[0])} to {units.duration(lasts[1])} here)"
-        )
+        about = f" (accuracy and loss take {' to '.join(map(units.duration, lasts))} here)" if lasts else ""
         lines += ["", f"Not measured{about}:"]
         for measurement in compared.missing:
             lines += [f"  {measurement.what}:", *_command(options.command_line(measurement.spec))]

@@ -15,7 +15,6 @@ from analysis.results.stored import ignored
 
 _ON_ONE = {"show": "job", "pause": "pause", "cancel": "cancel", "resume": "resume"}
 """Actions on one job, and the function of the service that does each."""
-_SWITCH = {"on": True, "off": False}
 ACTIONS = ("list", *_ON_ONE, "move", "delete", "clear", "auto-resume")
 """Actions of the subcommand."""
 
@@ -38,7 +37,7 @@ def run(options: argparse.Namespace) -> None:
     service.reap()
     action = options.action
     if action == "auto-resume":
-        service.set_auto_resume(_choice(options.id, _SWITCH, action))
+        service.set_auto_resume(_choice(options.id, {"on": True, "off": False}, action))
     elif action == "clear":
         service.clear(saved=options.saved)
     elif action != "list":
@@ -53,8 +52,7 @@ def run(options: argparse.Namespace) -> None:
             getattr(service, _ON_ONE[action])(options.id)
         if action == "resume":
             service.refresh()
-    is_about_one = action in _ON_ONE
-    _show(options, [service.job(options.id)] if is_about_one else service.list_jobs())
+    _show(options, [service.job(options.id)] if action in _ON_ONE else service.list_jobs())
 
 
 def _choice(value: str | None, choices: dict[str, Any], action: str) -> Any:

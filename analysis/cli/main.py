@@ -119,10 +119,7 @@ def command_line(spec: Spec) -> str:
 
 def subcommands() -> tuple[Subcommand, ...]:
     """One for every kind of request that something runs, called as the kind is unless its answer has a name."""
-    help_text = (
-        f"Backend that runs the request: {', '.join(service.BACKENDS)} (default: {LOCAL}). Without --detach the "
-        "command waits for the result."
-    )
+    help_text = f"Backend that runs the request: {', '.join(service.BACKENDS)} (default: {LOCAL})."
     run_on: Extra = ("--run-on", {"metavar": "NAME", "default": LOCAL, "help": help_text})
     shown = {kind: answers.PRINTERS.get(kind, answers.Printer()) for kind in SPECS if kind in RUNNERS}
     return tuple(
@@ -157,28 +154,20 @@ def _program() -> str:
 
 def parser() -> Parser:
     """Return the parser of all subcommands, for what is registered now."""
-    parser = Parser(prog=_program(), description=_ABOUT, epilog=_EXITS, formatter_class=argparse.RawDescriptionHelpFormatter)
+    program = _program()
+    parser = Parser(prog=program, description=_ABOUT, epilog=_EXITS)
     parser.usage = "%(prog)s COMMAND ..."
     parser.add_argument("--version", action="version", version=f"Layerscope {__version__}", help="Show the version.")
-    places = parser.add_subparsers(
-        required=True, metavar="COMMAND", parser_class=Parser, help=argparse.SUPPRESS, prog=_program()
-    )
+    hidden = argparse.SUPPRESS
+    places = parser.add_subparsers(required=True, metavar="COMMAND", parser_class=Parser, help=hidden, prog=program)
     lines: dict[str, str] = {}
 
     def add(name: str, command: Callable[[argparse.Namespace], None], kind: type = Spec, **defaults: object) -> Parser:
         lines[name] = groups.about(name, kind)
-        sub: Parser = places.add_parser(
-            name,
-            description=lines[name],
-            epilog=groups.example(name, _program()),
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        sub: Parser = places.add_parser(name, description=lines[name], epilog=groups.example(name, program))
         sub.set_defaults(**{"asks": None, "command": command, "command_line": command_line, **defaults})
-        sub.add_argument(
-            "--json", metavar="FILE", help="File for the result as JSON, or - for standard output (default: no JSON)."
-        )
-        is_bounded = name == "run" or "asks" in defaults
-        sub.add_argument("--memory", metavar="SIZE", help=_MEMORY if is_bounded else argparse.SUPPRESS)
+        sub.add_argument("--json", metavar="FILE", help="File for the JSON, or - for standard output (default: none).")
+        sub.add_argument("--memory", metavar="SIZE", help=_MEMORY if name == "run" or "asks" in defaults else hidden)
         parser.commands[name] = sub
         return sub
 
@@ -193,9 +182,7 @@ def parser() -> Parser:
     options.fill(add("front", front.run), Subcommand("front", front.FrontSpec))
     sub = add("run", answers.run_any)
     sub.add_argument("kind", choices=SPECS, help="Kind of the request. The command `models` has the kind inspect.")
-    sub.add_argument(
-        "--set", action="append", metavar="NAME=VALUE", help="Field of the request, such as model.source=starter. Repeatable."
-    )
+    sub.add_argument("--set", action="append", metavar="NAME=VALUE", help="Field, such as model.source=starter. Repeatable.")
     rows.add_options(add("dataset", rows.run))
     push.add_options(add("push", push.run))
     packs.add_pack_options(add("pack", packs.pack))

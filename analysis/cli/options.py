@@ -47,7 +47,7 @@ class Parser(argparse.ArgumentParser):
         """A parser without options."""
         self.names: list[str] = []
         """Names of its options."""
-        super().__init__(**settings)
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
         self.commands: dict[str, Parser] = {}
         """Parsers of its subcommands."""
         self.helps: list[tuple[argparse.Action, Callable[[], str]]] = []

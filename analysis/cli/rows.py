@@ -53,11 +53,12 @@ def run(options: argparse.Namespace) -> None:
     if options.out:
         output.check(options.out, "--out")
     dataset = hub_rows.look(options.id, options.revision)
-    data = {"id": options.id, "commit": dataset.repository.commit}
+    commit = dataset.repository.commit
+    data = {"id": options.id, "commit": commit}
     if not options.file:
         files = [{"path": file.path, "size_bytes": file.size} for file in dataset.files]
         lines = [f"{units.size(file.size):>9}  {file.path}" for file in dataset.files]
-        write(options, data | {"files": files}, [f"{options.id} at commit {dataset.repository.commit}:", *lines])
+        write(options, data | {"files": files}, [f"{options.id} at commit {commit}:", *lines])
         return
     with Bar() as bar:
         read = hub_rows.first_rows(dataset, options.file, options.rows, on_progress=bar)
@@ -71,9 +72,7 @@ def run(options: argparse.Namespace) -> None:
     output.write(options.out, content, "--out")
     flag = "--texts" if options.kind == "texts" else "--task"
     n_rows = content.count(b"\n")
-    done = (
-        f"{n_rows:,} rows of {options.id} at commit {dataset.repository.commit} written to {options.out}. Use it with {flag}."
-    )
+    done = f"{n_rows:,} rows of {options.id} at commit {commit} written to {options.out}. Use it with {flag}."
     write(options, data | {"out": options.out, "n_rows": n_rows}, [done])
 
 

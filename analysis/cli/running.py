@@ -76,5 +76,5 @@ def _submitted(spec: Spec, options: argparse.Namespace) -> Job:
 def queue(spec: Spec, options: argparse.Namespace) -> None:
     """Start a request as a background job and print its id."""
     job = _submitted(spec, options)
-    lines = [f"Job {job.id} is queued. `jobs show {job.id}` shows its progress."]
-    write(options, {"job": job.id, "spec": spec.to_json()}, lines)
+    line = f"Job {job.id} is queued. `jobs show {job.id}` shows its progress."
+    write(options, {"job": job.id, "spec": spec.to_json()}, [line])
