@@ -18,7 +18,7 @@ from pydantic_core import core_schema, to_jsonable_python
 from analysis.core import bounds, host, index, index_table, store
 from analysis.core.errors import CorruptResultError, LayerscopeError, NotFiniteError, SpecError, UnknownRequestError
 from analysis.core.progress import OnProgress, Progress
-from analysis.core.table import Table, are_rows, of_rows, of_values
+from analysis.core.table import Table, of_values
 
 VALUES = "values"
 """Name of the table of a result that has no list of its own."""
@@ -248,10 +248,9 @@ class Result:
 
         A kind that says nothing of its own gives its lists of dataclasses or, where it has none, its plain values as one row.
         """
-        lists = {f.name: value for f in dataclasses.fields(self) if are_rows(value := getattr(self, f.name))}
-        if not lists:
-            return {VALUES: of_values(VALUES, self.own_values(), self.measured_on())}
-        return {name: of_rows(name, rows, self.measured_on()) for name, rows in lists.items()}
+        values = self.own_values()
+        lists = {name: rows for name, rows in values.items() if isinstance(rows, list) and rows and isinstance(rows[0], dict)}
+        return {name: of_values(name, rows, self.measured_on()) for name, rows in (lists or {VALUES: [values]}).items()}
 
     def table(self, name: str = "") -> Table:
         """One of its tables, the main one where none is named.

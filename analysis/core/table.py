@@ -1,7 +1,7 @@
 """A table of numbers that is written once and shown anywhere: a terminal, a document, a page, a data frame."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from analysis.core import stats
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 MISSING = "–"
 """Text in place of a missing value, unless a column says otherwise."""
-_PLAIN = (bool, int, float, str)
+_PLAIN = (bool, int, float, str, type(None))
 
 
 @dataclass(frozen=True)
@@ -153,21 +153,10 @@ class Table:
         return [column for column in self.columns if column.name not in beside]
 
 
-def of_rows(title: str, rows: Sequence[Any], caption: str = "") -> Table:
-    """The plain fields of dataclasses, one row for each of them."""
-    names = [field.name for field in fields(rows[0]) if _is_plain(getattr(row, field.name) for row in rows)] if rows else []
-    return Table(title, _columns(names), [_with_ends({name: getattr(row, name) for name in names}) for row in rows], caption)
-
-
-def of_values(title: str, values: Mapping[str, Any], caption: str = "") -> Table:
-    """Plain values as a single row."""
-    plain = {name: value for name, value in values.items() if isinstance(value, _PLAIN)}
-    return Table(title, _columns(list(plain)), [_with_ends(plain)], caption)
-
-
-def are_rows(value: Any) -> bool:
-    """Return whether a value is a list of dataclasses, which makes a table."""
-    return isinstance(value, list) and bool(value) and all(is_dataclass(item) for item in value)
+def of_values(title: str, rows: Sequence[Mapping[str, Any]], caption: str = "") -> Table:
+    """Return the plain values of rows, a column for each name of the first one."""
+    names = [name for name in (rows[0] if rows else ()) if all(isinstance(row.get(name), _PLAIN) for row in rows)]
+    return Table(title, _columns(names), [_with_ends({name: row.get(name) for name in names}) for row in rows], caption)
 
 
 def _columns(names: Sequence[str]) -> tuple[Column, ...]:
@@ -187,7 +176,3 @@ def _with_ends(row: dict[str, Any]) -> dict[str, Any]:
         if error is not None and row[name] is not None and f"{name}_low" not in row:
             row = row | {f"{name}_low": row[name] - stats.Z * error, f"{name}_high": row[name] + stats.Z * error}
     return row
-
-
-def _is_plain(values: Iterable[Any]) -> bool:
-    return all(value is None or isinstance(value, _PLAIN) for value in values)

@@ -58,7 +58,7 @@ def test_a_document_has_the_cells():
 
 
 def test_plain_values_are_one_row():
-    assert of_values("one", {"a": 1, "b": [2], "c": "x"}).records() == [{"a": 1, "c": "x"}]
+    assert of_values("one", [{"a": 1, "b": [2], "c": "x"}]).records() == [{"a": 1, "c": "x"}]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """The result of a healing run: its curve, its adapter, and the unpruned, pruned and healed model side by side."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 import pydantic
@@ -9,7 +9,7 @@ from analysis.core import stats
 from analysis.core.blocks import Removal
 from analysis.core.experiment import Experiment, register
 from analysis.core.record import Result, Spec
-from analysis.core.table import Column, Table, interval_columns, of_rows
+from analysis.core.table import Column, Table, interval_columns, of_values
 from analysis.data import corpora
 from analysis.data.decontamination import Overlap
 from analysis.data.spec import CorpusSpec
@@ -211,8 +211,10 @@ class HealResult(Result):
             "models": cuts.table(list(models.values()), "Unpruned, pruned and healed", caption, model=list(models)),
             **self._same_kind_table(),
             **self._writing_table(),
-            "steps": of_rows("Training by step", self.steps, caption),
-            "checks": of_rows("Loss and accuracy by step, on the texts that choose the step", self.validations, caption),
+            "steps": of_values("Training by step", list(map(asdict, self.steps)), caption),
+            "checks": of_values(
+                "Loss and accuracy by step, on the texts that choose the step", list(map(asdict, self.validations)), caption
+            ),
         }
 
     def _same_kind_table(self) -> dict[str, Table]:
