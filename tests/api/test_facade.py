@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import types
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
@@ -23,9 +23,6 @@ from analysis.core.progress import Progress
 from analysis.core.record import Result, Spec, spec_dataclass
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
-from analysis.experiments.heal import recipes
-from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.experiments.heal.recipes import saved as saved_recipes
 from analysis.experiments.prompt.comparison_spec import Variant
 from analysis.models.source.model_spec import ModelSpec
 
@@ -211,19 +208,6 @@ def test_fields_and_parts_are_taken_as_they_are(model):
     assert asked(model, "evaluate", block=LayerSet((1, 3)), benchmark=None, loss_corpus=CorpusSpec()).block == LayerSet((1, 3))
     assert asked(model, "compare", prompt="a", variants=[Variant()]).variants == (Variant(),)
     assert asked(model, "sweep", loss_corpus=None, seed=3).benchmark.seed == 3
-
-
-def test_a_heal_in_a_named_dtype_is_not_quantized(model):
-    for dtype, quantization in (("float32", "none"), ("auto", "4bit")):
-        named = replace(model.spec, dtype=dtype)
-        spec = requests.request_of_values(HealSpec, {"model": named}, {"block": Block(1, 2), "recipe": "paper"})
-        assert spec.model.quantization == quantization
-
-
-def test_a_saved_recipe_is_one_too(model):
-    saved_recipes.save("mine", recipes.heal_spec("quick", model=model.spec, block=Block(0, 1), r=3))
-    spec = asked(model, "heal", block=Block(1, 2), recipe="mine", quantization="none", steps=4)
-    assert (spec.recipe, spec.r, spec.steps, spec.model.quantization) == ("mine", 3, 4, "none")
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -123,51 +122,39 @@ def test_damage(capsys, tiny, tmp_path):
     assert json.loads((tmp_path / "out.json").read_text())["increase"] == data["increase"]
 
 
-def test_a_recipe_brings_its_own_precision_unless_one_is_named(capsys, tiny, monkeypatch):
-    made = []
-    monkeypatch.setattr("analysis.jobs.submit", lambda spec, *_, **__: made.append(spec) or SimpleNamespace(id="0" * 10))
-    monkeypatch.setattr("analysis.jobs.start", lambda: None)
-    quick = ["--recipe", "quick"]
-    for options in (["--recipe", "instant"], quick, [*quick, "--quantization", "4bit"], ["--recipe", "paper"]):
-        read(capsys, "heal", tiny, "--block", "2:2", "--detach", *options)
-    assert [spec.model.quantization for spec in made] == ["none", "none", "4bit", "4bit"]
-    assert [(spec.recipe, spec.steps, spec.minutes) for spec in made][:2] == [("instant", 0, None), ("quick", 0, 10.0)]
+@pytest.mark.parametrize(
+    ("words", "quantization"),
+    [
+        ("--recipe instant", "none"),
+        ("--recipe quick", "none"),
+        ("--recipe quick --quantization 4bit", "4bit"),
+        ("--recipe paper", "4bit"),
+        ("--recipe paper --dtype float32", "none"),
+        ("--recipe paper --set model.dtype=float32", "none"),
+        ("--recipe paper --dtype float32 --quantization 4bit", "4bit"),
+        ("--recipe paper --dtype auto", "4bit"),
+        ("--recipe mine", "4bit"),
+        ("--recipe mine --dtype float32", "none"),
+    ],
+)
+def test_a_recipe_brings_its_own_precision_unless_one_is_named(tiny, words, quantization):
+    heal = ["heal", tiny, "--block", "2:2"]
+    saved_recipes.save("mine", main.request([*heal, "--recipe", "paper"]))
+    assert main.request([*heal, *words.split()]).model.quantization == quantization
 
 
-def test_a_heal_in_a_named_dtype_is_not_quantized(capsys, tiny, monkeypatch):
-    made = []
-    monkeypatch.setattr("analysis.jobs.submit", lambda spec, *_, **__: made.append(spec) or SimpleNamespace(id="0" * 10))
-    monkeypatch.setattr("analysis.jobs.start", lambda: None)
-    heal = ("heal", tiny, "--block", "2:2", "--recipe", "paper", "--detach")
-    for options in (
-        ("--dtype", "float32"),
-        ("--set", "model.dtype=float32"),
-        ("--dtype", "float32", "--quantization", "4bit"),
-        ("--dtype", "auto"),
-        (),
-    ):
-        read(capsys, *heal, *options)
-    assert [spec.model.quantization for spec in made] == ["none", "none", "4bit", "4bit", "4bit"]
-    saved_recipes.save("mine", made[-1])
-    read(capsys, "heal", tiny, "--block", "2:2", "--detach", "--recipe", "mine", "--dtype", "float32")
-    read(capsys, "heal", tiny, "--block", "2:2", "--detach", "--recipe", "mine")
-    assert [spec.model.quantization for spec in made[5:]] == ["none", "4bit"]
-
-
-def test_heal_options_time_steps_control_other_text_or_saved_recipe(capsys, tiny, monkeypatch):
-    made = []
-    monkeypatch.setattr("analysis.jobs.submit", lambda spec, *_, **__: made.append(spec) or SimpleNamespace(id="0" * 10))
-    monkeypatch.setattr("analysis.jobs.start", lambda: None)
-    heal = ("heal", tiny, "--block", "2:2", "--detach")
-    read(capsys, *heal, "--minutes", "3", "--texts", "c4", "--generate")
-    read(capsys, *heal, "--steps", "30", "--recipe", "distill", "--control")
-    timed, control = made
+def test_heal_options_time_steps_control_other_text_or_saved_recipe(tiny):
+    heal = ["heal", tiny, "--block", "2:2"]
+    quick = main.request([*heal, "--recipe", "quick"])
+    assert (quick.steps, quick.minutes) == (0, 10.0)
+    timed = main.request([*heal, "--minutes", "3", "--texts", "c4", "--generate"])
+    control = main.request([*heal, "--steps", "30", "--recipe", "distill", "--control"])
     assert (timed.minutes, timed.steps, timed.corpus.source, timed.validation.source) == (3.0, 0, "c4", "wiki")
     assert timed.generation is not None
     assert (control.minutes, control.steps, control.control, control.distill, control.instant) == (None, 30, True, 0.0, False)
     saved_recipes.save("mine", timed)
-    read(capsys, *heal, "--recipe", "mine", "--steps", "9", "--quantization", "4bit")
-    assert (made[2].recipe, made[2].steps, made[2].minutes, made[2].model.quantization) == ("mine", 9, None, "4bit")
+    mine = main.request([*heal, "--recipe", "mine", "--steps", "9", "--quantization", "4bit"])
+    assert (mine.recipe, mine.steps, mine.minutes, mine.model.quantization) == ("mine", 9, None, "4bit")
 
 
 def test_compare(capsys, tiny):

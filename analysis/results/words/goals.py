@@ -127,6 +127,9 @@ class Answer:
         """Return the answer as one text."""
         return " ".join(self.sentences)
 
+    def __repr__(self) -> str:
+        return f"<{self.said}>"
+
 
 def answer(comparison: Comparison, goal: Goal) -> Answer:
     """Return the answer to a goal by `RULE`."""
