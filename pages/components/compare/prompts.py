@@ -134,8 +134,7 @@ def _live(job_id: str, asked: PromptForm, grown: Draw) -> None:
         job = next((job for job in service.active() if job.id == job_id), None)
         if job is None:
             st.rerun()
-        waiting = [other.id for other in service.active() if other.state == jobs.QUEUED]
-        card.active(job, place=waiting.index(job.id) + 1 if job.id in waiting else 0, where=asked.kind)
+        card.active(job, where=asked.kind)
         result = stored_results.live(asked.kind, job.result_key)
         if result is not None:
             grown(prompt_answers.narrowed(result, asked.spec))

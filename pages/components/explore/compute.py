@@ -61,7 +61,7 @@ def _coming() -> None:
     with frame.errors_shown():
         st.info("The map is being computed. It appears here when it is done.")
         for job in _on_its_way()[:1]:
-            card.active(job, place=card.place(job), where="first-map")
+            card.active(job, where="first-map")
 
 
 def _map_form(model: ModelSpec, shown: DistanceResult | None, name: str) -> None:

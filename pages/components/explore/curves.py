@@ -21,7 +21,7 @@ from analysis.results.stored import reading
 from analysis.results.stored.result import FoundResult
 from pages.components.explore import chart_selection
 from pages.components.jobs import card
-from pages.components.shared import chart, start, state, stored_results, words
+from pages.components.shared import chart, state, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
 from pages.components.shared.selection import Shown, versions
 
@@ -212,15 +212,10 @@ def measure_button(shown: Shown) -> None:
     if cut.removed is None or _is_measured(shown) or _is_growing(curve):
         return
     spec = _request(curve, cut, shown.asked)
-    job = card.last_of("evaluate", lambda other: other == spec)
-    if job is not None and job.is_active:
-        card.in_place(job, "score")
-        return
-    card.failure(job)
     asked = f"the curve's {curve.n_questions} questions and text" if curve else "100 questions and held-out text"
     why = f"Measures accuracy and loss without exactly these layers on {asked}."
-    if start.button("Measure scores", key="score-cut", icon=":material/target:", help=why):
-        start.start_and_show(spec, f"Score without {cut.removed.brief()}")
+    title = f"Score without {cut.removed.brief()}"
+    card.start_button(spec, title, "Measure scores", key="score-cut", icon=":material/target:", help=why)
 
 
 def _scored_alone(shown: FoundResult) -> list[FoundResult]:

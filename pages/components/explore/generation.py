@@ -19,7 +19,7 @@ from analysis.results.compared.generations import Generation, Generations
 from analysis.results.stored.result import FoundResult
 from pages.components.explore import chart_selection
 from pages.components.jobs import card
-from pages.components.shared import chart, selection, start, stored_results, words
+from pages.components.shared import chart, selection, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
 from pages.components.shared.selection import versions
 
@@ -161,17 +161,12 @@ def _not_measured(removed: Removal, found: Generations) -> None:
     asked, spec, key, label = found.asked, request(removed, found), "measure-generation", "Measure generation"
     with st.container(horizontal=True, vertical_alignment="center", border=True, gap="small", key=f"not-measured-{key}"):
         st.markdown(f"**Not measured**: {removed.brief()}", width="content")
-        job = card.last_of(spec.kind, lambda other: other == spec)
-        if job is not None and job.is_active:
-            card.in_place(job, key)
-            return
-        card.failure(job)
         why = (
             f"Generates {asked.n_prompts} texts of up to {asked.max_new_tokens} tokens and answers {asked.n_sums} arithmetic "
             "problems with exactly these layers removed. Accuracy and loss are not measured."
         )
-        if start.button(label, key=key, icon=":material/target:", help=why):
-            start.start_and_show(spec, f"{label} without {removed.brief()}")
+        title = f"{label} without {removed.brief()}"
+        card.start_button(spec, title, label, key=key, icon=":material/target:", help=why)
 
 
 def request(removed: Removal, found: Generations) -> EvaluateSpec:

@@ -16,7 +16,7 @@ from analysis.results.stored.reading import ACCURACY, LOSS, Reading
 from analysis.results.words import heals
 from pages.components.heal.runs import ListedHeal, expected, expected_in_words
 from pages.components.jobs import card
-from pages.components.shared import chart, frame, selection, start, stored_results, words
+from pages.components.shared import chart, frame, selection, stored_results, words
 
 _READ = 3
 _MODELS = ("unpruned", "pruned", "healed")
@@ -85,20 +85,16 @@ def _refine(result: HealResult) -> None:
     wanted = recipes.refined(result.spec.request)
     n_questions = wanted.benchmark.limit if wanted.benchmark else 0
     said = f"{n_questions} questions and {wanted.validation.n_texts} texts"
-    running = next((job for job in service.active() if job.kind == "heal" and job.spec == wanted), None)
-    if running is not None:
-        card.in_place(running, "refine")
-        return
     expected = durations.refining(result, wanted)
     takes = "" if expected is None else f", about {words.span(expected.low_s, expected.high_s)}"
-    clicked = start.button(
+    card.start_button(
+        wanted,
+        f"Refine healing of {wanted.block.brief()}",
         f"Refine to {said}{takes}",
         key="refine-heal",
         icon=":material/zoom_in:",
         help="Keeps the adapter and all answers. Scores the three models on the new questions and texts only.",
     )
-    if clicked:
-        start.start_and_show(wanted, f"Refine healing of {wanted.block.brief()}")
 
 
 def _rows(result: HealResult, control: HealResult | None) -> dict[str, HealResult]:
@@ -188,19 +184,16 @@ def _ceiling(run: ListedHeal, control: HealResult | None) -> None:
     if control is not None or result is None or spec.control or not result.is_trained or result.healed is None:
         return
     wanted = result.spec.request.as_control()
-    if any(job.kind == "heal" and job.spec == wanted for job in service.active()):
-        st.caption("The control is queued or running: see Jobs in the sidebar.")
-        return
     takes = expected_in_words(wanted, expected(wanted, result.model))
-    if start.button(
+    card.start_button(
+        wanted,
+        f"Control of {spec.block.brief()}, {words.heal_length(spec)}",
         f"Train a control, {takes}",
         key="measure-ceiling",
         icon=":material/vertical_align_top:",
         help="Trains the unpruned model in the same way. Only this shows whether a loss below the unpruned model's comes "
         "from the healing text alone.",
-    ):
-        block = spec.block
-        start.start_and_show(wanted, f"Control of {block.brief()}, {words.heal_length(spec)}")
+    )
 
 
 def _answers(result: HealResult) -> list[str]:

@@ -155,7 +155,7 @@ def _live(run_id: str) -> None:
         run = run_now(state.current_model(), run_id)
         if run is None or run.job is None or not run.job.is_active:
             st.rerun()
-        card.active(run.job, place=card.place(run.job), where="heal")
+        card.active(run.job, where="heal")
         _numbers(run.job.values, run.result, run.result.total_steps if run.result else run.spec.steps)
         if run.result and (run.result.steps or run.result.validations):
             outcome.curve(run.result)

@@ -6,9 +6,10 @@ import streamlit as st
 
 from analysis import service
 from analysis.core.errors import LayerscopeError
-from analysis.core.progress import bytes_so_far, how_far
+from analysis.core.progress import bytes_so_far, how_far, is_counted
+from analysis.core.record import Spec
 from analysis.jobs.queue import job as jobs
-from pages.components.shared import access, frame, words
+from pages.components.shared import access, frame, start, words
 
 _COLOURS = {
     jobs.DONE: "green",
@@ -23,12 +24,11 @@ GROWING = ("sweep", "damage")
 _PLACES = {"Up": -1, "Down": 1, "To the front": service.FRONT, "To the end": service.END}
 
 
-def active(job: jobs.Job, *, place: int, where: str = "strip") -> None:
-    """A job that runs or waits, with its bar and ways to stop it.
+def active(job: jobs.Job, *, where: str = "strip") -> None:
+    """Draw a job that runs or waits, with its bar and ways to stop it.
 
     Args:
         job: the job.
-        place: its place among those that wait, 1 for the next.
         where: part of the widgets' keys, since a job can be on a page and in the strip at once.
     """
     with st.container(border=True, gap="xsmall"):
@@ -38,8 +38,10 @@ def active(job: jobs.Job, *, place: int, where: str = "strip") -> None:
             st.caption(f"{'Pausing' if job.stop_as == jobs.PAUSED else 'Stopping'}. Finished parts are kept.")
             return
         if job.state == jobs.QUEUED:
-            said = "Next in the queue" if place == 1 else f"Number {place} in the queue"
-            st.caption(words.plain(f"{said}. {job.message}" if job.message else said))
+            waiting = [other.id for other in service.active() if other.state == jobs.QUEUED]
+            place = waiting.index(job.id) + 1 if job.id in waiting else 1
+            where_in_queue = "Next in the queue" if place == 1 else f"Number {place} in the queue"
+            st.caption(words.plain(f"{where_in_queue}. {job.message}" if job.message else where_in_queue))
         else:
             st.progress(job.share or 0.0, text=words.plain(progress_text(job)))
         with st.container(horizontal=True, gap="small", vertical_alignment="center"):
@@ -60,21 +62,16 @@ def active(job: jobs.Job, *, place: int, where: str = "strip") -> None:
                     on_click=_move,
                     args=(job.id, key),
                     type="tertiary",
-                    disabled=not access.may_change(job),
+                    disabled=access.why_not_change(job) is not None,
                 )
-
-
-def place(job: jobs.Job) -> int:
-    """Its place among the jobs that wait, 1 for the next; 0 for one that does not wait."""
-    waiting = [other.id for other in service.active() if other.state == jobs.QUEUED]
-    return waiting.index(job.id) + 1 if job.id in waiting else 0
 
 
 def progress_text(job: jobs.Job) -> str:
     """Return the stage, phase, progress and time left until the result, in the same words everywhere."""
     parts = [job.stage, job.phase or "starting"]
     if job.total:
-        parts.append(bytes_so_far(job.done, job.total, job.values) or how_far(job.done, job.total))
+        share = how_far(job.done, job.total) if is_counted(job.total) or job.share is None else f"{job.share:.0%}"
+        parts.append(bytes_so_far(job.done, job.total, job.values) or share)
     if job.silent_s is not None:
         parts.append(f"no update for {words.duration(job.silent_s)}")
     elif job.left_s is not None:
@@ -161,7 +158,11 @@ def _removal_button(job: jobs.Job, *, where: str) -> None:
     """Draw the button; it opens a panel with the job's disk use and the files that may be deleted."""
     # Sizes are worked out only while it is open: that reads the request of every stored result.
     popover = st.popover(
-        "Remove", key=f"{where}-remove-{job.id}", type="tertiary", on_change="rerun", disabled=not access.may_change(job)
+        "Remove",
+        key=f"{where}-remove-{job.id}",
+        type="tertiary",
+        on_change="rerun",
+        disabled=access.why_not_change(job) is not None,
     )
     if popover.open:
         with popover, frame.errors_shown():
@@ -229,6 +230,25 @@ def last_of(kind: str, matches) -> jobs.Job | None:
     return next((job for job in service.list_jobs() if job.kind == kind and matches(job.spec)), None)
 
 
+def start_button(
+    spec: Spec, title: str, label: words.Markdown, *, key: str, icon: str, help: words.Markdown | None = None
+) -> None:
+    """Draw the button that queues a request, the progress of its job, or the button with the reason why its last job failed.
+
+    Args:
+        spec: the request.
+        title: of the job.
+        label, key, icon, help: of the button.
+    """
+    job = last_of(spec.kind, lambda other: other == spec)
+    if job is not None and job.is_active:
+        in_place(job, key)
+        return
+    failure(job)
+    if start.button(label, key=key, icon=icon, help=help):
+        start.start_and_show(spec, title)
+
+
 def failure(job: jobs.Job | None, since: float = 0.0) -> None:
     """Draw why a job ended without a result, unless there is a result that is newer.
 
@@ -245,4 +265,4 @@ def _refreshed(job_id: str, where: str) -> None:
         job = service.job(job_id)
         if not job.is_active:
             st.rerun()
-        active(job, place=place(job), where=where)
+        active(job, where=where)

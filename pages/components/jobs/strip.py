@@ -76,10 +76,8 @@ def _say_who(there: visitors.Visitor) -> None:
 def _active(active: list[jobs.Job]) -> None:
     running = [job for job in active if job.state == jobs.RUNNING]
     waiting = [job for job in active if job.state == jobs.QUEUED]
-    for job in running:
-        card.active(job, place=0)
-    for place, job in enumerate(waiting[:_SHOWN_WAITING], start=1):
-        card.active(job, place=place)
+    for job in [*running, *waiting[:_SHOWN_WAITING]]:
+        card.active(job)
     if len(waiting) > _SHOWN_WAITING:
         st.caption(f"{len(waiting) - _SHOWN_WAITING} more in the queue: see **All jobs**.")
 
@@ -185,7 +183,10 @@ def _list() -> None:
             return
         sizes = {job.id: service.size_bytes(job) for job in listed}
         _one(_chosen(listed, sizes))
-        _clear([job for job in listed if not job.is_active and job.state != jobs.PAUSED and access.may_change(job)], sizes)
+        _clear(
+            [job for job in listed if not job.is_active and job.state != jobs.PAUSED and access.why_not_change(job) is None],
+            sizes,
+        )
 
 
 def _chosen(listed: list[jobs.Job], sizes: dict[str, int]) -> jobs.Job:
@@ -221,7 +222,7 @@ def _chosen(listed: list[jobs.Job], sizes: dict[str, int]) -> jobs.Job:
 
 def _one(job: jobs.Job) -> None:
     if job.is_active:
-        card.active(job, place=card.place(job), where="all")
+        card.active(job, where="all")
     else:
         card.ended(job, where="all")
 

@@ -205,16 +205,13 @@ def remove_pack(id: str) -> OpenedPack:
     return packs.remove(id)
 
 
-def may_change(job: Job) -> bool:
-    """Return whether this visitor may stop, move, resume or remove a job: its owner may, and an operator."""
-    return why_not_start() is None and (is_operator() or (job.owner is not None and job.owner == owner()))
-
-
 def why_not_change(job: Job) -> str | None:
-    """Return the reason why this visitor may not stop, move, resume or remove a job; None where they may."""
-    if may_change(job):
+    """Return the reason why this visitor may not stop, move, resume or remove a job; None for its owner and an operator."""
+    if (sentence := why_not_start()) is not None:
+        return sentence
+    if is_operator() or (job.owner is not None and job.owner == owner()):
         return None
-    return why_not_start() or f"Only {'' if job.owner is None else f'{owner_of(job)} or '}an operator may do that."
+    return f"Only {'' if job.owner is None else f'{owner_of(job)} or '}an operator may do that."
 
 
 def owner_of(job: Job) -> str:

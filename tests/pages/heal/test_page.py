@@ -382,7 +382,7 @@ def test_a_first_heal_offers_its_refinement_with_the_same_training(app, known, j
     (made,) = jobs.active()
     assert (made.spec.benchmark.limit, made.spec.validation.n_texts) == (200, 32)
     assert at.table, "the first verdict stays on screen"
-    assert at.button(key=f"refine-cancel-{made.id}")
+    assert at.button(key=f"refine-heal-cancel-{made.id}")
     assert not [button for button in at.button if button.key == "refine-heal"]
 
 

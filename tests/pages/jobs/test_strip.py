@@ -1,5 +1,6 @@
 """The job strip and the list of all jobs: actions from any page, and notices that each session gets once."""
 
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
@@ -60,7 +61,7 @@ def test_strip_refreshes_less_often_while_jobs_run_for_minutes(left, every):
 
 
 def test_a_running_job_has_a_bar_and_can_be_paused(app, known, job):
-    work = job_table.to_json(ResourceUsage(peak_bytes=10**9).to_json())
+    work = job_table.to_json(asdict(ResourceUsage(peak_bytes=10**9)))
     made = job(
         spec(1), jobs.RUNNING, "A map", phase="measuring", done=3, total=12, work=work, values='{"remaining": {"share": 0.25}}'
     )
@@ -74,7 +75,7 @@ def test_a_running_job_has_a_bar_and_can_be_paused(app, known, job):
 
 
 def test_a_paused_job_stays_in_sight_and_is_resumed(app, known, job):
-    work = job_table.to_json(ResourceUsage(seconds=60, peak_bytes=10**9).to_json())
+    work = job_table.to_json(asdict(ResourceUsage(seconds=60, peak_bytes=10**9)))
     made = job(spec(1), jobs.PAUSED, "A map", error="It was paused. Finished parts are kept.", work=work)
     with job_table.transaction(write=True) as db:
         db.execute("UPDATE jobs SET finished_at = 1.0")
