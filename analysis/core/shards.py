@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -43,15 +43,6 @@ class Shard:
         """Twenty hexadecimal digits of its content."""
         canonical = json.dumps({"kind": self.kind, "content": self.content}, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:20]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the form that is sent to another process."""
-        return {"kind": self.kind, "content": dict(self.content), "size": self.size}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`."""
-        return cls(data["kind"], data["content"], data["size"])
 
     def is_stored(self) -> bool:
         """Return whether it was measured, here or elsewhere."""

@@ -122,7 +122,7 @@ def recall(kind: str, id: str, revision: str | None) -> Repository | None:
         revision: a branch, a tag or a commit; None for the default branch.
 
     Raises:
-        Refused: when no revision can be called so.
+        HubError: when no revision can be called so.
     """
     commit = _commit(kind, id, revision)
     if commit is None:
@@ -152,7 +152,7 @@ def resolve(id: str, revision: str | None = None, *, kind: str = MODEL) -> Repos
     """Return a repository: of a commit, or without a Hub, its last answer if there is one; else its answer now, which is kept.
 
     Raises:
-        Refused: if the Hub does not give it.
+        HubError: if the Hub does not give it.
     """
     answers = _answers.get({})
     repository = answers.get((kind, id, revision))

@@ -13,10 +13,10 @@ from threading import Thread
 from typing import Any
 
 from analysis.core import disk, store, units
-from analysis.core.errors import StorageError
+from analysis.core.errors import HubError, StorageError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.hub import cache
-from analysis.hub.refusal import Refused, explained, token
+from analysis.hub.refusal import explained, token
 from analysis.hub.repository import File, Repository, endpoint
 
 PHASE = "fetching from the hub"
@@ -35,7 +35,7 @@ def fetch(repository: Repository, files: Sequence[File], on_progress: OnProgress
         The folder with them.
 
     Raises:
-        Refused: if the Hub does not send a file, or sends another one than it lists.
+        HubError: if the Hub does not send a file, or sends another one than it lists.
         StorageError: if the disk is too small for all of them; nothing is downloaded then.
     """
     folder = cache.snapshot(repository.kind, repository.id, repository.commit)
@@ -63,7 +63,7 @@ def opened(id: str, commit: str, path: str, block_bytes: int) -> Iterator[Any]:
     """Open a file of a dataset on the Hub, of which the parts that are read are downloaded in blocks, and nothing is kept.
 
     Raises:
-        Refused: if the Hub does not send a part.
+        HubError: if the Hub does not send a part.
     """
     from huggingface_hub import HfFileSystem
 
@@ -119,7 +119,7 @@ def _bring(repository: Repository, file: File, others: int, total: int, on_progr
                 disk.replace(part, content)
                 return
             part.unlink()
-    raise Refused(
+    raise HubError(
         f"The Hub sent {file.path} of {repository.id} with a checksum that differs from its list, so the file was deleted. A "
         "proxy or a mirror may have changed it, or your network requires a login (open any page in a browser). Check "
         "HF_ENDPOINT and try again."

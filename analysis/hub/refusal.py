@@ -14,20 +14,6 @@ if TYPE_CHECKING:
     import httpx
 
 
-class Refused(HubError):
-    """The Hub's error in place of an answer, or that of a server that answered for it."""
-
-    def __init__(self, message: str, *, is_absent: bool = False) -> None:
-        """Create the error.
-
-        Args:
-            message: for people.
-            is_absent: whether the Hub has no such repository that this token may see.
-        """
-        super().__init__(message)
-        self.is_absent = is_absent
-
-
 def token() -> str:
     """Return HF_TOKEN of the environment, or "". No other token is used."""
     return os.environ.get("HF_TOKEN", "").strip()
@@ -35,7 +21,7 @@ def token() -> str:
 
 @contextmanager
 def explained(subject: str, action: Literal["request for", "download of", "upload of"] = "request for") -> Iterator[None]:
-    """Turn the errors of a request in the body into `Refused`: those of huggingface_hub name the request and no fix.
+    """Turn the errors of a request in the body into `HubError`: those of huggingface_hub name the request and no fix.
 
     Args:
         subject: of the request: "the model org/name".
@@ -48,17 +34,17 @@ def explained(subject: str, action: Literal["request for", "download of", "uploa
     try:
         yield
     except OfflineModeIsEnabled as error:
-        raise Refused(f"HF_HUB_OFFLINE blocks the {action} {subject}. Unset HF_HUB_OFFLINE to allow it.") from error
+        raise HubError(f"HF_HUB_OFFLINE blocks the {action} {subject}. Unset HF_HUB_OFFLINE to allow it.") from error
     except HfHubHTTPError as error:
         raise _of_response(error.response, subject, action == "upload of") from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         reason = str(error).strip() or type(error).__name__
-        raise Refused(
+        raise HubError(
             f"The {action} {subject} failed: {host} does not answer ({reason}). Check the connection, the proxy and "
             "HF_ENDPOINT, and run it again: complete files are kept, and downloads resume where they stopped."
         ) from error
     except HFValidationError as error:
-        raise Refused(f"The Hub cannot have {subject[:200]}. Check the spelling: an id looks like OWNER/NAME.") from error
+        raise HubError(f"The Hub cannot have {subject[:200]}. Check the spelling: an id looks like OWNER/NAME.") from error
     except RuntimeError as error:
         if error.__cause__ is None:
             raise
@@ -66,18 +52,18 @@ def explained(subject: str, action: Literal["request for", "download of", "uploa
             raise error.__cause__ from error  # of the upload of a large file
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if action == "upload of":  # objections to a file or the card
-            raise Refused(f"The Hub rejects {subject}: {' '.join(str(error).split())[:200]}.") from error
-        raise Refused(
+            raise HubError(f"The Hub rejects {subject}: {' '.join(str(error).split())[:200]}.") from error
+        raise HubError(
             f"{host} answered the request for {subject} in a form that the Hub does not use. Your network may require a login "
             "(open any page in a browser), or HF_ENDPOINT does not point to a Hub."
         ) from error
 
 
-def _of_response(response: "httpx.Response", subject: str, is_upload: bool) -> Refused:
+def _of_response(response: "httpx.Response", subject: str, is_upload: bool) -> HubError:
     status, code = response.status_code, response.headers.get("x-error-code", "")
     failed = f"did not accept {subject}" if is_upload else f"did not send {subject}"
     if code == "GatedRepo":
-        return Refused(
+        return HubError(
             f"The Hub {failed}, which is gated{', for the account of the token in HF_TOKEN' if token() else ''}. Accept the "
             "licence on its Hub page, wait if the authors must approve, and set HF_TOKEN to a token of that account with read "
             "access to gated repositories. Then try again."
@@ -88,35 +74,34 @@ def _of_response(response: "httpx.Response", subject: str, is_upload: bool) -> R
         return _absent(code, status, subject)
     if status in (401, 403):
         access = "write" if is_upload else "read"
-        return Refused(
+        return HubError(
             f"The Hub denies {access} access to {subject} {'with the token in HF_TOKEN' if token() else 'without a token'} "
             f"({status}). The token may be misspelled, expired, or of an account without this right. Set HF_TOKEN to a "
             f"token with {access} access there."
         )
     if status == 429:
-        return Refused(
+        return HubError(
             f"The Hub received too many requests from here (429) and {failed}. Try again in some minutes"
             f"{'' if token() else ', or set HF_TOKEN for a higher limit'}."
         )
     if status >= 500:
-        return Refused(
+        return HubError(
             f"The Hub has a server error ({status}) and {failed}. Nothing is wrong on your side. Try again in some minutes."
         )
-    return Refused(
+    return HubError(
         f"{response.url.host} answered the request for {subject} with status {status}, which the Hub does not use. "
         "Check HF_ENDPOINT."
     )
 
 
-def _absent(code: str, status: int, subject: str) -> Refused:
+def _absent(code: str, status: int, subject: str) -> HubError:
     if code == "RevisionNotFound":
-        return Refused(
+        return HubError(
             f"The Hub has {subject.partition(' at ')[0]}, but not this revision. Check the spelling of the revision."
         )
     if code == "EntryNotFound":
-        return Refused(f"The Hub no longer has {subject}. Choose another revision.")
-    message = (
+        return HubError(f"The Hub no longer has {subject}. Choose another revision.")
+    return HubError(
         f"The Hub shows no {subject.removeprefix('the ')} ({status}). Check the spelling. "
         "If it is private, set HF_TOKEN to a token of an account that may see it."
     )
-    return Refused(message, is_absent=status == 404 and bool(token()))

@@ -8,7 +8,8 @@ from huggingface_hub import constants
 
 from analysis.core import input_files
 from analysis.core.bounds import shown
-from analysis.hub.refusal import Refused, explained, token
+from analysis.core.errors import HubError
+from analysis.hub.refusal import explained, token
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, ModelInfo
@@ -74,10 +75,10 @@ def check_revision(revision: str | None) -> None:
     """Refuse any text but a name of a branch, a tag or a commit: files are named after it.
 
     Raises:
-        Refused: when it is none.
+        HubError: when it is none.
     """
     if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
-        raise Refused(
+        raise HubError(
             f"{shown(revision)} is not a valid revision. Give a branch, a tag or a commit from the Hub, or leave "
             "the revision out."
         )
@@ -92,7 +93,7 @@ def look(id: str, revision: str | None = None, *, kind: str = MODEL) -> Reposito
         kind: `MODEL` or `DATA_SET`.
 
     Raises:
-        Refused: when the hub does not give it.
+        HubError: when the hub does not give it.
     """
     check_revision(revision)
     subject = f"the {kind} {id}" + (f" at revision {revision}" if revision else "")
@@ -127,7 +128,7 @@ def search(words: str) -> list["ModelInfo"]:
     """Models with safetensors weights that write text and whose names hold these words, the most used ones first.
 
     Raises:
-        Refused: if the Hub does not answer.
+        HubError: if the Hub does not answer.
     """
     with explained(f"models called {words!r}"):
         return list(

@@ -6,9 +6,10 @@ The token comes from HF_TOKEN in the environment and nowhere else.
 from dataclasses import dataclass
 from pathlib import Path
 
+from analysis.core.errors import HubError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.hub.cache import digest
-from analysis.hub.refusal import Refused, explained, token
+from analysis.hub.refusal import explained, token
 from analysis.hub.repository import DATA_SET, MODEL, File, Repository, api, endpoint, look
 
 _OWN = ".gitattributes"
@@ -51,20 +52,23 @@ def plan(folder: Path, id: str, *, is_private: bool, kind: str = MODEL) -> Uploa
         kind: of the repository, `MODEL` or `DATA_SET`.
 
     Raises:
-        Refused: without a token, when the hub does not answer, or when it has other content under this id.
+        HubError: without a token, when the hub does not answer, or when it has other content under this id.
     """
     if "/" not in id:
-        raise Refused(f"The repository {id!r} has no owner. Name it OWNER/NAME.")
+        raise HubError(f"The repository {id!r} has no owner. Name it OWNER/NAME.")
     if not token():
-        raise Refused(
+        raise HubError(
             "Uploading needs a token. Create one with write access in the settings of your Hub account. Set "
             "HF_TOKEN to that token in the environment of this program."
         )
+    from huggingface_hub.errors import RepositoryNotFoundError
+
     paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     try:
         present = look(id, kind=kind)
-    except Refused as error:
-        if not error.is_absent:
+    except HubError as error:
+        cause = error.__cause__
+        if not isinstance(cause, RepositoryNotFoundError) or cause.response.status_code != 404:
             raise
         present = None
     if present is not None:
@@ -83,7 +87,7 @@ def _check_same(present: Repository, paths: dict[str, Path]) -> None:
     ]
     if different:
         ellipsis = ", …" if len(different) > _NAMED else ""
-        raise Refused(
+        raise HubError(
             f"The Hub already has {present.id} with other content ({', '.join(different[:_NAMED])}{ellipsis}), which "
             "Layerscope never replaces. Choose another name."
         )
@@ -112,7 +116,7 @@ def push(
         The address of the repository.
 
     Raises:
-        Refused: as `plan`, and when the token may not write there.
+        HubError: as `plan`, and when the token may not write there.
     """
     planned = plan(folder, id, is_private=is_private, kind=kind)
     address = f"{endpoint()}/{'datasets/' if kind == DATA_SET else ''}{id}"

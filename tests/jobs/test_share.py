@@ -85,7 +85,7 @@ class Here(Executor):
                 if self._versions:
                     asked["versions"] = self._versions
                 if asked["do"] == "measure":
-                    self.measured += [Shard.from_json(one).address for one in asked["shards"]]
+                    self.measured += [Shard(**one).address for one in asked["shards"]]
                     if len(self.measured) in self._lost:
                         raise WorkerLost("It is gone.")
                 if self.is_closed:

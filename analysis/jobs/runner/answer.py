@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import asdict
 from pkgutil import resolve_name
 from typing import Any
 
@@ -116,7 +117,7 @@ class _Sharing:
         if EXPERIMENTS[spec.kind].shards:
             loading = Progress("loading the model", values={"result_key": spec.fingerprint()})
             reads_disk, unmeasured = self.ask("missing", spec, lambda: loading)
-            missing = [Shard.from_json(shard) for shard in unmeasured]
+            missing = [Shard(**shard) for shard in unmeasured]
             self._measure(spec, missing, reads_disk=reads_disk)
         key = self.ask("finish", spec, lambda: Progress("putting the shards together"))
         result = RESULTS[spec.kind].load(spec)
@@ -140,7 +141,7 @@ class _Sharing:
             phase = f"measuring {len(missing)} shards in {workers} process{'es' * (n > 1)}"
             return Progress(phase, sum(sizes[number] for number in done), sum(sizes))
 
-        tasks = [self._task("measure", spec, shards=[shard.to_json() for shard in part]) for part in parts]
+        tasks = [self._task("measure", spec, shards=[asdict(shard) for shard in part]) for part in parts]
         if tasks:
             self._all(tasks, how_far)
 

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pkgutil import resolve_name
 from typing import Any
 
@@ -69,12 +70,12 @@ class ShardWorker:
             LayerscopeError: when the model is not here, has other weights, or does not fit.
         """
         shards = self._work(spec)
-        return shards.reads_disk, [shard.to_json() for shard in shards.missing()]
+        return shards.reads_disk, [asdict(shard) for shard in shards.missing()]
 
     def measure(self, spec: Spec, *shards: Mapping[str, Any]) -> None:
         """Measure the shards that are not stored, and store each."""
         work = self._work(spec)
-        missing: Sequence[Shard] = [shard for shard in map(Shard.from_json, shards) if not shard.is_stored()]
+        missing: Sequence[Shard] = [shard for shard in (Shard(**content) for content in shards) if not shard.is_stored()]
         if missing:
             work.measure(missing, ignore)
 

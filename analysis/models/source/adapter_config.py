@@ -5,7 +5,6 @@ by any number: one field can take minutes, fill the memory or turn all figures i
 numbers, so reading takes no process of its own.
 """
 
-import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -83,9 +82,6 @@ def _faults(config: Mapping[str, Any]) -> Iterator[str]:
                 yield from _faults_of_scale(f"{field} of {name[:60]}", value)
     for field in ("r", "lora_alpha"):
         yield from _faults_of_scale(field, config.get(field))
-    for field, value in _numbers(config, ""):
-        if isinstance(value, float) and not math.isfinite(value):
-            yield f"its {field[:60]} is {value}, but must be a finite number"
 
 
 def _faults_of_names(field: str, value: Any) -> Iterator[str]:
@@ -109,14 +105,3 @@ def _faults_of_scale(field: str, value: Any) -> Iterator[str]:
     if isinstance(value, int | float) and not abs(value) <= _MOST_SCALE:  # NaN too
         number = value if isinstance(value, float) else shown(value)
         yield (f"its {field} is {number}, but at most {_MOST_SCALE:,} is possible. Save it with the value of its training")
-
-
-def _numbers(value: Any, name: str) -> Iterator[tuple[str, float]]:
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _numbers(inner, f"{name}.{key}" if name else str(key))
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _numbers(inner, name)
-    elif isinstance(value, int | float):
-        yield name, value
