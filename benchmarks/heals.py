@@ -47,6 +47,7 @@ from analysis.models.architecture.decoder import find_decoder
 from analysis.models.loading import load, machine, planning
 from analysis.models.loading.load import LoadedModel
 from analysis.models.running import adapters
+from analysis.models.source import adapter_config
 from analysis.models.source.model_spec import ModelSpec
 from benchmarks import rival_heals
 from benchmarks.evaluation_speed import best_blocks
@@ -226,7 +227,7 @@ def by_recipe(spec: HealSpec, timer: Timer) -> Healed:
     with timed_by(timer):
         result = healing.run(spec)
         seconds = timer.seconds
-    loaded = adapters.with_adapter(load.load(spec.model), spec.block, str(adapters.located(result.adapter or "")))
+    loaded = adapters.with_adapter(load.load(spec.model), spec.block, str(adapter_config.located(result.adapter or "")))
     return loaded, seconds, f"{result.total_steps} steps of {spec.batch_size} sequences" if spec.trains else ""
 
 

@@ -31,8 +31,9 @@ from analysis.models.loading.load import Loader
 from analysis.models.loading.placement import Placement
 from analysis.models.loading.planning import Plan
 from analysis.models.running import llama_cpp, pruning, settling
-from analysis.models.running.adapters import check_adapter, located, put_on, result_name
+from analysis.models.running.adapters import check_adapter, put_on
 from analysis.models.source import gguf
+from analysis.models.source.adapter_config import located, result_name
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.remote import hub_id
 from analysis.models.source.resolving import resolve_model

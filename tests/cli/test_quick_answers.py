@@ -57,6 +57,21 @@ def test_a_stored_answer_needs_no_model_library(arguments, tiny_folder, tmp_path
     assert again.stderr.splitlines()[-1] == "[]"
 
 
+def test_a_stored_answer_of_a_healed_model_needs_no_model_library(tiny_folder, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
+    block = [str(tiny_folder("llama")), "--block", "1:1"]
+    short = ["--set", "corpus.n_texts=16", "--set", "validation.n_texts=2", "--set", "benchmark=null", "--seq-len", "32"]
+    assert main(["heal", *block, "--recipe", "instant", *short]) == 0
+    capsys.readouterr()
+    [adapter] = (tmp_path / "adapters").iterdir()
+    arguments = ["evaluate", *block, "--adapter", str(adapter), "--limit", "4", "--texts", "none"]
+    assert main(arguments) == 0
+    measured = capsys.readouterr().out
+    again = _fresh(arguments)
+    assert (again.returncode, again.stdout) == (0, measured)
+    assert again.stderr.splitlines()[-1] == "[]"
+
+
 def test_a_committed_result_answers_in_its_precision(tmp_path, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
     answered = _fresh(["search", "starter", "--strategy", "greedy", "--max-n", "15"])

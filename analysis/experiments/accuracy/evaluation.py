@@ -11,6 +11,7 @@ from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpe
 from analysis.models.loading import load as models
 from analysis.models.loading.load import Loader
 from analysis.models.running import adapters
+from analysis.models.source import adapter_config
 
 
 def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> EvaluateResult:
@@ -46,7 +47,7 @@ def _prepared(spec: EvaluateSpec, on_progress: OnProgress, load: Loader) -> Meas
         loaded = load(spec.model, on_progress, by_layer=spec.generation is None)
         spec.check_depth(loaded.decoder.n_layers)
         return Measurement.of(spec, loaded, [spec.block], on_progress)
-    folder = str(adapters.located(spec.adapter))
+    folder = str(adapter_config.located(spec.adapter))
     healed = adapters.with_adapter(models.load(spec.model, on_progress), spec.block, folder)
     on_progress(Progress("reading questions and texts"))
     return Measurement(healed, scores.prepare(healed, spec.benchmark, spec.loss_corpus), [None], generation=spec.generation)

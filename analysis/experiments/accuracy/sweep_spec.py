@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from pkgutil import resolve_name
 from typing import Annotated, ClassVar
 
 from analysis.core.blocks import Removal, check_count
@@ -34,6 +33,7 @@ from analysis.experiments.strategies import (
     needs,
 )
 from analysis.models.source import resolving
+from analysis.models.source.adapter_config import result_name
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 
@@ -152,7 +152,7 @@ class EvaluateSpec(Spec):
 
 def resolve_evaluation(spec: EvaluateSpec) -> EvaluateSpec:
     """Return the request with concrete dtype, device and identities, and the name of its adapter in results."""
-    named = spec.adapter and resolve_name("analysis.models.running.adapters:result_name")(spec.adapter)
+    named = result_name(spec.adapter)
     return resolving.resolve(replace(spec, adapter=named))
 
 

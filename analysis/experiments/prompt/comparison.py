@@ -17,8 +17,9 @@ from analysis.models.architecture.decoder import Decoder, find_decoder
 from analysis.models.loading import load as models
 from analysis.models.loading.load import LoadedModel, Loader
 from analysis.models.running import generation, pruning
-from analysis.models.running.adapters import check_adapter, located, result_name, with_adapter
+from analysis.models.running.adapters import check_adapter, with_adapter
 from analysis.models.source import resolving
+from analysis.models.source.adapter_config import located, result_name
 
 PUBLISH_EVERY_S = 0.5
 """Seconds between two states of a text on disk, for pages that watch it grow."""

@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
@@ -241,33 +240,3 @@ def folder(fingerprint: str) -> Path:
 def relative(fingerprint: str) -> str:
     """Return the path of that folder, relative to the cache folder."""
     return folder(fingerprint).relative_to(store.cache_dir()).as_posix()
-
-
-_STORED = re.compile(r"adapters/[\w-][\w.-]*")
-"""Names of adapters in the cache folder."""
-
-
-def located(adapter: str) -> Path:
-    """Return the folder of an adapter.
-
-    Args:
-        adapter: the path of a folder, or `adapters/ID` as results name an adapter in the cache folder.
-    """
-    path = os.path.expanduser(adapter)  # as `isdir`, it raises for no text; `Path` does
-    if _STORED.fullmatch(adapter) and (os.path.isdir(store.cache_dir() / adapter) or not os.path.isdir(path)):
-        return store.cache_dir() / adapter
-    return Path(path)
-
-
-def result_name(adapter: str | None) -> str | None:
-    """Return the name by which results know an adapter: `adapters/ID` in the cache folder, the absolute path elsewhere.
-
-    The name is the same from every working directory. None stays None.
-    """
-    if adapter is None:
-        return None
-    path = Path(os.path.abspath(located(adapter)))
-    for candidate in (path, Path(os.path.realpath(path)) if os.path.isdir(path) else path):
-        if candidate.parent == store.cache_dir() / "adapters":
-            return f"adapters/{candidate.name}"
-    return str(path)

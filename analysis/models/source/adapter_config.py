@@ -5,12 +5,13 @@ by any number: one field can take minutes, fill the memory or turn all figures i
 numbers, so reading takes no process of its own.
 """
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from analysis.core import input_files
+from analysis.core import input_files, store
 from analysis.core.bounds import shown
 from analysis.core.errors import RecipeError
 
@@ -105,3 +106,33 @@ def _faults_of_scale(field: str, value: Any) -> Iterator[str]:
     if isinstance(value, int | float) and not abs(value) <= _MOST_SCALE:  # NaN too
         number = value if isinstance(value, float) else shown(value)
         yield (f"its {field} is {number}, but at most {_MOST_SCALE:,} is possible. Save it with the value of its training")
+
+
+_STORED = re.compile(r"adapters/[\w-][\w.-]*")
+"""Names of adapters in the cache folder."""
+
+
+def located(adapter: str) -> Path:
+    """Return the folder of an adapter.
+
+    Args:
+        adapter: the path of a folder, or `adapters/ID` as results name an adapter in the cache folder.
+    """
+    path = os.path.expanduser(adapter)  # as `isdir`, it raises for no text; `Path` does
+    if _STORED.fullmatch(adapter) and (os.path.isdir(store.cache_dir() / adapter) or not os.path.isdir(path)):
+        return store.cache_dir() / adapter
+    return Path(path)
+
+
+def result_name(adapter: str | None) -> str | None:
+    """Return the name by which results know an adapter: `adapters/ID` in the cache folder, the absolute path elsewhere.
+
+    The name is the same from every working directory. None stays None.
+    """
+    if adapter is None:
+        return None
+    path = Path(os.path.abspath(located(adapter)))
+    for candidate in (path, Path(os.path.realpath(path)) if os.path.isdir(path) else path):
+        if candidate.parent == store.cache_dir() / "adapters":
+            return f"adapters/{candidate.name}"
+    return str(path)
