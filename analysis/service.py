@@ -32,28 +32,7 @@ from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.remaining import too_short
 from analysis.exports import folders
 from analysis.exports.spec import ExportResult
-from analysis.jobs import (
-    BACKENDS,
-    END,
-    FRONT,
-    active,
-    cancel,
-    clear,
-    delete,
-    list_jobs,
-    log_tail,
-    move,
-    pause,
-    reap,
-    resume,
-    size_bytes,
-    space,
-    usable_backends,
-    waited,
-)
-from analysis.jobs import get as job
 from analysis.jobs.queue.job import DONE, LOCAL, Job
-from analysis.jobs.queue.settings import auto_resume, set_auto_resume
 from analysis.models.source import remote
 from analysis.models.source.location import depth
 from analysis.models.source.model_spec import AUTO, InspectResult, ModelSpec
@@ -62,7 +41,6 @@ from analysis.results.compared import durations, runs
 from analysis.results.compared.runs import StoredModel
 from analysis.results.evidence import stored as evidence
 from analysis.results.library import (
-    counted,
     curves_on_same_questions,
     datasets,
     find,
@@ -75,21 +53,12 @@ from analysis.results.library import (
 from analysis.results.stored.result import FoundResult, of_entry
 
 __all__ = [
-    "BACKENDS",
-    "END",
-    "FRONT",
-    "active",
     "arrays",
-    "auto_resume",
     "by_key",
     "can_share",
-    "cancel",
-    "clear",
     "committed",
-    "counted",
     "curves_on_same_questions",
     "datasets",
-    "delete",
     "disk_use",
     "evidence",
     "find",
@@ -97,33 +66,22 @@ __all__ = [
     "free_bytes",
     "identity",
     "inspect",
-    "job",
+    "jobs",
     "last_identity",
-    "list_jobs",
     "listed",
-    "log_tail",
     "models",
-    "move",
     "n_of_other_weights",
     "names",
     "of_here",
-    "pause",
     "read_all",
-    "reap",
     "refresh",
     "result_of",
-    "resume",
     "run",
     "scores_of",
-    "set_auto_resume",
-    "size_bytes",
-    "space",
     "stored",
     "strongest",
     "submit",
-    "usable_backends",
     "version",
-    "waited",
 ]
 
 
@@ -344,7 +302,7 @@ def refresh() -> None:
     Raises:
         StorageError: if the queue cannot be written.
     """
-    reap()
+    jobs.reap()
     jobs.start()
 
 

@@ -21,7 +21,7 @@ def hints() -> None:
 
 @st.fragment
 def _row() -> None:
-    if st.session_state.get(_CLOSED) or state.presenting() or service.list_jobs(1):
+    if st.session_state.get(_CLOSED) or state.presenting() or service.jobs.list_jobs(1):
         return
     with st.container(border=True, key="hints", horizontal=True, vertical_alignment="center", gap="medium"):
         st.markdown(":material/tune: **Slide** n, or **drag** the block, to remove layers", width="content")
@@ -54,7 +54,7 @@ with frame.errors_shown():
         result_choice.write_request("distances", found)
         result_choice.write_request("sweep", sweep)
         result_choice.offer(selection.as_shown(current, sweep and sweep.result, found.result), found.result.spec.corpus)
-        growing = any(job.kind in card.GROWING for job in service.active())
+        growing = any(job.kind in card.GROWING for job in service.jobs.active())
         linked_view.show(found.key, sweep.key if sweep else None, current, live=growing)
         hints()
     else:

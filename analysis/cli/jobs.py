@@ -13,7 +13,7 @@ from analysis.core.progress import how_far
 from analysis.jobs.queue.job import LOCAL, Job
 from analysis.results.stored import ignored
 
-_ON_ONE = {"show": "job", "pause": "pause", "cancel": "cancel", "resume": "resume"}
+_ON_ONE = {"show": "get", "pause": "pause", "cancel": "cancel", "resume": "resume"}
 """Actions on one job, and the function of the service that does each."""
 ACTIONS = ("list", *_ON_ONE, "move", "delete", "clear", "auto-resume")
 """Actions of the subcommand."""
@@ -34,25 +34,25 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """List, show, pause, cancel, resume, move or forget background jobs, or let interrupted ones resume by themselves."""
     one_of("action", options.action, ACTIONS)
-    service.reap()
+    service.jobs.reap()
     action = options.action
     if action == "auto-resume":
-        service.set_auto_resume(_choice(options.id, {"on": True, "off": False}, action))
+        service.jobs.set_auto_resume(_choice(options.id, {"on": True, "off": False}, action))
     elif action == "clear":
-        service.clear(saved=options.saved)
+        service.jobs.clear(saved=options.saved)
     elif action != "list":
         if options.id is None:
             raise SpecError(f"`jobs {action}` needs a job id. `jobs list` shows them.")
         if action == "move":
-            places = {"up": -1, "down": 1, "first": service.FRONT, "last": service.END}
-            service.move(options.id, _choice(options.where, places, f"move {options.id}"))
+            places = {"up": -1, "down": 1, "first": service.jobs.FRONT, "last": service.jobs.END}
+            service.jobs.move(options.id, _choice(options.where, places, f"move {options.id}"))
         elif action == "delete":
-            service.delete(options.id, saved=options.saved)
+            service.jobs.delete(options.id, saved=options.saved)
         else:
-            getattr(service, _ON_ONE[action])(options.id)
+            getattr(service.jobs, _ON_ONE[action])(options.id)
         if action == "resume":
             service.refresh()
-    _show(options, [service.job(options.id)] if action in _ON_ONE else service.list_jobs())
+    _show(options, [service.jobs.get(options.id)] if action in _ON_ONE else service.jobs.list_jobs())
 
 
 def _choice(value: str | None, choices: dict[str, Any], action: str) -> Any:
@@ -63,7 +63,7 @@ def _choice(value: str | None, choices: dict[str, Any], action: str) -> Any:
 
 
 def _show(options: argparse.Namespace, listed: list[Job]) -> None:
-    is_resumed = service.auto_resume()
+    is_resumed = service.jobs.auto_resume()
     lines = [
         f"{job.id}  {job.kind:9}  {job.state:11}  {_where(job)}{job.phase} {how_far(job.done, job.total)}  {job.error or ''}"
         for job in listed
@@ -80,7 +80,7 @@ def _show(options: argparse.Namespace, listed: list[Job]) -> None:
 
 def data(listed: Sequence[Job]) -> dict[str, Any]:
     """Return jobs for programs, and whether interrupted ones resume by themselves."""
-    return {"jobs": [_as_json(job) for job in listed], "auto_resume": service.auto_resume()}
+    return {"jobs": [_as_json(job) for job in listed], "auto_resume": service.jobs.auto_resume()}
 
 
 def _where(job: Job) -> str:
@@ -94,6 +94,6 @@ def _as_json(job: Job) -> dict[str, Any]:
     return {name: getattr(job, name) for name in _FIELDS} | {
         "values": dict(job.values),
         "work": None if job.work is None else asdict(job.work),
-        "size_bytes": service.size_bytes(job),
+        "size_bytes": service.jobs.size_bytes(job),
         "spec": job.spec.to_json(),
     }

@@ -119,7 +119,7 @@ def command_line(spec: Spec) -> str:
 
 def subcommands() -> tuple[Subcommand, ...]:
     """One for every kind of request that something runs, called as the kind is unless its answer has a name."""
-    help_text = f"Backend that runs the request: {', '.join(service.BACKENDS)} (default: {LOCAL})."
+    help_text = f"Backend that runs the request: {', '.join(service.jobs.BACKENDS)} (default: {LOCAL})."
     run_on: Extra = ("--run-on", {"metavar": "NAME", "default": LOCAL, "help": help_text})
     shown = {kind: answers.PRINTERS.get(kind, answers.Printer()) for kind in SPECS if kind in RUNNERS}
     return tuple(

@@ -57,7 +57,7 @@ def from_backend(spec: Spec, options: argparse.Namespace) -> Any:
             time.sleep(_LOOK_S)
             with contextlib.suppress(BusyError):  # the next look tells
                 service.refresh()
-            job = service.waited(functools.partial(service.job, job_id))
+            job = service.jobs.waited(functools.partial(service.jobs.get, job_id))
             text = " ".join(filter(None, (job.message, job.error)))
     return service.result_of(job)
 
@@ -70,7 +70,7 @@ def _submitted(spec: Spec, options: argparse.Namespace) -> Job:
         sys.stderr.write(escapes.visible(f"{sentence.removesuffix(' Try again.')} Waiting.\n"))
         sys.stderr.flush()
 
-    return service.waited(lambda: service.submit(spec, backend=options.run_on, workers=workers), told)
+    return service.jobs.waited(lambda: service.submit(spec, backend=options.run_on, workers=workers), told)
 
 
 def queue(spec: Spec, options: argparse.Namespace) -> None:

@@ -32,6 +32,7 @@ from analysis.jobs.queue.job import (
     Job,
 )
 from analysis.jobs.queue.processes import ensure_worker, worker_alive
+from analysis.jobs.queue.settings import auto_resume, set_auto_resume
 from analysis.jobs.queue.table import get, waited
 from analysis.jobs.runner.answer import answered
 
@@ -51,6 +52,7 @@ __all__ = [
     "Job",
     "active",
     "answered",
+    "auto_resume",
     "cancel",
     "clear",
     "delete",
@@ -63,6 +65,7 @@ __all__ = [
     "pause",
     "reap",
     "resume",
+    "set_auto_resume",
     "size_bytes",
     "space",
     "start",

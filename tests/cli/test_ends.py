@@ -26,7 +26,7 @@ def ended(monkeypatch, capsys, error: BaseException) -> tuple[int, str]:
     def fails() -> None:
         raise error
 
-    monkeypatch.setattr("analysis.service.reap", fails)
+    monkeypatch.setattr("analysis.service.jobs.reap", fails)
     code = main.main(["jobs", "list"])
     return code, capsys.readouterr().err
 

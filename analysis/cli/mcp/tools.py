@@ -196,7 +196,7 @@ class Tools:
         with contextlib.suppress(BusyError):  # the next look tells
             if self.allow_run:
                 service.refresh()
-        return service.job(job_id)
+        return service.jobs.get(job_id)
 
     def _measuring(self, subcommand: Subcommand) -> Tool:
         has = {name.lstrip("-").replace("-", "_") for name, _ in subcommand.extras}
@@ -256,7 +256,7 @@ class Tools:
         if not request.id:
             if self.allow_run:
                 service.refresh()
-            return job_list.data(service.list_jobs())
+            return job_list.data(service.jobs.list_jobs())
         return Watch(self.look(request.id), request.wait_s, lambda job: job_list.data([job]))
 
     def _on_job(self, action: str, request: JobIdSpec) -> Json:
@@ -267,7 +267,7 @@ class Tools:
                 "This server is read-only.",
                 f"Run `python -m analysis jobs {action} {job}` yourself, or start the server with --allow-run.",
             )
-        {"cancel": service.cancel, "resume": service.resume}[action](request.id)
+        {"cancel": service.jobs.cancel, "resume": service.jobs.resume}[action](request.id)
         return job_list.data([self.look(request.id)])
 
 

@@ -213,7 +213,7 @@ def _work(spec: MethodsSpec, missing: Sequence[MethodKey], n_precomputed: int) -
 
 def _show_jobs(found: Sequence[FoundResult]) -> None:
     """Draw the running jobs of this kind, and why the last one failed if no result is newer."""
-    for job in (job for job in service.active() if job.kind == _KIND):
+    for job in (job for job in service.jobs.active() if job.kind == _KIND):
         card.in_place(job, _KIND)
         if doing := job.values.get("doing"):
             st.caption(words.plain(str(doing)))

@@ -68,7 +68,7 @@ def show(asked: PromptForm, missing: words.Markdown, *, grown: Draw, done: Draw)
         grown: draws a result that is still growing.
         done: draws a finished one.
     """
-    active = [job for job in service.active() if job.kind == asked.kind and _is_of(job, asked.model)]
+    active = [job for job in service.jobs.active() if job.kind == asked.kind and _is_of(job, asked.model)]
     running = next((job for job in active if prompt_answers.is_answer(job.spec, asked.spec)), None)
     if running is not None:
         st.fragment(_live, run_every=_LIVE_S)(running.id, asked, grown)
@@ -122,7 +122,7 @@ def _unfinished(asked: PromptForm) -> jobs.Job | None:
     """Return this visitor's last job, where it failed or was stopped and the form still has its request."""
     known = st.session_state.get(f"{asked.kind}-job")
     try:
-        job = service.job(known) if known else None
+        job = service.jobs.get(known) if known else None
     except JobError:
         return None
     is_over = job is not None and job.state not in (jobs.DONE, jobs.QUEUED, jobs.RUNNING)
@@ -131,7 +131,7 @@ def _unfinished(asked: PromptForm) -> jobs.Job | None:
 
 def _live(job_id: str, asked: PromptForm, grown: Draw) -> None:
     with frame.errors_shown():
-        job = next((job for job in service.active() if job.id == job_id), None)
+        job = next((job for job in service.jobs.active() if job.id == job_id), None)
         if job is None:
             st.rerun()
         card.active(job, where=asked.kind)

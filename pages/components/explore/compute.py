@@ -53,7 +53,7 @@ def first_map() -> None:
 
 
 def _on_its_way() -> list[jobs.Job]:
-    return [job for job in service.active() if job.kind in ("distances", "sweep")]
+    return [job for job in service.jobs.active() if job.kind in ("distances", "sweep")]
 
 
 def _coming() -> None:

@@ -253,7 +253,7 @@ def _is_measured(shown: Shown) -> bool:
 
 def _is_growing(curve: SweepResult | None) -> bool:
     """Return True while a sweep is on its way that will score its blocks anyway."""
-    return curve is not None and not curve.complete and any(job.kind == "sweep" for job in service.active())
+    return curve is not None and not curve.complete and any(job.kind == "sweep" for job in service.jobs.active())
 
 
 def _request(curve: SweepResult | None, cut: Cut, model: ModelSpec) -> EvaluateSpec:

@@ -59,7 +59,7 @@ def show(shown: FoundResult, damage: FoundResult | None, model: ModelSpec, cut: 
 
 
 def _nothing_yet(shown: FoundResult, model: ModelSpec) -> None:
-    if any(job.kind == "damage" for job in service.active()):
+    if any(job.kind == "damage" for job in service.jobs.active()):
         st.info("The loss increase is being measured. The map appears here with its first blocks and grows.")
         return
     st.info(

@@ -83,7 +83,7 @@ def runs_of(model: ModelSpec) -> list[ListedHeal]:
     """
     results = {found.key: found for found in stored_results.find("heal", model, any_precision=True)}
     runs, order = [], {key: number for number, key in enumerate(results)}
-    for job in service.list_jobs(200):
+    for job in service.jobs.list_jobs(200):
         if isinstance(job.spec, HealSpec) and job.spec.model.source == model.source:
             found = results.pop(job.result_key or "", None) or stored_results.by_key("heal", job.result_key)
             runs.append(ListedHeal(job.id, job.spec, job, found))

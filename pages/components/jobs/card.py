@@ -21,7 +21,7 @@ _COLOURS = {
 _LONG_S, _VERY_LONG_S = 120, 600
 GROWING = ("sweep", "damage")
 """Kinds whose unfinished results are worth looking at."""
-_PLACES = {"Up": -1, "Down": 1, "To the front": service.FRONT, "To the end": service.END}
+_PLACES = {"Up": -1, "Down": 1, "To the front": service.jobs.FRONT, "To the end": service.jobs.END}
 
 
 def active(job: jobs.Job, *, where: str = "strip") -> None:
@@ -38,7 +38,7 @@ def active(job: jobs.Job, *, where: str = "strip") -> None:
             st.caption(f"{'Pausing' if job.stop_as == jobs.PAUSED else 'Stopping'}. Finished parts are kept.")
             return
         if job.state == jobs.QUEUED:
-            waiting = [other.id for other in service.active() if other.state == jobs.QUEUED]
+            waiting = [other.id for other in service.jobs.active() if other.state == jobs.QUEUED]
             place = waiting.index(job.id) + 1 if job.id in waiting else 1
             where_in_queue = "Next in the queue" if place == 1 else f"Number {place} in the queue"
             st.caption(words.plain(f"{where_in_queue}. {job.message}" if job.message else where_in_queue))
@@ -108,7 +108,7 @@ def log(job: jobs.Job, where: str) -> None:
     folded = st.expander("Log", key=f"{where}-log-{job.id}", type="compact", on_change="rerun")
     if folded.open:
         with folded:
-            tail = service.log_tail(job.id, 20) or "The log is empty."
+            tail = service.jobs.log_tail(job.id, 20) or "The log is empty."
             st.code(tail, language=None, height=220 if tail.count("\n") > 8 else "content")
 
 
@@ -170,7 +170,7 @@ def _removal_button(job: jobs.Job, *, where: str) -> None:
 
 
 def _ask(job: jobs.Job, where: str) -> None:
-    space = service.space(job.id)
+    space = service.jobs.space(job.id)
     st.markdown(f"This job takes **{words.size(space.total_bytes)}** on disk.")
     st.button(
         f"Remove job ({words.size(space.own_bytes)})",
@@ -216,7 +216,7 @@ def in_place(job: jobs.Job, where: str) -> None:
         where: part of the widgets' keys, since a job is in the strip too.
     """
     # Where results grow, the view around this looks again by itself, and timers inside one another do not go together.
-    inside_timer = any(other.kind in GROWING for other in service.active())
+    inside_timer = any(other.kind in GROWING for other in service.jobs.active())
     st.fragment(_refreshed, run_every=None if inside_timer else every([job]))(job.id, where)
 
 
@@ -227,7 +227,7 @@ def last_of(kind: str, matches) -> jobs.Job | None:
         kind: a key of `registry.SPECS`.
         matches: returns whether a spec is the intended one.
     """
-    return next((job for job in service.list_jobs() if job.kind == kind and matches(job.spec)), None)
+    return next((job for job in service.jobs.list_jobs() if job.kind == kind and matches(job.spec)), None)
 
 
 def start_button(
@@ -262,7 +262,7 @@ def failure(job: jobs.Job | None, since: float = 0.0) -> None:
 
 def _refreshed(job_id: str, where: str) -> None:
     with frame.errors_shown():
-        job = service.job(job_id)
+        job = service.jobs.get(job_id)
         if not job.is_active:
             st.rerun()
         active(job, where=where)

@@ -26,7 +26,7 @@ _ICONS = {jobs.DONE: ":material/check_circle:", jobs.PAUSED: ":material/pause_ci
 def show() -> None:
     """Draw the strip: active jobs refresh by themselves, and rerun the page when one ends, which redraws the rest."""
     _say_news()
-    active = service.active()
+    active = service.jobs.active()
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.markdown("**Jobs**", width="content")
         _all_jobs_button()
@@ -39,7 +39,7 @@ def _running(ticking: bool) -> None:
     """Draw active jobs, and nothing else: every open window draws them at each refresh."""
     with frame.errors_shown():
         service.refresh()
-        listed = service.list_jobs()
+        listed = service.jobs.list_jobs()
         active = [job for job in listed if job.is_active]
         if _gather(listed) or _follow(active) or bool(active) != ticking:
             st.rerun()
@@ -49,7 +49,7 @@ def _running(ticking: bool) -> None:
 def _rest(drawn: set[str]) -> None:
     """Draw ended jobs, and the settings of all jobs."""
     with frame.errors_shown():
-        listed = service.list_jobs()
+        listed = service.jobs.list_jobs()
         active = {job.id for job in listed if job.is_active}
         if active - drawn:  # one was resumed from here, and stands above from now on
             st.rerun()
@@ -88,7 +88,7 @@ def _is_recent(job: jobs.Job) -> bool:
 
 def _auto_resume() -> None:
     """Draw the switch for automatic resumption of jobs whose worker was killed; one setting for all sessions."""
-    with state.showing("auto-resume", service.auto_resume()):
+    with state.showing("auto-resume", service.jobs.auto_resume()):
         st.toggle(
             "Resume interrupted jobs",
             key="auto-resume",
@@ -102,7 +102,7 @@ def _auto_resume() -> None:
 def _switch() -> None:
     with frame.errors_shown():
         access.check_operator("change how interrupted jobs resume")
-        service.set_auto_resume(st.session_state["auto-resume"])
+        service.jobs.set_auto_resume(st.session_state["auto-resume"])
 
 
 def _follow(active: list[jobs.Job]) -> bool:
@@ -172,16 +172,16 @@ def _close() -> None:
 
 def _live() -> None:
     """The list, which looks again every two seconds while anything is active."""
-    st.fragment(_list, run_every="2s" if service.active() else None)()
+    st.fragment(_list, run_every="2s" if service.jobs.active() else None)()
 
 
 def _list() -> None:
     with frame.errors_shown():
-        listed = service.list_jobs(_MOST)
+        listed = service.jobs.list_jobs(_MOST)
         if not listed:
             st.info("No jobs yet. This list shows the maps, sweeps and healing runs that you start.")
             return
-        sizes = {job.id: service.size_bytes(job) for job in listed}
+        sizes = {job.id: service.jobs.size_bytes(job) for job in listed}
         _one(_chosen(listed, sizes))
         _clear(
             [job for job in listed if not job.is_active and job.state != jobs.PAUSED and access.why_not_change(job) is None],

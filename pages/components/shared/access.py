@@ -238,11 +238,11 @@ def change(action: str, job_id: str, *arguments: Any, **options: Any) -> Any:
     """
     if action not in CHANGES:
         raise AccessError(f"{action[:40]!r} is not an action on a job. Use one of {', '.join(CHANGES)}.")
-    if (sentence := why_not_change(service.job(job_id))) is not None:
+    if (sentence := why_not_change(service.jobs.get(job_id))) is not None:
         raise AccessError(sentence)
     if action == "resume":
         _check_room(rules())
-    return getattr(service, action)(job_id, *arguments, **options)
+    return getattr(service.jobs, action)(job_id, *arguments, **options)
 
 
 def clear(*, saved: bool) -> int:
@@ -252,7 +252,7 @@ def clear(*, saved: bool) -> int:
         AccessError: when the dashboard is read-only.
     """
     check_start()
-    return service.clear(saved=saved, owner=None if is_operator() else owner())
+    return service.jobs.clear(saved=saved, owner=None if is_operator() else owner())
 
 
 def upload_field(

@@ -65,7 +65,7 @@ def button(label: str, *, place: Any = st, in_form: bool = False, **options: Any
 
 def choose_place() -> None:
     """Where the next jobs shall run: asked only where there is more than one place that can run something now."""
-    places = service.usable_backends()
+    places = service.jobs.usable_backends()
     if len(places) > 1:
         chosen = st.selectbox(
             "Run on",
