@@ -1,6 +1,7 @@
 """The subcommand `jobs`: the queue from a terminal."""
 
 import argparse
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -95,5 +96,5 @@ def _as_json(job: Job) -> dict[str, Any]:
         "values": dict(job.values),
         "work": None if job.work is None else asdict(job.work),
         "size_bytes": service.jobs.size_bytes(job),
-        "spec": job.spec.to_json(),
+        "spec": json.loads(job.spec_json),
     }

@@ -262,14 +262,19 @@ def test_a_newer_list_of_jobs_is_a_sentence(cache):
 
 
 def test_a_job_of_another_version_disturbs_no_other():
-    strange, good = jobs.submit(request(seed=1)), jobs.submit(request(seed=2))
+    strange, unknown, good = (jobs.submit(request(seed=seed)) for seed in (1, 2, 3))
     set_columns(strange, spec='{"no_such_field": 1}')
-    assert jobs.list_jobs() == [good]
+    set_columns(unknown, kind="no-such-kind")
+    assert [job.id for job in jobs.list_jobs()] == [strange.id, good.id]
     with pytest.raises(JobError, match="another version"):
-        jobs.get(strange.id)
+        _ = jobs.get(strange.id).spec
+    assert not jobs.get(strange.id).asks(lambda spec: True)
+    with pytest.raises(JobError, match="another version"):
+        jobs.get(unknown.id)
+    assert table.claim(HERE).id == strange.id
     assert table.claim(HERE) is None
     assert table.claim(HERE).id == good.id
-    jobs.delete(strange.id)
+    jobs.delete(unknown.id)
 
 
 def test_the_worker_record_names_a_live_process_only(cache):

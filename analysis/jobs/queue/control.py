@@ -158,7 +158,7 @@ def _label(spec: Spec) -> str:
 def list_jobs(limit: int = 50) -> list[Job]:
     """The running job, then those that wait in the order they will run, then paused ones, then ended ones, newest first.
 
-    Jobs of another version that cannot be read are left out.
+    Jobs of a kind that this version does not know are left out.
     """
     return _listed(limit, (RUNNING, QUEUED, PAUSED, DONE, FAILED, CANCELLED, INTERRUPTED))
 

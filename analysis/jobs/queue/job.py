@@ -4,11 +4,13 @@ import contextlib
 import functools
 import json
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from analysis.core import store
+from analysis.core.errors import JobError, LayerscopeError
 from analysis.core.experiment import SPECS
 from analysis.core.meter import ResourceUsage
 from analysis.core.progress import REMAINING
@@ -34,7 +36,7 @@ RESUMABLE = (PAUSED, FAILED, CANCELLED, INTERRUPTED)
 
 @functools.lru_cache(maxsize=1024)
 def _request(kind: str, text: str) -> Spec:
-    """Return the request of a row, made once: it never changes, and every visitor's page reads all rows every second."""
+    """Return the request of a row, made once: it never changes, and pages read rows every second."""
     return SPECS[kind].from_json(json.loads(text))
 
 
@@ -117,8 +119,24 @@ class Job:
 
     @property
     def spec(self) -> Spec:
-        """The request."""
-        return _request(self.kind, self.spec_json)
+        """The request.
+
+        Raises:
+            JobError: if another version of the program stored it, and this one cannot read it.
+        """
+        try:
+            return _request(self.kind, self.spec_json)
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError, LayerscopeError) as error:
+            raise JobError(
+                f"The request of job {self.id} was stored by another version and cannot be read ({error}). Delete the job and "
+                "submit it again."
+            ) from error
+
+    def asks(self, condition: Callable[[Any], bool]) -> bool:
+        """Return whether a condition holds for the request; False if this version cannot read it."""
+        with contextlib.suppress(JobError):
+            return condition(self.spec)
+        return False
 
     @property
     def is_active(self) -> bool:

@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from analysis.core import input_files, store
 from analysis.core.errors import BusyError, JobError, LayerscopeError, StorageError
+from analysis.core.experiment import SPECS
 from analysis.core.failures import redact
 from analysis.core.meter import ResourceUsage
 from analysis.jobs.queue import processes
@@ -251,7 +252,7 @@ def read(row: sqlite3.Row) -> Job:
     """The job in a row.
 
     Raises:
-        JobError: when its kind or its spec is not one that this version knows.
+        JobError: when its kind or one of its columns is not one that this version knows.
     """
     try:
         columns = dict(row)
@@ -261,10 +262,10 @@ def read(row: sqlite3.Row) -> Job:
         )
         columns["cancel_requested"] = columns["cancel_requested_at"] is not None
         del columns["number"], columns["fingerprint"]
-        job = Job(spec_json=columns.pop("spec"), **columns)
-        _ = job.spec  # of a kind and with fields that this version knows
-        return job
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, LayerscopeError) as error:
+        if columns["kind"] not in SPECS:
+            raise JobError(f"no kind {columns['kind']}")
+        return Job(spec_json=columns.pop("spec"), **columns)
+    except (KeyError, TypeError, ValueError, AttributeError, LayerscopeError) as error:
         raise JobError(
             f"Job {row['id']} was stored by another version and cannot be read ({error}). Delete it and submit it again."
         ) from error

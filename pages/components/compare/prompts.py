@@ -68,8 +68,7 @@ def show(asked: PromptForm, missing: words.Markdown, *, grown: Draw, done: Draw)
         grown: draws a result that is still growing.
         done: draws a finished one.
     """
-    active = [job for job in service.jobs.active() if job.kind == asked.kind and _is_of(job, asked.model)]
-    running = next((job for job in active if prompt_answers.is_answer(job.spec, asked.spec)), None)
+    running = next((job for job in service.jobs.active() if job.asks(lambda spec: _is_asked(spec, asked))), None)
     if running is not None:
         st.fragment(_live, run_every=_LIVE_S)(running.id, asked, grown)
         return
@@ -114,8 +113,9 @@ def _chip(shown: FoundResult) -> None:
         )
 
 
-def _is_of(job: jobs.Job, model: ModelSpec) -> bool:
-    return getattr(job.spec, "model", model).source == model.source
+def _is_asked(spec: Any, asked: PromptForm) -> bool:
+    is_of_model = spec.kind == asked.kind and spec.model.source == asked.model.source
+    return is_of_model and prompt_answers.is_answer(spec, asked.spec)
 
 
 def _unfinished(asked: PromptForm) -> jobs.Job | None:
@@ -126,7 +126,7 @@ def _unfinished(asked: PromptForm) -> jobs.Job | None:
     except JobError:
         return None
     is_over = job is not None and job.state not in (jobs.DONE, jobs.QUEUED, jobs.RUNNING)
-    return job if job is not None and is_over and prompt_answers.is_answer(job.spec, asked.spec) else None
+    return job if job is not None and is_over and job.asks(lambda spec: _is_asked(spec, asked)) else None
 
 
 def _live(job_id: str, asked: PromptForm, grown: Draw) -> None:

@@ -84,7 +84,7 @@ def runs_of(model: ModelSpec) -> list[ListedHeal]:
     results = {found.key: found for found in stored_results.find("heal", model, any_precision=True)}
     runs, order = [], {key: number for number, key in enumerate(results)}
     for job in service.jobs.list_jobs(200):
-        if isinstance(job.spec, HealSpec) and job.spec.model.source == model.source:
+        if job.kind == HealSpec.kind and job.asks(lambda spec: spec.model.source == model.source):
             found = results.pop(job.result_key or "", None) or stored_results.by_key("heal", job.result_key)
             runs.append(ListedHeal(job.id, job.spec, job, found))
     runs += [ListedHeal(found.key, found.result.spec, None, found) for found in results.values()]

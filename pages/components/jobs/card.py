@@ -227,7 +227,7 @@ def last_of(kind: str, matches) -> jobs.Job | None:
         kind: a key of `registry.SPECS`.
         matches: returns whether a spec is the intended one.
     """
-    return next((job for job in service.jobs.list_jobs() if job.kind == kind and matches(job.spec)), None)
+    return next((job for job in service.jobs.list_jobs() if job.kind == kind and job.asks(matches)), None)
 
 
 def start_button(

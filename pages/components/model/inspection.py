@@ -142,7 +142,7 @@ def show_files(model: ModelSpec, found: InspectResult) -> None:
     free = service.free_bytes(hub.cache.top())
     short = f"The Hub cache has only {words.size(free)} free on its disk. Delete models there, or set HF_HOME to another disk."
     fetching = any(
-        job.kind == InspectSpec.kind and _is_of(job.spec, model.source) and getattr(job.spec, "fetch", False)
+        job.kind == InspectSpec.kind and job.asks(lambda spec: _is_of(spec, model.source) and spec.fetch)
         for job in service.jobs.active()
     )
     if start.button(
@@ -221,7 +221,7 @@ def _delete_of_hub(kind: str, id: str) -> None:
 
 def _freed(kind: str, id: str) -> str:
     access.check_operator("delete models")
-    needed = next((job for job in service.jobs.active() if _is_of(job.spec, id)), None)
+    needed = next((job for job in service.jobs.active() if job.asks(lambda spec: _is_of(spec, id))), None)
     if needed is not None and kind == hub.repository.MODEL:
         raise LayerscopeError(
             f"A waiting or running job ({needed.label}) needs {id}. Cancel the job first, or wait until it ends."
