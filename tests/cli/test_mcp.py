@@ -25,6 +25,7 @@ from analysis.cli.mcp import schema, server, stored
 from analysis.cli.mcp.tools import Tools
 from analysis.cli.options import flags_of
 from analysis.core import store
+from analysis.core.blocks import written
 from analysis.core.errors import LayerscopeError
 from analysis.core.experiment import RESULTS
 from analysis.data import gallery
@@ -178,6 +179,14 @@ def test_the_depth_of_a_model_without_weights_is_that_of_its_stored_results(monk
     monkeypatch.setattr(store, "precomputed_dir", COMMITTED)
     got = call(made(), "evaluate", {"model": gallery.EXHIBITS[1].source, "block": "40:2"})
     assert "A block of 2 layers cannot start at layer 40" in got["error"]
+
+
+def test_a_stored_healing_run_answers_without_the_weights_of_its_model(monkeypatch):
+    monkeypatch.setattr(store, "precomputed_dir", COMMITTED)
+    source = gallery.EXHIBITS[2].source
+    heal = library.of("heal", ModelSpec(source), most=1)[0].spec
+    asked = {"model": source, "block": written(heal.block), "recipe": heal.recipe, "set": {"benchmark.limit": 200}}
+    assert call(made(), "heal", asked)["spec"] == heal.to_json()
 
 
 def test_another_request_is_not_answered_by_a_stored_result():

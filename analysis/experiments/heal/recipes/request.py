@@ -8,6 +8,7 @@ from typing import Any
 from analysis.core import host
 from analysis.core.blocks import Removal
 from analysis.core.errors import RecipeError
+from analysis.data import gallery
 from analysis.data.spec import CorpusSpec, GenerationSpec
 from analysis.experiments.heal.heal_spec import HealSpec, judged_by
 from analysis.experiments.heal.recipes import saved
@@ -193,7 +194,9 @@ def from_options(options: Mapping[str, Any], settings: Mapping[str, Any]) -> Hea
 
 def _size(model: ModelSpec) -> int:
     """Parameters of the model, on which the precision of some recipes depends; of a stored inspection without torch."""
-    inspected = InspectResult.all_of(resolve_model(model), precomputed=True)
+    exhibit = gallery.exhibit(model.source)  # its weights need not be here
+    known = replace(model, identity=exhibit.identity) if exhibit and exhibit.sha256 else resolve_model(model)
+    inspected = InspectResult.all_of(known, precomputed=True)
     if inspected:
         return inspected[0].model.n_parameters
     return int(resolve_name("analysis.models.loading.planning:plan")(model).facts.n_parameters)
