@@ -213,8 +213,9 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory, small_tokenizer) -> It
 
 
 @pytest.fixture
-def short_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_texts(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Losses on few and short texts where a request leaves the text open, here and in processes that this test starts."""
+    from analysis.cli.options import flags_of
     from analysis.core import extensions
     from analysis.data.spec import default_loss_corpus
 
@@ -222,6 +223,8 @@ def short_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(default_loss_corpus, "__code__", default_loss_corpus.__code__)  # restored afterwards
     monkeypatch.setenv(extensions.VARIABLE, str(file))
     runpy.run_path(str(file))
+    yield
+    flags_of.cache_clear()  # it has the defaults of options
 
 
 CAPITALS = '''
