@@ -135,7 +135,7 @@ def stored(request: Spec, on_progress: OnProgress = ignore, *, read_only: bool =
 def can_share(request: Spec) -> bool:
     """Return whether several processes can share a request."""
     experiment = EXPERIMENTS.get(request.kind)
-    return experiment is not None and experiment.is_shared and getattr(request, "adapter", None) is None
+    return experiment is not None and experiment.shards != "" and getattr(request, "adapter", None) is None
 
 
 def _check(request: Spec, workers: int = 1, settings: Serving | None = None, *, needs_weights: bool = False) -> None:
@@ -145,7 +145,7 @@ def _check(request: Spec, workers: int = 1, settings: Serving | None = None, *, 
     if not 1 <= workers <= MAX_WORKERS:
         raise SpecError(f"--workers must be 1..{MAX_WORKERS}, not {workers}.")
     if workers > 1 and not can_share(request):
-        kinds = ", ".join(kind for kind, experiment in EXPERIMENTS.items() if experiment.is_shared)
+        kinds = ", ".join(kind for kind, experiment in EXPERIMENTS.items() if experiment.shards)
         raise SpecError(
             f"A request of kind {request.kind} runs in one process. Use --workers with {kinds}, and without an adapter."
         )

@@ -14,6 +14,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -78,7 +79,7 @@ class _Measurements:
 
     def run(self, spec: Spec) -> Any:
         """Return the result of a request that others depend on, and keep it."""
-        result = EXPERIMENTS[spec.kind].runner()(spec, Bar(), load=self._load)
+        result = resolve_name(EXPERIMENTS[spec.kind].run)(spec, Bar(), load=self._load)
         self.results[result.spec.fingerprint()] = result
         return result
 

@@ -126,7 +126,7 @@ def subcommands() -> tuple[Subcommand, ...]:
         Subcommand(
             answer.name or kind,
             SPECS[kind],
-            (*answer.extras, _DETACH, run_on, *([_WORKERS] if EXPERIMENTS[kind].is_shared else [])),
+            (*answer.extras, _DETACH, run_on, *([_WORKERS] if EXPERIMENTS[kind].shards else [])),
             answer.optional,
         )
         for kind, answer in shown.items()

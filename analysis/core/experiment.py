@@ -5,10 +5,8 @@ model library. Elsewhere it is named as an extension (`extensions`). It is then 
 Lists of runs, the report and the glossary have it too, without a change anywhere else.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pkgutil import resolve_name
-from typing import Any
 
 import analysis
 from analysis.core.record import Result, Spec
@@ -53,16 +51,6 @@ class Experiment:
     def kind(self) -> str:
         """Its name in fingerprints, folders and the command line."""
         return self.spec.kind
-
-    @property
-    def is_shared(self) -> bool:
-        """Return whether several processes can answer a request of this kind."""
-        return bool(self.shards)
-
-    def runner(self) -> Callable[..., Any]:
-        """The function that answers its requests, imported now."""
-        function: Callable[..., Any] = resolve_name(self.run)
-        return function
 
 
 def _order(experiment: Experiment) -> tuple[int, bool]:

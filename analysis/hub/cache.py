@@ -17,7 +17,7 @@ from pathlib import Path
 from huggingface_hub import constants
 
 from analysis.core import disk, input_files, store
-from analysis.hub.repository import DATA_SET, MODEL, File, Repository, check_revision, checked, is_commit, is_offline, look
+from analysis.hub.repository import DATA_SET, MODEL, File, Repository, check_revision, checked, is_commit, look
 
 PART = ".incomplete"
 _TREE_FORMAT = 1
@@ -156,7 +156,7 @@ def resolve(id: str, revision: str | None = None, *, kind: str = MODEL) -> Repos
     """
     answers = _answers.get({})
     repository = answers.get((kind, id, revision))
-    if repository is None and (is_offline() or is_commit(revision)):
+    if repository is None and (constants.is_offline_mode() or is_commit(revision)):
         repository = recall(kind, id, revision)
     if repository is None:
         repository = answers[kind, id, revision] = look(id, revision, kind=kind)

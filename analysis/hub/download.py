@@ -12,12 +12,14 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+from huggingface_hub import constants
+
 from analysis.core import disk, store, units
 from analysis.core.errors import HubError, StorageError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.hub import cache
 from analysis.hub.refusal import explained, token
-from analysis.hub.repository import File, Repository, endpoint
+from analysis.hub.repository import File, Repository
 
 PHASE = "fetching from the hub"
 _REPORT_S = 0.5
@@ -68,7 +70,7 @@ def opened(id: str, commit: str, path: str, block_bytes: int) -> Iterator[Any]:
     from huggingface_hub import HfFileSystem
 
     with explained(f"{path} of {id}", "download of"):
-        files = HfFileSystem(endpoint=endpoint(), token=token() or False)
+        files = HfFileSystem(endpoint=constants.ENDPOINT, token=token() or False)
         with files.open(f"datasets/{id}@{commit}/{path}", block_size=block_bytes) as stream:
             yield stream
 
@@ -96,7 +98,9 @@ def _bring(repository: Repository, file: File, others: int, total: int, on_progr
     with disk.awaited_lock(locks / f"{file.digest}.lock", lambda: on_progress(_progress(others, total))):
         if content.exists():
             return
-        url = hf_hub_url(repository.id, file.path, repo_type=repository.kind, revision=repository.commit, endpoint=endpoint())
+        url = hf_hub_url(
+            repository.id, file.path, repo_type=repository.kind, revision=repository.commit, endpoint=constants.ENDPOINT
+        )
         # Of compressed content no part can be requested.
         headers = build_hf_headers(token=token() or False) | {"Accept-Encoding": "identity"}
         for _ in range(2 if part.exists() else 1):  # the bytes of a part may be of other content

@@ -49,21 +49,11 @@ class Repository:
         return next((file for file in self.files if file.path == path), None)
 
 
-def is_offline() -> bool:
-    """Return whether HF_HUB_OFFLINE forbids all requests."""
-    return constants.is_offline_mode()
-
-
-def endpoint() -> str:
-    """Return the address of the Hub."""
-    return constants.ENDPOINT
-
-
 def api() -> "HfApi":
     """Return the client of huggingface_hub, which sends HF_TOKEN or no token."""
     from huggingface_hub import HfApi
 
-    return HfApi(endpoint=endpoint(), token=token() or False, library_name="layerscope")
+    return HfApi(endpoint=constants.ENDPOINT, token=token() or False, library_name="layerscope")
 
 
 def is_commit(revision: str | None) -> bool:

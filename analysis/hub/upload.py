@@ -6,11 +6,13 @@ The token comes from HF_TOKEN in the environment and nowhere else.
 from dataclasses import dataclass
 from pathlib import Path
 
+from huggingface_hub import constants
+
 from analysis.core.errors import HubError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.hub.cache import digest
 from analysis.hub.refusal import explained, token
-from analysis.hub.repository import DATA_SET, MODEL, File, Repository, api, endpoint, look
+from analysis.hub.repository import DATA_SET, MODEL, File, Repository, api, look
 
 _OWN = ".gitattributes"
 """A file that the Hub puts into every repository."""
@@ -119,7 +121,7 @@ def push(
         HubError: as `plan`, and when the token may not write there.
     """
     planned = plan(folder, id, is_private=is_private, kind=kind)
-    address = f"{endpoint()}/{'datasets/' if kind == DATA_SET else ''}{id}"
+    address = f"{constants.ENDPOINT}/{'datasets/' if kind == DATA_SET else ''}{id}"
     total = max(1, planned.n_bytes)
     message = f"Uploading {len(planned.missing)} of {len(planned.files)} files to {id}."
     on_progress(Progress("uploading to the hub", 0, total, message))

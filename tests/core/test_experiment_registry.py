@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
@@ -114,7 +115,7 @@ def test_a_folder_of_experiments_is_found_by_itself(letters, tmp_path, monkeypat
     monkeypatch.setattr(EXPERIMENTS, "_is_loaded", False)
     try:
         assert list(additions()) == [*OWN, "syllables", "letters"]
-        assert EXPERIMENTS["syllables"].runner().__module__ == "analysis.experiments.syllables.spec"
+        assert resolve_name(EXPERIMENTS["syllables"].run).__module__ == "analysis.experiments.syllables.spec"
     finally:
         EXPERIMENTS.remove("syllables")
         for name in ("analysis.experiments.syllables.spec", "analysis.experiments.syllables"):

@@ -2,6 +2,7 @@
 
 import importlib
 from dataclasses import replace
+from pkgutil import resolve_name
 
 import pytest
 
@@ -103,7 +104,7 @@ KINDS = {
 def test_unreadable_content_is_refused_before_any_weight_is_read(kind, model, unreadable, cache):
     for spec in KINDS[kind](model, *unreadable):
         with pytest.raises(LayerscopeError, match=r"is not UTF-8 text|No question can be read"):
-            EXPERIMENTS[kind].runner()(spec, load=Unloaded())
+            resolve_name(EXPERIMENTS[kind].run)(spec, load=Unloaded())
 
 
 def test_text_from_the_hub_is_refused_without_a_network_before_any_weight_is_read(model, cache, monkeypatch):
@@ -113,7 +114,7 @@ def test_text_from_the_hub_is_refused_without_a_network_before_any_weight_is_rea
     monkeypatch.setattr(corpora, "_hub_rows", unreachable)
     spec = recipes.heal_spec("paper", model=model, block=Block(2, 1))
     with pytest.raises(LayerscopeError, match="'c4-train' cannot be streamed .* Connect to the network"):
-        EXPERIMENTS["heal"].runner()(spec, load=Unloaded())
+        resolve_name(EXPERIMENTS["heal"].run)(spec, load=Unloaded())
 
 
 class Unloaded:

@@ -21,6 +21,7 @@ TOY = '''
 """A place to run that is a thread of this process."""
 
 import threading
+from pkgutil import resolve_name
 
 from analysis.core.errors import JobError
 from analysis.core.progress import Cancelled
@@ -37,7 +38,7 @@ class Attempt(threading.Thread):
 
     def run(self):
         try:
-            result = EXPERIMENTS[self.job.kind].runner()(self.job.spec, self.on_progress, load=None)
+            result = resolve_name(EXPERIMENTS[self.job.kind].run)(self.job.spec, self.on_progress, load=None)
             self.seen = AttemptStatus(DONE, self.seen.progress, result_key=result.spec.fingerprint())
         except Cancelled:
             self.seen = AttemptStatus(CANCELLED, self.seen.progress)

@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from pkgutil import resolve_name
 
 import psutil
 import pytest
@@ -105,7 +106,7 @@ def figures(result) -> dict:
 def alone(spec, cache, with_starter, monkeypatch, tmp_path) -> dict:
     """The figures of one process, in a cache of its own."""
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / "alone")))
-    found = figures(EXPERIMENTS[spec.kind].runner()(spec))
+    found = figures(resolve_name(EXPERIMENTS[spec.kind].run)(spec))
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(cache))
     return found
 
@@ -150,7 +151,7 @@ def test_grid_shares_curves_and_missing_model_costs_only_its_own(asked, cache, w
     model = asked["sweep"].model
     spec = GridSpec((model, ModelSpec("/no/such")), (BenchmarkSpec(limit=12),), (TEXTS,), (TEXTS,), max_n=1)
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / "alone")))
-    wanted = [dataclasses.replace(cell, wall_s=0.0) for cell in EXPERIMENTS["grid"].runner()(spec).cells]
+    wanted = [dataclasses.replace(cell, wall_s=0.0) for cell in resolve_name(EXPERIMENTS["grid"].run)(spec).cells]
     assert [bool(cell.error) for cell in wanted] == [False, False, True, True]
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(with_starter(tmp_path / "of-2")))
     workers = Here(2)

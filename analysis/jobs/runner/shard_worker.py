@@ -81,7 +81,7 @@ class ShardWorker:
 
     def finish(self, spec: Spec) -> str:
         """Run a request, which finds its shards measured; return the fingerprint of its result, which is stored."""
-        result = EXPERIMENTS[spec.kind].runner()(spec, ignore, load=self._loader())
+        result = resolve_name(EXPERIMENTS[spec.kind].run)(spec, ignore, load=self._loader())
         return str(result.spec.fingerprint())
 
     def _loader(self) -> Any:

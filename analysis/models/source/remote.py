@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from huggingface_hub import constants
+
 from analysis import hub
 from analysis.core import units
 from analysis.core.errors import HubError, ModelNotFoundError, UnsupportedModelError
@@ -136,7 +138,7 @@ def missing_bytes(id: str, commit: str) -> int | None:
 
 def _repository(id: str, revision: str | None, on_progress: OnProgress) -> Repository:
     """Return the facts from the Hub about a model, or those of its last answer: for a commit both are the same."""
-    is_offline, known = hub.repository.is_offline(), hub.cache.recall(MODEL, id, revision)
+    is_offline, known = constants.is_offline_mode(), hub.cache.recall(MODEL, id, revision)
     if known is not None and (is_offline or hub.repository.is_commit(revision)):
         return known
     known = known or hub.cache.recall_unlisted(MODEL, id, revision)
@@ -183,7 +185,7 @@ def of_model(repository: Repository) -> list[File]:
 
 def _fetched(repository: Repository, files: list[File], on_progress: OnProgress) -> Path:
     missing = hub.cache.missing_bytes(repository, files)
-    if missing and hub.repository.is_offline():
+    if missing and constants.is_offline_mode():
         raise HubError(
             f"{units.size(missing)} of {repository.id} at commit {repository.commit[:12]} are not on this "
             "machine, and HF_HUB_OFFLINE blocks requests to the Hub. Unset HF_HUB_OFFLINE to download them, or "

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from huggingface_hub import constants
 
 from analysis import hub, service
 from analysis.core import host
@@ -236,12 +237,12 @@ def _search_box(pick: Callable[[str], None]) -> None:
 def _results_of_search(said: str, pick: Callable[[str], None]) -> None:
     try:
         access.check_start()
-        answer = _searches.of(said, hub.repository.endpoint())
+        answer = _searches.of(said, constants.ENDPOINT)
     except LayerscopeError as error:
         st.error(words.plain(str(error)))
         return
     if answer is None:
-        start.await_answer(lambda: _searches.of(said, hub.repository.endpoint()), lambda: st.caption("Searching the Hub…"))
+        start.await_answer(lambda: _searches.of(said, constants.ENDPOINT), lambda: st.caption("Searching the Hub…"))
     elif not answer["found"]:
         st.caption(
             f"The Hub has no model with safetensors weights and {words.plain(said)} in its name. Try a shorter part of the "

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from huggingface_hub import constants
 
-from analysis import hub
 from analysis.core import units
 from analysis.core.errors import CorpusError, LayerscopeError
 from analysis.data import hub_rows
@@ -67,7 +67,7 @@ def _chosen(kind: str, key: str) -> tuple[str, bytes] | None:
     revision = right.text_input("Revision", placeholder="default branch", key=f"{key}-hub-revision").strip()
     if not id or closed:
         return None
-    listed = _answer(_sets, "Searching the Hub…", id, revision, hub.repository.endpoint())
+    listed = _answer(_sets, "Searching the Hub…", id, revision, constants.ENDPOINT)
     if listed is None:
         return None
     found: hub_rows.HubDataset = listed["set"]
@@ -92,7 +92,7 @@ def _chosen(kind: str, key: str) -> tuple[str, bytes] | None:
         commit,
         path,
         n_rows,
-        hub.repository.endpoint(),
+        constants.ENDPOINT,
     )
     return None if read is None else _mapped(kind, key, f"{id.rsplit('/')[-1]} {path.rsplit('/')[-1]}", read["rows"])
 
