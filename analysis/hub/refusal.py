@@ -79,15 +79,9 @@ def _of_response(response: "httpx.Response", subject: str, is_upload: bool) -> H
             f"({status}). The token may be misspelled, expired, or of an account without this right. Set HF_TOKEN to a "
             f"token with {access} access there."
         )
-    if status == 429:
-        return HubError(
-            f"The Hub received too many requests from here (429) and {failed}. Try again in some minutes"
-            f"{'' if token() else ', or set HF_TOKEN for a higher limit'}."
-        )
-    if status >= 500:
-        return HubError(
-            f"The Hub has a server error ({status}) and {failed}. Nothing is wrong on your side. Try again in some minutes."
-        )
+    if status == 429 or status >= 500:
+        problem = "received too many requests from here" if status == 429 else "has a server error"
+        return HubError(f"The Hub {problem} ({status}) and {failed}. Try again in some minutes.")
     return HubError(
         f"{response.url.host} answered the request for {subject} with status {status}, which the Hub does not use. "
         "Check HF_ENDPOINT."

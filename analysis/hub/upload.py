@@ -16,8 +16,6 @@ from analysis.hub.repository import DATA_SET, MODEL, File, Repository, api, look
 
 _OWN = ".gitattributes"
 """A file that the Hub puts into every repository."""
-_NAMED = 3
-"""Files that are named where many are meant."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +86,9 @@ def _check_same(present: Repository, paths: dict[str, Path]) -> None:
         if file.path != _OWN and not (file.path in paths and digest(paths[file.path], expected=file.digest) == file.digest)
     ]
     if different:
-        ellipsis = ", …" if len(different) > _NAMED else ""
         raise HubError(
-            f"The Hub already has {present.id} with other content ({', '.join(different[:_NAMED])}{ellipsis}), which "
-            "Layerscope never replaces. Choose another name."
+            f"The Hub already has {present.id} with other content ({', '.join(different)[:200]}), which Layerscope never "
+            "replaces. Choose another name."
         )
 
 
