@@ -10,7 +10,6 @@ from analysis import service
 from analysis.cli.stdout import write
 from analysis.core.bounds import one_of
 from analysis.core.errors import SpecError
-from analysis.core.progress import how_far
 from analysis.jobs.queue.job import LOCAL, Job
 from analysis.results.stored import ignored
 
@@ -66,8 +65,7 @@ def _choice(value: str | None, choices: dict[str, Any], action: str) -> Any:
 def _show(options: argparse.Namespace, listed: list[Job]) -> None:
     is_resumed = service.jobs.auto_resume()
     lines = [
-        f"{job.id}  {job.kind:9}  {job.state:11}  {_where(job)}{job.phase} {how_far(job.done, job.total)}  {job.error or ''}"
-        for job in listed
+        f"{job.id}  {job.kind:9}  {job.state:11}  {_where(job)}{job.phase} {job.how_far}  {job.error or ''}" for job in listed
     ]
     if options.action == "show":
         lines += [f"{' ' * 12}{done}" for job in listed if job.work is not None and (done := job.work.in_words())]

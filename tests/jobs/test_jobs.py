@@ -229,6 +229,7 @@ def test_time_left_is_that_of_all_stages_less_the_time_since_the_last_report():
     assert (job.left_s, job.share, job.stage) == (pytest.approx(295, abs=0.5), 0.4, "fit, 2 of 3")
     assert replace(job, values={"remaining": {"share": 0.4}}).left_s is None, "no rate is measured"
     assert replace(job, state="done").left_s is None
+    assert (job.how_far, replace(job, done=9_000, total=30_000).how_far) == ("9/10", "40%")
     silent = replace(job, progress_at=now - 60)
     assert (silent.silent_s, silent.left_s) == (pytest.approx(60, abs=0.5), None)
     slow = replace(silent, values={"remaining": stages | {"unit_s": 50.0}})

@@ -13,7 +13,6 @@ from mcp.server.stdio import stdio_server
 from analysis import __version__
 from analysis.cli.mcp.tools import ReadOnlyError, Tool, Tools, Watch
 from analysis.core import failures
-from analysis.core.progress import how_far
 from analysis.jobs.queue.job import Job
 
 NAME = "layerscope"
@@ -76,7 +75,7 @@ async def _watched(watch: Watch, look: Callable[[str], Job], context: ServerRequ
     while job.is_active and anyio.current_time() < until:
         await anyio.sleep(_LOOK_S)
         job = await to_thread.run_sync(look, job.id)
-        message = " ".join([job.phase or job.state, how_far(job.done, job.total) if job.total else ""]).strip()
+        message = " ".join([job.phase or job.state, job.how_far if job.total else ""]).strip()
         share = 100 * (job.share or 0.0)
         if message != last or share > progress:
             progress, last = max(share, progress + _LEAST), message

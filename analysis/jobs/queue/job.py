@@ -13,7 +13,7 @@ from analysis.core import store
 from analysis.core.errors import JobError, LayerscopeError
 from analysis.core.experiment import SPECS
 from analysis.core.meter import ResourceUsage
-from analysis.core.progress import REMAINING
+from analysis.core.progress import REMAINING, how_far, is_counted
 from analysis.core.record import Spec
 from analysis.jobs.queue.processes import Process
 
@@ -176,6 +176,12 @@ class Job:
         """Share of all work that is finished, in [0, 1]; None while it is unknown."""
         share = self._remaining.get("share")
         return None if share is None else min(1.0, float(share))
+
+    @property
+    def how_far(self) -> str:
+        """Finished units of the present phase if people count them, as in "3/12", else the finished share of all work."""
+        is_share = self.share is not None and not is_counted(self.total)
+        return f"{self.share:.0%}" if is_share else how_far(self.done, self.total)
 
     @property
     def stage(self) -> str:
