@@ -217,7 +217,7 @@ def publish(exhibit: gallery.Exhibit, results: Sequence[Result], kinds: Sequence
             if RESULTS[kind].read(store.read(folder, precomputed=True)).spec.model.source == exhibit.source:
                 shutil.rmtree(folder)
     for result in published:
-        _lean(result).save_copy(target, result.spec.fingerprint())
+        _lean(result).save(target)
     say(f"{len(published)} results of {exhibit.source}, {disk.size_bytes(target) / 1e6:.2f} MB in {target.name}")
 
 

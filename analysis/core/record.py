@@ -198,6 +198,8 @@ class Result:
     """Base of all results: the spec that was answered, and where and how it was computed."""
 
     kind: ClassVar[str] = "result"
+    array_names: ClassVar[tuple[str, ...]] = ()
+    """Names of the fields that are stored as arrays: each one array, or arrays by name, or None."""
     gaps: ClassVar[tuple[str, ...]] = ()
     """Array fields in which NaN stands for a value that was not measured, and infinity for one that is no number."""
     spec_type: ClassVar[type[Spec]] = Spec
@@ -220,7 +222,7 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON types, without arrays."""
-        data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in self.array_names()}
+        data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in self.array_names}
         return typing.cast(dict[str, Any], to_jsonable_python(data, fallback=np.generic.item))
 
     @property
@@ -273,11 +275,6 @@ class Result:
         return f"{self.ran_in}." if model is not None else ""
 
     @classmethod
-    def array_names(cls) -> tuple[str, ...]:
-        """Names of the fields that are stored as arrays: each one array, or arrays by name, or None."""
-        return ()
-
-    @classmethod
     def arrays_in(cls, stored: store.StoredResult) -> dict[str, Any]:
         """The array fields of a stored result, read from disk, by name; those that were not kept are missing."""
         arrays: dict[str, Any] = {}
@@ -302,7 +299,7 @@ class Result:
         """
         fingerprint = fingerprint or self.spec.fingerprint()
         arrays: dict[str, np.ndarray] = {}
-        for name in self.array_names():
+        for name in self.array_names:
             value = getattr(self, name)
             if isinstance(value, Mapping):
                 arrays |= {f"{name}.{key}": array for key, array in value.items()}
@@ -394,9 +391,9 @@ class Result:
                 values["spec"] = cls.spec_type.from_json(values["spec"])
             except LayerscopeError as error:
                 raise UnknownRequestError(f"This version cannot read the request of {stored.path}: {error}") from error
-            if cls.array_names():
+            if cls.array_names:
                 arrays = cls.arrays_in(stored)
-                values.update({name: arrays.get(name) for name in cls.array_names()})
+                values.update({name: arrays.get(name) for name in cls.array_names})
             return _reader(typing.cast(type, cls)).validate_python(values)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             reason = repr(error)

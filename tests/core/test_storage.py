@@ -155,6 +155,7 @@ class FigureResult(Result):
     """A result with figures of each kind."""
 
     kind: ClassVar[str] = "figures"
+    array_names: ClassVar[tuple[str, ...]] = ("states", "by_text", "losses")
     gaps: ClassVar[tuple[str, ...]] = ("losses",)
 
     loss: float | None = None
@@ -162,10 +163,6 @@ class FigureResult(Result):
     states: np.ndarray | None = None
     by_text: dict[str, np.ndarray] | None = None
     losses: np.ndarray | None = None
-
-    @classmethod
-    def array_names(cls) -> tuple[str, ...]:
-        return ("states", "by_text", "losses")
 
 
 @pytest.mark.parametrize(

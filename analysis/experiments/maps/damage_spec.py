@@ -70,6 +70,7 @@ class DamageResult(Result):
     """The measured loss increase without every block, beside the prediction of the distance map."""
 
     kind: ClassVar[str] = "damage"
+    array_names: ClassVar[tuple[str, ...]] = ("text_losses",)
     gaps: ClassVar[tuple[str, ...]] = ("text_losses",)
     spec_type: ClassVar[type[Spec]] = DamageSpec
 
@@ -97,11 +98,6 @@ class DamageResult(Result):
     text_losses: np.ndarray | None = None
     """Loss per block and text, (1 + n_blocks, n_texts), float32, NaN where not measured yet. Row 0 is the unpruned model, then
     all blocks by size and start. None in results that came with version 0.2."""
-
-    @classmethod
-    def array_names(cls) -> tuple[str, ...]:
-        """The losses per text."""
-        return ("text_losses",)
 
     def tables(self) -> dict[str, Table]:
         """Every block, and the least damaging one of each size."""

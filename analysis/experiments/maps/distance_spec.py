@@ -58,6 +58,7 @@ class DistanceResult(Result):
     """The distance map of a model on some texts."""
 
     kind: ClassVar[str] = "distances"
+    array_names: ClassVar[tuple[str, ...]] = ("states", "text_distances")
     spec_type: ClassVar[type[Spec]] = DistanceSpec
 
     model: ModelFacts
@@ -83,11 +84,6 @@ class DistanceResult(Result):
     """By the name of a metric, the mean map of that metric on the same texts, shaped like `mean`."""
     text_distances: dict[str, np.ndarray] | None = None
     """By metric, the distance of every pair of depths per text, (n_texts, L+1, L+1), float64; None in precomputed results."""
-
-    @classmethod
-    def array_names(cls) -> tuple[str, ...]:
-        """Names of the arrays kept of each text."""
-        return ("states", "text_distances")
 
     def tables(self) -> dict[str, Table]:
         """Every block, and the most similar one of each size."""

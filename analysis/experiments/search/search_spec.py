@@ -135,6 +135,7 @@ class SearchResult(Result):
     """Sets that a search found for n = 1, 2, …, with all figures measured on the way."""
 
     kind: ClassVar[str] = "search"
+    array_names: ClassVar[tuple[str, ...]] = ("sets", "values")
     gaps: ClassVar[tuple[str, ...]] = ("values",)
     spec_type: ClassVar[type[Spec]] = SearchSpec
 
@@ -163,11 +164,6 @@ class SearchResult(Result):
     """Every set that was measured, (n_sets, L), uint8, 1 for a removed layer; None in precomputed results."""
     values: dict[str, np.ndarray] | None = None
     """By text (search, validation, report), the figure of each set on each text, (n_sets, n_texts), float64, or NaN."""
-
-    @classmethod
-    def array_names(cls) -> tuple[str, ...]:
-        """Names of the arrays with the measured figures."""
-        return ("sets", "values")
 
     @property
     def path(self) -> list[Layers]:
