@@ -57,25 +57,3 @@ def test_tick_of_former_page_does_not_empty_the_next(served, heal):
     assert failed == []
     expect(heading).to_be_visible()
     page.context.close()
-
-
-# Whether this is another document than the one that was marked.
-ANEW = "() => !window.marked && document.querySelector('h1')"
-
-
-@pytest.mark.long
-def test_empty_window_reopens_once_and_keeps_its_place(served):
-    page = served.visitor()
-    browser.visit(page, served.address, "explore", "?n=3")
-    address = page.url
-    for is_anew in (True, False):
-        page.evaluate("() => { window.marked = true; }")
-        page.evaluate("() => setTimeout(() => { throw new Error('Cannot set a node at a delta path'); })")
-        if is_anew:
-            page.wait_for_function(ANEW)
-            browser.settled(page)
-            assert page.url == address
-        else:  # a failure that comes again at once is not retried for ever
-            page.wait_for_timeout(1000)
-            assert not page.evaluate(ANEW)
-    page.context.close()
