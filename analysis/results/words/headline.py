@@ -4,7 +4,7 @@ from analysis.core.units import number, two_digits
 from analysis.core.units import size as size_in_words
 from analysis.results.compared import recovery
 from analysis.results.compared.changes import NOT_SEEN, Change
-from analysis.results.evidence import ESTIMATED, RECOVERY, SIZE, SPEED, UNKNOWN, Evidence, Quantity
+from analysis.results.evidence import ESTIMATED, LOSS_MAP, RECOVERY, SIZE, SPEED, UNKNOWN, Evidence, Quantity
 from analysis.results.stored.reading import ACCURACY, LOSS
 
 UNITS = {ACCURACY: (100, 1, "points"), LOSS: (1, 2, "nats/token"), SPEED: (100, 0, "%")}
@@ -20,6 +20,19 @@ def sentence(evidence: Evidence) -> str:
     speed = f" and {speed}" if speed.endswith(("faster", "slower")) else f". {_capital(speed)}"
     parts = (f"Removing {evidence.removed.brief()} makes the model {size}{speed}", *rest)
     return " ".join(f"{_capital(part)}." for part in parts)
+
+
+def verdict(evidence: Evidence) -> str:
+    """Return the change of accuracy and of loss in one sentence, without intervals and conditions."""
+    parts = (_brief(evidence.quantity(name)) for name in (ACCURACY, LOSS))
+    return f"Without {evidence.removed.brief()}, {' and '.join(parts)}."
+
+
+def _brief(quantity: Quantity) -> str:
+    if quantity.change is None:
+        return f"{quantity.name} is not measured"
+    source = f" ({LOSS_MAP})" if quantity.state == ESTIMATED else ""  # the map has texts of its own
+    return f"{_change(quantity.name, quantity.change)}{source}"
 
 
 def measured_on(evidence: Evidence) -> list[str]:
@@ -67,19 +80,30 @@ def interval_in_words(quantity: Quantity) -> str:
 
 
 def _moved(name: str, change: Change, material: str) -> str:
+    """A change with its interval and what it is measured on."""
+    size, digits, _ = UNITS[name]
+    digits = 0 if name == ACCURACY else digits
+    moved = _change(name, change)
+    if change.low is None or change.high is None:
+        return f"{moved}, interval unknown ({material})"
+    if not change.is_significant:
+        needed = "" if (change.needed or 0) <= change.n else f", would need about {two_digits(change.needed or 0)}"
+        return f"{moved} (95 % CI {change.ends(digits, size)}, {material}{needed})"
+    low, high = sorted(abs(end) for end in (change.low, change.high))
+    return f"{moved} (95 % CI {number(size * low, digits)} to {number(size * high, digits)}, {material})"
+
+
+def _change(name: str, change: Change) -> str:
     """A change of accuracy in points, or of the loss in nats per token."""
     size, digits, unit = UNITS[name]
     digits = 0 if name == ACCURACY else digits
     if change.low is None or change.high is None:
-        return f"{name} changes by {number(size * change.difference, digits, '+')} {unit}, interval unknown ({material})"
+        return f"{name} changes by {number(size * change.difference, digits, '+')} {unit}"
     if not change.is_significant:
-        needed = "" if (change.needed or 0) <= change.n else f", would need about {two_digits(change.needed or 0)}"
-        return f"{name} is {NOT_SEEN} (95 % CI {change.ends(digits, size)}, {material}{needed})"
-    low, high = sorted(abs(end) for end in (change.low, change.high))
-    ends = f"95 % CI {number(size * low, digits)} to {number(size * high, digits)}, {material}"
+        return f"{name} is {NOT_SEEN}"
     amount, is_more = number(size * abs(change.difference), digits), change.difference > 0
     verb = {(ACCURACY, True): "rises", (ACCURACY, False): "drops", (LOSS, True): "rises by", (LOSS, False): "falls by"}
-    return f"{name} {verb[name, is_more]} {amount} {unit} ({ends})"
+    return f"{name} {verb[name, is_more]} {amount} {unit}"
 
 
 def _capital(text: str) -> str:

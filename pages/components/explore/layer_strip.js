@@ -18,6 +18,18 @@ const written = layers => runs(layers).map(run => run.join(":")).join("+");
 const clamp = (value, low, high) => Math.max(low, Math.min(high, value));
 const signed = value => (value < 0 ? "" : "+") + value.toFixed(2);
 
+const VIRIDIS = [[68, 1, 84], [59, 82, 139], [33, 145, 140], [94, 201, 98], [253, 231, 37]];
+function viridis(share) {
+  const at = share * (VIRIDIS.length - 1), low = Math.min(Math.floor(at), VIRIDIS.length - 2);
+  return `rgb(${VIRIDIS[low].map((value, index) => Math.round(value + (at - low) * (VIRIDIS[low + 1][index] - value))).join(" ")})`;
+}
+
+function scale(values) {
+  const ordered = values.filter(value => value !== null).sort((one, another) => one - another);
+  const low = ordered[0], reach = ordered[Math.floor(0.9 * (ordered.length - 1))] - low || 1;
+  return value => clamp((value - low) / reach, 0, 1);
+}
+
 function named(layers) {
   if (!layers.length) return "nothing removed";
   const found = runs(layers);
@@ -66,7 +78,6 @@ class Strip {
       cell.className = "cell";
       cell.type = "button";
       cell.dataset.layer = layer;
-      cell.append(document.createElement("i"));
       if (layer % 5 === 0) cell.append(Object.assign(document.createElement("b"), { textContent: layer, ariaHidden: "true" }));
       return cell;
     }));
@@ -83,11 +94,17 @@ class Strip {
     this.strip.style.setProperty("--gap", width / this.across < 16 ? "0.5px" : "1.5px");
   }
 
-  // How much each layer alone turns the stream, as a line under it; the first layer, which turns most by far, is off the scale.
+  // The height of a bar is the loss increase without this layer, its colour the layer's distance. Both scales end at the 90th
+  // percentile: the first layer, which is largest by far, would make the rest look the same.
   shade() {
-    const row = this.data.distance.values[0], ordered = [...row].sort((one, another) => one - another);
-    const low = ordered[0], reach = ordered[Math.floor(0.9 * (row.length - 1))] - low || 1;
-    row.forEach((value, layer) => this.cells.children[layer].style.setProperty("--turn", clamp((value - low) / reach, 0, 1).toFixed(2)));
+    const { distance, damage } = this.data, increases = damage?.values[0] ?? [];
+    const [tone, height] = [scale(distance.values[0]), scale(increases)];
+    [...this.cells.children].forEach((cell, layer) => {
+      const increase = increases[layer] ?? null;
+      cell.style.setProperty("--tone", viridis(1 - tone(distance.values[0][layer])));
+      cell.style.setProperty("--height", increase === null ? "100%" : `${(12 + 88 * height(increase)).toFixed(0)}%`);
+    });
+    this.root.querySelector(".key").textContent = `Bar height: ${damage ? "loss increase without this layer" : "loss increase not measured"}. Colour: its ${distance.name}, yellow is small.`;
   }
 
   listen() {

@@ -1,4 +1,4 @@
-"""The verdict: the cost of the removed layers in one sentence, and a button for the best known block of their size.
+"""The verdict: accuracy and loss without the removed layers, and a button for the best known block of their size.
 
 The words are made by `results.words.headline` from `results.evidence`, as everywhere. The recommendation of the decision sheet
 is another thing (`results.words.decision`).
@@ -31,15 +31,16 @@ def show(shown: Shown) -> None:
         st.markdown(f"{nothing} {condition}".strip())
         return
     measured = known.on(removed, shown.asked, strategy.distances.model)
-    st.markdown(f"{words.plain(headline.sentence(measured))} {condition}".strip(), help=_measured_on(measured, shown.sweep))
+    st.markdown(f"{words.plain(headline.verdict(measured))} {condition}".strip(), help=_in_detail(measured, shown.sweep))
     with st.container(horizontal=True, wrap=False, vertical_alignment="center", gap="small", key="best-cut"):
         _best(shown, removed)
         if RECOVERY in measured.missing:
             start.instant_heal_button(shown.sweep, cut, shown.model)
 
 
-def _measured_on(found: evidence.Evidence, sweep: FoundResult | None) -> str:
-    lines = headline.measured_on(found)
+def _in_detail(found: evidence.Evidence, sweep: FoundResult | None) -> words.Markdown:
+    """Return all quantities with their intervals, then what they are measured on."""
+    lines = [headline.sentence(found), *headline.measured_on(found)]
     if sweep is not None and (precise := precision_spec.describe_cost(sweep.result.spec.model)):
         lines.append(f"Precision: {precise}")
     return "\n".join(f"- {words.plain(line)}" for line in lines)

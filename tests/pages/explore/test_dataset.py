@@ -34,7 +34,8 @@ def two(ui_cache):
 
 
 def verdict(at) -> str:
-    return read(next(item.value for item in at.markdown if item.value.startswith("Removing ")))
+    """Return the verdict and its details on hover."""
+    return read(next(f"{item.value}\n{item.help}" for item in at.markdown if item.value.startswith("Without ")))
 
 
 def test_verdict_chart_and_cost_use_one_dataset_and_mention_another(app, two):
@@ -93,6 +94,7 @@ def test_block_chosen_by_hand_has_loss_map_and_button(app, two):
     said = verdict(at)
     rise = fakes.damage().increase[10][15]
     assert "Accuracy is not measured on 100 ARC-Easy questions." in said
+    assert f"loss rises by {rise:.2f} nats/token (loss-increase map)" in said
     assert f"Loss rises by {rise:.2f} nats/token (95 % CI" in said
     assert "loss-increase map, 8 texts of Wikipedia" in said
     assert {"score-cut", "instant"} <= {button.key for button in at.button}

@@ -102,7 +102,7 @@ def expect_one_screen(page: Page) -> None:
     """The verdict and all three charts lie within a window of 800 pixels."""
     browser.drawn(page)
     verdict = page.locator(".st-key-verdict")
-    expect(verdict).to_contain_text("Removing layers 11-15 makes the model 13 % smaller")
+    expect(verdict).to_contain_text("Without layers 11-15, accuracy")
     assert verdict.bounding_box()["y"] < 200
     for label in ("Heat map by", "Accuracy", "Loss"):
         assert page.evaluate(BOTTOM, label) <= 800, label
