@@ -1,5 +1,6 @@
 """The worker, in real processes: whole lives of jobs, and every way they can end."""
 
+import dataclasses
 import os
 import signal
 import subprocess
@@ -160,7 +161,7 @@ def test_job_adds_up_the_work_of_its_attempts():
     jobs.resume(job.id)
     done = wait_state(job, "done")
     assert done.work.seconds > failed.work.seconds > 0
-    assert jobs_command._as_json(done)["work"] == done.work.to_json()
+    assert jobs_command._as_json(done)["work"] == dataclasses.asdict(done.work)
 
 
 @pytest.mark.parametrize("what", ["tidy", "partial"])

@@ -108,7 +108,7 @@ def test_score_of_another_condition_is_not_shown_for_the_block(app, curve):
     assert metric(at, "Accuracy").value == "–"
     assert not metric(at, "Accuracy").delta
     assert metric(at, "Loss").delta.split(",")[0].endswith("nats")
-    assert "Accuracy is not measured on 100 ARC-Easy questions." in texts(at)
+    assert "accuracy is not measured" in texts(at)
 
 
 def test_insignificant_change_is_grey_and_names_the_questions_needed(app):
