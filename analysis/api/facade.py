@@ -26,7 +26,7 @@ from analysis.exports.spec import ExportResult
 from analysis.models.loading import load, planning
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
-from analysis.results.words.tolerance import DEFAULT
+from analysis.results.verdict import DEFAULT
 
 if TYPE_CHECKING:
     from analysis.api.front_sheet import FrontSheet

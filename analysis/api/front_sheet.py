@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from analysis.cli.main import command_line
 from analysis.core.errors import SpecError
+from analysis.results import verdict
 from analysis.results.compared.front import SIZE, SPEED
 from analysis.results.stored.reading import ACCURACY
-from analysis.results.words import goals
 from analysis.results.words.front_table import FrontAnswer
 from analysis.results.words.goals import Answer
 
@@ -66,7 +66,7 @@ class FrontSheet:
         return self.content.to_json(command_line)
 
     def _repr_markdown_(self) -> str:
-        return "\n\n".join([*(f"- {answer.said}" for answer in self.answers), self.content.measured_on, goals.RULE])
+        return "\n\n".join([*(f"- {answer.said}" for answer in self.answers), self.content.measured_on, verdict.RULE])
 
     def __repr__(self) -> str:
         return "\n".join([*(answer.said for answer in self.answers), self.content.measured_on])

@@ -8,9 +8,11 @@ from plotly.graph_objs import Figure
 
 from analysis.charts.look import bars, finish, known_ends, palette, translucent
 from analysis.core import blocks
+from analysis.results import verdict
 from analysis.results.compared.candidates import Candidate
-from analysis.results.compared.front import BEST, DOMINATED, SIZE, TIED, Front
+from analysis.results.compared.front import SIZE, Front
 from analysis.results.stored.reading import ACCURACY, BITS
+from analysis.results.verdict import BEST, DOMINATED, TIED
 from analysis.results.words import goals
 
 KINDS = ("unpruned", "pruned", "healed", "other model")
@@ -42,7 +44,7 @@ def trade_off(front: Front, by: str, *, dark: bool, height: int = 400) -> Figure
     """
     colours = palette(dark)
     shades = dict(zip(KINDS, (colours.unpruned, colours.pruned, colours.healed, colours.chance), strict=True))
-    best, standing = front.best(by), front.standing(by)
+    best, standing = verdict.best(front, by), verdict.standing(front, by)
     drawn_models = [candidate for candidate, _ in standing]
     data: list[dict[str, Any]] = [
         {

@@ -54,7 +54,7 @@ def decide(request: SheetSpec, command_line: Callable[[Spec], str]) -> "Sheet":
         LayerscopeError: as `exports.sheet.of`.
     """
     from analysis.exports import sheet
-    from analysis.results.words.tolerance import Tolerance
+    from analysis.results.verdict import Tolerance
 
     return sheet.of(
         request.model,

@@ -63,6 +63,7 @@ class FrontSpec(Spec):
 
 def run(options: argparse.Namespace) -> None:
     """Print the answers, the variants, and the commands of missing measurements."""
+    from analysis.results import verdict
     from analysis.results.words import goals
 
     compared = compare(requests.request(FrontSpec, options))
@@ -78,7 +79,7 @@ def run(options: argparse.Namespace) -> None:
         lines += ["", f"Not measured{about}:"]
         for measurement in compared.missing:
             lines += [f"  {measurement.what}:", *_command(options.command_line(measurement.spec))]
-    write(options, compared.to_json(options.command_line), [*lines, "", *_wrapped([goals.RULE])])
+    write(options, compared.to_json(options.command_line), [*lines, "", *_wrapped([verdict.RULE])])
 
 
 def _wrapped(sentences: Iterable[str]) -> list[str]:
@@ -102,8 +103,9 @@ def compare(request: FrontSpec) -> "FrontAnswer":
     Raises:
         SpecError: for a goal that no model can meet, and for named data or models without stored scores.
     """
+    from analysis.results import verdict
     from analysis.results.compared.material_filter import MaterialFilter
-    from analysis.results.words import front_table, goals
+    from analysis.results.words import front_table
 
-    limits = goals.of_limits(bytes=request.fits, speed=request.times, points=request.points, nats=request.nats)
+    limits = verdict.of_limits(bytes=request.fits, speed=request.times, points=request.points, nats=request.nats)
     return front_table.of_model(request.model, MaterialFilter(**request.dataset.to_json()), limits, request.others)

@@ -29,6 +29,7 @@ from analysis.experiments.strategies import DRAW, needs
 from analysis.exports import card
 from analysis.exports.document import Picture, Section, TextTable
 from analysis.models.source import sizes
+from analysis.results import verdict
 from analysis.results.compared import (
     agreement,
     cliff,
@@ -43,7 +44,7 @@ from analysis.results.compared import speed as timing
 from analysis.results.evidence import Evidence
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS
-from analysis.results.words import front_table, goals
+from analysis.results.words import front_table
 from analysis.results.words import heals as judgement
 from analysis.results.words.front_table import FrontAnswer
 from analysis.results.words.lesson import question_size
@@ -325,7 +326,7 @@ def of_front(compared: FrontAnswer, command_line: CommandLine) -> Section:
     """Return the section of precisions, prunings and other models: answers, table, and missing measurements."""
     lacks = [f"Not measured: {', '.join(one.what for one in compared.missing)}."] if compared.missing else []
     table = compared.table()
-    said = [*(one.said for one in compared.answers), table.caption, goals.RULE, *lacks]
+    said = [*(one.said for one in compared.answers), table.caption, verdict.RULE, *lacks]
     commands = [command_line(one.spec) for one in compared.missing]
     return Section(front_table.TITLE, said, tables=[TextTable.of(table)], commands=commands)
 

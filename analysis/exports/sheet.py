@@ -16,21 +16,21 @@ from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.exports.document import Document, Section, TextTable, templates
 from analysis.models.source.model_spec import ModelSpec
-from analysis.results import evidence, library
+from analysis.results import evidence, library, verdict
 from analysis.results.compared.material_filter import ANY as ANY_MATERIAL
 from analysis.results.compared.material_filter import Filter, MaterialFilter, SameMaterial
 from analysis.results.evidence import Evidence
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS
 from analysis.results.stored.result import FoundResult
+from analysis.results.verdict import DEFAULT, Tolerance
 from analysis.results.words import decision, front_table
 from analysis.results.words.decision import Decision
 from analysis.results.words.front_table import FrontAnswer
-from analysis.results.words.tolerance import DEFAULT, Tolerance
 
 CommandLine = Callable[[Spec], str]
 """Writes the command that makes a request again."""
-TITLES = {decision.GO: "Go", decision.MORE: "Measure more", decision.STOP: "Don't"}
+TITLES = {verdict.GO: "Go", verdict.MORE: "Measure more", verdict.STOP: "Don't"}
 _TEMPLATE = Path(__file__).with_name("sheet_page.html.jinja")
 _PRINT_PX = ((3200, 11.0), (4400, 9.6), (6500, 8.4))
 """Most characters of the page for each font size on paper."""

@@ -8,11 +8,12 @@ from typing import Any
 from analysis.core.errors import SpecError
 from analysis.exports import sheet as sheets
 from analysis.exports.sheet import Sheet
-from analysis.results.words import decision
+from analysis.results import verdict
+from analysis.results.words.decision import Number
 
 _SIZES = (9.4, 8.6, 7.8, 7.2, 6.6, 6.0, 5.4, 4.8, 4.2)
 """Font sizes in points: the largest that fits the page is taken."""
-_TONES = {decision.GO: "#0f6b66", decision.MORE: "#7a5200", decision.STOP: "#a1261f"}
+_TONES = {verdict.GO: "#0f6b66", verdict.MORE: "#7a5200", verdict.STOP: "#a1261f"}
 _INK, _SOFT, _LINE, _PANEL = "#1c2530", "#55606b", "#d5dade", "#f3f5f6"
 _MARGIN = 34
 """Points."""
@@ -105,7 +106,7 @@ class _Story:
             self.text(sheets.written_by(sheet), ink=_SOFT, scale=0.85),
         ]
 
-    def number(self, number: decision.Number) -> list[Any]:
+    def number(self, number: Number) -> list[Any]:
         """One number with its interval and condition."""
         rest = [self.text(text) for text in (number.interval, number.remark) if text]
         on = [self.text(number.on, ink=_SOFT, scale=0.85)] if number.on else []

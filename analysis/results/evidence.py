@@ -58,8 +58,6 @@ class Quantity:
     """Questions or texts in words, the selected ones if nothing is measured."""
     on: str = ""
     """The full condition in words; "" if nothing is measured."""
-    caveat: str = ""
-    """Reason why this change never supports a go, as a sentence; "" if it may."""
     result: Any = None
     """Stored result that holds it; None for a size."""
     request: Spec | None = None
@@ -175,21 +173,16 @@ class Evidence:
         return next(holding, None)
 
     def _score(self, name: str) -> Quantity:
-        measured, caveat = self.selected.measured(name), ""
+        measured = self.selected.measured(name)
         if self.heal is not None:
             before, after = (reading.of_heal(self.heal, model).get(name) for model in ("unpruned", "healed"))
             change, result = changes.of_heal(self.heal, name), self.heal
-            if name == LOSS and recovery.is_judged_by_its_own_kind(self.heal):
-                caveat = "the healing run trained on this kind of text, so it never supports a go."
         else:
             before, after, change, result = measured.unpruned, measured.reading, measured.change, self._source(name)
         if change is None or after is None:
             return self._mapped() if name == LOSS and self._map is not None else self._unmeasured(name, measured.condition)
-        if name == ACCURACY and before is not None and self.baseline is not None and not _is_above(before, self.baseline[0]):
-            level = self.baseline[1]
-            caveat = f"the unpruned model is not significantly above {level} there, so these questions cannot support a go."
         material, on = after.condition.material_in_words(), after.on_what()
-        return Quantity(name, MEASURED, change, before, after, material, on, caveat, result)
+        return Quantity(name, MEASURED, change, before, after, material, on, result)
 
     @cached_property
     def _map(self) -> tuple[DamageResult, Reading] | None:
@@ -203,9 +196,8 @@ class Evidence:
         assert self._map is not None
         damage, value = self._map
         change = Change(value.value, value.low, value.high, True, value.condition.n, None)
-        caveat = "the loss-increase map uses other texts than the selected ones, so it never supports a go."
         material, on = (f"{LOSS_MAP}, {words}" for words in (value.condition.material_in_words(), value.on_what()))
-        return Quantity(LOSS, ESTIMATED, change, None, value, material, on, caveat, damage, self._request())
+        return Quantity(LOSS, ESTIMATED, change, None, value, material, on, damage, self._request())
 
     def _unmeasured(self, name: str, condition: Condition | None) -> Quantity:
         if self.heal is not None:
@@ -343,7 +335,3 @@ def stored(
     if isinstance(on_screen, HealResult) and not on_screen.questions:  # the answers of others with the same scores pair them
         results.sort(key=lambda result: result is on_screen)
     return of(removed, results, model, facts, shown=on_screen, damage=damage, speed=speed, heals=heals, heal=heal)
-
-
-def _is_above(measured: Reading, level: float) -> bool:
-    return measured.low is None or measured.low > level

@@ -7,6 +7,7 @@ import pytest
 from analysis.charts import front as figures
 from analysis.core import blocks
 from analysis.models.source.model_spec import ModelSpec
+from analysis.results import verdict
 from analysis.results.compared import front
 from analysis.results.compared.front import SIZE, SPEED
 from analysis.results.stored.reading import ACCURACY
@@ -22,7 +23,7 @@ def found():
 @pytest.mark.parametrize("by", [SIZE, SPEED])
 def test_points_have_intervals_and_only_dominated_ones_are_open(found, by):
     figure = figures.trade_off(found, by, dark=False)
-    best, standing = found.best(by), [(candidate.cut, own) for candidate, own in found.standing(by)]
+    best, standing = verdict.best(found, by), [(candidate.cut, own) for candidate, own in verdict.standing(found, by)]
     pruned = [trace for trace in figure.data if trace.name.startswith("pruned")]
     candidates = {blocks.written(one.cut): one for one in found.candidates if one.cut and (by == SIZE or one.gain)}
     assert {name for trace in pruned for name in trace.customdata} == set(candidates)
@@ -32,7 +33,7 @@ def test_points_have_intervals_and_only_dominated_ones_are_open(found, by):
             measured = candidate.readings[ACCURACY]
             assert trace.y[place] + trace.error_y.array[place] == pytest.approx(measured.high)
             assert trace.y[place] - trace.error_y.arrayminus[place] == pytest.approx(measured.low)
-            assert trace.marker.symbol.endswith("-open") == ((candidate.cut, front.DOMINATED) in standing)
+            assert trace.marker.symbol.endswith("-open") == ((candidate.cut, verdict.DOMINATED) in standing)
     (line,) = [trace for trace in figure.data if trace.name == "best measured"]
     assert list(line.y) == [candidate.readings[ACCURACY].value for candidate in best]
 

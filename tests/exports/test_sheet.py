@@ -11,8 +11,8 @@ from analysis.core.blocks import Block
 from analysis.core.errors import BlockRangeError, SpecError
 from analysis.exports import page, report, sheet, sheet_pdf
 from analysis.exports.document import fenced
-from analysis.results.words import decision
-from analysis.results.words.tolerance import Tolerance
+from analysis.results import verdict
+from analysis.results.verdict import Tolerance
 from tests.exports.test_report import EVIL, Cells
 from tests.support import browser, fakes
 
@@ -131,7 +131,7 @@ def test_the_heal_of_a_recipe_is_judged(stored):
 
 def test_the_tolerance_is_printed_and_reproduced(stored):
     made = make(tolerance=Tolerance(30, 9))
-    assert made.decision.recommendation == decision.GO or made.decision.recommendation == decision.MORE
+    assert made.decision.recommendation == verdict.GO or made.decision.recommendation == verdict.MORE
     assert "up to 30 points and a loss rise of up to 9 nats/token" in sheet.html(made)
     assert "--accept-points 30 --accept-nats 9" in made.commands[-1]
 

@@ -14,14 +14,15 @@ from analysis.experiments.accuracy.points import QuestionScore
 from analysis.models.source import sizes
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import LayerFacts
+from analysis.results import verdict
 from analysis.results.compared import candidates, disk, unmeasured
 from analysis.results.compared.candidates import is_same_model
 from analysis.results.compared.front import SIZE, SPEED, compare
 from analysis.results.compared.material_filter import MaterialFilter, SameMaterial
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, BITS, LOSS
+from analysis.results.verdict import BYTES, POINTS, Goal
 from analysis.results.words import goals
-from analysis.results.words.goals import BYTES, POINTS, Goal
 from tests.support import fakes
 
 LAYERS = [LayerFacts(1_152, 3_560_000, 1_870_000, 384, None)] * fakes.L
@@ -139,7 +140,7 @@ def test_front_agrees_with_brute_force(quantity, by):
             for other in compared.candidates
         )
     }
-    kept = {one.id for one in compared.front(quantity).best(by)}
+    kept = {one.id for one in verdict.best(compared.front(quantity), by)}
     assert kept <= expected
     values = {(cost(one), badness(one)) for one in compared.candidates if one.id in expected}
     assert {(cost(one), badness(one)) for one in compared.candidates if one.id in kept} == values
@@ -151,7 +152,7 @@ def brute(found, goal):
     for one in found.candidates:
         gain = one.pace.gain if one.pace else None
         if (goal.kind == BYTES and one.memory <= goal.value) or (
-            goal.kind == goals.SPEED and gain is not None and 1 + gain.low >= goal.value
+            goal.kind == verdict.SPEED and gain is not None and 1 + gain.low >= goal.value
         ):
             fits.append(one)
     if found.reference in fits or not fits:
@@ -177,7 +178,7 @@ def test_rule_for_bytes_agrees_with_brute_force(found, limit):
 
 @pytest.mark.parametrize("limit", [1.05, 1.09, 1.15, 1.2, 3.0])
 def test_rule_for_speed_agrees_with_brute_force(found, limit):
-    assert goals.answer(found, Goal(goals.SPEED, limit)).candidate is brute(found, Goal(goals.SPEED, limit))
+    assert goals.answer(found, Goal(verdict.SPEED, limit)).candidate is brute(found, Goal(verdict.SPEED, limit))
 
 
 def test_answers_are_in_words_with_the_measured_differences(found):
@@ -188,7 +189,7 @@ def test_answers_are_in_words_with_the_measured_differences(found):
         f"significantly different [{accuracy.ends(1, 100)} points], "
         f"26 % slower [{-100 * gain.high:.0f} to {-100 * gain.low:.0f} %])."
     )
-    fast = goals.answer(found, Goal(goals.SPEED, 1.1)).said
+    fast = goals.answer(found, Goal(verdict.SPEED, 1.1)).said
     assert fast.startswith("To be 1.1 times as fast: remove layers 14-16 in bfloat16, 248 MB (loss +0.60 nats/token [")
     quick = of(found, "bfloat16", 3).gain
     assert f"{1 + quick.value:.2f} times as fast [{1 + quick.low:.2f} to {1 + quick.high:.2f}]" in fast
@@ -234,7 +235,7 @@ def test_number_of_layers_that_was_not_timed_is_on_no_front_of_speed():
     found = compare([curve("float32", 0)], (), [speed("float32", 1.0, ns=(0, 2, 5, 10))])
     assert of(found, "float32", 2).pace is not None
     assert of(found, "float32", 3).pace is None, "it lies on the line through those that were timed"
-    kept = {candidate.cut.size if candidate.cut else 0 for candidate in found.front(LOSS).best(SPEED)}
+    kept = {candidate.cut.size if candidate.cut else 0 for candidate in verdict.best(found.front(LOSS), SPEED)}
     assert kept == {0, 2}
 
 
@@ -288,7 +289,7 @@ def test_model_with_another_tokenizer_is_compared_in_bits_per_byte():
     assert LOSS not in theirs.changes
     assert not theirs.changes[BITS].paired
     assert theirs not in found.front(LOSS).candidates
-    assert theirs in found.front(BITS).best(SIZE)
+    assert theirs in verdict.best(found.front(BITS), SIZE)
     said = goals.answer(found, Goal(BYTES, 300e6)).said
     assert said.startswith("To fit 300 MB: take other in float32 from Q4_1 weights")
     assert "bits per byte" in said
@@ -326,7 +327,7 @@ def test_a_device_without_a_precision_is_not_asked_for_it():
 def test_nothing_stored_names_the_measurement_to_make():
     found = compare([])
     assert [one.what for one in unmeasured.missing(found, fakes.MODEL)][0] == "the unpruned model in full precision"
-    assert goals.answer(found, Goal(goals.SPEED, 1.3)).said.startswith("To be 1.3 times as fast: nothing is measured.")
+    assert goals.answer(found, Goal(verdict.SPEED, 1.3)).said.startswith("To be 1.3 times as fast: nothing is measured.")
 
 
 def without_bits(result):
@@ -406,7 +407,7 @@ def test_limit_just_below_the_smallest_model_names_the_excess(found):
     said = goals.answer(found, Goal(BYTES, (least - 2_000))).said
     assert said.startswith(f"To fit {(least - 2_000) / 1e6:.12g} MB: no measured model is this small.")
     assert said.endswith("MB, which is 2.0 kB too large.")
-    assert Goal(BYTES, 1_060e6).aim == "fit 1.06 GB"
+    assert goals.aim(Goal(BYTES, 1_060e6)) == "fit 1.06 GB"
 
 
 def test_goal_of_points_without_accuracies_says_so():
@@ -474,7 +475,7 @@ def test_without_reference_half_of_the_largest_form_is_the_goal():
     small, large = curve("4bit", 0.2, last=1), curve("8bit", 0.2, last=0)
     compared = compare([small, large])
     assert compared.reference is None
-    assert goals.usual(compared)[0].value == pytest.approx(of(compared, "8bit").memory / 2, rel=0.005)
+    assert verdict.usual_goals(compared)[0].value == pytest.approx(of(compared, "8bit").memory / 2, rel=0.005)
 
 
 def test_material_of_a_curve_is_not_that_of_another_draw():
@@ -492,9 +493,9 @@ def test_no_other_that_meets_the_goal_beats_the_answer(monkeypatch):
         SimpleNamespace(kind=kind, memory=1, readings={LOSS: SimpleNamespace(value=value)})
         for kind, value in (("pruned", 4.0), ("healed", 3.8), ("other model", 3.5))
     )
-    monkeypatch.setattr(goals, "is_better", lambda one, other, _: (one, other) == (healed, pruned))
-    assert goals._best([pruned, healed, other], LOSS) is healed
-    assert goals._best([pruned, other], LOSS) is pruned
+    monkeypatch.setattr(verdict, "is_better", lambda one, other, _: (one, other) == (healed, pruned))
+    assert verdict.first_of_tied([pruned, healed, other], LOSS) is healed
+    assert verdict.first_of_tied([pruned, other], LOSS) is pruned
 
 
 def test_gallery_model_has_the_size_of_its_file_on_disk():

@@ -11,13 +11,12 @@ from analysis.core import stats, units
 from analysis.core.blocks import Block
 from analysis.core.errors import SpecError
 from analysis.experiments.accuracy.points import Lines, QuestionScore
-from analysis.results import evidence
+from analysis.results import evidence, verdict
 from analysis.results.compared.changes import Change
 from analysis.results.evidence import Quantity
 from analysis.results.stored.reading import ACCURACY, LOSS
-from analysis.results.words import decision, tolerance
-from analysis.results.words.decision import GO, MORE, STOP
-from analysis.results.words.tolerance import OPEN, OUTSIDE, WITHIN, Judged, Tolerance
+from analysis.results.verdict import GO, MORE, OPEN, OUTSIDE, STOP, WITHIN, Judged, Tolerance
+from analysis.results.words import decision
 from tests.support import fakes
 
 CUT = next(point.block for point in fakes.sweep().points if point.n == 8)
@@ -25,7 +24,7 @@ HEALED = fakes.heal().spec.block
 
 
 def judged(name: str, bound: float, *change, caveat: str = "") -> Judged:
-    return Judged(Quantity(name, change=Change(*change) if change else None, caveat=caveat), bound)
+    return Judged(Quantity(name, change=Change(*change) if change else None), bound, caveat)
 
 
 def accuracy(low: float, high: float, points: float = 3.0, n: int = 200, **changes) -> Judged:
@@ -61,7 +60,7 @@ def test_position_of_an_interval(result, position):
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "verdict"),
+    ("one", "other", "expected"),
     [
         (accuracy(-2, 1), loss(0, 0.05), GO),
         (accuracy(-2, 1), loss(0, 0.2), MORE),
@@ -72,8 +71,8 @@ def test_position_of_an_interval(result, position):
         (judged(ACCURACY, 0.03), loss(0.2, 0.3), STOP),
     ],
 )
-def test_rule_for_each_combination(one, other, verdict):
-    assert decision.judge(one, other) == verdict
+def test_rule_for_each_combination(one, other, expected):
+    assert verdict.recommended(one, other) == expected
 
 
 def sampled(effect: float, deviation: float, n: int, bound: float) -> Judged:
@@ -129,7 +128,7 @@ def test_the_tolerance_refuses_negative_numbers():
 def test_the_rule_states_its_tolerance():
     said = Tolerance(4, 0.25).rule()
     assert "up to 4 points and a loss rise of up to 0.25 nats/token." in said
-    assert tolerance.DEFAULT.rule().startswith("Tolerance: an accuracy drop of up to 3 points and a loss rise of up to 0.1")
+    assert verdict.DEFAULT.rule().startswith("Tolerance: an accuracy drop of up to 3 points and a loss rise of up to 0.1")
 
 
 def answers(right: int, n: int) -> list[QuestionScore]:
@@ -147,7 +146,7 @@ def curve(right: float, rise: float, n: int = 100, **changes):
     return replace(made, points=points, questions=[answers(round(n * p.acc), n) for p in points], text_losses=texts, **changes)
 
 
-def decided(*results, cut=CUT, tolerance=tolerance.DEFAULT, available=None, **stored):
+def decided(*results, cut=CUT, tolerance=verdict.DEFAULT, available=None, **stored):
     found = evidence.of(cut, results, fakes.MODEL, fakes.FACTS, **stored)
     return decision.decide(found, tolerance=tolerance, available=available)
 

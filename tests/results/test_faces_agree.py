@@ -11,13 +11,12 @@ from analysis.core.blocks import Block
 from analysis.data import gallery
 from analysis.exports import card, report, sheet
 from analysis.models.source.model_spec import ModelSpec
-from analysis.results import evidence, library
+from analysis.results import evidence, library, verdict
 from analysis.results.evidence import RECOVERY, SIZE, SPEED, UNKNOWN, Evidence
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS, Reading
-from analysis.results.words import decision, front_table, headline
-from analysis.results.words.goals import NATS, POINTS, Goal
-from analysis.results.words.tolerance import DEFAULT
+from analysis.results.verdict import DEFAULT, NATS, POINTS, Goal
+from analysis.results.words import front_table, headline
 from pages.components.shared import selection, stored_results
 
 N = 200
@@ -125,7 +124,7 @@ def test_the_report_begins_with_the_same_sentences(cache):
 def test_no_answer_of_a_sheet_is_beyond_its_tolerance(cache):
     source = next(exhibit.source for exhibit in gallery.EXHIBITS if "1.5B" in exhibit.source)
     made = sheet.of(ModelSpec(source), Block(9, 10), main.command_line)
-    assert made.decision.recommendation == decision.STOP
+    assert made.decision.recommendation == verdict.STOP
     accepted = [Goal(POINTS, DEFAULT.points), Goal(NATS, DEFAULT.nats)]
     answers = [answer for answer in made.front.answers if answer.candidate is not None]
     assert answers

@@ -6,6 +6,7 @@ import pytest
 
 from analysis.experiments.accuracy.points import QuestionScore
 from analysis.experiments.accuracy.sweep_spec import SweepResult
+from analysis.results import verdict
 from analysis.results.compared import front
 from analysis.results.compared.front import SIZE
 from analysis.results.stored.reading import ACCURACY, LOSS
@@ -18,7 +19,7 @@ def of(*results, quantity=ACCURACY, speeds=()):
 
 def test_front_holds_models_that_no_other_beats():
     found = of(fakes.sweep())
-    best = found.best(SIZE)
+    best = verdict.best(found, SIZE)
     assert [candidate.memory for candidate in best] == sorted(candidate.memory for candidate in best)
     for candidate in found.candidates:
         value = candidate.readings[ACCURACY].value
@@ -40,27 +41,27 @@ def kept_answers(*right: int, n: int = 200, strategy: str = "similarity") -> Swe
 
 
 def by_size(found):
-    return {candidate.cut.size if candidate.cut else 0: own for candidate, own in found.standing(SIZE)}
+    return {candidate.cut.size if candidate.cut else 0: own for candidate, own in verdict.standing(found, SIZE)}
 
 
 def test_point_estimates_alone_dominate_nothing():
     """One removed layer answers 100 of 200, two answer 97: the old rule called the former beaten wherever a later one led."""
-    assert by_size(of(kept_answers(100, 97, 99, 40))) == {0: front.BEST, 1: front.TIED, 2: front.BEST, 3: front.BEST}
+    assert by_size(of(kept_answers(100, 97, 99, 40))) == {0: verdict.BEST, 1: verdict.TIED, 2: verdict.BEST, 3: verdict.BEST}
 
 
 def test_dominated_needs_a_paired_interval_above_zero():
     found = of(kept_answers(100, 70, 99, 40))
-    assert by_size(found)[1] == front.DOMINATED
+    assert by_size(found)[1] == verdict.DOMINATED
     candidates = {candidate.cut.size if candidate.cut else 0: candidate for candidate in found.candidates}
-    assert front.is_better(candidates[2], candidates[1], ACCURACY)
-    assert not front.is_better(candidates[1], candidates[2], ACCURACY)
+    assert verdict.is_better(candidates[2], candidates[1], ACCURACY)
+    assert not verdict.is_better(candidates[1], candidates[2], ACCURACY)
 
 
 def test_front_of_fewer_models_has_its_own_standing():
     found = of(kept_answers(100, 70, 99, 40))
-    assert len(found.standing(SIZE)) == 4
+    assert len(verdict.standing(found, SIZE)) == 4
     kept = tuple(candidate for candidate in found.candidates if candidate.cut is None or candidate.cut.size == 1)
-    assert [own for _, own in replace(found, candidates=kept).standing(SIZE)] == [front.BEST, front.BEST]
+    assert [own for _, own in verdict.standing(replace(found, candidates=kept), SIZE)] == [verdict.BEST, verdict.BEST]
 
 
 def test_a_heal_stands_next_to_the_prunings_of_its_condition():
@@ -74,8 +75,8 @@ def test_a_heal_stands_next_to_the_prunings_of_its_condition():
     healed = next(candidate for candidate in found.candidates if candidate.repair)
     bare = next(candidate for candidate in found.candidates if candidate.cut and not candidate.repair)
     assert healed.memory == bare.memory
-    assert healed in found.best(SIZE)
-    assert bare not in found.best(SIZE)
+    assert healed in verdict.best(found, SIZE)
+    assert bare not in verdict.best(found, SIZE)
 
 
 def test_of_the_same_removal_the_first_result_counts():

@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 
 from analysis.api import facade
-from analysis.core import stats
+from analysis.core import stats, units
 from analysis.core.errors import SpecError
+from analysis.results import verdict
 from analysis.results.compared import front, unmeasured
+from analysis.results.verdict import BYTES, NATS, POINTS, SPEED, Goal
 from analysis.results.words import goals
-from analysis.results.words.goals import BYTES, NATS, POINTS, SPEED, Goal
 from tests.results.test_front import kept_answers
 from tests.support import fakes
 
@@ -43,7 +44,7 @@ def test_needed_questions_follow_from_the_margin():
     change = answer.undecided.changes["accuracy"]
     deviation = (change.high - change.low) / 2 / stats.Z * math.sqrt(200)
     assert answer.needed == max(stats.needed(0.02 - 0.005, deviation), 201)
-    assert f"about {goals.two_digits(answer.needed)} questions" in answer.said
+    assert f"about {units.two_digits(answer.needed)} questions" in answer.said
 
 
 def test_candidate_that_needs_too_many_questions_is_not_named():
@@ -55,7 +56,7 @@ def test_candidate_that_needs_too_many_questions_is_not_named():
 def test_candidate_that_needs_more_questions_than_the_dataset_has_is_not_named(monkeypatch):
     needed = goals.answer(compared(100, 99), Goal(POINTS, 2)).needed
     for size, is_named in ((needed, True), (needed - 1, False), (None, True)):
-        monkeypatch.setattr(goals.questions, "size", lambda _, size=size: size)
+        monkeypatch.setattr(verdict.questions, "size", lambda _, size=size: size)
         assert (goals.answer(compared(100, 99), Goal(POINTS, 2)).undecided is not None) == is_named
 
 
@@ -93,4 +94,4 @@ def test_python_answers_a_goal_in_the_words_of_the_front(cache):
     for limit in (0, -3, math.nan, math.inf):
         with pytest.raises(SpecError, match="--nats must be above 0 and finite"):
             model.goal(nats=limit)
-    assert [goal.kind for goal in goals.usual(model.front().content.comparison)] == [BYTES, SPEED, POINTS]
+    assert [goal.kind for goal in verdict.usual_goals(model.front().content.comparison)] == [BYTES, SPEED, POINTS]

@@ -1,7 +1,7 @@
-"""The front: all candidates on one set of questions and one of texts, and those that dominate others by quality and cost."""
+"""All candidates on one set of questions and one of texts; `results.verdict` says which of them are best."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -20,8 +20,6 @@ from analysis.results.compared.paces import Paces
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, BITS, CONTROL, LOSS, Condition, Reading
 
-BEST, TIED, DOMINATED = "best measured", "statistically tied", "dominated"
-"""Standing of a candidate: none that costs no more is measured better; one is, but not significantly; one is significantly."""
 SIZE, SPEED = "size", "speed"
 """Costs of a model: bytes of its weights, or how many times as fast as the reference it generates."""
 
@@ -35,66 +33,6 @@ class Front:
     condition: Condition
     """Condition of the reference; a rival's differs in the model, another precision's in the precision."""
     candidates: tuple[Candidate, ...]
-    _standing: dict[str, list[tuple[Candidate, str]]] = field(default_factory=dict, init=False, compare=False, repr=False)
-    """Answers of `standing`, each the comparison of many pairs of models."""
-
-    def best(self, by: str) -> list[Candidate]:
-        """Return the candidates that no other one beats, from the cheapest to the most expensive.
-
-        A candidate is beaten by one that costs no more and is better, or is as good and costs less, by the measured values.
-        Whether the difference is significant is for the intervals to say.
-
-        Args:
-            by: SIZE or SPEED; candidates without a speed are not on the latter front.
-        """
-        priced = [(price, self.badness(one), one) for one in self.candidates if (price := _price(one, by)) is not None]
-        kept: list[Candidate] = []
-        for _, badness, candidate in sorted(priced, key=lambda one: one[:2]):
-            if not kept or badness < self.badness(kept[-1]):
-                kept.append(candidate)
-        return kept
-
-    def standing(self, by: str) -> list[tuple[Candidate, str]]:
-        """Return every candidate that has a price with its standing: BEST, TIED or DOMINATED.
-
-        A candidate is dominated only if a best measured one costs no more and the paired 95 % interval of their difference
-        excludes zero. Point estimates alone dominate nothing.
-
-        Args:
-            by: SIZE or SPEED.
-        """
-        if by not in self._standing:
-            best = self.best(by)
-            ids = {candidate.id for candidate in best}
-            self._standing[by] = [
-                (one, BEST if one.id in ids else DOMINATED if self._is_dominated(one, price, best, by) else TIED)
-                for one in self.candidates
-                if (price := _price(one, by)) is not None
-            ]
-        return self._standing[by]
-
-    def _is_dominated(self, candidate: Candidate, price: float, best: Sequence[Candidate], by: str) -> bool:
-        cheaper = [one for one in best if (cost := _price(one, by)) is not None and cost <= price]
-        return any(is_better(one, candidate, self.quantity) for one in reversed(cheaper))
-
-    def badness(self, candidate: Candidate) -> float:
-        """Return the value of a candidate so that more is worse, for any quantity."""
-        value = candidate.readings[self.quantity].value
-        return -value if self.quantity == ACCURACY else value
-
-
-def _price(candidate: Candidate, by: str) -> float | None:
-    if by == SIZE:
-        return float(candidate.memory)
-    return None if candidate.times is None else -candidate.times
-
-
-def is_better(candidate: Candidate, other: Candidate, quantity: str) -> bool:
-    """Return whether the 95 % interval of the difference of two candidates excludes zero in favour of the first."""
-    change = candidates.difference(candidate, other, quantity)
-    if change is None or change.low is None or change.high is None:
-        return False
-    return change.low > 0 if quantity == ACCURACY else change.high < 0
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,19 @@
-"""Decide on the removal of a block: go, measure more or don't, by 95 % intervals and a tolerance that is printed.
-
-The decision is a pure function of the evidence on the block, healed or not.
-"""
+"""The decision on removed layers in words: reasons, numbers, next steps, costs and risks (rules: `results.verdict`)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from analysis.core.blocks import Removal
 from analysis.core.record import Spec
 from analysis.core.units import duration, two_digits
-from analysis.experiments.heal.heal_result import HealResult
+from analysis.results import verdict
 from analysis.results.compared import recovery
 from analysis.results.evidence import ESTIMATED, SIZE, SPEED, Evidence, Quantity
 from analysis.results.stored.reading import ACCURACY, LOSS
+from analysis.results.verdict import DEFAULT, GO, MORE, OPEN, OUTSIDE, STOP, WITHIN, Judged, Tolerance
 from analysis.results.words import headline, risks
-from analysis.results.words.tolerance import DEFAULT, OPEN, OUTSIDE, WITHIN, Judged, Tolerance
-
-GO, MORE, STOP = "go", "measure more", "don't"
-"""The three recommendations."""
+from analysis.results.words.headline import UNITS, interval_in_words, value_in_words
 
 
 @dataclass(frozen=True)
@@ -43,7 +38,7 @@ class Number:
         """Return the number of a quantity."""
         name = "Size" if quantity.name == SIZE else f"{quantity.name.capitalize()} change"
         is_significant = quantity.change is None or quantity.name == SIZE or quantity.change.is_significant
-        value, interval = headline.value_in_words(quantity), headline.interval_in_words(quantity)
+        value, interval = value_in_words(quantity), interval_in_words(quantity)
         return cls(name, value, interval, quantity.on, quantity.state, position, is_significant)
 
     @property
@@ -80,14 +75,6 @@ class Decision:
     """Accuracy, then loss."""
 
 
-def judge(accuracy: Judged, loss: Judged) -> str:
-    """The rule: GO, MORE or STOP."""
-    positions = (accuracy.position, loss.position)
-    if OUTSIDE in positions:
-        return STOP
-    return GO if positions == (WITHIN, WITHIN) else MORE
-
-
 def decide(evidence: Evidence, *, tolerance: Tolerance = DEFAULT, available: int | None = None) -> Decision:
     """Decide on removed layers, or on the judged healed model of them.
 
@@ -96,14 +83,14 @@ def decide(evidence: Evidence, *, tolerance: Tolerance = DEFAULT, available: int
         tolerance: the accepted worsening.
         available: number of questions in the selected dataset; None where that is not known.
     """
-    both = _judged(evidence, tolerance)
-    verdict = judge(*both)
-    decisive = {STOP: OUTSIDE, GO: WITHIN, MORE: OPEN}[verdict]
+    both = verdict.judged(evidence, tolerance)
+    recommendation = verdict.recommended(*both)
+    decisive = {STOP: OUTSIDE, GO: WITHIN, MORE: OPEN}[recommendation]
     speed = evidence.quantity(SPEED)
     sources = [result.quantity.result for result in both] + [speed.result]
     return Decision(
-        recommendation=verdict,
-        reasons=tuple(result.sentence() for result in both if result.position == decisive),
+        recommendation=recommendation,
+        reasons=tuple(_sentence(result) for result in both if result.position == decisive),
         rule=tolerance.rule(),
         removed=evidence.removed,
         healed=evidence.heal.spec.recipe if evidence.heal is not None else "",
@@ -113,7 +100,7 @@ def decide(evidence: Evidence, *, tolerance: Tolerance = DEFAULT, available: int
             Number.of(speed),
             Number.of(evidence.quantity(SIZE)),
         ),
-        next_steps=tuple(_next_steps(verdict, both, evidence, tolerance, available)),
+        next_steps=tuple(_next_steps(recommendation, both, evidence, tolerance, available)),
         costs=tuple(_costs(evidence)),
         risks=tuple(risks.of(evidence)),
         unknowns=tuple(risks.unknown(evidence)),
@@ -122,36 +109,40 @@ def decide(evidence: Evidence, *, tolerance: Tolerance = DEFAULT, available: int
     )
 
 
-def _judged(evidence: Evidence, tolerance: Tolerance) -> tuple[Judged, Judged]:
-    accuracy, loss = (Judged(evidence.quantity(name), tolerance.bound(name)) for name in (ACCURACY, LOSS))
-    return accuracy, loss
+def _sentence(judged: Judged) -> str:
+    """The position of a change in one sentence."""
+    quantity = judged.quantity
+    name = quantity.name.capitalize()
+    if quantity.change is None:
+        return f"{name} is not measured{f' on {quantity.material}' if quantity.material else ''}."
+    text = f"{name} change {value_in_words(quantity)} ({interval_in_words(quantity)}, {quantity.material})"
+    if judged.position == OPEN and judged.caveat:
+        return f"{text}: {judged.caveat}"
+    if verdict.worsening(quantity.name, quantity.change) is None:
+        return f"{text}: without an interval, no decision is possible."
+    size, _, unit = UNITS[quantity.name]
+    bound = f"the accepted {'drop' if quantity.name == ACCURACY else 'rise'} of {size * judged.bound:g} {unit}"
+    relation = {OUTSIDE: "the whole interval is beyond", WITHIN: "the whole interval is within"}
+    return f"{text}: {relation.get(judged.position, 'the interval includes')} {bound}."
 
 
 def _next_steps(
-    verdict: str, judged: Sequence[Judged], evidence: Evidence, tolerance: Tolerance, available: int | None
+    recommendation: str, judged: Sequence[Judged], evidence: Evidence, tolerance: Tolerance, available: int | None
 ) -> list[str]:
-    if verdict == GO:
+    if recommendation == GO:
         return ["Export the model, then repeat the measurement on your own questions."]
-    if verdict == MORE:
+    if recommendation == MORE:
         return [_measure(item, available) for item in judged if item.position == OPEN]
     if evidence.heal is not None:
         return ["Choose a smaller block or a longer healing run."]
-    return _of_healed(evidence, tolerance) or ["Heal this block and judge the healed model, or choose another block."]
-
-
-def _of_healed(evidence: Evidence, tolerance: Tolerance) -> list[str]:
-    """Return the recommendation on the healed model of each recipe, best evidence first: it is stored, so it is known."""
-    strongest: dict[str, HealResult] = {}
-    for heal in evidence.finished_heals:
-        strongest.setdefault(heal.spec.recipe, heal)
     steps = []
-    for recipe, heal in strongest.items():
-        judged = _judged(replace(evidence, heal=heal), tolerance)
-        verdict = judge(*judged)
-        reasons = " ".join(item.sentence() for item in judged if item.position == OUTSIDE)
-        advice = f"{reasons} Choose a smaller block." if verdict == STOP else "Judge that model instead."
-        steps.append(f"Healed by recipe {recipe}: {verdict}. {advice}")
-    return steps
+    for heal, of_healed in verdict.of_healed(evidence, tolerance):
+        advice = "Judge that model instead."
+        if (healed := verdict.recommended(*of_healed)) == STOP:
+            reasons = " ".join(_sentence(item) for item in of_healed if item.position == OUTSIDE)
+            advice = f"{reasons} Choose a smaller block."
+        steps.append(f"Healed by recipe {heal.spec.recipe}: {healed}. {advice}")
+    return steps or ["Heal this block and judge the healed model, or choose another block."]
 
 
 def _measure(judged: Judged, available: int | None) -> str:
@@ -162,9 +153,9 @@ def _measure(judged: Judged, available: int | None) -> str:
         return f"Measure the {name}{f' on {quantity.material}' if quantity.material else ''}."
     if quantity.state == ESTIMATED:
         return "Measure the loss of this block on the selected texts."
-    if quantity.caveat and name == ACCURACY:
+    if judged.caveat and name == ACCURACY:
         return "Choose a dataset on which the unpruned model is above chance."
-    if quantity.caveat:
+    if judged.caveat:
         return "Measure the healed model on another kind of text than it trained on."
     if judged.needed is None:
         return f"More {noun} cannot decide this if the {name} change stays at the tolerance. Change the tolerance."

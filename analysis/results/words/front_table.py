@@ -1,7 +1,7 @@
 """The front of precisions, prunings and models for people and programs: a table, plain data, and the answers to goals."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from analysis.core.blocks import written
@@ -9,7 +9,7 @@ from analysis.core.record import Spec
 from analysis.core.table import Column, Table, interval_columns
 from analysis.models.source import sizes
 from analysis.models.source.model_spec import ModelSpec
-from analysis.results import library
+from analysis.results import library, verdict
 from analysis.results.compared import front, unmeasured
 from analysis.results.compared.candidates import Candidate
 from analysis.results.compared.front import SIZE, SPEED, Comparison
@@ -17,9 +17,9 @@ from analysis.results.compared.material_filter import ANY, Filter
 from analysis.results.compared.speed import MEASURED
 from analysis.results.compared.unmeasured import Missing
 from analysis.results.stored.reading import ACCURACY, BITS, LOSS
+from analysis.results.verdict import Goal, Tolerance
 from analysis.results.words import goals
-from analysis.results.words.goals import Answer, Goal
-from analysis.results.words.tolerance import Tolerance
+from analysis.results.words.goals import Answer
 
 CommandLine = Callable[[Spec], str]
 """Writes the command that makes a request."""
@@ -58,7 +58,7 @@ class FrontAnswer:
     def sentences(self) -> list[str]:
         """Return the answers, then their rule, their data and the missing measurements."""
         lacks = [f"Not measured: {', '.join(each.what for each in self.missing)}."] if self.missing else []
-        return [*(each.said for each in self.answers), goals.RULE, self.measured_on, *lacks]
+        return [*(each.said for each in self.answers), verdict.RULE, self.measured_on, *lacks]
 
     def table(self) -> Table:
         """Return a row for each candidate that is on a front, is an answer or has all its layers, the smallest first."""
@@ -94,7 +94,7 @@ class FrontAnswer:
         quality = {ACCURACY: "accuracy", LOSS if self.comparison.quality != BITS else BITS: "loss"}
         fronts = {name: self.comparison.front(quantity) for quantity, name in quality.items()}
         return {
-            f"{cost}-{name}": set() if shown is None else {candidate.id for candidate in shown.best(by)}
+            f"{cost}-{name}": set() if shown is None else {candidate.id for candidate in verdict.best(shown, by)}
             for name, shown in fronts.items()
             for by, cost in _COSTS.items()
         }
@@ -113,7 +113,7 @@ class FrontAnswer:
             "reference": None if comparison.reference is None else comparison.reference.id,
             "points": [{name: value for name, value in row.items() if name != "front"} for row in self.rows()],
             "answers": [_answer(each) for each in self.answers],
-            "rule": goals.RULE,
+            "rule": verdict.RULE,
             "missing": [{"what": each.what, "command": command_line(each.spec)} for each in self.missing],
             "duration_s": self.duration(),
         }
@@ -166,11 +166,9 @@ def of_model(
         SpecError: when nothing is stored on the named questions or texts, or of a named model on the same.
     """
     comparison = front.of_model(model, material_filter, others)
-    allowed, limits = comparison, limits or goals.usual(comparison)
+    allowed, limits = comparison, limits or verdict.usual_goals(comparison)
     if tolerance is not None:
-        accepted = [Goal(goals.POINTS, tolerance.points), Goal(goals.NATS, tolerance.nats)]
-        within = (one for one in comparison.candidates if not any(goal.is_missed(one) for goal in accepted))
-        allowed, limits = replace(comparison, candidates=tuple(within)), goals.usual(comparison, tolerance.points)
+        allowed, limits = verdict.within(comparison, tolerance), verdict.usual_goals(comparison, tolerance.points)
     answers = tuple(goals.answer(allowed, goal) for goal in limits)
     missing = unmeasured.missing(comparison, model)
     more = [
@@ -231,7 +229,7 @@ def _what(candidate: Candidate) -> str:
 def _answer(answer: Answer) -> dict[str, Any]:
     return {
         "goal": answer.goal.kind,
-        "limit": round(answer.goal.value) if answer.goal.kind == goals.BYTES else answer.goal.value,
+        "limit": round(answer.goal.value) if answer.goal.kind == verdict.BYTES else answer.goal.value,
         "point": None if answer.candidate is None else answer.candidate.id,
         "alternatives": [candidate.id for candidate in answer.alternatives],
         "undecided": None if answer.undecided is None else answer.undecided.id,

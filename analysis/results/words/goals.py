@@ -1,125 +1,22 @@
-"""Goals: the measured model that meets a size, a speed or an accepted drop, chosen from the front by one rule, and its words.
+"""The choice of a model for a goal in words (rules: `results.verdict`)."""
 
-A drop and a speed meet a goal with their whole 95 % interval. A point estimate alone meets nothing.
-"""
-
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.core import units
-from analysis.core.errors import SpecError
 from analysis.core.units import number, two_digits
-from analysis.data import questions
-from analysis.data.spec import BenchmarkSpec
-from analysis.results.compared.candidates import KINDS, OTHER, UNPRUNED, Candidate
+from analysis.results import verdict
+from analysis.results.compared.candidates import OTHER, UNPRUNED, Candidate
 from analysis.results.compared.changes import NOT_SEEN, Change
-from analysis.results.compared.front import Comparison, is_better
+from analysis.results.compared.front import Comparison
 from analysis.results.stored.reading import ACCURACY, BITS, LOSS
-
-BYTES, SPEED, POINTS, NATS = ("bytes", "speed", "points", "nats")
-"""Goals, by the options of the command: memory of the weights, times the speed of the reference, accuracy points and nats per
-token that may be lost."""
-_LIMITS = {BYTES: (0, math.inf), SPEED: (1, math.inf), POINTS: (0, 100), NATS: (0, math.inf)}
-RULE = (
-    "Rule: the lowest loss that meets the goal (without losses, the highest accuracy), or for an accepted drop the smallest "
-    "model. Of statistically tied models the order is unpruned, quantized, pruned, both, healed, another model, then the "
-    "smaller one. A speed, a drop and a rise meet the goal with their whole 95 % interval, which stands in brackets."
-)
-"""The rule that chooses."""
-_MOST_TIMES = 10
-"""A candidate that needs more than this many times the measured questions or texts is not named."""
+from analysis.results.verdict import BYTES, NATS, POINTS, SPEED, Choice, Goal
 
 
 @dataclass(frozen=True)
-class Goal:
-    """A limit that a user accepts or needs."""
+class Answer(Choice):
+    """The choice for one goal with its words."""
 
-    kind: str
-    """BYTES, SPEED, POINTS or NATS."""
-    value: float
-
-    @property
-    def aim(self) -> str:
-        """Return the goal in words that stand behind "to": "fit 165 MB"."""
-        return {
-            BYTES: f"fit {units.size(round(self.value), exact=True)}",
-            SPEED: f"be {self.value:.12g} times as fast",
-            POINTS: f"lose less than {self.value:g} {'point' if self.value == 1 else 'points'} of accuracy",
-            NATS: f"raise the loss by less than {self.value:g} nats/token",
-        }[self.kind]
-
-    @property
-    def is_drop(self) -> bool:
-        """Whether the goal is an accepted drop or rise."""
-        return self.kind in (POINTS, NATS)
-
-    @property
-    def quantity(self) -> str:
-        """Return the quantity that an accepted drop or rise limits."""
-        return LOSS if self.kind == NATS else ACCURACY
-
-    def change(self, candidate: Candidate) -> Change | None:
-        """Return the change of a candidate that an accepted drop or rise limits."""
-        return candidate.changes.get(self.quantity) if self.is_drop else None
-
-    def room(self, value: float) -> float:
-        """Return how far a change of accuracy or loss is within the accepted one; negative beyond it."""
-        return self.value / 100 + value if self.kind == POINTS else self.value - value
-
-    def is_met(self, candidate: Candidate) -> bool:
-        """Return whether a candidate meets the goal: by its exact size, or by the whole 95 % interval of its change."""
-        if self.kind == BYTES:
-            return candidate.memory <= round(self.value)
-        if self.kind == SPEED:
-            return candidate.gain is not None and 1 + candidate.gain.low >= self.value
-        change = self.change(candidate)
-        if change is None or change.low is None or change.high is None:
-            return False
-        return self.room(change.low if self.kind == POINTS else change.high) > 0
-
-    def is_missed(self, candidate: Candidate) -> bool:
-        """Return whether the whole 95 % interval of a candidate's change is beyond the accepted drop or rise."""
-        change = self.change(candidate)
-        if change is None or change.low is None or change.high is None:
-            return False
-        return self.room(change.high if self.kind == POINTS else change.low) < 0
-
-
-def of_limits(**limits: float | None) -> list[Goal]:
-    """Return the goals of the limits that are given, by their kinds.
-
-    Raises:
-        SpecError: for one that no model can meet, or every one does.
-    """
-    for kind, value in limits.items():
-        least, most = _LIMITS[kind]
-        if value is not None and not least < value < most:
-            upper = "finite" if most == math.inf else f"below {most}"
-            raise SpecError(f"--{kind} must be above {least} and {upper}, not {value:g}. Give another number.")
-    return [Goal(kind, float(value)) for kind, value in limits.items() if value is not None]
-
-
-def usual(comparison: Comparison, points: float = 3.0) -> list[Goal]:
-    """Return the goals that are answered unasked: half of the bytes, 1.3 times the speed, an accepted accuracy drop."""
-    largest = comparison.reference or max(comparison.forms, key=lambda form: form.memory, default=None)
-    size = [] if largest is None else [Goal(BYTES, round(1e6 * float(f"{largest.memory / 2e6:.3g}")))]
-    return [*size, Goal(SPEED, 1.3), Goal(POINTS, points)]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The answer to one goal."""
-
-    goal: Goal
-    candidate: Candidate | None
-    """The chosen model; None if no measured one meets the goal."""
-    alternatives: tuple[Candidate, ...]
-    """The best of each other kind that meets the goal, in the order of `KINDS`."""
-    undecided: Candidate | None
-    """A smaller pruned model whose measured change meets an accepted drop and whose interval does not; None without any."""
-    needed: int
-    """Questions or texts after which its interval would meet the goal, if its measured change is the true one."""
     sentences: tuple[str, ...]
 
     @property
@@ -132,74 +29,24 @@ class Answer:
 
 
 def answer(comparison: Comparison, goal: Goal) -> Answer:
-    """Return the answer to a goal by `RULE`."""
-    reference = comparison.reference
-    fits = [one for one in comparison.candidates if goal.is_met(one)]
-    if goal.is_drop and reference is not None:
-        fits = [candidate for candidate in fits if candidate.memory < reference.memory]
-    chosen = _chosen(comparison, fits, goal)
-    best = [_chosen(comparison, [candidate for candidate in fits if candidate.kind == kind], goal) for kind in KINDS]
-    others = tuple(one for one in best if one is not None and (chosen is None or one.kind != chosen.kind))
-    if chosen is not None and chosen.kind == UNPRUNED and not goal.is_drop:
-        others = ()
-    undecided, needed = _undecided(comparison, goal, chosen or reference)
-    said = [_said(chosen, goal) if chosen is not None else _none(comparison, goal), *_others(others, goal)]
-    if undecided is not None:
-        noun = "questions" if goal.kind == POINTS else "texts"
-        said.append(
-            f"Not decided: {action(undecided)}, {units.size(undecided.memory)}. Measure about {two_digits(needed)} {noun}."
-        )
-    return Answer(goal, chosen, others, undecided, needed, tuple(said))
+    """Return the answer to a goal."""
+    choice = verdict.choose(comparison, goal)
+    said = [_said(choice.candidate, goal) if choice.candidate is not None else _none(comparison, goal)]
+    said += _others(choice.alternatives, goal)
+    if choice.undecided is not None:
+        amount = f"about {two_digits(choice.needed)} {'questions' if goal.kind == POINTS else 'texts'}"
+        said.append(f"Not decided: {action(choice.undecided)}, {units.size(choice.undecided.memory)}. Measure {amount}.")
+    return Answer(**vars(choice), sentences=tuple(said))
 
 
-def _undecided(comparison: Comparison, goal: Goal, than: Candidate | None) -> tuple[Candidate | None, int]:
-    """Return the pruned model that the fewest questions or texts would decide, with their number."""
-    needed = {}
-    for candidate in comparison.forms if than is not None else ():
-        change = goal.change(candidate)
-        is_smaller = candidate.cut is not None and not candidate.repair and than is not None and candidate.memory < than.memory
-        if change is not None and is_smaller and not goal.is_met(candidate) and (room := goal.room(change.difference)) > 0:
-            n = change.needed_for(room)
-            if n is not None and n <= _MOST_TIMES * change.n:
-                needed[candidate.id] = (n, candidate)
-    n, first = min(needed.values(), key=lambda pair: pair[0], default=(0, None))
-    material = None if first is None else first.readings[goal.quantity].condition.material
-    if isinstance(material, BenchmarkSpec) and not material.is_file and n > (questions.size(material) or n):
-        return None, 0
-    return first, n
-
-
-def _chosen(comparison: Comparison, fits: Sequence[Candidate], goal: Goal) -> Candidate | None:
-    """Return the candidate that the rule names among those that meet the goal.
-
-    None if no loss and no accuracy of them may be compared with that of the reference, as with another tokenizer.
-    """
-    if goal.is_drop:
-        least = min((candidate.memory for candidate in fits), default=0)
-        fits = [candidate for candidate in fits if candidate.memory == least]
-    elif comparison.reference in fits:
-        return comparison.reference
-    for quality in dict.fromkeys((comparison.quality, ACCURACY)):
-        front = comparison.front(quality)
-        on_front = {candidate.id for candidate in front.candidates} if front else ()
-        if ranked := [candidate for candidate in fits if candidate.id in on_front]:
-            return _best(ranked, quality)
-    return None
-
-
-def _best(ranked: Sequence[Candidate], quality: str) -> Candidate:
-    """Return the first by `KINDS` of the candidates that are not significantly worse by a quantity than any other.
-
-    The best one may be another model, with so wide an interval that a pruned model ties with it which a healed one beats.
-    """
-
-    def badness(candidate: Candidate) -> float:
-        return candidate.readings[quality].value * (-1 if quality == ACCURACY else 1)
-
-    lowest = min(ranked, key=badness)
-    equal = [candidate for candidate in ranked if not is_better(lowest, candidate, quality)]
-    equal.sort(key=lambda candidate: (KINDS.index(candidate.kind), candidate.memory, badness(candidate)))
-    return next(one for one in equal if not any(is_better(other, one, quality) for other in equal))
+def aim(goal: Goal) -> str:
+    """Return a goal in words that stand behind "to": "fit 165 MB"."""
+    return {
+        BYTES: f"fit {units.size(round(goal.value), exact=True)}",
+        SPEED: f"be {goal.value:.12g} times as fast",
+        POINTS: f"lose less than {goal.value:g} {'point' if goal.value == 1 else 'points'} of accuracy",
+        NATS: f"raise the loss by less than {goal.value:g} nats/token",
+    }[goal.kind]
 
 
 def action(candidate: Candidate) -> str:
@@ -271,8 +118,8 @@ _MOST_DECIMALS = 5
 
 def _said(chosen: Candidate, goal: Goal) -> str:
     if chosen.kind == UNPRUNED and not chosen.changes:
-        return f"To {goal.aim}: {action(chosen)} meets this as it is ({units.size(chosen.memory)})."
-    return f"To {goal.aim}: {action(chosen)}, {units.size(chosen.memory)} ({', '.join(effects(chosen))})."
+        return f"To {aim(goal)}: {action(chosen)} meets this as it is ({units.size(chosen.memory)})."
+    return f"To {aim(goal)}: {action(chosen)}, {units.size(chosen.memory)} ({', '.join(effects(chosen))})."
 
 
 def _others(others: Sequence[Candidate], goal: Goal) -> list[str]:
@@ -285,7 +132,7 @@ def _others(others: Sequence[Candidate], goal: Goal) -> list[str]:
 
 def _none(comparison: Comparison, goal: Goal) -> str:
     """Say that no measured model meets a goal, and which one is nearest."""
-    said = f"To {goal.aim}:"
+    said = f"To {aim(goal)}:"
     if not comparison.candidates:
         return f"{said} nothing is measured."
     if goal.kind == BYTES:

@@ -8,14 +8,16 @@ from analysis import service
 from analysis.charts import front as figures
 from analysis.core import blocks
 from analysis.models.source.model_spec import ModelSpec
+from analysis.results import verdict
 from analysis.results.compared import front, unmeasured
 from analysis.results.compared.front import SIZE, SPEED, Comparison, Front
 from analysis.results.compared.material_filter import SameMaterial
 from analysis.results.compared.scores_of_block import Selected
 from analysis.results.stored.reading import ACCURACY, BITS, LOSS, SCORED, Condition
+from analysis.results.verdict import BYTES, NATS, POINTS, Goal
 from analysis.results.words import goals
 from analysis.results.words.front_table import measured_on
-from analysis.results.words.goals import BYTES, NATS, POINTS, Answer, Goal
+from analysis.results.words.goals import Answer
 from pages.components.explore import chart_selection
 from pages.components.shared import chart, cuts, selection, start, state, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
@@ -25,10 +27,10 @@ _AXES: dict[str, words.Markdown] = {SIZE: "Size", SPEED: "Speed"}
 _GOALS: dict[str, words.Markdown] = {
     POINTS: "Max. accuracy drop, points",
     BYTES: "Max. size, MB",
-    goals.SPEED: "Min. speedup, times",
+    verdict.SPEED: "Min. speedup, times",
     NATS: "Max. loss rise, nats/token",
 }
-_LIMITS = {POINTS: (0.5, 100.0, 3.0, 0.5), goals.SPEED: (1.0, 100.0, 1.3, 0.05), NATS: (0.01, 20.0, 0.5, 0.05)}
+_LIMITS = {POINTS: (0.5, 100.0, 3.0, 0.5), verdict.SPEED: (1.0, 100.0, 1.3, 0.05), NATS: (0.01, 20.0, 0.5, 0.05)}
 """Least, most, default and step of each goal; those of the size follow from the model."""
 _MEGABYTE = 1e6
 
@@ -66,7 +68,7 @@ def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selecte
     else:
         _chart(compared, by, strategy, cut, selected)
     answer = goals.answer(comparison, goal)
-    st.markdown(words.plain(answer.said), help=words.plain(goals.RULE))
+    st.markdown(words.plain(answer.said), help=words.plain(verdict.RULE))
     _actions(answer, comparison, model, strategy)
     st.caption(words.plain(measured_on(comparison)))
     st.caption(_about(compared, by))
@@ -114,7 +116,7 @@ def _goal(comparison: Comparison) -> Goal:
     """Draw the form of the goal."""
     kind = st.selectbox("Goal", list(_GOALS), format_func=_GOALS.get, key="goal-kind", width=200)
     if kind == BYTES:
-        usual = next((goal.value / _MEGABYTE for goal in goals.usual(comparison) if goal.kind == BYTES), 100.0)
+        usual = next((goal.value / _MEGABYTE for goal in verdict.usual_goals(comparison) if goal.kind == BYTES), 100.0)
         least, most, step = 0.001, 1e7, max(0.001, float(f"{usual / 10:.1g}"))
     else:
         least, most, usual, step = _LIMITS[kind]

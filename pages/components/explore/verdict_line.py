@@ -1,7 +1,7 @@
 """The verdict: accuracy and loss without the removed layers, and a button for the best known block of their size.
 
 The words are made by `results.words.headline` from `results.evidence`, as everywhere. The recommendation of the decision sheet
-is another thing (`results.words.decision`).
+is another thing (`results.verdict`).
 """
 
 from collections.abc import Sequence

@@ -14,9 +14,9 @@ from analysis.exports import folders as exports
 from analysis.exports import formats, lm_eval_task, page, report, sheet, sheet_pdf
 from analysis.exports.sheet import Sheet
 from analysis.models.source.model_spec import ModelSpec
+from analysis.results import verdict
 from analysis.results.stored.reading import ACCURACY, Reading
-from analysis.results.words import decision
-from analysis.results.words.tolerance import DEFAULT, Tolerance
+from analysis.results.verdict import DEFAULT, Tolerance
 from pages.components.export import folders
 from pages.components.export.pruned_model import Choice, evidence_of
 from pages.components.shared import chart, selection, state, words
@@ -91,9 +91,9 @@ def _on_explore(model: ModelSpec) -> dict[str, str]:
 
 
 _RECOMMENDATIONS = {
-    decision.GO: (st.success, ":material/check_circle:"),
-    decision.MORE: (st.warning, ":material/help:"),
-    decision.STOP: (st.error, ":material/block:"),
+    verdict.GO: (st.success, ":material/check_circle:"),
+    verdict.MORE: (st.warning, ":material/help:"),
+    verdict.STOP: (st.error, ":material/block:"),
 }
 
 

@@ -8,8 +8,8 @@ import pytest
 from analysis import jobs
 from analysis.core.blocks import Block
 from analysis.results.compared import front
+from analysis.results.verdict import BYTES, POINTS, Goal
 from analysis.results.words import goals
-from analysis.results.words.goals import BYTES, POINTS, Goal
 from tests.support import fakes
 from tests.support.seen import marked, names, read
 
