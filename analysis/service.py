@@ -113,6 +113,11 @@ def stored(request: Spec, on_progress: OnProgress = ignore, *, read_only: bool =
         LayerscopeError: if a file or a text cannot be read.
     """
     _check(request)
+    return _stored(request, on_progress, read_only=read_only)
+
+
+def _stored(request: Spec, on_progress: OnProgress, *, read_only: bool = False) -> Result | None:
+    """Return the stored result of a checked request, as `stored` does."""
     resolver = EXPERIMENTS[request.kind].resolve
     if not (resolver or request.kind in _REUSED or read_only):
         return None
@@ -219,7 +224,7 @@ def run(request: Spec, on_progress: OnProgress = ignore, *, workers: int = 1, lo
         LayerscopeError: for a problem that the user can fix.
     """
     _check(request, workers)
-    if (result := stored(request, on_progress)) is not None:
+    if (result := _stored(request, on_progress)) is not None:
         return result
     return jobs.answered(
         request, workers, on_progress, load=load or (lambda: resolve_name("analysis.models.loading.load:FRESH"))

@@ -1,4 +1,4 @@
-"""How long work reports where it is, and how it is asked to stop."""
+"""Progress reports of long work, its time left, and cancelling it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -81,7 +82,10 @@ def point(repository: Repository, file: File) -> None:
     pointer.parent.mkdir(parents=True, exist_ok=True)
     temporary = pointer.with_name(f"{pointer.name}.{os.getpid()}{PART}")
     temporary.unlink(missing_ok=True)
-    temporary.symlink_to(os.path.relpath(content, pointer.parent))
+    try:
+        temporary.symlink_to(os.path.relpath(content, pointer.parent))
+    except OSError:  # a file system without links
+        shutil.copyfile(content, temporary)
     os.replace(temporary, pointer)
 
 

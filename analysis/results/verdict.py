@@ -53,9 +53,13 @@ def worsening(quantity: str, change: Change | None) -> tuple[float, float] | Non
     return (-change.high, -change.low) if quantity == ACCURACY else (change.low, change.high)
 
 
+def _measured_worsening(quantity: str, change: Change) -> float:
+    return -change.difference if quantity == ACCURACY else change.difference
+
+
 def needed(quantity: str, change: Change, bound: float) -> int | None:
     """Return the questions or texts that would decide, if the change stays the same; None if more do not help."""
-    distance = (-change.difference if quantity == ACCURACY else change.difference) - bound
+    distance = _measured_worsening(quantity, change) - bound
     return None if abs(distance) < _ROUNDING else change.needed_for(distance)
 
 
@@ -343,8 +347,8 @@ def _undecided(comparison: Comparison, goal: Goal, than: Candidate | None) -> tu
         change = goal.change(candidate)
         is_smaller = candidate.cut is not None and not candidate.repair and than is not None and candidate.memory < than.memory
         if change is not None and is_smaller and not goal.is_met(candidate):
-            worse = -change.difference if goal.quantity == ACCURACY else change.difference
-            n = needed(goal.quantity, change, goal.bound) if worse < goal.bound else None
+            is_below = _measured_worsening(goal.quantity, change) < goal.bound
+            n = needed(goal.quantity, change, goal.bound) if is_below else None
             if n is not None and n <= _MOST_TIMES * change.n:
                 decidable.append((n, candidate))
     n, first = min(decidable, key=lambda pair: pair[0], default=(0, None))

@@ -9,6 +9,7 @@ import sys
 import time
 from collections import namedtuple
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from huggingface_hub import constants, snapshot_download
@@ -48,6 +49,14 @@ def test_files_come_whole_and_once(there):
     n_asked = len(there.asked)
     assert fetched() == folder
     assert len(there.asked) == n_asked + 1  # for the commit of the branch alone
+
+
+def test_files_are_copied_on_a_file_system_without_links(there, monkeypatch):
+    def refused(path, target):
+        raise PermissionError("Operation not permitted")
+
+    monkeypatch.setattr(Path, "symlink_to", refused)
+    assert contents(fetched()) == FILES
 
 
 def test_huggingface_hub_finds_our_files_offline(there, monkeypatch):

@@ -12,7 +12,7 @@ from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import CALIBRATION_TEXTS, CHOICE_TEXTS, HealSpec
 
-LOAD, BEFORE, FIT, TRAIN, HEALED = STAGES = ("load", "score before healing", "fit", "train", "score healed")
+LOAD, BEFORE, FIT, TRAIN, HEALED = ("load", "score before healing", "fit", "train", "score healed")
 """Stages that a page names."""
 SCORE = "score"
 """Kind of work of all that is neither loading, fit nor training; these have rates of their own."""

@@ -40,7 +40,7 @@ def answered(
     workers: str = LOCAL,
     runners: Mapping[str, str] = RUNNERS,
 ) -> Result:
-    """Answer a request in this process, or with `n` workers where there are several; its result, which is stored.
+    """Answer a request in this process, or with `n` workers if there are several; return its stored result.
 
     Args:
         spec: the request.
@@ -108,7 +108,7 @@ class _Sharing:
         self._executor, self._common, self._on_progress = executor, common, on_progress
 
     def answered(self, spec: Spec) -> Result:
-        """Return the stored result of a resolved request, measured now where it is missing."""
+        """Return the stored result of a resolved request, measuring it first if it is missing."""
         stored = RESULTS[spec.kind].load(spec)
         if stored is not None and stored.complete:
             return stored

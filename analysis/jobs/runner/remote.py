@@ -47,7 +47,7 @@ def command(job: Job, workers: str = answer.LOCAL) -> list[str]:
 
     Args:
         job: the job of the attempt.
-        workers: the pool that shares it where several processes do, as in `answer.answered`.
+        workers: the worker pool if several processes share the request, as in `answer.answered`.
     """
     arguments = job.id, str(job.attempts), versions.program(), str(job.shards), workers
     return [sys.executable, "-m", "analysis.jobs.runner.remote", *arguments]

@@ -25,7 +25,7 @@ class Number:
     interval: str
     """"" for an exact number."""
     on: str
-    """The condition in words; "" where nothing is measured."""
+    """The condition in words; "" if nothing is measured."""
     state: str
     """`evidence.EXACT`, `MEASURED`, `ESTIMATED` or `UNKNOWN`."""
     position: str = ""

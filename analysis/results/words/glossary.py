@@ -71,7 +71,3 @@ def terms() -> dict[str, str]:
     """Return all terms, with those of the kinds of experiment that explain themselves."""
     experiment_terms = {kind.title: kind.help for kind in EXPERIMENTS.values() if kind.help}
     return {name: term.meaning for name, term in TERMS.items()} | experiment_terms
-
-
-_UNUSABLE = 100
-"""Ratio of perplexities beyond which a model is unusable and the number itself says nothing."""
