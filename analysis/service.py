@@ -383,8 +383,8 @@ def n_of_other_weights(model: ModelSpec) -> int:
 
 
 def folder(path: str | None) -> Path | None:
-    """Return a folder of the cache, such as that of an adapter; None if it is not on this machine."""
-    found = store.cache_dir() / path if path else None
+    """Return a folder of the cache or of the program, such as that of an adapter; None if it is not on this machine."""
+    found = store.find(path) if path else None
     return found if found is not None and found.is_dir() else None
 
 

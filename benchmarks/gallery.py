@@ -12,10 +12,13 @@ import dataclasses
 import os
 import shutil
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
+
+from safetensors.torch import load_file, save_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -30,8 +33,11 @@ from analysis.experiments.accuracy.points import QuestionScore
 from analysis.experiments.accuracy.precision import PrecisionSpec
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec, SweepResult, SweepSpec
 from analysis.experiments.batch.methods_spec import MethodsSpec
-from analysis.experiments.heal import recipes
+from analysis.experiments.heal import recipes, refining
 from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.heal.healing_run import HealingRun
+from analysis.experiments.heal.record import Record, nothing_yet
+from analysis.experiments.heal.remaining import Remaining
 from analysis.experiments.maps.damage_spec import DamageSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.experiments.prompt.comparison_spec import CompareSpec, Variant
@@ -39,6 +45,8 @@ from analysis.experiments.prompt.microscope_spec import MicroscopeSpec
 from analysis.experiments.search.search_spec import SearchSpec
 from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.models.loading.load import WarmModels
+from analysis.models.loading.load import load as load_model
+from analysis.models.running.adapters import WEIGHTS_FILE
 from analysis.models.source.model_spec import InspectSpec, ModelSpec
 from benchmarks.work import say, use_empty_cache
 
@@ -51,14 +59,15 @@ _LOSS = dataclasses.replace(default_loss_corpus(), n_texts=8, seq_len=128)
 _CURVES = [(name, 0) for name in ("similarity", "deepest", "reverse", "block-influence", "loss-greedy")]
 _CURVES += [("random", draw) for draw in range(3)]
 _STARTER_HEALS = [("instant", 3), ("instant", 5), ("instant", 8), ("instant", 10), ("distill", 5)]
-"""Recipes and sizes of the similarity block."""
+"""Recipes and sizes of the similarity block. The adapter of `_SHIPPED` comes with the program."""
+_SHIPPED = "distill"
 _PROMPT = "Once upon a time there was a little girl who lived in a house at the edge of the forest. One morning"
 """Prompt that the models continue."""
 _FACT = "The capital of France is"
 """The prompt that a form begins with; a longer text under the microscope takes hundreds of kilobytes."""
 _WITH_ANSWERS = ("similarity", "deepest", "greedy")
 """Strategies whose answers are kept, for paired comparisons; those of all would take megabytes."""
-_LEFT_OUT = {"distances": ("states", "text_distances"), "search": ("sets", "values"), "heal": ("adapter",)}
+_LEFT_OUT = {"distances": ("states", "text_distances"), "search": ("sets", "values")}
 """Fields that are left out, by kind."""
 _TABLE_PARAMETERS = 1_000_000_000
 """A larger model has no table of methods, and its curve ends at a quarter of its layers. The search takes an hour or two."""
@@ -129,11 +138,11 @@ def _of_starter(model: ModelSpec, measured: _Measurements) -> None:
     measured.add(*(_heal(recipe, here, n_parameters, best[n - 1].block) for recipe, n in _STARTER_HEALS))
     # The unpruned model, trained in the same way: the ceiling for this recipe's loss on the healing text's kind.
     measured.add(_heal("distill", here, n_parameters, best[4].block).as_control())
-    if "compare" in measured.kinds:
-        healed = measured.run(_heal("instant", here, n_parameters, best[4].block))
-        variants = (Variant(), Variant("pruned", healed.spec.block), Variant("instant", healed.spec.block, healed.adapter))
-        # The form begins with the fact, and without a healing run on the machine.
-        measured.add(*(CompareSpec(here, prompt, some) for prompt, some in ((_PROMPT, variants), (_FACT, variants[:2]))))
+    if {"heal", "compare"} & {*measured.kinds}:
+        healed = _in_half_size(measured.run(_heal(_SHIPPED, here, n_parameters, best[4].block)))
+        measured.results[healed.spec.fingerprint()] = healed
+        variants = (Variant(), Variant("pruned", healed.spec.block), Variant("healed", healed.spec.block, healed.adapter))
+        measured.add(*(CompareSpec(here, prompt, variants) for prompt in (_PROMPT, _FACT)))
     # A search and a table of methods take half as long in bfloat16. Its cost first, else the first curve would measure it.
     half = dataclasses.replace(here, dtype="bfloat16")
     measured.add(PrecisionSpec(half, _QUESTIONS), SearchSpec(half, strategy="greedy", max_n=15))
@@ -181,6 +190,17 @@ def _in_half_precision(model: ModelSpec, measured: _Measurements) -> None:
     measured.add(MethodsSpec(model, ("similarity", "greedy"), ("instant",), benchmark=first[50], loss_corpus=judged))
 
 
+def _in_half_size(healed: HealResult) -> HealResult:
+    """Round the adapter of a healing run to bfloat16, and judge it as it is then."""
+    file, spec, began = store.cache_dir() / str(healed.adapter) / WEIGHTS_FILE, healed.spec, time.perf_counter()
+    save_file({name: tensor.bfloat16() for name, tensor in load_file(file).items()}, file, {"format": "pt"})
+    loaded = load_model(spec.model)
+    record = Record(spec, Remaining(Bar(), spec, began, time.perf_counter), nothing_yet(spec, healed.model), began)
+    record.publish(versions=healed.versions)
+    unjudged = dataclasses.replace(healed, questions={}, text_losses={}, same_kind_losses={})
+    return dataclasses.replace(refining.judge(HealingRun(record, loaded, base=""), unjudged, loaded), n_tokens=healed.n_tokens)
+
+
 def _exams(model: ModelSpec) -> SweepSpec:
     return SweepSpec(model, benchmark=_EXAMS, loss_corpus=None, strategy="similarity", max_n=_EXAMINED)
 
@@ -203,7 +223,12 @@ def _lean(result: Result) -> Result:
         changes["questions"] = _rounded(result.questions)
     if isinstance(result, HealResult):
         changes["questions"] = {}
+        changes["adapter"] = result.adapter if _ships(result) else None
     return dataclasses.replace(result, **changes)
+
+
+def _ships(result: Result) -> bool:
+    return isinstance(result, HealResult) and result.spec.recipe == _SHIPPED and not result.spec.control
 
 
 def publish(exhibit: gallery.Exhibit, results: Sequence[Result], kinds: Sequence[str]) -> None:
@@ -216,8 +241,11 @@ def publish(exhibit: gallery.Exhibit, results: Sequence[Result], kinds: Sequence
         for folder in (target / kind).glob("*"):
             if RESULTS[kind].read(store.read(folder, precomputed=True)).spec.model.source == exhibit.source:
                 shutil.rmtree(folder)
+                shutil.rmtree(target / "adapters" / folder.name, ignore_errors=True)
     for result in published:
         _lean(result).save(target)
+        if _ships(result):
+            shutil.copytree(store.cache_dir() / result.adapter, target / result.adapter)
     say(f"{len(published)} results of {exhibit.source}, {disk.size_bytes(target) / 1e6:.2f} MB in {target.name}")
 
 

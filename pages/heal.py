@@ -14,7 +14,6 @@ with frame.errors_shown():
     model = state.current_model()
     known = stored_results.facts(model)
     asked = None
-    wide = st.container()
     left, right = st.columns([4, 7], gap="medium")
     with left:
         if known is None:
@@ -24,9 +23,8 @@ with frame.errors_shown():
             shown = selection.now(model)
             questions = shown.sweep.result.spec.benchmark if shown and shown.sweep else BenchmarkSpec()
             with st.container(border=True):
-                st.header("1 Layers to remove", anchor=False)
                 block = selection.choose_block(model, shown, known.n_layers)
-            if block is not None:
-                asked = form.show(shown.asked if shown else model, known, block, questions, wide)
+                if block is not None:
+                    asked = form.show(shown.asked if shown else model, known, block, questions)
     with right:
         panel.show(asked)

@@ -52,37 +52,27 @@ def _choosing(heal: HealResult) -> str:
     return texts if heal.n_choice_texts else "held-out text"
 
 
-def accuracy_on_the_way(heal: HealResult, *, dark: bool = False, height: int = 260) -> Figure:
-    """Accuracy on the first few questions at every check, between the pruned and the unpruned model's on the same ones."""
+def gap(heal: HealResult, *, dark: bool = False) -> Figure:
+    """The loss increase that is left at the last check, as a bar from the unpruned to the pruned model's loss."""
+    assert heal.unpruned_check is not None, "the unpruned model is not measured"
     colours = palette(dark)
+    unpruned, pruned, now = heal.unpruned_check.loss, heal.validations[0].loss, heal.validations[-1].loss
     figure = Figure()
-    checks = [check for check in heal.validations if check.acc is not None]
-    shares = [check.acc or 0.0 for check in checks]
-    counts = [check.n_questions for check in checks]
-    ends = [stats.share_interval(share, n_questions) for share, n_questions in zip(shares, counts, strict=True)]
-    figure.add_scatter(
-        x=[check.step for check in checks],
-        y=shares,
-        error_y=bars(shares, ends, width=3),
-        mode="lines+markers",
-        name="healing",
-        line={"color": colours.healed, "width": 2.2},
-        marker={"size": 8},
-        text=[with_interval(share, end, ".1%") for share, end in zip(shares, ends, strict=True)],
-        hovertemplate="after step %{x}<br>accuracy %{text}<extra></extra>",
-    )
-    n = checks[0].n_questions if checks else 0
-    for name, colour, dash in (("unpruned", colours.unpruned, "dash"), ("pruned", colours.pruned, "solid")):
-        add_level(figure, name, accuracy_of_first(heal, name, n), colour, dash, ".1%")
-    add_levels(figure, heal.lines, colours)
-    y = {"title": f"accuracy on {n} questions", "tickformat": ".0%", "gridcolor": colours.grid}
-    return finish(figure, height, x=_steps(heal, colours), y=y)
-
-
-def accuracy_of_first(heal: HealResult, model: str, n: int) -> float | None:
-    """Return the share of the first n questions that one of the models got right; None where it did not answer them."""
-    answers = heal.questions.get(model, [])[:n]
-    return sum(answer.prediction == answer.gold for answer in answers) / n if n and len(answers) == n else None
+    for name, loss, colour, width in (("pruned", pruned, colours.pruned, 0.9), ("now", now, colours.healed, 0.5)):
+        figure.add_bar(
+            x=[loss - unpruned],
+            y=[""],
+            base=unpruned,
+            width=width,
+            orientation="h",
+            name=name,
+            marker={"color": colour, "opacity": 0.3 if name == "pruned" else 1},
+            hovertemplate=f"{name}<br>loss {loss:.4f}<extra></extra>",
+        )
+    losses = {"unpruned": unpruned, "healing" if len(heal.validations) > 1 else "pruned": now, "pruned": pruned}
+    x = {"tickvals": list(losses.values()), "ticktext": [f"{name}<br>{loss:.2f}" for name, loss in losses.items()]}
+    margin = {"l": 40, "r": 40, "t": 4, "b": 36}
+    return finish(figure, 92, x=x, y={"showticklabels": False}, margin=margin, barmode="overlay", showlegend=False)
 
 
 def _steps(heal: HealResult, colours: Palette) -> dict:

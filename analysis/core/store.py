@@ -93,6 +93,12 @@ def precomputed_dir() -> Path:
     return _REPOSITORY / "cache" / "precomputed"
 
 
+def find(path: str) -> Path:
+    """Return where a path of the cache lies: in the cache, else among what came with the program if it is there."""
+    committed = precomputed_dir() / path
+    return committed if committed.exists() and not (cache_dir() / path).exists() else cache_dir() / path
+
+
 NO_SPACE = (
     "There is no space left on the disk. Saved files are intact. Free some space, or point LAYERSCOPE_CACHE at another "
     "disk, then {then}."

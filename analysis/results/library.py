@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from analysis.core import host, index, index_table, store
+from analysis.core import host, index, index_table
 from analysis.core.blocks import Removal
 from analysis.core.errors import CorruptResultError, ModelNotFoundError
 from analysis.core.experiment import RESULTS
@@ -17,6 +17,7 @@ from analysis.core.index import Ranking, ResultFilter
 from analysis.data import starter
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.models.source import identity as identities
+from analysis.models.source.adapter_config import result_name
 from analysis.models.source.model_spec import AUTO, DTYPES, QUANTIZATIONS, ModelSpec
 from analysis.results.stored import pack_list, reading, summaries
 from analysis.results.stored.reading import ACCURACY, LOSS, SCORED
@@ -300,10 +301,6 @@ def identity(model: ModelSpec) -> str:
 
 def heal_of(model: ModelSpec, adapter: str) -> HealResult | None:
     """The stored heal that made this adapter folder, if it is known."""
-    folder, cache = (store.cache_dir() / adapter).resolve(), store.cache_dir().resolve()
-    inside = str(folder.relative_to(cache)) if folder.is_relative_to(cache) else ""
-    heals = read_all(find("heal", model, most=1, having=(("adapter", tuple({adapter, inside, str(folder)})),)))
-    for heal in heals:
-        if heal.adapter and (store.cache_dir() / heal.adapter).resolve() == folder:
-            return heal
-    return None
+    name = result_name(adapter)
+    heals = read_all(find("heal", model, most=1, having=(("adapter", (adapter, name)),)))
+    return next((heal for heal in heals if result_name(heal.adapter) == name), None)

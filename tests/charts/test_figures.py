@@ -12,7 +12,6 @@ from analysis.charts import curves, heals, maps, selected
 from analysis.charts import look as drawing
 from analysis.core import stats
 from analysis.core.blocks import Block, LayerSet, parse_removal
-from analysis.experiments.accuracy.points import QuestionScore
 from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.maps.distance_spec import Best
 from analysis.experiments.strategies import STRATEGIES
@@ -306,17 +305,11 @@ def test_training_curve_and_comparison():
     assert [item.name for item in heals.heal_comparison(control, "loss").data] == ["unpruned", "control"]
 
 
-def test_running_accuracy_compares_models_on_the_same_first_questions():
-    answers = {
-        name: [QuestionScore(str(i), [0.0, 0.0], int(i >= right), 0) for i in range(4)]
-        for name, right in (("unpruned", 3), ("pruned", 1))
-    }
-    checks = [replace(check, acc=0.25, acc_stderr=0.2, n_questions=2) for check in HEAL.validations[1:]]
-    figure = heals.accuracy_on_the_way(replace(HEAL, validations=checks, questions=answers))
-    assert list(trace(figure, "healing").x) == [check.step for check in checks]
-    assert trace(figure, "unpruned").y[0] == 1.0
-    assert trace(figure, "pruned").y[0] == 0.5
-    assert heals.accuracy_of_first(HEAL, "healed", 7) is None
+def test_gap_of_a_heal_spans_the_losses_of_its_checks():
+    first, *_, last = HEAL.validations
+    pruned, now = heals.gap(replace(HEAL, unpruned_check=replace(first, loss=2.5))).data
+    assert (pruned.base, pruned.base + pruned.x[0]) == (2.5, first.loss)
+    assert now.base + now.x[0] == pytest.approx(last.loss)
 
 
 def luminance(colour):

@@ -9,6 +9,10 @@ import pytest
 from analysis.core import store
 from analysis.core.experiment import RESULTS
 from analysis.data import gallery
+from analysis.models.running import adapters
+from analysis.models.source import adapter_config
+from analysis.models.source.model_spec import ModelSpec
+from analysis.results import library
 from analysis.results.compared import agreement
 from benchmarks import gallery as command
 from tests.support import fakes
@@ -67,3 +71,13 @@ def test_committed_results_are_complete_small_and_of_no_machine():
     assert set(of_each) == {one.source for one in gallery.EXHIBITS}
     assert all({"inspect", "distances", "sweep"} <= kinds for kinds in of_each.values())
     assert sum(file.stat().st_size for file in files) <= 6_000_000
+
+
+def test_shipped_adapter_is_found_by_name_and_fits_its_block(cache):
+    heals = (found.result for found in library.find("heal", ModelSpec()))
+    heal = next(heal for heal in heals if heal.adapter)
+    folder = adapter_config.located(heal.adapter)
+    adapters.check_adapter(str(folder), heal.spec.block)
+    assert adapter_config.result_name(str(folder)) == heal.adapter
+    assert library.heal_of(heal.spec.model, str(folder)).spec == heal.spec
+    assert sum(file.stat().st_size for file in folder.iterdir()) < 8_000_000

@@ -56,6 +56,21 @@ class Validation:
         return stats.share_interval(self.acc, self.n_questions)
 
 
+SAMPLE_PROMPT = "Once upon a time there was a little girl who"
+SAMPLE_TOKENS = 24
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A greedy continuation of `SAMPLE_PROMPT` during the run, to watch; no score follows from it."""
+
+    model: str
+    """`unpruned`, `pruned` or `healed`."""
+    step: int
+    """Steps done."""
+    text: str
+
+
 @dataclass(frozen=True)
 class GapReport:
     """Report of the instant heal at one gap of the cut."""
@@ -157,6 +172,8 @@ class HealResult(Result):
     """By model, every answer."""
     writings: dict[str, GenerationCheck] = field(default_factory=dict)
     """Generated texts by model, if requested."""
+    samples: list[Sample] = field(default_factory=list)
+    """Continuations on the way: before the training, at each check, and at the first, second, fourth, eighth ... step."""
     planned_steps: int | None = None
     """Total optimizer steps if the spec names a time; None until they are estimated."""
     kept_step: int | None = None

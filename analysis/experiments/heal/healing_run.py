@@ -1,5 +1,6 @@
 """A healing run from the loaded model to the result: measure, heal in closed form, train, measure, and record every step."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -8,7 +9,7 @@ from statistics import median
 from torch import Tensor
 
 from analysis.core.blocks import Removal
-from analysis.core.errors import RecipeError
+from analysis.core.errors import RecipeError, UnsupportedModelError
 from analysis.core.progress import Cancelled, Progress
 from analysis.data import decontamination, questions
 from analysis.experiments.accuracy.measurement import Measurement
@@ -24,7 +25,7 @@ from analysis.experiments.heal import (
     texts,
 )
 from analysis.experiments.heal.cached_scores import CachedScores, load_cached_scores
-from analysis.experiments.heal.heal_result import HealResult, HealStep, Validation
+from analysis.experiments.heal.heal_result import SAMPLE_PROMPT, SAMPLE_TOKENS, HealResult, HealStep, Sample, Validation
 from analysis.experiments.heal.heal_spec import CALIBRATION_TEXTS, HealSpec
 from analysis.experiments.heal.junction import Junction
 from analysis.experiments.heal.packing import PackedRows
@@ -36,7 +37,7 @@ from analysis.models.architecture.decoder import find_decoder
 from analysis.models.loading import machine
 from analysis.models.loading.load import LoadedModel
 from analysis.models.running import adapters as adapter
-from analysis.models.running import pruning
+from analysis.models.running import generation, pruning
 from analysis.models.running.pruning import PrunedBlock, without_block
 
 _NO_TIME = "The time allows no training steps, so only the instant heal is kept. Give more minutes to train."
@@ -142,6 +143,9 @@ class HealingRun:
             record.remaining.begin("choice")
             unpruned, start = self.checks_before(loaded)
             record.result = replace(record.result, unpruned_check=unpruned)
+            for model, cut in models.items():
+                with without_block(loaded.decoder, cut) as left:
+                    self.sample(model, 0, replace(loaded, decoder=left))
             record.add_validation(start, 0)
 
     def check_time(self, loaded: LoadedModel) -> None:
@@ -306,6 +310,8 @@ class HealingRun:
             if _due(trainer.steps_done, self.validated, spec):
                 self.validate(trainer, healed, material)
                 record.report(trainer.steps_done, spec.steps)
+            elif trainer.steps_done.bit_count() == 1:
+                self.sample("healed", trainer.steps_done, healed)
             if trainer.steps_done == spec.steps:
                 return
             step_s = timed(lambda: self.step(trainer))
@@ -339,9 +345,21 @@ class HealingRun:
     def validate(self, trainer: Trainer, healed: LoadedModel, material: Material) -> None:
         """Measure on the way and write a checkpoint; the curve goes to disk first, so that it never lags a checkpoint."""
         validation = self.check(trainer, healed, material)
+        self.sample("healed", trainer.steps_done, healed)
         self.record.add_validation(validation, material.n_tokens)
         if trainer.steps_done:
             checkpoints.write(self.record.key, trainer.state())
+
+    def sample(self, model: str, step: int, loaded: LoadedModel) -> None:
+        """Continue the sample prompt with a model in its present state, if the run trains and the family has a usable cache."""
+        if not self.spec.trains:
+            return
+        loaded.model.eval()
+        prompt = generation.encode(loaded.tokenizer, SAMPLE_PROMPT)
+        stop = generation.stop_tokens(loaded.decoder, loaded.tokenizer)
+        with contextlib.suppress(UnsupportedModelError):
+            (written,) = generation.greedy(loaded.decoder, [prompt], SAMPLE_TOKENS, stop)
+            self.record.add_sample(Sample(model, step, loaded.tokenizer.decode(written, skip_special_tokens=True)))
 
     def keep(self, trainer: Trainer) -> None:
         """Save a cancelled training, so that it is usable and can resume from exactly here."""

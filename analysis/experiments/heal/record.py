@@ -11,7 +11,7 @@ from analysis.experiments.accuracy import measurement
 from analysis.experiments.accuracy.measurement import Measurement
 from analysis.experiments.accuracy.points import place
 from analysis.experiments.heal.cached_scores import CachedScores
-from analysis.experiments.heal.heal_result import HealResult, HealStep, Validation
+from analysis.experiments.heal.heal_result import HealResult, HealStep, Sample, Validation
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.remaining import Remaining
 from analysis.models.loading import machine
@@ -161,6 +161,11 @@ class Record:
         self.publish(validations=[*self.result.validations, check], n_tokens=self.result.n_tokens + n_tokens)
         self.last_values = {**self.last_values, "validation_loss": check.loss}
 
+    def add_sample(self, sample: Sample) -> None:
+        """Put a continuation into the result; it reaches the disk with the next step or validation."""
+        others = [old for old in self.result.samples if (old.model, old.step) != (sample.model, sample.step)]
+        self.result = replace(self.result, samples=[*others, sample])
+
     def forget_after(self, step: int, tokens_per_step: int, tokens_per_validation: Callable[[], int]) -> None:
         """Remove the steps and validations after a step that the heal resumes from, with their tokens: they come again.
 
@@ -175,7 +180,8 @@ class Record:
         if removed := len(self.result.validations) - len(validations):
             repeated_tokens += removed * tokens_per_validation()
         n_tokens = max(0, self.result.n_tokens - repeated_tokens)
-        self.result = replace(self.result, steps=steps, validations=validations, n_tokens=n_tokens)
+        samples = [sample for sample in self.result.samples if sample.step <= step]
+        self.result = replace(self.result, steps=steps, validations=validations, samples=samples, n_tokens=n_tokens)
 
     def report(self, done: int, total: int, message: str = "") -> None:
         """Report the progress of training; raises `Cancelled`."""

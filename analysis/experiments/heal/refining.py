@@ -20,7 +20,7 @@ from analysis.models.running.adapters import with_adapter
 _CARRIED = (
     *("steps", "validations", "adapter", "trainable_parameters", "packed_rows", "n_skipped", "junction", "unpruned_check"),
     *("n_choice_texts", "n_held_out", "quoted", "planned_steps", "kept_step", "processes", "documents_apart"),
-    "is_instant_left_out",
+    *("is_instant_left_out", "samples"),
 )
 """Fields of a result that say how its adapter was made."""
 

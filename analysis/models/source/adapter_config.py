@@ -116,11 +116,11 @@ def located(adapter: str) -> Path:
     """Return the folder of an adapter.
 
     Args:
-        adapter: the path of a folder, or `adapters/ID` as results name an adapter in the cache folder.
+        adapter: the path of a folder, or `adapters/ID` as results name an adapter in the cache folder or of the program.
     """
     path = os.path.expanduser(adapter)  # as `isdir`, it raises for no text; `Path` does
-    if _STORED.fullmatch(adapter) and (os.path.isdir(store.cache_dir() / adapter) or not os.path.isdir(path)):
-        return store.cache_dir() / adapter
+    if _STORED.fullmatch(adapter) and (os.path.isdir(stored := store.find(adapter)) or not os.path.isdir(path)):
+        return stored
     return Path(path)
 
 
@@ -133,6 +133,6 @@ def result_name(adapter: str | None) -> str | None:
         return None
     path = Path(os.path.abspath(located(adapter)))
     for candidate in (path, Path(os.path.realpath(path)) if os.path.isdir(path) else path):
-        if candidate.parent == store.cache_dir() / "adapters":
+        if candidate.parent in (store.cache_dir() / "adapters", store.precomputed_dir() / "adapters"):
             return f"adapters/{candidate.name}"
     return str(path)

@@ -113,7 +113,8 @@ def show_gains(choice: Choice) -> None:
         rows.append({head: words.plain(value) for head, value in values.items()})
     with st.container(key="models-export"):  # scrolls sideways on a phone, inside of itself
         st.table(rows, border="horizontal", hide_index=True, alt="Size, speed and quality next to the unpruned model")
-    st.caption("  \n".join(words.plain(f"{line}.") for line in headline.measured_on(found)))
+    known = [quantity for name in _TITLES if (quantity := found.quantity(name)).on]
+    st.caption("  \n".join(words.plain(f"{quantity.name.capitalize()}: {quantity.on}.") for quantity in known))
     # A healing run that was scored under another condition than Explore shows has its own.
     own = [after.condition for name in (ACCURACY, LOSS) if isinstance(after := found.quantity(name).after, Reading)]
     selection.show_chip(own or selection.selected_conditions(found.selected))

@@ -1,10 +1,9 @@
-"""The request in three decisions: removed layers, time, start. The recipe and its settings are folded away."""
+"""The request: recipe, time and start. The settings of the recipe are folded away."""
 
 from dataclasses import replace
 from typing import Any
 
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from analysis.core import host
 from analysis.core.blocks import Removal
@@ -15,11 +14,11 @@ from analysis.experiments.heal.recipes import saved
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import DTYPE_BYTES, ModelFacts
 from pages.components.heal import settings
-from pages.components.heal.runs import ListedHeal, choose_length, forget_length, runs_of, say_expected
+from pages.components.heal.runs import ListedHeal, runs_of, say_expected
 from pages.components.shared import access, frame, selection, start, state, words
 
 
-def begin(model: ModelSpec, known: ModelFacts, block: Removal) -> tuple[str, HealSpec, str]:
+def _begin(model: ModelSpec, known: ModelFacts, block: Removal) -> tuple[str, HealSpec, str]:
     """Return a key of the recipe that is picked in the menu, its numbers for this model and block, and its origin in words.
 
     At first it is the recipe for this model and machine.
@@ -46,8 +45,8 @@ def begin(model: ModelSpec, known: ModelFacts, block: Removal) -> tuple[str, Hea
     return (asked, preset, recipes.get(asked, model=model.source).why)
 
 
-def advanced(preset: HealSpec, key: str, why: str, asked: BenchmarkSpec, length: dict[str, Any]) -> HealSpec | None:
-    """Draw the recipe and its settings over the whole width; returns the request, None while its healing text is missing.
+def _settings(preset: HealSpec, key: str, why: str, asked: BenchmarkSpec, length: dict[str, Any]) -> HealSpec | None:
+    """Draw the settings of the recipe; returns the request, None while its healing text is missing.
 
     Args:
         preset: the numbers of the recipe.
@@ -56,21 +55,16 @@ def advanced(preset: HealSpec, key: str, why: str, asked: BenchmarkSpec, length:
         asked: the selected questions: asking the same ones puts the healed model on their chart.
         length: the `minutes` or `steps` that were chosen; empty for a heal that takes no step.
     """
-    left, right = st.columns(2, gap="medium", vertical_alignment="bottom")
-    with left:
-        _menu(preset.model)
-    right.caption(words.plain(why))
-    is_first = preset.recipe == recipes.FIRST.name and preset.benchmark is not None
-    if is_first and preset.benchmark is not None:
+    st.caption(words.plain(why))
+    if preset.recipe == recipes.FIRST.name and preset.benchmark is not None:
         asked = replace(asked, limit=min(asked.limit or BenchmarkSpec.limit, preset.benchmark.limit or BenchmarkSpec.limit))
     values = settings.show(preset, key, asked, trains=preset.trains, by_steps="steps" in length) | length
-    source = values["source"]
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         name = st.text_input(
-            "Save as", key=f"{key}-save-as", placeholder="Recipe name", label_visibility="collapsed", width=260
+            "Save as", key=f"{key}-save-as", placeholder="Recipe name", label_visibility="collapsed", width=160
         )
         kept = st.button("Save recipe", key="save-recipe", help="Saves these settings under that name.")
-    if not source:
+    if not values["source"]:
         return None
     spec = _changed(preset, values)
     if kept:
@@ -78,6 +72,34 @@ def advanced(preset: HealSpec, key: str, why: str, asked: BenchmarkSpec, length:
             access.check_start()
             _save(name.strip(), spec)
     return spec
+
+
+_TEN = "10 minutes"
+
+
+def _length(preset: HealSpec, key: str) -> dict[str, Any]:
+    """Draw the choice of time; returns `minutes` or `steps`, or nothing for a heal that takes no step.
+
+    Args:
+        preset: the recipe's numbers, for the model and the cut.
+        key: part of the keys of its widgets.
+    """
+    if not preset.trains:
+        return {}
+    place = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
+    is_ten = preset.minutes == recipes.QUICK.minutes
+    time = place.segmented_control(
+        "Time, scoring included", (_TEN, "Own"), default=_TEN if is_ten else "Own", required=True, key=f"{key}-time"
+    )
+    if time == _TEN:
+        return {"minutes": recipes.QUICK.minutes}
+    unit = place.segmented_control(
+        "Unit", ("min", "steps"), default="steps" if preset.minutes is None else "min", required=True, key=f"{key}-unit"
+    )
+    if unit == "min":
+        minutes = preset.minutes or recipes.QUICK.minutes
+        return {"minutes": st.number_input("Minutes", 1.0, 100_000.0, minutes, step=1.0, format="%g", key=f"{key}-minutes")}
+    return {"steps": st.number_input("Optimizer steps", 1, 1_000_000, preset.steps or HealSpec.steps, key=f"{key}-steps")}
 
 
 _SAVED, _RUN = "saved:", "run:"
@@ -92,7 +114,7 @@ def _options(model: ModelSpec) -> list[str]:
 
 
 def _menu(model: ModelSpec) -> None:
-    """Draw the menu of recipes; another recipe brings its own length."""
+    """Draw the menu of recipes."""
     runs = _runs(model)
 
     def title(option: str) -> str:
@@ -106,7 +128,6 @@ def _menu(model: ModelSpec) -> None:
         format_func=title,
         key="recipe",
         persist_state="session",
-        on_change=forget_length,
         help="A preset, a recipe that you saved, or the settings of an older run. You can change every setting.",
     )
 
@@ -144,9 +165,7 @@ def _save(name: str, spec: HealSpec) -> None:
     st.rerun()
 
 
-def show(
-    model: ModelSpec, known: ModelFacts, block: Removal, questions: BenchmarkSpec, wide: DeltaGenerator
-) -> HealSpec | None:
+def show(model: ModelSpec, known: ModelFacts, block: Removal, questions: BenchmarkSpec) -> HealSpec | None:
     """Draw the form; its button queues the healing run. Returns its request, None while it is incomplete.
 
     Args:
@@ -154,35 +173,32 @@ def show(
         known: its size.
         block: the removed layers.
         questions: those of the curve on screen, so that the healed model can be drawn on that curve.
-        wide: a container of the page's whole width, for the settings.
     """
     with frame.errors_shown():
-        key, preset, why = begin(model, known, block)
-        with st.container(border=True):
-            st.header("2 Time, scoring included", anchor=False)
-            chosen = choose_length(preset, key)
-        place = st.container(border=True)
-        with wide, st.expander("Advanced", icon=":material/tune:", key="advanced"):
-            spec = advanced(preset, key, why, questions, chosen)
+        key, preset, why = _begin(model, known, block)
+        _menu(preset.model)
+        length = _length(preset, key)
+        place = st.container(gap="small")
+        with st.expander("Settings", icon=":material/tune:", key="advanced"):
+            spec = _settings(preset, key, why, questions, length)
         with place:
-            st.header("3 Start", anchor=False)
             _start_button(spec, known)
         return spec
     return None
 
 
 def _start_button(spec: HealSpec | None, known: ModelFacts) -> None:
-    """Draw how long it will take, and the button."""
+    """Draw the button, and how long the run will take."""
+    clicked = start.button("Start healing", type="primary", key="start-heal", icon=":material/healing:", width="stretch")
     if spec is not None:
         say_expected(spec, known)
         if (sentence := _does_not_fit(spec, known)) is not None:
             st.warning(words.plain(sentence))
         st.caption(selection.precision_of_request(spec.model, None))
-    clicked = start.button("Start healing", type="primary", key="start-heal", icon=":material/healing:", width="stretch")
     if not clicked:
         return
     if spec is None:
-        st.error("No healing text is chosen. Choose a file under **Advanced**.")
+        st.error("No healing text is chosen. Choose a file under **Settings**.")
         return
     block = spec.block
     job = start.start(spec, f"Heal {block.brief()}, {words.heal_length(spec)}")

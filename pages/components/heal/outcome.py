@@ -6,7 +6,7 @@ from analysis import service
 from analysis.charts import heals as figures
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.heal import recipes
-from analysis.experiments.heal.heal_result import HealResult
+from analysis.experiments.heal.heal_result import SAMPLE_PROMPT, HealResult
 from analysis.experiments.speed.speed_spec import SpeedResult
 from analysis.models.source import sizes
 from analysis.results.compared import changes, durations, recovery
@@ -18,15 +18,13 @@ from pages.components.heal.runs import ListedHeal, expected, expected_in_words
 from pages.components.jobs import card
 from pages.components.shared import chart, frame, selection, stored_results, words
 
-_READ = 3
 _MODELS = ("unpruned", "pruned", "healed")
-_QUANTITIES = {"acc": "accuracy", "loss": "loss"}
 _TO = "\u2011"
 """Between the ends of an interval: a hyphen at which a narrow column does not break."""
 
 
 def show(run: ListedHeal, control: HealResult | None) -> None:
-    """Draw the verdict, the comparison, the curve, generated texts, the path of the adapter, and the numbers to download.
+    """Draw the verdict, the models side by side and the course of the run; method, files and numbers are folded away.
 
     Args:
         run: with a result, finished or stopped.
@@ -36,35 +34,45 @@ def show(run: ListedHeal, control: HealResult | None) -> None:
     assert result is not None
     _verdict(result, control)
     judged = reading.of_heal(result, "healed") or reading.of_heal(result, "pruned")
-    selection.show_chip(selection.conditions_of_readings(judged))
-    _refine(result)
     if judged:
-        _table(result, control)
+        selection.show_chip(selection.conditions_of_readings(judged))
+        says = _table(result, control)
+    with st.container(horizontal=True, gap="small"):
+        _refine(result)
         _ceiling(run, control)
-        st.caption("  \n".join([*_answers(result), *_warnings(result)]))
-        _comparison(result, control)
-    if result.steps:
-        curve(result)
-    _writing(result)
-    _adapter(result)
-    st.caption(_provenance(result))
-    frame.commands([result.spec])
-    if result.steps:
-        with st.expander("Data behind the charts", icon=":material/table:"):
+    race(result)
+    with st.expander("Details", icon=":material/article:"):
+        st.caption("  \n".join([*([says] if judged else []), *_answers(result), *_warnings(result), _provenance(result)]))
+        _writing(result)
+        _adapter(result)
+        frame.commands([result.spec])
+        if result.steps:
             rates = {"learning_rate": "%.2e"}
             chart.table(result.table("steps"), key="t-steps", file_name="healing-steps", formats=rates)
             chart.table(result.table("checks"), key="t-checks", file_name="healing-held-out")
 
 
-def _comparison(result: HealResult, control: HealResult | None) -> None:
-    """Draw the models side by side, for each quantity that was measured."""
-    points = [point for measured in _rows(result, control).values() for point in measured.models.values()]
-    names = {field: name for field, name in _QUANTITIES.items() if any(getattr(one, field) is not None for one in points)}
-    for column, (field, name) in zip(st.columns(len(_QUANTITIES), gap="medium"), names.items(), strict=False):
-        with column:
-            figure = figures.heal_comparison(result, field, control=control, dark=chart.is_dark())
-            alt = f"Unpruned, pruned and healed {name}, with 95 % intervals."
-            chart.show(figure, key=f"compare-{field}", alt=alt, file_name=f"healed-{name}")
+def race(result: HealResult) -> None:
+    """Draw how far a run is, as far as it was measured: the gap that is left, the loss by step, and the same sentence."""
+    if result.healed is None and result.unpruned_check is not None and result.validations:
+        check, first = result.validations[-1], result.validations[0]
+        said = f"Held-out loss after step {check.step}: {words.nats(check.loss)}, {words.nats(first.loss)} pruned"
+        st.markdown(f"**{words.plain(said)}, {words.nats(result.unpruned_check.loss)} unpruned**")
+        alt = f"{said}, {words.nats(result.unpruned_check.loss)} unpruned."
+        chart.show(figures.gap(result, dark=chart.is_dark()), key="gap", alt=alt, file_name="healing-gap")
+    if result.steps:
+        alt = f"Loss by optimizer step, {len(result.steps)} of {result.total_steps} steps."
+        chart.show(figures.training_curve(result, dark=chart.is_dark()), key="training", alt=alt, file_name="healing-loss")
+    latest = {sample.model: sample for sample in result.samples}
+    if latest:
+        rows = [
+            {
+                "model": name if name != "healed" else words.plain(f"after step {sample.step}"),
+                words.plain(f"{SAMPLE_PROMPT} …"): words.plain(sample.text),
+            }
+            for name, sample in latest.items()
+        ]
+        st.table(rows, border="horizontal", hide_index=True, alt="The same sentence continued by each model")
 
 
 def _verdict(result: HealResult, control: HealResult | None) -> None:
@@ -104,8 +112,8 @@ def _rows(result: HealResult, control: HealResult | None) -> dict[str, HealResul
     return dict.fromkeys(_MODELS, result) | ({} if control is None else {"control": control})
 
 
-def _table(result: HealResult, control: HealResult | None) -> None:
-    """Quality, size and speed of every model in one table; a column that nothing was measured for is not there."""
+def _table(result: HealResult, control: HealResult | None) -> str:
+    """Draw quality, size and speed of the measured models, and return the conditions in words."""
     stored = (found.result for found in stored_results.find("speed", result.spec.model))
     timed = ((speed, rates) for speed in stored if (rates := speeds.decode_speed(speed, result.spec.block)))
     speed, rates = next(timed, (None, None))
@@ -115,6 +123,8 @@ def _table(result: HealResult, control: HealResult | None) -> None:
         which = "healed" if name == "control" else name
         is_cut = name in ("pruned", "healed")
         found, same = reading.of_heal(measured, which), measured.same_kind.get(which)
+        if not found:
+            continue
         cells = {
             "model": words.plain(name),
             "layers": result.model.n_layers - (len(result.spec.block.layers) if is_cut else 0),
@@ -133,7 +143,7 @@ def _table(result: HealResult, control: HealResult | None) -> None:
             hide_index=True,
             alt="Quality, size and speed of the models",
         )
-    st.caption(_table_says(result, control, speed))
+    return _table_says(result, control, speed)
 
 
 def _table_says(result: HealResult, control: HealResult | None, speed: SpeedResult | None) -> str:
@@ -222,17 +232,6 @@ def _warnings(result: HealResult) -> list[str]:
     return said
 
 
-def curve(result: HealResult) -> None:
-    """Training and held-out loss by step, and accuracy where it was asked on the way."""
-    alt = f"Loss by optimizer step, {len(result.steps)} of {result.total_steps} steps."
-    chart.show(figures.training_curve(result, dark=chart.is_dark()), key="training", alt=alt, file_name="healing-loss")
-    asked = [check for check in result.validations if check.acc is not None]
-    if asked:
-        figure = figures.accuracy_on_the_way(result, dark=chart.is_dark())
-        alt = f"Accuracy on {asked[-1].n_questions} questions at {len(asked)} checks."
-        chart.show(figure, key="training-acc", alt=alt, file_name="healing-accuracy")
-
-
 def _provenance(result: HealResult) -> words.Markdown:
     """Return the course of the healing run, in words."""
     course = recovery.course(result)
@@ -259,14 +258,6 @@ def _writing(result: HealResult) -> None:
         for name, check in written.items()
     ]
     st.table(rates, border="horizontal", hide_index=True, alt="Repetition, distinct tokens and arithmetic problems by model")
-    with st.expander("Read the continuations", icon=":material/article:"):
-        texts = zip(*(check.continuations for check in written.values()), strict=False)
-        rows = [
-            {"prompt": words.plain(same[0].prompt)}
-            | {words.plain(name): words.plain(one.text) for name, one in zip(written, same, strict=True)}
-            for same in list(texts)[:_READ]
-        ]
-        st.table(rows, border="horizontal", hide_index=True, alt="Continuations of the same prompts")
 
 
 def _adapter(result: HealResult) -> None:

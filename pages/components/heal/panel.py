@@ -33,7 +33,6 @@ def show(asked: HealSpec | None) -> None:
         _picker(of_block, shown)
     _other_blocks(elsewhere)
     if shown is not None:
-        _made_otherwise(shown, asked)
         _one(shown)
 
 
@@ -96,24 +95,6 @@ def _other_blocks(elsewhere: dict[str, ListedHeal]) -> None:
     )
 
 
-def _made_otherwise(run: ListedHeal, asked: HealSpec) -> None:
-    """State that the run was made with other settings than the form has, with the button that loads them."""
-    if _form(run.spec) == _form(asked):
-        return
-    what = "control" if run.spec.control else "run"
-    said = f"This {what} used {words.heal_settings(run.spec)}. The form has {words.heal_settings(asked)}."
-    with st.container(border=True, horizontal=True, vertical_alignment="center", gap="small", key="whose"):
-        st.markdown(words.plain(said))
-        st.button(
-            "Load settings",
-            key="load-settings",
-            icon=":material/input:",
-            on_click=_load_settings,
-            args=(run,),
-            help="Copies the settings of this run into the form.",
-        )
-
-
 def _load_settings(run: ListedHeal) -> None:
     """Select a run's block and put its numbers into the form; the run is shown."""
     state.choose_cut(run.spec.block)
@@ -157,14 +138,10 @@ def _live(run_id: str) -> None:
             st.rerun()
         card.active(run.job, where="heal")
         _numbers(run.job.values, run.result, run.result.total_steps if run.result else run.spec.steps)
-        if run.result and (run.result.steps or run.result.validations):
-            outcome.curve(run.result)
-        elif run.job.state == jobs.QUEUED:
-            st.info(
-                "Waiting in the queue: one heavy job runs at a time. You can leave this page. The job starts automatically."
-            )
-        else:
-            st.caption("The loss curve appears here after the first measurement.")
+        if run.job.state == jobs.QUEUED:
+            st.info("One heavy job runs at a time. This one starts by itself, also if you leave the page.")
+        elif run.result:
+            outcome.race(run.result)
 
 
 def _numbers(values: dict, result: HealResult | None, steps: int) -> None:
@@ -181,7 +158,6 @@ def _numbers(values: dict, result: HealResult | None, steps: int) -> None:
         "Step": f"{step} of {steps}" if step and steps else None,
         "Training loss": None if loss is None else words.nats(loss),
         "Held-out loss": words.nats(check.loss) if check else None,
-        "Accuracy": words.percent(check.acc) if check and check.acc is not None else None,
         "Speed": f"{speed:,.0f} tokens/s" if speed else None,
         "Peak memory": words.size(memory) if memory else None,
     }

@@ -1,13 +1,11 @@
-"""Healing runs of a model as one list, the lengths of the next one with the recovery of earlier runs, and its duration."""
+"""Healing runs of a model as one list, and the duration of the next one."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import streamlit as st
 
 from analysis import service
-from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.jobs.queue import job as jobs
@@ -17,18 +15,7 @@ from analysis.results.compared import durations
 from analysis.results.compared.durations import Duration
 from analysis.results.stored.result import FoundResult
 from analysis.results.words import heals
-from pages.components.shared import state, stored_results, words
-
-FIRST, INSTANT, OWN = "first", "instant", "own"
-MINUTES = {"2": 2.0, "5": 5.0, "10": 10.0, "30": 30.0}
-_LENGTHS = (FIRST, INSTANT, *MINUTES, OWN)
-_OWN_RECIPES = {FIRST: recipes.FIRST.name, INSTANT: recipes.INSTANT.name}
-"""Lengths that bring a recipe of their own."""
-_LABELS = {FIRST: f"First run, {recipes.FIRST.minutes:g} minutes", INSTANT: "No training", OWN: "Custom length"}
-_CHOSEN_LENGTH = "heal_length"
-"""The length that was chosen over the recipe's own."""
-_TRAINED_RECIPE = "heal_trained_recipe"
-"""The recipe to go back to from a length that brings its own."""
+from pages.components.shared import stored_results, words
 
 
 @dataclass(frozen=True)
@@ -114,80 +101,6 @@ def control_of(run: ListedHeal) -> HealResult | None:
     if run.result is None or not run.spec.trains:
         return None
     return heals.control_of(run.result, [found.result for found in stored_results.find("heal", run.result.spec.model)])
-
-
-def forget_length() -> None:
-    """Take the recipe's own length again."""
-    st.session_state.pop(_CHOSEN_LENGTH, None)
-
-
-def choose_length(preset: HealSpec, key: str) -> dict[str, Any]:
-    """Draw the choice; returns `minutes` or `steps`, or nothing for a heal that takes no step.
-
-    Args:
-        preset: the recipe's numbers, for the model and the cut.
-        key: part of the keys of its widgets.
-    """
-    usual = _length_of(preset)
-    if usual not in _OWN_RECIPES:
-        st.session_state[_TRAINED_RECIPE] = st.session_state["recipe"]
-    now = usual if usual in _OWN_RECIPES else st.session_state.get(_CHOSEN_LENGTH, usual)
-    with state.showing("heal-time", now):
-        st.radio(
-            "Time, scoring included",
-            _LENGTHS,
-            format_func=_length_label,
-            key="heal-time",
-            on_change=_take_length,
-            label_visibility="collapsed",
-        )
-    if now in _OWN_RECIPES:
-        return {"minutes": preset.minutes} if preset.minutes else {}
-    return _own_length(preset, key) if now == OWN else {"minutes": MINUTES[now]}
-
-
-def _length_of(preset: HealSpec) -> str:
-    """The option that a recipe's own length is."""
-    if not preset.trains:
-        return INSTANT
-    if preset.recipe == recipes.FIRST.name:
-        return FIRST
-    return next((name for name, minutes in MINUTES.items() if preset.minutes == minutes), OWN)
-
-
-def _length_label(option: str) -> str:
-    return _LABELS.get(option) or words.plain(f"{option} minutes")
-
-
-def _take_length() -> None:
-    """Take a length, and with it a recipe of its own or one that trains for as long as is named."""
-    chosen = st.session_state["heal-time"]
-    if chosen in _OWN_RECIPES:
-        st.session_state["next-recipe"] = _OWN_RECIPES[chosen]
-        forget_length()
-        return
-    st.session_state[_CHOSEN_LENGTH] = chosen
-    if st.session_state["recipe"] != st.session_state.get(_TRAINED_RECIPE, recipes.DEFAULT):
-        st.session_state["next-recipe"] = st.session_state.get(_TRAINED_RECIPE, recipes.DEFAULT)
-
-
-def _own_length(preset: HealSpec, key: str) -> dict[str, Any]:
-    """Draw the fields of a length of one's own."""
-    left, right = st.columns(2, vertical_alignment="bottom")
-    sized = left.segmented_control(
-        "Length",
-        ("minutes", "steps"),
-        default="steps" if preset.minutes is None else "minutes",
-        required=True,
-        key=f"{key}-sized",
-        help="Minutes: the run measures its speed first, then takes as many steps as fit, evaluation included.",
-    )
-    if sized == "minutes":
-        minutes = preset.minutes or recipes.QUICK.minutes
-        named = right.number_input("Minutes", 1.0, 100_000.0, minutes, step=1.0, format="%g", key=f"{key}-minutes")
-        return {"minutes": named}
-    steps = preset.steps or HealSpec.steps
-    return {"steps": right.number_input("Optimizer steps", 1, 1_000_000, steps, key=f"{key}-steps")}
 
 
 def expected(spec: HealSpec, known: ModelFacts) -> Duration | None:

@@ -34,18 +34,13 @@ def show(preset: HealSpec, key: str, asked: BenchmarkSpec, *, trains: bool, by_s
     Returns:
         The values, and `source`, `seq_len`, `quantization`; `source` is "" while a file is still to be chosen.
     """
-    data, modules, distillation, judged = st.columns(4, gap="medium")
-    with data:
+    left, right = st.columns(2)
+    with left:
         values = _data(preset, key, trains=trains, by_steps=by_steps)
-    with modules:
+    with right:
         values |= _modules(preset, key, trains=trains)
-    with distillation:
         if trains:
             values |= _distillation(preset, key)
-        else:
-            st.markdown("**Distillation**")
-            st.caption("Not used: this recipe trains nothing.")
-    with judged:
         values |= _evaluation(preset, asked, key, trains=trains, by_steps=by_steps)
     return values
 

@@ -9,9 +9,9 @@ from analysis.core import host
 from analysis.core.blocks import Block
 from analysis.data.decontamination import Overlap
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
-from analysis.experiments.accuracy.points import Continuation, GenerationCheck, QuestionScore
+from analysis.experiments.accuracy.points import QuestionScore
 from analysis.experiments.heal import recipes
-from analysis.experiments.heal.heal_result import JunctionReport
+from analysis.experiments.heal.heal_result import JunctionReport, Sample, Validation
 from analysis.jobs.queue import table as job_table
 from analysis.results.compared import durations
 from pages.components.shared import access
@@ -63,8 +63,8 @@ def test_starting_queues_the_recipe_for_the_sliders_block(app, known):
     best = fakes.distances().best[4].block
     assert best.brief() in texts(at)
     name = next(iter(recipes.NAMES))
-    at.radio(key="heal-time").set_value("own").run()
-    at.button_group(key=f"{name}-sized").set_value("steps").run()
+    at.button_group(key=f"{name}-time").set_value("Own").run()
+    at.button_group(key=f"{name}-unit").set_value("steps").run()
     at.number_input(key=f"{name}-steps").set_value(7)
     at.number_input(key=f"{name}-r").set_value(8)
     made = started(at)
@@ -92,45 +92,35 @@ def test_an_untouched_form_is_the_preset(app, known):
     assert (made.spec.recipe, made.spec.minutes, made.spec.steps) == (next(iter(recipes.NAMES)), 10.0, 0)
 
 
-def test_the_chosen_length_shows_its_duration(app, known, monkeypatch):
+def test_instant_recipe_has_no_time_and_shows_its_duration(app, known, monkeypatch):
     monkeypatch.setattr(host, "processor", lambda: "a test")
+    at = app("pages/heal.py", **OF_HEAL)
+    at.selectbox(key="recipe").set_value("instant").run()
+    assert "Duration unknown: no similar healing run has finished on this machine" in texts(at).replace("\\", "")
+    assert not [group for group in at.button_group if group.label == "Time, scoring included"]
     instant = replace(fakes.heal_spec().model, quantization="none")
     for n, start, loss in ((3, 13, 3.0), (10, 9, 3.3)):
         made = healed(n, start, recipe="instant", steps=0, instant=True, validation=CorpusSpec("c4"), model=instant)
         fit = JunctionReport("model.layers.12.mlp.down_proj", 1.0, 4.0, 3.5, 4096, 20.0)
         made = replace(made, steps=[], versions={"processor": "a test, 2 threads"}, junction=fit)
         replace(made, healed=replace(made.healed, loss=loss)).save()
-    at = app("pages/heal.py", **OF_HEAL)
-    at.radio(key="heal-time").set_value("instant").run()
-    said = texts(at).replace("\\", "")
-    assert "until the verdict." in said
-    assert at.selectbox(key="recipe").value == "instant"
-    at.radio(key="heal-time").set_value("5").run()
-    assert "At most 5 min until the verdict" in texts(at).replace("\\", "")
-    made = started(at)
-    assert (made.spec.recipe, made.spec.minutes) == ("distill", 5.0)
+    assert "until the verdict." in texts(at.run())
 
 
 def test_too_few_minutes_are_named_with_the_least_time(app, known, monkeypatch):
     monkeypatch.setattr(durations, "expected", lambda *_: durations.Duration(300, 400, 2))
     at = app("pages/heal.py", **OF_HEAL)
-    at.radio(key="heal-time").set_value("2").run()
+    assert "too short" not in texts(at)
+    at.button_group(key=f"{FIRST}-time").set_value("Own").run()
+    at.number_input(key=f"{FIRST}-minutes").set_value(2.0).run()
     said = texts(at).replace("\\", "")
     assert "2 min are too short here: fit and scoring alone take about 5-7 min." in said
-    at.radio(key="heal-time").set_value("10").run()
-    assert "too short" not in texts(at)
-
-
-def test_duration_of_an_untimed_heal_is_unknown(app, known):
-    at = app("pages/heal.py", **OF_HEAL)
-    at.radio(key="heal-time").set_value("instant").run()
-    assert "Duration unknown: no similar healing run has finished on this machine" in texts(at).replace("\\", "")
 
 
 def test_minutes_and_another_text(app, known):
     at = app("pages/heal.py", n="5")
     at.selectbox(key=f"{FIRST}-text").set_value("c4").run()
-    at.radio(key="heal-time").set_value("own").run()
+    at.button_group(key=f"{FIRST}-time").set_value("Own").run()
     at.number_input(key=f"{FIRST}-minutes").set_value(3.0)
     at.checkbox(key=f"{FIRST}-writes").set_value(True)
     healed = started(at).spec
@@ -226,7 +216,7 @@ def test_running_heal_shows_numbers_and_curve_and_can_be_cancelled(app, known, j
     assert shown["Training loss"] == "3.21"
     assert shown["Speed"] == "440 tokens/s"
     assert shown["Peak memory"] == "1.3 GB"
-    assert axes(at) == ["loss, nats per token"]
+    assert axes(at)[-1] == "loss, nats per token"
     at.button(key=f"heal-cancel-{made.id}").click().run()
     assert jobs.get(made.id).cancel_requested
 
@@ -242,7 +232,7 @@ def test_a_done_heal_shows_verdict_models_and_adapter(app, known, ui_cache):
     assert list(table["loss, C4"]) == ["2.41 (2.22‑2.60)", "4.45 (4.24‑4.66)", "3.10 (2.91‑3.29)"]
     assert list(table["loss, Wikipedia (trained on)"]) == ["2.30", "4.60", "2.75"]
     assert "tokens/s" not in table, "no speed was measured"
-    assert axes(at) == ["accuracy", "loss, nats per token", "loss, nats per token"]
+    assert axes(at) == ["loss, nats per token"]
     assert str(ui_cache / "adapters" / "abc") in texts(at)
 
 
@@ -268,11 +258,13 @@ def test_a_heal_stopped_before_its_first_step_draws_no_chart(app, known, job):
     assert not at.table
 
 
-def test_a_heal_stopped_in_training_shows_its_loss_alone(app, known, job):
-    heal = replace(fakes.heal(20), unpruned=None, pruned=None, healed=None)
+def test_a_heal_stopped_in_training_shows_what_it_measured(app, known, job):
+    heal = replace(fakes.heal(20), healed=None, unpruned_check=Validation(0, 2.5, 0.1))
     heal.save()
     job(fakes.heal_spec(), jobs.PAUSED, "Heal", result_key=heal.spec.fingerprint())
-    assert axes(app("pages/heal.py", **OF_HEAL)) == ["loss, nats per token"]
+    at = app("pages/heal.py", **OF_HEAL)
+    assert len(at.get("plotly_chart")) == 2, "the gap and the loss"
+    assert list(at.table[0].value["model"]) == ["unpruned", "pruned"]
 
 
 def test_an_interrupted_heal_keeps_its_curve(app, known, job):
@@ -308,30 +300,17 @@ def test_a_control_stands_beside_the_heal_it_belongs_to(app, known):
     assert "the effect of the healing text alone" in texts(at)
 
 
-def test_checked_accuracy_and_overlap_are_shown(app, known):
-    heal = fakes.heal()
-    checks = [replace(check, acc=0.3 + check.step / 500, acc_stderr=0.06, n_questions=50) for check in heal.validations[1:]]
-    told = replace(
-        heal,
-        validations=[heal.validations[0], *checks],
-        overlap=Overlap(8, 100, ["a", "b"]),
-        documents_apart=True,
-    )
-    told.save()
-    at = app("pages/heal.py", **OF_HEAL)
-    assert axes(at) == ["accuracy", "loss, nats per token", "loss, nats per token", "accuracy on 50 questions"]
-    shown = texts(at)
-    assert "The healing text contains 2 of 100 questions" in shown
+def test_overlap_of_healing_text_and_questions_is_shown(app, known):
+    replace(fakes.heal(), overlap=Overlap(8, 100, ["a", "b"]), documents_apart=True).save()
+    assert "The healing text contains 2 of 100 questions" in texts(app("pages/heal.py", **OF_HEAL))
 
 
-def test_generated_texts_are_shown_as_plain_text(app, known):
-    def wrote(text: str) -> GenerationCheck:
-        return GenerationCheck([Continuation("Once *upon*", text, 3, 0.1, 0.9, False)], [], 0.1, 0.9, 3.0, 0.5, 0.1)
-
-    replace(fakes.heal(), writings={"unpruned": wrote("a"), "pruned": wrote("b"), "healed": wrote("**c**")}).save()
-    at = app("pages/heal.py", **OF_HEAL)
-    assert list(at.table[1].value["model"]) == ["unpruned", "pruned", "healed"]
-    assert at.table[2].value["healed"][0] == r"\*\*c\*\*"
+def test_continuations_are_shown_as_plain_text(app, known):
+    samples = [Sample("unpruned", 0, "a"), Sample("pruned", 0, "b"), Sample("healed", 0, "c"), Sample("healed", 4, "**d**")]
+    replace(fakes.heal(), samples=samples).save()
+    shown = app("pages/heal.py", **OF_HEAL).table[1].value
+    assert list(shown["model"]) == ["unpruned", "pruned", "after step 4"]
+    assert list(shown.iloc[:, 1]) == ["a", "b", r"\*\*d\*\*"]
 
 
 def healed(n: int, start: int, **changes):
@@ -362,7 +341,7 @@ def test_first_run_of_a_block_is_short(app, known):
     at = app("pages/heal.py", block="14:5")
     assert "No healing run of layers 14-18 yet" in texts(at).replace("\\", "")
     assert not at.table
-    at.radio(key="heal-time").set_value("first").run()
+    at.selectbox(key="recipe").set_value("first").run()
     made = started(at)
     assert (made.spec.recipe, made.spec.block, made.spec.minutes) == ("first", Block(14, 5), 2.5)
     assert (made.spec.benchmark.limit, made.spec.validation.n_texts, made.spec.judging_texts) == (50, 8, 32)
