@@ -8,7 +8,7 @@ from pathlib import Path
 from analysis.core.errors import SpecError
 
 APP = Path(__file__).resolve().parents[2] / "app.py"
-"""The entry of the dashboard, in the checkout that this package is part of."""
+"""The entry of the dashboard, beside this package in a checkout and in an installed wheel."""
 PORT = 8501
 """Port of the dashboard unless another is named."""
 

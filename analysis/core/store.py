@@ -44,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 
 def cache_dir() -> Path:
-    """Return the folder of everything computed: `LAYERSCOPE_CACHE`, or `cache/` beside the code.
+    """Return the folder of everything computed: `LAYERSCOPE_CACHE`, `cache/` in a checkout, or `~/.cache/layerscope`.
 
     Raises:
         StorageError: when an address is given, for a store of objects can neither rename nor lock its objects.
@@ -62,7 +62,8 @@ def cache_dir() -> Path:
 @functools.lru_cache(maxsize=64)
 def _resolved(setting: str) -> Path:
     """Follow the links of a folder once: a page needs the folder five hundred times."""
-    return Path(setting or _REPOSITORY / "cache").resolve()
+    is_checkout = (_REPOSITORY / "requirements.txt").is_file()
+    return Path(setting or (_REPOSITORY / "cache" if is_checkout else Path.home() / ".cache" / "layerscope")).resolve()
 
 
 def local_dir() -> Path:
