@@ -1,18 +1,15 @@
 """Files and folders that are there whole or not at all, after a power cut too, and leftovers of processes that ended.
 
-A draft is an unfinished file or folder: a hidden name of ours next to its place, locked by the process that makes it. The
-system releases a lock when a process ends, however it ends. So a draft without a lock is a leftover, and any server may remove
-it. Everything here raises `OSError`.
+A draft is an unfinished file or folder: a hidden name of ours next to its place. One that nobody has written to for an hour is
+a leftover, and any server may remove it. Everything here raises `OSError`.
 """
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 import secrets
 import shutil
-import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,10 +19,11 @@ from filelock import FileLock, Timeout
 _OURS = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{12}\.(?P<what>part|old)")
 _LONGEST = 200
 """Bytes of a name that its draft is called by. A name may have 255, and the rest marks the draft."""
-_BUSY = (errno.EWOULDBLOCK, errno.EACCES)
 _CANNOT = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 """Errors of a file system that does not offer the operation."""
 _WAIT_S = 0.5
+DRAFT_S = 3600.0
+"""Time without a change after which a draft counts as a leftover."""
 
 
 def make(folder: Path, *, private: bool) -> None:
@@ -42,56 +40,28 @@ def make(folder: Path, *, private: bool) -> None:
 
 
 @contextlib.contextmanager
-def draft(path: Path, *, is_folder: bool, private: bool) -> Iterator[tuple[Path, int]]:
-    """Make a hidden file or folder beside `path`, ours as long as the body runs, and gone after it unless it took its place.
+def draft(path: Path, *, is_folder: bool, private: bool) -> Iterator[Path]:
+    """Make a hidden file or folder beside `path`, which is gone after the body unless it took its place.
 
     Args:
         path: its later place; the folder that holds it must be there.
         is_folder: whether to make a folder.
         private: for its owner alone; else as the umask has it.
-
-    Yields:
-        Its path and its open descriptor, of a file to write to.
     """
-    draft, handle = _begun(path, is_folder, 0o700 if private else 0o777)
+    draft, mode = _hidden(path, "part"), 0o700 if private else 0o777
     try:
-        yield draft, handle
+        if is_folder:
+            draft.mkdir(mode)
+        else:
+            draft.touch(mode & 0o666, exist_ok=False)
+        yield draft
     finally:
         remove(draft)
-        os.close(handle)
-
-
-def _begun(path: Path, is_folder: bool, mode: int) -> tuple[Path, int]:
-    while True:
-        draft = _hidden(path, "part")
-        try:
-            if is_folder:
-                draft.mkdir(mode)
-                handle = os.open(draft, os.O_RDONLY | os.O_DIRECTORY)
-            else:
-                handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode & 0o666)
-        except FileNotFoundError:
-            if not path.parent.exists():
-                raise
-            continue  # a sweeper was quicker than the lock
-        # Where there are no locks no sweeper gets one either, and nothing is ever taken for a leftover.
-        if _is_locked(handle) is not False and _is_still(draft, handle):
-            return draft, handle
-        os.close(handle)
 
 
 def _hidden(path: Path, what: str) -> Path:
     name = path.name.encode()[:_LONGEST].decode(errors="ignore") if what == "part" else path.name
     return path.with_name(f".{name}.{secrets.token_hex(6)}.{what}")
-
-
-def _is_locked(handle: int) -> bool | None:
-    """Take the lock of an open file or folder; False when another has it, None where there are none."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except OSError as error:
-        return False if error.errno in _BUSY else None
 
 
 def lock(path: Path) -> FileLock | None:
@@ -121,17 +91,10 @@ def awaited_lock(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
         held.release()
 
 
-def _is_still(path: Path, handle: int) -> bool:
-    with contextlib.suppress(FileNotFoundError):
-        return os.path.samestat(os.lstat(path), os.fstat(handle))
-    return False
-
-
 def replace(source: Path, target: Path) -> None:
     """Put a file or folder in the place of another or none: the old or the new one is there, after a power cut too.
 
-    A folder is missing for an instant between two renames. A process that ends just then leaves the old one to
-    `remove_leftovers`, which restores it.
+    A folder is missing for an instant between two renames. If a process ends just then, `remove_leftovers` restores it.
     """
     sync_all(source)
     if not (target.is_dir() and source.is_dir()):
@@ -139,25 +102,20 @@ def replace(source: Path, target: Path) -> None:
         sync(target.parent)
         return
     old = _hidden(target, "old")
-    descriptor = os.open(target, os.O_RDONLY)
+    os.rename(target, old)
     try:
-        _is_locked(descriptor)
-        os.rename(target, old)
-        try:
-            os.replace(source, target)
-        except OSError:
-            os.rename(old, target)
-            raise
-        sync(target.parent)
-        remove(old)
-    finally:
-        os.close(descriptor)
+        os.replace(source, target)
+    except OSError:
+        os.rename(old, target)
+        raise
+    sync(target.parent)
+    remove(old)
 
 
 def aside(path: Path) -> Path | None:
     """Rename a path that is to be removed, so that nothing finds it; its new name, or None where it is gone already.
 
-    Nobody holds it then, so that it goes with the next sweep even if its own removal is never reached.
+    It goes with a later sweep if its own removal is never reached.
     """
     hidden = _hidden(path, "part")
     with contextlib.suppress(FileNotFoundError):
@@ -200,13 +158,12 @@ def sync_all(path: Path) -> None:
         sync(path)
 
 
-def remove_leftovers(top: Path, *, deep: bool, older_s: float = 0.0) -> dict[Path, int]:
-    """Remove the drafts that no process holds any more.
+def remove_leftovers(top: Path, *, deep: bool) -> dict[Path, int]:
+    """Remove the drafts that nobody has written to for `DRAFT_S`, and restore folders whose replacement was cut off.
 
     Args:
         top: where they are looked for.
         deep: also in the folders below it.
-        older_s: only those that were last changed so many seconds ago; for where locks may not be seen by all.
 
     Returns:
         Removed paths, with the bytes that this freed.
@@ -214,36 +171,18 @@ def remove_leftovers(top: Path, *, deep: bool, older_s: float = 0.0) -> dict[Pat
     leftovers = {}
     for base, folders, files in os.walk(top):
         for name in (*folders, *files):
-            match = _OURS.fullmatch(name)
-            size = _swept(Path(base, name), match, older_s) if match else None
-            if size is not None:
-                leftovers[Path(base, name)] = size
+            path, match = Path(base, name), _OURS.fullmatch(name)
+            if match is None or path.is_symlink() or not (path.is_file() or path.is_dir()):
+                continue
+            home = path.with_name(match["name"])
+            with contextlib.suppress(OSError):
+                if match["what"] == "old" and not home.exists():
+                    os.rename(path, home)
+                elif time.time() - max(entry.lstat().st_mtime for entry in (path, *path.rglob("*"))) > DRAFT_S:
+                    leftovers[path] = size_bytes(path)
+                    remove(path)
         folders[:] = [name for name in folders if deep and not _OURS.fullmatch(name)]
     return leftovers
-
-
-def _swept(path: Path, match: re.Match[str], older_s: float) -> int | None:
-    """Remove one draft, or restore the former folder; its bytes, or None where it is held or restored."""
-    with contextlib.suppress(OSError):
-        status = path.lstat()
-        if stat.S_IFMT(status.st_mode) not in (stat.S_IFREG, stat.S_IFDIR):
-            return None
-        if older_s and time.time() - status.st_mtime < older_s:
-            return None
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-        try:
-            if not _is_locked(descriptor) or not _is_still(path, descriptor):
-                return None
-            home = path.with_name(match["name"])
-            if match["what"] == "old" and not home.exists():
-                os.rename(path, home)
-                return None
-            size = size_bytes(path)
-            remove(path)
-            return None if path.exists() else size
-        finally:
-            os.close(descriptor)
-    return None
 
 
 def free_bytes(path: Path) -> int:

@@ -8,8 +8,7 @@ import os
 import re
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from analysis.core import disk, host, store
@@ -51,7 +50,7 @@ _MOST_KEPT = 20
 """Faults that are kept, the newest ones."""
 _MOST_BYTES = 64 * 1024
 """Of one fault: the end of its details, which says most."""
-_MODEL_LIBRARIES = frozenset(["torch", "transformers", "peft", "accelerate", "datasets", "gguf", "datasketch"])
+_MODEL_LIBRARIES = "torch|transformers|peft|accelerate|datasets|gguf|datasketch"
 _MODEL_CODE = re.compile(r"transformers\.models\.(?!auto\.)(\w+)\.")
 _MOST_SAID = 200
 """Characters that are kept of a library's message."""
@@ -97,18 +96,19 @@ def cause(error: BaseException, *, consequence: str = "run it again") -> str | N
     """Return the sentence of an error whose cause is known, as `in_a_sentence` has it; None for an unforeseen one."""
     chain = list(_chain(error))
     # A full disk comes first: it also shows as a file that cannot be read or a model that cannot be fetched.
-    if any(map(_FULL_DISK.is_of, chain)) and "no space left" not in str(error):
+    if _has_mark(chain, _FULL_DISK) and "no space left" not in str(error):
         return store.NO_SPACE.format(then=consequence)
     if isinstance(error, LayerscopeError):
         return one_line(str(error))
-    kind_of_failure = next((kind for kind in (*_OF_MACHINE, *_OF_MODEL) if any(map(kind.is_of, chain))), None)
-    return None if kind_of_failure is None else kind_of_failure.sentence.format(then=consequence)
+    sentences = (sentence for pattern, sentence in (_OF_MACHINE | _OF_MODEL).items() if _has_mark(chain, pattern))
+    sentence = next(sentences, None)
+    return None if sentence is None else sentence.format(then=consequence)
 
 
 def is_of_machine(error: BaseException) -> bool:
     """Return whether memory or a disk was to blame, and not the input."""
     chain = list(_chain(error))
-    return any(any(map(kind.is_of, chain)) for kind in (_FULL_DISK, *_OF_MACHINE))
+    return any(_has_mark(chain, pattern) for pattern in (_FULL_DISK, *_OF_MACHINE))
 
 
 def model_type(error: BaseException) -> str | None:
@@ -165,72 +165,30 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         pending += [*([before] if before else []), *getattr(current, "exceptions", ())]
 
 
-@dataclass(frozen=True)
-class Cause:
-    """Recognizable cause of a failure, by any of its marks in an error."""
-
-    sentence: str
-    """Problem, cause and fix; `{then}` stands for the action after the fix."""
-    errnos: tuple[int, ...] = ()
-    names: tuple[str, ...] = ()
-    """Names of classes: with them no library need be imported."""
-    words: tuple[str, ...] = ()
-    """Parts of the message in small letters: libraries in Rust and C++ pass only the text on."""
-    test: Callable[[BaseException], bool] | None = None
-    """A further mark."""
-
-    def is_of(self, error: BaseException) -> bool:
-        """Return whether the error has one of the marks."""
-        text = str(error).lower()
-        return (
-            (isinstance(error, OSError) and error.errno in self.errnos)
-            or any(cls.__name__ in self.names for cls in type(error).__mro__)
-            or any(word in text for word in self.words)
-            or (self.test is not None and self.test(error))
-        )
+def _marks(error: BaseException) -> str:
+    """Return the names of an error's classes, its errno, the package that raised it, and its message, in small letters."""
+    classes = " ".join(cls.__name__ for cls in type(error).__mro__)
+    code = errno.errorcode.get(error.errno or 0, "") if isinstance(error, OSError) else ""
+    package = next((module.partition(".")[0] for module in _modules(error)[-1:]), "")
+    return f"{classes}|{code}|{package}|{error}".lower()
 
 
-def _lacks_bitsandbytes(error: BaseException) -> bool:
-    is_import = isinstance(error, ImportError) or type(error).__name__ == "PackageNotFoundError"
-    return is_import and "bitsandbytes" in str(error)
+def _has_mark(errors: Sequence[BaseException], pattern: str) -> bool:
+    return any(re.search(pattern, _marks(error), re.DOTALL) for error in errors)
 
 
-def _lacks_model_libraries(error: BaseException) -> bool:
-    return isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _MODEL_LIBRARIES
-
-
-def _is_bitsandbytes_device(error: BaseException) -> bool:
-    text = str(error).lower()
-    about = "bitsandbytes" in text or any(module.split(".")[0] == "bitsandbytes" for module in _modules(error)[-1:])
-    return about and any(word in text for word in ("gpu", "cuda", "backend", "device", "not compiled", "not implemented"))
-
-
-_FULL_DISK = Cause(
-    store.NO_SPACE,
-    errnos=(errno.ENOSPC, errno.EDQUOT),
-    words=("no space left on device", "(os error 28)", "disk quota exceeded", "disk is full"),
-)
-_OF_MACHINE = (
-    Cause(_BROKEN_DISK, errnos=(errno.EIO,)),
-    Cause(
-        _DEVICE_MEMORY,
-        names=("OutOfMemoryError",),
-        words=("cuda out of memory", "hip out of memory", "mps backend out of memory", "cublas_status_alloc_failed"),
-    ),
-    Cause(
-        _MEMORY,
-        errnos=(errno.ENOMEM,),
-        names=("MemoryError",),
-        words=(  # torch's CPU allocator raises a plain RuntimeError
-            *("can't allocate memory", "cannot allocate memory", "not enough memory: you tried"),
-            *("unable to mmap", "std::bad_alloc"),
-        ),
-    ),
-)
-_OF_MODEL = (
-    Cause(_NO_BITSANDBYTES, test=_lacks_bitsandbytes),
-    Cause(host.VIEWER, test=_lacks_model_libraries),
-    Cause(_BITSANDBYTES_DEVICE, test=_is_bitsandbytes_device),
-    Cause(_PANIC, names=("PanicException",)),
-)
-"""In this order: a memory error may speak of a device. Errors of the Hub have their sentences in `hub.refusal`."""
+_FULL_DISK = r"\|enospc\||\|edquot\||no space left on device|\(os error 28\)|disk quota exceeded|disk is full"
+# Libraries in Rust and C++ pass only the text on.
+_OF_MACHINE = {
+    r"\|eio\|": _BROKEN_DISK,
+    r"outofmemoryerror|(cuda|hip|mps backend) out of memory|cublas_status_alloc_failed": _DEVICE_MEMORY,
+    r"\|enomem\||memoryerror|(can't|cannot) allocate memory|not enough memory: you|unable to mmap|std::bad_alloc": _MEMORY,
+}
+_OF_MODEL = {
+    r"(importerror|packagenotfounderror).*bitsandbytes": _NO_BITSANDBYTES,
+    rf"modulenotfounderror.*no module named '({_MODEL_LIBRARIES})\b": host.VIEWER,
+    r"^(?=.*bitsandbytes).*(gpu|cuda|backend|device|not compiled|not implemented)": _BITSANDBYTES_DEVICE,
+    r"panicexception": _PANIC,
+}
+"""Patterns of `_marks`, in this order: a memory error may speak of a device. Errors of the Hub have their sentences in
+`hub.refusal`."""

@@ -1,8 +1,7 @@
-"""Files and folders that people name for an answer: which are replaced, written to in place, or refused.
+"""Files and folders that people name for an answer.
 
-Only a regular file is replaced, at once and whole. A pipe, a terminal or another character device is written to. A link is
-refused with the name of its target. To follow it would change a file that was not named, and to replace it would remove the
-link. A user who names the target gets the intended file.
+A regular file is replaced, at once and whole, and a link is followed. A pipe, a terminal or another character device is
+written to.
 """
 
 import os
@@ -22,44 +21,31 @@ def check(name: str, option: str) -> None:
         option: the option that it was given with.
 
     Raises:
-        SpecError: when it is no name, a folder, a link, a block device or a socket, or its folder is missing.
+        SpecError: when it is no name, a folder, a block device or a socket, or its folder is missing.
         StorageError: when it may not be written.
     """
-    _check_name(name, option)
-    path = Path(name)
-    with store.disk_errors_explained(path):
-        mode = _mode(path)
-    if path.is_symlink() and not _is_written_to(mode):
-        raise SpecError(f"{option} {name} is a link to {os.readlink(path)}. Name that file itself, or another file.")
-    if mode is None:
+    path, mode = _named(name, option)
+    if mode is None or stat.S_ISREG(mode):
         _check_folder(path.parent, f"{option} {name}")
-        return
-    if stat.S_ISDIR(mode):
-        raise SpecError(f"{option} {name} is a folder. Name a file in it.")
-    if not (stat.S_ISREG(mode) or _is_written_to(mode)):
-        raise SpecError(f"{option} {name} is not a regular file. Name a file.")
-    if not os.access(path, os.W_OK):
+    elif not _is_written_to(mode):
+        kind = "is a folder. Name a file in it" if stat.S_ISDIR(mode) else "is not a regular file. Name a file"
+        raise SpecError(f"{option} {name} {kind}.")
+    if mode is not None and not os.access(path, os.W_OK):
         raise StorageError(f"{option} {name} exists and is not writable. Name another file.")
-    if stat.S_ISREG(mode):
-        _check_folder(path.parent, f"{option} {name}")
 
 
 def check_folder(name: str, option: str) -> None:
     """Refuse a new folder that cannot be made, before its content is worked out; those above it are made with it.
 
     Raises:
-        SpecError: when it is no name, or it is or would be in a link or a file.
+        SpecError: when it is no name or a link, or would be in a file.
         StorageError: when it may not be made.
     """
-    _check_name(name, option)
-    path = Path(name)
-    with store.disk_errors_explained(path):
-        mode = _mode(path)
-    if path.is_symlink():
-        raise SpecError(f"{option} {name} is a link to {os.readlink(path)}. Name a new folder.")
+    path, mode = _named(name, option)
+    if Path(name).is_symlink():
+        raise SpecError(f"{option} {name} is a link to {path}. Name a new folder.")
     if mode is None or stat.S_ISDIR(mode):
-        above = path.absolute().parent
-        _check_folder(next(folder for folder in (above, *above.parents) if folder.exists()), f"{option} {name}")
+        _check_folder(next(folder for folder in path.parents if folder.exists()), f"{option} {name}")
 
 
 def write(name: str, content: bytes, option: str) -> None:
@@ -69,8 +55,8 @@ def write(name: str, content: bytes, option: str) -> None:
         LayerscopeError: as `check`, and when the disk is full or nobody reads the pipe any more.
     """
     check(name, option)
-    path = Path(name)
-    if not _is_written_to(_mode(path)):
+    path, mode = _named(name, option)
+    if not _is_written_to(mode):
         store.write_atomic(path, content)
         return
     with store.disk_errors_explained(path):
@@ -79,9 +65,16 @@ def write(name: str, content: bytes, option: str) -> None:
             stream.write(content)
 
 
-def _check_name(name: str, option: str) -> None:
+def _named(name: str, option: str) -> tuple[Path, int | None]:
+    """Return the path of a name without links, and the mode of what is there; None where there is nothing."""
     if not name.strip() or "\0" in name:
         raise SpecError(f"{option} has no value. Write the name of a file or folder after it.")
+    path = Path(os.path.realpath(name))
+    with store.disk_errors_explained(path):
+        try:
+            return path, path.stat().st_mode
+        except FileNotFoundError:
+            return path, None
 
 
 def _check_folder(folder: Path, description: str) -> None:
@@ -89,14 +82,6 @@ def _check_folder(folder: Path, description: str) -> None:
         raise SpecError(f"{description} cannot be written: the folder {folder} does not exist. Create it, or name another.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise StorageError(f"{description} cannot be written: the folder {folder} is not writable. Name another folder.")
-
-
-def _mode(path: Path) -> int | None:
-    """Return the mode of the target of a path; None where there is nothing."""
-    try:
-        return path.stat().st_mode
-    except FileNotFoundError:
-        return None
 
 
 def _is_written_to(mode: int | None) -> bool:

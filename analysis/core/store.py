@@ -38,7 +38,6 @@ _SEAL = re.compile(rb'\{\n "sha256": "([0-9a-f]{64})",')
 _PARTS = {"sha256", "format", "kind", "fingerprint", "files", "data"}
 
 _ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*:(//|:)")
-_SHARED_DRAFT_S = 7 * 86400.0
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _log = logging.getLogger(__name__)
 
@@ -147,11 +146,10 @@ def write_atomic(path: Path, content: bytes) -> None:
     private = is_private(path)
     with disk_errors_explained(path):
         disk.make(path.parent, private=private)
-        with disk.draft(path, is_folder=False, private=private) as (temporary, handle):
+        with disk.draft(path, is_folder=False, private=private) as temporary:
             if not private and path.is_file():
-                os.fchmod(handle, stat.S_IMODE(path.stat().st_mode))
-            with os.fdopen(handle, "wb", closefd=False) as file:
-                file.write(content)
+                temporary.chmod(stat.S_IMODE(path.stat().st_mode))
+            temporary.write_bytes(content)
             disk.replace(temporary, path)
 
 
@@ -186,7 +184,7 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
     with disk_errors_explained(path):
         disk.make(path.parent, private=private)
         _sweep(path.parent, deep=False)
-        with disk.draft(path, is_folder=True, private=private) as (temporary, _):
+        with disk.draft(path, is_folder=True, private=private) as temporary:
             fill(temporary)
             disk.replace(temporary, path)
 
@@ -197,9 +195,7 @@ def remove_leftovers() -> None:
 
 
 def _sweep(top: Path, *, deep: bool) -> None:
-    # There a lock may hold for one machine alone, and the unfinished files of another one would look like a leftover.
-    older_s = _SHARED_DRAFT_S if mounts.is_network(top.absolute()) else 0.0
-    for path, size in disk.remove_leftovers(top, deep=deep, older_s=older_s).items():
+    for path, size in disk.remove_leftovers(top, deep=deep).items():
         _log.warning("Removed %s, unfinished by a process that has ended, and freed %.1f MB.", path, size / 1e6)
 
 

@@ -6,6 +6,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -46,26 +47,39 @@ def drafts(folder) -> list[str]:
     return [path.name for path in folder.iterdir() if path.name.startswith(".")]
 
 
+def ages(draft) -> None:
+    """Set the times of a draft two hours back."""
+    for path in (draft, *draft.rglob("*")):
+        os.utime(path, (time.time() - 7200,) * 2)
+
+
 def test_leftovers_of_killed_processes_go_and_drafts_in_use_stay(cache, caplog):
+    assert exporting(cache / "exports" / "dead", "ends").wait(20) == -signal.SIGKILL
     living = exporting(cache / "exports" / "living", "waits")
-    dead = exporting(cache / "exports" / "dead", "ends")
-    assert dead.wait(20) == -signal.SIGKILL
-    assert len(drafts(cache / "exports")) == 2
+    (dead,) = (cache / "exports").glob(".dead*")
+    ages(dead)
     store.remove_leftovers()
     (left,) = drafts(cache / "exports")
     assert "living" in left
     assert "freed 0.0 MB" in caplog.text
     living.kill()
     living.communicate()
-    store.remove_leftovers()
-    assert drafts(cache / "exports") == []
 
 
 def test_leftovers_outside_the_cache_go_with_the_next_export_there(tmp_path):
     exporting(tmp_path / "out", "ends").wait(20)
-    assert len(drafts(tmp_path)) == 1
+    ages(tmp_path / drafts(tmp_path)[0])
     store.write_folder(tmp_path / "other", lambda folder: None)
     assert drafts(tmp_path) == []
+
+
+def test_a_draft_whose_files_are_written_to_stays(cache):
+    draft = cache / ".model.0123456789ab.part"
+    draft.mkdir(parents=True)
+    ages(draft)
+    (draft / "weights").write_bytes(b"1")
+    os.utime(draft, (0, 0))
+    assert disk.remove_leftovers(cache, deep=True) == {}
 
 
 def test_dashboard_and_worker_sweep_at_start_and_after_each_job(cache, monkeypatch):
@@ -105,26 +119,10 @@ def test_names_that_are_not_ours_are_never_taken_for_leftovers(cache):
 def test_paths_set_aside_for_deletion_go_with_the_next_sweep(cache):
     (cache / "results" / "sweep" / "abc").mkdir(parents=True)
     aside = disk.aside(cache / "results" / "sweep" / "abc")
-    assert aside.exists()
+    ages(aside)
     store.remove_leftovers()
     assert not list((cache / "results" / "sweep").iterdir())
     assert disk.aside(cache / "nothing") is None
-
-
-def test_a_draft_swept_before_its_lock_is_begun_anew(cache, monkeypatch):
-    cache.mkdir()
-    lock, taken = disk._is_locked, []
-
-    def late(handle):
-        if not taken:
-            taken.extend(drafts(cache))
-            (cache / taken[0]).rmdir()
-        return lock(handle)
-
-    monkeypatch.setattr(disk, "_is_locked", late)
-    store.write_folder(cache / "x", lambda folder: (folder / "a").write_text("1"))
-    assert len(taken) == 1
-    assert [path.name for path in cache.iterdir()] == ["x"]
 
 
 def _ends_between_two_renames(target: str) -> None:
@@ -142,7 +140,6 @@ def test_old_folder_returns_after_a_kill_between_two_renames(cache):
     assert not target.exists()
     store.remove_leftovers()
     assert (target / "a").read_text() == "old"
-    assert [path.name for path in target.parent.iterdir()] == ["model"]
 
 
 def test_a_rename_that_fails_halfway_puts_the_old_folder_back(cache, monkeypatch):

@@ -1,14 +1,12 @@
 """Cache folders that machines share over a network, or that are no folder at all: allowed files and refusals."""
 
 import os
-import time
-from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
 from analysis import jobs
-from analysis.core import disk, index, mounts, store
+from analysis.core import index, mounts, store
 from analysis.core.errors import StorageError
 from analysis.core.index import ResultFilter
 from analysis.core.meter import Meter
@@ -143,16 +141,3 @@ def test_a_mounted_object_store_is_readable_and_never_computed_into(mounted, kin
     assert type(made).load(made.spec) == made
     with pytest.raises(StorageError, match=r"copies files instead of renaming them.*point LAYERSCOPE_CACHE at another folder"):
         store.check_writable()
-
-
-def test_drafts_of_another_machine_are_no_leftovers_on_a_network(mounted, tmp_path):
-    mounted(share="nfs4")
-    folder = Path(store.cache_dir(), "results")
-    folder.mkdir(parents=True)
-    for name, age_s in (("new", 60), ("old", 30 * 86400)):
-        draft = folder / f".{name}.0123456789ab.part"
-        draft.write_text("")
-        os.utime(draft, (time.time() - age_s,) * 2)
-    store.remove_leftovers()
-    assert [path.name for path in folder.iterdir()] == [".new.0123456789ab.part"]
-    assert disk.remove_leftovers(folder, deep=True)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from analysis import jobs
-from analysis.core import store
+from analysis.core import disk, store
 from analysis.core.blocks import Block
 from analysis.core.experiment import RUNNERS
 from analysis.core.record import Spec
@@ -130,7 +130,7 @@ def figures(job: jobs.Job, cache: Path) -> Any:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_killed_job_resumes_to_the_undisturbed_figures_and_leaves_nothing(requests, start, tmp_path, kind):
+def test_killed_job_resumes_to_the_undisturbed_figures_and_leaves_nothing(requests, start, tmp_path, monkeypatch, kind):
     assert set(KINDS) == {*requests}
     assert {spec.kind for spec in requests.values()} <= set(RUNNERS)
     quiet, cache = tmp_path / "quiet", tmp_path / "cache"
@@ -153,6 +153,7 @@ def test_killed_job_resumes_to_the_undisturbed_figures_and_leaves_nothing(reques
         jobs.resume(job.id)
         start(cache)
     assert figures(wait_state(job, "done", 300), cache) == expected
+    monkeypatch.setattr(disk, "DRAFT_S", -1.0)
     store.remove_leftovers()
     tops = ("results", "adapters", "exports", "checkpoints", "models")
     assert [path for top in tops for path in (cache / top).rglob(".*")] == []
