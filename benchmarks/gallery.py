@@ -75,6 +75,8 @@ _QUANTIZED = {"8bit": (0, 3, 5, 8), "4bit": (0, 3, 5)}
 """Removed layers of the starter by quantization of the others. Larger models are quantized unpruned."""
 _EXAMINED = 4
 """Layers removed at most before the exams: their worked examples make each point take minutes."""
+_SHORT = GenerationSpec(n_prompts=2, max_new_tokens=24, n_sums=2)
+"""Generated text of a larger model: Explore shows the beginning of one."""
 
 
 class _Measurements:
@@ -148,6 +150,9 @@ def _of_starter(model: ModelSpec, measured: _Measurements) -> None:
     measured.add(PrecisionSpec(half, _QUESTIONS), SearchSpec(half, strategy="greedy", max_n=15))
     measured.add(MethodsSpec(half, ("similarity", "greedy"), ("instant",), benchmark=_QUESTIONS))
     measured.add(_exams(model))
+    if "evaluate" in measured.kinds:
+        least = [one.block for one in measured.run(DamageSpec(here)).best if one.block != best[one.n - 1].block]
+        measured.add(*(_text(here, block, GenerationSpec()) for block in [*least, *(one.block for one in best[15:])]))
     for quantization, sizes in _QUANTIZED.items():
         quantized = dataclasses.replace(model, quantization=quantization)
         blocks = [best[n - 1].block if n else None for n in sizes]
@@ -169,6 +174,8 @@ def _of_larger(model: ModelSpec, measured: _Measurements) -> None:
         _exams(model),
         SpeedSpec(model),
     )
+    if is_small:
+        measured.add(*(_text(model, block, _SHORT) for block in [None, *(one.block for one in best)]))
     for quantization in _QUANTIZED:
         quantized = dataclasses.replace(model, quantization=quantization)
         measured.add(EvaluateSpec(quantized, benchmark=_QUESTIONS), SpeedSpec(quantized))
@@ -199,6 +206,11 @@ def _in_half_size(healed: HealResult) -> HealResult:
     record.publish(versions=healed.versions)
     unjudged = dataclasses.replace(healed, questions={}, text_losses={}, same_kind_losses={})
     return dataclasses.replace(refining.judge(HealingRun(record, loaded, base=""), unjudged, loaded), n_tokens=healed.n_tokens)
+
+
+def _text(model: ModelSpec, block: Any, generation: GenerationSpec) -> EvaluateSpec:
+    """Return the request for generated text alone."""
+    return EvaluateSpec(model, block=block, benchmark=None, loss_corpus=None, generation=generation)
 
 
 def _exams(model: ModelSpec) -> SweepSpec:

@@ -36,7 +36,7 @@ from tests.support import browser
 WINDOW = {"width": 1280, "height": 800}
 REST_MS = 1200
 """Pause between two actions, so that each is measured alone."""
-TABS = ("questions", "cost", "trade-off", "generation", "damage", "map")
+TABS = ("questions", "cost", "trade-off", "data", "map")
 PAGES = ("Heal", "Compare", "Export", "Learn", "Model", "Explore")
 N = (4, 9, 6, 12, 7, 2, 10, 5)
 MODEL = "lab/model-0"

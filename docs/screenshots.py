@@ -25,7 +25,6 @@ VIEWS = {
     "explore": "explore?n=5&block=14:5",
     "explore-questions": "explore?n=5&tab=questions",
     "explore-trade-off": "explore?n=5&tab=trade-off",
-    "explore-generation": "explore?n=5&tab=generation",
     "heal": "heal",
     "compare": "compare",
     "export": "export",

@@ -3,7 +3,7 @@
 import streamlit as st
 
 from analysis import service
-from pages.components.explore import compute, linked_view, map_view, result_choice
+from pages.components.explore import compute, details, linked_view, map_view, result_choice
 from pages.components.jobs import card
 from pages.components.shared import frame, selection, state, stored_results
 
@@ -41,19 +41,18 @@ def _row() -> None:
 with frame.errors_shown():
     linked_view.tab()  # this and the next before the header, which names faults of the address
     map_view.view()
-    place = frame.header("Explore", "Where is the redundancy? What is its cost?")
+    place = frame.header("Explore", "Which layers are redundant?")
     current = stored_results.known(state.current_model())
     maps = stored_results.find("distances", current)
     if maps:
         result_choice.prefer("distances", maps, current)
-        of_strategy = selection.curves(current)
-        result_choice.prefer("sweep", of_strategy, current)
-        with place:
-            found, sweep = result_choice.menu(maps, of_strategy, selection.curve(current))
-        compute.menu(place, found, sweep)
+        curves = selection.curves(current)
+        result_choice.prefer("sweep", curves, current)
+        shown = details.menu(place, current, maps, curves)
+        found, sweep = shown.distances, shown.sweep
         result_choice.write_request("distances", found)
         result_choice.write_request("sweep", sweep)
-        result_choice.offer(selection.as_shown(current, sweep and sweep.result, found.result), found.result.spec.corpus)
+        result_choice.offer(shown.asked, found.result.spec.corpus)
         growing = any(job.kind in card.GROWING for job in service.jobs.active())
         linked_view.show(found.key, sweep.key if sweep else None, current, live=growing)
         hints()

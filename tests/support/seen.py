@@ -38,9 +38,15 @@ def selected(at) -> dict:
     return _data_of(at, "layerscope_cut_marks")
 
 
-def generated(at) -> dict:
-    """Data of the generated texts: the selected block, the strategy's blocks and the text of every measured block."""
-    return _data_of(at, "layerscope_generated_text")
+def readout(at) -> dict:
+    """Data of gauges and generated texts: the selected block, and the scores and the text of every measured block."""
+    return _data_of(at, "layerscope_readout")
+
+
+def score(at, quantity: str) -> float | None:
+    """The accuracy or loss of the selected block on its gauge; None where it is not measured."""
+    told = readout(at)
+    return told["gauges"].get(quantity, {}).get(told["cut"], [None])[0]
 
 
 def _data_of(at, component: str) -> dict:

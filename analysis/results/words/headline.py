@@ -24,8 +24,10 @@ def sentence(evidence: Evidence) -> str:
 
 def verdict(evidence: Evidence) -> str:
     """Return the change of accuracy and of loss in one sentence, without intervals and conditions."""
-    parts = (_brief(evidence.quantity(name)) for name in (ACCURACY, LOSS))
-    return f"Without {evidence.removed.brief()}, {' and '.join(parts)}."
+    quantities = [evidence.quantity(name) for name in (ACCURACY, LOSS)]
+    if not any(quantity.change for quantity in quantities):
+        return f"Accuracy and loss without {evidence.removed.brief()} are not measured."
+    return f"Without {evidence.removed.brief()}, {' and '.join(map(_brief, quantities))}."
 
 
 def _brief(quantity: Quantity) -> str:

@@ -21,7 +21,7 @@ from analysis.core.blocks import Removal, parse_removal
 from analysis.core.errors import BlockRangeError
 from analysis.results.compared import scores_of_block as scores_of
 from analysis.results.compared.front import SIZE, Front
-from analysis.results.stored.reading import ACCURACY, LOSS, Condition
+from analysis.results.stored.reading import ACCURACY, LOSS, Condition, Reading
 from analysis.results.stored.result import FoundResult
 from pages.components.shared import chart, cuts, selection, state
 from pages.components.shared.cuts import ChosenStrategy, Cut
@@ -107,22 +107,9 @@ CELLS = Mark()
 """Marks of maps of blocks and their lines."""
 
 
-def at_values(values: Mapping[Removal | None, Sequence[float]]) -> Mark:
-    """The mark of a chart against removed layers.
-
-    Args:
-        values: by block, its measured values in the condition of the chart.
-    """
-    return Mark({_key(removed): [(_n(removed), value) for value in own] for removed, own in values.items()}, guide=True)
-
-
-def at_places(places: Mapping[Removal | None, Sequence[tuple[float, float]]]) -> Mark:
-    """The mark of a chart with other axes.
-
-    Args:
-        places: by block, where its measured values are.
-    """
-    return Mark({_key(removed): list(own) for removed, own in places.items()})
+def at_places(places: Mapping[Removal | None, Sequence[tuple[float, float]]], guide: bool = False) -> Mark:
+    """The mark of a chart whose measured values are at these places by block."""
+    return Mark({_key(removed): list(own) for removed, own in places.items()}, guide)
 
 
 def _key(removed: Removal | None) -> str:
@@ -170,27 +157,30 @@ def path(strategy: ChosenStrategy) -> dict[int, str]:
 
 
 def of_curves(shown: Shown) -> dict[str, Mark]:
-    """Marks of the charts of accuracy and loss, by quantity: every block that is scored under the selected condition.
-
-    Args:
-        shown: the selection; without a curve on screen there are no charts.
-    """
+    """Marks of the charts of accuracy and loss, by quantity; without a curve on screen there are no charts."""
     if shown.sweep is None:
         return {}
+    return {
+        quantity: at_places({removed: [(_n(removed), one.value)] for removed, one in by_block.items()}, guide=True)
+        for quantity, by_block in scores(shown).items()
+    }
+
+
+def scores(shown: Shown) -> dict[str, dict[Removal | None, Reading]]:
+    """Return by quantity the score of every block, None for the unpruned model, under the selected condition."""
     every, wanted = shown.evidence.scores, shown.selected.selection
-    return _of_curves(selection.versions(every), wanted.questions, wanted.texts, every)
+    return _scores(selection.versions(every), wanted.questions, wanted.texts, every)
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
-def _of_curves(
+def _scores(
     versions: str, questions: Condition | None, texts: Condition | None, _every: Sequence[FoundResult]
-) -> dict[str, Mark]:
+) -> dict[str, dict[Removal | None, Reading]]:
     results = [entry.result for entry in _every]
-    found = {}
-    for quantity, condition in ((ACCURACY, questions), (LOSS, texts)):
-        scores = scores_of.by_block(results, quantity, condition) if condition else {}
-        found[quantity] = at_values({removed: [one.value] for removed, one in scores.items()})
-    return found
+    conditions = ((ACCURACY, questions), (LOSS, texts))
+    return {
+        quantity: scores_of.by_block(results, quantity, condition) if condition else {} for quantity, condition in conditions
+    }
 
 
 def of_front(front: Front, by: str, shown: Condition) -> Mark:

@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import streamlit as st
-from streamlit.delta_generator import DeltaGenerator
 
 from analysis import service
 from analysis.core import blocks
@@ -28,18 +27,15 @@ DRAWS = 3
 _TEXTS = ("wiki", "c4")
 
 
-def menu(place: DeltaGenerator, found: FoundResult, sweep: FoundResult | None) -> None:
-    """Beside the title: where this comes from, and the forms of a new map and a new sweep."""
-    if st.session_state.pop("job-started", False):
-        for name in ("map-popover", "sweep-popover", "damage-popover"):
-            st.session_state[name] = False
-    with place:
-        stored_results.show_origin([found], "Computed in advance by this program. You can compute your own.")
-        with st.popover("New map", key="map-popover", on_change="rerun"):
-            _map_form(state.current_model(), found.result, "map")
-        kind = "secondary" if sweep else "primary"
-        with st.popover("Run a sweep", type=kind, key="sweep-popover", on_change="rerun"):
-            _sweep_form(state.current_model(), found.result, sweep and sweep.result, "sweep")
+def forms(found: FoundResult, sweep: FoundResult | None) -> None:
+    """Draw the forms of a new map, curve and loss-increase map, folded away."""
+    model = state.current_model()
+    with st.expander("New map"):
+        _map_form(model, found.result, "map")
+    with st.expander("Run a sweep"):
+        _sweep_form(model, found.result, sweep and sweep.result, "sweep")
+    with st.expander("Measure loss increase"):
+        _damage_form(model, found.result, "damage")
 
 
 def first_map() -> None:
@@ -265,7 +261,7 @@ def _specs(begun: SweepSpec, shown: DistanceResult, strategy: str, cuts: tuple[R
     return [replace(spec, draw=draw) for draw in range(DRAWS)] if needs(strategy, DRAW) else [spec]
 
 
-def damage_form(model: ModelSpec, shown: DistanceResult, key: str) -> None:
+def _damage_form(model: ModelSpec, shown: DistanceResult, key: str) -> None:
     """Draw the form; submitting it queues a job.
 
     Args:

@@ -134,20 +134,15 @@ def same_questions(shown: FoundResult, model: ModelSpec) -> dict[str, list[Found
     return found
 
 
-def menu(shown: FoundResult, model: ModelSpec, n_layers: int) -> list[FoundResult]:
-    """Draw the menu of the curves, with the strategies beside this one and the range of n; return the compared curves."""
-    if kept := state.sizes(n_layers):
-        st.caption(f"n = {kept[0]} to {kept[-1]}", width="content")
-    place = st.popover("Curves", key="curves-menu", on_change="rerun", width="content", help=_MENU)
-    with place, st.container(width=380):
-        compared = _choice(same_questions(shown, model))
-        if place.open:
-            _range_slider(n_layers)
-    return compared
+def menu(shown: FoundResult, model: ModelSpec, n_layers: int) -> None:
+    """Draw the choice of the strategies beside this one, and the range of n."""
+    _choice(same_questions(shown, model))
+    _range_slider(n_layers)
 
 
-_MENU = "Compare strategies, or limit the curves to a range of n."
 _RANGE = "sizes-handles"
+_COMPARED = "compared"
+"""Key of the session for the names of strategies."""
 
 
 def _range_slider(n_layers: int) -> None:
@@ -161,12 +156,12 @@ def _range_slider(n_layers: int) -> None:
         st.slider("Removed layers shown, n", 0, n_layers - 1, key=_RANGE, on_change=choose)
 
 
-def _choice(others: dict[str, list[FoundResult]]) -> list[FoundResult]:
-    """Draw the choice of curves to compare with, at first none, and return the chosen ones."""
+def _choice(others: dict[str, list[FoundResult]]) -> None:
+    """Draw the choice of curves to compare with, at first none."""
     if not others:
-        st.caption("To compare strategies here, run a sweep with another strategy on the same questions.")
-        return []
-    compared: set[str] = st.session_state.setdefault("compared", set())
+        st.caption("To compare strategies, run a sweep with another strategy on the same questions.")
+        return
+    compared: set[str] = st.session_state.setdefault(_COMPARED, set())
     options = list(others)
     picked = st.pills(
         "Compare on the same questions",
@@ -178,7 +173,12 @@ def _choice(others: dict[str, list[FoundResult]]) -> list[FoundResult]:
     )
     compared.difference_update(options)
     compared.update(picked)
-    return flat(others[name] for name in options if name in picked)
+
+
+def compared(shown: FoundResult, model: ModelSpec) -> list[FoundResult]:
+    """Return the curves of the strategies that were chosen to be drawn beside the shown one."""
+    names = st.session_state.get(_COMPARED)
+    return flat(found for name, found in same_questions(shown, model).items() if name in names) if names else []
 
 
 def flat(groups: Iterable[list[FoundResult]]) -> list[FoundResult]:

@@ -18,10 +18,8 @@ from analysis.results.compared import block_values
 from analysis.results.stored.result import FoundResult
 from pages.components.shared import chart, cuts, state, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
-from pages.components.shared.selection import Shown, Version, version
+from pages.components.shared.selection import Version, version
 
-_MENU = "decide-popover"
-_HELP = "Enter a block, restore the strategy's block, or open the decision sheet."
 _STRIP = "layer-strip"
 _HERE = Path(__file__)
 _strip = st.components.v2.component(
@@ -94,24 +92,7 @@ def _values(version: Version, of_damage: Version | None, _found: FoundResult, _d
     return json.dumps(asdict(block_values.of_results(_found.result, _damage.result if _damage else None)))
 
 
-def decide_menu(shown: Shown) -> None:
-    """Draw the menu.
-
-    Args:
-        shown: the selection.
-    """
-    menu = st.popover("Decide", icon=":material/flag:", key=_MENU, on_change="rerun", help=_HELP)
-    with menu, st.container(width=460):
-        if menu.open:
-            st.markdown("**Enter a block**")
-            cuts.field(shown.distances.result.n_layers, shown.strategy)
-        with st.container(horizontal=True, gap="small"):
-            cuts.back_button(shown.cut, shown.strategy)
-            if shown.cut.removed is not None:
-                _sheet_button()
-
-
-def _sheet_button() -> None:
+def sheet_button() -> None:
     """Open the decision sheet of the removed layers."""
     if st.button(
         "Decision sheet",

@@ -8,20 +8,19 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from analysis.core.table import Table
 from analysis.experiments.accuracy import points
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.models.source.model_spec import ModelSpec
-from analysis.results.stored.result import FoundResult
 from pages.components.explore import (
     chart_selection,
     curves,
-    damage_view,
-    generation,
     layer_choice,
     map_view,
+    readout,
     savings,
     scores,
     trade_off,
@@ -30,18 +29,11 @@ from pages.components.explore import (
 from pages.components.shared import chart, cuts, frame, selection, state, stored_results, words
 from pages.components.shared.selection import Shown
 
-MAP, QUESTIONS, COST, FRONT = "map", "questions", "cost", "trade-off"
-GENERATION, DAMAGE, DATA = "generation", "damage", "data"
-_TABS = {
-    MAP: "Map and curves",
-    QUESTIONS: "Questions",
-    COST: "Cost",
-    FRONT: "Trade-off",
-    GENERATION: "Generation",
-    DAMAGE: "Damage",
-    DATA: "Data and command",
-}
+MAP, QUESTIONS, COST, FRONT, DATA = "map", "questions", "cost", "trade-off", "data"
+_TABS = {MAP: "Map", QUESTIONS: "Questions", COST: "Cost", FRONT: "Trade-off", DATA: "Data"}
 """Titles of the tabs, by their name in the address."""
+_FORMER = ("generation", "damage")
+"""Names of tabs that links of former versions have: the first tab shows what they showed."""
 
 
 def show(map_key: str, sweep_key: str | None, model: ModelSpec, *, live: bool) -> None:
@@ -57,7 +49,8 @@ def show(map_key: str, sweep_key: str | None, model: ModelSpec, *, live: bool) -
 
 def tab() -> str:
     """The open tab, one of `_TABS`."""
-    return state.option_of("tab", _TABS, MAP)
+    name = state.option_of("tab", [*_TABS, *_FORMER], MAP)
+    return MAP if name in _FORMER else name
 
 
 def _view(map_key: str, sweep_key: str | None, model: ModelSpec) -> None:
@@ -80,6 +73,7 @@ def _tabs(shown: Shown) -> None:
         places = st.tabs(list(_TABS.values()), key="tab", on_change=_opened)
     with places[list(_TABS).index(tab())], st.container(key=f"tab-{tab()}", gap="small"):
         _DRAWN[tab()](shown)
+        selection.show_chip(selection.selected_conditions(shown.selected))
 
 
 def _opened() -> None:
@@ -88,62 +82,46 @@ def _opened() -> None:
 
 
 def _instrument(shown: Shown) -> None:
-    """Draw the slider, the removed layers in words, and the strip of layers."""
-    n_layers = shown.strategy.distances.n_layers
+    """Draw the slider, the removed layers in words, the strip of layers, and what their removal costs."""
     left, right = st.columns([3, 7], vertical_alignment="center", gap="small")
     with left:
-        cuts.slider(n_layers)
-    with right, st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
+        cuts.slider(shown.strategy.distances.n_layers)
+    with right, st.container(horizontal=True, vertical_alignment="center", gap="small", key="best-cut"):
         cuts.say(shown.cut)
         st.space("stretch")
-        layer_choice.decide_menu(shown)
+        cuts.back_button(shown.cut, shown.strategy)
+        readout.measure_button(shown)
+        verdict_line.buttons(shown)
     layer_choice.show_strip(shown.distances, shown.damage, shown.strategy, shown.cut)
+    readout.show(shown)
 
 
 def _map_and_curves(shown: Shown) -> None:
     left, right = st.columns(2, gap="medium")
-    with left:
-        st.fragment(_map)(shown)
-    with right:
-        st.fragment(_curves)(shown)
+    with left, frame.errors_shown(), st.container(gap="xsmall"):
+        map_view.show(shown.distances, shown.damage, shown.strategy, shown.cut)
+    with right, frame.errors_shown(), st.container(gap="xsmall"):
+        compared = curves.compared(shown.sweep, shown.model) if shown.sweep else []
+        curves.show(shown.sweep, compared, shown.evidence.heals, shown.strategy, shown.cut)
+        curves.not_measured(shown)
+        _other_datasets(shown)
     marks = {chart_selection.name_now(map_view.CHART): chart_selection.CELLS}
     marks |= {chart_selection.name_now(name): mark for name, mark in chart_selection.of_curves(shown).items()}
     chart_selection.mark(marks, shown.cut, shown.strategy)
 
 
-def _map(shown: Shown) -> None:
-    with frame.errors_shown(), st.container(gap="xsmall"):
-        map_view.show(shown.distances, shown.damage, shown.strategy, shown.cut)
-
-
-def _curves(shown: Shown) -> None:
-    with frame.errors_shown(), st.container(gap="xsmall"):
-        compared: list[FoundResult] = []
-        if shown.sweep is not None:
-            with st.container(horizontal=True, horizontal_alignment="right", key="curve-controls"):
-                compared = curves.menu(shown.sweep, shown.model, shown.strategy.distances.n_layers)
-        curves.show(shown.sweep, compared, shown.evidence.heals, shown.strategy, shown.cut)
-        curves.not_measured(shown)
-        if others := _other_datasets(shown):
-            st.caption(others)
-
-
-def _other_datasets(shown: Shown) -> words.Markdown:
-    """Return the further datasets on which the model has curves, and how to select one of them."""
-    others = selection.other_datasets(shown.model)
-    if not others:
-        return ""
-    return f"Also measured on {words.plain(', '.join(others))}: select it under **Results**."
+def _other_datasets(shown: Shown) -> None:
+    """Name the further datasets on which the model has curves."""
+    if others := selection.other_datasets(shown.model):
+        st.caption(f"Also measured on {words.plain(', '.join(others))}: select it under **Details**.")
 
 
 def _cost(shown: Shown) -> None:
     curves.not_measured(shown)
-    scores.show_numbers(shown)
     with st.container(gap=None):
         for note in scores.notes(shown):
             st.caption(words.plain(note))
-        if others := _other_datasets(shown):
-            st.caption(others)
+        _other_datasets(shown)
     st.fragment(_saved)(shown)
 
 
@@ -167,16 +145,6 @@ def _weighed(shown: Shown) -> None:
         curves.not_measured(shown)
 
 
-def _generation(shown: Shown) -> None:
-    with frame.errors_shown():
-        generation.show(shown.cut, shown.strategy, shown.sweep, shown.model)
-
-
-def _damage(shown: Shown) -> None:
-    with frame.errors_shown():
-        damage_view.show(shown.distances, shown.damage, shown.model, shown.cut, shown.strategy)
-
-
 def _data(shown: Shown) -> None:
     """The numbers behind all tabs, and the commands that make them again."""
     model, sweep = shown.model, shown.sweep
@@ -188,58 +156,44 @@ def _data(shown: Shown) -> None:
         [curve.result for curve in curves_shown],
         [heal.result for heal in shown.evidence.heals],
         shown.damage.result if shown.damage else None,
+        readout.tables(shown),
     )
     once = [entry for entry in (shown.damage, speed) if entry]
     everything = [shown.distances, *curves_shown, *once, *shown.evidence.heals, *stored_results.scores_of("evaluate", model)]
     frame.commands([entry.result.spec for entry in everything])
 
 
-_DRAWN = {
-    MAP: _map_and_curves,
-    QUESTIONS: _questions,
-    COST: _cost,
-    FRONT: _front,
-    GENERATION: _generation,
-    DAMAGE: _damage,
-    DATA: _data,
-}
+_DRAWN = {MAP: _map_and_curves, QUESTIONS: _questions, COST: _cost, FRONT: _front, DATA: _data}
 
 
 def _tables(
-    distances: DistanceResult, sweeps: Sequence[SweepResult], heals: Sequence[HealResult], damage: DamageResult | None
+    distances: DistanceResult,
+    sweeps: Sequence[SweepResult],
+    heals: Sequence[HealResult],
+    damage: DamageResult | None,
+    texts: dict[str, list[dict]],
 ) -> None:
-    """Draw one tab per table.
+    """Draw the choice of a table, and the table.
 
     Args:
         distances: the map on screen.
         sweeps: the curve on screen, then those that may be compared with it.
         heals: healed models.
         damage: the damage on screen.
+        texts: tables of generated text, by title.
     """
-    left_out = sweeps[0].skipped_rows if sweeps else []
-    names = ["Distances", "Chosen blocks"] + (["Accuracy and loss"] if sweeps else []) + (["Healed"] if heals else [])
-    names += (["Loss increase", "Lowest increase"] if damage else []) + (["Skipped rows"] if left_out else [])
-    tabs = dict(zip(names, st.tabs(names), strict=True))
-    with tabs["Distances"]:
-        chart.table(distances.table("blocks"), key="t-map", file_name="distances")
-    with tabs["Chosen blocks"]:
-        chart.table(distances.table("best"), key="t-best", file_name="blocks")
+    tables: dict[str, Table | list[dict]] = {"Distances": distances.table("blocks"), "Chosen blocks": distances.table("best")}
     if sweeps:
-        with tabs["Accuracy and loss"]:
-            scored = [(words.strategy(sweep.spec), point) for sweep in sweeps for point in sweep.points]
-            table = points.table([point for _, point in scored], strategy=[name for name, _ in scored])
-            chart.table(table, key="t-sweep", alt="Accuracy and loss by strategy and n", file_name="curve")
+        scored = [(words.strategy(sweep.spec), point) for sweep in sweeps for point in sweep.points]
+        tables["Accuracy and loss"] = points.table([point for _, point in scored], strategy=[name for name, _ in scored])
     if heals:
-        with tabs["Healed"]:
-            table = points.table([heal.healed for heal in heals if heal.healed], "Healed models")
-            chart.table(table, key="t-heal", file_name="healed")
+        tables["Healed"] = points.table([heal.healed for heal in heals if heal.healed], "Healed models")
     if damage:
-        with tabs["Loss increase"]:
-            rows = damage_view.rows(damage, distances)
-            chart.table(rows, key="t-damage", alt="Distance and loss increase of each block", file_name="damage")
-        with tabs["Lowest increase"]:
-            chart.table(damage.beside(distances.best), key="t-least", file_name="least-damage")
-    if left_out:
-        with tabs["Skipped rows"]:
-            rows = [{"row": row} for row in left_out]
-            chart.table(rows, key="t-rows", alt="Rows of the file that could not be used", file_name="rows-left-out")
+        rows = damage.table("blocks").records()
+        tables["Loss increase"] = [row | {"distance": distances.mean[row["n"] - 1][row["start"]]} for row in rows]
+        tables["Lowest increase"] = damage.beside(distances.best)
+    tables |= texts
+    if sweeps and sweeps[0].skipped_rows:
+        tables["Skipped rows"] = [{"row": row} for row in sweeps[0].skipped_rows]
+    name = st.selectbox("Table", list(tables), key="table", width=320)
+    chart.table(tables[name], key=f"t-{name}", alt=name, file_name=name.lower().replace(" ", "-"))

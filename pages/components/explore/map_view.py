@@ -36,8 +36,46 @@ def view() -> str:
     return state.option_of("view", VIEWS, "map")
 
 
+def controls(found: FoundResult, damage: FoundResult | None) -> None:
+    """Draw the choice of a quantity and of a view."""
+    names = _quantities(found.result, damage)
+
+    def choose_metric() -> None:
+        metric = st.session_state["metric"]
+        state.choose_option("metric", "" if metric == names[0] else metric)
+
+    def choose_view() -> None:
+        how = st.session_state["map-view"]
+        state.choose_option("view", "" if how == "map" else how)
+
+    left, right = st.columns([3, 2], vertical_alignment="bottom", gap="small")
+    with left, state.showing("metric", _quantity(names)):
+        st.selectbox("Quantity of the map", names, format_func=_name, key="metric", on_change=choose_metric)
+    with right, state.showing("map-view", view()):
+        st.segmented_control(
+            "View",
+            list(VIEWS),
+            format_func=VIEWS.get,
+            required=True,
+            key="map-view",
+            on_change=choose_view,
+            help=_VIEWS_HELP,
+        )
+
+
+def _quantities(distances: DistanceResult, damage: FoundResult | None) -> list[str]:
+    """Return what the map can show, its own distance first."""
+    own = distances.spec.metric
+    return [own, *(name for name in distances.others if name != own), *([DAMAGE] if damage else [])]
+
+
+def _quantity(names: list[str]) -> str:
+    wanted = state.option("metric")
+    return wanted if wanted in names else names[0]
+
+
 def show(shown: FoundResult, damage: FoundResult | None, strategy: ChosenStrategy, cut: Cut) -> None:
-    """Draw the controls, the chart and the remarks on it.
+    """Draw the chart and the remark on it.
 
     Args:
         shown: the distance map.
@@ -46,104 +84,36 @@ def show(shown: FoundResult, damage: FoundResult | None, strategy: ChosenStrateg
         cut: the removed layers.
     """
     distances: DistanceResult = shown.result
-    own = distances.spec.metric
-    names = [own, *(name for name in distances.others if name != own), *([DAMAGE] if damage else [])]
-    with st.container(
-        horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small", key="map-controls"
-    ):
-        metric = _metric(names)
-        how = _how()
-    if metric == DAMAGE and damage is not None:
-        _damage(damage, how, cut, strategy)
-        return
-    best = distances.best if metric == own else distance_spec.best_blocks(distances.others[metric])
-    others = best if metric != own else ()
+    names, how, own = _quantities(distances, damage), view(), distances.spec.metric
+    metric, wanted = _quantity(names), state.option("metric")
+    if wanted and wanted not in names:
+        st.caption(f"This link shows {words.plain(_name(wanted))}, which this map does not have.")
+    drawn = damage if metric == DAMAGE and damage is not None else shown
     if how == "lines":
-        figure = maps.picked(_lines(version(shown), metric, chart.is_dark(), shown), cut.removed, dark=chart.is_dark())
+        figure = maps.picked(_lines(version(drawn), metric, chart.is_dark(), drawn), cut.removed, dark=chart.is_dark())
+        remark = "Blue: all blocks of this size. The line across marks the lowest value of each size."
+    elif metric == DAMAGE:
+        figure, remark = _damage_map(version(drawn), drawn), "Line: the block of each size with the lowest loss increase."
     else:
-        path = strategy.path()
+        path, others = strategy.path(), () if metric == own else distance_spec.best_blocks(distances.others[metric])
         key = " / ".join(" ".join(f"{best.n}:{best.start}" for best in blocks) for blocks in (path, others))
         figure = _distance_map(version(shown), key, metric, shown, path, others)
-    least = min(best, key=lambda entry: entry.distance)
-    said = f"{words.metric(metric)}. The most similar block is {least.block.brief()} at {least.distance:.3f}"
+        remark = "Line: the chosen block of each size. Circles: tied with the most similar block (95 %)."
+        if metric != own:
+            remark = f"Dotted: the most similar block by {words.plain(_name(metric))}. The map's own distance chooses."
     chart_selection.chart_of_blocks(
         figure,
         key=CHART,
-        alt=f"{_kind(how)} by {said}.",
-        file_name="distance-map",
+        alt=f"{'Lines for each block size' if how == 'lines' else 'Heat map'} by {_name(metric)}.",
+        file_name="damage-map" if metric == DAMAGE else "distance-map",
         n_layers=distances.n_layers,
         chosen=strategy.block,
     )
-    if how == "lines":
-        st.caption(_LINES)
-    elif metric == own:
-        st.caption("Line: the chosen block of each size. Small circles: statistically tied with the most similar block (95 %).")
-    else:
-        st.caption(f"Dotted: the most similar block by {words.plain(words.metric(metric))}. The map's own distance chooses.")
-
-
-def _metric(names: list[str]) -> str:
-    """The choice of a distance, where there is one."""
-    if len(names) < 2 and not state.option("metric"):
-        st.markdown("**Distance across each block**", width="content", help=_WHAT)
-        return names[0]
-    wanted = state.option("metric")
-    if wanted and wanted not in names:
-        st.caption(f"This link shows {words.plain(_name(wanted))}, which this map does not have.", width="content")
-
-    def choose() -> None:
-        metric = st.session_state["metric"]
-        state.choose_option("metric", "" if metric == names[0] else metric)
-
-    with state.showing("metric", wanted if wanted in names else names[0]):
-        return st.selectbox(
-            "Quantity", names, format_func=_name, key="metric", label_visibility="collapsed", width=200, on_change=choose
-        )
-
-
-def _how() -> str:
-    def choose() -> None:
-        how = st.session_state["map-view"]
-        state.choose_option("view", "" if how == "map" else how)
-
-    with state.showing("map-view", view()):
-        st.segmented_control(
-            "View",
-            list(VIEWS),
-            format_func=VIEWS.get,
-            required=True,
-            key="map-view",
-            label_visibility="collapsed",
-            on_change=choose,
-            help=_VIEWS_HELP,
-        )
-    return view()
-
-
-_LINES = "Blue: all blocks of this size. The line across marks the lowest value of each size."
-_WHAT = "Angle between the residual stream at layer l and at layer l + n."
+    st.caption(remark)
 
 
 def _name(metric: str) -> str:
     return "loss increase" if metric == DAMAGE else words.metric(metric)
-
-
-def _kind(how: str) -> str:
-    return "Lines for each block size" if how == "lines" else "Heat map"
-
-
-def _damage(damage: FoundResult, how: str, cut: Cut, strategy: ChosenStrategy) -> None:
-    """The measured damage in the map's place."""
-    result = damage.result
-    if how == "lines":
-        figure = maps.picked(_lines(version(damage), DAMAGE, chart.is_dark(), damage), cut.removed, dark=chart.is_dark())
-    else:
-        figure = damage_map(version(damage), _HEIGHT, damage)
-    alt = f"{_kind(how)} of the measured loss increase without each block of up to {len(result.increase)} layers."
-    chart_selection.chart_of_blocks(
-        figure, key=CHART, alt=alt, file_name="damage-map", n_layers=result.n_layers, chosen=strategy.block
-    )
-    st.caption("Line: the block of each size with the lowest loss increase.")
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)
@@ -160,9 +130,8 @@ def _distance_map(
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)
-def damage_map(version: Version, height: int, _found: FoundResult) -> Figure:
-    """Return the loss-increase map, built once."""
-    return Finished(maps.damage_map(_found.result, height=height))
+def _damage_map(version: Version, _found: FoundResult) -> Figure:
+    return Finished(maps.damage_map(_found.result, height=_HEIGHT))
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)

@@ -156,32 +156,28 @@ def read_questions(text: str) -> BenchmarkSpec | None:
         return None
 
 
-def menu(
-    maps: list[FoundResult], sweeps: list[FoundResult], sweep: FoundResult | None
-) -> tuple[FoundResult, FoundResult | None]:
-    """Draw the menu that selects the shown results and the strategy, and return these results.
+def menu(maps: list[FoundResult], shown: FoundResult, sweeps: list[FoundResult], sweep: FoundResult | None) -> None:
+    """Draw the menus that select the shown results and the strategy.
 
     Args:
         maps: at least one.
+        shown: the one on screen.
         sweeps: curves of the current strategy.
         sweep: the one on screen, which names the dataset of all panels.
     """
-    with st.popover("Results", key="results", help="Choose the map, the dataset and the strategy to show."):
-        found = _menu_of("distances", "Distance map", maps, stored_results.shown("distances", maps))
-        sweep = _menu_of("sweep", "Dataset and curve", sweeps, sweep)
-        cuts.strategy_menu("Blocks chosen by", "strategy")
-    return found or maps[0], sweep
+    _menu_of("distances", "Distance map", maps, shown)
+    _menu_of("sweep", "Dataset and curve", sweeps, sweep)
+    cuts.strategy_menu("Blocks chosen by", "strategy")
 
 
-def _menu_of(kind: str, label: words.Markdown, found: list[FoundResult], shown: FoundResult | None) -> FoundResult | None:
-    """Draw a menu of the strongest results of one kind; return the one on screen, or None without any."""
+def _menu_of(kind: str, label: words.Markdown, found: list[FoundResult], shown: FoundResult | None) -> None:
+    """Draw a menu of the strongest results of one kind."""
     if shown is None:
         st.selectbox(label, [], placeholder="not measured yet", disabled=True, key=f"no_{kind}")
-        return None
+        return
     if shown.key not in {entry.key for entry in found}:
         found = [shown, *found]
     state.pick_result(kind, label, {entry.key: describe(entry) for entry in found}, shown.key)
-    return shown
 
 
 def describe(found: FoundResult) -> str:

@@ -2,97 +2,23 @@
 
 import streamlit as st
 
-from analysis.core import stats
-from analysis.core.blocks import Block
 from analysis.core.errors import LayerscopeError
 from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.data.tasks import Question
 from analysis.experiments.accuracy.sweep_spec import SweepResult
-from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.results.compared import answers, cliff, remarks
 from analysis.results.compared.answers import GAINED, LOST, OUTCOMES, RIGHT, WRONG
-from analysis.results.compared.changes import Change, describe
 from analysis.results.stored import reading
-from analysis.results.stored.reading import ACCURACY, LOSS, Readings
+from analysis.results.stored.reading import ACCURACY
 from pages.components.explore import curves
-from pages.components.shared import access, chart, selection, words
-from pages.components.shared.cuts import Cut
+from pages.components.shared import access, chart, words
 from pages.components.shared.selection import Shown
 
 _TAKEN = "fates"
 """Key of the filter."""
 _OF_TWO = (LOST, GAINED, RIGHT, WRONG)
 """Possible outcomes of a question of a block that was scored alone."""
-
-
-def show_numbers(shown: Shown) -> None:
-    """Draw the row: the numbers of exactly the selected block under the selected condition."""
-    cut, readings = shown.cut, shown.readings
-    distances: DistanceResult = shown.distances.result
-    columns = st.columns(3, gap="small")
-    distance, error = _distance(distances, cut)
-    columns[0].metric(
-        "Angular distance" if distances.spec.metric == "angular" else "Distance",
-        distance,
-        error,
-        delta_color="off",
-        delta_arrow="off",
-        help="Angle between the two ends of the block, in fractions of π. Scattered layers have none.",
-    )
-    changes = _changes(shown) if cut.n else {}
-    seen = {name: "normal" if change.is_significant else "off" for name, change in changes.items()}
-    columns[1].metric(
-        "Accuracy",
-        words.percent(readings[ACCURACY].value if ACCURACY in readings else None),
-        _moved(changes, ACCURACY, 100, "+.1f", "points"),
-        delta_color=seen.get(ACCURACY, "off"),
-        help=f"Share of right answers, {_condition(readings, changes, ACCURACY)}",
-    )
-    units = words.other_losses(readings.get(LOSS), distances.model.vocab_size)
-    columns[2].metric(
-        "Loss",
-        words.nats(readings[LOSS].value if LOSS in readings else None),
-        _moved(changes, LOSS, 1, "+.2f", "nats"),
-        delta_color="inverse" if seen.get(LOSS) == "normal" else "off",
-        help=f"Nats per token, {_condition(readings, changes, LOSS)}" + (f" In other units: {units}." if units else ""),
-    )
-
-
-def _changes(shown: Shown) -> dict[str, Change]:
-    """Return by quantity the difference from the unpruned model under the selected condition."""
-    found = {name: shown.selected.measured(name).change for name in (ACCURACY, LOSS)}
-    return {name: change for name, change in found.items() if change is not None}
-
-
-def _moved(changes: dict[str, Change], name: str, size: int, digits: str, unit: words.Markdown) -> str | None:
-    if name not in changes:
-        return None
-    change = changes[name]
-    said = f"{size * change.difference:{digits}} {unit}"
-    return said if change.is_significant else f"{said}, not significant"
-
-
-def _condition(readings: Readings, changes: dict[str, Change], name: str) -> words.Markdown:
-    """Return the interval of a number, its dataset, and its change from the unpruned model in full."""
-    if name not in readings:
-        return "not measured for this selection."
-    found, digits = readings[name], ".1%" if name == ACCURACY else ".3f"
-    ends = "" if found.low is None else f"95 % interval {found.low:{digits}} to {found.high:{digits}}, "
-    change = f" Change {describe(changes[name], name)}." if name in changes else ""
-    return words.plain(f"{ends}{found.on_what()}.{change}")
-
-
-def _distance(distances: DistanceResult, cut: Cut) -> tuple[str, str | None]:
-    block = cut.removed
-    if cut.n == 0:
-        return "0", None
-    if not isinstance(block, Block):
-        return "–", "not one block" if block else None
-    row = block.size - 1
-    value = distances.mean[row][block.start]
-    ends = stats.mean_interval(value, distances.stderr[row][block.start], distances.n_texts)
-    return f"{value:.3f}", f"95 %: {ends[0]:.3f} to {ends[1]:.3f}" if ends else None
 
 
 def notes(shown: Shown) -> list[str]:
@@ -154,7 +80,6 @@ def show_changed_answers(shown: Shown) -> None:
     counts, fates = found.counts, OUTCOMES if is_of_curve else _OF_TWO
     benchmark = curve.spec.benchmark if curve is not None else shown.sweep.result.spec.benchmark
     where = f"at n = {n}" if is_of_curve else f"without {words.plain(cut.removed.brief())}"
-    selection.show_chip([condition])
     picked = st.pills(
         f"{len(found.cases)} {words.plain(words.questions(benchmark))} questions {where}",
         fates,

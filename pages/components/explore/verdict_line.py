@@ -17,52 +17,53 @@ from analysis.results.evidence import RECOVERY
 from analysis.results.stored.reading import LOSS
 from analysis.results.stored.result import FoundResult
 from analysis.results.words import headline
-from pages.components.shared import cuts, selection, start, state, words
+from pages.components.shared import cuts, selection, start, words
 from pages.components.shared.selection import Shown
 
 
 def show(shown: Shown) -> None:
-    """Draw the verdict, and under it the best known block of this size with a button that selects it."""
-    cut, strategy, known = shown.cut, shown.strategy, shown.evidence
-    removed = cut.removed
-    condition = selection.chip(selection.selected_conditions(shown.selected))
+    """Draw the verdict."""
+    removed = shown.cut.removed
     if removed is None:
-        nothing = cut.unknown or "Nothing is removed. Move the slider or pick layers to see how much their removal costs."
-        st.markdown(f"{nothing} {condition}".strip())
+        st.markdown(shown.cut.unknown or "Nothing is removed. Move the slider or click a block to see what its removal costs.")
         return
-    measured = known.on(removed, shown.asked, strategy.distances.model)
-    st.markdown(f"{words.plain(headline.verdict(measured))} {condition}".strip(), help=_in_detail(measured, shown.sweep))
-    with st.container(horizontal=True, wrap=False, vertical_alignment="center", gap="small", key="best-cut"):
-        _best(shown, removed)
-        if RECOVERY in measured.missing:
-            start.instant_heal_button(shown.sweep, cut, shown.model)
+    measured = shown.evidence.on(removed, shown.asked, shown.strategy.distances.model)
+    st.markdown(words.plain(headline.verdict(measured)), help=_in_detail(measured, shown))
 
 
-def _in_detail(found: evidence.Evidence, sweep: FoundResult | None) -> words.Markdown:
+def buttons(shown: Shown) -> None:
+    """Draw the button that selects the best known block of this size, and the one that heals the selected block."""
+    removed = shown.cut.removed
+    if removed is None:
+        return
+    _best(shown, removed)
+    measured = shown.evidence.on(removed, shown.asked, shown.strategy.distances.model)
+    if RECOVERY in measured.missing:
+        start.instant_heal_button(shown.sweep, shown.cut, shown.model)
+
+
+def _in_detail(found: evidence.Evidence, shown: Shown) -> words.Markdown:
     """Return all quantities with their intervals, then what they are measured on."""
     lines = [headline.sentence(found), *headline.measured_on(found)]
-    if sweep is not None and (precise := precision_spec.describe_cost(sweep.result.spec.model)):
+    if units := words.other_losses(shown.readings.get(LOSS), shown.strategy.distances.model.vocab_size):
+        lines.append(f"Loss in other units: {units}")
+    if shown.sweep is not None and (precise := precision_spec.describe_cost(shown.sweep.result.spec.model)):
         lines.append(f"Precision: {precise}")
     return "\n".join(f"- {words.plain(line)}" for line in lines)
 
 
 def _best(shown: Shown, removed: Removal) -> None:
-    """Draw the button that selects the best known block of this size, or say that the selected one is it."""
+    """Draw the button that selects the best known block of this size, unless it is selected."""
     n_layers, every = shown.strategy.distances.n_layers, [*shown.evidence.scores, *shown.evidence.damage]
     like = removed if isinstance(removed, PartSet) else removed.size
     costs: list[Cost] = _costs(selection.versions(every), like, every)
     best = quality_costs.best_cut([cost for cost in costs if not cuts.protected_in(cost.cut, n_layers)])
-    if best is None:
-        if not isinstance(removed, PartSet):  # no map is made of parts
-            st.button("Measure loss increase", key="to-damage", on_click=state.choose_option, args=("tab", "damage"))
-    elif best.cost.cut == removed:
-        st.caption(f"Lowest measured loss of {best.n_compared} choices of this size.", help=_in_full(best.cost, None))
-    else:
+    if best is not None and best.cost.cut != removed:
         own = next((cost for cost in costs if cost.cut == removed and cost.condition == best.cost.condition), None)
         change = None if own is None else quality_costs.extra_cost(own, best.cost)
         is_surely_better = change is not None and change.is_significant and change.difference < 0
         st.button(
-            f"Take {best.cost.cut.brief()}",
+            f"Select {best.cost.cut.brief()}",
             key="take-best",
             type="primary" if is_surely_better else "secondary",
             on_click=cuts.take_or_say,

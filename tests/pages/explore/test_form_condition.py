@@ -52,7 +52,7 @@ def test_another_dtype_is_named_with_the_map_that_it_needs(app, on_screen):
 
 
 def test_both_map_forms_start_from_the_map_on_screen(app, on_screen):
-    at = app(tab="damage")
+    at = app()
     at.button(key="map-go").click().run()
     (made,) = jobs.active()
     assert made.spec == DistanceSpec(ModelSpec(dtype="float32"), replace(TEXTS, identity=""))

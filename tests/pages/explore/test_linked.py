@@ -13,7 +13,7 @@ from analysis.data.spec import BenchmarkSpec
 from pages.components.explore import chart_selection, result_choice
 from pages.components.shared import cuts, selection
 from tests.support import fakes
-from tests.support.seen import figures, marks, metric, opened, ringed, strip, texts, trace
+from tests.support.seen import figures, marks, ringed, score, strip, texts, trace
 
 OWN = Block(7, 5)
 """Other than the choice of `similarity` at n = 5 on the made-up map."""
@@ -27,13 +27,10 @@ def fill() -> None:
 
 
 def shown_cuts(at) -> set[tuple[int, int]]:
-    """The blocks that strip and rings show on both tabs with maps, as start and size."""
+    """The blocks that the strip and the rings show, as start and size."""
     removed = strip(at)["cut"]
     found = {(removed[0], len(removed))}
     found.update(ringed(at, next(key for key in marks(at) if key.startswith("map"))))
-    opened(at, "damage")
-    found.update(ringed(at, next(key for key in marks(at) if key.startswith("damage-map"))))
-    opened(at, "map")
     return found
 
 
@@ -43,13 +40,9 @@ def test_block_picked_by_hand_holds_everywhere_until_undone(app):
     assert at.slider(key="n").value == 5
     assert shown_cuts(at) == {(OWN.start, OWN.size)}
     assert f"**{OWN.brief()}**" in texts(at)
-    row = fakes.distances().mean[4]
-    opened(at, "cost")
-    assert metric(at, "Angular distance").value == f"{row[7]:.3f}"
-    assert metric(at, "Accuracy").value == "–", "the curve has no scores of this block"
+    assert score(at, "accuracy") is None, "the curve has no scores of this block"
     assert f"**Not measured**: {OWN.brief()}" in texts(at)
     assert at.query_params["block"] == ["7:5"] or at.query_params["block"] == "7:5"
-    opened(at, "map")
     back = at.button(key="back")
     assert back.label == "Back to l*(5)"
     back.click().run()
@@ -80,7 +73,7 @@ def test_strategys_block_in_the_address_is_no_manual_choice(app):
     fill()
     at = app(block=f"{BEST.start}:5")
     assert not [button for button in at.button if button.key == "back"]
-    assert metric(opened(at, "cost"), "Accuracy").value != "–"
+    assert score(at, "accuracy") is not None
 
 
 @pytest.mark.parametrize("what", ["angular", "relative-l2", "damage"])
@@ -221,8 +214,6 @@ def test_click_on_one_chart_leaves_the_others_unchanged():
 def test_a_block_can_be_written_instead_of_clicked(app):
     fill()
     at = app(n="3")
-    at.session_state["decide-popover"] = True
-    at.run()
     at.text_input(key="own-block").set_value("7:1+9:2").run()
     assert set(ringed(at)) == {(7, 1), (9, 2)}
     assert at.query_params["block"] in ("7:1+9:2", ["7:1+9:2"])
@@ -259,7 +250,7 @@ def test_separate_layers_in_the_address_hold_on_every_page(app):
     assert at.slider(key="n").value == 3
     assert set(ringed(at)) == {(3, 1), (7, 2)}
     assert f"**{SCATTERED.brief()}**" in texts(at)
-    assert metric(opened(at, "cost"), "Accuracy").value == "–", "the curve has no scores of these layers"
+    assert score(at, "accuracy") is None, "the curve has no scores of these layers"
     at.switch_page("pages/heal.py").run()
     assert f"**{SCATTERED.brief()}**" in texts(at)
     at.switch_page("pages/export.py").run()
@@ -271,8 +262,6 @@ def test_separate_layers_in_the_address_hold_on_every_page(app):
 def test_protected_layer_stays_in_the_address_and_is_not_removed(app):
     fill()
     at = app(n="3", keep="0:1+12:1")
-    at.session_state["decide-popover"] = True
-    at.run()
     at.text_input(key="own-block").set_value("10:4").run()
     assert "Layer 12 is protected. Select other layers" in at.error[0].value
     assert "block" not in at.query_params
@@ -284,10 +273,11 @@ def test_protected_layer_stays_in_the_address_and_is_not_removed(app):
 
 def test_only_the_open_tab_is_drawn_and_in_the_address(app):
     fill()
-    at = app(tab="damage")
-    assert at.query_params["tab"] in ("damage", ["damage"])
-    assert set(figures(at)) == {"damage-map", "distance-and-damage"}
-    assert set(figures(app(tab="sideways"))) == {"map", "accuracy", "loss"}
+    at = app(tab="data")
+    assert at.query_params["tab"] in ("data", ["data"])
+    assert not figures(at)
+    for former in ("damage", "generation", "sideways"):
+        assert set(figures(app(tab=former))) == {"map", "accuracy", "loss"}
 
 
 def test_block_beyond_the_model_is_named(app):

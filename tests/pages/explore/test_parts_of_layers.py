@@ -20,14 +20,13 @@ def test_sublayers_are_drawn_and_their_cost_is_listed_by_part(app):
     fakes.sweep(answers=True).save()
     at = app(block=WRITTEN, tab="cost")
     assert not at.exception
-    assert f"Without {CUT.brief()}, accuracy is not measured" in texts(at)
+    assert f"Accuracy and loss without {CUT.brief()} are not measured." in texts(at)
     told = strip(at)
     assert told["cut"] == [3]
     assert {int(layer): part for layer, part in told["parts"].items()} == {12: "attention", 13: "attention", 15: "feed-forward"}
     gone = 3_540_000 + 2 * 900_000 + 2_640_000
     assert table(at)["Parameters"][1] == f"{(KNOWN.n_parameters - gone) / 1e6:.1f} M"
     assert table(at)["KV cache"][2] == "−10.0%", "three of thirty layers keep no keys and values"
-    assert not [button for button in at.button if button.key == "to-damage"]
     at.button(key="measure-speed").click().run()
     (made,) = jobs.active()
     assert made.spec.blocks == (CUT,)
@@ -36,8 +35,6 @@ def test_sublayers_are_drawn_and_their_cost_is_listed_by_part(app):
 def test_it_is_written_in_the_menu(app):
     fakes.distances(model=KNOWN).save()
     at = app(n="5")
-    at.session_state["decide-popover"] = True
-    at.run()
     at.text_input(key="own-block").set_value("a12+m12+a14").run()
     assert at.query_params["block"] in ("a14+12:1", ["a14+12:1"])
     at.text_input(key="own-block").set_value("a0:30").run()

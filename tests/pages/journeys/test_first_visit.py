@@ -64,7 +64,8 @@ def first_look(page: Page) -> None:
 
 
 def fresh_map(page: Page) -> None:
-    page.get_by_role("button", name="New map").click()
+    page.get_by_role("button", name="Details").click()
+    page.get_by_text("New map").click()
     page.get_by_role("spinbutton", name="Number of texts").fill("8")
     page.get_by_role("spinbutton", name="Tokens per text").fill("64")
     page.get_by_role("button", name="Compute map").click()
@@ -86,7 +87,8 @@ def move_the_slider(page: Page) -> None:
 
 
 def small_sweep(page: Page) -> None:
-    page.get_by_role("button", name="Run a sweep").click()
+    page.get_by_role("button", name="Details").click()
+    page.get_by_text("Run a sweep").click()
     page.get_by_role("spinbutton", name="Number of questions").fill("12")
     page.get_by_role("spinbutton", name="Up to n removed layers").fill("1")
     page.get_by_role("button", name="Run sweep").click()
@@ -98,7 +100,7 @@ def small_sweep(page: Page) -> None:
 
 def pick(page: Page, menu: str, stronger: str, picked: str) -> None:
     """See that the stronger result stayed on screen, and show the new one instead."""
-    page.get_by_role("button", name="Results").click()
+    page.get_by_role("button", name="Details").click()
     box = page.get_by_role("combobox", name=re.compile(menu)).first
     expect(box).to_have_value(re.compile(stronger))
     box.click()

@@ -21,13 +21,10 @@ def test_every_group_of_scores_carries_the_chip(app, ui_cache):
 
     fakes.distances().save()
     fakes.sweep(answers=True, writes=True).save()
-    fakes.damage().save()
     fakes.alike_heal().save()
     at = app(n="5")
     wanted = "ARC-Easy · n = 100"
     for tab in ("map", "cost", "questions", "trade-off"):
         assert f":gray-badge[{wanted}" in read(texts(opened(at, tab))), tab
-    assert ":gray-badge[Wikipedia · n = 8 texts]" in read(texts(opened(at, "damage")))
-    assert "n = 8 prompts" in read(texts(opened(at, "generation")))
     for page in ("pages/export.py", "pages/heal.py"):
         assert f":gray-badge[{wanted}" in read(texts(app(page, block="11:5"))), page

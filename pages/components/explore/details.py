@@ -1,0 +1,38 @@
+"""The menu Details: what is on screen, a block in writing, and the forms that measure more."""
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from analysis.models.source.model_spec import ModelSpec
+from analysis.results.stored.result import FoundResult
+from pages.components.explore import compute, curves, layer_choice, map_view, result_choice
+from pages.components.shared import cuts, selection, stored_results
+
+_MENU = "details"
+
+
+def menu(place: DeltaGenerator, model: ModelSpec, maps: list[FoundResult], sweeps: list[FoundResult]) -> selection.Shown:
+    """Draw the menu and the origin of the results; return the selection on screen.
+
+    Args:
+        place: the space beside the title.
+        model: the model of the page.
+        maps: the strongest distance maps, at least one.
+        sweeps: the strongest curves of the current strategy.
+    """
+    if st.session_state.pop("job-started", False):
+        st.session_state[_MENU] = False
+    found = stored_results.shown("distances", maps) or maps[0]
+    shown = selection.on_map(found, selection.curve(model), model)
+    n_layers = found.result.n_layers
+    with place:
+        stored_results.show_origin([found], "Computed in advance by this program. You can compute your own.")
+        with st.popover("Details", key=_MENU, on_change="rerun"), st.container(width=520):
+            result_choice.menu(maps, found, sweeps, shown.sweep)
+            map_view.controls(found, shown.damage)
+            if shown.sweep is not None:
+                curves.menu(shown.sweep, model, n_layers)
+            cuts.field(n_layers, shown.strategy)
+            layer_choice.sheet_button()
+            compute.forms(found, shown.sweep)
+    return shown

@@ -1,0 +1,153 @@
+"""What the removal costs, under the slider: accuracy and loss as gauges, and one prompt continued with and without the layers.
+
+The values of all measured blocks are in the page, so that they change while the slider or the strip of layers is dragged.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+
+from analysis.charts.look import palette
+from analysis.core import blocks
+from analysis.core.blocks import PartSet, Removal
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
+from analysis.models.source.model_spec import ModelSpec
+from analysis.results.compared import generations
+from analysis.results.compared.generations import Generation, Generations
+from analysis.results.stored.reading import Reading
+from analysis.results.stored.result import FoundResult
+from pages.components.explore import chart_selection
+from pages.components.jobs import card
+from pages.components.shared import chart, stored_results, words
+from pages.components.shared.selection import Shown, versions
+
+KEY = "readout"
+_PROMPT_WORDS, _TEXT_WORDS = 8, 16
+"""Words of the prompt and of its continuations; the tables under Data have all of them."""
+_LONGEST = 4000
+_HERE = Path(__file__)
+_readout = st.components.v2.component(
+    "layerscope_readout",
+    html='<div class="readout"></div>',
+    css=_HERE.with_suffix(".css").read_text(),
+    js=_HERE.with_suffix(".js").read_text(),
+)
+
+
+def show(shown: Shown) -> None:
+    """Draw the gauges and the text of the selected block."""
+    cut, found = shown.cut, stored(shown)
+    scores = {name: dict(each) for name, each in chart_selection.scores(shown).items()}
+    for name, score in shown.readings.items():
+        scores.setdefault(name, {})[cut.removed] = score
+    every = [each for each in (*found.by_block, *scores.get("accuracy", {}), cut.removed) if isinstance(each, PartSet)]
+    colours = palette(chart.is_dark())
+    _readout(
+        key=KEY,
+        data={
+            "gauges": {name: {_key(block): _ends(one) for block, one in each.items()} for name, each in scores.items()},
+            "conditions": {name: next(iter(each.values())).on_what() for name, each in scores.items() if each},
+            **texts(found),
+            "cut": _key(cut.removed),
+            "n": cut.n,
+            "names": {_key(each): each.brief() for each in every},
+            "look": {"pruned": colours.pruned, "unpruned": colours.unpruned},
+        },
+    )
+
+
+def _key(removed: Removal | None) -> str:
+    return blocks.written(removed) if removed else ""
+
+
+def _ends(score: Reading) -> list[float | None]:
+    return [score.value, score.low, score.high]
+
+
+def texts(found: Generations) -> dict[str, Any]:
+    """Return the first English prompt, and the text that follows it by block in text form, "" for the unpruned model."""
+    prompts = found.prompts()
+    if not prompts:
+        return {"prompt": "", "texts": {}}
+    place = generations.first_english(prompts)
+    unpruned = found.of(None)
+    reference = _text(unpruned, place) if unpruned else None
+    shown = {}
+    for removed, each in found.by_block.items():
+        text = _text(each, place)
+        if text is not None:
+            is_apart = removed is not None and reference is not None
+            shown[_key(removed)] = generations.differing(reference or "", text) if is_apart else [(text, False)]
+    beginning = words.seen(prompts[place], _LONGEST).split()[-_PROMPT_WORDS:]
+    return {"prompt": f"… {' '.join(beginning)}", "texts": shown}
+
+
+def _text(each: Generation, place: int) -> str | None:
+    """The beginning of a continuation without hidden characters; None where it was not kept."""
+    if each.check is None or place >= len(each.check.continuations):
+        return None
+    return " ".join(words.seen(each.check.continuations[place].text, _LONGEST).split()[:_TEXT_WORDS])
+
+
+def stored(shown: Shown) -> Generations:
+    """The stored generations in the precision on screen, after the prompts of the curve on screen where it has any."""
+    sweep = shown.sweep.result if shown.sweep else None
+    spec = sweep.spec if sweep else shown.distances.result.spec
+    every = [
+        *([shown.sweep] if shown.sweep else []),
+        *stored_results.generating("sweep", shown.model),
+        *stored_results.generating("evaluate", shown.model, shown.cut.removed),
+    ]
+    return _collected(versions(every), spec.model, sweep and sweep.spec.generation, every)
+
+
+@st.cache_resource(max_entries=16, show_spinner=False)
+def _collected(versions: str, model: ModelSpec, asked: Any, _every: Sequence[FoundResult]) -> Generations:
+    return generations.collect(model, [entry.result for entry in _every], asked)
+
+
+def measure_button(shown: Shown) -> None:
+    """Draw the button that generates text with exactly the selected layers removed, where there is none."""
+    removed, found = shown.cut.removed, stored(shown)
+    if removed is None or found.of(removed) is not None:
+        return
+    asked = found.asked
+    spec = EvaluateSpec(found.model.request, removed, benchmark=None, loss_corpus=None, generation=asked)
+    why = (
+        f"Generates {asked.n_prompts} texts of up to {asked.max_new_tokens} tokens and answers {asked.n_sums} arithmetic "
+        "problems with exactly these layers removed. Accuracy and loss are not measured."
+    )
+    title = f"Generate text without {removed.brief()}"
+    card.start_button(spec, title, "Generate text", key="measure-generation", icon=":material/notes:", help=why)
+
+
+def tables(shown: Shown) -> dict[str, list[dict]]:
+    """Return the rates of every block that generated text, and the texts and answers of the selected one, by title."""
+    cut, found = shown.cut, stored(shown)
+    tables = {"Generation": [_row(each, cut.removed) for each in found.ordered()]}
+    unpruned, own = found.of(None), found.of(cut.removed)
+    if cut.removed is not None and own and own.check and unpruned and unpruned.check:
+        name = f"without {cut.removed.brief()}"
+        tables["Generated text"] = [
+            {"prompt": before.prompt, "answer": "", "unpruned": before.text, name: after.text}
+            for before, after in zip(unpruned.check.continuations, own.check.continuations, strict=False)
+        ] + [
+            {"prompt": before.question, "answer": before.answer, "unpruned": before.text, name: after.text}
+            for before, after in zip(unpruned.check.sums, own.check.sums, strict=False)
+        ]
+    return {title: rows for title, rows in tables.items() if rows}
+
+
+def _row(each: Generation, removed: Removal | None) -> dict:
+    point = each.point
+    block = each.removed.brief() if each.removed else "unpruned model"
+    return {
+        "block": f"{block} (selected)" if each.removed == removed else block,
+        "repeated 4-grams": words.percent(point.repetition_rate, each.repetition_interval),
+        "distinct tokens": words.percent(point.distinct_rate, each.distinct_interval),
+        "problems solved": words.percent(point.sum_acc, each.problems_interval),
+        "problems": each.n_problems,
+        "tokens": point.generated_tokens,
+    }
