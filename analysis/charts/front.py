@@ -146,7 +146,7 @@ def _symbol(series: tuple[str, str], candidate: Candidate, front: Front) -> str:
     if not more:
         return _SYMBOLS[kind]
     quantized = next((symbol for name, symbol in _OF_PRECISION.items() if more.startswith(name)), None)
-    is_file = candidate.readings[front.quantity].condition.weights != front.condition.weights
+    is_file = candidate.is_file or candidate.readings[front.quantity].condition.weights != front.condition.weights
     return quantized or (_FILE if is_file else _OTHER_DTYPE)
 
 

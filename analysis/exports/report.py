@@ -16,6 +16,7 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results import library
 from analysis.results.evidence import Evidence
+from analysis.results.stored import summaries
 from analysis.results.stored.result import FoundResult
 from analysis.results.words import front_table, headline
 
@@ -43,7 +44,8 @@ def of(
         BlockRangeError: when the cut does not fit it.
     """
     keys = tuple(sorted({key for key in (first or {}).values() if key}))
-    maps, damages, speeds = (library.of(kind, model, most=_MOST, chosen=keys) for kind in ("distances", "damage", "speed"))
+    maps, damages = (library.of(kind, model, most=_MOST, chosen=keys) for kind in ("distances", "damage"))
+    speeds = library.of("speed", model, most=_MOST, having=summaries.timed_in(), chosen=keys)
     of_block = () if cut is None else (("block", written(cut)),)
     ended = (("is_score", (1, 2)),)
     healed, evaluations = (

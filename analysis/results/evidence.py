@@ -26,7 +26,7 @@ from analysis.results.compared import changes, recovery, scores_of_block
 from analysis.results.compared.changes import Change
 from analysis.results.compared.scores_of_block import Selected
 from analysis.results.compared.speed import Amount, decode_speed, speed_gain, timed_instead
-from analysis.results.stored import reading
+from analysis.results.stored import reading, summaries
 from analysis.results.stored.reading import ACCURACY, LOSS, Condition, Reading
 from analysis.results.stored.result import FoundResult
 
@@ -321,7 +321,8 @@ def stored(
     """
     usual = "" if shown else USUAL
     results = library.read_all(library.scores_of(removed, model, shown, usual=usual, most=library.LISTED))
-    damage, speeds, maps = (library.of(kind, model, most=_MAPS, chosen=chosen) for kind in ("damage", "speed", "distances"))
+    damage, maps = (library.of(kind, model, most=_MAPS, chosen=chosen) for kind in ("damage", "distances"))
+    speeds = library.of("speed", model, most=_MAPS, having=summaries.timed_in(), chosen=chosen)
     of_block = (("is_score", 1), ("block", written(removed)))
     heals = library.of("heal", model, most=library.LISTED, having=of_block, chosen=chosen)
     facts = facts or next((result.model for result in (*results, *damage, *speeds, *heals, *maps)), None)

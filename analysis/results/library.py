@@ -19,6 +19,7 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.models.source import identity as identities
 from analysis.models.source.adapter_config import result_name
 from analysis.models.source.model_spec import AUTO, DTYPES, QUANTIZATIONS, ModelSpec
+from analysis.models.source.weights_format import IN_LLAMA_CPP
 from analysis.results.stored import pack_list, reading, summaries
 from analysis.results.stored.reading import ACCURACY, LOSS, SCORED
 from analysis.results.stored.result import FoundResult, of_entry
@@ -221,6 +222,7 @@ def measured_on(model: ModelSpec, conditions: Sequence[reading.Condition], most:
     """
     pairs = [(dtype, quantization) for dtype in DTYPES if dtype != AUTO for quantization in QUANTIZATIONS]
     precisions = [ModelSpec(dtype=dtype, quantization=quantization).precision for dtype, quantization in pairs]
+    precisions.append(IN_LLAMA_CPP)
     keys = tuple(sorted({summaries.material_key(one, condition) for one in precisions for condition in conditions}))
     wanted = ResultFilter(SCORED, materials=keys)
     return [of_entry(entry) for entry in index.entries(wanted, like=_ranking(model), most=most)] if keys else []

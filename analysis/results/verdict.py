@@ -366,8 +366,10 @@ def _chosen(comparison: Comparison, fits: Sequence[Candidate], goal: Goal) -> Ca
     if goal.is_drop:
         least = min((candidate.memory for candidate in fits), default=0)
         fits = [candidate for candidate in fits if candidate.memory == least]
-    elif comparison.reference in fits:
-        return comparison.reference
+    elif comparison.reference is not None:
+        same = [one for one in fits if one.cut is None and not one.repair and one.model == comparison.reference.model]
+        if same:  # the reference, or its file in llama.cpp, which has the same weights
+            return max(same, key=lambda candidate: candidate.memory)
     for quality in dict.fromkeys((comparison.quality, ACCURACY)):
         front = comparison.front(quality)
         on_front = {candidate.id for candidate in front.candidates} if front else ()

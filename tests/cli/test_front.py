@@ -30,8 +30,17 @@ FIELDS = {
         "recipe",
         "memory_bytes",
     ],
-    *["disk_bytes", "disk_bytes_how", "tokens_per_s", "times", "times_low", "times_high", "speed_how", "speed_machine"],
-    *["n_questions", "n_texts", "on_fronts"],
+    *[
+        "disk_bytes",
+        "disk_bytes_how",
+        "tokens_per_s",
+        "times",
+        "times_low",
+        "times_high",
+        "speed_how",
+        "speed_machine",
+    ],
+    *["n_questions", "n_texts", "runtime", "on_fronts"],
     *(
         f"{name}{part}"
         for name in ("acc", "loss", "bits_per_byte")

@@ -2,21 +2,26 @@
 
 import json
 import re
+from dataclasses import replace
 
 import gguf
 import numpy as np
 import pytest
+import torch
 
 from analysis.core.blocks import Block, LayerSet, PartSet
 from analysis.core.errors import SpecError, UnsupportedModelError
 from analysis.experiments.speed import speed
 from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.exports import export, folders
+from analysis.exports.forms import FORMS
 from analysis.exports.spec import ExportSpec
 from analysis.models.loading import load
-from analysis.models.running import gguf_cut, llama_cpp
-from analysis.models.source import gguf_families
+from analysis.models.running import adapters, gguf_cut, llama_cpp
+from analysis.models.source import adapter_config, gguf_families
 from analysis.models.source.model_spec import ModelSpec
+from analysis.results import library
+from analysis.results.stored import summaries
 from tests.support import gguf_files, loud, small_words
 
 pytestmark = pytest.mark.usefixtures("cache", "no_trial")
@@ -142,6 +147,12 @@ def test_healed_matrices_are_quantized_again_and_no_others(tmp_path):
     assert changed
     assert all(name.startswith("blk.") and after[name].tensor_type.name in ("Q8_0", "Q4_0", "F16", "BF16") for name in changed)
     assert export.run(request) == result
+    healed = adapters.with_adapter(
+        load.load(spec), block, str(adapter_config.located(request.adapter))
+    ).model.merge_and_unload()
+    gguf_cut.round_as_file(source, block, healed)
+    written = FORMS["gguf"].load(folders.folder("healed"), "float32").state_dict()
+    assert all(torch.equal(weight, written[name]) for name, weight in healed.state_dict().items())
 
 
 @pytest.mark.parametrize("architecture", ["llama", "lfm2"])
@@ -177,11 +188,20 @@ def test_speed_in_llama_cpp_measures_the_cut_files_in_turn(tmp_path, monkeypatch
         return [answer, answer], 5
 
     monkeypatch.setattr(llama_cpp, "complete", complete)
+    monkeypatch.setattr(llama_cpp, "is_installed", lambda: True)
     monkeypatch.setattr(llama_cpp, "version", lambda: "llama.cpp (test), 2 threads")
     source = gguf_files.write(tmp_path / "m.gguf", "llama")
-    result = speed.run(SpeedSpec(spec_of(source), (0, 2), prompt_tokens=16, new_tokens=4, repeats=2, runtime="llama.cpp"))
-    assert asked == ["m.gguf", "1:2.gguf", "1:2.gguf", "m.gguf"]
-    assert [point.n for point in result.points] == [0, 2]
-    assert result.points[1].decode.median_s < result.points[0].decode.median_s
+    adapter = loud.adapter_of(spec_of(source), Block(1, 2))
+    fast = SpeedSpec(spec_of(source), (0, 2), prompt_tokens=16, new_tokens=4, repeats=2)
+    result = speed.run(replace(fast, runtime="llama.cpp", adapters=(adapter,)))
+    assert asked == [*("m.gguf", "1.gguf", "2.gguf") * 2, "2.gguf", "1.gguf", "m.gguf"], "a warm-up, then there and back"
+    unpruned, cut, healed = result.points
+    assert [point.n for point in result.points] == [0, 2, 2]
+    assert healed.adapter == adapter
+    assert cut.decode.median_s < unpruned.decode.median_s
+    assert cut.file_bytes == healed.file_bytes < unpruned.file_bytes == source.stat().st_size
     assert "llama.cpp (test), 2 threads" in result.measured_on()
+    assert [row["left out"] for row in result.table().rows][2] == "layers 1-2 (2 layers), block [1, 3), healed"
+    for runtime, kept in (("llama.cpp", [result]), ("transformers", [])):
+        assert library.of("speed", fast.model, having=summaries.timed_in(runtime)) == kept
     assert SpeedSpec(spec_of(source)).fingerprint() == SpeedSpec(spec_of(source), runtime="transformers").fingerprint()

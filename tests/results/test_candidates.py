@@ -15,7 +15,7 @@ from analysis.models.source import sizes
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import LayerFacts
 from analysis.results import verdict
-from analysis.results.compared import candidates, disk, unmeasured
+from analysis.results.compared import candidates, disk, files, unmeasured
 from analysis.results.compared.candidates import is_same_model
 from analysis.results.compared.front import SIZE, SPEED, compare
 from analysis.results.compared.material_filter import MaterialFilter, SameMaterial
@@ -77,6 +77,12 @@ def found():
     curves = [curve(name, rise) for name, rise in rises.items()]
     speeds = [speed(name, factor) for name, factor in (("float32", 1.0), ("bfloat16", 1.1), ("8bit", 0.74), ("4bit", 0.65))]
     return compare(curves, (), speeds)
+
+
+@pytest.fixture(autouse=True)
+def _no_files(monkeypatch):
+    """Compare precisions in transformers alone; `test_files` has those in llama.cpp."""
+    monkeypatch.setattr(files, "with_files", lambda forms, speeds: forms)
 
 
 def of(found, precision, n=0):

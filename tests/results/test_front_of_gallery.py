@@ -39,6 +39,8 @@ def test_cost_tab_and_front_state_one_size(cache, source):
         cut = Cut(candidate.cut.size if candidate.cut else 0, candidate.cut, None)
         rows = savings.saved_by(candidate.facts, None, cut, tokens=1, batch_size=1, dtype=candidate.model.dtype)
         sizes = {row.what: row.pruned for row in rows}
+        if candidate.is_file:
+            continue
         if candidate.facts.layers or candidate.model.quantization == "none":
             assert sizes[f"Weights, {candidate.model.precision}"] == candidate.memory
 

@@ -2,16 +2,18 @@
 
 from dataclasses import replace
 
-from analysis.core.errors import SpecError
+from analysis.core.errors import SpecError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, Stages, ignore
 from analysis.experiments.accuracy import points, scores
 from analysis.experiments.accuracy.choice import SCORES
 from analysis.experiments.accuracy.measurement import Measurement, MeasurementShards
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec, resolve_evaluation
+from analysis.models.architecture.decoder import find_decoder
 from analysis.models.loading import load as models
-from analysis.models.loading.load import Loader
-from analysis.models.running import adapters
-from analysis.models.source import adapter_config
+from analysis.models.loading.load import LoadedModel, Loader
+from analysis.models.running import adapters, gguf_cut
+from analysis.models.source import adapter_config, gguf_families
+from analysis.models.source.location import gguf_of
 
 
 def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> EvaluateResult:
@@ -49,8 +51,21 @@ def _prepared(spec: EvaluateSpec, on_progress: OnProgress, load: Loader) -> Meas
         return Measurement.of(spec, loaded, [spec.block], on_progress)
     folder = str(adapter_config.located(spec.adapter))
     healed = adapters.with_adapter(models.load(spec.model, on_progress), spec.block, folder)
+    if spec.as_file:
+        healed = _as_file(spec, healed)
     on_progress(Progress("reading questions and texts"))
     return Measurement(healed, scores.prepare(healed, spec.benchmark, spec.loss_corpus), [None], generation=spec.generation)
+
+
+def _as_file(spec: EvaluateSpec, healed: LoadedModel) -> LoadedModel:
+    """Return a healed model with the weights that its GGUF file has."""
+    assert spec.block is not None, "an adapter of the unpruned model changes no file"
+    refused, source = gguf_families.refusal(spec.model, spec.block), gguf_of(spec.model)
+    if refused is not None or source is None:
+        raise UnsupportedModelError(str(refused))
+    merged = healed.model.merge_and_unload()
+    gguf_cut.round_as_file(source, spec.block, merged)
+    return replace(healed, model=merged, decoder=find_decoder(merged))
 
 
 class EvaluationShards(MeasurementShards):

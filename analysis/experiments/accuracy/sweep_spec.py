@@ -138,6 +138,7 @@ class EvaluateSpec(Spec):
     kind: ClassVar[str] = "evaluate"
     version: ClassVar[int] = 4
     """4: losses weighed by tokens."""
+    later: ClassVar[tuple[str, ...]] = ("as_file",)
 
     model: ModelSpec = field(default_factory=ModelSpec)
     block: Annotated[Removal | None, Option()] = None
@@ -148,6 +149,14 @@ class EvaluateSpec(Spec):
     loss_corpus: CorpusSpec | None = field(default_factory=default_loss_corpus)
     generation: Annotated[GenerationSpec | None, Option("--generate")] = None
     """Also measure generated text: repetition, distinct tokens and arithmetic (default: off)."""
+    as_file: Annotated[bool, Option()] = False
+    """Quantize healed matrices again, as in the exported GGUF file that llama.cpp runs (default: off)."""
+
+    def __post_init__(self) -> None:
+        require(
+            not self.as_file or (self.adapter is not None and self.block is not None and self.model.is_exact),
+            "as_file measures the file of a healed model. Give block and adapter, dtype float32 and no quantization.",
+        )
 
 
 def resolve_evaluation(spec: EvaluateSpec) -> EvaluateSpec:

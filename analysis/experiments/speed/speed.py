@@ -1,8 +1,9 @@
 """The experiment that measures how fast a model reads and writes without n layers, for several n in turn."""
 
+import contextlib
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -12,20 +13,19 @@ import torch
 from torch import Tensor
 
 from analysis.core import store
-from analysis.core.blocks import Block, PartSet, Removal, written
+from analysis.core.blocks import Block, Removal, written
 from analysis.core.errors import SpecError, UnsupportedModelError
 from analysis.core.progress import OnProgress, Progress, Stages, ignore
 from analysis.experiments import strategies
-from analysis.experiments.speed.speed_spec import SpeedPoint, SpeedResult, SpeedSpec, fit, timing
+from analysis.experiments.speed.speed_spec import LLAMA_CPP, SpeedPoint, SpeedResult, SpeedSpec, fit, timing
 from analysis.models.architecture.decoder import Decoder, cache_of
 from analysis.models.loading import load as models
 from analysis.models.loading import machine, planning
 from analysis.models.loading.load import LoadedModel, Loader
-from analysis.models.running import gguf_cut, llama_cpp
+from analysis.models.running import adapters, gguf_cut, llama_cpp
 from analysis.models.running.pruning import without_block
-from analysis.models.source import gguf, gguf_families
+from analysis.models.source import adapter_config, gguf, gguf_families, resolving
 from analysis.models.source.location import gguf_of
-from analysis.models.source.resolving import resolve
 from analysis.models.source.sizes import ModelFacts
 
 RULE = "deepest"
@@ -36,6 +36,16 @@ WARM_UP, PHASE = "warming up", "measuring the speed"
 
 Cut = Removal | None
 """The removed layers; None is the unpruned model."""
+Variant = tuple[Cut, str]
+"""The removed layers, and the adapter of a healed model, "" for none."""
+
+
+def resolve(spec: SpeedSpec) -> SpeedSpec:
+    """Return the request with identities. In llama.cpp the file says the precision, and the processor computes."""
+    if spec.runtime == LLAMA_CPP:
+        model = replace(spec.model, dtype="float32", device="cpu")
+        spec = replace(spec, model=model, adapters=tuple(str(adapter_config.result_name(adapter)) for adapter in spec.adapters))
+    return resolving.resolve(spec)
 
 
 def run(spec: SpeedSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> SpeedResult:
@@ -50,56 +60,47 @@ def run(spec: SpeedSpec, on_progress: OnProgress = ignore, *, load: Loader = mod
         SpecError: when the tokens do not fit into the model's window.
         LayerscopeError: for each other problem that the user can fix, in one sentence.
     """
-    if spec.runtime == "llama.cpp":
-        return _in_llama_cpp(spec, on_progress)
     resolved = resolve(spec)
     stored = SpeedResult.load(resolved, on_progress)
     store.check_writable()
-    machine.reset_peak(resolved.model.device)
     on_progress = Stages.after_loading(on_progress, {WARM_UP: 1.0, PHASE: float(spec.repeats)})
-    loaded = load(resolved.model, on_progress)
-    measured = _SpeedRounds(resolved, loaded, _cuts(resolved, loaded.facts))
-    if stored is not None and not stored.complete:
-        measured.take_over(stored)
-    return measured.measure(on_progress)
+    with contextlib.ExitStack() as stack:
+        if resolved.runtime == LLAMA_CPP:
+            measured = _of_files(resolved, stack, on_progress)
+        else:
+            machine.reset_peak(resolved.model.device)
+            loaded = load(resolved.model, on_progress)
+            variants: list[Variant] = [(cut, "") for cut in _cuts(resolved, loaded.facts)]
+            measured = _SpeedRounds(resolved, loaded.facts, loaded.versions(), variants, _Loaded(resolved, loaded))
+        if stored is not None and not stored.complete:
+            measured.take_over(stored)
+        return measured.measure(on_progress)
 
 
-def _in_llama_cpp(spec: SpeedSpec, on_progress: OnProgress) -> SpeedResult:
-    """Measure the cut GGUF files in turn, each time in a new process; the result is not stored."""
+def _of_files(spec: SpeedSpec, stack: contextlib.ExitStack, on_progress: OnProgress) -> "_SpeedRounds":
+    """Write the cut and the healed files into a folder that the stack removes."""
+    if not llama_cpp.is_installed():
+        raise SpecError(llama_cpp.MISSING)
     planned = planning.plan(spec.model, on_progress)
-    source, cuts = gguf_of(planned.spec), _cuts(spec, planned.facts)
-    for cut in cuts:
+    variants: list[Variant] = [(cut, "") for cut in _cuts(spec, planned.facts)]
+    variants += [(adapters.healed_cut(adapter), adapter) for adapter in spec.adapters]
+    for cut, _ in variants:
         refused = gguf_families.refusal(planned.spec, cut)
         if refused is not None:
             raise UnsupportedModelError(refused)
+    source = gguf_of(planned.spec)
     assert source is not None, "a model without a file is refused"
-    generator = torch.Generator().manual_seed(spec.seed)
-    prompt = torch.randint(planned.facts.vocab_size, (spec.prompt_tokens,), generator=generator).tolist()
-    requests = [{"prompt": prompt, "max_tokens": 1 + spec.new_tokens, "ignore_eos": True}] * 2  # the first warms up
-    seconds: dict[Cut, list[tuple[float, float]]] = {cut: [] for cut in cuts}
-    peak, started = 0, time.perf_counter()
-    with tempfile.TemporaryDirectory(dir=store.cache_dir()) as folder:
-        files = {cut: source if cut is None else Path(folder) / f"{written(cut)}{gguf.SUFFIX}" for cut in cuts}
-        for cut in cuts:
-            if cut is not None:
-                gguf_cut.write(source, cut, files[cut])
-        for number in range(spec.repeats):
-            for cut in cuts if number % 2 == 0 else reversed(cuts):
-                on_progress(Progress(PHASE, sum(map(len, seconds.values())), len(cuts) * spec.repeats))
-                answers, taken = llama_cpp.complete(files[cut], requests, spec.prompt_tokens + spec.new_tokens + 8)
-                timings, peak = answers[1]["timings"], max(peak, taken)
-                seconds[cut].append((timings["prompt_ms"] / 1e3, timings["predicted_per_token_ms"] / 1e3))
-    on_progress(Progress(PHASE, len(cuts) * spec.repeats, len(cuts) * spec.repeats))
-    return _result(
-        replace(spec, model=planned.spec),
-        planned.facts,
-        planned.versions() | {"runtime": llama_cpp.version()},
-        {cut: [pair[0] for pair in pairs] for cut, pairs in seconds.items()},
-        {cut: [pair[1] for pair in pairs] for cut, pairs in seconds.items()},
-        wall_s=time.perf_counter() - started,
-        complete=True,
-        peak_bytes=peak,
-    )
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=store.cache_dir())))
+    files: dict[Variant, Path] = {}
+    for number, (cut, adapter) in enumerate(variants):
+        files[cut, adapter] = file = source if cut is None else folder / f"{number}{gguf.SUFFIX}"
+        with store.disk_errors_explained(file):
+            if cut is not None and adapter:
+                gguf_cut.heal(planned, cut, adapter, file, on_progress)
+            elif cut is not None:
+                gguf_cut.write(source, cut, file)
+    versions = planned.versions() | {"runtime": llama_cpp.version()}
+    return _SpeedRounds(spec, planned.facts, versions, variants, _Files(spec, planned.facts, files))
 
 
 def _cuts(spec: SpeedSpec, facts: ModelFacts) -> list[Cut]:
@@ -155,42 +156,92 @@ def _now(decoder: Decoder) -> float:
     return time.perf_counter()
 
 
+class _Loaded:
+    """The model in transformers, pruned while it is timed."""
+
+    def __init__(self, spec: SpeedSpec, loaded: LoadedModel) -> None:
+        self._spec, self._loaded = spec, loaded
+        self._ids = torch.tensor(_prompts(spec, loaded.facts)).to(loaded.decoder.device)
+
+    def time(self, variant: Variant, between: Callable[[], None]) -> tuple[float, float]:
+        """Return the seconds of prefill and of a new token."""
+        with without_block(self._loaded.decoder, variant[0]) as decoder:
+            prefill_s, decode_s, _ = read_and_write(decoder, self._ids, self._spec.new_tokens, between)
+        return prefill_s, decode_s
+
+    def bytes_of(self, variant: Variant) -> tuple[int, int]:
+        """Return the bytes of the file, which is none, and the peak memory."""
+        return 0, machine.peak_bytes(self._loaded.spec.device)
+
+
+class _Files:
+    """GGUF files in llama.cpp, each time in a new process."""
+
+    def __init__(self, spec: SpeedSpec, facts: ModelFacts, files: dict[Variant, Path]) -> None:
+        (prompt,) = _prompts(spec, facts)
+        request = {"prompt": prompt, "max_tokens": 1 + spec.new_tokens, "ignore_eos": True}
+        self._requests = [request, request]  # the first warms up
+        self._length = spec.prompt_tokens + spec.new_tokens + 8
+        self._files = files
+        self._peaks: dict[Variant, int] = {}
+
+    def time(self, variant: Variant, between: Callable[[], None]) -> tuple[float, float]:
+        """Return the seconds of prefill and of a new token."""
+        between()
+        answers, self._peaks[variant] = llama_cpp.complete(self._files[variant], self._requests, self._length)
+        timings = answers[1]["timings"]
+        return timings["prompt_ms"] / 1e3, timings["predicted_per_token_ms"] / 1e3
+
+    def bytes_of(self, variant: Variant) -> tuple[int, int]:
+        """Return the bytes of the file, and the peak memory of its process."""
+        return self._files[variant].stat().st_size, self._peaks.get(variant, 0)
+
+
+def _prompts(spec: SpeedSpec, facts: ModelFacts) -> list[list[int]]:
+    """Return random tokens: their meaning takes no time."""
+    generator = torch.Generator().manual_seed(spec.seed)
+    ids: list[list[int]] = torch.randint(facts.vocab_size, (spec.batch_size, spec.prompt_tokens), generator=generator).tolist()
+    return ids
+
+
 @dataclass
 class _SpeedRounds:
     """The seconds measured so far, and the result that they amount to."""
 
     spec: SpeedSpec
-    loaded: LoadedModel
-    cuts: list[Cut]
-    prefill: dict[Cut, list[float]] = field(default_factory=dict)
-    decode: dict[Cut, list[float]] = field(default_factory=dict)
+    facts: ModelFacts
+    versions: dict[str, str]
+    variants: list[Variant]
+    timed: _Loaded | _Files
+    prefill: dict[Variant, list[float]] = field(default_factory=dict)
+    decode: dict[Variant, list[float]] = field(default_factory=dict)
     wall_s: float = 0.0
 
     def take_over(self, earlier: SpeedResult) -> None:
         """Keep the rounds of a stopped run, if it was on this very machine."""
-        versions = self.loaded.versions()
-        if all(earlier.versions.get(name) == versions.get(name) for name in ("processor", "accelerator", "device")):
+        same = ("processor", "accelerator", "device", "runtime")
+        if all(earlier.versions.get(name) == self.versions.get(name) for name in same):
             for point in earlier.points:
-                self.prefill[point.block] = list(point.prefill.repeats_s)
-                self.decode[point.block] = list(point.decode.repeats_s)
+                self.prefill[point.block, point.adapter] = list(point.prefill.repeats_s)
+                self.decode[point.block, point.adapter] = list(point.decode.repeats_s)
             self.wall_s = earlier.wall_s
 
     def measure(self, on_progress: OnProgress) -> SpeedResult:
         """Measure missing rounds; store the result after each round, and at the end in any case."""
-        values, ids = {"result_key": self.spec.fingerprint()}, self._prompt()
-        total = len(self.cuts) * self.spec.repeats
+        values = {"result_key": self.spec.fingerprint()}
+        total = len(self.variants) * self.spec.repeats
         if self._done < total:
-            for number, cut in enumerate(self.cuts):
-                warming = Progress(WARM_UP, number, len(self.cuts), values=values)
-                self._time(cut, ids, partial(on_progress, warming))
+            for number, variant in enumerate(self.variants):
+                warming = Progress(WARM_UP, number, len(self.variants), values=values)
+                self.timed.time(variant, partial(on_progress, warming))
         try:
             for number in range(self.spec.repeats):
-                for cut in self._missing(number):
+                for variant in self._missing(number):
                     started = time.perf_counter()
                     progress = Progress(PHASE, self._done, total, values=values)
-                    prefill_s, decode_s = self._time(cut, ids, partial(on_progress, progress))
-                    self.prefill.setdefault(cut, []).append(prefill_s)
-                    self.decode.setdefault(cut, []).append(decode_s)
+                    prefill_s, decode_s = self.timed.time(variant, partial(on_progress, progress))
+                    self.prefill.setdefault(variant, []).append(prefill_s)
+                    self.decode.setdefault(variant, []).append(decode_s)
                     self.wall_s += time.perf_counter() - started
                 if number + 1 < self.spec.repeats:
                     self.result(complete=False).save()
@@ -203,78 +254,45 @@ class _SpeedRounds:
         finished.save()
         return finished
 
-    def _missing(self, number: int) -> Iterator[Cut]:
-        """Return the cuts that a round has not measured yet: there and back, so that a slowdown affects all equally."""
-        for cut in self.cuts if number % 2 == 0 else reversed(self.cuts):
-            if len(self.prefill.get(cut, ())) <= number:
-                yield cut
+    def _missing(self, number: int) -> Iterator[Variant]:
+        """Return the models that a round has not measured yet: there and back, so that a slowdown affects all equally."""
+        for variant in self.variants if number % 2 == 0 else reversed(self.variants):
+            if len(self.prefill.get(variant, ())) <= number:
+                yield variant
 
     @property
     def _done(self) -> int:
         return sum(len(repeats) for repeats in self.prefill.values())
 
-    def _time(self, cut: Cut, ids: Tensor, between: Callable[[], None]) -> tuple[float, float]:
-        with without_block(self.loaded.decoder, cut) as decoder:
-            prefill_s, decode_s, _ = read_and_write(decoder, ids, self.spec.new_tokens, between)
-        return prefill_s, decode_s
-
-    def _prompt(self) -> Tensor:
-        """Return random tokens: their meaning takes no time."""
-        generator = torch.Generator().manual_seed(self.spec.seed)
-        shape = (self.spec.batch_size, self.spec.prompt_tokens)
-        ids = torch.randint(self.loaded.facts.vocab_size, shape, generator=generator)
-        return ids.to(self.loaded.decoder.device)
-
     def result(self, *, complete: bool) -> SpeedResult:
         """Return the result of the rounds so far."""
-        return _result(
-            self.spec,
-            self.loaded.facts,
-            self.loaded.versions(),
-            {cut: self.prefill[cut] for cut in self.cuts if cut in self.prefill},
-            {cut: self.decode[cut] for cut in self.cuts if cut in self.prefill},
+        spec, facts = self.spec, self.facts
+        measured = [(cut, adapter) for cut, adapter in self.variants if (cut, adapter) in self.prefill]
+        points = [self._point(cut, adapter) for cut, adapter in measured]
+        of_layers = [point for point in points if point.is_of_layers]
+        layers_left = [facts.n_layers - point.n for point in of_layers]
+        return SpeedResult(
+            spec=spec,
+            versions=self.versions,
             wall_s=self.wall_s,
+            n_tokens=spec.batch_size * (spec.prompt_tokens + spec.new_tokens) * self._done,
             complete=complete,
-            rounds=min(len(self.prefill.get(cut, ())) for cut in self.cuts),
-            peak_bytes=machine.peak_bytes(self.loaded.spec.device),
+            model=facts,
+            n_layers=facts.n_layers,
+            points=points,
+            prefill=fit(layers_left, [point.prefill.median_s for point in of_layers], facts.n_layers),
+            decode=fit(layers_left, [point.decode.median_s for point in of_layers], facts.n_layers),
+            rounds=min(len(self.prefill.get(variant, ())) for variant in self.variants),
+            peak_bytes=max((self.timed.bytes_of(variant)[1] for variant in measured), default=0),
         )
 
-
-def _result(
-    spec: SpeedSpec,
-    facts: ModelFacts,
-    versions: dict[str, str],
-    prefill: Mapping[Cut, list[float]],
-    decode: Mapping[Cut, list[float]],
-    *,
-    wall_s: float,
-    complete: bool,
-    peak_bytes: int,
-    rounds: int | None = None,
-) -> SpeedResult:
-    points = [
-        SpeedPoint(
+    def _point(self, cut: Cut, adapter: str) -> SpeedPoint:
+        return SpeedPoint(
             n=0 if cut is None else cut.size,
             start=None if cut is None else cut.start,
-            prefill=timing(prefill[cut]),
-            decode=timing(decode[cut]),
+            prefill=timing(self.prefill[cut, adapter]),
+            decode=timing(self.decode[cut, adapter]),
             parts=None if cut is None or isinstance(cut, Block) else written(cut),
+            adapter=adapter,
+            file_bytes=self.timed.bytes_of((cut, adapter))[0],
         )
-        for cut in prefill
-    ]
-    of_layers = [point for point in points if not isinstance(point.block, PartSet)]
-    layers_left = [facts.n_layers - point.n for point in of_layers]
-    return SpeedResult(
-        spec=spec,
-        versions=versions,
-        wall_s=wall_s,
-        n_tokens=spec.batch_size * (spec.prompt_tokens + spec.new_tokens) * sum(map(len, prefill.values())),
-        complete=complete,
-        model=facts,
-        n_layers=facts.n_layers,
-        points=points,
-        prefill=fit(layers_left, [point.prefill.median_s for point in of_layers], facts.n_layers),
-        decode=fit(layers_left, [point.decode.median_s for point in of_layers], facts.n_layers),
-        rounds=min(map(len, prefill.values())) if rounds is None else rounds,
-        peak_bytes=peak_bytes,
-    )

@@ -21,7 +21,8 @@ from analysis.models.source.sizes import ModelFacts
 WHAT = {"decode": "decode of a token", "prefill": "prefill of the prompt"}
 """Timed phases, by their field of a point, in words."""
 
-RUNTIMES = ("transformers", "llama.cpp")
+TRANSFORMERS, LLAMA_CPP = "transformers", "llama.cpp"
+RUNTIMES = (TRANSFORMERS, LLAMA_CPP)
 """Programs whose speed is measured."""
 
 
@@ -30,7 +31,7 @@ class SpeedSpec(Spec):
     """How long reading a prompt and writing on takes without n layers, for several n."""
 
     kind: ClassVar[str] = "speed"
-    later: ClassVar[tuple[str, ...]] = ("blocks", "runtime")
+    later: ClassVar[tuple[str, ...]] = ("blocks", "runtime", "adapters")
 
     model: ModelSpec = field(default_factory=ModelSpec)
     ns: Annotated[tuple[int, ...], Option(), Bound(0, MOST_LAYERS)] = ()
@@ -47,8 +48,10 @@ class SpeedSpec(Spec):
     """Seed of the tokens of the prompt."""
     blocks: Annotated[tuple[Removal, ...], Option()] = ()
     """Further blocks to measure, such as sublayers (default: none)."""
-    runtime: Annotated[str, Option(choices=RUNTIMES)] = "transformers"
-    """Program that runs the model: `llama.cpp` runs cut GGUF files on two threads, and stores no result."""
+    runtime: Annotated[str, Option(choices=RUNTIMES)] = TRANSFORMERS
+    """Program that runs the model: `llama.cpp` runs cut GGUF files on two threads."""
+    adapters: Annotated[tuple[str, ...], Option(metavar="DIR,…")] = ()
+    """Adapters of healing runs whose healed files are also measured in `llama.cpp` (default: none)."""
 
     def __post_init__(self) -> None:
         require(
@@ -56,10 +59,12 @@ class SpeedSpec(Spec):
             f"Each number of removed layers must occur once, not {shown(self.ns)}.",
         )
         one_of("runtime", self.runtime, RUNTIMES)
+        is_plain = self.batch_size == 1 and self.model.quantization == "none"
         require(
-            self.runtime == "transformers" or self.batch_size == 1,
-            "Speed in llama.cpp is measured with one prompt. Set batch_size 1.",
+            self.runtime == TRANSFORMERS or is_plain,
+            "llama.cpp runs the GGUF file as it is, with one prompt. Set quantization none and batch_size 1.",
         )
+        require(self.runtime == LLAMA_CPP or not self.adapters, "Adapters are measured in llama.cpp. Set runtime llama.cpp.")
         require(len(set(self.blocks)) == len(self.blocks), "Each block to measure must occur once.")
 
     def check_depth(self, n_layers: int) -> None:
@@ -96,6 +101,10 @@ class SpeedPoint:
 
     parts: str | None = None
     """The removal as text, "a12+m15", if it is not one block."""
+    adapter: str = ""
+    """Adapter of a healed file; "" for none."""
+    file_bytes: int = 0
+    """Size of the file that llama.cpp runs; 0 in transformers."""
 
     @property
     def block(self) -> Removal | None:
@@ -103,6 +112,11 @@ class SpeedPoint:
         if self.parts is not None:
             return parse_removal(self.parts)
         return None if self.start is None else Block(self.start, self.n)
+
+    @property
+    def is_of_layers(self) -> bool:
+        """Whether whole layers were removed and nothing was healed, so that it belongs to the fitted lines."""
+        return not self.adapter and not isinstance(self.block, PartSet)
 
 
 @dataclass(frozen=True)
@@ -191,7 +205,7 @@ class SpeedResult(Result):
     @property
     def of_layers(self) -> list[SpeedPoint]:
         """Those of whole layers, which the lines go through."""
-        return [point for point in self.points if not isinstance(point.block, PartSet)]
+        return [point for point in self.points if point.is_of_layers]
 
     def tokens_per_s(self, field: str, seconds: float) -> float:
         """Tokens read (`prefill`) or written (`decode`) per second, over all prompts of the batch."""
@@ -212,12 +226,17 @@ class SpeedResult(Result):
                 Column(f"{field} fitted s", f"{description}, fitted ms", format=".2f", scale=1e3),
             )
         ]
+        file = [Column("file_bytes", "file", "MB", ",.0f", 1e-6)] if self.spec.runtime == LLAMA_CPP else []
         rows = [
-            {"n": point.n, "left out": point.block.describe() if point.block else "none"}
+            {
+                "n": point.n,
+                "left out": (point.block.describe() if point.block else "none") + (", healed" if point.adapter else ""),
+                "file_bytes": point.file_bytes or None,
+            }
             | {name: value for field in WHAT for name, value in self._timed(field, point).items()}
             for point in self.points
         ]
-        return {"points": Table("Measured speed", (Column("n"), Column("left out"), *columns), rows, self.measured_on())}
+        return {"points": Table("Measured speed", (Column("n"), Column("left out"), *file, *columns), rows, self.measured_on())}
 
     def _timed(self, field: str, point: SpeedPoint) -> dict[str, float | None]:
         timing, line = getattr(point, field), getattr(self, field)
@@ -237,7 +256,7 @@ class SpeedResult(Result):
     @property
     def precision_in_words(self) -> str:
         """Precision and format of the stored weights, or the other program."""
-        return super().precision_in_words if self.spec.runtime == "transformers" else self.versions["runtime"]
+        return super().precision_in_words if self.spec.runtime == TRANSFORMERS else self.versions["runtime"]
 
     def measured_on(self) -> str:
         """On which machine, in which precision, and how often."""

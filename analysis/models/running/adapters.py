@@ -96,6 +96,18 @@ def _healed(record: Path) -> dict | None:
         return None
 
 
+def healed_cut(adapter: str) -> Removal:
+    """Return the removed layers that a healing run noted beside its adapter.
+
+    Raises:
+        RecipeError: if there is no such note.
+    """
+    noted = _healed(adapter_config.located(adapter) / "layerscope.json")
+    if not noted:
+        raise RecipeError(f"The adapter {adapter} does not say which layers were removed. Give one that a healing run saved.")
+    return _cut(noted)
+
+
 def _cut(noted: dict) -> Removal:
     if "attention" in noted:
         return PartSet.from_json(noted)

@@ -1,6 +1,6 @@
 """A GGUF file without some layers: the bytes of the remaining tensors unchanged, their blocks numbered again."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,14 @@ from torch import Tensor
 
 from analysis.core.blocks import Removal
 from analysis.core.errors import UnsupportedModelError
+from analysis.core.progress import OnProgress, ignore
+from analysis.models.loading import load
+from analysis.models.loading.planning import Plan
 from analysis.models.loading.weight_files import WeightFiles
-from analysis.models.source import gguf
+from analysis.models.running import adapters
+from analysis.models.source import adapter_config, gguf
 from analysis.models.source.gguf_families import BLOCK, SPLIT, broken
+from analysis.models.source.location import gguf_of
 
 _NOT_PER_LAYER = ("rope.dimension_sections", "rope.scaling.factors")
 
@@ -72,6 +77,25 @@ def write(
     file.close()
 
 
+def heal(planned: Plan, cut: Removal, adapter: str, out: Path, on_progress: OnProgress = ignore) -> None:
+    """Write the file of a healed model: cut, its changed matrices merged with the adapter and quantized again.
+
+    Args:
+        planned: the model, which comes as a GGUF file.
+        cut: whole layers that `refusal` allows.
+        adapter: folder of the PEFT adapter.
+        out: the new file.
+        on_progress: receives the progress.
+
+    Raises:
+        RecipeError: if the adapter does not fit.
+    """
+    source = gguf_of(planned.spec)
+    assert source is not None, "a model without a file is refused"
+    healed = adapters.with_adapter(load.load(planned.spec, on_progress), cut, str(adapter_config.located(adapter)))
+    write(source, cut, out, changed(source, cut, healed.model.merge_and_unload()))
+
+
 def changed(source: Path, cut: Removal, model: Any) -> dict[str, Tensor]:
     """Return the matrices of a healed model that differ from those of its file, by their name in the cut file.
 
@@ -80,26 +104,50 @@ def changed(source: Path, cut: Removal, model: Any) -> dict[str, Tensor]:
         cut: the removed layers.
         model: of transformers, cut, with its adapter merged in.
     """
+    return {name: _in_order_of(heads, weight.cpu()) for name, weight, heads, _ in _changed(source, cut, model)}
+
+
+@torch.no_grad()
+def round_as_file(source: Path, cut: Removal, model: Any) -> None:
+    """Round the changed matrices of a healed model as `write` does, so that it computes with the weights of its file.
+
+    Args:
+        source: the file that the model was loaded from.
+        cut: the removed layers.
+        model: of transformers, cut, with its adapter merged in.
+    """
+    for _, weight, heads, kind in _changed(source, cut, model):
+        numbers = torch.from_numpy(library.dequantize(*_quantized(_in_order_of(heads, weight.cpu()), kind)).copy())
+        weight.copy_(_in_order_of(heads, numbers.reshape(weight.shape), is_file=True))
+
+
+def _changed(source: Path, cut: Removal, model: Any) -> Iterator[tuple[str, Tensor, int, Any]]:
+    """Yield the name in the cut file, the weight, the heads whose rows the file orders otherwise, and the type in the file."""
     stored = {tensor.name: tensor for part in _parts(source) for tensor in _checked(part).tensors}
     config, n_kept = model.config, model.config.num_hidden_layers
     kept = [layer for layer in range(n_kept + len(cut.layers)) if layer not in cut.layers]
     family = gguf.header(source)["general.architecture"]
     names = library.get_tensor_name_map({name: arch for arch, name in library.MODEL_ARCH_NAMES.items()}[family], n_kept)
     heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads} if family == "llama" else {}
-    found = {}
-    for key, tensor in model.state_dict().items():
+    for key, weight in model.state_dict().items():
         name = names.get_name(key, try_suffixes=(".weight",))
         block = BLOCK.fullmatch(name or "")
-        if block is None or tensor.dim() != 2:
+        if block is None or weight.dim() != 2:
             continue
-        weight, n_heads = tensor.cpu(), heads.get(block[2].removesuffix(".weight"))
-        if n_heads is not None:  # rotated pairs are neighbours in the file, and halves of a head in transformers
-            weight = weight.reshape(n_heads, 2, len(weight) // n_heads // 2, -1).transpose(1, 2).reshape(weight.shape)
+        n_heads = heads.get(block[2].removesuffix(".weight"), 0)
         original = stored[f"blk.{kept[int(block[1])]}.{block[2]}"]
         numbers = torch.from_numpy(library.dequantize(original.data, original.tensor_type).copy())
-        if not torch.equal(numbers.to(weight.dtype), weight):
-            found[str(name)] = weight
-    return found
+        if not torch.equal(numbers.to(weight.dtype), _in_order_of(n_heads, weight.cpu())):
+            yield str(name), weight, n_heads, original.tensor_type
+
+
+def _in_order_of(n_heads: int, weight: Tensor, *, is_file: bool = False) -> Tensor:
+    """Return a weight in the order of the other side: rotated pairs are neighbours in the file, halves of a head here."""
+    if not n_heads:
+        return weight
+    half = len(weight) // n_heads // 2
+    sizes = (half, 2) if is_file else (2, half)
+    return weight.reshape(n_heads, *sizes, -1).transpose(1, 2).reshape(weight.shape)
 
 
 def _is_per_layer(key: str, family: str) -> bool:

@@ -63,8 +63,14 @@ def of_stored(weights_identity: str, source: str) -> str:
     return _read.get(key, "")
 
 
+IN_LLAMA_CPP = "llama.cpp"
+"""Precision of a GGUF file in llama.cpp, which computes with the weights as they are in the file."""
+
+
 def in_words(precision: str, weights_format: str) -> str:
     """Return precision and weights format in one phrase: "float32 from Q4_1 weights"; the format only if it differs."""
+    if precision == IN_LLAMA_CPP:
+        return f"{weights_format} file in llama.cpp"
     return precision if weights_format in ("", precision) else f"{precision} from {weights_format} weights"
 
 

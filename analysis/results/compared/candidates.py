@@ -18,6 +18,7 @@ from analysis.data import gallery
 from analysis.models.source import sizes
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
+from analysis.models.source.weights_format import IN_LLAMA_CPP
 from analysis.results.compared import changes
 from analysis.results.compared.changes import Change
 from analysis.results.compared.disk import Bytes, on_disk
@@ -61,7 +62,7 @@ class Candidate:
     is_quantized: bool
     """Whether its weights have fewer bits than those of the reference."""
     memory: int
-    """Bytes of its weights in memory (`sizes.COUNTED`). An adapter counts as merged."""
+    """Bytes of its weights in memory (`sizes.COUNTED`), or of its file in llama.cpp. An adapter counts as merged."""
     disk: Bytes | None
     """Bytes on disk; None if they are not known."""
     readings: Readings
@@ -70,6 +71,8 @@ class Candidate:
     """By quantity, the change against the reference; missing if one of the two is not measured."""
     pace: DecodePace | None = None
     """Speed of generation; None if it is not measured."""
+    adapter: str = ""
+    """Adapter of a healed file that was evaluated."""
 
     @property
     def name(self) -> str:
@@ -86,6 +89,11 @@ class Candidate:
         if self.cut is not None:
             return BOTH if self.is_quantized else PRUNED
         return QUANTIZED if self.is_quantized else UNPRUNED
+
+    @property
+    def is_file(self) -> bool:
+        """Return whether it is a GGUF file in llama.cpp."""
+        return self.condition.precision == IN_LLAMA_CPP
 
     @property
     def condition(self) -> Condition:
@@ -230,6 +238,7 @@ def _candidate(
         memory=memory,
         disk=on_disk(model, result.model, first.condition.weights, memory if not is_whole else None),
         readings=readings | ({BITS: bits} if bits else {}),
+        adapter=getattr(result.spec, "adapter", None) or "",
     )
 
 

@@ -13,7 +13,7 @@ from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.speed.speed_spec import SpeedResult
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library
-from analysis.results.compared import candidates
+from analysis.results.compared import candidates, files
 from analysis.results.compared.candidates import Candidate, Chosen, is_on
 from analysis.results.compared.material_filter import ANY, Filter, Material, MaterialFilter, SameMaterial
 from analysis.results.compared.paces import Paces
@@ -118,14 +118,12 @@ def compare(
     rivals = [result for result in other_results if result not in siblings and is_rival(result.spec.model, named)]
     conditions = {quantity: _conditions(quantity, family) for quantity in (ACCURACY, LOSS)}
     chosen = {name: next(filter(material_filter.fits, listed), None) for name, listed in conditions.items()}
-    forms = candidates.of_results(family, chosen, is_other=False)
+    forms = files.with_files(candidates.of_results(family, chosen, is_other=False), speeds)
     reference = candidates.reference_of(forms, family[0].spec.model.identity if family else "")
     paces = Paces.of(speeds, reference.model if reference else None)
     every = [candidates.placed(form, reference) for form in forms]
-    every += candidates.of_results(rivals, chosen, is_other=True)
-    compared = [
-        replace(each, changes=candidates.changes_from(reference, each), pace=paces.pace(each.model, each.cut)) for each in every
-    ]
+    every += files.with_files(candidates.of_results(rivals, chosen, is_other=True), speeds)
+    compared = [replace(each, changes=candidates.changes_from(reference, each), pace=files.pace(paces, each)) for each in every]
     elsewhere = [condition for name, listed in conditions.items() for condition in listed if condition != chosen[name]]
     return Comparison(
         chosen[ACCURACY],

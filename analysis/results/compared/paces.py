@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from analysis.core import stats
 from analysis.core.blocks import Removal
-from analysis.experiments.speed.speed_spec import SpeedResult
+from analysis.experiments.speed.speed_spec import TRANSFORMERS, SpeedResult
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import speed as speeds
 from analysis.results.compared.speed import MEASURED, SpeedGain
@@ -53,7 +53,8 @@ class Paces:
             spec = result.spec
             key = (result.machine, spec.model.device, spec.prompt_tokens, spec.new_tokens, spec.batch_size)
             group = groups.setdefault(key, [])
-            if result.points and _of_model(group, spec.model) is None:
+            same = _of_model(group, spec.model, spec.runtime)
+            if result.points and (same is None or set(spec.adapters) - set(same.spec.adapters)):
                 group.append(result)
 
         def rank(group: list[SpeedResult]) -> tuple[bool, bool, int]:
@@ -62,12 +63,19 @@ class Paces:
         chosen = max((group for group in groups.values() if group), key=rank, default=[])
         return cls(tuple(chosen), _of_model(chosen, reference))
 
-    def pace(self, model: ModelSpec, cut: Removal | None) -> DecodePace | None:
-        """Return the measured speed of a model without some layers; None where this precision or removal was not timed."""
-        result = _of_model(self.results, model)
+    def pace(self, model: ModelSpec, cut: Removal | None, runtime: str = TRANSFORMERS, adapter: str = "") -> DecodePace | None:
+        """Return the measured speed of a model without some layers; None where this precision or removal was not timed.
+
+        Args:
+            model: weights and precision.
+            cut: the removed layers.
+            runtime: the program.
+            adapter: of a healed file.
+        """
+        result = _of_model(self.results, model, runtime, adapter)
         if result is None:
             return None
-        timed = speeds.timed(result, cut) if cut is not None else speeds.timed(result, 0)
+        timed = speeds.timed(result, cut if cut is not None else 0, adapter=adapter)
         if timed.how != MEASURED:
             return None
         seconds = timed.unpruned if cut is None else timed.pruned
@@ -98,9 +106,12 @@ def weights_and_precision(model: ModelSpec) -> tuple[str, str, str]:
     return model.identity or model.source, model.dtype, model.quantization
 
 
-def _of_model(results: Sequence[SpeedResult], model: ModelSpec | None) -> SpeedResult | None:
-    key = None if model is None else weights_and_precision(model)
-    return next((result for result in results if weights_and_precision(result.spec.model) == key), None)
+def _of_model(
+    results: Sequence[SpeedResult], model: ModelSpec | None, runtime: str = TRANSFORMERS, adapter: str = ""
+) -> SpeedResult | None:
+    key = None if model is None else (*weights_and_precision(model), runtime)
+    same = (result for result in results if (*weights_and_precision(result.spec.model), result.spec.runtime) == key)
+    return next((result for result in same if adapter in ("", *(point.adapter for point in result.points))), None)
 
 
 def _logarithms(result: SpeedResult) -> list[float]:

@@ -63,10 +63,15 @@ def speed_gain(speed: SpeedResult, removed: int | Removal, field: str = DECODE) 
     return timed(speed, removed, field).gain
 
 
-def timed(speed: SpeedResult, removed: int | Removal, field: str = DECODE) -> PairedTimes:
-    """Seconds of the unpruned and of the pruned model, and the gain that they make; arguments as `speed_gain`."""
+def timed(speed: SpeedResult, removed: int | Removal, field: str = DECODE, adapter: str = "") -> PairedTimes:
+    """Seconds of the unpruned and of the pruned model, and the gain that they make.
+
+    Args:
+        speed, removed, field: as in `speed_gain`.
+        adapter: of a healed file that was timed; "" for the pruned model.
+    """
     n = removed if isinstance(removed, int) else len(removed.layers)
-    size = removed if isinstance(removed, PartSet) else n
+    size = adapter or (removed if isinstance(removed, PartSet) else n)
     rounds = {_key(point): getattr(point, field).repeats_s for point in speed.points}
     line: SpeedLine | None = getattr(speed, field)
     unpruned = _geometric(rounds.get(0, [])) or _median(speed, 0, field)
@@ -118,15 +123,15 @@ def sentence(speed: SpeedResult, removed: Removal) -> str:
     return f"Decoding without {removed.brief()}: {100 * times.gain.value:+.1f} % tokens/s ({ends}, {basis})."
 
 
-def _key(point: SpeedPoint) -> int | Removal | None:
-    return point.block if point.parts else point.n
+def _key(point: SpeedPoint) -> int | Removal | str | None:
+    return point.adapter or (point.block if point.parts else point.n)
 
 
 def _geometric(repeats: list[float]) -> float | None:
     return math.exp(sum(map(math.log, repeats)) / len(repeats)) if repeats else None
 
 
-def _median(speed: SpeedResult, size: int | Removal, field: str) -> float | None:
+def _median(speed: SpeedResult, size: int | Removal | str, field: str) -> float | None:
     """The stored median, for results that keep no repeats."""
     return next((getattr(point, field).median_s for point in speed.points if _key(point) == size), None)
 

@@ -8,7 +8,7 @@ from analysis.core.record import Spec
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, default_loss_corpus
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepResult, SweepSpec
 from analysis.experiments.batch.grid_spec import GridSpec
-from analysis.experiments.speed.speed_spec import SpeedSpec
+from analysis.experiments.speed.speed_spec import TRANSFORMERS, SpeedSpec
 from analysis.experiments.strategies import BLOCKS, USUAL, needs
 from analysis.models.source.model_spec import AUTO, HALF, ModelSpec
 from analysis.results.compared import durations
@@ -182,7 +182,7 @@ def _texts(comparison: Comparison) -> CorpusSpec | None:
 
 def _speeds(comparison: Comparison, plain: ModelSpec) -> list[Missing]:
     """Return the speeds of the unpruned variants that are not timed on this machine, each with the prompt of those that are."""
-    here = [speed for speed in comparison.speeds if speed.is_from_this_machine]
+    here = [speed for speed in comparison.speeds if speed.is_from_this_machine and speed.spec.runtime == TRANSFORMERS]
     timed = {weights_and_precision(speed.spec.model) for speed in here}
     usual = SpeedSpec()
     if here:
@@ -191,7 +191,7 @@ def _speeds(comparison: Comparison, plain: ModelSpec) -> list[Missing]:
     lacking: dict[tuple[str, str, str], Missing] = {}
     for form in comparison.forms:
         key = weights_and_precision(form.model)
-        if form.cut is None and not form.repair and key not in timed:
+        if form.cut is None and not form.repair and not form.is_file and key not in timed:
             is_own = form.model.identity == comparison.forms[0].model.identity
             weights = plain if is_own else replace(form.model, identity="", device=plain.device)
             model = replace(weights, dtype=form.model.dtype, quantization=form.model.quantization)

@@ -298,15 +298,17 @@ def _of_point(
 ) -> Readings:
     readings: Readings = {}
     model, facts, benchmark = result.spec.model, result.model, result.spec.benchmark
+    is_file = bool(getattr(result.spec, "as_file", False))
     if benchmark is not None and point.n_samples:
-        condition = _condition(model, facts, replace(benchmark, limit=point.n_samples), point.n_samples)
+        material = replace(benchmark, limit=point.n_samples)
+        condition = _condition(model, facts, material, point.n_samples, is_file=is_file)
         for quantity, value in ((ACCURACY, point.acc), (ACC_NORM, point.acc_norm)):
             if value is not None:
                 ends = stats.share_interval(value, point.n_samples)
                 scores = tuple(answers) if quantity == ACCURACY else ()
                 readings[quantity] = Reading(quantity, point.block, repair, value, *ends, condition, answers=scores)
     if corpus is not None and point.loss is not None and point.n_texts:
-        condition = _condition(model, facts, replace(corpus, n_texts=point.n_texts), point.n_texts)
+        condition = _condition(model, facts, replace(corpus, n_texts=point.n_texts), point.n_texts, is_file=is_file)
         low, high = point.loss_interval or (None, None)
         readings[LOSS] = Reading(
             LOSS,
@@ -354,6 +356,9 @@ def in_bits(loss: Reading) -> Reading | None:
     return replace(loss, quantity=BITS, value=loss.bits_per_byte, low=low, high=high, losses=losses)
 
 
-def _condition(model: ModelSpec, facts: ModelFacts, material: BenchmarkSpec | CorpusSpec, n: int) -> Condition:
+def _condition(
+    model: ModelSpec, facts: ModelFacts, material: BenchmarkSpec | CorpusSpec, n: int, *, is_file: bool = False
+) -> Condition:
     weights = model.identity or (f"{model.source} {model.revision}" if model.revision else model.source)
-    return Condition(weights, model.precision, material, n, facts.name, model.format_of_weights(facts))
+    precision = weights_format.IN_LLAMA_CPP if is_file else model.precision
+    return Condition(weights, precision, material, n, facts.name, model.format_of_weights(facts))

@@ -23,6 +23,7 @@ from analysis.experiments.batch.methods_spec import MethodsResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageResult, LeastDamage
 from analysis.experiments.maps.distance_spec import Best, DistanceResult
+from analysis.experiments.speed.speed_spec import TRANSFORMERS, SpeedResult
 from analysis.experiments.strategies import DRAW, needs
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
@@ -87,7 +88,9 @@ def in_words(spec: BenchmarkSpec | CorpusSpec) -> str:
 
 
 def measured_on(result: Any) -> str:
-    """Return the questions and texts of a result, and their numbers."""
+    """Return the questions and texts of a result, and their numbers; of a speed the program that was timed."""
+    if isinstance(result, SpeedResult):
+        return str(result.spec.runtime)
     benchmark, corpus = getattr(result.spec, "benchmark", None), texts_read(result)
     parts = []
     if benchmark is not None:
@@ -96,6 +99,11 @@ def measured_on(result: Any) -> str:
     if corpus is not None:
         parts.append(f"{in_words(corpus)} {corpus.n_texts} × {corpus.seq_len}")
     return "; ".join(parts) or "nothing"
+
+
+def timed_in(runtime: str = TRANSFORMERS) -> tuple[tuple[str, Any], ...]:
+    """Return the columns of speeds that were measured in a program, for `having`."""
+    return (("told_on", runtime),)
 
 
 def nearest_n(fraction: float, n_layers: int) -> int:

@@ -7,10 +7,11 @@ from typing import Any
 from analysis.core.blocks import written
 from analysis.core.record import Spec
 from analysis.core.table import Column, Table, interval_columns
+from analysis.experiments.speed.speed_spec import LLAMA_CPP, TRANSFORMERS
 from analysis.models.source import sizes
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library, verdict
-from analysis.results.compared import front, unmeasured
+from analysis.results.compared import files, front, unmeasured
 from analysis.results.compared.candidates import Candidate
 from analysis.results.compared.front import SIZE, SPEED, Comparison
 from analysis.results.compared.material_filter import ANY, Filter
@@ -143,6 +144,8 @@ def measured_on(comparison: Comparison) -> str:
         here = " (this machine)" if pace.is_here else ", not this machine"
         sentences.append(f"Speed: decode, measured on {pace.machine}{here}.")
     sentences.append(sizes.COUNTED)
+    if any(each.is_file for each in comparison.candidates):
+        sentences.append("In llama.cpp: size of the file.")
     return " ".join(sentences)
 
 
@@ -191,6 +194,7 @@ def _row(candidate: Candidate, fronts: list[str], comparison: Comparison) -> dic
         "dtype": candidate.model.dtype,
         "quantization": candidate.model.quantization,
         "weights_format": candidate.weights,
+        "runtime": LLAMA_CPP if candidate.is_file else TRANSFORMERS,
         "block": None if candidate.cut is None else written(candidate.cut),
         "n": 0 if candidate.cut is None else candidate.cut.size,
         "recipe": candidate.repair,
@@ -234,4 +238,5 @@ def _answer(answer: Answer) -> dict[str, Any]:
         "alternatives": [candidate.id for candidate in answer.alternatives],
         "undecided": None if answer.undecided is None else answer.undecided.id,
         "sentence": answer.said,
+        "command": files.command(answer.candidate) if answer.candidate is not None and answer.candidate.is_file else None,
     }

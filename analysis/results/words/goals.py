@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from analysis.core import units
 from analysis.core.units import number, two_digits
 from analysis.results import verdict
+from analysis.results.compared import files
 from analysis.results.compared.candidates import OTHER, UNPRUNED, Candidate
 from analysis.results.compared.changes import NOT_SEEN, Change
 from analysis.results.compared.front import Comparison
@@ -32,6 +33,8 @@ def answer(comparison: Comparison, goal: Goal) -> Answer:
     """Return the answer to a goal."""
     choice = verdict.choose(comparison, goal)
     said = [_said(choice.candidate, goal) if choice.candidate is not None else _none(comparison, goal)]
+    if choice.candidate is not None and choice.candidate.is_file:
+        said.append(f"Command: {files.command(choice.candidate)}.")
     said += _others(choice.alternatives, goal)
     if choice.undecided is not None:
         amount = f"about {two_digits(choice.needed)} {'questions' if goal.kind == POINTS else 'texts'}"
@@ -51,6 +54,12 @@ def aim(goal: Goal) -> str:
 
 def action(candidate: Candidate) -> str:
     """Return the action that makes a candidate: "8-bit weights, no pruning", "remove layers 11-15"."""
+    if candidate.is_file:
+        file = candidate.precision
+        if candidate.kind == OTHER:
+            file = f"take {candidate.name} as its {file}"
+        removed = f" without {candidate.cut.brief()}" if candidate.cut else ""
+        return f"{file}{removed}{f', healed ({candidate.repair})' if candidate.repair else ''}"
     if candidate.kind == OTHER:
         removed = f" without {candidate.cut.brief()}" if candidate.cut else ""
         return f"take {candidate.name} in {candidate.precision}{removed}"
@@ -68,6 +77,9 @@ def action(candidate: Candidate) -> str:
 
 def effects(candidate: Candidate) -> list[str]:
     """Return loss, accuracy and speed against the reference; a difference only if its 95 % interval excludes zero."""
+    loss = candidate.changes.get(LOSS)
+    if candidate.is_file and loss is not None and loss.low == loss.high == 0:
+        return ["the same weights", _speed(candidate)]
     accuracy = _difference("accuracy", candidate.changes.get(ACCURACY), "points", 100)
     return [_loss(candidate), accuracy, _speed(candidate)]
 

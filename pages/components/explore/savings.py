@@ -1,5 +1,6 @@
 """The savings of the selected block: memory, and speed with its measurement, its button and its chart."""
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -9,14 +10,17 @@ from plotly.graph_objs import Figure
 
 from analysis.charts import speed as speed_charts
 from analysis.charts.look import Finished
-from analysis.core.blocks import PartSet, Removal
+from analysis.core.blocks import Block, LayerSet, PartSet, Removal
+from analysis.core.errors import LayerscopeError
+from analysis.data.gallery import STARTER
 from analysis.experiments.maps.distance_spec import DistanceResult
-from analysis.experiments.speed.speed_spec import SpeedResult, SpeedSpec
+from analysis.experiments.speed.speed_spec import LLAMA_CPP, RUNTIMES, TRANSFORMERS, SpeedResult, SpeedSpec
 from analysis.jobs.queue import job as jobs
-from analysis.models.source import sizes
+from analysis.models.source import gguf, gguf_families, sizes
 from analysis.models.source.model_spec import QUANTIZATIONS, ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import speed as speeds
+from analysis.results.stored import summaries
 from analysis.results.stored.result import FoundResult
 from pages.components.jobs import card
 from pages.components.shared import chart, selection, start, state, stored_results, words
@@ -43,21 +47,38 @@ def show_savings(distances: DistanceResult, cut: Cut, strategy: ChosenStrategy, 
         model: the model of the page.
     """
     asked = selection.as_shown(model, strategy.sweep, distances)
-    speed, job = find_speed(model), last_speed_job(asked)
+    runtime = _runtime(model)
+    speed, job = find_speed(model, runtime), last_speed_job(asked, runtime)
     facts = _facts(distances, speed, model, cut.removed)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
         st.header("Savings", anchor=False, width="content")
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right", gap="small"):
             if speed is not None:
                 stored_results.show_origin([speed], None, f" on {words.plain(speed.result.machine)}")
-            speed_button(speed, job, asked, cut.removed)
+            speed_button(speed, job, asked, cut.removed, runtime)
     left, right = st.columns([6, 5], gap="medium")
     with left, st.container(gap="xsmall"):
         _sizes(facts, speed, cut, distances.spec.model.dtype)
     with right, st.container(gap="xsmall"):
-        _show_speed(speed, job, cut.n)
+        _show_speed(speed, job, cut.n, runtime)
     if speed is not None and speed.result.points:
         st.caption(_speed_provenance(speed))
+
+
+def _runtime(model: ModelSpec) -> str:
+    """Draw the choice of the program, for a model that comes as a GGUF file."""
+    if not (model.source == STARTER or model.source.endswith(gguf.SUFFIX)):
+        return TRANSFORMERS
+    chosen: str = st.segmented_control(
+        "Runtime",
+        RUNTIMES,
+        default=TRANSFORMERS,
+        required=True,
+        key="runtime",
+        persist_state="session",
+        help="Program that runs the model. llama.cpp runs the GGUF file, on 2 threads.",
+    )
+    return chosen
 
 
 def _facts(distances: DistanceResult, speed: FoundResult | None, model: ModelSpec, removed: Removal | None) -> ModelFacts:
@@ -72,7 +93,8 @@ def _sizes(facts: ModelFacts, speed: FoundResult | None, cut: Cut, dtype: str) -
     most = facts.max_positions or _CONTEXTS[-1]
     contexts = [*(length for length in _CONTEXTS if length < most), most]
     result: SpeedResult | None = speed.result if speed else None
-    dtype = result.spec.model.dtype if result else dtype
+    if result is not None:
+        dtype = "float16" if result.spec.runtime == LLAMA_CPP else result.spec.model.dtype  # llama.cpp's KV cache
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         tokens = st.selectbox(
             "Context",
@@ -142,6 +164,9 @@ def saved_by(model: ModelFacts, speed: SpeedResult | None, cut: Cut, *, tokens: 
     ]
     cache = partial(sizes.kv_cache_bytes, model, tokens=tokens, batch_size=batch_size, dtype=dtype)
     found.append(both(f"KV cache, {dtype}", "bytes", cache, is_known))
+    files = {point.block: point.file_bytes for point in speed.points if not point.adapter} if speed is not None else {}
+    if any(files.values()):
+        found.append(Row("GGUF file", "bytes", files.get(None), files.get(cut.removed)))
     for field, what in _TIMED.items() if speed is not None else ():
         timed = speeds.timed(speed, cut.removed if isinstance(cut.removed, PartSet) else cut.n, field)
         gain = (timed.gain.low, timed.gain.high) if timed.gain is not None else ()
@@ -182,18 +207,20 @@ def _change(row: Row) -> str:
     return said.replace("-", "−")
 
 
-def find_speed(model: ModelSpec) -> FoundResult | None:
+def find_speed(model: ModelSpec, runtime: str = TRANSFORMERS) -> FoundResult | None:
     """The measurement to show, finished or as far as it got."""
-    return stored_results.shown("speed", stored_results.find("speed", model))
+    return stored_results.shown("speed", stored_results.find("speed", model, having=summaries.timed_in(runtime)))
 
 
-def last_speed_job(model: ModelSpec) -> jobs.Job | None:
+def last_speed_job(model: ModelSpec, runtime: str = TRANSFORMERS) -> jobs.Job | None:
     """The measurement of this model that runs or waits, else the one that ended last."""
     as_spec = (model, replace(model, dtype="auto"))  # as the command line asks by default
-    return card.last_of("speed", lambda spec: spec.model in as_spec)
+    return card.last_of("speed", lambda spec: spec.model in as_spec and spec.runtime == runtime)
 
 
-def speed_button(shown: FoundResult | None, job: jobs.Job | None, model: ModelSpec, removed: Removal | None) -> None:
+def speed_button(
+    shown: FoundResult | None, job: jobs.Job | None, model: ModelSpec, removed: Removal | None, runtime: str
+) -> None:
     """Draw the button that queues a measurement, or the progress of the one that is on its way.
 
     Args:
@@ -201,7 +228,12 @@ def speed_button(shown: FoundResult | None, job: jobs.Job | None, model: ModelSp
         job: the last requested one.
         model: the model of the page.
         removed: the layers on screen; sublayers, which have no point on the line, are measured with the others.
+        runtime: the program.
     """
+    why_not = _why_not(model, removed) if runtime == LLAMA_CPP else None
+    if why_not is not None:
+        st.caption(words.plain(why_not))
+        return
     if job is not None and job.is_active:
         with st.container(width=340):
             card.in_place(job, "speed")
@@ -211,24 +243,37 @@ def speed_button(shown: FoundResult | None, job: jobs.Job | None, model: ModelSp
         label = "Measure speed"
     why = "Times prefill and decode without 0, 2, 5, 10 and half of the layers, in turn. Needs an idle machine."
     if start.button(label, key="measure-speed", icon=":material/speed:", help=why):
-        parts = (removed,) if isinstance(removed, PartSet) else ()
-        start.start_and_show(SpeedSpec(model=model, blocks=parts), f"Speed of {state.name(model)}")
+        in_file = runtime == LLAMA_CPP and isinstance(removed, Block | LayerSet)
+        blocks = (removed,) if removed is not None and (in_file or isinstance(removed, PartSet)) else ()
+        spec = SpeedSpec(model=replace(model, quantization="none") if in_file else model, blocks=blocks, runtime=runtime)
+        start.start_and_show(spec, f"Speed of {state.name(model)} in {runtime}")
 
 
-def _show_speed(shown: FoundResult | None, job: jobs.Job | None, n: int) -> None:
+def _why_not(model: ModelSpec, removed: Removal | None) -> str | None:
+    """Return why the speed in llama.cpp cannot be measured, in a sentence; None if it can."""
+    if importlib.util.find_spec("xllamacpp") is None:
+        return "llama.cpp is not installed. Run `pip install -r requirements-llamacpp.txt`."
+    try:
+        return gguf_families.refusal(model, removed)
+    except LayerscopeError as error:
+        return str(error)
+
+
+def _show_speed(shown: FoundResult | None, job: jobs.Job | None, n: int, runtime: str) -> None:
     """Draw the chart, or the next step while there is none.
 
     Args:
         shown: the measurement; None while there is none.
         job: the last requested one.
         n: number of removed layers.
+        runtime: the program.
     """
     card.failure(job, 0.0 if shown is None or shown.precomputed else shown.saved_at)
     if shown is None or not shown.result.points:
         if job is not None and job.is_active:
             st.info("The speed is being measured. The chart appears here when it is done.")
         else:
-            st.info("The speed of the pruned model is not measured on this machine. Click **Measure speed**.")
+            st.info(f"The speed in {runtime} is not measured on this machine. Click **Measure speed**.")
         return
     result: SpeedResult = shown.result
     field = st.segmented_control(

@@ -11,7 +11,7 @@ from analysis.experiments.speed.speed_spec import SpeedResult
 from analysis.models.source import sizes
 from analysis.results.compared import changes, durations, recovery
 from analysis.results.compared import speed as speeds
-from analysis.results.stored import reading
+from analysis.results.stored import reading, summaries
 from analysis.results.stored.reading import ACCURACY, LOSS, Reading
 from analysis.results.words import heals
 from pages.components.heal.runs import ListedHeal, expected, expected_in_words
@@ -114,7 +114,7 @@ def _rows(result: HealResult, control: HealResult | None) -> dict[str, HealResul
 
 def _table(result: HealResult, control: HealResult | None) -> str:
     """Draw quality, size and speed of the measured models, and return the conditions in words."""
-    stored = (found.result for found in stored_results.find("speed", result.spec.model))
+    stored = (found.result for found in stored_results.find("speed", result.spec.model, having=summaries.timed_in()))
     timed = ((speed, rates) for speed in stored if (rates := speeds.decode_speed(speed, result.spec.block)))
     speed, rates = next(timed, (None, None))
     judged, own = words.plain(words.texts(result.spec.validation)), result.same_kind_text

@@ -229,7 +229,7 @@ def stored(sweep: FoundResult | None, damage: FoundResult | None, model: ModelSp
     """
     maps = [entry for entry in stored_results.find("damage", model, most=_MAPS) if damage is None or entry.key != damage.key]
     heals = stored_results.scores_of("heal", model, sweep)
-    speed = stored_results.shown("speed", stored_results.find("speed", model))
+    speed = stored_results.shown("speed", stored_results.find("speed", model, having=summaries.timed_in()))
     return Evidence(model, sweep, [*([damage] if damage else []), *maps], heals, speed)
 
 

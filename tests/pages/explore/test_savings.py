@@ -1,12 +1,15 @@
 """Savings of a pruning: sizes before anything is measured, speed while it is measured, done, partial and failed."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
 
 from analysis import jobs
+from analysis.core.blocks import Block
 from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.models.source.model_spec import ModelSpec
+from pages.components.explore import savings
 from tests.support import fakes
 from tests.support.seen import figures, texts, trace
 
@@ -99,3 +102,30 @@ def test_a_failed_measurement_says_why(cost, job):
     assert at.button(key="measure-speed").label == "Measure speed"
     fakes.speed().save()
     assert "Not enough memory." not in [item.value for item in cost().error], "a newer result is there"
+
+
+def test_speed_in_llama_cpp_is_measured_and_shown_apart(cost, monkeypatch):
+    monkeypatch.setattr(savings, "_why_not", lambda model, removed: None)
+    fakes.speed().save()
+    at = cost(n="5", block="11:5")
+    at.segmented_control(key="runtime").set_value("llama.cpp").run()
+    assert "The speed in llama.cpp is not measured on this machine" in texts(at)
+    at.button(key="measure-speed").click().run()
+    (made,) = jobs.active()
+    assert (made.spec.runtime, made.spec.blocks) == ("llama.cpp", (Block(11, 5),))
+    made = fakes.speed()
+    points = [replace(point, file_bytes=98_000_000 - 2_000_000 * point.n) for point in made.points]
+    versions = made.versions | {"runtime": "llama.cpp, 2 threads"}
+    replace(made, spec=replace(made.spec, runtime="llama.cpp"), points=points, versions=versions).save()
+    at.run()
+    assert table(at)["GGUF file"][:2] == ["98.0 MB", "–"], "the file without this block was not timed"
+    assert "llama.cpp, 2 threads" in texts(at)
+    assert not at.exception
+
+
+def test_llama_cpp_that_is_not_installed_is_one_sentence(cost, monkeypatch):
+    monkeypatch.setattr(savings, "_why_not", lambda model, removed: "llama.cpp is not installed.")
+    at = cost(n="5")
+    at.segmented_control(key="runtime").set_value("llama.cpp").run()
+    assert "llama.cpp is not installed." in texts(at)
+    assert not [button for button in at.button if button.key == "measure-speed"]

@@ -1,0 +1,73 @@
+"""Models as llama.cpp runs them: the GGUF file, the file without layers, and the healed file.
+
+llama.cpp computes with the weights of the file. Scores in float32 are measured with the same weights, so that they hold for the
+file, too. Those of a healed file are measured with its changed matrices quantized again (`EvaluateSpec.as_file`).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from analysis.core import escapes
+from analysis.core.blocks import PartSet, written
+from analysis.data import starter
+from analysis.data.gallery import STARTER
+from analysis.experiments.speed.speed_spec import LLAMA_CPP, TRANSFORMERS, SpeedResult
+from analysis.models.source import gguf
+from analysis.models.source.weights_format import IN_LLAMA_CPP
+from analysis.results.compared.candidates import Candidate
+from analysis.results.compared.disk import MEASURED, Bytes
+from analysis.results.compared.paces import DecodePace, Paces
+
+
+def with_files(forms: Sequence[Candidate], speeds: Sequence[SpeedResult]) -> list[Candidate]:
+    """Return forms with those that llama.cpp runs.
+
+    The size of the file is known for the unpruned model, and for each file that was timed.
+
+    Args:
+        forms: of any models.
+        speeds: measured speeds of them.
+    """
+    file_bytes = {
+        (speed.spec.model.identity, point.block, point.adapter): point.file_bytes
+        for speed in speeds
+        if speed.spec.runtime == LLAMA_CPP
+        for point in speed.points
+    }
+
+    def files() -> Iterator[Candidate]:
+        for form in forms:
+            is_exact = form.model.is_exact and not form.repair
+            if not (form.is_file or is_exact) or not (form.model.source == STARTER or form.model.source.endswith(gguf.SUFFIX)):
+                continue
+            size = file_bytes.get((form.model.identity, form.cut, form.adapter))
+            if form.cut is None and form.disk is not None and form.disk.how == MEASURED:
+                size = form.disk.value
+            if size and not isinstance(form.cut, PartSet):
+                readings = {
+                    name: replace(reading, condition=replace(reading.condition, precision=IN_LLAMA_CPP))
+                    for name, reading in form.readings.items()
+                }
+                yield replace(form, readings=readings, memory=size, disk=Bytes(size, MEASURED), is_quantized=True)
+
+    return [*(form for form in forms if not form.is_file), *files()]
+
+
+def command(candidate: Candidate) -> str:
+    """Return the command that runs the file of a candidate, or that writes it if it is cut."""
+    source = candidate.model.source
+    if candidate.cut is not None:
+        words = ["python", "-m", "analysis", "export", source, "--block", written(candidate.cut), "--format", "gguf"]
+        return escapes.command([*words, *(["--adapter", candidate.adapter] if candidate.adapter else []), "--out", "smaller"])
+    if source == STARTER:
+        return escapes.command(["llama-cli", "-m", starter.gguf_file().name])
+    repository, _, file = source.rpartition("/")
+    is_remote = repository.count("/") == 1 and not Path(source).exists()
+    return escapes.command(["llama-cli", *(["-hf", repository, "-hff", file] if is_remote else ["-m", source])])
+
+
+def pace(paces: Paces, candidate: Candidate) -> DecodePace | None:
+    """Return the measured speed of a candidate in its program; None if it was not timed."""
+    runtime, adapter = (LLAMA_CPP, candidate.adapter) if candidate.is_file else (TRANSFORMERS, "")
+    return paces.pace(candidate.model, candidate.cut, runtime, adapter)
