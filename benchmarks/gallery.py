@@ -50,7 +50,7 @@ from analysis.models.running.adapters import WEIGHTS_FILE
 from analysis.models.source.model_spec import InspectSpec, ModelSpec
 from benchmarks.work import say, use_empty_cache
 
-_QUESTIONS = BenchmarkSpec(limit=200)
+QUESTIONS = BenchmarkSpec(limit=200)
 """Asked of every cut and of the healed model, so that they stand on one chart."""
 _EXAMS = BenchmarkSpec(task="mmlu", limit=114)
 """Two questions of each subject behind its five worked examples: a model above chance in them shows the paper's own cliff."""
@@ -79,7 +79,7 @@ _SHORT = GenerationSpec(n_prompts=2, max_new_tokens=24, n_sums=2)
 """Generated text of a larger model: Explore shows the beginning of one."""
 
 
-class _Measurements:
+class Measurements:
     """The results of one model, of the named kinds alone."""
 
     def __init__(self, kinds: Sequence[str], load: WarmModels) -> None:
@@ -116,7 +116,7 @@ def main() -> None:
     for exhibit in gallery.EXHIBITS:
         if options.model and exhibit.source not in options.model:
             continue
-        measurements = _Measurements(kinds, load)
+        measurements = Measurements(kinds, load)
         measure = _of_starter if exhibit.source == gallery.STARTER else _of_larger
         try:
             measure(ModelSpec(exhibit.source, dtype="float32", device="cpu"), measurements)
@@ -127,7 +127,7 @@ def main() -> None:
         publish(exhibit, list(measurements.results.values()), kinds)
 
 
-def _of_starter(model: ModelSpec, measured: _Measurements) -> None:
+def _of_starter(model: ModelSpec, measured: Measurements) -> None:
     """Measure all that the pages can show, of the model that every machine has."""
     here = dataclasses.replace(model, device="auto")
     n_parameters = measured.run(InspectSpec(here)).model.n_parameters
@@ -135,20 +135,20 @@ def _of_starter(model: ModelSpec, measured: _Measurements) -> None:
     measured.add(SpeedSpec(here), DamageSpec(here), MicroscopeSpec(here, _FACT))
     for strategy, draw in _CURVES:
         generation = GenerationSpec() if strategy == "similarity" else None
-        curve = SweepSpec(here, benchmark=_QUESTIONS, strategy=strategy, max_n=15, draw=draw, generation=generation)
+        curve = SweepSpec(here, benchmark=QUESTIONS, strategy=strategy, max_n=15, draw=draw, generation=generation)
         measured.add(curve)
-    measured.add(*(_heal(recipe, here, n_parameters, best[n - 1].block) for recipe, n in _STARTER_HEALS))
+    measured.add(*(heal(recipe, here, n_parameters, best[n - 1].block) for recipe, n in _STARTER_HEALS))
     # The unpruned model, trained in the same way: the ceiling for this recipe's loss on the healing text's kind.
-    measured.add(_heal("distill", here, n_parameters, best[4].block).as_control())
+    measured.add(heal("distill", here, n_parameters, best[4].block).as_control())
     if {"heal", "compare"} & {*measured.kinds}:
-        healed = _in_half_size(measured.run(_heal(_SHIPPED, here, n_parameters, best[4].block)))
+        healed = _in_half_size(measured.run(heal(_SHIPPED, here, n_parameters, best[4].block)))
         measured.results[healed.spec.fingerprint()] = healed
         variants = (Variant(), Variant("pruned", healed.spec.block), Variant("healed", healed.spec.block, healed.adapter))
         measured.add(*(CompareSpec(here, prompt, variants) for prompt in (_PROMPT, _FACT)))
     # A search and a table of methods take half as long in bfloat16. Its cost first, else the first curve would measure it.
     half = dataclasses.replace(here, dtype="bfloat16")
-    measured.add(PrecisionSpec(half, _QUESTIONS), SearchSpec(half, strategy="greedy", max_n=15))
-    measured.add(MethodsSpec(half, ("similarity", "greedy"), ("instant",), benchmark=_QUESTIONS))
+    measured.add(PrecisionSpec(half, QUESTIONS), SearchSpec(half, strategy="greedy", max_n=15))
+    measured.add(MethodsSpec(half, ("similarity", "greedy"), ("instant",), benchmark=QUESTIONS))
     measured.add(_exams(model))
     if "evaluate" in measured.kinds:
         least = [one.block for one in measured.run(DamageSpec(here)).best if one.block != best[one.n - 1].block]
@@ -156,10 +156,10 @@ def _of_starter(model: ModelSpec, measured: _Measurements) -> None:
     for quantization, sizes in _QUANTIZED.items():
         quantized = dataclasses.replace(model, quantization=quantization)
         blocks = [best[n - 1].block if n else None for n in sizes]
-        measured.add(*(EvaluateSpec(quantized, block=block, benchmark=_QUESTIONS) for block in blocks), SpeedSpec(quantized))
+        measured.add(*(EvaluateSpec(quantized, block=block, benchmark=QUESTIONS) for block in blocks), SpeedSpec(quantized))
 
 
-def _of_larger(model: ModelSpec, measured: _Measurements) -> None:
+def _of_larger(model: ModelSpec, measured: Measurements) -> None:
     """Measure in float32 what all models share, to compare sizes, and the smaller ones in bfloat16 as well."""
     facts = measured.run(InspectSpec(model)).model
     is_small = facts.n_parameters <= _TABLE_PARAMETERS
@@ -169,7 +169,7 @@ def _of_larger(model: ModelSpec, measured: _Measurements) -> None:
         _in_half_precision(dataclasses.replace(model, dtype="bfloat16"), measured)
     measured.add(
         DamageSpec(model, distances=similar, max_size=1),
-        SweepSpec(model, benchmark=_QUESTIONS, strategy="similarity", max_n=half if is_small else half // 2),
+        SweepSpec(model, benchmark=QUESTIONS, strategy="similarity", max_n=half if is_small else half // 2),
         SearchSpec(model, strategy="greedy", max_n=half),
         _exams(model),
         SpeedSpec(model),
@@ -178,14 +178,14 @@ def _of_larger(model: ModelSpec, measured: _Measurements) -> None:
         measured.add(*(_text(model, block, _SHORT) for block in [None, *(one.block for one in best)]))
     for quantization in _QUANTIZED:
         quantized = dataclasses.replace(model, quantization=quantization)
-        measured.add(EvaluateSpec(quantized, benchmark=_QUESTIONS), SpeedSpec(quantized))
-    measured.add(*(_heal("instant", model, facts.n_parameters, best[n - 1].block) for n in (3, 5, 8, 10)))
+        measured.add(EvaluateSpec(quantized, benchmark=QUESTIONS), SpeedSpec(quantized))
+    measured.add(*(heal("instant", model, facts.n_parameters, best[n - 1].block) for n in (3, 5, 8, 10)))
 
 
-def _in_half_precision(model: ModelSpec, measured: _Measurements) -> None:
+def _in_half_precision(model: ModelSpec, measured: Measurements) -> None:
     """Measure in bfloat16 what takes hours: the first of the questions, and few texts."""
     measured.add(*(DistanceSpec(model, CorpusSpec(source=source)) for source in ("c4", "wiki")))
-    first = {limit: dataclasses.replace(_QUESTIONS, limit=limit) for limit in (25, 50, 100)}
+    first = {limit: dataclasses.replace(QUESTIONS, limit=limit) for limit in (25, 50, 100)}
     searched = SearchSpec(model, strategy="greedy", max_n=_EXAMINED)
     measured.add(PrecisionSpec(model, first[25]), searched)  # before the curves, which would ask longer questions for it
     for questions, max_n in ((first[100], 6), (_EXAMS, _EXAMINED)):
@@ -217,8 +217,8 @@ def _exams(model: ModelSpec) -> SweepSpec:
     return SweepSpec(model, benchmark=_EXAMS, loss_corpus=None, strategy="similarity", max_n=_EXAMINED)
 
 
-def _heal(recipe: str, model: ModelSpec, n_parameters: int, block: Any) -> Any:
-    return recipes.heal_spec(recipe, model=model, n_parameters=n_parameters, block=block, benchmark=_QUESTIONS, generation=None)
+def heal(recipe: str, model: ModelSpec, n_parameters: int, block: Any) -> Any:
+    return recipes.heal_spec(recipe, model=model, n_parameters=n_parameters, block=block, benchmark=QUESTIONS, generation=None)
 
 
 def _rounded(questions: Sequence[QuestionScore]) -> list[QuestionScore]:
@@ -226,7 +226,7 @@ def _rounded(questions: Sequence[QuestionScore]) -> list[QuestionScore]:
     return [dataclasses.replace(one, loglikelihoods=[round(value, 4) for value in one.loglikelihoods]) for one in questions]
 
 
-def _lean(result: Result) -> Result:
+def lean(result: Result) -> Result:
     """Return the part of a result that a first look needs."""
     changes: dict[str, Any] = {name: None for name in _LEFT_OUT.get(result.kind, ())}
     if isinstance(result, SweepResult):
@@ -255,7 +255,7 @@ def publish(exhibit: gallery.Exhibit, results: Sequence[Result], kinds: Sequence
                 shutil.rmtree(folder)
                 shutil.rmtree(target / "adapters" / folder.name, ignore_errors=True)
     for result in published:
-        _lean(result).save(target)
+        lean(result).save(target)
         if _ships(result):
             shutil.copytree(store.cache_dir() / result.adapter, target / result.adapter)
     say(f"{len(published)} results of {exhibit.source}, {disk.size_bytes(target) / 1e6:.2f} MB in {target.name}")

@@ -1,63 +1,86 @@
-"""`python benchmarks/gguf_files.py FILE.gguf --block 14:5 [--adapter DIR]`: the file, cut and healed, in llama.cpp.
+"""Measure the GGUF files of the gallery in llama.cpp: as they are, without layers, and healed. Run it on a quiet machine.
 
-Exports the cut and the healed file, measures all three in turns in processes of their own, and prints a table with size,
-loss on 32 texts of C4 by their own bytes, and speed in llama.cpp with quartiles. Run it on a quiet machine.
+    python benchmarks/gguf_files.py                                    everything
+    python benchmarks/gguf_files.py --model starter --publish          one model, and put its results into the gallery
+
+Layers are removed by similarity and by greedy search at four sizes, and two of the former are healed (instant). Prints a table
+with size, loss and accuracy by the weights of each file, and speed. Needs `requirements-llamacpp.txt`.
 """
 
 import argparse
+import os
 import sys
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from analysis.core.blocks import parse_removal
-from analysis.data import corpora
-from analysis.data.spec import default_loss_corpus
-from analysis.experiments.scoring import likelihood
-from analysis.experiments.speed.speed_spec import timing
-from analysis.exports import export
-from analysis.models.loading import load
-from analysis.models.running import llama_cpp
-from analysis.models.source.location import gguf_of
+from analysis.core import store
+from analysis.core.blocks import removal
+from analysis.core.record import Result
+from analysis.data import gallery
+from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
+from analysis.experiments.speed.speed_spec import LLAMA_CPP, SpeedSpec
+from analysis.models.loading.load import WarmModels
 from analysis.models.source.model_spec import ModelSpec
+from analysis.results import library
+from analysis.results.compared import front
+from analysis.results.stored.reading import ACCURACY, LOSS
+from benchmarks.gallery import QUESTIONS, Measurements, heal, lean
+from benchmarks.work import say, use_empty_cache
+
+_SIZES, _HEALED = (3, 5, 8, 10), (5, 8)
 
 
 def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", help="a GGUF file, or `starter`")
-    parser.add_argument("--block", required=True)
-    parser.add_argument("--adapter", default=None)
-    parser.add_argument("--rounds", type=int, default=5)
+    """Measure, print the tables, and publish."""
+    parser = argparse.ArgumentParser(description="Measure the GGUF files of the gallery in llama.cpp.")
+    parser.add_argument("--model", action="append", choices=[exhibit.source for exhibit in gallery.EXHIBITS])
+    parser.add_argument("--work", type=Path, help="cache folder of the runs, which is kept (default: a new one)")
+    parser.add_argument("--publish", action="store_true", help="put the results into the gallery")
     options = parser.parse_args()
-    model, removed = ModelSpec(options.model, dtype="float32"), parse_removal(options.block)
-    with tempfile.TemporaryDirectory() as folder:
-        files = {"file": gguf_of(model)}
-        for name, adapter in (("cut", None), *((("healed", options.adapter),) if options.adapter else ())):
-            out = export.export(model, removed, Path(folder) / name, format="gguf", adapter=adapter)
-            (files[name],) = out.glob("*.gguf")
-        request = {"prompt": list(range(100, 356)), "max_tokens": 33, "ignore_eos": True}
-        seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in files}
-        peaks = {}
-        for number in range(options.rounds):
-            for name in list(files) if number % 2 == 0 else reversed(files):
-                answers, peaks[name] = llama_cpp.complete(files[name], [request, request])
-                timings = answers[1]["timings"]
-                seconds[name].append((timings["prompt_ms"] / timings["prompt_n"], timings["predicted_per_token_ms"]))
-        print(f"{llama_cpp.version()}: 256 prompt tokens, 32 new tokens, medians and quartiles of {options.rounds} rounds")
-        print("| | MB | memory, MB | prefill, tokens/s | decode, tokens/s | loss, nats/token |\n|---|---|---|---|---|---|")
-        for name, file in files.items():
-            loaded = load.load(ModelSpec(str(file), dtype="float32"))
-            texts = corpora.tokenize(default_loss_corpus(), loaded.tokenizer).token_ids
-            (losses,) = likelihood.text_losses(loaded.decoder, texts, [None])
-            loss = sum(value * (len(ids) - 1) for value, ids in zip(losses, texts, strict=True)) / sum(
-                len(ids) - 1 for ids in texts
-            )
-            speeds = [timing([1e3 / pair[index] for pair in seconds[name]]) for index in (0, 1)]
-            cells = [f"{speed.median_s:.1f} ({speed.low_s:.1f}-{speed.high_s:.1f})" for speed in speeds]
-            print(f"| {name} | {file.stat().st_size / 1e6:.0f} | {peaks[name] / 1e6:.0f} | {' | '.join(cells)} | {loss:.3f} |")
+    if options.work:
+        os.environ["LAYERSCOPE_CACHE"] = str(options.work.resolve())
+    else:
+        use_empty_cache()
+    load = WarmModels()
+    for source in options.model or [exhibit.source for exhibit in gallery.EXHIBITS]:
+        model = ModelSpec(source, dtype="float32", device="cpu")
+        measured = list(_measured(model, Measurements(("evaluate", "speed"), load)))
+        load.clear()
+        _print_table(model)
+        for result in measured if options.publish else ():
+            lean(result).save(store.precomputed_dir())
+
+
+def _measured(model: ModelSpec, measurements: Measurements) -> Iterator[Result]:
+    """Yield the results to publish; healing runs are stored already, and made again for their adapters."""
+    similar = library.of("distances", model, most=1)[0]
+    searched = next(search for search in library.of("search", model) if search.spec.strategy == "greedy")
+    blocks = [similar.best[n - 1].block for n in _SIZES]
+    greedy = [removal(layers) for layers in searched.path if len(layers) in _SIZES]
+    adapters = []
+    for n in _HEALED:
+        healed = measurements.run(heal("instant", model, similar.model.n_parameters, similar.best[n - 1].block))
+        adapters.append(healed.adapter)
+        yield measurements.run(EvaluateSpec(model, healed.spec.block, healed.adapter, QUESTIONS, as_file=True))
+    for block in greedy:
+        yield measurements.run(EvaluateSpec(model, block, benchmark=QUESTIONS))
+    cuts = tuple(dict.fromkeys([*blocks, *greedy]))
+    yield measurements.run(SpeedSpec(model, (0,), blocks=cuts, runtime=LLAMA_CPP, adapters=tuple(adapters)))
+
+
+def _print_table(model: ModelSpec) -> None:
+    compared = front.of_model(model)
+    say(f"{model.source}, {' and '.join(each.material_in_words() for each in (compared.questions, compared.texts) if each)}")
+    say("| | MB | decode, tokens/s | loss, nats/token | accuracy |\n|---|---|---|---|---|")
+    for one in compared.forms:
+        if one.is_file:
+            removed = f"without {one.cut.brief()}" if one.cut else "unpruned"
+            speed = "" if one.pace is None or one.pace.tokens_per_s is None else f"{one.pace.tokens_per_s:.1f}"
+            scores = [f"{one.readings[name].value:.3f}" if name in one.readings else "" for name in (LOSS, ACCURACY)]
+            name = f"{removed}{', healed' if one.repair else ''}"
+            say(f"| {name} | {one.memory / 1e6:.0f} | {speed} | {' | '.join(scores)} |")
 
 
 if __name__ == "__main__":

@@ -82,25 +82,11 @@ def test_an_export_gives_the_logits_of_the_cut_model_exactly(architecture, tmp_p
     assert (out / "Modelfile").read_text().startswith("FROM ./m-without-1-2.gguf\n")
 
 
-def test_a_split_file_becomes_one(tmp_path):
-    source = gguf_files.write(tmp_path / "m.gguf", "llama")
-    reader = gguf.GGUFReader(source)
-    for number in (1, 2):
-        file = gguf.GGUFWriter(tmp_path / f"s-{number:05d}-of-00002.gguf", "llama")
-        file.add_key_value("split.count", 2, gguf.GGUFValueType.UINT16)
-        if number == 1:
-            file.add_block_count(gguf_files.N_LAYERS)
-        for tensor in reader.tensors[number - 1 :: 2]:
-            file.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
-        for step in (file.write_header_to_file, file.write_kv_data_to_file, file.write_tensors_to_file, file.close):
-            step()
-    first = tmp_path / "s-00001-of-00002.gguf"
-    gguf_cut.write(first, Block(1, 1), tmp_path / "cut.gguf")
-    assert len(tensors(tmp_path / "cut.gguf")) == len(reader.tensors) * 3 // 4 + 1
-    assert not any(key.startswith("split.") for key in gguf.GGUFReader(tmp_path / "cut.gguf").fields)
-    (tmp_path / "s-00002-of-00002.gguf").unlink()
-    with pytest.raises(UnsupportedModelError, match="s-00002-of-00002.gguf is missing. Put all 2 parts"):
-        gguf_cut.write(first, Block(1, 1), tmp_path / "other.gguf")
+def test_a_part_of_a_split_file_is_refused_with_the_command_that_merges_it(tmp_path):
+    gguf_files.write(tmp_path / "s-00002-of-00002.gguf", "llama")
+    with pytest.raises(UnsupportedModelError, match="`llama-gguf-split --merge s-00001-of-00002.gguf s.gguf`"):
+        load.load(spec_of(tmp_path / "s-00002-of-00002.gguf"))
+    assert load.load(spec_of(gguf_files.write(tmp_path / "s-00001-of-00001.gguf", "llama"))).facts.n_layers == 4
 
 
 def test_what_cannot_be_cut_exactly_is_refused_before_anything_is_loaded(tmp_path, monkeypatch, tiny_folder):

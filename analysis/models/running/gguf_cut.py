@@ -11,14 +11,13 @@ from gguf import GGMLQuantizationType as Kind
 from torch import Tensor
 
 from analysis.core.blocks import Removal
-from analysis.core.errors import UnsupportedModelError
 from analysis.core.progress import OnProgress, ignore
 from analysis.models.loading import load
 from analysis.models.loading.planning import Plan
 from analysis.models.loading.weight_files import WeightFiles
 from analysis.models.running import adapters
 from analysis.models.source import adapter_config, gguf
-from analysis.models.source.gguf_families import BLOCK, SPLIT, broken
+from analysis.models.source.gguf_families import BLOCK, broken
 from analysis.models.source.location import gguf_of
 
 _NOT_PER_LAYER = ("rope.dimension_sections", "rope.scaling.factors")
@@ -30,7 +29,7 @@ def write(
     """Write a GGUF file without some layers.
 
     Args:
-        source: the file, or the first of a split one.
+        source: the file.
         cut: whole layers that `refusal` allows.
         out: the new file.
         changed: new weights by the name of the tensor in the new file, as llama.cpp computes with them. They are written in the
@@ -38,17 +37,17 @@ def write(
         in_float32: write every tensor in float32: the same weights, with which llama.cpp does not round activations.
 
     Raises:
-        UnsupportedModelError: if the file is broken, or a part of a split file is missing.
+        UnsupportedModelError: if the file is broken.
     """
-    readers = [_checked(part) for part in _parts(source)]
-    fields = readers[0].fields
+    reader = _checked(source)
+    fields = reader.fields
     family = fields["general.architecture"].contents()
     n_layers = int(fields[f"{family}.block_count"].contents())
     kept = [layer for layer in range(n_layers) if cut is None or layer not in cut.layers]
     file = library.GGUFWriter(out, family)
     for key, field in fields.items():
         value, kind = field.contents(), field.types[0]
-        if key.startswith(("GGUF.", "split.")) or key == "general.architecture":
+        if key.startswith("GGUF.") or key == "general.architecture":
             continue
         if key == f"{family}.block_count":
             value = len(kept)
@@ -58,7 +57,7 @@ def write(
         elif kind == library.GGUFValueType.ARRAY and len(value) == n_layers and _is_per_layer(key, family):
             value = [value[layer] for layer in kept]
         file.add_key_value(key, value, kind, field.types[1] if kind == library.GGUFValueType.ARRAY else None)
-    for tensor in (tensor for reader in readers for tensor in reader.tensors):
+    for tensor in reader.tensors:
         found, name = BLOCK.fullmatch(tensor.name), tensor.name
         if found is not None:
             if int(found[1]) not in kept:
@@ -123,7 +122,7 @@ def round_as_file(source: Path, cut: Removal, model: Any) -> None:
 
 def _changed(source: Path, cut: Removal, model: Any) -> Iterator[tuple[str, Tensor, int, Any]]:
     """Yield the name in the cut file, the weight, the heads whose rows the file orders otherwise, and the type in the file."""
-    stored = {tensor.name: tensor for part in _parts(source) for tensor in _checked(part).tensors}
+    stored = {tensor.name: tensor for tensor in _checked(source).tensors}
     config, n_kept = model.config, model.config.num_hidden_layers
     kept = [layer for layer in range(n_kept + len(cut.layers)) if layer not in cut.layers]
     family = gguf.header(source)["general.architecture"]
@@ -152,18 +151,6 @@ def _in_order_of(n_heads: int, weight: Tensor, *, is_file: bool = False) -> Tens
 
 def _is_per_layer(key: str, family: str) -> bool:
     return key.startswith(f"{family}.") and not key.endswith(_NOT_PER_LAYER)
-
-
-def _parts(path: Path) -> list[Path]:
-    found = SPLIT.search(path.name)
-    if found is None:
-        return [path]
-    stem, n_parts = path.name[: found.start()], int(found[1])
-    parts = [path.with_name(f"{stem}-{number:05d}-of-{n_parts:05d}.gguf") for number in range(1, n_parts + 1)]
-    for part in parts:
-        if not part.is_file():
-            raise UnsupportedModelError(f"{part.name} is missing. Put all {n_parts} parts into one folder.")
-    return parts
 
 
 def _checked(path: Path) -> Any:

@@ -39,8 +39,6 @@ _SCALED = {"gemma2": 46, "gemma3": 62}
 """Depth at which llama.cpp scales attention differently, because it takes the model for the largest of its family."""
 BLOCK = re.compile(r"blk\.(\d+)\.(.+)")
 """Name of a tensor of a layer."""
-SPLIT = re.compile(r"-\d{5}-of-(\d{5})\.gguf$")
-"""End of the name of a part of a split file."""
 _FOLDER = "Export the folder (hf) instead"
 
 
@@ -66,8 +64,8 @@ def refusal(spec: ModelSpec, cut: Removal | None) -> str | None:
             f"GGUF files of the architecture {family} cannot be cut: llama.cpp may derive the type of a layer from its "
             f"index. {_FOLDER}."
         )
-    if not isinstance(n_layers, int) or SPLIT.search(path.name):
-        return None  # all parts are read, and checked, when the file is written
+    if not isinstance(n_layers, int):
+        raise broken(path, "it states no number of layers")
     blocks = {int(found[1]) for entry in entries if (found := BLOCK.fullmatch(entry.name))}
     if blocks != set(range(n_layers)):
         raise broken(path, f"it states {n_layers} layers and has tensors of {len(blocks)}")

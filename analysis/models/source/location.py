@@ -93,6 +93,7 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
             path = remote.bring_file(spec.source, spec.revision, on_progress, weights=weights)
             is_file = True
         if is_file and path.suffix == ".gguf":
+            _check_complete(path)
             identity = identities.of_file(path)
             if conversions.is_converted(identity):
                 return Source(conversions.folder_of(identity), None, path.stem, identity)
@@ -117,6 +118,17 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
         nearest = did_you_mean(spec.source, (entry.source for entry in gallery.EXHIBITS if entry.source != spec.source))
         error.args = (f"{error} {nearest}".rstrip(),)
         raise
+
+
+def _check_complete(path: Path) -> None:
+    """Refuse a part of a split model: all its parts together are one file for llama.cpp, which merges them."""
+    part = re.search(r"-\d{5}-of-(\d{5})\.gguf$", path.name)
+    if part is not None and int(part[1]) > 1:
+        first = f"{path.name[: part.start()]}-00001-of-{part[1]}.gguf"
+        raise UnsupportedModelError(
+            f"{path.name} is a part of a split model. Merge the parts with llama.cpp: "
+            f"`llama-gguf-split --merge {escapes.command([first, path.name[: part.start()] + gguf.SUFFIX])}`."
+        )
 
 
 def _hub(spec: ModelSpec, on_progress: OnProgress, *, weights: bool) -> Source:

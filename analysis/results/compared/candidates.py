@@ -160,7 +160,8 @@ def of_results(results: Sequence[Any], chosen: Chosen, *, is_other: bool) -> lis
         chosen: the questions and texts.
         is_other: whether they are of another model than the requested one.
     """
-    recipes = {Path(adapter).name: reading.repair_of(result) for result in results if (adapter := _adapter_made(result))}
+    heals = [result for result in results if result.spec.kind == "heal"]
+    recipes = {name: reading.repair_of(result) for result in heals for name in _adapters_of(result)}
     runs: dict[tuple[str, str, Removal | None, str], list[tuple[Any, Readings]]] = {}
     for result in results:
         for form_readings in reading.of_all(result):
@@ -184,9 +185,9 @@ def is_on(condition: Condition, wanted: Condition) -> bool:
     return (condition.material, condition.n) == (wanted.material, wanted.n)
 
 
-def _adapter_made(result: Any) -> str:
-    """Return the folder of the adapter that a heal made; "" for other results."""
-    return (result.adapter or "") if result.spec.kind == "heal" else ""
+def _adapters_of(heal: Any) -> list[str]:
+    """Return the names of the adapter that a heal made, which a committed result no longer names."""
+    return [Path(heal.adapter).name if heal.adapter else "", heal.spec.fingerprint()]
 
 
 def _form(runs: Sequence[tuple[Any, Readings]], *, is_healed: bool) -> tuple[Any, Readings]:
