@@ -187,7 +187,7 @@ def is_on(condition: Condition, wanted: Condition) -> bool:
 
 def _adapters_of(heal: Any) -> list[str]:
     """Return the names of the adapter that a heal made, which a committed result no longer names."""
-    return [Path(heal.adapter).name if heal.adapter else "", heal.spec.fingerprint()]
+    return [*([Path(heal.adapter).name] if heal.adapter else []), heal.spec.fingerprint()]
 
 
 def _form(runs: Sequence[tuple[Any, Readings]], *, is_healed: bool) -> tuple[Any, Readings]:
