@@ -12,8 +12,8 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import files, front
 from analysis.results.compared.front import compare
 from analysis.results.stored.reading import LOSS
-from analysis.results.words import front_table, goals
 from analysis.results.verdict import BYTES, Goal
+from analysis.results.words import front_table, goals
 from tests.support import fakes
 
 CUT, ADAPTER = fakes.sweep(2).points[1].block, "adapters/0123"
