@@ -274,8 +274,8 @@ def groups(wanted: ResultFilter) -> list[ResultGroup]:
     where, values = wanted.condition()
     # Next to max() SQLite returns the other columns of the row that has the maximum.
     sql = (
-        "SELECT identity, source, revision, is_quantized, count(*), place, kind, key, max(mtime_ns) FROM results "
-        f"WHERE {where} AND source IS NOT NULL GROUP BY kind, place, identity, source, revision, is_quantized"
+        "SELECT identity, source, revision, quantization != 'none' AS is_quantized, count(*), place, kind, key, max(mtime_ns) "
+        f"FROM results WHERE {where} AND source IS NOT NULL GROUP BY kind, place, identity, source, revision, is_quantized"
     )
     return [
         ResultGroup(identity, source, revision, bool(is_quantized), n, IndexEntry(place, kind, key, mtime_ns, ""))

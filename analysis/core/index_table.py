@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import logging
 import os
+import re
 import secrets
 import sqlite3
 import threading
@@ -19,7 +20,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from analysis.core import store
+from analysis.core import disk, store
 from analysis.core.errors import CorruptResultError, StorageError, UnknownRequestError
 from analysis.core.registry import Registry, modules_in
 
@@ -36,49 +37,13 @@ OWN = "results"
 """Place of results computed in this cache. Other places are read-only: the committed results and opened packs."""
 PACKS = "packs"
 """Folder in the cache with the opened packs, each a place of its own named `packs/ID`."""
-_PACK_ID_LENGTH = 20
+_PACK_ID = re.compile("[0-9a-f]{20}")
 _TABLES = (
     """CREATE TABLE results (
-    number INTEGER PRIMARY KEY,
-    place TEXT NOT NULL,
-    kind TEXT NOT NULL,
-    key TEXT NOT NULL,
-    is_readable INTEGER NOT NULL,
-    is_complete INTEGER NOT NULL,
-    mtime_ns INTEGER NOT NULL,
-    size INTEGER NOT NULL,
-    source TEXT,
-    revision TEXT,
-    identity TEXT,
-    identities TEXT,
-    is_quantized INTEGER,
-    name TEXT,
-    builds_on TEXT,
-    materials TEXT,
-    said TEXT,
-    weights TEXT,
-    quantization TEXT,
-    dtype TEXT,
-    strength TEXT,
-    healed_loss REAL,
-    told_on TEXT,
-    strategy TEXT,
-    draw INTEGER,
-    dataset TEXT,
-    questions TEXT,
-    asked_model TEXT,
-    map TEXT,
-    request TEXT,
-    block TEXT,
-    generation TEXT,
-    adapter TEXT,
-    is_score INTEGER,
-    accuracy_on TEXT,
-    loss_on TEXT,
-    n_asked INTEGER,
-    n_cuts INTEGER,
-    largest INTEGER,
-    summary TEXT,
+    number INTEGER PRIMARY KEY, place, kind, key, is_readable, is_complete, mtime_ns, size, source, revision, identity,
+    identities, name, builds_on, materials, said, weights, quantization, dtype, strength, healed_loss, told_on, strategy,
+    draw, dataset, questions, asked_model, map, request, block, generation, adapter, is_score, accuracy_on, loss_on,
+    n_asked, n_cuts, largest, summary,
     UNIQUE (place, kind, key)
 )""",
     # One row per score of a result: the condition it was measured under, the removed layers and how they were healed.
@@ -127,15 +92,10 @@ def committed() -> str:
     return str(store.precomputed_dir())
 
 
-def is_pack_id(name: str) -> bool:
-    """Return whether a folder's name is that of an opened pack."""
-    return len(name) == _PACK_ID_LENGTH and set(name) <= set("0123456789abcdef")
-
-
 def packs() -> tuple[str, ...]:
     """Return the places of the opened packs."""
     try:
-        return tuple(f"{PACKS}/{name}" for name in sorted(os.listdir(store.cache_dir() / PACKS)) if is_pack_id(name))
+        return tuple(f"{PACKS}/{name}" for name in sorted(os.listdir(store.cache_dir() / PACKS)) if _PACK_ID.fullmatch(name))
     except (FileNotFoundError, NotADirectoryError):
         return ()
 
@@ -188,15 +148,11 @@ def record(kind: str, key: str) -> None:
 @contextlib.contextmanager
 def _opened() -> Iterator[sqlite3.Connection]:
     cache = store.cache_dir()
-    if cache not in _in_memory:
-        try:
-            file = _file()
-        except StorageError:  # a machine of a cluster without a disk of its own
-            _use_memory(cache)
     if cache in _in_memory:
         with _memory_lock:
             yield _in_memory[cache]
         return
+    file = _file()
     if not file.exists():
         with store.disk_errors_explained(file):
             _create(file)
@@ -216,51 +172,35 @@ def _create(file: Path) -> None:
         if file.exists():
             return
         _remove(file)  # the log of a file that was deleted would be taken for that of the new one
-        with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
-            _create_tables(db)
+        with contextlib.closing(_new_tables()) as db:
             store.write_atomic(file, db.serialize())
         with contextlib.closing(sqlite3.connect(file, timeout=_BUSY_TIMEOUT_S)) as db:
             db.execute("PRAGMA journal_mode = WAL")  # readers and the writer do not wait for each other
-        _remove_other_layouts(file)
 
 
-def _create_tables(db: sqlite3.Connection) -> None:
+def _new_tables() -> sqlite3.Connection:
+    """Return empty tables in memory."""
+    db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
     for statement in (*_TABLES, f"PRAGMA user_version = {secrets.randbits(31)}"):
         db.execute(statement)
-
-
-def _use_memory(cache: Path) -> sqlite3.Connection:
-    _in_memory[cache] = db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    _create_tables(db)
     return db
-
-
-def _remove_other_layouts(file: Path) -> None:
-    for other in file.parent.glob("index-*.sqlite*"):
-        number = other.name.removeprefix("index-").partition(".")[0]
-        if number.isdecimal() and int(number) < LAYOUT:
-            _remove(other)
 
 
 def _remove(file: Path) -> None:
     for suffix in ("", "-wal", "-shm"):
-        with contextlib.suppress(OSError):
-            file.with_name(file.name + suffix).unlink()
+        disk.remove(file.with_name(file.name + suffix))
 
 
 def _replace_file(error: Exception) -> None:
-    """Set a damaged file aside, or continue in memory if no file can be written."""
+    """Remove a damaged file, or continue in memory if no file can be written."""
     if store.cache_dir() in _in_memory:
         raise error
     if isinstance(error, StorageError) or isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
         _log.warning("The index of the stored results cannot be written (%s). This process keeps it in memory.", error)
-        _use_memory(store.cache_dir())
+        _in_memory[store.cache_dir()] = _new_tables()
         return
-    file = _file()
-    _log.warning("The index of the stored results, %s, is damaged (%s). It was set aside and is rebuilt.", file, error)
-    with store.disk_errors_explained(file), contextlib.suppress(FileNotFoundError):
-        os.replace(file, file.with_name(f"{file.name}.damaged"))
-    _remove(file)
+    _log.warning("The index of the stored results, %s, is damaged (%s). It is rebuilt.", _file(), error)
+    _remove(_file())
 
 
 def _update(db: sqlite3.Connection, kinds: Sequence[str]) -> None:
@@ -276,7 +216,7 @@ def _update(db: sqlite3.Connection, kinds: Sequence[str]) -> None:
     ):
         growing.setdefault((place, kind), {})[key] = mtime_ns, size
     for place, kind in itertools.product(places(), kinds):
-        mtime_ns = _mtime_ns(folder_of(place, kind))
+        mtime_ns, _ = _stamp(folder_of(place, kind))
         if _compared.get((table, place, kind)) != mtime_ns:
             _compared[table, place, kind] = _update_folder(db, place, kind, mtime_ns)
         elif stamps := growing.get((place, kind)):
@@ -284,7 +224,7 @@ def _update(db: sqlite3.Connection, kinds: Sequence[str]) -> None:
 
 
 def _update_folder(db: sqlite3.Connection, place: str, kind: str, mtime_ns: int) -> int:
-    """Compare a folder and all its files with the table; returns its time, 0 if it may change again within that time."""
+    """Compare a folder and all its files with the table; returns its time, -1 if it may change again within that time."""
     names, now_ns = _names_in(folder_of(place, kind)), time.time_ns()
     rows = db.execute(f"SELECT {_STAMPS} FROM results WHERE place = ? AND kind = ?", (place, kind))
     stamps = {key: (mtime_ns, size) for _, _, key, mtime_ns, size in rows}
@@ -292,25 +232,18 @@ def _update_folder(db: sqlite3.Connection, place: str, kind: str, mtime_ns: int)
     db.execute("BEGIN IMMEDIATE")
     with db:
         _delete(db, [(place, kind, key) for key in sorted(stamps.keys() - names)])
-    return mtime_ns if now_ns - mtime_ns > _UNSETTLED_NS else 0
+    return mtime_ns if now_ns - mtime_ns > _UNSETTLED_NS else -1
 
 
 def _write_changed(
     db: sqlite3.Connection, place: str, kind: str, names: Iterable[str], stamps: Mapping[str, tuple[int, int]]
 ) -> None:
     folder = folder_of(place, kind)
-    changed = [(place, kind, key) for key in sorted(names) if stamps.get(key) != _stamp(folder / key)]
+    changed = [(place, kind, key) for key in sorted(names) if stamps.get(key) != _stamp(folder / key / "result.json")]
     if len(changed) > 10 * _CHUNK:
         _log.warning("Indexing %s stored results, once.", f"{len(changed):,}")
     for start in range(0, len(changed), _CHUNK):
         _write(db, changed[start : start + _CHUNK])
-
-
-def _mtime_ns(folder: Path) -> int:
-    try:
-        return folder.stat().st_mtime_ns
-    except OSError:
-        return -1
 
 
 def _names_in(folder: Path) -> set[str]:
@@ -322,10 +255,10 @@ def _names_in(folder: Path) -> set[str]:
         return set()
 
 
-def _stamp(folder: Path) -> tuple[int, int]:
-    """Return time and size of a result's file; zeros if it has none."""
+def _stamp(path: Path) -> tuple[int, int]:
+    """Return time and size of a file or folder; zeros if there is none."""
     try:
-        status = os.stat(folder / "result.json")
+        status = path.stat()
     except OSError:
         return 0, 0
     return status.st_mtime_ns, status.st_size
@@ -350,7 +283,7 @@ def _write(db: sqlite3.Connection, results: Sequence[tuple[str, str, str]]) -> N
 def _described(place: str, kind: str, key: str) -> tuple[dict[str, Any], Sequence[tuple[str, str, str, str]]]:
     """Return the columns of a result and its scores; a result that cannot be read has only its time and size."""
     folder = folder_of(place, kind) / key
-    mtime_ns, size = _stamp(folder)
+    mtime_ns, size = _stamp(folder / "result.json")
     columns: dict[str, Any] = {"is_readable": 0, "is_complete": 0, "mtime_ns": mtime_ns, "size": size}
     if size:
         try:

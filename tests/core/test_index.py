@@ -96,19 +96,6 @@ def test_it_equals_a_walk_after_adds_edits_deletes_and_kills(acts):
         assert sorted(listed()) == sorted((*which, precomputed) for which, precomputed in shown.items())
 
 
-def test_indices_of_former_layouts_are_removed():
-    former = [store.local_dir() / name for name in ("index-1.sqlite", "index-1.sqlite-wal", "index-2.sqlite.damaged")]
-    store.make_folder(store.local_dir())
-    for path in former:
-        path.write_bytes(b"")
-    newer = store.local_dir() / "index-99.sqlite"
-    newer.write_bytes(b"")
-    index.count(ResultFilter(("sweep",)))
-    assert index_file().exists()
-    assert newer.exists()
-    assert not any(path.exists() for path in former)
-
-
 def test_newest_come_first_and_committed_ones_last():
     for number in range(3):
         result = made("distances", number, f"files:{number}")
@@ -165,7 +152,7 @@ def test_a_deleted_index_is_made_again():
 
 
 @pytest.mark.parametrize("how", ["garbage", "empty", "cut", "other tables"])
-def test_a_damaged_index_is_moved_aside_and_made_again(how, caplog):
+def test_a_damaged_index_is_made_again(how, caplog):
     for number in range(3):
         made("sweep", number, f"files:{number}").save()
     before = listed()
@@ -182,8 +169,7 @@ def test_a_damaged_index_is_moved_aside_and_made_again(how, caplog):
     elif how == "cut":
         os.truncate(file, 4096 * 2)
     assert listed() == before
-    assert "It was set aside and is rebuilt" in caplog.text
-    assert file.with_name(f"{file.name}.damaged").exists()
+    assert "It is rebuilt" in caplog.text
 
 
 def test_an_index_that_cannot_be_written_is_kept_in_memory(monkeypatch, tmp_path, caplog):
@@ -223,7 +209,7 @@ def test_results_made_from_a_result_are_listed():
     assert index.builds_on(KINDS, curve.spec.distances.fingerprint(), but=curve.spec.fingerprint()) is None
 
 
-def test_it_counts_groups_and_names_its_entries():
+def test_it_counts_and_groups_its_entries():
     for number in range(4):
         made("distances", number, f"files:{number % 2}").save()
     wanted = ResultFilter(KINDS, names=("SmolLM2-135M-Instruct",))

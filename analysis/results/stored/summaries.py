@@ -252,7 +252,6 @@ def described(kind: str, stored: StoredResult) -> dict[str, Any]:
         "revision": None if model is None else model.revision or "",
         "identity": None if model is None else model.identity,
         "identities": " ".join(model_spec.identity for model_spec in getattr(result.spec, "models", ())),
-        "is_quantized": model is not None and model.quantization != "none",
         "name": known_summary.name,
         "builds_on": " ".join(_builds_on(result.spec)),
         "materials": " ".join(known_summary.materials),
