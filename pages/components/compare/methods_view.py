@@ -67,6 +67,7 @@ def _result(parts: Sequence[FoundResult], result: MethodsResult, found: Sequence
             format_func=_QUANTITIES.get,
             key="methods-quantity",
             persist_state="session",
+            help=words.plain(result.tables()[NATS].caption),
         )
         stored_results.show_origin(parts, "These results came with the program.")
         if len(names := _names(parts[0], found)) > 1:
@@ -80,7 +81,6 @@ def _result(parts: Sequence[FoundResult], result: MethodsResult, found: Sequence
     # On a phone the other columns move under it.
     names = {told.heads[0]: st.column_config.TextColumn(pinned=True)}
     chart.table(rows, key=f"t-methods-{quantity}", alt=told.title, file_name=f"methods-{quantity}", columns=names)
-    st.caption(words.plain(told.caption))
     _show_failures(result.failures)
     frame.commands([part.result.spec for part in parts])
 

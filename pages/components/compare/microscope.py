@@ -94,8 +94,8 @@ def _done(result: MicroscopeResult, cut: Removal | None) -> None:
         alt = f"Rotation of {len(result.pieces)} tokens by {len(result.layers)} layers, as a heat map."
         chart.show_with_table(figure, key="token-map", alt=alt, file_name="token-map")
         st.caption(
-            "Yellow: the layer hardly changes the token's direction. Line: from this layer on, the final prediction stays first"
-            + (". Blue frame: removed layers." if cut and not result.spec.block else ".")
+            "Yellow: hardly any rotation. Line: from here on, the final prediction stays first."
+            + (" Blue frame: removed layers." if cut and not result.spec.block else "")
         )
     with right, st.container(gap="xsmall"):
         st.markdown("**Predicted next token after each layer**", help="Logit lens: x[l] through the final norm and the head.")
@@ -106,8 +106,8 @@ def _done(result: MicroscopeResult, cut: Removal | None) -> None:
             alt=f"The five most likely next tokens after every layer at token {position + 1}. {settles}",
         )
         st.caption(words.plain(settles))
-    for note in _notes(result):
-        st.caption(words.plain(note))
+    if result.n_left_out:
+        st.caption(f"The first {len(result.pieces)} tokens are shown. The {result.n_left_out} after them were not read.")
     frame.commands([result.spec])
 
 
@@ -127,14 +127,3 @@ def _settling(result: MicroscopeResult, position: int) -> str:
     if settled == 0:
         return f"“{final.strip()}”, {chance:.1%} at the end, is first from the embeddings on."
     return f"“{final.strip()}”, {chance:.1%} at the end, stays first from layer {result.layers[settled - 1]} on (dotted line)."
-
-
-def _notes(result: MicroscopeResult) -> list[str]:
-    """Return notes for the reader: the tokens left out, and the model with its run."""
-    said = []
-    if result.n_left_out:
-        shown = len(result.pieces)
-        said.append(f"Only the first {shown} tokens are shown. The {result.n_left_out} tokens after them were not read.")
-    what = f"without {result.spec.block.brief()}" if result.spec.block else "unpruned"
-    said.append(f"{result.model_name}, {what}, {result.ran_in}, {result.wall_s:.1f} s without loading.")
-    return said

@@ -87,17 +87,18 @@ def show(asked: PromptForm, missing: words.Markdown, *, grown: Draw, done: Draw)
     if shown is None:
         with st.container(border=True, key=f"{asked.kind}-missing"):
             st.markdown(f":gray[:material/block: {missing}]")
-        _menu(asked, shown)
+        _menu(asked, None)
         return
-    _menu(asked, shown)
-    _chip(shown)
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
+        _chip(shown)
+        _menu(asked, shown)
     done(prompt_answers.narrowed(shown.result, asked.spec))
 
 
 def _chip(shown: FoundResult) -> None:
     """Draw the condition of the texts below: prompt, block, how tokens are chosen, precision and weights."""
     spec = shown.result.spec
-    parts = [f"“{opening(spec.prompt, 36)}”", "n = 1 prompt"]
+    parts = ["n = 1 prompt"]
     block = next((block for block in _blocks(spec) if block is not None), None)
     parts.append(f"without {block.brief()}" if block else "unpruned")
     if spec.kind == "compare":
@@ -108,8 +109,7 @@ def _chip(shown: FoundResult) -> None:
     with st.container(key=f"{spec.kind}-chip"):  # a badge is drawn late, in a place of its size
         st.markdown(
             selection.badges(parts),
-            help="Condition of all results below: prompt, removed layers, sampling, precision and weights. Precomputed: came "
-            "with the program. Pack: came with an opened result pack.",
+            help="Precomputed: came with the program. Pack: came with an opened result pack.",
         )
 
 
@@ -139,17 +139,15 @@ def _live(job_id: str, asked: PromptForm, grown: Draw) -> None:
         if result is not None:
             grown(prompt_answers.narrowed(result, asked.spec))
         elif job.state == jobs.QUEUED:
-            st.info(
-                "Waiting in the queue: one heavy job runs at a time. You can leave this page. The job starts automatically."
-            )
+            st.info("One heavy job runs at a time. This one starts by itself, also if you leave the page.")
         else:
-            st.info("The model is loading. Results appear here as they come.")
+            st.info("The model is loading.")
 
 
 def _menu(asked: PromptForm, shown: FoundResult | None) -> None:
     """Draw the menu of stored results; the picked one fills the form that it belongs to."""
-    others = [entry for entry in asked.stored() if entry.key == (shown and shown.key) or _fits(entry.result.spec, asked.model)]
-    if not others or [entry.key for entry in others] == [shown and shown.key]:
+    others = [entry for entry in asked.stored() if entry.key != (shown and shown.key) and _fits(entry.result.spec, asked.model)]
+    if not others:
         return
     names = {entry.key: _describe(entry) for entry in others}
     widget = state.generation(f"stored-{asked.kind}", [shown.key if shown else "", *names])
@@ -165,12 +163,13 @@ def _menu(asked: PromptForm, shown: FoundResult | None) -> None:
     st.selectbox(
         "Stored results",
         list(names),
-        list(names).index(shown.key) if shown else None,
+        None,
         key=widget,
         on_change=pick,
         format_func=lambda key: names.get(key, key),
-        placeholder="Choose a result to fill the form above",
-        help="A stored result fills the form with its prompt, block and settings.",
+        placeholder="Other stored results" if shown else "Stored results",
+        label_visibility="collapsed",
+        width=260,
     )
 
 

@@ -39,7 +39,7 @@ def show(picked: list[FoundResult], reference: FoundResult | None) -> None:
         if kind in drawn:
             section(drawn[kind])
     if "evaluate" in drawn:
-        st.caption("Evaluations are single points. They are in the table, and a pinned reference is compared with them.")
+        st.caption("Evaluations are single points: see the table.")
     for run in runs:
         if run.kind not in summaries.KINDS:
             st.header(f"{words.plain(TITLES[run.kind])} of {words.plain(run.summary.name)}", anchor=False)
@@ -59,7 +59,7 @@ def _chip(conditions: list[Condition], texts: str = "Loss") -> None:
     """Draw the condition of a group of charts; of more than one, a note says that the runs differ in it."""
     selection.show_chip(
         conditions,
-        "The runs differ in this condition. The table above lists it for each run." if len(conditions) > 1 else "",
+        "The runs differ in this." if len(conditions) > 1 else "",
         texts,
     )
 
@@ -111,9 +111,9 @@ def _say_questions(drawn: list[DrawnRun]) -> None:
             levels[words.questions(one.result.spec.benchmark)] = one.result.lines.chance
     said = words.plain(", ".join(f"{name} {chance:.0%}" for name, chance in levels.items()))
     if len(levels) > 1:
-        st.caption(f"Different questions: compare each curve with its own chance line ({said}), not with the others.")
+        st.caption(f"Different questions: compare each curve with its own chance line ({said}).")
     elif levels:
-        st.caption(f"Dotted: chance, {said}. Bars: 95 % intervals (Wilson).")
+        st.caption("Bars: 95 % intervals (Wilson).")
 
 
 def _heals(drawn: list[DrawnRun]) -> None:
@@ -132,7 +132,7 @@ def _heals(drawn: list[DrawnRun]) -> None:
         alt = "Share of the loss increase that each healing run recovered."
         figure = run_figures.recovery_bars(drawn, dark=dark, height=120 + 44 * len(drawn))
         chart.show_with_table(figure, key="runs-recovered", alt=alt, file_name="heals-recovered")
-        st.caption("100 % is the unpruned model's loss, 0 % the pruned model's loss, each on the held-out text of the run.")
+        st.caption("100 %: the unpruned model's loss. 0 %: the pruned model's. On the held-out text of each run.")
 
 
 def _same_healed(a: DrawnRun, b: DrawnRun) -> bool:

@@ -26,19 +26,17 @@ MOST = 1000
 _LOOKED_AT = 300
 """Maps and curves that are searched at most for the first drawn ones."""
 _PICKS = "run-picks"
-_FRACTIONS = [step / 20 for step in range(1, 16)]
-_USUAL_FRACTION = 0.2
+_FRACTION = 0.2
+"""Share of removed layers at which the figures of maps and curves are read."""
 _PLURALS = {"distances": "Maps", "sweep": "Curves", "heal": "Healing", "damage": "Damage", "evaluate": "Evaluations"}
 _COLUMNS = {
     "value_low": st.column_config.NumberColumn("95 % from", format="%.4f", help="Of the key figure."),
     "value_high": st.column_config.NumberColumn("to", format="%.4f"),
     "value": st.column_config.NumberColumn("value", format="%.4f"),
-    "figure": st.column_config.TextColumn("key figure", help="Distances in fractions of π, losses in nats/token."),
+    "figure": st.column_config.TextColumn(
+        "key figure", help="At a fifth of the layers. Distances in fractions of π, losses in nats/token."
+    ),
     "n": st.column_config.NumberColumn("n", help="Number of questions, or of texts for a run without questions."),
-    "difference": st.column_config.NumberColumn("Δ", format="%+.4f", help="Run minus reference."),
-    "low": st.column_config.NumberColumn("Δ, 95 % from", format="%+.4f"),
-    "high": st.column_config.NumberColumn("Δ, to", format="%+.4f"),
-    "basis": st.column_config.TextColumn("compared", width="medium"),
 }
 
 
@@ -54,14 +52,14 @@ def show(model: ModelSpec) -> None:
             st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
             return
         reference = _reference()
-        picked, fraction = _table(model, reference)
+        picked = _table(model)
         reference = _choose(picked, reference)
         if not picked and reference is None:
             st.info("Tick the runs in the table that you want to compare, of any model.")
             return
         runs_overlay.show(picked, reference)
         if reference is not None:
-            differences(picked, reference, fraction)
+            differences(picked, reference)
         shown = [*picked, *([reference] if reference else [])]
         frame.commands([run.result.spec for run in shown])
 
@@ -87,24 +85,16 @@ def _by_id(run_id: str) -> FoundResult | None:
     return stored_results.by_key(kind, key) if kind in summaries.kinds() else None
 
 
-def _table(model: ModelSpec, reference: FoundResult | None) -> tuple[list[FoundResult], float]:
-    """Draw the table.
-
-    Args:
-        model: the current one.
-        reference: the pinned one; differences from it are columns.
-
-    Returns:
-        The ticked runs in the order of their ticks, and the share of the layers that key figures are read at.
-    """
-    shown, n_passed, fraction = _filtered(model)
-    rows = [_row(run, fraction, reference) for run in shown]
+def _table(model: ModelSpec) -> list[FoundResult]:
+    """Draw the table of runs and its downloads; returns the ticked runs in the order of their ticks."""
+    shown, n_passed = _filtered(model)
+    rows = [run_table.row(run, _FRACTION) for run in shown]
     chosen = _ticked(model, shown, rows)
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         n_runs = _listed(model, most=1)[1]
-        said = f"{n_passed:d} of {n_runs:d} runs, {len(chosen)} drawn. Click a column header to sort."
+        said = f"{n_passed:d} of {n_runs:d} runs, {len(chosen)} drawn."
         if len(shown) < n_passed:
-            said = f"The table shows {len(shown)} of {n_passed:d} matching runs. Narrow them by kind, model or words. {said}"
+            said += f" The table shows the first {len(shown)}. Narrow them by kind, model or words."
         st.caption(said, width="stretch")
         chart.download(
             "Table as CSV",
@@ -128,15 +118,15 @@ def _table(model: ModelSpec, reference: FoundResult | None) -> tuple[list[FoundR
             disabled=only is None,
             help="Full result with spec, versions and counts. Tick exactly one run.",
         )
-    return chosen, fraction
+    return chosen
 
 
 def _plural(kind: str) -> words.Markdown:
     return words.plain(_PLURALS.get(kind) or TITLES.get(kind, "All"))
 
 
-def _filtered(model: ModelSpec) -> tuple[list[FoundResult], int, float]:
-    """Draw the filters; the runs that pass them, how many pass where not all are taken, and the share of the layers."""
+def _filtered(model: ModelSpec) -> tuple[list[FoundResult], int]:
+    """Draw the filters; returns the runs that pass them, and how many pass if not all are taken."""
     known = service.names(list(summaries.kinds()))
     kinds = [kind for kind in summaries.kinds() if any(kind == one for one, _ in known)]
     own = [run.summary.name for run in _listed(model, most=1)[0]]
@@ -153,27 +143,8 @@ def _filtered(model: ModelSpec) -> tuple[list[FoundResult], int, float]:
     )
     models = place.multiselect("Models", names, key="runs-models", placeholder="all models", persist_state="session")
     text = place.text_input("Search", key="runs-search", placeholder="wiki float32", persist_state="session", width=160)
-    fraction = place.select_slider(
-        "Figures at n/L",
-        _FRACTIONS,
-        _USUAL_FRACTION,
-        format_func=lambda share: f"{share:.0%}",
-        key="runs-fraction",
-        persist_state="session",
-        width=170,
-        help="Share of removed layers for the figures of maps and curves. Healing runs and evaluations have their own.",
-    )
     of_kind = [kind] if kind else []
-    return *_listed(model, of_kind, model_names=models, text=text), float(fraction)
-
-
-def _row(run: FoundResult, fraction: float, reference: FoundResult | None) -> dict[str, Any]:
-    row = run_table.row(run, fraction)
-    if reference is None:
-        return row
-    place = list(row).index("precision")
-    beside = _columns(run, reference, fraction)
-    return dict([*list(row.items())[:place], *beside.items(), *list(row.items())[place:]])
+    return _listed(model, of_kind, model_names=models, text=text)
 
 
 def _ticked(model: ModelSpec, shown: list[FoundResult], rows: list[dict[str, Any]]) -> list[FoundResult]:
@@ -227,25 +198,12 @@ def _choose(picked: list[FoundResult], reference: FoundResult | None) -> FoundRe
         format_func=lambda run: f"{summaries.kinds()[run.partition(':')[0]]} · {names[run]}" if run else "none",
         on_change=lambda: state.pin(st.session_state[key]),
         disabled=not runs,
-        help="A pinned run stays drawn, dashed, on each visit and in the link to this page. Other runs are compared with it.",
+        help="A pinned run stays drawn, dashed, also in the link to this page. Other runs are compared with it.",
     )
     return next((run for run in runs if run.id == state.pinned()), None)
 
 
-def _columns(run: FoundResult, reference: FoundResult, fraction: float) -> dict[str, Any]:
-    """Return the difference of a run's key figure from the reference's, as columns of the table."""
-    empty = {"difference": None, "low": None, "high": None}
-    if run.id == reference.id:
-        return {**empty, "basis": "is the reference"}
-    found, why = _differences(run, reference, fraction)
-    wanted = run_table.figure_at(run, fraction).name
-    key = next((one for one in found if one.quantity.split(",")[0] in wanted), found[0] if found else None)
-    if key is None:
-        return {**empty, "basis": why}
-    return {"difference": key.difference, "low": key.low, "high": key.high, "basis": f"{key.quantity}: {key.basis}"}
-
-
-def differences(picked: list[FoundResult], reference: FoundResult, fraction: float) -> None:
+def differences(picked: list[FoundResult], reference: FoundResult) -> None:
     """Draw every number of the ticked runs as a difference from the reference, and name runs without a difference."""
     others = [run for run in picked if run.id != reference.id]
     st.header("Against the reference", anchor=False)
@@ -258,14 +216,9 @@ def differences(picked: list[FoundResult], reference: FoundResult, fraction: flo
         st.info("Tick another run in the table to compare it with the reference.")
         return
     rows, reasons = [], {}
-    answers = [_differences(run, reference, fraction) for run in others]
-    # Names are as short as they can be among the listed runs.
-    listed = [run for run, (found, _) in zip(others, answers, strict=True) if found]
-    name, *labels = run_table.labels([reference, *listed])
-    names = dict(zip([run.id for run in others], run_table.labels([reference, *others])[1:], strict=True))
-    names |= dict(zip([run.id for run in listed], labels, strict=True))
-    for run, (found, why) in zip(others, answers, strict=True):
-        label = names[run.id]
+    name, *labels = run_table.labels([reference, *others])
+    for run, label in zip(others, labels, strict=True):
+        found, why = run_compare.differences(reference.result, run.result, _FRACTION)
         for one in found:
             rows.append(
                 {
@@ -290,10 +243,5 @@ def differences(picked: list[FoundResult], reference: FoundResult, fraction: flo
         st.caption(words.plain(f"{', '.join(labels)}: {why}"))
     st.caption(
         words.plain(f"Run minus reference ({name}).")
-        + " Significant: the 95 % interval excludes zero. Paired intervals resample "
-        "the questions or texts that both runs share."
+        + " Significant: the 95 % interval excludes zero. Paired: on the questions or texts of both."
     )
-
-
-def _differences(run: FoundResult, reference: FoundResult, fraction: float) -> tuple[list[run_compare.Difference], str]:
-    return run_compare.differences(reference.result, run.result, fraction)

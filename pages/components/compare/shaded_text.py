@@ -92,29 +92,25 @@ def legend(*, dark: bool) -> None:
         f'<span style="background:{shade(nats, dark=dark)};padding:1px 9px">{text}</span>'
         for nats, text in ((0, "0"), (2, "2"), (4, "4"), (6, "6"), (FULL_NATS, "8 or more"))
     )
-    st.html(f'<p style="margin:0;font-size:0.85rem">Surprisal in nats, −log p: {steps}</p>')
-
-
-DIFFERING = "Underlined: not in the unpruned text. Vertical bar: first difference."
-"""Meaning of the marks."""
+    st.html(f'<p style="margin:0;font-size:0.85rem">nats: {steps}</p>')
 
 
 def toolbar() -> str:
     """Draw the choice of the model whose surprisal is shaded, and the legend of the shades."""
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
         under = st.segmented_control(
-            "Shaded: surprisal under",
+            "Shaded by surprisal under",
             list(UNDER),
             format_func=UNDER.get,
             default="unpruned",
             required=True,
             key="surprise-of",
             persist_state="session",
+            help="Surprisal: −log p of each token. Underlined: not in the unpruned text. Vertical bar: first difference.",
         )
         if under != "off":
             with st.container(width="content"):
                 legend(dark=chart.is_dark())
-    st.caption(DIFFERING)
     return under or "unpruned"
 
 
@@ -130,7 +126,7 @@ def cards(result: CompareResult, under: str, *, live: bool) -> None:
 
 
 def card(result: CompareResult, index: int, name: str, under: str, *, live: bool) -> None:
-    """Draw the text of one variant: shaded, marked, with speed and surprisal.
+    """Draw the text of one variant: shaded and marked.
 
     Args:
         result: the comparison.
@@ -172,12 +168,10 @@ def _surprise(variant: Variant, text: Writing | None, under: str) -> list[float]
 
 
 def _said(result: CompareResult, index: int, text: Writing) -> str:
-    """Return length, speed and repetition in a line; the table below the texts has the rest."""
+    """Return length and repetition in a line; the table below the texts has the rest."""
     block = result.spec.variants[index].block
     parts = [f"without {block.brief()}"] if block else []
     parts.append(f"{len(text.token_ids)} tokens" + (", stopped at end-of-text" if text.ended else ""))
-    if text.decode_rate:
-        parts.append(f"{text.decode_rate:.1f} tokens/s")
     if text.loops:
         parts.append("**repeats itself**")
     return " · ".join(parts)

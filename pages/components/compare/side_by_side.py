@@ -44,23 +44,15 @@ def _done(result: CompareResult) -> None:
     shaded_text.cards(result, under, live=False)
     own = under == "own"
     what = "under its own model" if own else "under the unpruned model"
-    st.markdown(
-        f"**Surprisal {what}, token by token**",
-        help="−log p of each generated token. Rings: first difference from the unpruned text.",
-    )
-    figure = prompt_figures.surprise_curve(result, is_own=own, dark=chart.is_dark())
-    chart.show_with_table(
-        figure,
-        key="surprise",
-        alt=f"Surprisal {what} at every generated token, {len(result.writings)} texts.",
-        file_name="surprise",
-    )
-    _numbers(result)
-    chart.download(
-        "Download texts", lambda: _texts(result), "comparison.txt", "text/plain", key="compare-texts", type="tertiary"
-    )
-    frame.commands([result.spec])
-    st.caption(_provenance(result))
+    with st.expander("Surprisal, repetition and download", icon=":material/show_chart:"):
+        figure = prompt_figures.surprise_curve(result, is_own=own, dark=chart.is_dark())
+        alt = f"Surprisal {what} (−log p) at every generated token, {len(result.writings)} texts."
+        chart.show_with_table(figure, key="surprise", alt=alt, file_name="surprise")
+        _numbers(result)
+        chart.download(
+            "Download texts", lambda: _texts(result), "comparison.txt", "text/plain", key="compare-texts", type="tertiary"
+        )
+        frame.commands([result.spec])
 
 
 def _texts(result: CompareResult) -> str:
@@ -71,31 +63,20 @@ def _texts(result: CompareResult) -> str:
 def _numbers(result: CompareResult) -> None:
     rows = []
     for index, ((_, text), name) in enumerate(zip(result.written, prompt_figures.names(result.spec.variants), strict=False)):
-        parting, prefill = result.parts_at(index), text.prefill_rate(result.n_prompt_tokens)
+        parting = result.parts_at(index)
         rows.append(
             {
                 "model": words.plain(name),
-                "layers": str(text.n_layers),
                 "tokens": str(len(text.token_ids)),
-                "prefill, tokens/s": f"{prefill:,.0f}" if prefill else "–",
-                "decode, tokens/s": f"{text.decode_rate:,.1f}" if text.decode_rate else "–",
                 "repeated 4-grams": shaded_text.repeated(text),
                 "surprisal to unpruned, nats": words.nats(mean_surprise(text.unpruned_surprise)),
                 "to itself": words.nats(mean_surprise(text.own_surprise)),
                 "differs from token": "–" if parting is None else str(parting + 1),
             }
         )
-    st.table(rows, border="horizontal", hide_index=True, alt="Speed, repetition and surprisal of every variant")
+    st.table(rows, border="horizontal", hide_index=True, alt="Repetition and surprisal of every variant")
     if len(rows) > 1 and result.complete:
         st.caption(words.plain(prompt_answers.NO_RANKING))
-
-
-def _provenance(result: CompareResult) -> str:
-    spec = result.spec
-    how = f"temperature {spec.temperature:g}, seed {spec.seed:d}" if spec.temperature else "greedy"
-    who = words.plain(f"{result.model_name}, {result.ran_in}")
-    adapters = " Adapters run unmerged." if any(variant.adapter for variant in spec.variants) else ""
-    return f"{who}, {how}, {result.n_prompt_tokens} prompt tokens, {words.duration(result.wall_s)} in total.{adapters}"
 
 
 @dataclass(frozen=True)
@@ -189,7 +170,7 @@ def who_can_write(model: ModelSpec, cut: Removal | None) -> dict[str, Writer]:
         spec = found.result.spec
         if _is_usable(found.result, cut):
             label = "instant" if spec.recipe == "instant" else "healed"
-            when = f"{spec.recipe}, {words.date(found.saved_at)}"
+            when = f"{spec.recipe}, {words.saved(found)}"
             stopped = f"stopped at step {found.result.kept_step}, " if found.result.ended_early else ""
             name = "instant heal" if label == "instant" else f"healed: {stopped}{when}"
             writers[found.key] = Writer(name, Variant(label, cut, found.result.adapter))

@@ -41,9 +41,13 @@ def show(run: ListedHeal, control: HealResult | None) -> None:
         _refine(result)
         _ceiling(run, control)
     race(result)
+    if not judged and not result.steps:
+        return
     with st.expander("Details", icon=":material/article:"):
-        st.caption("  \n".join([*([says] if judged else []), *_answers(result), *_warnings(result), _provenance(result)]))
-        _writing(result)
+        said = [says, *_answers(result), *_warnings(result)] if judged else []
+        st.caption("  \n".join([*said, _provenance(result)]))
+        if result.writings:
+            chart.table(result.table("writing"), key="t-writing", alt="Generated text", file_name="healing-text")
         _adapter(result)
         frame.commands([result.spec])
         if result.steps:
@@ -239,25 +243,6 @@ def _provenance(result: HealResult) -> words.Markdown:
         f"{course[:1].upper()}{course[1:]}, scoring {words.duration(result.scoring_s)}, base in {result.precision_in_words}, "
         f"seed {result.spec.seed:d}. No held-out text was used for training."
     )
-
-
-def _writing(result: HealResult) -> None:
-    """Draw rates and the first continuations, where the models were let to write."""
-    written = {name: result.writings[name] for name in _MODELS if name in result.writings}
-    if len(written) < 2:
-        return
-    first = next(iter(written.values()))
-    st.markdown(f"**Generated text**: {len(first.continuations)} continuations and {len(first.sums)} arithmetic problems")
-    rates = [
-        {
-            "model": words.plain(name),
-            "repeated": words.percent(check.repetition_rate, check.repetition_interval),
-            "distinct tokens": words.percent(check.distinct_rate, check.distinct_interval),
-            "arithmetic right": words.percent(check.acc, check.interval),
-        }
-        for name, check in written.items()
-    ]
-    st.table(rates, border="horizontal", hide_index=True, alt="Repetition, distinct tokens and arithmetic problems by model")
 
 
 def _adapter(result: HealResult) -> None:

@@ -76,7 +76,7 @@ def test_microscope_shows_map_predictions_of_a_token_and_settling_depth(view):
     assert "Lyon 50%" in trace(drawn["lens"], "guesses")["text"][30][0]
     said = texts(at)
     assert "“Lyon”, 50.0% at the end, stays first from layer 19 on" in said
-    assert "The 7 tokens after them were not read" in said
+    assert "The 7 after them were not read" in said
     at.selectbox(key=f"position-{microscope().spec.fingerprint()}").set_value(1).run()
     assert not at.exception
 
