@@ -227,7 +227,7 @@ def _read(hint: Any, value: Any) -> Any:
     if not isinstance(value, str) or hint is str:
         return value
     if hint in (Block, Removal):
-        return Block.parse(value) if hint is Block else parse_removal(value)
+        return parse_removal(value)
     return value_of(value)
 
 

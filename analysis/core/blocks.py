@@ -6,16 +6,18 @@ form.
 """
 
 import itertools
+import re
 import typing
 from typing import ClassVar
 
 from analysis.core.bounds import LONGEST_SHOWN, MOST_LAYERS, WHOLE, shown
-from analysis.core.errors import BlockRangeError, SpecError
+from analysis.core.errors import BlockRangeError
 from analysis.core.record import Spec, spec_dataclass
 
 ATTENTION, FEED_FORWARD = "attention", "feed-forward"
 Part = tuple[int, str]
 """A layer, 0-based, and which of its two parts: `ATTENTION` or `FEED_FORWARD`."""
+_RUN = re.compile(r"([am]?)(-?\d{1,9})(?::(-?\d{1,9}))?", re.ASCII)
 _LETTERS = {"a": ATTENTION, "m": FEED_FORWARD}
 """Prefix of a run of layers that lose only this part, in the written form of a removal."""
 
@@ -143,19 +145,6 @@ class Block(_Removed):
                 f"so the start must be 0..{n_layers - self.size}."
             )
 
-    @classmethod
-    def parse(cls, text: str) -> "Block":
-        """Read the command line's START:SIZE form.
-
-        Raises:
-            BlockRangeError: when the text is not two whole numbers joined by a colon, or no model has such layers.
-        """
-        start, _, size = text.partition(":")
-        try:
-            return cls(int(start), int(size))
-        except (ValueError, SpecError) as error:
-            raise BlockRangeError(f"A block is written START:SIZE, for example 11:5, not {text[:LONGEST_SHOWN]!r}.") from error
-
 
 def blocks_up_to(max_size: int, n_layers: int) -> list[Block]:
     """All blocks of 1 .. `max_size` layers in a model of `n_layers`, by size and then by start."""
@@ -223,13 +212,13 @@ class PartSet(_Scattered):
 
 def _runs(layers: typing.Iterable[int]) -> list[Block]:
     """The unbroken runs that ascending layers make up."""
-    runs: list[list[int]] = []
-    for layer in layers:
-        if runs and layer == runs[-1][-1] + 1:
-            runs[-1].append(layer)
-        else:
-            runs.append([layer])
-    return [Block(run[0], len(run)) for run in runs]
+    return [Block(run[0], len(run)) for run in _consecutive(layers)]
+
+
+def _consecutive(numbers: typing.Iterable[int]) -> list[list[int]]:
+    """Split ascending numbers at the gaps between them."""
+    groups = itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
+    return [[number for _, number in group] for _, group in groups]
 
 
 def _layers(layers: typing.Sequence[int]) -> str:
@@ -265,12 +254,9 @@ def gaps(cut: Removal) -> list[Removal]:
     Of whole layers these are its `blocks`; a run of parts may begin or end inside a layer that keeps a part.
     """
     order = sorted(2 * layer + (part == FEED_FORWARD) for layer, part in cut.parts)
-    runs: list[list[Part]] = []
-    for number, entry in enumerate(order):
-        if not number or entry > order[number - 1] + 1:
-            runs.append([])
-        runs[-1].append((entry // 2, FEED_FORWARD if entry % 2 else ATTENTION))
-    return [removal_of_parts(run) for run in runs]
+    return [
+        removal_of_parts((entry // 2, FEED_FORWARD if entry % 2 else ATTENTION) for entry in run) for run in _consecutive(order)
+    ]
 
 
 def shape(cut: Removal) -> tuple[int, int, int]:
@@ -307,17 +293,13 @@ def parse_removal(text: str) -> Removal:
     """
     runs: list[tuple[str, Block]] = []
     for piece in text.split("+", 2 * MOST_LAYERS):
-        letter = piece[:1] if piece[:1] in _LETTERS else ""
-        run = piece[len(letter) :]
-        try:
-            runs.append((letter, Block.parse(run if ":" in run or not letter else f"{run}:1")))
-        except BlockRangeError as error:
-            if not letter:
-                raise
+        match = _RUN.fullmatch(piece.strip())
+        if match is None or not (match[1] or match[3]):
             raise BlockRangeError(
-                "A block is written START:SIZE, for example 11:5. A leading a or m, as in a12 or m15:2, removes "
-                f"attention or feed-forward alone. {piece[:LONGEST_SHOWN]!r} has neither form."
-            ) from error
+                f"A block is written START:SIZE, for example 11:5, not {piece[:LONGEST_SHOWN]!r}. A leading a or m, as in a12 "
+                "or m15:2, removes attention or feed-forward alone."
+            )
+        runs.append((match[1], Block(int(match[2]), int(match[3] or 1))))
     if sum(run.size * (1 if letter else 2) for letter, run in runs) > 2 * MOST_LAYERS:
         raise BlockRangeError(f"{text[:LONGEST_SHOWN]!r} removes more than {MOST_LAYERS:,} layers, but no model has as many.")
     parts = [part for letter, run in runs for part in run.parts if not letter or part[1] == _LETTERS[letter]]

@@ -82,13 +82,8 @@ def awaited_lock(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
         path: of the file.
         on_wait: called twice a second until then; it may raise.
     """
-    while (held := lock(path)) is None:
-        on_wait()
-        time.sleep(_WAIT_S)
-    try:
+    with FileLock(path, mode=0o600, thread_local=False).acquire(poll_interval=_WAIT_S, cancel_check=lambda: bool(on_wait())):
         yield
-    finally:
-        held.release()
 
 
 def replace(source: Path, target: Path) -> None:

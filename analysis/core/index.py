@@ -60,8 +60,6 @@ class ResultFilter:
     """Columns of the index with the value that each must have; a tuple of values for any one of them."""
     quantization: str | None = None
     """Of the weights; None for any. Results of several models pass."""
-    in_any: tuple[str, ...] = ()
-    """Kinds whose results pass in any quantization."""
 
     def condition(self) -> tuple[str, dict[str, Any]]:
         """Return the condition on a row, with its values."""
@@ -93,9 +91,8 @@ class ResultFilter:
             parts.append(f"{column} IN ({placeholders(f'having{number}_', choices)})")
             values |= bound_values(f"having{number}_", choices)
         if self.quantization is not None:
-            free = f" OR kind IN ({placeholders('free', self.in_any)})" if self.in_any else ""
-            parts.append(f"(quantization IS NULL OR quantization = :quantization{free})")
-            values |= {"quantization": self.quantization} | bound_values("free", self.in_any)
+            parts.append("(quantization IS NULL OR quantization = :quantization)")
+            values["quantization"] = self.quantization
         return parts, values
 
 
@@ -257,8 +254,7 @@ def scores(wanted: ResultFilter, like: Ranking, cuts: Sequence[str]) -> list[Sco
     return list(strongest.values())
 
 
-@dataclass(frozen=True)
-class ResultGroup:
+class ResultGroup(NamedTuple):
     """Results of one kind that were measured under one name on the same weights."""
 
     identity: str
@@ -278,8 +274,8 @@ def groups(wanted: ResultFilter) -> list[ResultGroup]:
         f"FROM results WHERE {where} AND source IS NOT NULL GROUP BY kind, place, identity, source, revision, is_quantized"
     )
     return [
-        ResultGroup(identity, source, revision, bool(is_quantized), n, IndexEntry(place, kind, key, mtime_ns, ""))
-        for identity, source, revision, is_quantized, n, place, kind, key, mtime_ns in rows(wanted.kinds, sql, values)
+        ResultGroup(*group, IndexEntry(place, kind, key, mtime_ns, ""))
+        for *group, place, kind, key, mtime_ns in rows(wanted.kinds, sql, values)
     ]
 
 

@@ -293,7 +293,7 @@ def _described(place: str, kind: str, key: str) -> tuple[dict[str, Any], Sequenc
         except UnknownRequestError:  # `jobs` counts them in one line
             pass
         except CorruptResultError as error:
-            store.warn_once(f"{error} It is hidden, and computed again on request.")
+            _log.warning("%s It is hidden, and computed again on request.", error)
     return columns, ()
 
 

@@ -8,14 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-_KINDS = {
-    stat.S_ISDIR: "it is a folder",
-    stat.S_ISCHR: "it is a device",
-    stat.S_ISBLK: "it is a device",
-    stat.S_ISFIFO: "it is a pipe",
-    stat.S_ISSOCK: "it is a socket",
-}
-
 
 def regular(path: Path) -> os.stat_result:
     """Return the system's status of a regular file; others may never end, and opening them may never return.
@@ -27,9 +19,9 @@ def regular(path: Path) -> os.stat_result:
         status = path.stat()
     except ValueError as error:  # a NUL in it
         raise OSError(errno.EINVAL, "no file can have such a name", str(path)) from error
-    for is_one, name in _KINDS.items():
-        if is_one(status.st_mode):
-            raise OSError(errno.EINVAL, f"{name}, not a regular file", str(path))
+    if not stat.S_ISREG(status.st_mode):
+        kind = "it is a folder, not a regular file" if stat.S_ISDIR(status.st_mode) else "it is not a regular file"
+        raise OSError(errno.EINVAL, kind, str(path))
     return status
 
 
@@ -87,9 +79,6 @@ def parsed(content: str | bytes) -> Any:
         raise ValueError("it is nested too deeply") from error
 
 
-_JSON_KINDS = {type(None): "null", bool: "true or false", int: "a number", float: "a number", str: "a text", list: "a list"}
-
-
 def parsed_object(content: str | bytes) -> dict[str, Any]:
     """Return the value of JSON that must be an object.
 
@@ -98,5 +87,5 @@ def parsed_object(content: str | bytes) -> dict[str, Any]:
     """
     value = parsed(content)
     if not isinstance(value, dict):
-        raise ValueError(f"it holds {_JSON_KINDS[type(value)]} where an object should be")
+        raise ValueError("it is not a JSON object")
     return value

@@ -1,8 +1,8 @@
 """Kind of the file system of a folder: safe operations differ between kinds.
 
 SQLite's write-ahead log needs memory that all its users share, which a network file system does not give them. Locks hold on
-some and on some only pretend to. A rename in place of an older file is whole on all of them, so results may lie there. A store
-of objects that is mounted as a folder copies where it should rename, and half of a result would be seen.
+some and on some only pretend to. A rename in place of an older file is whole on all of them, so results may lie there. A
+mounted object store copies instead, and half of a copied result fails its checksum.
 """
 
 import contextlib
@@ -16,17 +16,11 @@ _NETWORK = re.compile(
     r"nfs4?|cifs|smb(3|fs)|ncpfs|afs|coda|9p|ceph|lustre|gpfs|beegfs|orangefs|pvfs2|davfs2?|wekafs|panfs|quobyte|gcsfuse|goofys|"
     r"mountpoint-s3|fuse\.(?!fuse-overlayfs).+"
 )
-_OBJECTS = re.compile(r"(fuse\.)?(s3fs|gcsfuse|goofys|rclone|blobfuse2?|mountpoint-s3|s3ql|ossfs|cosfs|obsfs|s3backer)")
 
 
 def is_network(folder: Path) -> bool:
     """Return whether other machines may write to a folder; of an unknown file system in user space they may."""
     return _NETWORK.fullmatch(kind(folder)) is not None
-
-
-def is_objects(folder: Path) -> bool:
-    """Return whether a folder is a mounted store of objects."""
-    return _OBJECTS.fullmatch(kind(folder)) is not None
 
 
 @functools.lru_cache(maxsize=64)

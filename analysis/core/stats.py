@@ -295,7 +295,9 @@ def spearman(a: Sequence[float], b: Sequence[float]) -> float | None:
     """
     if len(a) < 3:
         return None
-    x, y = (_ranks(values) - (len(a) + 1) / 2 for values in (a, b))
+    from scipy.stats import rankdata
+
+    x, y = (rankdata(values) - (len(a) + 1) / 2 for values in (a, b))
     spread = math.sqrt(float(x @ x) * float(y @ y))
     return min(1.0, max(-1.0, float(x @ y) / spread)) if spread > 0 else None
 
@@ -314,8 +316,10 @@ def independent_pairs(a: Sequence[float], b: Sequence[float], overlap: int) -> f
 
     Source: Pyper and Peterman, Can. J. Fish. Aquat. Sci. 55 (1998) 2127, equation 1.
     """
+    from scipy.stats import rankdata
+
     n = len(a)
-    x, y = (_ranks(values) - (n + 1) / 2 for values in (a, b))
+    x, y = (rankdata(values) - (n + 1) / 2 for values in (a, b))
     spread = float(x @ x) * float(y @ y)
     if spread <= 0:
         return float(n)
@@ -323,10 +327,3 @@ def independent_pairs(a: Sequence[float], b: Sequence[float], overlap: int) -> f
     products = [float(x[:-k] @ x[k:]) * float(y[:-k] @ y[k:]) / spread for k in range(1, last + 1)]
     inflation = 1 + 2 * sum((1 - k / n) * max(product, 0.0) for k, product in enumerate(products, start=1))
     return min(float(n), max(1.0, n / inflation))
-
-
-def _ranks(values: Sequence[float]) -> np.ndarray:
-    """1-based ranks; equal values share the mean of the ranks they take up."""
-    _, index_of_value, counts = np.unique(np.asarray(values), return_inverse=True, return_counts=True)
-    ranks: np.ndarray = (np.cumsum(counts) - (counts - 1) / 2)[index_of_value]
-    return ranks

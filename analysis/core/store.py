@@ -157,15 +157,9 @@ def check_writable() -> None:
     """Refuse to begin where the result could not be stored afterwards.
 
     Raises:
-        StorageError: when nothing can be written in the cache folder, or not so that it is there whole or not at all.
+        StorageError: when nothing can be written in the cache folder.
     """
     folder = cache_dir()
-    if mounts.is_objects(folder):
-        raise StorageError(
-            f"{folder} is mounted object storage ({mounts.kind(folder)}), which copies files instead of renaming them. A "
-            "reader could find half a result. You can view its results, but to compute, point LAYERSCOPE_CACHE at another "
-            "folder."
-        )
     make_folder(folder)
     with disk_errors_explained(folder), tempfile.TemporaryFile(dir=folder):
         pass
@@ -291,12 +285,6 @@ def load_result(kind: str, fingerprint: str, *, precomputed: bool = False) -> St
     """
     folder = precomputed_dir() / kind / fingerprint if precomputed else result_dir(kind, fingerprint)
     return read(folder, precomputed=precomputed, arrays=True) if (folder / "result.json").exists() else None
-
-
-@functools.lru_cache(maxsize=256)
-def warn_once(sentence: str) -> None:
-    """Say something in the log that would be said again and again."""
-    _log.warning(sentence)
 
 
 def delete_folder(folder: Path) -> int:

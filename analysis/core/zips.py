@@ -18,8 +18,6 @@ from typing import Any
 from analysis.core import units
 from analysis.core.bounds import shown
 
-_DATE = (1980, 1, 1, 0, 0, 0)
-"""Of every entry that is written, so that equal content makes equal archives."""
 _BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, OverflowError)
 """Errors of the library for an archive that is damaged, or made to look so."""
 
@@ -81,7 +79,7 @@ def made(files: Mapping[str, bytes]) -> bytes:
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(files):
-            info: Any = zipfile.ZipInfo(name, _DATE)
+            info: Any = zipfile.ZipInfo(name)  # of 1980, so that equal content makes equal archives
             info.external_attr = (stat.S_IFREG | 0o644) << 16
             archive.writestr(info, files[name], zipfile.ZIP_DEFLATED)
     return stream.getvalue()

@@ -87,12 +87,13 @@ def test_both_parts_of_a_layer_are_the_whole_layer():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a", "attention or feed-forward alone. 'a' has neither form"),
-        ("a1:b", "'a1:b' has neither form"),
+        ("a", "A block is written START:SIZE, for example 11:5, not 'a'."),
+        ("a1:b", "not 'a1:b'"),
         ("a3+3:1", "names a layer twice"),
         ("a3+a2:2", "names a layer twice"),
         ("b3", "A block is written START:SIZE"),
         ("a0:99999999999", "A block is written START:SIZE"),
+        ("3", "A block is written START:SIZE"),
         ("a0:900+m0:900+0:1000", "no model has as many"),
     ],
 )

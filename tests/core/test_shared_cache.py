@@ -129,15 +129,3 @@ def test_an_address_of_an_object_store_is_refused_in_words(monkeypatch, address)
     with pytest.raises(StorageError, match="but it must be a folder") as refused:
         store.cache_dir()
     assert address in str(refused.value)
-
-
-@pytest.mark.parametrize("kind", ["fuse.s3fs", "fuse.gcsfuse", "fuse.mountpoint-s3", "fuse.rclone"])
-def test_a_mounted_object_store_is_readable_and_never_computed_into(mounted, kind):
-    mounted()
-    made = fakes.distances()
-    made.save()
-    mounted(share=kind)
-    assert [entry.key for entry in index.entries(ResultFilter(("distances",)))] == [made.spec.fingerprint()]
-    assert type(made).load(made.spec) == made
-    with pytest.raises(StorageError, match=r"copies files instead of renaming them.*point LAYERSCOPE_CACHE at another folder"):
-        store.check_writable()

@@ -4,7 +4,7 @@ import dataclasses
 
 import pytest
 
-from analysis.core.blocks import Block
+from analysis.core.blocks import Block, parse_removal
 from analysis.core.errors import BlockRangeError, SpecError
 from analysis.core.record import Spec, spec_dataclass
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
@@ -118,7 +118,7 @@ def test_a_block_is_half_open_and_says_so_both_ways():
     assert block.stop == 16
     assert block.describe() == "layers 11-15 (5 layers), block [11, 16)"
     assert Block(7, 1).describe() == "layer 7 (1 layer), block [7, 8)"
-    assert Block.parse("11:5") == block
+    assert parse_removal("11:5") == block
 
 
 def test_a_block_outside_the_model_names_the_possible_range():

@@ -67,7 +67,7 @@ def model_files() -> Iterator[Bad]:
     yield Bad("an absent Hub id", ("models", "nobody-at-all/nothing"), "is neither a local folder nor in the local Hub cache")
     yield Bad("an empty folder", ("models", "{here}"), "has no config.json, so it is not a Hugging Face model folder")
     yield Bad("an unknown device", ("models", "{model}", "--dtype", "float32", "--device=cpu:abc"), "Device ")
-    yield Bad("a pipe for weights", _PLAN, "The model m cannot be read: model.safetensors: it is a pipe", _piped)
+    yield Bad("a pipe for weights", _PLAN, "The model m cannot be read: model.safetensors: it is not a regular file", _piped)
     yield Bad("weights of another model", _PLAN, "model.safetensors in m is a link that leads out of this folder", _linked)
     pickled = folder(model__safetensors=None, pytorch_model__bin=b"\x80\x02.")
     yield Bad("pickled weights", _PLAN, "pickled weights", pickled)

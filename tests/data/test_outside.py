@@ -28,27 +28,22 @@ MUCH = 8 << 20
 
 @pytest.fixture
 def odd(tmp_path):
-    """Paths that are no regular files, by their kind."""
+    """Paths that are no regular files: a pipe, a socket, a folder and a device."""
     os.mkfifo(tmp_path / "pipe.jsonl")
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "s.jsonl"))
         (tmp_path / "folder.jsonl").mkdir()
         (tmp_path / "link.jsonl").symlink_to("/dev/zero")
-        yield {
-            "a pipe": tmp_path / "pipe.jsonl",
-            "a socket": tmp_path / "s.jsonl",
-            "a folder": tmp_path / "folder.jsonl",
-            "a device": tmp_path / "link.jsonl",
-        }
+        yield [tmp_path / f"{name}.jsonl" for name in ("pipe", "s", "folder", "link")]
 
 
 def test_irregular_files_are_refused_unread(odd):
-    for what, path in odd.items():
-        with pytest.raises(BenchmarkError, match=f"it is {what}, not a regular file"):
+    for path in odd:
+        with pytest.raises(BenchmarkError, match="not a regular file"):
             files.read(path)
-        with pytest.raises(CorpusError, match=f"it is {what}, not a regular file"):
+        with pytest.raises(CorpusError, match="not a regular file"):
             corpora.documents(CorpusSpec(str(path)))
-    with pytest.raises(CorpusError, match="it is a device"):
+    with pytest.raises(CorpusError, match="it is not a regular file"):
         corpora.resolve(CorpusSpec("/dev/zero"))
 
 

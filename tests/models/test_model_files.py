@@ -207,7 +207,7 @@ def test_inner_links_and_a_link_to_the_folder_load(folder, tmp_path):
 def test_pipe_or_folder_in_place_of_a_file_is_refused(folder, name):
     (folder / name).unlink()
     os.mkfifo(folder / name)
-    with pytest.raises(ModelNotFoundError, match=f"The model m cannot be read: {name}: it is a pipe, not a regular file"):
+    with pytest.raises(ModelNotFoundError, match=f"The model m cannot be read: {name}: it is not a regular file"):
         planning.plan(spec(folder))
     (folder / name).unlink()
     (folder / name).mkdir()

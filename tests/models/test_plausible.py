@@ -79,7 +79,7 @@ def test_model_folder_with_a_pipe_is_refused_without_waiting(tmp_path, name):
     (tmp_path / "model.safetensors").write_bytes(b"")
     (tmp_path / name).unlink()
     os.mkfifo(tmp_path / name)
-    with pytest.raises(ModelNotFoundError, match=f"{name}: it is a pipe, not a regular file. Get it again"):
+    with pytest.raises(ModelNotFoundError, match=f"{name}: it is not a regular file. Get it again"):
         location.locate(ModelSpec(str(tmp_path)))
 
 
