@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -75,14 +76,14 @@ def lock(path: Path) -> FileLock | None:
 
 
 @contextlib.contextmanager
-def awaited_lock(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+def awaited_lock(path: Path, on_wait: Callable[[], Any]) -> Iterator[None]:
     """Hold the lock of a file in the body, as soon as nobody else holds it.
 
     Args:
         path: of the file.
         on_wait: called twice a second until then; it may raise.
     """
-    with FileLock(path, mode=0o600, thread_local=False).acquire(poll_interval=_WAIT_S, cancel_check=lambda: bool(on_wait())):
+    with FileLock(path, mode=0o600, thread_local=False).acquire(poll_interval=_WAIT_S, cancel_check=on_wait):
         yield
 
 

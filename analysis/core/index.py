@@ -269,13 +269,14 @@ def groups(wanted: ResultFilter) -> list[ResultGroup]:
     """Return stored results in groups; results of no model are left out."""
     where, values = wanted.condition()
     # Next to max() SQLite returns the other columns of the row that has the maximum.
+    model = "identity, source, revision, quantization != 'none' AS is_quantized"
     sql = (
-        "SELECT identity, source, revision, quantization != 'none' AS is_quantized, count(*), place, kind, key, max(mtime_ns) "
-        f"FROM results WHERE {where} AND source IS NOT NULL GROUP BY kind, place, identity, source, revision, is_quantized"
+        f"SELECT {model}, count(*), place, kind, key, max(mtime_ns), '' FROM results WHERE {where} AND source IS NOT NULL "
+        "GROUP BY kind, place, identity, source, revision, is_quantized"
     )
     return [
-        ResultGroup(*group, IndexEntry(place, kind, key, mtime_ns, ""))
-        for *group, place, kind, key, mtime_ns in rows(wanted.kinds, sql, values)
+        ResultGroup(identity, source, revision, is_quantized, n, IndexEntry(*newest))
+        for identity, source, revision, is_quantized, n, *newest in rows(wanted.kinds, sql, values)
     ]
 
 
