@@ -1,14 +1,11 @@
-"""Charts of published and bundled models by share of depth: paths of the most similar block, cliffs and claims."""
+"""Charts of published models by share of depth: paths of the most similar block, and cliffs."""
 
-import html
 from collections.abc import Sequence
 
 from plotly.graph_objs import Figure
-from plotly.subplots import make_subplots
 
-from analysis.charts.look import DARK, LIGHT, Palette, Style, bars, finish, palette, translucent
+from analysis.charts.look import Palette, Style, finish, palette
 from analysis.experiments.maps.distance_spec import Best
-from analysis.results.compared.paper_claims import DepthCosts, ToleranceCurve
 from analysis.results.words.lesson import CLIFFS, PATHS, PublishedCliff, PublishedPath
 
 # Neutral shades, since blue, orange and dashed grey already mean something; dash and label distinguish the models.
@@ -21,8 +18,6 @@ _STYLES = (
 
 _LAST_LABEL = 20
 """Margin that half of the label "100%" at the end of an axis needs, pixels."""
-_WITH_COLOUR = Style("solid", "circle", LIGHT.pruned, DARK.pruned)
-"""Of the first model of a chart without a model of the user."""
 
 
 def depth_paths(
@@ -143,93 +138,3 @@ def cliffs(
     x = {"title": "layers removed at the cliff", "range": [0, 0.8], "tickformat": ".0%", "gridcolor": colours.grid}
     y = {"showgrid": False, "automargin": True, "range": [-0.6, len(rows) - 0.4]}
     return finish(figure, height, x=x, y=y, margin={"t": 4, "l": 8, "b": 46})
-
-
-def claims(
-    depths: Sequence[DepthCosts], tolerances: Sequence[ToleranceCurve], *, dark: bool = False, height: int = 560
-) -> Figure:
-    """Draw the cost of each layer by its depth, and below it the cost of removing a share of the layers, with 95 % intervals.
-
-    Args:
-        depths: loss increase of each single layer, one entry per model. The scale is logarithmic, and a layer whose removal
-            lowers the loss is not on it.
-        tolerances: loss increase by share of removed layers, one entry per model.
-        dark: whether the page is dark.
-        height: pixels.
-    """
-    colours = palette(dark)
-    figure = make_subplots(2, 1, vertical_spacing=0.17)
-    names = list(dict.fromkeys([*(one.name for one in tolerances), *(one.name for one in depths)]))
-    looks = dict(zip(names, [_WITH_COLOUR, *_STYLES], strict=False))
-    for depth in depths:
-        drawn = [layer for layer in depth.layers if layer.increase > 0]
-        floor = 0.5 * min((layer.increase for layer in drawn), default=1.0)
-        _add_model(
-            figure,
-            1,
-            depth.name,
-            looks[depth.name],
-            [(layer.depth, layer.increase, max(layer.low, floor), layer.high) for layer in drawn],
-            [
-                f"without layer {layer.layer}: {layer.increase:+.3f} nats/token, 95 % interval {layer.low:+.3f} to "
-                f"{layer.high:+.3f}<br>{depth.n_texts} texts, {depth.precision}"
-                for layer in drawn
-            ],
-            is_named=depth.name not in {curve.name for curve in tolerances},
-            dark=dark,
-        )
-    for curve in tolerances:
-        _add_model(
-            figure,
-            2,
-            curve.name,
-            looks[curve.name],
-            [(point.share, point.increase, point.low, point.high) for point in curve.points],
-            [
-                f"n = {point.n} of {curve.n_layers} layers: {point.increase:+.3f} bits per byte, 95 % interval "
-                f"{point.low:+.3f} to {point.high:+.3f}<br>{curve.n_texts} texts, {curve.precision}"
-                for point in curve.points
-            ],
-            is_named=True,
-            dark=dark,
-        )
-    margin = {"b": 46, "r": _LAST_LABEL, "t": 30 + 18 * max(0, len(names) - 1)}
-    share = {"tickformat": ".0%", "gridcolor": colours.grid}
-    finish(figure, height, x={**share, "range": [0, 1]}, y={}, margin=margin)
-    figure.update_xaxes(title={"text": "depth of the removed layer", "standoff": 6}, row=1, col=1)
-    figure.update_yaxes(title={"text": "loss increase, nats/token", "standoff": 16}, type="log", dtick=1, row=1, col=1)
-    figure.update_xaxes(**share, range=[-0.01, 0.52], zeroline=False, row=2, col=1)
-    figure.update_xaxes(title={"text": "layers removed by similarity, share of depth", "standoff": 6}, row=2, col=1)
-    figure.update_yaxes(title={"text": "loss increase, bits per byte", "standoff": 16}, zeroline=False, row=2, col=1)
-    return figure.update_yaxes(gridcolor=colours.grid)
-
-
-def _add_model(
-    figure: Figure,
-    row: int,
-    name: str,
-    style: Style,
-    points: Sequence[tuple[float, float, float, float]],
-    texts: Sequence[str],
-    *,
-    is_named: bool,
-    dark: bool,
-) -> None:
-    """Draw one model of a panel: place, value and both ends of the interval of each point."""
-    shade, label = style.shade(dark=dark), html.escape(name)
-    values = [value for _, value, _, _ in points]
-    figure.add_scatter(
-        x=[place for place, *_ in points],
-        y=values,
-        mode="lines+markers",
-        name=label,
-        legendgroup=label,
-        showlegend=is_named,
-        line={"color": shade, "width": 2, "dash": style.dash},
-        marker={"size": 6, "symbol": style.symbol},
-        error_y={**bars(values, [(low, high) for *_, low, high in points]), "color": translucent(shade, 0.6)},
-        text=[f"<b>{label}</b>, {text}" for text in texts],
-        hovertemplate="%{text}<extra></extra>",
-        row=row,
-        col=1,
-    )

@@ -96,13 +96,18 @@ def _n_results(manifest: "Manifest") -> str:
 
 def _push(made: "Pack", options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     """Preview the upload, or make it."""
+    from analysis import hub
     from analysis.cli.push import upload
+    from analysis.hub.repository import DATA_SET
     from analysis.results.packs import remote
 
     with tempfile.TemporaryDirectory(prefix="layerscope-pack-") as scratch:
-        where = (made, options.push, Path(scratch))
-        planned = remote.plan(*where, is_private=not options.public)
-        data, lines = upload(options, planned, functools.partial(remote.push, *where, is_private=not options.public))
+        remote.write(made, options.push, Path(scratch))
+        target: Any = {"is_private": not options.public, "kind": DATA_SET}
+        planned = hub.upload.plan(Path(scratch), options.push, **target)
+        message = "Upload a result pack from Layerscope"
+        push = functools.partial(hub.upload.push, Path(scratch), options.push, commit_message=message, **target)
+        data, lines = upload(options, planned, push)
     opening = [f"Open it anywhere with `python -m analysis open {options.push}`."] if options.yes else []
     return data, [*lines, *opening]
 

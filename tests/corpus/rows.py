@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from analysis.results.packs import limits
+from analysis.results.packs import opening
 from tests.corpus import Bad, Make, files, packs
 from tests.corpus.models import (
     ADAPTER,
@@ -170,7 +170,7 @@ def hostile_packs() -> Iterator[Bad]:
         ("NaN", packs.changed(packed.result(_nan)), "NaN or infinite"),
         (
             "a zip bomb",
-            packs.written(lambda: packed.archive((manifest, b"{}"), (packed.entry(name), b" " * (limits.FILE_BYTES + 1)))),
+            packs.written(lambda: packed.archive((manifest, b"{}"), (packed.entry(name), b" " * (opening.FILE_BYTES + 1)))),
             "unpacks to 67.1 MB, and at most",
         ),
     ):

@@ -10,7 +10,7 @@ from analysis.core import index, index_table, store
 from analysis.core.errors import PackError, SpecError
 from analysis.core.index import ResultFilter
 from analysis.results import library, packs
-from analysis.results.packs import limits, making
+from analysis.results.packs import making, opening
 from analysis.results.stored import pack_list
 from tests.support import fakes, packed
 
@@ -96,7 +96,7 @@ def test_results_of_a_pack_are_never_computed_with(pack):
 )
 def test_a_title_is_made_of_any_name_of_a_model(name, title):
     assert pack_list.title_of(name) == title
-    pack_list.check_title(title)
+    assert not pack_list.why_no_title(title)
 
 
 def test_equal_results_make_equal_packs(tmp_path):
@@ -177,10 +177,10 @@ def refused(file, says):
 
 
 def test_a_gigabyte_of_json_is_refused_by_its_stated_size(pack, tmp_path, monkeypatch):
-    monkeypatch.setattr(limits, "FILE_BYTES", 1_000_000)
+    monkeypatch.setattr(opening, "FILE_BYTES", 1_000_000)
     (tmp_path / "bad.zip").write_bytes(packed.archive((packed.entry(f"sweep/{'0' * 20}/result.json"), b" " * 1_000_001)))
     refused(tmp_path / "bad.zip", "unpacks to 1.0 MB, and at most 1.0 MB are allowed")
-    monkeypatch.setattr(limits, "UNPACKED_BYTES", 1_500_000)
+    monkeypatch.setattr(opening, "UNPACKED_BYTES", 1_500_000)
     two = [(packed.entry(f"sweep/{digit * 20}/result.json"), b" " * 900_000) for digit in "01"]
     (tmp_path / "bad.zip").write_bytes(packed.archive(*two))
     refused(tmp_path / "bad.zip", "it unpacks to 1.8 MB")
@@ -192,7 +192,7 @@ def test_too_many_files_and_packs_are_refused(pack, tmp_path, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
     packed.opened_here(monkeypatch)
-    monkeypatch.setattr(limits, "OPENED", 0)
+    monkeypatch.setattr(opening, "OPENED", 0)
     with pytest.raises(PackError, match="no more can be"):
         packs.open_file(pack)
 
@@ -201,7 +201,7 @@ def test_too_many_files_and_packs_are_refused(pack, tmp_path, monkeypatch):
     ("file", "says"), [("absent.zip", "No such file"), (".", "it is a folder"), ("huge.zip", "it is larger than")]
 )
 def test_a_file_that_cannot_be_read_is_refused(pack, tmp_path, monkeypatch, file, says):
-    monkeypatch.setattr(limits, "PACK_BYTES", 1 << 20)
+    monkeypatch.setattr(opening, "PACK_BYTES", 1 << 20)
     (tmp_path / "huge.zip").write_bytes(b"0" * (1 << 20) + b"0")
     with pytest.raises(PackError, match=says):
         packs.open_file(tmp_path / file)

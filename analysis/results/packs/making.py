@@ -1,10 +1,9 @@
 """Make a pack: stored results of a model as one zip file, without weights, adapters and hidden states."""
 
 import hashlib
-import io
 import json
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,17 +19,13 @@ from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.search.search_spec import SearchResult
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library
-from analysis.results.packs import limits
+from analysis.results.packs import opening
 from analysis.results.stored import pack_list
 from analysis.results.stored.pack_list import FILE, Manifest, PackedModel, PackedResult
 from analysis.results.stored.result import FoundResult
 
 _LEAN = ("distances", "search")
 """Kinds whose arrays stay: hidden states, and figures of each text. The pages show the rest without them."""
-
-
-_OF_FOLDERS = "export"
-"""Kind of results that are about folders of this machine."""
 
 
 @dataclass(frozen=True)
@@ -61,17 +56,15 @@ def make(model: ModelSpec, *, kinds: Sequence[str] = (), keys: Sequence[str] = (
     """
     if unknown := sorted(set(kinds) - set(RESULTS)):
         raise SpecError(f"{shown(unknown[0])} is no kind of result. Choose from {', '.join(RESULTS)}.")
-    wanted = kinds or [kind for kind in RESULTS if keys or kind != _OF_FOLDERS]
+    wanted = kinds or [kind for kind in RESULTS if keys or kind != "export"]  # exports are folders of this machine
     entries = [entry for kind in wanted for entry in library.find(kind, model)]
     entries = [entry for entry in entries if not entry.source.place.startswith(f"{PACKS}/")]
     if absent := sorted(set(keys) - {entry.key for entry in entries}):
         raise SpecError(f"{model.source} has no stored result {shown(absent[0])}. Compare, Runs lists the keys.")
     chosen = [entry for entry in entries if not keys or entry.key in keys]
     pack_title = title or pack_list.title_of(next((entry.summary.name for entry in chosen), model.source))
-    try:
-        pack_list.check_title(pack_title)
-    except ValueError as error:
-        raise PackError(f"The pack cannot be made: {error}. Name it with --title.") from error
+    if why := pack_list.why_no_title(pack_title):
+        raise PackError(f"The pack cannot be made: {why}. Name it with --title.")
     files, results, left_out, paths = _files(chosen)
     if not results:
         why = f" ({left_out[0]})" if left_out else ""
@@ -82,13 +75,11 @@ def make(model: ModelSpec, *, kinds: Sequence[str] = (), keys: Sequence[str] = (
     manifest = Manifest(pack_list.FORMAT, pack_list.VERSION, pack_title, made_with, models, tuple(results), digests)
     manifest_json = json.dumps(asdict(manifest), indent=1).encode()
     content = zips.made(files | {FILE: manifest_json})
-    try:
-        if len(content) > limits.PACK_BYTES:
-            raise ValueError(f"it has {units.size(len(content))}, and at most {units.size(limits.PACK_BYTES)} are allowed")
-        with limits.opened(io.BytesIO(content)):
-            pass
-    except ValueError as error:
-        raise PackError(f"The pack could not be opened: {error}. Choose fewer results with --kinds.") from error
+    if len(content) > opening.PACK_BYTES:
+        raise PackError(
+            f"The pack has {units.size(len(content))}, and at most {units.size(opening.PACK_BYTES)} are allowed. "
+            "Choose fewer results with --kinds."
+        )
     return Pack(content, manifest, tuple(left_out), tuple(sorted(paths)))
 
 
@@ -109,7 +100,7 @@ def _files(entries: Sequence[FoundResult]) -> tuple[dict[str, bytes], list[Packe
             folder = Path(scratch, entry.kind, entry.key)
             files |= {file.relative_to(scratch).as_posix(): file.read_bytes() for file in sorted(folder.iterdir())}
             packed.append(PackedResult(entry.kind, entry.key, max(0.0, entry.saved_at)))
-            paths.update(_paths(result.spec))
+            paths.update(path for path in serving.named_files(result.spec) if path.startswith(("/", "~")))
     return files, packed, left_out, paths
 
 
@@ -124,12 +115,7 @@ def _read(entry: FoundResult) -> Any:
     return replace(result, adapter=None) if isinstance(result, HealResult) else result
 
 
-def _paths(spec: Any) -> Iterator[str]:
-    yield from (value for value in serving.named_files(spec) if value.startswith(("/", "~")))
-
-
 def _model(entry: FoundResult) -> PackedModel:
     model = entry.summary.model
-    if model is None:
-        return PackedModel(entry.summary.name[:400], "", "", "")
-    return PackedModel(entry.summary.name[:400], model.source[:400], (model.revision or "")[:400], model.identity[:400])
+    named = (model.source, model.revision or "", model.identity) if model else ("", "", "")
+    return PackedModel(entry.summary.name[:400], *(text[:400] for text in named))

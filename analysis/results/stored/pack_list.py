@@ -8,7 +8,7 @@ import functools
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import pydantic
 
@@ -21,7 +21,6 @@ FILE = "pack.json"
 FORMAT, VERSION = "layerscope-pack", 1
 MAX_FILES = 20_000
 """Maximum number of files, models and results of a pack."""
-_TITLE = re.compile(r"[^\W_][\w .,()+:/#-]{0,79}")
 _SHORT = Annotated[str, pydantic.StringConstraints(max_length=400)]
 _DIGEST = Annotated[str, pydantic.StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 _KIND = r"[a-z][a-z0-9_-]{0,39}"
@@ -86,15 +85,16 @@ def manifest(content: bytes) -> Manifest:
         newer = shown(fields.get("version"))
         raise ValueError(f"it has version {newer} of the format, and this Layerscope reads version {VERSION}")
     try:
-        checked = _reader().validate_json(content, strict=True)
+        checked = pydantic.TypeAdapter(Manifest).validate_json(content, strict=True)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"]))
         raise ValueError(f"its {FILE} is wrong at {shown(place)}: {first['msg']}") from error
-    check_title(checked.title)
+    if why := why_no_title(checked.title):
+        raise ValueError(why)
     keys = [(result.kind, result.key) for result in checked.results]
-    if len(set(keys)) < len(keys):
-        raise ValueError(f"its {FILE} lists a result twice")
+    if not keys or len(set(keys)) < len(keys):
+        raise ValueError(f"its {FILE} lists {'a result twice' if keys else 'no result'}")
     return checked
 
 
@@ -103,22 +103,12 @@ def title_of(name: str) -> str:
     return re.sub(r"[^\w .,()+:/#-]", "-", name)[:80].lstrip("_ .,()+:/#-") or "Results"
 
 
-def check_title(title: str) -> None:
-    """Refuse a title with markup, or one that is no short line.
-
-    Raises:
-        ValueError: with the reason as a clause.
-    """
-    if not _TITLE.fullmatch(title):
-        raise ValueError(
-            f"its title {shown(title)} is not 1 to 80 letters, digits, spaces and . , ( ) + : / # - that begin with a letter "
-            "or digit"
-        )
-
-
-@functools.cache
-def _reader() -> "pydantic.TypeAdapter[Any]":
-    return pydantic.TypeAdapter(Manifest)
+def why_no_title(title: str) -> str:
+    """Return why a pack cannot have this title, as a clause; "" if it can."""
+    if title == title_of(title):
+        return ""
+    allowed = "1 to 80 letters, digits, spaces and . , ( ) + : / # - that begin with a letter or digit"
+    return f"its title {shown(title)} is not {allowed}"
 
 
 @dataclass(frozen=True)

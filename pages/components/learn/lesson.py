@@ -12,17 +12,13 @@ import streamlit as st
 from analysis.charts.lesson import Rung
 from analysis.core import units
 from analysis.core.record import Spec
-from analysis.data.gallery import EXHIBITS
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
-from analysis.experiments.strategies import USUAL
 from analysis.exports.handout import HandoutTask
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
-from analysis.results.compared import agreement
-from analysis.results.compared.paper_claims import DepthCosts, SizePair, ToleranceCurve, depth_costs, size_pairs, tolerance
 from analysis.results.stored import evidence
 from analysis.results.words import exercises
 from analysis.results.words import lesson as guesses
@@ -206,25 +202,6 @@ def results_of(model: ModelSpec) -> LessonResults:
     known = [*_finished("inspect", model), distances, *curves, damage, *heals]
     facts = next((result.model for result in known if result is not None), None)
     return LessonResults(facts, distances, next(iter(curves), None), heals, damage)
-
-
-def gallery_claims() -> tuple[list[DepthCosts], list[ToleranceCurve], list[SizePair]]:
-    """Costs of single layers, costs of shares of layers, and pairs of sizes, of the models of the gallery.
-
-    Of each model the float32 results count, and those curves whose loss text most models share.
-    """
-    depths, by_text = [], {}
-    for exhibit in EXHIBITS:
-        model = ModelSpec(exhibit.source)
-        damage = next((result for result in _finished("damage", model) if result.spec.model.is_exact), None)
-        costs = None if damage is None else depth_costs(exhibit.title, damage, agreement.stored_losses(damage))
-        depths += [] if costs is None else [costs]
-        for sweep in _finished("sweep", model):
-            if sweep.spec.model.is_exact and sweep.spec.strategy == USUAL and sweep.text_losses:
-                by_text.setdefault(sweep.spec.loss_corpus, {}).setdefault(exhibit.title, sweep)
-    curves = list(max(by_text.values(), key=len, default={}).items())
-    tolerances = [tolerance(name, sweep) for name, sweep in curves]
-    return depths, [curve for curve in tolerances if curve is not None], size_pairs(curves)
 
 
 def specs_of(shown: LessonResults) -> list[Spec]:

@@ -9,11 +9,10 @@ from analysis.core.blocks import Block
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.exports.handout import HandoutStrip, HandoutTask
 from analysis.results.compared import cliff as cliffs
-from analysis.results.compared import paper_claims
 from analysis.results.words import lesson as guesses
 from pages.components.learn import marks
 from pages.components.learn.ballot import PollQuestion
-from pages.components.learn.lesson import Lesson, LessonResults, Step, gallery_claims, say_missing
+from pages.components.learn.lesson import Lesson, LessonResults, Step, say_missing
 from pages.components.shared import chart, words
 
 TITLE = "Where can you prune big models?"
@@ -51,13 +50,11 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
             "Yours is measured on your own questions."
         )
     with right:
-        where, how_many, sizes = st.tabs(["Where blocks begin", "Where answers collapse", "Several sizes"])
+        where, how_many = st.tabs(["Where blocks begin", "Where answers collapse"])
         with where:
             _paths(distances, name, None if start is None else (start / BIG.n_layers, SIZE / BIG.n_layers))
         with how_many:
             _cliffs(shown, name)
-        with sizes:
-            _claims()
 
 
 def _tasks(shown: LessonResults) -> list[HandoutTask]:
@@ -113,30 +110,6 @@ def _cliffs(shown: LessonResults, name: str) -> None:
         say_missing("Your own cliff has not been measured yet.", "pages/explore.py", "Run a sweep")
     elif own is None and shown.sweep:
         st.caption(f"Your model has no bar. {words.plain(cliff.sentence())}")
-
-
-def _claims() -> None:
-    """The paper's claims on small real models of several sizes, from the results that came with the program."""
-    depths, tolerances, pairs = gallery_claims()
-    if not depths and not tolerances:
-        say_missing("This program has no bundled results of several sizes.", "pages/model.py", "Choose a model")
-        return
-    chart.show_with_table(
-        published.claims(depths, tolerances, dark=chart.is_dark()),
-        key="learn-claims",
-        file_name="claims",
-        alt="Loss increase without each single layer by depth, and by share of removed layers, for bundled models of several "
-        "sizes with 95 % intervals.",
-    )
-    for claim, cases in ((paper_claims.LAYERS_CLAIM, depths), (paper_claims.SIZES_CLAIM, pairs)):
-        if cases:
-            st.markdown(f"**{words.plain(paper_claims.conclusion(claim, [case.verdict for case in cases]))}**")
-        for case in cases:
-            st.caption(words.plain(f"{case.sentence()} The claim {case.verdict}."))
-    st.caption(
-        "The halves leave out the first and the last layer. Models are paired where they have one tokenizer, at equal shares "
-        "of layers. The differences are paired by text. Bars: 95 % intervals."
-    )
 
 
 _LINK = f"[{guesses.PAPER}](https://arxiv.org/abs/{guesses.PAPER.removeprefix('arXiv:')})"
