@@ -237,11 +237,20 @@ class Evidence:
     def _size(self) -> Quantity:
         if not sizes.knows(self.facts, self.removed):
             return Quantity(SIZE)
-        model = self.model if self.model.dtype != AUTO or self.scored is None else self.scored.spec.model
+        model = self._sized_model
         before, after = (self._bytes(model, removed) for removed in (None, self.removed))
         change = Change(-sizes.savings(self.facts, self.removed).fraction, None, None, True, 1, None)
         on = "exact, of all parameters" if after is None else f"exact, weights in {model.precision}"
         return Quantity(SIZE, EXACT, change, before, after, on=on)
+
+    @property
+    def _sized_model(self) -> ModelSpec:
+        """The model in the precision of its size: of the healing run, the requested one, or that of the scores."""
+        if self.heal is not None:
+            return self.heal.spec.model
+        results = (each for each in (self.scored, self.shown, *self.results) if each is not None)
+        first = next(results, None) if self.model.dtype == AUTO else None
+        return self.model if first is None else first.spec.model
 
     def _bytes(self, model: ModelSpec, removed: Removal | None) -> Amount | None:
         if model.dtype == AUTO:
@@ -333,6 +342,4 @@ def stored(
         )
     removed.check_depth(facts.n_layers)
     on_screen, speed = shown.result if shown else None, next(iter(speeds), None)
-    if isinstance(on_screen, HealResult) and not on_screen.questions:  # the answers of others with the same scores pair them
-        results.sort(key=lambda result: result is on_screen)
     return of(removed, results, model, facts, shown=on_screen, damage=damage, speed=speed, heals=heals, heal=heal)

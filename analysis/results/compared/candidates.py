@@ -25,7 +25,7 @@ from analysis.results.compared.disk import Bytes, on_disk
 from analysis.results.compared.paces import DecodePace
 from analysis.results.compared.speed import SpeedGain
 from analysis.results.stored import reading
-from analysis.results.stored.reading import ACCURACY, BITS, CONTROL, LOSS, Condition, Reading, Readings
+from analysis.results.stored.reading import ACCURACY, BITS, CONTROL, LOSS, Condition, Readings
 
 UNPRUNED, QUANTIZED, PRUNED, BOTH, HEALED, OTHER = (
     "unpruned",
@@ -199,13 +199,9 @@ def _form(runs: Sequence[tuple[Any, Readings]], *, is_healed: bool) -> tuple[Any
         # A table of methods adds what nothing else measured, so that other panels show the same value.
         is_table = result.spec.kind == "methods"
         for quantity, measured in readings.items():
-            if quantity not in merged or (not is_table and _is_pairable(measured) > _is_pairable(merged[quantity])):
+            if quantity not in merged or (not is_table and measured.is_pairable > merged[quantity].is_pairable):
                 merged[quantity] = measured
     return runs[0][0], merged
-
-
-def _is_pairable(measured: Reading) -> bool:
-    return bool(measured.answers or measured.losses)
 
 
 def _candidate(

@@ -104,17 +104,23 @@ def _scores(result: Any, removed: Removal | None) -> bool:
 def by_block(results: Sequence[Any], quantity: str, condition: Condition) -> dict[Removal | None, Reading]:
     """The score of every block under a condition, None for the unpruned model; healed models are ignored.
 
+    A score with its answers or losses comes before one without them, so that changes are paired wherever they can be. A table
+    of methods adds what nothing else measured.
+
     Args:
         results: curves, evaluations and heals of one model, strongest evidence first.
         quantity: `reading.ACCURACY` or `reading.LOSS`.
         condition: the one that all scores must hold under.
     """
     readings_by_block: dict[Removal | None, Reading] = {}
-    for result in results:
+    for result in sorted(results, key=lambda result: result.spec.kind == "methods"):
+        is_table = result.spec.kind == "methods"
         for readings in reading.of_all(result):
             measured = readings.get(quantity)
             if measured is not None and not measured.repair and measured.condition == condition:
-                readings_by_block.setdefault(measured.cut, measured)
+                known = readings_by_block.get(measured.cut)
+                if known is None or (not is_table and measured.is_pairable > known.is_pairable):
+                    readings_by_block[measured.cut] = measured
     return readings_by_block
 
 

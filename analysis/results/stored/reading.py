@@ -123,6 +123,11 @@ class Reading:
         """Return True for a share of questions, False for nats."""
         return self.quantity in (ACCURACY, ACC_NORM)
 
+    @property
+    def is_pairable(self) -> bool:
+        """Return whether its single answers or losses are kept, so that a change from it can be paired."""
+        return bool(self.answers or self.losses)
+
 
 Readings = dict[str, Reading]
 """Measured readings by quantity; quantities that were not measured are missing."""

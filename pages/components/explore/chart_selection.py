@@ -168,7 +168,7 @@ def of_curves(shown: Shown) -> dict[str, Mark]:
 
 def scores(shown: Shown) -> dict[str, dict[Removal | None, Reading]]:
     """Return by quantity the score of every block, None for the unpruned model, under the selected condition."""
-    every, wanted = shown.evidence.scores, shown.selected.selection
+    every, wanted = shown.scores, shown.selected.selection
     return _scores(selection.versions(every), wanted.questions, wanted.texts, every)
 
 

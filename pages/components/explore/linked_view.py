@@ -102,7 +102,7 @@ def _map_and_curves(shown: Shown) -> None:
         map_view.show(shown.distances, shown.damage, shown.strategy, shown.cut)
     with right, frame.errors_shown(), st.container(gap="xsmall"):
         compared = curves.compared(shown.sweep, shown.model) if shown.sweep else []
-        curves.show(shown.sweep, compared, shown.evidence.heals, shown.strategy, shown.cut)
+        curves.show(shown.sweep, compared, shown.heals, shown.strategy, shown.cut)
         curves.not_measured(shown)
         _other_datasets(shown)
     marks = {chart_selection.name_now(map_view.CHART): chart_selection.CELLS}
@@ -154,12 +154,12 @@ def _data(shown: Shown) -> None:
     _tables(
         shown.distances.result,
         [curve.result for curve in curves_shown],
-        [heal.result for heal in shown.evidence.heals],
+        [heal.result for heal in shown.heals],
         shown.damage.result if shown.damage else None,
         readout.tables(shown),
     )
     once = [entry for entry in (shown.damage, speed) if entry]
-    everything = [shown.distances, *curves_shown, *once, *shown.evidence.heals, *stored_results.scores_of("evaluate", model)]
+    everything = [shown.distances, *curves_shown, *once, *shown.heals, *stored_results.scores_of("evaluate", model)]
     frame.commands([entry.result.spec for entry in everything])
 
 

@@ -36,8 +36,8 @@ def curve_of(shown: Shown) -> SweepResult | None:
     measured = shown.readings.get(ACCURACY)
     if measured is None:
         return None
-    known = [*([shown.sweep] if shown.sweep else []), *shown.evidence.relevant(shown.cut.removed)]
-    curves = (entry.result for entry in known if entry.kind == "sweep")
+    known = [*([shown.sweep.result] if shown.sweep else []), *(shown.evidence.results if shown.evidence else ())]
+    curves = (result for result in known if isinstance(result, SweepResult))
     return next((curve for curve in curves if reading.of_sweep(curve, measured.cut).get(ACCURACY) == measured), None)
 
 
@@ -68,7 +68,7 @@ def show_changed_answers(shown: Shown) -> None:
     found = answers.of_curve(curve, n, cut.removed) if curve is not None else None
     is_of_curve = found is not None
     if found is None:
-        scores = [entry.result for entry in shown.evidence.scores]
+        scores = [entry.result for entry in shown.scores]
         before, after = (answers.stored_answers(scores, removed, condition) for removed in (None, cut.removed))
         found = answers.of_two(before, after, n)
     if found is None:

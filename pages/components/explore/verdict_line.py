@@ -23,21 +23,19 @@ from pages.components.shared.selection import Shown
 
 def show(shown: Shown) -> None:
     """Draw the verdict."""
-    removed = shown.cut.removed
-    if removed is None:
+    measured = shown.evidence
+    if measured is None:
         st.markdown(shown.cut.unknown or "Nothing is removed. Move the slider or click a block to see what its removal costs.")
         return
-    measured = shown.evidence.on(removed, shown.asked, shown.strategy.distances.model)
     st.markdown(words.plain(headline.verdict(measured)), help=_in_detail(measured, shown))
 
 
 def buttons(shown: Shown) -> None:
     """Draw the button that selects the best known block of this size, and the one that heals the selected block."""
-    removed = shown.cut.removed
-    if removed is None:
+    measured = shown.evidence
+    if measured is None:
         return
-    _best(shown, removed)
-    measured = shown.evidence.on(removed, shown.asked, shown.strategy.distances.model)
+    _best(shown, measured.removed)
     if RECOVERY in measured.missing:
         start.instant_heal_button(shown.sweep, shown.cut, shown.model)
 
@@ -54,7 +52,7 @@ def _in_detail(found: evidence.Evidence, shown: Shown) -> words.Markdown:
 
 def _best(shown: Shown, removed: Removal) -> None:
     """Draw the button that selects the best known block of this size, unless it is selected."""
-    n_layers, every = shown.strategy.distances.n_layers, [*shown.evidence.scores, *shown.evidence.damage]
+    n_layers, every = shown.strategy.distances.n_layers, [*shown.scores, *shown.damage_maps]
     like = removed if isinstance(removed, PartSet) else removed.size
     costs: list[Cost] = _costs(selection.versions(every), like, every)
     best = quality_costs.best_cut([cost for cost in costs if not cuts.protected_in(cost.cut, n_layers)])

@@ -90,9 +90,10 @@ def evidence_of(choice: Choice) -> Evidence:
     """Return the evidence on the choice under the condition of Explore; that of a healed one under its own."""
     model = state.current_model()
     shown = selection.now(model)
-    known = shown.evidence if shown is not None else selection.stored(selection.curve(model), None, model)
     heal = choice.heal if choice.heal is not None and choice.heal.healed is not None else None
-    return known.on(choice.cut, choice.model, choice.facts, heal)
+    return selection.evidence_on(
+        choice.cut, choice.model, selection.curve(model), choice.facts, damage=shown and shown.damage, heal=heal
+    )
 
 
 def show_gains(choice: Choice) -> None:

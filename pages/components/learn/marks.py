@@ -243,7 +243,7 @@ def places_of_generations(sweep: SweepResult) -> Places:
 
 def _scores_of_selection() -> list[Any]:
     now = selection.now(state.current_model())
-    return [] if now is None else [entry.result for entry in now.evidence.scores]
+    return [] if now is None else [entry.result for entry in now.scores]
 
 
 def ringed(figure: Figure, places: Places, note: str = selected.UNMEASURED) -> Figure:

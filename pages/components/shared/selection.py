@@ -5,8 +5,7 @@ curve on it shows its own strongest curve, and the dataset is then that curve's.
 of a group of numbers. The precision of a new request is that of the results on screen, unless the Model page names another one.
 """
 
-import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -17,77 +16,24 @@ from analysis import service
 from analysis.core.blocks import Removal
 from analysis.data import corpora, questions
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
-from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.models.source.model_spec import DTYPES, ModelSpec
 from analysis.models.source.sizes import ModelFacts
-from analysis.results import evidence
 from analysis.results.compared import scores_of_block
 from analysis.results.compared.scores_of_block import Selected
+from analysis.results.evidence import Evidence
 from analysis.results.stored import reading, summaries
-from analysis.results.stored.reading import ACCURACY, LOSS, Condition, Readings, conditions_of
+from analysis.results.stored.reading import ACCURACY, LOSS, SCORED, Condition, Readings, conditions_of
 from analysis.results.stored.result import FoundResult
 from pages.components.shared import cuts, state, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
 
 _MAPS = 10
-"""So many loss-increase maps are read beside the one on screen."""
+"""Maximum number of loss-increase maps that are read next to the one on screen."""
 Version = tuple[str, float]
 """Key of a result and the time it was saved: a growing result keeps its key."""
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """Stored results of one model that score its blocks; those on screen come first, then the strongest."""
-
-    model: ModelSpec
-    shown: FoundResult | None
-    """The curve on screen, whose dataset, texts and precision are selected."""
-    damage: list[FoundResult]
-    """The loss-increase map on screen and the strongest others."""
-    heals: list[FoundResult]
-    """The strongest heals, and those under the selected condition."""
-    speed: FoundResult | None
-
-    @cached_property
-    def scores(self) -> list[FoundResult]:
-        """The strongest curves, evaluations and heals, and the strongest under the selected condition."""
-        return service.strongest(stored_results.known(self.model), self.shown, most=stored_results.MOST)
-
-    @cached_property
-    def relevant(self) -> Callable[[Removal | None], list[FoundResult]]:
-        """Function that returns the curves, evaluations and heals that decide about the scores of a block, looked up once."""
-        model = stored_results.known(self.model)
-        return functools.cache(lambda removed: service.scores_of(removed, model, self.shown))
-
-    def maps(self, removed: Removal | None) -> list[FoundResult]:
-        """Return the loss-increase map on screen, then others that reach to the size of a block."""
-        if removed is None:
-            return self.damage[:1]
-        reach = stored_results.find("damage", self.model, most=_MAPS, first=f"largest < {int(removed.size)}")
-        shown = {entry.key for entry in self.damage[:1]}
-        return [*self.damage[:1], *(entry for entry in reach if entry.key not in shown)]
-
-    def of(self, removed: Removal | None) -> Selected:
-        """The scores of exactly this block under the selected condition."""
-        scores = self.relevant(removed)
-        return _selected(versions(scores), removed, self.shown and self.shown.key, self, scores)
-
-    def on(self, removed: Removal, model: ModelSpec, facts: ModelFacts, heal: HealResult | None = None) -> evidence.Evidence:
-        """Return every quantity of exactly this block under the selected condition.
-
-        Args:
-            removed: the removed layers.
-            model: the model of new requests and of the size.
-            facts: sizes of the model.
-            heal: the healing run whose healed model is judged; None for the pruned model.
-        """
-        scores, maps = self.relevant(removed), self.maps(removed)
-        known = [*([self.shown] if self.shown else []), *scores, *maps, *self.heals, *([self.speed] if self.speed else [])]
-        key = "" if heal is None else heal.spec.fingerprint()
-        return _on(f"{versions(known)} {key}", removed, self.shown and self.shown.key, model, self, scores, maps, facts, heal)
 
 
 @dataclass(frozen=True)
@@ -102,7 +48,6 @@ class Shown:
     """The loss-increase map on screen."""
     strategy: ChosenStrategy
     cut: Cut
-    evidence: Evidence
 
     @property
     def asked(self) -> ModelSpec:
@@ -110,9 +55,35 @@ class Shown:
         return as_shown(self.model, self.sweep and self.sweep.result, self.distances.result)
 
     @cached_property
+    def scores(self) -> list[FoundResult]:
+        """The strongest curves, evaluations and healing runs, and the strongest under the selected condition."""
+        return service.strongest(stored_results.known(self.model), self.sweep, most=stored_results.MOST)
+
+    @cached_property
+    def heals(self) -> list[FoundResult]:
+        """The strongest healing runs, and those under the selected condition."""
+        return stored_results.scores_of("heal", self.model, self.sweep)
+
+    @cached_property
+    def damage_maps(self) -> list[FoundResult]:
+        """The loss-increase map on screen and the strongest others."""
+        maps, first = stored_results.find("damage", self.model, most=_MAPS), [self.damage] if self.damage else []
+        return [*first, *(entry for entry in maps if entry not in first)]
+
+    @cached_property
+    def evidence(self) -> Evidence | None:
+        """Every quantity of the block on screen under the selected condition; None if nothing is removed."""
+        if self.cut.removed is None:
+            return None
+        return evidence_on(self.cut.removed, self.asked, self.sweep, self.strategy.distances.model, damage=self.damage)
+
+    @cached_property
     def selected(self) -> Selected:
         """The scores of the block on screen under the selected condition."""
-        return self.evidence.of(self.cut.removed)
+        if self.evidence is not None:
+            return self.evidence.selected
+        scores = service.read_all(service.scores_of(None, stored_results.known(self.model), self.sweep))
+        return scores_of_block.select(None, scores, shown=self.sweep and self.sweep.result)
 
     @property
     def readings(self) -> Readings:
@@ -140,8 +111,7 @@ def on_map(distances: FoundResult, sweep: FoundResult | None, model: ModelSpec) 
     damage = cuts.damage_shown(distances, model)
     scores, measured = sweep.result if sweep else None, damage.result if damage else None
     strategy = ChosenStrategy(state.strategy(), distances.result, scores, measured)
-    known = stored(sweep, damage, model)
-    return Shown(model, distances, sweep, damage, strategy, cuts.now(strategy), known)
+    return Shown(model, distances, sweep, damage, strategy, cuts.now(strategy))
 
 
 def choose_block(model: ModelSpec, shown: Shown | None, n_layers: int) -> Removal | None:
@@ -219,18 +189,29 @@ def dataset_of(found: FoundResult) -> BenchmarkSpec:
     return replace(found.result.spec.benchmark, limit=None, seed=0, identity="")
 
 
-def stored(sweep: FoundResult | None, damage: FoundResult | None, model: ModelSpec) -> Evidence:
-    """All results that score blocks of a model.
+def evidence_on(
+    removed: Removal,
+    model: ModelSpec,
+    sweep: FoundResult | None,
+    facts: ModelFacts,
+    *,
+    damage: FoundResult | None = None,
+    heal: HealResult | None = None,
+) -> Evidence:
+    """Return every quantity of removed layers under the condition of the curve on screen.
 
     Args:
+        removed: the removed layers.
+        model: the model of new requests and of the size.
         sweep: the curve on screen.
+        facts: sizes of the model.
         damage: the loss-increase map on screen.
-        model: the model of the page.
+        heal: the healing run whose healed model is judged; None for the pruned model.
     """
-    maps = [entry for entry in stored_results.find("damage", model, most=_MAPS) if damage is None or entry.key != damage.key]
-    heals = stored_results.scores_of("heal", model, sweep)
     speed = stored_results.shown("speed", stored_results.find("speed", model, having=summaries.timed_in()))
-    return Evidence(model, sweep, [*([damage] if damage else []), *maps], heals, speed)
+    chosen = tuple(entry.key for entry in (damage, speed) if entry is not None)
+    keys = (service.version((*SCORED, "damage", "speed")), sweep and version(sweep), heal and heal.spec.fingerprint())
+    return _evidence(str(keys), removed, stored_results.known(model), chosen, sweep, facts, heal)
 
 
 def version(found: FoundResult) -> Version:
@@ -246,42 +227,17 @@ def versions(found: Sequence[FoundResult]) -> str:
     return " ".join(f"{entry.key}@{entry.saved_at!r}" for entry in found)
 
 
-@st.cache_resource(max_entries=512, show_spinner=False)
-def _selected(
-    told: str,
-    removed: Removal | None,
-    shown: str | None,
-    _evidence: Evidence,
-    _scores: list[FoundResult],
-) -> Selected:
-    results = [entry.result for entry in _scores]
-    on_screen: SweepResult | None = _evidence.shown.result if _evidence.shown else None
-    return scores_of_block.select(removed, results, shown=on_screen)
-
-
 @st.cache_resource(max_entries=256, show_spinner=False)
-def _on(
+def _evidence(
     told: str,
     removed: Removal,
-    shown: str | None,
     model: ModelSpec,
-    _known: Evidence,
-    _scores: list[FoundResult],
-    _maps: list[FoundResult],
+    chosen: tuple[str, ...],
+    _sweep: FoundResult | None,
     _facts: ModelFacts,
     _heal: HealResult | None,
-) -> evidence.Evidence:
-    return evidence.of(
-        removed,
-        [entry.result for entry in _scores],
-        model,
-        _facts,
-        shown=_known.shown.result if _known.shown else None,
-        damage=[entry.result for entry in _maps],
-        speed=_known.speed.result if _known.speed else None,
-        heals=[entry.result for entry in _known.heals],
-        heal=_heal,
-    )
+) -> Evidence:
+    return service.evidence(removed, model, shown=_sweep, chosen=chosen, heal=_heal, facts=_facts)
 
 
 def chip(conditions: Iterable[Condition | None]) -> words.Markdown:

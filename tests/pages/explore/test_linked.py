@@ -6,12 +6,12 @@ from unittest import mock
 
 import pytest
 
-from analysis import jobs
+from analysis import jobs, service
 from analysis.cli import main
 from analysis.core.blocks import Block, LayerSet
 from analysis.data.spec import BenchmarkSpec
 from pages.components.explore import chart_selection, result_choice
-from pages.components.shared import cuts, selection
+from pages.components.shared import cuts
 from tests.support import fakes
 from tests.support.seen import figures, marks, ringed, score, strip, texts, trace
 
@@ -64,8 +64,8 @@ def test_a_rerun_looks_up_the_scores_of_the_selection_once(app):
     fill()
     at = app(n="5")
     at.slider(key="n").set_value(6).run()
-    with mock.patch.object(selection.Evidence, "of", autospec=True, side_effect=selection.Evidence.of) as looked_up:
-        at.slider(key="n").set_value(5).run()
+    with mock.patch.object(service, "evidence", side_effect=service.evidence) as looked_up:
+        at.slider(key="n").set_value(4).run()
     assert looked_up.call_count == 1
 
 

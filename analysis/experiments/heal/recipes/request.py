@@ -1,13 +1,16 @@
 """From a recipe, a saved one or an older run to the request for a heal of a model and a cut."""
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pkgutil import resolve_name
 from typing import Any
 
-from analysis.core import host
+from analysis.core import host, index, store
 from analysis.core.blocks import Removal
-from analysis.core.errors import RecipeError
+from analysis.core.errors import CorruptResultError, RecipeError
+from analysis.core.experiment import RESULTS
+from analysis.core.index import ResultFilter
 from analysis.data import gallery
 from analysis.data.spec import CorpusSpec, GenerationSpec
 from analysis.experiments.heal.heal_spec import HealSpec, judged_by
@@ -16,13 +19,15 @@ from analysis.experiments.heal.recipes.recipe import NAMES, SETTINGS, Recipe, ge
 from analysis.experiments.heal.recipes.sizing import rated, spread
 from analysis.experiments.heal.recipes.table import DEFAULT, has_row
 from analysis.models.source.location import depth
-from analysis.models.source.model_spec import AUTO, InspectResult, ModelSpec
+from analysis.models.source.model_spec import AUTO, ModelSpec
 from analysis.models.source.resolving import resolve_model
 
 FULL_QUESTIONS = 200
 """Questions of a refined judgement, which reads as many texts as the loss of a sweep."""
 SMALL = 1_000_000_000
 """Parameters below which memory is not short on any machine, while NF4 costs a model dear: the starter model 0.4 nats."""
+_WITH_SIZES = ("inspect", "distances", "sweep", "evaluate", "heal")
+"""Kinds of results that hold the sizes of their model."""
 _SUBJECT = ("model", "corpus", "validation", "benchmark", "generation", "seed", "control", "separate_documents")
 """Settings of the subject of a healing run: other values of these do not change its recipe."""
 
@@ -193,12 +198,14 @@ def from_options(options: Mapping[str, Any], settings: Mapping[str, Any]) -> Hea
 
 
 def _size(model: ModelSpec) -> int:
-    """Parameters of the model, on which the precision of some recipes depends; of a stored inspection without torch."""
+    """Parameters of the model, on which the precision of some recipes depends; those of a stored result need no torch."""
     exhibit = gallery.exhibit(model.source)  # its weights need not be here
     known = replace(model, identity=exhibit.identity) if exhibit and exhibit.sha256 else resolve_model(model)
-    inspected = InspectResult.all_of(known, precomputed=True)
-    if inspected:
-        return inspected[0].model.n_parameters
+    wanted = ResultFilter(_WITH_SIZES, (known.identity, known.source, known.revision or ""))
+    for entry in index.entries(wanted, most=1):
+        with contextlib.suppress(CorruptResultError):
+            result: Any = RESULTS[entry.kind].read(store.read(entry.folder, precomputed=entry.precomputed))
+            return int(result.model.n_parameters)
     return int(resolve_name("analysis.models.loading.planning:plan")(model).facts.n_parameters)
 
 

@@ -1,0 +1,230 @@
+"""Every face prints the same value, interval and condition for a quantity of a selection, or that it is not measured."""
+
+import functools
+import json
+import random
+
+import pytest
+from huggingface_hub import ModelCard
+from streamlit.testing.v1 import AppTest
+
+import analysis
+from analysis import jobs
+from analysis.cli import decision_sheet, main
+from analysis.cli.mcp.tools import Tools
+from analysis.core.blocks import Block
+from analysis.data import gallery
+from analysis.exports import card, report, sheet
+from analysis.models.source.model_spec import ModelSpec
+from analysis.results import evidence, library, verdict
+from analysis.results.evidence import ESTIMATED, MEASURED, RECOVERY, SIZE, SPEED, UNKNOWN, Evidence
+from analysis.results.stored import reading
+from analysis.results.stored.reading import ACCURACY, BITS, LOSS
+from analysis.results.verdict import DEFAULT, NATS, POINTS, Goal
+from analysis.results.words import front_table, headline
+from pages.components.shared import selection
+from tests.support import fakes
+from tests.support.seen import read, texts
+
+N, N_OPENED = 200, 6
+"""Number of selections, and of those that are opened on the pages and asked on the command line."""
+MODELS = [ModelSpec(exhibit.source) for exhibit in gallery.EXHIBITS]
+QUANTITIES = (ACCURACY, LOSS, SPEED, SIZE)
+"""In the order of the table of a sheet."""
+
+
+@functools.cache
+def measured_blocks(model):
+    """Return every block that a curve, an evaluation, a healing run or a table of methods scored."""
+    models = (readings for kind in reading.SCORED for result in library.of(kind, model) for readings in reading.of_all(result))
+    cuts = {measured.cut for readings in models for measured in readings.values()}
+    return sorted((cut for cut in cuts if isinstance(cut, Block)), key=str)
+
+
+@functools.cache
+def curves_of(model):
+    return library.find("sweep", model)
+
+
+@functools.cache
+def scores_of(model):
+    return [entry for kind in reading.SCORED for entry in library.find(kind, model)]
+
+
+def selections(n):
+    """Return models of the gallery with a block and a curve on screen or None, without repetitions.
+
+    Half of the blocks were scored, half are any.
+    """
+    rng = random.Random(62)
+    chosen = {}
+    while len(chosen) < n:
+        model = rng.choice(MODELS)
+        n_layers = curves_of(model)[0].result.n_layers
+        start = rng.randrange(1, n_layers - 1)
+        block = rng.choice([Block(start, rng.randrange(1, n_layers - start)), rng.choice(measured_blocks(model))])
+        place = rng.choice([None, rng.randrange(len(curves_of(model)))])
+        chosen[model, block, place] = None
+    return [(model, block, None if place is None else curves_of(model)[place]) for model, block, place in chosen]
+
+
+def as_told(found):
+    """Return value, interval, condition and words of each quantity."""
+    quantities = {name: found.quantity(name) for name in (*QUANTITIES, RECOVERY)}
+    return {
+        name: (one.state, one.change, one.before, one.after, one.on, headline.clause(one)) for name, one in quantities.items()
+    }
+
+
+@pytest.fixture
+def front_is_made_once(monkeypatch):
+    """The front is another question, and takes most of the time of a sheet."""
+    made = front_table.of_model(ModelSpec("nobody/nothing"))
+    monkeypatch.setattr(front_table, "of_model", lambda *args, **options: made)
+
+
+@pytest.fixture
+def python():
+    """A function that returns the model of Python."""
+    return functools.cache(lambda model: analysis.model(model.source))
+
+
+@pytest.fixture
+def mcp():
+    """A function that calls a tool of the MCP server."""
+    return Tools(main.subcommands(), main.command_line).call
+
+
+@pytest.mark.usefixtures("cache", "front_is_made_once")
+def test_every_face_has_the_same_evidence(python, mcp):
+    for model, block, curve in selections(N):
+        first = () if curve is None else (curve.key,)
+        pruned = evidence.stored(block, model, shown=curve, chosen=first)
+        for heal in (None, *pruned.finished_heals[:1]):
+            found = pruned if heal is None else evidence.stored(block, model, shown=curve, chosen=first, heal=heal)
+            recipe = heal.spec.recipe if heal else ""
+            request = decision_sheet.SheetSpec(block, model, healed_by=recipe, first=first)
+            told = decision_sheet.data(decision_sheet.decide(request, main.command_line))
+            _agrees_with_numbers(found, told["numbers"])
+            assert told["summary"] == headline.sentence(found), block
+            assert decision_sheet.data(python(model).sheet(block, healed_by=recipe, first=first).page) == told
+            arguments = {"model": model.source, "block": f"{block.start}:{block.size}", "healed_by": recipe, "first": [*first]}
+            assert mcp("sheet", arguments) == told
+            _agrees_with_card(found, card.of(model, found, heal=heal))
+            _agrees_with_pages(found, curve)
+
+
+def _agrees_with_numbers(found: Evidence, numbers) -> None:
+    for name, number in zip(QUANTITIES, numbers, strict=True):
+        quantity = found.quantity(name)
+        assert number["state"] == quantity.state
+        assert number["on"] == quantity.on
+        assert number["value"] == headline.value_in_words(quantity)
+        assert number["interval"] == headline.interval_in_words(quantity)
+        assert (number["value"] == UNKNOWN) == (name in found.missing and quantity.state == UNKNOWN)
+
+
+def _agrees_with_card(found: Evidence, text: str) -> None:
+    results = {result.metric_type: result for result in ModelCard(text).data.eval_results or ()}
+    for name in (ACCURACY, LOSS):
+        score = found.reading(name)
+        assert (name in results) == (score is not None)
+        if score is not None:
+            args = results[name].metric_args
+            assert (results[name].metric_value, args["low"], args["high"], args["n"]) == (
+                pytest.approx(score.value),
+                pytest.approx(score.low),
+                pytest.approx(score.high),
+                score.condition.n,
+            )
+            assert f"{score.value:.3f} (" in text
+
+
+def _agrees_with_pages(found: Evidence, curve) -> None:
+    """Explore and Export with the curve on screen, or else with one on the questions that the sheet selected by itself."""
+    questions = found.selected.selection.questions
+    curves = [curve] if curve else curves_of(found.model)
+    same = [each for each in curves if curve or selection.conditions_of(each.result).get(ACCURACY) == questions]
+    shown = next(iter(same), curves[0])
+    asked = selection.as_shown(found.model, shown.result)
+    on_page = selection.evidence_on(found.removed, asked, shown, found.facts, heal=found.heal)
+    if same:
+        assert as_told(on_page) == as_told(found), found.removed
+    elif found.heal is None:  # no curve has these questions: the page lists their scores under their own condition
+        for name in (ACCURACY, LOSS):
+            listed = [cost.condition for cost in on_page.selected.measured(name).elsewhere]
+            score = found.reading(name)
+            assert score in (None, on_page.reading(name)) or score.condition in listed, (name, found.removed)
+
+
+@pytest.mark.usefixtures("cache", "running_server")
+def test_pages_and_command_line_print_the_evidence(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(jobs, "start", lambda: None)
+    for model, block, curve in [one for one in selections(N) if one[2] is not None][:N_OPENED]:
+        at = AppTest.from_file(str(fakes.APP), default_timeout=90)
+        address = {"model": model.source, "block": f"{block.start}:{block.size}"}
+        at.query_params.update({**address, "sweep": curve.key, "strategy": curve.result.spec.strategy})
+        at.switch_page("pages/explore.py").run()
+        assert not at.exception
+        [line] = [item for item in at.markdown if read(item.value).startswith(f"Without {block.brief()}, ")]
+        at.switch_page("pages/export.py").run()
+        assert not at.exception
+        rows = at.table[0].value
+
+        words = ["sheet", model.source, "--block", address["block"], "--first", curve.key, "--json", "-"]
+        assert main.main([*words, "--out", str(tmp_path / "sheet.md")]) == 0
+        told = json.loads(capsys.readouterr().out)
+        found = evidence.stored(block, model, shown=curve, chosen=(curve.key,))
+        assert told["summary"] == headline.sentence(found)
+        assert headline.verdict(found) in read(line.value)
+        assert told["summary"] in read(line.help)
+        for name, number in zip(QUANTITIES, told["numbers"], strict=True):
+            row = rows[rows[""].str.lower() == name].iloc[0]
+            about = "about " * (number["state"] == ESTIMATED)
+            assert read(row["change"]) in (f"{about}{number['value']}", headline.clause(found.quantity(SIZE)))
+            assert read(row["95 % CI"]) == (number["interval"].removeprefix("95 % CI ") or "–")
+            assert number["on"] in read(texts(at))
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.parametrize("model", MODELS, ids=[exhibit.title for exhibit in gallery.EXHIBITS])
+def test_fronts_have_the_values_of_the_sheet(model, python, mcp, monkeypatch):
+    made = front_table.of_model(model)
+    monkeypatch.setattr(front_table, "of_model", lambda *args, **options: made)
+    rows = {row["id"]: row for row in mcp("front", {"model": model.source, "fields": ["points"]})["points"]}
+    assert list(rows.values()) == python(model).front().to_json()["points"]
+    for candidate in made.comparison.forms:
+        if not isinstance(candidate.cut, Block) or candidate.repair:
+            continue
+        for name, score in candidate.readings.items():
+            shown = next(
+                (each for each in scores_of(model) if selection.conditions_of(each.result).get(name) == score.condition), None
+            )
+            if shown is None:
+                assert name == BITS
+                continue
+            found, row = evidence.stored(candidate.cut, model, shown=shown), rows[candidate.id]
+            told = found.reading(name)
+            field = {ACCURACY: "acc", LOSS: "loss"}[name]
+            assert (row[field], row[f"{field}_low"], row[f"{field}_high"]) == (told.value, told.low, told.high)
+            assert row["memory_bytes"] == found.quantity(SIZE).after.value
+            gain = found.quantity(SPEED)
+            if gain.state == MEASURED and row["times"] is not None:
+                assert row["times"] == pytest.approx(1 + gain.change.difference)
+
+
+def test_the_report_begins_with_the_same_sentences(cache):
+    model, block = ModelSpec("starter"), Block(9, 10)
+    document = report.of(model, block, main.command_line)
+    assert document.sentences[0] == headline.sentence(evidence.stored(block, model))
+
+
+def test_no_answer_of_a_sheet_is_beyond_its_tolerance(cache):
+    source = next(exhibit.source for exhibit in gallery.EXHIBITS if "1.5B" in exhibit.source)
+    made = sheet.of(ModelSpec(source), Block(9, 10), main.command_line)
+    assert made.decision.recommendation == verdict.STOP
+    accepted = [Goal(POINTS, DEFAULT.points), Goal(NATS, DEFAULT.nats)]
+    answers = [answer for answer in made.front.answers if answer.candidate is not None]
+    assert answers
+    assert not [answer.said for answer in answers for goal in accepted if goal.is_missed(answer.candidate)]
+    assert made.decision.next_steps[0].startswith("Healed by recipe instant: don't. Loss change +0.7"), "its stored decision"
