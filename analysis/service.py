@@ -47,7 +47,6 @@ from analysis.results.library import (
     identity,
     of_here,
     read_all,
-    scores_of,
     strongest,
 )
 from analysis.results.stored.result import FoundResult, of_entry
@@ -77,7 +76,6 @@ __all__ = [
     "refresh",
     "result_of",
     "run",
-    "scores_of",
     "stored",
     "strongest",
     "submit",

@@ -1,15 +1,12 @@
 """Every face prints the same value, interval and condition for a quantity of a selection, or that it is not measured."""
 
 import functools
-import json
 import random
 
 import pytest
 from huggingface_hub import ModelCard
-from streamlit.testing.v1 import AppTest
 
 import analysis
-from analysis import jobs
 from analysis.cli import decision_sheet, main
 from analysis.cli.mcp.tools import Tools
 from analysis.core.blocks import Block
@@ -17,14 +14,12 @@ from analysis.data import gallery
 from analysis.exports import card, report, sheet
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import evidence, library, verdict
-from analysis.results.evidence import ESTIMATED, MEASURED, RECOVERY, SIZE, SPEED, UNKNOWN, Evidence
+from analysis.results.evidence import MEASURED, RECOVERY, SIZE, SPEED, UNKNOWN, Evidence
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, BITS, LOSS
 from analysis.results.verdict import DEFAULT, NATS, POINTS, Goal
 from analysis.results.words import front_table, headline
 from pages.components.shared import selection
-from tests.support import fakes
-from tests.support.seen import read, texts
 
 N, N_OPENED = 200, 6
 """Number of selections, and of those that are opened on the pages and asked on the command line."""
@@ -103,11 +98,9 @@ def test_every_face_has_the_same_evidence(python, mcp):
         for heal in (None, *pruned.finished_heals[:1]):
             found = pruned if heal is None else evidence.stored(block, model, shown=curve, chosen=first, heal=heal)
             recipe = heal.spec.recipe if heal else ""
-            request = decision_sheet.SheetSpec(block, model, healed_by=recipe, first=first)
-            told = decision_sheet.data(decision_sheet.decide(request, main.command_line))
+            told = decision_sheet.data(python(model).sheet(block, healed_by=recipe, first=first).page)
             _agrees_with_numbers(found, told["numbers"])
             assert told["summary"] == headline.sentence(found), block
-            assert decision_sheet.data(python(model).sheet(block, healed_by=recipe, first=first).page) == told
             arguments = {"model": model.source, "block": f"{block.start}:{block.size}", "healed_by": recipe, "first": [*first]}
             assert mcp("sheet", arguments) == told
             _agrees_with_card(found, card.of(model, found, heal=heal))
@@ -155,35 +148,6 @@ def _agrees_with_pages(found: Evidence, curve) -> None:
             listed = [cost.condition for cost in on_page.selected.measured(name).elsewhere]
             score = found.reading(name)
             assert score in (None, on_page.reading(name)) or score.condition in listed, (name, found.removed)
-
-
-@pytest.mark.usefixtures("cache", "running_server")
-def test_pages_and_command_line_print_the_evidence(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(jobs, "start", lambda: None)
-    for model, block, curve in [one for one in selections(N) if one[2] is not None][:N_OPENED]:
-        at = AppTest.from_file(str(fakes.APP), default_timeout=90)
-        address = {"model": model.source, "block": f"{block.start}:{block.size}"}
-        at.query_params.update({**address, "sweep": curve.key, "strategy": curve.result.spec.strategy})
-        at.switch_page("pages/explore.py").run()
-        assert not at.exception
-        [line] = [item for item in at.markdown if read(item.value).startswith(f"Without {block.brief()}, ")]
-        at.switch_page("pages/export.py").run()
-        assert not at.exception
-        rows = at.table[0].value
-
-        words = ["sheet", model.source, "--block", address["block"], "--first", curve.key, "--json", "-"]
-        assert main.main([*words, "--out", str(tmp_path / "sheet.md")]) == 0
-        told = json.loads(capsys.readouterr().out)
-        found = evidence.stored(block, model, shown=curve, chosen=(curve.key,))
-        assert told["summary"] == headline.sentence(found)
-        assert headline.verdict(found) in read(line.value)
-        assert told["summary"] in read(line.help)
-        for name, number in zip(QUANTITIES, told["numbers"], strict=True):
-            row = rows[rows[""].str.lower() == name].iloc[0]
-            about = "about " * (number["state"] == ESTIMATED)
-            assert read(row["change"]) in (f"{about}{number['value']}", headline.clause(found.quantity(SIZE)))
-            assert read(row["95 % CI"]) == (number["interval"].removeprefix("95 % CI ") or "–")
-            assert number["on"] in read(texts(at))
 
 
 @pytest.mark.usefixtures("cache")

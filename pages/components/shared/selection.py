@@ -82,8 +82,7 @@ class Shown:
         """The scores of the block on screen under the selected condition."""
         if self.evidence is not None:
             return self.evidence.selected
-        scores = service.read_all(service.scores_of(None, stored_results.known(self.model), self.sweep))
-        return scores_of_block.select(None, scores, shown=self.sweep and self.sweep.result)
+        return scores_of_block.select(None, service.read_all(self.scores), shown=self.sweep and self.sweep.result)
 
     @property
     def readings(self) -> Readings:
