@@ -2,6 +2,7 @@
 
     python benchmarks/gguf_files.py                                    everything
     python benchmarks/gguf_files.py --model starter --publish          one model, and put its results into the gallery
+    python benchmarks/gguf_files.py --work DIR --no-speed              first what needs no quiet machine, then the rest in DIR
 
 Layers are removed by similarity and by greedy search at four sizes, and two of the former are healed (instant). Prints a table
 with size, loss and accuracy by the weights of each file, and speed. Needs `requirements-llamacpp.txt`.
@@ -37,6 +38,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Measure the GGUF files of the gallery in llama.cpp.")
     parser.add_argument("--model", action="append", choices=[exhibit.source for exhibit in gallery.EXHIBITS])
     parser.add_argument("--work", type=Path, help="cache folder of the runs, which is kept (default: a new one)")
+    parser.add_argument("--no-speed", action="store_true", help="measure no speed")
     parser.add_argument("--publish", action="store_true", help="put the results into the gallery")
     options = parser.parse_args()
     if options.work:
@@ -46,7 +48,8 @@ def main() -> None:
     load = WarmModels()
     for source in options.model or [exhibit.source for exhibit in gallery.EXHIBITS]:
         model = ModelSpec(source, dtype="float32", device="cpu")
-        measured = list(_measured(model, Measurements(("evaluate", "speed"), load)))
+        kinds = ("evaluate",) if options.no_speed else ("evaluate", "speed")
+        measured = list(_measured(model, Measurements(kinds, load)))
         load.clear()
         _print_table(model)
         for result in measured if options.publish else ():
@@ -67,7 +70,8 @@ def _measured(model: ModelSpec, measurements: Measurements) -> Iterator[Result]:
     for block in greedy:
         yield measurements.run(EvaluateSpec(model, block, benchmark=QUESTIONS))
     cuts = tuple(dict.fromkeys([*blocks, *greedy]))
-    yield measurements.run(SpeedSpec(model, (0,), blocks=cuts, runtime=LLAMA_CPP, adapters=tuple(adapters)))
+    if "speed" in measurements.kinds:
+        yield measurements.run(SpeedSpec(model, (0,), blocks=cuts, runtime=LLAMA_CPP, adapters=tuple(adapters)))
 
 
 def _print_table(model: ModelSpec) -> None:

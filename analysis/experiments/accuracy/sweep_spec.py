@@ -154,15 +154,17 @@ class EvaluateSpec(Spec):
 
     def __post_init__(self) -> None:
         require(
-            not self.as_file or (self.adapter is not None and self.block is not None and self.model.is_exact),
-            "as_file measures the file of a healed model. Give block and adapter, dtype float32 and no quantization.",
+            not self.as_file or (self.adapter is not None and self.block is not None),
+            "as_file measures the file of a healed model. Give block and adapter.",
         )
 
 
 def resolve_evaluation(spec: EvaluateSpec) -> EvaluateSpec:
     """Return the request with concrete dtype, device and identities, and the name of its adapter in results."""
-    named = result_name(spec.adapter)
-    return resolving.resolve(replace(spec, adapter=named))
+    resolved = resolving.resolve(replace(spec, adapter=result_name(spec.adapter)))
+    exact = resolved.model.is_exact or not spec.as_file
+    require(exact, f"as_file measures in float32 without quantization, not in {resolved.model.precision}. Use --dtype float32.")
+    return resolved
 
 
 def _measured_on(result: "SweepResult | EvaluateResult", points: Sequence[Point]) -> str:

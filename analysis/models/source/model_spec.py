@@ -40,6 +40,11 @@ class ModelSpec(Spec):
     """Identity of the weights, under any path: filled in by `resolving.resolve_model`, empty before."""
 
     @property
+    def is_gguf(self) -> bool:
+        """Return whether it comes as a GGUF file, by its source."""
+        return self.source == "starter" or self.source.endswith(".gguf")
+
+    @property
     def is_exact(self) -> bool:
         """Return whether it is in the precision that others are compared with: float32 weights as they are."""
         return (self.dtype, self.quantization) == ("float32", "none")

@@ -13,7 +13,6 @@ from analysis.core.blocks import PartSet, written
 from analysis.data import starter
 from analysis.data.gallery import STARTER
 from analysis.experiments.speed.speed_spec import LLAMA_CPP, TRANSFORMERS, SpeedResult
-from analysis.models.source import gguf
 from analysis.models.source.weights_format import IN_LLAMA_CPP
 from analysis.results.compared.candidates import Candidate
 from analysis.results.compared.disk import MEASURED, Bytes
@@ -39,7 +38,7 @@ def with_files(forms: Sequence[Candidate], speeds: Sequence[SpeedResult]) -> lis
     def files() -> Iterator[Candidate]:
         for form in forms:
             is_exact = form.model.is_exact and not form.repair
-            if not (form.is_file or is_exact) or not (form.model.source == STARTER or form.model.source.endswith(gguf.SUFFIX)):
+            if not (form.is_file or is_exact) or not form.model.is_gguf:
                 continue
             size = file_bytes.get((form.model.identity, form.cut, form.adapter))
             if form.cut is None and form.disk is not None and form.disk.how == MEASURED:

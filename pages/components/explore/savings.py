@@ -12,11 +12,10 @@ from analysis.charts import speed as speed_charts
 from analysis.charts.look import Finished
 from analysis.core.blocks import Block, LayerSet, PartSet, Removal
 from analysis.core.errors import LayerscopeError
-from analysis.data.gallery import STARTER
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.experiments.speed.speed_spec import LLAMA_CPP, RUNTIMES, TRANSFORMERS, SpeedResult, SpeedSpec
 from analysis.jobs.queue import job as jobs
-from analysis.models.source import gguf, gguf_families, sizes
+from analysis.models.source import gguf_families, sizes
 from analysis.models.source.model_spec import QUANTIZATIONS, ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import speed as speeds
@@ -67,7 +66,7 @@ def show_savings(distances: DistanceResult, cut: Cut, strategy: ChosenStrategy, 
 
 def _runtime(model: ModelSpec) -> str:
     """Draw the choice of the program, for a model that comes as a GGUF file."""
-    if not (model.source == STARTER or model.source.endswith(gguf.SUFFIX)):
+    if not model.is_gguf:
         return TRANSFORMERS
     chosen: str = st.segmented_control(
         "Runtime",

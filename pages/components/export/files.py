@@ -190,10 +190,10 @@ def _report_of_all(choice: Choice) -> None:
         )
 
 
-SHEET, FOLDER, ADAPTER = "Decision sheet", "Model folder", "Adapter"
+SHEET, FOLDER, ADAPTER, FILE = "Decision sheet", "Model folder", "Adapter", "llama.cpp"
 _WAYS: dict[str, Callable[[Choice], None]] = {
     SHEET: _decision_sheet,
-    "llama.cpp": folders.llama_cpp,
+    FILE: folders.llama_cpp,
     ADAPTER: folders.adapter,
     "mergekit": _mergekit,
     "lm_eval": _lm_eval,
@@ -206,15 +206,20 @@ def show(choice: Choice) -> None:
     """Draw the choice of a format and the panel of the chosen one."""
     ways = [SHEET, FOLDER, *(way for way in _WAYS if way != SHEET and (way != ADAPTER or choice.adapter))]
     key = f"export-way-{choice.adapter is not None}"
-    chosen = state.option_of("way", ways, FOLDER)
-    way = st.segmented_control("Export as", ways, default=chosen, required=True, key=key, on_change=_remember, args=(key,))
+    usual = FILE if choice.model.is_gguf else FOLDER
+    if usual == FILE:
+        ways = [FILE, *(way for way in ways if way != FILE)]
+    chosen = state.option_of("way", ways, usual)
+    way = st.segmented_control(
+        "Export as", ways, default=chosen, required=True, key=key, on_change=_remember, args=(key, usual)
+    )
     if way == FOLDER:
         folders.model_folder(choice)
     else:
         _WAYS[way](choice)
 
 
-def _remember(key: str) -> None:
+def _remember(key: str, usual: str) -> None:
     """Keep the way in the address, so that a link shows the same."""
     way = st.session_state[key]
-    state.choose_option("way", "" if way == FOLDER else way)
+    state.choose_option("way", "" if way == usual else way)

@@ -15,7 +15,7 @@ from analysis.core.blocks import PartSet, removal, written
 from analysis.core.errors import LayerscopeError, SpecError
 from analysis.exports import folders, formats
 from analysis.exports.spec import ExportResult, ExportSpec
-from analysis.models.source import gguf_families, remote, sizes
+from analysis.models.source import gguf_families, location, remote, sizes
 from analysis.models.source.model_spec import ModelSpec
 from pages.components.export.pruned_model import Choice
 from pages.components.shared import access, chart, start, stored_results, words
@@ -33,7 +33,8 @@ def request(choice: Choice, name: str = "", dtype: str = "", format: str = "hf")
         SpecError: when the name is no plain name.
     """
     usual = folders.suggested_name(choice.facts.name, choice.cut, healed=choice.adapter is not None, form=format)
-    model = replace(choice.model, identity="", quantization="none", dtype=dtype or choice.model.dtype)
+    dtype = dtype or ("float32" if format == "gguf" else choice.model.dtype)
+    model = replace(choice.model, identity="", quantization="none", dtype=dtype)
     return ExportSpec(choice.cut, name or usual, model, choice.adapter, format)
 
 
@@ -49,7 +50,7 @@ def show(choice: Choice, format: str = "hf") -> ExportSpec | None:
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         button = st.container(width="content")
         about = st.container(width="content")
-        with st.popover("Name and precision", type="tertiary", icon=":material/tune:", width=200):
+        with st.popover("Name and precision" if format == "hf" else "Name", type="tertiary", icon=":material/tune:", width=200):
             name = st.text_input(
                 "Name",
                 usual.name,
@@ -57,9 +58,11 @@ def show(choice: Choice, format: str = "hf") -> ExportSpec | None:
                 max_chars=80,
                 help="Letters, digits, dots, dashes and underscores. Layerscope creates the folder inside its cache.",
             ).strip()
-            dtype = st.selectbox(
-                "Save as", list(DTYPES), list(DTYPES).index(usual.model.dtype), key="export-dtype", persist_state="session"
-            )
+            dtype = usual.model.dtype
+            if format == "hf":
+                dtype = st.selectbox(
+                    "Save as", list(DTYPES), list(DTYPES).index(dtype), key="export-dtype", persist_state="session"
+                )
     try:
         spec = request(choice, name, dtype, format)
     except SpecError as error:
@@ -68,13 +71,16 @@ def show(choice: Choice, format: str = "hf") -> ExportSpec | None:
     left_out = removal(choice.cut.layers) if choice.cut.layers else None  # single parts stay, as zeros
     needed = sizes.savings(choice.facts, left_out).kept_parameters * DTYPES[dtype]
     free, taken = service.free_bytes(folders.root()), folders.folder(spec.name).exists()
-    about.caption(f"About {words.size(needed)} in exports/{words.plain(spec.name)}, {words.size(free)} free.")
+    reason = remote.reason_unavailable(choice.model.source, choice.model.revision)
+    if format == "gguf" and reason is None and (file := location.gguf_of(choice.model)) is not None:
+        needed = file.stat().st_size
+    size = f"{'About' if format == 'hf' else 'At most'} {words.size(needed)}"
+    about.caption(f"{size} in exports/{words.plain(spec.name)}, {words.size(free)} free.")
     if isinstance(choice.cut, PartSet):
         st.caption(
             "transformers cannot load a model without single sublayers, so the folder contains them as zeros. "
             "The outputs equal the pruned model's, but size, speed and KV cache do not improve."
         )
-    reason = remote.reason_unavailable(choice.model.source, choice.model.revision)
     if reason is None and taken:
         reason = "A folder of this name already exists. Delete it below, or choose another name."
     if reason is None and free < needed:
@@ -104,7 +110,8 @@ def model_folder(choice: Choice) -> None:
 
 def llama_cpp(choice: Choice) -> None:
     """Draw the cut GGUF file of a model that comes as one and how to run it, else a folder and its conversion."""
-    why_not = gguf_families.refusal(choice.model, choice.cut)
+    is_absent = choice.model.is_gguf and remote.reason_unavailable(choice.model.source, choice.model.revision) is not None
+    why_not = None if is_absent else gguf_families.refusal(choice.model, choice.cut)
     if why_not is None:
         st.caption(
             "The GGUF file without the layers: its quantized weights unchanged, healed matrices quantized again. "

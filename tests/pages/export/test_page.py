@@ -92,7 +92,7 @@ def test_an_unknown_model_gets_the_first_step_to_take(app):
 
 
 def test_the_cut_of_explore_is_the_one_to_take(app, known):
-    at = app("pages/export.py", n="5")
+    at = app("pages/export.py", n="5", way="Model folder")
     assert BEST.brief() in texts(at)
     assert "This pruned model is not healed" in texts(at)
     assert name_input(at).value == f"SmolLM2-135M-Instruct-without-{BEST.start}-{BEST.stop - 1}"
@@ -104,7 +104,7 @@ def test_the_cut_of_explore_is_the_one_to_take(app, known):
 
 
 def test_a_healed_cut_goes_with_its_adapter(app, healed):
-    at = app("pages/export.py", n="5")
+    at = app("pages/export.py", n="5", way="Model folder")
     assert name_input(at).value.endswith("-healed")
     made = saved(at)
     assert made.spec.adapter == "adapters/abc"
@@ -310,11 +310,11 @@ def sheet_of(at):
     )
 
 
-def test_the_decision_sheet_is_the_first_way_with_three_downloads(app, known):
+def test_the_file_is_the_first_way_for_a_gguf_model_and_the_decision_sheet_has_three_downloads(app, known):
     fakes.with_losses(fakes.sweep()).save()
     at = app("pages/export.py", n="5")
     ways = next(item for item in at.button_group if str(item.key).startswith("export-way"))
-    assert ways.options[0] == "Decision sheet"
+    assert (ways.value, ways.options[:2]) == ("llama.cpp", ["llama.cpp", "Decision sheet"])
     take_as(at, "Decision sheet")
     kind, said = sheet_of(at)
     assert kind == "error"
