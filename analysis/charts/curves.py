@@ -157,7 +157,7 @@ def _curve(
     return figure
 
 
-FILLED = " (filled: significant)"
+FILLED = " · filled points: significant"
 """Addition to the title of a curve's axis, short enough for a phone."""
 STEPS = "significant steps"
 """Name of the strong parts of a curve's line, which have no numbers of their own."""

@@ -71,7 +71,7 @@ def test_points_are_filled_only_where_significantly_different_from_unpruned():
             assert is_filled == [change is not None and change.is_significant for change in moved]
             assert {True, False} == set(is_filled)
             assert "paired with the unpruned model" in trace.text[3] or "not paired" in trace.text[3]
-    assert "filled: significant" in runs.score_curves([DrawnRun(curve, "a", 0)], ACCURACY).layout.xaxis.title.text
+    assert "filled points: significant" in runs.score_curves([DrawnRun(curve, "a", 0)], ACCURACY).layout.xaxis.title.text
 
 
 def test_runs_of_equal_n_are_shifted_but_their_data_not():

@@ -93,7 +93,7 @@ class DistanceResult(Result):
             Column("block", "most similar block"),
             Column("distance", format=".4f", error="stderr", low="low", high="high"),
             *INTERVAL_COLUMNS,
-            *([Column("wins", "share of text resamples with this block", format=".0%")] if self.wins else []),
+            *([Column("wins", "share of bootstrap samples that select this block", format=".0%")] if self.wins else []),
         ]
         columns = tuple([*distances, *map(Column, self.others)])
         blocks = [Block(start, n) for n, row in enumerate(self.mean, start=1) for start in range(len(row))]

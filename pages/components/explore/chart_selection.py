@@ -120,13 +120,14 @@ def _n(removed: Removal | None) -> int:
     return removed.size if removed else 0
 
 
-def mark(marks: Mapping[str, Mark], cut: Cut, strategy: ChosenStrategy) -> None:
+def mark(marks: Mapping[str, Mark], cut: Cut, strategy: ChosenStrategy, note: str = "") -> None:
     """Mark the selected block on charts, now and whenever they are drawn again; takes no space of its own.
 
     Args:
         marks: by key of the chart.
         cut: the selected block.
         strategy: whose blocks are selected while the slider is dragged.
+        note: written beside the mark on a map of blocks.
     """
     dark, scale = chart.is_dark(), chart.LARGER if state.presenting() else 1.0
     colours = palette(dark)
@@ -140,6 +141,7 @@ def mark(marks: Mapping[str, Mark], cut: Cut, strategy: ChosenStrategy) -> None:
             "outer": "#ffffff",
             "inner": SELECTED,
             "scale": scale,
+            "note": note,
         },
         "slider": cuts.SLIDER,
         "n": cut.n,

@@ -41,7 +41,7 @@ function measured(chart, mark, { n, key, blocks }) {
 
 // In the corner of the plot where it covers no label and the fewest points, and below a color bar.
 function note(chart, look) {
-  const { xaxis, yaxis } = chart._fullLayout, width = 6.1 * UNMEASURED.length * look.scale, height = 17 * look.scale, gap = 3;
+  const { xaxis, yaxis } = chart._fullLayout, width = wide(UNMEASURED, look), height = 17 * look.scale, gap = 3;
   const points = chart.calcdata.flat().filter(one => Number.isFinite(one.x) && Number.isFinite(one.y))
     .map(one => [xaxis._offset + xaxis.c2p(one.x), yaxis._offset + yaxis.c2p(one.y)]);
   const right = xaxis._offset + xaxis._length - width - gap, bottom = yaxis._offset + yaxis._length - height - gap;
@@ -54,9 +54,16 @@ function note(chart, look) {
     + (1 + points.length) * labels.filter(label => label.left - left < x + width && label.right - left > x
       && label.top - top < y + height && label.bottom - top > y).length;
   const place = corners.reduce((best, corner) => covered(corner) < covered(best) ? corner : best);
-  const box = { ...place, width, height, rx: 3, fill: look.paper, opacity: 0.9 };
-  const text = { x: place.x + width / 2, y: place.y + height / 2, "text-anchor": "middle", "dominant-baseline": "central", fill: look.quiet, "font-size": 11 * look.scale };
-  return [shape("rect", box), shape("text", text, UNMEASURED)];
+  return label(UNMEASURED, place.x, place.y, look);
+}
+
+const wide = (text, look) => 6.1 * text.length * look.scale;
+
+function label(said, x, y, look) {
+  const width = wide(said, look), height = 17 * look.scale;
+  const box = { x, y, width, height, rx: 3, fill: look.paper, opacity: 0.9 };
+  const text = { x: x + width / 2, y: y + height / 2, "text-anchor": "middle", "dominant-baseline": "central", fill: look.quiet, "font-size": 11 * look.scale };
+  return [shape("rect", box), shape("text", text, said)];
 }
 
 function shapes(chart, mark, cut, look) {
@@ -73,7 +80,9 @@ function shapes(chart, mark, cut, look) {
     .filter(([cx, cy]) => within(xaxis, cx) && within(yaxis, cy));
   const circles = RING.flatMap(([name, r]) => rings.map(([cx, cy]) =>
     shape("circle", { cx, cy, r: r * look.scale, stroke: look[name], "stroke-width": 3 * look.scale, fill: "none" })));
-  return [...drawn, ...circles];
+  const [first] = look.note && !mark.points ? rings : [];
+  const right = xaxis._offset + xaxis._length - wide(look.note, look);
+  return [...drawn, ...circles, ...(first ? label(look.note, Math.min(first[0] + 16, right), first[1] - 32, look) : [])];
 }
 
 function put(chart, mark, cut, look) {

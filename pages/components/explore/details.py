@@ -6,7 +6,7 @@ from streamlit.delta_generator import DeltaGenerator
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored.result import FoundResult
 from pages.components.explore import compute, curves, layer_choice, map_view, result_choice
-from pages.components.shared import cuts, selection, stored_results
+from pages.components.shared import cuts, selection, stored_results, words
 
 _MENU = "details"
 
@@ -29,6 +29,8 @@ def menu(place: DeltaGenerator, model: ModelSpec, maps: list[FoundResult], sweep
         stored_results.show_origin([found], "Computed in advance by this program. You can compute your own.")
         with st.popover("Details", key=_MENU, on_change="rerun"), st.container(width=520):
             result_choice.menu(maps, found, sweeps, shown.sweep)
+            if others := selection.other_datasets(model):
+                st.caption(f"Also measured on {words.plain(', '.join(others))}.")
             map_view.controls(found, shown.damage)
             if shown.sweep is not None:
                 curves.menu(shown.sweep, model, n_layers)

@@ -17,8 +17,8 @@ from analysis.core.errors import BlockRangeError
 from analysis.results.compared import block_values
 from analysis.results.stored.result import FoundResult
 from pages.components.shared import chart, cuts, state, words
-from pages.components.shared.cuts import ChosenStrategy, Cut
-from pages.components.shared.selection import Version, version
+from pages.components.shared.cuts import ChosenStrategy
+from pages.components.shared.selection import Shown, Version, version
 
 _STRIP = "layer-strip"
 _HERE = Path(__file__)
@@ -32,15 +32,14 @@ _HEARD = "strip-heard"
 """Key of the session for the number of the strip's last message, by which the strip knows that it was answered."""
 
 
-def show_strip(found: FoundResult, damage: FoundResult | None, strategy: ChosenStrategy, cut: Cut) -> None:
+def show_strip(shown: Shown, is_first: bool) -> None:
     """Draw the strip, and a note where the removed layers include a protected one.
 
     Args:
-        found: the distance map.
-        damage: the measured damage, if there is any.
-        strategy: how blocks are chosen.
-        cut: the removed layers.
+        shown: the selection.
+        is_first: whether a note says how the strip is used.
     """
+    found, damage, strategy, cut = shown.distances, shown.damage, shown.strategy, shown.cut
     n_layers = strategy.distances.n_layers
     colours = palette(chart.is_dark())
 
@@ -60,6 +59,7 @@ def show_strip(found: FoundResult, damage: FoundResult | None, strategy: ChosenS
             "kept": sorted(state.protected(n_layers)),
             "heard": st.session_state.get(_HEARD),
             "look": {"pruned": colours.pruned, "kept": colours.kept},
+            "note": "Drag to remove other layers" if is_first else "",
         },
         on_said_change=heard,
     )

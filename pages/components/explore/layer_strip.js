@@ -104,7 +104,9 @@ class Strip {
       cell.style.setProperty("--tone", viridis(1 - tone(distance.values[0][layer])));
       cell.style.setProperty("--height", increase === null ? "100%" : `${(12 + 88 * height(increase)).toFixed(0)}%`);
     });
-    this.root.querySelector(".key").textContent = `Bar height: ${damage ? "loss increase without this layer" : "loss increase not measured"}. Colour: its ${distance.name}, yellow is small.`;
+    const said = `Height: ${damage ? "loss increase without the layer" : "loss increase not measured"}. Colour: its ${distance.name}, yellow is small.`;
+    const note = Object.assign(document.createElement("b"), { textContent: this.data.note });
+    this.root.querySelector(".key").replaceChildren(note, said);
   }
 
   listen() {

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from analysis import service
 from analysis.core.table import Table
 from analysis.experiments.accuracy import points
 from analysis.experiments.accuracy.sweep_spec import SweepResult
@@ -32,6 +33,9 @@ from pages.components.shared.selection import Shown
 MAP, QUESTIONS, COST, FRONT, DATA = "map", "questions", "cost", "trade-off", "data"
 _TABS = {MAP: "Map", QUESTIONS: "Questions", COST: "Cost", FRONT: "Trade-off", DATA: "Data"}
 """Titles of the tabs, by their name in the address."""
+_FIRST = "first-look"
+"""Key of the session for the first view, "" once it was changed: only then are there notes on the picture."""
+_SQUARE = "This square is the removed block: click any other"
 _FORMER = ("generation", "damage")
 """Names of tabs that links of former versions have: the first tab shows what they showed."""
 
@@ -73,6 +77,8 @@ def _tabs(shown: Shown) -> None:
         places = st.tabs(list(_TABS.values()), key="tab", on_change=_opened)
     with places[list(_TABS).index(tab())], st.container(key=f"tab-{tab()}", gap="small"):
         _DRAWN[tab()](shown)
+        if tab() not in (MAP, FRONT):
+            chart_selection.mark({}, shown.cut, shown.strategy)  # for those who follow the slider while it is dragged
         selection.show_chip(selection.selected_conditions(shown.selected))
 
 
@@ -92,8 +98,18 @@ def _instrument(shown: Shown) -> None:
         cuts.back_button(shown.cut, shown.strategy)
         readout.measure_button(shown)
         verdict_line.buttons(shown)
-    layer_choice.show_strip(shown.distances, shown.damage, shown.strategy, shown.cut)
-    readout.show(shown)
+    is_first = _is_first_look(shown)
+    layer_choice.show_strip(shown, is_first)
+    readout.show(shown, is_first)
+
+
+def _is_first_look(shown: Shown) -> bool:
+    """Return whether the visitor has neither changed the view nor started a job; a class gets no notes."""
+    view = (str(shown.cut), tab())
+    is_same = st.session_state.setdefault(_FIRST, view) == view
+    if not is_same or state.presenting() or service.jobs.list_jobs(1):
+        st.session_state[_FIRST] = ""
+    return bool(st.session_state[_FIRST])
 
 
 def _map_and_curves(shown: Shown) -> None:
@@ -104,16 +120,9 @@ def _map_and_curves(shown: Shown) -> None:
         compared = curves.compared(shown.sweep, shown.model) if shown.sweep else []
         curves.show(shown.sweep, compared, shown.heals, shown.strategy, shown.cut)
         curves.not_measured(shown)
-        _other_datasets(shown)
     marks = {chart_selection.name_now(map_view.CHART): chart_selection.CELLS}
     marks |= {chart_selection.name_now(name): mark for name, mark in chart_selection.of_curves(shown).items()}
-    chart_selection.mark(marks, shown.cut, shown.strategy)
-
-
-def _other_datasets(shown: Shown) -> None:
-    """Name the further datasets on which the model has curves."""
-    if others := selection.other_datasets(shown.model):
-        st.caption(f"Also measured on {words.plain(', '.join(others))}: select it under **Details**.")
+    chart_selection.mark(marks, shown.cut, shown.strategy, _SQUARE if _is_first_look(shown) else "")
 
 
 def _cost(shown: Shown) -> None:
@@ -121,7 +130,6 @@ def _cost(shown: Shown) -> None:
     with st.container(gap=None):
         for note in scores.notes(shown):
             st.caption(words.plain(note))
-        _other_datasets(shown)
     st.fragment(_saved)(shown)
 
 

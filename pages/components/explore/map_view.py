@@ -98,7 +98,7 @@ def show(shown: FoundResult, damage: FoundResult | None, strategy: ChosenStrateg
         path, others = strategy.path(), () if metric == own else distance_spec.best_blocks(distances.others[metric])
         key = " / ".join(" ".join(f"{best.n}:{best.start}" for best in blocks) for blocks in (path, others))
         figure = _distance_map(version(shown), key, metric, shown, path, others)
-        remark = "Line: the chosen block of each size. Circles: tied with the most similar block (95 %)."
+        remark = "Line: chosen blocks. Circles: tied with the most similar (95 %)."
         if metric != own:
             remark = f"Dotted: the most similar block by {words.plain(_name(metric))}. The map's own distance chooses."
     chart_selection.chart_of_blocks(

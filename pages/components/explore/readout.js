@@ -40,7 +40,8 @@ class Readout {
     this.said = said;
     this.drawnFrom = this.data;
     const key = now.n && !now.key ? null : now.key; // layers that are not known
-    this.place.replaceChildren(this.texts(key), ...Object.keys(UNITS).map(name => this.gauge(name, key)));
+    const note = this.data.note && !this.ahead ? [element("p", "note", this.data.note)] : [];
+    this.place.replaceChildren(this.texts(key), ...Object.keys(UNITS).map(name => this.gauge(name, key)), ...note);
   }
 
   texts(key) {

@@ -24,7 +24,7 @@ from pages.components.shared import chart, stored_results, words
 from pages.components.shared.selection import Shown, versions
 
 KEY = "readout"
-_PROMPT_WORDS, _TEXT_WORDS = 8, 16
+_PROMPT_WORDS, _TEXT_WORDS = 8, 12
 """Words of the prompt and of its continuations; the tables under Data have all of them."""
 _LONGEST = 4000
 _HERE = Path(__file__)
@@ -36,8 +36,13 @@ _readout = st.components.v2.component(
 )
 
 
-def show(shown: Shown) -> None:
-    """Draw the gauges and the text of the selected block."""
+def show(shown: Shown, is_first: bool) -> None:
+    """Draw the gauges and the text of the selected block.
+
+    Args:
+        shown: the selection.
+        is_first: whether a note says what the gauges show.
+    """
     cut, found = shown.cut, stored(shown)
     scores = {name: dict(each) for name, each in chart_selection.scores(shown).items()}
     for name, score in shown.readings.items():
@@ -54,6 +59,7 @@ def show(shown: Shown) -> None:
             "n": cut.n,
             "names": {_key(each): each.brief() for each in every},
             "look": {"pruned": colours.pruned, "unpruned": colours.unpruned},
+            "note": "This is what it costs" if is_first else "",
         },
     )
 

@@ -9,7 +9,7 @@ from analysis.core import index
 from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from tests.support import fakes
-from tests.support.seen import charts, marked, read, ringed, score, texts
+from tests.support.seen import charts, marked, read, readout, ringed, score, texts
 
 
 def test_page_without_a_map_names_the_next_step(app):
@@ -146,3 +146,13 @@ def test_a_slider_move_resolves_the_model_a_few_times(app, monkeypatch):
     identities = [sql for _, sql, _ in asked if sql.startswith("SELECT identity")]
     assert 0 < len(identities) <= 3
     assert len(asked) <= 50
+
+
+def test_notes_on_the_picture_go_with_the_first_action(app):
+    fakes.distances().save()
+    fakes.sweep().save()
+    at = app(n="5")
+    assert readout(at)["note"]
+    at.slider(key="n").set_value(6).run()
+    at.slider(key="n").set_value(5).run()
+    assert not readout(at)["note"]
