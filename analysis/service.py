@@ -19,7 +19,7 @@ from analysis import hub, jobs
 from analysis.core import blocks, disk, index, store
 from analysis.core.disk import free_bytes
 from analysis.core.errors import CorruptResultError, JobError, LayerscopeError, ModelNotFoundError, SpecError
-from analysis.core.experiment import EXPERIMENTS, RESULTS
+from analysis.core.experiment import EXPERIMENTS
 from analysis.core.failures import BAD_INPUT, UNFORESEEN
 from analysis.core.index import ResultFilter, names
 from analysis.core.index_table import committed
@@ -319,7 +319,7 @@ def result_of(ended: Job) -> Result:
     if content is None:
         why = ended.error or "its result is not in the cache folder."
         raise JobError(f"Job {ended.id} on {ended.backend} is {ended.state}: {why}")
-    return RESULTS[ended.kind].read(content)
+    return EXPERIMENTS[ended.kind].result.read(content)
 
 
 def by_key(kind: str, key: str | None) -> FoundResult | None:
@@ -334,7 +334,7 @@ def arrays(found: FoundResult) -> dict[str, Any]:
         content = None if found.precomputed else store.load_result(found.kind, found.key)
     except CorruptResultError:
         content = None
-    return {} if content is None else RESULTS[found.kind].arrays_in(content)
+    return {} if content is None else EXPERIMENTS[found.kind].result.arrays_in(content)
 
 
 def models(*places: str) -> list[StoredModel]:
@@ -343,7 +343,7 @@ def models(*places: str) -> list[StoredModel]:
     Args:
         places: places of the results, such as `committed()` or that of an opened pack (default: all).
     """
-    return runs.models_seen(index.groups(ResultFilter(tuple(RESULTS), places=places)))
+    return runs.models_seen(index.groups(ResultFilter(tuple(EXPERIMENTS), places=places)))
 
 
 def listed(
@@ -371,12 +371,12 @@ def version(kinds: Sequence[str]) -> str:
 
 def last_identity(model: ModelSpec) -> str:
     """Return the identity of the weights of the newest result under this name, without looking at files; "" if unknown."""
-    return index.last_identity(list(RESULTS), model.source, model.revision or "")
+    return index.last_identity(list(EXPERIMENTS), model.source, model.revision or "")
 
 
 def n_of_other_weights(model: ModelSpec) -> int:
     """Return the number of results that were measured under this name on other weights than the model's `identity`."""
-    kinds = [kind for kind in RESULTS if kind != "inspect"]
+    kinds = [kind for kind in EXPERIMENTS if kind != "inspect"]
     return index.n_of_other_weights(kinds, model.source, model.revision or "", model.identity) if model.identity else 0
 
 

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from analysis.cli.bar import Bar
 from analysis.core import disk, store
 from analysis.core.errors import ModelNotFoundError
-from analysis.core.experiment import EXPERIMENTS, RESULTS
+from analysis.core.experiment import EXPERIMENTS
 from analysis.core.record import Result, Spec
 from analysis.data import gallery
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
@@ -104,7 +104,7 @@ class Measurements:
 def main() -> None:
     """Compute everything, or the results of some kinds and models, and put it in place."""
     parser = argparse.ArgumentParser(description="Measure the committed results.")
-    parser.add_argument("--kind", action="append", choices=RESULTS, help="kind of results (default: all)")
+    parser.add_argument("--kind", action="append", choices=EXPERIMENTS, help="kind of results (default: all)")
     parser.add_argument("--model", action="append", metavar="SOURCE", choices=[model.source for model in gallery.EXHIBITS])
     parser.add_argument("--work", type=Path, help="cache folder of the runs, which is kept (default: a new one)")
     options = parser.parse_args()
@@ -112,7 +112,7 @@ def main() -> None:
         os.environ["LAYERSCOPE_CACHE"] = str(options.work.resolve())
     else:
         use_empty_cache()
-    load, kinds = WarmModels(), options.kind or tuple(RESULTS)
+    load, kinds = WarmModels(), options.kind or tuple(EXPERIMENTS)
     for exhibit in gallery.EXHIBITS:
         if options.model and exhibit.source not in options.model:
             continue
@@ -251,7 +251,7 @@ def publish(exhibit: gallery.Exhibit, results: Sequence[Result], kinds: Sequence
         raise SystemExit(f"The weights are not those of {exhibit.page}. Download them again.")
     for kind in kinds:
         for folder in (target / kind).glob("*"):
-            if RESULTS[kind].read(store.read(folder, precomputed=True)).spec.model.source == exhibit.source:
+            if EXPERIMENTS[kind].result.read(store.read(folder, precomputed=True)).spec.model.source == exhibit.source:
                 shutil.rmtree(folder)
                 shutil.rmtree(target / "adapters" / folder.name, ignore_errors=True)
     for result in published:

@@ -110,12 +110,12 @@ def starter_folder(_tokenizers_are_read_once: None) -> Path:
 def _committed_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An index of the committed results, which each new cache would make again."""
     from analysis.core import index_table
-    from analysis.core.experiment import RESULTS
+    from analysis.core.experiment import EXPERIMENTS
 
     folder = tmp_path_factory.mktemp("committed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAYERSCOPE_CACHE", str(folder))
-        index_table.update(list(RESULTS))
+        index_table.update(list(EXPERIMENTS))
     return folder / f"index-{index_table.LAYOUT}.sqlite"
 
 

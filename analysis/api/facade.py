@@ -12,7 +12,7 @@ from analysis.cli import requests
 from analysis.core import extensions
 from analysis.core.blocks import Removal
 from analysis.core.errors import ModelNotFoundError, SpecError
-from analysis.core.experiment import EXPERIMENTS, RESULTS
+from analysis.core.experiment import EXPERIMENTS
 from analysis.core.progress import ignore
 from analysis.core.record import Spec
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
@@ -102,8 +102,8 @@ def stored(kind: str, model: "str | ModelSpec | Model" = "starter") -> list[Resu
     Raises:
         SpecError: for an unknown kind.
     """
-    if kind not in RESULTS:
-        raise SpecError(f"{kind!r} is no kind of result. Choose one of {', '.join(RESULTS)}.")
+    if kind not in EXPERIMENTS:
+        raise SpecError(f"{kind!r} is no kind of result. Choose one of {', '.join(EXPERIMENTS)}.")
     spec = model.spec if isinstance(model, Model) else model if isinstance(model, ModelSpec) else ModelSpec(str(model))
     return [ResultView(result) for result in service.read_all(service.find(kind, spec))]
 

@@ -11,9 +11,9 @@ from analysis.charts.look import PATH, colour_bar, finish, palette, unchecked
 from analysis.charts.selected import marked, rings
 from analysis.core import stats
 from analysis.core.blocks import ATTENTION, Block, Removal, single_parts
+from analysis.experiments.maps import metrics
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import Best, DistanceResult
-from analysis.experiments.maps.metrics import UNITS
 from analysis.models.source.sizes import removed_bytes, savings
 
 CELLS = "cells"
@@ -160,7 +160,7 @@ def distance_map(
     _add_path(figure, result.best if path is None else path, "path", 1.6, "solid")
     read_outs = distance_read_outs(result, metric)
     add_cells(figure, read_outs, [block.size for block in read_outs.fields])
-    return ringed(_finish_map(figure, UNITS.get(metric, metric), height, above=False), selected)
+    return ringed(_finish_map(figure, metrics.unit(metric), height, above=False), selected)
 
 
 def damage_map(
@@ -377,7 +377,7 @@ def distance_lines(result: DistanceResult, *, metric: str | None = None, dark: b
     """
     metric = metric or result.spec.metric
     rows: _Rows = result.mean if metric == result.spec.metric else result.others[metric]
-    return _lines(rows[:-1], distance_read_outs(result, metric, len(rows) - 1), UNITS.get(metric, metric), dark, height)
+    return _lines(rows[:-1], distance_read_outs(result, metric, len(rows) - 1), metrics.unit(metric), dark, height)
 
 
 def damage_lines(result: DamageResult, *, dark: bool = False, height: int = 412) -> Figure:

@@ -26,7 +26,7 @@ from analysis.cli.mcp import command as mcp
 from analysis.cli.options import Extra, Misuse, Parser, Subcommand
 from analysis.core import escapes, extensions, failures, host
 from analysis.core.errors import did_you_mean, one_line
-from analysis.core.experiment import EXPERIMENTS, RUNNERS, SPECS
+from analysis.core.experiment import EXPERIMENTS
 from analysis.core.failures import BAD_INPUT, UNFORESEEN
 from analysis.core.record import Spec
 from analysis.jobs.queue.job import LOCAL
@@ -121,11 +121,11 @@ def subcommands() -> tuple[Subcommand, ...]:
     """One for every kind of request that something runs, called as the kind is unless its answer has a name."""
     help_text = f"Backend that runs the request: {', '.join(service.jobs.BACKENDS)} (default: {LOCAL})."
     run_on: Extra = ("--run-on", {"metavar": "NAME", "default": LOCAL, "help": help_text})
-    shown = {kind: answers.PRINTERS.get(kind, answers.Printer()) for kind in SPECS if kind in RUNNERS}
+    shown = {kind: answers.PRINTERS.get(kind, answers.Printer()) for kind in EXPERIMENTS}
     return tuple(
         Subcommand(
             answer.name or kind,
-            SPECS[kind],
+            EXPERIMENTS[kind].spec,
             (*answer.extras, _DETACH, run_on, *([_WORKERS] if EXPERIMENTS[kind].shards else [])),
             answer.optional,
         )
@@ -181,7 +181,7 @@ def parser() -> Parser:
     options.fill(add("sheet", decision_sheet.run), Subcommand("sheet", decision_sheet.SheetSpec, (decision_sheet.OUT,)))
     options.fill(add("front", front.run), Subcommand("front", front.FrontSpec))
     sub = add("run", answers.run_any)
-    sub.add_argument("kind", choices=SPECS, help="Kind of the request. The command `models` has the kind inspect.")
+    sub.add_argument("kind", choices=EXPERIMENTS, help="Kind of the request. The command `models` has the kind inspect.")
     sub.add_argument("--set", action="append", metavar="NAME=VALUE", help="Field, such as model.source=starter. Repeatable.")
     rows.add_options(add("dataset", rows.run))
     push.add_options(add("push", push.run))

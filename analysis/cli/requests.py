@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from analysis.cli.options import NONE, Flag, OptionField, default_of, field_types, flags_of, value_of
 from analysis.core import escapes
 from analysis.core.errors import LayerscopeError, SpecError, did_you_mean
-from analysis.core.experiment import SPECS
+from analysis.core.experiment import EXPERIMENTS
 from analysis.core.options import Option, Part
 from analysis.core.record import Spec
 
@@ -36,7 +36,7 @@ def of(options: argparse.Namespace) -> Any:
     Raises:
         LayerscopeError: when they make none.
     """
-    return request(options.asks.spec, options) if options.asks else built(SPECS[options.kind], {}, settings(options))
+    return request(options.asks.spec, options) if options.asks else built(EXPERIMENTS[options.kind].spec, {}, settings(options))
 
 
 def request(kind: type[SpecT], options: argparse.Namespace) -> SpecT:

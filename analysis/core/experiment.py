@@ -5,7 +5,6 @@ model library. Elsewhere it is named as an extension (`extensions`). It is then 
 Lists of runs, the report and the glossary have it too, without a change anywhere else.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import analysis
@@ -73,11 +72,6 @@ def additions() -> dict[str, Experiment]:
     return {kind: experiment for kind, experiment in EXPERIMENTS.items() if experiment.place >= ADDED}
 
 
-SPECS: Mapping[str, type[Spec]] = EXPERIMENTS.each(lambda experiment: experiment.spec)
-"""The requests that `run` functions answer, by kind."""
-RESULTS: Mapping[str, type[Result]] = EXPERIMENTS.each(lambda experiment: experiment.result)
-"""Result dataclasses by kind."""
-RUNNERS: Mapping[str, str] = EXPERIMENTS.each(lambda experiment: experiment.run)
-"""Which function answers which kind of request."""
-TITLES: Mapping[str, str] = EXPERIMENTS.each(lambda experiment: experiment.title)
-"""Titles that people read, by kind."""
+def title(kind: str) -> str:
+    """Return the title of a kind; its name if its extension is not loaded."""
+    return EXPERIMENTS[kind].title if kind in EXPERIMENTS else kind

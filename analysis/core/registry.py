@@ -4,12 +4,11 @@ import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 from analysis.core.errors import SpecError
 
 T = TypeVar("T")
-U = TypeVar("U")
 
 
 class Registry(Mapping[str, T]):
@@ -50,10 +49,6 @@ class Registry(Mapping[str, T]):
         """Remove an entry, if there is one: a notebook or a test replaces its own."""
         self._entries.pop(name, None)
 
-    def each(self, attribute: Callable[[T], U]) -> Mapping[str, U]:
-        """Return one attribute of every entry by name, as live as this registry."""
-        return _Attributes(self, attribute)
-
     def __getitem__(self, name: str) -> T:
         return self._loaded()[name]
 
@@ -70,22 +65,6 @@ class Registry(Mapping[str, T]):
                 importlib.import_module(module)
             self._is_loaded = True
         return self._entries
-
-
-class _Attributes(Mapping[str, U], Generic[U, T]):
-    """One attribute of every entry of a registry."""
-
-    def __init__(self, entries: Mapping[str, T], attribute: Callable[[T], U]) -> None:
-        self._entries, self._attribute = entries, attribute
-
-    def __getitem__(self, name: str) -> U:
-        return self._attribute(self._entries[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
-
-    def __len__(self) -> int:
-        return len(self._entries)
 
 
 def modules_in(package: str, *endings: str) -> Callable[[], Iterable[str]]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from analysis.core import host, index, index_table
 from analysis.core.blocks import Removal
 from analysis.core.errors import CorruptResultError, ModelNotFoundError
-from analysis.core.experiment import RESULTS
+from analysis.core.experiment import EXPERIMENTS
 from analysis.core.index import Ranking, ResultFilter
 from analysis.data import starter
 from analysis.experiments.heal.heal_result import HealResult
@@ -40,7 +40,7 @@ def find(
     """Return stored results of a kind as the index knows them; none is opened.
 
     Args:
-        kind: a key of `RESULTS`.
+        kind: a key of `EXPERIMENTS`.
         model: only results of the same weights, at any path, the strongest evidence first. Without it
             they are newest first and precomputed ones last.
         any_precision: also those in another quantization than the model's.
@@ -174,7 +174,7 @@ def _behind(shown: FoundResult | None, entries: Iterable[FoundResult]) -> list[F
 def packs_of(model: ModelSpec) -> list[str]:
     """Return the titles of the opened packs that have results of a model."""
     known = weights(model)
-    having = [one for one in pack_list.opened() if index.count(ResultFilter(tuple(RESULTS), known, places=(one.place,)))]
+    having = [one for one in pack_list.opened() if index.count(ResultFilter(tuple(EXPERIMENTS), known, places=(one.place,)))]
     return [one.title for one in having]
 
 
@@ -254,7 +254,7 @@ def of(
     """Readable results of a kind, arrays left on disk: strongest evidence first, of equal ones the newest, precomputed last.
 
     Args:
-        kind: a key of `RESULTS`.
+        kind: a key of `EXPERIMENTS`.
         model: only results of the same weights count, wherever these lay.
         most: number of results at most; None for all.
         having: columns of the index with their values.
@@ -298,7 +298,7 @@ def identity(model: ModelSpec) -> str:
     if identities.stamps(model.source):
         return identities.of_local(model.source)
     # A hub id, or files that are gone: the identity that the newest result of it was measured on.
-    return index.last_identity(list(RESULTS), model.source, model.revision or "")
+    return index.last_identity(list(EXPERIMENTS), model.source, model.revision or "")
 
 
 def heal_of(model: ModelSpec, adapter: str) -> HealResult | None:

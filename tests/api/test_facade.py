@@ -18,7 +18,7 @@ from analysis.cli import main as cli
 from analysis.cli import requests
 from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import LayerscopeError, ModelNotFoundError, SpecError
-from analysis.core.experiment import EXPERIMENTS, SPECS, Experiment, register
+from analysis.core.experiment import EXPERIMENTS, Experiment, register
 from analysis.core.progress import Progress
 from analysis.core.record import Result, Spec, spec_dataclass
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
@@ -159,7 +159,7 @@ def test_every_kind_has_a_table_and_charted_kinds_a_figure(model):
 
 
 def asked(model, kind, **keywords):
-    return requests.request_of_values(SPECS[kind], {"model": model.spec}, keywords)
+    return requests.request_of_values(EXPERIMENTS[kind].spec, {"model": model.spec}, keywords)
 
 
 SAME = [

@@ -27,7 +27,7 @@ from analysis.cli.options import flags_of
 from analysis.core import store
 from analysis.core.blocks import written
 from analysis.core.errors import LayerscopeError
-from analysis.core.experiment import RESULTS
+from analysis.core.experiment import EXPERIMENTS
 from analysis.data import gallery
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library
@@ -140,7 +140,7 @@ class _Options:
 @pytest.mark.slow
 def test_a_committed_result_of_each_kind_answers_its_own_request(monkeypatch):
     monkeypatch.setattr(store, "precomputed_dir", COMMITTED)
-    kinds = [kind for kind in RESULTS if (COMMITTED() / kind).exists()]
+    kinds = [kind for kind in EXPERIMENTS if (COMMITTED() / kind).exists()]
     assert len(kinds) >= 10
     for kind in kinds:
         result = library.find(kind, most=1)[0].result

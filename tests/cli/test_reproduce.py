@@ -10,7 +10,7 @@ from analysis.cli import main, options, requests
 from analysis.core import store
 from analysis.core.blocks import Block, LayerSet, PartSet, parse_removal, written
 from analysis.core.errors import SpecError
-from analysis.core.experiment import EXPERIMENTS, RESULTS, RUNNERS, SPECS, Experiment, register
+from analysis.core.experiment import EXPERIMENTS, Experiment, register
 from analysis.core.record import Result, Spec, spec_dataclass
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, default_loss_corpus
 from analysis.experiments.accuracy.precision import PrecisionSpec
@@ -157,10 +157,10 @@ def _given(flag):
     return [[f"{flag.name}={text}"] if flag.name.startswith("-") else [text] for text in texts]
 
 
-@pytest.mark.parametrize("kind", SPECS)
+@pytest.mark.parametrize("kind", EXPERIMENTS)
 def test_every_option_of_every_kind_is_read_and_said_again(kind):
     subcommand = next(one for one in main.subcommands() if one.spec.kind == kind)
-    flags = options.flags_of(SPECS[kind])
+    flags = options.flags_of(EXPERIMENTS[kind].spec)
     needed = {flag.name: _given(flag)[0] for flag in flags if flag.fields[0].is_always_said}
     for flag in flags:
         if (kind, flag.name) == ("export", "--quantization"):
@@ -183,7 +183,7 @@ def test_every_option_of_every_kind_is_read_and_said_again(kind):
 
 
 def test_every_option_explains_its_purpose():
-    for kind in SPECS.values():
+    for kind in (entry.spec for entry in EXPERIMENTS.values()):
         for flag in options.flags_of(kind):
             assert len(flag.help()) > 10, flag.name
 
@@ -236,7 +236,7 @@ def test_a_heal_says_the_numbers_that_its_recipe_does_not():
 
 
 def test_every_kind_can_be_asked_and_is_tried_here():
-    assert {spec.kind for spec in REQUESTS.values()} == set(SPECS) == set(RESULTS)
+    assert {spec.kind for spec in REQUESTS.values()} == set(EXPERIMENTS) == set(EXPERIMENTS)
 
 
 @pytest.mark.starter
@@ -247,9 +247,9 @@ def test_stored_results_resolve_to_themselves_again(starter_folder):
     kinds = ("distances", "damage", "sweep", "heal")
     checked = set()
     for kind in kinds:
-        resolve = importlib.import_module(RUNNERS[kind].partition(":")[0]).resolve
+        resolve = importlib.import_module(EXPERIMENTS[kind].run.partition(":")[0]).resolve
         for folder in (store.precomputed_dir() / kind).iterdir():
-            result = RESULTS[kind].read(store.read(folder, precomputed=True, arrays=True))
+            result = EXPERIMENTS[kind].result.read(store.read(folder, precomputed=True, arrays=True))
             if result.spec.model.source != "starter":  # whose weights are not here
                 continue
             words = shlex.split(main.command_line(result.spec))[3:]

@@ -15,7 +15,7 @@ from analysis.core import blocks
 from analysis.core.blocks import Block, LayerSet, parse_removal, written
 from analysis.core.bounds import MOST_LAYERS, Bound
 from analysis.core.errors import BlockRangeError, LayerscopeError, SpecError
-from analysis.core.experiment import SPECS
+from analysis.core.experiment import EXPERIMENTS
 from analysis.core.record import Spec, require, spec_dataclass
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
@@ -76,7 +76,7 @@ def test_every_set_of_layers_survives_being_written(layers):
 
 
 def every_field():
-    for kind in (*SPECS.values(), *PARTS):
+    for kind in (*(entry.spec for entry in EXPERIMENTS.values()), *PARTS):
         for field in fields(kind):
             yield kind, field.name
 
@@ -142,15 +142,15 @@ def test_several_values_are_each_held_to_the_bound():
         SpeedSpec.from_json({"ns": 3})
 
 
-@given(st.sampled_from(sorted(SPECS)), st.data())
+@given(st.sampled_from(sorted(EXPERIMENTS)), st.data())
 def test_any_json_makes_a_request_or_a_sentence(kind, data):
-    names = [field.name for field in fields(SPECS[kind])]
+    names = [field.name for field in fields(EXPERIMENTS[kind].spec)]
     content = data.draw(st.dictionaries(st.sampled_from(names), json_values, max_size=4) | json_values)
     try:
-        spec = SPECS[kind].from_json(content)
+        spec = EXPERIMENTS[kind].spec.from_json(content)
     except LayerscopeError:
         return
-    assert SPECS[kind].from_json(json.loads(json.dumps(spec.to_json()))) == spec
+    assert EXPERIMENTS[kind].spec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
     assert len(spec.fingerprint()) == 20
 
 

@@ -15,7 +15,7 @@ from analysis.charts import kinds
 from analysis.cli import main
 from analysis.core import extensions, store
 from analysis.core.errors import SpecError
-from analysis.core.experiment import EXPERIMENTS, RESULTS, SPECS, additions
+from analysis.core.experiment import EXPERIMENTS, additions
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.exports import page, report
@@ -55,7 +55,7 @@ def test_a_raised_version_orphans_the_results_of_its_kind_alone(monkeypatch):
 
 def test_keys_of_stored_results_stay():
     weighed = dict.fromkeys(("sweep", "evaluate", "damage", "heal", "grid"), 4)  # losses by token
-    assert {kind: spec.version for kind, spec in SPECS.items()} == dict.fromkeys(SPECS, 3) | weighed
+    assert {kind: entry.spec.version for kind, entry in EXPERIMENTS.items()} == dict.fromkeys(EXPERIMENTS, 3) | weighed
     assert DistanceSpec().fingerprint() == "770eb5434f1c108d2e2a"
     assert DistanceSpec(corpus=CorpusSpec(min_tokens=64)).fingerprint() != DistanceSpec().fingerprint()
 
@@ -68,7 +68,7 @@ def test_only_kinds_from_elsewhere_are_additions(letters):
 
 def test_an_added_kind_reads_back_with_its_table_and_chart(letters, found):
     kind = EXPERIMENTS["letters"]
-    read = RESULTS["letters"].load(found.spec)
+    read = EXPERIMENTS["letters"].result.load(found.spec)
     assert read == found
     table = read.table()
     assert table.heads == ["letter", "share"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from analysis.core import store
-from analysis.core.experiment import RESULTS
+from analysis.core.experiment import EXPERIMENTS
 from analysis.data import gallery
 from analysis.models.running import adapters
 from analysis.models.source import adapter_config
@@ -28,8 +28,8 @@ def places(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "precomputed_dir", lambda: tmp_path / "precomputed")
     own = fakes.distances()
     own = replace(own, spec=replace(own.spec, model=replace(fakes.MODEL, source=OTHER.source, identity=OTHER.identity)))
-    command.publish(STARTER, [fakes.distances(), fakes.sweep()], tuple(RESULTS))
-    command.publish(OTHER, [own], tuple(RESULTS))
+    command.publish(STARTER, [fakes.distances(), fakes.sweep()], tuple(EXPERIMENTS))
+    command.publish(OTHER, [own], tuple(EXPERIMENTS))
     return tmp_path
 
 
@@ -49,7 +49,7 @@ def test_a_new_loss_increase_map_keeps_its_text_losses(places):
     losses = np.ones((346, 8), np.float32)
     command.publish(STARTER, [replace(fakes.damage(), text_losses=losses)], ("damage",))
     (folder,) = (places / "precomputed" / "damage").glob("*")
-    kept = RESULTS["damage"].read(store.load_result("damage", folder.name, precomputed=True))
+    kept = EXPERIMENTS["damage"].result.read(store.load_result("damage", folder.name, precomputed=True))
     assert np.array_equal(kept.text_losses, losses)
     assert np.array_equal(agreement.stored_losses(fakes.damage()), losses)
 
@@ -58,7 +58,7 @@ def test_committed_results_are_complete_small_and_of_no_machine():
     files = sorted(store.precomputed_dir().glob("*/*/result.json"))
     of_each: dict[str, set[str]] = {}
     for file in files:
-        result = RESULTS[file.parent.parent.name].read(store.read(file.parent, precomputed=True, arrays=True))
+        result = EXPERIMENTS[file.parent.parent.name].result.read(store.read(file.parent, precomputed=True, arrays=True))
         model = result.spec.model
         assert result.complete
         assert model.identity, "results of a model that is not here are found by what it is"

@@ -9,7 +9,7 @@ import pytest
 from analysis.cli import main
 from analysis.core.blocks import Block
 from analysis.core.errors import LayerscopeError
-from analysis.core.experiment import EXPERIMENTS, RUNNERS
+from analysis.core.experiment import EXPERIMENTS
 from analysis.data import corpora
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.precision_spec import PrecisionSpec
@@ -39,7 +39,7 @@ REQUESTS = [
     HealSpec(block=Block(3, 2), benchmark=BenchmarkSpec("missing.jsonl")),
 ]
 
-for runner in RUNNERS.values():  # not first while a function that they import is replaced
+for runner in (entry.run for entry in EXPERIMENTS.values()):  # not first while a function that they import is replaced
     importlib.import_module(runner.split(":")[0])
 
 
@@ -60,7 +60,7 @@ def test_an_endless_text_is_refused_before_the_model_is_sought(capsys, command):
 
 @pytest.mark.parametrize("spec", REQUESTS, ids=lambda spec: spec.kind)
 def test_a_job_is_refused_before_its_loader_is_called(spec):
-    module, name = RUNNERS[spec.kind].split(":")
+    module, name = EXPERIMENTS[spec.kind].run.split(":")
     run = getattr(importlib.import_module(module), name)
     with pytest.raises(LayerscopeError, match="cannot be read"):
         run(spec, load=lambda *_: pytest.fail("A model was loaded."))

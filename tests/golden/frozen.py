@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from analysis.core.experiment import EXPERIMENTS, RESULTS, SPECS
+from analysis.core.experiment import EXPERIMENTS
 from analysis.models.source.model_spec import ModelSpec
 from docs import generate
 from tests.golden import pages
@@ -56,7 +56,8 @@ def _options(command: argparse.ArgumentParser) -> Iterator[tuple[str, Any]]:
 
 def fields() -> dict[str, Any]:
     """Return the fields of every request and result with their types, down to the classes that they hold."""
-    classes = {f"request {kind}": cls for kind, cls in SPECS.items()} | {f"result {kind}": cls for kind, cls in RESULTS.items()}
+    classes = {f"request {kind}": entry.spec for kind, entry in EXPERIMENTS.items()}
+    classes |= {f"result {kind}": entry.result for kind, entry in EXPERIMENTS.items()}
     return {name: _fields(cls) for name, cls in classes.items()}
 
 
@@ -90,7 +91,7 @@ def fingerprints() -> dict[str, str]:
     for path in sorted(PRECOMPUTED.glob("*/*/result.json")):
         kind, key = path.parts[-3:-1]
         request = json.loads(path.read_text(encoding="utf-8"))["data"]["spec"]
-        found[f"committed {kind} {key}"] = SPECS[kind].from_json(request).fingerprint()
+        found[f"committed {kind} {key}"] = EXPERIMENTS[kind].spec.from_json(request).fingerprint()
     return found
 
 

@@ -14,7 +14,7 @@ from analysis import __version__
 from analysis.cli import main
 from analysis.core import blocks, store
 from analysis.core.blocks import Block
-from analysis.core.experiment import RESULTS
+from analysis.core.experiment import EXPERIMENTS
 from analysis.exports import page, report
 from pages.components.explore import linked_view, map_view
 from pages.components.export import files
@@ -144,7 +144,7 @@ def documents() -> dict[str, Any]:
         patch.setenv("LAYERSCOPE_CACHE", folder)
         patch.setattr(store, "precomputed_dir", lambda: _RESULTS)
         stored = next(_RESULTS.glob("distances/*"))
-        model = RESULTS["distances"].read(store.read(stored, precomputed=True)).spec.model
+        model = EXPERIMENTS["distances"].result.read(store.read(stored, precomputed=True)).spec.model
         document = report.of(model, Block(14, 5), main.command_line)
     written = document.markdown().replace(__version__, "VERSION")
     parts = re.split(r"^(?=##? )", written, flags=re.MULTILINE)

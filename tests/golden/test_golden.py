@@ -7,7 +7,7 @@ import pytest
 
 import analysis as layerscope
 from analysis.core import store
-from analysis.core.experiment import RESULTS
+from analysis.core.experiment import EXPERIMENTS
 from tests.golden import frozen
 from tests.support.families import build
 
@@ -23,7 +23,7 @@ def test_program_agrees_with_the_golden_file(name):
 @pytest.mark.parametrize("path", FORMER, ids=lambda path: "-".join(path.parts[-4:-2]))
 def test_result_of_a_former_version_is_read_whole(path: Path):
     kind, folder = path.parts[-3], path.parent
-    read = RESULTS[kind].read(store.read(folder, precomputed=True))
+    read = EXPERIMENTS[kind].result.read(store.read(folder, precomputed=True))
     was, now = json.loads(path.read_text())["data"], json.loads(json.dumps(read.to_json()))
     was = {name: value for name, value in was.items() if name not in read.withdrawn}
     was["spec"] = {name: value for name, value in was["spec"].items() if name not in read.spec.withdrawn}

@@ -15,7 +15,7 @@ import pytest
 from analysis import jobs
 from analysis.core import disk, store
 from analysis.core.blocks import Block
-from analysis.core.experiment import RUNNERS
+from analysis.core.experiment import EXPERIMENTS
 from analysis.core.record import Spec
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
@@ -132,7 +132,7 @@ def figures(job: jobs.Job, cache: Path) -> Any:
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_job_resumes_to_the_undisturbed_figures_and_leaves_nothing(requests, start, tmp_path, monkeypatch, kind):
     assert set(KINDS) == {*requests}
-    assert {spec.kind for spec in requests.values()} <= set(RUNNERS)
+    assert {spec.kind for spec in requests.values()} <= set(EXPERIMENTS)
     quiet, cache = tmp_path / "quiet", tmp_path / "cache"
     first = start(quiet)
     job = jobs.submit(requests[kind])

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.core.experiment import RESULTS
+from analysis.core.experiment import EXPERIMENTS
 from analysis.models.loading import planning
 from analysis.models.source import weights_format
 from analysis.models.source.model_spec import ModelSpec
@@ -58,7 +58,7 @@ def test_older_results_of_a_file_are_looked_up_in_it(tmp_path):
 
 
 def test_every_gallery_result_names_the_format_of_its_weights():
-    found = [one.result for kind in RESULTS for one in library.find(kind)]
+    found = [one.result for kind in EXPERIMENTS for one in library.find(kind)]
     formats = {(one.spec.model.source, one.spec.model.format_of_weights(getattr(one, "model", None))) for one in found}
     assert {source.rsplit("/", 1)[-1]: name for source, name in formats} == {
         "starter": "Q4_1",

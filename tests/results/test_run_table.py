@@ -7,7 +7,7 @@ import pytest
 
 from analysis.core import index, stats, store
 from analysis.core.blocks import Block
-from analysis.core.experiment import RESULTS
+from analysis.core.experiment import EXPERIMENTS
 from analysis.core.index import ResultFilter
 from analysis.data.spec import CorpusSpec
 from analysis.results.compared import runs as run_table
@@ -32,7 +32,7 @@ def seen(*results):
             folder.rename(target / folder.name)
         else:
             os.utime(folder / "result.json", (at, at))
-    return run_table.models_seen(index.groups(ResultFilter(tuple(RESULTS))))
+    return run_table.models_seen(index.groups(ResultFilter(tuple(EXPERIMENTS))))
 
 
 @pytest.fixture

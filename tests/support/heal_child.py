@@ -3,7 +3,6 @@
 import importlib
 import os
 
-from analysis.core.experiment import RUNNERS
 from analysis.jobs.runner import worker
 
 SHORT_TEXTS = "tests.support.short_texts"
@@ -14,4 +13,4 @@ def work(cache: str) -> None:
     """Be the worker of a cache folder."""
     os.environ["LAYERSCOPE_CACHE"] = cache
     importlib.import_module(SHORT_TEXTS)
-    worker.serve(RUNNERS, worker.LOADER, 60)
+    worker.serve(None, worker.LOADER, 60)

@@ -18,7 +18,7 @@ from analysis.cli.options import Subcommand
 from analysis.core import escapes, serving
 from analysis.core.bounds import Bound
 from analysis.core.errors import AccessError, BusyError, SpecError
-from analysis.core.experiment import EXPERIMENTS, RESULTS
+from analysis.core.experiment import EXPERIMENTS
 from analysis.core.options import Option
 from analysis.core.record import Spec, spec_dataclass
 from analysis.jobs.queue.job import LOCAL, Job
@@ -67,7 +67,7 @@ class ResultsSpec(Spec):
 
     model: Annotated[str, Option(metavar="MODEL")] = ""
     """Model as in the other tools, such as `starter` (default: any model)."""
-    of_kind: Annotated[str, Option("--kind", choices=RESULTS)] = ""
+    of_kind: Annotated[str, Option("--kind", choices=EXPERIMENTS)] = ""
     """Kind of the results (default: every kind)."""
     text: Annotated[str, Option()] = ""
     """Words that all occur in the description of a result, such as a strategy or a dataset (default: none)."""
@@ -81,7 +81,7 @@ class ResultKeySpec(Spec):
 
     kind: ClassVar[str] = "result"
 
-    of_kind: Annotated[str, Option("--kind", choices=RESULTS)]
+    of_kind: Annotated[str, Option("--kind", choices=EXPERIMENTS)]
     """Kind of the result."""
     key: Annotated[str, Option()]
     """Key of the result: twenty hexadecimal digits."""
@@ -272,7 +272,7 @@ class Tools:
 
 
 def _results(request: ResultsSpec) -> Json:
-    kinds = [request.of_kind] if request.of_kind else [*RESULTS]
+    kinds = [request.of_kind] if request.of_kind else [*EXPERIMENTS]
     model = ModelSpec(request.model) if request.model else None
     found = [entry for kind in kinds for entry in service.find(kind, model, most=request.most, text=request.text)]
     return {"results": [stored.listed(entry) for entry in found]}

@@ -9,7 +9,7 @@ The file lies in this folder or in a package of yours.
 """
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -158,8 +158,6 @@ STRATEGIES: Registry[Strategy] = Registry(
 """Every strategy by name."""
 register = STRATEGIES.add
 """Make a strategy known to command line, sweeps, pages, charts and reports."""
-HELP: Mapping[str, str] = STRATEGIES.each(lambda strategy: strategy.help)
-"""Which layers each takes, in half a sentence."""
 
 
 class _SearchingNames(Collection[str]):

@@ -15,7 +15,7 @@ from typing import Any
 
 from analysis.core import host, store
 from analysis.core.errors import JobError, LayerscopeError
-from analysis.core.experiment import TITLES
+from analysis.core.experiment import title
 from analysis.core.failures import redact
 from analysis.core.record import Spec
 from analysis.jobs.queue import attempt, processes, table
@@ -149,7 +149,7 @@ def _active_twin(db: Any, kind: str, fingerprint: str) -> Job | None:
 def _label(spec: Spec) -> str:
     """A line like "Heal of SmolLM2-135M, layers 11-15 (5 layers), block [11, 16)"."""
     model, block = getattr(spec, "model", None), getattr(spec, "block", None)
-    label = TITLES.get(spec.kind, spec.kind)
+    label = title(spec.kind)
     if model is not None:
         label += f" of {Path(model.source).name or model.source}"
     return label if block is None else f"{label}, {block.describe()}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from analysis.core import store
 from analysis.core.errors import JobError, LayerscopeError
-from analysis.core.experiment import SPECS
+from analysis.core.experiment import EXPERIMENTS
 from analysis.core.meter import ResourceUsage
 from analysis.core.progress import REMAINING, how_far, is_counted
 from analysis.core.record import Spec
@@ -37,7 +37,7 @@ RESUMABLE = (PAUSED, FAILED, CANCELLED, INTERRUPTED)
 @functools.lru_cache(maxsize=1024)
 def _request(kind: str, text: str) -> Spec:
     """Return the request of a row, made once: it never changes, and pages read rows every second."""
-    return SPECS[kind].from_json(json.loads(text))
+    return EXPERIMENTS[kind].spec.from_json(json.loads(text))
 
 
 def folder(job_id: str) -> Path:
@@ -52,7 +52,7 @@ class Job:
     id: str
     """Ten hexadecimal digits, made by us."""
     kind: str
-    """Which experiment: a key of `SPECS`."""
+    """Which experiment: a key of `EXPERIMENTS`."""
     spec_json: str
     """The request as JSON."""
     state: str

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from analysis.core import disk, index, input_files, store
 from analysis.core.errors import LayerscopeError
-from analysis.core.experiment import RESULTS, SPECS
+from analysis.core.experiment import EXPERIMENTS
 from analysis.core.record import Spec
 from analysis.jobs.queue import job
 
@@ -44,7 +44,7 @@ def saved_folders(kind: str, key: str | None) -> list[Path]:
 
     Keys that are not of our making, in a row that somebody else wrote, lead nowhere.
     """
-    if key is None or not _KEY.fullmatch(key) or kind not in SPECS:
+    if key is None or not _KEY.fullmatch(key) or kind not in EXPERIMENTS:
         return []
     cache = store.cache_dir()
     folders = [cache / "checkpoints" / key, cache / "adapters" / key, store.result_dir(kind, key)]
@@ -67,13 +67,13 @@ def needed_by(db: sqlite3.Connection, row: sqlite3.Row) -> str | None:
         same = user["kind"] == row["kind"] and (user["fingerprint"] == row["fingerprint"] or user["result_key"] == key)
         if same or any(_uses(spec, key) for spec in _specs(user["kind"], user["spec"])):
             return f"job {user['id']} needs it too"
-    user = index.builds_on(list(RESULTS), key, but=key)
+    user = index.builds_on(list(EXPERIMENTS), key, but=key)
     return None if user is None else f"the stored {user.kind} result {user.key} builds on it"
 
 
 def _specs(kind: str, text: str) -> tuple[Spec, ...]:
     try:
-        return (SPECS[kind].from_json(input_files.parsed(text)),)
+        return (EXPERIMENTS[kind].spec.from_json(input_files.parsed(text)),)
     except (ValueError, KeyError, TypeError, AttributeError, LayerscopeError):
         return ()
 

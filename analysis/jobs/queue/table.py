@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from analysis.core import input_files, store
 from analysis.core.errors import BusyError, JobError, LayerscopeError, StorageError
-from analysis.core.experiment import SPECS
+from analysis.core.experiment import EXPERIMENTS
 from analysis.core.failures import redact
 from analysis.core.meter import ResourceUsage
 from analysis.jobs.queue import processes
@@ -262,7 +262,7 @@ def read(row: sqlite3.Row) -> Job:
         )
         columns["cancel_requested"] = columns["cancel_requested_at"] is not None
         del columns["number"], columns["fingerprint"]
-        if columns["kind"] not in SPECS:
+        if columns["kind"] not in EXPERIMENTS:
             raise JobError(f"no kind {columns['kind']}")
         return Job(spec_json=columns.pop("spec"), **columns)
     except (KeyError, TypeError, ValueError, AttributeError, LayerscopeError) as error:

@@ -16,7 +16,7 @@ from typing import Any
 
 from analysis.core import disk, shards, store
 from analysis.core.errors import JobError, StorageError
-from analysis.core.experiment import EXPERIMENTS, RESULTS, RUNNERS, SPECS
+from analysis.core.experiment import EXPERIMENTS
 from analysis.core.progress import OnProgress, Progress, Stages
 from analysis.core.record import Result, Spec
 from analysis.core.shards import Shard
@@ -38,7 +38,7 @@ def answered(
     *,
     load: Callable[[], Any],
     workers: str = LOCAL,
-    runners: Mapping[str, str] = RUNNERS,
+    runners: Mapping[str, str] | None = None,
 ) -> Result:
     """Answer a request in this process, or with `n` workers if there are several; return its stored result.
 
@@ -48,7 +48,7 @@ def answered(
         on_progress: told how far it is; may raise `Cancelled`, and finished work is kept.
         load: makes the loader that a runner is handed; the processes of a pool have their own.
         workers: the pool as `module:class`, an `Executor`, called as `workers(spec, n)`; it ends with the request.
-        runners: the dotted function for each kind.
+        runners: the dotted function for each kind (default: those of `EXPERIMENTS`).
 
     Raises:
         LayerscopeError: one sentence on an error that the user can fix.
@@ -59,7 +59,8 @@ def answered(
             executor: Executor = resolve_name(workers)(spec, n)
             with contextlib.closing(executor):
                 return share(spec, executor, on_progress)
-        result: Result = resolve_name(runners[spec.kind])(spec, on_progress, load=load())
+        run = runners[spec.kind] if runners else EXPERIMENTS[spec.kind].run
+        result: Result = resolve_name(run)(spec, on_progress, load=load())
         return result
 
 
@@ -96,8 +97,8 @@ def share(spec: Spec, executor: Executor, on_progress: OnProgress) -> Result:
         sharing = _Sharing(executor, common, on_progress)
         *before, request = sharing.ask("requests", spec, lambda: Progress("starting the processes"))
         for kind, resolved in before:
-            sharing.answered(SPECS[kind].from_json(resolved))
-        return sharing.answered(SPECS[spec.kind].from_json(request[1]))
+            sharing.answered(EXPERIMENTS[kind].spec.from_json(resolved))
+        return sharing.answered(EXPERIMENTS[spec.kind].spec.from_json(request[1]))
 
 
 class _Sharing:
@@ -109,7 +110,7 @@ class _Sharing:
 
     def answered(self, spec: Spec) -> Result:
         """Return the stored result of a resolved request, measuring it first if it is missing."""
-        stored = RESULTS[spec.kind].load(spec)
+        stored = EXPERIMENTS[spec.kind].result.load(spec)
         if stored is not None and stored.complete:
             return stored
         missing: list[Shard] = []
@@ -120,7 +121,7 @@ class _Sharing:
             missing = [Shard(**shard) for shard in unmeasured]
             self._measure(spec, missing, reads_disk=reads_disk)
         key = self.ask("finish", spec, lambda: Progress("putting the shards together"))
-        result = RESULTS[spec.kind].load(spec)
+        result = EXPERIMENTS[spec.kind].result.load(spec)
         if result is None or not result.complete or key != spec.fingerprint():
             raise JobError(f"The {spec.kind} result {key} is not in this process's cache folder. Try again.")
         shards.forget(missing)

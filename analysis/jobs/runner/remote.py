@@ -17,7 +17,7 @@ from typing import Any
 
 from analysis.core import extensions, failures, input_files, store
 from analysis.core.errors import JobError
-from analysis.core.experiment import SPECS
+from analysis.core.experiment import EXPERIMENTS
 from analysis.core.meter import Meter, ResourceUsage
 from analysis.core.progress import Cancelled
 from analysis.core.record import Spec
@@ -73,7 +73,7 @@ def _work_before(job_id: str, attempt: int) -> ResourceUsage | None:
 
 def _spec(job_id: str) -> Spec:
     request = input_files.parsed_object((folder(job_id) / "spec.json").read_bytes())
-    return SPECS[request["kind"]].from_json(request["spec"])
+    return EXPERIMENTS[request["kind"]].spec.from_json(request["spec"])
 
 
 def make(job_id: str, attempt: int, version: str = "", shards: int = 1, workers: str = answer.LOCAL) -> int:

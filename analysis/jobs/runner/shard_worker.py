@@ -12,7 +12,7 @@ from typing import Any
 
 from analysis.core import extensions, failures
 from analysis.core.errors import JobError
-from analysis.core.experiment import EXPERIMENTS, SPECS
+from analysis.core.experiment import EXPERIMENTS
 from analysis.core.progress import ignore
 from analysis.core.record import Spec
 from analysis.core.shards import Shard, Work
@@ -47,7 +47,9 @@ class ShardWorker:
                 check(request)
                 extensions.load()
                 self._is_checked = True
-            value = getattr(self, request["do"])(SPECS[request["kind"]].from_json(request["spec"]), *request.get("shards", ()))
+            value = getattr(self, request["do"])(
+                EXPERIMENTS[request["kind"]].spec.from_json(request["spec"]), *request.get("shards", ())
+            )
             return json.dumps({"value": value})
         except BaseException as error:  # libraries written in Rust panic past Exception
             sentence = failures.in_a_sentence(error, doing="sharing a request", consequence="try again")

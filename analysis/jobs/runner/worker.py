@@ -30,7 +30,6 @@ from filelock import Timeout
 
 from analysis.core import escapes, extensions, host, store
 from analysis.core.errors import LayerscopeError, StorageError
-from analysis.core.experiment import RUNNERS
 from analysis.core.failures import in_a_sentence, redact
 from analysis.core.meter import Meter
 from analysis.core.progress import Cancelled, Progress
@@ -56,7 +55,7 @@ _log = logging.getLogger(__name__)
 class _Worker:
     """Takes jobs from the queue and runs them, one at a time, watched by a second thread."""
 
-    def __init__(self, runners: Mapping[str, str], loader: str) -> None:
+    def __init__(self, runners: Mapping[str, str] | None, loader: str) -> None:
         self._runners = runners
         self._loader = loader
         self._load: Any = None
@@ -267,11 +266,11 @@ def _output_to(path: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
-def serve(runners: Mapping[str, str], loader: str, idle_s: float = 900.0) -> bool:
+def serve(runners: Mapping[str, str] | None, loader: str, idle_s: float = 900.0) -> bool:
     """Be the worker of the cache folder, unless another process is.
 
     Args:
-        runners: the dotted function (`module:name`) for each kind of spec.
+        runners: the dotted function (`module:name`) for each kind of spec; None for those of `EXPERIMENTS`.
         loader: the dotted class of the loader (`module:name`) that every runner is handed; it keeps the last model in memory.
         idle_s: seconds without a job after which to leave.
 
@@ -332,7 +331,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         give_way()
         extensions.load()
-        serve(RUNNERS, LOADER, idle_s)
+        serve(None, LOADER, idle_s)
     except LayerscopeError as error:
         sys.exit(str(error))
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from analysis.core import stats
 from analysis.core.blocks import Block
 from analysis.data import corpora
+from analysis.experiments.maps import metrics
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
-from analysis.experiments.maps.metrics import TITLES
 from analysis.models.source.sizes import ModelFacts
 from analysis.results.stored import reading
 
@@ -65,7 +65,7 @@ def of_results(distances: DistanceResult, damage: DamageResult | None) -> BlockV
         experts=[_share(layer.expert_parameters, facts) for layer in facts.layers if facts.expert_parameters],
         idle=[_share(layer.idle_parameters, facts) for layer in facts.layers if facts.expert_parameters],
         distance=OverBlocks(
-            name="angle" if spec.metric == "angular" else TITLES.get(spec.metric, spec.metric),
+            name="angle" if spec.metric == "angular" else metrics.title(spec.metric),
             unit="",
             values=[[round(value, _DIGITS) for value in row] for row in distances.mean],
             halves=[[round(half * error, _DIGITS) if has_error else None for error in row] for row in distances.stderr],

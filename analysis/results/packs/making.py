@@ -12,7 +12,7 @@ from analysis import __version__
 from analysis.core import serving, store, units, zips
 from analysis.core.bounds import shown
 from analysis.core.errors import CorruptResultError, NotFiniteError, PackError, SpecError
-from analysis.core.experiment import RESULTS
+from analysis.core.experiment import EXPERIMENTS
 from analysis.core.index_table import PACKS
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.distance_spec import DistanceResult
@@ -54,9 +54,9 @@ def make(model: ModelSpec, *, kinds: Sequence[str] = (), keys: Sequence[str] = (
         SpecError: for an unknown kind or fingerprint.
         PackError: without a result, with a title that has markup, or where the pack would be larger than packs may be.
     """
-    if unknown := sorted(set(kinds) - set(RESULTS)):
-        raise SpecError(f"{shown(unknown[0])} is no kind of result. Choose from {', '.join(RESULTS)}.")
-    wanted = kinds or [kind for kind in RESULTS if keys or kind != "export"]  # exports are folders of this machine
+    if unknown := sorted(set(kinds) - set(EXPERIMENTS)):
+        raise SpecError(f"{shown(unknown[0])} is no kind of result. Choose from {', '.join(EXPERIMENTS)}.")
+    wanted = kinds or [kind for kind in EXPERIMENTS if keys or kind != "export"]  # exports are folders of this machine
     entries = [entry for kind in wanted for entry in library.find(kind, model)]
     entries = [entry for entry in entries if not entry.source.place.startswith(f"{PACKS}/")]
     if absent := sorted(set(keys) - {entry.key for entry in entries}):
@@ -107,7 +107,7 @@ def _files(entries: Sequence[FoundResult]) -> tuple[dict[str, bytes], list[Packe
 def _read(entry: FoundResult) -> Any:
     """Return a result as it is packed: without paths of adapters, and without arrays that are larger than all else."""
     stored = store.read(entry.source.folder, precomputed=entry.precomputed, arrays=entry.kind not in _LEAN)
-    result = RESULTS[entry.kind].read(stored)
+    result = EXPERIMENTS[entry.kind].result.read(stored)
     if isinstance(result, DistanceResult):
         return replace(result, states=None, text_distances=None)
     if isinstance(result, SearchResult):

@@ -13,7 +13,7 @@ from analysis.core import escapes, extensions, input_files, sandbox, store, zips
 from analysis.core.blocks import Block, LayerSet, PartSet
 from analysis.core.bounds import shown
 from analysis.core.errors import PackError, one_line
-from analysis.core.experiment import RESULTS
+from analysis.core.experiment import EXPERIMENTS
 from analysis.core.index_table import DESCRIPTIONS
 from analysis.models.source.sizes import ModelFacts
 from analysis.results.stored import pack_list
@@ -123,9 +123,9 @@ def _write(path: Path, content: bytes) -> None:
 def _checked(folder: Path, packed: PackedResult) -> Iterator[str]:
     """Yield the files of a result, refusing one that this program would not have written."""
     name = f"{packed.kind}/{packed.key}"
-    if packed.kind not in RESULTS:
+    if packed.kind not in EXPERIMENTS:
         raise ValueError(f"it has results of the kind {shown(packed.kind)}, which this Layerscope does not know")
-    kind = RESULTS[packed.kind]
+    kind = EXPERIMENTS[packed.kind].result
     try:
         stored = store.read(folder / name, precomputed=True, arrays=True)
         result = kind.read(stored)

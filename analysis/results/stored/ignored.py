@@ -5,7 +5,7 @@ from pathlib import Path
 
 from analysis.core import store
 from analysis.core.errors import LayerscopeError
-from analysis.core.experiment import SPECS
+from analysis.core.experiment import EXPERIMENTS
 
 _HEAD_BYTES = 64 * 1024
 """Bytes of a stored result that are read; its request lies in front."""
@@ -22,14 +22,14 @@ def _is_ignored(folder: Path) -> bool:
     try:
         with (folder / "result.json").open(encoding="utf-8", errors="replace") as file:
             head = file.read(_HEAD_BYTES)
-        kind = SPECS.get(folder.parent.name)
+        kind = EXPERIMENTS.get(folder.parent.name)
         request, _ = json.JSONDecoder().raw_decode(head, head.index(_REQUEST) + len(_REQUEST))
     except (OSError, ValueError):
         return False
     if kind is None:
         return True
     try:
-        kind.from_json(request)
+        kind.spec.from_json(request)
     except LayerscopeError:
         return True
     return False

@@ -9,7 +9,7 @@ import pydantic
 
 from analysis.core import index_table, store
 from analysis.core.errors import CorruptResultError
-from analysis.core.experiment import RESULTS
+from analysis.core.experiment import EXPERIMENTS
 from analysis.core.index import IndexEntry
 from analysis.core.index_table import PACKS
 from analysis.models.source.model_spec import ModelSpec
@@ -137,4 +137,4 @@ def read(entry: IndexEntry) -> Any:
 @functools.lru_cache(maxsize=KEPT)
 def _read(entry: IndexEntry, cache: str) -> Any:
     """Read an entry of the index of a cache folder. A page asks hundreds of times, so its place is looked up here alone."""
-    return RESULTS[entry.kind].read(store.read(entry.folder, precomputed=entry.precomputed))
+    return EXPERIMENTS[entry.kind].result.read(store.read(entry.folder, precomputed=entry.precomputed))

@@ -10,7 +10,7 @@ from typing import Any
 from analysis.core import blocks, index, stats
 from analysis.core.blocks import Removal
 from analysis.core.errors import UnknownRequestError
-from analysis.core.experiment import RESULTS, TITLES, additions
+from analysis.core.experiment import EXPERIMENTS, additions
 from analysis.core.index_table import DESCRIPTIONS
 from analysis.core.record import Spec
 from analysis.core.store import StoredResult
@@ -71,7 +71,7 @@ def how(result: Any) -> str:
         return f"blocks up to {len(result.increase)}"
     if isinstance(result, EvaluateResult):
         return "unpruned" if result.spec.block is None else str(result.spec.block.describe())
-    return TITLES[result.kind]
+    return EXPERIMENTS[result.kind].title
 
 
 def precision(result: Any) -> str:
@@ -239,9 +239,9 @@ def described(kind: str, stored: StoredResult) -> dict[str, Any]:
         CorruptResultError: when the content does not fit its kind.
         UnknownRequestError: when this installation lacks its kind, method, setting or extension.
     """
-    if kind not in RESULTS:
+    if kind not in EXPERIMENTS:
         raise UnknownRequestError(f"{stored.path} is of the kind {kind!r}, whose extension is not loaded.")
-    result = RESULTS[kind].read(dataclasses.replace(stored, array_files=()))
+    result = EXPERIMENTS[kind].result.read(dataclasses.replace(stored, array_files=()))
     known_summary = summary(result)
     model = known_summary.model
     searched = [getattr(known_summary, part) for part in ("name", "layers", "how", "on", "n", "precision", "seed", "versions")]

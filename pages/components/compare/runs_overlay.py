@@ -7,7 +7,7 @@ import streamlit as st
 from analysis.charts import runs as run_figures
 from analysis.charts.look import ACCURACY, BITS, LOSS
 from analysis.charts.runs import DrawnRun
-from analysis.core.experiment import TITLES
+from analysis.core.experiment import EXPERIMENTS
 from analysis.results.compared import differences
 from analysis.results.compared import runs as run_table
 from analysis.results.stored import summaries
@@ -42,7 +42,7 @@ def show(picked: list[FoundResult], reference: FoundResult | None) -> None:
         st.caption("Evaluations are single points: see the table.")
     for run in runs:
         if run.kind not in summaries.KINDS:
-            st.header(f"{words.plain(TITLES[run.kind])} of {words.plain(run.summary.name)}", anchor=False)
+            st.header(f"{words.plain(EXPERIMENTS[run.kind].title)} of {words.plain(run.summary.name)}", anchor=False)
             chart.show_result(run.result, f"run-{run.key}")
 
 

@@ -12,7 +12,7 @@ import streamlit as st
 
 from analysis import service
 from analysis.core import escapes
-from analysis.core.experiment import TITLES
+from analysis.core.experiment import title
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import differences as run_compare
 from analysis.results.compared import runs as run_table
@@ -122,7 +122,7 @@ def _table(model: ModelSpec) -> list[FoundResult]:
 
 
 def _plural(kind: str) -> words.Markdown:
-    return words.plain(_PLURALS.get(kind) or TITLES.get(kind, "All"))
+    return words.plain(_PLURALS.get(kind) or (title(kind) if kind else "All"))
 
 
 def _filtered(model: ModelSpec) -> tuple[list[FoundResult], int]:

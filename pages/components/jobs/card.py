@@ -223,7 +223,7 @@ def last_of(kind: str, matches) -> jobs.Job | None:
     """The job of a kind whose spec matches: the one that runs or waits, else the one that ended last.
 
     Args:
-        kind: a key of `registry.SPECS`.
+        kind: a key of `EXPERIMENTS`.
         matches: returns whether a spec is the intended one.
     """
     return next((job for job in service.jobs.list_jobs() if job.kind == kind and job.asks(matches)), None)

@@ -236,7 +236,7 @@ _COLUMNS = {
 def _row(job: jobs.Job, n_bytes: int) -> dict:
     return {
         "job": job.label,
-        "kind": experiment.TITLES.get(job.kind, job.kind),
+        "kind": experiment.title(job.kind),
         "state": job.state,
         "submitted": datetime.fromtimestamp(job.created_at, UTC),
         "took": "" if job.elapsed_s is None else words.duration(job.elapsed_s),

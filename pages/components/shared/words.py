@@ -13,13 +13,12 @@ from analysis.experiments import strategies
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
 from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.experiments.maps import metrics
 from analysis.experiments.maps.distance_spec import DistanceResult
-from analysis.experiments.maps.metrics import TITLES
 from analysis.results.stored import summaries
 from analysis.results.stored.reading import Reading
 from analysis.results.stored.result import FoundResult
 
-STRATEGY_HELP = strategies.HELP
 """One line on every strategy."""
 size, duration = units.size, units.duration
 
@@ -40,7 +39,7 @@ _AT_THE_START = re.compile(r"^(\d*)([-+=.)])(?=[-+=\s]|$)")
 
 def metric(name: str) -> str:
     """A distance as people call it; a stored map may have been measured in one that is no longer there."""
-    return TITLES.get(name, name)
+    return metrics.title(name)
 
 
 def task_names() -> dict[str, str]:
@@ -50,7 +49,7 @@ def task_names() -> dict[str, str]:
 
 def strategies_help() -> str:
     """All strategies, a line each."""
-    return "\n".join(f"- **{name}**: {line}" for name, line in STRATEGY_HELP.items())
+    return "\n".join(f"- **{name}**: {strategy.help}" for name, strategy in strategies.STRATEGIES.items())
 
 
 def questions(spec: BenchmarkSpec) -> str:

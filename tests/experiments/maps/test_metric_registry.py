@@ -15,7 +15,7 @@ from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps import distance_map, distances
 from analysis.experiments.maps.depths import Depths
 from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
-from analysis.experiments.maps.metrics import METRICS, TITLES, UNITS, Metric
+from analysis.experiments.maps.metrics import METRICS, Metric, title, unit
 from analysis.exports import report
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import remarks
@@ -57,9 +57,8 @@ def helped(capsys, command):
 
 def test_ours_are_there_in_their_order():
     assert list(METRICS) == OURS
-    assert list(TITLES.values()) == ["angular distance", "angular, all tokens", "cosine, all tokens", "relative L2"]
-    assert UNITS["angular"] == "distance, fraction of π"
-    assert len(METRICS) == len(UNITS) == 4
+    assert list(map(title, METRICS)) == ["angular distance", "angular, all tokens", "cosine, all tokens", "relative L2"]
+    assert unit("angular") == "distance, fraction of π"
 
 
 def test_the_command_line_offers_it_while_it_is_there(capsys, tmp_path):
@@ -170,8 +169,9 @@ def test_a_metric_of_another_shape_is_named(tmp_path):
 
 def test_names_titles_and_units_are_read_without_a_heavy_library():
     code = (
-        "import sys; from analysis.experiments.maps.metrics import UNITS; from analysis.experiments.strategies import HELP\n"
-        "assert dict(UNITS) and dict(HELP); print(*sys.modules)"
+        "import sys; from analysis.experiments.maps.metrics import METRICS\n"
+        "from analysis.experiments.strategies import STRATEGIES\n"
+        "assert dict(METRICS) and dict(STRATEGIES); print(*sys.modules)"
     )
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "transformers", "pandas", "peft", "plotly", "streamlit"} & set(loaded)

@@ -9,7 +9,7 @@ import torch
 from analysis.charts import prompts
 from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import SpecError, UnsupportedModelError
-from analysis.core.experiment import SPECS
+from analysis.core.experiment import EXPERIMENTS
 from analysis.experiments.prompt.comparison_spec import (
     CompareResult,
     CompareSpec,
@@ -31,7 +31,7 @@ OTHER_WEIGHTS = (*VARIANTS[:2], dataclasses.replace(VARIANTS[2], identity="x"))
 
 @pytest.mark.parametrize("spec", [FULL, CompareSpec(), MicroscopeSpec(block=Block(1, 2)), MicroscopeSpec()])
 def test_json_round_trip(spec):
-    assert SPECS[spec.kind].from_json(spec.to_json()) == spec
+    assert EXPERIMENTS[spec.kind].spec.from_json(spec.to_json()) == spec
 
 
 @pytest.mark.parametrize(

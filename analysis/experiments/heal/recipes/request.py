@@ -9,7 +9,7 @@ from typing import Any
 from analysis.core import host, index, store
 from analysis.core.blocks import Removal
 from analysis.core.errors import CorruptResultError, RecipeError
-from analysis.core.experiment import RESULTS
+from analysis.core.experiment import EXPERIMENTS
 from analysis.core.index import ResultFilter
 from analysis.data import gallery
 from analysis.data.spec import CorpusSpec, GenerationSpec
@@ -204,7 +204,7 @@ def _size(model: ModelSpec) -> int:
     wanted = ResultFilter(_WITH_SIZES, (known.identity, known.source, known.revision or ""))
     for entry in index.entries(wanted, most=1):
         with contextlib.suppress(CorruptResultError):
-            result: Any = RESULTS[entry.kind].read(store.read(entry.folder, precomputed=entry.precomputed))
+            result: Any = EXPERIMENTS[entry.kind].result.read(store.read(entry.folder, precomputed=entry.precomputed))
             return int(result.model.n_parameters)
     return int(resolve_name("analysis.models.loading.planning:plan")(model).facts.n_parameters)
 

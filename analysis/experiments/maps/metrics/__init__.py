@@ -14,7 +14,7 @@ nothing heavy: a tensor's own methods are enough.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -65,10 +65,16 @@ METRICS: Registry[Metric] = Registry(
     "metric", modules=modules_in(__name__), order=first("angular", "angular-tokens", "cosine-tokens", "relative-l2")
 )
 """Every metric by name."""
-TITLES: Mapping[str, str] = METRICS.each(lambda metric: metric.title)
-"""How people call each metric."""
-UNITS: Mapping[str, str] = METRICS.each(lambda metric: metric.unit)
-"""Label of the numbers of each metric."""
+
+
+def title(name: str) -> str:
+    """Return the title of a metric; its name if it is not registered, as of a stored map."""
+    return METRICS[name].title if name in METRICS else name
+
+
+def unit(name: str) -> str:
+    """Return the label of the numbers of a metric; its name if it is not registered."""
+    return METRICS[name].unit if name in METRICS else name
 
 
 def metric(name: str, *, title: str, unit: str, of: str = LAST, source: str = "") -> Callable[[Measure], Measure]:
