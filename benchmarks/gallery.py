@@ -5,6 +5,7 @@
 
 Weights are found as those of any model: `python -m analysis models SOURCE --fetch` downloads them. Results are ordinary results
 of ordinary runs, without the states of each text and most of the per-question answers. A stopped run resumes in `--work`.
+Those of GGUF files in llama.cpp are among the replaced ones: then run `python benchmarks/gguf_files.py --publish`.
 """
 
 import argparse
