@@ -59,7 +59,7 @@ def test_a_submitted_job_can_be_read_back():
     assert job == jobs.get(job.id)
     assert job.spec == spec
     assert (job.kind, job.state, job.attempts) == ("heal", "queued", 0)
-    assert job.label == "Heal of Small-1B, layers 11-15 (5 layers), block [11, 16)"
+    assert job.label == "Heal of Small-1B, layers 11-15"
     assert json.loads((job.folder / "spec.json").read_text()) == {"kind": "heal", "spec": spec.to_json()}
     assert job.is_active
     assert job.elapsed_s is None

@@ -147,12 +147,12 @@ def _active_twin(db: Any, kind: str, fingerprint: str) -> Job | None:
 
 
 def _label(spec: Spec) -> str:
-    """A line like "Heal of SmolLM2-135M, layers 11-15 (5 layers), block [11, 16)"."""
+    """A line like "Heal of SmolLM2-135M, layers 11-15"."""
     model, block = getattr(spec, "model", None), getattr(spec, "block", None)
     label = title(spec.kind)
     if model is not None:
         label += f" of {Path(model.source).name or model.source}"
-    return label if block is None else f"{label}, {block.describe()}"
+    return label if block is None else f"{label}, {block.brief()}"
 
 
 def list_jobs(limit: int = 50) -> list[Job]:

@@ -77,9 +77,10 @@ def _tabs(shown: Shown) -> None:
         places = st.tabs(list(_TABS.values()), key="tab", on_change=_opened)
     with places[list(_TABS).index(tab())], st.container(key=f"tab-{tab()}", gap="small"):
         _DRAWN[tab()](shown)
+        if tab() != MAP:  # there the conditions show on hover
+            selection.show_chip(selection.selected_conditions(shown.selected))
         if tab() not in (MAP, FRONT):
             chart_selection.mark({}, shown.cut, shown.strategy)  # for those who follow the slider while it is dragged
-        selection.show_chip(selection.selected_conditions(shown.selected))
 
 
 def _opened() -> None:

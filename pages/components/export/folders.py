@@ -195,7 +195,7 @@ def _card(result: ExportResult) -> None:
             )
     merged = "healed, adapter merged in" if check.merged else "not healed"
     st.caption(
-        f"{result.n_layers} layers, without {spec.block.describe()}, {merged}, {words.plain(spec.model.dtype)}, "
+        f"{result.n_layers} layers, without {spec.block.brief()}, {merged}, {words.plain(spec.model.dtype)}, "
         f"{words.size(result.size_bytes)}. {_checked(result)}"
     )
     file = next(folders.folder(spec.name).glob("*.gguf"), folders.folder(spec.name))
