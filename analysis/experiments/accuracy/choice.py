@@ -39,19 +39,19 @@ def rests_on(spec: SweepSpec) -> list[Spec]:
 
 
 def _work(spec: SweepSpec, facts: ModelFacts) -> dict[str, float]:
-    """Return the planned work of a resolved sweep and of what it chooses its layers from, by phase, in tokens times layers."""
+    """Return the planned work of a resolved sweep and of what it chooses its layers from, by phase, in FLOPs."""
     n_layers, tokens = facts.n_layers, (spec.benchmark.limit or _ALL_QUESTIONS) * _TOKENS_PER_QUESTION
     tokens += spec.loss_corpus.n_texts * spec.loss_corpus.seq_len if spec.loss_corpus is not None else 0
     n_cuts = len(spec.blocks) or (n_layers // 2 if spec.max_n is None else spec.max_n)
     planned = dict.fromkeys((distance_map.PHASE, damage.PHASE, search.PHASE, SCORES), 0.0)
     for request in rests_on(spec):
         if isinstance(request, DistanceSpec):
-            planned[distance_map.PHASE] += distance_map.work(request, n_layers)
+            planned[distance_map.PHASE] += distance_map.work(request, facts)
         elif isinstance(request, DamageSpec):
-            planned[damage.PHASE] += damage.work(request, n_layers)
+            planned[damage.PHASE] += damage.work(request, facts)
         elif isinstance(request, SearchSpec):
             planned[search.PHASE] += search.work(request, facts)
-    return planned | {SCORES: tokens * n_layers * (1 + n_cuts / 2)}
+    return planned | {SCORES: tokens * facts.flop(n_layers * (1 + n_cuts / 2), 1 + n_cuts)}
 
 
 def cuts(spec: SweepSpec, loaded: LoadedModel, stages: Stages) -> Cuts:

@@ -23,6 +23,7 @@ from analysis.models.loading import load as models
 from analysis.models.loading.load import LoadedModel, Loader
 from analysis.models.running.hidden_states import Trunk, finals, right_padded, run_tails, run_trunk, tail_depths
 from analysis.models.running.layer_streaming import Inputs, OnStep
+from analysis.models.source.sizes import ModelFacts
 
 Cut = Block | None
 """The removed block; None is the unpruned model."""
@@ -56,19 +57,19 @@ def run(spec: DamageSpec, on_progress: OnProgress = ignore, *, load: Loader = mo
     return _ready(resolved, stored, stages, load).measure(stages)
 
 
-def work(spec: DamageSpec, n_layers: int) -> float:
-    """Return the planned work of a request without its map, in tokens times layers; 0 if its result is stored."""
-    stored = DamageResult.load(spec)
+def work(spec: DamageSpec, facts: ModelFacts) -> float:
+    """Return the planned work of a request without its map in FLOPs; 0 if its result is stored."""
+    stored, n_layers = DamageResult.load(spec), facts.n_layers
     blocks = blocks_up_to(spec.max_size or n_layers // 2, n_layers)
-    passed = n_layers + sum(n_layers - block.stop for block in blocks)
-    return 0.0 if stored is not None and stored.complete else float(spec.corpus.n_texts * spec.corpus.seq_len * passed)
+    flop = facts.flop(n_layers + sum(n_layers - block.stop for block in blocks), 1 + len(blocks))
+    return 0.0 if stored is not None and stored.complete else spec.corpus.n_texts * spec.corpus.seq_len * flop
 
 
 def _ready(spec: DamageSpec, stored: DamageResult | None, stages: Stages, load: Loader) -> "_MeasuredLosses":
     """Return the losses known of a resolved request, with all inputs of the measurement of the rest."""
     loaded = load(spec.model, stages, by_layer=True)
     n_layers = loaded.decoder.n_layers
-    stages.plan({distance_map.PHASE: distance_map.work(spec.distances, n_layers), PHASE: work(spec, n_layers)})
+    stages.plan({distance_map.PHASE: distance_map.work(spec.distances, loaded.facts), PHASE: work(spec, loaded.facts)})
     spec.check_depth(n_layers)
     distances = distance_map.stored_map(spec.distances) or distance_map.run(
         spec.distances, stages, load=models.ReadyModel(loaded)

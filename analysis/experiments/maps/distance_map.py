@@ -52,9 +52,9 @@ def run(spec: DistanceSpec, on_progress: OnProgress = ignore, *, load: Loader = 
     return _measure(resolved, loaded, texts, cached, stages)
 
 
-def work(spec: DistanceSpec, n_layers: int) -> float:
-    """Return the planned work of a request, in tokens times layers; 0 if its map is stored."""
-    return 0.0 if stored_map(spec) else float(spec.corpus.n_texts * spec.corpus.seq_len * n_layers)
+def work(spec: DistanceSpec, facts: ModelFacts) -> float:
+    """Return the planned work of a request in FLOPs; 0 if its map is stored."""
+    return 0.0 if stored_map(spec) else spec.corpus.n_texts * spec.corpus.seq_len * facts.flop(facts.n_layers, 0)
 
 
 def stored_map(spec: DistanceSpec) -> DistanceResult | None:

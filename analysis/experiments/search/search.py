@@ -68,10 +68,10 @@ def run(spec: SearchSpec, on_progress: OnProgress = ignore, *, load: Loader = mo
 
 
 def work(spec: SearchSpec, facts: ModelFacts) -> float:
-    """Return the planned work of a resolved request, in tokens times layers; 0 if its result is stored."""
+    """Return the planned work of a resolved request in FLOPs; 0 if its result is stored."""
     stored = SearchResult.load(spec)
     is_done = stored is not None and stored.complete
-    return 0.0 if is_done else takes(spec, facts).flop * facts.n_layers / (2 * sum(facts.layer_parameters))
+    return 0.0 if is_done else takes(spec, facts).flop
 
 
 def documents(corpus: CorpusSpec, loaded: LoadedModel) -> tuple[list[list[int]], list[str]]:

@@ -90,6 +90,10 @@ class ModelFacts:
         """Those that a token goes through: all, but for the experts that it is not sent to."""
         return self.n_parameters - sum(layer.idle_parameters for layer in self.layers)
 
+    def flop(self, layers: float, heads: float) -> float:
+        """Return the operations of a token that passes this many layers, and the head this many times."""
+        return 2 * (layers * sum(self.layer_parameters) / self.n_layers + heads * self.hidden_size * self.vocab_size)
+
 
 DTYPE_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 

@@ -11,7 +11,9 @@ from analysis.data.spec import CorpusSpec, default_loss_corpus
 from analysis.experiments.heal import healing, recipes
 from analysis.experiments.heal.heal_spec import HealSpec, judged_by
 from analysis.models.loading import planning
+from analysis.models.source import identity
 from analysis.models.source.model_spec import ModelSpec
+from tests.support import fakes
 
 BLOCK = Block(11, 5)
 PAPER = {
@@ -150,6 +152,16 @@ def test_timed_recipe_takes_the_rate_of_a_size(name):
     assert (small.learning_rate, large.learning_rate) == (3e-3, 8.2e-4)
     given = recipes.heal_spec(name, model=ModelSpec(), block=BLOCK, n_parameters=494_032_768, learning_rate=2e-3)
     assert (given.learning_rate, given.recipe) == (2e-3, f"{name}, changed")
+
+
+def test_sizes_of_a_stored_result_spare_reading_the_model(tiny_folder, cache, monkeypatch):
+    source = str(tiny_folder("llama"))
+    own = replace(fakes.MODEL, source=source, identity=identity.of_local(source))
+    result = fakes.distances()
+    replace(result, spec=replace(result.spec, model=own)).save()
+    monkeypatch.setattr(planning, "plan", lambda *args: pytest.fail("the configuration is read"))
+    made = recipes.from_options({"model": {"source": source}, "block": Block(1, 2)}, {})
+    assert made.model.quantization == "none", "as of a small model"
 
 
 def test_resolving_a_request_finds_its_learning_rate(tiny_folder, monkeypatch):
