@@ -31,7 +31,7 @@ DESCRIPTIONS: Registry[Describe] = Registry(
 )
 """The one function that describes results, registered by a package above this one."""
 
-LAYOUT = 11
+LAYOUT = 12
 """Layout of the file, part of its name. Raise it when a column or a summary changes its meaning."""
 OWN = "results"
 """Place of results computed in this cache. Other places are read-only: the committed results and opened packs."""

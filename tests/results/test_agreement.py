@@ -60,7 +60,7 @@ def test_rank_interval_of_overlapping_blocks_covers_the_truth(n, n_layers):
 
 
 def test_rank_says_how_many_blocks_are_independent():
-    within = agreement.of_size(fakes.damage(), DISTANCES, 5).correlation
+    within = agreement.correlation(fakes.damage(), DISTANCES, 5)
     assert within.n_independent < within.n_blocks == 26
     assert f"26 blocks, effectively {within.n_independent:.0f} independent)" in within.in_words()
     assert agreement.INTERVAL in agreement.sentences(fakes.damage(), DISTANCES, 5)[0]
@@ -68,12 +68,11 @@ def test_rank_says_how_many_blocks_are_independent():
 
 def test_price_is_the_pick_minus_the_best_block():
     damage = fakes.damage()
-    found = agreement.of_size(damage, DISTANCES, 5)
     pick, best = DISTANCES.best[4].block, damage.best[4].block
-    assert (found.choice, found.best) == (pick, best)
+    price = agreement.price(damage, pick, best)
     expected = damage.increase[4][pick.start] - damage.increase[4][best.start]
-    assert found.price.difference == pytest.approx(expected)
-    assert not found.price.paired
+    assert price.difference == pytest.approx(expected)
+    assert not price.paired
 
 
 def test_only_paired_texts_give_the_price_an_interval():
@@ -81,15 +80,12 @@ def test_only_paired_texts_give_the_price_an_interval():
     paired, unpaired = (agreement.price(damage, *apart, kept) for kept in (losses(damage), None))
     assert paired.difference == pytest.approx(unpaired.difference)
     assert paired.high - paired.low < 0.01
-    assert unpaired.interval() == "no interval, unpaired, 8 texts"
+    assert (unpaired.low, unpaired.paired, unpaired.n) == (None, False, 8)
 
 
 def test_growing_map_has_no_price_until_a_size_is_complete():
-    part = fakes.damage(0.4)
-    found = agreement.of_size(part, DISTANCES, 12)
-    assert (found.best, found.price) == (None, None)
-    beyond = agreement.of_size(fakes.damage(max_size=4), DISTANCES, 20)
-    assert (beyond.correlation, beyond.price) == (None, None)
+    assert not [line for line in agreement.sentences(fakes.damage(0.4), DISTANCES, 12) if "pick" in line]
+    assert agreement.sentences(fakes.damage(max_size=4), DISTANCES, 20) == []
 
 
 def test_sentences_state_the_correlation_then_the_price():
@@ -102,5 +98,4 @@ def test_pick_that_is_the_best_block_costs_nothing():
     damage, pick = fakes.damage(), DISTANCES.best[4]
     best = [LeastDamage(5, pick.start, damage.increase[4][pick.start])]
     damage = replace(damage, best=best)
-    assert agreement.of_size(damage, DISTANCES, 5).price.difference == 0
     assert "picks the best block" in agreement.sentences(damage, DISTANCES, 5)[1]

@@ -17,7 +17,7 @@ def with_losses(sweep, shift=0.0):
 def test_curves_are_paired_question_by_question_and_text_by_text():
     a = with_losses(fakes.sweep(answers=True))
     b = with_losses(fakes.sweep(strategy="deepest", answers=True), shift=0.25)
-    (accuracy, loss), why = differences.differences(a, b, 0.2)
+    (accuracy, loss), why = differences.differences(a, b)
     assert why == ""
     assert accuracy.difference == pytest.approx(b.points[6].acc - a.points[6].acc)
     assert accuracy.basis.startswith("paired, 100 questions")
@@ -31,7 +31,7 @@ def test_curves_are_paired_question_by_question_and_text_by_text():
 
 def test_without_answers_the_interval_is_that_of_independent_numbers():
     a, b = fakes.sweep(), fakes.sweep(strategy="deepest")
-    (accuracy, _), _ = differences.differences(a, b, 0.2)
+    (accuracy, _), _ = differences.differences(a, b)
     shares = [result.points[6].acc for result in (a, b)]
     half = 1.959964 * math.hypot(*(math.sqrt(share * (1 - share) / 99) for share in shares))
     assert accuracy.high - accuracy.difference == pytest.approx(half, rel=1e-5)
@@ -40,7 +40,7 @@ def test_without_answers_the_interval_is_that_of_independent_numbers():
 
 def test_heal_is_compared_with_a_curve_at_its_own_n():
     curve, heal = fakes.sweep(), fakes.heal()
-    (accuracy, loss), _ = differences.differences(curve, heal, 0.9)
+    (accuracy, loss), _ = differences.differences(curve, heal)
     assert accuracy.reference == curve.points[5].acc
     assert (loss.value, loss.reference) == (3.1, curve.points[5].loss)
 
@@ -48,27 +48,27 @@ def test_heal_is_compared_with_a_curve_at_its_own_n():
 def test_other_questions_and_other_texts_are_not_subtracted():
     a = fakes.sweep()
     asked = replace(a, spec=replace(a.spec, benchmark=BenchmarkSpec("piqa", identity="p")))
-    found, why = differences.differences(a, asked, 0.2)
+    found, why = differences.differences(a, asked)
     assert [one.quantity for one in found] == ["loss, nats per token"]
     assert why == "Not compared: it was measured on other questions."
     neither = replace(asked, spec=replace(asked.spec, loss_corpus=None))
-    assert differences.differences(a, neither, 0.2) == (
+    assert differences.differences(a, neither) == (
         [],
         "The result was measured on other questions and other texts than the reference.",
     )
-    assert "no computed difference" in differences.differences(a, fakes.distances(), 0.2)[1]
-    assert "80% of the layers" in differences.differences(a, fakes.sweep(strategy="deepest"), 0.8)[1]
+    assert "no computed difference" in differences.differences(a, fakes.distances())[1]
+    assert "20% of the layers" in differences.differences(a, fakes.sweep(2))[1]
 
 
 def test_more_of_the_same_questions_are_paired_on_those_shared():
-    (accuracy, *_), _ = differences.differences(fakes.sweep(answers=True), fakes.sweep(limit=200, answers=True), 0.2)
+    (accuracy, *_), _ = differences.differences(fakes.sweep(answers=True), fakes.sweep(limit=200, answers=True))
     assert accuracy.basis.startswith("paired, 100 questions")
 
 
 def test_another_vocabulary_is_compared_in_bits_per_byte():
     a = fakes.sweep()
     b = replace(a, model=replace(a.model, vocab_size=32_000))
-    (_, loss), _ = differences.differences(a, b, 0.2)
+    (_, loss), _ = differences.differences(a, b)
     assert loss.quantity == "loss, bits per byte"
     assert (loss.difference, loss.low) == (0, pytest.approx(-loss.high))
     assert not loss.is_significant
@@ -81,4 +81,4 @@ def test_another_tokenizer_of_equal_size_is_not_compared_in_nats():
     b = replace(a, points=[replace(point, bits_per_byte=point.loss / 2.5) for point in a.points])
     assert differences.same_tokens(a, replace(a))
     assert not differences.same_tokens(a, b)
-    assert "loss, nats per token" not in [one.quantity for one in differences.differences(a, b, 0.2)[0]]
+    assert "loss, nats per token" not in [one.quantity for one in differences.differences(a, b)[0]]

@@ -58,26 +58,25 @@ def test_share_of_layers_is_the_nearest_number_that_leaves_one(fraction, n_layer
 
 def test_key_figures_are_read_at_the_share():
     distances, sweep, damage = fakes.distances(), fakes.sweep(), fakes.damage()
-    found = summaries.key_figure(distances, 0.2)
+    found = summaries.key_figure(distances)
     assert (found.name, found.value) == ("least distance, n = 6", distances.best[5].distance)
     assert (found.low, found.high) == stats.mean_interval(found.value, 0.004, distances.n_texts)
-    found = summaries.key_figure(sweep, 0.2)
+    found = summaries.key_figure(sweep)
     assert (found.name, found.value) == ("accuracy, n = 6", sweep.points[6].acc)
-    assert summaries.key_figure(damage, 0.2).value == damage.best[5].increase
-    assert summaries.key_figure(damage, 0.8).value is None
-    assert summaries.key_figure(sweep, 0.8).value is None
+    assert summaries.key_figure(damage).value == damage.best[5].increase
+    assert summaries.key_figure(fakes.sweep(2)).value is None
 
 
 def test_a_heal_has_a_share_of_its_own():
-    found = summaries.key_figure(fakes.heal(), 0.9)
+    found = summaries.key_figure(fakes.heal())
     assert (found.name, found.value) == ("healed loss, n = 5", 3.1)
     assert (found.low, found.high) == stats.mean_interval(3.1, 0.08, fakes.heal().healed.n_texts)
-    assert summaries.key_figure(fakes.heal(20), 0.9).value is None
-    assert summaries.key_figure(fakes.timed_heal(control=True), 0.9).name == "control's loss, n = 0"
+    assert summaries.key_figure(fakes.heal(20)).value is None
+    assert summaries.key_figure(fakes.timed_heal(control=True)).name == "control's loss, n = 0"
 
 
 def test_row_holds_all_that_distinguishes_results():
-    row = run_table.row(run(fakes.sweep(strategy="random", draw=2, complete=False)), 0.2)
+    row = run_table.row(run(fakes.sweep(strategy="random", draw=2, complete=False)))
     assert row["how"] == "random, draw 2"
     assert (row["model"], row["layers"], row["kind"], row["n"], row["precision"]) == (
         "SmolLM2-135M-Instruct",
@@ -87,18 +86,16 @@ def test_row_holds_all_that_distinguishes_results():
         "bfloat16 from Q4_1 weights",
     )
     assert row["saved"].endswith(", unfinished")
-    assert run_table.row(run(fakes.distances(), precomputed=True), 0.2)["saved"] == "precomputed"
+    assert run_table.row(run(fakes.distances(), precomputed=True))["saved"] == "precomputed"
 
 
-@pytest.mark.parametrize("fraction", [0.05, 0.2, 0.5, 0.75])
-def test_index_facts_give_the_key_figure_at_every_share(fraction):
+def test_index_facts_give_the_key_figure():
     results = [fakes.distances(), fakes.sweep(), fakes.sweep(5), fakes.heal(), fakes.heal(20), fakes.damage()]
     results += [fakes.damage(0.3), fakes.evaluate(Block(3, 2))]
     for result in results:
         again = codec().validate_json(codec().dump_json(summaries.summary(result)))
         assert again == summaries.summary(result)
-        found = FoundResult(result.kind, "", False, 0.0, (result, again))
-        assert run_table.figure_at(found, fraction) == summaries.key_figure(result, fraction)
+        assert again.figures == (summaries.key_figure(result),)
 
 
 def test_filters_are_all_to_be_passed(cache):

@@ -12,10 +12,10 @@ import numpy as np
 from analysis.core import index, stats, store
 from analysis.core.blocks import Block, blocks_up_to
 from analysis.core.errors import CorruptResultError
-from analysis.core.intervals import Interval
 from analysis.core.units import number
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
+from analysis.results.compared.changes import Change
 from analysis.results.stored.reading import increase_at
 
 _FEWEST = 4
@@ -47,65 +47,18 @@ class Rank:
         return f"{ends}, {self.n_blocks} blocks"
 
 
-@dataclass(frozen=True)
-class Price(Interval):
-    """Loss increase of one block minus that of another, on the same texts."""
-
-    block: Block
-    reference: Block
-    increase: float
-    """Loss increase of the block against the unpruned model, nats per token."""
-    reference_increase: float
-    difference: float
-    low: float | None
-    """Lower end of its 95 % interval; None with fewer than four texts, or if losses per text are not stored."""
-    high: float | None
-    paired: bool
-    """True if both losses are stored for every text."""
-    n_texts: int
-
-    def interval(self) -> str:
-        """The 95 % interval and its basis: "95 % +1.60 to +2.05, paired over 8 texts"."""
-        basis = f"{'paired over' if self.paired else 'unpaired,'} {self.n_texts} texts"
-        if self.low is None or self.high is None:
-            return f"no interval, {basis}"
-        return f"95 % {self.ends(2)}, {basis}"
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Agreement of distance and loss increase among the blocks of one size."""
-
-    n: int
-    choice: Block | None
-    """The most similar block, the distance's choice."""
-    best: Block | None
-    """The block with the lowest loss increase; None until all blocks of the size are measured."""
-    correlation: Rank | None
-    price: Price | None
-    """Price of the distance's choice against the best block; None until both are known."""
-
-
-def of_size(damage: DamageResult, distances: DistanceResult, n: int, losses: np.ndarray | None = None) -> Agreement:
-    """Agreement among the blocks of one size.
+def correlation(damage: DamageResult, distances: DistanceResult, n: int) -> Rank | None:
+    """Return the rank correlation of distance and loss increase among the blocks of one size; None if there is none.
 
     Args:
         damage: the loss-increase map.
         distances: the map that it is compared with.
         n: block size.
-        losses: `DamageResult.text_losses`, if they are kept, so that prices are paired text by text.
     """
-    choice = next((entry.block for entry in distances.best if entry.n == n), None)
     if not 1 <= n <= len(damage.increase):
-        return Agreement(n, choice, None, None, None)
-    pairs = [
-        (distance, rise)
-        for distance, rise in zip(distances.mean[n - 1], damage.increase[n - 1], strict=False)
-        if rise is not None
-    ]
-    best = next((entry.block for entry in damage.best if entry.n == n), None)
-    paid = price(damage, choice, best, losses) if choice is not None and best is not None else None
-    return Agreement(n, choice, best, rank(pairs, n), paid)
+        return None
+    both = zip(distances.mean[n - 1], damage.increase[n - 1], strict=False)
+    return rank([(distance, rise) for distance, rise in both if rise is not None], n)
 
 
 def rank(pairs: list[tuple[float, float]], size: int) -> Rank | None:
@@ -135,19 +88,22 @@ def rank(pairs: list[tuple[float, float]], size: int) -> Rank | None:
     return Rank(value, math.tanh(z - half), math.tanh(z + half), len(pairs), n)
 
 
-def price(damage: DamageResult, block: Block, reference: Block, losses: np.ndarray | None = None) -> Price | None:
-    """Loss increase of one block minus that of another; None if either is not measured. Arguments as `of_size`."""
+def price(damage: DamageResult, block: Block, reference: Block, losses: np.ndarray | None = None) -> Change | None:
+    """Return how much more the loss increases without one block than without another; None if either is not measured.
+
+    Args:
+        damage: the loss-increase map.
+        block, reference: the two blocks.
+        losses: `DamageResult.text_losses`, if they are kept, so that the price is paired text by text.
+    """
     increase, reference_increase = increase_at(damage, block), increase_at(damage, reference)
     if increase is None or reference_increase is None:
         return None
-    (first, _, n), (second, _, m) = increase, reference_increase
     per_text = [_per_text(damage, candidate, losses) for candidate in (block, reference)]
-    if block == reference:
-        return Price(block, reference, first, second, 0.0, 0.0, 0.0, True, n)
     if per_text[0] is not None and per_text[1] is not None:
-        mean, low, high = stats.compare_losses(per_text[1], per_text[0], damage.text_tokens)
-        return Price(block, reference, first, second, mean, low, high, True, n)
-    return Price(block, reference, first, second, first - second, None, None, False, min(n, m))
+        return Change(*stats.compare_losses(per_text[1], per_text[0], damage.text_tokens), True, increase[2], None)
+    n_texts = min(increase[2], reference_increase[2])
+    return Change(increase[0] - reference_increase[0], None, None, False, n_texts, None)
 
 
 def stored_losses(damage: DamageResult) -> np.ndarray | None:
@@ -164,26 +120,24 @@ def stored_losses(damage: DamageResult) -> np.ndarray | None:
 
 
 def sentences(damage: DamageResult, distances: DistanceResult, n: int, losses: np.ndarray | None = None) -> list[str]:
-    """The agreement within one size; arguments as `of_size`."""
-    ranks, lines = of_size(damage, distances, n, losses), []
-    if ranks.correlation is not None:
+    """Return the agreement within one block size, and the price of the distance's choice once all its blocks are measured."""
+    ranks, lines = correlation(damage, distances, n), []
+    if ranks is not None:
         lines.append(
-            f"Among blocks of {n} layers, Spearman's rank correlation of distance and loss is {ranks.correlation.in_words()}. "
-            f"{INTERVAL}"
+            f"Among blocks of {n} layers, Spearman's rank correlation of distance and loss is {ranks.in_words()}. {INTERVAL}"
         )
-    if ranks.price is not None:
-        paid = ranks.price
-        if paid.block == paid.reference:
-            lines.append(
-                f"The distance picks the best block of this size, {paid.block.brief()} ({number(paid.increase, 2, '+')} nats)."
-            )
-        else:
-            lines.append(
-                f"The distance picks {paid.block.brief()} ({number(paid.increase, 2, '+')} nats), the best block is "
-                f"{paid.reference.brief()} ({number(paid.reference_increase, 2, '+')} nats): the pick costs "
-                f"{number(paid.difference, 2, '+')} nats/token more ({paid.interval()})."
-            )
-    return lines
+    choice, best = (next((entry.block for entry in map.best if entry.n == n), None) for map in (distances, damage))
+    paid = price(damage, choice, best, losses) if choice is not None and best is not None else None
+    if choice is None or best is None or paid is None:
+        return lines
+    rises = (number(damage.increase[n - 1][block.start] or 0.0, 2, "+") for block in (choice, best))
+    chosen, lowest = (f"{block.brief()} ({rise} nats)" for block, rise in zip((choice, best), rises, strict=True))
+    if choice == best:
+        return [*lines, f"The distance picks the best block of this size, {chosen}."]
+    basis = f"{'paired over' if paid.paired else 'unpaired,'} {paid.n} texts"
+    interval = "no interval" if paid.low is None or paid.high is None else f"95 % {paid.ends(2)}"
+    more = f"{number(paid.difference, 2, '+')} nats/token more ({interval}, {basis})"
+    return [*lines, f"The distance picks {chosen}, the best block is {lowest}: the pick costs {more}."]
 
 
 def _per_text(damage: DamageResult, block: Block, losses: np.ndarray | None) -> list[float] | None:

@@ -13,6 +13,7 @@ from analysis.results.compared import changes
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, BITS, LOSS, Reading, Readings
 from analysis.results.stored.summaries import (
+    SHARE,
     MeasuredResult,
     nearest_n,
     point_of,
@@ -59,20 +60,35 @@ def same_tokens(a: MeasuredResult, b: MeasuredResult) -> bool:
     return same_texts(a, b) and a.model.vocab_size == b.model.vocab_size and reading.have_same_tokens(*losses)
 
 
-def differences(reference: MeasuredResult, run: MeasuredResult, fraction: float) -> tuple[list[Difference], str]:
+def differences(reference: MeasuredResult, run: MeasuredResult) -> tuple[list[Difference], str]:
     """Return the differences of every score of a run that may be compared with the reference's.
 
     Args:
-        reference, run: results of any kind.
-        fraction: share of the layers that curves are read at. Beside a result that is about one block they are read at that
-            block's share.
+        reference, run: results of any kind. Curves are read at `SHARE` of the layers or, beside a result that is about
+            one block, at that block's share.
 
     Returns:
         The differences, and a sentence on quantities that cannot be compared; "" if all can.
     """
     if not all(isinstance(result, SweepResult | HealResult | EvaluateResult) for result in (reference, run)):
         return [], "Results of these kinds have no computed difference. Read them side by side."
-    return _scores(reference, run, fraction)
+    fixed = [share for share in (_share(run), _share(reference)) if share is not None]
+    position = fixed[0] if fixed else SHARE
+    # Only a curve is read at a share of layers, and a curve also knows the unpruned model.
+    n, m = (nearest_n(position, result.model.n_layers) if position else 0 for result in (reference, run))
+    a, b = _readings(reference, n), _readings(run, m)
+    if not a or not b:
+        return [], f"Pruning {position:.0%} of the layers is not measured in both."
+    quantities, missing = [], []
+    accuracy = _difference(a.get(ACCURACY), b.get(ACCURACY)) if same_questions(reference, run) else None
+    quantities += [accuracy] if accuracy else []
+    missing += [] if accuracy else ["other questions"]
+    loss = _loss(a.get(LOSS), b.get(LOSS), same_tokens(reference, run)) if same_texts(reference, run) else None
+    quantities += [loss] if loss else []
+    missing += [] if loss else ["other texts"]
+    if not quantities:
+        return [], "The result was measured on other questions and other texts than the reference."
+    return quantities, f"Not compared: it was measured on {missing[0]}." if missing else ""
 
 
 def _any_limit(benchmark: BenchmarkSpec) -> BenchmarkSpec:
@@ -95,26 +111,6 @@ def _share(result: MeasuredResult) -> float | None:
     if isinstance(result, HealResult):
         return float(result.spec.block.size / result.model.n_layers)
     return result.point.n / result.model.n_layers if isinstance(result, EvaluateResult) else None
-
-
-def _scores(reference: MeasuredResult, run: MeasuredResult, fraction: float) -> tuple[list[Difference], str]:
-    fixed = [share for share in (_share(run), _share(reference)) if share is not None]
-    position = fixed[0] if fixed else fraction
-    # Only a curve is read at a share of layers, and a curve also knows the unpruned model.
-    n, m = (nearest_n(position, result.model.n_layers) if position else 0 for result in (reference, run))
-    a, b = _readings(reference, n), _readings(run, m)
-    if not a or not b:
-        return [], f"Pruning {position:.0%} of the layers is not measured in both."
-    quantities, missing = [], []
-    accuracy = _difference(a.get(ACCURACY), b.get(ACCURACY)) if same_questions(reference, run) else None
-    quantities += [accuracy] if accuracy else []
-    missing += [] if accuracy else ["other questions"]
-    loss = _loss(a.get(LOSS), b.get(LOSS), same_tokens(reference, run)) if same_texts(reference, run) else None
-    quantities += [loss] if loss else []
-    missing += [] if loss else ["other texts"]
-    if not quantities:
-        return [], "The result was measured on other questions and other texts than the reference."
-    return quantities, f"Not compared: it was measured on {missing[0]}." if missing else ""
 
 
 def _loss(a: Reading | None, b: Reading | None, tokens: bool) -> Difference | None:

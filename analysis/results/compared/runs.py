@@ -11,8 +11,8 @@ from analysis.core.index import ResultGroup
 from analysis.experiments.strategies import USUAL
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
-from analysis.results.stored.result import FoundResult, KeyFigure, read
-from analysis.results.stored.summaries import KINDS, facts, kinds, nearest_n
+from analysis.results.stored.result import FoundResult, read
+from analysis.results.stored.summaries import KINDS, facts, kinds
 
 
 def saved(entry: FoundResult) -> str:
@@ -20,22 +20,9 @@ def saved(entry: FoundResult) -> str:
     return entry.origin or time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.saved_at))
 
 
-def figure_at(entry: FoundResult, fraction: float) -> KeyFigure:
-    """The number to sort a stored result by, as `key_figure` has it."""
-    summary = entry.summary
-    if len(summary.figures) > 1 and summary.layers is not None:
-        return summary.figures[nearest_n(fraction, summary.layers) - 1]
-    return summary.figures[0]
-
-
-def row(entry: FoundResult, fraction: float) -> dict[str, Any]:
-    """A stored result as a row of the table, in its order of columns.
-
-    Args:
-        entry: of one of `kinds()`.
-        fraction: as in `key_figure`.
-    """
-    summary, figure = entry.summary, figure_at(entry, fraction)
+def row(entry: FoundResult) -> dict[str, Any]:
+    """Return a stored result of one of `kinds()` as a row of the table, in its order of columns."""
+    summary, figure = entry.summary, entry.summary.figures[0]
     return {
         "model": summary.name,
         "layers": summary.layers,

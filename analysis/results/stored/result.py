@@ -52,7 +52,7 @@ class Summary:
     versions: str
     complete: bool
     figures: tuple[KeyFigure, ...]
-    """Its key figure for every number of removed layers from 1 on, or the one that it has."""
+    """Its key figure; empty for kinds without one."""
     weight: Weight
     """Strength of its evidence."""
     request: str

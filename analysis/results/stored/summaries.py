@@ -106,6 +106,10 @@ def timed_in(runtime: str = TRANSFORMERS) -> tuple[tuple[str, Any], ...]:
     return (("told_on", runtime),)
 
 
+SHARE = 0.2
+"""Share of removed layers at which the figures of maps and curves are read."""
+
+
 def nearest_n(fraction: float, n_layers: int) -> int:
     """Return the number of layers that is nearest to a fraction of them; at least 1, and one layer is kept."""
     return min(max(int(fraction * n_layers + 0.5), 1), n_layers - 1)
@@ -126,17 +130,17 @@ def point_of(result: MeasuredResult, n: int) -> Point | None:
     return result.point if isinstance(result, EvaluateResult) else None
 
 
-def key_figure(result: MeasuredResult, fraction: float) -> KeyFigure:
-    """The number to sort a result by.
+def key_figure(result: MeasuredResult) -> KeyFigure:
+    """Return the number to sort a result by.
 
     Args:
-        result: of one of `kinds()`; that of an added kind is the first number of its table.
-        fraction: share of the layers that maps, damage and curves are read at; the others are about one block.
+        result: of one of `kinds()`. Maps and curves are read at `SHARE` of the layers. Of an added kind it is the first number
+            of the table.
     """
     if result.kind not in KINDS:
         return _first_number(result.table())
     if isinstance(result, DistanceResult | DamageResult):
-        n = nearest_n(fraction, result.n_layers)
+        n = nearest_n(SHARE, result.n_layers)
         best = best_of(result, n)
         name = f"least {'distance' if isinstance(result, DistanceResult) else 'loss increase'}, n = {n}"
         if best is None:
@@ -145,7 +149,7 @@ def key_figure(result: MeasuredResult, fraction: float) -> KeyFigure:
         measured = result.n_texts if isinstance(result, DistanceResult) else result.n_measured[n - 1][best.start]
         ends = stats.mean_interval(value, result.stderr[n - 1][best.start], measured)
         return KeyFigure(name, value, *(ends or ()))
-    n = nearest_n(fraction, result.n_layers) if isinstance(result, SweepResult) else 0
+    n = nearest_n(SHARE, result.n_layers) if isinstance(result, SweepResult) else 0
     point = point_of(result, n)
     n = point.n if point else n
     if point is None or isinstance(result, HealResult) or point.acc is None:
@@ -158,13 +162,6 @@ def key_figure(result: MeasuredResult, fraction: float) -> KeyFigure:
             else KeyFigure(f"{name}, n = {n}", None)
         )
     return KeyFigure(f"accuracy, n = {n}", point.acc, *(point.interval or ()))
-
-
-def _key_figures(result: Any) -> tuple[KeyFigure, ...]:
-    """The key figure for every number of removed layers, or the one that there is."""
-    if isinstance(result, DistanceResult | DamageResult | SweepResult):
-        return tuple(key_figure(result, n / result.n_layers) for n in range(1, result.n_layers))
-    return (key_figure(result, 0),)
 
 
 def _first_number(table: Table) -> KeyFigure:
@@ -208,7 +205,7 @@ def summary(result: Any) -> Summary:
         seed=seed(result),
         versions=", ".join(f"{package} {version}" for package, version in result.versions.items()),
         complete=result.complete,
-        figures=_key_figures(result) if result.kind in kinds() else (),
+        figures=(key_figure(result),) if result.kind in kinds() else (),
         weight=evidence.weight(result),
         request=evidence.request_key(result),
         questions="" if benchmark is None else benchmark.fingerprint(),

@@ -1,19 +1,14 @@
 """Exercises whose numbers and solutions are worked out from stored results."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from analysis.core import stats
-from analysis.core.blocks import Block
 from analysis.experiments.accuracy import pairs
-from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
-from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.models.source.sizes import ModelFacts
 
-WANTED = 5
+WANTED = 3
 """Number of exercises for a class."""
 
 
@@ -24,7 +19,6 @@ class Results:
     size: int
     """Layers of the block that the exercises are about."""
     facts: ModelFacts | None = None
-    distances: DistanceResult | None = None
     sweep: SweepResult | None = None
     """The curve of the most similar blocks."""
     heal: HealResult | None = None
@@ -55,26 +49,6 @@ def of(results: Results) -> list[Exercise]:
     return [exercise for exercise in exercises if exercise is not None][:WANTED]
 
 
-def _angle(results: Results) -> Exercise | None:
-    if results.distances is None:
-        return None
-    # The least similar block: the lesson asks for the most similar one.
-    row = results.distances.mean[results.size - 1]
-    start = max(range(len(row)), key=row.__getitem__)
-    distance = round(row[start], 3)
-    degrees = 180 * distance
-    return Exercise(
-        "From distance to angle",
-        f"The angular distance between the input and the output of {Block(start, results.size).describe()} is {distance:.3f}. "
-        "How large is the angle between the two, in degrees?",
-        "degrees",
-        degrees,
-        0.5,
-        f"The distance is the angle as a share of 180 degrees: {distance:.3f} × 180 = {degrees:.1f} degrees, with a cosine of "
-        f"{math.cos(math.radians(degrees)):.3f}. No other block of this size turns the stream as far.",
-    )
-
-
 def _smaller(results: Results) -> Exercise | None:
     facts = results.facts
     if facts is None or results.size > len(facts.layer_parameters):
@@ -91,26 +65,6 @@ def _smaller(results: Results) -> Exercise | None:
         0.15,
         f"{removed:,} / {whole:,} = {share:.1f} %. Not {results.size} / {facts.n_layers} = "
         f"{100 * results.size / facts.n_layers:.1f} %, because embeddings and head stay.",
-    )
-
-
-def _interval(results: Results) -> Exercise | None:
-    unpruned = _point(results.sweep, 0)
-    if unpruned is None or unpruned.acc is None or not unpruned.n_samples:
-        return None
-    n, right = unpruned.n_samples, round(unpruned.acc * unpruned.n_samples)
-    half = 100 * 1.96 * math.sqrt(unpruned.acc * (1 - unpruned.acc) / n)
-    low, high = stats.share_interval(right / n, n)
-    return Exercise(
-        "How sure is an accuracy?",
-        f"The unpruned model answers {right} of {n} questions. Its 95 % interval is about accuracy ± 1.96 × √(p(1−p)/n). How "
-        "many percentage points is that to either side?",
-        "points",
-        half,
-        0.25,
-        f"p = {right}/{n} = {unpruned.acc:.3f}, so 1.96 × √({unpruned.acc:.3f} × {1 - unpruned.acc:.3f} / {n}) = {half:.1f} "
-        f"points. The pages draw Wilson's interval, {low:.1%} to {high:.1%}, which also holds for few questions. Four times "
-        "the questions halve it.",
     )
 
 
@@ -161,13 +115,7 @@ def _repaired(results: Results) -> Exercise | None:
 
 
 _MAKERS: tuple[Callable[[Results], Exercise | None], ...] = (
-    _angle,
     _smaller,
-    _interval,
     _flipped,
     _repaired,
 )
-
-
-def _point(sweep: SweepResult | None, n: int) -> Point | None:
-    return next((point for point in sweep.points if point.n == n), None) if sweep else None

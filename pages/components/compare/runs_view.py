@@ -26,8 +26,6 @@ MOST = 1000
 _LOOKED_AT = 300
 """Maps and curves that are searched at most for the first drawn ones."""
 _PICKS = "run-picks"
-_FRACTION = 0.2
-"""Share of removed layers at which the figures of maps and curves are read."""
 _PLURALS = {"distances": "Maps", "sweep": "Curves", "heal": "Healing", "damage": "Damage", "evaluate": "Evaluations"}
 _COLUMNS = {
     "value_low": st.column_config.NumberColumn("95 % from", format="%.4f", help="Of the key figure."),
@@ -88,7 +86,7 @@ def _by_id(run_id: str) -> FoundResult | None:
 def _table(model: ModelSpec) -> list[FoundResult]:
     """Draw the table of runs and its downloads; returns the ticked runs in the order of their ticks."""
     shown, n_passed = _filtered(model)
-    rows = [run_table.row(run, _FRACTION) for run in shown]
+    rows = [run_table.row(run) for run in shown]
     chosen = _ticked(model, shown, rows)
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         n_runs = _listed(model, most=1)[1]
@@ -218,7 +216,7 @@ def differences(picked: list[FoundResult], reference: FoundResult) -> None:
     rows, reasons = [], {}
     name, *labels = run_table.labels([reference, *others])
     for run, label in zip(others, labels, strict=True):
-        found, why = run_compare.differences(reference.result, run.result, _FRACTION)
+        found, why = run_compare.differences(reference.result, run.result)
         for one in found:
             rows.append(
                 {

@@ -245,7 +245,7 @@ def heal_ladder(heals: Sequence[HealResult]) -> tuple[list[Rung], HealResult | N
 def for_exercises(shown: LessonResults) -> exercises.Results:
     """Return the results that exercises are made from."""
     _, heal = heal_ladder(shown.heals)
-    return exercises.Results(shown.size, shown.facts, shown.distances, shown.sweep, heal)
+    return exercises.Results(shown.size, shown.facts, shown.sweep, heal)
 
 
 def too_few_exercises(found: Sequence[exercises.Exercise]) -> str:
@@ -254,7 +254,7 @@ def too_few_exercises(found: Sequence[exercises.Exercise]) -> str:
         return ""
     return (
         f"This model has results for {len(found)} of {exercises.WANTED} exercises. "
-        "The others need a distance map, an accuracy curve and its loss."
+        "The others need an accuracy curve and a healing run."
     )
 
 

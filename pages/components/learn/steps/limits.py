@@ -166,7 +166,7 @@ def _ranks(shown: LessonResults) -> str:
     if damage is None or damage.rank_correlation is None:
         return "Distance predicts the loss increase. Only a measurement shows it."
     distances = _compared(shown)
-    here = agreement.of_size(damage, distances, shown.size).correlation if distances else None
+    here = agreement.correlation(damage, distances, shown.size) if distances else None
     if here is None:
         return f"Rank correlation with the loss increase, all sizes pooled: {damage.rank_correlation:.2f}, mostly due to size."
     ends = "" if here.low is None or here.high is None else f" (95 % CI {here.low:.2f} to {here.high:.2f})"
