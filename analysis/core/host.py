@@ -11,13 +11,7 @@ from pathlib import Path
 import psutil
 
 from analysis.core import units
-from analysis.core.errors import SpecError
 
-NICENESS = 10
-"""How far background jobs give way, as in `nice`: beside one process that wants the same core, a job has a tenth of it."""
-NICENESS_SET = "LAYERSCOPE_NICENESS"
-"""The environment variable that says another number, 0 (not at all) to 19."""
-_MOST_NICE = 19
 MEMORY = "LAYERSCOPE_MEMORY"
 """Environment variable: the most memory that a model may take with its measurements, as `units.read_size` reads it."""
 VIEWER = (
@@ -42,18 +36,6 @@ def is_viewer() -> bool:
         return importlib.util.find_spec("torch") is None
     except ImportError:
         return True
-
-
-def niceness() -> int:
-    """Return how far background jobs give way, 0 (not at all) to 19.
-
-    Raises:
-        SpecError: when `NICENESS_SET` is something else.
-    """
-    setting = os.environ.get(NICENESS_SET, str(NICENESS))
-    if not (setting.isascii() and setting.isdigit() and len(setting) < 3 and int(setting) <= _MOST_NICE):
-        raise SpecError(f"{NICENESS_SET} must be 0 (no lower CPU priority) to {_MOST_NICE}, not {setting[:20]!r}.")
-    return int(setting)
 
 
 def cores(root: Path = Path("/")) -> int:

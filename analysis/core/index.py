@@ -21,7 +21,7 @@ class IndexEntry:
     """The fingerprint it is stored under."""
     mtime_ns: int
     summary: str
-    """JSON of the description that a package above registers (`index_table.DESCRIPTIONS`)."""
+    """JSON of the description (`index_table.DESCRIBE`)."""
 
     @property
     def precomputed(self) -> bool:

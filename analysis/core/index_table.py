@@ -14,22 +14,19 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from filelock import FileLock
 
 from analysis.core import disk, store
 from analysis.core.errors import CorruptResultError, StorageError, UnknownRequestError
-from analysis.core.registry import Registry, modules_in
 
-Describe = Callable[[str, store.StoredResult], dict[str, Any]]
-"""From the kind and a stored result to the values of its columns, with `scores` as tuples of the columns of that table."""
-DESCRIPTIONS: Registry[Describe] = Registry(
-    "description of results", key=lambda describe: "index", modules=modules_in("analysis", "summaries")
-)
-"""The one function that describes results, registered by a package above this one."""
+DESCRIBE = "analysis.results.stored.summaries:described"
+"""Function of a package above this one: from the kind and a stored result to the values of its columns, with `scores` as tuples
+of the columns of that table."""
 
 LAYOUT = 12
 """Layout of the file, part of its name. Raise it when a column or a summary changes its meaning."""
@@ -287,7 +284,7 @@ def _described(place: str, kind: str, key: str) -> tuple[dict[str, Any], Sequenc
     columns: dict[str, Any] = {"is_readable": 0, "is_complete": 0, "mtime_ns": mtime_ns, "size": size}
     if size:
         try:
-            facts = DESCRIPTIONS["index"](kind, store.read(folder, precomputed=place != OWN))
+            facts = resolve_name(DESCRIBE)(kind, store.read(folder, precomputed=place != OWN))
             scores = facts.pop("scores")
             return columns | {"is_readable": 1} | facts, scores
         except UnknownRequestError:  # `jobs` counts them in one line

@@ -12,8 +12,8 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from huggingface_hub import constants
 
@@ -195,25 +195,22 @@ def _read(path: Path) -> str | None:
     return None
 
 
-@dataclass(frozen=True)
-class Kept:
+class CachedRepository(NamedTuple):
     """A model or dataset from the Hub that takes disk space on this machine."""
 
     kind: str
     id: str
-    commits: tuple[str, ...]
     n_bytes: int
     """Bytes of its folder, which would be free without it."""
 
 
-def cached_repositories() -> list[Kept]:
+def cached_repositories() -> list[CachedRepository]:
     """Return the models and datasets from the Hub on this machine, the largest first."""
     entries = []
-    folders = [(kind, folder) for kind in (MODEL, DATA_SET) for folder in sorted(top().glob(f"{kind}s--*"))]
-    for kind, folder in folders:
-        commits = tuple(sorted(path.name for path in folder.glob("snapshots/*") if path.is_dir()))
-        id = folder.name.removeprefix(f"{kind}s--").replace("--", "/", 1)
-        entries.append(Kept(kind, id, commits, disk.size_bytes(folder)))
+    for kind in (MODEL, DATA_SET):
+        for folder in sorted(top().glob(f"{kind}s--*")):
+            id = folder.name.removeprefix(f"{kind}s--").replace("--", "/", 1)
+            entries.append(CachedRepository(kind, id, disk.size_bytes(folder)))
     return sorted(entries, key=lambda entry: -entry.n_bytes)
 
 

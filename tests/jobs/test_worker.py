@@ -13,7 +13,6 @@ import pytest
 
 from analysis import jobs
 from analysis.cli import jobs as jobs_command
-from analysis.core import host
 from analysis.core.blocks import Block
 from analysis.core.errors import JobError, SpecError
 from analysis.data.spec import CorpusSpec
@@ -249,20 +248,20 @@ SESSION = Path("/proc/self/autogroup")
 
 
 def test_worker_lowers_its_priority_but_not_its_parents(monkeypatch):
-    monkeypatch.delenv(host.NICENESS_SET)
+    monkeypatch.delenv("LAYERSCOPE_NICENESS")
     mine, session = psutil.Process().nice(), SESSION.exists() and SESSION.read_text()
     jobs.ensure_worker((sys.executable, "-m", "analysis.jobs.runner.worker"))
-    wait_for(lambda: psutil.Process(worker_pid()).nice() == host.NICENESS)
+    wait_for(lambda: psutil.Process(worker_pid()).nice() == 10)
     if SESSION.exists():
         own = Path(f"/proc/{worker_pid()}/autogroup")
-        wait_for(lambda: own.read_text().endswith(f"nice {host.NICENESS}\n"))
-    assert psutil.Process().nice() == mine < host.NICENESS
+        wait_for(lambda: own.read_text().endswith("nice 10\n"))
+    assert psutil.Process().nice() == mine < 10
     assert session == (SESSION.exists() and SESSION.read_text())
 
 
 @pytest.mark.parametrize("said", ["20", "-1", "", "1e1", "9" * 5000, "0199"])
 def test_invalid_niceness_is_refused(said, monkeypatch):
-    monkeypatch.setenv(host.NICENESS_SET, said)
+    monkeypatch.setenv("LAYERSCOPE_NICENESS", said)
     with pytest.raises(SpecError, match=r"^LAYERSCOPE_NICENESS must be 0 \(no lower CPU priority"):
         worker.give_way()
 

@@ -29,7 +29,7 @@ from typing import Any
 from filelock import Timeout
 
 from analysis.core import escapes, extensions, host, store
-from analysis.core.errors import LayerscopeError, StorageError
+from analysis.core.errors import LayerscopeError, SpecError, StorageError
 from analysis.core.failures import in_a_sentence, redact
 from analysis.core.meter import Meter
 from analysis.core.progress import Cancelled, Progress
@@ -305,9 +305,12 @@ def give_way() -> None:
     process then counts only within its own session. The worker leads a session, so it sets the niceness of that, too.
 
     Raises:
-        SpecError: see `host.niceness`.
+        SpecError: if LAYERSCOPE_NICENESS is not 0 to 19.
     """
-    niceness = host.niceness()
+    setting = os.environ.get("LAYERSCOPE_NICENESS", "10")
+    if setting not in map(str, range(20)):
+        raise SpecError(f"LAYERSCOPE_NICENESS must be 0 (no lower CPU priority) to 19, not {setting[:20]!r}.")
+    niceness = int(setting)
     if not hasattr(os, "setpriority") or niceness == 0:
         return
     # Not `os.nice`, which adds: a worker that became a new process already gives way.

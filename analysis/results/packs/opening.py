@@ -14,9 +14,8 @@ from analysis.core.blocks import Block, LayerSet, PartSet
 from analysis.core.bounds import shown
 from analysis.core.errors import PackError, one_line
 from analysis.core.experiment import EXPERIMENTS
-from analysis.core.index_table import DESCRIPTIONS
 from analysis.models.source.sizes import ModelFacts
-from analysis.results.stored import pack_list
+from analysis.results.stored import pack_list, summaries
 from analysis.results.stored.pack_list import FILE, OpenedPack, PackedResult
 
 PACK_BYTES, UNPACKED_BYTES, FILE_BYTES = 100 << 20, 500 << 20, 64 << 20
@@ -131,7 +130,7 @@ def _checked(folder: Path, packed: PackedResult) -> Iterator[str]:
         result = kind.read(stored)
         faults = list(_faults(result))
         if not faults:
-            DESCRIPTIONS["index"](packed.kind, stored)
+            summaries.described(packed.kind, stored)
     except Exception as error:  # a crafted result may break any rule that a computed one keeps
         why = one_line(str(error).replace(f"{folder}{os.sep}", ""))[:_LONGEST].rstrip(".: ")
         raise ValueError(

@@ -11,7 +11,6 @@ from analysis.core import blocks, index, stats
 from analysis.core.blocks import Removal
 from analysis.core.errors import UnknownRequestError
 from analysis.core.experiment import EXPERIMENTS, additions
-from analysis.core.index_table import DESCRIPTIONS
 from analysis.core.record import Spec
 from analysis.core.store import StoredResult
 from analysis.core.table import Table
@@ -228,7 +227,6 @@ def material_key(precision: str, condition: reading.Condition) -> str:
     return hashlib.sha256(said.encode()).hexdigest()[:12]
 
 
-@DESCRIPTIONS.add
 def described(kind: str, stored: StoredResult) -> dict[str, Any]:
     """Return the facts of a stored result that the index keeps, by column; arrays are left on disk.
 

@@ -183,9 +183,8 @@ def _list() -> None:
     total = sum(one.n_bytes for one in models) + sum(one.n_bytes for one in files)
     st.markdown(f"**{words.size(total)}** in total.")
     for place, one in enumerate(models):
-        commits = ", ".join(commit[:_COMMIT_DIGITS] for commit in one.commits) or "no commit"
         what = "" if one.kind == hub.repository.MODEL else "dataset "
-        said = f"{what}**{words.plain(one.id)}** · {words.plain(commits)}"
+        said = f"{what}**{words.plain(one.id)}**"
         _row(f"kept-hub-{place}", said, one.n_bytes, _delete_of_hub, one.kind, one.id)
     for place, file in enumerate(files):
         _row(
