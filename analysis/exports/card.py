@@ -175,7 +175,7 @@ def _recipe_text(cut: Removal, heal: HealResult | None, adapter: str | None) -> 
     if heal is None:
         return f"{how} A PEFT adapter was merged in. Its training is not recorded here."
     spec = heal.spec
-    trained = f"for {heal.total_steps} optimizer steps" if heal.is_trained else "without training"
+    trained = f"for {heal.kept_step or heal.total_steps} optimizer steps" if heal.is_trained else "without training"
     if heal.ended_early:
         trained = f"for {heal.kept_step} of {heal.total_steps} optimizer steps, then stopped without a score"
     base = "an unquantized base" if spec.model.quantization == "none" else f"a base in {spec.model.quantization}"

@@ -140,7 +140,7 @@ def test_too_short_a_time_is_refused_by_the_rates_of_earlier_runs(tmp_path, monk
     timed.save()
     request = replace(timed.spec.request, steps=0, minutes=0.01, block=Block(3, 5))
     for answer in (service.run, service.submit):
-        with pytest.raises(RecipeError, match=r"0\.01 minutes are too short: .* Give at least --minutes \d+\.\d"):
+        with pytest.raises(RecipeError, match=r"0\.01 minutes are too short: .* Allow \d+\.\d minutes or more"):
             answer(request)
     monkeypatch.setattr(host, "processor", lambda: "another")
     assert service.submit(request).spec == request, "no rate of this machine is known"

@@ -171,7 +171,7 @@ def too_short(spec: HealSpec, needed_s: float) -> RecipeError:
     minutes = f"{-(-needed_s // 6) / 10:.1f}"
     return RecipeError(
         f"{spec.minutes:g} minutes are too short: loading, fit and scoring alone take about {minutes} on this machine now. "
-        f"Give at least --minutes {minutes}, fewer questions or fewer texts."
+        f"Allow {minutes} minutes or more, fewer questions or fewer texts."
     )
 
 

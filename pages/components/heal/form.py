@@ -179,7 +179,7 @@ def show(model: ModelSpec, known: ModelFacts, block: Removal, questions: Benchma
         _menu(preset.model)
         length = _length(preset, key)
         place = st.container(gap="small")
-        with st.expander("Settings", icon=":material/tune:", key="advanced"):
+        with st.expander("Recipe settings", icon=":material/tune:", key="advanced"):
             spec = _settings(preset, key, why, questions, length)
         with place:
             _start_button(spec, known)
@@ -198,7 +198,7 @@ def _start_button(spec: HealSpec | None, known: ModelFacts) -> None:
     if not clicked:
         return
     if spec is None:
-        st.error("No healing text is chosen. Choose a file under **Settings**.")
+        st.error("No healing text is chosen. Choose a file under **Recipe settings**.")
         return
     block = spec.block
     job = start.start(spec, f"Heal {block.brief()}, {words.heal_length(spec)}")

@@ -45,7 +45,8 @@ def show(run: ListedHeal, control: HealResult | None) -> None:
         return
     with st.expander("Details", icon=":material/article:"):
         said = [says, *_answers(result), *_warnings(result)] if judged else []
-        st.caption("  \n".join([*said, _provenance(result)]))
+        course = [_provenance(result)] if result.healed is not None or result.steps else []
+        st.caption("  \n".join([*said, *course]))
         if result.writings:
             chart.table(result.table("writing"), key="t-writing", alt="Generated text", file_name="healing-text")
         _adapter(result)
@@ -59,11 +60,13 @@ def show(run: ListedHeal, control: HealResult | None) -> None:
 def race(result: HealResult) -> None:
     """Draw how far a run is, as far as it was measured: the gap that is left, the loss by step, and the same sentence."""
     if result.healed is None and result.unpruned_check is not None and result.validations:
-        check, first = result.validations[-1], result.validations[0]
-        said = f"Held-out loss after step {check.step}: {words.nats(check.loss)}, {words.nats(first.loss)} pruned"
-        st.markdown(f"**{words.plain(said)}, {words.nats(result.unpruned_check.loss)} unpruned**")
-        alt = f"{said}, {words.nats(result.unpruned_check.loss)} unpruned."
-        chart.show(figures.gap(result, dark=chart.is_dark()), key="gap", alt=alt, file_name="healing-gap")
+        first, *later = result.validations
+        losses = {"unpruned": result.unpruned_check.loss, "pruned": first.loss}
+        if later:
+            losses[f"after step {later[-1].step}" if later[-1].step else "after the instant heal"] = later[-1].loss
+        said = f"Held-out loss: {', '.join(f'{words.nats(loss)} {name}' for name, loss in losses.items())}"
+        st.markdown(f"**{words.plain(said)}**")
+        chart.show(figures.gap(result, dark=chart.is_dark()), key="gap", alt=f"{said}.", file_name="healing-gap")
     if result.steps:
         alt = f"Loss by optimizer step, {len(result.steps)} of {result.total_steps} steps."
         chart.show(figures.training_curve(result, dark=chart.is_dark()), key="training", alt=alt, file_name="healing-loss")
@@ -71,7 +74,7 @@ def race(result: HealResult) -> None:
     if latest:
         rows = [
             {
-                "model": name if name != "healed" else words.plain(f"after step {sample.step}"),
+                "model": words.plain(f"after step {sample.step}" if sample.step else name),
                 words.plain(f"{SAMPLE_PROMPT} …"): words.plain(sample.text),
             }
             for name, sample in latest.items()

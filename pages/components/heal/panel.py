@@ -3,7 +3,6 @@
 import streamlit as st
 
 from analysis.core.blocks import Removal
-from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.jobs.queue import job as jobs
 from pages.components.heal import outcome
@@ -137,31 +136,23 @@ def _live(run_id: str) -> None:
         if run is None or run.job is None or not run.job.is_active:
             st.rerun()
         card.active(run.job, where="heal")
-        _numbers(run.job.values, run.result, run.result.total_steps if run.result else run.spec.steps)
+        _numbers(run.job.values, run.result.total_steps if run.result else run.spec.steps)
         if run.job.state == jobs.QUEUED:
             st.info("One heavy job runs at a time. This one starts by itself, also if you leave the page.")
         elif run.result:
             outcome.race(run.result)
 
 
-def _numbers(values: dict, result: HealResult | None, steps: int) -> None:
-    """Draw the latest measured numbers; a number that is not measured yet, or not part of this run, has no tile."""
-    last = result.steps[-1] if result and result.steps else None
-    step = values.get("step") or (last.step if last else 0)
-
-    def latest(name: str) -> float | None:
-        return values.get(name) if values.get(name) is not None else (getattr(last, name) if last else None)
-
-    loss, speed, memory = latest("loss"), latest("tokens_per_s"), latest("memory_bytes")
-    check = result.validations[-1] if result and result.validations else None
-    shown = {
-        "Step": f"{step} of {steps}" if step and steps else None,
-        "Training loss": None if loss is None else words.nats(loss),
-        "Held-out loss": words.nats(check.loss) if check else None,
-        "Speed": f"{speed:,.0f} tokens/s" if speed else None,
-        "Peak memory": words.size(memory) if memory else None,
+def _numbers(values: dict, steps: int) -> None:
+    """Draw the latest numbers of a training; one that is not measured yet has no tile."""
+    formats = {
+        "step": ("Step", lambda step: f"{step} of {steps}"),
+        "loss": ("Training loss", words.nats),
+        "validation_loss": ("Held-out loss", words.nats),
+        "tokens_per_s": ("Speed", lambda speed: f"{speed:,.0f} tokens/s"),
+        "memory_bytes": ("Peak memory", words.size),
     }
-    tiles = {label: value for label, value in shown.items() if value is not None}
     with st.container(horizontal=True, gap="medium"):
-        for label, value in tiles.items():
-            st.metric(words.plain(label), words.plain(value), width="content")
+        for name, (label, shown) in formats.items():
+            if values.get(name) is not None:
+                st.metric(label, words.plain(shown(values[name])), width="content")

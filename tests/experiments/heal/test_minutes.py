@@ -44,7 +44,7 @@ def slowed(monkeypatch, owner, name: str, clock: list[float], seconds: float) ->
 def test_too_few_minutes_are_refused_before_any_scoring(spec, clock, monkeypatch):
     monkeypatch.setattr(record.measurement, "measure", lambda *_, **__: pytest.fail("It scored."))
     slowed(monkeypatch, healing_run.Measurement, "complete", clock, 30.0)
-    with pytest.raises(RecipeError, match=r"1 minutes are too short: .* Give at least --minutes \d+\.\d"):
+    with pytest.raises(RecipeError, match=r"1 minutes are too short: .* Allow \d+\.\d minutes or more"):
         healing.run(spec)
 
 

@@ -190,9 +190,9 @@ def test_too_short_a_time_is_refused_with_the_least_one():
     slow = 300 / work
     made = Remaining(lambda progress: None, first, 0.0, lambda: 30.0)
     made.check_time({})
-    with pytest.raises(RecipeError, match=r"2\.5 minutes are too short: .* Give at least --minutes 5\.5"):
+    with pytest.raises(RecipeError, match=r"2\.5 minutes are too short: .* Allow 5\.5 minutes or more"):
         made.check_time({remaining.SCORE: slow, remaining.FIT: slow})
     rates = {remaining.SCORE: slow, remaining.FIT: slow}
-    with pytest.raises(RecipeError, match=r"--minutes 5\.0"):
+    with pytest.raises(RecipeError, match=r"Allow 5\.0"):
         Remaining(lambda progress: None, first, 0.0, lambda: 0.0).check_time(rates)
     Remaining(lambda progress: None, replace(first, minutes=5.1), 0.0, lambda: 0.0).check_time(rates)

@@ -113,10 +113,10 @@ def pick(page: Page, menu: str, stronger: str, picked: str) -> None:
 def heal_with_a_reload(page: Page) -> None:
     page.get_by_role("link", name="Heal").click()
     expect(page.get_by_role("heading", name="Heal", exact=True)).to_be_visible()
-    page.get_by_text("Custom length").click()
-    page.get_by_role("radiogroup", name="Length", exact=True).get_by_text("steps").click()
+    page.get_by_role("radio", name="Own").click()
+    page.get_by_role("radio", name="steps").click()
     fill(page, "Optimizer steps", "6")
-    page.get_by_text("Advanced", exact=True).click()
+    page.get_by_text("Recipe settings", exact=True).click()
     fill(page, "Batch size", "1")
     fill(page, "Sequence length", "64")
     page.get_by_role("button", name="Start healing").click()

@@ -47,8 +47,9 @@ def test_ten_minute_heal_starts_from_explore_and_is_found_after_a_reload(served,
 @pytest.mark.long
 def test_the_page_goes_by_the_keyboard(served, page):
     browser.visit(page, served.address, "heal")
-    page.get_by_role("radio", name=re.compile("^10 minutes")).focus()
-    page.keyboard.press("ArrowUp")
-    expect(page.get_by_text(re.compile("At most 5 min"))).to_be_visible()
+    page.get_by_role("radio", name="Own").focus()
+    page.keyboard.press("Space")
+    expect(page.get_by_role("spinbutton", name="Minutes")).to_be_visible()
+    page.get_by_role("spinbutton", name="Minutes").focus()
     page.keyboard.press("Tab")
     expect(page.get_by_role("button", name="Start healing")).to_be_focused()
