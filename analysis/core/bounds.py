@@ -55,13 +55,11 @@ class Bound:
         def check(value: Any) -> Any:
             for number in value if isinstance(value, tuple) else (value,):
                 if number is not None and not self.holds(number):
-                    raise PydanticCustomError("bound", "must be {possible}, not {value}", self._context(number))
+                    context = {"possible": self.describe(), "value": shown(number)}
+                    raise PydanticCustomError("bound", "must be {possible}, not {value}", context)
             return value
 
         return core_schema.no_info_after_validator_function(check, handler(source))
-
-    def _context(self, number: float) -> dict[str, str]:
-        return {"possible": self.describe(), "value": shown(number)}
 
     def describe(self) -> str:
         """Describe the possible values, to stand behind "must be"."""

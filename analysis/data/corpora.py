@@ -57,9 +57,7 @@ def shortfall(spec: CorpusSpec, lengths: Sequence[int]) -> str:
     long = sum(length >= spec.long_enough for length in lengths)
     if long >= spec.n_texts:
         return ""
-    shorter = len(lengths) - long
-    also = f", and {shorter} shorter ones were used too" if shorter else ""
-    return f"Only {long} of {spec.n_texts} texts of {title(spec)} have at least {spec.long_enough} tokens{also}."
+    return f"Only {long} of {spec.n_texts} texts of {title(spec)} have at least {spec.long_enough} tokens."
 
 
 def resolve(spec: CorpusSpec) -> CorpusSpec:
