@@ -54,6 +54,11 @@ class TextTable:
         """The table of a result, as people read it."""
         return cls(source.heads, source.cells)
 
+    @classmethod
+    def of_texts(cls, columns: list[str], rows: list[list[str]]) -> "TextTable":
+        """The table of these texts, with a dash for an empty one."""
+        return cls(columns, [[cell or "–" for cell in row] for row in rows])
+
     def markdown(self) -> str:
         """The table with its cells escaped."""
         lines = [self.columns, ["---"] * len(self.columns), *self.rows]
@@ -82,6 +87,36 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Rectangle:
+    """A rectangle of a drawing, in hundredths of its width, or a text at its lower left corner."""
+
+    x: float
+    y: float
+    """From the top."""
+    width: float
+    height: float
+    """Of a text: the height of its letters."""
+    tone: str
+    """`layer`, `removed`, `accepted`, `ink` or `soft`."""
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A picture of rectangles and texts that needs no script."""
+
+    shapes: tuple[Rectangle, ...]
+    height: float
+    """In hundredths of the width."""
+    alt: str
+
+    @property
+    def words(self) -> list[str]:
+        """Every word in it."""
+        return [word for shape in self.shapes for word in shape.text.split()]
+
+
+@dataclass(frozen=True)
 class Section:
     """A heading with its paragraphs, tables and pictures."""
 
@@ -97,6 +132,9 @@ class Section:
     """Headings with their items."""
     is_page: bool = False
     """Whether the section is a printed page of its own, with its commands unfolded."""
+    drawing: Drawing | None = None
+    tone: str = ""
+    """Colour of the heading: `go`, `more` or `stop`; "" for the usual one."""
 
 
 @dataclass(frozen=True)

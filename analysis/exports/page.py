@@ -21,7 +21,7 @@ def html(document: Document) -> str:
     pictures = [picture for section in document.sections for picture in section.pictures]
     charts = [{shade: _plain(getattr(picture, shade), ink) for shade, ink in _INK.items()} for picture in pictures]
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(document=document, charts=charts, plotly_js=get_plotlyjs())
+    return template.render(document=document, charts=charts, plotly_js=get_plotlyjs() if charts else "")
 
 
 def _plain(figure: Figure, ink: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The report: everything that is stored of one model, as a document with charts, tables, requests and command lines."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from analysis import __version__
@@ -15,10 +16,9 @@ from analysis.exports.document import Document, Section
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results import library
-from analysis.results.evidence import Evidence
 from analysis.results.stored import summaries
 from analysis.results.stored.result import FoundResult
-from analysis.results.words import front_table, headline
+from analysis.results.words import front_table
 
 _MOST = 20
 """Maximum number of distance maps, loss-increase maps and speeds that are read."""
@@ -87,7 +87,7 @@ def of(
         else []
     )
     how_to = (
-        "Layers are counted from 0, and a block [a, b) ends before b. Angular distance is the angle between the residual "
+        "Layers are counted from 0. Angular distance is the angle between the residual "
         "stream "
         "before and after a block, at the last token, divided by π (arXiv:2403.17887). Accuracy is the share of questions "
         "whose most likely option is right, with the 95 % Wilson interval. Loss is the mean next-token cross-entropy on "
@@ -97,9 +97,11 @@ def of(
     from_packs = [f"Results of opened packs are among these: {', '.join(packs)}."] if packs else []
     about = [*lead, how_to, *from_packs, f"Written by layerscope {__version__}."]
     title = f"Layerscope report: {name}"
-    if found is None or made is None:
+    if made is None:
         return Document(title, about, parts)
-    return Document(title, _verdict(found), [sheet.section(made), Section("Appendix: all measurements", about), *parts])
+    first_page, method = made.sections
+    first_page = replace(first_page, title=f"{made.title} {made.recommendation}")
+    return Document(title, (), [first_page, method, Section("Appendix: all measurements", about), *parts])
 
 
 def _curves(model: ModelSpec, keys: Sequence[str]) -> tuple[FoundResult | None, list[SweepResult]]:
@@ -120,10 +122,3 @@ def _active(facts: ModelFacts) -> str:
     if facts.active_parameters == facts.n_parameters:
         return ""
     return f" {facts.expert_parameters:,} of them are in experts, and each token uses {facts.active_parameters:,} in total."
-
-
-def _verdict(found: Evidence) -> list[str]:
-    """Return the verdict, then the condition of each number, and the quantities that are not measured."""
-    rests = [f"{condition}." for condition in headline.measured_on(found)]
-    rests += [f"Not measured: {', '.join(found.missing)}."] if found.missing else []
-    return [headline.sentence(found), *([" ".join(rests)] if rests else [])]

@@ -115,7 +115,7 @@ def _record(result: Result, title: str) -> tuple[str, str]:
 
 
 def _removed(point: Point) -> str:
-    return point.block.describe() if point.block else "nothing"
+    return point.block.brief() if point.block else "nothing"
 
 
 def of_removal(found: Evidence, maps: Sequence[DistanceResult], heals: Sequence[HealResult]) -> Section:
@@ -142,9 +142,9 @@ def of_removal(found: Evidence, maps: Sequence[DistanceResult], heals: Sequence[
         models += [(f"{name}, {heal.spec.recipe}", scores) for name, scores in scored if name == "healed" or not is_alike]
     tables = [TextTable(["", "value"], rows), *([card.scores(models, with_condition=True)] if models else [])]
     strip = Picture(
-        lambda dark: map_figures.layer_strip(facts.n_layers, cut, dark=dark), f"Layers of the model. Removed: {cut.describe()}."
+        lambda dark: map_figures.layer_strip(facts.n_layers, cut, dark=dark), f"Layers of the model. Removed: {cut.brief()}."
     )
-    return Section(f"Removed: {cut.describe()}", pictures=[strip], tables=tables)
+    return Section(f"Removed: {cut.brief()}", pictures=[strip], tables=tables)
 
 
 def of_map(result: DistanceResult, cut: Removal | None, command_line: CommandLine) -> Section:
@@ -152,7 +152,7 @@ def of_map(result: DistanceResult, cut: Removal | None, command_line: CommandLin
     lowest = min(result.best, key=lambda best: best.distance)
     picture = Picture(
         lambda dark: map_figures.distance_map(result, selected=cut, height=460),
-        f"Heat map of the {result.spec.metric} distance. Smallest: {lowest.block.describe()} at {lowest.distance:.4f}."
+        f"Heat map of the {result.spec.metric} distance. Smallest: {lowest.block.brief()} at {lowest.distance:.4f}."
         + (f" {_mark_in_words(cut, cut.blocks)}" if cut else ""),
     )
     table = result.table("best").only("n", "block", "distance", "wins")
@@ -267,7 +267,7 @@ def of_heals(heals: Sequence[HealResult], cut: Removal | None, command_line: Com
     scored += [(heal, name, point, _text(heal, is_own=True)) for heal in heals for name, point in heal.same_kind.items()]
     table = points.table(
         [point for _, _, point, _ in scored],
-        block=["none (control)" if heal.spec.control else heal.spec.block.describe() for heal, _, _, _ in scored],
+        block=["none (control)" if heal.spec.control else heal.spec.block.brief() for heal, _, _, _ in scored],
         recipe=[heal.spec.recipe for heal, _, _, _ in scored],
         seed=[heal.spec.seed for heal, _, _, _ in scored],
         model=[name for _, name, _, _ in scored],
@@ -281,7 +281,7 @@ def of_heals(heals: Sequence[HealResult], cut: Removal | None, command_line: Com
             pictures.append(_comparison(of_cut[0], field, name, cut))
     sentences = [*_listed(len(heals), n_stored, "healing runs"), *(_heal_sentences(heal, heals) for heal in heals)]
     shown = table.only("block", "recipe", "seed", "model", "precision", "acc", "n_samples", "text", "loss", "n_texts")
-    named_results = [(f"Healing of {heal.spec.block.describe()}, {heal.spec.recipe}", heal) for heal in heals]
+    named_results = [(f"Healing of {heal.spec.block.brief()}, {heal.spec.recipe}", heal) for heal in heals]
     return _section("Healing runs", sentences, pictures, [shown], named_results, command_line)
 
 
@@ -299,14 +299,14 @@ def _comparison(heal: HealResult, field: str, name: str, cut: Removal | None) ->
     remark = f" {_mark_in_words(cut, [], 'healing')}" if cut is not None and not heal.is_of(cut) else ""
     return Picture(
         lambda dark: heal_figures.heal_comparison(heal, field, dark=dark, height=_HEIGHT),
-        f"{name} of the unpruned, pruned and healed model. Removed: {heal.spec.block.describe()}. Recipe: {heal.spec.recipe}."
+        f"{name} of the unpruned, pruned and healed model. Removed: {heal.spec.block.brief()}. Recipe: {heal.spec.recipe}."
         f"{remark}",
     )
 
 
 def _heal_sentences(heal: HealResult, others: Sequence[HealResult]) -> str:
     """Return the sentences to read with a healing run."""
-    about = f"{heal.spec.block.describe()}, {heal.spec.recipe}" if not heal.spec.control else heal.spec.recipe
+    about = f"{heal.spec.block.brief()}, {heal.spec.recipe}" if not heal.spec.control else heal.spec.recipe
     return " ".join([f"{about}:", *judgement.sentences(heal, judgement.control_of(heal, others))])
 
 

@@ -1,8 +1,7 @@
-"""The decision sheet: recommendation, numbers, cost, risk, unknowns and commands of one removed block on one page."""
+"""The decision sheet of one removed block: the answer on one page, method and reproduction on a second one."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 from analysis import __version__
@@ -14,7 +13,8 @@ from analysis.data import gallery, questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
-from analysis.exports.document import Document, Section, TextTable, templates
+from analysis.exports import page
+from analysis.exports.document import Document, Drawing, Rectangle, Section, TextTable
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import evidence, library, verdict
 from analysis.results.compared.material_filter import ANY as ANY_MATERIAL
@@ -25,16 +25,12 @@ from analysis.results.stored.reading import ACCURACY, LOSS
 from analysis.results.stored.result import FoundResult
 from analysis.results.verdict import DEFAULT, Tolerance
 from analysis.results.words import decision, front_table
-from analysis.results.words.decision import Decision
+from analysis.results.words.decision import Decision, Number
 from analysis.results.words.front_table import FrontAnswer
 
 CommandLine = Callable[[Spec], str]
 """Writes the command that makes a request again."""
 TITLES = {verdict.GO: "Go", verdict.MORE: "Measure more", verdict.STOP: "Don't"}
-_TEMPLATE = Path(__file__).with_name("sheet_page.html.jinja")
-_PRINT_PX = ((3200, 11.0), (4400, 9.6), (6500, 8.4))
-"""Most characters of the page for each font size on paper."""
-_SMALLEST_PX = 7.0
 _NO_RISK = "No stored result shows a risk."
 
 
@@ -85,11 +81,10 @@ _CURVES = 300
 
 @dataclass(frozen=True)
 class Sheet:
-    """Everything on the page."""
+    """Everything on both pages."""
 
     model: str
-    block: str
-    """The removed block: "layers 11-15 (5 layers), block [11, 16)"."""
+    n_layers: int
     decision: Decision
     commands: tuple[str, ...]
     packs: tuple[str, ...] = ()
@@ -106,7 +101,7 @@ class Sheet:
     def judged(self) -> str:
         """The judged model in words."""
         healed = self.decision.healed
-        return f"{self.block}, {f'healed by recipe {healed}' if healed else 'not healed'}"
+        return f"{self.decision.removed.brief()}, {f'healed by recipe {healed}' if healed else 'not healed'}"
 
     @property
     def recommendation(self) -> str:
@@ -114,30 +109,74 @@ class Sheet:
         return TITLES[self.decision.recommendation]
 
     @property
-    def lists(self) -> list[tuple[str, list[str]]]:
-        """Headings with their items, in the order of the page."""
-        decision = self.decision
+    def numbers(self) -> list[Number]:
+        """The three numbers of the first page: accuracy, loss, and the speed, or the size if no speed is known."""
+        accuracy, loss, speed, size = self.decision.numbers
+        return [accuracy, loss, size if speed.state == evidence.UNKNOWN else speed]
+
+    @property
+    def sections(self) -> list[Section]:
+        """The answer with its numbers and picture, then method and reproduction, each on a page of its own."""
+        decision, tone = self.decision, {verdict.GO: "go", verdict.MORE: "more", verdict.STOP: "stop"}
+        numbers = [[one.name, one.value, one.interval, one.remark] for one in self.numbers]
+        every = [[number.name, number.value, number.interval, number.remark, number.on] for number in decision.numbers]
+        front = [(f"{front_table.TITLE} Within the tolerance", self.front.sentences)] if self.front is not None else []
         return [
-            ("Next step", list(decision.next_steps)),
-            ("Cost", [f"{name}: {amount}." for name, amount in decision.costs]),
-            ("Risk", list(decision.risks) or [_NO_RISK]),
-            ("Unknown", list(decision.unknowns)),
-            *([(f"{front_table.TITLE} Within the tolerance", self.front.sentences)] if self.front is not None else []),
+            Section(
+                self.recommendation,
+                decision.reasons,
+                tables=[TextTable.of_texts(["", "value", "interval", "reading"], numbers)],
+                lists=[
+                    ("Risk and unknown", [*decision.risks[:1], *decision.unknowns[:2]]),
+                    ("Next step", decision.next_steps[:1]),
+                ],
+                drawing=_drawing(self),
+                tone=tone[decision.recommendation],
+                is_page=True,
+            ),
+            Section(
+                "Method and reproduction",
+                [f"Judged: {self.judged}. {decision.rule}", decision.summary, written_by(self)],
+                tables=[TextTable.of_texts(["", "value", "interval", "reading", "measured on"], every)],
+                lists=[
+                    ("Next step", decision.next_steps),
+                    ("Cost", [f"{name}: {amount}." for name, amount in decision.costs]),
+                    ("Risk", decision.risks or [_NO_RISK]),
+                    ("Unknown", decision.unknowns),
+                    *front,
+                ],
+                commands=self.commands,
+                is_page=True,
+            ),
         ]
 
-    @property
-    def print_px(self) -> float:
-        """Font size on paper, in CSS pixels: smaller for more text, so that the page stays one."""
-        decision = self.decision
-        items = [item for _, listed in self.lists for item in listed]
-        n = sum(map(len, [self.title, decision.rule, decision.summary, *decision.reasons, *items, *self.commands]))
-        return next((px for max_items, px in _PRINT_PX if n <= max_items), _SMALLEST_PX)
 
-    @property
-    def table(self) -> TextTable:
-        """The numbers with interval, condition and position."""
-        rows = [[number.name, number.value, number.interval, number.remark, number.on] for number in self.decision.numbers]
-        return TextTable(["", "value", "interval", "reading", "measured on"], [[cell or "–" for cell in row] for row in rows])
+def _drawing(sheet: Sheet) -> Drawing:
+    """The layers of the model, then both changes with their interval next to the accepted one: worse is to the right."""
+    removed, step = set(sheet.decision.removed.layers), 100 / sheet.n_layers
+    shapes = [
+        Rectangle(layer * step, 0, 0.8 * step, 5, "removed" if layer in removed else "layer") for layer in range(sheet.n_layers)
+    ]
+    y = 9.0
+    for judged in sheet.decision.judged:
+        change, name = judged.quantity.change, judged.quantity.name
+        if change is None or change.low is None or change.high is None:
+            continue
+        sign = -1 if name == ACCURACY else 1
+        low, high = sorted((sign * change.low, sign * change.high))
+        start, end = min(0.0, low), max(judged.bound, high)
+        factor = 70 / ((end - start) or 1)  # percent of the width
+        at = [28 + factor * (value - start) for value in (0.0, judged.bound, low, high, sign * change.difference)]
+        shapes += [
+            Rectangle(28, y, at[1] - 28, 4, "accepted"),
+            Rectangle(at[2], y + 1.6, at[3] - at[2], 0.8, "ink"),
+            Rectangle(at[4] - 0.5, y + 1, 1, 2, "ink"),
+            Rectangle(at[0] - 0.1, y, 0.2, 4, "soft"),
+            Rectangle(0, y + 3, 0, 2.8, "ink", f"{name.capitalize()} change"),
+        ]
+        y += 6
+    shapes.append(Rectangle(0, y + 2, 0, 2.6, "soft", "Shaded: accepted. Bar: 95 % CI. Thin line: no change. Right is worse."))
+    return Drawing(tuple(shapes), y + 4, f"Layers of the model, {sheet.decision.removed.brief()} removed, and both changes.")
 
 
 def of(
@@ -193,7 +232,7 @@ def from_evidence(found: Evidence, command_line: CommandLine, *, tolerance: Tole
     commands = [command_line(spec) for spec in dict.fromkeys(requests)]
     name = gallery.name_of(model.source, found.facts.name)
     packs = tuple(library.packs_of(model))
-    return Sheet(name, cut.describe(), decided, (*commands, own_command), packs, compared)
+    return Sheet(name, found.facts.n_layers, decided, (*commands, own_command), packs, compared)
 
 
 def material_filter(shown: SweepResult | None) -> Filter:
@@ -267,30 +306,19 @@ def _sheet_command(
     return escapes.command([*words, "--out", "sheet.html"])
 
 
-def section(sheet: Sheet) -> Section:
-    """The sheet as the first section of a report."""
-    decision = sheet.decision
-    sentences = [f"{sheet.recommendation}. {' '.join(decision.reasons)}", f"Judged: {sheet.judged}. {decision.rule}"]
-    return Section(
-        f"Decision sheet: {sheet.recommendation.lower()}",
-        sentences,
-        tables=[sheet.table],
-        commands=sheet.commands,
-        lists=sheet.lists,
-        is_page=True,
-    )
+def document(sheet: Sheet) -> Document:
+    """The sheet as a document of two sections."""
+    return Document(sheet.title, (), sheet.sections)
 
 
 def markdown(sheet: Sheet) -> str:
     """The sheet as Markdown, with every foreign text escaped."""
-    return Document(sheet.title, [sheet.decision.summary, written_by(sheet)], [section(sheet)]).markdown()
+    return document(sheet).markdown()
 
 
 def html(sheet: Sheet) -> str:
-    """The sheet as one HTML file that fetches nothing and prints on one A4 page; every text is escaped."""
-    environment = templates()
-    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(sheet=sheet, made=sheet.decision, written_by=written_by(sheet))
+    """The sheet as one HTML file that fetches nothing; every text is escaped."""
+    return page.html(document(sheet))
 
 
 def written_by(sheet: Sheet) -> str:

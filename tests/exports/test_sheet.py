@@ -1,4 +1,4 @@
-"""The decision sheet: one page in HTML and PDF, no request to any address, no foreign markup, and first in the report."""
+"""The decision sheet: the answer on one page, no request to any address, no foreign markup, and first in the report."""
 
 import re
 from dataclasses import replace
@@ -86,10 +86,10 @@ def test_a_single_backtick_does_not_open_a_code_fence():
 
 
 @pytest.mark.parametrize("which", [make, hostile], ids=["usual", "hostile"])
-def test_pdf_has_one_page_and_its_fonts(stored, which):
+def test_pdf_has_two_pages_and_its_fonts(stored, which):
     content = sheet_pdf.pdf(which())
     assert content.startswith(b"%PDF-")
-    assert len(PAGES.findall(content)) == 1
+    assert len(PAGES.findall(content)) == 2
     assert b"/FontFile2" in content
     assert b"/URI" not in content
     assert content == sheet_pdf.pdf(which()), "equal sheets give equal files"
@@ -97,13 +97,15 @@ def test_pdf_has_one_page_and_its_fonts(stored, which):
 
 @pytest.mark.browser
 @pytest.mark.parametrize("which", [make, hostile], ids=["usual", "hostile"])
-def test_html_prints_on_one_page_and_fits_a_phone(stored, which):
+def test_html_prints_its_answer_on_one_page_and_fits_a_phone(stored, which):
     with browser.chromium() as chromium:
         tab = chromium.new_page(viewport={"width": 390, "height": 800}, color_scheme="dark")
         asked = []
         tab.on("request", lambda request: asked.append(request.url))
         tab.set_content(sheet.html(which()))
         assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+        assert len(PAGES.findall(tab.pdf(prefer_css_page_size=True, page_ranges="2-"))) >= 1
+        tab.add_style_tag(content="section ~ section { display: none; }")
         assert len(PAGES.findall(tab.pdf(prefer_css_page_size=True))) == 1
         assert tab.evaluate("window.hit") is None
     assert asked == []
@@ -111,14 +113,28 @@ def test_html_prints_on_one_page_and_fits_a_phone(stored, which):
 
 def test_the_report_begins_with_the_sheet(stored):
     document = report.of(fakes.MODEL, CUT, main.command_line)
-    first = document.sections[0]
-    assert first.title == f"Decision sheet: {make().recommendation.lower()}"
-    assert first.is_page
-    assert dict(first.lists)["Risk"] == (list(make().decision.risks) or ["No stored result shows a risk."])
-    assert document.sections[1].title == "Appendix: all measurements"
+    answer, method = document.sections[:2]
+    assert answer.title == f"{make().title} {make().recommendation}"
+    assert [section.is_page for section in document.sections[:3]] == [True, True, False]
+    assert dict(method.lists)["Risk"] == (make().decision.risks or ["No stored result shows a risk."])
     assert '<section class="page">' in page.html(document)
     assert "### Unknown" in document.markdown()
     assert not any(section.is_page for section in report.of(fakes.MODEL, None, main.command_line).sections)
+
+
+def test_the_picture_shows_each_interval_next_to_the_accepted_change(stored):
+    made = make()
+    accuracy, loss = made.decision.judged
+    shapes = made.sections[0].drawing.shapes
+    assert [shape.tone for shape in shapes if shape.tone in ("removed", "layer")] == [
+        "removed" if layer in CUT.layers else "layer" for layer in range(fakes.FACTS.n_layers)
+    ]
+    accepted = [shape for shape in shapes if shape.tone == "accepted"]
+    assert len(accepted) == sum(judged.quantity.change is not None for judged in (accuracy, loss))
+    bar = next(shape for shape in shapes[shapes.index(accepted[-1]) :] if shape.tone == "ink")
+    per_nat = accepted[-1].width / loss.bound
+    assert bar.width == pytest.approx(per_nat * (loss.quantity.change.high - loss.quantity.change.low))
+    assert bar.x - accepted[-1].x == pytest.approx(per_nat * loss.quantity.change.low)
 
 
 def test_the_heal_of_a_recipe_is_judged(stored):

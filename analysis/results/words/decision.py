@@ -136,7 +136,9 @@ def _next_steps(
     if evidence.heal is not None:
         return ["Choose a smaller block or a longer healing run."]
     steps = []
-    for heal, of_healed in verdict.of_healed(evidence, tolerance):
+    order = (GO, MORE, STOP)
+    of_heals = sorted(verdict.of_healed(evidence, tolerance), key=lambda pair: order.index(verdict.recommended(*pair[1])))
+    for heal, of_healed in of_heals:
         advice = "Judge that model instead."
         if (healed := verdict.recommended(*of_healed)) == STOP:
             reasons = " ".join(_sentence(item) for item in of_healed if item.position == OUTSIDE)

@@ -99,7 +99,7 @@ _RECOMMENDATIONS = {
 
 def _decision_sheet(choice: Choice) -> None:
     """Draw the decision sheet of the chosen export."""
-    st.caption("The decision on one page: recommendation, rule, numbers with intervals, cost, risk, unknowns, commands.")
+    st.caption("The answer on one page, method and commands on a second one.")
     tolerance = _tolerance()
     made = sheet.of(
         choice.model, choice.cut, main.command_line, _on_explore(choice.model), heal=choice.heal, tolerance=tolerance
@@ -109,10 +109,12 @@ def _decision_sheet(choice: Choice) -> None:
     box(f"**{words.plain(made.recommendation)}.** {said}", icon=icon)
     st.caption(f"{words.plain(made.decision.rule)} Judged: {words.plain(made.judged)}.")
     _sheet_downloads(made)
-    columns = st.columns(2, gap="medium")
-    for place, (title, items) in enumerate(made.lists):
-        with columns[place % 2]:
-            _listed(words.plain(title), items)
+    answer, method = made.sections
+    numbers = answer.tables[0]
+    rows = [dict(zip(["number", *numbers.columns[1:]], map(words.plain, row), strict=True)) for row in numbers.rows]
+    st.table(rows, border="horizontal", hide_index=True, alt="Changes with their intervals")
+    for title, items in method.lists:
+        _listed(words.plain(title), items)
     st.markdown("**Reproduce**")
     st.code("\n".join(made.commands), language="bash", wrap_lines=True)
 
