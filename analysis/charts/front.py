@@ -1,4 +1,4 @@
-"""The trade-off: accuracy or loss against size or speed, with the models that others dominate significantly."""
+"""The trade-off: accuracy or loss against size or speed. Models that miss a limit are pale."""
 
 from collections.abc import Sequence
 from html import escape
@@ -9,43 +9,40 @@ from plotly.graph_objs import Figure
 from analysis.charts.look import bars, finish, known_ends, palette, translucent
 from analysis.core import blocks
 from analysis.results import verdict
-from analysis.results.compared.candidates import Candidate
+from analysis.results.compared.candidates import BOTH, HEALED, PRUNED, QUANTIZED, UNPRUNED, Candidate
 from analysis.results.compared.front import SIZE, Front
 from analysis.results.stored.reading import ACCURACY, BITS
-from analysis.results.verdict import BEST, DOMINATED, TIED
+from analysis.results.verdict import Goal
 from analysis.results.words import goals
 
-KINDS = ("unpruned", "pruned", "healed", "other model")
-"""Kinds of models by the names of their traces; other models carry their own names."""
-_SYMBOLS = {"unpruned": "circle", "pruned": "circle", "healed": "diamond"}
-"""Symbols of models in the precision of the front's condition."""
+_VARIANTS = (UNPRUNED, QUANTIZED, PRUNED, BOTH, HEALED)
+_QUANTIZED = {QUANTIZED: ("#0f6b66", "#56c2b8"), BOTH: ("#6b4fb0", "#bca6ff")}
+"""Shades of quantized variants on a light and on a dark page; the others are those of every chart."""
 _OF_OTHERS = ("square", "cross", "x", "star", "hourglass", "bowtie")
 """Symbols of other models in the order of their names. Names beside the points would cover other points on a narrow screen."""
-_OF_PRECISION = {"8-bit": "triangle-up", "NF4": "triangle-down"}
-"""Symbols of quantized weights. Colours stay those of the kinds."""
-_OTHER_DTYPE, _FILE = "hexagon", "pentagon"
-"""Symbols of another dtype, and of a quantized file."""
 _MEGABYTE = 1e6
-_ON_A_LOG_AXIS = 4.0
-"""Where the largest model has this many times the bytes of the smallest, equal steps of the axis are equal ratios."""
+_ON_A_LOG_AXIS = {"x": 4.0, "y": 2.0}
+"""Where the largest value has this many times the smallest, equal steps of the axis are equal ratios."""
 
 
-def trade_off(front: Front, by: str, *, dark: bool, height: int = 400) -> Figure:
-    """Draw every model with its 95 % interval, and a line through the best measured ones.
+def trade_off(front: Front, by: str, *, dark: bool, height: int = 400, limits: Sequence[Goal] = ()) -> Figure:
+    """Draw the best model of each variant and size with its 95 % interval, and a line through the best measured ones.
 
-    Filled: best measured. Filled and pale: measured lower, statistically tied. Open and pale: dominated significantly. The
-    colour is the kind, the symbol the precision.
+    The colour is the variant, the symbol the model.
 
     Args:
         front: all candidates on the same questions or texts.
         by: `front.SIZE` or `front.SPEED`; models without a speed are not drawn on the latter.
         dark: whether the background is dark.
         height: pixels.
+        limits: models that miss one of them are pale, and the one on this axis is a line.
     """
     colours = palette(dark)
-    shades = dict(zip(KINDS, (colours.unpruned, colours.pruned, colours.healed, colours.chance), strict=True))
-    best, standing = verdict.best(front, by), verdict.standing(front, by)
-    drawn_models = [candidate for candidate, _ in standing]
+    shades = {UNPRUNED: colours.unpruned, PRUNED: colours.pruned, HEALED: colours.healed}
+    shades |= {variant: pair[dark] for variant, pair in _QUANTIZED.items()}
+    best, standing = verdict.best(front, by), {one.id: own for one, own in verdict.standing(front, by)}
+    drawn = _one_a_size([one for one in front.candidates if one.id in standing], front.quantity)
+    others = sorted({candidate.name for candidate in drawn if candidate.is_other})
     data: list[dict[str, Any]] = [
         {
             "type": "scatter",
@@ -57,105 +54,78 @@ def trade_off(front: Front, by: str, *, dark: bool, height: int = 400) -> Figure
             "hoverinfo": "skip",
         }
     ]
-    for series in sorted(
-        {_series(candidate, front) for candidate in front.candidates}, key=lambda series: (KINDS.index(series[0]), series[1])
-    ):
-        shade = shades[series[0]]
-        held = {
-            rank: [candidate for candidate, own in standing if own == rank and _series(candidate, front) == series]
-            for rank in (DOMINATED, TIED, BEST)
-        }
-        drawn = {rank: models for rank, models in held.items() if models}
-        for rank, models in drawn.items():
-            colour = {DOMINATED: translucent(shade, 0.4), TIED: translucent(shade, 0.6), BEST: shade}[rank]
-            points = _points(_named(series, front), _symbol(series, models[0], front), models, by, colour, rank, front)
-            # The legend has one line for each symbol. The standing is a shade, and the page explains it.
-            data.append(points | {"legendgroup": "/".join(series), "showlegend": rank == list(drawn)[-1]})
+    series: dict[tuple[str, str, bool], list[Candidate]] = {}
+    for candidate in sorted(drawn, key=lambda one: (one.is_other, one.name, _VARIANTS.index(one.variant))):
+        fits = all(limit.is_met(candidate) for limit in limits)
+        series.setdefault((candidate.name if candidate.is_other else "", candidate.variant, fits), []).append(candidate)
+    named = set()
+    for (other, variant, fits), models in series.items():
+        name = escape(other) or variant
+        symbol = _OF_OTHERS[others.index(other) % len(_OF_OTHERS)] if other else "circle"
+        shade = shades[variant] if fits else translucent(shades[variant], 0.25)
+        points = _points(models, by, shade, symbol, front, standing)
+        data.append({"name": name, "legendgroup": name, "showlegend": name not in named, **points})
+        named.add(name)
     is_share = front.quantity == ACCURACY
-    x: dict[str, Any] = {
-        "title": "weights, MB" if by == SIZE else "speed relative to the unpruned model",
-        "gridcolor": colours.grid,
-    }
-    sizes = [candidate.memory for candidate in drawn_models]
-    if by == SIZE and max(sizes, default=0) > _ON_A_LOG_AXIS * min(sizes, default=0):
-        ticks = [step * 10**power for power in range(-3, 8) for step in (1, 2, 5)]
-        x |= {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:,g}" for tick in ticks]}
+    title = "weights, MB" if by == SIZE else "speed relative to the unpruned model"
+    x: dict[str, Any] = {"title": title, "gridcolor": colours.grid}
+    x |= _log("x", [_x(candidate, by) or 0.0 for candidate in drawn]) if by == SIZE else {}
     unit = "bits per byte" if front.quantity == BITS else "nats per token"
-    y = {"title": "accuracy" if is_share else f"loss, {unit}", "gridcolor": colours.grid}
+    y: dict[str, Any] = {"title": "accuracy" if is_share else f"loss, {unit}", "gridcolor": colours.grid}
     if is_share:
         y["tickformat"] = ".0%"
-    else:
-        y["autorange"] = "reversed"  # better is up on both
-    return finish(Figure(data), height, x=x, y=y, clickmode="event+select")
+    else:  # better is up on both
+        y |= {"autorange": "reversed", **_log("y", [candidate.readings[front.quantity].value for candidate in drawn])}
+    figure = finish(Figure(data), height, x=x, y=y, clickmode="event+select")
+    for limit in limits:
+        if limit.kind == (verdict.BYTES if by == SIZE else verdict.SPEED):
+            at = limit.value / _MEGABYTE if by == SIZE else limit.value
+            figure.add_vline(at, line={"color": colours.marker, "width": 2})
+    return figure
+
+
+def _one_a_size(candidates: Sequence[Candidate], quantity: str) -> list[Candidate]:
+    """Return the best measured candidate of each model, variant and size."""
+    best: dict[tuple[str, str, int], Candidate] = {}
+    for candidate in sorted(candidates, key=lambda one: verdict.badness(one, quantity)):
+        best.setdefault((candidate.name if candidate.is_other else "", candidate.variant, candidate.memory), candidate)
+    return list(best.values())
+
+
+def _log(axis: str, values: Sequence[float]) -> dict[str, Any]:
+    """Return the settings of a logarithmic axis if the values are far apart; without it most of the plot would be empty."""
+    if max(values, default=0) <= _ON_A_LOG_AXIS[axis] * min(values, default=0):
+        return {}
+    steps = (1, 2, 5) if axis == "x" else (1, 1.5, 2, 3, 4, 6, 8)
+    ticks = [step * 10**power for power in range(-3, 8) for step in steps]
+    return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:,g}" for tick in ticks]}
 
 
 def _points(
-    name: str, plain: str, models: Sequence[Candidate], by: str, shade: str, standing: str, front: Front
+    models: Sequence[Candidate], by: str, shade: str, symbol: str, front: Front, standing: dict[str, str]
 ) -> dict[str, Any]:
-    """Markers of one series and standing; those that are dominated are open."""
+    """Markers of one series."""
     read = [candidate.readings[front.quantity] for candidate in models]
     ends = [known_ends(measured.low, measured.high) for measured in read]
-    symbol = f"{plain}-open" if standing == DOMINATED else plain
     return {
         "type": "scatter",
-        "name": name,
         "mode": "markers",
         "x": [_x(candidate, by) for candidate in models],
         "y": [measured.value for measured in read],
         "error_y": {**bars([measured.value for measured in read], ends, width=0), "color": shade},
         "marker": {"symbol": symbol, "size": 9, "color": shade},
         "customdata": [_clicked_layers(candidate) for candidate in models],
-        "text": ["<br>".join(map(escape, [*describe(candidate, front), standing])) for candidate in models],
+        "text": ["<br>".join(map(escape, [*describe(candidate, front), standing[candidate.id]])) for candidate in models],
         "hovertemplate": "%{text}<extra></extra>",
     }
 
 
-def _precision(candidate: Candidate, front: Front) -> str:
-    """Return the precision of a model in words if it is not that of the front's condition; "" if it is."""
-    own, usual = candidate.readings[front.quantity].condition, front.condition
-    if (own.precision, own.weights) == (usual.precision, usual.weights):
-        return ""
-    return own.precision if own.weights == usual.weights else own.precision_in_words()
-
-
-def _series(candidate: Candidate, front: Front) -> tuple[str, str]:
-    """Return the kind of a model, and its precision if that has a symbol of its own, or the name of another model."""
-    return _kind(candidate), candidate.name if candidate.is_other else _precision(candidate, front)
-
-
-def _named(series: tuple[str, str], front: Front) -> str:
-    """Return the legend's words for a series, short: "pruned, 8-bit" where the others are of its dtype."""
-    kind, more = series
-    if kind == "other model":
-        return escape(more)
-    return ", ".join(filter(None, series)).removesuffix(f", {front.condition.precision}")
-
-
-def _symbol(series: tuple[str, str], candidate: Candidate, front: Front) -> str:
-    """Return the symbol of another model, of a precision, or of a kind in the precision of the front's condition.
-
-    Args:
-        series: of the model.
-        candidate: any of the series.
-        front: all candidates.
-    """
-    kind, more = series
-    if kind == "other model":
-        names = sorted({each.name for each in front.candidates if each.is_other})
-        return _OF_OTHERS[names.index(more) % len(_OF_OTHERS)]
-    if not more:
-        return _SYMBOLS[kind]
-    quantized = next((symbol for name, symbol in _OF_PRECISION.items() if more.startswith(name)), None)
-    is_file = candidate.is_file or candidate.readings[front.quantity].condition.weights != front.condition.weights
-    return quantized or (_FILE if is_file else _OTHER_DTYPE)
-
-
 def describe(candidate: Candidate, front: Front) -> list[str]:
     """Return the lines that describe a model: what it is, its quality, its changes against the reference and its size."""
-    reading, precision = candidate.readings[front.quantity], _precision(candidate, front)
+    reading = candidate.readings[front.quantity]
     removed = f"without {candidate.cut.brief()}" if candidate.cut else "unpruned"
     healed = f"healed ({candidate.repair})" if candidate.repair else ""
-    what = ", ".join(filter(None, [candidate.name if candidate.is_other else "", removed, precision, healed]))
+    what = ", ".join(filter(None, [candidate.name if candidate.is_other else "", removed, candidate.precision, healed]))
     digits = ".1%" if reading.quantity == ACCURACY else ".3f"
     ends = "" if reading.low is None else f", 95 % interval {reading.low:{digits}} to {reading.high:{digits}}"
     changes = goals.effects(candidate) if candidate.changes else []
@@ -165,14 +135,6 @@ def describe(candidate: Candidate, front: Front) -> list[str]:
 def _clicked_layers(candidate: Candidate) -> str:
     """Return the removed layers that a click selects, as text; "" for a model without any, or another model."""
     return "" if candidate.is_other or candidate.cut is None else blocks.written(candidate.cut)
-
-
-def _kind(candidate: Candidate) -> str:
-    if candidate.is_other:
-        return "other model"
-    if candidate.repair:
-        return "healed"
-    return "pruned" if candidate.cut else "unpruned"
 
 
 def _x(candidate: Candidate, by: str) -> float | None:

@@ -14,7 +14,7 @@ from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.results.compared import candidates, recovery
-from analysis.results.compared.candidates import KINDS, UNPRUNED, Candidate
+from analysis.results.compared.candidates import BOTH, HEALED, KINDS, OTHER, PRUNED, QUANTIZED, UNPRUNED, Candidate
 from analysis.results.compared.changes import Change
 from analysis.results.compared.front import SIZE, Comparison, Front
 from analysis.results.evidence import ESTIMATED, Evidence, Quantity
@@ -178,6 +178,19 @@ def is_better(candidate: Candidate, other: Candidate, quantity: str) -> bool:
     return interval is not None and interval[1] < 0
 
 
+ROUTES = {"Quantize": (QUANTIZED,), "Prune": (PRUNED, BOTH, HEALED), "Smaller model": (OTHER,)}
+"""Ways to a cheaper model, with the kinds of candidates that take them."""
+
+
+def routes(comparison: Comparison, limits: "Sequence[Goal]") -> dict[str, Candidate | None]:
+    """Return the choice of each way among the candidates that meet all limits, by `RULE`; None if none does."""
+    fits = [one for one in comparison.candidates if all(limit.is_met(one) for limit in limits)]
+    return {
+        name: _of_lowest_loss(comparison, [candidate for candidate in fits if candidate.kind in kinds])
+        for name, kinds in ROUTES.items()
+    }
+
+
 def best(front: Front, by: str) -> list[Candidate]:
     """Return the candidates that no other one beats, from the cheapest to the most expensive.
 
@@ -188,7 +201,7 @@ def best(front: Front, by: str) -> list[Candidate]:
         front: the candidates.
         by: SIZE or SPEED; candidates without a speed are not on the latter front.
     """
-    priced = [(price, _badness(one, front.quantity), one) for one in front.candidates if (price := _price(one, by)) is not None]
+    priced = [(price, badness(one, front.quantity), one) for one in front.candidates if (price := _price(one, by)) is not None]
     kept: list[tuple[float, Candidate]] = []
     for _, badness, candidate in sorted(priced, key=lambda one: one[:2]):
         if not kept or badness < kept[-1][0]:
@@ -222,7 +235,7 @@ def _price(candidate: Candidate, by: str) -> float | None:
     return None if candidate.times is None else -candidate.times
 
 
-def _badness(candidate: Candidate, quantity: str) -> float:
+def badness(candidate: Candidate, quantity: str) -> float:
     """Return the value of a candidate so that more is worse, for any quantity."""
     return candidate.readings[quantity].value * (-1 if quantity == ACCURACY else 1)
 
@@ -370,6 +383,11 @@ def _chosen(comparison: Comparison, fits: Sequence[Candidate], goal: Goal) -> Ca
         same = [one for one in fits if one.cut is None and not one.repair and one.model == comparison.reference.model]
         if same:  # the reference, or its file in llama.cpp, which has the same weights
             return max(same, key=lambda candidate: candidate.memory)
+    return _of_lowest_loss(comparison, fits)
+
+
+def _of_lowest_loss(comparison: Comparison, fits: Sequence[Candidate]) -> Candidate | None:
+    """Return the first of the tied candidates with the lowest loss, without losses with the highest accuracy."""
     for quality in dict.fromkeys((comparison.quality, ACCURACY)):
         front = comparison.front(quality)
         on_front = {candidate.id for candidate in front.candidates} if front else ()
@@ -383,7 +401,7 @@ def first_of_tied(fits: Sequence[Candidate], quality: str) -> Candidate:
 
     The best one may be another model, with so wide an interval that a pruned model ties with it which a healed one beats.
     """
-    lowest = min(fits, key=lambda candidate: _badness(candidate, quality))
+    lowest = min(fits, key=lambda candidate: badness(candidate, quality))
     equal = [candidate for candidate in fits if not is_better(lowest, candidate, quality)]
-    equal.sort(key=lambda candidate: (KINDS.index(candidate.kind), candidate.memory, _badness(candidate, quality)))
+    equal.sort(key=lambda candidate: (KINDS.index(candidate.kind), candidate.memory, badness(candidate, quality)))
     return next(one for one in equal if not any(is_better(other, one, quality) for other in equal))

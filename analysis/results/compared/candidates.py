@@ -19,7 +19,7 @@ from analysis.models.source import sizes
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.models.source.weights_format import IN_LLAMA_CPP
-from analysis.results.compared import changes
+from analysis.results.compared import changes, generations
 from analysis.results.compared.changes import Change
 from analysis.results.compared.disk import Bytes, on_disk
 from analysis.results.compared.paces import DecodePace
@@ -73,6 +73,8 @@ class Candidate:
     """Speed of generation; None if it is not measured."""
     adapter: str = ""
     """Adapter of a healed file that was evaluated."""
+    text: str = ""
+    """A stored continuation of a prompt; "" without one."""
 
     @property
     def name(self) -> str:
@@ -82,8 +84,11 @@ class Candidate:
     @property
     def kind(self) -> str:
         """Return its kind: one of `KINDS`."""
-        if self.is_other:
-            return OTHER
+        return OTHER if self.is_other else self.variant
+
+    @property
+    def variant(self) -> str:
+        """Return what was done to its model: one of `KINDS` but `OTHER`."""
         if self.repair:
             return HEALED
         if self.cut is not None:
@@ -177,7 +182,9 @@ def of_results(results: Sequence[Any], chosen: Chosen, *, is_other: bool) -> lis
     forms = [_form(of_key, is_healed=bool(key[-1])) for key, of_key in runs.items()]
     losses = [(result.model.vocab_size, readings[LOSS]) for result, readings in forms if LOSS in readings]
     rates = {(size, loss.tokens): loss.tokens_per_byte for size, loss in losses if loss.tokens and loss.tokens_per_byte}
-    return [_candidate(result, readings, rates, is_other=is_other) for result, readings in forms]
+    texts = [generations.text_of([result for result, _ in own], key[2]) for key, own in runs.items()]
+    found = [_candidate(result, readings, rates, is_other=is_other) for result, readings in forms]
+    return [replace(candidate, text=text) for candidate, text in zip(found, texts, strict=True)]
 
 
 def is_on(condition: Condition, wanted: Condition) -> bool:

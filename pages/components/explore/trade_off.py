@@ -1,42 +1,37 @@
-"""The trade-off: accuracy or loss against size or speed over everything measured of the model, and the answer to a goal."""
+"""The trade-off: accuracy or loss against size or speed over everything measured, with a budget and what fits it."""
 
+import math
 from collections.abc import Sequence
 
 import streamlit as st
 
 from analysis import service
 from analysis.charts import front as figures
-from analysis.core import blocks
+from analysis.core import blocks, units
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import verdict
 from analysis.results.compared import front, unmeasured
+from analysis.results.compared.candidates import Candidate
 from analysis.results.compared.front import SIZE, SPEED, Comparison, Front
 from analysis.results.compared.material_filter import SameMaterial
 from analysis.results.compared.scores_of_block import Selected
 from analysis.results.stored.reading import ACCURACY, BITS, LOSS, SCORED, Condition
-from analysis.results.verdict import BYTES, NATS, POINTS, Goal
+from analysis.results.verdict import Goal
 from analysis.results.words import goals
 from analysis.results.words.front_table import measured_on
-from analysis.results.words.goals import Answer
 from pages.components.explore import chart_selection
 from pages.components.shared import chart, cuts, selection, start, state, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
 
 _QUANTITIES: dict[str, words.Markdown] = {ACCURACY: "Accuracy", LOSS: "Loss"}
 _AXES: dict[str, words.Markdown] = {SIZE: "Size", SPEED: "Speed"}
-_GOALS: dict[str, words.Markdown] = {
-    POINTS: "Max. accuracy drop, points",
-    BYTES: "Max. size, MB",
-    verdict.SPEED: "Min. speedup, times",
-    NATS: "Max. loss rise, nats/token",
-}
-_LIMITS = {POINTS: (0.5, 100.0, 3.0, 0.5), verdict.SPEED: (1.0, 100.0, 1.3, 0.05), NATS: (0.01, 20.0, 0.5, 0.05)}
-"""Least, most, default and step of each goal; those of the size follow from the model."""
 _MEGABYTE = 1e6
+_TEXT = 110
+"""Characters of a stored text that a card shows."""
 
 
 def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selected) -> None:
-    """Draw the form, the chart, the answer to the goal, and the measurements that it rests on.
+    """Draw the budget, the chart, the best way of each kind within the budget, and what is not measured.
 
     Args:
         model: the model of the page.
@@ -48,7 +43,7 @@ def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selecte
     named = tuple(st.session_state.get("front-others", []))
     comparison = _compare(model, on_screen, named)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        goal = _goal(comparison)
+        limits = _budget(comparison)
         quantity = _choice("Quality", _quantities(comparison), "front-quantity", ACCURACY)
         by = _choice("Against", _AXES, "front-by", SIZE)
         if comparison.unlisted:
@@ -66,18 +61,19 @@ def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selecte
     if by == SPEED and not any(form.times for form in comparison.forms):
         st.info("No speed of this model is measured. Click **Measure speed** in the **Cost** tab.")
     else:
-        _chart(compared, by, strategy, cut, selected)
-    answer = goals.answer(comparison, goal)
-    st.markdown(words.plain(answer.said), help=words.plain(verdict.RULE))
-    _actions(answer, comparison, model, strategy)
+        _chart(compared, by, limits, strategy, cut, selected)
+    for column, (way, candidate) in zip(st.columns(3), verdict.routes(comparison, limits).items(), strict=True):
+        with column, st.container(border=True, height="stretch"):
+            _card(way, candidate, strategy)
+    _actions(comparison, model)
     st.caption(words.plain(measured_on(comparison)))
     st.caption(_about(compared, by))
 
 
-def _chart(compared: Front, by: str, strategy: ChosenStrategy, cut: Cut, selected: Selected) -> None:
+def _chart(compared: Front, by: str, limits: Sequence[Goal], strategy: ChosenStrategy, cut: Cut, selected: Selected) -> None:
     quantity = compared.quantity
     chart_selection.chart_of_blocks(
-        figures.trade_off(compared, by, dark=chart.is_dark(), height=340),
+        figures.trade_off(compared, by, dark=chart.is_dark(), height=340, limits=limits),
         key="front",
         alt=f"{quantity.capitalize()} against {_AXES[by].lower()} of {len(compared.candidates)} models on the same data.",
         file_name="trade-off",
@@ -112,54 +108,56 @@ def _choice(label: words.Markdown, options: dict[str, words.Markdown], key: str,
     return st.segmented_control(label, list(options), format_func=options.get, default=usual, required=True, key=key)
 
 
-def _goal(comparison: Comparison) -> Goal:
-    """Draw the form of the goal."""
-    kind = st.selectbox("Goal", list(_GOALS), format_func=_GOALS.get, key="goal-kind", width=200)
-    if kind == BYTES:
-        usual = next((goal.value / _MEGABYTE for goal in verdict.usual_goals(comparison) if goal.kind == BYTES), 100.0)
-        least, most, step = 0.001, 1e7, max(0.001, float(f"{usual / 10:.1g}"))
-    else:
-        least, most, usual, step = _LIMITS[kind]
-    form = "%.2f" if step >= 0.01 else "%.4f"
-    value = float(st.number_input("Limit", least, most, max(least, usual), step, form, key=f"goal-{kind}", width=115))
-    return Goal(kind, round(_MEGABYTE * value) if kind == BYTES else value)
+def _budget(comparison: Comparison) -> list[Goal]:
+    """Draw a slider for the size and one for the speed, if any is measured, and return the limits that they set."""
+    sizes = [candidate.memory / _MEGABYTE for candidate in comparison.candidates] or [0.0]
+    largest = comparison.reference.memory / _MEGABYTE if comparison.reference is not None else max(sizes)
+    least, most = math.floor(min(sizes)), math.ceil(max(sizes)) + 1
+    usual = min(most, max(least, round(largest / 2)))
+    size = st.slider("Max. size, MB", least, most, usual, key="budget-size", width=220)
+    limits = [Goal(verdict.BYTES, round(_MEGABYTE * size))]
+    times = [candidate.times for candidate in comparison.candidates if candidate.times]
+    if times:
+        low, high = math.floor(10 * min(times)) / 10, math.ceil(10 * max(times)) / 10 + 0.1
+        speed = st.slider("Min. speed, times", low, high, low, 0.05, key="budget-speed", width=220)
+        limits += [Goal(verdict.SPEED, speed)] if speed > low else []
+    return limits
+
+
+def _card(way: str, candidate: Candidate | None, strategy: ChosenStrategy) -> None:
+    """Draw what one way costs within the budget: its loss change with the interval, and a line of its text."""
+    st.markdown(f"**{words.plain(way)}**", help=words.plain(verdict.RULE))
+    if candidate is None:
+        st.caption("No measured model fits.")
+        return
+    action = goals.action(candidate)
+    st.markdown(words.plain(f"{action[:1].upper()}{action[1:]}, {units.size(candidate.memory)}"))
+    st.markdown(f"**{words.plain(goals.effects(candidate)[0])}**")
+    if candidate.text:
+        st.caption(f"“{words.plain(candidate.text, most=_TEXT)}”")
+    if candidate.cut is not None and not candidate.is_other:
+        st.button(
+            f"Select {candidate.cut.brief()}",
+            key=f"take-{blocks.written(candidate.cut)}",
+            icon=":material/content_cut:",
+            on_click=cuts.take_or_say,
+            args=(candidate.cut, strategy.cut(candidate.cut.size).removed, strategy.distances.n_layers),
+        )
 
 
 def _about(compared: Front, by: str) -> words.Markdown:
-    said = (
-        "Bars: 95 % intervals. Open: significantly worse than a model that costs no more. Click a symbol to select its block."
-    )
+    said = "Bars: 95 % intervals. Pale: outside the budget. Click a symbol to select its block."
     if not any(one.is_other for one in compared.candidates):
         said += " Is a smaller model better? Measure one on the same data, then choose it under **Other models**."
     return said + (" A number of layers that was not timed has no point." if by == SPEED else "")
 
 
-def _actions(answer: Answer, comparison: Comparison, model: ModelSpec, strategy: ChosenStrategy) -> None:
-    """Draw the button that selects the answer's block, and those of missing measurements: scores as one grid, then speeds."""
+def _actions(comparison: Comparison, model: ModelSpec) -> None:
+    """Draw the buttons of missing measurements: scores as one grid, then speeds."""
     missing = unmeasured.missing(comparison, model)
-    curves = service.read_all(service.of_here("sweep"))
-    grid, lasts = unmeasured.affordable_grid(comparison, missing, curves)
+    grid, lasts = unmeasured.affordable_grid(comparison, missing, service.read_all(service.of_here("sweep")))
     speeds = unmeasured.speeds(missing)
-    undecided, quantity = answer.undecided, answer.goal.quantity
-    more = None if undecided is None else unmeasured.more_data(undecided, quantity, answer.needed)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        chosen = answer.candidate
-        if chosen is not None and chosen.cut is not None and not chosen.is_other:
-            st.button(
-                f"Take {chosen.cut.brief()}",
-                key=f"goal-take-{blocks.written(chosen.cut)}",
-                icon=":material/content_cut:",
-                type="primary",
-                on_click=cuts.take_or_say,
-                args=(chosen.cut, strategy.cut(chosen.cut.size).removed, strategy.distances.n_layers),
-            )
-        if more is not None and start.button(
-            f"Measure {answer.needed:,} {'questions' if quantity == ACCURACY else 'texts'}",
-            key="goal-measure",
-            icon=":material/play_arrow:",
-            help="Scores the unpruned and the pruned model on the same data. The answer updates when it is done.",
-        ):
-            start.start_and_show(more.spec, more.what)
         duration = "duration unknown" if lasts is None else f"about {words.span(lasts.low_s, lasts.high_s)}"
         if grid is not None and start.button(
             f"Measure missing points ({duration})",
