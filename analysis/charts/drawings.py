@@ -1,91 +1,63 @@
 """Drawings of ideas in the lesson: the residual stream, and the angle between two states."""
 
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+
 from plotly.graph_objs import Figure
 
-from analysis.charts.look import Palette, finish, palette
+from analysis.charts.look import finish, palette
 from analysis.results.words import lesson
 from analysis.results.words.lesson import Arrow
 
 _HIDDEN = {"visible": False, "fixedrange": True}
-_BOX = 0.36
-"""Half the width of a drawn layer; layers stand one unit apart."""
 _RIM = 2.05
 """Radius of the protractor, a little more than the longest arrow."""
 
 
-def stream(n_layers: int | None = None, *, dark: bool = False, height: int = 150) -> Figure:
-    """Draw the residual stream as a line: each layer reads from it and adds to it. Shown are the first two layers and the last.
+@dataclass(frozen=True)
+class Walk:
+    """The residual stream of the last token of a prompt through a model."""
+
+    turns: Mapping[str, float]
+    """Turn of each layer that runs, as a share of 180 degrees."""
+    token: str
+    """The predicted next token."""
+    probability: float
+
+
+def stream(unpruned: Walk, pruned: Walk, *, dark: bool = False, height: int = 270) -> Figure:
+    """Draw the residual stream of one token as a chain of arrows, one a layer, unpruned and pruned.
+
+    Each arrow has the same length. It rises by the angle by which its layer turns the stream.
 
     Args:
-        n_layers: L; None while the model is unknown.
+        unpruned: all layers.
+        pruned: the layers that are left.
         dark: whether the page is dark.
         height: pixels.
     """
     colours, figure = palette(dark), Figure()
-    last = "L−1" if n_layers is None else str(n_layers - 1)
-    names = ["0", "1", last] if n_layers is None or n_layers > 2 else [str(layer) for layer in range(n_layers)]
-    places = [1.0 + 1.5 * index + (0.6 if index == 2 else 0.0) for index in range(len(names))]
-    end = places[-1] + 1.0
-    ends = [0.25, *(x_ + 0.72 for x_ in places)]
-    states = ["x[0]", *(f"x[{int(name) + 1}]" if name.isdecimal() else "x[L]" for name in names)]
-    figure.add_scatter(
-        x=[-0.1, end], y=[0, 0], mode="lines", name="stream", line={"color": colours.marker, "width": 5}, hoverinfo="skip"
-    )
-    figure.add_scatter(
-        x=ends,
-        y=[-0.36] * len(ends),
-        mode="text",
-        name="states",
-        text=[f"<b>{state}</b>" for state in states],
-        textfont={"color": colours.marker},
-        hovertemplate="%{text}, the residual stream<extra></extra>",
-    )
-    for x_ in places:
-        _branch(figure, x_, colours)
-    figure.add_scatter(
-        x=[x_ - 0.1 for x_ in places],
-        y=[1] * len(places),
-        mode="text",
-        name="layers",
-        text=[f"layer {name}" for name in names],
-        textfont={"color": colours.marker},
-        hovertext=[f"layer {name} adds f(x[{name}])" for name in names],
-        hovertemplate="%{hovertext}<extra></extra>",
-    )
-    if len(names) == 3 and names[2] != "2":
-        figure.add_annotation(x=places[2] - 1.08, y=1, text="<b>· · ·</b>", showarrow=False)
-    figure.update_traces(showlegend=False)
-    x, y = {**_HIDDEN, "range": [-0.15, end + 0.1]}, {**_HIDDEN, "range": [-0.6, 1.45]}
-    return finish(figure, height, x=x, y=y, margin={"l": 0, "r": 0, "t": 0, "b": 0})
-
-
-def _branch(figure: Figure, x: float, colours: Palette) -> None:
-    """One layer: a branch that leaves the stream, passes the layer and is added to the stream at `x`."""
-    line = {"color": colours.unpruned, "width": 2}
-    path = {"x": [x - 0.62, x - 0.62, x - 0.1 - _BOX], "y": [0, 1, 1]}
-    figure.add_scatter(**path, mode="lines", line=line, hoverinfo="skip", name="branch")
-    return_path = {"x": [x - 0.1 + _BOX, x + 0.42, x + 0.42], "y": [1, 1, 0.2]}
-    figure.add_scatter(**return_path, mode="lines", line=line, hoverinfo="skip", name="branch")
-    figure.add_shape(
-        type="rect",
-        x0=x - 0.1 - _BOX,
-        x1=x - 0.1 + _BOX,
-        y0=0.68,
-        y1=1.32,
-        fillcolor=colours.kept,
-        line={"width": 0},
-        layer="below",
-    )
-    figure.add_scatter(
-        x=[x + 0.42],
-        y=[0],
-        mode="markers+text",
-        name="sum",
-        text=["<b>+</b>"],
-        textfont={"size": 15},
-        marker={"color": colours.kept, "size": 21, "line": {"color": colours.unpruned, "width": 1.5}},
-        hovertemplate="the layer adds its output to the stream<extra></extra>",
-    )
+    styles = (("unpruned", unpruned, colours.unpruned, "dash"), ("pruned", pruned, colours.pruned, "solid"))
+    for name, walk, shade, dash in styles:
+        steps = [lesson.arrow(180 * turn, 1.0) for turn in walk.turns.values()]
+        x, y = ([0.0, *itertools.accumulate(step[axis] for step in steps)] for axis in (0, 1))
+        figure.add_scatter(
+            x=x,
+            y=y,
+            mode="lines+markers+text",
+            name=name,
+            line={"color": shade, "width": 2, "dash": dash},
+            marker={"symbol": "arrow", "angleref": "previous", "size": 9, "color": shade},
+            text=[*[""] * len(steps), f"<b>{escape(walk.token)}</b> {walk.probability:.0%}"],
+            textposition="middle right",
+            textfont={"color": shade},
+            cliponaxis=False,
+            hovertext=["before layer 0", *(f"layer {layer}: turns {180 * turn:.0f}°" for layer, turn in walk.turns.items())],
+            hovertemplate="%{hovertext}<extra></extra>",
+        )
+    return finish(figure, height, x=_HIDDEN, y=_HIDDEN, margin={"l": 0, "r": 90, "t": 26, "b": 0})
 
 
 def arrows(a: Arrow, b: Arrow, *, scaled: bool = True, dark: bool = False, height: int = 330) -> Figure:

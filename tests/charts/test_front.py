@@ -1,4 +1,4 @@
-"""The trade-off is drawn as it was measured: intervals, standing of every offer, and the block that a click takes."""
+"""The trade-off is drawn as it was measured: intervals, limits, and the block that a click takes."""
 
 from dataclasses import replace
 
@@ -11,6 +11,7 @@ from analysis.results import verdict
 from analysis.results.compared import front
 from analysis.results.compared.front import SIZE, SPEED
 from analysis.results.stored.reading import ACCURACY
+from analysis.results.verdict import BYTES, Goal
 from tests.support import fakes
 
 
@@ -21,21 +22,26 @@ def found():
 
 
 @pytest.mark.parametrize("by", [SIZE, SPEED])
-def test_points_have_intervals_and_only_dominated_ones_are_open(found, by):
+def test_each_variant_has_one_point_a_size_with_its_interval(found, by):
     figure = figures.trade_off(found, by, dark=False)
-    best, standing = verdict.best(found, by), [(candidate.cut, own) for candidate, own in verdict.standing(found, by)]
-    pruned = [trace for trace in figure.data if trace.name.startswith("pruned")]
+    drawn = [(trace, place) for trace in figure.data if trace.name == "pruned" for place in range(len(trace.x))]
     candidates = {blocks.written(one.cut): one for one in found.candidates if one.cut and (by == SIZE or one.gain)}
-    assert {name for trace in pruned for name in trace.customdata} == set(candidates)
-    for trace in pruned:
-        for place, name in enumerate(trace.customdata):
-            candidate = candidates[name]
-            measured = candidate.readings[ACCURACY]
-            assert trace.y[place] + trace.error_y.array[place] == pytest.approx(measured.high)
-            assert trace.y[place] - trace.error_y.arrayminus[place] == pytest.approx(measured.low)
-            assert trace.marker.symbol.endswith("-open") == ((candidate.cut, verdict.DOMINATED) in standing)
+    assert len(drawn) == len({one.memory for one in candidates.values()})
+    for trace, place in drawn:
+        measured = candidates[trace.customdata[place]].readings[ACCURACY]
+        assert trace.y[place] + trace.error_y.array[place] == pytest.approx(measured.high)
+        assert trace.y[place] - trace.error_y.arrayminus[place] == pytest.approx(measured.low)
     (line,) = [trace for trace in figure.data if trace.name == "best measured"]
-    assert list(line.y) == [candidate.readings[ACCURACY].value for candidate in best]
+    assert list(line.y) == [candidate.readings[ACCURACY].value for candidate in verdict.best(found, by)]
+
+
+def test_a_model_that_misses_a_limit_is_pale_and_the_limit_is_a_line(found):
+    limit = Goal(BYTES, found.candidates[5].memory)
+    figure = figures.trade_off(found, SIZE, dark=False, limits=[limit])
+    pale = {name for trace in figure.data if "0.25" in str(trace.marker.color) for name in trace.customdata if name}
+    assert pale == {blocks.written(one.cut) for one in found.candidates if one.cut and one.memory > limit.value}
+    assert [shape.x0 for shape in figure.layout.shapes] == [pytest.approx(limit.value / 1e6)]
+    assert not figures.trade_off(found, SPEED, dark=False, limits=[limit]).layout.shapes
 
 
 def test_open_difference_is_named(found):
@@ -65,26 +71,13 @@ def test_far_sizes_are_on_a_log_axis(found):
     assert figures.trade_off(with_others(found, "Large"), SIZE, dark=False).layout.xaxis.type == "log"
 
 
-def test_legend_names_other_models_by_symbols_of_their_own(found):
-    figure = figures.trade_off(with_others(found, "Large", "Huge"), SIZE, dark=False)
+def test_a_symbol_is_a_model_and_a_colour_a_variant(found):
+    drawn = with_others(found, "Large", "Huge")
+    quantized = [replace(one, is_quantized=True, memory=one.memory // 2) for one in found.candidates]
+    figure = figures.trade_off(replace(drawn, candidates=(*drawn.candidates, *quantized)), SIZE, dark=False)
     in_legend = [trace.name for trace in figure.data if trace.showlegend is not False]
-    assert len(in_legend) == len(set(in_legend))
-    assert set(in_legend) == {trace.name for trace in figure.data} >= {"Large", "Huge"}
-    large, huge, pruned = (
-        {trace.marker.symbol.removesuffix("-open") for trace in figure.data if trace.name == name}
-        for name in ("Large", "Huge", "pruned")
-    )
-    assert [len(large), len(huge)] == [1, 1]
-    assert len(large | huge | pruned) == 3
-
-
-def test_legend_repeats_no_dtype_that_all_models_share(found):
-    usual = found.condition.precision
-    quantized = [
-        replace(
-            one, readings={ACCURACY: replace(one.readings[ACCURACY], condition=replace(found.condition, precision=precision))}
-        )
-        for one, precision in zip(found.candidates[1:], [f"NF4, {usual}", "float64"], strict=False)
-    ]
-    figure = figures.trade_off(replace(found, candidates=(found.candidates[0], *quantized)), SIZE, dark=False)
-    assert {trace.name for trace in figure.data} >= {"unpruned", "pruned, NF4", "pruned, float64"}
+    assert in_legend == ["best measured", "unpruned", "quantized", "pruned", "pruned and quantized", "Huge", "Large"]
+    symbols = {trace.name: trace.marker.symbol for trace in figure.data[1:]}
+    assert len({symbols[name] for name in ("pruned", "Large", "Huge")}) == 3
+    assert len({symbols[name] for name in in_legend[1:5]}) == 1
+    assert len({trace.marker.color for trace in figure.data[1:] if trace.name in in_legend[1:5]}) == 4

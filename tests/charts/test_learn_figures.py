@@ -145,19 +145,15 @@ def test_cliffs_stand_in_order_with_ones_own_among_them():
 # Figures of the steps
 
 
-@pytest.mark.parametrize(
-    ("n_layers", "layers", "states"),
-    [
-        (30, ["layer 0", "layer 1", "layer 29"], ["x[0]", "x[1]", "x[2]", "x[30]"]),
-        (2, ["layer 0", "layer 1"], ["x[0]", "x[1]", "x[2]"]),
-        (None, ["layer 0", "layer 1", "layer L−1"], ["x[0]", "x[1]", "x[2]", "x[L]"]),
-    ],
-)
-def test_the_stream_names_the_models_own_layers(n_layers, layers, states):
-    figure = drawings.stream(n_layers)
-    assert list(named(figure, "layers").text) == layers
-    assert [text.strip("</b>") for text in named(figure, "states").text] == states
-    assert sum(trace.name == "sum" for trace in figure.data) == len(layers)
+def test_the_stream_has_an_arrow_for_each_layer_that_runs_and_its_token():
+    walk = drawings.Walk({"0": 0.5, "1": 0.0, "2": 0.25}, "<b>Paris", 0.6)
+    figure = drawings.stream(walk, drawings.Walk({"0": 0.5, "2": 0.0}, " the", 0.1))
+    unpruned, pruned = named(figure, "unpruned"), named(figure, "pruned")
+    assert [round(x, 2) for x in unpruned.x] == [0, 0, 1, 1.71]
+    assert [round(y, 2) for y in unpruned.y] == [0, 1, 1, 1.71]
+    assert len(pruned.x) == 3
+    assert unpruned.text[-1] == "<b>&lt;b&gt;Paris</b> 60%"
+    assert pruned.hovertext[-1] == "layer 2: turns 0°"
 
 
 def test_turns_are_the_maps_first_row_with_its_minimum_marked():

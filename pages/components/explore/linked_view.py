@@ -121,6 +121,7 @@ def _map_and_curves(shown: Shown) -> None:
         compared = curves.compared(shown.sweep, shown.model) if shown.sweep else []
         curves.show(shown.sweep, compared, shown.heals, shown.strategy, shown.cut)
         curves.not_measured(shown)
+        st.page_link("pages/learn.py", label="How a layer changes a token", icon=":material/school:")
     marks = {chart_selection.name_now(map_view.CHART): chart_selection.CELLS}
     marks |= {chart_selection.name_now(name): mark for name, mark in chart_selection.of_curves(shown).items()}
     chart_selection.mark(marks, shown.cut, shown.strategy, _SQUARE if _is_first_look(shown) else "")

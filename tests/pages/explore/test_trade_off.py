@@ -1,4 +1,4 @@
-"""The tab that answers wishes: for a size, a speed or a loss, the best that was measured, and a button that takes it."""
+"""The tab of the budget: the best way of each kind within a size and a speed, and a button that selects it."""
 
 from dataclasses import replace
 from unittest import mock
@@ -6,9 +6,11 @@ from unittest import mock
 import pytest
 
 from analysis import jobs
+from analysis.core import blocks
 from analysis.core.blocks import Block
+from analysis.results import verdict
 from analysis.results.compared import front
-from analysis.results.verdict import BYTES, POINTS, Goal
+from analysis.results.verdict import BYTES, Goal
 from analysis.results.words import goals
 from tests.support import fakes
 from tests.support.seen import marked, names, read
@@ -25,47 +27,31 @@ def measured(answers: bool = True):
     return fakes.sweep(limit=200, answers=answers)
 
 
-def test_goal_is_answered_with_accuracy_and_loss_and_taken(app, precomputed):
+def test_a_card_selects_the_best_block_within_the_budget(app, precomputed):
     curve = measured()
     for result in (fakes.distances(), curve):
         precomputed(result)
     at = app(tab="trade-off", n="3")
-    at.number_input("goal-points").set_value(8.0).run()
-    answer = goals.answer(front.compare([curve]), Goal(POINTS, 8.0))
-    assert answer.candidate.cut is not None
-    assert sum(answer.said in read(one.value) for one in at.markdown) == 1
-    button = next(one for one in at.button if one.key and one.key.startswith("goal-take"))
-    button.click().run()
-    assert at.session_state["address"]["n"] == answer.candidate.cut.size
+    size = at.slider("budget-size").value
+    chosen = verdict.routes(front.compare([curve]), [Goal(BYTES, round(1e6 * size))])["Prune"]
+    said = [read(one.value) for one in at.markdown]
+    assert f"**{goals.effects(chosen)[0]}**" in said
+    assert sum(read(one.value) == "No measured model fits." for one in at.caption) == 2
+    at.button(f"take-{blocks.written(chosen.cut)}").click().run()
+    assert at.session_state["address"]["n"] == chosen.cut.size
     assert not at.exception
 
 
 @pytest.mark.parametrize("n_weights", [1, 3_000_000])
-def test_size_goal_of_a_small_model_has_valid_default(app, precomputed, n_weights):
+def test_budget_of_a_small_model_has_a_valid_default(app, precomputed, n_weights):
     distances = fakes.distances()
     facts = replace(distances.model, layer_parameters=[n_weights // 30] * 30, other_parameters=n_weights % 30)
     for result in (replace(distances, model=facts), measured()):
         precomputed(result)
     at = app(tab="trade-off", n="3")
-    at.selectbox("goal-kind").set_value(BYTES).run()
     assert not at.exception
-    field = at.number_input(f"goal-{BYTES}")
-    assert field.min <= field.value <= field.max
-    assert 0 < field.step <= max(0.001, field.value)
-
-
-def test_goal_that_needs_more_questions_starts_them(app, precomputed):
-    curve = fakes.sweep(answers=True)
-    for result in (fakes.distances(), curve):
-        precomputed(result)
-    at = app(tab="trade-off", n="3")
-    at.number_input("goal-points").set_value(2.0).run()
-    answer = goals.answer(front.compare([curve]), Goal(POINTS, 2.0))
-    assert answer.candidate is None, "100 questions show no loss below 2 points"
-    at.button("goal-measure").click().run()
-    (made,) = jobs.active()
-    assert made.spec.benchmark.limit == answer.needed > 100
-    assert made.spec.blocks == (answer.undecided.cut,)
+    slider = at.slider("budget-size")
+    assert slider.min <= slider.value <= slider.max
 
 
 def test_the_selected_block_is_marked_at_its_own_scores(app, precomputed):
@@ -92,14 +78,11 @@ def test_precisions_are_series_of_one_chart_and_rivals_in_words(app, precomputed
     for result in (fakes.distances(), *in_two_precisions()):
         precomputed(result)
     at = app(tab="trade-off", n="3")
-    shown = names(at, "accuracy")
-    assert "pruned, NF4" in shown
-    assert any(name.startswith("pruned") and "NF4" not in name for name in shown)
+    assert {"pruned", "pruned and quantized"} <= set(names(at, "accuracy"))
     assert len(marked(at, "front")) == 1, "the selected block is marked in the selected precision alone"
-    at.selectbox("goal-kind").set_value(BYTES).run()
-    at.number_input("goal-bytes").set_value(120.0).run()
+    at.slider("budget-size").set_value(120).run()
     said = " ".join(read(one.value) for one in at.markdown)
-    assert "To fit 120 MB: NF4 weights in bfloat16, no pruning, 113 MB (" in said
+    assert "NF4 weights in bfloat16, no pruning, 113 MB" in said
 
 
 def test_missing_precisions_begin_with_one_unpruned_model_if_nothing_was_timed_here(app, precomputed):

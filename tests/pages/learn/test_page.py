@@ -69,6 +69,17 @@ def test_the_lesson_is_walked_to_the_end_and_back(app, known):
 # The steps, with results
 
 
+def test_step_1_cuts_the_stream_of_the_starter_without_a_model(app, known):
+    at = app(PAGE)
+    assert told(at, "layerscope_block") == {"layers": 30, "size": 5, "start": 0, "label": "Removed block"}
+    before = figures(at)["learn-stream"]
+    draft(at, "stream", 12)
+    after = figures(at)["learn-stream"]
+    assert before["data"][0] == after["data"][0], "the unpruned model"
+    assert before["data"][1] != after["data"][1]
+    assert len(after["data"][1]["x"]) == len(after["data"][0]["x"]) - 5
+
+
 def test_step_3_reveals_the_map_after_the_block_is_locked(app, known):
     at = turn_to(app(PAGE), 3)
     assert not figures(at)

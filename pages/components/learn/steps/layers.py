@@ -1,6 +1,8 @@
 """Step 1 of the lesson: the work of a layer, and how far the visitor expects each to turn the stream."""
 
+import json
 import math
+from pathlib import Path
 
 import streamlit as st
 
@@ -19,6 +21,8 @@ from pages.components.shared import chart
 TITLE = "How does a layer work?"
 QUESTION = "turns"
 """Name of the prediction: the turn of each layer."""
+_STREAM = Path(__file__).resolve().parents[3] / "assets" / "learn" / "stream.json"
+"""Measured turns and tokens with and without each block, written by `benchmarks/stream.py`."""
 
 
 def _show(lesson: Lesson, shown: LessonResults) -> None:
@@ -27,20 +31,12 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
     left, right = st.columns([4, 7], gap="large")
     with left:
         width = f"here {facts.hidden_size}" if facts else "hundreds of them"
-        through = f"all {facts.n_layers} layers" if facts else "all layers"
         st.markdown(
             f"A model keeps a list of numbers for each token (a word or part of one): {width}. Each layer reads the list and "
-            f"**adds** to it. The list that passes through {through} is the *residual stream*."
+            "**adds** to it: $x_{l+1} = x_l + f_l(x_l)$. This *residual stream* ends in the next token."
         )
-        st.latex(r"x_{l+1} = x_l + f_l(x_l)")
     with right:
-        chart.show(
-            drawings.stream(facts.n_layers if facts else None, dark=chart.is_dark()),
-            key="learn-stream",
-            file_name="residual-stream",
-            toolbar=False,
-            alt="The residual stream as a line. Each layer reads from it and adds its output to it.",
-        )
+        _stream(lesson)
         if distances is None:
             say_missing("The distance map shows how far each layer turns the stream.", "pages/explore.py", "Compute a map")
             return
@@ -59,6 +55,26 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
             "**Draw how far each layer turns the stream**, as a share of 180°. "
             "Is it the same for all layers, or more for early ones? You may not need a layer that hardly turns it."
         )
+
+
+def _stream(lesson: Lesson) -> None:
+    """Draw the stream of the starter on one prompt, which a dragged block cuts."""
+    measured = json.loads(_STREAM.read_text(encoding="utf-8"))
+    size = measured["size"]
+    st.markdown(
+        f"**{measured['model']}** reads “{measured['prompt']}”. Drag the block: "
+        f"without its {size} layers, which token comes next?"
+    )
+    removed = marks.block(lesson, "stream", measured["n_layers"], size, label="Removed block")
+    unpruned, *pruned = (drawings.Walk(**walk) for walk in measured["streams"])
+    chart.show(
+        drawings.stream(unpruned, pruned[removed.start], dark=chart.is_dark()),
+        key="learn-stream",
+        file_name="residual-stream",
+        toolbar=False,
+        alt=f"An arrow for each layer. Next token unpruned: {unpruned.token}. Without {removed.brief()}: "
+        f"{pruned[removed.start].token}.",
+    )
 
 
 def _axes(distances: DistanceResult) -> Axes:
