@@ -59,7 +59,7 @@ def trade_off(front: Front, by: str, *, dark: bool, height: int = 400, limits: S
         fits = all(limit.is_met(candidate) for limit in limits)
         series.setdefault((candidate.name if candidate.is_other else "", candidate.variant, fits), []).append(candidate)
     named = set()
-    for (other, variant, fits), models in series.items():
+    for (other, variant, fits), models in sorted(series.items(), key=lambda each: not each[0][2]):  # the legend has full shades
         name = escape(other) or variant
         symbol = _OF_OTHERS[others.index(other) % len(_OF_OTHERS)] if other else "circle"
         shade = shades[variant] if fits else translucent(shades[variant], 0.25)

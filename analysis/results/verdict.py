@@ -182,7 +182,7 @@ ROUTES = {"Quantize": (QUANTIZED,), "Prune": (PRUNED, BOTH, HEALED), "Smaller mo
 """Ways to a cheaper model, with the kinds of candidates that take them."""
 
 
-def routes(comparison: Comparison, limits: "Sequence[Goal]") -> dict[str, Candidate | None]:
+def routes(comparison: Comparison, limits: Sequence["Goal"]) -> dict[str, Candidate | None]:
     """Return the choice of each way among the candidates that meet all limits, by `RULE`; None if none does."""
     fits = [one for one in comparison.candidates if all(limit.is_met(one) for limit in limits)]
     return {
@@ -203,9 +203,9 @@ def best(front: Front, by: str) -> list[Candidate]:
     """
     priced = [(price, badness(one, front.quantity), one) for one in front.candidates if (price := _price(one, by)) is not None]
     kept: list[tuple[float, Candidate]] = []
-    for _, badness, candidate in sorted(priced, key=lambda one: one[:2]):
-        if not kept or badness < kept[-1][0]:
-            kept.append((badness, candidate))
+    for _, value, candidate in sorted(priced, key=lambda one: one[:2]):
+        if not kept or value < kept[-1][0]:
+            kept.append((value, candidate))
     return [candidate for _, candidate in kept]
 
 
