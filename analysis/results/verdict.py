@@ -184,7 +184,9 @@ ROUTES = {"Quantize": (QUANTIZED,), "Prune": (PRUNED, BOTH, HEALED), "Smaller mo
 
 def routes(comparison: Comparison, limits: Sequence["Goal"]) -> dict[str, Candidate | None]:
     """Return the choice of each way among the candidates that meet all limits, by `RULE`; None if none does."""
-    fits = [one for one in comparison.candidates if all(limit.is_met(one) for limit in limits)]
+    own = max((form.facts.n_parameters for form in comparison.forms), default=0)
+    allowed = (one for one in comparison.candidates if not one.is_other or one.facts.n_parameters < own)
+    fits = [one for one in allowed if all(limit.is_met(one) for limit in limits)]
     return {
         name: _of_lowest_loss(comparison, [candidate for candidate in fits if candidate.kind in kinds])
         for name, kinds in ROUTES.items()
