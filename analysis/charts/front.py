@@ -40,8 +40,8 @@ def trade_off(front: Front, by: str, *, dark: bool, height: int = 400, limits: S
     colours = palette(dark)
     shades = {UNPRUNED: colours.unpruned, PRUNED: colours.pruned, HEALED: colours.healed}
     shades |= {variant: pair[dark] for variant, pair in _QUANTIZED.items()}
-    best, standing = verdict.best(front, by), {one.id: own for one, own in verdict.standing(front, by)}
-    drawn = _one_a_size([one for one in front.candidates if one.id in standing], front.quantity)
+    best = verdict.best(front, by)
+    drawn = _one_a_size([one for one in front.candidates if verdict.price(one, by) is not None], front.quantity)
     others = sorted({candidate.name for candidate in drawn if candidate.is_other})
     data: list[dict[str, Any]] = [
         {
@@ -63,7 +63,7 @@ def trade_off(front: Front, by: str, *, dark: bool, height: int = 400, limits: S
         name = escape(other) or variant
         symbol = _OF_OTHERS[others.index(other) % len(_OF_OTHERS)] if other else "circle"
         shade = shades[variant] if fits else translucent(shades[variant], 0.25)
-        points = _points(models, by, shade, symbol, front, standing)
+        points = _points(models, by, shade, symbol, front)
         data.append({"name": name, "legendgroup": name, "showlegend": name not in named, **points})
         named.add(name)
     is_share = front.quantity == ACCURACY
@@ -101,9 +101,7 @@ def _log(axis: str, values: Sequence[float]) -> dict[str, Any]:
     return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:,g}" for tick in ticks]}
 
 
-def _points(
-    models: Sequence[Candidate], by: str, shade: str, symbol: str, front: Front, standing: dict[str, str]
-) -> dict[str, Any]:
+def _points(models: Sequence[Candidate], by: str, shade: str, symbol: str, front: Front) -> dict[str, Any]:
     """Markers of one series."""
     read = [candidate.readings[front.quantity] for candidate in models]
     ends = [known_ends(measured.low, measured.high) for measured in read]
@@ -115,7 +113,7 @@ def _points(
         "error_y": {**bars([measured.value for measured in read], ends, width=0), "color": shade},
         "marker": {"symbol": symbol, "size": 9, "color": shade},
         "customdata": [_clicked_layers(candidate) for candidate in models],
-        "text": ["<br>".join(map(escape, [*describe(candidate, front), standing[candidate.id]])) for candidate in models],
+        "text": ["<br>".join(map(escape, describe(candidate, front))) for candidate in models],
         "hovertemplate": "%{text}<extra></extra>",
     }
 

@@ -1,7 +1,7 @@
-"""Rules of every verdict, by 95 % intervals: what is accepted, worse, dominated and best. `words` and `charts` render them.
+"""Rules of every verdict, by 95 % intervals: what is accepted, worse and best. `words` and `charts` render them.
 
 A change is significant if its interval excludes zero (`core.intervals`). It is accepted if the whole interval is within the
-accepted worsening. A point estimate alone accepts, refuses and dominates nothing. Of several results of one quantity the first
+accepted worsening. A point estimate alone accepts and refuses nothing. Of several results of one quantity the first
 by `core.index.Ranking` counts.
 """
 
@@ -24,8 +24,6 @@ WITHIN, OUTSIDE, OPEN = "within the tolerance", "outside the tolerance", "not de
 """Position of a 95 % interval relative to the accepted worsening."""
 GO, MORE, STOP = "go", "measure more", "don't"
 """The three recommendations."""
-BEST, TIED, DOMINATED = "best measured", "statistically tied", "dominated"
-"""Standing of a candidate: none that costs no more is measured better; one is, but not significantly; one is significantly."""
 _ROUNDING = 1e-9
 
 
@@ -203,7 +201,7 @@ def best(front: Front, by: str) -> list[Candidate]:
         front: the candidates.
         by: SIZE or SPEED; candidates without a speed are not on the latter front.
     """
-    priced = [(price, badness(one, front.quantity), one) for one in front.candidates if (price := _price(one, by)) is not None]
+    priced = [(cost, badness(one, front.quantity), one) for one in front.candidates if (cost := price(one, by)) is not None]
     kept: list[tuple[float, Candidate]] = []
     for _, value, candidate in sorted(priced, key=lambda one: one[:2]):
         if not kept or value < kept[-1][0]:
@@ -211,27 +209,8 @@ def best(front: Front, by: str) -> list[Candidate]:
     return [candidate for _, candidate in kept]
 
 
-def standing(front: Front, by: str) -> list[tuple[Candidate, str]]:
-    """Return every candidate that has a price with its standing: BEST, TIED or DOMINATED.
-
-    A candidate is dominated only if a best measured one costs no more and the paired 95 % interval of their difference excludes
-    zero.
-
-    Args:
-        front: the candidates.
-        by: SIZE or SPEED.
-    """
-    kept = [(price, one) for one in best(front, by) if (price := _price(one, by)) is not None]
-    ids, standings = {one.id for _, one in kept}, []
-    for candidate in front.candidates:
-        if (price := _price(candidate, by)) is not None:
-            cheaper = [one for cost, one in reversed(kept) if cost <= price]
-            is_dominated = any(is_better(one, candidate, front.quantity) for one in cheaper)
-            standings.append((candidate, BEST if candidate.id in ids else DOMINATED if is_dominated else TIED))
-    return standings
-
-
-def _price(candidate: Candidate, by: str) -> float | None:
+def price(candidate: Candidate, by: str) -> float | None:
+    """Return the cost of a candidate, so that more is worse; None if its speed is not measured."""
     if by == SIZE:
         return float(candidate.memory)
     return None if candidate.times is None else -candidate.times

@@ -40,28 +40,12 @@ def kept_answers(*right: int, n: int = 200, strategy: str = "similarity") -> Swe
     return replace(curve, points=points, questions=given)
 
 
-def by_size(found):
-    return {candidate.cut.size if candidate.cut else 0: own for candidate, own in verdict.standing(found, SIZE)}
-
-
-def test_point_estimates_alone_dominate_nothing():
-    """One removed layer answers 100 of 200, two answer 97: the old rule called the former beaten wherever a later one led."""
-    assert by_size(of(kept_answers(100, 97, 99, 40))) == {0: verdict.BEST, 1: verdict.TIED, 2: verdict.BEST, 3: verdict.BEST}
-
-
-def test_dominated_needs_a_paired_interval_above_zero():
-    found = of(kept_answers(100, 70, 99, 40))
-    assert by_size(found)[1] == verdict.DOMINATED
-    candidates = {candidate.cut.size if candidate.cut else 0: candidate for candidate in found.candidates}
-    assert verdict.is_better(candidates[2], candidates[1], ACCURACY)
-    assert not verdict.is_better(candidates[1], candidates[2], ACCURACY)
-
-
-def test_front_of_fewer_models_has_its_own_standing():
-    found = of(kept_answers(100, 70, 99, 40))
-    assert len(verdict.standing(found, SIZE)) == 4
-    kept = tuple(candidate for candidate in found.candidates if candidate.cut is None or candidate.cut.size == 1)
-    assert [own for _, own in verdict.standing(replace(found, candidates=kept), SIZE)] == [verdict.BEST, verdict.BEST]
+def test_better_needs_a_paired_interval_above_zero():
+    for right, better in ((70, True), (97, False)):
+        found = of(kept_answers(100, right, 99, 40))
+        candidates = {candidate.cut.size if candidate.cut else 0: candidate for candidate in found.candidates}
+        assert verdict.is_better(candidates[2], candidates[1], ACCURACY) == better
+        assert not verdict.is_better(candidates[1], candidates[2], ACCURACY)
 
 
 def test_a_heal_stands_next_to_the_prunings_of_its_condition():
