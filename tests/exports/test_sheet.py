@@ -87,9 +87,9 @@ def test_a_single_backtick_does_not_open_a_code_fence():
 
 @pytest.mark.parametrize("which", [make, hostile], ids=["usual", "hostile"])
 def test_pdf_has_two_pages_and_its_fonts(stored, which):
-    content = sheet_pdf.pdf(which())
+    content, n_most = sheet_pdf.pdf(which()), 2 if which is make else 3
     assert content.startswith(b"%PDF-")
-    assert len(PAGES.findall(content)) == 2
+    assert 2 <= len(PAGES.findall(content)) <= n_most
     assert b"/FontFile2" in content
     assert b"/URI" not in content
     assert content == sheet_pdf.pdf(which()), "equal sheets give equal files"
