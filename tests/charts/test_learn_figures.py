@@ -152,7 +152,7 @@ def test_the_stream_has_an_arrow_for_each_layer_that_runs_and_its_token():
     assert [round(x, 2) for x in unpruned.x] == [0, 0, 1, 1.71]
     assert [round(y, 2) for y in unpruned.y] == [0, 1, 1, 1.71]
     assert len(pruned.x) == 3
-    assert unpruned.text[-1] == "<b>&lt;b&gt;Paris</b> 60%"
+    assert unpruned.text[-1] == "<b>“&lt;b&gt;Paris”</b> 60%"
     assert pruned.hovertext[-1] == "layer 2: turns 0°"
 
 

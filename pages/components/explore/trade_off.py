@@ -112,7 +112,8 @@ def _budget(comparison: Comparison) -> list[Goal]:
     """Draw a slider for the size and one for the speed, if any is measured, and return the limits that they set."""
     sizes = [candidate.memory / _MEGABYTE for candidate in comparison.candidates] or [0.0]
     largest = comparison.reference.memory / _MEGABYTE if comparison.reference is not None else max(sizes)
-    least, most = math.floor(min(sizes)), math.ceil(max(sizes)) + 1
+    most = math.ceil(max((form.memory / _MEGABYTE for form in comparison.forms), default=max(sizes))) + 1
+    least = min(math.floor(min(sizes)), most - 1)
     usual = min(most, max(least, round(largest / 2)))
     size = st.slider("Max. size, MB", least, most, usual, key="budget-size", width=220)
     limits = [Goal(verdict.BYTES, round(_MEGABYTE * size))]
