@@ -177,10 +177,12 @@ def test_fronts_have_the_values_of_the_sheet(model, python, mcp, monkeypatch):
                 assert row["times"] == pytest.approx(1 + gain.change.difference)
 
 
-def test_the_report_begins_with_the_same_sentences(cache):
-    model, block = ModelSpec("starter"), Block(9, 10)
-    document = report.of(model, block, main.command_line)
-    assert document.sentences[0] == headline.sentence(evidence.stored(block, model))
+def test_the_report_opens_with_a_sheet_of_at_most_200_words(cache):
+    model, block = ModelSpec("starter"), Block(11, 5)
+    first = report.of(model, block, main.command_line).sections[0]
+    made = sheet.of(model, block, main.command_line)
+    assert (first.title, first.sentences) == (f"{made.title} {made.recommendation}", made.decision.reasons)
+    assert len(sheet.markdown(made).split("## Method")[0].split()) + len(first.drawing.words) <= 200
 
 
 def test_no_answer_of_a_sheet_is_beyond_its_tolerance(cache):
