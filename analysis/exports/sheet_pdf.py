@@ -51,7 +51,7 @@ def pdf(sheet: Sheet) -> bytes:
     first, second = (_Story(reportlab.platypus, size, A4[0] - 2 * _MARGIN - 12) for size in _SIZES)
     answer, method = sheet.sections
     title = first.text(sheet.title, bold=True, scale=1.5)
-    document.build([title, *first.of(answer), reportlab.platypus.PageBreak(), *second.of(method)])
+    document.build([title, *first.of(answer), first.platypus.PageBreak(), *second.of(method)])
     return stream.getvalue()
 
 

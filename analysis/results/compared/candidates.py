@@ -183,8 +183,8 @@ def of_results(results: Sequence[Any], chosen: Chosen, *, is_other: bool) -> lis
     losses = [(result.model.vocab_size, readings[LOSS]) for result, readings in forms if LOSS in readings]
     rates = {(size, loss.tokens): loss.tokens_per_byte for size, loss in losses if loss.tokens and loss.tokens_per_byte}
     texts = [generations.text_of([result for result, _ in own], key[2]) for key, own in runs.items()]
-    found = [_candidate(result, readings, rates, is_other=is_other) for result, readings in forms]
-    return [replace(candidate, text=text) for candidate, text in zip(found, texts, strict=True)]
+    made = [_candidate(result, readings, rates, is_other=is_other) for result, readings in forms]
+    return [replace(candidate, text=text) for candidate, text in zip(made, texts, strict=True)]
 
 
 def is_on(condition: Condition, wanted: Condition) -> bool:
