@@ -335,7 +335,7 @@ def of_kind(kind: Experiment, results: Sequence[Result], cut: Removal | None, co
     """Return the results of an added kind, by its own tables and its own chart."""
     # Tables of methods that are paired are one table, here as under Compare: one rule rings the best of a size.
     paired = [result for result in results if isinstance(result, MethodsResult)]
-    read: list[Result] = [methods.as_one(paired)] if paired else list(results)
+    read: list[Result] = [methods.joined([paired[place] for place in methods.together(paired)])] if paired else list(results)
     best = read[0]
 
     def picture(name: str) -> Picture:

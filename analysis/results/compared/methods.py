@@ -56,11 +56,6 @@ def together(tables: Sequence[MethodsResult]) -> list[int]:
     return places
 
 
-def as_one(tables: Sequence[MethodsResult]) -> MethodsResult:
-    """Return the first table with all that are read as one with it (`together`): the table that every page and report shows."""
-    return joined([tables[index] for index in together(tables)])
-
-
 def best_in_words(result: MethodsResult) -> str:
     """The best method of each size, or that none is significantly better than every other."""
     best = {n: [result.cells[index].method for index in result.best(n)] for n in result.spec.ns if len(result.at(n)) > 1}
