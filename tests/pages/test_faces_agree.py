@@ -1,12 +1,15 @@
 """Every face prints the same value, interval and condition for a quantity of a selection, or that it is not measured."""
 
 import functools
+import json
 import random
 
 import pytest
 from huggingface_hub import ModelCard
+from streamlit.testing.v1 import AppTest
 
 import analysis
+from analysis import jobs
 from analysis.cli import decision_sheet, main
 from analysis.cli.mcp.tools import Tools
 from analysis.core.blocks import Block
@@ -14,12 +17,14 @@ from analysis.data import gallery
 from analysis.exports import card, report, sheet
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import evidence, library, verdict
-from analysis.results.evidence import MEASURED, RECOVERY, SIZE, SPEED, UNKNOWN, Evidence
+from analysis.results.evidence import ESTIMATED, MEASURED, RECOVERY, SIZE, SPEED, UNKNOWN, Evidence
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, BITS, LOSS
 from analysis.results.verdict import DEFAULT, NATS, POINTS, Goal
 from analysis.results.words import front_table, headline
 from pages.components.shared import selection
+from tests.support import fakes
+from tests.support.seen import read, texts
 
 N, N_OPENED = 200, 6
 """Number of selections, and of those that are opened on the pages and asked on the command line."""
@@ -148,6 +153,37 @@ def _agrees_with_pages(found: Evidence, curve) -> None:
             listed = [cost.condition for cost in on_page.selected.measured(name).elsewhere]
             score = found.reading(name)
             assert score in (None, on_page.reading(name)) or score.condition in listed, (name, found.removed)
+
+
+@pytest.mark.usefixtures("cache", "running_server")
+def test_pages_and_command_line_print_the_evidence(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(jobs, "start", lambda: None)
+    for model, block, curve in [one for one in selections(N) if one[2] is not None][:N_OPENED]:
+        found = evidence.stored(block, model, shown=curve, chosen=(curve.key,))
+        address = {"model": model.source, "block": f"{block.start}:{block.size}"}
+        words = ["sheet", model.source, "--block", address["block"], "--first", curve.key, "--json", "-"]
+        assert main.main([*words, "--out", str(tmp_path / "sheet.md")]) == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told["summary"] == headline.sentence(found)
+
+        at = AppTest.from_file(str(fakes.APP), default_timeout=90)
+        at.query_params.update({**address, "strategy": curve.result.spec.strategy})
+        at.session_state["shown_sweep"], at.session_state["picked_sweep"] = [curve.key], {curve.key}
+        at.switch_page("pages/explore.py").run()
+        assert not at.exception
+        [line] = [item for item in at.markdown if headline.verdict(found) in read(item.value)]
+        assert told["summary"] in read(line.help)
+
+        at.switch_page("pages/export.py").run()
+        assert not at.exception
+        rows = at.table[0].value
+        numbers = dict(zip(QUANTITIES, told["numbers"], strict=True))
+        for name, (_, row) in zip((SIZE, SPEED, ACCURACY, LOSS), rows.iterrows(), strict=True):
+            number = numbers[name]
+            about = "about " * (number["state"] == ESTIMATED)
+            assert read(row["change"]) in (f"{about}{number['value']}", headline.clause(found.quantity(SIZE)))
+            assert read(row["95 % CI"]) == (number["interval"].removeprefix("95 % CI ") or "–")
+            assert number["on"] in read(texts(at))
 
 
 @pytest.mark.usefixtures("cache")

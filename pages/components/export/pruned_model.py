@@ -89,11 +89,10 @@ def _name(heal: HealResult) -> str:
 def evidence_of(choice: Choice) -> Evidence:
     """Return the evidence on the choice under the condition of Explore; that of a healed one under its own."""
     model = state.current_model()
-    shown = selection.now(model)
+    shown, curve = selection.now(model), selection.curve(model)
     heal = choice.heal if choice.heal is not None and choice.heal.healed is not None else None
-    return selection.evidence_on(
-        choice.cut, choice.model, selection.curve(model), choice.facts, damage=shown and shown.damage, heal=heal
-    )
+    asked = selection.as_shown(model, curve and curve.result)
+    return selection.evidence_on(choice.cut, asked, curve, choice.facts, damage=shown and shown.damage, heal=heal)
 
 
 def show_gains(choice: Choice) -> None:
