@@ -82,7 +82,7 @@ def test_lines_of_every_measure(app, what):
     at = app(n="5", view="lines", metric=what)
     assert not at.exception
     drawn = figures(at)["map"]
-    assert at.button_group(key="map-view").value == "lines"
+    assert at.selectbox(key="map-view").value == "lines"
     assert at.selectbox(key="metric").value == what
     assert ringed(at) == [(BEST.start, BEST.size)]
     assert "selected" not in [item["name"] for item in drawn["data"]], "a figure that moves with the selection is drawn anew"
@@ -103,7 +103,7 @@ def test_metric_and_view_are_kept_in_the_address(app):
     fill()
     at = app(n="5")
     at.selectbox(key="metric").set_value("damage").run()
-    at.button_group(key="map-view").set_value("lines").run()
+    at.selectbox(key="map-view").set_value("lines").run()
     assert at.query_params["metric"] in ("damage", ["damage"])
     assert at.query_params["view"] in ("lines", ["lines"])
     assert trace(figures(at)["map"], "minima")
