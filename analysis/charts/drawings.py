@@ -51,7 +51,7 @@ def stream(unpruned: Walk, pruned: Walk, *, dark: bool = False, height: int = 27
             line={"color": shade, "width": 2, "dash": dash},
             marker={"symbol": "arrow", "angleref": "previous", "size": 9, "color": shade},
             text=[*[""] * len(steps), f"<b>“{escape(walk.token)}”</b> {walk.probability:.0%}"],
-            textposition="top center" if name == "unpruned" else "bottom center",
+            textposition="top center" if name == "unpruned" else "bottom right",
             textfont={"color": shade},
             cliponaxis=False,
             hovertext=["before layer 0", *(f"layer {layer}: turns {180 * turn:.0f}°" for layer, turn in walk.turns.items())],
