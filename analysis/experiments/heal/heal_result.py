@@ -173,7 +173,7 @@ class HealResult(Result):
     writings: dict[str, GenerationCheck] = field(default_factory=dict)
     """Generated texts by model, if requested."""
     samples: list[Sample] = field(default_factory=list)
-    """Continuations on the way: before the training, at each check, and at the first, second, fourth, eighth ... step."""
+    """Continuations on the way: before the training, at each check, and at steps 1, 2, 4, 8 ... as far as they cost little."""
     planned_steps: int | None = None
     """Total optimizer steps if the spec names a time; None until they are estimated."""
     kept_step: int | None = None

@@ -40,6 +40,8 @@ from analysis.models.running import adapters as adapter
 from analysis.models.running import generation, pruning
 from analysis.models.running.pruning import PrunedBlock, without_block
 
+_SAMPLE_PAUSE = 10
+"""Time between samples outside of checks, in durations of a sample: it costs a tenth of the training at most."""
 _NO_TIME = "The time allows no training steps, so only the instant heal is kept. Give more minutes to train."
 _UNSCORED = (
     "The {minutes:g} minutes are over before the healed model was scored. Its adapter is kept. Send the same request again to "
@@ -92,6 +94,8 @@ class HealingRun:
         """By module, the tensor that the instant heal adds to its weight."""
         self.reserved_s = 0.0
         """Measured seconds of a check and the last measurement, which training leaves of a requested time."""
+        self.sampled_at = self.sample_s = 0.0
+        """When the last sample was written, and the seconds that it took."""
 
     def run(self, loaded: LoadedModel) -> HealResult:
         """Measure, heal in closed form, train, and measure again.
@@ -310,7 +314,7 @@ class HealingRun:
             if _due(trainer.steps_done, self.validated, spec):
                 self.validate(trainer, healed, material)
                 record.report(trainer.steps_done, spec.steps)
-            elif trainer.steps_done.bit_count() == 1:
+            elif trainer.steps_done.bit_count() == 1 and time.perf_counter() - self.sampled_at > _SAMPLE_PAUSE * self.sample_s:
                 self.sample("healed", trainer.steps_done, healed)
             if trainer.steps_done == spec.steps:
                 return
@@ -354,12 +358,23 @@ class HealingRun:
         """Continue the sample prompt with a model in its present state, if the run trains and the family has a usable cache."""
         if not self.spec.trains:
             return
+        began, total = time.perf_counter(), self.record.result.total_steps
         loaded.model.eval()
+
+        def report(done: int, n_tokens: int) -> None:
+            """Report the step of the training, or the tokens before it."""
+            if step:
+                self.record.report(step, total)
+            else:
+                self.record.on_progress(Progress("writing", done, n_tokens))
+
         prompt = generation.encode(loaded.tokenizer, SAMPLE_PROMPT)
         stop = generation.stop_tokens(loaded.decoder, loaded.tokenizer)
         with contextlib.suppress(UnsupportedModelError):
-            (written,) = generation.greedy(loaded.decoder, [prompt], SAMPLE_TOKENS, stop)
+            (written,) = generation.greedy(loaded.decoder, [prompt], SAMPLE_TOKENS, stop, report)
             self.record.add_sample(Sample(model, step, loaded.tokenizer.decode(written, skip_special_tokens=True)))
+        self.sampled_at = time.perf_counter()
+        self.sample_s = self.sampled_at - began
 
     def keep(self, trainer: Trainer) -> None:
         """Save a cancelled training, so that it is usable and can resume from exactly here."""
