@@ -48,7 +48,7 @@ TIMED = """
   window.timed = new Promise(done => {
     let began = null;
     window.addEventListener(type, event => { began = event.timeStamp; }, {once: true, capture: true});
-    const holds = new Function(`return ${condition}`), drawn = DRAWN;
+    const holds = new Function(`return ${condition.trim()}`), drawn = DRAWN;
     const look = () => {
       const now = began === null ? 0 : performance.now() - began;
       if (began !== null && holds() && drawn()) return done(now);
@@ -59,7 +59,12 @@ TIMED = """
   });
 }
 """.replace("DRAWN", browser.DRAWN.strip())
-SELECTED = "[...document.querySelectorAll('[data-testid=stMain] strong')].some(item => item.textContent.includes('({n} layer'))"
+SELECTED = """
+[...document.querySelectorAll('[data-testid=stMain] strong')].some(item => {
+  const found = item.textContent.match(/^layers? (\\d+)(?:-(\\d+))?$/);
+  return found && Number(found[2] ?? found[1]) - Number(found[1]) + 1 === {n};
+})
+"""
 
 
 @dataclass
