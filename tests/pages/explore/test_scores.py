@@ -1,5 +1,6 @@
 """Scores of the selected block: numbers of its own condition, and the tab of questions whose answers change."""
 
+from collections import Counter
 from dataclasses import replace
 
 from analysis.core.blocks import Block
@@ -26,14 +27,14 @@ def test_the_flipped_questions_are_listed_and_can_be_filtered(app, precomputed):
     for result in (fakes.distances(), curve):
         precomputed(result)
     at = app(tab="questions", n="5")
-    found = answers.of_curve(curve, 5)
-    flipped = found.counts[answers.LOST] + found.counts[answers.GAINED]
+    counts = Counter(case.outcome for case in answers.outcomes(curve.questions[0], curve.questions[5]))
+    flipped = counts[answers.LOST] + counts[answers.GAINED]
     assert flipped
     (table,) = [one for one in at.dataframe if "outcome" in one.value.columns]
     assert len(table.value) == flipped
-    at.pills[0].set_value([answers.ALWAYS_WRONG]).run()
+    at.pills[0].set_value([answers.WRONG]).run()
     (table,) = [one for one in at.dataframe if "outcome" in one.value.columns]
-    assert len(table.value) == found.counts[answers.ALWAYS_WRONG]
+    assert len(table.value) == counts[answers.WRONG]
 
 
 def test_a_curve_without_answers_says_so(app, precomputed):
@@ -54,9 +55,8 @@ def test_block_chosen_by_hand_shows_only_its_own_questions(app, precomputed):
     precomputed(deepest)
     own = next(point.block for point in deepest.points if point.n == 5)
     at = app(tab="questions", block=f"{own.start}:5")
-    found = answers.of_curve(deepest, 5)
-    assert sum(found.counts.values()) == len(found.cases)
-    assert at.pills[-1].options[0].endswith(f": {found.counts[answers.LOST]}")
+    found = answers.outcomes(deepest.questions[0], deepest.questions[5])
+    assert at.pills[-1].options[0].endswith(f": {sum(case.outcome == answers.LOST for case in found)}")
 
 
 def alone(curve, lost: int = 4):
