@@ -35,7 +35,6 @@ from analysis.results.compared import (
     cliff,
     comparable,
     generations,
-    methods,
     recovery,
     remarks,
     scores_of_block,
@@ -333,16 +332,13 @@ def of_front(compared: FrontAnswer, command_line: CommandLine) -> Section:
 
 def of_kind(kind: Experiment, results: Sequence[Result], cut: Removal | None, command_line: CommandLine) -> Section:
     """Return the results of an added kind, by its own tables and its own chart."""
-    # Tables of methods that are paired are one table, here as under Compare: one rule rings the best of a size.
-    paired = [result for result in results if isinstance(result, MethodsResult)]
-    read: list[Result] = [methods.joined([paired[place] for place in methods.together(paired)])] if paired else list(results)
-    best = read[0]
+    best = results[0]
 
     def picture(name: str) -> Picture:
         alt = f"{kind.title}: {name} of the first result.{_of_cells(best, cut)}"
         return Picture(lambda dark: kinds.figure(best, name, dark=dark), alt)
 
-    tables = [table for result in read for table in result.tables().values()]
+    tables = [table for result in results for table in result.tables().values()]
     sentences = [*([kind.help] if kind.help else []), *dict.fromkeys(table.caption for table in tables if table.caption)]
     pictures = [picture(name) for name in kinds.names(kind.kind)]
     return _section(kind.title, sentences, pictures, tables, [(kind.title, result) for result in results], command_line)

@@ -41,23 +41,12 @@ def show(model: ModelSpec) -> None:
             st.info("No table of methods yet. Choose methods below, then click **Measure**.")
             _form(model, None, found)
         else:
-            parts = _beside(shown, found)
-            result = _joined(parts)
-            _result(parts, result, found)
-            _form(model, result, found)
+            _result(shown, found)
+            _form(model, shown.result, found)
 
 
-def _beside(shown: FoundResult, found: Sequence[FoundResult]) -> list[FoundResult]:
-    """Return the results that form one table with the shown one, that first."""
-    first = [shown, *(one for one in found if one.key != shown.key)]
-    return [first[place] for place in methods.together([one.result for one in first])]
-
-
-def _joined(parts: Sequence[FoundResult]) -> MethodsResult:
-    return methods.joined([part.result for part in parts])
-
-
-def _result(parts: Sequence[FoundResult], result: MethodsResult, found: Sequence[FoundResult]) -> None:
+def _result(shown: FoundResult, found: Sequence[FoundResult]) -> None:
+    result: MethodsResult = shown.result
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         quantity = st.segmented_control(
             "Change from the unpruned model",
@@ -69,9 +58,9 @@ def _result(parts: Sequence[FoundResult], result: MethodsResult, found: Sequence
             persist_state="session",
             help=words.plain(result.tables()[NATS].caption),
         )
-        stored_results.show_origin(parts, "These results came with the program.")
-        if len(names := _names(parts[0], found)) > 1:
-            state.pick_result(_KIND, "Shown", names, parts[0].key)
+        stored_results.show_origin([shown], "These results came with the program.")
+        if len(found) > 1:
+            state.pick_result(_KIND, "Shown", {entry.key: _called(entry) for entry in found}, shown.key)
     told = result.tables()[quantity]
     figure = kinds.figure(result, quantity, dark=chart.is_dark())
     chart.show(figure, key=f"methods-{quantity}", alt=_alt(result, quantity), file_name=f"methods-{quantity}")
@@ -82,7 +71,7 @@ def _result(parts: Sequence[FoundResult], result: MethodsResult, found: Sequence
     names = {told.heads[0]: st.column_config.TextColumn(pinned=True)}
     chart.table(rows, key=f"t-methods-{quantity}", alt=told.title, file_name=f"methods-{quantity}", columns=names)
     _show_failures(result.failures)
-    frame.commands([part.result.spec for part in parts])
+    frame.commands([result.spec])
 
 
 def _condition(result: MethodsResult) -> words.Markdown:
@@ -99,21 +88,11 @@ def _alt(result: MethodsResult, quantity: str) -> str:
     return f"Change in {what} of {len(result.methods)} methods at n = {sizes}."
 
 
-def _names(shown: FoundResult, found: Sequence[FoundResult]) -> dict[str, str]:
-    """Return a name for each joined table, by the key of its first part. The shown table's name is by its own key."""
-    names, told = dict[str, str](), set[str]()
-    for entry in [shown, *found]:
-        if entry.key not in told:
-            parts = _beside(entry, found)
-            told |= {part.key for part in parts}
-            names[entry.key] = _called(entry, _joined(parts))
-    return {entry.key: names[entry.key] for entry in found if entry.key in names}
-
-
-def _called(entry: FoundResult, result: MethodsResult) -> str:
+def _called(entry: FoundResult) -> str:
+    result: MethodsResult = entry.result
     n_questions, sizes = len(result.right[0]), ", ".join(map(str, result.spec.ns))
     kept = f", {removal(result.spec.protect).brief()} protected" if result.spec.protect else ""
-    said = f"{len(result.methods)} methods, n = {sizes}{kept}, {n_questions} questions"
+    said = f"{', '.join(result.spec.strategies)}, n = {sizes}{kept}, {n_questions} questions"
     return words.seen(f"{said} · {words.saved(entry)}{'' if result.complete else ', unfinished'}")
 
 
