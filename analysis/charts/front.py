@@ -121,13 +121,10 @@ def _points(models: Sequence[Candidate], by: str, shade: str, symbol: str, front
 def describe(candidate: Candidate, front: Front) -> list[str]:
     """Return the lines that describe a model: what it is, its quality, its changes against the reference and its size."""
     reading = candidate.readings[front.quantity]
-    removed = f"without {candidate.cut.brief()}" if candidate.cut else "unpruned"
-    healed = f"healed ({candidate.repair})" if candidate.repair else ""
-    what = ", ".join(filter(None, [candidate.name if candidate.is_other else "", removed, candidate.precision, healed]))
     digits = ".1%" if reading.quantity == ACCURACY else ".3f"
     ends = "" if reading.low is None else f", 95 % interval {reading.low:{digits}} to {reading.high:{digits}}"
     changes = goals.effects(candidate) if candidate.changes else []
-    return [what, f"{reading.value:{digits}}{ends}", *changes, f"{candidate.memory / _MEGABYTE:,.0f} MB"]
+    return [candidate.description, f"{reading.value:{digits}}{ends}", *changes, f"{candidate.memory / _MEGABYTE:,.0f} MB"]
 
 
 def _clicked_layers(candidate: Candidate) -> str:

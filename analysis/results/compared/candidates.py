@@ -19,7 +19,7 @@ from analysis.models.source import sizes
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.models.source.weights_format import IN_LLAMA_CPP
-from analysis.results.compared import changes, generations
+from analysis.results.compared import changes
 from analysis.results.compared.changes import Change
 from analysis.results.compared.disk import Bytes, on_disk
 from analysis.results.compared.paces import DecodePace
@@ -73,8 +73,6 @@ class Candidate:
     """Speed of generation; None if it is not measured."""
     adapter: str = ""
     """Adapter of a healed file that was evaluated."""
-    text: str = ""
-    """A stored continuation of a prompt; "" without one."""
 
     @property
     def name(self) -> str:
@@ -109,6 +107,14 @@ class Candidate:
     def precision(self) -> str:
         """Return the precision with the format of the stored weights: "NF4, bfloat16 from Q4_1 weights"."""
         return self.condition.precision_in_words()
+
+    @property
+    def description(self) -> str:
+        """Return the variant in words: "NF4, bfloat16, without layers 11-15, healed (instant)"."""
+        name = [self.name] if self.is_other else []
+        removed = [f"without {self.cut.brief()}"] if self.cut else []
+        healed = [f"healed ({self.repair})"] if self.repair else []
+        return ", ".join([*name, self.precision, *removed, *healed])
 
     @cached_property
     def id(self) -> str:
@@ -182,9 +188,7 @@ def of_results(results: Sequence[Any], chosen: Chosen, *, is_other: bool) -> lis
     forms = [_form(of_key, is_healed=bool(key[-1])) for key, of_key in runs.items()]
     losses = [(result.model.vocab_size, readings[LOSS]) for result, readings in forms if LOSS in readings]
     rates = {(size, loss.tokens): loss.tokens_per_byte for size, loss in losses if loss.tokens and loss.tokens_per_byte}
-    texts = [generations.text_of([result for result, _ in own], key[2]) for key, own in runs.items()]
-    made = [_candidate(result, readings, rates, is_other=is_other) for result, readings in forms]
-    return [replace(candidate, text=text) for candidate, text in zip(made, texts, strict=True)]
+    return [_candidate(result, readings, rates, is_other=is_other) for result, readings in forms]
 
 
 def is_on(condition: Condition, wanted: Condition) -> bool:

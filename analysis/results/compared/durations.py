@@ -66,20 +66,6 @@ def expected(
     return Duration((1 - unsure) * low, (1 + unsure) * high, n)
 
 
-def refining(result: HealResult, request: HealSpec) -> Duration | None:
-    """Return the duration of a refined judgement, from the scoring of the healing run here; None if it is unknown.
-
-    Args:
-        result: the finished healing run.
-        request: the requested judgement.
-    """
-    if not result.is_from_this_machine or remaining.SCORE not in remaining.measured(result):
-        return None
-    seconds, tokens = remaining.measured(result)[remaining.SCORE]
-    new_s = seconds * (remaining.work(request)[remaining.SCORE] / tokens - 1)
-    return Duration((1 - _UNSURE) * new_s, (1 + _UNSURE) * new_s, 1)
-
-
 def within(spec: GridSpec, limit_s: float, duration_of: Callable[[GridSpec], Duration | None]) -> GridSpec:
     """Return the most informative part of a grid that fits into a time.
 

@@ -125,24 +125,6 @@ def _generated(result: SweepResult | EvaluateResult) -> Iterator[tuple[Point, Ge
             yield point, check
 
 
-def text_of(results: Sequence[Any], removed: Removal | None) -> str:
-    """Return the first stored continuation of an English prompt by a model without these layers; "" without one.
-
-    Args:
-        results: curves, evaluations and healing runs of one form of a model, strongest first.
-        removed: the removed layers.
-    """
-    for result in results:
-        if isinstance(result, SweepResult | EvaluateResult):
-            checks = [check for point, check in _generated(result) if point.block == removed]
-        else:
-            checks = [getattr(result, "writings", {}).get("healed")]
-        for check in checks:
-            if check is not None and check.continuations:
-                return check.continuations[first_english([one.prompt for one in check.continuations])].text
-    return ""
-
-
 def first_english(texts: Sequence[str]) -> int:
     """Return the position of the first English text, 0 without one.
 

@@ -80,33 +80,15 @@ def _damages(results: Sequence[Any], n: int) -> Iterator[Reading]:
                     yield increase
 
 
-@dataclass(frozen=True)
-class BestCut:
-    """The removal of one size with the least measured cost, which looks better than it is: it is the least of many."""
-
-    cost: Cost
-    n_compared: int
-    """Number of removals that it was chosen among."""
-
-
-def best_cut(costs: Sequence[Cost]) -> BestCut | None:
+def best_cut(costs: Sequence[Cost]) -> Cost | None:
     """Return the least of the costs of one size, under the condition that most removals were measured on.
 
     Returns:
-        The best; None if no two removals were measured under the same condition.
+        The best, which looks better than it is, since it is the least of many; None if no two removals were measured under the
+        same condition.
     """
     groups: dict[Condition, list[Cost]] = {}
     for cost in costs:
         groups.setdefault(cost.condition, []).append(cost)
     choosing = max(groups.values(), key=len, default=[])
-    return BestCut(min(choosing, key=lambda cost: cost.change.difference), len(choosing)) if len(choosing) > 1 else None
-
-
-def extra_cost(reference: Cost, cost: Cost) -> Change | None:
-    """Return how much more one removal costs than another; None where their conditions differ.
-
-    The difference is paired where every text was kept.
-    """
-    if reference.condition != cost.condition or reference.reading.quantity != cost.reading.quantity:
-        return None
-    return changes.change(reference.reading, cost.reading)
+    return min(choosing, key=lambda cost: cost.change.difference) if len(choosing) > 1 else None

@@ -187,7 +187,7 @@ def _row(candidate: Candidate, fronts: list[str], comparison: Comparison) -> dic
     pace, gain = candidate.pace, candidate.pace.gain if candidate.pace else None
     row: dict[str, Any] = {
         "id": candidate.id,
-        "what": _what(candidate),
+        "what": candidate.description,
         "kind": candidate.kind,
         "model": candidate.name,
         "is_reference": comparison.reference is not None and candidate.id == comparison.reference.id,
@@ -220,14 +220,6 @@ def _row(candidate: Candidate, fronts: list[str], comparison: Comparison) -> dic
     row["n_questions"] = candidate.readings[ACCURACY].condition.n if ACCURACY in candidate.readings else 0
     row["n_texts"] = candidate.readings[LOSS].condition.n if LOSS in candidate.readings else 0
     return row | {"on_fronts": fronts, "front": ", ".join(fronts)}
-
-
-def _what(candidate: Candidate) -> str:
-    """Return the variant in words: "NF4, bfloat16, without layers 11-15, healed (instant)"."""
-    name = [candidate.name] if candidate.is_other else []
-    removed = [f"without {candidate.cut.brief()}"] if candidate.cut else []
-    healed = [f"healed ({candidate.repair})"] if candidate.repair else []
-    return ", ".join([*name, candidate.precision, *removed, *healed])
 
 
 def _answer(answer: Answer) -> dict[str, Any]:

@@ -26,8 +26,6 @@ from pages.components.shared.cuts import ChosenStrategy, Cut
 _QUANTITIES: dict[str, words.Markdown] = {ACCURACY: "Accuracy", LOSS: "Loss"}
 _AXES: dict[str, words.Markdown] = {SIZE: "Size", SPEED: "Speed"}
 _MEGABYTE = 1e6
-_TEXT = 110
-"""Characters of a stored text that a card shows."""
 
 
 def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selected) -> None:
@@ -126,7 +124,7 @@ def _budget(comparison: Comparison) -> list[Goal]:
 
 
 def _card(way: str, candidate: Candidate | None, strategy: ChosenStrategy) -> None:
-    """Draw what one way costs within the budget: its loss change with the interval, and a line of its text."""
+    """Draw what one way costs within the budget: its loss change with the interval."""
     st.markdown(f"**{words.plain(way)}**", help=words.plain(verdict.RULE))
     if candidate is None:
         st.caption("No measured model fits.")
@@ -134,8 +132,6 @@ def _card(way: str, candidate: Candidate | None, strategy: ChosenStrategy) -> No
     action = goals.action(candidate)
     st.markdown(words.plain(f"{action[:1].upper()}{action[1:]}, {units.size(candidate.memory)}"))
     st.markdown(f"**{words.plain(goals.effects(candidate)[0])}**")
-    if candidate.text:
-        st.caption(f"“{words.plain(candidate.text, most=_TEXT)}”")
     if candidate.cut is not None and not candidate.is_other:
         st.button(
             f"Select {candidate.cut.brief()}",

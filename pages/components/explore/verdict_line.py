@@ -56,17 +56,14 @@ def _best(shown: Shown, removed: Removal) -> None:
     like = removed if isinstance(removed, PartSet) else removed.size
     costs: list[Cost] = _costs(selection.versions(every), like, every)
     best = quality_costs.best_cut([cost for cost in costs if not cuts.protected_in(cost.cut, n_layers)])
-    if best is not None and best.cost.cut != removed:
-        own = next((cost for cost in costs if cost.cut == removed and cost.condition == best.cost.condition), None)
-        change = None if own is None else quality_costs.extra_cost(own, best.cost)
-        is_surely_better = change is not None and change.is_significant and change.difference < 0
+    if best is not None and best.cut != removed:
+        own = next((cost for cost in costs if cost.cut == removed and cost.condition == best.condition), None)
         st.button(
-            f"Select {best.cost.cut.brief()}",
+            f"Select {best.cut.brief()}",
             key="take-best",
-            type="primary" if is_surely_better else "secondary",
             on_click=cuts.take_or_say,
-            args=(best.cost.cut, shown.strategy.cut(best.cost.cut.size).removed, n_layers),
-            help=f"Lowest measured loss of {best.n_compared} choices of this size: {_in_full(best.cost, own)}",
+            args=(best.cut, shown.strategy.cut(best.cut.size).removed, n_layers),
+            help=f"Lowest measured loss of this size: {_in_full(best, own)}",
         )
 
 

@@ -9,7 +9,7 @@ from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_result import SAMPLE_PROMPT, HealResult
 from analysis.experiments.speed.speed_spec import SpeedResult
 from analysis.models.source import sizes
-from analysis.results.compared import changes, durations, recovery
+from analysis.results.compared import changes, recovery
 from analysis.results.compared import speed as speeds
 from analysis.results.stored import reading, summaries
 from analysis.results.stored.reading import ACCURACY, LOSS, Reading
@@ -100,12 +100,10 @@ def _refine(result: HealResult) -> None:
     wanted = recipes.refined(result.spec.request)
     n_questions = wanted.benchmark.limit if wanted.benchmark else 0
     said = f"{n_questions} questions and {wanted.validation.n_texts} texts"
-    expected = durations.refining(result, wanted)
-    takes = "" if expected is None else f", about {words.span(expected.low_s, expected.high_s)}"
     card.start_button(
         wanted,
         f"Refine healing of {wanted.block.brief()}",
-        f"Refine to {said}{takes}",
+        f"Refine to {said}",
         key="refine-heal",
         icon=":material/zoom_in:",
         help="Keeps the adapter and all answers. Scores the three models on the new questions and texts only.",

@@ -45,7 +45,7 @@ def test_best_known_block_is_taken_and_undone_by_one_click(app):
     at = app(n="5")
     button = at.button(key="take-best")
     assert button.label == f"Select {BEST.brief()}"
-    assert "Lowest measured loss of 26 choices of this size: " in button.help
+    assert "Lowest measured loss of this size: " in button.help
     assert "The same texts chose it" in button.help
     button.click().run()
     assert ringed(at) == [(BEST.start, 5)]
