@@ -25,7 +25,7 @@ from analysis.results import library
 from analysis.results.compared import changes, recovery, scores_of_block
 from analysis.results.compared.changes import Change
 from analysis.results.compared.scores_of_block import Selected
-from analysis.results.compared.speed import Amount, decode_speed, speed_gain, timed_instead
+from analysis.results.compared.speed import Amount, decode_speed, timed, timed_instead
 from analysis.results.stored import reading, summaries
 from analysis.results.stored.reading import ACCURACY, LOSS, Condition, Reading
 from analysis.results.stored.result import FoundResult
@@ -215,7 +215,7 @@ class Evidence:
         )
 
     def _speed(self) -> Quantity:
-        gain = None if self.speed is None else speed_gain(self.speed, self.removed)
+        gain = None if self.speed is None else timed(self.speed, self.removed).gain
         if self.speed is None or gain is None:
             is_parts = isinstance(self.removed, PartSet)
             ns, blocks = ((0,), (self.removed,)) if is_parts else ((0, self.removed.size), ())
@@ -256,7 +256,7 @@ class Evidence:
         if model.dtype == AUTO:
             return None
         n_bytes = sizes.weight_bytes(self.facts, removed, model.dtype, model.quantization)
-        return None if n_bytes is None else Amount(n_bytes, None, None)
+        return None if n_bytes is None else Amount(n_bytes)
 
     def _recovery(self) -> Quantity:
         heal = self.heal or next(iter(self.finished_heals), None)

@@ -12,7 +12,7 @@ from analysis.experiments.accuracy.points import QuestionScore
 from analysis.results import evidence
 from analysis.results.compared import changes
 from analysis.results.compared.changes import Change
-from analysis.results.compared.speed import speed_gain
+from analysis.results.compared.speed import timed
 from analysis.results.evidence import ESTIMATED, MEASURED, RECOVERY, SPEED
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS
@@ -132,7 +132,7 @@ def test_speed_is_paired_by_round_where_it_was_timed():
     noisy = [value + 0.02 * (-1) ** i for i, value in enumerate(logs)]
     changed = [t / math.exp(n - value) for t, n, value in zip(times[5], noisy, logs, strict=True)]
     points = [replace(p, decode=replace(p.decode, repeats_s=changed)) if p.n == 5 else p for p in speed.points]
-    gain = speed_gain(replace(speed, points=points), 5)
+    gain = timed(replace(speed, points=points), 5).gain
     half = 2.776445 * stdev(noisy) / math.sqrt(5)
     assert gain.is_measured
     assert gain.value == pytest.approx(math.exp(fmean(noisy)) - 1)
@@ -140,10 +140,10 @@ def test_speed_is_paired_by_round_where_it_was_timed():
 
 
 def test_speed_between_measured_points_is_read_from_the_line():
-    gain = speed_gain(fakes.speed(), 8)
+    gain = timed(fakes.speed(), 8).gain
     assert not gain.is_measured
     assert gain.value == pytest.approx((0.01 + 0.0005 * 30) / (0.01 + 0.0005 * 22) - 1)
-    assert speed_gain(replace(fakes.speed(), points=[], decode=None), 8) is None
+    assert timed(replace(fakes.speed(), points=[], decode=None), 8).gain is None
 
 
 def test_insignificant_speed_gain_is_called_not_significantly_different():

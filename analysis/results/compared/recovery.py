@@ -136,12 +136,3 @@ def course(result: HealResult) -> str:
     elif result.spec.minutes is not None:
         parts.append(f"no training step in {result.spec.minutes:g} min")
     return ", ".join(parts) or "no training"
-
-
-_NEAR = 1.25
-"""Largest ratio of two training times that count as the same: twelve minutes and ten."""
-
-
-def takes_as_long(first_s: float, second_s: float) -> bool:
-    """Return True where two training times are about the same."""
-    return max(first_s, second_s) <= _NEAR * min(first_s, second_s)

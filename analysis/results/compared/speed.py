@@ -6,7 +6,6 @@ through those that were.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis.core import stats
@@ -48,33 +47,20 @@ class PairedTimes:
     """Rounds that both were timed in; 0 if the pruned model was not timed."""
 
 
-def speed_gain(speed: SpeedResult, removed: int | Removal, field: str = DECODE) -> SpeedGain | None:
-    """Gain in speed without n layers or without these layers.
+def timed(speed: SpeedResult, removed: int | Removal, field: str = DECODE, adapter: str = "") -> PairedTimes:
+    """Seconds of the unpruned and of the pruned model, and the gain that they make.
 
     Args:
         speed: the measurement.
         removed: number of layers, at least 1. Of whole layers only their number counts.
         field: DECODE or PREFILL.
-
-    Returns:
-        The paired gain of a timed number of layers, else that of the line with the interval of its slope. None if a single
-        round or too few points give no interval, or if parts of layers were not timed.
-    """
-    return timed(speed, removed, field).gain
-
-
-def timed(speed: SpeedResult, removed: int | Removal, field: str = DECODE, adapter: str = "") -> PairedTimes:
-    """Seconds of the unpruned and of the pruned model, and the gain that they make.
-
-    Args:
-        speed, removed, field: as in `speed_gain`.
         adapter: of a healed file that was timed; "" for the pruned model.
     """
     n = removed if isinstance(removed, int) else len(removed.layers)
     size = adapter or (removed if isinstance(removed, PartSet) else n)
     rounds = {_key(point): getattr(point, field).repeats_s for point in speed.points}
     line: SpeedLine | None = getattr(speed, field)
-    unpruned = _geometric(rounds.get(0, [])) or _median(speed, 0, field)
+    unpruned = _geometric(rounds.get(0, []))
     if not size:
         return PairedTimes(unpruned, unpruned, MEASURED, None, len(rounds.get(0, [])))
     logs = [math.log(before / after) for before, after in zip(rounds.get(0, []), rounds.get(size, []), strict=False)]
@@ -85,9 +71,7 @@ def timed(speed: SpeedResult, removed: int | Removal, field: str = DECODE, adapt
         gain = None if ends is None else SpeedGain(math.exp(ratio) - 1, math.exp(ends[0]) - 1, math.exp(ends[1]) - 1, is_own)
         return PairedTimes(unpruned, unpruned / math.exp(ratio), MEASURED, gain, len(logs))
     if isinstance(removed, PartSet):
-        return PairedTimes(unpruned, _median(speed, size, field), MEASURED, None, 0)
-    if (median := _median(speed, n, field)) is not None:  # repeats are not kept
-        return PairedTimes(unpruned, median, MEASURED, None, 0)
+        return PairedTimes(unpruned, None, MEASURED, None, 0)
     timed_ns = [point.n for point in speed.of_layers]
     estimated = INTERPOLATED if timed_ns and min(timed_ns) < n < max(timed_ns) else EXTRAPOLATED
     seconds_left = line.at(speed.n_layers - n) if line is not None else 0.0
@@ -131,40 +115,21 @@ def _geometric(repeats: list[float]) -> float | None:
     return math.exp(sum(map(math.log, repeats)) / len(repeats)) if repeats else None
 
 
-def _median(speed: SpeedResult, size: int | Removal | str, field: str) -> float | None:
-    """The stored median, for results that keep no repeats."""
-    return next((getattr(point, field).median_s for point in speed.points if _key(point) == size), None)
-
-
 @dataclass(frozen=True)
 class Amount:
-    """A measured number with its 95 % interval; None twice where a single repeat gives none."""
+    """A number without an interval."""
 
     value: float
-    low: float | None
-    high: float | None
 
 
 def decode_speed(speed: SpeedResult, removed: Removal) -> tuple[Amount, Amount] | None:
     """Return tokens per second of the unpruned and of the pruned model in decode; None if one of the two was not timed.
 
-    Means are geometric, since times scatter by factors; intervals are Student's t of the logarithms.
-
     Args:
         speed: the measurement.
         removed: of whole layers their number counts.
     """
-    seconds = {_key(point): point.decode.repeats_s for point in speed.points}
-    timed_sizes = (0, removed if isinstance(removed, PartSet) else removed.size)
-    if not all(seconds.get(size) for size in timed_sizes):
+    times = timed(speed, removed)
+    if not times.rounds or times.unpruned is None or times.pruned is None:
         return None
-    unpruned, pruned = (
-        _mean([math.log(speed.tokens_per_s("decode", decode_s)) for decode_s in seconds[size]]) for size in timed_sizes
-    )
-    return unpruned, pruned
-
-
-def _mean(logarithms: Sequence[float]) -> Amount:
-    mean, stderr = stats.mean_and_stderr(logarithms)
-    low, high = stats.mean_interval(mean, stderr, len(logarithms)) or (None, None)
-    return Amount(math.exp(mean), *(None if end is None else math.exp(end) for end in (low, high)))
+    return Amount(speed.tokens_per_s(DECODE, times.unpruned)), Amount(speed.tokens_per_s(DECODE, times.pruned))

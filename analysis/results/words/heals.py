@@ -43,9 +43,13 @@ def control_of(result: HealResult, heals: Sequence[HealResult]) -> HealResult | 
     return min(same or comparable, key=lambda control: abs(control.total_steps - result.total_steps), default=None)
 
 
-def _take_as_long(first_s: float | None, second_s: float | None) -> bool:
-    """Return True where two trainings take about the same time, as far as both name one."""
-    return first_s is None or second_s is None or recovery.takes_as_long(first_s, second_s)
+_NEAR = 1.25
+"""Largest ratio of two training times that count as the same: twelve minutes and ten."""
+
+
+def _take_as_long(first: float | None, second: float | None) -> bool:
+    """Return whether two trainings take about the same minutes, as far as both name them."""
+    return first is None or second is None or max(first, second) <= _NEAR * min(first, second)
 
 
 def sentences(result: HealResult, control: HealResult | None = None) -> list[str]:

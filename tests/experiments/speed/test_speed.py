@@ -15,7 +15,7 @@ from analysis.models.loading import load
 from analysis.models.running import generation
 from analysis.models.running.pruning import without_block
 from analysis.models.source.model_spec import ModelSpec
-from analysis.results.compared.speed import speed_gain
+from analysis.results.compared.speed import timed as paired_times
 from tests.support.families import build
 from tests.support.stored import walked
 from tests.support.told import Told
@@ -69,8 +69,8 @@ def test_parts_of_layers_are_timed_beside_the_line(spec, timed):
     assert set(timed) == {6, 4, 3}, "a layer that keeps a part is still there"
     assert len(result.of_layers) == 4
     assert result.decode.slope_s == pytest.approx(LAYER_S / 5)
-    assert speed_gain(result, removed).is_measured
-    assert speed_gain(result, parse_removal("a1+m2")) is None
+    assert paired_times(result, removed).gain.is_measured
+    assert paired_times(result, parse_removal("a1+m2")).gain is None
     assert SpeedSpec.from_json(asked.to_json()) == asked
     assert replace(asked, blocks=()).fingerprint() == spec.fingerprint() != asked.fingerprint()
 
