@@ -1,7 +1,6 @@
 """The subcommands `pack`, `open` and `packs`: results of a model as one file, and such files beside one's own results."""
 
 import argparse
-import functools
 import tempfile
 import time
 from collections import Counter
@@ -96,18 +95,13 @@ def _n_results(manifest: "Manifest") -> str:
 
 def _push(made: "Pack", options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
     """Preview the upload, or make it."""
-    from analysis import hub
     from analysis.cli.push import upload
     from analysis.hub.repository import DATA_SET
     from analysis.results.packs import remote
 
     with tempfile.TemporaryDirectory(prefix="layerscope-pack-") as scratch:
         remote.write(made, options.push, Path(scratch))
-        target: Any = {"is_private": not options.public, "kind": DATA_SET}
-        planned = hub.upload.plan(Path(scratch), options.push, **target)
-        message = "Upload a result pack from Layerscope"
-        push = functools.partial(hub.upload.push, Path(scratch), options.push, commit_message=message, **target)
-        data, lines = upload(options, planned, push)
+        _, data, lines = upload(options, Path(scratch), options.push, DATA_SET)
     opening = [f"Open it anywhere with `python -m analysis open {options.push}`."] if options.yes else []
     return data, [*lines, *opening]
 

@@ -1,8 +1,7 @@
 """The subcommand `push`: an export onto the hub, listed first, and uploaded with `--yes` alone."""
 
 import argparse
-import functools
-from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from analysis import hub
@@ -34,32 +33,28 @@ def run(options: argparse.Namespace) -> None:
     if not folder.is_dir():
         names = ", ".join(folders.names()) or "none"
         raise SpecError(f"There is no export {options.name!r} on this machine. Existing exports: {names}.")
-    planned = hub.upload.plan(folder, options.id, is_private=not options.public)
+    planned, data, more = upload(options, folder, options.id, hub.repository.MODEL)
     files = [{"path": file.path, "size_bytes": file.size, "is_there": bool(file.digest)} for file in planned.files]
     lines = [f"{units.size(file.size):>9}  {file.path}{'  (already there)' if file.digest else ''}" for file in planned.files]
-    push = functools.partial(hub.upload.push, folder, options.id, is_private=not options.public)
-    data, more = upload(options, planned, push)
     write(options, data | {"files": files}, [*more[:1], *lines, *more[1:]] if not options.yes else more)
 
 
-def upload(options: argparse.Namespace, planned: "Upload", push: Callable[..., str]) -> tuple[dict[str, Any], list[str]]:
-    """List what would be uploaded or, with `--yes`, upload it; return data and lines for the answer.
+def upload(options: argparse.Namespace, folder: Path, id: str, kind: str) -> tuple["Upload", dict[str, Any], list[str]]:
+    """List what would be uploaded or, with `--yes`, upload it; return the upload, and data and lines for the answer.
 
     Args:
         options: the parsed options.
-        planned: the upload.
-        push: uploads it, told the progress by `on_progress`, and returns the address.
+        folder: its files are uploaded.
+        id: ORG/NAME of the repository.
+        kind: of the repository, as in `hub.upload.plan`.
     """
-    data: dict[str, Any] = {"id": planned.id, "is_private": planned.is_private, "is_there": planned.is_there}
-    if not options.yes:
-        return data, [target(planned), "Nothing uploaded. Add --yes to upload."]
-    with Bar() as bar:
-        address = push(on_progress=bar)
-    return data | {"address": address}, [f"Uploaded to {address}"]
-
-
-def target(planned: "Upload") -> str:
-    """Where it goes, how much of it, and who sees it, in a sentence."""
-    new = "an existing repository" if planned.is_there else f"a new {'private' if planned.is_private else 'public'} repository"
+    planned, is_private = hub.upload.plan(folder, id, kind=kind), not options.public
+    data: dict[str, Any] = {"id": id, "is_private": is_private, "is_there": planned.is_there}
+    if options.yes:
+        with Bar() as bar:
+            address = hub.upload.push(folder, id, is_private=is_private, kind=kind, on_progress=bar)
+        return planned, data | {"address": address}, [f"Uploaded to {address}"]
+    target = "an existing repository" if planned.is_there else f"a new {'private' if is_private else 'public'} repository"
     n_files = "1 file" if len(planned.missing) == 1 else f"{len(planned.missing)} files"
-    return f"To {planned.id}, {new}: {n_files}, {units.size(planned.n_bytes)}."
+    summary = f"To {id}, {target}: {n_files}, {units.size(planned.n_bytes)}."
+    return planned, data, [summary, "Nothing uploaded. Add --yes to upload."]

@@ -295,7 +295,10 @@ def parse_removal(text: str) -> Removal:
     for piece in text.split("+", 2 * MOST_LAYERS):
         match = _RUN.fullmatch(piece.strip())
         if match is None or not (match[1] or match[3]):
-            raise BlockRangeError(f"A block is written START:SIZE, for example 11:5, not {piece[:LONGEST_SHOWN]!r}.")
+            raise BlockRangeError(
+                f"A block is written START:SIZE, for example 11:5, not {piece[:LONGEST_SHOWN]!r}. "
+                "The prefix a removes attention alone, m feed-forward alone."
+            )
         runs.append((match[1], Block(int(match[2]), int(match[3] or 1))))
     if sum(run.size * (1 if letter else 2) for letter, run in runs) > 2 * MOST_LAYERS:
         raise BlockRangeError(f"{text[:LONGEST_SHOWN]!r} removes more than {MOST_LAYERS:,} layers, but no model has as many.")

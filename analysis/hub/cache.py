@@ -13,7 +13,6 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import NamedTuple
 
 from huggingface_hub import constants
 
@@ -195,23 +194,14 @@ def _read(path: Path) -> str | None:
     return None
 
 
-class CachedRepository(NamedTuple):
-    """A model or dataset from the Hub that takes disk space on this machine."""
-
-    kind: str
-    id: str
-    n_bytes: int
-    """Bytes of its folder, which would be free without it."""
-
-
-def cached_repositories() -> list[CachedRepository]:
-    """Return the models and datasets from the Hub on this machine, the largest first."""
+def cached_repositories() -> list[tuple[str, str, int]]:
+    """Return kind, id and bytes of the models and datasets from the Hub on this machine, the largest first."""
     entries = []
     for kind in (MODEL, DATA_SET):
         for folder in sorted(top().glob(f"{kind}s--*")):
             id = folder.name.removeprefix(f"{kind}s--").replace("--", "/", 1)
-            entries.append(CachedRepository(kind, id, disk.size_bytes(folder)))
-    return sorted(entries, key=lambda entry: -entry.n_bytes)
+            entries.append((kind, id, disk.size_bytes(folder)))
+    return sorted(entries, key=lambda entry: -entry[2])
 
 
 def delete(kind: str, id: str) -> int:

@@ -22,10 +22,6 @@ _OWN = ".gitattributes"
 class Upload:
     """The files of an upload, before it is made."""
 
-    id: str
-    """Of the repository: ORG/NAME."""
-    is_private: bool
-    """Whether nobody else will see it; of one that is there it stays as it is."""
     is_there: bool
     """Whether the repository is there, empty or with the same files."""
     files: tuple[File, ...]
@@ -42,13 +38,12 @@ class Upload:
         return sum(file.size for file in self.missing)
 
 
-def plan(folder: Path, id: str, *, is_private: bool, kind: str = MODEL) -> Upload:
+def plan(folder: Path, id: str, *, kind: str = MODEL) -> Upload:
     """Preview an upload, without changing anything: one request.
 
     Args:
         folder: whose files go there.
         id: ORG/NAME.
-        is_private: whether a new repository is to be private.
         kind: of the repository, `MODEL` or `DATA_SET`.
 
     Raises:
@@ -75,7 +70,7 @@ def plan(folder: Path, id: str, *, is_private: bool, kind: str = MODEL) -> Uploa
         _check_same(present, {path.name: path for path in paths})
     digests = {} if present is None else {file.path: file.digest for file in present.files}
     files = tuple(File(path.name, path.stat().st_size, digests.get(path.name, "")) for path in paths)
-    return Upload(id, is_private, present is not None, files)
+    return Upload(present is not None, files)
 
 
 def _check_same(present: Repository, paths: dict[str, Path]) -> None:
@@ -98,7 +93,6 @@ def push(
     *,
     is_private: bool,
     kind: str = MODEL,
-    commit_message: str = "Upload a model from Layerscope",
     on_progress: OnProgress = ignore,
 ) -> str:
     """Upload the files of a folder that are not on the hub, in one commit.
@@ -108,7 +102,6 @@ def push(
         id: ORG/NAME; made when it is not there.
         is_private: whether a new repository is private.
         kind: as in `plan`.
-        commit_message: of the commit.
         on_progress: told about it.
 
     Returns:
@@ -117,7 +110,7 @@ def push(
     Raises:
         HubError: as `plan`, and when the token may not write there.
     """
-    planned = plan(folder, id, is_private=is_private, kind=kind)
+    planned = plan(folder, id, kind=kind)
     address = f"{constants.ENDPOINT}/{'datasets/' if kind == DATA_SET else ''}{id}"
     total = max(1, planned.n_bytes)
     message = f"Uploading {len(planned.missing)} of {len(planned.files)} files to {id}."
@@ -131,6 +124,7 @@ def push(
             if not planned.is_there:
                 api().create_repo(id, private=is_private, repo_type=kind)
             files = [CommitOperationAdd(file.path, folder / file.path) for file in planned.missing]
-            api().create_commit(id, files, commit_message=commit_message, repo_type=kind)
+            content = "model" if kind == MODEL else "result pack"
+            api().create_commit(id, files, commit_message=f"Upload a {content} from Layerscope", repo_type=kind)
     on_progress(Progress("uploading to the hub", total, total, f"It is at {address}."))
     return address

@@ -87,7 +87,7 @@ def test_both_parts_of_a_layer_are_the_whole_layer():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("a", "A block is written START:SIZE, for example 11:5, not 'a'."),
+        ("a", "A block is written START:SIZE, for example 11:5, not 'a'. The prefix a removes attention alone"),
         ("a1:b", "not 'a1:b'"),
         ("a3+3:1", "names a layer twice"),
         ("a3+a2:2", "names a layer twice"),

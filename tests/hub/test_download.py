@@ -233,11 +233,11 @@ def test_repositories_on_this_machine_are_listed_and_deleted(there, monkeypatch)
     with pytest.raises(HubError):
         hub.download.fetch(half, half.files)
     kept = hub.cache.cached_repositories()
-    assert [one.id for one in kept] == ["org/model", "org/half"]
-    assert kept[0].n_bytes >= len(BIG)
-    assert 0 < kept[1].n_bytes < len(BIG)
-    assert hub.cache.delete(hub.repository.MODEL, "org/model") == kept[0].n_bytes
-    assert [one.id for one in hub.cache.cached_repositories()] == ["org/half"]
+    assert [id for _, id, _ in kept] == ["org/model", "org/half"]
+    assert kept[0][2] >= len(BIG)
+    assert 0 < kept[1][2] < len(BIG)
+    assert hub.cache.delete(hub.repository.MODEL, "org/model") == kept[0][2]
+    assert [id for _, id, _ in hub.cache.cached_repositories()] == ["org/half"]
     assert hub.cache.delete(hub.repository.MODEL, "org/model") == 0
 
 

@@ -52,8 +52,8 @@ def written(there):
 
 
 def test_a_plan_lists_files_bytes_and_target_and_changes_nothing(there, folder):
-    planned = hub.upload.plan(folder, ID, is_private=True)
-    assert (planned.id, planned.is_private, planned.is_there) == (ID, True, False)
+    planned = hub.upload.plan(folder, ID)
+    assert not planned.is_there
     assert {file.path: file.size for file in planned.missing} == {name: len(content) for name, content in FILES.items()}
     assert planned.n_bytes == sum(map(len, FILES.values()))
     assert written(there) == []
@@ -75,21 +75,21 @@ def test_pushed_files_are_complete_and_of_one_commit(there, folder, is_private):
     n_written = len(written(there))
     assert hub.upload.push(folder, ID, is_private=is_private) == address
     assert len(written(there)) == n_written, "the same files are not sent twice"
-    planned = hub.upload.plan(folder, ID, is_private=True)
+    planned = hub.upload.plan(folder, ID)
     assert planned.is_there
     assert planned.missing == ()
 
 
 def test_interrupted_upload_resumes_with_the_missing_files(there, folder):
     there.add(ID, {".gitattributes": b"", "config.json": b"{}", "model.safetensors": WEIGHTS})
-    assert [file.path for file in hub.upload.plan(folder, ID, is_private=True).missing] == ["README.md", "layerscope.json"]
+    assert [file.path for file in hub.upload.plan(folder, ID).missing] == ["README.md", "layerscope.json"]
     hub.upload.push(folder, ID, is_private=True)
     assert on(there) == FILES
 
 
 def said(there, folder, id=ID, push=True):
     with pytest.raises(HubError) as raised:
-        hub.upload.push(folder, id, is_private=True) if push else hub.upload.plan(folder, id, is_private=True)
+        hub.upload.push(folder, id, is_private=True) if push else hub.upload.plan(folder, id)
     sentence = str(raised.value)
     assert "\n" not in sentence
     assert sentence.endswith(".")

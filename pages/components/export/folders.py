@@ -252,7 +252,7 @@ def _planned(result: ExportResult, id: str, *, is_private: bool) -> None:
     name = result.spec.name
     try:
         access.check_operator("push to the Hub")
-        planned = hub.upload.plan(folders.folder(name), id, is_private=is_private)
+        planned = hub.upload.plan(folders.folder(name), id)
     except LayerscopeError as error:
         st.error(words.plain(str(error)))
         return

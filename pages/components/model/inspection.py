@@ -180,12 +180,11 @@ def _list() -> None:
     if not models and not files:
         st.caption("This disk has no models from the Hub and no converted GGUF files.")
         return
-    total = sum(one.n_bytes for one in models) + sum(one.n_bytes for one in files)
+    total = sum(n_bytes for _, _, n_bytes in models) + sum(one.n_bytes for one in files)
     st.markdown(f"**{words.size(total)}** in total.")
-    for place, one in enumerate(models):
-        what = "" if one.kind == hub.repository.MODEL else "dataset "
-        said = f"{what}**{words.plain(one.id)}**"
-        _row(f"kept-hub-{place}", said, one.n_bytes, _delete_of_hub, one.kind, one.id)
+    for place, (kind, id, n_bytes) in enumerate(models):
+        what = "" if kind == hub.repository.MODEL else "dataset "
+        _row(f"kept-hub-{place}", f"{what}**{words.plain(id)}**", n_bytes, _delete_of_hub, kind, id)
     for place, file in enumerate(files):
         _row(
             f"kept-gguf-{place}",

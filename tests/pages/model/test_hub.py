@@ -116,7 +116,7 @@ def test_weights_that_a_job_needs_stay(app, fetched, job):
     job(InspectSpec(ModelSpec("org/model"), load=True), jobs.QUEUED)
     at = with_list(app("pages/model.py"))
     at.button(key="kept-hub-0").click().run()
-    assert [one.id for one in hub.cache.cached_repositories()] == ["org/model"]
+    assert [id for _, id, _ in hub.cache.cached_repositories()] == ["org/model"]
     assert any("job (" in read(toast.value) for toast in at.toast)
 
 
