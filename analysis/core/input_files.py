@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import stat
-from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -54,17 +53,6 @@ def is_file_name(name: object) -> bool:
     if not isinstance(name, str) or "\0" in name or name in ("", ".", ".."):
         return False
     return PurePosixPath(name).name == name == PureWindowsPath(name).name
-
-
-def leads_into(path: Path, folders: Iterable[Path]) -> bool:
-    """Return True where a path with all its links followed lies in one of some folders.
-
-    Args:
-        path: of a file, which need not exist.
-        folders: without links.
-    """
-    real = Path(os.path.realpath(path))
-    return any(real.is_relative_to(folder) for folder in folders)
 
 
 def parsed(content: str | bytes) -> Any:

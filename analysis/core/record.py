@@ -351,30 +351,22 @@ class Result:
         return result
 
     @classmethod
-    def all_of(
-        cls, model: Any, read: dict[tuple[str, str, int], Any] | None = None, *, precomputed: bool = False
-    ) -> list[Self]:
+    def all_of(cls, model: Any, *, precomputed: bool = False) -> list[Self]:
         """Every readable result of this kind on a model's weights that this version of the code has stored, newest first.
 
         Args:
             model: a resolved `ModelSpec`; results in another precision or place are among them.
-            read: results that were read before, by kind, key and time; those that are not among them are added.
             precomputed: whether those that came with the program count too: for display and never for computing.
         """
-        read = {} if read is None else read
         results = []
         wanted = index.ResultFilter((cls.kind,), (model.identity, model.source, model.revision or ""))
         for entry in index.entries(wanted):
-            cache_key = (cls.kind, entry.key, entry.mtime_ns)
             if entry.precomputed and not precomputed:
                 continue
             with contextlib.suppress(CorruptResultError):
-                if cache_key not in read:
-                    stored = store.load_result(cls.kind, entry.key, precomputed=entry.precomputed)
-                    result = None if stored is None else cls.read(stored)
-                    read[cache_key] = result if result is not None and result.spec.fingerprint() == entry.key else None
-                if (cached := read.get(cache_key)) is not None:
-                    results.append(cached)
+                stored = store.load_result(cls.kind, entry.key, precomputed=entry.precomputed)
+                if stored is not None and (result := cls.read(stored)).spec.fingerprint() == entry.key:
+                    results.append(result)
         return results
 
     @classmethod

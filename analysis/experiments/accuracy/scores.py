@@ -1,9 +1,7 @@
 """Scores of pruned models on tokenized questions and texts: those of stored results, and the point that they amount to."""
 
-import contextlib
 import math
 from collections.abc import Iterator, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -226,36 +224,17 @@ def stored_scores(
     return scores
 
 
-_read: ContextVar[dict[tuple[str, str, int], Any] | None] = ContextVar("read", default=None)
-"""Results that `_stored_cuts` has read inside of `reading_once`."""
-
-
-@contextlib.contextmanager
-def reading_once(read: dict[tuple[str, str, int], Any]) -> Iterator[None]:
-    """Let several curves of one model share the stored results: all are read for the first curve, only new ones for the rest.
-
-    Args:
-        read: the results read before, which are kept; empty at first.
-    """
-    before = _read.set(read)
-    try:
-        yield
-    finally:
-        _read.reset(before)
-
-
 _CutScores = tuple[Removal | None, list[QuestionScore], list[float], GenerationCheck | None]
 
 
 def _stored_cuts(model: ModelSpec) -> Iterator[tuple[SweepSpec | EvaluateSpec, list[_CutScores]]]:
     """The cuts of every stored sweep and evaluation of a model, adapters left out."""
-    read = _read.get()
-    for swept in SweepResult.all_of(model, read):
+    for swept in SweepResult.all_of(model):
         if swept.spec.model == model:
             writings = swept.writings or [None] * len(swept.points)
             parts = zip(swept.points, swept.questions, swept.text_losses, writings, strict=True)
             yield swept.spec, [(point.block, answers, losses, wrote) for point, answers, losses, wrote in parts]
-    for alone in EvaluateResult.all_of(model, read):
+    for alone in EvaluateResult.all_of(model):
         if alone.spec.model == model and alone.spec.adapter is None:
             yield alone.spec, [(alone.point.block, alone.questions, alone.text_losses, alone.writing)]
 

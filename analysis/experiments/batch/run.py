@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from analysis.core import failures
 from analysis.core.errors import LayerscopeError, StorageError
 from analysis.core.progress import REMAINING, Cancelled, OnProgress, Progress, Stage, Stages, doing, ignore
-from analysis.experiments.accuracy import scores, sweep
+from analysis.experiments.accuracy import sweep
 from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
 from analysis.models.loading.load import LoadedModel, Loader
 from analysis.models.source.model_spec import ModelSpec
@@ -139,17 +139,14 @@ class SharedModel(Loader):
         self._load = load
         self._spec: ModelSpec | None = None
         self._loaded = Once[LoadedModel]()
-        self._stored: dict[tuple[str, str, int], Any] = {}
-        """Stored results of the model, as in `scores.reading_once`."""
 
     def curve(self, spec: SweepSpec, on_progress: OnProgress) -> SweepResult:
         """Measure a curve, reusing stored scores of others; raises the errors of `sweep.run`."""
         if spec.model != self._spec:
             if self._loaded.value is not None:
                 self.clear()
-            self._spec, self._loaded, self._stored = spec.model, Once(), {}
-        with scores.reading_once(self._stored):
-            return sweep.run(spec, on_progress, load=self)
+            self._spec, self._loaded = spec.model, Once()
+        return sweep.run(spec, on_progress, load=self)
 
     def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore, /, *, by_layer: bool = False) -> LoadedModel:
         """Return the model of the curve; raises the errors of loading it, again if it was refused before."""

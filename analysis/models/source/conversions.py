@@ -1,7 +1,6 @@
 """GGUF files that were turned into plain folders once, in the cache: taking one apart costs more than all that follows."""
 
 import json
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -13,18 +12,6 @@ _PREFIX = "gguf-"
 _TOLD = "layerscope.json"
 _VERSION = 2
 """2: the configuration holds the fields of the file that transformers does not read; folders of before are made again."""
-
-
-@dataclass(frozen=True)
-class Conversion:
-    """A conversion that takes disk space on this machine."""
-
-    identity: str
-    """Of the file's weights."""
-    name: str
-    """Of the file."""
-    n_bytes: int
-    """Bytes of its folder, which would be free without it."""
 
 
 def folder_of(identity: str) -> Path:
@@ -47,16 +34,16 @@ def sign(folder: Path, name: str) -> None:
     (folder / _TOLD).write_text(json.dumps({"file": name, "version": _VERSION}))
 
 
-def stored_conversions() -> list[Conversion]:
-    """All that are there, the largest first."""
+def stored_conversions() -> list[tuple[str, str, int]]:
+    """Return identity, file name and bytes of the conversions on this machine, the largest first."""
     conversions = []
     for folder in (store.cache_dir() / _FOLDER).glob(f"{_PREFIX}*"):
         try:
             name = str(input_files.parsed_object((folder / _TOLD).read_bytes())["file"])
         except (OSError, ValueError, KeyError):
             name = folder.name
-        conversions.append(Conversion(folder.name.replace("-", ":", 1), name, disk.size_bytes(folder)))
-    return sorted(conversions, key=lambda conversion: -conversion.n_bytes)
+        conversions.append((folder.name.replace("-", ":", 1), name, disk.size_bytes(folder)))
+    return sorted(conversions, key=lambda conversion: -conversion[2])
 
 
 def delete(identity: str) -> int:

@@ -180,19 +180,14 @@ def _list() -> None:
     if not models and not files:
         st.caption("This disk has no models from the Hub and no converted GGUF files.")
         return
-    total = sum(n_bytes for _, _, n_bytes in models) + sum(one.n_bytes for one in files)
+    total = sum(n_bytes for _, _, n_bytes in models) + sum(n_bytes for _, _, n_bytes in files)
     st.markdown(f"**{words.size(total)}** in total.")
     for place, (kind, id, n_bytes) in enumerate(models):
         what = "" if kind == hub.repository.MODEL else "dataset "
         _row(f"kept-hub-{place}", f"{what}**{words.plain(id)}**", n_bytes, _delete_of_hub, kind, id)
-    for place, file in enumerate(files):
-        _row(
-            f"kept-gguf-{place}",
-            f"**{words.plain(file.name)}** · converted folder",
-            file.n_bytes,
-            _delete_conversion,
-            file.identity,
-        )
+    for place, (identity, name, n_bytes) in enumerate(files):
+        label = f"**{words.plain(name)}** · converted folder"
+        _row(f"kept-gguf-{place}", label, n_bytes, _delete_conversion, identity)
 
 
 def _row(key: str, said: words.Markdown, n_bytes: int, delete, *what: str) -> None:

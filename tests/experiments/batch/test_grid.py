@@ -11,7 +11,6 @@ import pandas
 import pytest
 
 from analysis.cli import main
-from analysis.core import store
 from analysis.core.errors import BenchmarkError, SpecError
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy import sweep
@@ -67,20 +66,6 @@ def test_every_cell_is_the_curve_that_it_names(spec):
     assert GridResult.load(result.spec) == result
     assert "accuracy is not significantly above chance" in result.measured_on()
     assert None in {cell.no_loss_n for cell in result.cells}
-
-
-def test_stored_results_of_a_model_are_read_once_per_grid(spec, monkeypatch):
-    def counted(kind, key, **where):
-        found = original(kind, key, **where)
-        if kind == "sweep" and found is not None:
-            read.append(key)
-        return found
-
-    original, read = store.load_result, []
-    monkeypatch.setattr(store, "load_result", counted)
-    result = grid.run(replace(spec, models=spec.models[:1], max_n=1))
-    assert [cell.error for cell in result.cells] == [""] * 4
-    assert sorted(read) == sorted(cell.key for cell in result.cells[:3]), "each by the next one"
 
 
 def test_each_model_is_loaded_once_and_released_before_the_next(spec, tiny_folder):
