@@ -63,13 +63,12 @@ class _Removed(Spec):
         return _runs(self.layers)
 
     def describe(self) -> str:
-        """Both index forms: "layers 11-15 (5 layers), block [11, 16)" or "layers 3, 5-6 (3 layers), blocks [3, 4) [5, 7)"."""
-        n, runs = len(self.layers), self.blocks
-        halves = " ".join(f"[{run.start}, {run.stop})" for run in runs)
-        return f"{self.brief()} ({n} layer{'s' * (n != 1)}), block{'s' * (len(runs) != 1)} {halves}"
+        """With the number of layers: "layers 11-15 (5 layers)" or "layers 3, 5-6 (3 layers)"."""
+        n = len(self.layers)
+        return f"{self.brief()} ({n} layer{'s' * (n != 1)})"
 
     def brief(self) -> str:
-        """For those who have seen both forms: "layers 11-15" or "layers 3, 5-6"."""
+        """Without the number of layers: "layers 11-15" or "layers 3, 5-6"."""
         return _layers(self.layers)
 
 

@@ -12,7 +12,7 @@ from plotly.graph_objs import Figure
 from analysis.core import escapes, table
 
 _SPECIAL = re.compile(r"([\\`*_\]#<>|$~])")
-"""A link needs its closing bracket: without it the opening one of "block [11, 16)" can stay as it is."""
+"""A link needs its closing bracket: without it the opening one of "[11, 16)" can stay as it is."""
 
 
 def text(content: str) -> str:

@@ -348,5 +348,5 @@ def _of_cells(result: Result, cut: Removal | None) -> str:
     """The note that no cell of a table of methods has the selected block; "" if one has."""
     if cut is None or not isinstance(result, MethodsResult):
         return ""
-    removed = {cell.removed for cell in result.cells}
-    return "" if {cut.describe(), cut.brief()} & removed else f" {_mark_in_words(cut, [])}"
+    removed = {cell.removed.partition(" (")[0] for cell in result.cells}
+    return "" if cut.brief() in removed else f" {_mark_in_words(cut, [])}"

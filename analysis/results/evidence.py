@@ -180,7 +180,9 @@ class Evidence:
         else:
             before, after, change, result = measured.unpruned, measured.reading, measured.change, self._source(name)
         if change is None or after is None:
-            return self._mapped() if name == LOSS and self._map is not None else self._unmeasured(name, measured.condition)
+            return (
+                self._mapped() if name == LOSS and self._map is not None else self._unmeasured(name, measured.condition, after)
+            )
         material, on = after.condition.material_in_words(), after.on_what()
         return Quantity(name, MEASURED, change, before, after, material, on, result)
 
@@ -199,10 +201,10 @@ class Evidence:
         material, on = (f"{LOSS_MAP}, {words}" for words in (value.condition.material_in_words(), value.on_what()))
         return Quantity(LOSS, ESTIMATED, change, None, value, material, on, damage, self._request())
 
-    def _unmeasured(self, name: str, condition: Condition | None) -> Quantity:
+    def _unmeasured(self, name: str, condition: Condition | None, after: Reading | None) -> Quantity:
         if self.heal is not None:
             return Quantity(name, request=self.heal.spec)
-        return Quantity(name, material=condition.material_in_words() if condition else "", request=self._request())
+        return Quantity(name, after=after, material=condition.material_in_words() if condition else "", request=self._request())
 
     def _request(self) -> Spec:
         """Return the request that scores the pruned model under the selected condition."""

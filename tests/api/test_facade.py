@@ -96,7 +96,7 @@ def test_a_curve_has_its_charts_and_its_table(model):
     assert list(table["n"]) == [0, 1, 2]
     assert list(table["acc"]) == [point.acc for point in curve.result.points]
     assert table["removed"][0] == "nothing"
-    assert "block [" in table["removed"][2]
+    assert table["removed"][2].startswith("layers 0-1")
     assert list(table["start"][1:]) == [point.block.start for point in curve.result.points[1:]]
     assert list(table["size"]) == [0, 1, 2]
     assert re.match(r"<sweep of .*: float32 .*questions.*>$", repr(curve))
@@ -149,7 +149,7 @@ def test_every_kind_has_a_table_and_charted_kinds_a_figure(model):
     distances, damage, evaluation, speed, comparison, microscope, heal = (one.table() for one in found)
     assert len(distances) == 6 + 5 + 4 + 3 + 2 + 1
     assert len(damage) == 6 + 5
-    assert list(evaluation["removed"]) == ["layers 1-2 (2 layers), block [1, 3)"]
+    assert list(evaluation["removed"]) == ["layers 1-2 (2 layers)"]
     assert list(speed["n"]) == [0, 2]
     assert {*comparison["model"]} == {"unpruned", "pruned"}
     assert len(microscope) == 6 * len(found[5].result.pieces)

@@ -48,7 +48,7 @@ def test_a_heal_without_answers_takes_the_pairs_of_a_curve():
     assert not heal.questions
     heal.save()
     curve.save()
-    assert lines(heal)[-1] == sentence(heal.spec.block, [curve, heal], shown=heal, heals=[heal])
+    assert lines(heal)[-1] == sentence(heal.spec.block, [heal, curve], shown=heal, heals=[heal])
     assert lines(heal)[-1] != alone
 
 

@@ -38,7 +38,7 @@ def test_the_command_line_form():
 
 def test_a_layer_set_is_described_in_both_forms():
     scattered = LayerSet((3, 5, 6))
-    assert scattered.describe() == "layers 3, 5-6 (3 layers), blocks [3, 4) [5, 7)"
+    assert scattered.describe() == "layers 3, 5-6 (3 layers)"
     assert [cut.brief() for cut in (scattered, Block(3, 1), Block(11, 5))] == ["layers 3, 5-6", "layer 3", "layers 11-15"]
     assert (scattered.start, scattered.size) == (3, 3)
     assert scattered.blocks == [Block(3, 1), Block(5, 2)]

@@ -118,8 +118,8 @@ def test_a_block_is_half_open_and_says_so_both_ways():
     block = Block(11, 5)
     assert list(block.layers) == [11, 12, 13, 14, 15]
     assert block.stop == 16
-    assert block.describe() == "layers 11-15 (5 layers), block [11, 16)"
-    assert Block(7, 1).describe() == "layer 7 (1 layer), block [7, 8)"
+    assert block.describe() == "layers 11-15 (5 layers)"
+    assert Block(7, 1).describe() == "layer 7 (1 layer)"
     assert parse_removal("11:5") == block
 
 

@@ -136,7 +136,7 @@ def data() -> Iterator[Bad]:
 
 def adapters() -> Iterator[Bad]:
     """Adapters that are broken, or made for another model or block."""
-    fits = "does not fit this model without layer 1 (1 layer), block [1, 2) ("
+    fits = "does not fit this model without layer 1 (1 layer) ("
     nan = {LORA[0]: numbers([2, 24], float("nan"))}
     other = json.dumps({"heal": {"block": {"start": 0, "size": 1}}})
     for name, make, says in (
@@ -150,7 +150,7 @@ def adapters() -> Iterator[Bad]:
         (
             "another block",
             adapter(layerscope__json=other),
-            "was healed without layer 0 (1 layer), block [0, 1), but you remove",
+            "was healed without layer 0 (1 layer), but you remove",
         ),
         ("a bridge", adapter(bridge__safetensors=b""), "needs its bridge.safetensors"),
     ):

@@ -112,7 +112,7 @@ def test_mergekit_ranges_are_half_open(spec, tmp_path):
     text = (out / "mergekit.yaml").read_text()
     assert "layer_range: [0, 2]" in text
     assert "layer_range: [5, 6]" in text
-    assert "layers 2-4 (3 layers), block [2, 5) of 6 layers" in text
+    assert "layers 2-4 (3 layers) of 6 layers" in text
 
 
 def test_an_impossible_request_is_one_sentence(spec, tmp_path, monkeypatch):

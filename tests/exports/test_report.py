@@ -364,7 +364,7 @@ def test_a_model_card_names_its_making_and_missing_measurements(stored):
         assert f"| {name} | {point.n} | {said(point.acc, point.interval)} | 100 |" in card
     assert "seed 0" in card
     assert "0.0625" in card
-    assert "layers 11-15 (5 layers), block [11, 16)" in card
+    assert "layers 11-15 (5 layers)" in card
     assert "learning\\_rate 0.0003" in card
 
 

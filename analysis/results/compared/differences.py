@@ -3,15 +3,15 @@
 Compare shows them for whole runs side by side. The interval of one selected block comes from `changes`.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from analysis.core.intervals import Interval
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.results.compared import changes
-from analysis.results.compared.changes import Change
 from analysis.results.stored import reading
-from analysis.results.stored.reading import ACCURACY, LOSS, Reading, Readings
+from analysis.results.stored.reading import ACCURACY, BITS, LOSS, Reading, Readings
 from analysis.results.stored.summaries import (
     SHARE,
     MeasuredResult,
@@ -20,8 +20,27 @@ from analysis.results.stored.summaries import (
     texts_read,
 )
 
-Difference = tuple[Reading, Reading, Change]
-"""A number of the reference, that of the run, and the change from the first to the second."""
+NOT_STORED = "no interval: losses per text were not stored"
+"""Basis of a difference of losses that cannot be paired by text."""
+
+
+@dataclass(frozen=True)
+class Difference(Interval):
+    """Difference of one number of a run from that of the reference."""
+
+    quantity: str
+    """The compared quantity, with its unit."""
+    removed: str
+    """Removed layers of the reference and of the run."""
+    reference: float
+    value: float
+    difference: float
+    """The run minus the reference, on the questions or texts that both were measured on, where these are known."""
+    low: float | None
+    """Lower end of the 95 % interval of the difference; None where no error is known."""
+    high: float | None
+    basis: str
+    """The data that the interval rests on."""
 
 
 def same_questions(a: MeasuredResult, b: MeasuredResult) -> bool:
@@ -60,18 +79,16 @@ def differences(reference: MeasuredResult, run: MeasuredResult) -> tuple[list[Di
     a, b = _readings(reference, n), _readings(run, m)
     if not a or not b:
         return [], f"Pruning {position:.0%} of the layers is not measured in both."
-    losses = a.get(LOSS), b.get(LOSS)
-    if not same_tokens(reference, run):
-        losses = _in_bits(losses[0]), _in_bits(losses[1])
-    scores = {
-        "questions": (a.get(ACCURACY), b.get(ACCURACY)) if same_questions(reference, run) else (None, None),
-        "texts": losses if same_texts(reference, run) else (None, None),
-    }
-    found = [(first, second, changes.between(first, second)) for first, second in scores.values() if first and second]
-    missing = [name for name, pair in scores.items() if None in pair]
-    if not found:
+    quantities, missing = [], []
+    accuracy = _difference(a.get(ACCURACY), b.get(ACCURACY)) if same_questions(reference, run) else None
+    quantities += [accuracy] if accuracy else []
+    missing += [] if accuracy else ["other questions"]
+    loss = _loss(a.get(LOSS), b.get(LOSS), same_tokens(reference, run)) if same_texts(reference, run) else None
+    quantities += [loss] if loss else []
+    missing += [] if loss else ["other texts"]
+    if not quantities:
         return [], "The result was measured on other questions and other texts than the reference."
-    return found, f"Not compared: it was measured on other {missing[0]}." if missing else ""
+    return quantities, f"Not compared: it was measured on {missing[0]}." if missing else ""
 
 
 def _any_limit(benchmark: BenchmarkSpec) -> BenchmarkSpec:
@@ -96,7 +113,28 @@ def _share(result: MeasuredResult) -> float | None:
     return result.point.n / result.model.n_layers if isinstance(result, EvaluateResult) else None
 
 
-def _in_bits(loss: Reading | None) -> Reading | None:
-    """Return a loss in bits per byte without those of each text: another vocabulary gives other tokens."""
-    bits = None if loss is None else reading.in_bits(loss)
-    return bits and replace(bits, losses=())
+def _loss(a: Reading | None, b: Reading | None, tokens: bool) -> Difference | None:
+    """Nats per token if the tokens are the same, else bits per byte."""
+    if tokens or a is None or b is None:
+        return _difference(a, b)
+    bits = [in_bits and replace(in_bits, losses=()) for in_bits in map(reading.in_bits, (a, b))]
+    return _difference(*bits)
+
+
+def _difference(a: Reading | None, b: Reading | None) -> Difference | None:
+    if a is None or b is None:
+        return None
+    name, unpaired = _QUANTITIES[a.quantity]
+    change, unit = changes.between(a, b), "questions" if a.is_share else "texts"
+    p_value = "" if change.p_value is None else f", McNemar p = {change.p_value:.2g}"
+    basis = f"paired, {change.n} {unit}{p_value}" if change.paired else unpaired
+    removed = "; ".join("unpruned" if each.cut is None else each.cut.describe() for each in (a, b))
+    return Difference(name, removed, a.value, b.value, change.difference, change.low, change.high, basis)
+
+
+_QUANTITIES = {
+    ACCURACY: ("accuracy", "treated as independent: answers not stored"),
+    LOSS: ("loss, nats per token", NOT_STORED),
+    BITS: ("loss, bits per byte", "treated as independent: another vocabulary gives other tokens"),
+}
+"""Names of the quantities, and the basis of a difference that is not paired."""

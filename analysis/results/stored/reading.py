@@ -232,10 +232,11 @@ def _of_methods(result: MethodsResult) -> Iterator[Readings]:
     """Yield the scores of the unpruned model and of each measured cell that removes whole layers."""
     models = [(None, "", ""), *((cell.removed, cell.recipe, cell.error) for cell in result.cells)]
     for (removed, recipe, error), losses, right in zip(models, result.losses, result.right, strict=True):
-        runs = re.findall(r"\[(\d+), (\d+)\)", removed or "")
-        if error or bool(removed) != bool(runs) or not losses:
+        written = (removed or "").partition(" (")[0]  # "layers 3, 5-6", also in tables that add "blocks [3, 4) [5, 7)"
+        if error or " of layer" in written or not losses:
             continue
-        cut = removal(layer for start, stop in runs for layer in range(int(start), int(stop))) if runs else None
+        runs = re.findall(r"(\d+)(?:-(\d+))?", written)
+        cut = removal(layer for first, last in runs for layer in range(int(first), int(last or first) + 1)) if runs else None
         loss, stderr = stats.weighted_mean_and_stderr(losses, result.text_tokens)
         acc = sum(right) / len(right) if right else None
         point = Point(**place(cut), acc=acc, n_samples=len(right), loss=loss, loss_stderr=stderr, n_texts=len(losses))

@@ -21,7 +21,7 @@ TERMS = {
     "Token": Term("a word or a part of a word. Models read and generate tokens."),
     "Layer": Term("one step of the model. It reads the residual stream and adds to it. Layers are counted from 0."),
     "Residual stream": Term("the vector per token that passes through all layers."),
-    "Block": Term("consecutive layers. [11, 16) is layers 11 to 15: the first number is included, the last is not."),
+    "Block": Term("consecutive layers, such as layers 11-15, counted from 0."),
     "Pruned layers": Term("the layers that were removed: a block, or separate layers."),
     "n": Term("the number of removed layers. Behind a score: the number of questions or texts."),
     "Pruning": Term("removing layers from a trained model.", PAPER),

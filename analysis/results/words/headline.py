@@ -32,7 +32,7 @@ def verdict(evidence: Evidence) -> str:
 
 def _brief(quantity: Quantity) -> str:
     if quantity.change is None:
-        return f"{quantity.name} is not measured"
+        return f"{_unmeasured(quantity)} is not measured"
     source = f" ({LOSS_MAP})" if quantity.state == ESTIMATED else ""  # the map has texts of its own
     return f"{_change(quantity.name, quantity.change)}{source}"
 
@@ -52,12 +52,17 @@ def clause(quantity: Quantity) -> str:
         return "smaller" if change is None else f"{-100 * change.difference:.0f} % smaller"
     if change is None:
         on = f" on {quantity.material}" if quantity.material else ""
-        return "its speed is not measured" if name == SPEED else f"{name} is not measured{on}"
+        return "its speed is not measured" if name == SPEED else f"{_unmeasured(quantity)} is not measured{on}"
     if name == SPEED:
         about = "about " if quantity.state == ESTIMATED else ""
         way = f"{about}{100 * abs(change.difference):.0f} % {'faster' if change.difference > 0 else 'slower'}"
         return way if change.is_significant else f"its speed is {NOT_SEEN}"
     return _moved(name, change, quantity.material)
+
+
+def _unmeasured(quantity: Quantity) -> str:
+    """Name what is not measured: of a pruned model that is scored alone, the change."""
+    return quantity.name if quantity.after is None else f"the change of {quantity.name}"
 
 
 def value_in_words(quantity: Quantity) -> str:

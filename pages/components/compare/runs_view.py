@@ -17,7 +17,6 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import differences as run_compare
 from analysis.results.compared import runs as run_table
 from analysis.results.stored import summaries
-from analysis.results.stored.reading import LOSS
 from analysis.results.stored.result import FoundResult
 from pages.components.compare import runs_overlay
 from pages.components.shared import chart, frame, selection, state, stored_results, words
@@ -218,35 +217,25 @@ def differences(picked: list[FoundResult], reference: FoundResult) -> None:
     name, *labels = run_table.labels([reference, *others])
     for run, label in zip(others, labels, strict=True):
         found, why = run_compare.differences(reference.result, run.result)
-        for first, second, change in found:
-            removed = ("unpruned" if each.cut is None else each.cut.describe() for each in (first, second))
+        for one in found:
             rows.append(
                 {
                     "run": label,
-                    "quantity": "loss, nats/token" if first.quantity == LOSS else first.quantity,
-                    "reference": first.value,
-                    "run's": second.value,
-                    "difference": change.difference,
-                    "95 % from": change.low,
-                    "to": change.high,
-                    "significant": "yes" if change.is_significant else "no",
-                    "paired": "yes" if change.paired else "no",
-                    "n": change.n,
-                    "McNemar p": change.p_value,
-                    "removed (reference / run)": "; ".join(removed),
+                    "quantity": one.quantity,
+                    "reference": one.reference,
+                    "run's": one.value,
+                    "difference": one.difference,
+                    "95 % from": one.low,
+                    "to": one.high,
+                    "significant": "yes" if one.is_significant else "no",
+                    "interval": one.basis,
+                    "removed (reference / run)": one.removed,
                 }
             )
         if why:
             reasons.setdefault(why, []).append(label)
     if rows:
-        formats = {
-            "difference": "%+.4f",
-            "95 % from": "%+.4f",
-            "to": "%+.4f",
-            "reference": "%.4f",
-            "run's": "%.4f",
-            "McNemar p": "%.2g",
-        }
+        formats = {"difference": "%+.4f", "95 % from": "%+.4f", "to": "%+.4f", "reference": "%.4f", "run's": "%.4f"}
         chart.table(rows, key="t-against", alt="Differences from the reference", file_name="against-reference", formats=formats)
     for why, labels in reasons.items():
         st.caption(words.plain(f"{', '.join(labels)}: {why}"))

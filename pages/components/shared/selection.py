@@ -207,10 +207,11 @@ def evidence_on(
         damage: the loss-increase map on screen.
         heal: the healing run whose healed model is judged; None for the pruned model.
     """
+    model = stored_results.known(model)
     speed = stored_results.shown("speed", stored_results.find("speed", model, having=summaries.timed_in()))
     chosen = tuple(entry.key for entry in (damage, speed) if entry is not None)
     keys = (service.version((*SCORED, "damage", "speed")), sweep and version(sweep), heal and heal.spec.fingerprint())
-    return _evidence(str(keys), removed, stored_results.known(model), chosen, sweep, facts, heal)
+    return _evidence(str(keys), removed, model, chosen, sweep, facts, heal)
 
 
 def version(found: FoundResult) -> Version:

@@ -117,7 +117,7 @@ def test_saved_adapter_is_standard_peft(cache):
     config = json.loads((folder / "adapter_config.json").read_text())
     assert (config["r"], config["lora_alpha"], config["base_model_name_or_path"]) == (4, 4, "someone/tiny")
     readme = (folder / "README.md").read_text()
-    assert "layers 2-3 (2 layers), block [2, 4)" in readme
+    assert "layers 2-3 (2 layers)" in readme
     assert "7 of 50 steps" in readme
     assert HealSpec.from_json(json.loads((folder / "layerscope.json").read_text())["heal"]) == SPEC
 

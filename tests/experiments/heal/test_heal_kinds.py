@@ -114,7 +114,7 @@ def test_last_measurement_has_its_time_despite_remembered_scores(spec, questions
 
 
 def test_too_short_a_time_is_one_sentence(spec):
-    with pytest.raises(RecipeError, match="more minutes|Give at least"):
+    with pytest.raises(RecipeError, match="too short"):
         healing.run(replace(spec, steps=0, minutes=1e-4))
 
 
