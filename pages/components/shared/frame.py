@@ -206,11 +206,6 @@ PAGES = {
 """By page, the words that one who opens it meets."""
 
 
-def help_on(*names: str) -> words.Markdown:
-    """Return the meanings of these terms of the glossary, for the hover help of what uses them."""
-    return _listed((name, glossary.TERMS[name].meaning) for name in names)
-
-
 def glossary_button() -> None:
     """A button that opens all of them."""
     with st.popover("Glossary", icon=":material/menu_book:", type="tertiary"):

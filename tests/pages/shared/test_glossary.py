@@ -22,7 +22,3 @@ def test_the_words_of_a_page_stand_at_its_title(app, title, monkeypatch):
 def test_the_lesson_has_all_of_them(app):
     said = texts(app("pages/learn.py"))
     assert not [name for name in TERMS if f"- **{frame.words.plain(name)}**" not in said]
-
-
-def test_text_like_markup_is_shown_as_it_is():
-    assert "\\[11, 16\\)" in frame.help_on("Block")
