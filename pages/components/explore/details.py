@@ -27,11 +27,13 @@ def menu(place: DeltaGenerator, model: ModelSpec, maps: list[FoundResult], sweep
     n_layers = found.result.n_layers
     with place:
         stored_results.show_origin([found], "Computed in advance by this program. You can compute your own.")
-        with st.popover("Details", key=_MENU, on_change="rerun"), st.container(width=520):
+        popover = st.popover("Details", key=_MENU, on_change="rerun")
+        with popover, st.container(width=520):
             result_choice.menu(maps, found, sweeps, shown.sweep)
-            selection.show_chip(selection.selected_conditions(shown.selected))
-            if others := selection.other_datasets(model):
-                st.caption(f"Also measured on {words.plain(', '.join(others))}.")
+            if popover.open:
+                selection.show_chip(selection.selected_conditions(shown.selected))
+                if others := selection.other_datasets(model):
+                    st.caption(f"Also measured on {words.plain(', '.join(others))}.")
             map_view.controls(found, shown.damage)
             if shown.sweep is not None:
                 curves.menu(shown.sweep, model, n_layers)

@@ -75,7 +75,8 @@ class Shown:
         """Every quantity of the block on screen under the selected condition; None if nothing is removed."""
         if self.cut.removed is None:
             return None
-        return evidence_on(self.cut.removed, self.asked, self.sweep, self.strategy.distances.model, damage=self.damage)
+        model = replace(self.asked, identity=self.model.identity)
+        return evidence_on(self.cut.removed, model, self.sweep, self.strategy.distances.model, damage=self.damage)
 
     @cached_property
     def selected(self) -> Selected:

@@ -144,8 +144,8 @@ def test_a_slider_move_resolves_the_model_a_few_times(app, monkeypatch):
     at.slider(key="n").set_value(8).run()
     assert not at.exception
     identities = [sql for _, sql, _ in asked if sql.startswith("SELECT identity")]
-    assert 0 < len(identities) <= 4
-    assert len(asked) <= 60
+    assert 0 < len(identities) <= 3
+    assert len(asked) <= 50
 
 
 def test_notes_on_the_picture_go_with_the_first_action(app):
