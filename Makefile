@@ -145,7 +145,7 @@ bench-ui: install-dev chromium
 	$(BIN)/python benchmarks/ui_speed.py
 
 bench-large: install-dev
-	$(BIN)/python benchmarks/large_models.py streaming
+	$(BIN)/python benchmarks/large_models.py
 
 screenshots: install-dev chromium
 	$(BIN)/python -m docs.screenshots

@@ -1,11 +1,10 @@
 """Speed of a sweep's scoring against lm-evaluation-harness, which runs once per pruned model.
 
-    python benchmarks/evaluation_speed.py                                        every question set, hours on two cores
-    python benchmarks/evaluation_speed.py arc --questions 60 --measured 0,15     the harness at two n only
+    python benchmarks/evaluation_speed.py                                        200 questions, an hour on two cores
+    python benchmarks/evaluation_speed.py --questions 60 --measured 0,15         the harness at two n only
 
-Question sets: `arc` is ARC-Easy without examples, `long` is ARC-Challenge with 25 examples as a shared prefix, `mmlu` is MMLU
-with 5 examples. Both programs run in one process on the same machine, weights, questions and blocks: those with the smallest
-distance on the precomputed map of the starter model.
+The questions are those of ARC-Easy without examples. Both programs run in one process on the same machine, weights, questions
+and blocks, which have the smallest distance on the precomputed map of the starter model.
 
 Layerscope is timed from the text of the questions to their log-likelihoods, the harness from its requests to theirs, without
 loading and pruning. The time of the harness is linear in the number of layers left, so `--measured` interpolates the other n.
@@ -15,7 +14,6 @@ Both run `--repeats` times in turns, and medians are compared.
 import argparse
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, median
 
@@ -37,11 +35,6 @@ from analysis.results import library
 from benchmarks.work import add_dtype_option, describe_machine, say, seconds
 from tests.support import harness
 
-SETS = ("arc", "long", "mmlu")
-HARNESS_TASKS = {"arc": ("arc_easy", 0), "mmlu": ("mmlu", 5)}
-"""Task of the harness and number of examples; `long` is built from our questions."""
-N_EXAMPLES = 25
-
 
 def best_blocks() -> list[Best]:
     """Return the blocks with the smallest distance on the precomputed map of the starter model."""
@@ -53,22 +46,6 @@ def best_blocks() -> list[Best]:
     raise SystemExit("The precomputed distance map is missing: run `make gallery`.")
 
 
-def read_questions(name: str, options: argparse.Namespace) -> list[tasks.Question]:
-    """Return the questions of a set; for MMLU some of each of some subjects."""
-    if name == "arc":
-        return question_sets.load(BenchmarkSpec("arc_easy", limit=options.questions))
-    if name == "long":
-        questions = question_sets.load(BenchmarkSpec("arc_challenge", limit=None))
-        examples = "".join(f"{question.context}{question.options[question.gold]}\n\n" for question in questions[-N_EXAMPLES:])
-        rest = questions[:-N_EXAMPLES][: options.questions]
-        return [replace(question, context=examples + question.context) for question in rest]
-    all_subjects = tasks.TASKS["mmlu"].chosen_groups()
-    subjects = [all_subjects[index * len(all_subjects) // options.subjects] for index in range(options.subjects)]
-    questions = question_sets.load(BenchmarkSpec("mmlu", limit=None, shots=5, subset=tuple(subjects)))
-    by_subject = {subject: [question for question in questions if question.group == subject] for subject in subjects}
-    return [question for subject in subjects for question in by_subject[subject][: options.per_subject]]
-
-
 def score(loaded: LoadedModel, questions: list[tasks.Question], cuts: likelihood.Cuts) -> list[list[list[float]]]:
     """Return log-likelihoods by n, question and option, computed as a sweep does."""
     encoded = [trees.encode(question, loaded.tokenizer, loaded.facts.max_positions) for question in questions]
@@ -76,29 +53,23 @@ def score(loaded: LoadedModel, questions: list[tasks.Question], cuts: likelihood
 
 
 def score_with_harness(
-    name: str, questions: list[tasks.Question], cut: Removal | None, options: argparse.Namespace
+    questions: list[tasks.Question], cut: Removal | None, options: argparse.Namespace
 ) -> tuple[float, list[list[float]]]:
     """Return the seconds of the harness on a pruned model, and its log-likelihoods."""
     loaded = load(ModelSpec(dtype=options.dtype))
     if cut is not None:
         pruning.cut(loaded.decoder, cut)
     model = harness.model(loaded, options.batch_size)
-    if name in HARNESS_TASKS:
-        requests = [harness.requests(HARNESS_TASKS[name][0], question, HARNESS_TASKS[name][1]) for question in questions]
-    else:
-        requests = [
-            [harness.Instance("loglikelihood", {}, pair, number) for number, pair in enumerate(question.pairs())]
-            for question in questions
-        ]
+    requests = [harness.requests("arc_easy", question, 0) for question in questions]
     started = time.perf_counter()
     values = harness.loglikelihoods(model, requests)
     return time.perf_counter() - started, values
 
 
-def compare(name: str, loaded: LoadedModel, options: argparse.Namespace) -> None:
-    """Print the comparison on one question set."""
-    questions, best = read_questions(name, options), best_blocks()
-    inputs = strategies.StrategyInputs(loaded.decoder.n_layers, best=best)
+def compare(loaded: LoadedModel, options: argparse.Namespace) -> None:
+    """Print the comparison."""
+    questions = question_sets.load(BenchmarkSpec("arc_easy", limit=options.questions))
+    inputs = strategies.StrategyInputs(loaded.decoder.n_layers, best=best_blocks())
     cuts = [strategies.chosen("similarity", n, inputs) for n in options.ns]
     score(loaded, questions[:1], cuts)  # warm-up
     own_s: list[float] = []
@@ -108,9 +79,9 @@ def compare(name: str, loaded: LoadedModel, options: argparse.Namespace) -> None
     for _ in range(options.repeats):
         own_s.append(seconds(lambda: own.append(score(loaded, questions, cuts))))
         for n in options.measured:
-            took, theirs[n] = score_with_harness(name, questions, cuts[options.ns.index(n)], options)
+            took, theirs[n] = score_with_harness(questions, cuts[options.ns.index(n)], options)
             harness_s[n].append(took)
-    say(f"{name}: {len(questions)} questions, n = {','.join(map(str, options.ns))}, medians of {options.repeats}")
+    say(f"{len(questions)} questions, n = {','.join(map(str, options.ns))}, medians of {options.repeats}")
     say(f"  Layerscope  {median(own_s):8.1f} s for all n")
     differences, is_same = [], []
     for n in options.measured:
@@ -129,13 +100,10 @@ def compare(name: str, loaded: LoadedModel, options: argparse.Namespace) -> None
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Sweeps against lm-evaluation-harness.")
-    parser.add_argument("sets", nargs="*", help=f"{', '.join(SETS)} (default: all)")
     parser.add_argument("--ns", default=",".join(map(str, range(16))), help="numbers of removed layers, by comma")
     parser.add_argument("--measured", default="", help="of these, two or more at which the harness runs (default: all)")
     add_dtype_option(parser, "float32")
-    parser.add_argument("--questions", type=int, default=200, help="questions of ARC")
-    parser.add_argument("--subjects", type=int, default=20, help="subjects of MMLU")
-    parser.add_argument("--per-subject", type=int, default=10, help="questions in each subject")
+    parser.add_argument("--questions", type=int, default=200, help="number of questions (default: 200)")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each, in turns (default: 3)")
     parser.add_argument("--batch-size", type=int, default=8, help="batch size of the harness")
     options = parser.parse_args()
@@ -143,12 +111,8 @@ def main() -> None:
     options.measured = [int(n) for n in options.measured.split(",")] if options.measured else options.ns
     if len(options.measured) < 2 or set(options.measured) - set(options.ns):
         parser.error("--measured takes at least two of --ns, by comma")
-    if unknown := set(options.sets) - set(SETS):
-        parser.error(f"no question set {', '.join(unknown)}: choose from {', '.join(SETS)}")
     options.dtype = describe_machine(options.dtype)
-    loaded = load(ModelSpec(dtype=options.dtype))
-    for name in options.sets or SETS:
-        compare(name, loaded, options)
+    compare(load(ModelSpec(dtype=options.dtype)), options)
 
 
 if __name__ == "__main__":

@@ -40,8 +40,8 @@ def loaded(dtype: str):
     return load.load(ModelSpec(dtype=dtype, quantization="4bit"))
 
 
-def prepared(options: argparse.Namespace, effective_batch: int = EFFECTIVE_BATCH):
-    """The trainer of the paper recipe, as a heal makes it, with this number of sequences per step."""
+def ours(options: argparse.Namespace) -> dict:
+    """Take packed steps of the paper recipe, as a healing run does, and return their figures."""
     from analysis.core.blocks import Block
     from analysis.data import corpora
     from analysis.data.near_copies import NearCopyFilter
@@ -58,21 +58,16 @@ def prepared(options: argparse.Namespace, effective_batch: int = EFFECTIVE_BATCH
         block=Block(*BLOCK),
         steps=options.steps + 1,
         batch_size=options.rows,
-        gradient_accumulation=effective_batch // options.rows,
+        gradient_accumulation=EFFECTIVE_BATCH // options.rows,
         seq_len=options.seq_len,
         corpus=corpora.resolve(CorpusSpec("c4", 1000, options.seq_len, "train")),
     )
     packed = packing.training_rows(
-        spec.corpus, NearCopyFilter([]), loaded_model.tokenizer, max_rows=effective_batch * spec.steps
+        spec.corpus, NearCopyFilter([]), loaded_model.tokenizer, max_rows=EFFECTIVE_BATCH * spec.steps
     )
     pruning.cut(loaded_model.decoder, spec.block)
     model = adapters.attach(loaded_model.decoder, spec, 0)
-    return Trainer(model, find_decoder(model), packed.rows, spec, None, packed.positions)
-
-
-def ours(options: argparse.Namespace) -> dict:
-    """Steps of the paper recipe, packed, as a heal takes them."""
-    trainer = prepared(options)
+    trainer = Trainer(model, find_decoder(model), packed.rows, spec, None, packed.positions)
     trainer.take_step(lambda: None)
     steps = [seconds(lambda: trainer.take_step(lambda: None)) for _ in range(options.steps)]
     return figures(steps, trainer.tokens_per_step)

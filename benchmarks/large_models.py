@@ -1,14 +1,11 @@
-"""Models that do not fit in memory, and requests shared by processes or Ray workers.
+"""A model that does not fit in memory.
 
-    python benchmarks/large_models.py streaming        12.9 GB on the disk mapped under 4 GB, about five minutes
-    python benchmarks/large_models.py streaming --layers 6 --memory 3.5GB      3 GB
-    python benchmarks/large_models.py workers          a loss-increase map by one process and by two
+    python benchmarks/large_models.py                                12.9 GB on the disk mapped under 4 GB, about five minutes
+    python benchmarks/large_models.py --layers 6 --memory 3.5GB      3 GB
 
-streaming: writes a random model with the shape of Llama 2 7B, reads its files once, and computes a distance map of it with its
-layers read from the disk. The file cache of the system is emptied before each. The map runs in a control group with the
-limit if the machine allows one; otherwise its peak memory is measured.
-
-workers: `--run-on ray` runs both on the Ray cluster of RAY_ADDRESS (requirements-ray.txt), otherwise they are local.
+Writes a random model with the shape of Llama 2 7B, reads its files once, and computes a distance map of it with its layers read
+from the disk. The file cache of the system is emptied before each. The map runs in a control group with the limit if the
+machine allows one; otherwise its peak memory is measured.
 """
 
 import argparse
@@ -32,7 +29,7 @@ from safetensors.torch import save_file
 
 from analysis.core import units
 from analysis.models.loading import gguf_conversion
-from benchmarks.work import add_dtype_option, describe_machine, say, seconds, use_empty_cache
+from benchmarks.work import add_dtype_option, describe_machine, say, use_empty_cache
 
 SHAPE = {
     "hidden_size": 4096,
@@ -46,14 +43,11 @@ SHAPE = {
 READ_AT_ONCE = 64 << 20
 
 
-def written(folder: Path, n_layers: int, dtype: str, **shape: int) -> int:
-    """Return the bytes of the weights in a folder, and write them unless there are some.
-
-    `shape` replaces values of `SHAPE`.
-    """
+def written(folder: Path, n_layers: int, dtype: str) -> int:
+    """Return the bytes of the weights in a folder, writing them if there are none."""
     if not (folder / "config.json").exists():
         started = time.perf_counter()
-        write_model(folder, n_layers, dtype, **shape)
+        write_model(folder, n_layers, dtype)
         say(f"written in {time.perf_counter() - started:.0f} s")
     config = json.loads((folder / "config.json").read_text())
     if (config["dtype"], config["num_hidden_layers"]) != (dtype, n_layers):
@@ -62,11 +56,11 @@ def written(folder: Path, n_layers: int, dtype: str, **shape: int) -> int:
     return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
 
 
-def write_model(folder: Path, n_layers: int, dtype: str, **shape: int) -> None:
-    """One file for each layer, so that no more than one is ever in memory."""
+def write_model(folder: Path, n_layers: int, dtype: str) -> None:
+    """Write one file for each layer, so that no more than one layer is in memory."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(gguf_conversion.model_folder())
     config = transformers.LlamaConfig(
-        **SHAPE | shape,
+        **SHAPE,
         num_hidden_layers=n_layers,
         vocab_size=len(tokenizer),
         bos_token_id=0,
@@ -118,7 +112,7 @@ def sequential_read_s(folder: Path) -> float:
 
 @contextlib.contextmanager
 def control_group(limit: int) -> Iterator[Path | None]:
-    """A group of processes that may take so many bytes, files kept in memory included; None where this machine allows none."""
+    """Yield a control group with a memory limit in bytes, which counts cached files; None if the machine allows no group."""
     for top, name in ((Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"), (Path("/sys/fs/cgroup"), "memory.max")):
         group = top / f"layerscope-{os.getpid()}"
         try:
@@ -135,19 +129,6 @@ def control_group(limit: int) -> Iterator[Path | None]:
         finally:
             group.rmdir()
     yield None
-
-
-def command_line(command: str, *options: object) -> dict:
-    """Run a command of Layerscope and return its JSON."""
-    done = subprocess.run(
-        [sys.executable, "-m", "analysis", command, *map(str, options), "--json", "-"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    return json.loads(done.stdout)
 
 
 def measure_streaming(options: argparse.Namespace, scratch: Path) -> None:
@@ -174,36 +155,19 @@ def measure_streaming(options: argparse.Namespace, scratch: Path) -> None:
     say(f"peak resident memory {units.size(peak)}, {peak / limit:.0%} of {options.memory}")
 
 
-def measure_workers(options: argparse.Namespace) -> None:
-    """Print the time of a loss-increase map by one process and by two workers of Ray."""
-    arguments = ("starter", "--dtype", options.dtype, "--samples", options.texts, "--seq-len", options.tokens, "--max-size", 4)
-    results: dict[int, dict] = {}
-    for n in (1, 2):
-        use_empty_cache()
-        os.environ["OMP_NUM_THREADS"] = "1"
-        sharing = ("--run-on", options.run_on, *(("--workers", n) if n > 1 else ()))
-        took = seconds(lambda n=n, sharing=sharing: results.update({n: command_line("damage", *arguments, *sharing)}))
-        say(f"{n} process{'es' * (n > 1)}: {took:.1f} s in all, {results[n]['wall_s']:.1f} s without loading")
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Models that do not fit in memory, and requests shared by processes.")
-    parser.add_argument("part", choices=("streaming", "workers"))
+    parser = argparse.ArgumentParser(description="A model that does not fit in memory.")
     parser.add_argument("--layers", type=int, default=30)
     parser.add_argument("--memory", default="4GB")
     parser.add_argument("--texts", type=int, default=8)
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--keep", type=Path, help="folder to keep the model in, or to take it from")
-    parser.add_argument("--run-on", default="local", choices=("local", "ray"), help="where `workers` runs (default: local)")
     add_dtype_option(parser, "bfloat16")
     options = parser.parse_args()
     options.dtype = describe_machine(options.dtype)
     use_empty_cache()
     with tempfile.TemporaryDirectory(prefix="layerscope-large-") as scratch:
-        if options.part == "streaming":
-            measure_streaming(options, Path(scratch))
-        else:
-            measure_workers(options)
+        measure_streaming(options, Path(scratch))
 
 
 if __name__ == "__main__":

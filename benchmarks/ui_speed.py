@@ -2,25 +2,20 @@
 
     python benchmarks/ui_speed.py                        on the results of the gallery
     python benchmarks/ui_speed.py --results 2000         with 2,000 more results of one model, which is shown
-    python benchmarks/ui_speed.py --baseline FOLDER      another checkout as well, in turns with this one
 
 Prints median and 95th percentile of the time
 - from opening Explore in a new browser, and again in the same one, to its last chart,
 - from the release of the slider to the selected block in words and on all charts of the window,
 - from a click on a tab of Explore or on a page in the menu to the finished page.
-
-With a baseline every action is done in both checkouts in turns, so that the ratio holds on a busy machine.
 """
 
 import argparse
 import contextlib
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -68,21 +63,13 @@ SELECTED = """
 
 
 @dataclass
-class Checkout:
-    """A checkout with its server and its window."""
+class Window:
+    """A browser window, and the times of the actions in it."""
 
-    name: str
-    root: Path
-    address: str = ""
+    address: str
+    """Address of the server."""
     page: Page | None = None
     times_ms: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
-
-    @contextlib.contextmanager
-    def served(self, cache: Path) -> Iterator[None]:
-        """Run its server."""
-        os.environ["LAYERSCOPE_CACHE"] = str(cache)
-        with browser.dashboard(cache, self.root) as self.address:
-            yield
 
     def open_explore(self, chromium: Browser, query: str) -> None:
         """Open Explore in a new browser and once more in the same one, and time each first finished state."""
@@ -105,7 +92,7 @@ class Checkout:
     def record(self, name: str, took: float | None) -> None:
         """Note the time of an action and rest."""
         if took is None:
-            raise SystemExit(f"{name}: the page of {self.name} was not finished after a minute.")
+            raise SystemExit(f"{name}: the page was not finished after a minute.")
         self.times_ms[name].append(took)
         self.page.wait_for_timeout(REST_MS)
 
@@ -166,54 +153,31 @@ def fill(n: int) -> None:
         replace(result, spec=spec).save()
 
 
-def summary(name: str, checkouts: list[Checkout]) -> str:
-    """Return a line with median and 95th percentile of each checkout, and their ratio."""
-    parts, medians = [], []
-    for checkout in checkouts:
-        ordered = sorted(checkout.times_ms[name])
-        medians.append(statistics.median(ordered))
-        parts.append(f"{checkout.name} {medians[-1]:.0f} and {ordered[round(0.95 * (len(ordered) - 1))]:.0f} ms")
-    ratio = f"; ratio {medians[0] / medians[1]:.2f}" if len(medians) > 1 else ""
-    return f"{name} (n = {len(checkouts[0].times_ms[name])}): {'; '.join(parts)}{ratio}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description="Response times of the pages in Chromium.")
     parser.add_argument("--rounds", type=int, default=6, help="rounds of all actions; the first one is not counted")
     parser.add_argument("--results", type=int, default=0, help="number of further stored results (default: 0)")
-    parser.add_argument("--baseline", type=Path, help="another checkout, measured in turns with this one")
-    parser.add_argument("--fill", type=int, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.fill is not None:
-        return fill(options.fill)
     query = f"?model={MODEL}&n=5" if options.results else ""
-    checkouts = [Checkout("here", ROOT)]
-    if options.baseline:
-        checkouts.append(Checkout("baseline", options.baseline.resolve()))
     say(f"load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores of {host.processor()}, median and 95th percentile")
     with contextlib.ExitStack() as stack:
-        for checkout in checkouts:
-            cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="layerscope-bench-")))
-            if options.results:
-                environment = {**os.environ, "LAYERSCOPE_CACHE": str(cache), "PYTHONPATH": str(ROOT)}
-                command = [sys.executable, __file__, "--fill", str(options.results)]
-                subprocess.run(command, env=environment, check=True)
-            stack.enter_context(checkout.served(cache))
+        cache = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="layerscope-bench-")))
+        os.environ["LAYERSCOPE_CACHE"] = str(cache)
+        fill(options.results)
+        window = Window(stack.enter_context(browser.dashboard(cache)))
         chromium = stack.enter_context(browser.chromium())
         for round_number in range(options.rounds + 1):
-            for checkout in checkouts:
-                checkout.open_explore(chromium, query)
+            window.open_explore(chromium, query)
             for action, values in (("move_slider", N), ("open_tab", TABS), ("open_page", PAGES)):
                 for value in values:
-                    for checkout in checkouts:
-                        getattr(checkout, action)(value)
+                    getattr(window, action)(value)
             if round_number == 0:  # fills the caches of server and browser
-                for checkout in checkouts:
-                    checkout.times_ms.clear()
-        for name in checkouts[0].times_ms:
-            say(summary(name, checkouts))
+                window.times_ms.clear()
+        for name, times_ms in window.times_ms.items():
+            ordered = sorted(times_ms)
+            high = ordered[round(0.95 * (len(ordered) - 1))]
+            say(f"{name} (n = {len(ordered)}): {statistics.median(ordered):.0f} and {high:.0f} ms")
     say(f"load {os.getloadavg()[0]:.1f} at the end")
-    return None
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
+
 from analysis.core import host, store
 from analysis.models.loading import gguf_conversion, machine
 from analysis.models.source import resolving
@@ -28,10 +30,9 @@ def seconds(run: Callable[[], object]) -> float:
 
 
 def describe_machine(dtype: str) -> str:
-    """Print the processor and its load, and return the dtype that `auto` stands for here."""
+    """Print the processor and its load, and return the dtype that `auto` resolves to on this machine."""
     resolved = resolving.resolve_model(ModelSpec(dtype=dtype)).dtype
-    load = host.load()
-    say(f"{machine.cpu_name()}, load {load.average:.1f} on {load.cores} cores, {resolved}")
+    say(f"{machine.cpu_name()}, load {psutil.getloadavg()[0]:.1f} on {host.cores()} cores, {resolved}")
     return resolved
 
 

@@ -91,10 +91,12 @@ def _shown(command: argparse.ArgumentParser) -> list[argparse.Action]:
 
 def _option(action: argparse.Action) -> str:
     """Return an item of a list: names, values and meaning of an option."""
-    names = ", ".join(f"`{name}`" for name in action.option_strings) or f"`{action.metavar or action.dest}`"
-    values = "" if action.nargs == 0 else _values(action)
-    help = action.help or ""
-    return f"- {names}{f' {values}' if values else ''}: {_escaped(help[:1].upper() + help[1:])}"
+    choices, help = possible_values(action), action.help or ""
+    values = f" ({', '.join(f'`{choice}`' for choice in choices)})" if choices else ""
+    if action.metavar and action.option_strings and not choices:
+        values = f" `{action.metavar}`"
+    names = ", ".join(f"`{name}`" for name in action.option_strings or [action.metavar or action.dest])
+    return f"- {names}{values}: {_escaped(help[:1].upper() + help[1:])}"
 
 
 def possible_values(action: argparse.Action) -> list[str] | None:
@@ -102,12 +104,6 @@ def possible_values(action: argparse.Action) -> list[str] | None:
     if action.choices is None and str(action.metavar).startswith("{"):
         return str(action.metavar).strip("{}").split(",")
     return None if action.choices is None else [str(choice) for choice in action.choices]
-
-
-def _values(action: argparse.Action) -> str:
-    if choices := possible_values(action):
-        return "(" + ", ".join(f"`{choice}`" for choice in choices) + ")"
-    return f"`{action.metavar}`" if action.metavar and action.option_strings else ""
 
 
 def _lines(text: str | None) -> list[str]:
@@ -118,9 +114,8 @@ def python_page() -> str:
     """Return the functions and methods of the public face with their docstrings."""
     lines = [NOTE, "", "# Python", "", "**Question answered: how do you call Layerscope from a script or a notebook?**", ""]
     lines += [_escaped(inspect.getdoc(facade) or ""), "", "```python", "import analysis as layerscope", "```", ""]
-    functions = [(name, getattr(analysis, name)) for name in analysis.__all__]
-    for name, function in functions:
-        if inspect.isfunction(function):
+    for name in analysis.__all__:
+        if inspect.isfunction(function := getattr(analysis, name)):
             lines += _documented(f"layerscope.{name}", function)
     for title, name, shown in CLASSES:
         lines += [f"## {title}", "", *_docstring(shown), ""]
@@ -131,16 +126,11 @@ def python_page() -> str:
 
 
 def _documented(name: str, what: object) -> list[str]:
-    called = f"{name}{_signature(what)}" if callable(what) else name
-    return [f"### `{name}`", "", "```python", called, "```", "", *_docstring(what), ""]
-
-
-def _signature(function: object) -> str:
-    assert callable(function)
-    signature = inspect.signature(function)
-    shown = [parameter for name, parameter in signature.parameters.items() if name != "self"]
-    bare = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in shown]
-    return str(inspect.Signature(bare)).replace("**settings", "**options")
+    signature = ""
+    if callable(what):
+        parameters = [part for part in inspect.signature(what).parameters.values() if part.name != "self"]
+        signature = str(inspect.Signature([part.replace(annotation=part.empty) for part in parameters]))
+    return [f"### `{name}`", "", "```python", f"{name}{signature}", "```", "", *_docstring(what), ""]
 
 
 def _docstring(what: object) -> Iterable[str]:

@@ -38,15 +38,13 @@ README = {"explore": ("light", 980), "heal": ("dark", 800), "learn": ("light", 8
 
 def take(chromium: Browser, address: str, view: str, theme: str, size: tuple[int, int], path: Path) -> None:
     """Save a picture of a view in a new window."""
-    window = {"width": size[0], "height": size[1]}
-    context = chromium.new_context(viewport=window, color_scheme=theme)
-    page = context.new_page()
+    page = chromium.new_page(viewport={"width": size[0], "height": size[1]}, color_scheme=theme)
     page.set_default_timeout(60_000)
     name, _, query = VIEWS[view].partition("?")
     browser.visit(page, address, name, f"?{query}" if query else "")
     page.wait_for_timeout(REST_MS)
     page.screenshot(path=path)
-    context.close()
+    page.close()
     print(path.name, flush=True)
 
 

@@ -54,8 +54,4 @@ for pack in sorted(Path(__file__).parent.glob("packs/*.zip")):
 keep_options()
 # Streamlit reads its options again after a change of the file, and then takes those of the host.
 config.on_config_parsed(keep_options, force_connect=True)
-app = st.App(
-    ROOT / "app.py",
-    middleware=server.middleware(phone.is_public),
-    routes=phone.routes(),
-)
+app = st.App(ROOT / "app.py", middleware=server.middleware(phone.is_public), routes=phone.routes())

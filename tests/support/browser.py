@@ -50,13 +50,13 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def dashboard(cache: Path, root: Path = REPOSITORY, entry: tuple[str, ...] = ENTRY, port: int | None = None) -> Iterator[str]:
-    """Run the dashboard of a checkout on `cache`; its address, and at the end neither it nor its worker is left."""
+def dashboard(cache: Path, entry: tuple[str, ...] = ENTRY, port: int | None = None) -> Iterator[str]:
+    """Run the dashboard on a cache folder and yield its address; end the server and its worker."""
     port = port or free_port()
     log = cache / "server.log"
     command = [sys.executable, *entry, "--server.port", str(port), "--server.headless", "true"]
     with log.open("wb") as output:
-        server = subprocess.Popen(command, cwd=root, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
+        server = subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT)
     try:
         wait_until_healthy(f"http://127.0.0.1:{port}/_stcore/health", server, log)
         yield f"http://127.0.0.1:{port}"
