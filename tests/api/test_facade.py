@@ -1,7 +1,6 @@
 """The public face for scripts and notebooks: README's lines run, keywords set the same values as options, errors are
 sentences."""
 
-import importlib.metadata
 import re
 import subprocess
 import sys
@@ -22,7 +21,7 @@ from analysis.core.experiment import EXPERIMENTS, Experiment, register
 from analysis.core.progress import Progress
 from analysis.core.record import Result, Spec, spec_dataclass
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
-from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
+from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.prompt.comparison_spec import Variant
 from analysis.models.source.model_spec import ModelSpec
 
@@ -163,27 +162,19 @@ def asked(model, kind, **keywords):
 
 
 SAME = [
-    ("distances", {}, []),
     ("distances", {"texts": "wiki", "samples": 3, "seq_len": 64, "metric": "relative-l2", "seed": 4}, None),
-    ("damage", {"max_size": 3, "texts": "c4", "samples": 2, "metric": "cosine-tokens"}, None),
     ("sweep", {"task": "mmlu", "limit": 7, "shots": 2, "subset": ("stem",), "protocol": "paper", "seed": 3}, None),
-    ("sweep", {"max_n": 3, "strategy": "random", "draw": 2, "metric": "relative-l2", "texts": "c4"}, None),
     ("sweep", {"strategy": "manual", "blocks": ["1:2", "0:1+3:1"]}, ["--strategy", "manual", "--blocks", "1:2,0:1+3:1"]),
     ("sweep", {"limit": None, "generate": True, "seed": 2}, ["--limit", "0", "--generate", "--seed", "2"]),
     ("sweep", {"loss_corpus": None}, ["--texts", "none"]),
-    ("evaluate", {"block": "0:1+3:1", "limit": 5}, None),
     ("speed", {"ns": (0, 2), "prompt_tokens": 8, "new_tokens": 2, "repeats": 1, "seed": 1}, None),
-    ("heal", {"block": "1:2"}, None),
-    ("heal", {"block": "1:2", "recipe": "instant", "seq_len": 64, "seed": 2}, None),
     ("heal", {"block": "1:2", "recipe": "quick", "steps": 9, "texts": "c4-train", "generate": True}, None),
-    ("heal", {"block": "1:2", "minutes": 2.0, "control": True}, None),
     (
         "heal",
         {"block": "1:2", "r": 4, "learning_rate": 0.01, "limit": 5},
         ["--block", "1:2", "--set", "r=4", "--set", "learning_rate=0.01", "--set", "benchmark.limit=5"],
     ),
     ("compare", {"prompt": "-One", "block": "1:2", "adapter": "a", "tokens": 5, "temperature": 0.5, "seed": 3}, None),
-    ("microscope", {"prompt": "One", "block": "1:2"}, None),
     ("export", {"block": "1:2", "name": "small"}, None),
 ]
 
@@ -215,14 +206,10 @@ def test_fields_and_parts_are_taken_as_they_are(model):
     [
         ("sweep", {"tsak": "boolq"}, r"SweepSpec has no setting 'tsak'\. It has .*task"),
         ("sweep", {"limit": "many"}, "limit must be a whole number, not .many."),
-        ("sweep", {"max_n": 1.5}, "max_n must be a whole number, not 1.5"),
         ("sweep", {"strategy": object()}, "A value for SweepSpec has the wrong type|strategy"),
-        ("sweep", {"task": "arc"}, "task must be one of"),
         ("evaluate", {"block": "eleven"}, "A block is written START:SIZE"),
         ("heal", {}, "HealSpec needs block"),
         ("heal", {"block": "1:2", "recipe": "slow"}, "There is no recipe 'slow'"),
-        ("heal", {"block": "1:2", "r": "four"}, 'r must be a whole number, not "four"'),
-        ("export", {"block": "1:2"}, "ExportSpec needs name"),
     ],
 )
 def test_an_impossible_request_is_refused_in_a_sentence(model, kind, keywords, sentence):
@@ -267,12 +254,7 @@ def test_a_kind_of_one_file_is_reached_without_changes_here(model, monkeypatch):
         model.run(EchoSpec())
 
 
-def test_a_ready_request_is_answered(model):
-    spec = SweepSpec(model.spec, BenchmarkSpec(limit=2), None, max_n=0)
-    assert model.run(spec, progress=False).result.points[0].n_samples == 2
-
-
-def test_a_bar_per_phase_and_silence(model, capsys):
+def test_notebook_has_a_bar_for_each_phase(capsys):
     shown = bar.NotebookBar()
     for progress in (Progress("one", 1, 4), Progress("one", 3, 5)):
         shown(progress)
@@ -284,8 +266,3 @@ def test_a_bar_per_phase_and_silence(model, capsys):
     assert "1/4" in output.err
     assert "two:" in output.err
     assert "A sentence." in output.out
-    model.distances(samples=2, seq_len=32, progress=False)
-    output = capsys.readouterr()
-    assert output.out == ""
-    assert "%|" not in output.err
-    assert importlib.metadata.version("tqdm")

@@ -2,10 +2,8 @@
 
 import contextlib
 import json
-import re
 import shlex
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -88,16 +86,6 @@ def test_answer_names_its_data_and_refuses_models_without_scores(capsys):
     assert "100 ARC-Easy questions and 8 texts of C4." in first
     assert main.main(["front", "starter", "--others", "no/such"]) == 2
     assert 'No scores of "no/such" are stored' in capsys.readouterr().err
-
-
-def test_every_field_of_a_point_is_documented():
-    text = (Path(__file__).parents[2] / "docs" / "choosing.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"`(\w+)`", text))
-    ends = {"_low", "_high", "_is_paired"}
-    assert {field for field in FIELDS if field not in named} == {
-        f"{field}{end}" for field in ("acc", "loss", "bits_per_byte") for end in ("_low", "_high")
-    } | {f"{field}_change{end}" for field in ("acc", "loss", "bits_per_byte") for end in ends}
-    assert ends <= named
 
 
 @pytest.mark.usefixtures("stored")

@@ -109,9 +109,3 @@ def test_python_writes_and_opens_a_pack(tmp_path):
     opened = layerscope.open_pack(file)
     assert [one.kind for one in opened.manifest.results] == ["sweep", "sweep"]
     assert len(library.find("sweep", fakes.MODEL)) == 2
-
-
-def test_missing_pack_is_refused_with_its_path(capsys, tmp_path):
-    path = tmp_path / "deep" / "nope.zip"
-    assert main.main(["open", str(path)]) == 2
-    assert f"{path} cannot be opened: No such file or directory." in capsys.readouterr().err

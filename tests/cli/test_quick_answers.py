@@ -40,9 +40,7 @@ def _fresh(arguments: list[str]) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["distances", "MODEL", "--samples", "2", "--seq-len", "32"],
         ["sweep", "MODEL", "--limit", "4", "--max-n", "1", "--texts", "none", "--samples", "2"],
-        ["evaluate", "MODEL", "--limit", "4", "--texts", "none", "--block", "1:1"],
         ["compare", "MODEL", "--prompt", "a b", "--tokens", "2", "--block", "1:1"],
     ],
     ids=lambda arguments: arguments[0],
@@ -97,10 +95,8 @@ def test_a_healing_run_answers_only_if_its_adapter_is_there(tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("command", "options", "sentence"),
     [
-        ("evaluate", ["--block", "40:2"], "A block of 2 layers cannot start at layer 40"),
         ("heal", ["--block", "40:2"], "A block of 2 layers cannot start at layer 40"),
         ("compare", ["--block", "40:2", "--prompt", "a"], "A block of 2 layers cannot start at layer 40"),
-        ("export", ["--block", "40:2", "--name", "kept"], "A block of 2 layers cannot start at layer 40"),
         ("sweep", ["--max-n", "6"], "Choose max-n 0..5."),
         ("damage", ["--max-size", "6"], "Choose max-size 1..5."),
         ("search", ["--max-n", "6"], "Choose max-n 1..5"),
@@ -109,14 +105,16 @@ def test_a_healing_run_answers_only_if_its_adapter_is_there(tmp_path, monkeypatc
         ("grid", ["--max-n", "6"], "Choose max-n 0..5."),
     ],
 )
-def test_a_request_beyond_the_models_depth_is_refused_without_a_model_library(
-    command, options, sentence, tiny_folder, tmp_path, monkeypatch
-):
+def test_a_request_beyond_the_models_depth_is_refused(command, options, sentence, tiny_folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
-    refused = _fresh([command, *(["--models"] if command == "grid" else []), str(tiny_folder("llama")), *options])
-    *_, message, loaded = refused.stderr.splitlines()
-    assert (refused.returncode, loaded) == (2, "[]")
-    assert sentence in message
+    assert main([command, *(["--models"] if command == "grid" else []), str(tiny_folder("llama")), *options]) == 2
+    assert sentence in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_refusing_a_request_needs_no_model_library(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
+    refused = _fresh(["sweep", str(tiny_folder("llama")), "--max-n", "6"])
+    assert (refused.returncode, refused.stderr.splitlines()[-1]) == (2, "[]")
 
 
 def test_the_depth_of_a_gguf_file_is_that_of_its_header():

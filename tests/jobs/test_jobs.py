@@ -292,8 +292,3 @@ def test_the_worker_record_names_a_live_process_only(cache):
     processes.announce(HERE)
     processes.withdraw(HERE)
     assert not (cache / "worker.json").exists()
-
-
-def test_the_queue_needs_neither_torch_nor_streamlit():
-    code = "import sys, analysis.jobs; print([m for m in ('torch', 'transformers', 'streamlit') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -60,19 +60,6 @@ def events(job: jobs.Job, *told: tuple[int, str, int]) -> None:
     (job.folder / "events.jsonl").write_text("\n".join(lines) + "\n")
 
 
-def test_looking_for_who_waits_reads_no_job_that_has_ended(monkeypatch):
-    """Every visitor's page looks every second, and ended jobs stay in the table for years."""
-    ended = queue(5)
-    for job_id in ended:
-        jobs.cancel(job_id)
-    (left,) = [jobs.submit(request(seed=9)).id]
-    read, plain = [], table.read
-    monkeypatch.setattr(table, "read", lambda row: read.append(row["id"]) or plain(row))
-    assert waiting() == [left]
-    assert read == [left]
-    assert {job.id for job in jobs.list_jobs()} == {left, *ended}
-
-
 # Pause
 
 

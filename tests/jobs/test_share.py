@@ -8,12 +8,11 @@ import threading
 import time
 from pkgutil import resolve_name
 
-import psutil
 import pytest
 import torch
 
 from analysis import jobs, service
-from analysis.core import shards, store
+from analysis.core import extensions, shards, store
 from analysis.core.blocks import Block
 from analysis.core.errors import JobError, SpecError, UnsupportedModelError
 from analysis.core.experiment import EXPERIMENTS
@@ -351,34 +350,49 @@ def test_healed_model_never_uses_shards_of_its_base(asked):
     assert not service.can_share(dataclasses.replace(asked["evaluate"], adapter="some-heal"))
 
 
-def many(spec: DamageSpec) -> DamageSpec:
-    """The request with shards for processes that have batches of the usual size."""
-    return dataclasses.replace(spec, corpus=dataclasses.replace(TEXTS, n_texts=12, seq_len=128))
+GATE = """
+import os
+import time
+
+from analysis.core import store
+from analysis.experiments.maps import damage
+from analysis.jobs.runner.shard_worker import ShardWorker
+
+measure = ShardWorker.measure
+
+
+def gated(self, spec, *shards):
+    if spec.kind == "damage":
+        (store.cache_dir() / f"measuring-{os.getpid()}").touch()
+        while not (store.cache_dir() / "go").exists():
+            time.sleep(0.01)
+    return measure(self, spec, *shards)
+
+
+ShardWorker.measure, damage.CUTS_PER_SHARD = gated, 4
+"""
+"""Extension: each process waits with its first shard for a file, so that both have one when the test kills a process."""
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.long
 def test_worker_job_is_shared_by_local_processes_despite_a_kill(asked, cache, with_starter, monkeypatch, tmp_path):
-    spec = many(asked["damage"])
-    job = jobs.submit(spec, shards=2)
+    (tmp_path / "gate.py").write_text(GATE)
+    monkeypatch.setenv(extensions.VARIABLE, str(tmp_path / "gate.py"))
+    monkeypatch.setattr(damage, "CUTS_PER_SHARD", 4)
+    job = jobs.submit(asked["damage"], shards=2)
     try:
         jobs.ensure_worker()
-
-        def both_measure() -> jobs.Job | None:
-            seen = jobs.get(job.id)
-            return seen if seen.phase.endswith(" in 2 processes") and 0 < seen.done < seen.total else None
-
-        now = wait_for(both_measure, 240)
-        workers = [one for one in psutil.Process(now.pid).children() if "spawn_main" in " ".join(one.cmdline())]
-        workers[-1].kill()
-        done = wait_state(job, "done", 240)
+        measuring = wait_for(lambda: len(files := [*cache.glob("measuring-*")]) == 2 and files, 120)
+        os.kill(int(measuring[0].name.rpartition("-")[2]), signal.SIGKILL)
+        (cache / "go").touch()
+        done = wait_state(job, "done", 120)
     finally:
         end_worker()
-    assert len(workers) == 2
     said = [event["phase"] for event in jobs.events(job.id)[0]]
     assert {"starting the processes", "loading the model", "putting the shards together"} < set(said)
     found = figures(DamageResult.read(store.load_result("damage", done.result_key)))
-    assert found == alone(spec, cache, with_starter, monkeypatch, tmp_path)
+    assert found == alone(asked["damage"], cache, with_starter, monkeypatch, tmp_path)
 
 
 def test_killed_process_loses_its_task_and_another_takes_its_place(asked, cache):

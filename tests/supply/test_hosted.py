@@ -10,7 +10,6 @@ from pathlib import Path
 
 import yaml
 from streamlit.testing.v1 import AppTest
-from streamlit.web.server.app_discovery import discover_asgi_app
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "docs" / "deploy"
@@ -84,12 +83,6 @@ def test_requirements_of_a_demo_are_those_of_the_viewer():
     before = ("uv.lock", "Pipfile", "environment.yml")
     assert not any((DEPLOY / name).exists() for name in before), "Community Cloud would take it in place of the requirements"
     assert f"`{ENTRY.relative_to(ROOT)}`" in GUIDE
-
-
-def test_streamlit_starts_the_entry_with_its_middleware():
-    discovered = discover_asgi_app(ENTRY)
-    assert (discovered.is_asgi_app, discovered.app_name) == (True, "app")
-    assert command()[-5] == str(ENTRY.relative_to(ROOT))
 
 
 def test_the_entry_shows_nothing_without_its_middleware():

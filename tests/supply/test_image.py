@@ -5,8 +5,6 @@ tests run the one that can run here, which is the health check.
 """
 
 import fnmatch
-import re
-import shlex
 import subprocess
 import sys
 import time
@@ -23,7 +21,6 @@ from tests.support import server
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
-NODES = {name: service for name, service in SERVICES.items() if name != "dashboard"}
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -67,28 +64,6 @@ def test_image_runs_as_fixed_user_that_is_not_root(name):
     users = [rest for word, rest in stage(name) if word == "USER"]
     assert users[-1] == "10001:10001"
     assert any("--uid 10001" in rest for word, rest in stage(name) if word == "RUN")
-
-
-def test_bases_are_named_by_version_and_are_one():
-    stages = {rest.split()[2] for word, rest in instructions() if word == "FROM"}
-    bases = {rest.split()[0] for word, rest in instructions() if word == "FROM"} - stages
-    [base] = bases
-    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+", base)
-
-
-def test_packages_and_starter_pack_are_installed_by_lock_with_hashes():
-    for name, ray in (("packages", False), ("packages-ray", True)):
-        said = " ".join(rest for word, rest in stage(name) if word == "RUN")
-        assert "supply.install --lock requirements.lock requirements.txt" in said
-        assert "--no-deps -r requirements-starter.txt" in said
-        assert ("requirements-ray.txt" in said) is ray
-        assert "slurm" not in said
-
-
-def test_default_target_is_the_dashboard_without_ray():
-    assert [rest.split()[2] for word, rest in instructions() if word == "FROM"][-1] == "dashboard"
-    assert ("COPY", "--from=packages /opt/venv /opt/venv") in stage("dashboard")
-    assert ("COPY", "--from=packages-ray /opt/venv /opt/venv") in stage("ray")
 
 
 def test_copied_files_are_in_the_repository_and_the_build():
@@ -169,14 +144,6 @@ def test_only_the_dashboard_is_published_and_only_to_this_machine():
     assert not any("network_mode" in service or "expose" in service for service in SERVICES.values())
 
 
-def test_head_workers_and_dashboard_share_one_image_and_volume():
-    assert set(SERVICES) == {"head", "worker-1", "worker-2", "dashboard"}
-    assert {service["image"] for service in SERVICES.values()} == {"layerscope:ray"}
-    assert all(service["build"] == {"context": ".", "target": "ray"} for service in SERVICES.values())
-    assert all(service["volumes"] == ["cache:/cache"] for service in SERVICES.values())
-    assert set(COMPOSE["volumes"]) == {"cache"}
-
-
 def test_token_is_a_secret_file_and_no_variable():
     assert COMPOSE["secrets"] == {"ray-token": {"file": "${RAY_TOKEN_FILE:-./ray-token}"}}
     for service in SERVICES.values():
@@ -188,33 +155,9 @@ def test_token_is_a_secret_file_and_no_variable():
     assert "ray-token" in (ROOT / ".gitignore").read_text().splitlines()
 
 
-@pytest.mark.parametrize("name", SERVICES)
-def test_services_are_unprivileged_and_limited(name):
-    service = SERVICES[name]
-    assert service["user"] == "10001:10001"
-    assert service["cap_drop"] == ["ALL"]
-    assert service["security_opt"] == ["no-new-privileges:true"]
-    assert "privileged" not in service
-    assert {"cpus", "memory"} <= service["deploy"]["resources"]["limits"].keys()
-
-
-@pytest.mark.parametrize("name", NODES)
-def test_ray_nodes_run_in_foreground_without_telemetry_with_health_checks(name):
-    command = NODES[name]["command"]
-    assert command[:2] == ["ray", "start"]
-    assert {"--block", "--disable-usage-stats"} <= set(command)
-    assert NODES[name]["healthcheck"]["test"][:2] == ["CMD", "wget"]
-    assert any("wget" in rest for word, rest in stage("ray") if word == "RUN")
-
-
-def test_workers_and_dashboard_wait_for_a_head_that_is_well():
-    for name in set(SERVICES) - {"head"}:
-        assert SERVICES[name]["depends_on"] == {"head": {"condition": "service_healthy"}}
-
-
-def test_commands_in_comments_name_existing_files_and_targets():
-    text = (ROOT / "compose.yaml").read_text() + (ROOT / "Dockerfile").read_text()
-    for line in re.findall(r"^#   (docker build [^#\n]*?)(?: {2,}.*)?$", text, re.MULTILINE):
-        words = shlex.split(line)
-        if "--target" in words:
-            assert stage(words[words.index("--target") + 1])
+def test_services_are_unprivileged_and_limited():
+    for service in SERVICES.values():
+        assert (service["user"], service["cap_drop"]) == ("10001:10001", ["ALL"])
+        assert service["security_opt"] == ["no-new-privileges:true"]
+        assert "privileged" not in service
+        assert {"cpus", "memory"} <= service["deploy"]["resources"]["limits"].keys()

@@ -129,17 +129,6 @@ _STAYED = f"""
   return window.still !== null && now - window.still >= 200;
 """
 # Milliseconds from each move of the pointer to the frame after the one that shows it.
-WATCH_MOVES = """
-() => {
-  window.moves = [];
-  const channel = new MessageChannel(), waiting = [];
-  channel.port1.onmessage = () => window.moves.push(...waiting.splice(0).map(at => performance.now() - at));
-  document.addEventListener('pointermove', event => {
-    const at = event.timeStamp;
-    requestAnimationFrame(() => { waiting.push(at); channel.port2.postMessage(0); });
-  }, {capture: true});
-}
-"""
 PAGES = ("model", "explore", "heal", "compare", "export", "learn")
 """Every page, by the last part of its address."""
 

@@ -102,14 +102,6 @@ def _stuck(spec, on_progress, load) -> None:
     time.sleep(60)
 
 
-def _chatty(spec, on_progress, load) -> None:
-    began = time.monotonic()
-    total = 5000
-    for i in range(total):
-        on_progress(Progress("chatting", i + 1, total))
-    note("chatty_s.txt", str(time.monotonic() - began))
-
-
 def _noisy(spec, on_progress, load) -> None:
     print("from print", TOKEN)
     os.write(1, b"from descriptor 1\n")

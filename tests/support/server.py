@@ -16,8 +16,6 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 _REPOSITORY = Path(__file__).resolve().parents[2]
 APP = (sys.executable, "-m", "analysis", "dashboard", "--port")
 """The dashboard as people start it; the port comes last."""
-FAKE = (sys.executable, str(Path(__file__).with_name("fake_server.py")))
-"""The dashboard whose jobs a worker with small experiments runs."""
 
 
 @contextlib.contextmanager

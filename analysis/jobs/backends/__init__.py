@@ -1,1 +1,1 @@
-"""Backends: this machine, Slurm and Ray. Each module registers one (`queue.backend`), or is a part of one."""
+"""Backends: this machine, Slurm and Ray. Each module registers a backend (`queue.backend`) or is part of one."""

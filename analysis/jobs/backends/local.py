@@ -1,4 +1,4 @@
-"""This machine: jobs wait in the queue for the one worker process of the cache folder."""
+"""The backend of this machine: jobs wait in the queue for the worker process of the cache folder."""
 
 import time
 
@@ -7,7 +7,7 @@ from analysis.jobs.queue.backend import AttemptStatus, Backend, register
 from analysis.jobs.queue.job import INTERRUPTED, LOCAL, Job
 
 STUCK_S = 8.0
-"""A worker that was asked to stop and then seen silent for this long is ended: even its watchdog is stuck."""
+"""Time without a heartbeat after which a worker that was asked to stop is killed, in seconds, because its watchdog is stuck."""
 
 
 @register
@@ -20,18 +20,18 @@ class Local(Backend):
     has_worker = True
 
     def __init__(self) -> None:
-        """Begin without having seen any worker."""
+        """Create the backend."""
         self._heard: dict[str, tuple[tuple[int, float | None], float]] = {}
 
     def submit(self, job: Job) -> None:
-        """See to it that the worker runs: it takes queued jobs itself, in their order."""
+        """Start the worker if it does not run; it takes queued jobs itself, in order."""
         processes.ensure_worker()
 
     def watch(self, job: Job) -> AttemptStatus:
-        """Return whether the worker is still there: all else it writes down itself.
+        """Return whether the worker still runs; it stores everything else itself.
 
-        On this host it is known by a value that no clock changes, on another by its heartbeat. A worker that was asked to stop
-        may be so stuck that not even its watchdog acts. It is ended here, by the process that has looked at it for that long.
+        A worker that was asked to stop and whose watchdog is stuck is killed here, by a process that has polled it for
+        `STUCK_S`.
         """
         process = job.process
         if process is None or not process.is_alive(job.heartbeat_at):
@@ -42,7 +42,7 @@ class Local(Backend):
         return AttemptStatus()
 
     def _silent_s(self, job: Job) -> float:
-        """For how long this process has seen no sign of life: times that others wrote down are of clocks that may be set."""
+        """Return the seconds since this process saw a new heartbeat, by a monotonic clock."""
         now, heard = time.monotonic(), (job.attempts, job.heartbeat_at)
         before, since = self._heard.get(job.id, (None, now))
         if before != heard:
@@ -51,4 +51,4 @@ class Local(Backend):
         return now - since
 
     def cancel(self, job: Job) -> None:
-        """Nothing: the worker's watchdog reads the wish in the list of jobs, several times a second."""
+        """Do nothing: the worker's watchdog reads the request from the list of jobs several times a second."""

@@ -73,7 +73,7 @@ class Ray(Backend):
         """Submit the attempt, unless the cluster has it."""
         requested = options()
         variables = {
-            **remote.surroundings(),
+            **remote.environment(),
             "PYTHONPATH": remote.ROOT,
             "OMP_NUM_THREADS": str(max(1, int(requested["num_cpus"]))),
             OPTIONS: os.environ[OPTIONS],

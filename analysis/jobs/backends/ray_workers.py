@@ -27,13 +27,13 @@ _TOO_LARGE = (
 
 
 class RayWorkers(Executor):
-    """Actors, spread over the machines of the cluster: one that has no free resources yet begins when there are some."""
+    """Actors on the machines of the cluster. An actor without free resources joins once there are some."""
 
     def __init__(self, spec: Any, n: int) -> None:
-        """Get ready for `n` actors that shall share a request.
+        """Prepare a pool of `n` actors that share a request.
 
         Raises:
-            JobError: when this process belongs to no cluster, or is to end.
+            JobError: if this process belongs to no cluster.
         """
         import ray
 
@@ -45,14 +45,14 @@ class RayWorkers(Executor):
             num_cpus=resources["num_cpus"],
             num_gpus=resources["num_gpus"],
             memory=int(resources["memory_gb"] * 1e9) or None,
-            max_restarts=-1,  # Ray starts a lost actor again wherever its resources are free: `RETRIES` bounds its losses
+            max_restarts=-1,  # Ray restarts a lost actor on any machine with free resources; `RETRIES` limits the losses
             max_task_retries=0,  # another actor takes the task
             scheduling_strategy="SPREAD",
         )(RayActor)
         self._actors: dict[int, Any] = {}
 
     def open(self, index: int) -> Callable[[str], str]:
-        """Wait until Ray has placed the actor, or has started it anew."""
+        """Wait until Ray has started or restarted the actor."""
         errors = self._ray.exceptions
         with self._lock:
             if self.is_closed:
@@ -60,7 +60,7 @@ class RayWorkers(Executor):
             actor = self._actors.get(index) or self._actor.remote()
             self._actors[index] = actor
         try:
-            self._ray.get(actor.ready.options(max_task_retries=-1).remote())  # while Ray starts it anew, too
+            self._ray.get(actor.ready.options(max_task_retries=-1).remote())  # also during a restart
         except errors.RayError as error:
             raise JobError(f"The Ray cluster cannot start a worker: {_first_line(error)}") from error
 
@@ -76,11 +76,11 @@ class RayWorkers(Executor):
         return do
 
     def error(self, answer: Mapping[str, Any]) -> JobError:
-        """Return the error with a worker's sentence and its machine."""
+        """Return the error with the message and the machine of a worker."""
         return JobError(f"On the machine {answer['machine']} of the Ray cluster: {answer['error']}")
 
     def close(self) -> None:
-        """End all actors."""
+        """Kill all actors."""
         super().close()
         for actor in self._actors.values():
             with contextlib.suppress(self._ray.exceptions.RayError):
@@ -88,14 +88,14 @@ class RayWorkers(Executor):
 
 
 def _join(ray: Any) -> None:
-    """Become a part of the cluster that has started this process, which still ends as it did before."""
+    """Connect to the cluster that started this process, and keep the process's SIGTERM handler."""
     if "RAY_ADDRESS" not in os.environ:
         raise JobError("This process belongs to no Ray cluster. Use `--run-on ray` together with `--workers`.")
     before = signal.getsignal(signal.SIGTERM)
     if not ray.is_initialized():
         ray.init(address="auto", configure_logging=False)
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)  # Ray has its own, which would not let us save
+        signal.signal(signal.SIGTERM, before)  # Ray installs its own, which ends the process without saving
 
 
 class RayActor:
@@ -105,10 +105,10 @@ class RayActor:
         self._worker = ShardWorker()
 
     def ready(self) -> None:
-        """Return once the process is there."""
+        """Return once the actor runs."""
 
     def do(self, task: str) -> str:
-        """Do a task (`ShardWorker.do`)."""
+        """Run a task (see `ShardWorker.do`)."""
         return self._worker.do(task)
 
 

@@ -1,9 +1,8 @@
 """A Slurm cluster, through submitit, for users who share a cache folder with its machines.
 
-Environment variables: `LAYERSCOPE_SLURM` is `slurm`, and `off` or unset where it is not used. It is `local` for processes of
-this machine that are handed over in the same way (to try it out). `LAYERSCOPE_SLURM_OPTIONS` names the resources that each job
-asks the cluster for, in the words of submitit: `slurm_partition=gpu,gpus_per_node=1,cpus_per_task=8,mem_gb=64,timeout_min=240`.
-A job may take a day where `timeout_min` does not say how long.
+Environment variables: `LAYERSCOPE_SLURM` is `slurm`, `off` (default), or `local` to try the backend with processes of this
+machine. `LAYERSCOPE_SLURM_OPTIONS` names the resources that each job requests, as options of submitit:
+`slurm_partition=gpu,gpus_per_node=1,cpus_per_task=8,mem_gb=64,timeout_min=240`. The default of `timeout_min` is a day.
 """
 
 import contextlib
@@ -36,13 +35,13 @@ _OPTIONS = {
     "mem_gb",
     "timeout_min",
 }
-"""Options that can be set; other settings of submitit would change the command, and how often it runs."""
+"""Options that can be set; other options of submitit would change the command or the number of runs."""
 _DAY_MIN = 24 * 60
-"""How long a job may take by default, minutes: submitit would ask for five."""
+"""Default time limit of a job in minutes; the default of submitit is five."""
 _GRACE_S = 20.0
-"""Seconds that an attempt may take to save its work after it was asked to stop."""
+"""Time that an attempt has to save its work after it was asked to stop, in seconds."""
 _UNSEEN_S = 60.0
-"""Seconds during which the cluster may know nothing yet of an attempt that was just handed over."""
+"""Time during which the cluster may not know an attempt that was just submitted, in seconds."""
 _WAITING = ("PENDING", "RUNNING", "CONFIGURING", "COMPLETING", "REQUEUED", "SUSPENDED", "UNKNOWN")
 
 
@@ -55,7 +54,7 @@ class Slurm(Backend):
     help = "Runs on a Slurm cluster whose machines see the cache folder, and waits in its queue."
 
     def available(self) -> str | None:
-        """Why nothing can be run there now."""
+        """Return why the cluster cannot be used now, by the settings."""
         setting = os.environ.get(PLACE, "off")
         if setting == "off":
             return f"no Slurm cluster is set up. Set {PLACE}=slurm on a machine that shares the cache folder with the cluster."
@@ -73,7 +72,7 @@ class Slurm(Backend):
         return None
 
     def submit(self, job: Job) -> None:
-        """Hand the attempt to the cluster, unless that was done before."""
+        """Submit the attempt, unless it was submitted before."""
         number_file = _number_file(job)
         if number_file.exists():
             return
@@ -82,7 +81,7 @@ class Slurm(Backend):
         try:
             executor = submitit.AutoExecutor(folder=job.folder / "slurm", cluster=os.environ[PLACE])
             executor.update_parameters(name=f"layerscope-{job.id}", **_options())
-            environment = [f"{name}={value}" for name, value in remote.surroundings().items()]
+            environment = [f"{name}={value}" for name, value in remote.environment().items()]
             submitted = executor.submit(subprocess.call, ["env", *environment, *remote.command(job)], cwd=remote.ROOT)
         except Exception as error:  # errors of sbatch have many types
             raise JobError(f"Slurm rejected the job: {' '.join(str(error).split())[:300]}. Check {OPTIONS}.") from error
@@ -103,7 +102,7 @@ class Slurm(Backend):
         return status or AttemptStatus(RUNNING)
 
     def cancel(self, job: Job) -> None:
-        """Ask the attempt to stop, and end it where it does not."""
+        """Ask the attempt to stop, and kill it if it does not."""
         remote.of(job).ask_to_stop()
         late = job.cancel_requested_at is not None and time.time() - job.cancel_requested_at > _GRACE_S
         number, _ = _number(job)
@@ -112,12 +111,12 @@ class Slurm(Backend):
         if (report := remote.of(job).read()) is not None and report.process.is_here:
             report.process.kill()
         elif os.environ.get(PLACE) == "slurm":
-            with contextlib.suppress(Exception):  # it may have ended just now
+            with contextlib.suppress(Exception):  # it may have ended already
                 _of(job, number).cancel()
 
 
 def _state(job: Job, number: str) -> str:
-    """Return the cluster's state of one of its jobs, "GONE" where the processes of this machine are the cluster."""
+    """Return the cluster's state of a job; "GONE" for processes of this machine (`LAYERSCOPE_SLURM=local`)."""
     if os.environ.get(PLACE) != "slurm":
         return "GONE"
     try:
@@ -133,7 +132,7 @@ def _of(job: Job, number: str) -> Any:
 
 
 def _number_file(job: Job) -> Path:
-    """Where the cluster's number for the attempt is written down."""
+    """Return the file with the cluster's job number of the attempt."""
     return job.folder / f"attempt-{job.attempts}.slurm"
 
 
@@ -146,10 +145,10 @@ def _number(job: Job) -> tuple[str | None, float]:
 
 
 def _options() -> dict[str, str | int]:
-    """Return the resources that each job asks the cluster for.
+    """Return the resources that each job requests.
 
     Raises:
-        SpecError: when the variable holds something else.
+        SpecError: if the variable is not valid.
     """
     values: dict[str, str | int] = {"timeout_min": _DAY_MIN}
     for part in filter(None, os.environ.get(OPTIONS, "").split(",")):

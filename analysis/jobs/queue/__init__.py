@@ -1,1 +1,1 @@
-"""The list of jobs: their rows, states and folders, the requests that change them, and the interface of a backend."""
+"""The job queue: rows, states and folders of jobs, the functions that change them, and the interface of a backend."""

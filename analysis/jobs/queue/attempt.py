@@ -1,4 +1,4 @@
-"""One attempt of a job: its events and log, its end when its worker is killed, and disk space kept for its last messages."""
+"""One attempt at a job: its events and log, its interruption, and the disk space reserved for its final state."""
 
 import contextlib
 import json
@@ -22,9 +22,9 @@ from analysis.jobs.queue.reporter import Reporter
 from analysis.jobs.queue.table import RowState
 
 _GRACE_S = 3.5
-"""How long a job has to hear that it shall stop; with starting anew this keeps a cancel within 5 s."""
+"""Time within which a job must notice a request to stop, in seconds; with a restart of the worker a cancel takes under 5 s."""
 _CLEAN_UP_S = 30.0
-"""Seconds that a job may take to save its work after it has heard the wish to stop."""
+"""Time that a job may take to save its work after it noticed the request to stop, in seconds."""
 
 
 class Run:
@@ -34,20 +34,19 @@ class Run:
         """Begin an attempt.
 
         Args:
-            job: as it was claimed.
-            meter: reads the work of this process for it; None where another process runs it.
+            job: the job as it was claimed.
+            meter: meter of the resources that this process uses; None if another process runs the job.
         """
         self.job, self._meter = job, meter
         self.lost = False
-        """The row is no longer ours: nothing may be written to it."""
+        """Whether the row belongs to another attempt or is deleted, so that nothing may be written to it."""
         self.began_at = time.monotonic()
         self.stop_at: float | None = None
-        """When the wish to stop arrived, `time.monotonic`."""
+        """Time at which the request to stop arrived, `time.monotonic`; None if there is none."""
         self.heard_at: float | None = None
-        """When the job was told, `time.monotonic`."""
+        """Time at which the job noticed the request to stop, `time.monotonic`; None if it has not."""
         self.on_progress: OnProgress = Reporter(self.write, self._must_stop)
-        """Writes a report down if it is due, and raises `Cancelled` when the job shall stop."""
-        # A job that was just taken has none; one that another process looked at before continues in its phase.
+        """Callback that stores a report if it is due, and raises `Cancelled` if the job must stop."""
         self._columns: dict[str, Any] = {}
         self._values = job.values
         self._events = job.folder / "events.jsonl"
@@ -59,30 +58,30 @@ class Run:
         return self.stop_at is not None
 
     def note(self, standing: RowState) -> None:
-        """Take in the state of the row."""
+        """Update the attempt from the state of its row."""
         self.lost = self.lost or standing is RowState.LOST
         if standing is not RowState.GO_ON and self.stop_at is None:
             self.stop_at = time.monotonic()
 
     @property
     def is_over_time(self) -> bool:
-        """Return whether it runs for longer than it may and has not been asked to stop."""
+        """Return whether the attempt exceeds its time limit and was not asked to stop."""
         limit_s = self.job.limit_s
         return self.stop_at is None and limit_s is not None and time.monotonic() - self.began_at > limit_s
 
     def is_unresponsive(self) -> bool:
-        """Return whether it was asked to stop and has not done so in time."""
+        """Return whether the attempt was asked to stop and did not do so in time."""
         if self.stop_at is None:
             return False
         limit = self.stop_at + _GRACE_S if self.heard_at is None else self.heard_at + _CLEAN_UP_S
         return time.monotonic() > limit
 
     def work(self) -> dict[str, Any]:
-        """Return the column of the work until now; empty where another process runs it."""
+        """Return the column of the resources used so far; empty if another process runs the job."""
         return {} if self._meter is None else _work(self._meter.read())
 
     def write(self, progress: Progress) -> None:
-        """Write the report down, whether or not it is due."""
+        """Store a report, due or not."""
         now = time.time()
         event = {
             "t": now,
@@ -99,12 +98,12 @@ class Run:
         if progress.message:
             columns["message"] = redact(progress.message)
         if progress.values:
-            is_estimate = progress.values.keys() == {REMAINING}  # the last numbers of the work stay
+            is_estimate = progress.values.keys() == {REMAINING}  # keeps the latest numbers of the experiment
             self._values = {**(self._values if is_estimate else {}), **progress.values}
             columns["values"] = table.to_json(self._values)
             if progress.values.get("result_key"):
                 columns["result_key"] = str(progress.values["result_key"])
-        # The columns are kept, so that the next report writes this one down as well.
+        # If the table is busy, the next report stores these columns as well.
         with contextlib.suppress(BusyError):
             self.note(table.update(self.job, **columns, **self.work()))
 
@@ -113,7 +112,7 @@ class Run:
             stream.write(line)
 
     def _end_broken_line(self) -> None:
-        """Close the line that a killed attempt left half written, so that the next event has one of its own."""
+        """End the line that a killed attempt left incomplete, so that the next event starts on a new one."""
         with contextlib.suppress(OSError, LayerscopeError), self._events.open("rb") as stream:
             stream.seek(-1, os.SEEK_END)
             if stream.read(1) != b"\n":
@@ -121,11 +120,11 @@ class Run:
 
 
 def report(job: Job, progress: Progress) -> None:
-    """Write down how far an attempt is that runs elsewhere, if that is news: several processes may look at it, again and again.
+    """Store the progress of an attempt on another machine if it changed: several processes may poll the attempt.
 
     Args:
-        job: as it was read before it was looked at.
-        progress: how far it was seen to be.
+        job: the job as it was read before the attempt was polled.
+        progress: the progress of the attempt.
     """
     message, values = redact(progress.message), json.loads(table.to_json(progress.values))
     current = (progress.phase, progress.done, progress.total, message, values)
@@ -138,13 +137,13 @@ def _work(usage: ResourceUsage) -> dict[str, Any]:
 
 
 def count(job: Job, usage: ResourceUsage | None) -> None:
-    """Write down the work of an attempt that runs elsewhere, if that is news."""
+    """Store the resources used by an attempt on another machine if they changed."""
     if usage is not None and usage != job.work:
         table.update(job, **_work(usage))
 
 
 MAX_STALLED = 2
-"""Attempts in a row without any progress after which a job no longer resumes by itself."""
+"""Maximum number of consecutive attempts without progress after which a job still resumes automatically."""
 
 RESUME = "Resume the job to continue from its saved state."
 _KILLED = (
@@ -164,15 +163,15 @@ _BY_ITSELF = "The worker ended before the job. The job resumes automatically fro
 
 
 def interrupt(job: Job, reason: str | None = None, *, finished_at: float | None = None) -> RowState:
-    """End a running job as interrupted and, where the setting says so, put it back at the front of the queue.
+    """End a running job as interrupted and, if automatic resuming is on, put it back at the front of the queue.
 
-    One that was asked to stop ends as it was asked. All happens in one transaction: no other process ever sees, or resumes, a
-    job that is about to resume by itself.
+    A job that was asked to stop ends in the requested state. All of it is one transaction, so no other process can resume a job
+    that is about to resume automatically.
 
     Args:
         job: the attempt whose worker is gone.
-        reason: the sentence to show; None for the known facts on a worker that nobody saw end.
-        finished_at: when it ended, seconds since the epoch; None for now.
+        reason: message to show (default: the likely cause, by the kernel's count of processes killed for memory).
+        finished_at: time of the end, seconds since the epoch (default: now).
     """
     stalled = stalled_attempts(job)
     is_resumed = settings.auto_resume()
@@ -189,10 +188,10 @@ def interrupt(job: Job, reason: str | None = None, *, finished_at: float | None 
 
 
 def stalled_attempts(job: Job) -> int:
-    """How many attempts, up to the last, came no further than the ones before them.
+    """Return the number of latest consecutive attempts without progress.
 
-    Further is a phase that no earlier attempt had reached, or more units done in one of them. An attempt that only repeats
-    units that an earlier one lost is no progress.
+    Progress is a phase that no earlier attempt reached, or more finished units in one of these phases. Repeating units that an
+    earlier attempt lost is no progress.
     """
     furthest: dict[str, float] = {}
     reached: dict[int, dict[str, float]] = {}
@@ -210,7 +209,7 @@ def stalled_attempts(job: Job) -> int:
 
 
 def _memory_ran_out(job: Job) -> bool:
-    """Return whether the kernel has ended a process for want of memory since the attempt began, on the machine it ran on."""
+    """Return whether the kernel killed a process for lack of memory since the attempt began, if it ran on this machine."""
     if job.oom_kills is None or job.host != processes.host_name():
         return False
     return (processes.oom_kills() or 0) > job.oom_kills
@@ -220,16 +219,16 @@ _LOG_TAIL_BYTES = 256 * 1024
 
 
 def events(job_id: str, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """Return the reports of a job after `offset`, and the offset to ask with next time.
+    """Return the events of a job after `offset`, and the offset for the next call.
 
-    Each event has `t` (seconds since the epoch), `attempt` and the fields of `Progress`. A last line that is only half
-    written is left for the next call; a line that a killed worker left broken is passed over.
+    Each event has `t` (seconds since the epoch), `attempt` and the fields of `Progress`. An incomplete last line is left for
+    the next call; a line that a killed worker left incomplete is skipped.
     """
     return read_events(table.get(job_id).folder, offset)
 
 
 def read_events(folder: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-    """Return the events after `offset` and the next offset, of a job known by its folder."""
+    """Return the events in the folder of a job after `offset`, and the offset for the next call."""
     file = folder / "events.jsonl"
     try:
         with file.open("rb") as stream:
@@ -250,7 +249,7 @@ def read_events(folder: Path, offset: int = 0) -> tuple[list[dict[str, Any]], in
 
 
 def log_tail(job_id: str, n_lines: int = 30) -> str:
-    """The last lines of a job's log, with anything that looks like a hub token blotted out."""
+    """Return the last lines of a job's log, with anything that looks like a Hub token redacted."""
     file = table.get(job_id).folder / "log.txt"
     try:
         with file.open("rb") as stream:
@@ -261,9 +260,9 @@ def log_tail(job_id: str, n_lines: int = 30) -> str:
     except FileNotFoundError:
         return ""
     if start > 0:
-        # The cut may fall inside a token, which would then no longer look like one.
+        # The first word may be the end of a token, which would not be recognized.
         text = re.sub(r"\A\S*\s?", "", text)
-    # A progress bar redraws its line with carriage returns: only its last drawing counts.
+    # A progress bar redraws its line with carriage returns: keep its last state.
     lines = [line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")]
     while lines and not lines[-1].strip():
         lines.pop()
@@ -271,7 +270,7 @@ def log_tail(job_id: str, n_lines: int = 30) -> str:
 
 
 SIZE_BYTES = 4 * 1024 * 1024
-"""Bytes that the list of jobs may need at most next to itself: SQLite lets its log grow to that before it begins again."""
+"""Size of the reserved file: the maximum size of SQLite's write-ahead log before a checkpoint."""
 _AGAIN_S = 1.0
 _log = logging.getLogger(__name__)
 
@@ -281,7 +280,7 @@ def _file() -> Path:
 
 
 def reserve_disk_space() -> None:
-    """Reserve space for the end of a job on a full disk. On a disk that is full already there is none."""
+    """Reserve disk space for storing the end of a job, unless the disk is full already."""
     if not _file().exists():
         with contextlib.suppress(StorageError):
             store.write_atomic(_file(), b"\1" * SIZE_BYTES)
@@ -297,7 +296,7 @@ def free_reserve() -> bool:
 
 
 def write_down(action: Callable[[], None]) -> None:
-    """Do a small write, in the kept space if need be, and where that is not enough again and again until it works."""
+    """Repeat a small write until it succeeds, freeing the reserved space if the disk is full."""
     while True:
         try:
             action()

@@ -1,8 +1,6 @@
-"""The interface of a backend. One registered class in a file of `analysis/jobs/backends`, or of an extension, is one more place
-to run jobs.
+"""The interface of a backend: a class that runs jobs somewhere.
 
-The list of jobs stays the truth about every job, wherever it runs: there it waits, ends and is found again after a restart.
-A backend takes an attempt at a job away from here, tells how far it is whenever it is asked, and can stop it:
+A registered class in a module of `analysis/jobs/backends`, or in an extension, adds a backend:
 
     @register
     class Cluster(Backend):
@@ -14,8 +12,9 @@ A backend takes an attempt at a job away from here, tells how far it is whenever
         def watch(self, job): ...
         def cancel(self, job): ...
 
-`job.id` and `job.attempts` name one attempt; the finished work of an attempt lies in the store, and the next resumes from
-there.
+The job queue is the single source of truth about a job, on whichever backend it runs. A backend runs one attempt, identified by
+`job.id` and `job.attempts`, reports its status and can stop it. Finished work is in the store, and the next attempt resumes
+from it.
 """
 
 from abc import ABC, abstractmethod
@@ -34,93 +33,93 @@ class AttemptStatus:
     """State of an attempt as a backend sees it."""
 
     state: str = RUNNING
-    """RUNNING, also while it waits its turn there. DONE once its result is in the store. FAILED. CANCELLED when it ended
-    because of `cancel`. INTERRUPTED when its process or machine is gone."""
+    """RUNNING, also while it waits in the backend's queue. DONE once its result is in the store. FAILED. CANCELLED if `cancel`
+    ended it. INTERRUPTED if its process or machine is gone."""
     progress: Progress | None = None
-    """Its latest report; None while there is none."""
+    """Latest progress; None if none was reported."""
     error: str | None = None
-    """Why it failed or was interrupted, and the fix, in one sentence."""
+    """Cause of a failure or interruption, and the fix, in one sentence."""
     result_key: str | None = None
-    """Fingerprint of the resolved spec, under which its result, a partial one too, is stored; None until known."""
+    """Fingerprint of the resolved request, under which a complete or partial result is stored; None until known."""
     work: ResourceUsage | None = None
-    """Work of the machines in this and earlier attempts; None where that is not counted."""
+    """Resources used in this and earlier attempts; None if they are not measured."""
 
 
 class Backend(ABC):
     """A place to run jobs.
 
-    Methods return within a second or two: pages call them while they draw. A place that is out of reach, or refuses, raises a
-    `LayerscopeError` that says so. Out of reach is not gone, and the job stays as it was. Libraries are imported inside of
-    methods, because everybody who looks at the list of jobs imports every backend.
+    Methods return within a second or two, because pages call them while they draw. They raise a `LayerscopeError` if the
+    backend is unreachable or refuses, and the job keeps its state. Libraries are imported inside methods, because every process
+    that lists jobs imports every backend.
     """
 
     name: ClassVar[str]
-    """How it is called in the list of jobs and on the command line."""
+    """Name in the job list and on the command line."""
     title: ClassVar[str]
-    """How people call it."""
+    """Display name."""
     help: ClassVar[str]
-    """Its purpose, in one sentence."""
+    """Purpose, in one sentence."""
     has_worker: ClassVar[bool] = False
-    """Whether its jobs wait in our queue for a worker of its own, which writes down how far they are, as on this machine. Other
-    jobs are handed over as soon as they are queued, and the results of `watch` are written down for them."""
+    """Whether a worker process takes the jobs from the queue and stores their progress, as on this machine. Jobs of other
+    backends are submitted as soon as they are queued, and the status from `watch` is stored for them."""
 
     def available(self) -> str | None:
-        """Return why nothing can be run there now, and the fix, in a few words; None when it can."""
+        """Return why the backend cannot be used now, with the fix; None if it can."""
         return None
 
     @abstractmethod
     def submit(self, job: Job) -> None:
-        """Begin the attempt `job.attempts` at this job; the same attempt handed over twice is begun once.
+        """Start the attempt `job.attempts` at this job, once even if it is submitted twice.
 
-        Where it has a worker of its own, it is only seen to that the worker is there.
+        A backend with a worker process only makes sure that the worker runs.
         """
 
     @abstractmethod
     def watch(self, job: Job) -> AttemptStatus | None:
-        """How the attempt is doing; None when this process knows nothing of it.
+        """Return the status of the attempt; None if this process does not know it.
 
-        An attempt that nobody knows of for `processes.SILENCE_S` counts as interrupted. Its output belongs at the end of
-        `log.txt` in the job's folder, without anything that looks like a token (`failures.redact`).
+        An attempt that no process knows for `processes.SILENCE_S` counts as interrupted. Its output is appended to `log.txt` in
+        the job's folder, without anything that looks like a token (`failures.redact`).
         """
 
     @abstractmethod
     def cancel(self, job: Job) -> None:
-        """Tell the attempt to save its work and end, and end it with all that it started if it does not within seconds.
+        """Ask the attempt to save its work and stop, and kill its process tree if it does not stop within seconds.
 
-        It is called again until `watch` sees the end, and does nothing to an attempt that it knows nothing of. Whether
-        the job is cancelled or paused by it stands in the list of jobs.
+        It is called again until `watch` reports the end, and does nothing for an unknown attempt. The job queue records whether
+        the job is cancelled or paused.
         """
 
     def resume(self, job: Job) -> None:
-        """Begin another attempt, which resumes from the stored work of earlier ones; for most, that is to begin."""
+        """Start another attempt, which resumes from the stored work of earlier ones (default: `submit`)."""
         self.submit(job)
 
 
 _FOLDER = "analysis.jobs.backends"
-"""A name and not an import: each backend builds on this interface, and on the programs that run jobs."""
+"""Package of the backends, by name: they import this module."""
 BackendT = TypeVar("BackendT", bound=type[Backend])
 BACKENDS: Registry[Backend] = Registry(
     "backend", modules=modules_in(_FOLDER), order=lambda backend: (backend.name != LOCAL, backend.name)
 )
-"""Every place to run by name, this machine first, the others in the order of their names."""
+"""Backends by name: this machine first, the others in alphabetical order."""
 
 
 def register(backend: BackendT) -> BackendT:
-    """Make a place to run known to the queue, the command line and the pages."""
+    """Register a backend for the queue, the command line and the pages."""
     BACKENDS.add(backend())
     return backend
 
 
 def usable_backends() -> dict[str, Backend]:
-    """The places that can run something now, by name: where there is one only, nobody need be asked."""
+    """Return the backends that can be used now, by name."""
     return {name: backend for name, backend in BACKENDS.items() if backend.available() is None}
 
 
 def usable(name: str) -> Backend:
-    """The place with this name, which can run something now.
+    """Return the backend with this name.
 
     Raises:
-        JobError: when there is no such place, or it cannot run anything now.
+        JobError: if there is no such backend, or it cannot be used now.
     """
     if name not in BACKENDS:
         raise JobError(f"There is no backend {name[:40]!r}. Choose one of {', '.join(BACKENDS)}.")

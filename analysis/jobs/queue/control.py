@@ -1,8 +1,8 @@
-"""The queue of long computations, as pages and the command line see it.
+"""Functions on the job queue for pages and the command line.
 
-A job is a row in `cache/jobs.sqlite` plus a folder `cache/jobs/ID/` with `spec.json`, `events.jsonl` and `log.txt`. It runs
-where its `backend` says, by default in a worker process on this machine, one per cache folder, that outlives the server which
-started it: call `submit`, then `start`; call `reap` on every refresh, so that a worker that was killed is noticed.
+A job is a row in `cache/jobs.sqlite` and a folder `cache/jobs/ID/` with `spec.json`, `events.jsonl` and `log.txt`. It runs on
+its `backend`, by default in a worker process on this machine. There is one worker per cache folder, and it outlives the server
+that started it. Call `submit`, then `start`. Call `reap` on every refresh to notice killed workers.
 """
 
 import contextlib
@@ -39,10 +39,10 @@ from analysis.jobs.queue.space import Space
 from analysis.jobs.queue.table import RowState, get
 
 FRONT, END = -(10**9), 10**9
-"""Places by which a job moves to the front or the end of any queue."""
+"""Offsets that move a job to the front or the end of any queue."""
 
 _HEARTBEAT_S = 2.0
-"""How often it is written down that a job was seen alive elsewhere."""
+"""Minimum time between stored heartbeats of a job on another machine, in seconds."""
 _UNKNOWN = "{title} no longer knows the job, because its process is gone. {resume}"
 
 
@@ -56,23 +56,23 @@ def submit(
     limit_s: float | None = None,
     shards: int = 1,
 ) -> Job:
-    """Put a request into the queue, and hand it over to where it shall run unless a worker takes it from here.
+    """Add a request to the queue, and submit it to its backend unless a worker takes it from the queue.
 
     Args:
         spec: the request.
-        label: the line to show people; None for one made from the spec.
-        backend: where to run it, a key of `backend.BACKENDS`.
-        owner: who of several users asks, by an identity that never changes; None for the user of the machine.
-        owner_label: the owner's name or e-mail address to show.
-        limit_s: seconds after which an attempt is stopped; None for never.
-        shards: how many processes share it.
+        label: title of the job (default: one made from the request).
+        backend: key of `backend.BACKENDS`.
+        owner: permanent identity of the user; None for the user of the machine.
+        owner_label: name or e-mail address of the user to show.
+        limit_s: seconds after which an attempt is stopped (default: never).
+        shards: number of processes that share the request.
 
     Returns:
-        The new job, or the one that already waits or runs with an identical spec, or a paused one, which resumes.
+        The new job, the queued or running job of an equal request, or a paused one, which resumes.
 
     Raises:
-        JobError: when there is no such place to run, or it cannot run anything now.
-        StorageError: when the cache folder cannot be written.
+        JobError: if there is no such backend, or it cannot be used now.
+        StorageError: if the cache folder cannot be written.
     """
     if host.is_viewer():
         raise JobError(host.VIEWER)
@@ -112,12 +112,13 @@ def submit(
 
 
 def start() -> None:
-    """Let waiting jobs run: the worker of this machine runs if it has work, and other jobs are where they belong.
+    """Start what queued jobs need: the worker of this machine, and submission to the other backends.
 
-    Call it after `submit` and `resume`, and on every refresh: a job may resume by itself, or wait for a place that is back.
+    Call it after `submit` and `resume`, and on every refresh: a job may resume automatically, or its backend may be available
+    again.
 
     Raises:
-        StorageError: when the cache folder cannot be written.
+        StorageError: if the cache folder cannot be written.
     """
     latest = {job.backend: job for job in map(_hand_over, active())}
     for name, job in latest.items():
@@ -127,7 +128,7 @@ def start() -> None:
 
 
 def _hand_over(job: Job) -> Job:
-    """Give a queued job to the place where it shall run, unless its worker takes it from the queue; the job as it is then."""
+    """Submit a queued job to its backend, unless a worker takes it from the queue; return the updated job."""
     backend = backends.BACKENDS.get(job.backend)
     if job.state != QUEUED or backend is None or backend.has_worker or backend.available() is not None:
         return job
@@ -147,7 +148,7 @@ def _active_twin(db: Any, kind: str, fingerprint: str) -> Job | None:
 
 
 def _label(spec: Spec) -> str:
-    """A line like "Heal of SmolLM2-135M, layers 11-15"."""
+    """Return the title of a request, such as "Heal of SmolLM2-135M, layers 11-15"."""
     model, block = getattr(spec, "model", None), getattr(spec, "block", None)
     label = title(spec.kind)
     if model is not None:
@@ -156,7 +157,7 @@ def _label(spec: Spec) -> str:
 
 
 def list_jobs(limit: int = 50) -> list[Job]:
-    """The running job, then those that wait in the order they will run, then paused ones, then ended ones, newest first.
+    """Return jobs: the running one, queued ones in order, paused ones, then ended ones, newest first.
 
     Jobs of a kind that this version does not know are left out.
     """
@@ -164,7 +165,7 @@ def list_jobs(limit: int = 50) -> list[Job]:
 
 
 def active() -> list[Job]:
-    """The jobs that run or wait, in order."""
+    """Return the running and queued jobs, in order."""
     return _listed(1000, (RUNNING, QUEUED))
 
 
@@ -184,10 +185,10 @@ def _listed(limit: int, states: tuple[str, ...]) -> list[Job]:
 
 
 def cancel(job_id: str) -> Job:
-    """Stop a job: one that waits at once, one that runs within 5 s; its finished work is kept.
+    """Cancel a job: a queued one at once, a running one within 5 s. Finished work is kept.
 
     Raises:
-        JobError: when there is no such job, or it has ended already.
+        JobError: if there is no such job, or it has ended.
     """
     with table.transaction(write=True) as db:
         state = table.row_of(db, job_id)["state"]
@@ -201,10 +202,10 @@ def cancel(job_id: str) -> Job:
 
 
 def pause(job_id: str) -> Job:
-    """Stop a job as `cancel` does, but to be resumed later: it saves its work, and is kept in sight as paused.
+    """Pause a job: it saves its work, stops, and can be resumed.
 
     Raises:
-        JobError: when there is no such job, it has ended already, or it is being cancelled.
+        JobError: if there is no such job, it has ended, or it is being cancelled.
     """
     with table.transaction(write=True) as db:
         row = table.row_of(db, job_id)
@@ -220,7 +221,7 @@ def pause(job_id: str) -> Job:
 
 
 def _pass_on(job_id: str) -> Job:
-    """Tell the place where a job runs that it shall stop; where that is out of reach, `reap` tells it later."""
+    """Pass the request to stop a job to its backend; if that is unreachable, `reap` tries again."""
     job = get(job_id)
     backend = backends.BACKENDS.get(job.backend)
     if job.state == RUNNING and job.cancel_requested and backend is not None:
@@ -230,7 +231,7 @@ def _pass_on(job_id: str) -> Job:
 
 
 def _ask_to_stop(db: sqlite3.Connection, job_id: str, state: str) -> None:
-    # The first request counts: a second click must not give a stuck worker more time.
+    # Keep the time of the first request: a second click must not give a stuck worker more time.
     sql = "UPDATE jobs SET cancel_requested_at = coalesce(cancel_requested_at, ?), stop_as = ? WHERE id = ?"
     db.execute(sql, (time.time(), state, job_id))
 
@@ -241,11 +242,10 @@ def _end_waiting(db: sqlite3.Connection, job_id: str, state: str, sentence: str)
 
 
 def resume(job_id: str) -> Job:
-    """Put a paused, interrupted, cancelled or failed job back into the queue; it resumes from its saved work, where it ran.
+    """Put a paused, interrupted, cancelled or failed job back into the queue of its backend; it resumes from its saved work.
 
     Raises:
-        JobError: when there is no such job, it is active or done, its work is active under another id, or its place is
-            unavailable.
+        JobError: if there is no such job, it is active or done, another job does the same work, or its backend cannot be used.
     """
     with table.transaction(write=True) as db:
         row = table.row_of(db, job_id)
@@ -263,14 +263,14 @@ def resume(job_id: str) -> Job:
 
 
 def move(job_id: str, places: int) -> Job:
-    """Let a queued job wait shorter or longer.
+    """Move a queued job.
 
     Args:
-        job_id: the job.
-        places: how many places towards the end, or with a minus towards the front; `FRONT` and `END` go all the way.
+        job_id: id of the job.
+        places: number of places towards the end, negative towards the front; `FRONT` and `END` move it all the way.
 
     Raises:
-        JobError: when there is no such job, or it does not wait.
+        JobError: if there is no such job, or it is not queued.
     """
     with table.transaction(write=True) as db:
         state = table.row_of(db, job_id)["state"]
@@ -281,30 +281,30 @@ def move(job_id: str, places: int) -> Job:
 
 
 def space(job_id: str) -> Space:
-    """Return the disk space of a job, and whether anybody else needs its saved files.
+    """Return the disk space of a job, and what else needs its saved files.
 
     Raises:
-        JobError: when there is no such job.
+        JobError: if there is no such job.
     """
     with table.transaction() as db:
         return job_space.of(db, table.row_of(db, job_id))
 
 
 def size_bytes(job: Job) -> int:
-    """Bytes on the disk of a job's folder, checkpoints, adapter and result."""
+    """Return the size of a job's folder, checkpoints, adapter and result, in bytes."""
     saved = job_space.saved_folders(job.kind, job.result_key)
     return job_space.size_bytes([job.folder, *saved])
 
 
 def delete(job_id: str, *, saved: bool = False) -> None:
-    """Forget a job and remove its folder.
+    """Delete a job and its folder.
 
     Args:
-        job_id: the job.
-        saved: also remove its checkpoints, its adapter and its result, unless somebody else needs them (`space` says who).
+        job_id: id of the job.
+        saved: whether to also delete its checkpoints, adapter and result, unless something else needs them (see `space`).
 
     Raises:
-        JobError: when there is no such job, or it runs.
+        JobError: if there is no such job, or it is running.
     """
     with table.transaction(write=True) as db:
         aside = _forget(db, table.row_of(db, job_id), saved=saved)
@@ -312,11 +312,11 @@ def delete(job_id: str, *, saved: bool = False) -> None:
 
 
 def clear(*, saved: bool = False, owner: str | None = None) -> int:
-    """Forget all jobs that have ended, paused ones aside; returns how many there were.
+    """Delete all ended jobs, and return their number. Paused jobs stay.
 
     Args:
         saved: as in `delete`.
-        owner: only those of this user; None for everybody's.
+        owner: identity of the user whose jobs are deleted (default: all users).
     """
     aside = []
     with table.transaction(write=True) as db:
@@ -330,20 +330,20 @@ def clear(*, saved: bool = False, owner: str | None = None) -> int:
 
 
 def _forget(db: sqlite3.Connection, row: sqlite3.Row, *, saved: bool) -> list[Path]:
-    """Take a job out of the table; return the folders to erase once that is committed."""
+    """Delete the row of a job; return the folders to erase after the commit."""
     if row["state"] == RUNNING:
         raise JobError(f"Job {row['id']} cannot be deleted while it runs. Cancel it first.")
-    # Set aside while no other process can submit or take a job: work that begins afterwards finds nothing half-deleted.
+    # Rename inside the transaction: an equal request that starts later must not find half-deleted files.
     folders = job_space.saved_folders(row["kind"], row["result_key"]) if saved and job_space.needed_by(db, row) is None else []
     db.execute("DELETE FROM jobs WHERE id = ?", (row["id"],))
     return [*job_space.set_aside(folders), folder(row["id"])]
 
 
 def reap() -> list[Job]:
-    """Look at the running jobs where they run: those whose worker is gone are marked as interrupted, or resume by themselves.
+    """Poll the running jobs: those whose worker is gone become interrupted, or are queued again if they resume automatically.
 
     Returns:
-        Those that no longer run, or began to wait again, as they are now.
+        The updated jobs that no longer run.
     """
     with table.transaction() as db:
         rows = db.execute("SELECT * FROM jobs WHERE state = ?", (RUNNING,)).fetchall()
@@ -352,7 +352,7 @@ def reap() -> list[Job]:
         with contextlib.suppress(JobError):
             job = table.read(row)
             if (job.heartbeat_at or 0.0) > time.time() + processes.SILENCE_S:
-                # Of a clock that is ahead, or from before this one was set back: dated now, once, it has to be heard again.
+                # A heartbeat from the future, by another clock, counts as one of now, once.
                 table.update(job, heartbeat_at=time.time())
             if job.is_over_time and not job.cancel_requested:
                 job = _stop_over_time(job)
@@ -362,7 +362,7 @@ def reap() -> list[Job]:
 
 
 def _stop_over_time(job: Job) -> Job:
-    """Ask a job to stop where nobody else counts its time: a worker of its own does, by a clock that nobody sets."""
+    """Ask a job over its time limit to stop; a worker process does so itself, by a monotonic clock."""
     backend = backends.BACKENDS.get(job.backend)
     if backend is None or backend.has_worker:
         return job
@@ -371,29 +371,29 @@ def _stop_over_time(job: Job) -> Job:
 
 
 def _has_ended(job: Job) -> bool:
-    """Look at a running job where it runs; whether that ended it."""
+    """Poll a running job, and return whether it has ended."""
     backend = backends.BACKENDS.get(job.backend)
     if backend is None:
-        return False  # only a process that knows the place can tell
+        return False  # its backend is that of an extension of another process
     try:
         if job.cancel_requested:
             backend.cancel(job)
         status = backend.watch(job)
     except LayerscopeError as error:
-        # Out of reach is not gone.
+        # The backend is unreachable, but the job may still run.
         if (sentence := redact(str(error))) != job.error:
             table.update(job, error=sentence)
         return False
     if status is None:
-        # It may be about to be handed over by another process, or be watched by one that knows it.
+        # Another process may be submitting it, or know it.
         if time.time() - (job.heartbeat_at or 0.0) < processes.SILENCE_S:
             return False
         status = AttemptStatus(INTERRUPTED, error=_UNKNOWN.format(title=backend.title, resume=attempt.RESUME))
-    return _write_down(job, backend, status)
+    return _store_status(job, backend, status)
 
 
-def _write_down(job: Job, backend: Backend, status: AttemptStatus) -> bool:
-    """Bring the row of a job up to the state that was seen; return whether that ended it."""
+def _store_status(job: Job, backend: Backend, status: AttemptStatus) -> bool:
+    """Store the status of a running job, and return whether the job has ended."""
     columns = {} if status.result_key is None else {"result_key": status.result_key}
     if status.progress is not None:
         attempt.report(job, status.progress)

@@ -1,4 +1,4 @@
-"""One request on its way through the queue: its states, and all that is known of it."""
+"""A job: a request in the queue, with its state and progress."""
 
 import contextlib
 import functools
@@ -27,102 +27,101 @@ QUEUED, RUNNING, PAUSED, DONE, FAILED, CANCELLED, INTERRUPTED = STATES = (
     "interrupted",
 )
 LOCAL = "local"
-"""The name of the place to run that every installation has: the worker process on this machine."""
+"""Name of the backend of this machine, which every installation has."""
 SILENT_S = 40.0
-"""Seconds without a report after which no time left is stated; a unit that takes longer may take twice its usual time."""
+"""Time without a report after which no time left is stated, in seconds, or twice the time of a unit if that is longer."""
 RESUMABLE = (PAUSED, FAILED, CANCELLED, INTERRUPTED)
-"""States from which a job can go back into the queue."""
+"""States from which a job can be resumed."""
 
 
 @functools.lru_cache(maxsize=1024)
 def _request(kind: str, text: str) -> Spec:
-    """Return the request of a row, made once: it never changes, and pages read rows every second."""
+    """Return the request of a row, from a cache: it never changes, and pages read rows every second."""
     return EXPERIMENTS[kind].spec.from_json(json.loads(text))
 
 
 def folder(job_id: str) -> Path:
-    """The folder of the job with this id."""
+    """Return the folder of the job with this id."""
     return store.cache_dir() / "jobs" / job_id
 
 
 @dataclass(frozen=True)
 class Job:
-    """One request on its way through the queue, as it was when it was read."""
+    """A request in the queue, as read from its row. Times are seconds since the epoch."""
 
     id: str
-    """Ten hexadecimal digits, made by us."""
+    """Ten hexadecimal digits."""
     kind: str
-    """Which experiment: a key of `EXPERIMENTS`."""
+    """Kind of experiment, a key of `EXPERIMENTS`."""
     spec_json: str
-    """The request as JSON."""
+    """Request as JSON."""
     state: str
     """One of `STATES`."""
     label: str
-    """The line to show people."""
+    """Title to show."""
     phase: str
-    """The present phase."""
+    """Current phase."""
     done: int
-    """Units finished in this phase."""
+    """Finished units of the phase."""
     total: int
-    """Units in this phase; 0 while unknown."""
+    """Units of the phase; 0 while unknown."""
     message: str
-    """The latest sentence reported."""
+    """Latest reported message."""
     values: dict[str, Any]
-    """The latest numbers reported."""
+    """Latest reported numbers."""
     error: str | None
-    """Why it failed, was paused, cancelled or interrupted, or why nobody can look at it while it runs, in one sentence."""
+    """Why the job failed or was stopped, or why a running one cannot be polled, in one sentence."""
     created_at: float
-    """When it was submitted; all times are seconds since the epoch."""
+    """Time of submission."""
     started_at: float | None
-    """When the present or last attempt began."""
+    """Start of the current or last attempt."""
     finished_at: float | None
-    """When the last attempt ended; of an interrupted one, when it was last heard from."""
+    """End of the last attempt; its last heartbeat if it was interrupted."""
     heartbeat_at: float | None
-    """The worker's last sign of life."""
+    """Last heartbeat of the worker."""
     pid: int | None
-    """The worker's process, while running and after; None where the backend has no worker of its own."""
+    """Process id of the worker, also after the end; None if the backend has no worker process."""
     pid_started_at: float | None
-    """When that process was created, as the clock was then: pids are handed out again."""
+    """Creation time of that process, because the system reuses process ids."""
     host: str | None
-    """The machine it runs on."""
+    """Name of the machine that runs it."""
     cancel_requested: bool
-    """Someone asked to stop it, for good or for now."""
+    """Whether it was asked to stop, to be paused or cancelled."""
     attempts: int
-    """How many times a worker took it."""
+    """Number of started attempts."""
     result_key: str | None
-    """Fingerprint of the resolved spec, under which the result (a partial one too) is stored; None until known."""
+    """Fingerprint of the resolved request, under which a complete or partial result is stored; None until known."""
     position: int = 0
-    """Order in the queue, lowest first."""
+    """Position in the queue, lowest first."""
     progress_at: float | None = None
-    """When progress was last reported."""
+    """Time of the last progress report."""
     cancel_requested_at: float | None = None
-    """When the stop was asked for."""
+    """Time of the request to stop."""
     stop_as: str | None = None
-    """The state it was asked to take, paused or cancelled; None is cancelled."""
+    """Requested state, paused or cancelled; None means cancelled."""
     oom_kills: int | None = None
-    """Processes that the kernel had ended for want of memory when the attempt began; None where it does not count them."""
+    """Number of processes that the kernel had killed for lack of memory when the attempt began; None if it is not counted."""
     backend: str = LOCAL
-    """Where it runs: a key of `backend.BACKENDS`."""
+    """Backend that runs it, a key of `backend.BACKENDS`."""
     pid_born: str | None = None
-    """The start as `pid_started_at` gives it, in a value that no clock changes (`Process.born`); None in rows of older
-    versions."""
+    """Start of the process, independent of the clock (`Process.born`); None in rows of older versions."""
     owner: str | None = None
-    """Which of several users started it; None for the user of the machine."""
+    """Identity of the user; None for the user of the machine."""
     owner_label: str | None = None
-    """The owner's name or e-mail address to show; None also in rows of older versions."""
+    """Name or e-mail address of the user to show; None also in rows of older versions."""
     limit_s: float | None = None
-    """Seconds after which an attempt is stopped; None for never."""
+    """Time limit of an attempt in seconds; None for no limit."""
     shards: int = 1
     """Number of processes that share it."""
     work: ResourceUsage | None = None
-    """Work of its machine in all its attempts, as far as is written down; None where nobody counts."""
+    """Resources used by all attempts on its machine; None if they are not measured."""
 
     @property
     def spec(self) -> Spec:
-        """The request.
+        """Return the request.
 
         Raises:
-            JobError: if another version of the program stored it, and this one cannot read it.
+            JobError: if this version cannot read it.
         """
         try:
             return _request(self.kind, self.spec_json)
@@ -145,19 +144,19 @@ class Job:
 
     @property
     def elapsed_s(self) -> float | None:
-        """Seconds the present or last attempt took so far; None if it never began."""
+        """Return the duration of the current or last attempt so far, in seconds; None if there was none."""
         if self.started_at is None:
             return None
         return max(0.0, (self.finished_at or time.time()) - self.started_at)
 
     @property
     def is_over_time(self) -> bool:
-        """Return whether the present attempt runs for longer than it may."""
+        """Return whether the current attempt exceeds its time limit."""
         return self.state == RUNNING and self.limit_s is not None and (self.elapsed_s or 0.0) > self.limit_s
 
     @property
     def silent_s(self) -> float | None:
-        """Seconds since the last report of a running job, where that is longer than its reports usually take; else None."""
+        """Return the seconds since the last report of a running job if that is unusually long, else None."""
         if self.state != RUNNING or self.progress_at is None:
             return None
         silent = time.time() - self.progress_at
@@ -165,7 +164,7 @@ class Job:
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until the result; None while a rate is not measured, and after a long silence."""
+        """Return the estimated seconds until the result; None without a measured rate, and after a long silence."""
         seconds = self._remaining.get("left_s")
         if self.progress_at is None or self.silent_s is not None or seconds is None:
             return None
@@ -173,19 +172,19 @@ class Job:
 
     @property
     def share(self) -> float | None:
-        """Share of all work that is finished, in [0, 1]; None while it is unknown."""
+        """Return the finished share of all work, in [0, 1]; None while unknown."""
         share = self._remaining.get("share")
         return None if share is None else min(1.0, float(share))
 
     @property
     def how_far(self) -> str:
-        """Finished units of the present phase if people count them, as in "3/12", else the finished share of all work."""
+        """Return the finished units of the phase if they are countable, as in "3/12", else the finished share of all work."""
         is_share = self.share is not None and not is_counted(self.total)
         return f"{self.share:.0%}" if is_share else how_far(self.done, self.total)
 
     @property
     def stage(self) -> str:
-        """The present stage: "train, 3 of 4"; empty in a job without named stages."""
+        """Return the current stage, such as "train, 3 of 4"; empty in a job without stages."""
         remaining = self._remaining
         return (
             f"{remaining['stage']}, {remaining['stage_number']} of {remaining['n_stages']}"
@@ -200,12 +199,12 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """Where its spec, events, log and checkpoints lie."""
+        """Return the folder of its request, events and log."""
         return folder(self.id)
 
     @property
     def process(self) -> Process | None:
-        """Return the worker that has, or had, it; None where none is written down, or its pid is invalid."""
+        """Return the worker process that runs or ran it; None if there is none, or its process id is invalid."""
         if self.pid is None or self.pid_started_at is None or self.host is None:
             return None
         with contextlib.suppress(ValueError):

@@ -1,4 +1,4 @@
-"""Identity of processes: a cache folder has one worker, and every server knows it by a value that no clock changes."""
+"""The worker process of a cache folder, and the identity of processes, which does not depend on the system clock."""
 
 import contextlib
 import json
@@ -18,36 +18,36 @@ from filelock import FileLock, Timeout
 from analysis.core import host, input_files, store
 
 SILENCE_S = 15.0
-"""A process on another host that has not been heard from for this long counts as gone."""
+"""Time without a heartbeat after which a process on another host counts as gone, in seconds."""
 
 _SAME_START_S = 2.0
-"""Where the system has no ticks since its start (macOS, Windows, and rows of older versions), start times this close are one.
-There they are noted when a process begins, and stay when the clock is set."""
+"""Maximum difference of two start times of one process, in seconds, on systems without clock ticks (macOS, Windows) and in rows
+of older versions."""
 _MAX_PID = 2**31 - 1
 _WORKER_LOG_BYTES = 1024 * 1024
 _REPOSITORY = Path(__file__).resolve().parents[3]
 _started: list[subprocess.Popen[bytes]] = []
-"""Workers this process started: asked about now and then, so that an ended one does not stay a zombie."""
+"""Workers that this process started, which it polls so that ended ones do not stay zombies."""
 
 
 @cache
 def host_name() -> str:
-    """The name of this machine."""
+    """Return the name of this machine."""
     return socket.gethostname()
 
 
 @cache
 def _numbering() -> str | None:
-    """This run of this system and its numbering of processes, as no other has them; None where the system does not say."""
+    """Return a unique name of the current boot and process namespace; None if the system has none."""
     with contextlib.suppress(OSError):
         return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}/{os.stat('/proc/self/ns/pid').st_ino}"
     return None
 
 
 def _born(pid: int) -> str | None:
-    """When a process began, in ticks since this run of the system did: setting the clock leaves them as they are."""
+    """Return the start of a process in clock ticks since the boot, which changes of the system time do not affect."""
     with contextlib.suppress(OSError, ValueError, IndexError):
-        # The second field is the name of the program, which may hold spaces and brackets.
+        # The second field is the name of the program, which may contain spaces and parentheses.
         ticks = int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[19])
         return None if _numbering() is None else f"{_numbering()}/{ticks}"
     return None
@@ -55,19 +55,20 @@ def _born(pid: int) -> str | None:
 
 @dataclass(frozen=True)
 class Process:
-    """One process on one host: a pid alone is not enough, because the system hands pids out again.
+    """A process on a host. Its start is part of its identity, because the system reuses process ids.
 
     Raises:
-        ValueError: when the pid is none that a process can have: a signal to 0 or a negative one reaches many processes.
+        ValueError: if the process id is invalid: a signal to 0 or to a negative id reaches many processes.
     """
 
     pid: int
+    """Process id."""
     started_at: float
-    """When the process was created, seconds since the epoch, as the clock was then."""
+    """Creation time, seconds since the epoch, by the clock at that time."""
     host: str
+    """Name of the machine."""
     born: str | None = None
-    """Run of the system, numbering of processes and ticks, as `BOOT/NAMESPACE/TICKS`; None where the system has none, and in
-    records of older versions."""
+    """Start as `BOOT/NAMESPACE/TICKS`; None if the system has no ticks, and in records of older versions."""
 
     def __post_init__(self) -> None:
         if type(self.pid) is not int or not 0 < self.pid <= _MAX_PID:
@@ -77,7 +78,7 @@ class Process:
 
     @classmethod
     def of(cls, pid: int) -> "Process":
-        """The process on this host that has this pid now."""
+        """Return the process on this host that has this process id now."""
         try:
             started_at = psutil.Process(pid).create_time()
         except psutil.NoSuchProcess:
@@ -86,18 +87,18 @@ class Process:
 
     @classmethod
     def current(cls) -> "Process":
-        """The process that asks."""
+        """Return the current process."""
         return cls.of(os.getpid())
 
     @property
     def is_here(self) -> bool:
-        """Return whether this process can look at it: it has its pid on this host, since the last start, in this container."""
+        """Return whether it belongs to this host, boot and container, so that its process id is valid here."""
         if self.host != host_name() or self.born is None or _numbering() is None:
             return self.host == host_name()
         return self.born.rpartition("/")[0] == _numbering()
 
     def same(self, other: "Process") -> bool:
-        """Return whether both are one process."""
+        """Return whether both are the same process."""
         if self.pid != other.pid or self.host != other.host:
             return False
         if self.born is not None and other.born is not None:
@@ -105,16 +106,16 @@ class Process:
         return abs(self.started_at - other.started_at) < _SAME_START_S
 
     def is_alive(self, heard_at: float | None) -> bool:
-        """Return whether it still runs; of another host only the time of its last sign of life can tell, and the worker's lock.
+        """Return whether it runs; a process on another host is judged by its last heartbeat and the worker's lock.
 
         Args:
-            heard_at: time of the last sign of life, seconds since the epoch; None if there was none.
+            heard_at: time of the last heartbeat, seconds since the epoch; None if there was none.
         """
         if not self.is_here:
             return (heard_at is not None and time.time() - heard_at < SILENCE_S) or self._holds_lock()
         try:
             process = psutil.Process(self.pid)
-            # A zombie has ended and only waits for its parent to ask how.
+            # A zombie has ended and waits for its parent to read the exit code.
             return process.status() != psutil.STATUS_ZOMBIE and self.same(Process.of(self.pid))
         except psutil.NoSuchProcess:
             return False
@@ -122,12 +123,12 @@ class Process:
             return True
 
     def _holds_lock(self) -> bool:
-        """Return whether it is the recorded worker, and the lock that the system takes from a dead one is held."""
+        """Return whether it is the recorded worker and the worker's lock, which the system releases at its end, is held."""
         recorded, _ = announced()
         return recorded is not None and recorded.same(self) and is_locked()
 
     def kill(self) -> None:
-        """End it at once, with all that it started; nothing happens if it is gone or on another host."""
+        """Kill the process tree; do nothing if it is gone or on another host."""
         if self.is_here and self.same(Process.of(self.pid)):
             end_children(self.pid)
             with contextlib.suppress(psutil.Error):
@@ -135,7 +136,7 @@ class Process:
 
 
 def end_children(pid: int) -> None:
-    """End at once all processes that this one started, and theirs."""
+    """Kill all descendants of a process."""
     with contextlib.suppress(psutil.Error):
         for child in psutil.Process(pid).children(recursive=True):
             with contextlib.suppress(psutil.Error):
@@ -147,7 +148,7 @@ def _record() -> Path:
 
 
 def announce(process: Process) -> None:
-    """Write down that this process is the worker of the cache folder; call it again every few seconds."""
+    """Record a process as the worker of the cache folder; repeated calls are its heartbeats."""
     recorded, _ = announced()
     if recorded is not None and recorded.same(process):
         with contextlib.suppress(OSError):
@@ -157,7 +158,7 @@ def announce(process: Process) -> None:
 
 
 def withdraw(process: Process) -> None:
-    """Take the record away again, if it is this process's own."""
+    """Delete the record of the worker if it names this process."""
     recorded, _ = announced()
     if recorded is not None and recorded.same(process):
         with contextlib.suppress(OSError):
@@ -165,10 +166,9 @@ def withdraw(process: Process) -> None:
 
 
 def announced() -> tuple[Process | None, float | None]:
-    """The recorded worker, alive or not, and when it was last heard from.
+    """Return the recorded worker, alive or not, and the time of its last heartbeat.
 
-    A sign of life from the future, as a clock that is ahead or was set back leaves it, counts as one of now, once. It is dated
-    so in the record, and the worker has to be heard again like any other.
+    A heartbeat from the future, by another clock, counts as one of now, once: the record is changed to the current time.
     """
     try:
         heard_at, now = _record().stat().st_mtime, time.time()
@@ -182,43 +182,43 @@ def announced() -> tuple[Process | None, float | None]:
 
 
 def worker() -> Process | None:
-    """The live worker of the cache folder, or None."""
+    """Return the running worker of the cache folder, or None."""
     process, heard_at = announced()
     return process if process is not None and process.is_alive(heard_at) else None
 
 
 def worker_alive() -> bool:
-    """Return whether the worker of this cache folder runs (it starts when it is needed and leaves when idle for long)."""
+    """Return whether the worker of this cache folder runs; it starts when it is needed and ends when it is idle."""
     return worker() is not None
 
 
 def lock() -> FileLock:
-    """The lock that the worker holds as long as it lives, and that the system takes from one that is killed."""
+    """Return the lock that the worker holds while it runs, and that the system releases if it is killed."""
     return FileLock(store.local_dir() / "worker.lock")
 
 
 def is_locked() -> bool:
-    """Return whether some process is the worker, recorded or not."""
+    """Return whether any process holds the worker's lock."""
     try:
         with lock().acquire(timeout=0):
             return False
     except Timeout:
         return True
     except OSError:
-        return False  # there is no folder, or nobody may write in it
+        return False  # the folder is missing or not writable
 
 
 def ensure_worker(command: Sequence[str] = (sys.executable, "-m", "analysis.jobs.runner.worker")) -> bool:
-    """Start the worker unless it runs; it belongs to no server and outlives this one.
+    """Start the worker unless it runs. It outlives this process.
 
     Args:
-        command: the command of the worker.
+        command: command of the worker.
 
     Returns:
-        Whether one was started.
+        Whether a worker was started.
 
     Raises:
-        StorageError: when the cache folder cannot be written.
+        StorageError: if the cache folder cannot be written.
     """
     _started[:] = [started for started in _started if started.poll() is None]
     if host.is_viewer() or worker_alive():
@@ -226,7 +226,7 @@ def ensure_worker(command: Sequence[str] = (sys.executable, "-m", "analysis.jobs
     local = store.local_dir()
     store.make_folder(local)
     try:
-        # Two servers, or two sessions of one, that ask at the same moment start one worker.
+        # The lock keeps two servers, or two sessions of one, from starting two workers.
         with FileLock(local / "worker-start.lock", timeout=10):
             if worker_alive():
                 return False
@@ -255,10 +255,9 @@ def _start(command: Sequence[str], local: Path) -> subprocess.Popen[bytes]:
 
 
 def oom_kills() -> int | None:
-    """How many processes the kernel has ended so far for want of memory: in this container, else on this machine.
+    """Return the number of processes that the kernel has killed for lack of memory, in this container or else on this machine.
 
-    A process that was killed cannot say so, and a later look shows no more than that it is gone. A count that has risen since
-    is the only trace. None where the kernel keeps none.
+    A higher count is the only trace of a process that was killed in this way. None if the kernel keeps no count.
     """
     files = [group / name for group in host.control_groups("memory") for name in ("memory.events", "memory.oom_control")]
     for file in (*files, Path("/proc/vmstat")):

@@ -1,4 +1,4 @@
-"""The setting of a cache folder for jobs, kept in it for every server and worker to read."""
+"""Settings of the job queue, stored in the cache folder for every server and worker."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from analysis.core import input_files, store
 
 
 def auto_resume() -> bool:
-    """Return whether a job whose worker ended before it did goes back to the front of the queue by itself."""
+    """Return whether interrupted jobs resume automatically."""
     try:
         return input_files.parsed_object(_file().read_bytes()).get("auto_resume") is True
     except (OSError, ValueError, TypeError):
@@ -18,7 +18,7 @@ def set_auto_resume(is_on: bool) -> None:
     """Store the setting, atomically.
 
     Raises:
-        StorageError: when the cache folder cannot be written.
+        StorageError: if the cache folder cannot be written.
     """
     store.write_atomic(_file(), json.dumps({"auto_resume": is_on}, indent=1).encode())
 

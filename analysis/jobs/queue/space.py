@@ -1,4 +1,4 @@
-"""Disk space of a job, who else needs it, and its removal."""
+"""Disk space of a job, other users of its files, and their removal."""
 
 import dataclasses
 import re
@@ -21,29 +21,26 @@ class Space:
     """Disk space of a job."""
 
     own_bytes: int
-    """Its folder: request, events and log."""
+    """Size of the job's folder: request, events and log."""
     saved_bytes: int
-    """Its checkpoints, its adapter and its result."""
+    """Size of its checkpoints, adapter and result."""
     needed_by: str | None
-    """Who else needs its saved files, in words; None when nobody does, so that they may go with the job."""
+    """What else needs its saved files, in words; None if they can be removed with the job."""
 
     @property
     def total_bytes(self) -> int:
-        """All of it."""
+        """Return the total size."""
         return self.own_bytes + self.saved_bytes
 
 
 def of(db: sqlite3.Connection, row: sqlite3.Row) -> Space:
-    """Return the disk space of the job in this row, and whether anybody else needs it; reads every stored result's request."""
+    """Return the disk space of the job in a row, and what else needs its files; reads the request of every stored result."""
     saved = size_bytes(saved_folders(row["kind"], row["result_key"]))
     return Space(size_bytes([job.folder(row["id"])]), saved, needed_by(db, row) if saved else None)
 
 
 def saved_folders(kind: str, key: str | None) -> list[Path]:
-    """Where the checkpoints, the adapter and the result of a job lie, those that exist.
-
-    Keys that are not of our making, in a row that somebody else wrote, lead nowhere.
-    """
+    """Return the existing folders of checkpoints, adapter and result of a job; none for an invalid key."""
     if key is None or not _KEY.fullmatch(key) or kind not in EXPERIMENTS:
         return []
     cache = store.cache_dir()
@@ -52,15 +49,15 @@ def saved_folders(kind: str, key: str | None) -> list[Path]:
 
 
 def size_bytes(folders: Iterable[Path]) -> int:
-    """Return the bytes of all files in these folders; links are not followed, and files that vanish count nothing."""
+    """Return the size of all files in the folders; links are not followed, and files that vanish are ignored."""
     return sum(map(disk.size_bytes, folders))
 
 
 def needed_by(db: sqlite3.Connection, row: sqlite3.Row) -> str | None:
-    """Return who besides this job needs its saved files, in words, or None.
+    """Return what else needs the saved files of a job, in words, or None.
 
-    That is another job in the list with the same request or the same result, in any state. It is also a stored curve, damage
-    map or evaluation that was made from it and is shown with it. It is also a job that is to measure its adapter.
+    Candidates are jobs with the same request or result in any state, jobs that measure its adapter, and stored results that
+    build on its result.
     """
     key = row["result_key"]
     for user in db.execute("SELECT id, kind, fingerprint, result_key, spec FROM jobs WHERE id != ?", (row["id"],)):
@@ -79,7 +76,7 @@ def _specs(kind: str, text: str) -> tuple[Spec, ...]:
 
 
 def _uses(spec: Spec, key: str) -> bool:
-    """Return whether a request, or one inside it, builds on the map, or on the adapter of the healing run, with this key."""
+    """Return whether a request or a part of it uses the distance map or the adapter with this key."""
     adapter = getattr(spec, "adapter", None)
     if isinstance(adapter, str) and key in Path(adapter).parts:
         return True
@@ -93,7 +90,7 @@ def _is_map(spec: Spec, key: str) -> bool:
 
 
 def set_aside(folders: Iterable[Path]) -> list[Path]:
-    """Rename folders so that nothing finds them any more, at once and without deleting yet; their new names."""
+    """Rename folders so that nothing finds them, without deleting them yet; return the new paths."""
     aside = []
     for folder in folders:
         with store.disk_errors_explained(folder):
@@ -102,6 +99,6 @@ def set_aside(folders: Iterable[Path]) -> list[Path]:
 
 
 def erase(folders: Iterable[Path]) -> None:
-    """Delete the folders that were set aside; a folder that is only a link loses the link, and its target stays."""
+    """Delete folders that were set aside; of a link only the link is deleted."""
     for folder in folders:
         disk.remove(folder)

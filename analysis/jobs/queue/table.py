@@ -1,4 +1,4 @@
-"""The SQLite table of jobs: the meaning of a row, who may change it."""
+"""The SQLite table of jobs: its layout, and functions that read and change rows."""
 
 import contextlib
 import enum
@@ -38,7 +38,7 @@ _ID = re.compile(r"[0-9a-f]{10}")
 _HELD = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _AGAIN_S = 0.5
 _BUSY_S = 10.0
-"""How long to wait for another process that is writing."""
+"""Time to wait for another process that writes, in seconds."""
 _TABLE = """
 CREATE TABLE jobs (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -78,7 +78,7 @@ CREATE TABLE jobs (
 )"""
 _STEPS = {
     1: ("ALTER TABLE jobs ADD COLUMN stop_as TEXT", "ALTER TABLE jobs ADD COLUMN oom_kills INTEGER"),
-    # A worker of an older version would take jobs that are meant for another place: the new layout keeps it out.
+    # The new layout keeps out workers of older versions, which would take jobs of other backends.
     2: ("ALTER TABLE jobs ADD COLUMN backend TEXT NOT NULL DEFAULT 'local'",),
     3: tuple(f"ALTER TABLE jobs ADD COLUMN {name} REAL" for name in ("pace_s", "pace_low_s", "pace_high_s")),
     4: ("ALTER TABLE jobs ADD COLUMN pid_born TEXT",),
@@ -89,14 +89,14 @@ _STEPS = {
     9: tuple(f"ALTER TABLE jobs DROP COLUMN {name}" for name in ("pace_s", "pace_low_s", "pace_high_s")),
     10: tuple(f"ALTER TABLE jobs DROP COLUMN {name}" for name in ("phase_started_at", "phase_first_done")),
 }
-"""Statements that turn a file of an older layout into one of the next."""
+"""Statements that upgrade a file from each layout to the next."""
 _FRESH: dict[str, Any] = {
     **{"phase": "", "done": 0, "total": 0, "message": "", "values": "{}"},
     **dict.fromkeys(("progress_at", "error", "started_at", "finished_at", "heartbeat_at")),
     **dict.fromkeys(("cancel_requested_at", "stop_as", "pid", "pid_started_at", "pid_born", "host", "oom_kills")),
 }
-"""Columns that a job forgets when it goes back into the queue. Its result key stays, for its finished work is usable, and its
-work stays, because later work is added to it."""
+"""Columns that are reset when a job is queued again. The result key stays, because finished work is reused, and the used
+resources stay, because those of later attempts are added."""
 
 
 def _file() -> Path:
@@ -104,13 +104,13 @@ def _file() -> Path:
 
 
 def connect(*, is_lasting: bool = True) -> sqlite3.Connection:
-    """An open connection to the table, which is made or brought up to date if need be; the caller closes it.
+    """Return an open connection to the table, which is created or upgraded if needed; the caller closes it.
 
     Args:
-        is_lasting: whether committed changes have to outlast a power cut, which each time waits for the disk.
+        is_lasting: whether each commit waits for the disk, so that it survives a power cut.
 
     Raises:
-        StorageError: when the file is damaged, of a newer version, busy for too long, or cannot be written.
+        StorageError: if the file is damaged, of a newer version, busy for too long, or cannot be written.
     """
     path = _file()
     store.make_folder(path.parent)
@@ -130,17 +130,16 @@ def connect(*, is_lasting: bool = True) -> sqlite3.Connection:
 
 @contextlib.contextmanager
 def transaction(*, write: bool = False, is_lasting: bool = True) -> Iterator[sqlite3.Connection]:
-    """A connection to the table: all that is done in the block is committed, or none of it.
+    """Yield a connection to the table whose changes are committed together, or rolled back after an error.
 
-    Readers are never held up by a writer; writers wait for each other.
+    Readers never wait for a writer; writers wait for each other.
 
     Args:
-        write: whether it will.
-        is_lasting: as in `connect`; changes that are not become so as soon as later ones are, and a power cut before loses no
-            more.
+        write: whether the transaction writes.
+        is_lasting: as in `connect`. Other changes become lasting with the next lasting commit.
 
     Raises:
-        StorageError: when the file is damaged, busy for too long, or cannot be written.
+        StorageError: if the file is damaged, busy for too long, or cannot be written.
     """
     with contextlib.closing(connect(is_lasting=is_lasting)) as db, _errors_explained(_file()):
         db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
@@ -154,11 +153,11 @@ def transaction(*, write: bool = False, is_lasting: bool = True) -> Iterator[sql
 
 
 def waited(action: Callable[[], T], on_wait: Callable[[str], None] | None = None) -> T:
-    """Return the result of the action, tried again for as long as another process holds the list of jobs.
+    """Return the result of an action, repeated while another process holds the list of jobs.
 
     Args:
-        action: reads or writes the list.
-        on_wait: hears once that the list is held.
+        action: function that reads or writes the list.
+        on_wait: called once with a message if the list is held.
     """
     while True:
         try:
@@ -211,10 +210,10 @@ def _move_aside(path: Path) -> None:
 
 
 def _prepare(db: sqlite3.Connection, path: Path) -> None:
-    """Create the table in a new file, or bring an older one up to date, once, however many processes open it at once."""
+    """Create the table in a new file, or upgrade an older one, in one process at a time."""
     if _layout(db) == _LAYOUT:
         return
-    # SQLite does not wait its turn when two processes switch a file to WAL, so they take turns here.
+    # SQLite reports an error instead of waiting if two processes switch a file to WAL.
     with FileLock(path.with_suffix(".lock"), timeout=_BUSY_S):
         if _layout(db) == 0:
             db.execute("PRAGMA journal_mode = WAL")
@@ -228,17 +227,17 @@ def _prepare(db: sqlite3.Connection, path: Path) -> None:
 
 
 def _change(db: sqlite3.Connection, statements: Iterable[str], layout: int) -> None:
-    """Run the statements and note the layout that they lead to, all or nothing: a connection that closes rolls back."""
+    """Run statements and store the new layout in one transaction; closing the connection rolls back."""
     for statement in ("BEGIN IMMEDIATE", *statements, f"PRAGMA user_version = {layout}", "COMMIT"):
         db.execute(statement)
 
 
 def _keep_private(path: Path) -> None:
-    """Make the file for its owner alone: SQLite gives the files beside it the mode that it has."""
+    """Make the file readable by its owner alone; SQLite gives the same mode to the files next to it."""
     with contextlib.suppress(FileExistsError):
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
     for file in (path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))):
-        # Older versions left it to the umask; who may write to the folder of another user cannot change that.
+        # Older versions used the umask. Another user's file cannot be changed.
         with contextlib.suppress(FileNotFoundError, PermissionError):
             if stat.S_IMODE(file.stat().st_mode) & 0o077:
                 file.chmod(0o600)
@@ -249,10 +248,10 @@ def _layout(db: sqlite3.Connection) -> int:
 
 
 def read(row: sqlite3.Row) -> Job:
-    """The job in a row.
+    """Return the job in a row.
 
     Raises:
-        JobError: when its kind or one of its columns is not one that this version knows.
+        JobError: if this version does not know its kind or one of its columns.
     """
     try:
         columns = dict(row)
@@ -272,10 +271,10 @@ def read(row: sqlite3.Row) -> Job:
 
 
 def row_of(db: sqlite3.Connection, job_id: str) -> sqlite3.Row:
-    """The row of a job; everything that takes an id from outside passes here before the id is used in a path.
+    """Return the row of a job. Ids from outside are checked here before they are used in a path.
 
     Raises:
-        JobError: when there is none.
+        JobError: if there is no such job.
     """
     row = None
     if isinstance(job_id, str) and _ID.fullmatch(job_id):
@@ -286,25 +285,25 @@ def row_of(db: sqlite3.Connection, job_id: str) -> sqlite3.Row:
 
 
 def get(job_id: str) -> Job:
-    """The job with this id, as it is now.
+    """Return the current state of a job.
 
     Raises:
-        JobError: when there is none.
+        JobError: if there is no such job.
     """
     with transaction() as db:
         return read(row_of(db, job_id))
 
 
 def insert(db: sqlite3.Connection, **columns: Any) -> None:
-    """Put a new job at the end of the queue; runs in the caller's transaction."""
+    """Add a new job at the end of the queue, in the caller's transaction."""
     columns = {**columns, "state": QUEUED, "position": _next_position(db)}
     names = ", ".join(f'"{name}"' for name in columns)
-    places = ", ".join("?" * len(columns))
-    db.execute(f"INSERT INTO jobs ({names}) VALUES ({places})", tuple(columns.values()))
+    parameters = ", ".join("?" * len(columns))
+    db.execute(f"INSERT INTO jobs ({names}) VALUES ({parameters})", tuple(columns.values()))
 
 
 def requeue(db: sqlite3.Connection, job_id: str, *, first: bool = False, message: str = "") -> None:
-    """Put an ended job into the queue again, at its end or its front; runs in the caller's transaction."""
+    """Queue an ended job again, at the end or the front of the queue, in the caller's transaction."""
     columns = {**_FRESH, "state": QUEUED, "message": message, "position": _next_position(db)}
     if first:
         columns["position"] = int(db.execute("SELECT coalesce(min(position), 1) - 1 FROM jobs").fetchone()[0])
@@ -313,12 +312,12 @@ def requeue(db: sqlite3.Connection, job_id: str, *, first: bool = False, message
 
 
 def move(db: sqlite3.Connection, job_id: str, places: int) -> None:
-    """Let a queued job change places with those before or after it; runs in the caller's transaction.
+    """Move a queued job, in the caller's transaction.
 
     Args:
-        db: the connection.
-        job_id: the job.
-        places: how many places towards the end, or with a minus towards the front; at most to the end or the front.
+        db: connection.
+        job_id: id of the job.
+        places: number of places towards the end, negative towards the front, clipped to the queue.
     """
     rows = db.execute("SELECT id, position FROM jobs WHERE state = ? ORDER BY position, number", (QUEUED,)).fetchall()
     order, positions = [row["id"] for row in rows], sorted(row["position"] for row in rows)
@@ -332,15 +331,15 @@ def _next_position(db: sqlite3.Connection) -> int:
 
 
 def claim(process: Process) -> Job | None:
-    """Take the job that has waited longest for this machine's worker; None when nobody waits.
+    """Take the next job of this machine's worker; None if the queue is empty.
 
-    Two workers never get the same job: finding and marking it is one statement.
+    Finding and marking the job is one statement, so that two workers never get the same one.
     """
     return _take(f"backend = '{LOCAL}'", (), process)
 
 
 def take(job_id: str) -> Job | None:
-    """Take a queued job in order to hand it over to where it shall run; None when it no longer waits."""
+    """Take a queued job to submit it to its backend; None if it is no longer queued."""
     return _take("id = ?", (job_id,), None)
 
 
@@ -372,28 +371,27 @@ def _take(which: str, values: tuple[str, ...], process: Process | None) -> Job |
 
 
 class RowState(enum.Enum):
-    """State of a worker's job as its row shows it."""
+    """What the row of a running job asks of its attempt."""
 
     GO_ON = "go on"
     STOP = "stop"
-    """Someone asked to stop it, for good or for now."""
+    """Stop, because the job is paused or cancelled."""
     LOST = "lost"
-    """The row is deleted, was marked interrupted, or belongs to a later attempt: keep off."""
+    """Leave the row alone: it is deleted, interrupted, or belongs to a later attempt."""
 
 
 def update(job: Job, **columns: Any) -> RowState:
-    """Change the row of a running job, if it is still the attempt that `job` was read in.
+    """Change the row of a running job, if `job` is still the current attempt.
 
-    `attempts` is the fence: a worker that was thought dead cannot write into the attempt that replaced it.
-
-    A state outlasts a power cut; progress and signs of life, which come several times a second, may be lost with it.
+    The number of attempts is the fence that keeps a worker that was thought dead from writing to the attempt that replaced it.
+    A state survives a power cut; progress and heartbeats, which come several times a second, may not.
     """
     with transaction(write=bool(columns), is_lasting="state" in columns) as db:
         return write(db, job, columns)
 
 
 def write(db: sqlite3.Connection, job: Job, columns: dict[str, Any]) -> RowState:
-    """As `update`, in the caller's transaction."""
+    """Do `update` in the caller's transaction."""
     owned = "id = ? AND state = ? AND attempts = ?"
     key = (job.id, RUNNING, job.attempts)
     if columns:
@@ -408,7 +406,7 @@ def write(db: sqlite3.Connection, job: Job, columns: dict[str, Any]) -> RowState
 
 
 def finish(job: Job, state: str, *, error: str | None = None, **columns: Any) -> RowState:
-    """End a running job in this state, unless it is no longer the caller's to end."""
+    """End a running job in a state, if `job` is still the current attempt."""
     sentence = None if error is None else redact(" ".join(error.split()))
     return update(job, state=state, error=sentence, **{"finished_at": time.time(), **columns})
 
@@ -417,11 +415,11 @@ STOPPED = "It was {state}. Finished parts are kept."
 
 
 def finish_stopped(job: Job, sentence: str = STOPPED, **columns: Any) -> RowState:
-    """End a running job that was asked to stop in the state that was asked for, unless it is no longer the caller's to end.
+    """End a running job in the state that the request to stop named, if `job` is still the current attempt.
 
     Args:
         job: the attempt that ends.
-        sentence: why, with {state} in the place of the state.
+        sentence: message with `{state}` for the state.
         columns: other columns to store.
     """
     with transaction(write=True) as db:
@@ -429,8 +427,8 @@ def finish_stopped(job: Job, sentence: str = STOPPED, **columns: Any) -> RowStat
 
 
 def write_stopped(db: sqlite3.Connection, job: Job, sentence: str, **columns: Any) -> RowState:
-    """As `finish_stopped`, in the caller's transaction."""
-    # Read where it is written: the wish to pause may turn into one to cancel until the last moment.
+    """Do `finish_stopped` in the caller's transaction."""
+    # Read in the same transaction: a request to pause may become one to cancel at any time.
     row = db.execute("SELECT stop_as, cancel_requested_at FROM jobs WHERE id = ?", (job.id,)).fetchone()
     state = (row and row["stop_as"]) or CANCELLED
     if row and job.limit_s is not None and (row["cancel_requested_at"] or 0.0) - (job.started_at or 0.0) > job.limit_s:
@@ -440,14 +438,14 @@ def write_stopped(db: sqlite3.Connection, job: Job, sentence: str, **columns: An
 
 
 def stop_over_time(job: Job) -> None:
-    """Ask an attempt to stop that runs for longer than it may; one that was asked already is let be."""
+    """Ask an attempt over its time limit to stop, unless it was asked already."""
     sql = "UPDATE jobs SET cancel_requested_at = ?, stop_as = ? WHERE id = ? AND attempts = ? AND cancel_requested_at IS NULL"
     with transaction(write=True) as db:
         db.execute(sql, (time.time(), CANCELLED, job.id, job.attempts))
 
 
 def to_json(value: Any) -> str:
-    """One line of strict JSON: numbers of array libraries become plain ones, those that are not finite become null."""
+    """Return strict JSON on one line: numbers of array libraries become plain ones, and NaN and infinity become null."""
     return json.dumps(_plain(value), allow_nan=False)
 
 

@@ -1,4 +1,4 @@
-"""Programs that run a job: the worker of this machine, an attempt elsewhere, worker pools, group training."""
+"""Programs that run jobs: the worker of this machine, attempts on other machines, and worker pools."""
 
 LOADER = "analysis.models.loading.load:WarmModels"
-"""Loader of models that each process hands to experiments. It is made when the first job runs: an idle one needs no torch."""
+"""Class of the model loader that a process passes to experiments, created with the first job: an idle worker needs no torch."""

@@ -1,8 +1,8 @@
-"""The answer to a request: by this process, or by the workers of a pool, and by one process of a machine at a time.
+"""Computation of a request, in this process or by the workers of a pool. A machine computes equal requests one at a time.
 
-A pool measures the missing shards of a request, and the ordinary run then finds them all. The figures are those of one process,
-bit for bit if the CPUs are the same: the content of a shard does not depend on the worker that measures it (`core.shards`). A
-lost worker costs the shard that it had.
+A pool measures the missing shards of a request. The ordinary run then finds all of them. The result equals that of one process,
+bit for bit on equal CPUs, because a shard does not depend on the worker that measures it (`core.shards`). A lost worker costs
+the shard that it was measuring.
 """
 
 import contextlib
@@ -26,9 +26,9 @@ from analysis.jobs.runner.versions import in_common
 LOCAL = "analysis.jobs.runner.local_workers:LocalWorkers"
 """The worker pool of this machine."""
 _LOOK_S = 0.2
-"""Seconds between two reports of progress to the caller, which may ask to stop at each."""
+"""Interval of the progress reports, in seconds; the caller may cancel at each."""
 _GATHER_S = 30.0
-"""Seconds that a reading of a model from the disk waits for workers that are not there yet. Later ones have no part in it."""
+"""Time to wait for all workers before a model is read from disk, in seconds. Later workers do not take part."""
 
 
 def answered(
@@ -40,18 +40,18 @@ def answered(
     workers: str = LOCAL,
     runners: Mapping[str, str] | None = None,
 ) -> Result:
-    """Answer a request in this process, or with `n` workers if there are several; return its stored result.
+    """Compute a request in this process, or with `n` workers if `n` is above 1; return its stored result.
 
     Args:
         spec: the request.
-        n: how many processes.
-        on_progress: told how far it is; may raise `Cancelled`, and finished work is kept.
-        load: makes the loader that a runner is handed; the processes of a pool have their own.
-        workers: the pool as `module:class`, an `Executor`, called as `workers(spec, n)`; it ends with the request.
-        runners: the dotted function for each kind (default: those of `EXPERIMENTS`).
+        n: number of processes.
+        on_progress: called with the progress; may raise `Cancelled`, and finished work is kept.
+        load: returns the model loader of this process; the workers of a pool have their own.
+        workers: subclass of `Executor` as `module:class`, called as `workers(spec, n)` and closed after the request.
+        runners: function for each kind as `module:name` (default: those of `EXPERIMENTS`).
 
     Raises:
-        LayerscopeError: one sentence on an error that the user can fix.
+        LayerscopeError: for a problem that the user can fix.
     """
     on_progress = Stages(on_progress)
     with _alone(spec, on_progress):
@@ -66,14 +66,14 @@ def answered(
 
 @contextlib.contextmanager
 def _alone(spec: Spec, on_progress: OnProgress) -> Iterator[None]:
-    """Let one process of this machine answer a request at a time: the next one waits, and then finds the stored result.
+    """Let one process of this machine at a time compute a request; the next one waits and finds the stored result.
 
-    The system takes the lock away from a process that ends, however it ends. Machines that share a cache folder on a network
-    file system do not see each other's locks. Both compute, and the last result that is stored stays.
+    The system releases the lock of a process that ends in any way. Machines that share a cache folder on a network file system
+    do not see each other's locks: both compute, and the last stored result stays.
     """
     waiting = Progress("waiting", message="Another process computes the same request. Waiting for its result.")
     with contextlib.ExitStack() as stack:
-        with contextlib.suppress(StorageError, OSError):  # no folder can be written, which the request itself says
+        with contextlib.suppress(StorageError, OSError):  # the request itself reports that the folder cannot be written
             file = store.local_dir() / "requests" / f"{spec.kind}-{spec.fingerprint()}.lock"
             store.make_folder(file.parent)
             stack.enter_context(disk.awaited_lock(file, lambda: on_progress(waiting)))
@@ -82,15 +82,15 @@ def _alone(spec: Spec, on_progress: OnProgress) -> Iterator[None]:
 
 
 def share(spec: Spec, executor: Executor, on_progress: OnProgress) -> Result:
-    """Answer a request, and those that it rests on, with all workers of a pool; the result is stored.
+    """Compute a request, and the requests that it depends on, with the workers of a pool; return the stored result.
 
     Args:
-        spec: of a kind that names its `shards`.
-        executor: whose workers see the cache folder; those that never come are not waited for.
-        on_progress: told how far it is; may raise `Cancelled`, and finished measurements are kept.
+        spec: request of a kind with `shards`.
+        executor: pool whose workers see the cache folder. Workers may join late or never.
+        on_progress: called with the progress; may raise `Cancelled`, and finished measurements are kept.
 
     Raises:
-        LayerscopeError: one sentence on an error that the user can fix.
+        LayerscopeError: for a problem that the user can fix.
     """
     shards.remove_leftovers()
     with in_common() as common:
@@ -102,10 +102,10 @@ def share(spec: Spec, executor: Executor, on_progress: OnProgress) -> Result:
 
 
 class _Sharing:
-    """The tasks of a request, and of those that it rests on."""
+    """The tasks of a request, and of the requests that it depends on."""
 
     def __init__(self, executor: Executor, common: Mapping[str, Any], on_progress: OnProgress) -> None:
-        """Share with these workers; `common` is as in `versions.in_common`."""
+        """Use the workers of a pool; `common` is as in `versions.in_common`."""
         self._executor, self._common, self._on_progress = executor, common, on_progress
 
     def answered(self, spec: Spec) -> Result:
@@ -114,7 +114,7 @@ class _Sharing:
         if stored is not None and stored.complete:
             return stored
         missing: list[Shard] = []
-        # A part that cannot be shared, such as the search that a curve rests on, is answered by one of them.
+        # One worker computes a request that cannot be shared, such as the search of a curve.
         if EXPERIMENTS[spec.kind].shards:
             loading = Progress("loading the model", values={"result_key": spec.fingerprint()})
             reads_disk, unmeasured = self.ask("missing", spec, lambda: loading)
@@ -128,7 +128,7 @@ class _Sharing:
         return result
 
     def _measure(self, spec: Spec, missing: Sequence[Shard], *, reads_disk: bool) -> None:
-        """Let the workers measure shards; from the disk each that is there reads the model once, for its part."""
+        """Let the workers measure shards; if layers are streamed from disk, each worker reads the model once for its part."""
         parts = [[shard] for shard in missing]
         if reads_disk:
             n = min(self._gathered(), len(missing))
@@ -147,7 +147,7 @@ class _Sharing:
             self._all(tasks, how_far)
 
     def _gathered(self) -> int:
-        """Wait until all workers are there, but not for long; return how many are."""
+        """Wait for all workers, at most `_GATHER_S`; return the number of open ones."""
         end = time.monotonic() + _GATHER_S
         while self._executor.n_open < self._executor.n and time.monotonic() < end:
             self._on_progress(Progress("starting the processes"))
@@ -163,10 +163,10 @@ class _Sharing:
         return {"do": action, "kind": spec.kind, "spec": spec.to_json(), **self._common, **values}
 
     def _all(self, tasks: Sequence[Mapping[str, Any]], how_far: Callable[[Sequence[int]], Progress]) -> list[Any]:
-        """Return the answers to some tasks. A task that loses its worker is submitted again, up to `RETRIES` times.
+        """Return the answers to tasks. A task that loses its worker is submitted again, up to `RETRIES` times.
 
         Raises:
-            JobError: the first of a worker, or when one worker after another is lost over a task.
+            JobError: for the first error of a worker, or if a task loses too many workers.
         """
         answers: dict[int, Any] = {}
         n_lost = Counter[int]()

@@ -1,4 +1,4 @@
-"""The interface of a worker pool: `submit` a task of a request, and get a future. `shard_worker` does the task in a worker.
+"""The interface of a worker pool. `submit` takes a task of a request and returns a future; `shard_worker` runs the task.
 
 Two pools implement it: processes of this machine (`local_workers`) and actors of a Ray cluster (`backends.ray_workers`).
 """
@@ -14,34 +14,36 @@ from typing import Any
 from analysis.core.errors import JobError
 
 RETRIES = 3
-"""How often a shard may lose its worker and be begun again."""
+"""Maximum number of retries of a task that lost its worker."""
 LOST = "A worker of the request was lost {n} times. The measured parts are kept. {why}"
 
 
 class WorkerLost(Exception):
-    """A task has no end: the process or the machine of its worker is gone."""
+    """The process or machine of a worker is gone, so its task has no result."""
 
 
 class Executor(ABC):
-    """A pool of `n` workers that take one task after another. A late one joins, and nobody waits for an absent one."""
+    """A pool of `n` workers, each of which runs one task after another. Workers may join late."""
 
     def __init__(self, n: int) -> None:
-        """Keep the number of workers; the first task opens them."""
+        """Create a pool; the first task opens its workers."""
         self.n = n
+        """Number of workers."""
         self.n_open = 0
-        """Workers that are there now."""
+        """Number of workers that are open now."""
         self.is_closed = False
+        """Whether the pool was closed."""
         self._n_places, self._is_begun, self._lock = n, False, threading.Lock()
         self._tasks: queue.SimpleQueue[tuple[Future[Any], Mapping[str, Any]] | None] = queue.SimpleQueue()
 
     def submit(self, task: Mapping[str, Any]) -> Future[Any]:
-        """Let the next free worker do a task.
+        """Run a task on the next free worker.
 
         Args:
-            task: of JSON types, as `shard_worker.ShardWorker.do` takes it.
+            task: JSON object, as `shard_worker.ShardWorker.do` takes it.
 
         Returns:
-            The future of its value. It raises `JobError` with the worker's sentence, or `WorkerLost`.
+            The future of its value. It raises `JobError` with the worker's message, or `WorkerLost`.
         """
         future: Future[Any] = Future()
         self._tasks.put((future, task))
@@ -53,27 +55,27 @@ class Executor(ABC):
 
     @abstractmethod
     def open(self, index: int) -> Callable[[str], str]:
-        """Return the function that lets the worker at this place do a task, once the worker is there; JSON in, JSON out.
+        """Open a worker, and return the function that runs a task on it: JSON in, JSON out.
 
-        The function raises `WorkerLost`, and this one is called again.
+        It is called again after the function has raised `WorkerLost`.
 
         Raises:
-            Exception: when there can be no worker at this place.
+            Exception: if the worker cannot be opened.
         """
 
     def close(self) -> None:
-        """End all workers at once, also in the middle of a task."""
+        """Kill all workers, also during a task."""
         with self._lock:
             self.is_closed = True
         for _ in range(self.n):
             self._tasks.put(None)
 
     def error(self, answer: Mapping[str, Any]) -> JobError:
-        """Return the error with a worker's sentence."""
+        """Return the error with the message of a worker."""
         return JobError(answer["error"])
 
     def _serve(self, index: int) -> None:
-        """Open the worker of a place again and again, and let it work."""
+        """Open a worker, run its tasks, and open it again if it is lost."""
         while not self.is_closed:
             try:
                 run_task = self.open(index)
@@ -84,7 +86,7 @@ class Executor(ABC):
             self._count(-1)
 
     def _work(self, run_task: Callable[[str], str]) -> None:
-        """Do waiting tasks until the worker is lost or the pool is closed."""
+        """Run waiting tasks until the worker is lost or the pool is closed."""
         while (queued := self._tasks.get()) is not None:
             future, task = queued
             try:
@@ -104,7 +106,7 @@ class Executor(ABC):
             self.n_open += change
 
     def _give_up(self, error: Exception) -> None:
-        """Leave a place without a worker; where it was the last, every task fails."""
+        """Continue without this worker; if it was the last one, every task fails."""
         with self._lock:
             self._n_places -= 1
             is_last = self._n_places == 0

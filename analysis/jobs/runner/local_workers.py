@@ -1,4 +1,4 @@
-"""The worker pool of this machine: processes with a GPU each, or with a share of its cores and of its memory."""
+"""The worker pool of this machine: processes with one GPU each, or with a share of the cores and memory."""
 
 import multiprocessing
 import os
@@ -18,17 +18,17 @@ from analysis.models.source.model_spec import ModelSpec
 
 
 class LocalWorkers(Executor):
-    """Processes of this machine, each in a `ProcessPoolExecutor` of its own, which breaks when it loses a process."""
+    """Processes of this machine. Each has its own `ProcessPoolExecutor`, which breaks if it loses a process."""
 
     mp_context: BaseContext = multiprocessing.get_context("spawn")
     initializer: Callable[[Mapping[str, str]], None] = staticmethod(shard_worker.start)
-    """Called in each process with its `surroundings`, before anything else."""
+    """Function that is called first in each process, with its environment variables."""
 
     def __init__(self, spec: Any, n: int) -> None:
-        """Get ready for `n` processes that shall share a request.
+        """Prepare a pool of `n` processes that share a request.
 
         Raises:
-            JobError: when they need a GPU each and there are fewer, or the request names others.
+            JobError: if there are fewer GPUs than processes, or the request names a single GPU.
         """
         super().__init__(n)
         self._n_gpus = _n_gpus(spec)
@@ -38,7 +38,7 @@ class LocalWorkers(Executor):
         self._processes: dict[int, BaseProcess] = {}
 
     def open(self, index: int) -> Callable[[str], str]:
-        """Start the process of a place."""
+        """Start a process."""
         gpu = {"CUDA_VISIBLE_DEVICES": gpu_name(index)} if self._n_gpus else {}
         with self._lock:
             if self.is_closed:
@@ -52,7 +52,7 @@ class LocalWorkers(Executor):
             try:
                 return pool.submit(shard_worker.do, task).result()
             except BrokenProcessPool as error:
-                pool.shutdown()  # its thread waits for the process too, and of two that wait at once one learns no exit code
+                pool.shutdown()  # two threads cannot both read the exit code, so wait for the thread of the pool first
                 raise WorkerLost(f"Process {process.pid} ended with exit code {process.exitcode}.") from error
 
         try:
@@ -62,7 +62,7 @@ class LocalWorkers(Executor):
         return do
 
     def close(self) -> None:
-        """End all processes."""
+        """Kill all processes."""
         super().close()
         for process in self._processes.values():
             process.kill()
@@ -70,15 +70,15 @@ class LocalWorkers(Executor):
 
     @property
     def pids(self) -> list[int | None]:
-        """The processes, by place."""
+        """Return the process ids, by index."""
         return [self._processes[index].pid for index in sorted(self._processes)]
 
 
 def _n_gpus(spec: Any) -> int:
-    """Return the number of GPUs that a request may use; 0 where it runs on the CPU.
+    """Return the number of GPUs that a request may use; 0 if it runs on the CPU.
 
     Raises:
-        JobError: when it names GPUs that not every process can have.
+        JobError: if it names a single GPU, which not every process can use.
     """
     devices = {part.device for part in spec.nested() if isinstance(part, ModelSpec)}
     numbered = sorted(device for device in devices if device.startswith("cuda") and device != "cuda")
@@ -94,14 +94,14 @@ def _n_gpus(spec: Any) -> int:
 
 
 def _share(n: int) -> dict[str, str]:
-    """Return the share of the cores and of the free memory that each of `n` processes has, as environment variables.
+    """Return environment variables that give each of `n` processes its share of the cores and the free memory.
 
-    Each would else see the memory that is free before the others have loaded their models.
+    Without them each process would see the memory that is free before the others have loaded their models.
     """
     return {"OMP_NUM_THREADS": str(max(1, host.cores() // n)), host.MEMORY: f"{host.free_bytes() // n / 1e6:.0f}MB"}
 
 
 def gpu_name(number: int) -> str:
-    """Return the driver's name of a GPU among those that this process may see."""
+    """Return the driver's name of a GPU, by its index among the visible ones."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return visible.split(",")[number].strip() if visible else str(number)

@@ -1,9 +1,10 @@
-"""One attempt at a job in a process of its own, anywhere that sees the cache:
-`python -m analysis.jobs.runner.remote JOB ATTEMPT VERSION`, with the version of this program that the attempt is asked for by.
+"""One attempt at a job in its own process, on any machine that sees the cache folder.
 
-Backends start it on machines of a cluster. All that is known of the attempt lies in the job's folder. Its own report,
-`attempt-N.json`, has its process, how far it is and how it ended. The wish that it stops is `attempt-N.stop`, and the log is
-there, too. An attempt never touches the list of jobs: the folder may lie on a network file system where SQLite must not.
+    python -m analysis.jobs.runner.remote JOB ATTEMPT VERSION
+
+VERSION is that of the program that submitted the attempt. Backends start the command on the machines of a cluster. The files
+of an attempt are in the job's folder: the status (`attempt-N.json`), the request to stop (`attempt-N.stop`) and the log. An
+attempt never opens the list of jobs, because SQLite does not support network file systems.
 """
 
 import os
@@ -26,40 +27,40 @@ from analysis.jobs.runner import LOADER, answer, versions
 from analysis.jobs.runner.report import LOST, Report
 
 ROOT = str(Path(__file__).resolve().parents[3])
-"""Where this program lies: elsewhere, `command` is run in it."""
+"""Folder of this program, in which `command` runs."""
 _PASSED = ("HF_ENDPOINT", "HF_HOME", "HF_HUB_CACHE", "HF_HUB_OFFLINE", "LAYERSCOPE_EXTENSIONS", "LAYERSCOPE_MEMORY")
-_REPORT_S = 0.5
-"""A report that says nothing new but a count is written at most this often."""
+_REPORT_INTERVAL_S = 0.5
+"""Minimum time between reports that differ only in their count, in seconds."""
 
 
 def report(job_id: str, attempt: int, meter: Meter | None = None) -> Report:
     """Return the report of an attempt."""
-    return Report(folder(job_id) / f"attempt-{attempt}.json", meter, _REPORT_S)
+    return Report(folder(job_id) / f"attempt-{attempt}.json", meter, _REPORT_INTERVAL_S)
 
 
 def of(job: Job) -> Report:
-    """Return the report of the present attempt at a job."""
+    """Return the report of the current attempt at a job."""
     return report(job.id, job.attempts)
 
 
 def command(job: Job, workers: str = answer.LOCAL) -> list[str]:
-    """Return the command for the machine that shall make this attempt.
+    """Return the command that runs the current attempt at a job.
 
     Args:
-        job: the job of the attempt.
-        workers: the worker pool if several processes share the request, as in `answer.answered`.
+        job: the job.
+        workers: worker pool of a shared request, as in `answer.answered`.
     """
     arguments = job.id, str(job.attempts), versions.program(), str(job.shards), workers
     return [sys.executable, "-m", "analysis.jobs.runner.remote", *arguments]
 
 
-def surroundings() -> dict[str, str]:
-    """Variables that an attempt elsewhere needs beside those that its machine has; nothing secret is among them."""
+def environment() -> dict[str, str]:
+    """Return the environment variables to set for an attempt on another machine; none is secret."""
     return {**{name: os.environ[name] for name in _PASSED if name in os.environ}, "LAYERSCOPE_CACHE": str(store.cache_dir())}
 
 
 def _work_before(job_id: str, attempt: int) -> ResourceUsage | None:
-    """Return the work of earlier attempts that were made in this way: each has reported that of those before it, too."""
+    """Return the resources used by earlier attempts: each report includes those of the attempts before it."""
     reports = (report(job_id, earlier).read() for earlier in range(attempt - 1, 0, -1))
     return next(
         (
@@ -77,15 +78,15 @@ def _spec(job_id: str) -> Spec:
 
 
 def make(job_id: str, attempt: int, version: str = "", shards: int = 1, workers: str = answer.LOCAL) -> int:
-    """Make the attempt for a program of this version; 0 when it has said how it ended, be it failed."""
+    """Run the attempt for a program of this version; return 0 if its end is reported, whether it succeeded or failed."""
     new_report = report(job_id, attempt, Meter(_work_before(job_id, attempt), elsewhere=shards > 1))
 
-    def told_to_end(number: int, frame: Any) -> None:
+    def stop(number: int, frame: Any) -> None:
         new_report.is_told_to_stop = True
 
-    # The signal of a scheduler before it ends a job: finished work is saved first.
+    # A scheduler sends a signal before it kills a job, so that finished work can be saved.
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, told_to_end)
+        signal.signal(number, stop)
     new_report.say(RUNNING)
     threading.Thread(target=new_report.beat, name="beat", daemon=True).start()
     try:
@@ -109,7 +110,7 @@ def make(job_id: str, attempt: int, version: str = "", shards: int = 1, workers:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Read the command line, then make the attempt; all that is printed goes to the job's log."""
+    """Run an attempt from the command line; its output goes to the job's log."""
     job_id, attempt, *options = sys.argv[1:] if arguments is None else arguments
     version, shards, workers = [*options, *("", "1", answer.LOCAL)[len(options) :]]
     if not (folder(job_id) / "spec.json").is_file():

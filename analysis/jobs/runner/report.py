@@ -1,6 +1,6 @@
-"""The report of a process on its work, in a file: how far it is, and how it ended. A file beside it asks the process to stop.
+"""Status file of an attempt on another machine. A second file asks the process to stop.
 
-It is for processes that run elsewhere: the file may lie on a network file system, where SQLite must not.
+The files may be on a network file system, which SQLite does not support.
 """
 
 import contextlib
@@ -23,41 +23,43 @@ from analysis.jobs.queue.reporter import Reporter
 
 LOST = "The machine or process that ran it is gone. Resume the job to continue from its saved state."
 _BEAT_S = 3.0
-"""How often the file is touched, so that others see from elsewhere that it lives."""
+"""Interval of the heartbeats, which touch the file, in seconds."""
 
 
 @dataclass(frozen=True)
 class LastReport:
-    """A report as others read it."""
+    """A report as another process reads it."""
 
     status: AttemptStatus
+    """Status of the attempt."""
     process: Process
+    """Process that runs the attempt."""
     silent_s: float
-    """Seconds since it was last heard from, by the clock of the reader."""
+    """Seconds since the last heartbeat, by the clock of the reader."""
 
     @property
     def is_gone(self) -> bool:
-        """Return whether it has not ended and yet nothing of it is left."""
+        """Return whether the process is gone although the attempt has not ended."""
         lives = self.process.is_alive(None) if self.process.is_here else self.silent_s < SILENCE_S
         return self.status.state == RUNNING and not lives
 
 
 class Report:
-    """The report in a file, for the process that writes it and for those that read it."""
+    """Status file, for the process that writes it and for those that read it."""
 
-    def __init__(self, file: Path, meter: Meter | None = None, every_s: float = 0.2) -> None:
-        """Begin without a word.
+    def __init__(self, file: Path, meter: Meter | None = None, interval_s: float = 0.2) -> None:
+        """Create a report without writing it.
 
         Args:
-            file: to write to or read from; the wish to stop is a file beside it.
-            meter: reads the work of this process for it; None where nobody counts.
-            every_s: how often a new count is written, in seconds.
+            file: file to write or read; the request to stop is a file next to it.
+            meter: meter of the resources that this process uses (default: they are not measured).
+            interval_s: minimum time between reports that differ only in their count, in seconds.
         """
         self.file, self._stop, self._meter = file, file.with_suffix(".stop"), meter
-        self.on_progress = Reporter(lambda progress: self.say(RUNNING), self.must_stop, every_s)
-        """Writes a report down if it is due, and raises `Cancelled` when the work shall end."""
+        self.on_progress = Reporter(lambda progress: self.say(RUNNING), self.must_stop, interval_s)
+        """Callback that writes a report if it is due, and raises `Cancelled` if the work must stop."""
         self.is_told_to_stop = False
-        """Set when this process has heard in another way that it shall stop."""
+        """Whether this process was asked to stop by a signal."""
         self._result_key: str | None = None
         self._lock, self._ended = threading.Lock(), threading.Event()
 
@@ -67,23 +69,23 @@ class Report:
 
     @property
     def is_asked_to_stop(self) -> bool:
-        """Return whether somebody wants it to save its work and end."""
+        """Return whether the file that asks the process to stop exists."""
         return self._stop.exists()
 
     def ask_to_stop(self) -> None:
-        """Let the process save its work and end.
+        """Ask the process to save its work and stop.
 
         Raises:
-            StorageError: when the cache folder cannot be written.
+            StorageError: if the cache folder cannot be written.
         """
         store.write_atomic(self._stop, b"")
 
     def must_stop(self) -> bool:
-        """Return whether it shall stop, by the file or by `is_told_to_stop`."""
+        """Return whether the process must stop, by the file or by `is_told_to_stop`."""
         return self.is_told_to_stop or self.is_asked_to_stop
 
     def say(self, state: str, error: str | None = None, result_key: str | None = None) -> None:
-        """Write down how it stands."""
+        """Write the state of the attempt."""
         last = self.on_progress.last
         self._result_key = result_key or str(last.values.get("result_key") or "") or self._result_key
         content = {
@@ -100,13 +102,13 @@ class Report:
             store.write_atomic(self.file, json.dumps(content).encode())
 
     def beat(self) -> None:
-        """Show others that it lives, until it has ended."""
+        """Send heartbeats until the attempt has ended."""
         while not self._ended.wait(_BEAT_S):
             with self._lock, contextlib.suppress(OSError):
                 os.utime(self.file)
 
     def read(self) -> LastReport | None:
-        """Return the report so far; None while there is none."""
+        """Return the latest report; None if there is none."""
         try:
             heard_at, content = self.file.stat().st_mtime, input_files.parsed_object(self.file.read_bytes())
             progress = Progress(**content["progress"]) if content["progress"] else None
@@ -117,10 +119,10 @@ class Report:
             return None
 
     def status(self) -> AttemptStatus | None:
-        """Return the report as a backend does: work without a process is interrupted."""
+        """Return the status of the attempt, which is interrupted if its process is gone; None if there is no report."""
         report = self.read()
         if report is not None and report.is_gone:
-            report = self.read()  # its last word may have come between the reading of its report and the look at its process
+            report = self.read()  # the process may have ended regularly after the report was read
         if report is None:
             return None
         return replace(report.status, state=INTERRUPTED, error=LOST) if report.is_gone else report.status

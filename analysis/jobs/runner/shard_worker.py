@@ -1,4 +1,4 @@
-"""A worker of a pool: it makes a request ready once, and measures one shard after another."""
+"""A worker of a pool: it prepares a request once, and measures one shard after another."""
 
 import json
 import multiprocessing
@@ -24,20 +24,20 @@ _DOES = ("requests", "missing", "measure", "finish")
 
 
 class ShardWorker:
-    """Shares in one request after another; every task and answer is of JSON types."""
+    """Worker that runs the tasks of shared requests; tasks and answers are JSON."""
 
     def __init__(self) -> None:
-        """Start with no model."""
+        """Create a worker without a model."""
         self._load: Any = None
         self._ready: tuple[Spec, Work] | None = None
         self._is_checked = False
 
     def do(self, task: str) -> str:
-        """Return the answer to a task: its `value`, or the sentence of an `error` with the machine's name.
+        """Return the answer to a task: its `value`, or the message of an `error` with the name of the machine.
 
         Args:
-            task: JSON of `do` (the name of a method), `kind` and `spec` of the request, and `shards` where it measures. Beside
-                them stand the `versions` and the `file` of `versions.in_common`.
+            task: JSON object with `do` (the name of a method), `kind` and `spec` of the request, `shards` to measure, and
+                `versions` and `file` as in `versions.in_common`.
         """
         try:
             request = json.loads(task)
@@ -56,20 +56,20 @@ class ShardWorker:
             return json.dumps({"error": sentence, "machine": host_name()})
 
     def requests(self, spec: Spec) -> list[tuple[str, dict[str, Any]]]:
-        """Return the requests that a request rests on, and itself, resolved for this machine: kinds and specs, in order.
+        """Return the requests that a request depends on, then itself, resolved for this machine, as kinds and JSON.
 
         Raises:
-            LayerscopeError: when the model, its texts or its questions are not here.
+            LayerscopeError: if the model, its texts or its questions are not on this machine.
         """
         shards = resolve_name(EXPERIMENTS[spec.kind].shards)
         resolved = shards.resolve(spec)
         return [(request.kind, request.to_json()) for request in [*shards.before(resolved), resolved]]
 
     def missing(self, spec: Spec) -> tuple[bool, list[dict[str, Any]]]:
-        """Return whether the layers of the model lie on the disk, and the shards of the request that nobody has measured.
+        """Return whether the model's layers are streamed from disk, and the shards of the request that are not stored.
 
         Raises:
-            LayerscopeError: when the model is not here, has other weights, or does not fit.
+            LayerscopeError: if the model is not on this machine, has other weights, or does not fit.
         """
         shards = self._work(spec)
         return shards.reads_disk, [asdict(shard) for shard in shards.missing()]
@@ -82,18 +82,18 @@ class ShardWorker:
             work.measure(missing, ignore)
 
     def finish(self, spec: Spec) -> str:
-        """Run a request, which finds its shards measured; return the fingerprint of its result, which is stored."""
+        """Run a request whose shards are stored, and return the fingerprint of its stored result."""
         result = resolve_name(EXPERIMENTS[spec.kind].run)(spec, ignore, load=self._loader())
         return str(result.spec.fingerprint())
 
     def _loader(self) -> Any:
-        """The loader, which keeps the last model in memory."""
+        """Return the loader, which keeps the last model in memory."""
         if self._load is None:
             self._load = resolve_name(LOADER)()
         return self._load
 
     def _work(self, spec: Spec) -> Work:
-        """Return the request made ready, with its model loaded."""
+        """Return the prepared request with its loaded model."""
         if self._ready is None or self._ready[0] != spec:
             self._ready = None
             self._ready = spec, resolve_name(EXPERIMENTS[spec.kind].shards)(spec, ignore, load=self._loader())
@@ -101,28 +101,28 @@ class ShardWorker:
 
 
 _worker = ShardWorker()
-"""The worker that a process of a local pool is."""
+"""Worker of this process of a local pool."""
 
 
-def start(surroundings: Mapping[str, str]) -> None:
-    """Make this process a worker of a local pool. The model is loaded by its first task: an error here would lose its sentence.
+def start(environment: Mapping[str, str]) -> None:
+    """Make this process a worker of a local pool. Its first task loads the model, so that the task reports the errors.
 
     Args:
-        surroundings: environment variables of its own, such as the GPU that it has.
+        environment: environment variables of this process, such as its GPU.
     """
-    os.environ.update(surroundings)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that shares the request ends it
-    os.dup2(2, 1)  # the output of libraries is no part of a result that goes to the standard output
-    threading.Thread(target=_end_as_an_orphan, name="orphan", daemon=True).start()
+    os.environ.update(environment)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that shares the request ends this one
+    os.dup2(2, 1)  # standard output is for the result alone, not for output of libraries
+    threading.Thread(target=_exit_with_parent, name="orphan", daemon=True).start()
 
 
 def do(task: str) -> str:
-    """Do a task in this process (`ShardWorker.do`)."""
+    """Run a task in this process (see `ShardWorker.do`)."""
     return _worker.do(task)
 
 
-def _end_as_an_orphan() -> None:
-    """End when the process that started this one is gone: the pool of a killed process would wait without end."""
+def _exit_with_parent() -> None:
+    """Exit if the parent process is gone: its pool would wait forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

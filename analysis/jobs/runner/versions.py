@@ -1,4 +1,4 @@
-"""Versions and cache folder that the processes which share a request must have in common. Each checks them before it works."""
+"""Checks that the processes that share a request have the same versions and the same cache folder."""
 
 import contextlib
 import functools
@@ -15,14 +15,14 @@ from analysis.core import store
 from analysis.core.errors import JobError
 
 _LIBRARIES = ("torch", "transformers")
-"""Libraries that have to be the same wherever a request is shared, as this program has to: figures may change with them."""
+"""Libraries whose versions may change results, so that all processes of a request need the same ones."""
 
 _CODE = Path(__file__).resolve().parents[2]
 
 
 @functools.cache
 def program() -> str:
-    """Its version with eight digits of its code, "0.3.0+5d41402a": a version alone stays while the program is worked on."""
+    """Return the version of this program with a hash of its code, such as "0.4.0+5d41402a"."""
     digest = hashlib.sha256()
     for file in sorted(_CODE.rglob("*.py")):
         digest.update(file.relative_to(_CODE).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
@@ -30,7 +30,7 @@ def program() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Return versions that have to be the same in every process of a pool, Python's included; loads none of them."""
+    """Return the versions that must be the same in every process of a pool, without importing the libraries."""
     python = ".".join(platform.python_version_tuple()[:2])
     return {"layerscope": program(), "python": python, **{name: _version(name) for name in _LIBRARIES}}
 
@@ -44,7 +44,7 @@ def _version(name: str) -> str:
 
 @contextlib.contextmanager
 def in_common() -> Iterator[dict[str, Any]]:
-    """Return the versions of this process and a file in its cache folder, as `check` compares them elsewhere, as a context."""
+    """Yield the versions of this process and a temporary file in its cache folder, for `check` in other processes."""
     file = store.cache_dir() / f"shared-{secrets.token_hex(8)}"
     store.write_atomic(file, b"")
     try:
@@ -54,10 +54,10 @@ def in_common() -> Iterator[dict[str, Any]]:
 
 
 def check(requested: Mapping[str, Any]) -> None:
-    """Refuse to work for a process that would find other figures, or could not show the results of this one.
+    """Check that this process has the versions and the cache folder of the process that shares a request.
 
     Raises:
-        JobError: when versions differ, or this process does not see the cache folder of the other.
+        JobError: if versions differ, or this process does not see the cache folder.
     """
     own_versions = versions()
     for name, version in requested["versions"].items():

@@ -1,12 +1,11 @@
 """The process that runs queued jobs, one after another: `python -m analysis.jobs.runner.worker [--idle-s SECONDS]`.
 
-The main thread runs the experiments. A watchdog thread sends heartbeats and passes on the wish to cancel. When the main thread
-is so deep in a library that it does not hear, it replaces the whole process by `execv`. The reason: a thread cannot be stopped
-from outside, a process can.
+The main thread runs the experiments. A watchdog thread sends heartbeats and passes on requests to stop. If the main thread does
+not react, for example inside a library call, the watchdog replaces the whole process by `execv`, because a thread cannot be
+stopped from outside.
 
-It and all that it starts give way to every other process (`give_way`). On a machine of few cores a healing run would otherwise
-keep the CPU from the dashboard and the processes it waits for. Where nobody else wants the CPU it loses nothing. Runs of the
-command line itself, and of a cluster, keep the priority they were started with.
+The worker and its children lower their CPU priority (`lower_priority`), so that a healing run does not slow down the dashboard
+on a machine of few cores. On an idle CPU this costs nothing. Runs of the command line and of a cluster keep their priority.
 """
 
 import argparse
@@ -40,10 +39,10 @@ from analysis.jobs.queue.job import DONE, FAILED, RUNNING
 from analysis.jobs.runner import LOADER, answer
 
 _TICK_S = 0.25
-"""How often the queue and the wish to cancel are looked at."""
+"""Interval of polling the queue and requests to stop, in seconds."""
 _HEARTBEAT_S = 2.0
 _LOCK_S = 3.0
-"""How long a new worker waits for one that is just leaving."""
+"""Time that a new worker waits for one that is ending, in seconds."""
 
 _AUTOGROUP = Path("/proc/self/autogroup")
 
@@ -53,7 +52,7 @@ _log = logging.getLogger(__name__)
 
 
 class _Worker:
-    """Takes jobs from the queue and runs them, one at a time, watched by a second thread."""
+    """Runs queued jobs one at a time, with a watchdog thread."""
 
     def __init__(self, runners: Mapping[str, str] | None, loader: str) -> None:
         self._runners = runners
@@ -61,17 +60,17 @@ class _Worker:
         self._load: Any = None
         self._me = processes.Process.current()
         self._run: Run | None = None
-        # Held while a job changes hands, so that the watchdog never restarts into the middle of the next job.
+        # Held between jobs, so that the watchdog never restarts the process during the next job.
         self._hands = threading.Lock()
         self._own_output = (os.dup(1), os.dup(2))
         self._folder = Path.cwd()
         self._is_leaving = False
         self._signals = _signal_pipe()
-        # Never used: as long as it is open the files beside the table stay, and a full disk cannot take their place.
+        # Never used: while it is open, SQLite keeps its log files, so that a full disk does not prevent writing.
         self._table = table.waited(table.connect, _log.warning)
 
     def work(self, idle_s: float) -> None:
-        """Run jobs until there was none for `idle_s` seconds."""
+        """Run jobs until the queue was empty for `idle_s` seconds."""
         processes.announce(self._me)
         attempt.reserve_disk_space()
         self._release_own()
@@ -79,7 +78,7 @@ class _Worker:
         idle_since = time.monotonic()
         while True:
             if time.monotonic() - idle_since >= idle_s:
-                # First gone for all to see, then one last look: a job submitted now is found here or by a new worker.
+                # Withdraw the record, then check the queue once more: a job submitted now is taken here or by a new worker.
                 self._set_leaving(True)
             if self._ran_one():
                 idle_since = time.monotonic()
@@ -89,14 +88,14 @@ class _Worker:
                 time.sleep(_TICK_S)
 
     def _set_leaving(self, is_leaving: bool) -> None:
-        """Show, or no longer show, this worker to those who might rely on it."""
+        """Record this process as the worker, or withdraw the record before it ends."""
         with self._hands:
             if is_leaving != self._is_leaving:
                 self._is_leaving = is_leaving
                 (processes.withdraw if is_leaving else processes.announce)(self._me)
 
     def _ran_one(self) -> bool:
-        """As `_run_next`; where the list of jobs cannot be used just now, nobody waits."""
+        """Do `_run_next`; return False if the list of jobs cannot be used now."""
         try:
             return self._run_next()
         except StorageError as error:
@@ -104,7 +103,7 @@ class _Worker:
             return False
 
     def _run_next(self) -> bool:
-        """Run the job that has waited longest; False when none waits."""
+        """Run the next queued job; return False if there is none."""
         with self._hands:
             job = table.claim(self._me)
             run = self._run = None if job is None else Run(job, Meter(job.work, elsewhere=job.shards > 1))
@@ -132,11 +131,11 @@ class _Worker:
         return True
 
     def _outcome(self, run: Run) -> tuple[str | None, str | None, dict[str, Any]]:
-        """Run a job to its end; return its final state (None: as asked to stop), the sentence, and other columns to store."""
+        """Run a job; return its final state (None if it was asked to stop), its message, and other columns to store."""
         try:
             run.on_progress(Progress("starting"))
             if run.job.shards > 1 and self._load is not None:
-                self._load.clear()  # the others load it themselves
+                self._load.clear()  # the workers of the pool load the model themselves
             result = answer.answered(run.job.spec, run.job.shards, run.on_progress, load=self._loads, runners=self._runners)
             columns = {"result_key": result.spec.fingerprint()}
             if run.heard_at is not None and not result.complete:
@@ -146,7 +145,7 @@ class _Worker:
             return None, None, {}
         except BaseException as error:  # libraries written in Rust panic past Exception; the queue continues all the same
             _append(self._own_output[1], f"Job {run.job.id}:\n{''.join(traceback.format_exception(error))}")
-            if run.heard_at is not None:  # a library made another error of our Cancelled
+            if run.heard_at is not None:  # a library replaced `Cancelled` by another error
                 return None, None, {}
             # Pages show the job's log, and they never show a traceback.
             doing, log = f"running this {run.job.kind} job", "worker.log in the cache folder"
@@ -155,13 +154,13 @@ class _Worker:
             return FAILED, sentence, {}
 
     def _loads(self) -> Any:
-        """The loader that keeps the last model in memory, made when it is first needed."""
+        """Return the loader, which keeps the last model in memory, creating it if missing."""
         if self._load is None:
             self._load = resolve_name(self._loader)()
         return self._load
 
     def _release_own(self) -> None:
-        """Mark the jobs that this process still holds as interrupted: a restart keeps the pid, and `reap` would miss it."""
+        """Mark the running jobs of this process as interrupted: a restart keeps the process id, so `reap` would miss them."""
         with table.transaction() as db:
             rows = db.execute("SELECT * FROM jobs WHERE state = ? AND pid = ?", (RUNNING, self._me.pid)).fetchall()
         for row in rows:
@@ -170,7 +169,7 @@ class _Worker:
                 table.waited(functools.partial(attempt.interrupt, job, f"The worker restarted. {attempt.RESUME}"), _log.warning)
 
     def _watch(self) -> None:
-        """The watchdog: never lets an error end it, for then no job could be stopped any more."""
+        """Run the watchdog, which continues after every error: without it no job could be stopped."""
         beat_at = -_HEARTBEAT_S
         while True:
             is_signalled = bool(select.select([self._signals], [], [], _TICK_S)[0])
@@ -201,11 +200,11 @@ class _Worker:
                 self._restart()
 
     def _restart(self) -> None:
-        """Become a new process with the same pid; the lock on the cache folder is free in between."""
+        """Replace this process by a new worker with the same process id; the worker's lock is released in between."""
         processes.end_children(self._me.pid)
         for saved, number in zip(self._own_output, (1, 2), strict=True):
             os.dup2(saved, number)
-        # Files and devices that a library left inheritable would stay open, and with them their memory.
+        # Close files and devices that a library left inheritable, which frees their memory.
         for name in os.listdir("/dev/fd"):
             with contextlib.suppress(OSError):
                 if int(name) > 2:
@@ -214,7 +213,7 @@ class _Worker:
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
     def _end(self) -> None:
-        """Leave as SIGTERM asks, at once: the saved work of the job is kept, and it can be resumed."""
+        """Exit at once after SIGTERM: the job is interrupted, and its saved work is kept."""
         with self._hands:
             if self._run is not None and not self._run.lost:
                 attempt.interrupt(self._run.job, f"The worker was stopped before the job ended. {attempt.RESUME}")
@@ -224,7 +223,7 @@ class _Worker:
 
 
 def _signal_pipe() -> int:
-    """Where the numbers of signals arrive, even while the main thread is deep in C code and runs no handler."""
+    """Return a pipe that receives signal numbers even while the main thread runs C code."""
     arriving, wake = os.pipe()
     os.set_blocking(wake, False)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
@@ -232,7 +231,7 @@ def _signal_pipe() -> int:
         signal.signal(number, lambda *_: None)
 
     def forget() -> None:
-        # Else a signal to a process that a library forked would arrive here, and end the worker instead of that process.
+        # Otherwise a signal to a process that a library forked would end the worker instead.
         signal.set_wakeup_fd(-1)
         for number in _END_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
@@ -242,14 +241,14 @@ def _signal_pipe() -> int:
 
 
 def _append(descriptor: int, text: str) -> None:
-    """Write to an open file without anything that looks like a hub token, as far as the disk has space."""
+    """Write to an open file, with Hub tokens redacted; ignore a full disk."""
     with contextlib.suppress(OSError), open(descriptor, "wb", closefd=False) as log:
         log.write(redact(text).encode(errors="replace"))
 
 
 @contextlib.contextmanager
 def _output_to(path: Path) -> Iterator[None]:
-    """Send all output to a file, that of C code too, by putting it in the place of file descriptors 1 and 2."""
+    """Redirect all output, including that of C code, to a file by replacing file descriptors 1 and 2."""
     saved = os.dup(1), os.dup(2)
     try:
         with store.disk_errors_explained(path):
@@ -267,20 +266,20 @@ def _output_to(path: Path) -> Iterator[None]:
 
 
 def serve(runners: Mapping[str, str] | None, loader: str, idle_s: float = 900.0) -> bool:
-    """Be the worker of the cache folder, unless another process is.
+    """Run as the worker of the cache folder, unless another process is the worker.
 
     Args:
-        runners: the dotted function (`module:name`) for each kind of spec; None for those of `EXPERIMENTS`.
-        loader: the dotted class of the loader (`module:name`) that every runner is handed; it keeps the last model in memory.
-        idle_s: seconds without a job after which to leave.
+        runners: function for each kind of request as `module:name`; None for those of `EXPERIMENTS`.
+        loader: class of the model loader as `module:name`, which keeps the last model in memory.
+        idle_s: seconds without a job after which the worker ends.
 
     Returns:
-        Whether this process was the worker; False when another one is.
+        Whether this process was the worker.
 
     Raises:
-        StorageError: when the cache folder cannot be written.
+        StorageError: if the cache folder cannot be written.
     """
-    faulthandler.enable(os.dup(2))  # a copy that stays the worker's own while a job's log takes the place of 2
+    faulthandler.enable(os.dup(2))  # a copy, because a job's log replaces descriptor 2
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(line_buffering=True)
@@ -298,11 +297,11 @@ def serve(runners: Mapping[str, str] | None, loader: str, idle_s: float = 900.0)
         return True
 
 
-def give_way() -> None:
-    """Let this process, and all that it starts from now on, have the CPU after others; nothing where that is unknown.
+def lower_priority() -> None:
+    """Lower the CPU priority of this process and its later children, if the system supports it.
 
-    Where Linux groups processes by session (`sched_autogroup`), it shares the CPU between sessions first. The niceness of a
-    process then counts only within its own session. The worker leads a session, so it sets the niceness of that, too.
+    With `sched_autogroup`, Linux shares the CPU between sessions first, and the niceness of a process counts only within its
+    session. The worker leads a session, so it sets the niceness of the session as well.
 
     Raises:
         SpecError: if LAYERSCOPE_NICENESS is not 0 to 19.
@@ -313,15 +312,15 @@ def give_way() -> None:
     niceness = int(setting)
     if not hasattr(os, "setpriority") or niceness == 0:
         return
-    # Not `os.nice`, which adds: a worker that became a new process already gives way.
+    # Not `os.nice`, which adds: a restarted worker has the lower priority already.
     os.setpriority(os.PRIO_PROCESS, 0, max(niceness, os.getpriority(os.PRIO_PROCESS, 0)))
-    if os.getsid(0) == os.getpid():  # else it is the session of a shell
+    if os.getsid(0) == os.getpid():  # otherwise it is the session of a shell
         with contextlib.suppress(OSError):
             _AUTOGROUP.write_text(str(niceness))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Read the command line, then serve."""
+    """Run the worker from the command line."""
     host.wait_asleep()
     escapes.guard_logs()
     parser = argparse.ArgumentParser(
@@ -332,7 +331,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     idle_s = parser.parse_args(arguments).idle_s
     try:
-        give_way()
+        lower_priority()
         extensions.load()
         serve(None, LOADER, idle_s)
     except LayerscopeError as error:
