@@ -2,6 +2,7 @@
 # make check     lint, types and the tests without a model or a browser, about a minute on two quiet cores
 # make test      the checks and tests that a change must pass, in about 10 minutes on two cores
 # make test-all  every test, kill, fault and architecture, in an hour or two
+# make check-versions  the tests of `make check` with the lowest and with the newest allowed versions, before a release
 # Each target installs its packages into .venv once. Later calls start at once.
 
 PYTHON ?= python3
@@ -18,10 +19,10 @@ export PYTHONUNBUFFERED = 1
 # Keep compiled bytecode even where the image forbids it: the tests start hundreds of processes.
 export PYTHONDONTWRITEBYTECODE =
 
-.PHONY: help run check test test-all lint docs format install install-dev lock sbom audit chromium gallery bench-evaluation bench-healing bench-heals bench-ui bench-large screenshots chaos zoo clean
+.PHONY: help run check check-versions check-lowest-direct check-highest test test-all lint docs format install install-dev lock sbom audit chromium gallery bench-evaluation bench-healing bench-heals bench-ui bench-large screenshots chaos zoo clean
 
 help:
-	@sed -n '1,4p' Makefile
+	@sed -n '1,5p' Makefile
 
 # One stamp per requirements set: pip runs again only when a file changed.
 .venv/python:
@@ -105,9 +106,21 @@ format: install-dev
 
 # Tests that compute with no model, draw no page and start no process.
 QUICK = tests/core tests/data tests/results tests/charts tests/cli tests/golden tests/test_*.py
+FAST  = -m "not long and not slow and not starter and not tiny and not browser" $(QUICK)
 
 check: lint
-	$(PYTEST) -m "not long and not slow and not starter and not tiny and not browser" $(QUICK)
+	$(PYTEST) $(FAST)
+
+# The tests of `make check` with the lowest and with the newest versions that the ranges allow, without the lock files, each in a
+# new environment in .versions/. Variables of uv choose the index and the build of torch, such as UV_TORCH_BACKEND=cpu.
+check-versions: check-lowest-direct check-highest
+
+check-lowest-direct check-highest: check-%: install-dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .versions/$*
+	$(BIN)/uv pip install --quiet --python .versions/$* --resolution $* -r requirements.txt -r requirements-dev.txt
+	$(BIN)/uv pip install --quiet --python .versions/$* --no-deps -r requirements-starter.txt
+	$(subst $(BIN),.versions/$*/bin,$(PYTEST)) $(FAST)
 
 # Chromium is installed, and packages are compiled, in parallel with lint.
 test:
@@ -151,4 +164,4 @@ screenshots: install-dev chromium
 	$(BIN)/python -m docs.screenshots
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache tests/artifacts
+	rm -rf .venv .versions .pytest_cache .mypy_cache .ruff_cache tests/artifacts
