@@ -7,7 +7,7 @@
     curve = model.sweep(task="arc_easy", limit=20, max_n=5)
     curve.figure("accuracy"), curve.table()
 
-`import analysis` brings these names without loading anything; the first use of one loads its modules.
+`import analysis` provides these names without loading their modules, which the first use loads.
 """
 
 import importlib

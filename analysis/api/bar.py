@@ -7,7 +7,7 @@ from analysis.core.progress import Progress
 
 
 class NotebookBar(bar.Bar):
-    """As on the command line, but in a notebook too: a bar begins as soon as a total is known, sentences worth keeping stay."""
+    """Progress bars for terminals and notebooks. A bar starts once its total is known, and messages stay visible."""
 
     def __call__(self, progress: Progress) -> None:
         """Show one report."""

@@ -69,21 +69,21 @@ def model(
         quantization: none, 4bit (NF4) or 8bit.
 
     Raises:
-        LayerscopeError: when the model cannot be used, with the reason.
+        LayerscopeError: if the model cannot be used.
     """
     extensions.load()
     return Model(ModelSpec(str(source), revision, dtype, device, quantization))
 
 
 def run(spec: Spec, *, progress: bool = True) -> ResultView[Any]:
-    """Compute the answer of any request, or return its stored answer. A stopped run resumes.
+    """Compute a request, or return its stored result. A stopped run resumes.
 
     Args:
-        spec: a request of a registered kind.
-        progress: show progress bars.
+        spec: request of a registered kind.
+        progress: whether to show progress bars.
 
     Raises:
-        LayerscopeError: for a problem that the user can fix, with the cause and the fix.
+        LayerscopeError: for a problem that the user can fix.
     """
     extensions.load()
     if spec.kind not in EXPERIMENTS:
@@ -115,7 +115,7 @@ def clear() -> None:
 
 @functools.cache
 def _warm() -> load.WarmModels:
-    """Return the loaded model that all calls of this process share."""
+    """Return the loader that all calls of this process share, which keeps the last model in memory."""
     return load.WarmModels()
 
 
@@ -128,10 +128,10 @@ class Model:
     """
 
     def __init__(self, spec: ModelSpec) -> None:
-        """Check that there is such a model, from its configuration alone.
+        """Check that the model exists, from its configuration.
 
         Raises:
-            LayerscopeError: when it cannot be used and has no stored results, with the reason.
+            LayerscopeError: if it cannot be used and has no stored results.
         """
         self.spec = spec
         """Request that named the model."""
@@ -284,7 +284,7 @@ class Model:
         return stored(kind, self)
 
     def run(self, spec: Spec, *, progress: bool = True) -> ResultView[Any]:
-        """Compute the answer of any request for this model. See `run`."""
+        """Compute a request. See `run`."""
         return run(spec, progress=progress)
 
     def _ask(self, kind: str, /, *, progress: bool = True, **wanted: Any) -> ResultView[Any]:

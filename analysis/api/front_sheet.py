@@ -48,18 +48,18 @@ class FrontSheet:
             dark: for a dark background.
 
         Raises:
-            SpecError: where no model has this quantity or a speed, or for an unknown cost.
+            SpecError: if no model has this quantity or a speed, or for an unknown `by`.
         """
         from analysis.charts import front as figures
 
-        shown = self.content.comparison.front(quantity)
-        if shown is None:
+        compared = self.content.comparison.front(quantity)
+        if compared is None:
             raise SpecError(f"No {quantity} of this model is stored. Measure it: {next(iter(self.missing.values()), '')}.")
         if by not in (SIZE, SPEED):
             raise SpecError(f"`by` must be {SIZE!r} or {SPEED!r}, not {by!r}.")
-        if by == SPEED and not any(candidate.times for candidate in shown.candidates):
+        if by == SPEED and not any(candidate.times for candidate in compared.candidates):
             raise SpecError("No speed of this model is stored. Measure it: `python -m analysis speed`.")
-        return figures.trade_off(shown, by, dark=dark)
+        return figures.trade_off(compared, by, dark=dark)
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields of the JSON of `front`."""

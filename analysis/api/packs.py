@@ -26,7 +26,7 @@ def pack(
         title: name of the pack (default: that of the model).
 
     Raises:
-        LayerscopeError: without such results, or when the file cannot be written.
+        LayerscopeError: without such results, or if the file cannot be written.
     """
     extensions.load()
     output.check(str(out), "out")
@@ -44,7 +44,7 @@ def open_pack(name: str | Path, *, revision: str | None = None) -> OpenedPack:
         revision: branch, tag or commit of a dataset (default: its default branch).
 
     Raises:
-        LayerscopeError: when there is no such pack, or it is refused.
+        LayerscopeError: if there is no such pack, or it is refused.
     """
     extensions.load()
     from analysis.results.packs import remote

@@ -15,7 +15,7 @@ ResultT = TypeVar("ResultT", bound=Result, covariant=True)
 
 @dataclass(frozen=True, repr=False)
 class ResultView(Generic[ResultT]):
-    """A stored result with its charts and tables. `result` holds all numbers, the request and the versions of the libraries."""
+    """A stored result with its charts and tables. `result` has all numbers, the request and the versions of the libraries."""
 
     result: ResultT
     """The stored result."""
@@ -28,7 +28,7 @@ class ResultView(Generic[ResultT]):
             dark: draw for a dark background.
 
         Raises:
-            SpecError: when there is no chart of that name.
+            SpecError: if there is no chart of that name.
         """
         from analysis.charts import kinds
 
@@ -48,7 +48,7 @@ class ResultView(Generic[ResultT]):
             name: one of `tables` (default: the first).
 
         Raises:
-            SpecError: when there is no table of that name.
+            SpecError: if there is no table of that name.
         """
         return self.result.table(name).frame()
 
@@ -65,5 +65,5 @@ class ResultView(Generic[ResultT]):
         return f"<{title}: {measured_on}>" if measured_on else f"<{title}>"
 
     def _repr_html_(self) -> str:
-        """Return the first table under what `repr` says, for notebooks."""
+        """Return the first table under the text of `repr`, for notebooks."""
         return f"<p>{html.escape(repr(self)[1:-1])}</p>{self.table().to_html(index=False, max_rows=20)}"

@@ -1,6 +1,6 @@
-"""Answers to the subcommands of requests: each runs or queues a request and prints its result.
+"""Functions of the subcommands that run or queue a request and print its result.
 
-A kind without an entry in `PRINTERS` is shown by the fields of its result.
+A kind without an entry in `PRINTERS` is printed by the fields of its result.
 """
 
 import argparse
@@ -22,14 +22,14 @@ from analysis.jobs.queue.job import LOCAL
 
 
 def answer(options: argparse.Namespace) -> None:
-    """Run the request of a subcommand, here or as a job, and show its result.
+    """Run the request of a subcommand in this process or as a job, and print its result.
 
     Raises:
-        SpecError: for a file of the result that is asked for with --detach.
+        SpecError: if a file of the result is combined with --detach.
     """
     spec = requests.of(options)
-    shown, shards = PRINTERS.get(spec.kind, Printer()), getattr(options, "workers", 1)
-    option, write_file = shown.file
+    printer, shards = PRINTERS.get(spec.kind, Printer()), getattr(options, "workers", 1)
+    option, write_file = printer.file
     path = getattr(options, option.strip("-").replace("-", "_")) if option else None
     if options.detach:
         if path is not None:
@@ -38,11 +38,11 @@ def answer(options: argparse.Namespace) -> None:
         return
     finish = None if path is None else write_file(spec, path)
     result = run(spec, shards) if options.run_on == LOCAL else from_backend(spec, options)
-    write(options, shown.data(result, options), [*shown.lines(result, options), *(finish(result) if finish else [])])
+    write(options, printer.data(result, options), [*printer.lines(result, options), *(finish(result) if finish else [])])
 
 
 def _csv(spec: Any, path: str) -> Callable[[Any], list[str]]:
-    """Check the file, and return the function that writes the table of a grid into it."""
+    """Check a path, and return the function that writes the table of a grid to it."""
     output.check(path, "--csv")
 
     def finish(result: Any) -> list[str]:
@@ -53,7 +53,7 @@ def _csv(spec: Any, path: str) -> Callable[[Any], list[str]]:
 
 
 def _lm_eval(spec: Any, path: str) -> Callable[[Any], list[str]]:
-    """Check the folder, and return the function that writes the questions into it as a task of lm-evaluation-harness."""
+    """Check a folder, and return the function that writes the questions to it as a task of lm-evaluation-harness."""
     from analysis.exports import lm_eval_task
 
     if spec.benchmark is None:
@@ -74,13 +74,13 @@ def _lm_eval(spec: Any, path: str) -> Callable[[Any], list[str]]:
 
 
 def run_any(options: argparse.Namespace) -> None:
-    """Any request by its kind, from settings alone."""
+    """Run a request of any kind, given by settings alone."""
     result = run(requests.of(options))
     write(options, result.to_json(), lines.of_fields(result, options)[:1])
 
 
 def export(options: argparse.Namespace) -> None:
-    """Save a pruned model under a name in the cache, or the instructions to make it anywhere."""
+    """Export a pruned model to a folder, or under a name in the cache."""
     if (options.out is None) == (getattr(options, "name", None) is None):
         raise SpecError("An export needs either a new folder, --out DIR, or a name in the cache, --name NAME.")
     if options.out is None:
@@ -115,22 +115,22 @@ def _evaluate_data(result: Any, options: argparse.Namespace) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Printer:
-    """Text and data that the command line prints of a kind of result, and the command that answers it."""
+    """Output of the command line for a kind of result, and the function of its subcommand."""
 
     lines: Callable[[Any, argparse.Namespace], list[str]] = lines.of_fields
-    """From the result and the options: text for people."""
+    """Function from the result and the options to lines of text."""
     data: Callable[[Any, argparse.Namespace], dict[str, Any]] = lambda result, options: result.to_json()
-    """From the result and the options: data for programs."""
+    """Function from the result and the options to the JSON."""
     extras: tuple[Extra, ...] = ()
-    """Options that only the answer depends on."""
+    """Options that are not fields of the request."""
     command: Callable[[argparse.Namespace], None] = answer
-    """Function that answers the subcommand."""
+    """Function of the subcommand."""
     file: tuple[str, Callable[[Any, str], Callable[[Any], list[str]]]] = ("", lambda spec, path: lambda result: [])
-    """Option for a file of the result, and the function that checks its path and returns the one that writes it."""
+    """Option for a file of the result, and a function that checks the path and returns the function that writes the file."""
     optional: tuple[str, ...] = ()
-    """Needed options of the request that one of `extras` may replace."""
+    """Required options of the request that one of `extras` may replace."""
     name: str = ""
-    """The subcommand, where it is not called as the kind is."""
+    """Name of the subcommand, if it differs from the kind."""
 
 
 _PER_QUESTION: Extra = (
@@ -163,4 +163,4 @@ PRINTERS = {
     "methods": Printer(lines.of_methods),
     "export": Printer(lines.of_export, extras=(_OUT,), command=export, optional=("--name",)),
 }
-"""By kind; a kind of one's own that is not here is shown by its fields."""
+"""Printers by kind. Other kinds, such as those of extensions, are printed by their fields."""

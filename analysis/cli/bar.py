@@ -1,4 +1,4 @@
-"""Progress while a command works: a bar on a terminal, plain lines where there is none."""
+"""Progress of a command: bars on a terminal, plain lines otherwise."""
 
 import sys
 import time
@@ -7,16 +7,16 @@ from typing import Any, Self
 from analysis.core import escapes, units
 from analysis.core.progress import REMAINING, Progress, bytes_so_far, is_counted
 
-_EVERY_S = 10.0
-"""A line is due after so many seconds,"""
-_EVERY_SHARE = 0.0999
-"""or after so much of a phase."""
-_LEAST_S = 1.0
-"""Seconds between two lines at least: work that is done in a moment needs none."""
+_LINE_INTERVAL_S = 10.0
+"""Time after which a line is due, in seconds."""
+_LINE_SHARE = 0.0999
+"""Share of a phase after which a line is due."""
+_MIN_INTERVAL_S = 1.0
+"""Minimum time between two lines, in seconds."""
 
 
 _FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}{postfix}]"
-"""The time left is that of all stages, not that of the phase, which tqdm would add."""
+"""Format of tqdm without its time left, which would be that of the phase alone."""
 
 
 def _left(progress: Progress) -> str:
@@ -26,7 +26,7 @@ def _left(progress: Progress) -> str:
 
 
 class Bar:
-    """One bar per phase, or a line now and then; each sentence worth keeping once."""
+    """Progress callback that shows one bar per phase, or lines at an interval, and each message once."""
 
     def __init__(self) -> None:
         """Start without a bar."""
@@ -62,17 +62,17 @@ class Bar:
             self._line(progress)
 
     def _is_news(self, message: str) -> bool:
-        """Return whether a sentence differs from the last one: several processes send it again and again."""
+        """Return whether a message differs from the last one."""
         before, self._printed = self._printed, message or self._printed
         return self._printed != before
 
     def _line(self, progress: Progress) -> None:
-        """Write the progress, if that is due; finished work needs no line."""
+        """Write the progress if a line is due; a finished phase needs none."""
         if not progress.phase or (progress.total and progress.done >= progress.total):
             return
         share = progress.done / progress.total if progress.total else 0.0
         waited = time.monotonic() - self._line_at
-        if waited < _EVERY_S and (waited < _LEAST_S or share - self._line_share < _EVERY_SHARE):
+        if waited < _LINE_INTERVAL_S and (waited < _MIN_INTERVAL_S or share - self._line_share < _LINE_SHARE):
             return
         self._line_at, self._line_share = time.monotonic(), share
         far = f"{progress.done:,} of {progress.total:,} ({share:.0%})" if is_counted(progress.total) else f"{share:.0%}"
@@ -88,7 +88,7 @@ class Bar:
         self.close()
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Close the bar."""
         if self._bar is not None:
             self._bar.close()
         self._bar = None

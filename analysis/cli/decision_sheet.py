@@ -44,14 +44,14 @@ class SheetSpec(Spec):
 
 
 def decide(request: SheetSpec, command_line: Callable[[Spec], str]) -> "Sheet":
-    """Return the sheet that a request asks for, from stored results.
+    """Return the decision sheet of a request, from stored results.
 
     Args:
-        request: the model, the block and the tolerance.
-        command_line: writes the command that makes a request.
+        request: model, block and tolerance.
+        command_line: function that returns the command of a request.
 
     Raises:
-        LayerscopeError: as `exports.sheet.of`.
+        LayerscopeError: see `exports.sheet.of`.
     """
     from analysis.exports import sheet
     from analysis.results.verdict import Tolerance
@@ -71,9 +71,9 @@ def save(page: "Sheet", path: str, name: str) -> None:
     """Write a sheet in the format of the file's extension.
 
     Args:
-        page: the sheet.
+        page: decision sheet.
         path: .html, .md or .pdf file.
-        name: option or argument that names the file.
+        name: option or argument that names the file, for errors.
 
     Raises:
         LayerscopeError: for another extension, or a file that cannot be written.
@@ -93,7 +93,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def data(page: "Sheet") -> dict[str, Any]:
-    """Return the sheet for programs."""
+    """Return the sheet as JSON."""
     decision = page.decision
     plain = ("recommendation", "reasons", "rule", "healed", "summary", "next_steps", "risks", "unknowns")
     return {

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _COUNT = Bound(1, 100_000_000)
 _WIDTH = 100
-"""Columns of the lines for people."""
+"""Maximum width of a printed line, in characters."""
 
 
 @spec_dataclass
@@ -62,7 +62,7 @@ class FrontSpec(Spec):
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print the answers, the variants, and the commands of missing measurements."""
+    """Print the answers to goals, the variants, and the commands of missing measurements."""
     from analysis.results import verdict
     from analysis.results.words import goals
 
@@ -87,7 +87,7 @@ def _wrapped(sentences: Iterable[str]) -> list[str]:
 
 
 def _command(command: str) -> Iterator[str]:
-    """Yield a command in lines that a shell reads as one: they break before options."""
+    """Yield the lines of a shell command that is wrapped before its options."""
     line = "    "
     for part in re.split(r" (?=--)", command):
         if line.strip() and len(line) + len(part) + 3 > _WIDTH:
@@ -98,10 +98,10 @@ def _command(command: str) -> Iterator[str]:
 
 
 def compare(request: FrontSpec) -> "FrontAnswer":
-    """Return the comparison that a request asks for, from stored results.
+    """Return the comparison of a request, from stored results.
 
     Raises:
-        SpecError: for a goal that no model can meet, and for named data or models without stored scores.
+        SpecError: for a goal out of range, or for data or models without stored scores.
     """
     from analysis.results import verdict
     from analysis.results.compared.material_filter import MaterialFilter

@@ -1,4 +1,4 @@
-"""The commands as `--help` shows them: groups, a line each, and examples."""
+"""Groups, descriptions and examples of the commands, for `--help`."""
 
 import textwrap
 
@@ -44,13 +44,13 @@ COMMANDS = {
         "run": ("Run any request by its kind, from --set settings alone.", "inspect --set model.source=starter"),
     },
 }
-"""By group and name: what a command does, and arguments of an example."""
+"""Description and example arguments of each command, by group and name."""
 ABOUT = {name: about for commands in COMMANDS.values() for name, about in commands.items()}
-"""By name. A kind of an extension is not here: the first paragraph of its docstring says what it does, in the group More."""
+"""Description and example arguments by name. Kinds of extensions are described by their docstrings instead."""
 
 
 def about(name: str, kind: type) -> str:
-    """Return what a command does; for a kind of an extension the first paragraph of its docstring."""
+    """Return the description of a command; for a kind of an extension the first paragraph of its docstring."""
     return ABOUT[name][0] if name in ABOUT else " ".join((kind.__doc__ or name).partition("\n\n")[0].split())
 
 

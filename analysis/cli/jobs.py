@@ -1,4 +1,4 @@
-"""The subcommand `jobs`: the queue from a terminal."""
+"""The subcommand `jobs`: list and control background jobs."""
 
 import argparse
 import json
@@ -14,13 +14,13 @@ from analysis.jobs.queue.job import LOCAL, Job
 from analysis.results.stored import ignored
 
 _ON_ONE = {"show": "get", "pause": "pause", "cancel": "cancel", "resume": "resume"}
-"""Actions on one job, and the function of the service that does each."""
+"""Actions on one job, with their functions of `service.jobs`."""
 ACTIONS = ("list", *_ON_ONE, "move", "delete", "clear", "auto-resume")
 """Actions of the subcommand."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Give a parser the options of the subcommand."""
+    """Add the options of the subcommand to a parser."""
     parser.add_argument("action", nargs="?", default="list", metavar=f"{{{','.join(ACTIONS)}}}", help="Action (default: list).")
     parser.add_argument("id", nargs="?", help="Job id. For auto-resume: on or off.")
     parser.add_argument("where", nargs="?", metavar="up|down|first|last", help="Position for move: up, down, first or last.")
@@ -32,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """List, show, pause, cancel, resume, move or forget background jobs, or let interrupted ones resume by themselves."""
+    """List, show, pause, cancel, resume, move or delete background jobs, or set automatic resuming."""
     one_of("action", options.action, ACTIONS)
     service.jobs.reap()
     action = options.action
@@ -78,7 +78,7 @@ def _show(options: argparse.Namespace, listed: list[Job]) -> None:
 
 
 def data(listed: Sequence[Job]) -> dict[str, Any]:
-    """Return jobs for programs, and whether interrupted ones resume by themselves."""
+    """Return jobs, and whether interrupted ones resume automatically, as JSON."""
     return {"jobs": [_as_json(job) for job in listed], "auto_resume": service.jobs.auto_resume()}
 
 

@@ -1,6 +1,6 @@
-"""Lines of the command line for people, by kind of result.
+"""Text output of the command line, by kind of result.
 
-Experiments and other heavy modules are imported when they are called, so that `jobs` and `--help` answer without loading torch.
+Experiments and other heavy modules are imported in functions, so that `jobs` and `--help` do not load torch.
 """
 
 import argparse
@@ -15,18 +15,18 @@ from analysis.core import units
 from analysis.core.errors import SpecError
 from analysis.core.record import VALUES
 
-_FEW = 8
-"""Values of a list that are written out for people."""
+_MAX_VALUES = 8
+"""Maximum number of values of a list that are printed."""
 
 
 def of_fields(result: Any, options: argparse.Namespace) -> list[str]:
-    """Lines of a result of any kind: its request and duration, its numbers and texts, and its tables."""
+    """Return the lines of a result of any kind: request, duration, values and tables."""
     lines = [f"{result.spec.kind} {result.spec.fingerprint()}: done in {result.wall_s:.1f} s", f"n_tokens: {result.n_tokens}"]
     for name, value in result.own_values().items():
         if isinstance(value, list) and value and all(isinstance(row, dict) for row in value):
             continue  # it is a table
         if isinstance(value, list | dict):
-            value = json.dumps(value) if len(value) <= _FEW else f"{len(value)} values, see --json"
+            value = json.dumps(value) if len(value) <= _MAX_VALUES else f"{len(value)} values, see --json"
         lines.append(f"{name}: {value}")
     tables = {name: table for name, table in result.tables().items() if name != VALUES}
     return [*lines, *(line for name, table in tables.items() for line in (f"{name}:", *table.lines()))]
@@ -73,7 +73,7 @@ def of_sweep(result: Any, options: argparse.Namespace) -> list[str]:
 
 
 def _judged(result: Any) -> list[Any]:
-    """The cuts of a curve that its verdict is on: those written by hand, else the last one before the cliff, if it has one."""
+    """Return the removals of a curve to judge: manual ones, or else the last one before the cliff."""
     from analysis.experiments.strategies import BLOCKS, needs
     from analysis.results.compared import cliff
 
@@ -86,18 +86,18 @@ def _judged(result: Any) -> list[Any]:
 
 
 def _verdicts(result: Any, cuts: Sequence[Any]) -> list[str]:
-    """Return the savings, costs and recovery of removals, a sentence each; none where neither answers nor loss are known."""
+    """Return a sentence on savings, cost and recovery for each removal whose accuracy or loss is known."""
     from analysis.results.stored.reading import ACCURACY, LOSS
     from analysis.results.words import headline
 
     model, key = result.spec.model, result.spec.fingerprint()
-    shown = service.by_key(result.kind, key)
-    found = [service.evidence(cut, model, shown=shown, chosen=(key,), facts=result.model) for cut in cuts]
-    return [headline.sentence(one) for one in found if not {ACCURACY, LOSS} <= set(one.missing)]
+    stored = service.by_key(result.kind, key)
+    judged = [service.evidence(cut, model, shown=stored, chosen=(key,), facts=result.model) for cut in cuts]
+    return [headline.sentence(evidence) for evidence in judged if not {ACCURACY, LOSS} <= set(evidence.missing)]
 
 
 def of_evaluate(result: Any, options: argparse.Namespace) -> list[str]:
-    """The scores of one model, and the verdict on its cut where the unpruned model was asked the same before."""
+    """Return the scores of one model, and a verdict on its removal if scores of the unpruned model are stored."""
     lines, cut = _point_lines(result, [result.point]), result.spec.block
     return lines if cut is None or result.spec.adapter else [*lines, *_verdicts(result, [cut])]
 
@@ -157,11 +157,11 @@ def of_microscope(result: Any, options: argparse.Namespace) -> list[str]:
 
 
 _SCORES = ("n", "acc", "loss", "acc_macro", "repetition_rate", "distinct_rate", "generated_tokens", "sum_acc", "removed")
-"""The columns of scores that fit on a terminal."""
+"""Columns of scores that fit on a terminal."""
 
 
 def _point_lines(result: Any, points: Sequence[Any]) -> list[str]:
-    """Lines of points of a curve: a table, the levels to read them against, and the cost of the precision."""
+    """Return the table of points, the chance and majority levels, and the cost of the precision."""
     from analysis.experiments.accuracy import precision_spec
 
     precise = precision_spec.describe_cost(result.spec.model)
@@ -179,7 +179,7 @@ def _levels(result: Any, points: Sequence[Any]) -> list[str]:
 
 
 def of_damage(result: Any, options: argparse.Namespace) -> list[str]:
-    """Lines of the least damaging block of every size, the most similar one, and the agreement of the two rankings."""
+    """Return the block with the smallest loss increase and the most similar block of each size, and their agreement."""
     from analysis.results.compared import agreement
 
     distances = run(result.spec.distances)
@@ -197,7 +197,7 @@ def of_damage(result: Any, options: argparse.Namespace) -> list[str]:
 
 
 def of_search(result: Any, options: argparse.Namespace) -> list[str]:
-    """Lines of the found layers of every size, with their cost on each of the texts that were read."""
+    """Return the best found layers of each size, with their cost on each set of texts."""
     table = result.table().only("n", "cost", "validation", "loss", "n_rivals", "removed")
     return [f"{result.model.name}. {table.title}", *table.lines(), result.measured_on()]
 
@@ -214,7 +214,7 @@ def of_methods(result: Any, options: argparse.Namespace) -> list[str]:
 
 
 def of_speed(result: Any, options: argparse.Namespace) -> list[str]:
-    """Medians with quartiles for every n, and the straight lines through them."""
+    """Return medians with quartiles for each n, and the lines fitted to them."""
     heads = {
         f"{field} {name}": f"{field}, {head}"
         for field in ("prefill", "decode")
@@ -236,7 +236,7 @@ def of_speed(result: Any, options: argparse.Namespace) -> list[str]:
 
 
 def of_grid(result: Any, options: argparse.Namespace) -> list[str]:
-    """Lines of every curve: its last size without a visible loss, and its score there."""
+    """Return for each curve the largest n without a significant loss, and its scores."""
     table = result.table("cells")
     sides = [name for name in _SIDES if len({row.get(name) for row in table.rows}) > 1]
     varying = ["model", "strategy", *sides, "no_loss_n", "acc", "acc_change", "loss_change"]
@@ -245,4 +245,4 @@ def of_grid(result: Any, options: argparse.Namespace) -> list[str]:
 
 
 _SIDES = ("precision", "map_texts", "questions", "texts")
-"""Columns that a grid shows only where its curves differ in them."""
+"""Columns of a grid that are shown only if its curves differ in them."""

@@ -1,4 +1,4 @@
-"""The command line: which subcommands there are. Those of requests are made of the registered kinds (`options`)."""
+"""The command line and its subcommands. Those of requests are derived from the registered kinds (`options`)."""
 
 import argparse
 import contextlib
@@ -34,7 +34,7 @@ from analysis.jobs.queue.job import LOCAL
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 CLOSED = 141
-"""Exit code when the reader of the output has closed it, as `| head` does; nothing is printed then."""
+"""Exit code if the reader of the output closed it, such as `| head`; nothing is printed."""
 
 _EXITS = f"""`COMMAND --help` shows options and an example.
 
@@ -50,22 +50,22 @@ _DETACH: Extra = ("--detach", {"action": "store_true", "help": "Run as a backgro
 _WORKERS_HELP = "Number of processes that share the work (default: 1)."
 _WORKERS: Extra = ("--workers", {"metavar": "N", "type": int, "default": 1, "help": _WORKERS_HELP})
 _MEMORY = "Memory bound of the model, such as 4GB (default: free memory). Layers of a larger model are streamed from disk."
-_FORMER = {"--backend": "--run-on", "--shards": "--workers"}
-"""Options by their former names, which still work."""
+DEPRECATED = {"--backend": "--run-on", "--shards": "--workers"}
+"""Options by their deprecated aliases, which still work and are not in the help."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns:
-        0, or 2 with one sentence on standard error when the input is bad. 70 after an unforeseen error, 130 when interrupted,
-        141 when nobody reads the output any more.
+        The exit code: 0, 2 for bad input with a message on standard error, 70 for an unexpected error, 130 if interrupted, 141
+        if the reader of the output closed it.
     """
     words = sys.argv[1:] if arguments is None else list(arguments)
     host.wait_asleep()
     escapes.guard_logs()
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # standard output is for the answer, and in `mcp` for the protocol
+        with contextlib.redirect_stdout(sys.stderr):  # standard output is for the result, and in `mcp` for the protocol
             extensions.load()
         options = _parse(words)
         stdout.check(options)
@@ -90,56 +90,57 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _say(sentence: str) -> None:
-    """One line on standard error, if anybody reads it."""
+    """Write a line to standard error, unless it is closed."""
     with contextlib.suppress(OSError):
         sys.stderr.write(f"{escapes.visible(sentence)}\n")
         sys.stderr.flush()
 
 
 def _forget_output() -> None:
-    """Let the unwritten output go nowhere, so that Python does not complain of it at its end."""
+    """Discard the buffered output, so that Python does not report an error at exit."""
     with contextlib.suppress(OSError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def request(arguments: Sequence[str]) -> Spec:
-    """Return the request of these arguments, without answering it.
+    """Return the request of the arguments, without running it.
 
     Raises:
-        LayerscopeError: when they make no request.
+        LayerscopeError: if the arguments are not valid.
     """
     return requests.of(_parse(arguments))
 
 
 def command_line(spec: Spec) -> str:
-    """The line to paste into a shell that asks for `spec`: `request` makes the same request of it."""
+    """Return the shell command of a request, from which `request` makes the same request."""
     name = next((entry.name for entry in subcommands() if entry.spec.kind == spec.kind), None)
     return requests.line(requests.words(spec, name))
 
 
 def subcommands() -> tuple[Subcommand, ...]:
-    """One for every kind of request that something runs, called as the kind is unless its answer has a name."""
+    """Return a subcommand for each registered kind, named like the kind or by its printer."""
     help_text = f"Backend that runs the request: {', '.join(service.jobs.BACKENDS)} (default: {LOCAL})."
     run_on: Extra = ("--run-on", {"metavar": "NAME", "default": LOCAL, "help": help_text})
-    shown = {kind: answers.PRINTERS.get(kind, answers.Printer()) for kind in EXPERIMENTS}
+    printers = {kind: answers.PRINTERS.get(kind, answers.Printer()) for kind in EXPERIMENTS}
     return tuple(
         Subcommand(
-            answer.name or kind,
+            printer.name or kind,
             EXPERIMENTS[kind].spec,
-            (*answer.extras, _DETACH, run_on, *([_WORKERS] if EXPERIMENTS[kind].shards else [])),
-            answer.optional,
+            (*printer.extras, _DETACH, run_on, *([_WORKERS] if EXPERIMENTS[kind].shards else [])),
+            printer.optional,
         )
-        for kind, answer in shown.items()
+        for kind, printer in printers.items()
     )
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    whole = parser()
-    commands = whole.commands
-    words = [f"{_FORMER.get(name, name)}{equals}{value}" for name, equals, value in (word.partition("=") for word in arguments)]
+    program = parser()
+    commands = program.commands
+    parts = (word.partition("=") for word in arguments)
+    words = [f"{DEPRECATED.get(name, name)}{equals}{value}" for name, equals, value in parts]
     if words and not words[0].startswith("-") and words[0] not in commands:
         raise Misuse(f"There is no command {words[0]!r}. {did_you_mean(words[0], commands)} See `{_program()} --help`.")
-    options, unknown = whole.parse_known_args(words)
+    options, unknown = program.parse_known_args(words)
     if unknown:
         command = commands[words[0]]
         nearest = did_you_mean(unknown[0].partition("=")[0], command.names)
@@ -148,12 +149,12 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _program() -> str:
-    """Return the command as it was called: `layerscope` where the checkout is installed, else the module."""
+    """Return the command as it was called: `layerscope`, or the module."""
     return "layerscope" if os.path.basename(sys.argv[0]) == "layerscope" else "python -m analysis"
 
 
 def parser() -> Parser:
-    """Return the parser of all subcommands, for what is registered now."""
+    """Return the parser of all subcommands, for the kinds that are registered now."""
     program = _program()
     parser = Parser(prog=program, description=_ABOUT, epilog=_EXITS)
     parser.usage = "%(prog)s COMMAND ..."

@@ -1,8 +1,8 @@
-"""Options of the command line: one flat table for each kind of request, read off the annotations of its fields.
+"""Command-line options of the kinds of requests, derived from the annotations of their fields.
 
-A field that is annotated with an `Option` has one, and a nested request gives its own to the outer one (`Part` names them), so
-that one option may set fields of several nested requests. The docstring of the field is the help, its default the default.
-Values become the fields of a nested dictionary, which the request validates (`requests`). Nothing here knows any one kind.
+A field with an `Option` annotation has an option. A nested request adds its options to those of the outer one (see `Part`), so
+one option may set fields of several nested requests. The docstring of the field is the help, and its default the default.
+Values become a nested dictionary, which the request validates (`requests`). The module is independent of the kinds.
 """
 
 import argparse
@@ -31,41 +31,41 @@ NONE = "none"
 Path = tuple[str, ...]
 T = TypeVar("T")
 Extra = tuple[str, dict[str, Any]]
-"""An option that is no part of a request, but of how it is answered: its name and the settings of argparse."""
+"""Option that is not a field of the request: its name and the arguments of `add_argument`."""
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
 _EXAMPLES = {Block: "11:5", Removal: "11:5, or 3:1+7:2, or a12+m15 for sublayers"}
 
 
 class Misuse(SpecError):
-    """Arguments that no subcommand takes."""
+    """Error for arguments that no subcommand takes."""
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that complains in one sentence, and that looks for the help of its options only when it has to show it."""
+    """Argument parser that raises one-line errors, and makes the help of its options when it is shown."""
 
     def __init__(self, **settings: Any) -> None:
-        """A parser without options."""
+        """Create a parser without options."""
         self.names: list[str] = []
         """Names of its options."""
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
         self.commands: dict[str, Parser] = {}
         """Parsers of its subcommands."""
         self.helps: list[tuple[argparse.Action, Callable[[], str]]] = []
-        """Help of its options."""
+        """Functions that return the help of its options."""
         self.end: Callable[[], str] | None = None
-        """Text in front of the epilog that is made when the help is shown."""
+        """Function that returns a text to show before the epilog."""
 
     def add_argument(self, *names: Any, **settings: Any) -> argparse.Action:
-        """Add an option or a position."""
+        """Add an option or a positional argument."""
         self.names += names
         return super().add_argument(*names, **settings)
 
     def error(self, message: str) -> NoReturn:
-        """Raise the complaint."""
+        """Raise `Misuse` with the message."""
         raise Misuse(f"{message[0].upper()}{message[1:].rstrip('.')}. See `{self.prog} --help`.")
 
     def format_help(self) -> str:
-        """The help of the subcommand."""
+        """Return the help of the subcommand."""
         for action, help_text in self.helps:
             action.help = help_text().replace("%", "%%")
         if self.end is not None:
@@ -75,39 +75,47 @@ class Parser(argparse.ArgumentParser):
 
 @dataclass(frozen=True)
 class Subcommand:
-    """A kind of request that is asked for by its fields' options."""
+    """Subcommand of a kind of request."""
 
     name: str
+    """Name on the command line."""
     spec: type[Spec]
+    """Class of the request."""
     extras: tuple[Extra, ...] = ()
+    """Options that are not fields of the request."""
     optional: tuple[str, ...] = ()
-    """Needed options that one of the extras may replace."""
+    """Required options that one of the extras may replace."""
 
 
 @dataclass(frozen=True)
 class OptionField:
-    """A field of a request that an option sets."""
+    """Field of a request that an option sets."""
 
     path: Path
+    """Names of the nested fields."""
     owner: type[Spec]
+    """Class of the request that has the field."""
     option: Option
+    """Annotation of the field."""
     hint: Any
-    """Type of its values; None for a switch."""
+    """Type of the values; None for a switch."""
     on: Any
-    """Value that the switch sets: the opposite of the default, or a nested request of this kind with its defaults."""
+    """Value that a switch sets: the opposite of the default, or a nested request with its defaults."""
     default: Any
+    """Default of the field."""
     is_needed: bool
-    """Whether a command without it is refused."""
+    """Whether the option is required."""
     is_always_said: bool
+    """Whether a written command always contains the option."""
     left_out: Path | None
-    """The nested request that `none` leaves out, if this is its first option."""
+    """Path of the nested request that the value `none` leaves out, if this is its first option."""
     switched_by: Path | None
-    """The nested request that a switch must ask for before this has a meaning."""
+    """Path of the nested request that a switch must enable before the option has an effect."""
 
 
 @dataclass(frozen=True)
 class Flag:
-    """An option, with all the fields that it sets; the first one defines it."""
+    """Option with all fields that it sets; the first field defines it."""
 
     name: str
     fields: tuple[OptionField, ...]
@@ -119,12 +127,12 @@ class Flag:
 
     @property
     def dest(self) -> str:
-        """Where its value is among the parsed options."""
+        """Return the name of its attribute of the parsed options."""
         return self.name.lstrip("-").replace("-", "_")
 
     @property
     def takes_none(self) -> bool:
-        """Return whether it can leave out a nested request."""
+        """Return whether the value `none` leaves out a nested request."""
         return any(field.left_out for field in self.fields)
 
     @property
@@ -134,7 +142,7 @@ class Flag:
         return option.metavar or (_metavar(self.first.hint) if option.choices is None else f"{{{','.join(option.choices)}}}")
 
     def add_to(self, parser: Parser, *, is_needed: bool) -> argparse.Action:
-        """Make it an option of a parser; the parsed values have it only if it is given, as a text."""
+        """Add it to a parser; the parsed options have it only if it is given, as a string."""
         settings: dict[str, Any] = {"metavar": self.metavar, "required": is_needed}
         if self.first.hint is None:
             settings = {"action": "store_true"}
@@ -143,10 +151,10 @@ class Flag:
         return parser.add_argument(self.name, default=argparse.SUPPRESS, **settings)
 
     def read(self, value: Any) -> Any:
-        """Return the value of its fields for a text of the command line, or for a value of Python or JSON.
+        """Return the value of its fields for a string of the command line, or for a value of Python or JSON.
 
         Raises:
-            LayerscopeError: when a text stands for none. Other values are checked by the request.
+            LayerscopeError: if a string cannot be parsed. The request checks other values.
         """
         option = self.first.option
         if option.none and str(value) == option.none:
@@ -167,17 +175,17 @@ class Flag:
         return value
 
     def text(self, value: Any) -> Any:
-        """Return the text of a value, True for a switch that is on; None if it cannot be written."""
+        """Return the string of a value, or True for a switch that is on; None if the value cannot be written."""
         field = self.first
         if field.hint is None:
             return (isinstance(value, field.on) if isinstance(field.on, type) else value is field.on) or None
         text = self._text(value)
         if field.is_always_said and "\n" in text:
-            return (text.strip().splitlines() or [text])[0]  # a command is one line: `--set` has the rest
+            return (text.strip().splitlines() or [text])[0]  # a command is one line: `--set` gives the full text
         return text if text and len(text.splitlines()) == 1 else None
 
     def words(self, text: Any) -> list[str]:
-        """Return the words of a command for a text of `text`."""
+        """Return the words of a command for a result of `text`."""
         if self.first.hint is None:
             return [self.name]
         if not self.name.startswith("-"):
@@ -193,7 +201,7 @@ class Flag:
         return option.none if value is None else _written(value)
 
     def help(self, defaults: Mapping[str, str] | None = None) -> str:
-        """Return the help with the default: in words from `defaults`, by the name without dashes, or the field's own."""
+        """Return the help with the default: that in `defaults` by the name without dashes, or else the field's."""
         field = self.first
         doc = next((doc for kind in field.owner.__mro__ if (doc := docs_of_fields(kind).get(field.path[-1]))), "")
         if choices := field.option.known:
@@ -217,7 +225,7 @@ def _metavar(hint: Any) -> str:
 
 
 def _read(hint: Any, value: Any) -> Any:
-    """Return the value of a type that a text stands for; the text itself if it is of another form."""
+    """Return the value of a type that a string represents; the string itself if it cannot be parsed."""
     if typing.get_origin(hint) is tuple:
         parts = value.split(",") if isinstance(value, str) else value
         if not isinstance(parts, list | tuple):
@@ -232,7 +240,7 @@ def _read(hint: Any, value: Any) -> Any:
 
 
 def value_of(text: str) -> Any:
-    """Return the value of a text that is JSON, else the text itself."""
+    """Return the value of a JSON string, or the string itself if it is not JSON."""
     try:
         return input_files.parsed(text)
     except ValueError:
@@ -246,13 +254,13 @@ def _written(value: Any) -> str:
 
 
 def _once(read: Callable[[type[Spec]], T]) -> Callable[[type[Spec]], T]:
-    """Cache a function of a class: for mypy the class of a dataclass is not hashable."""
+    """Cache a function of a class; the cast is for mypy, which considers classes of dataclasses not hashable."""
     return typing.cast(Callable[[type[Spec]], T], functools.cache(read))
 
 
 @functools.cache
 def docs_of_fields(kind: type) -> dict[str, str]:
-    """Return the docstrings of the fields of a class, each on one line; none if its source cannot be read."""
+    """Return the docstrings of the fields of a class, each on one line; empty if the source cannot be read."""
     try:
         [tree] = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     except (OSError, TypeError, ValueError, SyntaxError):
@@ -268,7 +276,7 @@ def docs_of_fields(kind: type) -> dict[str, str]:
 
 @_once
 def flags_of(kind: type[Any]) -> tuple[Flag, ...]:
-    """The options of a kind: those of the nested request that has a position, then its own, then those of the others."""
+    """Return the options of a kind: first those of the request with the positional argument, then the others."""
     fields_by_name: dict[str, list[OptionField]] = {}
     for field in sorted(_fields(kind), key=lambda field: len(field.path)):
         flag_name = f"{'--no-' if field.on is False else '--'}{field.path[-1].replace('_', '-')}"
@@ -286,7 +294,7 @@ def _fields(
     left_out: Path | None = None,
     switched_by: Path | None = None,
 ) -> Iterator[OptionField]:
-    """Every field of a kind, however deep, that has an option."""
+    """Yield all fields with an option, including those of nested requests."""
     part = part or Part()
     for name, (hint, is_optional, annotations) in field_types(kind).items():
         if part.only is not None and name not in part.only:
@@ -311,7 +319,7 @@ def _fields(
             )
             left_out = None
         inner = next((annotation for annotation in annotations if isinstance(annotation, Part)), None)
-        # A missing request has to be asked for by a switch first, and only the kind itself can make several at once.
+        # A missing nested request needs a switch that enables it, and a tuple of requests needs a `Part`.
         can_take_part = option is not None if is_missing else inner is not None or typing.get_origin(hint) is not tuple
         if nested is not None and can_take_part:
             yield from _fields(
@@ -326,7 +334,7 @@ def _fields(
 
 @_once
 def field_types(kind: type[Any]) -> dict[str, tuple[Any, bool, tuple[Any, ...]]]:
-    """By field: its type without None, whether it may be None, and its annotations."""
+    """Return for each field its type without None, whether it may be None, and its annotations."""
     types_by_name = {}
     for name, field in kind.__pydantic_fields__.items():
         options = typing.get_args(field.annotation) if isinstance(field.annotation, types.UnionType) else (field.annotation,)
@@ -336,7 +344,7 @@ def field_types(kind: type[Any]) -> dict[str, tuple[Any, bool, tuple[Any, ...]]]
 
 
 def _nested(hint: Any) -> type[Spec] | None:
-    """The kind of a nested request, or of several of them."""
+    """Return the class of a nested request, or of a tuple of them; None for other types."""
     if typing.get_origin(hint) is tuple:
         hint = typing.get_args(hint)[0]
     return hint if isinstance(hint, type) and issubclass(hint, Spec) and hint is not Block else None
@@ -349,7 +357,7 @@ def default_of(kind: type[Spec], name: str) -> Any:
 
 
 def fill(parser: Parser, subcommand: Subcommand) -> None:
-    """Give a parser the options of a subcommand."""
+    """Add the options of a subcommand to a parser."""
     flags = flags_of(subcommand.spec)
     for flag in flags:
         action = flag.add_to(parser, is_needed=flag.first.is_needed and flag.name not in subcommand.optional)

@@ -1,4 +1,4 @@
-"""The subcommands `pack`, `open` and `packs`: results of a model as one file, and such files beside one's own results."""
+"""The subcommands `pack`, `open` and `packs`: write, open, list and remove result packs."""
 
 import argparse
 import tempfile
@@ -21,7 +21,7 @@ _LISTED = 5
 
 
 def add_pack_options(parser: argparse.ArgumentParser) -> None:
-    """Give a parser the options of `pack`."""
+    """Add the options of `pack` to a parser."""
     parser.add_argument("model", metavar="MODEL", help="Model: `starter`, a Hub id, a folder, or a GGUF file.")
     parser.add_argument("--revision", metavar="TEXT", help="Branch, tag or commit of a Hub id (default: the default branch).")
     parser.add_argument("--out", metavar="FILE", help="File to write, such as results.zip.")
@@ -39,7 +39,7 @@ def pack(options: argparse.Namespace) -> None:
     """Write a pack of stored results, and list or upload it.
 
     Raises:
-        LayerscopeError: without results, or when it cannot be written or uploaded.
+        LayerscopeError: without results, or if the pack cannot be written or uploaded.
     """
     from analysis.results import packs
 
@@ -94,7 +94,7 @@ def _n_results(manifest: "Manifest") -> str:
 
 
 def _push(made: "Pack", options: argparse.Namespace) -> tuple[dict[str, Any], list[str]]:
-    """Preview the upload, or make it."""
+    """List the files of the upload, or upload them."""
     from analysis.cli.push import upload
     from analysis.hub.repository import DATA_SET
     from analysis.results.packs import remote
@@ -107,16 +107,16 @@ def _push(made: "Pack", options: argparse.Namespace) -> tuple[dict[str, Any], li
 
 
 def add_open_options(parser: argparse.ArgumentParser) -> None:
-    """Give a parser the options of `open`."""
+    """Add the options of `open` to a parser."""
     parser.add_argument("pack", metavar="FILE|ORG/NAME", help="Result pack: a file, or the id of a dataset on the Hub.")
     parser.add_argument("--revision", metavar="TEXT", help="Branch, tag or commit of a dataset (default: its default branch).")
 
 
 def open_pack(options: argparse.Namespace) -> None:
-    """Open a pack beside the results of this machine.
+    """Open a pack next to the results of this machine.
 
     Raises:
-        LayerscopeError: when there is none, or it is refused.
+        LayerscopeError: if there is no such pack, or it is refused.
     """
     from analysis.results.packs import remote
 
@@ -128,7 +128,7 @@ def open_pack(options: argparse.Namespace) -> None:
 
 
 def add_list_options(parser: argparse.ArgumentParser) -> None:
-    """Give a parser the options of `packs`."""
+    """Add the options of `packs` to a parser."""
     parser.add_argument("action", nargs="?", choices=("list", "remove"), default="list", help="Action (default: list).")
     parser.add_argument("id", nargs="?", help="Id of the opened pack, or its beginning.")
 
@@ -137,7 +137,7 @@ def listed(options: argparse.Namespace) -> None:
     """List the opened packs, or remove one.
 
     Raises:
-        LayerscopeError: when there is no such pack, or it cannot be removed.
+        LayerscopeError: if there is no such pack, or it cannot be removed.
     """
     from analysis.results import packs
 
@@ -149,7 +149,7 @@ def listed(options: argparse.Namespace) -> None:
         return
     opened_packs = packs.opened()
     lines = [_in_a_line(pack) for pack in opened_packs] or ["No opened packs. `python -m analysis open FILE` opens one."]
-    write(options, {"packs": [_of_opened(one) for one in opened_packs]}, lines)
+    write(options, {"packs": [_of_opened(pack) for pack in opened_packs]}, lines)
 
 
 def _in_a_line(opened: "OpenedPack") -> str:

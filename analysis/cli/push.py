@@ -1,4 +1,4 @@
-"""The subcommand `push`: an export onto the hub, listed first, and uploaded with `--yes` alone."""
+"""The subcommand `push`: list the files of an export, or upload them to the Hub with `--yes`."""
 
 import argparse
 from pathlib import Path
@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # the HTTP client takes longer to load than a help text
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Give a parser the options of the subcommand."""
+    """Add the options of the subcommand to a parser."""
     parser.add_argument("name", metavar="NAME", help="Name of an export on this machine.")
     parser.add_argument("id", metavar="ORG/NAME", help="Target repository on the Hub.")
     parser.add_argument("--public", action="store_true", help="Make a new repository public (default: private).")
@@ -27,7 +27,7 @@ def run(options: argparse.Namespace) -> None:
     """List the files that would be uploaded, or upload them.
 
     Raises:
-        LayerscopeError: when there is no such export, or the hub does not take it.
+        LayerscopeError: if there is no such export, or the Hub refuses it.
     """
     folder = folders.folder(options.name)
     if not folder.is_dir():
@@ -40,13 +40,13 @@ def run(options: argparse.Namespace) -> None:
 
 
 def upload(options: argparse.Namespace, folder: Path, id: str, kind: str) -> tuple["Upload", dict[str, Any], list[str]]:
-    """List what would be uploaded or, with `--yes`, upload it; return the upload, and data and lines for the answer.
+    """List the files to upload, or upload them with `--yes`; return the upload, its JSON and its lines of text.
 
     Args:
-        options: the parsed options.
-        folder: its files are uploaded.
+        options: parsed options.
+        folder: folder of the files.
         id: ORG/NAME of the repository.
-        kind: of the repository, as in `hub.upload.plan`.
+        kind: kind of the repository, as in `hub.upload.plan`.
     """
     planned, is_private = hub.upload.plan(folder, id, kind=kind), not options.public
     data: dict[str, Any] = {"id": id, "is_private": is_private, "is_there": planned.is_there}

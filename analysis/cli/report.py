@@ -28,7 +28,7 @@ class ReportSpec(Spec):
 
 
 def run(options: argparse.Namespace) -> None:
-    """Write everything that was measured of a model into one file."""
+    """Write all results of a model to one file."""
     from analysis.exports import page
     from analysis.exports import report as exports_report
     from analysis.exports.document import Document

@@ -1,7 +1,7 @@
-"""Requests from options, Python values or settings, and the command line that asks for a request.
+"""Requests from options, Python values or settings, and the command line of a request.
 
-A setting is written NAME=VALUE and reaches every field of a request: its name is a path of field names joined by dots, its
-value is JSON if it reads as JSON, and else the text itself.
+A setting is written NAME=VALUE and can set every field of a request. NAME is a path of field names joined by dots. VALUE is
+parsed as JSON, or is the text itself if it is not JSON.
 """
 
 import argparse
@@ -27,43 +27,43 @@ SpecT = TypeVar("SpecT", bound=Spec)
 Settings = Sequence[tuple[str, Any]]
 
 _ABSENT = object()
-"""The value of a field whose nested request is left out."""
+"""Marker for a field whose nested request is left out."""
 
 
 def of(options: argparse.Namespace) -> Any:
-    """Return the request that parsed arguments ask for: by the options of its kind, or as `run KIND` by its settings alone.
+    """Return the request of parsed options: by the options of its kind, or for `run KIND` by settings alone.
 
     Raises:
-        LayerscopeError: when they make none.
+        LayerscopeError: if the options are not valid.
     """
     return request(options.asks.spec, options) if options.asks else built(EXPERIMENTS[options.kind].spec, {}, settings(options))
 
 
 def request(kind: type[SpecT], options: argparse.Namespace) -> SpecT:
-    """The request that parsed options make, with the `--set` settings on top.
+    """Return the request of a kind from parsed options, including the `--set` settings.
 
     Raises:
-        LayerscopeError: when they make none.
+        LayerscopeError: if the options are not valid.
     """
     return built(kind, vars(options), settings(options))
 
 
 def settings(options: argparse.Namespace) -> Settings:
-    """Return the settings that parsed options hold."""
+    """Return the `--set` settings of parsed options."""
     return [read_setting(text) for text in options.set or []]
 
 
 def request_of_values(kind: type[SpecT], part: Mapping[str, Spec], values: Mapping[str, Any]) -> SpecT:
-    """Return the request that Python values make: options by their names, as `max_n`, others by their fields.
+    """Return a request from Python values.
 
     Args:
-        kind: of the request.
-        part: a nested request whose options are given as it has them, by the name of its field: the model.
-        values: a value as its field has it, or a text as the command line takes it ("11:5"). A name that is neither an option
-            nor a field of the request is looked for in its parts. A name with dots reaches any field.
+        kind: class of the request.
+        part: nested requests by field, such as the model, whose options take their values.
+        values: values by the name of an option (`max_n`), a field, a field of a nested request, or a path with dots. A value
+            may be a string as on the command line ("11:5").
 
     Raises:
-        LayerscopeError: when they make none.
+        LayerscopeError: if the values are not valid.
     """
     flags = {flag.dest: flag for flag in flags_of(kind)}
     given = {name: value for flag in flags.values() for name, value in _of_part(flag, part)}
@@ -78,7 +78,7 @@ def request_of_values(kind: type[SpecT], part: Mapping[str, Spec], values: Mappi
 
 
 def _of_part(flag: Flag, parts: Mapping[str, Spec]) -> Iterator[tuple[str, Any]]:
-    """Yield name and value of an option that a nested request sets, unless that is the default and need not be said."""
+    """Yield name and value of an option of a nested request, unless the value is the default."""
     field = flag.first
     if len(field.path) == 2 and field.path[0] in parts:
         value = getattr(parts[field.path[0]], field.path[1])
@@ -87,7 +87,7 @@ def _of_part(flag: Flag, parts: Mapping[str, Spec]) -> Iterator[tuple[str, Any]]
 
 
 def _paths(kind: type[Spec], name: str) -> list[str]:
-    """The field of a kind with this name, or else that of each of its parts, as settings call them."""
+    """Return the path of the field with a name, or else its paths in the nested requests."""
     defaults = {field: default_of(kind, field) for field in field_types(kind)}
     if "." in name or name in defaults:
         return [name]
@@ -99,15 +99,15 @@ def _paths(kind: type[Spec], name: str) -> list[str]:
 
 
 def built(kind: type[SpecT], values: Mapping[str, Any], settings: Settings = ()) -> SpecT:
-    """Return the request of values of options and of settings on top of the defaults of its kind.
+    """Return a request from values of options and settings. Other fields have their defaults.
 
     Args:
-        kind: of the request.
-        values: values of options, as `Flag.read` takes them, by `Flag.dest`. Other names are passed over.
-        settings: paths of fields with their values as JSON; the last one of a path counts.
+        kind: class of the request.
+        values: values of options by `Flag.dest`, as `Flag.read` takes them. Other names are ignored.
+        settings: paths of fields with JSON values, applied in order.
 
     Raises:
-        LayerscopeError: for a name that is not that of a field, a value that its field cannot take, or a missing field.
+        LayerscopeError: for an unknown or missing field, or an invalid value.
     """
     given = _set_fields(kind, values)
     if kind.asked_by and given:  # not `run`, which has settings alone
@@ -122,8 +122,8 @@ def built(kind: type[SpecT], values: Mapping[str, Any], settings: Settings = ())
             part, _, last = name.partition(".")
             if part == "model" and last in ("dtype", "quantization") and isinstance(value, str):
                 nested.setdefault(part, {})[last] = value  # the precision of a recipe depends on them
-        own = {field.path[0]: value for field, value in given if len(field.path) == 1 and not isinstance(value, type)}
-        kind.check_fields(own | plain)  # before anything is worked out from them, not after
+        top_level = {field.path[0]: value for field, value in given if len(field.path) == 1 and not isinstance(value, type)}
+        kind.check_fields(top_level | plain)  # before other fields are derived from them
         data = resolve_name(kind.asked_by)(nested, plain).to_json()
     else:
         data = _defaults(kind)
@@ -136,7 +136,7 @@ def built(kind: type[SpecT], values: Mapping[str, Any], settings: Settings = ())
 
 
 def _set_fields(kind: type[Spec], values: Mapping[str, Any]) -> list[tuple[OptionField, Any]]:
-    """The fields that options set, outer ones first, without those of a nested request that is not asked for."""
+    """Return the fields that options set, outer ones first, without those of nested requests that are left out."""
     pairs: list[tuple[OptionField, Any]] = []
     for flag in flags_of(kind):
         if flag.dest in values:
@@ -168,7 +168,7 @@ def _put(data: dict[str, Any], field: OptionField, value: Any) -> None:
 
 
 def _levels(data: Any, path: Sequence[str]) -> list[dict[str, Any]]:
-    """The nested request at a path; each of them if there are several at once."""
+    """Return the JSON of the nested request at a path, or of each request of a list."""
     if isinstance(data, list):
         return [level for item in data for level in _levels(item, path)]
     return _levels(data[path[0]], path[1:]) if path else [data]
@@ -195,17 +195,17 @@ def _set(data: dict[str, Any], name: str, value: Any, kind: str) -> None:
 
 
 def _gives_identity(value: Any) -> bool:
-    """Return whether a part that was given whole identifies its files; one that leaves it open has an empty identity."""
+    """Return whether a JSON value sets the identity of files; an empty identity is allowed."""
     if isinstance(value, list):
         return any(map(_gives_identity, value))
     return isinstance(value, dict) and any((key == "identity" and item) or _gives_identity(item) for key, item in value.items())
 
 
 def read_setting(text: str) -> tuple[str, Any]:
-    """The name and the value of a setting.
+    """Return the name and the value of a setting.
 
     Raises:
-        SpecError: when there is no name or no value.
+        SpecError: if the name or the value is missing.
     """
     name, equals, value = text.partition("=")
     if not equals or not name:
@@ -214,26 +214,26 @@ def read_setting(text: str) -> tuple[str, Any]:
 
 
 def written_setting(name: str, value: Any) -> str:
-    """The inverse of `read_setting`, on one line."""
+    """Return a setting on one line, the inverse of `read_setting`."""
     is_plain = isinstance(value, str) and value_of(value) == value and len(value.splitlines()) < 2 and not value.endswith("\n")
     return f"{name}={value if is_plain else json.dumps(value, ensure_ascii=False)}"
 
 
 def _defaults(kind: type[Spec]) -> dict[str, Any]:
-    """Every field of a request as JSON, None if it has no default."""
+    """Return the default of each field as JSON; None if there is none."""
     values = {name: default_of(kind, name) for name in field_types(kind)}
     return {name: None if value is MISSING else _as_json(value) for name, value in values.items()}
 
 
 def _as_json(value: Any) -> Any:
-    """The value of a field as it stands in the JSON of its request."""
+    """Return the value of a field as in the JSON of its request."""
     if isinstance(value, Spec):
         return value.to_json()
     return [_as_json(entry) for entry in value] if isinstance(value, tuple | list) else value
 
 
 def as_requested(spec: SpecT) -> SpecT:
-    """Return the request as a user would ask for it: without the identities of files, and without derived values."""
+    """Return the request as a user would write it: without the identities of files and without derived values."""
     return typing.cast(SpecT, _without_derived(spec.request))
 
 
@@ -249,31 +249,31 @@ def _without_derived(value: Any) -> Any:
 
 
 def line(words: Sequence[str]) -> str:
-    """The words of a request as a line to paste into a shell."""
+    """Return the words of a request as a shell command."""
     return escapes.command([*PROGRAM, *words])
 
 
 def words(spec: Spec, name: str | None) -> list[str]:
-    """Return the arguments that ask for `spec`, only those that differ from the defaults.
+    """Return the arguments of a request that differ from the defaults.
 
     The request that they make has the fingerprint of `as_requested(spec)`.
 
     Args:
         spec: any request, resolved or not.
-        name: the subcommand of its kind; None if it has none, and `run` takes its place.
+        name: subcommand of its kind; None to use `run`.
     """
     wanted = as_requested(spec)
     if name is not None:
-        with contextlib.suppress(LayerscopeError):  # its always written options alone make no request
+        with contextlib.suppress(LayerscopeError):  # the options cannot express the request
             return [name, *_options(wanted)]
     return ["run", spec.kind, *_set_words(_differences(_defaults(type(wanted)), wanted.to_json(), ""))]
 
 
 def _options(spec: Spec) -> list[str]:
-    """Return the options and settings that make a request: starting with all options that differ, the shortest ones found.
+    """Return the shortest options and settings of a request that a local search from all differing options finds.
 
     Raises:
-        LayerscopeError: if the options that are always written make no request.
+        LayerscopeError: if the options that are always written are not valid by themselves.
     """
     flags = {flag.dest: flag for flag in flags_of(type(spec))}
     texts = {dest: text for dest, flag in flags.items() if (text := flag.text(_value_at(spec, flag))) is not None}
@@ -284,7 +284,7 @@ def _options(spec: Spec) -> list[str]:
         while missing := dict(_differences(built(type(spec), chosen, [*settings.items()]).to_json(), spec.to_json(), "")):
             if missing.items() <= settings.items():
                 raise SpecError(f"{spec.kind} cannot be asked for by its options.")
-            settings |= missing  # one may change the default of another
+            settings |= missing  # a setting may change the default of another field
         options = [word for dest, flag in flags.items() if dest in chosen for word in flag.words(chosen[dest])]
         return [*options, *_set_words(settings.items())]
 
@@ -310,12 +310,12 @@ def _set_words(settings: Iterable[tuple[str, Any]]) -> list[str]:
 
 
 def _value_at(spec: Spec, flag: Flag) -> Any:
-    """Return the value of the first field of an option that a request has; None if it has none of them."""
+    """Return the value of the first field of an option that the request has; None if it has none."""
     return next((value for field in flag.fields if (value := _field_at(spec, field)) is not _ABSENT), None)
 
 
 def _field_at(spec: Spec, field: OptionField) -> Any:
-    """The value of a field; of several nested requests that of the first which has one."""
+    """Return the value of a field; for a tuple of nested requests the first one that is not None."""
     current: Any = spec
     for depth, name in enumerate(field.path):
         if current is None:
@@ -328,7 +328,7 @@ def _field_at(spec: Spec, field: OptionField) -> Any:
 
 
 def _differences(has: dict[str, Any], want: dict[str, Any], path: str) -> Iterator[tuple[str, Any]]:
-    """Yield the fields, by their paths, that differ; `identity` is never asked for and so left out."""
+    """Yield the paths and values of the fields that differ, except identities."""
     for name, value in want.items():
         if name == "identity" or (name in has and has[name] == value):
             continue
@@ -339,7 +339,7 @@ def _differences(has: dict[str, Any], want: dict[str, Any], path: str) -> Iterat
 
 
 def _without_identities(value: Any) -> Any:
-    """JSON of a request without the identities of files, which are found out and never asked for."""
+    """Return the JSON of a request without the identities of files, which are computed."""
     if isinstance(value, dict):
         return {name: _without_identities(entry) for name, entry in value.items() if name != "identity"}
     return [_without_identities(entry) for entry in value] if isinstance(value, list) else value

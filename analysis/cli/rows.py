@@ -11,12 +11,13 @@ from analysis.core.errors import SpecError
 from analysis.data import hub_rows
 
 _FIRST = 3
-"""Rows that are shown."""
-_LONGEST = 100
+"""Number of rows to print."""
+_MAX_CHARS = 100
+"""Maximum length of a printed value."""
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Give a parser the options of the subcommand."""
+    """Add the options of the subcommand to a parser."""
     parser.add_argument("id", metavar="DATASET", help="Dataset on the Hub, such as allenai/ai2_arc.")
     parser.add_argument("--revision", help="Branch, tag or commit (default: the default branch).")
     parser.add_argument("--file", metavar="PATH", help="File of the dataset (default: list all files with their sizes).")
@@ -46,7 +47,7 @@ def run(options: argparse.Namespace) -> None:
     """List the files of a dataset, show the first rows of one, or write them.
 
     Raises:
-        LayerscopeError: when the hub does not give it, or it lacks the requested rows.
+        LayerscopeError: if the Hub refuses the dataset, or it lacks the requested rows.
     """
     if not 1 <= options.rows <= hub_rows.MOST_ROWS:
         raise SpecError(f"--rows must be 1..{hub_rows.MOST_ROWS}, not {options.rows}.")
@@ -83,7 +84,7 @@ def _chosen_columns(options: argparse.Namespace) -> dict[str, list[str]]:
 
 
 def _short(row: Mapping[str, Any]) -> dict[str, str]:
-    return {name: str(value) if len(str(value)) <= _LONGEST else f"{str(value)[:_LONGEST]}…" for name, value in row.items()}
+    return {name: str(value) if len(str(value)) <= _MAX_CHARS else f"{str(value)[:_MAX_CHARS]}…" for name, value in row.items()}
 
 
 def _preview(read: Sequence[Mapping[str, Any]], columns: Sequence[str], roles: Mapping[str, Sequence[str]]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Requests of the command line run here with their progress shown, or as background jobs."""
+"""Functions that run a request of the command line in this process or as a background job."""
 
 import argparse
 import contextlib
@@ -19,24 +19,24 @@ from analysis.core.progress import Progress
 from analysis.core.record import Spec
 from analysis.jobs.queue.job import Job
 
-_LOOK_S = 0.5
-"""How often a job that is waited for is looked at."""
+_POLL_INTERVAL_S = 0.5
+"""Interval of polling a job, in seconds."""
 
 
 def run(spec: Spec, shards: int = 1) -> Any:
-    """The result of a request by the runner of its kind, or by so many processes that share it, with its progress shown."""
+    """Return the result of a request, and show its progress; `shards` processes share the work."""
     with Bar() as bar:
         return service.run(spec, bar, workers=shards, load=_loader)
 
 
 def _loader() -> Any:
-    """Return the loader that keeps no model in memory, with the libraries' own messages off."""
+    """Return the loader that keeps no model in memory, and silence the libraries."""
     quiet_libraries()
     return resolve_name("analysis.models.loading.load:FRESH")
 
 
 def quiet_libraries() -> None:
-    """Keep libraries' own bars and hints out of ours."""
+    """Turn off progress bars and warnings of the libraries."""
     warnings.filterwarnings("ignore", module="transformers|peft|torch|bitsandbytes")
     from huggingface_hub.utils import disable_progress_bars
     from transformers.utils import logging as transformers_logging
@@ -48,14 +48,14 @@ def quiet_libraries() -> None:
 
 
 def from_backend(spec: Spec, options: argparse.Namespace) -> Any:
-    """Return the result of a request that another place answers, and continues to answer when nobody waits any more."""
+    """Return the result of a request from another backend, where the job continues if this command ends."""
     job = _submitted(spec, options)
     text, job_id = f"Job {job.id} runs on {job.backend} and continues there if this command ends.", job.id
     with Bar() as bar:
         while job.is_active:
             bar(Progress(job.phase or "", job.done, job.total, text, job.values))
-            time.sleep(_LOOK_S)
-            with contextlib.suppress(BusyError):  # the next look tells
+            time.sleep(_POLL_INTERVAL_S)
+            with contextlib.suppress(BusyError):  # try again at the next poll
                 service.refresh()
             job = service.jobs.waited(functools.partial(service.jobs.get, job_id))
             text = " ".join(filter(None, (job.message, job.error)))
@@ -63,14 +63,14 @@ def from_backend(spec: Spec, options: argparse.Namespace) -> Any:
 
 
 def _submitted(spec: Spec, options: argparse.Namespace) -> Job:
-    """Put a request into the queue, however long another process holds the list of jobs."""
+    """Submit a request, waiting while another process holds the list of jobs."""
     workers = getattr(options, "workers", 1)
 
-    def told(sentence: str) -> None:
-        sys.stderr.write(escapes.visible(f"{sentence.removesuffix(' Try again.')} Waiting.\n"))
+    def on_wait(message: str) -> None:
+        sys.stderr.write(escapes.visible(f"{message.removesuffix(' Try again.')} Waiting.\n"))
         sys.stderr.flush()
 
-    return service.jobs.waited(lambda: service.submit(spec, backend=options.run_on, workers=workers), told)
+    return service.jobs.waited(lambda: service.submit(spec, backend=options.run_on, workers=workers), on_wait)
 
 
 def queue(spec: Spec, options: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Output of a command: lines for people on standard output, JSON for programs there or in a file."""
+"""Output of a command: lines of text on standard output, and JSON there or in a file."""
 
 import argparse
 import json
@@ -15,10 +15,11 @@ T = TypeVar("T")
 
 
 def check(options: argparse.Namespace) -> None:
-    """Refuse a place for the JSON that cannot be written, before anything is asked, and keep to the memory that is allowed.
+    """Check the path of the JSON before anything is computed, and set the memory bound.
 
     Raises:
-        LayerscopeError: as `output.check`, and when that is no amount of memory, or is given for a job in the background.
+        LayerscopeError: if the path cannot be written (see `output.check`), or the memory bound is invalid or combined with a
+            background job.
     """
     if options.json not in (None, "-"):
         output.check(options.json, "--json")
@@ -37,9 +38,9 @@ def write_document(path: str, name: str, formats: Mapping[str, Callable[[T], str
     """Write a file in the format of its extension.
 
     Args:
-        path: the file.
-        name: option or argument that names it.
-        formats: functions that make the content of the file, by extension.
+        path: path of the file.
+        name: option or argument that names the file, for errors.
+        formats: functions from the document to the content of the file, by extension.
         document: the document.
 
     Raises:
@@ -53,7 +54,7 @@ def write_document(path: str, name: str, formats: Mapping[str, Callable[[T], str
 
 
 def write(options: argparse.Namespace, data: dict[str, Any], lines: Sequence[str]) -> None:
-    """Print lines for people, or JSON where `--json` asks for it."""
+    """Print lines of text, and write the JSON that `--json` asks for."""
     if options.json != "-":
         sys.stdout.write(escapes.visible("\n".join(lines)) + "\n")
     if options.json is None:

@@ -1,1 +1,1 @@
-"""The MCP server: measurements and stored results as tools for agents and scripts, on standard input and output."""
+"""The MCP server: measurements and stored results as tools for agents and scripts, over standard input and output."""

@@ -14,7 +14,7 @@ _HINT = (
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Give a parser the options of the subcommand."""
+    """Add the options of the subcommand to a parser."""
     parser.add_argument(
         "--allow-run",
         action="store_true",
@@ -26,7 +26,7 @@ def run(options: argparse.Namespace) -> None:
     """Serve until the client closes standard input. Jobs that it started continue.
 
     Raises:
-        SpecError: when the SDK is not installed.
+        SpecError: if the SDK is not installed.
     """
     try:
         from analysis.cli.mcp import server
@@ -40,8 +40,8 @@ def run(options: argparse.Namespace) -> None:
 
     if not options.allow_run:
         constants.HF_HUB_OFFLINE = True
-        os.environ["HF_HUB_OFFLINE"] = "1"  # for the process that reads configurations
+        os.environ["HF_HUB_OFFLINE"] = "1"  # for the subprocess that reads configurations
     if sys.stdin.isatty():
         sys.stderr.write(_HINT)
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # reading standard input cannot be interrupted, and nothing is lost
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a blocking read of standard input ignores Python's handler
     server.serve(Tools(options.subcommands(), options.command_line, allow_run=options.allow_run))

@@ -1,6 +1,6 @@
-"""Arguments of a tool: a JSON schema of the options of a request, and the request that they make.
+"""JSON schema of the arguments of a tool, and the request that they make.
 
-Both follow from the fields of the request (`cli.options`), as on the command line and in Python.
+Both are derived from the fields of the request (`cli.options`), as on the command line and in Python.
 """
 
 import typing
@@ -17,7 +17,7 @@ from analysis.core.record import Spec
 SpecT = TypeVar("SpecT", bound=Spec)
 Json = dict[str, Any]
 SET = "set"
-"""Argument for the fields that have no option."""
+"""Argument for the fields without an option."""
 _SETTABLE = {
     "type": "object",
     "description": 'Other fields of the request by their path, such as {"corpus.seed": 3} (default: none).',
@@ -30,9 +30,9 @@ def of(kinds: Sequence[type[Spec]], *, without: Collection[str] = (), settable: 
     """Return the schema of the arguments of a tool.
 
     Args:
-        kinds: requests whose options are arguments.
-        without: arguments to leave out.
-        settable: whether `set` reaches the fields without an option.
+        kinds: classes of the requests whose options are arguments.
+        without: names of arguments to leave out.
+        settable: whether the argument `set` sets fields without an option.
     """
     flags = {_name(flag): (kind, flag) for kind in kinds for flag in flags_of(kind) if _name(flag) not in without}
     properties = {name: _property(kind, flag) for name, (kind, flag) in flags.items()} | ({SET: _SETTABLE} if settable else {})
@@ -41,10 +41,10 @@ def of(kinds: Sequence[type[Spec]], *, without: Collection[str] = (), settable: 
 
 
 def request(kind: type[SpecT], arguments: Mapping[str, Any]) -> SpecT:
-    """Return the request that arguments make. An argument that is null counts as left out.
+    """Return the request of the arguments. Null means that an argument is left out.
 
     Raises:
-        LayerscopeError: when they make none.
+        LayerscopeError: if the arguments are not valid.
     """
     flags = {_name(flag): flag for flag in flags_of(kind)}
     settings = arguments.get(SET) or {}
@@ -69,7 +69,7 @@ def _name(flag: Flag) -> str:
 
 
 def _property(kind: type[Spec], flag: Flag) -> Json:
-    """Return the schema of one argument: its first field defines it, as on the command line."""
+    """Return the schema of an argument, which its first field defines."""
     field, option = flag.first, flag.first.option
     hint, _, notes = field_types(field.owner)[field.path[-1]]
     described = {"description": flag.help(kind.asked_defaults)}
@@ -91,7 +91,7 @@ def _property(kind: type[Spec], flag: Flag) -> Json:
 
 
 def _item(hint: Any, notes: Sequence[Any]) -> Json:
-    """Return the schema of one value with its bounds."""
+    """Return the schema of a value with its bounds."""
     item: Json = {"type": _TYPES.get(hint, "string")}
     bound = next((note for note in notes if isinstance(note, Bound)), None)
     if bound is not None and hint in _TYPES:

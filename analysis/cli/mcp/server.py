@@ -1,4 +1,4 @@
-"""The tools over the Model Context Protocol, by the official SDK."""
+"""The MCP server of the tools, with the official SDK."""
 
 import json
 from collections.abc import Callable
@@ -17,9 +17,9 @@ from analysis.jobs.queue.job import Job
 
 NAME = "layerscope"
 _LOOK_S = 0.5
-"""How often a job that a call waits for is looked at."""
+"""Interval of polling a job, in seconds."""
 _LEAST = 1e-3
-"""Progress of a new phase, in percent: every notification must be above the last one."""
+"""Minimum increase of the progress between notifications, in percent: the protocol requires an increase."""
 _MAX_ERROR_CHARS = 4000
 _ABOUT = (
     "Layerscope measures how much of a language model's depth does real work, and the effect of removing layers. Layers count "
@@ -58,7 +58,7 @@ def create(tools: Tools) -> Server[Any]:
 
 
 def serve(tools: Tools) -> None:
-    """Answer on standard input and output until the client closes them."""
+    """Serve over standard input and output until the client closes them."""
 
     async def run() -> None:
         server = create(tools)
@@ -69,7 +69,7 @@ def serve(tools: Tools) -> None:
 
 
 async def _watched(watch: Watch, look: Callable[[str], Job], context: ServerRequestContext[Any]) -> Job:
-    """Return the job when it has ended or the time is over; the client hears the progress."""
+    """Return the job after its end or a timeout, and send progress notifications."""
     job, progress, last = watch.job, 0.0, ""
     until = anyio.current_time() + watch.wait_s
     while job.is_active and anyio.current_time() < until:
@@ -92,18 +92,18 @@ def _described(tool: Tool, allow_run: bool) -> types.Tool:
 
 
 def _failure(error: Exception, name: str) -> dict[str, Any]:
-    """Return the sentence of an error, and its parts where the call was refused."""
+    """Return the message of an error, with its parts if a read-only server refused the call."""
     parts = error.parts if isinstance(error, ReadOnlyError) else {}
     answer = {"error": failures.in_a_sentence(error, doing=f"answering the tool {name[:60]}"), **parts}
     return {key: _shortened(value) if isinstance(value, str) else value for key, value in answer.items()}
 
 
 def _shortened(text: str) -> str:
-    """Return a text without its middle if an argument made it long."""
+    """Return a text, without its middle if it is too long."""
     half = _MAX_ERROR_CHARS // 2
     return text if len(text) <= _MAX_ERROR_CHARS else f"{text[:half]} … {text[-half:]}"
 
 
 def _text(answer: dict[str, Any], *, is_error: bool = False) -> types.CallToolResult:
-    """Return an answer as one JSON text of plain ASCII: hidden characters of foreign text are escapes in it."""
+    """Return an answer as JSON in plain ASCII, which escapes hidden characters of foreign text."""
     return types.CallToolResult(content=[types.TextContent(text=json.dumps(answer))], is_error=is_error)

@@ -1,4 +1,4 @@
-"""Results as answers of tools: JSON with intervals and conditions."""
+"""JSON of results for tools, with intervals and conditions."""
 
 import argparse
 from collections.abc import Collection
@@ -9,21 +9,21 @@ from analysis.core.errors import SpecError
 from analysis.results.stored.result import FoundResult
 
 MOST_ROWS = 100
-"""A table with more rows is left out of an answer: its numbers are in the other fields."""
+"""Maximum number of rows of a table in an answer; the numbers of longer tables are in other fields."""
 ALWAYS = ("spec", "versions", "complete", "wall_s", "n_tokens")
-"""Fields that every answer has, so that no number stands without its condition."""
+"""Fields of every answer: the conditions of its numbers."""
 
 
 def data(result: Any, fields: Collection[str] = (), *, per_question: bool = False) -> dict[str, Any]:
-    """Return the JSON that the command prints of a result, with its tables and the sentence on its measurement.
+    """Return the JSON of a result as the command prints it, with its tables and a description of its data.
 
     Args:
-        result: of any kind.
-        fields: the fields to return besides `ALWAYS`; none for all.
-        per_question: add the scores of every question.
+        result: result of any kind.
+        fields: names of fields to return besides `ALWAYS` (default: all).
+        per_question: whether to add the scores of every question.
 
     Raises:
-        SpecError: when there is no such field.
+        SpecError: if there is no such field.
     """
     chosen = selected(
         PRINTERS.get(result.kind, Printer()).data(result, argparse.Namespace(per_question=per_question)), fields, ALWAYS
@@ -37,15 +37,15 @@ def data(result: Any, fields: Collection[str] = (), *, per_question: bool = Fals
 
 
 def selected(content: dict[str, Any], fields: Collection[str], always: Collection[str]) -> dict[str, Any]:
-    """Return some fields of an answer.
+    """Return the selected fields of an answer.
 
     Args:
         content: the answer.
-        fields: the fields to return besides `always`; none for all.
-        always: fields that are always returned.
+        fields: names of fields to return besides `always`; all if empty.
+        always: names of fields that are always returned.
 
     Raises:
-        SpecError: when there is no such field.
+        SpecError: if there is no such field.
     """
     unknown = sorted(set(fields) - content.keys())
     if unknown:
@@ -54,7 +54,7 @@ def selected(content: dict[str, Any], fields: Collection[str], always: Collectio
 
 
 def listed(entry: FoundResult) -> dict[str, Any]:
-    """Return the line of a stored result in a list: its key, its condition and its key figures with 95 % intervals."""
+    """Return key, condition and key figures with 95 % intervals of a stored result."""
     summary = entry.summary
     model = summary.model
     return {

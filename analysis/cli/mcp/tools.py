@@ -1,6 +1,6 @@
-"""Tools of the MCP server: one for each kind of request, and those that read stored results and jobs.
+"""Tools of the MCP server: one for each kind of request, and tools for stored results and jobs.
 
-Nothing here knows the protocol. A tool takes JSON and returns JSON, or a job to watch.
+The module is independent of the protocol. A tool takes JSON and returns JSON, or a job to watch.
 """
 
 import contextlib
@@ -25,12 +25,12 @@ from analysis.jobs.queue.job import LOCAL, Job
 from analysis.models.source.model_spec import InspectSpec, ModelSpec
 
 LEFT_OUT = ("export",)
-"""Kinds without a tool: an export writes a model, or uploads it, which a person decides."""
+"""Kinds without a tool: a person decides to write or upload a model."""
 MAX_OTHERS = 5
 """Maximum number of results of the same kind and model that a refusal names."""
 LONGEST_WAIT_S = 600
 FRONT_FIELDS = ("answers", "missing", "duration_s")
-"""Fields that `front` returns by default: the points alone are 100 kB for a model with many results."""
+"""Fields that `front` returns by default; the points may take 100 kB."""
 
 
 @spec_dataclass
@@ -110,39 +110,44 @@ class JobIdSpec(Spec):
 
 
 class ReadOnlyError(AccessError):
-    """A call that a read-only server does not run."""
+    """Error for a call that a read-only server refuses."""
 
     def __init__(self, problem: str, cause: str, fix: str, **more: Any) -> None:
-        """Take the three parts, each a sentence, and further fields of the answer."""
+        """Create the error from three sentences and further fields of the answer."""
         super().__init__(f"{problem} {cause} {fix}")
         self.parts = {"problem": problem, "cause": cause, "fix": fix, **more}
 
 
 @dataclass(frozen=True)
 class Watch:
-    """A job that a call may wait for, and the answer for its state then."""
+    """A job to wait for, and the function that makes the answer."""
 
     job: Job
+    """Job to wait for."""
     wait_s: int
+    """Maximum time to wait, in seconds."""
     answer: Callable[[Job], Json]
+    """Function from the job after the wait to the answer."""
 
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool with its arguments and its answer."""
+    """A tool with its arguments and the function that answers a call."""
 
     name: str
+    """Name of the tool."""
     about: str
+    """Description for clients."""
     kinds: tuple[type[Spec], ...]
-    """Requests whose options are the arguments."""
+    """Classes of the requests whose options are the arguments."""
     answer: Callable[..., Json | Watch]
-    """Called with a request of each kind."""
+    """Function that takes a request of each kind."""
     without: frozenset[str] = frozenset()
-    """Options that are no arguments."""
+    """Names of options that are not arguments."""
     changes: bool = False
-    """Whether it starts or stops something where the server may do so."""
+    """Whether it starts or stops jobs if the server allows it."""
     stops: bool = False
-    """Whether it ends work that is under way."""
+    """Whether it stops running jobs."""
 
     @functools.cached_property
     def arguments(self) -> Json:
@@ -151,17 +156,17 @@ class Tool:
 
 
 class Tools:
-    """All tools of one server by name."""
+    """The tools of a server."""
 
     def __init__(
         self, subcommands: Sequence[Subcommand], command_line: Callable[[Spec], str], *, allow_run: bool = False
     ) -> None:
-        """Make the tools.
+        """Create the tools.
 
         Args:
-            subcommands: of the kinds of requests.
-            command_line: writes the command that makes a request.
-            allow_run: whether measurements may be started, and jobs be stopped and resumed.
+            subcommands: subcommands of the kinds of requests.
+            command_line: function that returns the command of a request.
+            allow_run: whether clients may start, stop and resume jobs.
         """
         self.allow_run = allow_run
         self._command_line = command_line
@@ -172,8 +177,8 @@ class Tools:
         """Answer a call.
 
         Raises:
-            ReadOnlyError: when it would run something and the server is read-only.
-            LayerscopeError: when it cannot be answered, in one sentence.
+            ReadOnlyError: if the call would run something and the server is read-only.
+            LayerscopeError: for another problem that the caller can fix.
         """
         tool = self.by_name.get(name)
         if tool is None:
@@ -183,7 +188,7 @@ class Tools:
             names = ", ".join(tool.arguments["properties"])
             raise SpecError(f"The tool {name} has no argument {unknown[0][:60]!r}. Use {names}.")
         for kind in tool.kinds:
-            for value in schema.files(kind, arguments):  # a recipe reads its texts and its model while the request is made
+            for value in schema.files(kind, arguments):  # making the request of a recipe reads its texts and model
                 serving.read(shared=False).check_file(value)
         first, *more = tool.kinds
         requests = [schema.request(first, arguments), *(schema.request(kind, {**arguments, schema.SET: None}) for kind in more)]
@@ -192,8 +197,8 @@ class Tools:
         return tool.answer(*requests)
 
     def look(self, job_id: str) -> Job:
-        """Return a job as it is now; where jobs may run, one that waits is handed to its worker."""
-        with contextlib.suppress(BusyError):  # the next look tells
+        """Return the current state of a job, and start waiting jobs if jobs may run."""
+        with contextlib.suppress(BusyError):  # try again at the next poll
             if self.allow_run:
                 service.refresh()
         return service.jobs.get(job_id)
@@ -229,7 +234,7 @@ class Tools:
         answer = functools.partial(stored.data, fields=selection.fields, per_question=selection.per_question)
         if self.allow_run and isinstance(spec, InspectSpec) and not (spec.load or spec.fetch):
             return answer(service.inspect(spec.model))
-        is_enough = not self.allow_run or EXPERIMENTS[spec.kind].resolve  # a stored result alone
+        is_enough = not self.allow_run or EXPERIMENTS[spec.kind].resolve  # a stored result can answer
         if is_enough and (result := service.stored(spec, read_only=True)) is not None:
             return answer(result)
         if self.allow_run:
@@ -288,9 +293,9 @@ def _result(request: ResultKeySpec, selection: Selection) -> Json:
 
 
 def _ended(job: Job, answer: Callable[[Any], Json]) -> Json:
-    """Return the result of a finished job, and the id of one that waits or runs.
+    """Return the result of a finished job, or the id of an active one.
 
     Raises:
-        JobError: when it ended without a result.
+        JobError: if the job ended without a result.
     """
     return {"job": job.id, "spec": job.spec.to_json()} if job.is_active else answer(service.result_of(job))
