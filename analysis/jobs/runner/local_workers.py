@@ -43,9 +43,10 @@ class LocalWorkers(Executor):
         with self._lock:
             if self.is_closed:
                 raise JobError("The request no longer needs this worker.")
+            others = set(multiprocessing.active_children())
             pool = ProcessPoolExecutor(1, self.mp_context, self.initializer, ({**self._share, **gpu},))
             ready = pool.submit(os.getpid)
-            (process,) = pool._processes.values()
+            (process,) = set(multiprocessing.active_children()) - others
             self._processes[index] = process
 
         def do(task: str) -> str:
