@@ -48,7 +48,7 @@ def of_scores(selected: Selected) -> dict[str, list[tuple[float, float]]]:
     Args:
         selected: the scores of the block under the condition of the chart; empty places for a score that is not measured.
     """
-    removed = selected.selection.removed
+    removed = selected.removed
     if removed is None:
         return {}
     measured = {quantity: selected.measured(quantity).reading for quantity in (ACCURACY, LOSS)}

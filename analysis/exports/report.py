@@ -63,7 +63,7 @@ def of(
     made = None if found is None else sheet.from_evidence(found, command_line)
     compared = made.front if made and made.front else front_table.of_model(model)
     scores = [] if found is None else [*library.read_all(library.scores_of(cut, model, leading)), *found.results]
-    n_heals, n_evaluations = library.counted("heal", model, having=ended), library.counted("evaluate", model)
+    n_heals, n_evaluations = len(library.find("heal", model, having=ended)), len(library.find("evaluate", model))
     parts = [
         *([sections.of_removal(found, maps, healed)] if found else []),
         *([sections.of_map(maps[0], cut, command_line)] if maps else []),

@@ -282,7 +282,7 @@ def _by_recipe(found: Evidence, recipe: str) -> HealResult:
 
 def _available(found: Evidence) -> int | None:
     """Questions that the selected dataset has; None where that is not known."""
-    condition = found.selected.selection.questions
+    condition = found.selected.accuracy.condition
     material = condition.material if condition is not None else None
     if not isinstance(material, BenchmarkSpec) or material.is_file:
         return None

@@ -25,7 +25,7 @@ from analysis.results import library
 from analysis.results.compared import changes, recovery, scores_of_block
 from analysis.results.compared.changes import Change
 from analysis.results.compared.scores_of_block import Selected
-from analysis.results.compared.speed import Amount, decode_speed, timed, timed_instead
+from analysis.results.compared.speed import decode_speed, timed, timed_instead
 from analysis.results.stored import reading, summaries
 from analysis.results.stored.reading import ACCURACY, LOSS, Condition, Reading
 from analysis.results.stored.result import FoundResult
@@ -50,9 +50,9 @@ class Quantity:
 
     Of a recovery the share of the loss increase. None if it is not measured.
     """
-    before: Reading | Amount | None = None
+    before: Reading | float | None = None
     """Value of the unpruned model: also bytes or tokens per second."""
-    after: Reading | Amount | None = None
+    after: Reading | float | None = None
     """Value of the judged model."""
     material: str = ""
     """Questions or texts in words, the selected ones if nothing is measured."""
@@ -68,11 +68,12 @@ class Quantity:
 class Evidence:
     """Everything that is stored about one removal of a model, healed or not, under the selected condition."""
 
+    removed: Removal
+    """The removed layers."""
     model: ModelSpec
+    """Model of new requests."""
     facts: ModelFacts
     """Sizes of the unpruned model."""
-    selected: Selected
-    """Scores of the removed layers; they remove something."""
     shown: Any = None
     """Result whose questions, texts and precision are selected; None for the strongest one that scores the layers."""
     results: Sequence[Any] = ()
@@ -87,24 +88,20 @@ class Evidence:
     """Healing run whose healed model is judged; None for the pruned model."""
 
     def __post_init__(self) -> None:
-        """Check the selection.
+        """Check the judged healing run.
 
         Raises:
-            ValueError: if it removes nothing.
-            SpecError: if the judged healing run is of other layers, or not finished.
+            SpecError: if it is of other layers, or not finished.
         """
-        if self.selected.selection.removed is None:
-            raise ValueError("A verdict needs a removed block.")
         if self.heal is not None and not (self.heal.is_of(self.removed) and self.heal.healed is not None):
             raise SpecError(
                 f"This result is not a finished healing run of {self.removed.describe()}. Choose a finished one of this block."
             )
 
-    @property
-    def removed(self) -> Removal:
-        """The removed layers."""
-        assert self.selected.selection.removed is not None
-        return self.selected.selection.removed
+    @cached_property
+    def selected(self) -> Selected:
+        """Scores of the removed layers under the selected condition."""
+        return scores_of_block.select(self.removed, self.results, shown=self.shown)
 
     @property
     def name(self) -> str:
@@ -153,7 +150,7 @@ class Evidence:
     def baseline(self) -> tuple[float, str] | None:
         """Accuracy without any knowledge, with its name: chance or, if that is higher, the most frequent answer."""
         lines = getattr(self.scored, "lines", None)
-        questions = self.selected.selection.questions
+        questions = self.selected.accuracy.condition
         for result in self.results if lines is None else ():  # a table of methods has none, a curve on its questions may
             condition = reading.conditions_of(result).get(ACCURACY)
             if condition and questions and (condition.material, condition.n) == (questions.material, questions.n):
@@ -208,7 +205,7 @@ class Evidence:
 
     def _request(self) -> Spec:
         """Return the request that scores the pruned model under the selected condition."""
-        materials = [each.material for each in (self.selected.selection.questions, self.selected.selection.texts) if each]
+        materials = [each.material for each in (self.selected.accuracy.condition, self.selected.loss.condition) if each]
         return EvaluateSpec(
             self.model,
             self.removed,
@@ -254,11 +251,8 @@ class Evidence:
         first = next(results, None) if self.model.dtype == AUTO else None
         return self.model if first is None else first.spec.model
 
-    def _bytes(self, model: ModelSpec, removed: Removal | None) -> Amount | None:
-        if model.dtype == AUTO:
-            return None
-        n_bytes = sizes.weight_bytes(self.facts, removed, model.dtype, model.quantization)
-        return None if n_bytes is None else Amount(n_bytes)
+    def _bytes(self, model: ModelSpec, removed: Removal | None) -> int | None:
+        return None if model.dtype == AUTO else sizes.weight_bytes(self.facts, removed, model.dtype, model.quantization)
 
     def _recovery(self) -> Quantity:
         heal = self.heal or next(iter(self.finished_heals), None)
@@ -272,35 +266,6 @@ class Evidence:
 
 
 _MODELS = ("unpruned", "pruned", "healed")
-
-
-def of(
-    removed: Removal,
-    results: Sequence[Any],
-    model: ModelSpec,
-    facts: ModelFacts,
-    *,
-    shown: Any = None,
-    damage: Sequence[DamageResult] = (),
-    speed: SpeedResult | None = None,
-    heals: Sequence[HealResult] = (),
-    heal: HealResult | None = None,
-) -> Evidence:
-    """Return the evidence on removed layers in results at hand.
-
-    Args:
-        removed: the removed layers.
-        results: curves, evaluations and healing runs of the model, strongest first.
-        model: the model of new requests.
-        facts: sizes of the unpruned model.
-        shown: the result whose questions, texts and precision are selected, as in `scores_of_block.select`.
-        damage: loss-increase maps of the model, the one on screen first.
-        speed: the measured speed of the model.
-        heals: healing runs of the model.
-        heal: the healing run whose healed model is judged; None for the pruned model.
-    """
-    selected = scores_of_block.select(removed, results, shown=shown)
-    return Evidence(model, facts, selected, shown, results, damage, speed, heals, heal)
 
 
 _MAPS = 20
@@ -344,4 +309,4 @@ def stored(
         )
     removed.check_depth(facts.n_layers)
     on_screen, speed = shown.result if shown else None, next(iter(speeds), None)
-    return of(removed, results, model, facts, shown=on_screen, damage=damage, speed=speed, heals=heals, heal=heal)
+    return Evidence(removed, model, facts, on_screen, results, damage, speed, heals, heal)

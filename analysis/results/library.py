@@ -7,7 +7,7 @@ loss of a healed model, committed last, newest first.
 import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from analysis.core import host, index, index_table
 from analysis.core.blocks import Removal
@@ -23,8 +23,6 @@ from analysis.models.source.weights_format import IN_LLAMA_CPP
 from analysis.results.stored import pack_list, reading, summaries
 from analysis.results.stored.reading import ACCURACY, LOSS, SCORED
 from analysis.results.stored.result import FoundResult, of_entry
-
-T = TypeVar("T")
 
 
 def find(
@@ -53,18 +51,6 @@ def find(
         return [of_entry(entry) for entry in index.entries(wanted, most=most)]
     wanted = _of_model((kind,), model, any_precision=any_precision, having=having, text=text)
     return [of_entry(entry) for entry in index.entries(wanted, like=_ranking(model), most=most, first=first)]
-
-
-def counted(
-    kind: str, model: ModelSpec, *, any_precision: bool = True, having: tuple[tuple[str, Any], ...] = (), text: str = ""
-) -> int:
-    """Return the number of results that `find` would list.
-
-    Args:
-        kind, model, any_precision, having: as in `find`.
-        text: words that all occur in the description of a result.
-    """
-    return index.count(_of_model((kind,), model, any_precision=any_precision, having=having, text=text))
 
 
 def _of_model(

@@ -26,7 +26,7 @@ def lines(result) -> list[str]:
 
 
 def sentence(cut, results, **others) -> str:
-    return headline.sentence(evidence.of(cut, results, fakes.MODEL, fakes.FACTS, **others))
+    return headline.sentence(evidence.Evidence(cut, fakes.MODEL, fakes.FACTS, results=results, **others))
 
 
 def verdicts(result) -> list[str]:

@@ -21,7 +21,6 @@ from analysis.experiments.maps.distance_spec import DistanceSpec
 from analysis.exports import page, report
 from analysis.results import library
 from analysis.results.compared import runs
-from analysis.results.stored import summaries
 from tests.support import fakes
 from tests.support.usual import usual
 
@@ -83,8 +82,8 @@ def test_an_added_kind_reads_back_with_its_table_and_chart(letters, found):
 
 @pytest.mark.usefixtures("letters")
 def test_it_is_a_row_of_the_runs(found):
-    stored = library.FoundResult(found.kind, found.spec.fingerprint(), False, 1.0, (found, summaries.summary(found)))
-    row = runs.row(stored)
+    found.save()
+    row = runs.row(library.find("letters", None)[0])
     assert (row["model"], row["layers"], row["kind"], row["how"]) == ("starter", None, "letters", "Letters")
     assert (row["figure"], row["value"]) == ("share", 0.5)
     assert row["value_high"] - row["value_low"] == pytest.approx(2 * 1.959964 * found.rows[0].share_stderr)

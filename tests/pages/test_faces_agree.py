@@ -140,7 +140,7 @@ def _agrees_with_card(found: Evidence, text: str) -> None:
 
 def _agrees_with_pages(found: Evidence, curve) -> None:
     """Explore and Export with the curve on screen, or else with one on the questions that the sheet selected by itself."""
-    questions = found.selected.selection.questions
+    questions = found.selected.accuracy.condition
     curves = [curve] if curve else curves_of(found.model)
     same = [each for each in curves if curve or selection.conditions_of(each.result).get(ACCURACY) == questions]
     shown = next(iter(same), curves[0])
@@ -207,7 +207,7 @@ def test_fronts_have_the_values_of_the_sheet(model, python, mcp, monkeypatch):
             told = found.reading(name)
             field = {ACCURACY: "acc", LOSS: "loss"}[name]
             assert (row[field], row[f"{field}_low"], row[f"{field}_high"]) == (told.value, told.low, told.high)
-            assert row["memory_bytes"] == found.quantity(SIZE).after.value
+            assert row["memory_bytes"] == found.quantity(SIZE).after
             gain = found.quantity(SPEED)
             if gain.state == MEASURED and row["times"] is not None:
                 assert row["times"] == pytest.approx(1 + gain.change.difference)

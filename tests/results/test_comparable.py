@@ -69,3 +69,13 @@ def test_heal_off_the_curve_names_its_condition_and_unpruned_model():
     (other_text,) = comparable.incomparable(fakes.sweep(), [of(LIKE, validation=replace(LIKE.spec.validation, source="wiki"))])
     assert "8 texts of Wikipedia" in other_text
     assert "accuracy" not in other_text
+
+
+def test_another_vocabulary_or_tokenizer_has_other_tokens():
+    curve = fakes.sweep()
+    assert not comparable.same_tokens(curve, replace(curve, model=replace(curve.model, vocab_size=32_000)))
+    first, second = (
+        replace(curve, points=[replace(point, bits_per_byte=point.loss / rate) for point in curve.points]) for rate in (3, 2.5)
+    )
+    assert comparable.same_tokens(first, replace(first))
+    assert not comparable.same_tokens(first, second)

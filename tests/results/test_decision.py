@@ -147,7 +147,7 @@ def curve(right: float, rise: float, n: int = 100, **changes):
 
 
 def decided(*results, cut=CUT, tolerance=verdict.DEFAULT, available=None, **stored):
-    found = evidence.of(cut, results, fakes.MODEL, fakes.FACTS, **stored)
+    found = evidence.Evidence(cut, fakes.MODEL, fakes.FACTS, results=results, **stored)
     return decision.decide(found, tolerance=tolerance, available=available)
 
 

@@ -76,8 +76,8 @@ def test_a_block_of_a_table_of_methods_has_scores_and_the_baseline_of_a_curve():
     spec = replace(made.spec, benchmark=curve_on_them.spec.benchmark)
     cells = [replace(cell, removed=cut.describe()) for cell in made.cells[:1]] + made.cells[1:]
     table = replace(made, spec=spec, cells=cells)
-    found = of_block.of(cut, [curve_on_them, table], fakes.MODEL, fakes.FACTS)
+    found = of_block.Evidence(cut, fakes.MODEL, fakes.FACTS, results=[curve_on_them, table])
     assert found.scored is table
     assert found.quantity(ACCURACY).state == found.quantity(LOSS).state == of_block.MEASURED
     assert found.baseline is not None
-    assert answers.stored_answers([table], cut, found.selected.selection.questions) == ()
+    assert answers.stored_answers([table], cut, found.selected.accuracy.condition) == ()

@@ -51,13 +51,6 @@ def test_another_precision_other_prompts_and_healed_models_are_ignored():
     )
 
 
-def test_none_of_24_right_has_an_interval():
-    check = fakes.check("text", n_sums=24)
-    found = generations.Generation(None, fakes.sweep(writes=True).points[0], check)
-    assert found.problems_interval == pytest.approx((0.0, 0.138), abs=1e-3)
-    assert found.n_problems == 24
-
-
 @pytest.mark.parametrize(
     ("texts", "position"),
     [

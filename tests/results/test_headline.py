@@ -39,7 +39,7 @@ def curve(right: int, loss: float, n_texts: int = 8):
 
 
 def verdict(cut, results, **others):
-    return evidence.of(cut, results, fakes.MODEL, fakes.FACTS, **others)
+    return evidence.Evidence(cut, fakes.MODEL, fakes.FACTS, results=results, **others)
 
 
 def sentence(cut, results, **others) -> str:

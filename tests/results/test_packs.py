@@ -79,7 +79,6 @@ def test_own_results_come_before_packs_and_count_once(pack):
         ("", "similarity"),
         ("pack SmolLM2-135M-Instruct", "deepest"),
     ]
-    assert library.counted("sweep", MODEL) == 2
     assert index.entry("sweep", fakes.sweep(2).spec.fingerprint()).place == index_table.OWN
     assert len(index.entries(ResultFilter(("sweep",), places=index_table.packs()))) == 1
 

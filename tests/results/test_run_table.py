@@ -5,20 +5,21 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.core import index, stats, store
+from analysis.core import index, index_table, stats, store
 from analysis.core.blocks import Block
 from analysis.core.experiment import EXPERIMENTS
-from analysis.core.index import ResultFilter
+from analysis.core.index import IndexEntry, ResultFilter
 from analysis.data.spec import CorpusSpec
 from analysis.results.compared import runs as run_table
 from analysis.results.stored import summaries
-from analysis.results.stored.result import FoundResult, codec
+from analysis.results.stored.result import codec, of_entry
 from tests.support import fakes
 
 
 def run(result, *, precomputed=False, saved_at=1.0, on="C4"):
-    known = replace(summaries.summary(result), on=on)
-    return FoundResult(result.kind, result.spec.fingerprint(), precomputed, saved_at, (result, known))
+    summary = codec().dump_json(replace(summaries.summary(result), on=on)).decode()
+    place = index_table.committed() if precomputed else index_table.OWN
+    return of_entry(IndexEntry(place, result.kind, result.spec.fingerprint(), int(1e9 * saved_at), summary))
 
 
 def seen(*results):
@@ -49,11 +50,9 @@ def of_model(result, **changes):
     return replace(result, spec=replace(result.spec, model=replace(result.spec.model, **changes)))
 
 
-@pytest.mark.parametrize(
-    ("fraction", "n_layers", "n"), [(0.2, 30, 6), (0.2, 24, 5), (0.0, 30, 1), (1.0, 30, 29), (0.5, 5, 3), (0.5, 2, 1)]
-)
-def test_share_of_layers_is_the_nearest_number_that_leaves_one(fraction, n_layers, n):
-    assert summaries.nearest_n(fraction, n_layers) == n
+@pytest.mark.parametrize(("n_layers", "n"), [(30, 6), (24, 5), (5, 1), (2, 1)])
+def test_key_figures_are_read_at_a_fifth_of_the_layers(n_layers, n):
+    assert summaries.nearest_n(n_layers) == n
 
 
 def test_key_figures_are_read_at_the_share():

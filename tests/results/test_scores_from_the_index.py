@@ -131,7 +131,6 @@ def test_index_lists_a_models_results_like_a_full_sort(seed):
         every = [library.EXPERIMENTS[kind].result.read(replace(one, array_files=())) for one in stored.walked(kind)]
         expected = preferred([one for one in _once(every) if _is_of(one, model)], model)
         assert [one.result for one in library.find(kind, model)] == expected
-        assert library.counted(kind, model) == len(expected)
         assert [one.result for one in library.find(kind, model, most=2)] == expected[:2]
 
 

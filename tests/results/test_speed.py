@@ -44,9 +44,9 @@ def test_cost_export_and_verdict_show_one_gain():
     assert row.pruned / row.unpruned - 1 == pytest.approx(gain.value)
     assert (row.change_low, row.change_high) == (gain.low, gain.high)
     assert f"{gain.value:+.1%}" in savings.shown([row], n)[0]["change"].replace("−", "-")
-    shown = evidence.of(cut, [], fakes.MODEL, fakes.FACTS, speed=speed).quantity(evidence.SPEED)
+    shown = evidence.Evidence(cut, fakes.MODEL, fakes.FACTS, speed=speed).quantity(evidence.SPEED)
     assert shown.change.difference == pytest.approx(gain.value)
-    assert shown.after.value == pytest.approx(row.pruned)
+    assert shown.after == pytest.approx(row.pruned)
 
 
 def test_line_that_falls_below_zero_gives_no_seconds():
@@ -78,8 +78,8 @@ def test_speed_is_a_geometric_mean():
     result = fakes.speed()
     unpruned, pruned = speeds.decode_speed(result, Block(11, 5))
     times = {point.n: point.decode.repeats_s for point in result.points}
-    assert unpruned.value == pytest.approx(math.exp(-fmean(map(math.log, times[0]))))
-    assert pruned.value == pytest.approx(math.exp(-fmean(map(math.log, times[5]))))
+    assert unpruned == pytest.approx(math.exp(-fmean(map(math.log, times[0]))))
+    assert pruned == pytest.approx(math.exp(-fmean(map(math.log, times[5]))))
 
 
 def test_unmeasured_speed_is_none():

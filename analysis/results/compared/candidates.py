@@ -22,8 +22,7 @@ from analysis.models.source.weights_format import IN_LLAMA_CPP
 from analysis.results.compared import changes
 from analysis.results.compared.changes import Change
 from analysis.results.compared.disk import Bytes, on_disk
-from analysis.results.compared.paces import DecodePace
-from analysis.results.compared.speed import SpeedGain
+from analysis.results.compared.speed import DecodePace, SpeedGain
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, BITS, CONTROL, LOSS, Condition, Readings
 

@@ -1,7 +1,4 @@
-"""Changes: the difference of two readings of one condition, its significance, and how much more data it would take.
-
-The verdict and the cards take them for the selected block. Whole runs side by side are compared by `differences`.
-"""
+"""Changes: the difference of two readings of one condition, its significance, and how much more data it would take."""
 
 import math
 from collections.abc import Sequence
@@ -65,11 +62,6 @@ def change(reference: Reading, result: Reading) -> Change:
             f"These two numbers have different conditions: {reference.quantity} on {reference.on_what()}, and "
             f"{result.quantity} on {result.on_what()}. Measure both under the same conditions."
         )
-    return between(reference, result)
-
-
-def between(reference: Reading, result: Reading) -> Change:
-    """Return the change as `change`, on the questions that both asked; the caller knows that the two may be compared."""
     n = result.condition.n
     if _share_questions(reference, result):
         pair = pairs.compare(reference.answers, result.answers)

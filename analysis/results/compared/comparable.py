@@ -1,7 +1,4 @@
-"""Scores of different results that may be compared on one curve.
-
-Only numbers of one condition may stand beside each other. Others are named with their own condition.
-"""
+"""Scores of different results that may be drawn in one chart: those of one condition. Others are listed with their own."""
 
 from collections.abc import Sequence
 
@@ -10,6 +7,7 @@ from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS, Reading, Readings, Scored
+from analysis.results.stored.summaries import MeasuredResult, texts_read
 
 
 def is_comparable(sweep: SweepResult, other: Scored, quantity: str) -> bool:
@@ -40,6 +38,18 @@ def incomparable(sweep: SweepResult, heals: Sequence[HealResult]) -> list[str]:
             reason = "sublayers are removed" if _is_of_other_parts(sweep, heal) else "measured differently"
             sentences.append(f"Not on the curve ({reason}): {model}, {scores}.")
     return sentences
+
+
+def same_texts(first: MeasuredResult, second: MeasuredResult) -> bool:
+    """Return whether two results were measured on the same texts, truncated to the same length."""
+    return texts_read(first) is not None and texts_read(first) == texts_read(second)
+
+
+def same_tokens(first: MeasuredResult, second: MeasuredResult) -> bool:
+    """Return whether losses per token of two results are of the same tokens of the same texts, as far as the results tell."""
+    losses = (next((readings.get(LOSS) for readings in reading.of_all(result)), None) for result in (first, second))
+    same_vocabulary = first.model.vocab_size == second.model.vocab_size
+    return same_texts(first, second) and same_vocabulary and reading.have_same_tokens(*losses)
 
 
 def _is_of_other_parts(sweep: SweepResult, other: Scored) -> bool:

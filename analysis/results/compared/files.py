@@ -16,7 +16,7 @@ from analysis.experiments.speed.speed_spec import LLAMA_CPP, TRANSFORMERS, Speed
 from analysis.models.source.weights_format import IN_LLAMA_CPP
 from analysis.results.compared.candidates import Candidate
 from analysis.results.compared.disk import MEASURED, Bytes
-from analysis.results.compared.paces import DecodePace, Paces
+from analysis.results.compared.speed import DecodePace, Paces
 
 
 def with_files(forms: Sequence[Candidate], speeds: Sequence[SpeedResult]) -> list[Candidate]:

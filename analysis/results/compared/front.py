@@ -16,7 +16,7 @@ from analysis.results import library
 from analysis.results.compared import candidates, files
 from analysis.results.compared.candidates import Candidate, Chosen, is_on
 from analysis.results.compared.material_filter import ANY, Filter, Material, MaterialFilter, SameMaterial
-from analysis.results.compared.paces import Paces
+from analysis.results.compared.speed import Paces
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, BITS, CONTROL, LOSS, Condition, Reading
 

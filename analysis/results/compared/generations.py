@@ -30,26 +30,6 @@ class Generation:
     check: GenerationCheck | None
     """The text itself; None where only the rates were kept."""
 
-    @property
-    def repetition_interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of the share of repeated 4-grams; None where the text was not kept."""
-        return self.check.repetition_interval if self.check else None
-
-    @property
-    def distinct_interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of the share of distinct tokens; None where the text was not kept."""
-        return self.check.distinct_interval if self.check else None
-
-    @property
-    def problems_interval(self) -> tuple[float, float] | None:
-        """The 95 % interval of the share of right answers, for 0 of 24 as well (Wilson)."""
-        return self.check.interval if self.check else self.point.sum_interval
-
-    @property
-    def n_problems(self) -> int | None:
-        """Number of arithmetic problems; None where the answers were not kept."""
-        return len(self.check.sums) if self.check else None
-
 
 @dataclass(frozen=True)
 class Generations:

@@ -17,26 +17,6 @@ from analysis.results.stored.reading import ACCURACY, LOSS, Condition, Reading, 
 
 
 @dataclass(frozen=True)
-class Selection:
-    """A block, and the condition under which its scores count."""
-
-    removed: Removal | None
-    """The removed layers; None for the unpruned model."""
-    questions: Condition | None
-    """Dataset, number of questions and precision of accuracies; None where no dataset is selected."""
-    texts: Condition | None
-    """Texts, their number and precision of losses; None where no texts are selected."""
-
-    def condition(self, quantity: str) -> Condition | None:
-        """The condition of a quantity.
-
-        Args:
-            quantity: `reading.ACCURACY` or `reading.LOSS`.
-        """
-        return self.questions if quantity == ACCURACY else self.texts
-
-
-@dataclass(frozen=True)
 class QuantityScores:
     """One quantity of the selected block beside the unpruned model, both under the selected condition."""
 
@@ -60,7 +40,8 @@ class QuantityScores:
 class Selected:
     """All scores of the selected block."""
 
-    selection: Selection
+    removed: Removal | None
+    """The removed layers; None for the unpruned model."""
     accuracy: QuantityScores
     loss: QuantityScores
 
@@ -82,17 +63,11 @@ def select(removed: Removal | None, results: Sequence[Any], *, shown: Any = None
         shown: the result whose dataset, texts and precision are selected. Without it the first result that scores the block,
             else the first one that scores anything.
     """
-    selection = selected(removed, results, shown)
-    return Selected(selection, *(_measured(quantity, selection, results) for quantity in (ACCURACY, LOSS)))
-
-
-def selected(removed: Removal | None, results: Sequence[Any], shown: Any = None) -> Selection:
-    """The selection alone; arguments as `select`."""
     if shown is None:
         scored = [result for result in results if conditions_of(result)]
         shown = next((result for result in scored if _scores(result, removed)), scored[0] if scored else None)
     conditions = {} if shown is None else conditions_of(shown)
-    return Selection(removed, conditions.get(ACCURACY), conditions.get(LOSS))
+    return Selected(removed, *(_measured(name, removed, conditions.get(name), results) for name in (ACCURACY, LOSS)))
 
 
 def _scores(result: Any, removed: Removal | None) -> bool:
@@ -124,11 +99,8 @@ def by_block(results: Sequence[Any], quantity: str, condition: Condition) -> dic
     return readings_by_block
 
 
-def _measured(quantity: str, selection: Selection, results: Sequence[Any]) -> QuantityScores:
-    condition = selection.condition(quantity)
+def _measured(quantity: str, removed: Removal | None, condition: Condition | None, results: Sequence[Any]) -> QuantityScores:
     readings = {} if condition is None else by_block(results, quantity, condition)
-    elsewhere: list[Cost] = []
-    if selection.removed is not None:
-        costs = quality_costs.of_cuts(results, quantity, selection.removed)
-        elsewhere = [cost for cost in costs if cost.cut == selection.removed and cost.condition != condition]
-    return QuantityScores(quantity, condition, readings.get(None), readings.get(selection.removed), tuple(elsewhere))
+    costs = [] if removed is None else quality_costs.of_cuts(results, quantity, removed)
+    elsewhere = tuple(cost for cost in costs if cost.cut == removed and cost.condition != condition)
+    return QuantityScores(quantity, condition, readings.get(None), readings.get(removed), elsewhere)

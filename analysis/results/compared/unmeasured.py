@@ -15,7 +15,7 @@ from analysis.results.compared import durations
 from analysis.results.compared.candidates import BOTH, Candidate
 from analysis.results.compared.durations import Duration
 from analysis.results.compared.front import Comparison
-from analysis.results.compared.paces import weights_and_precision
+from analysis.results.compared.speed import weights_and_precision
 from analysis.results.stored.reading import ACCURACY, LOSS
 
 NAMES = {"none": "full precision", "8bit": "8-bit weights", "4bit": "NF4 weights"}

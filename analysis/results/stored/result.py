@@ -61,10 +61,6 @@ class Summary:
     """The fingerprint of its question set; "" without one."""
     strategy: str
     """Strategy of a curve."""
-    is_repair: bool
-    """Whether it is a heal that has ended and is no control."""
-    materials: tuple[str, ...]
-    """Fingerprints of the questions and texts that numbers of it were measured on, with how many and in which precision."""
     model: ModelSpec | None
     """The resolved model of the request; None of results without a model."""
 
@@ -85,8 +81,7 @@ class FoundResult:
     precomputed: bool
     saved_at: float
     """Seconds since the epoch."""
-    source: Any
-    """Its origin: the index's `IndexEntry`, or a result at hand with its summary."""
+    source: IndexEntry
 
     @property
     def id(self) -> str:
@@ -96,15 +91,14 @@ class FoundResult:
     @property
     def origin(self) -> str:
         """Return where a read-only result comes from: "precomputed", or "pack" and its title; "" for one of this cache."""
-        place = self.source.place if isinstance(self.source, IndexEntry) else ""
-        if place.startswith(f"{PACKS}/"):
-            return f"pack {pack_list.of_place(place).title}"
+        if self.source.place.startswith(f"{PACKS}/"):
+            return f"pack {pack_list.of_place(self.source.place).title}"
         return "precomputed" if self.precomputed else ""
 
     @cached_property
     def summary(self) -> Summary:
         """Return the facts that are known without reading it."""
-        return codec().validate_json(self.source.summary) if isinstance(self.source, IndexEntry) else self.source[1]
+        return codec().validate_json(self.source.summary)
 
     @property
     def result(self) -> Any:
@@ -113,7 +107,7 @@ class FoundResult:
         Raises:
             CorruptResultError: when it was changed or damaged since it was listed.
         """
-        return read(self.source) if isinstance(self.source, IndexEntry) else self.source[0]
+        return read(self.source)
 
 
 def of_entry(entry: IndexEntry) -> FoundResult:

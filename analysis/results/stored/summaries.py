@@ -73,11 +73,6 @@ def how(result: Any) -> str:
     return EXPERIMENTS[result.kind].title
 
 
-def precision(result: Any) -> str:
-    """Return the precision of a result with the format of its stored weights."""
-    return "" if getattr(result.spec, "model", None) is None else str(result.precision_in_words)
-
-
 def in_words(spec: BenchmarkSpec | CorpusSpec) -> str:
     """Return a short name of texts or questions: the set, its part, and the protocol of the questions."""
     if isinstance(spec, CorpusSpec):
@@ -109,24 +104,9 @@ SHARE = 0.2
 """Share of removed layers at which the figures of maps and curves are read."""
 
 
-def nearest_n(fraction: float, n_layers: int) -> int:
-    """Return the number of layers that is nearest to a fraction of them; at least 1, and one layer is kept."""
-    return min(max(int(fraction * n_layers + 0.5), 1), n_layers - 1)
-
-
-def best_of(result: DistanceResult | DamageResult, n: int) -> Best | LeastDamage | None:
-    """The chosen block of n layers, if there is one yet."""
-    blocks: Sequence[Best | LeastDamage] = result.best
-    return next((best for best in blocks if best.n == n), None)
-
-
-def point_of(result: MeasuredResult, n: int) -> Point | None:
-    """Return the point of a curve at n; the healed or evaluated model of results that are about one block."""
-    if isinstance(result, SweepResult):
-        return next((point for point in result.points if point.n == n), None)
-    if isinstance(result, HealResult):
-        return result.healed
-    return result.point if isinstance(result, EvaluateResult) else None
+def nearest_n(n_layers: int) -> int:
+    """Return the number of layers that is nearest to `SHARE` of them; at least 1, and one layer remains."""
+    return min(max(int(SHARE * n_layers + 0.5), 1), n_layers - 1)
 
 
 def key_figure(result: MeasuredResult) -> KeyFigure:
@@ -138,9 +118,10 @@ def key_figure(result: MeasuredResult) -> KeyFigure:
     """
     if result.kind not in KINDS:
         return _first_number(result.table())
+    n = nearest_n(result.model.n_layers)
     if isinstance(result, DistanceResult | DamageResult):
-        n = nearest_n(SHARE, result.n_layers)
-        best = best_of(result, n)
+        blocks: Sequence[Best | LeastDamage] = result.best
+        best = next((best for best in blocks if best.n == n), None)
         name = f"least {'distance' if isinstance(result, DistanceResult) else 'loss increase'}, n = {n}"
         if best is None:
             return KeyFigure(name, None)
@@ -148,19 +129,25 @@ def key_figure(result: MeasuredResult) -> KeyFigure:
         measured = result.n_texts if isinstance(result, DistanceResult) else result.n_measured[n - 1][best.start]
         ends = stats.mean_interval(value, result.stderr[n - 1][best.start], measured)
         return KeyFigure(name, value, *(ends or ()))
-    n = nearest_n(SHARE, result.n_layers) if isinstance(result, SweepResult) else 0
-    point = point_of(result, n)
-    n = point.n if point else n
-    if point is None or isinstance(result, HealResult) or point.acc is None:
-        name = "loss"
-        if isinstance(result, HealResult):
-            name, n = ("control's loss", 0) if result.spec.control else ("healed loss", result.spec.block.size)
-        return (
-            KeyFigure(f"{name}, n = {n}", point.loss, *(point.loss_interval or ()))
-            if point
-            else KeyFigure(f"{name}, n = {n}", None)
-        )
-    return KeyFigure(f"accuracy, n = {n}", point.acc, *(point.interval or ()))
+    points = [point for point in _points(result) if point.n == n or not isinstance(result, SweepResult)]
+    point = points[0] if points else None
+    name = "loss"
+    if isinstance(result, HealResult):
+        name, n = ("control's loss", 0) if result.spec.control else ("healed loss", result.spec.block.size)
+    elif point is not None:
+        n = point.n
+        if point.acc is not None:
+            return KeyFigure(f"accuracy, n = {n}", point.acc, *(point.interval or ()))
+    name = f"{name}, n = {n}"
+    return KeyFigure(name, None) if point is None else KeyFigure(name, point.loss, *(point.loss_interval or ()))
+
+
+def _points(result: SweepResult | HealResult | EvaluateResult) -> list[Point]:
+    """Return the scores that a result is listed by: the points of a curve, the healed model, or the evaluated one."""
+    if isinstance(result, SweepResult):
+        return result.points
+    point = result.healed if isinstance(result, HealResult) else result.point
+    return [] if point is None else [point]
 
 
 def _first_number(table: Table) -> KeyFigure:
@@ -177,7 +164,7 @@ def n_measured(result: MeasuredResult) -> int:
         return int(getattr(result, "n_texts", 0))
     if isinstance(result, DistanceResult | DamageResult):
         return result.n_texts
-    point = point_of(result, result.points[0].n) if isinstance(result, SweepResult) and result.points else point_of(result, 0)
+    point = next(iter(_points(result)), None)
     return (point.n_samples or point.n_texts) if point else 0
 
 
@@ -199,7 +186,7 @@ def summary(result: Any) -> Summary:
         layers=None if facts(result) is None else result.model.n_layers,
         how=how(result),
         on=measured_on(result),
-        precision=precision(result),
+        precision="" if model is None else str(result.precision_in_words),
         n=n_measured(result),
         seed=seed(result),
         versions=", ".join(f"{package} {version}" for package, version in result.versions.items()),
@@ -209,8 +196,6 @@ def summary(result: Any) -> Summary:
         request=evidence.request_key(result),
         questions="" if benchmark is None else benchmark.fingerprint(),
         strategy=str(getattr(spec, "strategy", "")),
-        is_repair=isinstance(result, HealResult) and result.healed is not None and not spec.control,
-        materials=tuple(dict.fromkeys(_materials(result))),
         model=model if isinstance(model, ModelSpec) else None,
     )
 
@@ -249,7 +234,7 @@ def described(kind: str, stored: StoredResult) -> dict[str, Any]:
         "identities": " ".join(model_spec.identity for model_spec in getattr(result.spec, "models", ())),
         "name": known_summary.name,
         "builds_on": " ".join(_builds_on(result.spec)),
-        "materials": " ".join(known_summary.materials),
+        "materials": " ".join(dict.fromkeys(_materials(result))),
         "said": " ".join(map(str, searched)).lower(),
         "summary": codec().dump_json(known_summary).decode(),
         "weights": None if model is None else model.identity or index.named_weights(model.source, model.revision or ""),
@@ -280,7 +265,7 @@ def _request_columns(result: Any, summary: Summary) -> dict[str, Any]:
         "block": None if not hasattr(spec, "block") else blocks.written(block) if block is not None else "",
         "generation": "" if generation is None else key_of(generation),
         "adapter": getattr(spec, "adapter", None) or getattr(result, "adapter", None) or "",
-        "is_score": _is_score(result, summary),
+        "is_score": _is_score(result),
         "n_asked": int(result.n_questions) if isinstance(result, SweepResult) else 0,
         "n_cuts": len(result.points) if isinstance(result, SweepResult) else 0,
         "largest": len(result.increase) if isinstance(result, DamageResult) else 0,
@@ -307,10 +292,10 @@ def dataset(benchmark: BenchmarkSpec | None) -> str:
     return "" if benchmark is None else key_of(dataclasses.replace(benchmark, limit=None, seed=0, identity=""))
 
 
-def _is_score(result: Any, summary: Summary) -> int:
+def _is_score(result: Any) -> int:
     """Return 1 for curves, methods, evaluations and finished heals, 2 with an adapter and for finished controls, else 0."""
     if isinstance(result, HealResult):
-        return 0 if result.healed is None else 1 if summary.is_repair else 2
+        return 0 if result.healed is None else 2 if result.spec.control else 1
     if isinstance(result, EvaluateResult):
         return 1 if result.spec.adapter is None else 2
     return int(isinstance(result, SweepResult | MethodsResult))

@@ -68,8 +68,7 @@ def _unmeasured(quantity: Quantity) -> str:
 def value_in_words(quantity: Quantity) -> str:
     """Return a change with its unit: "-8.0 points", or "26 % smaller, 5.2 GB" of a size."""
     if quantity.name == SIZE:
-        after = "" if quantity.after is None else f", {size_in_words(quantity.after.value)}"
-        return f"{clause(quantity)}{after}"
+        return clause(quantity) + (f", {size_in_words(quantity.after)}" if isinstance(quantity.after, int) else "")
     if quantity.change is None:
         return UNKNOWN
     size, digits, unit = UNITS[quantity.name]

@@ -79,6 +79,6 @@ def _cliff(evidence: Evidence) -> str:
     own = (curve for curve in curves if any(point.block == evidence.removed for point in curve.points))
     located = next((found for found in map(cliff.locate, own) if found and found.is_located), None)
     n = len(evidence.removed.layers)
-    if located is None or located.condition != evidence.selected.selection.questions or n < located.earliest - _NEAR:
+    if located is None or located.condition != evidence.selected.accuracy.condition or n < located.earliest - _NEAR:
         return ""
     return f"The block is {'at or beyond' if n >= located.earliest else 'next to'} the cliff. {located.sentence()}"

@@ -8,7 +8,7 @@ from analysis.charts import runs as run_figures
 from analysis.charts.look import ACCURACY, BITS, LOSS
 from analysis.charts.runs import DrawnRun
 from analysis.core.experiment import EXPERIMENTS
-from analysis.results.compared import differences
+from analysis.results.compared import comparable
 from analysis.results.compared import runs as run_table
 from analysis.results.stored import summaries
 from analysis.results.stored.reading import ACCURACY as ANSWERS
@@ -92,8 +92,8 @@ def _curves(drawn: list[DrawnRun]) -> None:
             return
         placeholder = st.container()
         why = "their loss is on other texts."
-        kept = _split(read, lambda a, b: differences.same_texts(a.result, b.result), why)
-        in_tokens = all(differences.same_tokens(kept[0].result, one.result) for one in kept)
+        kept = _split(read, lambda a, b: comparable.same_texts(a.result, b.result), why)
+        in_tokens = all(comparable.same_tokens(kept[0].result, one.result) for one in kept)
         figure = run_figures.score_curves(kept, LOSS if in_tokens else BITS, dark=dark)
         alt = f"Loss against the share of layers removed: {', '.join(one.name for one in kept)}."
         with placeholder:
@@ -137,7 +137,7 @@ def _heals(drawn: list[DrawnRun]) -> None:
 
 def _same_healed(a: DrawnRun, b: DrawnRun) -> bool:
     models = (a.result.spec.model, b.result.spec.model)
-    return models[0].identity == models[1].identity and differences.same_tokens(a.result, b.result)
+    return models[0].identity == models[1].identity and comparable.same_tokens(a.result, b.result)
 
 
 def _damage(drawn: list[DrawnRun]) -> None:
@@ -145,7 +145,7 @@ def _damage(drawn: list[DrawnRun]) -> None:
     left, _ = st.columns(2, gap="medium")
     with left:
         why = "it was measured on other texts or with another vocabulary."
-        kept = _split(drawn, lambda a, b: differences.same_tokens(a.result, b.result), why)
+        kept = _split(drawn, lambda a, b: comparable.same_tokens(a.result, b.result), why)
         _chip(selection.conditions_of_maps(one.result for one in kept), "Loss increase")
         alt = f"Least loss increase against the share of layers removed: {', '.join(one.name for one in kept)}."
         chart.show_with_table(

@@ -170,8 +170,8 @@ def of_curves(shown: Shown) -> dict[str, Mark]:
 
 def scores(shown: Shown) -> dict[str, dict[Removal | None, Reading]]:
     """Return by quantity the score of every block, None for the unpruned model, under the selected condition."""
-    every, wanted = shown.scores, shown.selected.selection
-    return _scores(selection.versions(every), wanted.questions, wanted.texts, every)
+    every, wanted = shown.scores, shown.selected
+    return _scores(selection.versions(every), wanted.accuracy.condition, wanted.loss.condition, every)
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)

@@ -245,9 +245,8 @@ def _curve(sweep: FoundResult | None, model: ModelSpec) -> SweepResult | None:
 
 def _is_measured(shown: Shown) -> bool:
     """Return True where the block on screen has a score of every quantity under the selected condition."""
-    wanted = shown.selected.selection
     readings = shown.readings
-    asked = [name for name in (reading.ACCURACY, reading.LOSS) if wanted.condition(name) is not None]
+    asked = [name for name in (reading.ACCURACY, reading.LOSS) if shown.selected.measured(name).condition is not None]
     return all(name in readings for name in asked) and bool(readings)
 
 

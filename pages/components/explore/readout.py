@@ -147,13 +147,13 @@ def tables(shown: Shown) -> dict[str, list[dict]]:
 
 
 def _row(each: Generation, removed: Removal | None) -> dict:
-    point = each.point
+    point, check = each.point, each.check
     block = each.removed.brief() if each.removed else "unpruned model"
     return {
         "block": f"{block} (selected)" if each.removed == removed else block,
-        "repeated 4-grams": words.percent(point.repetition_rate, each.repetition_interval),
-        "distinct tokens": words.percent(point.distinct_rate, each.distinct_interval),
-        "problems solved": words.percent(point.sum_acc, each.problems_interval),
-        "problems": each.n_problems,
+        "repeated 4-grams": words.percent(point.repetition_rate, check and check.repetition_interval),
+        "distinct tokens": words.percent(point.distinct_rate, check and check.distinct_interval),
+        "problems solved": words.percent(point.sum_acc, check.interval if check else point.sum_interval),
+        "problems": len(check.sums) if check else None,
         "tokens": point.generated_tokens,
     }

@@ -43,7 +43,7 @@ def show_changed_answers(shown: Shown) -> None:
     if n == 0:
         st.info("Nothing is removed. Move the slider or click a point of the accuracy curve to see changed answers.")
         return
-    condition = shown.selected.selection.questions
+    condition = shown.selected.accuracy.condition
     if condition is None or cut.removed is None:
         st.info(
             cut.unknown

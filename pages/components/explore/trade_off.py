@@ -37,7 +37,7 @@ def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selecte
         cut: the removed layers.
         selected: the scores on screen; their questions and texts are compared on.
     """
-    on_screen = [condition for condition in (selected.selection.questions, selected.selection.texts) if condition is not None]
+    on_screen = [condition for condition in (selected.accuracy.condition, selected.loss.condition) if condition is not None]
     named = tuple(st.session_state.get("front-others", []))
     comparison = _compare(model, on_screen, named)
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
@@ -78,7 +78,7 @@ def _chart(compared: Front, by: str, limits: Sequence[Goal], strategy: ChosenStr
         n_layers=strategy.distances.n_layers,
         chosen=strategy.block,
     )
-    wanted = selected.selection.condition(ACCURACY if quantity == ACCURACY else LOSS)
+    wanted = selected.measured(ACCURACY if quantity == ACCURACY else LOSS).condition
     marked = chart_selection.of_front(compared, by, wanted or compared.condition)
     chart_selection.mark({chart_selection.name_now("front"): marked}, cut, strategy)
     selection.show_chip([compared.condition])

@@ -11,7 +11,6 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 from analysis.results.compared import recovery
-from analysis.results.compared.speed import Amount
 from analysis.results.evidence import ESTIMATED, SIZE, SPEED, Evidence
 from analysis.results.stored import summaries
 from analysis.results.stored.reading import ACCURACY, LOSS, Reading
@@ -128,7 +127,7 @@ def show_gains(choice: Choice) -> None:
             st.page_link("pages/explore.py", label="Measure scores on Explore", icon=":material/grid_on:", width="content")
 
 
-def _value(name: str, measured: Reading | Amount | None) -> str:
+def _value(name: str, measured: Reading | float | None) -> str:
     if measured is None:
         return "–"
     formats: dict[str, Callable[[float], str]] = {
@@ -137,4 +136,4 @@ def _value(name: str, measured: Reading | Amount | None) -> str:
         ACCURACY: words.percent,
         LOSS: words.nats,
     }
-    return formats[name](measured.value)
+    return formats[name](measured.value if isinstance(measured, Reading) else measured)

@@ -137,7 +137,7 @@ def _table(result: HealResult, control: HealResult | None) -> str:
             f"loss, {judged}": _loss(found.get(LOSS)),
             f"loss, {words.plain(words.texts(own))} (trained on)" if own else "": _nats(same) if own else "",
             "size": _size(result, is_cut),
-            "tokens/s": "" if rates is None else f"{rates[is_cut].value:,.1f}",
+            "tokens/s": "" if rates is None else f"{rates[is_cut]:,.1f}",
         }
         rows.append({head: cell for head, cell in cells.items() if head})
     kept = [head for head in rows[0] if any(row[head] not in ("", "–") for row in rows)]

@@ -289,7 +289,7 @@ def show_chip(conditions: Sequence[Condition | None], note: words.Markdown = "",
 
 def selected_conditions(selected: Selected) -> list[Condition | None]:
     """The selected condition: that of accuracies, then that of losses."""
-    return [selected.selection.questions, selected.selection.texts]
+    return [selected.accuracy.condition, selected.loss.condition]
 
 
 def conditions_of_readings(readings: Readings) -> list[Condition | None]:
