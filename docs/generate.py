@@ -145,12 +145,10 @@ def _docstring(what: object) -> Iterable[str]:
 
 
 def glossary_page() -> str:
-    """Return each term of the glossary with its meaning and its source."""
+    """Return each term of the glossary with its meaning."""
     lines = [NOTE, "", "# Glossary", "", "**Question answered: which meaning does each term have here?**", ""]
-    sources = {name: term.source for name, term in glossary.TERMS.items()}
     for name, meaning in glossary.terms().items():
-        source = f" Source: {_escaped(sources[name])}." if sources.get(name) else ""
-        lines += [f"## {name}", "", f"{_escaped(meaning[:1].upper() + meaning[1:])}{source}", ""]
+        lines += [f"## {name}", "", _escaped(meaning[:1].upper() + meaning[1:]), ""]
     return "\n".join(lines)
 
 

@@ -46,23 +46,10 @@ def find(
         having, first: as in `index.entries`.
         text: words that all occur in the description of a result.
     """
-    if model is None:
-        wanted = ResultFilter((kind,), words=tuple(text.lower().split()), having=having)
-        return [of_entry(entry) for entry in index.entries(wanted, most=most)]
-    wanted = _of_model((kind,), model, any_precision=any_precision, having=having, text=text)
-    return [of_entry(entry) for entry in index.entries(wanted, like=_ranking(model), most=most, first=first)]
-
-
-def _of_model(
-    kinds: tuple[str, ...],
-    model: ModelSpec,
-    *,
-    any_precision: bool = True,
-    having: tuple[tuple[str, Any], ...] = (),
-    text: str = "",
-) -> ResultFilter:
-    quantization = None if any_precision else model.quantization
-    return ResultFilter(kinds, weights(model), words=tuple(text.lower().split()), having=having, quantization=quantization)
+    weights_of, like = (None, None) if model is None else (weights(model), _ranking(model))
+    quantization = None if any_precision or model is None else model.quantization
+    wanted = ResultFilter((kind,), weights_of, words=tuple(text.lower().split()), having=having, quantization=quantization)
+    return [of_entry(entry) for entry in index.entries(wanted, like=like, most=most, first=first)]
 
 
 def _ranking(model: ModelSpec) -> Ranking:
@@ -171,7 +158,7 @@ def datasets(model: ModelSpec, *, most: int) -> list[tuple[FoundResult, int]]:
         model: curves in its quantization count.
         most: number of datasets at most.
     """
-    wanted = _of_model(("sweep",), model, any_precision=False)
+    wanted = ResultFilter(("sweep",), weights(model), quantization=model.quantization)
     return [(of_entry(entry), n) for entry, n in index.firsts(wanted, _ranking(model), ("dataset",), most=most)]
 
 
@@ -187,14 +174,14 @@ def curves_on_same_questions(shown: FoundResult, model: ModelSpec, *, most: int)
     """
     spec = shown.result.spec
     same_curve = (("asked_model", summaries.key_of(spec.model)), ("questions", shown.summary.questions))
-    wanted = _of_model(("sweep",), model, having=same_curve)
+    wanted = ResultFilter(("sweep",), weights(model), having=same_curve)
     first = f"strength DESC, map != '{summaries.key_of(spec.distances)}'"
     return [of_entry(entry) for entry, _ in index.firsts(wanted, _ranking(model), ("strategy", "draw"), most=most, first=first)]
 
 
 def in_each_precision(model: ModelSpec, *, most: int) -> list[FoundResult]:
     """Return the results of a model that score anything, strongest first, so many of each kind in each precision."""
-    wanted = _of_model(SCORED, model)
+    wanted = ResultFilter(SCORED, weights(model))
     return [of_entry(entry) for entry, _ in index.firsts(wanted, _ranking(model), ("kind", "dtype", "quantization"), each=most)]
 
 

@@ -149,11 +149,6 @@ def of_healed(evidence: Evidence, tolerance: Tolerance) -> list[tuple[HealResult
     return [(heal, judged(replace(evidence, heal=heal), tolerance)) for heal in strongest.values()]
 
 
-def is_above(measured: Reading, level: float) -> bool:
-    """Return whether an accuracy is significantly above a level; True without an interval."""
-    return measured.low is None or measured.low > level
-
-
 def _caveat(evidence: Evidence, name: str) -> str:
     quantity, heal, baseline = evidence.quantity(name), evidence.heal, evidence.baseline
     if quantity.state == ESTIMATED:
@@ -162,7 +157,8 @@ def _caveat(evidence: Evidence, name: str) -> str:
         return ""
     if name == LOSS and heal is not None and recovery.is_judged_by_its_own_kind(heal):
         return "the healing run trained on this kind of text, so it never supports a go."
-    if isinstance(quantity.before, Reading) and name == ACCURACY and baseline and not is_above(quantity.before, baseline[0]):
+    low = quantity.before.low if isinstance(quantity.before, Reading) else None
+    if name == ACCURACY and baseline is not None and low is not None and low <= baseline[0]:
         return f"the unpruned model is not significantly above {baseline[1]} there, so these questions cannot support a go."
     return ""
 

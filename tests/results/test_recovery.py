@@ -42,7 +42,6 @@ def test_share_and_interval_are_the_paired_ratio_of_means():
     assert found.low < found.share < found.high
     assert (found.n, found.texts) == (N, "C4")
     assert found.in_words().startswith("recovers 81 % (95 % CI 75 to 85) of the loss increase")
-    assert found.percent() == f"{100 * found.share:.0f} % (95 % CI {100 * found.low:.0f} to {100 * found.high:.0f})"
 
 
 def test_eight_text_intervals_hold_the_ratio_in_95_percent():

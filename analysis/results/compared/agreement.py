@@ -16,7 +16,7 @@ from analysis.core.units import number
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.results.compared.changes import Change
-from analysis.results.stored.reading import increase_at
+from analysis.results.stored.reading import of_damage
 
 _FEWEST = 4
 """Independent blocks from which on a rank correlation has an interval."""
@@ -38,13 +38,9 @@ class Rank:
 
     def in_words(self) -> str:
         """The value, its interval and numbers of blocks: "0.72 (95 % 0.09 to 0.94, 26 blocks, effectively 10 independent)"."""
-        fewer = f", effectively {self.n_independent:.0f} independent" if self.n_independent < self.n_blocks - 0.5 else ""
-        return f"{self.value:.2f} ({self.basis()}{fewer})"
-
-    def basis(self) -> str:
-        """The interval and the number of blocks, short enough for a tile."""
         ends = "interval unknown" if self.low is None or self.high is None else f"95 % {self.low:.2f} to {self.high:.2f}"
-        return f"{ends}, {self.n_blocks} blocks"
+        fewer = f", effectively {self.n_independent:.0f} independent" if self.n_independent < self.n_blocks - 0.5 else ""
+        return f"{self.value:.2f} ({ends}, {self.n_blocks} blocks{fewer})"
 
 
 def correlation(damage: DamageResult, distances: DistanceResult, n: int) -> Rank | None:
@@ -96,14 +92,15 @@ def price(damage: DamageResult, block: Block, reference: Block, losses: np.ndarr
         block, reference: the two blocks.
         losses: `DamageResult.text_losses`, if they are kept, so that the price is paired text by text.
     """
-    increase, reference_increase = increase_at(damage, block), increase_at(damage, reference)
+    increase, reference_increase = (of_damage(damage, each) for each in (block, reference))
     if increase is None or reference_increase is None:
         return None
-    per_text = [_per_text(damage, candidate, losses) for candidate in (block, reference)]
+    per_text = [_per_text(damage, each, losses) for each in (block, reference)]
+    n = increase.condition.n
     if per_text[0] is not None and per_text[1] is not None:
-        return Change(*stats.compare_losses(per_text[1], per_text[0], damage.text_tokens), True, increase[2], None)
-    n_texts = min(increase[2], reference_increase[2])
-    return Change(increase[0] - reference_increase[0], None, None, False, n_texts, None)
+        return Change(*stats.compare_losses(per_text[1], per_text[0], damage.text_tokens), True, n, None)
+    n_texts = min(n, reference_increase.condition.n)
+    return Change(increase.value - reference_increase.value, None, None, False, n_texts, None)
 
 
 def stored_losses(damage: DamageResult) -> np.ndarray | None:

@@ -81,16 +81,14 @@ def stored_answers(results: Sequence[Any], removed: Removal | None, condition: C
         removed: the removed layers; None for the unpruned model.
         condition: the dataset, the number of questions and the precision.
     """
-    scored = (readings[ACCURACY] for result in results for readings in reading.of_all(result) if ACCURACY in readings)
-    matching = (
-        candidate
-        for candidate in scored
-        if candidate.answers
-        and candidate.answers[0].id
-        and not candidate.repair
-        and (candidate.cut, candidate.condition) == (removed, condition)
-    )
-    return next((candidate.answers for candidate in matching), ())
+    for result in results:
+        for readings in reading.of_all(result):
+            score = readings.get(ACCURACY)
+            if score is None or score.repair or (score.cut, score.condition) != (removed, condition):
+                continue
+            if score.answers and score.answers[0].id:
+                return score.answers
+    return ()
 
 
 def _margin(score: QuestionScore) -> float:

@@ -15,6 +15,7 @@ from typing import Any
 
 from analysis.core.blocks import Removal, written
 from analysis.data import gallery
+from analysis.experiments.speed.speed_spec import LLAMA_CPP, TRANSFORMERS
 from analysis.models.source import sizes
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
@@ -26,16 +27,9 @@ from analysis.results.compared.speed import DecodePace, SpeedGain
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, BITS, CONTROL, LOSS, Condition, Readings
 
-UNPRUNED, QUANTIZED, PRUNED, BOTH, HEALED, OTHER = (
-    "unpruned",
-    "quantized",
-    "pruned",
-    "pruned and quantized",
-    "healed",
-    "other model",
-)
-KINDS = (UNPRUNED, QUANTIZED, PRUNED, BOTH, HEALED, OTHER)
+KINDS = ("unpruned", "quantized", "pruned", "pruned and quantized", "healed", "other model")
 """Kinds of a candidate, from the fewest changes on. A healed one may be quantized, too."""
+UNPRUNED, QUANTIZED, PRUNED, BOTH, HEALED, OTHER = KINDS
 _FORMAT = re.compile(r"[-_. ](gguf|i?q\d\w*|tq\d\w*|mxfp4|b?f(p)?(16|32)|float(16|32)|bfloat16)$")
 DTYPES = ("float16", "bfloat16", "float32")
 """From the least to the most exact."""
@@ -91,6 +85,11 @@ class Candidate:
         if self.cut is not None:
             return BOTH if self.is_quantized else PRUNED
         return QUANTIZED if self.is_quantized else UNPRUNED
+
+    @property
+    def runtime(self) -> str:
+        """Return the program that runs it."""
+        return LLAMA_CPP if self.is_file else TRANSFORMERS
 
     @property
     def is_file(self) -> bool:
@@ -245,7 +244,7 @@ def _candidate(
         memory=memory,
         disk=on_disk(model, result.model, first.condition.weights, memory if not is_whole else None),
         readings=readings | ({BITS: bits} if bits else {}),
-        adapter=getattr(result.spec, "adapter", None) or "",
+        adapter=(result.spec.adapter or "") if getattr(result.spec, "as_file", False) else "",
     )
 
 

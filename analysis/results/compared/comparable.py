@@ -22,7 +22,7 @@ def is_comparable(sweep: SweepResult, other: Scored, quantity: str) -> bool:
     """
     if _is_of_other_parts(sweep, other):
         return False
-    sweep_reading, other_reading = reading.unpruned(sweep).get(quantity), _drawn(other).get(quantity)
+    sweep_reading, other_reading = reading.of_sweep(sweep, None).get(quantity), _drawn(other).get(quantity)
     return sweep_reading is not None and other_reading is not None and sweep_reading.condition == other_reading.condition
 
 
@@ -66,5 +66,5 @@ def _scores(healed: Reading, unpruned: Reading | None) -> str:
 def _drawn(result: Scored) -> Readings:
     """Return the scores that a curve shows of a result."""
     if isinstance(result, SweepResult):
-        return reading.unpruned(result)
+        return reading.of_sweep(result, None)
     return reading.of_evaluate(result) if isinstance(result, EvaluateResult) else reading.of_heal(result, "healed")

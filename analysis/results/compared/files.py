@@ -12,11 +12,10 @@ from analysis.core import escapes
 from analysis.core.blocks import PartSet, written
 from analysis.data import starter
 from analysis.data.gallery import STARTER
-from analysis.experiments.speed.speed_spec import LLAMA_CPP, TRANSFORMERS, SpeedResult
+from analysis.experiments.speed.speed_spec import LLAMA_CPP, SpeedResult
 from analysis.models.source.weights_format import IN_LLAMA_CPP
 from analysis.results.compared.candidates import Candidate
 from analysis.results.compared.disk import MEASURED, Bytes
-from analysis.results.compared.speed import DecodePace, Paces
 
 
 def with_files(forms: Sequence[Candidate], speeds: Sequence[SpeedResult]) -> list[Candidate]:
@@ -64,9 +63,3 @@ def command(candidate: Candidate) -> str:
     repository, _, file = source.rpartition("/")
     is_remote = repository.count("/") == 1 and not Path(source).exists()
     return escapes.command(["llama-cli", *(["-hf", repository, "-hff", file] if is_remote else ["-m", source])])
-
-
-def pace(paces: Paces, candidate: Candidate) -> DecodePace | None:
-    """Return the measured speed of a candidate in its program; None if it was not timed."""
-    runtime, adapter = (LLAMA_CPP, candidate.adapter) if candidate.is_file else (TRANSFORMERS, "")
-    return paces.pace(candidate.model, candidate.cut, runtime, adapter)

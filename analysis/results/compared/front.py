@@ -73,13 +73,6 @@ class Comparison:
 
         A loss per token of a model with another tokenizer is not on it. Bits per byte are.
         """
-        return self._fronts[quantity]
-
-    @cached_property
-    def _fronts(self) -> dict[str, Front | None]:
-        return {quantity: self._front(quantity) for quantity in (ACCURACY, LOSS, BITS)}
-
-    def _front(self, quantity: str) -> Front | None:
         having = [candidate for candidate in self.candidates if quantity in candidate.readings]
         if not having:
             return None
@@ -123,7 +116,14 @@ def compare(
     paces = Paces.of(speeds, reference.model if reference else None)
     every = [candidates.placed(form, reference) for form in forms]
     every += files.with_files(candidates.of_results(rivals, chosen, is_other=True), speeds)
-    compared = [replace(each, changes=candidates.changes_from(reference, each), pace=files.pace(paces, each)) for each in every]
+    compared = [
+        replace(
+            each,
+            changes=candidates.changes_from(reference, each),
+            pace=paces.pace(each.model, each.cut, each.runtime, each.adapter),
+        )
+        for each in every
+    ]
     elsewhere = [condition for name, listed in conditions.items() for condition in listed if condition != chosen[name]]
     return Comparison(
         chosen[ACCURACY],

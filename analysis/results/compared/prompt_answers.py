@@ -44,8 +44,6 @@ def narrowed(result: Any, request: Spec) -> Any:
         return result
     wanted = {who(variant) for variant in request.variants}
     indices = [index for index, variant in enumerate(result.spec.variants) if who(variant) in wanted]
-    if len(indices) == len(result.spec.variants):
-        return result
     spec = replace(result.spec, variants=tuple(result.spec.variants[index] for index in indices))
     return replace(result, spec=spec, writings=[result.writings[index] for index in indices if index < len(result.writings)])
 

@@ -36,23 +36,16 @@ class Recovery(Interval):
             return "(no interval: losses per text were not stored)"
         return f"(95 % CI {number(100 * self.low, 0)} to {number(100 * self.high, 0)})"
 
-    def percent(self) -> str:
-        """The share with its interval: "83 % (95 % CI 74 to 92)"."""
-        return f"{number(100 * self.share, 0)} % {self.interval}"
-
-    def in_words(self, reference: str = "the loss increase") -> str:
-        """The effect on the loss as a verb phrase: "recovers 83 % (95 % CI 74 to 92) of the loss increase".
-
-        Args:
-            reference: the quantity that the share is of.
-        """
+    def in_words(self) -> str:
+        """Return the effect on the loss as a verb phrase: "recovers 83 % (95 % CI 74 to 92) of the loss increase"."""
+        recovers = f"recovers {number(100 * self.share, 0)} % {self.interval} of the loss increase"
         if self.low is not None and not self.is_significant:
-            return f"does not significantly change the loss: it recovers {self.percent()} of {reference}"
+            return f"does not significantly change the loss: it {recovers}"
         if self.share < 0:
             ends = [f"{number(-100 * end, 0)}" for end in (self.high, self.low) if end is not None]
             interval = f"(95 % CI {' to '.join(ends)})" if ends else self.interval
-            return f"raises the loss further, by {number(-100 * self.share, 0)} % {interval} of {reference}"
-        return f"recovers {self.percent()} of {reference}"
+            return f"raises the loss further, by {number(-100 * self.share, 0)} % {interval} of the loss increase"
+        return recovers
 
 
 def is_judged_by_its_own_kind(result: HealResult) -> bool:

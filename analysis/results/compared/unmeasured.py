@@ -41,17 +41,17 @@ def missing(comparison: Comparison, model: ModelSpec) -> list[Missing]:
         model: the requested model; its precision is that of the reference where none is measured.
     """
     plain = replace(model, dtype=AUTO, quantization="none", identity="")
-    lacking = []
-    if comparison.reference is None:
-        lacking.append(
-            Missing("the unpruned model in full precision", _evaluation(comparison, replace(plain, dtype="float32")))
-        )
-    forms = comparison.forms
+    reference, forms = comparison.reference, comparison.forms
+    device = reference.model.device if model.device == AUTO and reference is not None else model.device
     in_half = [form for form in forms if form.model.dtype in HALF and form.model.quantization == "none"]
-    if comparison.reference is not None and not _has_unpruned(comparison, in_half):
-        dtype = "float16" if _device(comparison, model) == "mps" else "bfloat16"
+    lacking = []
+    if reference is None:
+        spec = _scores(replace(comparison, curve=None), replace(plain, dtype="float32"))
+        lacking.append(Missing("the unpruned model in full precision", spec))
+    elif not _has_unpruned(comparison, in_half):
+        dtype = "float16" if device == "mps" else "bfloat16"
         lacking.append(Missing(f"accuracy and loss in {dtype}", _scores(comparison, replace(plain, dtype=dtype))))
-    for quantization in quantizations(_device(comparison, model)):
+    for quantization in quantizations(device):
         quantized = [form for form in forms if form.model.quantization == quantization]
         spec = _scores(comparison, replace(plain, quantization=quantization))
         if not _has_unpruned(comparison, quantized):
@@ -138,32 +138,23 @@ def quantizations(device: str) -> list[str]:
     return ["4bit"] if device == "cuda:all" else ["8bit", "4bit"]
 
 
-def _device(comparison: Comparison, model: ModelSpec) -> str:
-    return comparison.reference.model.device if model.device == AUTO and comparison.reference is not None else model.device
-
-
 def _has_unpruned(comparison: Comparison, forms: Sequence[Candidate]) -> bool:
     """Return whether one of these forms has all layers, no repair, and every quantity of the comparison."""
     wanted = {quantity for quantity, on in ((ACCURACY, comparison.questions), (LOSS, comparison.texts)) if on is not None}
     return any(form.cut is None and not form.repair and wanted <= set(form.readings) for form in forms)
 
 
-def _evaluation(comparison: Comparison, model: ModelSpec) -> EvaluateSpec:
-    questions, texts = _questions(comparison), _texts(comparison)
-    if questions is None and texts is None:
-        return EvaluateSpec(model=model)
-    return EvaluateSpec(model=model, benchmark=questions, loss_corpus=texts)
-
-
 def _scores(comparison: Comparison, model: ModelSpec) -> Spec:
     """Return the request for a precision: the curve that another precision has, else the unpruned model alone."""
-    curve, questions = comparison.curve, _questions(comparison)
+    curve, questions, texts = comparison.curve, _questions(comparison), _texts(comparison)
+    if questions is None and texts is None:
+        return EvaluateSpec(model=model)
     if curve is None or questions is None or needs(curve.spec.strategy, BLOCKS):
-        return _evaluation(comparison, model)
+        return EvaluateSpec(model=model, benchmark=questions, loss_corpus=texts)
     return SweepSpec(
         model=model,
         benchmark=questions,
-        loss_corpus=_texts(comparison),
+        loss_corpus=texts,
         distances=replace(SweepSpec().distances, model=model),
         strategy=curve.spec.strategy,
         max_n=max(point.n for point in curve.points),

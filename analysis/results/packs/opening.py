@@ -83,32 +83,28 @@ def unpack(path: str, folder: str, title: str) -> None:
         PackError: if anything in it is not as in a pack made by this program.
     """
     extensions.load()
+    limits = {"most_files": pack_list.MAX_FILES, "most_bytes": UNPACKED_BYTES, "file_bytes": FILE_BYTES}
+    target = Path(folder)
     try:
-        _fill(Path(path), Path(folder))
+        with zips.opened(Path(path), lambda name: name == FILE or bool(pack_list.NAMES.fullmatch(name)), **limits) as entries:
+            if FILE not in entries:
+                raise ValueError(f"it has no {FILE}")
+            manifest_json = entries[FILE]()
+            manifest = pack_list.manifest(manifest_json)
+            if unmatched := sorted((set(entries) - {FILE}) ^ set(manifest.files)):
+                why = f"not listed in {FILE}" if unmatched[0] in entries else "missing"
+                raise ValueError(f"its file {shown(unmatched[0])} is {why}")
+            for name, digest in manifest.files.items():
+                content = entries[name]()
+                if hashlib.sha256(content).hexdigest() != digest:
+                    raise ValueError(f"its file {name} does not match its checksum")
+                _write(target / name, content)
+        files = {file for result in manifest.results for file in _checked(target, result)}
+        if extra := sorted(set(manifest.files) - files):
+            raise ValueError(f"its file {shown(extra[0])} belongs to no result")
+        _write(target / FILE, manifest_json)
     except (OSError, ValueError, RecursionError) as error:
         raise PackError(f"{title} is no result pack that can be opened: {error}. Nothing was opened.") from error
-
-
-def _fill(path: Path, folder: Path) -> None:
-    limits = {"most_files": pack_list.MAX_FILES, "most_bytes": UNPACKED_BYTES, "file_bytes": FILE_BYTES}
-    with zips.opened(path, lambda name: name == FILE or pack_list.NAMES.fullmatch(name) is not None, **limits) as entries:
-        if FILE not in entries:
-            raise ValueError(f"it has no {FILE}")
-        manifest_json = entries[FILE]()
-        manifest = pack_list.manifest(manifest_json)
-        if unmatched := sorted((set(entries) - {FILE}) ^ set(manifest.files)):
-            raise ValueError(
-                f"its file {shown(unmatched[0])} is {'not listed in ' + FILE if unmatched[0] in entries else 'missing'}"
-            )
-        for name, digest in manifest.files.items():
-            content = entries[name]()
-            if hashlib.sha256(content).hexdigest() != digest:
-                raise ValueError(f"its file {name} does not match its checksum")
-            _write(folder / name, content)
-    files = {file for result in manifest.results for file in _checked(folder, result)}
-    if extra := sorted(set(manifest.files) - files):
-        raise ValueError(f"its file {shown(extra[0])} belongs to no result")
-    _write(folder / FILE, manifest_json)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -244,16 +244,6 @@ def _of_methods(result: MethodsResult) -> Iterator[Readings]:
         yield _of_point(result, point, result.spec.loss_corpus, answers, losses, result.text_tokens, recipe)
 
 
-def unpruned(result: Scored) -> Readings:
-    """Return the scores of the unpruned model; empty where the result has none."""
-    with_unpruned = (
-        readings
-        for readings in of_all(result)
-        if any(reading.cut is None and not reading.repair for reading in readings.values())
-    )
-    return next(with_unpruned, {})
-
-
 def of_same_kind(result: HealResult, model: str) -> Readings:
     """The loss of one of the three models of a heal on text of the kind that was trained on; arguments as `of_heal`."""
     point = result.same_kind.get(model)
@@ -275,22 +265,15 @@ def of_damage(result: DamageResult, block: Block) -> Reading | None:
         result: the damage map.
         block: the removed layers.
     """
-    measured = increase_at(result, block)
-    if measured is None:
-        return None
-    value, stderr, n = measured
-    condition = _condition(result.spec.model, result.model, replace(result.spec.corpus, n_texts=n), n)
-    low, high = stats.mean_interval(value, stderr, n) or (None, None)
-    return Reading(DAMAGE, block, "", value, low, high, condition)
-
-
-def increase_at(result: DamageResult, block: Block) -> tuple[float, float | None, int] | None:
-    """Return the loss increase without a block, its standard error and the number of texts; None where it is not measured."""
-    row = result.increase[block.size - 1] if block.size <= len(result.increase) else []
+    index = block.size - 1
+    row = result.increase[index] if index < len(result.increase) else []
     value = row[block.start] if block.start < len(row) else None
     if value is None:
         return None
-    return value, result.stderr[block.size - 1][block.start], result.n_measured[block.size - 1][block.start]
+    n = result.n_measured[index][block.start]
+    low, high = stats.mean_interval(value, result.stderr[index][block.start], n) or (None, None)
+    condition = _condition(result.spec.model, result.model, replace(result.spec.corpus, n_texts=n), n)
+    return Reading(DAMAGE, block, "", value, low, high, condition)
 
 
 def _of_point(

@@ -1,6 +1,5 @@
-"""Exercises whose numbers and solutions are worked out from stored results."""
+"""Exercises with numbers and solutions computed from stored results."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from analysis.experiments.accuracy import pairs
@@ -9,19 +8,7 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.models.source.sizes import ModelFacts
 
 WANTED = 3
-"""Number of exercises for a class."""
-
-
-@dataclass(frozen=True)
-class Results:
-    """Results that the exercises are made from; None where nothing is stored."""
-
-    size: int
-    """Layers of the block that the exercises are about."""
-    facts: ModelFacts | None = None
-    sweep: SweepResult | None = None
-    """The curve of the most similar blocks."""
-    heal: HealResult | None = None
+"""Number of exercises if nothing is missing."""
 
 
 @dataclass(frozen=True)
@@ -30,52 +17,59 @@ class Exercise:
 
     title: str
     asked: str
-    """Everything needed to work it out, in plain text."""
+    """Question with all numbers that it needs, in plain text."""
     unit: str
     answer: float
     tolerance: float
-    """How far off an answer may be and still be right; covers the rounding of the given numbers."""
+    """Accepted error of an answer, which covers the rounding of the given numbers."""
     solution: str
-    """The way to the answer, in plain text."""
+    """Calculation of the answer, in plain text."""
 
     def is_right(self, answer: float) -> bool:
-        """Return True where an answer is right, up to rounding."""
+        """Return whether an answer is right, up to rounding."""
         return abs(answer - self.answer) <= self.tolerance
 
 
-def of(results: Results) -> list[Exercise]:
-    """The first `WANTED` exercises that the results allow; fewer where results are missing."""
-    exercises = (make(results) for make in _MAKERS)
-    return [exercise for exercise in exercises if exercise is not None][:WANTED]
+def of(
+    size: int, facts: ModelFacts | None = None, sweep: SweepResult | None = None, heal: HealResult | None = None
+) -> list[Exercise]:
+    """Return the exercises that the results allow, at most `WANTED`.
+
+    Args:
+        size: layers of the block that the exercises are about.
+        facts: sizes of the model.
+        sweep: the curve of the most similar blocks.
+        heal: a healing run.
+    """
+    exercises = (_smaller(size, facts), _flipped(size, sweep), _repaired(heal))
+    return [exercise for exercise in exercises if exercise is not None]
 
 
-def _smaller(results: Results) -> Exercise | None:
-    facts = results.facts
-    if facts is None or results.size > len(facts.layer_parameters):
+def _smaller(size: int, facts: ModelFacts | None) -> Exercise | None:
+    if facts is None or size > len(facts.layer_parameters):
         return None
-    removed, whole = sum(facts.layer_parameters[: results.size]), facts.n_parameters
+    removed, whole = sum(facts.layer_parameters[:size]), facts.n_parameters
     share = 100 * removed / whole
     return Exercise(
         "How much smaller?",
         f"The model has {whole:,} parameters, {facts.other_parameters:,} of them in embeddings, the final norm and the head. "
-        f"Its first {results.size} of {facts.n_layers} layers hold {removed:,}. Which percentage of all parameters do you "
+        f"Its first {size} of {facts.n_layers} layers hold {removed:,}. Which percentage of all parameters do you "
         "remove with them?",
         "%",
         share,
         0.15,
-        f"{removed:,} / {whole:,} = {share:.1f} %. Not {results.size} / {facts.n_layers} = "
-        f"{100 * results.size / facts.n_layers:.1f} %, because embeddings and head stay.",
+        f"{removed:,} / {whole:,} = {share:.1f} %. Not {size} / {facts.n_layers} = "
+        f"{100 * size / facts.n_layers:.1f} %, because embeddings and head stay.",
     )
 
 
-def _flipped(results: Results) -> Exercise | None:
-    sweep = results.sweep
+def _flipped(size: int, sweep: SweepResult | None) -> Exercise | None:
     if sweep is None:
         return None
     answers = {point.n: scores for point, scores in zip(sweep.points, sweep.questions, strict=False) if scores}
-    if 0 not in answers or results.size not in answers:
+    if 0 not in answers or size not in answers:
         return None
-    comparison = pairs.compare(answers[0], answers[results.size])
+    comparison = pairs.compare(answers[0], answers[size])
     change = 100 * comparison.difference
     settled = (
         "It excludes 0: the change is significant."
@@ -84,7 +78,7 @@ def _flipped(results: Results) -> Exercise | None:
     )
     return Exercise(
         "Right answers lost and gained",
-        f"You remove the most similar {results.size} layers and ask {comparison.n} questions. {comparison.lost} right answers "
+        f"You remove the most similar {size} layers and ask {comparison.n} questions. {comparison.lost} right answers "
         f"become wrong, and {comparison.gained} wrong answers become right. By how many percentage points does the accuracy "
         "change? (Mind the sign.)",
         "points",
@@ -95,8 +89,7 @@ def _flipped(results: Results) -> Exercise | None:
     )
 
 
-def _repaired(results: Results) -> Exercise | None:
-    heal = results.heal
+def _repaired(heal: HealResult | None) -> Exercise | None:
     points = [heal.unpruned, heal.pruned, heal.healed] if heal else []
     losses = [round(point.loss, 2) for point in points if point is not None and point.loss is not None]
     if heal is None or len(losses) < 3 or losses[1] <= losses[0]:
@@ -112,10 +105,3 @@ def _repaired(results: Results) -> Exercise | None:
         1.0,
         f"({pruned:.2f} − {healed:.2f}) / ({pruned:.2f} − {unpruned:.2f}) = {share:.0f} %.",
     )
-
-
-_MAKERS: tuple[Callable[[Results], Exercise | None], ...] = (
-    _smaller,
-    _flipped,
-    _repaired,
-)

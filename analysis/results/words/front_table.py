@@ -7,7 +7,6 @@ from typing import Any
 from analysis.core.blocks import written
 from analysis.core.record import Spec
 from analysis.core.table import Column, Table, interval_columns
-from analysis.experiments.speed.speed_spec import LLAMA_CPP, TRANSFORMERS
 from analysis.models.source import sizes
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library, verdict
@@ -64,11 +63,10 @@ class FrontAnswer:
     def table(self) -> Table:
         """Return a row for each candidate that is on a front, is an answer or has all its layers, the smallest first."""
         listed = {candidate.id for candidate in self.listed}
-        rows = self.rows()
         caption = "A Pareto front compares measured values, without their intervals."
-        if len(listed) < len(rows):
-            caption += f" Left out, on no Pareto front: {len(rows) - len(listed)}."
-        return Table(TITLE, _COLUMNS, [row for row in rows if row["id"] in listed], f"{self.measured_on} {caption}")
+        if n_more := len(self.comparison.candidates) - len(listed):
+            caption += f" Left out, on no Pareto front: {n_more}."
+        return Table(TITLE, _COLUMNS, [row for row in self.rows() if row["id"] in listed], f"{self.measured_on} {caption}")
 
     @property
     def listed(self) -> list[Candidate]:
@@ -194,7 +192,7 @@ def _row(candidate: Candidate, fronts: list[str], comparison: Comparison) -> dic
         "dtype": candidate.model.dtype,
         "quantization": candidate.model.quantization,
         "weights_format": candidate.weights,
-        "runtime": LLAMA_CPP if candidate.is_file else TRANSFORMERS,
+        "runtime": candidate.runtime,
         "block": None if candidate.cut is None else written(candidate.cut),
         "n": 0 if candidate.cut is None else candidate.cut.size,
         "recipe": candidate.repair,

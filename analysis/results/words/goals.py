@@ -54,16 +54,12 @@ def aim(goal: Goal) -> str:
 
 def action(candidate: Candidate) -> str:
     """Return the action that makes a candidate: "8-bit weights, no pruning", "remove layers 11-15"."""
-    if candidate.is_file:
-        file = candidate.precision
-        if candidate.kind == OTHER:
-            file = f"take {candidate.name} as its {file}"
-        removed = f" without {candidate.cut.brief()}" if candidate.cut else ""
-        return f"{file}{removed}{f', healed ({candidate.repair})' if candidate.repair else ''}"
-    if candidate.kind == OTHER:
-        removed = f" without {candidate.cut.brief()}" if candidate.cut else ""
-        return f"take {candidate.name} in {candidate.precision}{removed}"
+    removed = f" without {candidate.cut.brief()}" if candidate.cut else ""
     healed = f", healed ({candidate.repair})" if candidate.repair else ""
+    if candidate.kind == OTHER:
+        return f"take {candidate.name} {'as its' if candidate.is_file else 'in'} {candidate.precision}{removed}{healed}"
+    if candidate.is_file:
+        return f"{candidate.precision}{removed}{healed}"
     names = {"8bit": f"8-bit weights in {candidate.model.dtype}", "4bit": f"NF4 weights in {candidate.model.dtype}"}
     file = f"{candidate.weights or candidate.model.precision} file, computed in {candidate.model.dtype}"
     weights = names.get(candidate.model.quantization, file)
@@ -71,7 +67,7 @@ def action(candidate: Candidate) -> str:
         unpruned = f"{weights}, no pruning" if candidate.is_quantized else f"the unpruned model in {candidate.precision}"
         return f"{unpruned}{healed}"
     if candidate.is_quantized:
-        return f"{weights} without {candidate.cut.brief()}{healed}"
+        return f"{weights}{removed}{healed}"
     return f"remove {candidate.cut.brief()} in {candidate.model.dtype}{healed}"
 
 

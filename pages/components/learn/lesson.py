@@ -242,10 +242,10 @@ def heal_ladder(heals: Sequence[HealResult]) -> tuple[list[Rung], HealResult | N
     return rungs, best
 
 
-def for_exercises(shown: LessonResults) -> exercises.Results:
-    """Return the results that exercises are made from."""
+def exercises_of(shown: LessonResults) -> list[exercises.Exercise]:
+    """Return the exercises that the results allow."""
     _, heal = heal_ladder(shown.heals)
-    return exercises.Results(shown.size, shown.facts, shown.sweep, heal)
+    return exercises.of(shown.size, shown.facts, shown.sweep, heal)
 
 
 def too_few_exercises(found: Sequence[exercises.Exercise]) -> str:

@@ -12,7 +12,6 @@ from analysis.charts import lesson as learn_figures
 from analysis.core.errors import AccessError
 from analysis.exports import handout
 from analysis.exports.handout import Handout
-from analysis.results.words import exercises
 from pages.components.learn import lesson, phone
 from pages.components.learn.ballot import LASTS_S, Ballot, PollQuestion
 from pages.components.learn.lesson import Lesson, LessonResults, Step
@@ -56,7 +55,7 @@ def of(steps: Sequence[Step], shown: LessonResults) -> Handout:
     """Return the sheets that can be made from the measurements."""
     found = [(step, step.tasks(shown)) for step in steps]
     tasks = [replace(task, note="" if number else _note(step)) for step, asked in found for number, task in enumerate(asked)]
-    made = exercises.of(lesson.for_exercises(shown))
+    made = lesson.exercises_of(shown)
     left_out = [step.heading for step, asked in found if not asked]
     missing = [f"Left out, because their results are missing: {' '.join(left_out)}"] if left_out else []
     missing += filter(None, [lesson.too_few_exercises(made)])

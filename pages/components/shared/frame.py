@@ -150,7 +150,7 @@ def header(title: words.Markdown, question: words.Markdown, shares: tuple[int, i
         st.title(title, anchor=False)
         st.caption(
             f"{question} · {words.plain(', '.join(about))}",
-            help=_listed((name, glossary.TERMS[name].meaning) for name in PAGES[title]),
+            help=_listed((name, glossary.TERMS[name]) for name in PAGES[title]),
         )
         other = stored_results.n_of_other_weights(model)
         if other:

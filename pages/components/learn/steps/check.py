@@ -8,10 +8,9 @@ import streamlit as st
 from analysis.core.blocks import Block
 from analysis.exports.handout import HandoutTask
 from analysis.results.compared import cliff as cliffs
-from analysis.results.words import exercises
 from analysis.results.words import lesson as guesses
 from pages.components.learn import ballot
-from pages.components.learn.lesson import NO_CLIFF, Lesson, LessonResults, Step, for_exercises, say_missing, too_few_exercises
+from pages.components.learn.lesson import NO_CLIFF, Lesson, LessonResults, Step, exercises_of, say_missing, too_few_exercises
 from pages.components.learn.steps import cliff as cliff_step
 from pages.components.learn.steps import distance_map, layers
 from pages.components.shared import words
@@ -69,7 +68,7 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
 
 def _exercises(lesson: Lesson, shown: LessonResults) -> None:
     """Exercises on the model's own numbers, each with a place for the answer."""
-    found = exercises.of(for_exercises(shown))
+    found = exercises_of(shown)
     for number, exercise in enumerate(found):
         with st.container(border=True):
             left, right = st.columns([3, 2], gap="medium")
