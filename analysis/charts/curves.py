@@ -150,15 +150,13 @@ def _curve(
     finish(
         figure,
         height,
-        x=n_axis(last, colours, f"removed layers n{FILLED}"),
+        x=n_axis(last, colours),
         y={"title": measure.axis, "tickformat": measure.tickformat, "gridcolor": colours.grid},
         legend_columns=_legend_columns(figure) if measure is ACCURACY else 0,
     )
     return figure
 
 
-FILLED = " · filled points: significant"
-"""Addition to the title of a curve's axis, short enough for a phone."""
 STEPS = "significant steps"
 """Name of the strong parts of a curve's line, which have no numbers of their own."""
 LOSS_TICKS = [1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50]
@@ -206,10 +204,10 @@ def _legend_columns(figure: Figure) -> int:
     return _COLUMNS if len(legend_names(figure)) > _ONE_ROW else 0
 
 
-def n_axis(last: int, colours: Palette, title: str = "removed layers n") -> dict[str, Any]:
+def n_axis(last: int, colours: Palette) -> dict[str, Any]:
     """The horizontal axis of curves that reach to `last` removed layers."""
     return {
-        "title": title,
+        "title": "removed layers n",
         "range": [-0.5, last + 0.5],
         "gridcolor": colours.grid,
         "tickmode": "linear",

@@ -7,7 +7,7 @@ from typing import Any
 from plotly.graph_objs import Figure
 
 from analysis.charts import maps
-from analysis.charts.curves import FILLED, STEPS
+from analysis.charts.curves import STEPS
 from analysis.charts.look import LEVEL_ENDS
 from analysis.charts.selected import OUTLINE
 
@@ -33,7 +33,7 @@ def rows(figure: Figure) -> list[dict[str, Any]]:
 
 
 def _title(axis: Any, otherwise: str) -> str:
-    return ((axis.title.text if axis.title else None) or otherwise).removesuffix(FILLED)
+    return (axis.title.text if axis.title else None) or otherwise
 
 
 def _trace(trace: Any, x: str, y: str, hover_texts: Mapping[tuple[Any, Any], str]) -> Iterator[dict[str, Any]]:

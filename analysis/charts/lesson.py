@@ -189,8 +189,7 @@ def answers(
     _add_own(figure, list(range(len(drawn))), drawn, colours, ".0%")
     with_guess(figure, mark, dark=dark)
     step = 1 if cliff.last <= 10 else 2 if cliff.last <= 20 else 5
-    title = f"removed layers n{curves.FILLED}"
-    x = {"title": title, "range": [-0.5, cliff.last + 0.5], "gridcolor": colours.grid, "dtick": step}
+    x = {"title": "removed layers n", "range": [-0.5, cliff.last + 0.5], "gridcolor": colours.grid, "dtick": step}
     expected = [value for value in drawn if value is not None]
     y = {"title": "accuracy", "tickformat": ".0%", "gridcolor": colours.grid, "range": _accuracy_range(sweep, expected)}
     return finish(figure, height, x=x, y=y, margin={"t": 48})

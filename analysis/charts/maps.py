@@ -18,8 +18,8 @@ from analysis.models.source.sizes import removed_bytes, savings
 
 CELLS = "cells"
 """Name of the trace that carries the hover texts."""
-_LAST = "<br>includes the last layer, which turns the stream towards the next token:<br>such blocks are the least similar"
-_ALL = "<br>cannot be removed: no layer would be left"
+_LAST = "<br>includes the last layer, so its distance is large"
+_ALL = "<br>cannot be removed: no layer would remain"
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,8 @@ def distance_read_outs(result: DistanceResult, metric: str, max_size: int | None
     for n, row in enumerate((result.mean if is_own_metric else result.others[metric])[:max_size], start=1):
         for start, value in enumerate(row):
             ends = _ends(value, result.stderr[n - 1][start], result.n_texts, ".4f") if is_own_metric else ""
-            wins = f"{result.wins[n - 1][start]:.0%}" if is_own_metric and result.wins else ""
-            texts[Block(start, n)] = (*_about(Block(start, n), result), f"{value:.4f}", ends, wins)
+            texts[Block(start, n)] = (*_about(Block(start, n), result), f"{value:.4f}", ends)
     words = "distance %{customdata[6]}" + (", 95 % interval %{customdata[7]}" if is_own_metric else "")
-    words += "<br>most similar of its size in %{customdata[8]} of resamples" if is_own_metric and result.wins else ""
     return ReadOuts(_ABOUT.format(words), texts)
 
 

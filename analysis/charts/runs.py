@@ -7,7 +7,7 @@ from typing import Any
 
 from plotly.graph_objs import Figure
 
-from analysis.charts.curves import FILLED, GUIDE, changes_of, dodge, read_out, settled_marker
+from analysis.charts.curves import GUIDE, changes_of, dodge, read_out, settled_marker
 from analysis.charts.heals import validation_intervals
 from analysis.charts.look import (
     ACCURACY,
@@ -142,10 +142,8 @@ def score_curves(curves: Sequence[DrawnRun], measure: Measure, *, dark: bool = F
     figure = _finish(figure, measure.axis, height, colours)
     places = [x for trace in figure.data if trace.customdata for x in trace.x] or [0.0, 1.0]
     air = 0.03 * max(places)
-    title = {"text": f"share removed, n/L{FILLED}", "standoff": 6}
-    return figure.update_xaxes(title=title, range=[min(places) - air, max(places) + air]).update_yaxes(
-        tickformat=measure.tickformat
-    )
+    figure.update_xaxes(range=[min(places) - air, max(places) + air])
+    return figure.update_yaxes(tickformat=measure.tickformat)
 
 
 def heal_curves(heals: Sequence[DrawnRun], *, dark: bool = False, height: int = 300) -> Figure:
@@ -168,7 +166,7 @@ def heal_curves(heals: Sequence[DrawnRun], *, dark: bool = False, height: int = 
         add_level(figure, "unpruned", level, colours.unpruned, "dash", ".3f")
     last = max((check.step for run in heals for check in run.result.validations), default=0) or 1
     figure = _finish(figure, "held-out loss, nats per token", height, colours)
-    title = {"text": "optimizer step (0: pruned model, then its instant heal)", "standoff": 6}
+    title = {"text": "optimizer step (0: before training)", "standoff": 6}
     return figure.update_xaxes(title=title, tickformat="", range=[-0.04 * last, 1.04 * last])
 
 

@@ -110,7 +110,7 @@ class Judged:
     bound: float
     """The accepted worsening: a share of questions, or nats per token."""
     caveat: str = ""
-    """Reason why this change never supports a go, as a sentence; "" if it may."""
+    """Reason why this change cannot support a go, as a sentence; "" if it can."""
 
     @property
     def position(self) -> str:
@@ -152,14 +152,14 @@ def of_healed(evidence: Evidence, tolerance: Tolerance) -> list[tuple[HealResult
 def _caveat(evidence: Evidence, name: str) -> str:
     quantity, heal, baseline = evidence.quantity(name), evidence.heal, evidence.baseline
     if quantity.state == ESTIMATED:
-        return "the loss-increase map uses other texts than the selected ones, so it never supports a go."
+        return "the loss-increase map was measured on other texts, so it cannot support a go."
     if quantity.change is None:
         return ""
     if name == LOSS and heal is not None and recovery.is_judged_by_its_own_kind(heal):
-        return "the healing run trained on this kind of text, so it never supports a go."
+        return "the healing run trained on this kind of text, so its loss cannot support a go."
     low = quantity.before.low if isinstance(quantity.before, Reading) else None
     if name == ACCURACY and baseline is not None and low is not None and low <= baseline[0]:
-        return f"the unpruned model is not significantly above {baseline[1]} there, so these questions cannot support a go."
+        return f"the unpruned model is not significantly above {baseline[1]}, so these questions cannot support a go."
     return ""
 
 

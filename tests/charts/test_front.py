@@ -44,12 +44,6 @@ def test_a_model_that_misses_a_limit_is_pale_and_the_limit_is_a_line(found):
     assert not figures.trade_off(found, SPEED, dark=False, limits=[limit]).layout.shapes
 
 
-def test_open_difference_is_named(found):
-    unseen = [one for one in found.candidates if one.changes and not one.changes[ACCURACY].is_significant]
-    assert unseen
-    assert all("not significantly different" in " ".join(figures.describe(one, found)) for one in unseen)
-
-
 def with_others(found, *names):
     """The front with other models of eight times the size, in as many forms."""
     forms = [

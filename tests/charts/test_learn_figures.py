@@ -6,15 +6,14 @@ from dataclasses import replace
 import pytest
 import torch
 
-from analysis.charts import curves, drawings, look, maps, published
+from analysis.charts import drawings, look, maps, published
 from analysis.charts import lesson as lesson_figures
 from analysis.charts.lesson import Rung
 from analysis.core.blocks import Block
-from analysis.experiments.accuracy.points import Lines, Point, QuestionScore
+from analysis.experiments.accuracy.points import Lines, Point
 from analysis.experiments.maps import depths
 from analysis.experiments.maps.distance_spec import Best
 from analysis.results.compared import cliff
-from analysis.results.compared.remarks import collapsed_option, favourite_option
 from analysis.results.words import lesson
 from tests.support.toy import DAMAGE, MAP, SWEEP
 
@@ -77,14 +76,6 @@ def curve(*accuracies: float, chance: float = 0.25):
     return replace(SWEEP, points=points, lines=Lines(chance, 0.3))
 
 
-def test_favourite_option_is_a_collapse_only_for_nearly_all_answers():
-    answers = [QuestionScore(str(index), [], 2 if index < 12 else 0, index % 4) for index in range(20)]
-    assert favourite_option(answers) == (2, 0.6)
-    assert collapsed_option(answers) is None
-    assert collapsed_option(answers, threshold=0.6) == (2, 0.6)
-    assert favourite_option(answers[:9]) is None
-
-
 # Published values
 
 
@@ -97,12 +88,6 @@ def test_published_blocks_fit_their_models_and_spare_the_last_layer():
         behind = [path.n_layers - block.stop for block in path.blocks()]
         kept_behind[path.name] = (min(behind), max(behind))
     assert kept_behind == {"Llama-2 7B": (2, 9), "Llama-2 13B": (1, 13), "Llama-2 70B": (4, 17), "Mistral 7B": (2, 6)}
-
-
-def test_published_choice_jumps_to_the_front_at_half_the_depth():
-    starts = {path.name: path.starts for path in lesson.PATHS}
-    assert starts["Llama-2 7B"][14:16] == (15, 8)
-    assert starts["Llama-2 13B"][22:24] == (15, 3)
 
 
 def test_cliffs_are_shares_and_agree_with_the_paper():
@@ -161,11 +146,6 @@ def test_turns_are_the_maps_first_row_with_its_minimum_marked():
     assert list(bars.y) == MAP.mean[0]
     assert [colour == look.LIGHT.pruned for colour in bars.marker.color] == [False, True, False, False]
     assert "your drawing" not in [trace.name for trace in lesson_figures.turns(MAP, [None] * 4).data]
-
-
-def test_own_drawing_lies_over_the_measurement_where_there_is_one():
-    own = named(lesson_figures.turns(MAP, [0.2, None, 0.4, None]), "your drawing")
-    assert (list(own.x), list(own.y), own.mode) == ([0, 2], [0.2, 0.4], "markers")
 
 
 @pytest.mark.parametrize("length", [0.5, 2.0])
@@ -256,26 +236,6 @@ def test_right_answers_of_a_class_stand_out_after_the_reveal():
     assert [place for place, shade in enumerate(bars.marker.color) if shade == look.LIGHT.pruned] == [3, 4]
     assert list(bars.y) == [1] * 26
     assert named(after, "correct answers").showlegend is not False
-
-
-def test_points_of_the_lessons_curve_are_filled_where_significant():
-    sweep = curve(0.65, 0.64, 0.3, 0.28)
-    measured = named(lesson_figures.answers(sweep, cliff.locate(sweep)), "measured")
-    assert list(measured.marker.symbol) == ["circle-open", "circle-open", "circle", "circle"]
-    assert measured.line.color == look.translucent(look.LIGHT.pruned, curves.GUIDE), "a dip is no story"
-
-
-def test_enlarged_charts_show_the_same_in_larger_type():
-    plain = curves.accuracy_curve(curve(0.65, 0.6, 0.3, 0.28))
-    large = look.enlarged(plain, 1.5)
-    for before, after in zip(plain.data, large.data, strict=True):
-        assert (before.name, list(before.x), list(before.y)) == (after.name, list(after.x), list(after.y))
-    assert large.layout.legend.font.size == 1.5 * plain.layout.legend.font.size
-    assert named(large, "pruned").line.width == 1.5 * named(plain, "pruned").line.width
-    assert large.layout.annotations[0].font.size == 1.5 * plain.layout.annotations[0].font.size
-    assert large.layout.margin.t == 1.5 * plain.layout.margin.t
-    assert large.layout.height - plain.layout.height == large.layout.margin.t + large.layout.margin.b - 70
-    assert large.layout.xaxis.range == plain.layout.xaxis.range
 
 
 def test_settings_other_than_pixel_lengths_do_not_grow():

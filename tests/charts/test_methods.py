@@ -27,14 +27,6 @@ def test_every_measured_cell_is_a_point_with_its_interval(name):
             assert (colour == palette(False).unpruned) == (low <= 0 <= high)
 
 
-def test_all_sizes_share_a_scale_that_holds_the_unpruned_model():
-    drawn = kinds.figure(fakes.methods(), "nats")
-    spans = {axis.range for axis in drawn.select_xaxes()}
-    ((low, high),) = spans
-    assert low < 0
-    assert high > 3.1
-
-
 def test_only_a_significantly_best_method_has_a_ring():
     drawn = kinds.figure(fakes.methods(), "nats")
     assert [(trace.name, list(trace.y)) for trace in drawn.data if "lowest" in trace.name] == [

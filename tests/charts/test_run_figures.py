@@ -5,8 +5,7 @@ from dataclasses import replace
 import pytest
 
 from analysis.charts import data, runs
-from analysis.charts.curves import GUIDE
-from analysis.charts.look import ACCURACY, BITS, LOSS, translucent
+from analysis.charts.look import ACCURACY, BITS, LOSS
 from analysis.charts.runs import DrawnRun
 from analysis.experiments.accuracy.points import Lines
 from analysis.experiments.maps.distance_spec import Best
@@ -71,7 +70,6 @@ def test_points_are_filled_only_where_significantly_different_from_unpruned():
             assert is_filled == [change is not None and change.is_significant for change in moved]
             assert {True, False} == set(is_filled)
             assert "paired with the unpruned model" in trace.text[3] or "not paired" in trace.text[3]
-    assert "filled points: significant" in runs.score_curves([DrawnRun(curve, "a", 0)], ACCURACY).layout.xaxis.title.text
 
 
 def test_runs_of_equal_n_are_shifted_but_their_data_not():
@@ -84,28 +82,15 @@ def test_runs_of_equal_n_are_shifted_but_their_data_not():
     assert low < min(map(min, places))
     assert max(map(max, places)) < high
     rows = data.rows(figure)
-    title = next(key for key in rows[0] if key.startswith("share removed"))
+    title = next(key for key in rows[0] if key.startswith("share of the layers removed"))
     written = {name: [row[title] for row in rows if row["curve"] == name] for name in "abc"}
     assert written["a"] == written["b"] == written["c"] == list(places[0])
-
-
-def test_a_line_between_points_only_guides_the_eye():
-    trace = runs.score_curves([DrawnRun(fakes.sweep(), "a", 0)], ACCURACY).data[-1]
-    assert trace.line.color == trace.error_y.color == translucent(trace.marker.color, GUIDE)
 
 
 def test_more_runs_than_shades_still_look_different():
     maps = [DrawnRun(small(), str(look), look) for look in range(2 * len(runs.LOOKS))]
     traces = runs.best_curves(maps).data
     assert len({(trace.line.color, trace.marker.symbol) for trace in traces}) == len(maps)
-
-
-def test_long_legend_names_take_one_column_and_keep_plot_height():
-    heights = []
-    for name in ("short", "Wikipedia 32 × 256"):
-        layout = runs.best_curves([DrawnRun(small(), f"{name} {i}", i) for i in range(4)]).layout
-        heights.append((layout.height - layout.margin.t, layout.legend.entrywidth))
-    assert heights == [(heights[0][0], 0.5), (heights[0][0], 1)]
 
 
 def test_names_cannot_bring_markup():
@@ -121,9 +106,3 @@ def test_heals_are_orange_with_their_steps_and_shares():
     bars = runs.recovery_bars(heals).data
     assert [bar.name for bar in bars] == ["quick"]
     assert bars[0].x[0] == pytest.approx((4.45 - 3.1) / (4.45 - 2.41))
-
-
-def test_damage_stands_on_relative_depth():
-    damage = fakes.damage()
-    trace = runs.best_curves([DrawnRun(damage, "damage", 0)]).data[0]
-    assert (trace.x[5], trace.y[5]) == (0.2, damage.best[5].increase)

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 
 from analysis.charts import curves
-from analysis.cli import answers as cli_answers
 from analysis.experiments.accuracy.points import Lines, Point, QuestionScore
 from analysis.results.compared import cliff
 from tests.support import fakes
@@ -93,18 +92,6 @@ def test_sentence_says_that_no_cliff_can_be_located():
     sweep = replace(fakes.sweep(limit=200), points=curve(*measured).points)
     assert cliff.sentence(sweep) == "No cliff can be located for the similarity blocks on 200 ARC-Easy questions up to n = 15."
     assert not curves.accuracy_curve(sweep).layout.annotations
-
-
-@pytest.mark.parametrize("strategy", ["deepest", "block-influence"])
-def test_terminal_and_chart_print_the_located_cliff(strategy):
-    sweep = fakes.sweep(strategy=strategy, answers=True)
-    found = cliff.locate(sweep)
-    assert found.is_located
-    lines = cli_answers.PRINTERS[sweep.spec.kind].lines(sweep, None)
-    assert cliff.sentence(sweep) in lines
-    (note,) = curves.accuracy_curve(sweep).layout.annotations
-    assert (note.text, note.hovertext) == (found.label(), cliff.sentence(sweep))
-    assert strategy in note.text
 
 
 def test_layer_sets_are_not_called_blocks():

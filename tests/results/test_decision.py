@@ -125,12 +125,6 @@ def test_the_tolerance_refuses_negative_numbers():
         Tolerance(nats=math.nan)
 
 
-def test_the_rule_states_its_tolerance():
-    said = Tolerance(4, 0.25).rule()
-    assert "up to 4 points and a loss rise of up to 0.25 nats/token." in said
-    assert verdict.DEFAULT.rule().startswith("Tolerance: an accuracy drop of up to 3 points and a loss rise of up to 0.1")
-
-
 def answers(right: int, n: int) -> list[QuestionScore]:
     return [QuestionScore(f"q{index}", [0.0, 0.0], int(index >= right), 0) for index in range(n)]
 
@@ -167,12 +161,6 @@ def test_few_questions_ask_for_more_with_their_number():
     assert f"about {units.two_digits(needed)} questions (now 100)" in made.next_steps[0]
 
 
-def test_a_dataset_that_is_too_small_is_named():
-    needed = decided(curve(0.48, 0.0, 100)).judged[0].needed
-    made = decided(curve(0.48, 0.0, 100), available=needed - 1)
-    assert made.next_steps[0].startswith(f"The dataset has {needed - 1:,} questions, but about ")
-
-
 def test_large_loss_rise_gives_a_dont():
     made = decided(curve(0.5, 1.5))
     assert made.recommendation == STOP
@@ -190,7 +178,7 @@ def test_the_loss_map_can_refuse_and_never_allows():
     assert number.state == evidence.ESTIMATED
     assert number.on.startswith("loss-increase map, 8 texts of Wikipedia")
     assert known.spec in strict.requests
-    assert any("never supports a go" in one for one in wide.reasons)
+    assert any("cannot support a go" in one for one in wide.reasons)
 
 
 def test_an_unmeasured_block_is_measured_first():
@@ -240,12 +228,6 @@ def test_heal_judged_by_its_own_text_never_supports_a_go():
     made = heal(0.5, 0.02)
     flattered = replace(made, spec=replace(made.spec, validation=replace(made.spec.validation, source="wiki")))
     assert decided(flattered, cut=HEALED, heals=[flattered], heal=flattered).recommendation == MORE
-
-
-def test_the_stored_decision_on_a_healed_model_is_the_next_step():
-    healing = heal(0.5, 1.5)
-    first = decided(healing, cut=HEALED, heals=[healing]).next_steps[0]
-    assert first.startswith("Healed by recipe quick: don't. Loss change +1.50 nats/token")
 
 
 def test_a_heal_of_another_block_is_refused():

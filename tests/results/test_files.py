@@ -9,7 +9,6 @@ from analysis.data import gallery, starter
 from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec
 from analysis.experiments.speed.speed_spec import LLAMA_CPP
 from analysis.models.source.model_spec import ModelSpec
-from analysis.results import library
 from analysis.results.compared import files, front
 from analysis.results.compared.front import compare
 from analysis.results.stored.reading import LOSS
@@ -79,12 +78,6 @@ def test_without_the_file_of_a_healed_model_nothing_has_its_scores():
     compared = compare([curve(), healed(3.5)], (), [plain()])
     assert [one.cut for one in compared.candidates if one.is_file] == [None]
     assert not any(one.adapter for one in compared.candidates)
-
-
-def test_a_healed_file_is_stored_and_found(cache):
-    made = healed(3.5)
-    made.save()
-    assert made in library.of("evaluate", made.spec.model)
 
 
 def test_a_folder_or_a_precision_is_no_file():

@@ -2,8 +2,6 @@
 
 from dataclasses import replace
 
-import pytest
-
 from analysis.experiments.accuracy.points import QuestionScore
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.results import verdict
@@ -15,21 +13,6 @@ from tests.support import fakes
 
 def of(*results, quantity=ACCURACY, speeds=()):
     return front.compare(results, (), speeds).front(quantity)
-
-
-def test_front_holds_models_that_no_other_beats():
-    found = of(fakes.sweep())
-    best = verdict.best(found, SIZE)
-    assert [candidate.memory for candidate in best] == sorted(candidate.memory for candidate in best)
-    for candidate in found.candidates:
-        value = candidate.readings[ACCURACY].value
-        beaten = any(
-            other.memory <= candidate.memory
-            and other.readings[ACCURACY].value >= value
-            and (other.memory, other.readings[ACCURACY].value) != (candidate.memory, value)
-            for other in found.candidates
-        )
-        assert beaten != (candidate in best)
 
 
 def kept_answers(*right: int, n: int = 200, strategy: str = "similarity") -> SweepResult:
@@ -69,9 +52,3 @@ def test_of_the_same_removal_the_first_result_counts():
     found = of(curve, weaker)
     assert len(found.candidates) == len({point.block for point in curve.points})
     assert all(candidate.readings[ACCURACY].value for candidate in found.candidates)
-
-
-def test_model_that_was_not_timed_has_no_speed():
-    found = of(fakes.sweep(5), speeds=[fakes.speed()])
-    assert {one.cut.size if one.cut else 0 for one in found.candidates if one.times is not None} == {0, 2, 5}
-    assert found.candidates[0].times == pytest.approx(1)

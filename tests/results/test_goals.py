@@ -50,7 +50,7 @@ def test_needed_questions_follow_from_the_margin():
 def test_candidate_that_needs_too_many_questions_is_not_named():
     answer = goals.answer(compared(100, 99), Goal(POINTS, 0.6))
     assert answer.undecided is None
-    assert answer.said.endswith("no smaller model is shown to meet this.")
+    assert answer.said.endswith("no measured smaller model meets this.")
 
 
 def test_candidate_that_needs_more_questions_than_the_dataset_has_is_not_named(monkeypatch):

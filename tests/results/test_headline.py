@@ -2,19 +2,14 @@
 
 import math
 from dataclasses import replace
-from statistics import fmean, stdev
 
 import pytest
 
-from analysis.core import units
 from analysis.core.blocks import Block, LayerSet
 from analysis.experiments.accuracy.points import QuestionScore
 from analysis.results import evidence
-from analysis.results.compared import changes
-from analysis.results.compared.changes import Change
 from analysis.results.compared.speed import timed
 from analysis.results.evidence import ESTIMATED, MEASURED, RECOVERY, SPEED
-from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS
 from analysis.results.words import headline
 from tests.support import fakes
@@ -100,21 +95,6 @@ def test_an_insignificant_change_is_called_so():
     assert "rises" not in said
 
 
-def test_interval_that_excludes_zero_never_reads_as_including_it():
-    change = Change(-0.079, -0.157, -0.001, paired=True, n=200, needed=None)
-    assert headline._moved(ACCURACY, change, "ARC-Easy").startswith("accuracy drops 8 points (95 % CI 0.1 to 16, ")
-    assert changes.describe(replace(change, low=-0.157, high=-0.0002), reading.ACCURACY).endswith("-15.7 to -0.02")
-    assert units.number(0.0004, 0) == "0.0004"
-    assert units.number(0.0, 0) == "0"
-    assert units.number(-0.004, 2, "+") == "-0.004"
-
-
-def test_a_gain_is_called_one():
-    said = sentence(CUT, [curve(70, 4.5)])
-    assert "Accuracy rises 20 points (95 % CI 11 to 28" in said
-    assert "Loss rises by 1.5" in said
-
-
 def test_numbers_come_from_the_first_result_that_has_them():
     said = sentence(CUT, [curve(30, 4.5), curve(10, 9.0)])
     assert "Accuracy drops 20 points" in said
@@ -123,20 +103,6 @@ def test_numbers_come_from_the_first_result_that_has_them():
 def test_names_of_layers():
     for cut, name in ((Block(3, 1), "layer 3 "), (LayerSet((3, 7, 8)), "layers 3, 7-8 ")):
         assert sentence(cut, []).startswith(f"Removing {name}")
-
-
-def test_speed_is_paired_by_round_where_it_was_timed():
-    speed = fakes.speed()
-    times = {point.n: point.decode.repeats_s for point in speed.points}
-    logs = [math.log(a / b) for a, b in zip(times[0], times[5], strict=True)]
-    noisy = [value + 0.02 * (-1) ** i for i, value in enumerate(logs)]
-    changed = [t / math.exp(n - value) for t, n, value in zip(times[5], noisy, logs, strict=True)]
-    points = [replace(p, decode=replace(p.decode, repeats_s=changed)) if p.n == 5 else p for p in speed.points]
-    gain = timed(replace(speed, points=points), 5).gain
-    half = 2.776445 * stdev(noisy) / math.sqrt(5)
-    assert gain.is_measured
-    assert gain.value == pytest.approx(math.exp(fmean(noisy)) - 1)
-    assert (gain.low, gain.high) == pytest.approx((math.exp(fmean(noisy) - half) - 1, math.exp(fmean(noisy) + half) - 1))
 
 
 def test_speed_between_measured_points_is_read_from_the_line():
@@ -155,44 +121,6 @@ def test_insignificant_speed_gain_is_called_not_significantly_different():
     assert "smaller. Its speed is not significantly different." in said
 
 
-def heal(right: tuple[int, int, int], losses: tuple[float, float, float], *, spread: float = 0.0, **changes):
-    made = fakes.heal()
-    names = ("unpruned", "pruned", "healed")
-    points = {
-        name: replace(getattr(made, name), acc=r / 100, loss=value) for name, r, value in zip(names, right, losses, strict=True)
-    }
-    texts = {
-        name: [value + 0.1 * math.sin(t) + spread * place * (-1) ** t for t in range(8)]
-        for place, (name, value) in enumerate(zip(names, losses, strict=True))
-    }
-    given = {name: answers(r) for name, r in zip(names, right, strict=True)}
-    return replace(made, **points, questions=given, text_losses=texts, wall_s=17.2, **changes)
-
-
-def said_of(*heals) -> str:
-    return sentence(fakes.heal().spec.block, [], heals=heals)
-
-
-def test_recovery_has_an_interval_and_accuracy_beside_it():
-    said = said_of(heal((50, 47, 49), (3.0, 5.0, 3.5)))
-    assert "recovers 75 % (95 % CI 75 to 75) of the loss increase, measured on 8 texts of C4. " in said
-    assert " Accuracy: not significantly different from the pruned model (95 % CI -2 to +6 points, n = 100)." in said
-    assert "gives" not in said
-    assert "Accuracy: 19 points higher than the pruned model (95 % CI +" in said_of(heal((50, 30, 49), (3.0, 5.0, 3.5)))
-    assert " does not significantly change the loss: it recovers 0 %" in said_of(
-        heal((50, 30, 30), (3.0, 5.0, 5.0), spread=0.05)
-    )
-
-
 def test_heals_of_other_cuts_and_unfinished_ones_say_nothing():
-    assert verdict(Block(2, 5), [], heals=[heal((50, 30, 49), (3.0, 5.0, 3.5))]).missing[-1] == RECOVERY
-    assert "No healing run of this block is measured" in said_of(fakes.heal(20))
-
-
-def test_heal_judged_by_its_training_kind_recovers_nothing():
-    made = heal((50, 47, 49), (3.0, 5.0, 2.5))
-    flattered = replace(made, spec=replace(made.spec, validation=replace(made.spec.validation, source="wiki")))
-    assert flattered.spec.corpus.source == "wiki"
-    said = said_of(flattered)
-    assert "recovers" not in said
-    assert "the kind of text that it trained on, which shows no recovery. Accuracy: not significantly" in said
+    assert verdict(Block(2, 5), [], heals=[fakes.heal()]).missing[-1] == RECOVERY
+    assert "No healing run of this block is measured" in sentence(fakes.heal().spec.block, [], heals=[fakes.heal(20)])

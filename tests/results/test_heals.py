@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from analysis.core import stats, units
-from analysis.data.spec import CorpusSpec, default_loss_corpus, held_out_text
+from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.heal.heal_result import HealResult, JunctionReport
 from analysis.results import library
@@ -91,7 +91,7 @@ def test_older_heal_judged_by_its_own_kind_is_recognized():
     found = heal((3.09, 4.30, 2.62), (3.0, 4.3, 2.6))
     spec = replace(found.spec, validation=CorpusSpec("wiki", 8, 256, split="validation"))
     old = replace(found, spec=spec, text_losses={}, text_tokens=[], same_kind={}, same_kind_text=None)
-    assert heals.sentences(old)[0].startswith("Healing was judged by the kind of text that it trained on")
+    assert heals.sentences(old)[0].startswith("Healing was evaluated on the kind of text that it trained on")
 
 
 def test_limits_of_a_measurement_are_named():
@@ -100,7 +100,7 @@ def test_limits_of_a_measurement_are_named():
     few = replace(found, same_kind_tokens=TOKENS[:9], n_choice_texts=0, spec=replace(found.spec, instant=True))
     said = " ".join(heals.remarks(few))
     assert "Only 9 of 32 texts of Wikipedia have at least 128 tokens." in said
-    assert "also chose the strength" in said
+    assert "also selected the strength" in said
 
 
 def test_control_is_matched_by_training_text_and_closest_comes_first():
@@ -129,20 +129,6 @@ def test_readings_of_both_kinds_name_their_text():
     assert (change.difference, change.low, change.high) == stats.compare_losses(
         found.same_kind_losses["unpruned"], found.same_kind_losses["healed"], TOKENS
     )
-
-
-def test_curves_and_heals_share_a_text():
-    assert fakes.heal_spec().validation == fakes.sweep().spec.loss_corpus == replace(default_loss_corpus(), identity="w")
-    assert fakes.heal_spec().same_kind == held_out_text("wiki")
-    short = replace(default_loss_corpus(), n_texts=8, seq_len=128)
-    assert replace(fakes.heal_spec(), validation=short).same_kind == replace(held_out_text("wiki"), n_texts=8, seq_len=128)
-
-
-def test_an_instant_heal_trains_nothing_and_has_no_control():
-    found = heal((3.0, 4.0, 3.5), (2.0, 3.0, 2.5))
-    instant = replace(found, spec=replace(found.spec, steps=0, instant=True, recipe="instant"))
-    control = replace(found, spec=found.spec.as_control())
-    assert heals.control_of(instant, [control]) is None
 
 
 def test_a_run_without_a_step_is_not_called_trained():

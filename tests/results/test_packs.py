@@ -207,17 +207,6 @@ def test_a_file_that_cannot_be_read_is_refused(pack, tmp_path, monkeypatch, file
     assert unpacked() == []
 
 
-@pytest.mark.slow
-def test_a_pack_is_checked_in_a_process_of_its_own(tmp_path):
-    file = packed.made(tmp_path)
-    files = packed.files_of(file)
-    packed.manifest(version=9)(files)
-    with pytest.raises(PackError, match="has version 9 of the format"):
-        packs.open_file(packed.written(tmp_path / "bad.zip", files))
-    assert unpacked() == []
-    assert packs.open_file(file).manifest.results
-
-
 def _n_layers(stored):
     stored["data"]["n_layers"] = stored["data"]["model"]["n_layers"] = 10**18
 

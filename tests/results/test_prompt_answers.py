@@ -60,12 +60,4 @@ def test_columns_that_were_not_asked_for_are_left_out():
     shown = prompt_answers.narrowed(stored, ASKED)
     assert [variant.label for variant in shown.spec.variants] == ["unpruned", "pruned"]
     assert [text.token_ids for text in shown.writings] == [[1], [2]]
-    assert prompt_answers.narrowed(stored, STORED) is stored
-
-
-def test_the_table_of_texts_has_repetition_beside_surprisal():
-    found = CompareResult(ASKED, {}, 1.0, 3, True, "m", 30, 5, [writing(range(24)), writing([1, 2, 3, 4] * 6)])
-    table = found.tables()["texts"]
-    assert "repeated 4-grams" in table.heads
-    assert [row["repetition_rate"] for row in table.records()] == [0.0, pytest.approx(17 / 21)]
-    assert {"surprise_unpruned", "surprise_own"} <= table.records()[0].keys()
+    assert prompt_answers.narrowed(stored, STORED) == stored

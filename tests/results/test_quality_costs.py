@@ -66,8 +66,3 @@ def test_best_costs_least_under_the_condition_of_most_removals():
     found = quality_costs.best_cut(quality_costs.of_cuts([fakes.sweep(), damage], LOSS, 5))
     least = min(range(26), key=damage.increase[4].__getitem__)
     assert (found.cut, found.change.difference) == (Block(least, 5), damage.increase[4][least])
-
-
-def test_one_measured_cut_is_not_the_best_of_anything():
-    assert quality_costs.best_cut(quality_costs.of_cuts([fakes.sweep()], LOSS, 5)) is None
-    assert quality_costs.best_cut([]) is None

@@ -1,10 +1,8 @@
 """A reading is of one result, and a change is of readings of one condition."""
 
-import ast
 import math
 import random
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,8 +17,6 @@ from analysis.results.compared import changes
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACC_NORM, ACCURACY, DAMAGE, LOSS
 from tests.support import fakes
-
-ANALYSIS = Path(__file__).resolve().parents[2]
 
 
 def with_losses(sweep, shift=0.0):
@@ -65,13 +61,6 @@ def test_the_number_of_questions_is_that_which_was_asked():
     unfinished = fakes.sweep(limit=200, asked=24, complete=False)
     condition = at(unfinished, 5)[ACCURACY].condition
     assert condition.n == condition.material.limit == 24
-
-
-def test_one_cut_alone_and_one_with_an_adapter():
-    alone = fakes.evaluate(Block(11, 5))
-    assert reading.of_evaluate(alone)[ACCURACY].repair == ""
-    healed = replace(alone, spec=replace(alone.spec, adapter="adapters/abc"))
-    assert reading.of_evaluate(healed)[ACCURACY].repair == "abc"
 
 
 def test_heal_has_three_models_in_the_training_precision():
@@ -205,28 +194,6 @@ def test_losses_that_are_not_stored_per_text_give_no_interval():
     assert changes.describe(change, LOSS).endswith("no interval: losses per text were not stored")
 
 
-def test_results_without_answers_change_as_if_independent():
-    sweep = fakes.sweep(limit=200)
-    whole, cut = (at(sweep, n) for n in (0, 5))
-    accuracy = changes.change(whole[ACCURACY], cut[ACCURACY])
-    errors = [math.sqrt(one[ACCURACY].value * (1 - one[ACCURACY].value) / 199) for one in (whole, cut)]
-    assert accuracy.high - accuracy.difference == pytest.approx(1.959964 * math.hypot(*errors), rel=1e-6)
-
-
-@pytest.mark.slow
-def test_no_one_makes_a_reading_by_hand():
-    """A value and a condition that are put together elsewhere could be of two results."""
-    made = set()
-    for path in [*(ANALYSIS / "analysis").rglob("*.py"), *(ANALYSIS / "pages").rglob("*.py")]:
-        for node in ast.walk(ast.parse(path.read_text())):
-            called = node.func if isinstance(node, ast.Call) else None
-            name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
-            is_of_threads = isinstance(called, ast.Attribute) and ast.unparse(called) == "threading.Condition"
-            if name in ("Reading", "Condition") and not is_of_threads:
-                made.add(path.relative_to(ANALYSIS).as_posix())
-    assert made <= {"analysis/results/stored/reading.py"}
-
-
 @pytest.mark.parametrize(("gained", "lost"), [(0.05, 0.11), (0.10, 0.15), (0.02, 0.07)])
 def test_needed_questions_see_the_difference_four_times_in_five(gained, lost):
     difference, spread = gained - lost, math.sqrt(gained + lost - (gained - lost) ** 2)
@@ -242,8 +209,3 @@ def test_needed_texts_see_the_difference_four_times_in_five():
     draws = np.random.default_rng(1).normal(0.05, 0.2, (400, n))
     seen = [stats.compare_losses([0.0] * n, row.tolist())[1] > 0 for row in draws]
     assert 0.72 < np.mean(seen) < 0.88
-
-
-def test_no_difference_needs_no_number():
-    assert stats.needed(0.0, 0.3) is None
-    assert stats.needed(-0.5, 0.0) == 2

@@ -46,10 +46,6 @@ def test_against_a_plain_loop():
         assert remarks.tied_starts(texts) == by_hand(texts)
 
 
-def test_a_single_text_has_no_error():
-    assert remarks.tied_starts(np.array([[0.1, 0.1, 0.3]])) == []
-
-
 def test_the_map_is_asked_in_the_best_way_it_allows():
     assert remarks.of_map(MAP, "angular") == [[], [], [0], []], "as if independent, ties go to the deeper block"
     won = replace(MAP, wins=[[0.0, 0.8, 0.2, 0.0], [0.02, 0.98, 0.0], [0.5, 0.5], [1.0]])

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 
 from analysis.core import index, index_table, stats, store
-from analysis.core.blocks import Block
 from analysis.core.experiment import EXPERIMENTS
 from analysis.core.index import IndexEntry, ResultFilter
 from analysis.data.spec import CorpusSpec
@@ -86,15 +85,6 @@ def test_row_holds_all_that_distinguishes_results():
     )
     assert row["saved"].endswith(", unfinished")
     assert run_table.row(run(fakes.distances(), precomputed=True))["saved"] == "precomputed"
-
-
-def test_index_facts_give_the_key_figure():
-    results = [fakes.distances(), fakes.sweep(), fakes.sweep(5), fakes.heal(), fakes.heal(20), fakes.damage()]
-    results += [fakes.damage(0.3), fakes.evaluate(Block(3, 2))]
-    for result in results:
-        again = codec().validate_json(codec().dump_json(summaries.summary(result)))
-        assert again == summaries.summary(result)
-        assert again.figures == (summaries.key_figure(result),)
 
 
 def test_filters_are_all_to_be_passed(cache):

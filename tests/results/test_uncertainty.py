@@ -37,21 +37,11 @@ def test_wilson_covers_as_often_as_it_says():
     assert 0.93 < hits / 2000 < 0.97
 
 
-def test_wilson_shrinks_with_more_questions():
-    widths = [high - low for low, high in (stats.share_interval(n // 2 / n, n) for n in (10, 40, 160, 640))]
-    assert widths == sorted(widths, reverse=True)
-    assert widths[1] / widths[3] == pytest.approx(4, rel=0.1)
-
-
 @pytest.mark.parametrize("n", [1, 4, 9])
 def test_mcnemar_equals_enumeration_of_all_coins(n):
     for gained in range(n + 1):
         as_uneven = [abs(2 * sum(coins) - n) >= abs(2 * gained - n) for coins in itertools.product((0, 1), repeat=n)]
         assert stats.mcnemar_p(gained, n - gained) == pytest.approx(sum(as_uneven) / 2**n)
-
-
-def test_mcnemar_without_disagreement_is_certain_of_nothing():
-    assert stats.mcnemar_p(0, 0) == 1.0
 
 
 def test_a_paired_comparison_counts_questions_not_order():
@@ -119,17 +109,6 @@ def test_bootstrap_wins_agree_with_a_loop_over_the_same_resamples():
         expected[means.index(min(means))] += 1
     (found,) = stats.bootstrap_wins([values], n_resamples=200)
     assert found == pytest.approx([count / 200 for count in expected])
-
-
-def test_bootstrap_wins_known_answers():
-    assert stats.bootstrap_wins([np.array([[0.3, 0.1, 0.2]])]) == [[0, 1, 0]]  # one text: its own verdict
-    assert stats.bootstrap_wins([np.ones((5, 3)), np.ones((5, 1))]) == [[0, 0, 1], [1]]  # ties to the deeper start
-    always = np.tile([0.2, 0.1], (9, 1)) + np.random.default_rng(0).normal(scale=0.01, size=(9, 2))
-    assert stats.bootstrap_wins([always]) == [[0, 1]]
-    # Of two texts that disagree, one alone is drawn in a quarter of the resamples each, and candidate 0 wins a mixed draw.
-    (wins,) = stats.bootstrap_wins([np.array([[0.0, 1.0], [0.6, 0.0]])], n_resamples=20000)
-    assert wins == pytest.approx([0.75, 0.25], abs=0.02)
-    assert stats.bootstrap_wins([always], seed=4) == stats.bootstrap_wins([always], seed=4)
 
 
 def loop_spearman(a, b):

@@ -130,11 +130,11 @@ def sentences(damage: DamageResult, distances: DistanceResult, n: int, losses: n
     rises = (number(damage.increase[n - 1][block.start] or 0.0, 2, "+") for block in (choice, best))
     chosen, lowest = (f"{block.brief()} ({rise} nats)" for block, rise in zip((choice, best), rises, strict=True))
     if choice == best:
-        return [*lines, f"The distance picks the best block of this size, {chosen}."]
+        return [*lines, f"The block with the smallest distance also has the lowest loss increase of this size: {chosen}."]
     basis = f"{'paired over' if paid.paired else 'unpaired,'} {paid.n} texts"
     interval = "no interval" if paid.low is None or paid.high is None else f"95 % {paid.ends(2)}"
-    more = f"{number(paid.difference, 2, '+')} nats/token more ({interval}, {basis})"
-    return [*lines, f"The distance picks {chosen}, the best block is {lowest}: the pick costs {more}."]
+    more = f"{number(paid.difference, 2, '+')} nats/token ({interval}, {basis})"
+    return [*lines, f"Smallest distance: {chosen}. Lowest loss increase: {lowest}. The loss differs by {more}."]
 
 
 def _per_text(damage: DamageResult, block: Block, losses: np.ndarray | None) -> list[float] | None:

@@ -84,7 +84,7 @@ def best_cut(costs: Sequence[Cost]) -> Cost | None:
     """Return the least of the costs of one size, under the condition that most removals were measured on.
 
     Returns:
-        The best, which looks better than it is, since it is the least of many; None if no two removals were measured under the
+        The best, which is biased low as the lowest of many; None if no two removals were measured under the
         same condition.
     """
     groups: dict[Condition, list[Cost]] = {}

@@ -49,7 +49,7 @@ class Recovery(Interval):
 
 
 def is_judged_by_its_own_kind(result: HealResult) -> bool:
-    """Return True where the loss was measured on the kind of text that the heal trained on, which shows no recovery."""
+    """Return whether the loss was measured on the kind of text that the run trained on, so that it shows no recovery."""
     return bool(result.spec.validation.subject == result.spec.corpus.subject)
 
 
@@ -102,7 +102,7 @@ def loss_in_words(result: HealResult) -> str:
     if recovery is not None:
         return f"{recovery.in_words()}, measured on {recovery.n} texts of {recovery.texts}"
     if is_judged_by_its_own_kind(result):
-        return "was judged by the kind of text that it trained on, which shows no recovery"
+        return "was evaluated on the kind of text that it trained on, so no recovery is stated"
     if LOSS not in reading.of_heal(result, "healed"):
         return "has no measured loss"
     n = reading.of_heal(result, "healed")[LOSS].condition.n

@@ -75,13 +75,13 @@ def remarks(points: Sequence[Point], lines: Lines | None, answers: Sequence[Sequ
 def chosen_by(spec: SweepSpec) -> str:
     """Return the text that chose a curve's blocks and the text of their loss; "" where no measured loss chose them.
 
-    The least of many measured losses is partly luck, so that it looks better on the text that chose it than anywhere else.
+    The lowest of many measured losses is biased low on the text that selected it.
     """
     reports = spec.loss_corpus
     chose = spec.damage.corpus if spec.damage is not None else spec.search.corpus if spec.search is not None else None
     if chose is None or reports is None:
         return ""
-    same = ", too, so the lowest of many measured losses is biased low" if chose.subject == reports.subject else ""
+    same = " as well, so the lowest of many measured losses is biased low" if chose.subject == reports.subject else ""
     return (
         f"The layers were chosen on texts of {corpora.title(chose)}. Their loss is measured on {corpora.title(reports)}{same}."
     )

@@ -155,7 +155,7 @@ def _none(comparison: Comparison, goal: Goal) -> str:
         timed = [(one.gain.low, one) for one in comparison.candidates if one.gain and one.id != comparison.reference.id]
         if timed:
             _, fastest = max(timed, key=lambda pair: pair[0])
-            return f"{said} no measured model is shown to be. The fastest: {action(fastest)} ({_speed(fastest)})."
+            return f"{said} no measured model is. The fastest: {action(fastest)} ({_speed(fastest)})."
     if goal.is_drop and not any(map(goal.change, comparison.candidates)):
         return f"{said} no {goal.quantity} is measured together with that of the reference."
-    return f"{said} no {'smaller' if goal.is_drop else 'measured'} model is shown to meet this."
+    return f"{said} no measured {'smaller ' if goal.is_drop else ''}model meets this."

@@ -85,7 +85,7 @@ _MODELS = ("unpruned", "pruned", "healed")
 
 
 def _losses(result: HealResult, *, own_kind: bool = False) -> dict[str, Reading]:
-    """Return the losses by model, on the text that judges or on the kind of text that was trained on."""
+    """Return the losses by model, on the evaluation text or on text of the training kind."""
     read = reading.of_same_kind if own_kind else reading.of_heal
     return {name: readings[LOSS] for name in _MODELS if LOSS in (readings := read(result, name))}
 
@@ -122,7 +122,7 @@ def remarks(result: HealResult) -> list[str]:
     if result.same_kind_text is not None:
         lines.append(lacking(result.same_kind_text, result.model, result.same_kind_tokens))
     if result.text_tokens and not result.n_choice_texts and result.spec.instant:
-        lines.append("The texts that judge also chose the strength of the heal, which makes the loss look lower.")
+        lines.append("The evaluation texts also selected the strength of the instant heal, so the loss is biased low.")
     if result.is_instant_left_out:
         lines.append(f"{recipes.NO_WEIGHT.format(family=result.model.family)} The training began without it.")
     return [remark for remark in lines if remark]

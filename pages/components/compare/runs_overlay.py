@@ -113,7 +113,7 @@ def _say_questions(drawn: list[DrawnRun]) -> None:
     if len(levels) > 1:
         st.caption(f"Different questions: compare each curve with its own chance line ({said}).")
     elif levels:
-        st.caption("Bars: 95 % intervals (Wilson).")
+        st.caption("Bars: 95 % intervals (Wilson). Hollow points: not significantly different from unpruned.")
 
 
 def _heals(drawn: list[DrawnRun]) -> None:
