@@ -200,7 +200,7 @@ def _healed_how(heal: HealResult) -> str:
 
 
 def _legend_columns(figure: Figure) -> int:
-    """Return the columns of a legend of more than one row; 0 where one is enough."""
+    """Return the columns of a legend of more than one row; 0 if one is enough."""
     return _COLUMNS if len(legend_names(figure)) > _ONE_ROW else 0
 
 
@@ -222,7 +222,7 @@ def _every(last: int) -> int:
 
 
 def _is_line(points: Sequence[Point]) -> bool:
-    """Return True where points may be joined by a line: two scores of one size would make it go up and down at one place."""
+    """Return True if points may be joined by a line: two scores of one size would make it go up and down at one place."""
     return len({point.n for point in points}) == len(points)
 
 

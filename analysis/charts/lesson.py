@@ -35,7 +35,7 @@ def turns(distances: DistanceResult, drawn: Sequence[float | None] = (), *, dark
 
     Args:
         distances: the map.
-        drawn: the expectation for each layer; None where there is none.
+        drawn: the expectation for each layer; None if there is none.
         dark: whether the page is dark.
         height: pixels.
     """
@@ -71,7 +71,7 @@ def _bars(points: Sequence[MeasuredPoint], colours: Palette) -> dict[str, Any]:
 def _add_own(
     figure: Figure, places: Sequence[Any], drawn: Sequence[float | None], colours: Palette, digits: str, *, joined: bool = True
 ) -> None:
-    """One's own drawing, the same ink and open circles on every chart; nothing where nothing was drawn."""
+    """One's own drawing, the same ink and open circles on every chart; nothing if nothing was drawn."""
     points = [(x, value) for x, value in zip(places, drawn, strict=True) if value is not None]
     if not points:
         return
@@ -144,8 +144,8 @@ def answers(
     Args:
         sweep: the curve.
         cliff: of the curve.
-        drawn: accuracy that was expected for n = 0, 1, ...; None where nothing was.
-        mark: the n where the cliff was expected; None where none was.
+        drawn: accuracy that was expected for n = 0, 1, ...; None if nothing was.
+        mark: the n where the cliff was expected; None if none was.
         dark: whether the page is dark.
         height: pixels.
     """
@@ -247,7 +247,7 @@ def rungs(
         ladder: from top to bottom.
         field: "acc" or "loss".
         lines: chance and majority, for an accuracy.
-        drawn: the expectation for each; None where there is none.
+        drawn: the expectation for each; None if there is none.
         dark: whether the page is dark.
         height: pixels.
     """

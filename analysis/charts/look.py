@@ -328,11 +328,11 @@ class Measure:
     """Quantity whose difference from the unpruned model is shown, as in `Reading.quantity`."""
 
     def value(self, point: Point | None) -> float | None:
-        """The number itself, or None where it was not measured."""
+        """The number itself, or None if it was not measured."""
         return getattr(point, self.field) if point else None
 
     def interval(self, point: Point) -> tuple[float, float] | None:
-        """Return the 95 % interval: Wilson's of an accuracy, Student's of a loss; None where unknown, as of few texts."""
+        """Return the 95 % interval: Wilson's of an accuracy, Student's of a loss; None if unknown, as of few texts."""
         value = self.value(point)
         if self.field == "acc" or value is None or not point.loss or point.loss_interval is None:
             return point.interval if self.field == "acc" else None

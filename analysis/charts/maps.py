@@ -214,7 +214,7 @@ def _damage_bars(result: DamageResult, selected: Removal | None, *, dark: bool, 
 
 
 def places_on(result: DamageResult, selected: Removal) -> list[tuple[int, int]]:
-    """Start and size of the selected block on a loss-increase map; empty where its increase is not measured.
+    """Start and size of the selected block on a loss-increase map; empty if its increase is not measured.
 
     Of layers that are no single block these are the measured runs.
     """

@@ -246,5 +246,5 @@ def _margin(result: MicroscopeResult) -> dict[str, int]:
 
 
 def _is_turned(result: MicroscopeResult) -> bool:
-    """Return True where the tokens' names must be turned to fit below the map."""
+    """Return True if the tokens' names must be turned to fit below the map."""
     return len(result.pieces) > 9

@@ -109,7 +109,7 @@ def cliffs(
     """The share of layers at which answers collapse, by family, with the user's own cliff.
 
     Args:
-        own_range: between which shares of the user's layers its cliff begins; None where none is settled.
+        own_range: between which shares of the user's layers its cliff begins; None if none is settled.
         name: its name, as plain text.
         published: the families.
         dark: whether the page is dark.

@@ -71,8 +71,8 @@ def scores_of(
 ) -> list[FoundResult]:
     """Return the results that `scores_of_block.select` needs for the scores of a block, in the order in which they count.
 
-    They are in any precision, those in the precision of the model first, then the strongest evidence. Every other result
-    answers the same as one of these, only weaker, or under another condition than the first `ELSEWHERE`.
+    They are in any precision: the precision of the model first, then the strongest evidence. Any other result is a weaker one
+    of the same scores, or under another condition than the first `ELSEWHERE`.
 
     Args:
         removed: the removed layers; None for the unpruned model.
@@ -180,7 +180,7 @@ def curves_on_same_questions(shown: FoundResult, model: ModelSpec, *, most: int)
 
 
 def in_each_precision(model: ModelSpec, *, most: int) -> list[FoundResult]:
-    """Return the results of a model that score anything, strongest first, so many of each kind in each precision."""
+    """Return the results of a model that score anything, strongest first, at most `most` of each kind in each precision."""
     wanted = ResultFilter(SCORED, weights(model))
     return [of_entry(entry) for entry, _ in index.firsts(wanted, _ranking(model), ("kind", "dtype", "quantization"), each=most)]
 
@@ -202,17 +202,17 @@ def measured_on(model: ModelSpec, conditions: Sequence[reading.Condition], most:
 
 
 _TIMED = 500
-"""So many measurements of this machine are read at most to predict durations."""
+"""Maximum number of measurements of this machine that are read to predict durations."""
 
 
 def of_here(kind: str) -> list[FoundResult]:
-    """Return measurements of this machine, the newest first; no more of them than it takes to predict durations here."""
+    """Return measurements of this machine, newest first, at most as many as predict durations."""
     wanted = ResultFilter((kind,), words=(host.processor().lower(),), places=(index_table.OWN,))
     return [of_entry(entry) for entry in index.entries(wanted, most=_TIMED)]
 
 
 LISTED = 100
-"""A report lists no more results of a kind than these, the strongest."""
+"""Maximum number of results of a kind in a report, the strongest ones."""
 
 
 def of(
@@ -224,7 +224,7 @@ def of(
     chosen: Sequence[str] = (),
     and_of: tuple[tuple[str, Any], ...] = (),
 ) -> list[Any]:
-    """Readable results of a kind, arrays left on disk: strongest evidence first, of equal ones the newest, precomputed last.
+    """Return the readable results of a kind without their arrays: strongest evidence first, then newest, precomputed last.
 
     Args:
         kind: a key of `EXPERIMENTS`.
@@ -232,7 +232,7 @@ def of(
         most: number of results at most; None for all.
         having: columns of the index with their values.
         chosen: fingerprints of results that come first.
-        and_of: columns with values; the results that have them count beyond the strongest, no more than `most` for each.
+        and_of: columns with values; results that have them are added to the strongest ones, at most `most` for each.
     """
     entries = find(kind, model, most=most, having=having)
     if most is not None and len(entries) >= most:
@@ -258,9 +258,9 @@ def weights(model: ModelSpec) -> tuple[str, str, str]:
 
 
 def identity(model: ModelSpec) -> str:
-    """Return the identity of the weights that a spec asks about, without loading them; "" where it is not known.
+    """Return the identity of the weights that a spec asks about, without loading them; "" if it is not known.
 
-    A resolved spec says so itself; any other asks about the weights under its name or path now.
+    A resolved spec names it. Any other spec is about the weights that its name or path has now.
     """
     if model.identity:
         return model.identity
@@ -275,7 +275,7 @@ def identity(model: ModelSpec) -> str:
 
 
 def heal_of(model: ModelSpec, adapter: str) -> HealResult | None:
-    """The stored heal that made this adapter folder, if it is known."""
+    """Return the stored healing run that made an adapter folder; None if it is not known."""
     name = result_name(adapter)
     heals = read_all(find("heal", model, most=1, having=(("adapter", (adapter, name)),)))
     return next((heal for heal in heals if result_name(heal.adapter) == name), None)

@@ -1,7 +1,7 @@
-"""Agreement of the distance with the measured loss increase, block size by block size, and the price of the distance's choice.
+"""Agreement of the distance with the measured loss increase among blocks of one size, and the cost of choosing by distance.
 
-All sizes pooled, the size alone makes a high rank correlation: a longer block is farther apart and costs more. A choice is made
-among blocks of one size, so the correlation within a size and the price of the chosen block come first.
+Over all sizes the rank correlation is high because longer blocks have larger distances and larger loss increases. A choice is
+made among blocks of one size.
 """
 
 import math
@@ -19,7 +19,7 @@ from analysis.results.compared.changes import Change
 from analysis.results.stored.reading import of_damage
 
 _FEWEST = 4
-"""Independent blocks from which on a rank correlation has an interval."""
+"""Minimum number of independent blocks for an interval of a rank correlation."""
 INTERVAL = "The interval uses the effective number of independent blocks, because overlapping blocks resemble each other."
 """The method of the interval in words."""
 
@@ -68,7 +68,7 @@ def rank(pairs: list[tuple[float, float]], size: int) -> Rank | None:
         size: block size; a block shares layers with the `size` - 1 blocks before and after it.
 
     Returns:
-        None with fewer than three blocks, or where one side does not vary.
+        None with fewer than three blocks, or if one side does not vary.
 
     Source: Fisher's z with the variance of Bonett and Wright, Psychometrika 65 (2000) 23.
     """
@@ -85,7 +85,7 @@ def rank(pairs: list[tuple[float, float]], size: int) -> Rank | None:
 
 
 def price(damage: DamageResult, block: Block, reference: Block, losses: np.ndarray | None = None) -> Change | None:
-    """Return how much more the loss increases without one block than without another; None if either is not measured.
+    """Return the difference of the loss increases of two blocks; None if either is not measured.
 
     Args:
         damage: the loss-increase map.
@@ -104,7 +104,7 @@ def price(damage: DamageResult, block: Block, reference: Block, losses: np.ndarr
 
 
 def stored_losses(damage: DamageResult) -> np.ndarray | None:
-    """`DamageResult.text_losses`, from disk if the result was read without arrays; None where they are not stored."""
+    """`DamageResult.text_losses`, from disk if the result was read without arrays; None if they are not stored."""
     if damage.text_losses is not None:
         return damage.text_losses
     entry = index.entry(damage.kind, damage.spec.fingerprint())
@@ -117,7 +117,7 @@ def stored_losses(damage: DamageResult) -> np.ndarray | None:
 
 
 def sentences(damage: DamageResult, distances: DistanceResult, n: int, losses: np.ndarray | None = None) -> list[str]:
-    """Return the agreement within one block size, and the price of the distance's choice once all its blocks are measured."""
+    """Return the agreement within one block size, and the cost of choosing by distance once all its blocks are measured."""
     ranks, lines = correlation(damage, distances, n), []
     if ranks is not None:
         lines.append(

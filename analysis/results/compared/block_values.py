@@ -1,4 +1,4 @@
-"""Known values of every block, for a strip of layers that answers without a server."""
+"""Values of every block for the strip of layers, which runs in the browser."""
 
 from dataclasses import dataclass
 
@@ -12,44 +12,44 @@ from analysis.models.source.sizes import ModelFacts
 from analysis.results.stored import reading
 
 _DIGITS = 4
-"""Digits of all numbers, so that those of a hundred layers are no burden to a page."""
+"""Decimals of all numbers, which keep the data of a hundred layers small."""
 Rows = list[list[float | None]]
-"""Row n-1 holds the blocks of n layers, entry l of it the one that starts at layer l; None where nothing is known."""
+"""Row n-1 holds the blocks of n layers, entry l of it the one that starts at layer l; None if nothing is known."""
 
 
 @dataclass(frozen=True)
 class OverBlocks:
-    """One measured number of every block, all of them in the same condition."""
+    """One measured quantity of every block under one condition."""
 
     name: str
-    """Name of the measured quantity, as used within a sentence."""
+    """Name of the quantity within a sentence."""
     unit: str
     values: Rows
     halves: Rows
-    """Half the width of the 95 % interval; None where no interval is known."""
+    """Half the width of the 95 % interval; None if no interval is known."""
     on: str
     """Texts and precision, in words."""
 
 
 @dataclass(frozen=True)
 class BlockValues:
-    """All values that a strip of layers shows of any block."""
+    """Values of every block that the strip of layers shows."""
 
     n_layers: int
     shares: list[float]
-    """Of each layer, its part of the memory of all weights, in [0, 1]."""
+    """Share of all parameters in each layer, in [0, 1]."""
     experts: list[float]
-    """Of each layer, its experts' part of that; empty where no layer has any."""
+    """Share of all parameters in the experts of each layer; empty without experts."""
     idle: list[float]
-    """Of each layer, the part of that which a token does not use; empty likewise."""
+    """Share of all parameters in experts that a token does not use, by layer; empty without experts."""
     distance: OverBlocks
-    """How far the residual stream turns across each block."""
+    """Distance of the residual stream across each block."""
     damage: OverBlocks | None
-    """The measured increase of the loss without each block."""
+    """Measured loss increase without each block."""
 
 
 def of_results(distances: DistanceResult, damage: DamageResult | None) -> BlockValues:
-    """Return the values of every block from a map, and from the measured damage where there is any.
+    """Return the values of every block from a distance map, and from a loss-increase map if there is one.
 
     Args:
         distances: the map on screen.

@@ -25,22 +25,22 @@ class Change(Interval):
     difference: float
     """The reading minus the reference."""
     low: float | None
-    """Lower end of its 95 % interval; None where no interval is known."""
+    """Lower end of its 95 % interval; None if no interval is known."""
     high: float | None
     paired: bool
-    """Whether it was taken question by question or text by text; else as if the two had nothing in common."""
+    """Whether it is paired by question or text; otherwise both are treated as independent."""
     n: int
     """Questions or texts."""
     needed: int | None
-    """Number that it takes to see a difference of this size; None where it is significant, or where none is to be seen."""
+    """Questions or texts that make a difference of this size significant; None if it is already, or if it is zero."""
     p_value: float | None = None
-    """Exact McNemar test of answers to the same questions; None for losses, and where answers are not kept."""
+    """Exact McNemar test of answers to the same questions; None for losses, and if answers are not kept."""
 
     def needed_for(self, distance: float) -> int | None:
-        """Return the questions or texts after which the interval ends nearer than a distance; None where more do not help.
+        """Return the questions or texts after which the interval ends nearer than a distance; None if more do not help.
 
         Args:
-            distance: of the difference from a limit. The difference is taken for the true one, in `stats.POWER` of all draws.
+            distance: of the difference from a limit. The measured difference counts as the true one (power: `stats.POWER`).
         """
         if self.low is None or self.high is None:
             return None
@@ -102,12 +102,12 @@ def _error(result: Reading) -> float | None:
 
 
 def _drop_needed(change: Change) -> Change:
-    """Return the change without a needed amount where it is significant already."""
+    """Return the change without a needed amount if it is significant."""
     return replace(change, needed=None) if change.is_significant else change
 
 
 def describe(change: Change, quantity: str, *, of: str = "the unpruned model") -> str:
-    """A difference in words: how large, its interval, how it was taken, and whether it is one.
+    """Describe a difference: its size, interval, pairing and significance.
 
     Args:
         change: the difference.
@@ -132,16 +132,16 @@ def describe(change: Change, quantity: str, *, of: str = "the unpruned model") -
 
 
 def against_unpruned(sweep: SweepResult, quantity: str) -> list[Change | None]:
-    """Return the change of each point of a curve against the unpruned model, paired where answers and losses are kept.
+    """Return the change of each point of a curve against the unpruned model, paired if answers and losses are kept.
 
     Returns:
-        One for each of `sweep.points`; None for the unpruned model itself, and where data are missing, as while a curve grows.
+        One for each of `sweep.points`; None for the unpruned model itself, and if data are missing, as while a curve grows.
     """
     return [_change(_at(sweep, 0), _at(sweep, index), quantity) for index in range(len(sweep.points))]
 
 
 def significant_steps(sweep: SweepResult, quantity: str, places: Sequence[int]) -> list[bool]:
-    """Return, for the chosen points of a curve by place, True where one differs significantly from the one before it.
+    """Return whether each chosen point of a curve differs significantly from the one before it.
 
     Returns:
         One fewer than places.
@@ -152,7 +152,7 @@ def significant_steps(sweep: SweepResult, quantity: str, places: Sequence[int]) 
 
 
 def of_heal(heal: HealResult, quantity: str, reference: str = "unpruned") -> Change | None:
-    """Return the change of a healed model against another one of the run; None where data are missing.
+    """Return the change of a healed model against another one of the run; None if data are missing.
 
     Args:
         heal: the run.

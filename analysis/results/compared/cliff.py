@@ -1,7 +1,7 @@
 """Locate the accuracy cliff of one sweep, with its 95 % interval, and describe it in one sentence for every page and report.
 
 The cliff is the smallest n from which on accuracy stays below the midpoint of the unpruned accuracy and chance. It belongs to
-one model, one strategy and one question set: another strategy on the same questions has its own.
+one model, one strategy and one question set.
 
 Source: Gromov et al., arXiv:2403.17887, section 4: a plateau, then a sharp fall.
 """
@@ -137,7 +137,7 @@ def _above_midpoint(
 def _paired(pairs: Sequence[tuple[bool, bool]]) -> tuple[float, float]:
     """Interval of the mean of (pruned - unpruned / 2) over the same questions.
 
-    Half a question more in each of the four cells keeps the interval wide enough where few answers differ.
+    Half a question is added to each of the four cells, so that the interval is wide enough if few answers differ.
 
     Source: Agresti and Min, Stat. Med. 24 (2005) 729.
     """

@@ -11,14 +11,14 @@ from analysis.results.stored.summaries import MeasuredResult, texts_read
 
 
 def is_comparable(sweep: SweepResult, other: Scored, quantity: str) -> bool:
-    """Return True where a number may be drawn on a curve: model, precision, questions or texts, and their number are the same.
+    """Return whether a number may be drawn on a curve: equal model, precision, and questions or texts in number and kind.
 
-    A healed model without some sublayers may only where the curve has these: so many sublayers are not so many layers.
+    A healed model without some sublayers may be drawn only if the curve has these sublayers: they are no whole layers.
 
     Args:
         sweep: the curve.
         other: the result to draw on it; of a healing run its healed model, of another curve its unpruned one.
-        quantity: `ACCURACY` or `LOSS`; a result that has not measured it may not stand.
+        quantity: `ACCURACY` or `LOSS`; False for a result that has not measured it.
     """
     if _is_of_other_parts(sweep, other):
         return False
@@ -27,7 +27,7 @@ def is_comparable(sweep: SweepResult, other: Scored, quantity: str) -> bool:
 
 
 def incomparable(sweep: SweepResult, heals: Sequence[HealResult]) -> list[str]:
-    """Return a sentence per healing run that may not stand on a curve, with its own condition and its own unpruned model."""
+    """Return a sentence for each healing run that may not be drawn on a curve, with its condition and its unpruned model."""
     sentences = []
     for heal in heals:
         unlike = [name for name in (ACCURACY, LOSS) if name in _drawn(heal) and not is_comparable(sweep, heal, name)]

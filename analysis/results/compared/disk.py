@@ -1,4 +1,4 @@
-"""Bytes of a model on disk: the size of its files where that is known, else computed from the number of weights."""
+"""Bytes of a model on disk: the size of its files if that is known, else computed from the number of weights."""
 
 from dataclasses import dataclass
 

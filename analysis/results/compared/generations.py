@@ -28,7 +28,7 @@ class Generation:
     """The removed layers; None for the unpruned model."""
     point: Point
     check: GenerationCheck | None
-    """The text itself; None where only the rates were kept."""
+    """The text itself; None if only the rates were kept."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Generations:
     by_block: dict[Removal | None, Generation] = field(default_factory=dict)
 
     def of(self, removed: Removal | None) -> Generation | None:
-        """The generation of exactly this block; None where it is not measured under this condition."""
+        """The generation of exactly this block; None if it is not measured under this condition."""
         return self.by_block.get(removed)
 
     def ordered(self) -> list[Generation]:
@@ -50,7 +50,7 @@ class Generations:
         return sorted(self.by_block.values(), key=lambda generation: (generation.point.n, generation.point.start or 0))
 
     def prompts(self) -> list[str]:
-        """The prompts, in their stored order; empty where no text was kept."""
+        """The prompts, in their stored order; empty if no text was kept."""
         check = next((generation.check for generation in self.ordered() if generation.check), None)
         return [continuation.prompt for continuation in check.continuations] if check else []
 

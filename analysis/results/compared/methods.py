@@ -38,7 +38,7 @@ def best_in_words(result: MethodsResult) -> str:
 
 
 def trains(recipe: str) -> bool:
-    """Return True where a heal takes steps, and so the time that a table gives it; "" is the pruned, unhealed model."""
+    """Return True if a heal takes steps, and so the time that a table gives it; "" is the pruned, unhealed model."""
     return bool(recipe) and recipes.get(recipe).spec().trains
 
 

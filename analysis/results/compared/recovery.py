@@ -22,7 +22,7 @@ class Recovery(Interval):
     share: float
     """1 is the unpruned model's loss, 0 the pruned model's, below 0 a higher loss than the pruned model's."""
     low: float | None
-    """Lower end of the 95 % interval, paired by text; None where losses per text were not stored."""
+    """Lower end of the 95 % interval, paired by text; None if losses per text were not stored."""
     high: float | None
     n: int
     """Texts."""

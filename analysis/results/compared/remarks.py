@@ -14,7 +14,7 @@ from analysis.experiments.maps.distance_spec import DistanceResult
 
 
 def favourite_option(answers: Sequence[QuestionScore]) -> tuple[int, float] | None:
-    """The option position that is given most often, and for which share of the questions; None with fewer than ten."""
+    """Return the most frequent option and its share of the answers; None with fewer than ten."""
     if len(answers) < 10:
         return None
     option, count = Counter(answer.prediction for answer in answers).most_common(1)[0]
@@ -22,14 +22,14 @@ def favourite_option(answers: Sequence[QuestionScore]) -> tuple[int, float] | No
 
 
 def collapsed_option(answers: Sequence[QuestionScore], threshold: float = 0.9) -> tuple[int, float] | None:
-    """Return the option position that is given nearly always, as collapsed models do, with its share; None without one.
+    """Return the option that a collapsed model gives nearly always, with its share; None without one.
 
     Args:
         answers: of one model.
-        threshold: share of answers from which on it is called a collapse.
+        threshold: minimum share of answers of a collapse.
 
     Returns:
-        The option's index and its share, or None. With few questions, or where one option really is right that often, None.
+        The option's index and its share. None with fewer than ten questions, or if the option is right that often.
     """
     favourite = favourite_option(answers)
     if favourite is None:
@@ -40,12 +40,12 @@ def collapsed_option(answers: Sequence[QuestionScore], threshold: float = 0.9) -
 
 
 def remarks(points: Sequence[Point], lines: Lines | None, answers: Sequence[Sequence[QuestionScore]] = ()) -> list[str]:
-    """Return the remarks of a careful reader on a curve, in sentences.
+    """Return remarks on a curve, in sentences.
 
     Args:
         points: n = 0 first.
         lines: chance and majority; None when no question was asked.
-        answers: per point, where they are kept.
+        answers: per point, if they are kept.
     """
     if lines is None or not points or points[0].acc is None:
         return []
@@ -73,7 +73,7 @@ def remarks(points: Sequence[Point], lines: Lines | None, answers: Sequence[Sequ
 
 
 def chosen_by(spec: SweepSpec) -> str:
-    """Return the text that chose a curve's blocks and the text of their loss; "" where no measured loss chose them.
+    """Return the text that chose a curve's blocks and the text of their loss; "" if no measured loss chose them.
 
     The lowest of many measured losses is biased low on the text that selected it.
     """
@@ -88,7 +88,7 @@ def chosen_by(spec: SweepSpec) -> str:
 
 
 WIN_SHARE = (1 - stats.CONFIDENCE) / 2
-"""Share of resamples won by a block whose interval just reaches the best: the lower tail outside of 95 %."""
+"""Share of bootstrap resamples from which a block counts as tied with the best: the lower tail outside of 95 %."""
 
 
 def tied_starts(per_text: np.ndarray) -> list[int]:
@@ -99,7 +99,7 @@ def tied_starts(per_text: np.ndarray) -> list[int]:
 
     Returns:
         Starts in ascending order without the best one; empty with a single text, which has no interval. The interval is that of
-        the difference to the best block, text by text. Texts that are hard for one block are mostly hard for its neighbour too.
+        the paired difference from the best block.
     """
     if len(per_text) < 2:
         return []
@@ -111,7 +111,7 @@ def tied_starts(per_text: np.ndarray) -> list[int]:
 
 
 def of_map(result: DistanceResult, metric: str, per_text: Mapping[str, np.ndarray] | None = None) -> list[list[int]]:
-    """The rivals of the most similar block of every size.
+    """Return the blocks that are statistically tied with the most similar one, for every size.
 
     Args:
         result: the map.
@@ -119,7 +119,7 @@ def of_map(result: DistanceResult, metric: str, per_text: Mapping[str, np.ndarra
         per_text: `DistanceResult.text_distances`, if it is kept.
 
     Returns:
-        Row n-1 holds the starts for n = 1..L. Where every text's distances are kept, they are paired over texts. Else they are
+        Row n-1 holds the starts for n = 1..L. If distances of every text are kept, they are paired over texts. Else they are
         the blocks that win in at least `WIN_SHARE` of the bootstrap's resamples. These are paired too, but count a win only
         against all blocks at once. Without resamples the errors of both count as if independent. Rows are empty for another
         metric whose means alone are kept.
@@ -142,5 +142,5 @@ def of_map(result: DistanceResult, metric: str, per_text: Mapping[str, np.ndarra
 
 
 def _lowest(mean: Sequence[float]) -> int:
-    """Ties go to the deeper start, as in `distance_spec.best_blocks`."""
+    """Return the start of the lowest mean; ties go to the deeper start, as in `distance_spec.best_blocks`."""
     return min(range(len(mean)), key=lambda start: (mean[start], -start))

@@ -16,7 +16,7 @@ from analysis.results.stored.summaries import KINDS, facts, kinds
 
 
 def saved(entry: FoundResult) -> str:
-    """When it was stored: year, month, day and minute, which sort as text; of a read-only result where it comes from."""
+    """Return when a result was stored, in a form that sorts as text; of a read-only result its origin."""
     return entry.origin or time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.saved_at))
 
 
@@ -44,7 +44,7 @@ def row(entry: FoundResult) -> dict[str, Any]:
 
 
 def labels(runs: Sequence[FoundResult]) -> list[str]:
-    """Return the shortest unique names: of model, rule, material, precision, seed and date only the differing parts."""
+    """Return the shortest unique labels, made of the parts that differ: model, rule, material, precision, seed and date."""
     parts = [
         (summary.name, summary.how, summary.on, summary.precision, f"seed {summary.seed}", saved(run), run.key[:6])
         for run, summary in ((run, run.summary) for run in runs)
@@ -52,14 +52,14 @@ def labels(runs: Sequence[FoundResult]) -> list[str]:
     used: list[int] = []
     for index in range(len(parts[0]) if parts else 0):
         labels_so_far = [tuple(part[i] for i in used) for part in parts]
-        # A part is used where it divides runs that are still called the same.
+        # A part is used if it distinguishes runs that still have the same label.
         if len({(*label, part[index]) for label, part in zip(labels_so_far, parts, strict=True)}) > len(set(labels_so_far)):
             used.append(index)
     return [" · ".join(part[i] for i in used or [0, 1]) for part in parts]
 
 
 def first_picks(runs: Sequence[FoundResult], most: int = 3) -> list[str]:
-    """Return the ids of the runs worth overlaying at first: of each model the strongest map, and curve on the same questions.
+    """Return the ids of the runs that are overlaid by default: the strongest map of each model, and its curve.
 
     Args:
         runs: those of the preferred models first.
@@ -90,7 +90,7 @@ class StoredModel:
     sources: list[str]
     """Paths of its weights, newest first."""
     saved_at: float
-    """When the newest result was stored, seconds since the epoch; 0 where all are precomputed."""
+    """When the newest result was stored, seconds since the epoch; 0 if all are precomputed."""
 
 
 def models_seen(groups: Sequence[ResultGroup]) -> list[StoredModel]:

@@ -23,16 +23,16 @@ class QuantityScores:
     quantity: str
     """`reading.ACCURACY` or `reading.LOSS`."""
     condition: Condition | None
-    """The selected condition; None where none is selected."""
+    """The selected condition; None if none is selected."""
     unpruned: Reading | None
     reading: Reading | None
-    """Of the selected block; None where it is not measured under this condition."""
+    """Of the selected block; None if it is not measured under this condition."""
     elsewhere: tuple[Cost, ...]
     """The same block beside the unpruned model under other conditions, strongest evidence first."""
 
     @property
     def change(self) -> Change | None:
-        """The selected block minus the unpruned model; None where either is not measured."""
+        """The selected block minus the unpruned model; None if either is not measured."""
         return changes.change(self.unpruned, self.reading) if self.unpruned and self.reading else None
 
 

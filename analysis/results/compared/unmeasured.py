@@ -38,7 +38,7 @@ def missing(comparison: Comparison, model: ModelSpec) -> list[Missing]:
 
     Args:
         comparison: all candidates.
-        model: the requested model; its precision is that of the reference where none is measured.
+        model: the requested model; its device is used if no reference is measured.
     """
     plain = replace(model, dtype=AUTO, quantization="none", identity="")
     reference, forms = comparison.reference, comparison.forms
@@ -80,7 +80,7 @@ def more_data(candidate: Candidate, quantity: str, needed: int) -> Missing:
 
 
 def grid(comparison: Comparison, wanted: Sequence[Missing]) -> GridSpec | None:
-    """Return the curves among some missing measurements as one request; None where there is none."""
+    """Return the curves among some missing measurements as one request; None if there is none."""
     specs = [measurement.spec for measurement in wanted]
     curves = [spec for spec in specs if isinstance(spec, EvaluateSpec) or (isinstance(spec, SweepSpec) and not spec.blocks)]
     if not curves:

@@ -25,18 +25,18 @@ from analysis.results.stored.pack_list import FILE, Manifest, PackedModel, Packe
 from analysis.results.stored.result import FoundResult
 
 _LEAN = ("distances", "search")
-"""Kinds whose arrays stay: hidden states, and figures of each text. The pages show the rest without them."""
+"""Kinds that are packed without arrays, such as hidden states: no page needs these."""
 
 
 @dataclass(frozen=True)
 class Pack:
-    """A pack that was made, and the points to check before it is passed on."""
+    """A new pack, with what to check before sharing it."""
 
     content: bytes
     """The zip file."""
     manifest: Manifest
     left_out: tuple[str, ...]
-    """Results that are not in it, each with its reason."""
+    """Omitted results, each with its reason."""
     paths: tuple[str, ...]
     """Paths of this machine that its results name."""
 
@@ -52,7 +52,7 @@ def make(model: ModelSpec, *, kinds: Sequence[str] = (), keys: Sequence[str] = (
 
     Raises:
         SpecError: for an unknown kind or fingerprint.
-        PackError: without a result, with a title that has markup, or where the pack would be larger than packs may be.
+        PackError: without a result, with a title that has markup, or if the pack exceeds the maximum size.
     """
     if unknown := sorted(set(kinds) - set(EXPERIMENTS)):
         raise SpecError(f"{shown(unknown[0])} is no kind of result. Choose from {', '.join(EXPERIMENTS)}.")
@@ -84,7 +84,7 @@ def make(model: ModelSpec, *, kinds: Sequence[str] = (), keys: Sequence[str] = (
 
 
 def _files(entries: Sequence[FoundResult]) -> tuple[dict[str, bytes], list[PackedResult], list[str], set[str]]:
-    """Return the files of results by name, the packed results, the reasons of those left out, and the paths in them."""
+    """Return the files of results by name, the packed results, the omitted ones with reasons, and the paths in them."""
     files, packed, left_out, paths = dict[str, bytes](), list[PackedResult](), list[str](), set[str]()
     with tempfile.TemporaryDirectory(prefix="layerscope-pack-") as scratch:
         for entry in entries:
@@ -105,7 +105,7 @@ def _files(entries: Sequence[FoundResult]) -> tuple[dict[str, bytes], list[Packe
 
 
 def _read(entry: FoundResult) -> Any:
-    """Return a result as it is packed: without paths of adapters, and without arrays that are larger than all else."""
+    """Return a result as it is packed: without large arrays and without paths of adapters."""
     stored = store.read(entry.source.folder, precomputed=entry.precomputed, arrays=entry.kind not in _LEAN)
     result = EXPERIMENTS[entry.kind].result.read(stored)
     if isinstance(result, DistanceResult):

@@ -1,4 +1,4 @@
-"""Open a pack: all its files are checked in a process of its own. Its folder takes its place whole or not at all."""
+"""Open a pack: a sandboxed process checks all its files, and its folder is stored completely or not at all."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ from analysis.results.stored.pack_list import FILE, OpenedPack, PackedResult
 PACK_BYTES, UNPACKED_BYTES, FILE_BYTES = 100 << 20, 500 << 20, 64 << 20
 """Maximum size of the zip file, of its files together, and of one of them."""
 OPENED = 32
-"""Maximum number of opened packs: the index looks into each folder of each of them."""
+"""Maximum number of opened packs, all of whose folders the index reads."""
 _MEMORY_BYTES, _SECONDS = 2 << 30, 60.0
 """Limits of the process that checks a pack."""
 _DIGITS = 20
@@ -36,12 +36,12 @@ _LABELS = frozenset(
         *("packing", "versions"),
     ]
 )
-"""Fields that stand on charts and in tables as names. Prompts, questions and generated texts may hold any text."""
+"""Fields that charts and tables show as names. Prompts, questions and generated texts may contain markup."""
 _MARKUP = re.compile(r"[<>\x00-\x1f\x7f]")
 
 
 def open_file(path: Path, name: str = "") -> OpenedPack:
-    """Open a pack next to the own results; one that is open already stays as it is.
+    """Open a pack next to the results of this cache; an opened one stays as it is.
 
     Args:
         path: of the zip file.
@@ -108,7 +108,7 @@ def unpack(path: str, folder: str, title: str) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Write a new file for its owner alone, like everything in the cache."""
+    """Write a new file that only its owner can read, like all files of the cache."""
     for folder in (path.parent.parent, path.parent):
         folder.mkdir(mode=0o700, exist_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
@@ -116,7 +116,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _checked(folder: Path, packed: PackedResult) -> Iterator[str]:
-    """Yield the files of a result, refusing one that this program would not have written."""
+    """Yield the files of a result after checking that this program could have written it."""
     name = f"{packed.kind}/{packed.key}"
     if packed.kind not in EXPERIMENTS:
         raise ValueError(f"it has results of the kind {shown(packed.kind)}, which this Layerscope does not know")
@@ -145,7 +145,7 @@ def _checked(folder: Path, packed: PackedResult) -> Iterator[str]:
 
 
 def _faults(result: Any) -> Iterator[str]:
-    """Yield the labels with markup, and the counts and lists that contradict each other, because pages loop over them."""
+    """Yield labels with markup, and counts and lists that contradict each other, since pages loop over them."""
     facts = getattr(result, "model", None)
     n_layers = facts.n_layers if isinstance(facts, ModelFacts) else None
     contradiction = "counts that contradict each other"
@@ -175,7 +175,7 @@ def _faults(result: Any) -> Iterator[str]:
 
 
 def _values(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield a value and all values within it, each with the name of its field; the keys of a dictionary are names."""
+    """Yield a value and all nested values, each with the name of its field; the keys of a dictionary are names."""
     yield name, value
     if is_dataclass(value):
         for field in fields(value):
@@ -190,7 +190,7 @@ def _values(value: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def by_id(id: str) -> OpenedPack:
-    """Return the opened pack of this id, or the only one whose id begins so.
+    """Return the opened pack with an id, or the only one whose id has this prefix.
 
     Raises:
         PackError: when there is none.

@@ -53,7 +53,7 @@ def open_anywhere(name: str, revision: str | None = None, *, on_progress: OnProg
     Args:
         name: a path, or ORG/NAME.
         revision: of a dataset on the Hub.
-        on_progress: told of the bytes that come.
+        on_progress: receives the downloaded bytes.
 
     Raises:
         LayerscopeError: as `opening.open_file`; also without such a dataset or pack.

@@ -1,4 +1,4 @@
-"""Strength of the evidence of results; the newest of several is not preferred."""
+"""Strength of the evidence of results, by which several results of one quantity are ordered."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,7 +26,7 @@ class Weight(NamedTuple):
     """False of a heal whose headline loss is on the kind of text that it trained on, which flatters it."""
     is_unquantized: bool
     precision: int
-    """2 for float32, 1 for half precision, 0 where it is not known."""
+    """2 for float32, 1 for half precision, 0 if it is not known."""
     questions: int
     """Questions that every pruned model was asked; 0 of results that ask none."""
     texts: int
@@ -45,18 +45,18 @@ _WIDTHS = (1, 1, 1, 1, 10, 10, 10, 10)
 _LARGEST = 16**10 - 1
 
 NO_EVIDENCE = Weight(True, True, True, 0, 0, 0, 0, 0)
-"""Of results that do not say how much they rest on: checks, texts generated from a prompt, exports. The newest counts."""
+"""Weight of results without amounts, such as checks, generated texts and exports: the newest one counts."""
 
 
 def weight(result: Result) -> Weight:
     """Return the strength of a result's evidence.
 
     Complete before unfinished, a heal judged by other text than it trained on before one that is not. Then unquantized before
-    quantized, float32 before half precision, the most questions, then the most texts and tokens. Of equal ones the newer says
-    no more: `core.index.Ranking` puts it first.
+    quantized, float32 before half precision, the most questions, then the most texts and tokens. Of equal ones
+    `core.index.Ranking` puts the newest first.
 
     Args:
-        result: of any kind; of one that this program does not know, its own words on its model and its `n_texts` count.
+        result: of any kind; of an added kind its `model` and `n_texts` count.
     """
     amount = _amount(result)
     if amount is None:
@@ -70,12 +70,12 @@ def weight(result: Result) -> Weight:
 
 
 def request_key(result: Result) -> str:
-    """Return the fingerprint of the question that a result answers, without amount, draw and precision.
+    """Return the fingerprint of a result's request without amount, seed and precision.
 
-    Results with equal keys are rivals.
+    Results with equal keys are alternatives.
 
     A curve is requested by its strategy and its question set, a map by its metric and its text. A heal is requested by its
-    block and its training. A result that does not say how much it rests on answers nothing but its own request.
+    block and its training. The key of a result without amounts is that of its own request.
     """
     spec: Any = result.spec
     if isinstance(spec, SweepSpec):
@@ -107,7 +107,7 @@ def _texts(corpus: CorpusSpec | None) -> Any:
 
 
 def _amount(result: Any) -> tuple[int, int, int, int] | None:
-    """Return questions, texts, tokens of a text at most, and removals; None where a result does not name its amounts."""
+    """Return questions, texts, tokens of a text at most, and removals; None if a result does not name its amounts."""
     if isinstance(result, SweepResult):
         return *_of_points(result.points), _length(result.spec.loss_corpus), len(result.points)
     if isinstance(result, EvaluateResult):
@@ -124,7 +124,7 @@ def _amount(result: Any) -> tuple[int, int, int, int] | None:
 
 
 def _of_points(points: Sequence[Point]) -> tuple[int, int]:
-    """Questions and texts that every point rests on; a curve is as sure as its weakest point."""
+    """Return the questions and texts of the weakest point."""
     return min((point.n_samples for point in points), default=0), min((point.n_texts for point in points), default=0)
 
 

@@ -1,7 +1,7 @@
 """Opened result packs: read-only results of other machines, each pack in a folder of its own in the cache.
 
 A pack is a zip file with `pack.json` and the folders of its results, laid out as the cache has them. An opened pack is unpacked
-to `packs/ID`, where the index finds its results as it finds the committed ones. Nothing is computed with them.
+to `packs/ID`, where the index finds its results like the committed ones. No measurement uses them.
 """
 
 import functools
@@ -31,7 +31,7 @@ NAMES = re.compile(rf"{_KIND}/{_KEY}/(?:result\.json|arrays-[0-9]{{5}}-[0-9a-f]{
 
 @dataclass(frozen=True)
 class PackedModel:
-    """A model that results of a pack are of, for people."""
+    """A model of a pack, as listed."""
 
     name: _SHORT
     source: _SHORT
@@ -46,7 +46,7 @@ class PackedResult:
     kind: Annotated[str, pydantic.StringConstraints(pattern=rf"^{_KIND}$")]
     key: Annotated[str, pydantic.StringConstraints(pattern=rf"^{_KEY}$")]
     saved_at: Annotated[float, pydantic.Field(ge=0, le=1e11)]
-    """When it was stored on the machine that measured it, seconds since the epoch."""
+    """Time of storage on the machine that measured it, seconds since the epoch."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Manifest:
 
     @property
     def newest_at(self) -> float:
-        """Return when the newest of its results was stored, seconds since the epoch."""
+        """Return the time of the newest result, seconds since the epoch."""
         return max((result.saved_at for result in self.results), default=0.0)
 
 
@@ -99,12 +99,12 @@ def manifest(content: bytes) -> Manifest:
 
 
 def title_of(name: str) -> str:
-    """Return the name of a model as the title of a pack: with a dash for every character that a title cannot have."""
+    """Return the name of a model as the title of a pack, with dashes for characters that a title cannot have."""
     return re.sub(r"[^\w .,()+:/#-]", "-", name)[:80].lstrip("_ .,()+:/#-") or "Results"
 
 
 def why_no_title(title: str) -> str:
-    """Return why a pack cannot have this title, as a clause; "" if it can."""
+    """Return why a pack cannot have a title, as a clause; "" if it can."""
     if title == title_of(title):
         return ""
     allowed = "1 to 80 letters, digits, spaces and . , ( ) + : / # - that begin with a letter or digit"
@@ -119,7 +119,7 @@ class OpenedPack:
     """Name of its folder."""
     title: str
     manifest: Manifest | None
-    """None where the file in its folder was changed or damaged."""
+    """None if the file in its folder was changed or damaged."""
 
     @property
     def place(self) -> str:

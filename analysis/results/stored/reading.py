@@ -1,7 +1,7 @@
 """A measured number with all that its meaning needs: removed layers, repair, interval, and the condition it holds in.
 
 A `Reading` is made from one result by the constructors here and in no other way, so that its value and its condition belong
-together. A `Change` between two readings exists only where their conditions are the same.
+together. A `Change` between two readings exists only if their conditions are equal.
 """
 
 import math
@@ -42,20 +42,20 @@ Scored = SweepResult | EvaluateResult | HealResult
 
 @dataclass(frozen=True)
 class Condition:
-    """Condition that a number holds for: two numbers may be subtracted where these are equal."""
+    """Condition of a measured number; two numbers may be subtracted if their conditions are equal."""
 
     model: str
-    """Identity of the weights, at any path; the name or path where that is not known."""
+    """Identity of the weights, at any path; the name or path if that is not known."""
     precision: str
     """Precision as in `ModelSpec.precision`."""
     material: BenchmarkSpec | CorpusSpec
-    """The questions or texts, their number that which was really used."""
+    """Questions or texts, with the number that was measured."""
     n: int
     """Questions or texts."""
     name: str = field(default="", compare=False)
     """Usual name of the model."""
     weights: str = field(default="", compare=False)
-    """Format of the stored weights: "Q4_1"; "" where unknown. Never all that differs: other weights have another `model`."""
+    """Format of the stored weights: "Q4_1"; "" if unknown. Other weights also have another `model`."""
 
     def on_what(self) -> str:
         """Return dataset, amount and precision: "200 ARC-Easy questions, float32 from Q4_1 weights"."""
@@ -88,19 +88,19 @@ class Reading:
     """The recipe or adapter that repaired the pruned model; "" for none."""
     value: float
     low: float | None
-    """Lower end of the 95 % interval: Wilson for accuracies, Student's t for losses; None where one text gives none."""
+    """Lower end of the 95 % interval: Wilson for accuracies, Student's t for losses; None if one text gives none."""
     high: float | None
     condition: Condition
     answers: tuple[QuestionScore, ...] = field(default=(), repr=False, compare=False)
-    """Every answer, where they are kept, so that changes are paired; those of a table of methods have no id."""
+    """Answers to the questions, if kept, so that changes are paired; those of a table of methods have no id."""
     losses: tuple[float, ...] = field(default=(), repr=False, compare=False)
-    """The loss, or its increase, on every text, where they are kept."""
+    """Loss, or its increase, on every text, if kept."""
     tokens: tuple[int, ...] = field(default=(), repr=False, compare=False)
     """Predicted tokens of every text, by which its loss counts."""
     bits_per_byte: float | None = field(default=None, repr=False, compare=False)
     """A loss in bits per byte of the scored text; None for other quantities, and in results without it."""
     tokens_per_byte: float | None = field(default=None, repr=False, compare=False)
-    """Predicted tokens for each byte of the scored texts; None where the bits per byte are not known."""
+    """Predicted tokens for each byte of the scored texts; None if the bits per byte are not known."""
 
     def on_what(self) -> str:
         """Return the dataset and the precision that it was measured on."""
@@ -148,11 +148,11 @@ def of_map(result: DistanceResult | DamageResult) -> Condition:
 
 
 def of_sweep(result: SweepResult, removed: Removal | None) -> Readings:
-    """Scores of one block on a curve; empty where the curve has no point of exactly these layers.
+    """Scores of one block on a curve; empty if the curve has no point of exactly these layers.
 
     Args:
         result: the curve.
-        removed: the removed layers; None for the unpruned model. A number of layers is not enough: two curves remove different
+        removed: the removed layers; None for the unpruned model. Two curves may remove different
             layers at the same n.
     """
     places = (index for index, point in enumerate(result.points) if point.block == removed)
@@ -178,7 +178,7 @@ def of_heal(result: HealResult, model: str) -> Readings:
 
     Args:
         result: the heal.
-        model: "unpruned", "pruned" or "healed"; empty where that was not measured.
+        model: "unpruned", "pruned" or "healed"; empty if that was not measured.
     """
     point = result.models.get(model)
     if point is None:
@@ -191,7 +191,7 @@ def of_heal(result: HealResult, model: str) -> Readings:
 def of_all(result: Any) -> list[Readings]:
     """Return the scores of a curve, an evaluation, a heal or a table of methods, model by model; other kinds score none.
 
-    They are kept for as long as the result is: a page asks for them many times.
+    They are cached as long as the result exists.
     """
     cached = _KEPT.get(id(result))
     if cached is None:
@@ -254,12 +254,12 @@ def of_same_kind(result: HealResult, model: str) -> Readings:
 
 
 def repair_of(result: HealResult) -> str:
-    """Return the recipe of a heal; `CONTROL` where it trained the unpruned model."""
+    """Return the recipe of a heal; `CONTROL` if it trained the unpruned model."""
     return CONTROL if result.spec.control else result.spec.recipe
 
 
 def of_damage(result: DamageResult, block: Block) -> Reading | None:
-    """The measured loss increase without a block; None where it is not measured.
+    """The measured loss increase without a block; None if it is not measured.
 
     Args:
         result: the damage map.
@@ -316,7 +316,7 @@ def _of_point(
 
 
 def have_same_tokens(first: Reading | None, second: Reading | None) -> bool:
-    """Return False where two losses on the same texts have other tokens, as far as the results say; None says nothing.
+    """Return False if two losses on the same texts are known to have different tokens.
 
     Two tokenizers of equal vocabulary size divide the same bytes into different numbers of tokens.
     """
@@ -333,7 +333,7 @@ _SAME_RATE = 1e-6
 
 
 def in_bits(loss: Reading) -> Reading | None:
-    """Return a loss in bits per byte; None where the result does not hold that.
+    """Return a loss in bits per byte; None if it is not known.
 
     The bytes per token are those of all texts, so that a comparison of two models with one tokenizer is the same in both units.
     """

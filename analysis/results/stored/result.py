@@ -1,4 +1,4 @@
-"""A stored result in lists, menus and tables: described by its summary, and read when its numbers are needed."""
+"""Stored results in lists, menus and tables: their summaries come from the index, their numbers from disk on demand."""
 
 import functools
 from dataclasses import dataclass
@@ -17,18 +17,18 @@ from analysis.results.stored import pack_list
 from analysis.results.stored.evidence import Weight
 
 KEPT = 1024
-"""Number of results that stay in memory after reading, the last used ones."""
+"""Size of the LRU cache of read results."""
 
 
 class KeyFigure(NamedTuple):
-    """The one number that stands for a result."""
+    """The number that represents a result in a list."""
 
     name: str
     """Its name, with the number of removed layers."""
     value: float | None
-    """None where it was not measured."""
+    """None if it was not measured."""
     low: float | None = None
-    """The ends of its 95 % interval; None where it is not known."""
+    """The ends of its 95 % interval; None if it is not known."""
     high: float | None = None
 
 
@@ -39,7 +39,7 @@ class Summary:
     name: str
     """The model's."""
     layers: int | None
-    """Layers of the model; None where the result does not have them."""
+    """Layers of the model; None if the result does not have them."""
     how: str
     """The metric of a map, the strategy of a curve, the recipe of a heal, the block of an evaluation."""
     on: str
@@ -56,7 +56,7 @@ class Summary:
     weight: Weight
     """Strength of its evidence."""
     request: str
-    """The fingerprint of the request (`evidence.request_key`): results of equal ones are rivals."""
+    """Fingerprint of the request (`evidence.request_key`); results of equal requests are alternatives."""
     questions: str
     """The fingerprint of its question set; "" without one."""
     strategy: str
@@ -73,7 +73,7 @@ def codec() -> "pydantic.TypeAdapter[Summary]":
 
 @dataclass(frozen=True)
 class FoundResult:
-    """A stored result and where it came from."""
+    """A stored result and its origin."""
 
     kind: str
     key: str
@@ -90,7 +90,7 @@ class FoundResult:
 
     @property
     def origin(self) -> str:
-        """Return where a read-only result comes from: "precomputed", or "pack" and its title; "" for one of this cache."""
+        """Return the origin of a read-only result: "precomputed", or "pack" and its title; "" for one of this cache."""
         if self.source.place.startswith(f"{PACKS}/"):
             return f"pack {pack_list.of_place(self.source.place).title}"
         return "precomputed" if self.precomputed else ""
@@ -105,7 +105,7 @@ class FoundResult:
         """Return the result, arrays left on disk: checked when it is read, and kept while it is among the last used.
 
         Raises:
-            CorruptResultError: when it was changed or damaged since it was listed.
+            CorruptResultError: if it was changed or damaged since it was listed.
         """
         return read(self.source)
 
@@ -130,5 +130,5 @@ def read(entry: IndexEntry) -> Any:
 
 @functools.lru_cache(maxsize=KEPT)
 def _read(entry: IndexEntry, cache: str) -> Any:
-    """Read an entry of the index of a cache folder. A page asks hundreds of times, so its place is looked up here alone."""
+    """Read an entry of the index; the cache folder is part of the key."""
     return EXPERIMENTS[entry.kind].result.read(store.read(entry.folder, precomputed=entry.precomputed))

@@ -43,13 +43,13 @@ def kinds() -> dict[str, str]:
 
 
 def facts(result: Any) -> ModelFacts | None:
-    """Return the model's size; None where a result of an added kind lacks it."""
+    """Return the model's size; None if a result of an added kind lacks it."""
     model = getattr(result, "model", None)
     return model if isinstance(model, ModelFacts) else None
 
 
 def name(result: Any) -> str:
-    """Return the model's name; its source where the result does not name it."""
+    """Return the model's name; its source if the result does not name it."""
     model_facts = facts(result)
     if model_facts is not None:
         return model_facts.name
@@ -159,7 +159,7 @@ def _first_number(table: Table) -> KeyFigure:
 
 
 def n_measured(result: MeasuredResult) -> int:
-    """Return the number of questions or, for results without questions, of texts; 0 where that is not known."""
+    """Return the number of questions or, for results without questions, of texts; 0 if that is not known."""
     if result.kind not in KINDS:
         return int(getattr(result, "n_texts", 0))
     if isinstance(result, DistanceResult | DamageResult):

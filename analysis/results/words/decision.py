@@ -81,7 +81,7 @@ def decide(evidence: Evidence, *, tolerance: Tolerance = DEFAULT, available: int
     Args:
         evidence: on the removed layers.
         tolerance: the accepted worsening.
-        available: number of questions in the selected dataset; None where that is not known.
+        available: number of questions in the selected dataset; None if that is not known.
     """
     both = verdict.judged(evidence, tolerance)
     recommendation = verdict.recommended(*both)

@@ -118,7 +118,7 @@ class FrontAnswer:
         }
 
     def duration(self) -> list[float] | None:
-        """Return the range of seconds that the missing scores take on this machine; None where it is not known."""
+        """Return the range of seconds that the missing scores take on this machine; None if it is not known."""
         grid = unmeasured.grid(self.comparison, self.missing)
         if grid is None:
             return None

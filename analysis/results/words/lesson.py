@@ -92,7 +92,7 @@ def judge_drawing(drawn: Sequence[float | None], measured: Sequence[MeasuredPoin
     """Measure how near a drawing came.
 
     Args:
-        drawn: by place; None where nothing was drawn.
+        drawn: by place; None if nothing was drawn.
         measured: the measurement, at any of these places.
 
     Returns:
