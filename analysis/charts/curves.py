@@ -83,7 +83,7 @@ def loss_curve(
 ) -> Figure:
     """Loss on held-out text against the number of removed layers, with 95 % intervals; arguments as `accuracy_curve`.
 
-    Among several strategies some lose all and would press the others into a line, so that the axis is then logarithmic.
+    With several strategies the axis is logarithmic, since some losses are far above the others.
     """
     figure = _curve(Figure(), sweep, heals, others, LOSS, dark, height)
     if others:  # the legend of the accuracy above it names the curves
@@ -93,7 +93,7 @@ def loss_curve(
 
 
 def reaching(figure: Figure, n: int) -> Figure:
-    """A curve whose axis reaches out to n at least, as a new figure."""
+    """Return a new figure of a curve whose axis reaches at least to n."""
     return unchecked(_reaching(figure, n))
 
 
@@ -158,13 +158,13 @@ def _curve(
 
 
 STEPS = "significant steps"
-"""Name of the strong parts of a curve's line, which have no numbers of their own."""
+"""Name of the trace of the strong parts of a line, which has no values of its own."""
 LOSS_TICKS = [1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 50]
-"""Nats, where an axis of losses is logarithmic."""
+"""Ticks of a logarithmic axis of losses, nats."""
 _COLUMNS = 2
-"""Entries side by side in a legend of several rows; three are cut off in a narrow window."""
+"""Columns of a legend of several rows; three are truncated in a narrow window."""
 _ONE_ROW = 5
-"""Entries that fit into one row, as long as they are the levels and one curve."""
+"""Number of entries that fit into one row."""
 
 
 def _add_healed(figure: Figure, heals: Sequence[HealResult], measure: Measure, colours: Palette) -> None:
@@ -222,7 +222,7 @@ def _every(last: int) -> int:
 
 
 def _is_line(points: Sequence[Point]) -> bool:
-    """Return True if points may be joined by a line: two scores of one size would make it go up and down at one place."""
+    """Return whether points may be joined by a line: each n has one score."""
     return len({point.n for point in points}) == len(points)
 
 
@@ -247,10 +247,10 @@ def _add_band(
 
 
 def _add_shown(figure: Figure, sweep: SweepResult, measure: Measure, colours: Palette, name: str) -> None:
-    """Add the shown curve: its intervals as a band, its points, and a line that is strong between significant differences only.
+    """Add the main curve: a band of its intervals, its points, and a line that is strong only between significant differences.
 
-    A point is filled where its difference from the unpruned model is significant. Between neighbours without a significant
-    difference the line is a pale guide for the eye. A dip and a rise inside their own intervals must not look like a story.
+    A point is filled if it differs significantly from the unpruned model. The line between neighbours that do not differ
+    significantly is pale.
     """
     points, moved = measure.points(sweep), changes_of(sweep, measure)
     numbers, values = [point.n for point in points], [measure.value(point) or 0.0 for point in points]
@@ -287,7 +287,7 @@ def _add_shown(figure: Figure, sweep: SweepResult, measure: Measure, colours: Pa
 
 
 def _add_other(figure: Figure, sweep: SweepResult, measure: Measure, dark: bool, aside: float) -> None:
-    """A curve beside it: its points with their intervals, a little aside of their n so that they do not cover others."""
+    """Add another curve: its points with their intervals, shifted a little from their n so that they do not cover others."""
     style, points, moved = style_of(sweep.spec.strategy), measure.points(sweep), changes_of(sweep, measure)
     shade = style.shade(dark=dark)
     # At n = 0 all curves are the same model, whose interval the shown one has.
@@ -310,7 +310,7 @@ def _add_other(figure: Figure, sweep: SweepResult, measure: Measure, dark: bool,
 
 
 GUIDE = 0.45
-"""Opacity of a line that only guides the eye."""
+"""Opacity of the line between points that do not differ significantly."""
 
 
 def changes_of(sweep: SweepResult, measure: Measure) -> list[Change | None]:
@@ -320,7 +320,7 @@ def changes_of(sweep: SweepResult, measure: Measure) -> list[Change | None]:
 
 
 UNPRUNED = "unpruned"
-"""Value that a click on a point selects where nothing is removed."""
+"""Value that a click on the unpruned model selects."""
 
 
 def _clicked_layers(points: Sequence[Point]) -> list[list[Any]]:
@@ -329,7 +329,7 @@ def _clicked_layers(points: Sequence[Point]) -> list[list[Any]]:
 
 
 def settled_marker(moved: Sequence[Change | None], symbol: str, colour: str, size: float) -> dict[str, Any]:
-    """Filled where a difference from the unpruned model is settled, hollow elsewhere."""
+    """Return markers that are filled if the difference from the unpruned model is significant, otherwise hollow."""
     symbols = [symbol if change is not None and change.is_significant else f"{symbol}-open" for change in moved]
     return {"color": colour, "size": size, "symbol": symbols, "line": {"width": 1.3, "color": colour}}
 

@@ -18,8 +18,8 @@ def rows(figure: Figure) -> list[dict[str, Any]]:
     """Return the values that a chart draws, trace by trace.
 
     Returns:
-        Rows with the key `curve` (the trace's name) and the axes' titles, which have the units. Where a band or error bars are
-        drawn, `low` and `high` are added. `label` holds the hover text. Keys that no row has a value for are left out.
+        Rows with the key `curve` (the trace's name) and the axes' titles, which have the units. If a band or error bars are
+        drawn, `low` and `high` are added. `label` is the hover text. Keys without any value are omitted.
     """
     names = (_title(figure.layout.xaxis, "x"), _title(figure.layout.yaxis, "y"))
     cells = next((trace for trace in figure.data if trace.name == maps.CELLS), None)
@@ -60,7 +60,7 @@ def _points(trace: Any, name: str, x: str, y: str) -> Iterator[dict[str, Any]]:
     above = bars.array if bars is not None else None
     below = bars.arrayminus if bars is not None and bars.arrayminus is not None else above
     labels = trace.text if isinstance(trace.text, list | tuple) else None
-    # Where points of one place stand a little aside of each other, the place itself is in their data.
+    # Points of one position are shifted apart; the position itself is in their custom data.
     places = _places(trace.customdata) or trace.x
     for index, (position, value) in enumerate(zip(_list(places), _list(trace.y), strict=False)):
         row = {"curve": name, x: position, y: value}
@@ -72,7 +72,7 @@ def _points(trace: Any, name: str, x: str, y: str) -> Iterator[dict[str, Any]]:
 
 
 def _places(data: Any) -> list[float]:
-    """The second of two things that points carry, where it is a number: their own place."""
+    """Return the second item of the custom data of points if it is a number: the position before the shift."""
     return [
         item[1]
         for item in _list(data)
@@ -81,7 +81,7 @@ def _places(data: Any) -> list[float]:
 
 
 def _plain(label: Any) -> str | None:
-    """A hover text in one line."""
+    """Return a hover text in one line."""
     return _TAG.sub("", str(label).replace("<br>", "; ")) if label else None
 
 

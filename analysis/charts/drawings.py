@@ -61,12 +61,12 @@ def stream(unpruned: Walk, pruned: Walk, *, dark: bool = False, height: int = 27
 
 
 def arrows(a: Arrow, b: Arrow, *, scaled: bool = True, dark: bool = False, height: int = 330) -> Figure:
-    """Two states as arrows on a protractor whose scale is the angular distance.
+    """Draw two states as arrows on a protractor whose scale is the angular distance.
 
     Args:
         a: the state before the layers; drawn horizontal in the lesson.
         b: the state after them, on the same side of `a` as the protractor.
-        scaled: whether the protractor shows its numbers; not while the distance is a question.
+        scaled: whether the protractor shows its numbers.
         dark: whether the page is dark.
         height: pixels.
     """

@@ -19,10 +19,10 @@ _VARIANTS = (UNPRUNED, QUANTIZED, PRUNED, BOTH, HEALED)
 _QUANTIZED = {QUANTIZED: ("#0f6b66", "#56c2b8"), BOTH: ("#6b4fb0", "#bca6ff")}
 """Shades of quantized variants on a light and on a dark page; the others are those of every chart."""
 _OF_OTHERS = ("square", "cross", "x", "star", "hourglass", "bowtie")
-"""Symbols of other models in the order of their names. Names beside the points would cover other points on a narrow screen."""
+"""Symbols of other models in the order of their names. Names next to the points would cover other points on a narrow screen."""
 _MEGABYTE = 1e6
 _ON_A_LOG_AXIS = {"x": 4.0, "y": 2.0}
-"""Where the largest value has this many times the smallest, equal steps of the axis are equal ratios."""
+"""Ratio of the largest to the smallest value from which an axis is logarithmic."""
 
 
 def trade_off(front: Front, by: str, *, dark: bool, height: int = 400, limits: Sequence[Goal] = ()) -> Figure:
@@ -102,7 +102,7 @@ def _log(axis: str, values: Sequence[float]) -> dict[str, Any]:
 
 
 def _points(models: Sequence[Candidate], by: str, shade: str, symbol: str, front: Front) -> dict[str, Any]:
-    """Markers of one series."""
+    """Return the markers of one series."""
     read = [candidate.readings[front.quantity] for candidate in models]
     ends = [known_ends(measured.low, measured.high) for measured in read]
     return {
@@ -119,7 +119,7 @@ def _points(models: Sequence[Candidate], by: str, shade: str, symbol: str, front
 
 
 def describe(candidate: Candidate, front: Front) -> list[str]:
-    """Return the lines that describe a model: what it is, its quality, its changes against the reference and its size."""
+    """Return the lines that describe a model: variant, quality, changes against the reference and size."""
     reading = candidate.readings[front.quantity]
     digits = ".1%" if reading.quantity == ACCURACY else ".3f"
     ends = "" if reading.low is None else f", 95 % interval {reading.low:{digits}} to {reading.high:{digits}}"

@@ -11,7 +11,7 @@ from analysis.experiments.heal.heal_result import HealResult
 
 
 def training_curve(heal: HealResult, *, dark: bool = False, height: int = 320) -> Figure:
-    """Training loss of each step, and the loss on the texts that choose on the way, with the unpruned model's."""
+    """Draw the training loss of each step, and the loss of the checks with that of the unpruned model."""
     colours = palette(dark)
     figure, ends = Figure(), validation_intervals(heal)
     figure.add_scatter(
@@ -34,26 +34,26 @@ def training_curve(heal: HealResult, *, dark: bool = False, height: int = 320) -
         text=[with_interval(check.loss, end, ".4f") for check, end in zip(heal.validations, ends, strict=True)],
         hovertemplate="after step %{x}<br>loss %{text}<extra></extra>",
     )
-    if heal.unpruned_check is not None:  # on the same texts as the checks, which are not those that judge
+    if heal.unpruned_check is not None:  # on the texts of the checks
         add_level(figure, "unpruned", heal.unpruned_check.loss, colours.unpruned, "dash", ".4f")
     return finish(figure, height, x=_steps(heal, colours), y={"title": "loss, nats per token", "gridcolor": colours.grid})
 
 
 def validation_intervals(heal: HealResult) -> list[tuple[float, float] | None]:
-    """95 % interval of the loss of each check; older heals were checked on the texts that they were judged on."""
+    """Return the 95 % interval of the loss of each check; older runs were checked on their evaluation texts."""
     n_judging_texts = next((point.n_texts for point in (heal.unpruned, heal.pruned, heal.healed) if point and point.n_texts), 0)
     n_texts = heal.n_choice_texts or n_judging_texts
     return [stats.mean_interval(check.loss, check.loss_stderr, n_texts) for check in heal.validations]
 
 
 def _choosing(heal: HealResult) -> str:
-    """The texts of the checks on the way, which are not those that the heal is judged by where there were others."""
+    """Return the texts of the checks during training, which differ from the evaluation texts if there are enough."""
     texts = f"{heal.n_choice_texts} other texts of {escape(corpora.title(heal.spec.validation))}"
     return texts if heal.n_choice_texts else "held-out text"
 
 
 def gap(heal: HealResult, *, dark: bool = False) -> Figure:
-    """The loss increase that is left at the last check, as a bar from the unpruned to the pruned model's loss."""
+    """Draw the remaining loss increase at the last check, as a bar between the unpruned and the pruned loss."""
     assert heal.unpruned_check is not None, "the unpruned model is not measured"
     colours = palette(dark)
     unpruned, pruned, now = heal.unpruned_check.loss, heal.validations[0].loss, heal.validations[-1].loss

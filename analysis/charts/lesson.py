@@ -1,4 +1,4 @@
-"""Charts of the lesson: measured values of the model beside the expected ones, and the answers of a class."""
+"""Charts of the lesson: measured values next to predicted ones, and the answers of a class."""
 
 import html
 import textwrap
@@ -31,11 +31,11 @@ from analysis.results.words.lesson import MeasuredPoint
 
 
 def turns(distances: DistanceResult, drawn: Sequence[float | None] = (), *, dark: bool = False, height: int = 230) -> Figure:
-    """Draw how far each single layer turns the stream, the first row of the distance map, with the expected angles.
+    """Draw how far each single layer turns the stream, the first row of the distance map, with the predicted angles.
 
     Args:
         distances: the map.
-        drawn: the expectation for each layer; None if there is none.
+        drawn: the prediction for each layer; None without one.
         dark: whether the page is dark.
         height: pixels.
     """
@@ -63,7 +63,7 @@ def turns(distances: DistanceResult, drawn: Sequence[float | None] = (), *, dark
 
 
 def _bars(points: Sequence[MeasuredPoint], colours: Palette) -> dict[str, Any]:
-    """Bars of 95 % intervals."""
+    """Return error bars of 95 % intervals."""
     ends = [(point.low, point.high) for point in points]
     return {**bars([point.value for point in points], ends, width=0), "color": colours.unpruned}
 
@@ -71,7 +71,7 @@ def _bars(points: Sequence[MeasuredPoint], colours: Palette) -> dict[str, Any]:
 def _add_own(
     figure: Figure, places: Sequence[Any], drawn: Sequence[float | None], colours: Palette, digits: str, *, joined: bool = True
 ) -> None:
-    """One's own drawing, the same ink and open circles on every chart; nothing if nothing was drawn."""
+    """Add the drawing of the user as open circles in the colour of markers; nothing if nothing was drawn."""
     points = [(x, value) for x, value in zip(places, drawn, strict=True) if value is not None]
     if not points:
         return
@@ -89,7 +89,7 @@ def _add_own(
 def blocks_of_one_size(
     distances: DistanceResult, guess: Block | None, best: Block, *, dark: bool = False, height: int = 330
 ) -> Figure:
-    """The distance across every block of one size, by where it begins, with the most similar one and a guess named."""
+    """Draw the distance across every block of one size by start layer, with labels for the most similar one and a guess."""
     colours, row = palette(dark), distances.mean[best.size - 1]
     points = lesson.blocks_of(distances, best.size)
     figure = Figure()
@@ -137,15 +137,15 @@ def answers(
     dark: bool = False,
     height: int = 300,
 ) -> Figure:
-    """Draw the accuracy curve with 95 % intervals, the expected curve over it, and the measured start of the cliff.
+    """Draw the accuracy curve with 95 % intervals, the predicted curve, and the measured start of the cliff.
 
-    The line is pale and points are filled only where they differ significantly from the unpruned model, as on all curves.
+    Points are filled only if they differ significantly from the unpruned model, as on all curves.
 
     Args:
         sweep: the curve.
         cliff: of the curve.
-        drawn: accuracy that was expected for n = 0, 1, ...; None if nothing was.
-        mark: the n where the cliff was expected; None if none was.
+        drawn: predicted accuracy for n = 0, 1, ...; None without a prediction.
+        mark: predicted n of the cliff; None without a prediction.
         dark: whether the page is dark.
         height: pixels.
     """
@@ -196,7 +196,7 @@ def answers(
 
 
 def with_guess(figure: Figure, mark: int | None, *, dark: bool = False) -> Figure:
-    """Add the number of layers at which the cliff was expected to a chart against removed layers; None adds nothing."""
+    """Add the predicted cliff to a chart against removed layers; None adds nothing."""
     if mark is not None:
         colour = palette(dark).marker
         figure.add_vline(x=mark, line={"color": colour, "width": 1.6}, name="your cliff")
@@ -215,7 +215,7 @@ def with_guess(figure: Figure, mark: int | None, *, dark: bool = False) -> Figur
 
 
 def _accuracy_range(sweep: SweepResult, drawn: Sequence[float]) -> list[float]:
-    """Return a range that holds every interval, level and expectation."""
+    """Return a range that contains every interval, level and prediction."""
     sides = [side for point in ACCURACY.points(sweep) for side in ACCURACY.interval(point) or ()]
     levels = [sweep.lines.chance, sweep.lines.majority] if sweep.lines else []
     low, high = min([*sides, *levels, *drawn], default=0.0), max([*sides, *levels, *drawn], default=1.0)
@@ -241,13 +241,13 @@ def rungs(
     dark: bool = False,
     height: int = 185,
 ) -> Figure:
-    """Models below each other, with their 95 % intervals.
+    """Draw models in rows, with their 95 % intervals.
 
     Args:
         ladder: from top to bottom.
         field: "acc" or "loss".
         lines: chance and majority, for an accuracy.
-        drawn: the expectation for each; None if there is none.
+        drawn: the prediction for each; None without one.
         dark: whether the page is dark.
         height: pixels.
     """
@@ -328,13 +328,13 @@ def distance_and_damage(
     dark: bool = False,
     height: int = 300,
 ) -> Figure:
-    """Draw blocks of one size: how similar their ends are, against the measured cost of their removal.
+    """Draw the measured loss increase of blocks of one size against their distance.
 
     Args:
-        distances: the map that the damage was compared with.
-        damage: the damage; blocks that are not measured are left out.
-        size: the block size n, which the damage reaches.
-        guess: the block that was expected to cost least.
+        distances: the distance map.
+        damage: the loss-increase map; blocks that are not measured are omitted.
+        size: block size n.
+        guess: the block with the lowest predicted loss increase.
         dark: whether the page is dark.
         height: pixels.
     """
@@ -432,5 +432,5 @@ def votes(
 
 
 def _wrapped(text: str) -> str:
-    """A long answer in lines."""
+    """Return a long answer in several lines."""
     return "<br>".join(textwrap.wrap(text, 34)) or text

@@ -15,7 +15,7 @@ from analysis.results.stored import reading
 
 @dataclass(frozen=True)
 class Palette:
-    """One shade per meaning."""
+    """Colours by meaning."""
 
     unpruned: str
     pruned: str
@@ -32,13 +32,13 @@ LIGHT = Palette("#5f6974", "#1f6fb5", "#c8590a", "#8a939d", "#c9d1d8", "#1c2530"
 DARK = Palette("#a5b0bb", "#6bb1f2", "#ff9c4a", "#77828d", "#47525d", "#e4e8ec", "rgba(160,175,190,0.16)")
 
 PATH = "#111417"
-"""The path lies on the yellow cells of the map in both themes, so it is dark in both."""
+"""Colour of the path, which lies on yellow cells in both themes."""
 SELECTED = "#d81b60"
-"""The ring around the selected block, the same on every chart and in both themes; nothing else has this colour."""
+"""Colour of the ring around the selected block, on every chart and in both themes."""
 
 
 LEVEL_ENDS = (-1, 1_000_000)
-"""Start and end of a horizontal line across a whole chart, beyond any number of layers or steps."""
+"""Start and end of a horizontal line, beyond any number of layers or steps."""
 
 
 def palette(dark: bool) -> Palette:
@@ -48,7 +48,7 @@ def palette(dark: bool) -> Palette:
 
 @dataclass(frozen=True)
 class Style:
-    """Dash, symbol and shade of a strategy's curve: three differences at once, so that none depends on colour alone."""
+    """Dash, symbol and shade of a strategy's curve, so that curves do not differ in colour alone."""
 
     dash: str
     symbol: str
@@ -72,18 +72,18 @@ STRATEGY_STYLES = {
     "greedy": Style("7px,2px", "star-triangle-up", "#0f6b7c", "#5fd0d6"),
     "swaps": Style("14px,2px,2px,2px", "hexagram", "#2a4fd0", "#7f9bff"),
 }
-"""Looks that belong to a strategy for good, so that its curve looks the same on every chart."""
+"""Fixed style of each strategy on every chart."""
 _MORE_STYLES = (
     Style("1px,3px", "diamond", "#2f7fd0", "#86b8ff"),
     Style("8px,2px,2px,2px,2px,2px", "hexagon", "#7a4fa3", "#d0a8f5"),
     Style("5px,2px", "pentagon", "#2c6f86", "#78c8d8"),
     Style("10px,5px", "bowtie", "#3a4a9f", "#8aa0e8"),
 )
-"""Looks of all other strategies, one after another."""
+"""Styles of all other strategies, in the order of registration."""
 
 
 def style_of(strategy: str) -> Style:
-    """The look of a strategy's curve: its own, or the next of those for all others, in the order in which they registered."""
+    """Return the style of a strategy's curve."""
     if strategy in STRATEGY_STYLES:
         return STRATEGY_STYLES[strategy]
     further = [name for name in STRATEGIES if name not in STRATEGY_STYLES]
@@ -112,7 +112,7 @@ def finish(
     legend_columns: int = 0,
     **layout: Any,
 ) -> Figure:
-    """Give a chart the look that all share: no background of its own, tight margins, a legend above the plot.
+    """Apply the shared layout: transparent background, tight margins, a legend above the plot.
 
     Args:
         figure: the chart.
@@ -162,24 +162,24 @@ def legend_names(figure: Figure) -> list[str]:
 
 
 def unchecked(spec: dict[str, Any]) -> Figure:
-    """A figure from the parts of another one that plotly has checked already: checking again takes longer than drawing."""
+    """Return a figure from parts that plotly has validated already, without validating them again."""
     return Figure(spec, _validate=False)
 
 
 class Finished(Figure):
-    """A figure that does not change any more, for a cache: plotly takes it apart once, and not each time it is drawn."""
+    """A constant figure for a cache, serialized once instead of each time it is drawn."""
 
     def __init__(self, figure: Figure) -> None:
         super().__init__(figure.to_dict(), _validate=False)
         self._drawing = _Drawing(self.to_dict())
 
     def drawing(self) -> Figure:
-        """Return the figure as it is sent to a browser; nobody may change it."""
+        """Return the read-only figure that is sent to a browser."""
         return self._drawing
 
 
 class _Drawing(Figure):
-    """Parts of a figure in the form of plotly's JSON, always the same object."""
+    """Figure whose JSON parts are always the same object."""
 
     def __init__(self, parts: dict[str, Any]) -> None:
         super().__init__()
@@ -201,14 +201,14 @@ _IN_PIXELS = {
     "thickness": ("colorbar", "error_x", "error_y"),
     "standoff": ("title",),
 }
-"""Settings that are lengths in pixels, by the object that they belong to: the `width` of a bar is no such length."""
+"""Settings in pixels, by parent object: the `width` of a bar is not in pixels."""
 _ALWAYS_IN_PIXELS = ("arrowwidth", "xshift", "yshift")
 
 
 def enlarged(figure: Figure, factor: float) -> Figure:
-    """Return a copy of a chart for readers farther away: lettering, margins, lines and marks grow, the data stay as they are.
+    """Return a copy of a chart for a projector: text, margins, lines and markers grow, the data stay.
 
-    The plot itself keeps its height, since a projector is wide and not high; only the margins add to the whole.
+    The plot keeps its height; only the margins add to it.
 
     Args:
         figure: any chart of this program.
@@ -240,7 +240,7 @@ def _length(name: str, value: Any, factor: float, parent: str) -> Any:
 
 
 def rows(names: Sequence[str]) -> dict[str, Any]:
-    """Settings of a vertical axis with a row for each name, the first on top, whether anything is drawn there or not."""
+    """Return settings of a vertical axis with a row for each name, the first on top, including empty rows."""
     return {
         "type": "category",
         "categoryorder": "array",
@@ -255,7 +255,7 @@ def known_ends(low: float | None, high: float | None) -> tuple[float, float] | N
 
 
 def bars(values: Sequence[float], ends: Sequence[tuple[float, float] | None], *, width: int = 2) -> dict[str, Any]:
-    """Error bars of 95 % intervals, the only ones that charts have.
+    """Return error bars of 95 % intervals.
 
     Args:
         values: the drawn numbers.
@@ -274,7 +274,7 @@ def bars(values: Sequence[float], ends: Sequence[tuple[float, float] | None], *,
 
 
 def bar_ends(trace: Mapping[str, Any]) -> Iterator[tuple[float, float]]:
-    """Yield the place of every point of a trace, and both ends of its error bar where it has one."""
+    """Yield the position of every point of a trace, and both ends of its error bar if it has one."""
     sides = trace.get("error_y", {})
     for index, (x, y) in enumerate(zip(trace["x"], trace["y"], strict=True)):
         if x is not None and y is not None:
@@ -285,7 +285,7 @@ def bar_ends(trace: Mapping[str, Any]) -> Iterator[tuple[float, float]]:
 
 
 def colour_bar(title: str, **settings: Any) -> dict[str, Any]:
-    """Return a horizontal colour bar at the top right, with settings that differ: one beside the plot widens the margins."""
+    """Return a horizontal colour bar at the top right, which does not widen the margins."""
     return {
         "orientation": "h",
         "x": 1.0,
@@ -302,7 +302,7 @@ def colour_bar(title: str, **settings: Any) -> dict[str, Any]:
 
 
 def wrapped(text: str, width: int = 58) -> str:
-    """Return a sentence of a hover text in lines that fit beside a pointer."""
+    """Return a sentence of a hover text in several lines."""
     return "<br>".join(textwrap.wrap(text, width))
 
 
@@ -328,7 +328,7 @@ class Measure:
     """Quantity whose difference from the unpruned model is shown, as in `Reading.quantity`."""
 
     def value(self, point: Point | None) -> float | None:
-        """The number itself, or None if it was not measured."""
+        """Return the number; None if it was not measured."""
         return getattr(point, self.field) if point else None
 
     def interval(self, point: Point) -> tuple[float, float] | None:
@@ -340,7 +340,7 @@ class Measure:
         return low * value / point.loss, high * value / point.loss  # bits per byte are the loss in another unit
 
     def hover(self, point: Point) -> str:
-        """Return the removed layers in both index forms, and the number with its interval."""
+        """Return the removed layers, and the number with its interval."""
         removed = point.block.brief() if point.block else "unpruned model, n = 0"
         count = point.n_samples if self.field == "acc" else point.n_texts
         number = with_interval(self.value(point) or 0.0, self.interval(point), self.digits)
@@ -358,11 +358,11 @@ class Measure:
 ACCURACY = Measure("acc", "accuracy", "accuracy", ".0%", ".1%", ".1%", "questions", reading.ACCURACY)
 LOSS = Measure("loss", "loss", "loss, nats per token", "", ".3f", ".2f", "texts", reading.LOSS)
 BITS = Measure("bits_per_byte", "loss", "loss, bits per byte", "", ".3f", ".2f", "texts", reading.LOSS)
-"""The loss where vocabularies differ, so that tokens do; within one model a difference of it is one of nats per token."""
+"""Loss for models with different vocabularies; within one model its difference corresponds to one in nats per token."""
 
 
 def add_levels(figure: Figure, lines: Lines | None, colours: Palette) -> None:
-    """Horizontals at chance and, where it is another, at always giving the most frequent answer."""
+    """Add horizontal lines at chance and, if it differs, at the majority baseline."""
     if lines is None:
         return
     levels = [("chance", lines.chance, "dot")]
@@ -373,7 +373,7 @@ def add_levels(figure: Figure, lines: Lines | None, colours: Palette) -> None:
 
 
 def add_level(figure: Figure, name: str, level: float | None, colour: str, dash: str, digits: str) -> None:
-    """Add a horizontal line across the whole chart: a trace rather than a shape, so that it has a legend entry and a hover."""
+    """Add a horizontal line across the chart as a trace, which has a legend entry and a hover text."""
     if level is None:
         return
     figure.add_scatter(

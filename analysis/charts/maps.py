@@ -24,12 +24,12 @@ _ALL = "<br>cannot be removed: no layer would remain"
 
 @dataclass(frozen=True)
 class ReadOuts:
-    """Hover texts of the blocks of a chart: the words that all of them share, and each block's own."""
+    """Hover texts of the blocks of a chart: a shared template and the fields of each block."""
 
     template: str
-    """Lines of plotly's hover language; `%{customdata[1]}` is the first of the fields."""
+    """Hover template of plotly; `%{customdata[1]}` is the first field."""
     fields: dict[Block, tuple[str, ...]]
-    """By block; as many for each. Words are kept out of them: there are hundreds of blocks, and all is sent at each redraw."""
+    """Fields by block. They contain no words, since those of hundreds of blocks are sent with each redraw."""
 
 
 def distance_read_outs(result: DistanceResult, metric: str, max_size: int | None = None) -> ReadOuts:
@@ -51,7 +51,7 @@ def distance_read_outs(result: DistanceResult, metric: str, max_size: int | None
 
 
 def damage_read_outs(result: DamageResult) -> ReadOuts:
-    """Return the hover texts of a damage map; blocks that are not measured yet are left out."""
+    """Return the hover texts of a damage map; blocks that are not measured yet are omitted."""
     texts = {}
     for n, row in enumerate(result.increase, start=1):
         for start, value in enumerate(row):
@@ -92,11 +92,10 @@ def _short(number: float) -> str:
 
 
 def add_cells(figure: Figure, read_outs: ReadOuts, y: Sequence[float]) -> None:
-    """Lay a mark over every block, at its start layer and at `y`: it has the hover text and receives clicks.
+    """Add a transparent marker for every block, at its start layer and at `y`, with the hover text and the block as START:SIZE.
 
-    A heat map itself tells nobody that it was clicked. Each mark carries its block as START:SIZE. They are transparent, and
-    only one of them is really drawn: pointing and clicking find the others from their places alone. Hundreds of drawn ones
-    would make every redraw wait.
+    A heat map has no click events. `maxdisplayed` draws one marker only, since hundreds would slow down every redraw; hover and
+    click still find the others.
     """
     figure.add_scatter(
         x=[block.start for block in read_outs.fields],
@@ -113,7 +112,7 @@ def add_cells(figure: Figure, read_outs: ReadOuts, y: Sequence[float]) -> None:
 
 
 def hover_texts(marks: Scatter) -> list[str]:
-    """Return the whole hover text of every mark of `add_cells`."""
+    """Return the hover text of every marker of `add_cells`."""
     texts = []
     for fields in marks.customdata:
         text = marks.hovertemplate.removesuffix("<extra></extra>")
@@ -127,7 +126,7 @@ _Cells = Sequence[Sequence[float | None]]
 _BAR = 48
 """Height that a colour bar above the map takes, pixels."""
 _COLOURS_END_AT = 90
-"""Percentile of all blocks where the colours of the damage map end. A few ruinous blocks would make the rest look the same."""
+"""Percentile at which the colour scale of the loss-increase map ends, since a few blocks lie far above the rest."""
 
 
 def distance_map(
@@ -140,14 +139,14 @@ def distance_map(
     metric: str | None = None,
     height: int = 470,
 ) -> Figure:
-    """The distance of every block: start layer l to the right, block size n upwards, similar in yellow.
+    """Draw the distance of every block: start layer l to the right, block size n upwards, small distances in yellow.
 
     Args:
         result: the map.
         path: the chosen block of each size, drawn as a line; by default the most similar one, l*(n).
         others: blocks that another rule would choose, drawn as a thin line.
-        rivals: row n-1 holds the starts of blocks that are as good as the most similar one, drawn as small circles.
-        selected: the removed layers to ring, each unbroken run of layers by itself.
+        rivals: row n-1 holds the starts of blocks statistically tied with the most similar one, drawn as small circles.
+        selected: the removed layers; a ring marks each contiguous run.
         metric: which of `result.others` to show instead of the map's own.
         height: pixels.
     """
@@ -168,11 +167,11 @@ def damage_map(
     dark: bool = False,
     height: int = 330,
 ) -> Figure:
-    """The measured loss increase of every block, little damage in yellow; blocks not measured yet stay blank.
+    """Draw the measured loss increase of every block, small increases in yellow; blocks that are not measured stay blank.
 
     Args:
-        result: the damage, finished or growing; the least damaging block of each finished size is drawn as a line.
-        selected: the block to ring; of layers that are no single block each run. A note replaces the ring of an unmeasured one.
+        result: the map, finished or not; a line connects the blocks of lowest loss increase of each finished size.
+        selected: the removed layers; a ring marks each contiguous run, a note an unmeasured one.
         dark: whether the page is dark.
         height: pixels.
     """
@@ -214,9 +213,9 @@ def _damage_bars(result: DamageResult, selected: Removal | None, *, dark: bool, 
 
 
 def places_on(result: DamageResult, selected: Removal) -> list[tuple[int, int]]:
-    """Start and size of the selected block on a loss-increase map; empty if its increase is not measured.
+    """Return start and size of the selected block on a loss-increase map; empty if its increase is not measured.
 
-    Of layers that are no single block these are the measured runs.
+    Of layers that are no single block, the measured runs are returned.
     """
     rows = result.increase
     return [
@@ -227,17 +226,17 @@ def places_on(result: DamageResult, selected: Removal) -> list[tuple[int, int]]:
 
 
 def ringed(figure: Figure, selected: Removal | None) -> Figure:
-    """Return a new figure of a map with its selected layers ringed: another selection needs no new map.
+    """Return a new figure of a map with rings around the selected layers.
 
     Args:
         figure: a map of this module.
-        selected: the removed layers, each unbroken run of layers ringed by itself; None rings nothing.
+        selected: the removed layers, with a ring for each contiguous run; None for no ring.
     """
     return rings(figure, [(run.start, run.size) for run in selected.blocks] if selected else [])
 
 
 def _block_map(rows: _Cells, n_layers: int, name: str) -> Figure:
-    """Draw cells of all blocks on axes that are the same for every map of a model.
+    """Draw the cells of all blocks, on equal axes for every map of a model.
 
     Args:
         rows: row n-1 holds the values of the blocks of n layers by start; None stays blank.
@@ -305,7 +304,7 @@ def _finish_map(figure: Figure, title: str, height: int, *, above: bool) -> Figu
 
 
 def layer_strip(n_layers: int, block: Removal | None, *, dark: bool = False, height: int = 62) -> Figure:
-    """One cell per layer, the dropped ones hatched in the colour of pruning; of one that loses a part half the cell."""
+    """Draw one cell per layer, removed ones hatched in the colour of pruning; of a removed sublayer half the cell."""
     colours = palette(dark)
     dropped, single = set(block.layers) if block else set(), dict(single_parts(block)) if block else {}
     layers = list(range(n_layers))

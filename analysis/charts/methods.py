@@ -1,4 +1,4 @@
-"""A table of methods as a chart: a panel for each number of removed layers, a row for each method, with its interval."""
+"""Chart of a table of methods: a panel for each number of removed layers, a row for each method, with its interval."""
 
 from collections.abc import Sequence
 
@@ -11,16 +11,16 @@ from analysis.experiments.batch.methods_spec import Ends, MethodsResult, method_
 NATS, ACCURACY = "nats", "accuracy"
 _TITLES = {NATS: "loss minus unpruned, nats/token", ACCURACY: "accuracy minus unpruned"}
 _SIDES = 4
-"""Panels beside each other."""
+"""Panels in a row."""
 _ROW = 22
-"""Pixels of a method."""
+"""Height of the row of a method, pixels."""
 
 
 def figure(result: MethodsResult, quantity: str = NATS, *, dark: bool = False) -> Figure:
     """Draw every method at every size, each paired with the unpruned model.
 
-    A point in colour is significantly different from the unpruned model, a grey hollow one is not. A ring is around the
-    lowest loss of a size, if it is significantly below every other method's.
+    A coloured point differs significantly from the unpruned model, a grey hollow one does not. A ring marks the lowest loss of
+    a size if it is significantly below that of every other method.
 
     Args:
         result: the table, which may be unfinished.

@@ -13,13 +13,13 @@ from analysis.experiments.prompt.comparison_spec import CompareResult, Variant
 from analysis.experiments.prompt.microscope_spec import MicroscopeResult
 
 _COLOURS_END_AT = 90
-"""Percentile where the colours of the map end: the first and the last layer turn some tokens by far the most."""
+"""Percentile at which the colour scale of the map ends, since the first and the last layer have the largest values."""
 _DASHES = {"unpruned": "dash", "pruned": "solid", "instant": "dot", "healed": "solid"}
 _SYMBOLS = {"unpruned": "circle", "pruned": "square", "instant": "diamond-open", "healed": "diamond"}
 _PROBABILITY = {False: ("#ffffff", "#79c2bb", "#1c2530"), True: ("#1a2026", "#1f756d", "#eef1f3")}
-"""Impossible, certain, and the text on both."""
+"""Colours of probability 0, of probability 1, and of the text on both, by dark mode."""
 _TICKS = 44
-"""Tokens named below the map at most; the others are named on hover."""
+"""Maximum number of tokens named below the map; the others are named on hover."""
 _ABOVE = {"yanchor": "bottom", "len": 0.6, "thickness": 9}
 """Place of a colour bar above the map."""
 
@@ -216,7 +216,7 @@ def _depth(result: MicroscopeResult, depth: int) -> str:
 
 
 def _rows(labels: Sequence[str]) -> dict[str, Any]:
-    """Return an axis with one row per label, each named where there is space."""
+    """Return an axis with one row per label, each named if there is space."""
     step = 1 if len(labels) <= 42 else 4
     return {
         "tickvals": list(range(0, len(labels), step)),

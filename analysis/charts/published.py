@@ -30,13 +30,13 @@ def depth_paths(
     dark: bool = False,
     height: int = 330,
 ) -> Figure:
-    """Where the most similar block of each size begins, in shares of depth, so that models of any depth compare.
+    """Draw the start of the most similar block of each size as a share of depth, which compares models of any depth.
 
     Args:
         own_path: the chosen blocks of the user's model, if it has a map.
         n_layers: its L.
         name: its name, as plain text.
-        guess: where a block of a large model was expected to begin, and its size, as shares of depth.
+        guess: predicted start of a block of a large model and its size, as shares of depth.
         paths: published choices.
         dark: whether the page is dark.
         height: pixels.
@@ -106,10 +106,10 @@ def cliffs(
     dark: bool = False,
     height: int = 300,
 ) -> Figure:
-    """The share of layers at which answers collapse, by family, with the user's own cliff.
+    """Draw the share of layers at which accuracy collapses, by family, with the cliff of the user's model.
 
     Args:
-        own_range: between which shares of the user's layers its cliff begins; None if none is settled.
+        own_range: range of the cliff of the user's model, as shares of layers; None if it has none.
         name: its name, as plain text.
         published: the families.
         dark: whether the page is dark.

@@ -1,4 +1,4 @@
-"""Plotly figures of several runs at once, on the share of the layers that is removed, so that models of any depth compare."""
+"""Charts of several runs against the share of layers removed, which compares models of any depth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,19 +36,19 @@ LOOKS = (
     Style("solid", "star", "#2e7d47", "#86d99f"),
     Style("solid", "cross", "#4a55b8", "#8f9bff"),
 )
-"""Shades of runs of pruned and unpruned models: cool and all solid, since only the reference is dashed."""
+"""Styles of runs of pruned and unpruned models; only the reference is dashed."""
 HEALED_LOOKS = (
     Style("solid", "diamond", "#c8590a", "#ff9c4a"),
     Style("solid", "square", "#8a3a00", "#ffc48f"),
     Style("solid", "circle", "#a8720a", "#f2cc4d"),
     Style("solid", "triangle-up", "#b3392f", "#ff8d80"),
 )
-"""Shades of healing runs, all of the colour of healing."""
+"""Styles of healing runs."""
 _MORE_SYMBOLS = ("hexagon", "triangle-down", "pentagon", "bowtie", "hourglass", "star-diamond")
-"""Of runs beyond the looks. None is hollow: that says of a point that no difference was seen."""
+"""Symbols of further runs. None is hollow, since that marks a difference that is not significant."""
 _DASH = "7px,4px"
 _SHORT_NAME = 16
-"""Letters of a name that fit into half of a chart's width, on a phone too."""
+"""Maximum length of a name that fits into half of a chart's width on a phone."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,8 @@ def best_curves(runs: Sequence[DrawnRun], *, dark: bool = False, height: int = 3
 def score_curves(curves: Sequence[DrawnRun], measure: Measure, *, dark: bool = False, height: int = 300) -> Figure:
     """Accuracy or loss against the share of the layers that is removed.
 
-    As on a curve of one model, a point is filled where its difference from the unpruned model of its own run is significant.
-    The line only guides the eye. All but the first stand a little aside of their place, so that none covers another.
+    As on a curve of one model, a point is filled if it differs significantly from the unpruned model of its own run. All runs
+    but the first are shifted a little, so that none covers another.
 
     Args:
         curves: their results are `SweepResult`.
@@ -210,7 +210,7 @@ def recovery_bars(heals: Sequence[DrawnRun], *, dark: bool = False, height: int 
 
 
 def _finish(figure: Figure, title: str, height: int, colours: Palette) -> Figure:
-    """Axes and a legend above the plot, in two columns where names are short; the plot's height does not depend on its rows."""
+    """Add axes and a legend above the plot, in two columns if names are short, without changing the height of the plot."""
     return finish(
         figure,
         height,

@@ -30,7 +30,7 @@ _NOTE_WIDTH, _NOTE_HEIGHT = 0.45, 0.16
 
 
 def marked(figure: Figure, places: Iterable[tuple[float, float]], *, note: str = UNMEASURED, dark: bool = False) -> Figure:
-    """Return a new figure with a ring at each value of the selected block, or with the note where it has none.
+    """Return a new figure with a ring at each value of the selected block, or with a note if it has none.
 
     Args:
         figure: a chart, which stays as it is.
@@ -43,7 +43,7 @@ def marked(figure: Figure, places: Iterable[tuple[float, float]], *, note: str =
 
 
 def of_scores(selected: Selected) -> dict[str, list[tuple[float, float]]]:
-    """By quantity, where the selected block is on a chart of accuracy or loss against removed layers.
+    """Return by quantity the position of the selected block on a chart of accuracy or loss against removed layers.
 
     Args:
         selected: the scores of the block under the condition of the chart; empty places for a score that is not measured.
@@ -81,8 +81,8 @@ def rings(figure: Figure, places: Iterable[tuple[float, float]]) -> Figure:
 
     Args:
         figure: the chart.
-        places: x and y of each ring. A white one lies around one in `SELECTED`, so that one of the two is visible on any cell
-            of a map.
+        places: x and y of each ring. A white ring surrounds the one in `SELECTED`, so that it is visible on any cell of
+            a map.
     """
     spots, spec = list(places), figure.to_dict()
     if not spots:
@@ -108,7 +108,7 @@ def rings(figure: Figure, places: Iterable[tuple[float, float]]) -> Figure:
 
 
 def _reach(spec: dict[str, Any], name: str, values: list[Any], margin: float) -> None:
-    """Let a linear axis with a fixed range reach all rings, and so far beyond; other axes do so by themselves."""
+    """Extend a linear axis with a fixed range to all rings and a margin; other axes do so by themselves."""
     axis = spec["layout"].get(name, {})
     if not axis.get("range") or axis.get("type") == "log" or not all(isinstance(value, int | float) for value in values):
         return
@@ -142,7 +142,7 @@ def _noted(figure: Figure, note: str, dark: bool) -> Figure:
 
 
 def _emptiest(spec: dict[str, Any]) -> tuple[int, int]:
-    """The corner in which a note covers no label at the upper edge and the fewest points."""
+    """Return the corner in which a note covers no label at the upper edge and the fewest points."""
     points = list(_points(spec))
     if not points:
         return _CORNERS[0]
@@ -166,7 +166,7 @@ def _shares(values: tuple[float, ...]) -> list[float]:
 
 
 def _points(spec: dict[str, Any]) -> Iterator[tuple[float, float]]:
-    """Points of all curves in the scale of the axes, without levels across the whole chart."""
+    """Yield the points of all curves in the scale of the axes, without horizontal levels."""
     logs = [spec["layout"].get(axis, {}).get("type") == "log" for axis in ("xaxis", "yaxis")]
     for trace in spec["data"]:
         x, y = trace.get("x"), trace.get("y")

@@ -12,14 +12,12 @@ _TIMES = {"decode": "decode, ms per token", "prefill": "prefill, ms per prompt"}
 
 
 def speed_chart(speed: SpeedResult, field: str, *, reach: int = 0, dark: bool = False, height: int = 250) -> Figure:
-    """Milliseconds against the number of removed layers: medians with 95 % intervals and the fitted line.
-
-    Of fewer than six repeats the bars go from the fastest to the slowest, which is a little less than 95 %, and say so.
+    """Draw milliseconds against the number of removed layers: medians, the range of the repeats as bars, and the fitted line.
 
     Args:
-        speed: the measurement; its points of parts of layers are not on the line, and not drawn.
+        speed: the measurement; removed sublayers are not drawn.
         field: "decode" for a new token, "prefill" for the whole prompt.
-        reach: number of removed layers that the axis reaches at least.
+        reach: minimum number of removed layers at the end of the axis.
         dark: whether the page is dark.
         height: pixels.
     """
