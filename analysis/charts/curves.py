@@ -418,22 +418,22 @@ def with_singles(figure: Figure, points: Sequence[Point], measure: Measure, *, d
         measure: which number the curve is of.
         dark: whether the page is dark.
     """
-    shown = [point for point in points if measure.value(point) is not None]
-    if not shown:
+    measured = [point for point in points if measure.value(point) is not None]
+    if not measured:
         return figure
     colour = palette(dark).pruned
     figure.add_scatter(
-        x=[point.n for point in shown],
-        y=[measure.value(point) for point in shown],
-        error_y={**measure.bars(shown), "color": colour},
+        x=[point.n for point in measured],
+        y=[measure.value(point) for point in measured],
+        error_y={**measure.bars(measured), "color": colour},
         mode="markers",
         name="scored separately",
         marker={"color": colour, "size": 10, "symbol": "diamond-open", "line": {"width": 2}},
-        customdata=_clicked_layers(shown),
-        text=[f"scored separately<br>{measure.hover(point)}" for point in shown],
+        customdata=_clicked_layers(measured),
+        text=[f"scored separately<br>{measure.hover(point)}" for point in measured],
         hovertemplate="%{text}<extra></extra>",
         showlegend=False,  # the legend's rows are counted before
     )
     low, high = figure.layout.xaxis.range
-    figure.update_xaxes(range=[low, max(high, max(point.n for point in shown) + 0.5)])
+    figure.update_xaxes(range=[low, max(high, max(point.n for point in measured) + 0.5)])
     return figure

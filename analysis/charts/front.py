@@ -41,7 +41,7 @@ def trade_off(front: Front, by: str, *, dark: bool, height: int = 400, limits: S
     shades = {UNPRUNED: colours.unpruned, PRUNED: colours.pruned, HEALED: colours.healed}
     shades |= {variant: pair[dark] for variant, pair in _QUANTIZED.items()}
     best = verdict.best(front, by)
-    drawn = _one_a_size([one for one in front.candidates if verdict.price(one, by) is not None], front.quantity)
+    drawn = _one_a_size([each for each in front.candidates if verdict.price(each, by) is not None], front.quantity)
     others = sorted({candidate.name for candidate in drawn if candidate.is_other})
     data: list[dict[str, Any]] = [
         {
@@ -55,13 +55,13 @@ def trade_off(front: Front, by: str, *, dark: bool, height: int = 400, limits: S
         }
     ]
     series: dict[tuple[str, str, bool], list[Candidate]] = {}
-    for candidate in sorted(drawn, key=lambda one: (one.is_other, one.name, _VARIANTS.index(one.variant))):
+    for candidate in sorted(drawn, key=lambda each: (each.is_other, each.name, _VARIANTS.index(each.variant))):
         fits = all(limit.is_met(candidate) for limit in limits)
         series.setdefault((candidate.name if candidate.is_other else "", candidate.variant, fits), []).append(candidate)
     named = set()
-    for (other, variant, fits), models in sorted(series.items(), key=lambda each: not each[0][2]):  # the legend has full shades
-        name = escape(other) or variant
-        symbol = _OF_OTHERS[others.index(other) % len(_OF_OTHERS)] if other else "circle"
+    for (model, variant, fits), models in sorted(series.items(), key=lambda each: not each[0][2]):  # the legend has full shades
+        name = escape(model) or variant
+        symbol = _OF_OTHERS[others.index(model) % len(_OF_OTHERS)] if model else "circle"
         shade = shades[variant] if fits else translucent(shades[variant], 0.25)
         points = _points(models, by, shade, symbol, front)
         data.append({"name": name, "legendgroup": name, "showlegend": name not in named, **points})
@@ -87,7 +87,7 @@ def trade_off(front: Front, by: str, *, dark: bool, height: int = 400, limits: S
 def _one_a_size(candidates: Sequence[Candidate], quantity: str) -> list[Candidate]:
     """Return the best measured candidate of each model, variant and size."""
     best: dict[tuple[str, str, int], Candidate] = {}
-    for candidate in sorted(candidates, key=lambda one: verdict.badness(one, quantity)):
+    for candidate in sorted(candidates, key=lambda each: verdict.badness(each, quantity)):
         best.setdefault((candidate.name if candidate.is_other else "", candidate.variant, candidate.memory), candidate)
     return list(best.values())
 

@@ -421,8 +421,8 @@ def votes(
             marker={"color": colours.pruned, "symbol": "square", "size": 10},
         )
     step = 1 if is_list else max(1, len(options) // 8)
-    shown = [index for index in places if index % step == 0]
-    axis = {"tickvals": shown, "ticktext": [_wrapped(html.escape(options[index])) for index in shown], "showgrid": False}
+    indices = [index for index in places if index % step == 0]
+    axis = {"tickvals": indices, "ticktext": [_wrapped(html.escape(options[index])) for index in indices], "showgrid": False}
     highest = max([*counts, 4])
     amount = {"range": [0, 1.15 * highest], "gridcolor": colours.grid, "dtick": max(1, -(-highest // 5)), "title": "answers"}
     if is_list:

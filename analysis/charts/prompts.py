@@ -31,11 +31,11 @@ def visible(piece: str, max_chars: int | None = None) -> str:
         piece: the text of the token, from any author.
         max_chars: letters to show at most.
     """
-    shown = piece.replace("\r", "").replace("\n", "↵").replace("\t", "⇥").strip(" ") or ("␣" if piece else "…")
-    shown = "".join(letter if letter.isprintable() else "\ufffd" for letter in shown)
-    if max_chars is not None and len(shown) > max_chars:
-        shown = f"{shown[: max_chars - 1]}…"
-    return html.escape(shown)
+    label = piece.replace("\r", "").replace("\n", "↵").replace("\t", "⇥").strip(" ") or ("␣" if piece else "…")
+    label = "".join(letter if letter.isprintable() else "\ufffd" for letter in label)
+    if max_chars is not None and len(label) > max_chars:
+        label = f"{label[: max_chars - 1]}…"
+    return html.escape(label)
 
 
 def names(variants: Sequence[Variant]) -> list[str]:

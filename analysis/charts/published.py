@@ -56,8 +56,8 @@ def depth_paths(
         blocks = [Best(block.size, block.start, 0.0) for block in path.blocks()]
         _add_path(figure, blocks, path.n_layers, path.name, {"color": shade, "width": 1.6, "dash": style.dash}, 0)
     if own_path:
-        shown = [best for best in own_path if best.n <= 0.8 * n_layers]
-        _add_path(figure, shown, n_layers, name, {"color": colours.pruned, "width": 3}, 6)
+        blocks_of_own = [best for best in own_path if best.n <= 0.8 * n_layers]
+        _add_path(figure, blocks_of_own, n_layers, name, {"color": colours.pruned, "width": 3}, 6)
     if guess is not None:
         figure.add_scatter(
             x=[guess[0]],

@@ -144,7 +144,7 @@ class Evidence:
     @property
     def scored(self) -> Any:
         """The result that scores the judged model; None without one."""
-        return self.heal or next((found for name in (ACCURACY, LOSS) if (found := self._source(name))), None)
+        return self.heal or next((result for name in (ACCURACY, LOSS) if (result := self._source(name))), None)
 
     @property
     def baseline(self) -> tuple[float, str] | None:

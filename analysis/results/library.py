@@ -146,9 +146,8 @@ def _behind(shown: FoundResult | None, entries: Iterable[FoundResult]) -> list[F
 
 def packs_of(model: ModelSpec) -> list[str]:
     """Return the titles of the opened packs that have results of a model."""
-    known = weights(model)
-    having = [one for one in pack_list.opened() if index.count(ResultFilter(tuple(EXPERIMENTS), known, places=(one.place,)))]
-    return [one.title for one in having]
+    wanted = ResultFilter(tuple(EXPERIMENTS), weights(model))
+    return [pack.title for pack in pack_list.opened() if index.count(replace(wanted, places=(pack.place,)))]
 
 
 def datasets(model: ModelSpec, *, most: int) -> list[tuple[FoundResult, int]]:
@@ -196,7 +195,7 @@ def measured_on(model: ModelSpec, conditions: Sequence[reading.Condition], most:
     pairs = [(dtype, quantization) for dtype in DTYPES if dtype != AUTO for quantization in QUANTIZATIONS]
     precisions = [ModelSpec(dtype=dtype, quantization=quantization).precision for dtype, quantization in pairs]
     precisions.append(IN_LLAMA_CPP)
-    keys = tuple(sorted({summaries.material_key(one, condition) for one in precisions for condition in conditions}))
+    keys = tuple(sorted({summaries.material_key(precision, condition) for precision in precisions for condition in conditions}))
     wanted = ResultFilter(SCORED, materials=keys)
     return [of_entry(entry) for entry in index.entries(wanted, like=_ranking(model), most=most)] if keys else []
 

@@ -115,8 +115,8 @@ class Judged:
     @property
     def position(self) -> str:
         """WITHIN, OUTSIDE or OPEN."""
-        found = position(self.quantity.name, self.quantity.change, self.bound)
-        return OPEN if found == WITHIN and self.caveat else found
+        measured = position(self.quantity.name, self.quantity.change, self.bound)
+        return OPEN if measured == WITHIN and self.caveat else measured
 
     @property
     def needed(self) -> int | None:
@@ -178,9 +178,9 @@ ROUTES = {"Quantize": (QUANTIZED,), "Prune": (PRUNED, BOTH, HEALED), "Smaller mo
 
 def routes(comparison: Comparison, limits: Sequence["Goal"]) -> dict[str, Candidate | None]:
     """Return the choice of each way among the candidates that meet all limits, by `RULE`; None if none does."""
-    own = max((form.facts.n_parameters for form in comparison.forms), default=0)
-    allowed = (one for one in comparison.candidates if not one.is_other or one.facts.n_parameters < own)
-    fits = [one for one in allowed if all(limit.is_met(one) for limit in limits)]
+    n_parameters = max((form.facts.n_parameters for form in comparison.forms), default=0)
+    allowed = (each for each in comparison.candidates if not each.is_other or each.facts.n_parameters < n_parameters)
+    fits = [each for each in allowed if all(limit.is_met(each) for limit in limits)]
     return {
         name: _of_lowest_loss(comparison, [candidate for candidate in fits if candidate.kind in kinds])
         for name, kinds in ROUTES.items()
@@ -197,9 +197,9 @@ def best(front: Front, by: str) -> list[Candidate]:
         front: the candidates.
         by: SIZE or SPEED; candidates without a speed are not on the latter front.
     """
-    priced = [(cost, badness(one, front.quantity), one) for one in front.candidates if (cost := price(one, by)) is not None]
+    priced = [(cost, badness(each, front.quantity), each) for each in front.candidates if (cost := price(each, by)) is not None]
     kept: list[tuple[float, Candidate]] = []
-    for _, value, candidate in sorted(priced, key=lambda one: one[:2]):
+    for _, value, candidate in sorted(priced, key=lambda each: each[:2]):
         if not kept or value < kept[-1][0]:
             kept.append((value, candidate))
     return [candidate for _, candidate in kept]
@@ -297,7 +297,7 @@ def usual_goals(comparison: Comparison, points: float = DEFAULT.points) -> list[
 def within(comparison: Comparison, tolerance: Tolerance) -> Comparison:
     """Return a comparison without the candidates that are shown to be beyond a tolerance."""
     accepted = (Goal(POINTS, tolerance.points), Goal(NATS, tolerance.nats))
-    kept = (one for one in comparison.candidates if not any(goal.is_missed(one) for goal in accepted))
+    kept = (each for each in comparison.candidates if not any(goal.is_missed(each) for goal in accepted))
     return replace(comparison, candidates=tuple(kept))
 
 
@@ -319,12 +319,12 @@ class Choice:
 def choose(comparison: Comparison, goal: Goal) -> Choice:
     """Return the choice for a goal by `RULE`."""
     reference = comparison.reference
-    fits = [one for one in comparison.candidates if goal.is_met(one)]
+    fits = [each for each in comparison.candidates if goal.is_met(each)]
     if goal.is_drop and reference is not None:
         fits = [candidate for candidate in fits if candidate.memory < reference.memory]
     chosen = _chosen(comparison, fits, goal)
     by_kind = [_chosen(comparison, [candidate for candidate in fits if candidate.kind == kind], goal) for kind in KINDS]
-    others = tuple(one for one in by_kind if one is not None and (chosen is None or one.kind != chosen.kind))
+    others = tuple(each for each in by_kind if each is not None and (chosen is None or each.kind != chosen.kind))
     if chosen is not None and chosen.kind == UNPRUNED and not goal.is_drop:
         others = ()
     return Choice(goal, chosen, others, *_undecided(comparison, goal, chosen or reference))
@@ -357,7 +357,7 @@ def _chosen(comparison: Comparison, fits: Sequence[Candidate], goal: Goal) -> Ca
         least = min((candidate.memory for candidate in fits), default=0)
         fits = [candidate for candidate in fits if candidate.memory == least]
     elif comparison.reference is not None:
-        same = [one for one in fits if one.cut is None and not one.repair and one.model == comparison.reference.model]
+        same = [each for each in fits if each.cut is None and not each.repair and each.model == comparison.reference.model]
         if same:  # the reference, or its file in llama.cpp, which has the same weights
             return max(same, key=lambda candidate: candidate.memory)
     return _of_lowest_loss(comparison, fits)
@@ -381,4 +381,4 @@ def first_of_tied(fits: Sequence[Candidate], quality: str) -> Candidate:
     lowest = min(fits, key=lambda candidate: badness(candidate, quality))
     equal = [candidate for candidate in fits if not is_better(lowest, candidate, quality)]
     equal.sort(key=lambda candidate: (KINDS.index(candidate.kind), candidate.memory, badness(candidate, quality)))
-    return next(one for one in equal if not any(is_better(other, one, quality) for other in equal))
+    return next(each for each in equal if not any(is_better(other, each, quality) for other in equal))

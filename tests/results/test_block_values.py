@@ -6,7 +6,6 @@ import pytest
 
 from analysis.core.blocks import Block
 from analysis.models.source import sizes
-from analysis.models.source.sizes import LayerFacts
 from analysis.results.compared import block_values
 from analysis.results.stored import reading
 from tests.support import fakes
@@ -32,17 +31,6 @@ def test_a_share_is_of_the_memory_of_all_weights():
     for layers in (Block(3, 5), Block(0, 29)):
         whole = sizes.savings(fakes.FACTS, layers).fraction
         assert sum(found.shares[layer] for layer in layers.layers) == pytest.approx(whole, abs=1e-4)
-
-
-def test_strip_of_a_mixture_gives_expert_and_idle_shares():
-    facts = fakes.FACTS
-    n, layer = facts.n_parameters, LayerFacts(0, 0, 0, None, None)
-    layers = [replace(layer, expert_parameters=n // 50, idle_parameters=n // 100) for _ in range(facts.n_layers)]
-    distances = fakes.distances()
-    assert (block_values.of_results(distances, None).experts, block_values.of_results(distances, None).idle) == ([], [])
-    found = block_values.of_results(replace(distances, model=replace(facts, layers=layers)), None)
-    assert found.experts == pytest.approx([0.02] * facts.n_layers, abs=1e-6)
-    assert found.idle == pytest.approx([0.01] * facts.n_layers, abs=1e-6)
 
 
 def test_damage_equals_the_reading_of_each_block():

@@ -66,8 +66,8 @@ def table(cases: Sequence[QuestionOutcome], questions: Mapping[str, Question]) -
     """
     rows = []
     for case in cases:
-        question, given = questions.get(case.before.id), (case.before.gold, case.before.prediction, case.after.prediction)
-        options = (_option(question, index) for index in given)
+        question, picks = questions.get(case.before.id), (case.before.gold, case.before.prediction, case.after.prediction)
+        options = (_option(question, index) for index in picks)
         values = (case.outcome, _question_text(question), *options, *case.margins, case.before.id)
         rows.append(dict(zip((column.name for column in _COLUMNS), values, strict=True)))
     return Table("Per-question results", _COLUMNS, rows)

@@ -8,7 +8,6 @@ from analysis.data import corpora
 from analysis.experiments.maps import metrics
 from analysis.experiments.maps.damage_spec import DamageResult
 from analysis.experiments.maps.distance_spec import DistanceResult
-from analysis.models.source.sizes import ModelFacts
 from analysis.results.stored import reading
 
 _DIGITS = 4
@@ -38,10 +37,6 @@ class BlockValues:
     n_layers: int
     shares: list[float]
     """Share of all parameters in each layer, in [0, 1]."""
-    experts: list[float]
-    """Share of all parameters in the experts of each layer; empty without experts."""
-    idle: list[float]
-    """Share of all parameters in experts that a token does not use, by layer; empty without experts."""
     distance: OverBlocks
     """Distance of the residual stream across each block."""
     damage: OverBlocks | None
@@ -61,9 +56,7 @@ def of_results(distances: DistanceResult, damage: DamageResult | None) -> BlockV
     texts = f"{distances.n_texts} {'text' if distances.n_texts == 1 else 'texts'} of {corpora.title(spec.corpus)}"
     return BlockValues(
         n_layers=distances.n_layers,
-        shares=[_share(layer_parameters, facts) for layer_parameters in facts.layer_parameters],
-        experts=[_share(layer.expert_parameters, facts) for layer in facts.layers if facts.expert_parameters],
-        idle=[_share(layer.idle_parameters, facts) for layer in facts.layers if facts.expert_parameters],
+        shares=[round(n_parameters / facts.n_parameters, 6) for n_parameters in facts.layer_parameters],
         distance=OverBlocks(
             name="angle" if spec.metric == "angular" else metrics.title(spec.metric),
             unit="",
@@ -73,10 +66,6 @@ def of_results(distances: DistanceResult, damage: DamageResult | None) -> BlockV
         ),
         damage=_of_damage(damage) if damage else None,
     )
-
-
-def _share(n_parameters: int, facts: ModelFacts) -> float:
-    return round(n_parameters / facts.n_parameters, 6)
 
 
 def _of_damage(damage: DamageResult) -> OverBlocks | None:

@@ -175,7 +175,7 @@ def of_results(results: Sequence[Any], chosen: Chosen, *, is_other: bool) -> lis
     for result in results:
         for form_readings in reading.of_all(result):
             on_chosen = {
-                quantity: replace(found := form_readings[quantity], repair=recipes.get(found.repair, found.repair))
+                quantity: replace(measured := form_readings[quantity], repair=recipes.get(measured.repair, measured.repair))
                 for quantity, wanted in chosen.items()
                 if wanted is not None and quantity in form_readings and is_on(form_readings[quantity].condition, wanted)
             }
@@ -278,13 +278,13 @@ def changes_from(reference: Candidate | None, candidate: Candidate) -> dict[str,
     """Return the change of each quantity of a candidate against the reference, for those that both have."""
     if reference is None or candidate.id == reference.id:
         return {}
-    found: dict[str, Change] = {}
+    by_quantity: dict[str, Change] = {}
     for quantity, measured in candidate.readings.items():
-        if quantity == BITS and LOSS in found:
-            found[BITS] = _scaled(found[LOSS], measured.value / candidate.readings[LOSS].value)
+        if quantity == BITS and LOSS in by_quantity:
+            by_quantity[BITS] = _scaled(by_quantity[LOSS], measured.value / candidate.readings[LOSS].value)
         elif (change := difference(candidate, reference, quantity)) is not None:
-            found[quantity] = change
-    return found
+            by_quantity[quantity] = change
+    return by_quantity
 
 
 def difference(candidate: Candidate, reference: Candidate, quantity: str) -> Change | None:
@@ -294,12 +294,12 @@ def difference(candidate: Candidate, reference: Candidate, quantity: str) -> Cha
     """
     if quantity not in candidate.readings or quantity not in reference.readings:
         return None
-    own, other = candidate.readings[quantity], reference.readings[quantity]
+    after, before = candidate.readings[quantity], reference.readings[quantity]
     same_tokens = have_same_tokens(candidate, reference, quantity)
-    if not is_on(own.condition, other.condition) or (quantity == LOSS and not same_tokens):
+    if not is_on(after.condition, before.condition) or (quantity == LOSS and not same_tokens):
         return None
-    losses = () if not same_tokens and quantity != ACCURACY else own.losses
-    return changes.change(other, replace(own, condition=other.condition, losses=losses))
+    losses = () if not same_tokens and quantity != ACCURACY else after.losses
+    return changes.change(before, replace(after, condition=before.condition, losses=losses))
 
 
 def have_same_tokens(first: Candidate, second: Candidate, quantity: str) -> bool:

@@ -45,9 +45,9 @@ def on_disk(model: ModelSpec, facts: ModelFacts, weights_format: str, saved: int
 
 def _files(model: ModelSpec) -> int:
     """Return the bytes of a model's files on this machine, or of its file of the gallery; 0 for unknown or other ones."""
-    known = gallery.exhibit(model.source)
-    if known is not None and known.file_bytes and known.identity == model.identity:
-        return known.file_bytes
+    exhibit = gallery.exhibit(model.source)
+    if exhibit is not None and exhibit.file_bytes and exhibit.identity == model.identity:
+        return exhibit.file_bytes
     try:
         if model.source == "starter":
             return starter.gguf_file().stat().st_size if starter.model_identity() == model.identity else 0

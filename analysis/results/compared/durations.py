@@ -53,9 +53,9 @@ def expected(
     if any(model.source not in facts for model in models):
         return None
     for model in models:
-        known = facts[model.source]
-        for kind, amount in _work(spec, known).items():
-            rates = _timed(kind, model, known, results)
+        size = facts[model.source]
+        for kind, amount in _work(spec, size).items():
+            rates = _timed(kind, model, size, results)
             if not rates:
                 return None
             seconds = [rate for _, rate in rates]

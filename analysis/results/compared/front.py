@@ -152,17 +152,17 @@ def of_model(model: ModelSpec, material_filter: Filter = ANY, others: Sequence[s
     if own_results and isinstance(material_filter, MaterialFilter):
         _check(material_filter, alone)
     conditions = [condition for condition in (alone.questions, alone.texts) if condition is not None]
-    own = alone.forms[0] if alone.forms else None
+    form = alone.forms[0] if alone.forms else None
     alike = [
         (entry, entry.summary.model)
         for entry in library.measured_on(model, conditions)
-        if own is not None and entry.summary.model and entry.summary.model.identity != own.model.identity
+        if form is not None and entry.summary.model and entry.summary.model.identity != form.model.identity
     ]
     named = {name for source in others for name in (source, library.identity(ModelSpec(source))) if name}
     chosen = [
         entry
         for entry, weights in alike
-        if is_rival(weights, named) or (own is not None and candidates.has_same_name(entry.summary.name, own.facts.name))
+        if is_rival(weights, named) or (form is not None and candidates.has_same_name(entry.summary.name, form.facts.name))
     ]
     other_results = library.read_all(chosen)
     models = dict.fromkeys([model, *(result.spec.model for result in other_results)])

@@ -93,8 +93,8 @@ def by_block(results: Sequence[Any], quantity: str, condition: Condition) -> dic
         for readings in reading.of_all(result):
             measured = readings.get(quantity)
             if measured is not None and not measured.repair and measured.condition == condition:
-                known = readings_by_block.get(measured.cut)
-                if known is None or (not is_table and measured.is_pairable > known.is_pairable):
+                previous = readings_by_block.get(measured.cut)
+                if previous is None or (not is_table and measured.is_pairable > previous.is_pairable):
                     readings_by_block[measured.cut] = measured
     return readings_by_block
 

@@ -69,7 +69,7 @@ def make(model: ModelSpec, *, kinds: Sequence[str] = (), keys: Sequence[str] = (
     if not results:
         why = f" ({left_out[0]})" if left_out else ""
         raise PackError(f"{model.source} has no finished result to pack{why}. Measure it first, such as with `distances`.")
-    models = tuple({(one.source, one.revision, one.identity): one for one in map(_model, reversed(chosen))}.values())
+    models = tuple({(each.source, each.revision, each.identity): each for each in map(_model, reversed(chosen))}.values())
     digests = {name: hashlib.sha256(files[name]).hexdigest() for name in sorted(files)}
     made_with = f"layerscope {__version__}"
     manifest = Manifest(pack_list.FORMAT, pack_list.VERSION, pack_title, made_with, models, tuple(results), digests)

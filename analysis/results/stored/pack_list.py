@@ -88,8 +88,8 @@ def manifest(content: bytes) -> Manifest:
         checked = pydantic.TypeAdapter(Manifest).validate_json(content, strict=True)
     except pydantic.ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"]))
-        raise ValueError(f"its {FILE} is wrong at {shown(place)}: {first['msg']}") from error
+        field = ".".join(map(str, first["loc"]))
+        raise ValueError(f"its {FILE} is wrong at {shown(field)}: {first['msg']}") from error
     if why := why_no_title(checked.title):
         raise ValueError(why)
     keys = [(result.kind, result.key) for result in checked.results]

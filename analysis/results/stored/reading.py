@@ -341,7 +341,7 @@ def in_bits(loss: Reading) -> Reading | None:
         return None
     factor = loss.bits_per_byte / loss.value
     low, high = (None if end is None else factor * end for end in (loss.low, loss.high))
-    losses = tuple(factor * one for one in loss.losses)
+    losses = tuple(factor * each for each in loss.losses)
     return replace(loss, quantity=BITS, value=loss.bits_per_byte, low=low, high=high, losses=losses)
 
 

@@ -208,8 +208,8 @@ def _materials(result: Any) -> Iterator[str]:
 
 def material_key(precision: str, condition: reading.Condition) -> str:
     """Return the key in the index of the questions or texts of a condition, measured in a precision."""
-    said = f"{precision} {condition.material.fingerprint()} {condition.n}"
-    return hashlib.sha256(said.encode()).hexdigest()[:12]
+    text = f"{precision} {condition.material.fingerprint()} {condition.n}"
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def described(kind: str, stored: StoredResult) -> dict[str, Any]:

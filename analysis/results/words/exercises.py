@@ -48,17 +48,17 @@ def of(
 def _smaller(size: int, facts: ModelFacts | None) -> Exercise | None:
     if facts is None or size > len(facts.layer_parameters):
         return None
-    removed, whole = sum(facts.layer_parameters[:size]), facts.n_parameters
-    share = 100 * removed / whole
+    removed, total = sum(facts.layer_parameters[:size]), facts.n_parameters
+    share = 100 * removed / total
     return Exercise(
         "How much smaller?",
-        f"The model has {whole:,} parameters, {facts.other_parameters:,} of them in embeddings, the final norm and the head. "
+        f"The model has {total:,} parameters, {facts.other_parameters:,} of them in embeddings, the final norm and the head. "
         f"Its first {size} of {facts.n_layers} layers hold {removed:,}. Which percentage of all parameters do you "
         "remove with them?",
         "%",
         share,
         0.15,
-        f"{removed:,} / {whole:,} = {share:.1f} %. Not {size} / {facts.n_layers} = "
+        f"{removed:,} / {total:,} = {share:.1f} %. Not {size} / {facts.n_layers} = "
         f"{100 * size / facts.n_layers:.1f} %, because embeddings and head stay.",
     )
 

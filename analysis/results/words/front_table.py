@@ -71,7 +71,7 @@ class FrontAnswer:
     @property
     def listed(self) -> list[Candidate]:
         """Return each candidate that is on a front, is an answer or has all its layers, the smallest first."""
-        answers = {one.id for each in self.answers for one in (each.candidate, *each.alternatives) if one is not None}
+        answers = {model.id for each in self.answers for model in (each.candidate, *each.alternatives) if model is not None}
         ids = answers.union(*self._fronts.values())
         return [candidate for candidate in self._ordered if candidate.cut is None or candidate.id in ids]
 
@@ -93,8 +93,8 @@ class FrontAnswer:
         quality = {ACCURACY: "accuracy", LOSS if self.comparison.quality != BITS else BITS: "loss"}
         fronts = {name: self.comparison.front(quantity) for quantity, name in quality.items()}
         return {
-            f"{cost}-{name}": set() if shown is None else {candidate.id for candidate in verdict.best(shown, by)}
-            for name, shown in fronts.items()
+            f"{cost}-{name}": set() if of_quantity is None else {candidate.id for candidate in verdict.best(of_quantity, by)}
+            for name, of_quantity in fronts.items()
             for by, cost in _COSTS.items()
         }
 

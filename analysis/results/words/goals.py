@@ -32,14 +32,14 @@ class Answer(Choice):
 def answer(comparison: Comparison, goal: Goal) -> Answer:
     """Return the answer to a goal."""
     choice = verdict.choose(comparison, goal)
-    said = [_said(choice.candidate, goal) if choice.candidate is not None else _none(comparison, goal)]
+    sentences = [_said(choice.candidate, goal) if choice.candidate is not None else _none(comparison, goal)]
     if choice.candidate is not None and choice.candidate.is_file:
-        said.append(f"Command: {files.command(choice.candidate)}.")
-    said += _others(choice.alternatives, goal)
+        sentences.append(f"Command: {files.command(choice.candidate)}.")
+    sentences += _others(choice.alternatives, goal)
     if choice.undecided is not None:
         amount = f"about {two_digits(choice.needed)} {'questions' if goal.kind == POINTS else 'texts'}"
-        said.append(f"Not decided: {action(choice.undecided)}, {units.size(choice.undecided.memory)}. Measure {amount}.")
-    return Answer(**vars(choice), sentences=tuple(said))
+        sentences.append(f"Not decided: {action(choice.undecided)}, {units.size(choice.undecided.memory)}. Measure {amount}.")
+    return Answer(**vars(choice), sentences=tuple(sentences))
 
 
 def aim(goal: Goal) -> str:
@@ -140,22 +140,22 @@ def _others(others: Sequence[Candidate], goal: Goal) -> list[str]:
 
 def _none(comparison: Comparison, goal: Goal) -> str:
     """Say that no measured model meets a goal, and which one is nearest."""
-    said = f"To {aim(goal)}:"
+    prefix = f"To {aim(goal)}:"
     if not comparison.candidates:
-        return f"{said} nothing is measured."
+        return f"{prefix} nothing is measured."
     if goal.kind == BYTES:
         least = min(comparison.candidates, key=lambda candidate: candidate.memory)
         smallest = (
             f"{action(least)}, {units.size(least.memory)}, which is {units.size(least.memory - round(goal.value))} too large"
         )
-        return f"{said} no measured model is this small. The smallest: {smallest}."
+        return f"{prefix} no measured model is this small. The smallest: {smallest}."
     if comparison.reference is None:
-        return f"{said} the unpruned model in full precision, the reference, is not measured."
+        return f"{prefix} the unpruned model in full precision, the reference, is not measured."
     if goal.kind == SPEED:
-        timed = [(one.gain.low, one) for one in comparison.candidates if one.gain and one.id != comparison.reference.id]
+        timed = [(each.gain.low, each) for each in comparison.candidates if each.gain and each.id != comparison.reference.id]
         if timed:
             _, fastest = max(timed, key=lambda pair: pair[0])
-            return f"{said} no measured model is. The fastest: {action(fastest)} ({_speed(fastest)})."
+            return f"{prefix} no measured model is. The fastest: {action(fastest)} ({_speed(fastest)})."
     if goal.is_drop and not any(map(goal.change, comparison.candidates)):
-        return f"{said} no {goal.quantity} is measured together with that of the reference."
-    return f"{said} no measured {'smaller ' if goal.is_drop else ''}model meets this."
+        return f"{prefix} no {goal.quantity} is measured together with that of the reference."
+    return f"{prefix} no measured {'smaller ' if goal.is_drop else ''}model meets this."

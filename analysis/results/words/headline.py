@@ -39,8 +39,8 @@ def _brief(quantity: Quantity) -> str:
 
 def measured_on(evidence: Evidence) -> list[str]:
     """Return the condition of each known number: "Accuracy: 200 ARC-Easy questions, float32"."""
-    known = (evidence.quantity(name) for name in (SIZE, SPEED, ACCURACY, LOSS, RECOVERY))
-    return [f"{quantity.name.capitalize()}: {quantity.on}" for quantity in known if quantity.on]
+    quantities = (evidence.quantity(name) for name in (SIZE, SPEED, ACCURACY, LOSS, RECOVERY))
+    return [f"{quantity.name.capitalize()}: {quantity.on}" for quantity in quantities if quantity.on]
 
 
 def clause(quantity: Quantity) -> str:

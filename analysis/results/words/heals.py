@@ -21,7 +21,7 @@ _UNSCORED = "The healed model has no scores yet. Its adapter is kept. Send the s
 
 
 def control_of(result: HealResult, heals: Sequence[HealResult]) -> HealResult | None:
-    """Return the unpruned model trained in the same way for about as long, else one with other numbers; None without one.
+    """Return the unpruned model trained in the same way, else with the most similar number of steps; None without one.
 
     Args:
         result: the healing run; a control has none, nor has an instant heal, which trains nothing.
@@ -100,10 +100,10 @@ def _left(change: Change) -> str:
 
 def _of_own_kind(losses: dict[str, Reading], control: HealResult | None) -> str:
     """Return the losses on the kind of text that was trained on, with that of the control."""
-    shown = [f"{measured.value:.2f} {name}" for name, measured in losses.items()]
+    values = [f"{measured.value:.2f} {name}" for name, measured in losses.items()]
     reached = None if control is None else _losses(control, own_kind=True).get("healed")
-    shown += [f"{reached.value:.2f} control"] if reached else []
-    return f"Loss on {losses['healed'].condition.material_in_words()}, the kind of the healing text: {', '.join(shown)}."
+    values += [f"{reached.value:.2f} control"] if reached else []
+    return f"Loss on {losses['healed'].condition.material_in_words()}, the kind of the healing text: {', '.join(values)}."
 
 
 def _of_control(result: HealResult, by_text: Sequence[dict[str, Reading]]) -> str:

@@ -76,8 +76,8 @@ def _baseline(evidence: Evidence) -> str:
 def _cliff(evidence: Evidence) -> str:
     """Return a sentence if the block is near the cliff of the curve that scores it under the selected condition."""
     curves = (result for result in evidence.results if isinstance(result, SweepResult))
-    own = (curve for curve in curves if any(point.block == evidence.removed for point in curve.points))
-    located = next((found for found in map(cliff.locate, own) if found and found.is_located), None)
+    scoring = (curve for curve in curves if any(point.block == evidence.removed for point in curve.points))
+    located = next((each for each in map(cliff.locate, scoring) if each and each.is_located), None)
     n = len(evidence.removed.layers)
     if located is None or located.condition != evidence.selected.accuracy.condition or n < located.earliest - _NEAR:
         return ""

@@ -409,7 +409,7 @@ class Strip {
   // What is known
 
   facts(layers, title) {
-    const { distance, damage, shares, experts, idle } = this.data, found = runs(layers), whole = found.length === 1;
+    const { distance, damage, shares } = this.data, found = runs(layers), whole = found.length === 1;
     const number = (measure, write) => {
       const [start, size] = found[0], value = measure.values[size - 1]?.[start];
       if (value === null || value === undefined) return null;
@@ -419,14 +419,12 @@ class Strip {
     };
     const turn = whole ? number(distance, value => Math.max(0, value).toFixed(3)) : null;
     const cost = whole && damage ? number(damage, signed) : null;
-    const summed = of => 100 * layers.reduce((sum, layer) => sum + (of[layer] || 0), 0);
-    const share = summed(shares), chosen = summed(experts);
+    const share = 100 * layers.reduce((sum, layer) => sum + (shares[layer] || 0), 0);
     return [
       [title, "", ""],
       turn ? [`${distance.name} `, turn.value, turn.rest] : [`no ${distance.name}: not one block`, "", ""],
       cost ? ["loss ", `${cost.value} nats`, cost.rest] : ["loss increase not measured", "", ""],
       ["", `${share.toFixed(1)} %`, " of weight memory"],
-      ...(chosen ? [["experts ", `${chosen.toFixed(1)} %`, ` of all weights, ${(chosen - summed(idle)).toFixed(1)} % active per token`]] : []),
     ];
   }
 

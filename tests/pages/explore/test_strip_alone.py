@@ -41,8 +41,6 @@ def data(n_layers: int = L, **changes) -> dict:
     values = {
         "n_layers": n_layers,
         "shares": [1 / n_layers] * n_layers,
-        "experts": [0] * n_layers,
-        "idle": [0] * n_layers,
         "distance": distance,
         "damage": None,
     }
