@@ -66,7 +66,7 @@ class Quantity:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that is stored about one removal of a model, healed or not, under the selected condition."""
+    """All stored evidence on one removal of a model, healed or not, under the selected condition."""
 
     removed: Removal
     """The removed layers."""

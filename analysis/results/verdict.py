@@ -87,11 +87,11 @@ class Tolerance:
                 )
 
     def bound(self, quantity: str) -> float:
-        """The accepted worsening of one quantity: a share of questions, or nats per token."""
+        """Return the accepted worsening of a quantity: a share of questions, or nats per token."""
         return self.points / 100 if quantity == ACCURACY else self.nats
 
     def rule(self) -> str:
-        """The rule with this tolerance, in two sentences."""
+        """Return the rule with this tolerance, in two sentences."""
         return (
             f"Tolerance: an accuracy drop of up to {self.points:g} points and a loss rise of up to {self.nats:g} nats/token. "
             "Go if the 95 % intervals of both changes lie within it, don't if one lies outside, else measure more."
@@ -142,7 +142,7 @@ def recommended(accuracy: Judged, loss: Judged) -> str:
 
 
 def of_healed(evidence: Evidence, tolerance: Tolerance) -> list[tuple[HealResult, tuple[Judged, Judged]]]:
-    """Return the strongest finished healing run of each recipe with its judged model: it is stored, so its verdict is known."""
+    """Return the strongest finished healing run of each recipe with its judged model."""
     strongest: dict[str, HealResult] = {}
     for heal in evidence.finished_heals:
         strongest.setdefault(heal.spec.recipe, heal)
@@ -230,7 +230,7 @@ RULE = (
 )
 """The rule that chooses a model for a goal."""
 _MOST_TIMES = 10
-"""A candidate that needs more than this many times the measured questions or texts is not named."""
+"""Maximum ratio of needed to measured questions or texts of a candidate that is named."""
 
 
 @dataclass(frozen=True)
@@ -288,14 +288,14 @@ def of_limits(**limits: float | None) -> list[Goal]:
 
 
 def usual_goals(comparison: Comparison, points: float = DEFAULT.points) -> list[Goal]:
-    """Return the goals that are answered unasked: half of the bytes, 1.3 times the speed, an accepted accuracy drop."""
+    """Return the default goals: half of the bytes, 1.3 times the speed, an accepted accuracy drop."""
     largest = comparison.reference or max(comparison.forms, key=lambda form: form.memory, default=None)
     size = [] if largest is None else [Goal(BYTES, round(1e6 * float(f"{largest.memory / 2e6:.3g}")))]
     return [*size, Goal(SPEED, 1.3), Goal(POINTS, points)]
 
 
 def within(comparison: Comparison, tolerance: Tolerance) -> Comparison:
-    """Return a comparison without the candidates that are shown to be beyond a tolerance."""
+    """Return a comparison without the candidates significantly beyond a tolerance."""
     accepted = (Goal(POINTS, tolerance.points), Goal(NATS, tolerance.nats))
     kept = (each for each in comparison.candidates if not any(goal.is_missed(each) for goal in accepted))
     return replace(comparison, candidates=tuple(kept))
@@ -331,7 +331,7 @@ def choose(comparison: Comparison, goal: Goal) -> Choice:
 
 
 def _undecided(comparison: Comparison, goal: Goal, than: Candidate | None) -> tuple[Candidate | None, int]:
-    """Return the pruned model that the fewest questions or texts would decide, with their number."""
+    """Return the pruned model that needs the fewest questions or texts for a decision, with their number."""
     decidable = []
     for candidate in comparison.forms if than is not None else ():
         change = goal.change(candidate)
@@ -376,7 +376,7 @@ def _of_lowest_loss(comparison: Comparison, fits: Sequence[Candidate]) -> Candid
 def first_of_tied(fits: Sequence[Candidate], quality: str) -> Candidate:
     """Return the first by `KINDS` of the candidates that are not significantly worse by a quantity than any other.
 
-    The best one may be another model, with so wide an interval that a pruned model ties with it which a healed one beats.
+    A model that ties with the best one may still be worse than a third one.
     """
     lowest = min(fits, key=lambda candidate: badness(candidate, quality))
     equal = [candidate for candidate in fits if not is_better(lowest, candidate, quality)]

@@ -74,7 +74,7 @@ def table(cases: Sequence[QuestionOutcome], questions: Mapping[str, Question]) -
 
 
 def stored_answers(results: Sequence[Any], removed: Removal | None, condition: Condition) -> Sequence[QuestionScore]:
-    """The stored answers of exactly one block under a condition, from the first result that kept them; else empty.
+    """Return the stored answers of a block under a condition, from the first result that kept them; else empty.
 
     Args:
         results: curves, evaluations and heals of one model, strongest evidence first; healed models are ignored.

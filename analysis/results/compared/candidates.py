@@ -1,8 +1,8 @@
 """Candidates: every measured form of the model, and other models, on the same questions and the same texts.
 
 A form is a precision, a removal and a repair. Each one has its size, its speed, and its accuracy and loss against one
-reference: the unpruned model in full precision. A GGUF quantization of the model has weights of its own. It counts as a form
-of the model if its architecture, its sizes and its name without the format are the same.
+reference: the unpruned model in full precision. A GGUF quantization of the model is a form of it if its architecture, sizes and
+name without the format are equal.
 """
 
 import math
@@ -32,14 +32,14 @@ KINDS = ("unpruned", "quantized", "pruned", "pruned and quantized", "healed", "o
 UNPRUNED, QUANTIZED, PRUNED, BOTH, HEALED, OTHER = KINDS
 _FORMAT = re.compile(r"[-_. ](gguf|i?q\d\w*|tq\d\w*|mxfp4|b?f(p)?(16|32)|float(16|32)|bfloat16)$")
 DTYPES = ("float16", "bfloat16", "float32")
-"""From the least to the most exact."""
+"""Dtypes in increasing precision."""
 Chosen = Mapping[str, Condition | None]
 """The questions and texts of a comparison, by quantity."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One form of the model, or of another one."""
+    """One form of a model."""
 
     model: ModelSpec
     """Weights and precision."""
@@ -79,7 +79,7 @@ class Candidate:
 
     @property
     def variant(self) -> str:
-        """Return what was done to its model: one of `KINDS` but `OTHER`."""
+        """Return the variant of its model: one of `KINDS` except `OTHER`."""
         if self.repair:
             return HEALED
         if self.cut is not None:
@@ -116,7 +116,7 @@ class Candidate:
 
     @cached_property
     def id(self) -> str:
-        """Return a name that no other candidate of a comparison has."""
+        """Return a name that is unique within a comparison."""
         parts = [self.condition.model, self.condition.precision.replace(", ", "-")]
         parts += [written(self.cut)] if self.cut else []
         return "/".join([*parts, *([f"healed:{self.repair}"] if self.repair else [])])
@@ -133,10 +133,7 @@ class Candidate:
 
 
 def is_same_model(first: ModelFacts, second: ModelFacts) -> bool:
-    """Return whether two sets of weights are one model in two formats: equal architecture, sizes and name without the format.
-
-    A fine-tuned model has the same sizes and another name, and is another model.
-    """
+    """Return whether two sets of weights are one model in two formats: equal architecture, sizes and name without format."""
     return _shape(first) == _shape(second) and has_same_name(first.name, second.name)
 
 
@@ -160,9 +157,8 @@ def _stem(name: str) -> str:
 def of_results(results: Sequence[Any], chosen: Chosen, *, is_other: bool) -> list[Candidate]:
     """Return one candidate for each form, with the readings of the strongest results on the chosen materials.
 
-    A reading with its answers comes before one without them, so that changes are paired wherever they can be. Two heals by one
-    recipe are two models: a healed form has the readings of one run, that with the most of the two quantities. An evaluation of
-    an adapter is a run of the heal that made it, if that heal is among the results.
+    A reading with its answers is preferred, so that changes are paired if possible. A healed form has the readings of one run,
+    that with the most quantities. An evaluation of an adapter counts as a run of the healing run that made it.
 
     Args:
         results: curves, evaluations, heals and tables of methods, strongest first.
@@ -195,7 +191,7 @@ def is_on(condition: Condition, wanted: Condition) -> bool:
 
 
 def _adapters_of(heal: Any) -> list[str]:
-    """Return the names of the adapter that a heal made, which a committed result no longer names."""
+    """Return the names of the adapter of a healing run; a committed result has only its fingerprint."""
     return [*([Path(heal.adapter).name] if heal.adapter else []), heal.spec.fingerprint()]
 
 
@@ -205,7 +201,7 @@ def _form(runs: Sequence[tuple[Any, Readings]], *, is_healed: bool) -> tuple[Any
         return max(runs, key=lambda run: len(run[1]))
     merged: Readings = {}
     for result, readings in sorted(runs, key=lambda run: run[0].spec.kind == "methods"):
-        # A table of methods adds what nothing else measured, so that other panels show the same value.
+        # Tables of methods count last, so that other panels show the same value.
         is_table = result.spec.kind == "methods"
         for quantity, measured in readings.items():
             if quantity not in merged or (not is_table and measured.is_pairable > merged[quantity].is_pairable):
@@ -249,11 +245,11 @@ def _candidate(
 
 
 def reference_of(forms: Sequence[Candidate], identity: str) -> Candidate | None:
-    """Return the unpruned model whose scores are complete, whose stored weights and whose dtype have the most bits.
+    """Return the unpruned model with the most complete scores, then the most precise stored weights and dtype.
 
     Args:
         forms: of the requested model.
-        identity: of its weights; of equal forms theirs count.
+        identity: of its weights, which are preferred among equal forms.
     """
 
     def rank(candidate: Candidate) -> tuple[Any, ...]:
@@ -290,7 +286,7 @@ def changes_from(reference: Candidate | None, candidate: Candidate) -> dict[str,
 def difference(candidate: Candidate, reference: Candidate, quantity: str) -> Change | None:
     """Return the change of a candidate against one of any precision and model; None if questions or texts differ.
 
-    It is paired by question. It is paired by text only if both models have the same tokens: others read other parts of it.
+    It is paired by question, and by text only if both models have the same tokens.
     """
     if quantity not in candidate.readings or quantity not in reference.readings:
         return None
@@ -309,6 +305,6 @@ def have_same_tokens(first: Candidate, second: Candidate, quantity: str) -> bool
 
 
 def _scaled(change: Change, factor: float) -> Change:
-    """Return a change in another unit, which a constant factor makes: equal tokens have equal bytes."""
+    """Return a change multiplied by a factor."""
     low, high = (None if end is None else factor * end for end in (change.low, change.high))
     return replace(change, difference=factor * change.difference, low=low, high=high)

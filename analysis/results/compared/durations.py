@@ -1,7 +1,7 @@
-"""Durations on this machine before a request starts: its planned work over the rates that stored results measured here.
+"""Expected durations on this machine: planned work over the rates of stored results that were measured here.
 
-Work is in FLOPs or in a quantity proportional to them. A kind of work that no stored result has measured on this machine makes
-the duration unknown. A running job estimates its time left itself (`core.progress.Stages`).
+Work is in FLOPs or in a proportional quantity. The duration is unknown if no stored result has measured a kind of work on this
+machine. A running job estimates its remaining time itself (`core.progress.Stages`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,9 +20,9 @@ from analysis.models.source.sizes import ModelFacts
 _UNSURE = 0.25
 """Relative error of a duration that rests on a single result."""
 _SHARED = 0.2
-"""Share of the slowest rate; a faster result took over scores of others, so that its time says nothing."""
+"""Share of the slowest rate below which a result is ignored, since it reused scores of others."""
 _OWN = 0.9
-"""Share of its sets that a search must have measured itself for its time to count."""
+"""Minimum share of sets that a search measured itself for its time to count."""
 _CURVE, _SEARCH = "curve", "search"
 
 
@@ -33,7 +33,7 @@ class Duration:
     low_s: float
     high_s: float
     n: int
-    """Results of this machine that it rests on."""
+    """Number of results of this machine behind it."""
 
 
 def expected(
@@ -67,10 +67,10 @@ def expected(
 
 
 def within(spec: GridSpec, limit_s: float, duration_of: Callable[[GridSpec], Duration | None]) -> GridSpec:
-    """Return the most informative part of a grid that fits into a time.
+    """Return the largest part of a grid that fits a time limit.
 
-    It is all models with as many removed layers as fit, else fewer models. If the duration of no part is known, or none fits,
-    it is the first model without removed layers, which measures the rate for the others.
+    It has all models with as many removed layers as fit, else fewer models. If no duration is known, or nothing fits, it is the
+    first model without removed layers, which measures the rate of the others.
 
     Args:
         spec: the whole grid, with a `max_n`.
@@ -94,7 +94,7 @@ def _work(spec: HealSpec | GridSpec | SearchSpec, facts: ModelFacts) -> dict[str
         return {kind: tokens * facts.n_parameters for kind, tokens in remaining.work(spec).items()}
     if isinstance(spec, SearchSpec):
         return {_SEARCH: takes(spec, facts).flop}
-    # The same questions are not asked again with each text, nor texts read twice.
+    # Each set of questions and each set of texts is scored once.
     cuts = 1 + (facts.n_layers // 2 if spec.max_n is None else min(spec.max_n, facts.n_layers - 1))
     ways = len(spec.cells()) // (len(spec.models) * len(spec.benchmarks) * len(spec.loss_corpora))
     tokens = sum(map(question_tokens, spec.benchmarks))
@@ -103,7 +103,7 @@ def _work(spec: HealSpec | GridSpec | SearchSpec, facts: ModelFacts) -> dict[str
 
 
 def _measured(result: Any) -> dict[str, tuple[float, float]]:
-    """Return the seconds and the amount of each kind of work of a finished result; none if it did hardly any work itself."""
+    """Return seconds and amount of each kind of work of a finished result; empty if it reused most of its scores."""
     if isinstance(result, HealResult):
         n_parameters = result.model.n_parameters
         return {kind: (seconds, tokens * n_parameters) for kind, (seconds, tokens) in remaining.measured(result).items()}
@@ -117,9 +117,9 @@ def _measured(result: Any) -> dict[str, tuple[float, float]]:
 
 
 def _timed(kind: str, model: ModelSpec, facts: ModelFacts, results: Sequence[Any]) -> list[tuple[str, float]]:
-    """Return the seconds per work in the precision and on the kind of device of a model, each with the model it is of.
+    """Return the seconds per work in the precision and on the device of a model, each with the name of its model.
 
-    If results of the model itself are among them, these alone.
+    Results of the model itself are preferred.
     """
     rates = []
     for result in results:

@@ -1,7 +1,7 @@
 """Models as llama.cpp runs them: the GGUF file, the file without layers, and the healed file.
 
-llama.cpp computes with the weights of the file. Scores in float32 are measured with the same weights, so that they hold for the
-file, too. Those of a healed file are measured with its changed matrices quantized again (`EvaluateSpec.as_file`).
+Scores in float32 are measured with the weights of the file, so they hold for the file as well. Those of a healed file are
+measured with its changed matrices quantized again (`EvaluateSpec.as_file`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,9 +19,7 @@ from analysis.results.compared.disk import MEASURED, Bytes
 
 
 def with_files(forms: Sequence[Candidate], speeds: Sequence[SpeedResult]) -> list[Candidate]:
-    """Return forms with those that llama.cpp runs.
-
-    The size of the file is known for the unpruned model, and for each file that was timed.
+    """Return forms together with those that llama.cpp runs: the unpruned file, and each file that was timed.
 
     Args:
         forms: of any models.

@@ -1,4 +1,4 @@
-"""All candidates on one set of questions and one of texts; `results.verdict` says which of them are best."""
+"""All candidates on one set of questions and one of texts; `results.verdict` chooses among them."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
@@ -40,20 +40,20 @@ class Comparison:
     """All candidates on one set of questions and one of texts."""
 
     questions: Condition | None
-    """Of the candidate with most of it; None if no answers are stored."""
+    """Condition of the accuracies; None if no answers are stored."""
     texts: Condition | None
     reference: Candidate | None
     """The unpruned model in full precision; None if it is not measured."""
     candidates: tuple[Candidate, ...]
-    """The requested model first, and of each form the strongest result."""
+    """Forms of the requested model first, each from its strongest result."""
     curve: SweepResult | None
     """The strongest curve of the model on these questions and texts; None without one."""
     speeds: tuple[SpeedResult, ...]
-    """The measurements of speed that count: of one machine, with one prompt."""
+    """Comparable measurements of speed: of one machine, with one prompt."""
     elsewhere: tuple[Condition, ...]
     """Other questions and texts that the model is measured on."""
     unlisted: tuple[str, ...] = ()
-    """Sources of models on the same questions or texts that are no rivals: neither of the gallery nor named."""
+    """Sources of models on the same questions or texts that are neither of the gallery nor named."""
 
     @cached_property
     def forms(self) -> tuple[Candidate, ...]:
@@ -83,7 +83,7 @@ class Comparison:
 
 
 def is_rival(model: ModelSpec, named: Collection[str]) -> bool:
-    """Return whether a model competes with the requested one: it is in the gallery, or its source or identity is named."""
+    """Return whether a model is compared with the requested one: it is in the gallery, or named by source or identity."""
     return gallery.is_exhibit(model.source, model.identity) or model.source in named or model.identity in named
 
 
@@ -180,7 +180,7 @@ def of_model(model: ModelSpec, material_filter: Filter = ANY, others: Sequence[s
 
 
 def _check(material_filter: MaterialFilter, alone: Comparison) -> None:
-    """Refuse a filter that no stored score passes: without it, scores on other data alone would be the answer."""
+    """Raise an error if no stored score passes a filter."""
     sides = (
         (material_filter.named_questions, alone.questions, BenchmarkSpec),
         (material_filter.named_texts, alone.texts, CorpusSpec),
@@ -201,7 +201,7 @@ def _is_on_all(curve: SweepResult, chosen: Chosen) -> bool:
 
 
 def _conditions(quantity: str, results: Sequence[Any]) -> list[Condition]:
-    """Return one condition for each material of a quantity: that with the most forms first, then that with the most of it."""
+    """Return one condition for each material of a quantity: the most forms first, then the most questions or texts."""
     by_material: dict[tuple[Material, int], list[Reading]] = {}
     for readings in (readings for result in results for readings in reading.of_all(result)):
         measured = readings.get(quantity)

@@ -1,7 +1,4 @@
-"""Stored generations of one model: the text, repetition, distinct tokens and arithmetic of every removed block that has them.
-
-All of them hold under one condition: the same weights, the same precision and the same prompts.
-"""
+"""Stored generations of one model by removed block, with the same weights, precision and prompts."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -16,7 +13,7 @@ from analysis.experiments.accuracy.sweep_spec import EvaluateResult, SweepResult
 from analysis.models.source.model_spec import ModelSpec
 
 _ENGLISH = re.compile(r"\b(?:a|an|and|are|as|by|for|from|he|in|is|it|of|on|she|that|the|to|was|who)\b")
-"""Words that English prose has in every sentence or two."""
+"""Frequent words of English."""
 _ENOUGH_WORDS = 3
 
 
@@ -42,20 +39,20 @@ class Generations:
     by_block: dict[Removal | None, Generation] = field(default_factory=dict)
 
     def of(self, removed: Removal | None) -> Generation | None:
-        """The generation of exactly this block; None if it is not measured under this condition."""
+        """Return the generation of a block; None if it is not measured under this condition."""
         return self.by_block.get(removed)
 
     def ordered(self) -> list[Generation]:
-        """All of them: the unpruned model, then by number of removed layers and first layer."""
+        """Return all of them: the unpruned model, then by number of removed layers and first layer."""
         return sorted(self.by_block.values(), key=lambda generation: (generation.point.n, generation.point.start or 0))
 
     def prompts(self) -> list[str]:
-        """The prompts, in their stored order; empty if no text was kept."""
+        """Return the prompts in their stored order; empty if no text was kept."""
         check = next((generation.check for generation in self.ordered() if generation.check), None)
         return [continuation.prompt for continuation in check.continuations] if check else []
 
     def condition(self) -> str:
-        """The condition in words: "8 Wikipedia articles, 64 tokens each; 24 arithmetic problems; seed 0; float32"."""
+        """Return the condition in words: "8 Wikipedia articles, 64 tokens each; 24 arithmetic problems; seed 0; float32"."""
         spec = self.asked
         return (
             f"{spec.n_prompts} Wikipedia articles of {spec.max_new_tokens} tokens each, "

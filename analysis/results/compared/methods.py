@@ -9,7 +9,7 @@ from analysis.experiments.heal import recipes
 
 
 def measured(spec: MethodsSpec, tables: Iterable[MethodsResult]) -> set[MethodKey]:
-    """The cells of a request that some table measured at the same budget: same questions, same text, same time of a heal.
+    """Return the cells of a request that a table measured with the same questions, text and healing time.
 
     Args:
         spec: the request.
@@ -27,7 +27,7 @@ def measured(spec: MethodsSpec, tables: Iterable[MethodsResult]) -> set[MethodKe
 
 
 def best_in_words(result: MethodsResult) -> str:
-    """The best method of each size, or that none is significantly better than every other."""
+    """Return a sentence on the best method of each size."""
     best = {n: [result.cells[index].method for index in result.best(n)] for n in result.spec.ns if len(result.at(n)) > 1}
     sizes = [f"n = {n}: {' and '.join(names)}" for n, names in best.items() if names]
     open_at = [str(n) for n, names in best.items() if not names]
@@ -38,12 +38,12 @@ def best_in_words(result: MethodsResult) -> str:
 
 
 def trains(recipe: str) -> bool:
-    """Return True if a heal takes steps, and so the time that a table gives it; "" is the pruned, unhealed model."""
+    """Return whether a recipe trains for the time of a table; "" is the pruned model."""
     return bool(recipe) and recipes.get(recipe).spec().trains
 
 
 def _shared_settings(spec: MethodsSpec) -> tuple[object, ...]:
-    """Return the settings that two tables must share: requested questions and text, looked up or not, and protected layers."""
+    """Return the settings that two tables must share: questions and text by request, and protected layers."""
     questions = spec.benchmark
     shots = usual_shots(questions) if questions.shots is None else questions.shots
     return replace(questions, identity="", shots=shots), replace(spec.loss_corpus, identity=""), spec.protect

@@ -1,4 +1,4 @@
-"""Stored results that answer a request about a prompt exactly, and the limits of their texts as evidence."""
+"""Stored results that answer a request about a prompt."""
 
 from dataclasses import replace
 from typing import Any
@@ -15,9 +15,9 @@ def who(variant: Variant) -> tuple[str, Removal | None, str | None]:
 
 
 def is_answer(stored: Any, request: Any) -> bool:
-    """Return whether a stored request answers the asked one: same prompt, block, heals and settings.
+    """Return whether a stored request answers a new one: same prompt, block, adapters and settings.
 
-    The weights of the model are compared by the caller that looks results up. A dtype of `auto` accepts every stored dtype.
+    The caller compares the weights of the model. A dtype of `auto` accepts every stored dtype.
 
     Args:
         stored: the request of a result or of a job.
@@ -34,12 +34,12 @@ def is_answer(stored: Any, request: Any) -> bool:
 
 
 def same_precision(stored: ModelSpec, model: ModelSpec) -> bool:
-    """Return whether a result in this dtype and quantization belongs to a model that is asked for; `auto` takes every dtype."""
+    """Return whether a stored precision matches a requested one; `auto` matches every dtype."""
     return stored.quantization == model.quantization and model.dtype in ("auto", stored.dtype)
 
 
 def narrowed(result: Any, request: Spec) -> Any:
-    """Return a result with only the variants that were asked for; other results are returned as they are."""
+    """Return a comparison with only the requested variants; other results are returned unchanged."""
     if not isinstance(result, CompareResult) or not isinstance(request, CompareSpec):
         return result
     wanted = {who(variant) for variant in request.variants}

@@ -1,7 +1,4 @@
-"""Costs of removed layers in loss and accuracy: the measured changes from the unpruned model, and the best block.
-
-Each belongs to its condition. Savings of memory and time are in `speed`.
-"""
+"""Costs of removed layers in loss and accuracy: measured changes from the unpruned model, and the best block."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,11 +14,11 @@ from analysis.results.stored.reading import DAMAGE, LOSS, Condition, Reading
 
 @dataclass(frozen=True)
 class Cost:
-    """Distance of a pruned model from the unpruned one, both measured under the same condition."""
+    """Change of a pruned model from the unpruned one, both measured under the same condition."""
 
     cut: Removal
     reading: Reading
-    """Reading of the pruned model; of a damage map, the increase of the loss itself."""
+    """Reading of the pruned model; of a loss-increase map, the increase."""
     change: Change
     """Change against the unpruned model: nats per token, or a share of questions."""
 
@@ -32,16 +29,16 @@ class Cost:
 
 
 def of_cuts(results: Sequence[Any], quantity: str, like: int | Removal) -> list[Cost]:
-    """Return the costs of all removals of one size: so many whole layers, or as many parts of each kind as another removal.
+    """Return the costs of all removals of one size.
 
     Args:
-        results: curves, evaluations, heals and damage maps of one model, strongest evidence first; others are passed over.
-        quantity: ACCURACY or LOSS; a damage map gives the increase of the loss.
+        results: curves, evaluations, heals and loss-increase maps of one model, strongest first; others are ignored.
+        quantity: ACCURACY or LOSS; a loss-increase map gives the latter.
         like: number of removed layers, or a removal of the same shape (`blocks.shape`).
 
     Returns:
-        In the order of the results, one for each removal and condition: of several, the first. A removal whose unpruned model
-        was not measured under the same condition has none.
+        The first cost of each removal and condition, in the order of the results. A removal without an unpruned model under
+        the same condition has none.
     """
     readings = [measured for result in results for measured in _readings(result, quantity)]
     unpruned: dict[Condition, Reading] = {}
@@ -66,7 +63,7 @@ def of_cuts(results: Sequence[Any], quantity: str, like: int | Removal) -> list[
 
 
 def _readings(result: Any, quantity: str) -> Iterator[Reading]:
-    """Yield the readings of the unpruned and the pruned models of a result, without healed ones."""
+    """Yield the readings of the unpruned and the pruned models of a result."""
     matching = [readings[quantity] for readings in reading.of_all(result) if quantity in readings]
     yield from (measured for measured in matching if not measured.repair)
 
@@ -81,7 +78,7 @@ def _damages(results: Sequence[Any], n: int) -> Iterator[Reading]:
 
 
 def best_cut(costs: Sequence[Cost]) -> Cost | None:
-    """Return the least of the costs of one size, under the condition that most removals were measured on.
+    """Return the lowest cost of one size under the condition of most measured removals.
 
     Returns:
         The best, which is biased low as the lowest of many; None if no two removals were measured under the

@@ -1,6 +1,6 @@
-"""Share of a block's loss increase that a heal recovers, with its 95 % interval, and the change of accuracy beside it.
+"""Share of the loss increase that a healing run recovers, and its change of accuracy, with 95 % intervals.
 
-The text that judges is of another kind than the run trained on.
+The evaluation text is of another kind than the training text.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from analysis.results.stored.reading import ACCURACY, LOSS
 
 @dataclass(frozen=True)
 class Recovery(Interval):
-    """Share of the loss increase of a removed block that a heal recovers, on text of another kind than it trained on."""
+    """Share of the loss increase of removed layers that a healing run recovers."""
 
     share: float
     """1 is the unpruned model's loss, 0 the pruned model's, below 0 a higher loss than the pruned model's."""
@@ -54,12 +54,11 @@ def is_judged_by_its_own_kind(result: HealResult) -> bool:
 
 
 def of(result: HealResult) -> Recovery | None:
-    """The recovery of a finished heal.
+    """Return the recovery of a finished healing run.
 
     Returns:
-        None for a control, while one of three losses is missing, and for a heal judged by the kind of text that it trained
-        on. Also None with fewer than four texts, which give no interval, and if the loss increase of the block is not above
-        zero or not significant: no share is defined.
+        None for a control, if one of the three losses is missing, or if the run was evaluated on the kind of text that it
+        trained on. Also None with fewer than four texts, or without a significant loss increase of the pruned model.
     """
     readings = [reading.of_heal(result, model).get(LOSS) for model in ("unpruned", "pruned", "healed")]
     unpruned, pruned, healed = readings
@@ -79,7 +78,7 @@ def of(result: HealResult) -> Recovery | None:
 
 
 def accuracy_in_words(result: HealResult, reference: str = "pruned") -> str:
-    """The change of accuracy in words, significant or not, with its interval in points and n.
+    """Return the change of accuracy in words, with its interval in points and n.
 
     "accuracy: not significantly different from the pruned model (95 % CI -4 to +15 points, n = 200)".
     """
@@ -97,7 +96,7 @@ def accuracy_in_words(result: HealResult, reference: str = "pruned") -> str:
 
 
 def loss_in_words(result: HealResult) -> str:
-    """The effect on the loss as a verb phrase, or the reason why no share can be stated."""
+    """Return the effect on the loss as a verb phrase, or the reason why it is not stated."""
     recovery = of(result)
     if recovery is not None:
         return f"{recovery.in_words()}, measured on {recovery.n} texts of {recovery.texts}"
@@ -122,7 +121,7 @@ def clause(result: HealResult) -> str:
 
 
 def course(result: HealResult) -> str:
-    """Return the durations of the fit and of the training: "fit 17 s, training 8 min". Scoring is no healing."""
+    """Return the durations of the fit and of the training: "fit 17 s, training 8 min"."""
     parts = [f"fit {duration(result.fit_s)}"] if result.fit_s else []
     if result.is_trained:
         parts.append(f"training {duration(result.training_s)}")

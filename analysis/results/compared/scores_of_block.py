@@ -1,7 +1,6 @@
-"""The selected block under one condition, and the evidence for exactly these two.
+"""Scores of the selected block under the selected condition, for every panel.
 
-Every panel asks here. A score of another block, dataset, precision or number of questions is never returned as a score of the
-selection: it stands in `QuantityScores.elsewhere` with its own condition.
+Scores of the block under other conditions are in `QuantityScores.elsewhere`, each with its own condition.
 """
 
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from analysis.results.stored.reading import ACCURACY, LOSS, Condition, Reading, 
 
 @dataclass(frozen=True)
 class QuantityScores:
-    """One quantity of the selected block beside the unpruned model, both under the selected condition."""
+    """One quantity of the selected block and of the unpruned model under the selected condition."""
 
     quantity: str
     """`reading.ACCURACY` or `reading.LOSS`."""
@@ -26,13 +25,13 @@ class QuantityScores:
     """The selected condition; None if none is selected."""
     unpruned: Reading | None
     reading: Reading | None
-    """Of the selected block; None if it is not measured under this condition."""
+    """Score of the selected block; None if it is not measured under this condition."""
     elsewhere: tuple[Cost, ...]
-    """The same block beside the unpruned model under other conditions, strongest evidence first."""
+    """Changes of the same block under other conditions, strongest evidence first."""
 
     @property
     def change(self) -> Change | None:
-        """The selected block minus the unpruned model; None if either is not measured."""
+        """Return the selected block minus the unpruned model; None if either is not measured."""
         return changes.change(self.unpruned, self.reading) if self.unpruned and self.reading else None
 
 
@@ -46,7 +45,7 @@ class Selected:
     loss: QuantityScores
 
     def measured(self, quantity: str) -> QuantityScores:
-        """The scores of one quantity.
+        """Return the scores of one quantity.
 
         Args:
             quantity: `reading.ACCURACY` or `reading.LOSS`.
@@ -77,15 +76,14 @@ def _scores(result: Any, removed: Removal | None) -> bool:
 
 
 def by_block(results: Sequence[Any], quantity: str, condition: Condition) -> dict[Removal | None, Reading]:
-    """The score of every block under a condition, None for the unpruned model; healed models are ignored.
+    """Return the score of every block under a condition, with None for the unpruned model; healed models are ignored.
 
-    A score with its answers or losses comes before one without them, so that changes are paired wherever they can be. A table
-    of methods adds what nothing else measured.
+    A score with its answers or losses is preferred, so that changes are paired if possible. Tables of methods count last.
 
     Args:
         results: curves, evaluations and heals of one model, strongest evidence first.
         quantity: `reading.ACCURACY` or `reading.LOSS`.
-        condition: the one that all scores must hold under.
+        condition: condition of all scores.
     """
     readings_by_block: dict[Removal | None, Reading] = {}
     for result in sorted(results, key=lambda result: result.spec.kind == "methods"):

@@ -19,17 +19,17 @@ from analysis.results.compared.speed import weights_and_precision
 from analysis.results.stored.reading import ACCURACY, LOSS
 
 NAMES = {"none": "full precision", "8bit": "8-bit weights", "4bit": "NF4 weights"}
-"""Precisions that compete, by quantization, in words."""
+"""Precisions in words, by quantization."""
 MAX_GRID_S = 3600.0
-"""Longest duration of a grid that is offered if a smaller one is possible, in seconds."""
+"""Maximum duration of an offered grid, in seconds, if a smaller one is possible."""
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A measurement to make."""
+    """A missing measurement."""
 
     what: str
-    """Its subject: "accuracy and loss of NF4 weights"."""
+    """Subject: "accuracy and loss of NF4 weights"."""
     spec: Spec
 
 

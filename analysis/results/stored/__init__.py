@@ -1,1 +1,1 @@
-"""Stored results as numbers: each with its condition, the strength of its evidence, and its row in the index."""
+"""Stored results: their numbers with conditions, the strength of their evidence, and their rows in the index."""

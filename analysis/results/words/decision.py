@@ -50,7 +50,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Decision:
-    """A recommendation on one removed block, with everything that it rests on."""
+    """A recommendation on removed layers, with its evidence."""
 
     recommendation: str
     """GO, MORE or STOP."""
@@ -110,7 +110,7 @@ def decide(evidence: Evidence, *, tolerance: Tolerance = DEFAULT, available: int
 
 
 def _sentence(judged: Judged) -> str:
-    """The position of a change in one sentence."""
+    """Return the position of a change in a sentence."""
     quantity = judged.quantity
     name = quantity.name.capitalize()
     if quantity.change is None:
@@ -148,7 +148,7 @@ def _next_steps(
 
 
 def _measure(judged: Judged, available: int | None) -> str:
-    """The measurement that brings this quantity nearer to a decision."""
+    """Return the measurement that would help to decide on a quantity."""
     quantity = judged.quantity
     name, noun = quantity.name, "questions" if quantity.name == ACCURACY else "texts"
     if quantity.change is None:

@@ -1,4 +1,4 @@
-"""The front of precisions, prunings and models for people and programs: a table, plain data, and the answers to goals."""
+"""Comparison of precisions, prunings and models: a table, plain data, and the answers to goals."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from analysis.results.words import goals
 from analysis.results.words.goals import Answer
 
 CommandLine = Callable[[Spec], str]
-"""Writes the command that makes a request."""
+"""Function that returns the command of a request."""
 NOT_MEASURED = "not measured"
 TITLE = "Prune, quantize, or both?"
 _NAMES = {ACCURACY: "acc", LOSS: "loss", BITS: "bits_per_byte"}
@@ -161,7 +161,7 @@ def of_model(
         material_filter: the questions and texts. If it leaves them open, those on which the most variants are measured.
         limits: the goals; the usual ones without any.
         others: sources of other models to compare with, besides those of the gallery.
-        tolerance: the accepted worsening; a model that is shown to be beyond it answers no goal. None for any.
+        tolerance: the accepted worsening; models significantly beyond it answer no goal. None for any.
 
     Raises:
         SpecError: when nothing is stored on the named questions or texts, or of a named model on the same.

@@ -43,7 +43,7 @@ def answer(comparison: Comparison, goal: Goal) -> Answer:
 
 
 def aim(goal: Goal) -> str:
-    """Return a goal in words that stand behind "to": "fit 165 MB"."""
+    """Return a goal in words that follow "to": "fit 165 MB"."""
     return {
         BYTES: f"fit {units.size(round(goal.value), exact=True)}",
         SPEED: f"be {goal.value:.12g} times as fast",
@@ -114,7 +114,7 @@ def _speed(candidate: Candidate) -> str:
 
 
 def _times(gain: float) -> str:
-    """Return how many times as fast; never 1 if the gain is not 0, so that an end that excludes no change reads so."""
+    """Return how many times as fast, with enough decimals that a gain other than 0 does not read as 1."""
     digits = 2
     while gain and digits < _MOST_DECIMALS and float(f"{1 + gain:.{digits}f}") == 1:
         digits += 1
@@ -139,7 +139,7 @@ def _others(others: Sequence[Candidate], goal: Goal) -> list[str]:
 
 
 def _none(comparison: Comparison, goal: Goal) -> str:
-    """Say that no measured model meets a goal, and which one is nearest."""
+    """Return a sentence for a goal that no measured model meets, with the nearest one."""
     prefix = f"To {aim(goal)}:"
     if not comparison.candidates:
         return f"{prefix} nothing is measured."

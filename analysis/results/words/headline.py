@@ -61,7 +61,7 @@ def clause(quantity: Quantity) -> str:
 
 
 def _unmeasured(quantity: Quantity) -> str:
-    """Name what is not measured: of a pruned model that is scored alone, the change."""
+    """Return the name of what is not measured: the change if only the pruned model is scored."""
     return quantity.name if quantity.after is None else f"the change of {quantity.name}"
 
 
@@ -86,7 +86,7 @@ def interval_in_words(quantity: Quantity) -> str:
 
 
 def _moved(name: str, change: Change, material: str) -> str:
-    """A change with its interval and what it is measured on."""
+    """Return a change with its interval and its questions or texts."""
     size, digits, _ = UNITS[name]
     digits = 0 if name == ACCURACY else digits
     moved = _change(name, change)
@@ -100,7 +100,7 @@ def _moved(name: str, change: Change, material: str) -> str:
 
 
 def _change(name: str, change: Change) -> str:
-    """A change of accuracy in points, or of the loss in nats per token."""
+    """Return a change of accuracy in points, or of the loss in nats per token."""
     size, digits, unit = UNITS[name]
     digits = 0 if name == ACCURACY else digits
     if change.low is None or change.high is None:

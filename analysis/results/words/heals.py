@@ -1,8 +1,4 @@
-"""The effect of a healing run in sentences, which page, command line and report share.
-
-A run is judged by text of another kind than it trained on. A healed model whose loss is below that of the unpruned one is never
-mentioned without the reason.
-"""
+"""Effect of a healing run in sentences, for pages, command line and report."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -117,7 +113,7 @@ def _of_control(result: HealResult, by_text: Sequence[dict[str, Reading]]) -> st
 
 
 def remarks(result: HealResult) -> list[str]:
-    """Return the limits of the measurement: too few texts, texts that chose and judge, a training without its instant heal."""
+    """Return the limits of the measurement: too few texts, texts that selected and evaluate, no instant heal."""
     lines = [lacking(result.spec.validation, result.model, result.text_tokens)]
     if result.same_kind_text is not None:
         lines.append(lacking(result.same_kind_text, result.model, result.same_kind_tokens))

@@ -1,4 +1,4 @@
-"""Numbers of the lesson beside stored results: the error of a guess, published values of large models, two arrows."""
+"""Numbers of the lesson: the error of a prediction, published values of large models, and two vectors."""
 
 import json
 import math
@@ -16,7 +16,7 @@ from analysis.results.compared import remarks
 
 @dataclass(frozen=True)
 class JudgedBlock:
-    """A guessed block beside the most similar one of its size."""
+    """A guessed block compared with the most similar one of its size."""
 
     guess: Block
     best: Block
@@ -50,7 +50,7 @@ def judge_block(distances: DistanceResult, guess: Block) -> JudgedBlock:
         guess: a block inside the model.
     """
     row = distances.mean[guess.size - 1]
-    # The rule of the map itself, so that the lesson and the other pages name the same block also where two are equal.
+    # The rule of the map, so that all pages name the same block if two are equal.
     best = distance_spec.best_blocks([row, []])[0]
     distance = row[guess.start]
     rank = 1 + sum(value < distance for value in row)
@@ -65,7 +65,7 @@ def question_size(n_layers: int) -> int:
 
 @dataclass(frozen=True)
 class MeasuredPoint:
-    """A measured number at one place of a drawing."""
+    """A measured number at one position of a drawing."""
 
     place: int
     value: float
@@ -76,7 +76,7 @@ class MeasuredPoint:
 
 @dataclass(frozen=True)
 class JudgedDrawing:
-    """A drawing beside the measurement."""
+    """A drawing compared with the measurement."""
 
     mean_distance: float
     """Mean of |drawn - measured| over the places that have both, in the unit of the measurement."""
@@ -89,14 +89,14 @@ class JudgedDrawing:
 
 
 def judge_drawing(drawn: Sequence[float | None], measured: Sequence[MeasuredPoint]) -> JudgedDrawing | None:
-    """Measure how near a drawing came.
+    """Compare a drawing with the measurement.
 
     Args:
-        drawn: by place; None if nothing was drawn.
-        measured: the measurement, at any of these places.
+        drawn: by position; None if nothing was drawn.
+        measured: the measurement, at any of these positions.
 
     Returns:
-        None when they have no place in common.
+        None without a common position.
     """
     pairs = [(drawn[point.place], point) for point in measured if 0 <= point.place < len(drawn)]
     both = [(value, point) for value, point in pairs if value is not None]
@@ -108,7 +108,7 @@ def judge_drawing(drawn: Sequence[float | None], measured: Sequence[MeasuredPoin
 
 
 def blocks_of(distances: DistanceResult, size: int = 1) -> list[MeasuredPoint]:
-    """Distance across every block of one size by its start, with 95 % intervals over texts; fractions of pi."""
+    """Return the distance across every block of one size by its start, with 95 % intervals over texts; fractions of pi."""
     points = []
     for start, (value, error) in enumerate(zip(distances.mean[size - 1], distances.stderr[size - 1], strict=True)):
         low, high = stats.mean_interval(value, error, distances.n_texts) or (value, value)
@@ -117,7 +117,7 @@ def blocks_of(distances: DistanceResult, size: int = 1) -> list[MeasuredPoint]:
 
 
 def accuracies(sweep: SweepResult) -> list[MeasuredPoint]:
-    """Return accuracies by n with Wilson's 95 % intervals, without that of the unpruned model, which nobody guesses."""
+    """Return accuracies of the pruned models by n with Wilson's 95 % intervals."""
     return [
         MeasuredPoint(point.n, point.acc, *point.interval)
         for point in sweep.points
@@ -145,7 +145,7 @@ PAPER = "arXiv:2403.17887"
 class PublishedPath:
     """The most similar block of every size in one model.
 
-    Source: tables in public code that looks like the authors' own; the paper draws these choices and does not print them.
+    Source: tables in public code, apparently by the authors; the paper only plots these choices.
     """
 
     name: str
@@ -176,19 +176,19 @@ PATHS = tuple(PublishedPath(path["name"], path["n_layers"], tuple(path["starts"]
 CLIFFS = tuple(PublishedCliff(**cliff) for cliff in _PUBLISHED["cliffs"])
 
 Arrow = tuple[float, float]
-"""A residual-stream state with two numbers instead of hundreds."""
+"""State of a residual stream with two dimensions."""
 
 EXAMPLE: tuple[Arrow, Arrow] = ((1.0, 0.0), (1.0, 1.0))
-"""The worked example: half a right angle, so a distance of 0.25, though one arrow is longer."""
+"""Example with an angle of 45 degrees, so a distance of 0.25, and unequal lengths."""
 
 
 def arrow(degrees: float, length: float) -> Arrow:
-    """The arrow of a given length, turned from the horizontal by `degrees`, counter-clockwise."""
+    """Return the arrow of a length, rotated from the horizontal by `degrees` counter-clockwise."""
     return length * math.cos(math.radians(degrees)), length * math.sin(math.radians(degrees))
 
 
 def cosine(a: Arrow, b: Arrow) -> float:
-    """Cosine of the angle between two arrows, in [-1, 1].
+    """Return the cosine of the angle between two arrows, in [-1, 1].
 
     Raises:
         ValueError: when one of them has no length and so no direction.
@@ -200,11 +200,11 @@ def cosine(a: Arrow, b: Arrow) -> float:
 
 
 def angular_distance(a: Arrow, b: Arrow) -> float:
-    """Angle between two arrows as a fraction of pi, in [0, 1]: 0 the same direction, 0.5 a right angle, 1 the opposite.
+    """Return the angle between two arrows as a fraction of pi, in [0, 1].
 
     Raises:
         ValueError: when one of them has no length.
 
-    Source: Gromov et al., arXiv:2403.17887, whose states have as many numbers as the model is wide.
+    Source: Gromov et al., arXiv:2403.17887.
     """
     return math.acos(cosine(a, b)) / math.pi

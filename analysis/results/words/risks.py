@@ -1,4 +1,4 @@
-"""Risks of removing a block that stored results show, and quantities that nobody has measured for it."""
+"""Risks of removing a block that stored results show, and quantities that are not measured."""
 
 from analysis.core.units import number
 from analysis.experiments.accuracy.sweep_spec import SweepResult
@@ -10,7 +10,7 @@ from analysis.results.stored.reading import ACCURACY, LOSS
 from analysis.results.words import heals
 
 _NEAR = 1
-"""A block this many layers before the earliest n of the cliff is next to it."""
+"""Maximum distance of a block from the cliff, in layers, that counts as next to it."""
 
 
 def of(evidence: Evidence) -> list[str]:
