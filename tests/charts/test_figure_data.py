@@ -40,13 +40,6 @@ def test_the_ring_has_one_row_and_its_outline_none():
     assert not of(data.rows(figure), selected.OUTLINE)
 
 
-def test_several_curves_and_draws_have_different_names():
-    others = [fakes.sweep(strategy="deepest"), *(fakes.sweep(strategy="random", draw=draw) for draw in range(3))]
-    rows = data.rows(curves.loss_curve(fakes.sweep(), others=others))
-    assert {"similarity", "deepest", "random × 3", "random draws"} <= {row["curve"] for row in rows}
-    assert "loss, nats (log scale)" in rows[0]
-
-
 def test_a_map_has_every_cell():
     result = fakes.distances()
     rows = of(data.rows(maps.distance_map(result, selected=Block(11, 5))), "distance")

@@ -25,13 +25,6 @@ def named(figure, name: str):
 # Two arrows in the plane
 
 
-def test_the_worked_example_comes_out_as_by_hand():
-    a, b = lesson.EXAMPLE
-    assert (a, b) == ((1, 0), (1, 1))
-    assert lesson.cosine(a, b) == pytest.approx(1 / math.sqrt(2))
-    assert lesson.angular_distance(a, b) == pytest.approx(45 / 180) == pytest.approx(0.25)
-
-
 @pytest.mark.parametrize("degrees", [0, 5, 45, 60, 90, 135, 180])
 @pytest.mark.parametrize("length", [0.5, 1.3, 2.0])
 def test_distance_is_the_angle_for_any_length_as_on_maps(degrees, length):
@@ -112,21 +105,6 @@ def test_paths_are_drawn_on_relative_depth():
     assert "mine" not in [trace.name for trace in published.depth_paths().data]
 
 
-def test_cliffs_stand_in_order_with_ones_own_among_them():
-    figure = published.cliffs((0.3, 0.3), "mine", dark=True)
-    assert [trace.name for trace in figure.data] == [
-        "Qwen 7B, 14B",
-        "Phi-2",
-        "mine",
-        "Mistral 7B",
-        "Llama-2 70B",
-        "Llama-2 7B, 13B",
-    ]
-    assert named(figure, "mine").line.color == look.DARK.pruned
-    assert {note.text for note in figure.layout.annotations} >= {"30%", "40% to 55%"}
-    assert "mine" not in [trace.name for trace in published.cliffs(None, "mine").data]
-
-
 # Figures of the steps
 
 
@@ -179,13 +157,6 @@ def test_revealed_curve_shows_intervals_drawing_and_possible_cliff():
     area = next(shape for shape in figure.layout.shapes if shape.type == "rect")
     assert (area.x0, area.x1) == (1.5, 2.5)
     assert {"chance", "majority", "halfway"} <= {trace.name for trace in figure.data}
-
-
-def test_too_few_questions_draw_no_cliff_as_a_fact():
-    sweep = curve(0.65, 0.6, 0.45, 0.4)
-    figure = lesson_figures.answers(sweep, cliff.locate(sweep))
-    assert [note.text for note in figure.layout.annotations] == ["a cliff may begin here"]
-    assert "your drawing" not in [trace.name for trace in figure.data]
 
 
 def test_rungs_are_points_in_the_colours_of_their_meaning():

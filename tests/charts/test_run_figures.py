@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.charts import data, runs
+from analysis.charts import runs
 from analysis.charts.look import ACCURACY, BITS, LOSS
 from analysis.charts.runs import DrawnRun
 from analysis.experiments.accuracy.points import Lines
@@ -70,27 +70,6 @@ def test_points_are_filled_only_where_significantly_different_from_unpruned():
             assert is_filled == [change is not None and change.is_significant for change in moved]
             assert {True, False} == set(is_filled)
             assert "paired with the unpruned model" in trace.text[3] or "not paired" in trace.text[3]
-
-
-def test_runs_of_equal_n_are_shifted_but_their_data_not():
-    figure = runs.score_curves([DrawnRun(fakes.sweep(), name, look) for look, name in enumerate("abc")], ACCURACY)
-    places = [named(figure, name).x for name in "abc"]
-    depth = fakes.sweep().n_layers
-    assert all(len({round(at * depth, 3) for at in same}) == 3 for same in zip(*places, strict=True))
-    assert all(abs(at - own) * depth < 0.4 for same in places for own, at in zip(places[0], same, strict=True))
-    low, high = figure.layout.xaxis.range
-    assert low < min(map(min, places))
-    assert max(map(max, places)) < high
-    rows = data.rows(figure)
-    title = next(key for key in rows[0] if key.startswith("share of the layers removed"))
-    written = {name: [row[title] for row in rows if row["curve"] == name] for name in "abc"}
-    assert written["a"] == written["b"] == written["c"] == list(places[0])
-
-
-def test_more_runs_than_shades_still_look_different():
-    maps = [DrawnRun(small(), str(look), look) for look in range(2 * len(runs.LOOKS))]
-    traces = runs.best_curves(maps).data
-    assert len({(trace.line.color, trace.marker.symbol) for trace in traces}) == len(maps)
 
 
 def test_names_cannot_bring_markup():

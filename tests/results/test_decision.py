@@ -235,19 +235,6 @@ def test_a_heal_of_another_block_is_refused():
         decided(curve(0.5, 0.0), heal=heal(0.5, 0.0))
 
 
-def test_repetition_of_generated_text_is_a_risk():
-    made = fakes.generating_sweep()
-    cut = made.points[8].block
-    writings = [replace(wrote) for wrote in made.writings]
-    loops = [replace(one, repetition_rate=0.9) for one in writings[8].continuations]
-    writings[8] = replace(writings[8], continuations=loops, repetition_rate=0.9)
-    points = [replace(p, repetition_rate=0.9) if p.n == 8 else replace(p, repetition_rate=0.25) for p in made.points]
-    said = decided(replace(made, writings=writings, points=points), cut=cut).risks[0]
-    assert said.startswith("Generated text repeats itself: 90 % of its 4-grams, +")
-    unmeasured = decided(curve(0.5, 0.0))
-    assert "Generated text of the pruned model is not measured." in unmeasured.unknowns
-
-
 def test_the_cliff_of_the_selected_questions_is_a_risk():
     made = fakes.sweep(limit=2000, answers=True)
     beyond = decided(made, cut=made.points[14].block)

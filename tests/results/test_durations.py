@@ -130,12 +130,6 @@ def test_a_grid_of_hours_is_offered_as_the_part_that_fits_into_one(curve):
     assert part(known=()) == (1, 0), "it measures the rate"
 
 
-def test_worked_examples_take_time_too(curve):
-    exam = GridSpec((ModelSpec(),), (BenchmarkSpec("mmlu", limit=200),), max_n=15)
-    plain = replace(exam, benchmarks=(BenchmarkSpec("mmlu", limit=200, shots=0),))
-    assert grid(curve, exam).low_s > 3 * grid(curve, plain).low_s
-
-
 def test_curve_with_reused_scores_does_not_shorten_the_estimate(curve):
     shared = replace(curve, wall_s=0.2)
     assert durations.expected(GRID, FACTS, [curve, curve, shared]) == grid(curve)
@@ -166,10 +160,7 @@ def test_sets_are_counted_and_the_budget_bounds_them():
     assert takes(SEARCH, fakes.FACTS).sets == sum(30 - n for n in range(15)) == 345
     assert takes(replace(SEARCH, protect=(0, 29)), fakes.FACTS).sets == sum(28 - n for n in range(15))
     assert takes(replace(SEARCH, budget=100), fakes.FACTS).sets == 100
-    flop = [takes(replace(SEARCH, strategy=name), fakes.FACTS).flop for name in ("greedy", "swaps")]
-    assert flop == sorted(flop)
     assert "up to 345 sets of layers, usually 159, about 11 TFLOP" in takes(SEARCH, fakes.FACTS).sentence
-    assert "up to 2,760 sets of layers, usually 994" in takes(replace(SEARCH, strategy="swaps"), fakes.FACTS).sentence
 
 
 def test_time_of_a_search_is_estimated_from_searches_of_this_machine():

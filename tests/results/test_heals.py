@@ -9,8 +9,7 @@ from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.heal.heal_result import HealResult, JunctionReport
 from analysis.results import library
-from analysis.results.compared import changes, recovery
-from analysis.results.stored import reading
+from analysis.results.compared import recovery
 from analysis.results.words import heals
 from tests.support import fakes
 
@@ -117,18 +116,6 @@ def test_control_is_matched_by_training_text_and_closest_comes_first():
     ten = replace(right, spec=replace(right.spec, steps=0, minutes=10.0))
     assert heals.control_of(timed, [ten]) is None, "four times the training is no control"
     assert heals.control_of(replace(timed, spec=replace(timed.spec, minutes=10.0)), [ten]) is ten
-
-
-def test_readings_of_both_kinds_name_their_text():
-    found = heal((3.85, 4.93, 4.34), (3.0, 4.3, 2.6))
-    judged, own = (read(found, "healed")[reading.LOSS] for read in (reading.of_heal, reading.of_same_kind))
-    assert judged.condition.material_in_words() == "32 texts of C4"
-    assert own.condition.material_in_words() == "32 texts of Wikipedia"
-    assert reading.of_same_kind(found, "control") == {}
-    change = changes.change(reading.of_same_kind(found, "unpruned")[reading.LOSS], own)
-    assert (change.difference, change.low, change.high) == stats.compare_losses(
-        found.same_kind_losses["unpruned"], found.same_kind_losses["healed"], TOKENS
-    )
 
 
 def test_a_run_without_a_step_is_not_called_trained():

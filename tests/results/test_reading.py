@@ -179,14 +179,6 @@ def test_an_unsettled_change_says_how_many_questions_it_would_take():
     assert change.needed > 200
 
 
-def test_losses_change_text_by_text():
-    sweep = with_losses(fakes.sweep(), shift=0.01)
-    change = changes.change(*(at(sweep, n)[LOSS] for n in (0, 5)))
-    mean, low, high = stats.compare_losses(sweep.text_losses[0], sweep.text_losses[5])
-    assert (change.difference, change.low, change.high, change.n, change.paired) == (mean, low, high, 8, True)
-    assert change.is_significant
-
-
 def test_losses_that_are_not_stored_per_text_give_no_interval():
     sweep = fakes.sweep(limit=200)
     change = changes.change(*(at(sweep, n)[LOSS] for n in (0, 5)))

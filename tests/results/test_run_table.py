@@ -87,19 +87,6 @@ def test_row_holds_all_that_distinguishes_results():
     assert run_table.row(run(fakes.distances(), precomputed=True))["saved"] == "precomputed"
 
 
-def test_filters_are_all_to_be_passed(cache):
-    for result in (fakes.distances(), fakes.sweep(), fakes.heal()):
-        result.save()
-
-    def matching(kinds=("distances", "sweep", "heal"), **wanted):
-        return [entry.kind for entry in index.entries(ResultFilter(kinds, **wanted))]
-
-    assert matching(("heal",)) == ["heal"]
-    assert matching(words=("similarity", "bfloat16", fakes.sweep().spec.fingerprint())) == ["sweep"]
-    assert matching(names=("another",)) == []
-    assert matching(names=("another", "SmolLM2-135M-Instruct")) == ["distances", "sweep", "heal"]
-
-
 def test_names_hold_only_differences():
     texts = [run(fakes.distances()), run(other_texts(fakes.distances()), on="Wikipedia")]
     assert run_table.labels(texts) == ["C4", "Wikipedia"]

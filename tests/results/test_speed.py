@@ -8,10 +8,7 @@ import pytest
 
 from analysis.core.blocks import Block
 from analysis.experiments.speed.speed_spec import timing
-from analysis.results import evidence
 from analysis.results.compared import speed as speeds
-from pages.components.explore import savings
-from pages.components.shared.cuts import Cut
 from tests.support import fakes
 
 
@@ -33,20 +30,6 @@ def test_gain_is_the_paired_geometric_mean():
     assert gain.is_measured
     assert gain.value == pytest.approx(math.exp(fmean(logs)) - 1)
     assert (gain.low, gain.high) == pytest.approx((math.exp(fmean(logs) - half) - 1, math.exp(fmean(logs) + half) - 1))
-
-
-def test_cost_export_and_verdict_show_one_gain():
-    """The old Cost divided medians: 18.8 % beside a verdict of 21.9 % for these rounds."""
-    speed, n, cut = uneven(), 5, Block(11, 5)
-    gain = speeds.timed(speed, cut).gain
-    rows = savings.saved_by(speed.model, speed, Cut(n, cut), tokens=512, batch_size=1, dtype="bfloat16")
-    row = next(row for row in rows if row.what == "Decode")
-    assert row.pruned / row.unpruned - 1 == pytest.approx(gain.value)
-    assert (row.change_low, row.change_high) == (gain.low, gain.high)
-    assert f"{gain.value:+.1%}" in savings.shown([row], n)[0]["change"].replace("−", "-")
-    shown = evidence.Evidence(cut, fakes.MODEL, fakes.FACTS, speed=speed).quantity(evidence.SPEED)
-    assert shown.change.difference == pytest.approx(gain.value)
-    assert shown.after == pytest.approx(row.pruned)
 
 
 def test_line_that_falls_below_zero_gives_no_seconds():
