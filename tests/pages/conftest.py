@@ -114,12 +114,25 @@ def job(ui_cache: Path):
     return make
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, with_starter: Callable[[Path], Path]) -> Iterator[browser.Served]:
-    """One dashboard on the precomputed results and one Chromium for all tests of a file."""
+@pytest.fixture(scope="session")
+def shared_dashboard(
+    tmp_path_factory: pytest.TempPathFactory, with_starter: Callable[[Path], Path]
+) -> Iterator[tuple[str, Path]]:
+    """A dashboard on the precomputed results, for all browser tests of this process: its address and its cache folder."""
     folder = with_starter(tmp_path_factory.mktemp("served") / "cache")
-    with pytest.MonkeyPatch.context() as patch:
+    with contextlib.ExitStack() as running:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("LAYERSCOPE_CACHE", str(folder))
+            address = running.enter_context(browser.dashboard(folder))
+        yield address, folder
+        os.environ["LAYERSCOPE_CACHE"] = str(folder)  # by which its worker is found and ended
+
+
+@pytest.fixture(scope="module")
+def served(shared_dashboard: tuple[str, Path]) -> Iterator[browser.Served]:
+    """The shared dashboard and one Chromium for all tests of a file."""
+    address, folder = shared_dashboard
+    with pytest.MonkeyPatch.context() as patch, browser.chromium() as chromium:
         patch.setenv("LAYERSCOPE_CACHE", str(folder))
-        with browser.dashboard(folder) as address, browser.chromium() as chromium:
-            yield browser.Served(address, chromium, folder)
-            assert "Traceback" not in (folder / "server.log").read_text()
+        yield browser.Served(address, chromium, folder)
+        assert "Traceback" not in (folder / "server.log").read_text()

@@ -42,9 +42,8 @@ OTHERS = (
 PAGES = ("model", "explore", "heal", "compare", "export", "learn")
 SHOWN_ON = ("explore", "compare", "learn")
 """The pages that show the values of the others."""
-ADDRESSES = [
-    (PAGES[place % 6], (field,), payload) for place, (field, payload) in enumerate(itertools.product(OF_A_MODEL, PAYLOADS))
-]
+ADDRESSES = [("model", ("model",), payload) for payload in PAYLOADS]
+ADDRESSES += [(page, (field,), "markup") for page, field in zip(PAGES[1:], OF_A_MODEL, strict=True)]
 ADDRESSES += [(page, OTHERS, payload) for page, payload in itertools.product(SHOWN_ON, PAYLOADS)]
 
 

@@ -48,9 +48,3 @@ def test_invalid_range_is_named_and_all_is_shown(app, filled, text):
     assert NO_RANGE in texts(at)
     assert axis(at, "accuracy")[0] == -0.5
     assert "range" not in at.query_params
-
-
-def test_range_beyond_the_model_is_refused_or_shortened(app, filled):
-    at = app(range="40-50")
-    assert axis(at, "accuracy")[0] == -0.5
-    assert axis(app(range="12-50"), "accuracy") == [11.5, 29.5]

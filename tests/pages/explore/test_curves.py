@@ -6,7 +6,6 @@ import pytest
 
 from analysis import jobs
 from analysis.core.blocks import Block, LayerSet
-from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.strategies import STRATEGIES
 from analysis.results.compared import cliff
 from tests.support import fakes
@@ -46,19 +45,6 @@ def test_other_strategies_on_the_same_questions_are_drawn_on_request(app):
     assert "random × 3" in names(at, "accuracy")
     at.slider(key="n").set_value(9).run()
     assert "deepest" not in names(at, "accuracy"), "a hidden curve stays hidden"
-
-
-def test_curves_on_other_questions_or_precision_are_not_drawn(app):
-    fill("similarity")
-    for spec_change in (
-        {"benchmark": BenchmarkSpec(identity="q", limit=7)},
-        {"benchmark": BenchmarkSpec(identity="q", seed=3)},
-        {"model": replace(fakes.MODEL, dtype="float32")},
-    ):
-        other = fakes.sweep(strategy="deepest")
-        replace(other, spec=replace(other.spec, **spec_change)).save()
-    fakes.sweep().save()
-    assert "deepest" not in names(app(), "accuracy")
 
 
 def test_loss_is_compared_only_on_the_same_text(app):
@@ -139,12 +125,3 @@ def test_nf4_heal_is_off_the_curve_and_named_with_precision(app, curve):
     assert "healed" not in names(at, LOSS_AXIS)
     assert "NF4, bfloat16" in texts(at)
     assert "unpruned: 48.0 %" in read(texts(at))
-
-
-def test_heal_on_other_questions_keeps_its_loss_on_curve(app, curve):
-    heal = fakes.alike_heal()
-    few = {name: replace(point, n_samples=7) for name, point in heal.models.items()}
-    replace(heal, spec=replace(heal.spec, benchmark=replace(heal.spec.benchmark, limit=7)), **few).save()
-    at = app(block="11:5")
-    assert "healed" not in names(at, "accuracy")
-    assert "healed" in names(at, LOSS_AXIS)

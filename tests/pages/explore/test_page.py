@@ -89,30 +89,6 @@ def test_map_form_queues_a_job(app):
     assert made.spec.model.source == "starter"
 
 
-def test_sweep_form_uses_a_map_like_the_one_on_screen(app):
-    fakes.distances().save()
-    at = app()
-    at.number_input(key="sweep-limit").set_value(20)
-    at.number_input(key="sweep-max").set_value(4)
-    at.button(key="sweep-go").click().run()
-    (made,) = jobs.active()
-    assert made.spec.distances.corpus == replace(fakes.distances().spec.corpus, identity="")
-    assert made.spec.distances.model == made.spec.model
-    assert (made.spec.benchmark.limit, made.spec.max_n, made.spec.strategy) == (20, 4, "similarity")
-
-
-def test_uploads_are_kept_by_content_and_never_by_name(app, ui_cache):
-    fakes.distances().save()
-    at = app()
-    at.selectbox(key="map-texts").set_value("file").run()
-    at.file_uploader(key="map-file").upload("../../evil.txt", b"One document of words.", "text/plain").run()
-    at.button(key="map-go").click().run()
-    (made,) = jobs.active()
-    (stored,) = (ui_cache / "uploads").glob("*.txt")
-    assert made.spec.corpus.source == str(stored)
-    assert not [file for file in (ui_cache / "uploads").iterdir() if "evil" in file.name]
-
-
 def test_a_broken_result_does_not_break_the_page(app, ui_cache):
     fakes.distances().save()
     (ui_cache / "results" / "sweep" / "x").mkdir(parents=True)

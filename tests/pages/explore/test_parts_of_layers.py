@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from analysis import jobs
-from analysis.core.blocks import PartSet, parse_removal
+from analysis.core.blocks import parse_removal
 from analysis.models.source.sizes import PartFacts
 from tests.pages.explore.test_savings import table
 from tests.support import fakes
@@ -39,27 +39,3 @@ def test_it_is_written_in_the_menu(app):
     assert at.query_params["block"] in ("a14+12:1", ["a14+12:1"])
     at.text_input(key="own-block").set_value("a0:30").run()
     assert "none of the 30 layers would keep its attention" in at.error[0].value
-
-
-def test_it_is_taken_away_as_a_folder_with_zeros(app):
-    fakes.distances(model=KNOWN).save()
-    at = app("pages/export.py", n="5")
-    at.text_input(key="own-block").set_value(WRITTEN).run()
-    assert not at.exception
-    assert "the folder contains them as zeros" in texts(at)
-    at.button(key="export-save").click().run()
-    (made,) = jobs.active()
-    assert made.spec.block == CUT
-    assert isinstance(made.spec.block, PartSet)
-    assert made.spec.name.endswith("-without-a12x2_m15_3x1")
-
-
-def test_it_is_healed_as_it_is(app):
-    fakes.distances(model=KNOWN).save()
-    at = app("pages/heal.py", block=WRITTEN)
-    assert not at.exception
-    assert CUT.brief() in texts(at)
-    at.button(key="start-heal").click().run()
-    (made,) = jobs.active()
-    assert made.spec.block == CUT
-    assert made.spec.instant

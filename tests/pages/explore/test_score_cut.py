@@ -66,14 +66,6 @@ def test_scores_on_other_data_are_not_on_the_curve(app, curve):
     assert "scored separately" in names(at, "loss, nats per token"), "the text is the same"
 
 
-def test_a_healed_model_is_no_score_of_the_cut(app, curve):
-    own = fakes.evaluate(cut_at(18), curve=curve)
-    replace(own, spec=replace(own.spec, adapter="somewhere")).save()
-    at = app(n="18")
-    assert has_button(at)
-    assert "scored separately" not in names(at, "accuracy")
-
-
 def test_scores_of_a_healing_run_are_known_already(app, curve):
     heal, place = fakes.alike_heal(), {"n": 18, "start": cut_at(18).start}
     scores = {name: replace(getattr(heal, name), **place) for name in ("pruned", "healed")}
@@ -81,19 +73,6 @@ def test_scores_of_a_healing_run_are_known_already(app, curve):
     at = app(n="18", tab="cost")
     assert not has_button(at)
     assert (score(at, "accuracy"), score(at, "loss")) == (heal.pruned.acc, heal.pruned.loss)
-
-
-def test_scores_of_another_strategy_are_known_already(app):
-    fakes.distances().save()
-    fakes.sweep(strategy="reverse").save()
-    at = app(strategy="similarity", n="5")
-    assert has_button(at)
-    other = fakes.sweep(strategy="loss-greedy")
-    same = [replace(p, start=cut_at(5).start) if p.n == 5 else p for p in other.points]
-    replace(other, points=same).save()
-    at = app(strategy="similarity", n="5")
-    assert not has_button(at)
-    assert score(at, "accuracy") is not None
 
 
 def test_without_any_curve_the_usual_questions_are_asked(app):
@@ -130,24 +109,6 @@ def test_a_block_scored_alone_is_marked_at_its_own_value(app, curve):
     at = app(block="14:5")
     assert (marked(at, "accuracy"), marked(at, "loss")) == ([(5, 0.37)], [(5, 3.3)])
     assert marked(app(n="5"), "accuracy") == [(5, curve.points[5].acc)]
-
-
-def test_scores_under_another_condition_are_not_marked(app, curve):
-    made = fakes.evaluate(OTHER, curve=curve)
-    few = replace(made.spec, benchmark=replace(made.spec.benchmark, limit=7))
-    replace(made, spec=few, point=replace(made.point, n_samples=7)).save()
-    at = app(block="14:5")
-    assert marked(at, "accuracy") == []
-    assert marked(at, "loss") == [(5, 3.3)]
-
-
-def test_an_unmeasured_block_is_named_and_measured_by_a_click(app, curve):
-    at = app(block="14:5", tab="trade-off")
-    assert f"**Not measured**: {OTHER.brief()}" in texts(at)
-    at.button(key="score-cut").click().run()
-    assert not at.exception
-    (made,) = jobs.active()
-    assert (made.kind, made.spec.block) == ("evaluate", OTHER)
 
 
 @pytest.mark.parametrize("tab", ["map", "cost", "trade-off", "data"])

@@ -7,7 +7,7 @@ from analysis.core.blocks import Block
 from analysis.experiments.accuracy.points import QuestionScore
 from analysis.results.compared import answers
 from tests.support import fakes
-from tests.support.seen import read, readout, score, texts
+from tests.support.seen import read, texts
 
 
 def with_answers():
@@ -78,34 +78,3 @@ def test_a_block_scored_alone_has_its_own_questions(app, precomputed):
     (table,) = [one for one in at.dataframe if "outcome" in one.value.columns]
     assert list(table.value["outcome"]) == [answers.LOST] * 4
     assert ":gray-badge[ARC-Easy · n = 100" in texts(at)
-
-
-def test_the_numbers_name_their_questions_texts_and_precision(app, curve):
-    at = app(n="5")
-    assert r":gray-badge[ARC-Easy · n = 100 · C4 · n = 8 texts] :gray-badge[bfloat16 · Q4\_1 weights]" in texts(at)
-    assert readout(at)["conditions"] == {
-        "accuracy": "100 ARC-Easy questions, bfloat16 from Q4_1 weights",
-        "loss": "8 texts of C4, bfloat16 from Q4_1 weights",
-    }
-
-
-def test_scores_of_another_block_are_not_those_of_this_one(app, curve):
-    """The curve stands on the choice of another map: its point at n = 5 is of other layers than the strip shows."""
-    other, at_hand = Block(3, 5), curve.points[5].block
-    points = [replace(point, start=other.start) if point.n == 5 else point for point in curve.points]
-    replace(curve, points=points).save()
-    at = app(n="5", tab="cost")
-    assert (score(at, "accuracy"), score(at, "loss")) == (None, None)
-    assert f"**Not measured**: {at_hand.brief()}" in read(texts(at))
-
-
-def test_score_of_another_condition_is_not_shown_for_the_block(app, curve):
-    """A block that was scored alone on other questions has its loss in this condition, and no accuracy."""
-    at = app(n="5", tab="cost")
-    assert score(at, "accuracy") is not None
-    alone = fakes.evaluate(Block(3, 5), curve=curve)
-    replace(alone, point=replace(alone.point, n_samples=24)).save()
-    at = app(block="3:5", tab="cost")
-    assert score(at, "accuracy") is None
-    assert score(at, "loss") is not None
-    assert "accuracy is not measured" in texts(at)

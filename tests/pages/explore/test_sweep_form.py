@@ -103,14 +103,3 @@ def test_a_file_of_ones_own_is_previewed_and_asked(form, ui_cache):
     assert made.spec.benchmark == BenchmarkSpec(str(stored), limit=None)
     assert "mine *new*.jsonl" in made.label
     assert "*new*" not in "".join(item.value for item in form.sidebar.markdown), "the visitor's name is shown as plain text"
-
-
-def test_set_registered_by_a_file_outside_is_offered(form, capitals):
-    form.run()
-    assert "Capitals" in form.selectbox(key="sweep-task").options
-    form.selectbox(key="sweep-task").set_value(capitals).run()
-    assert form.multiselect(key="sweep-subset").options == ["europe (all)", "elsewhere (all)", "france", "japan", "kenya"]
-    form.button_group(key="sweep-protocol").set_value("paper").run()
-    (made,) = run(form)
-    assert made.spec.benchmark == BenchmarkSpec(capitals, limit=None, shots=0, protocol="paper")
-    assert "Capitals" in made.label

@@ -2,7 +2,7 @@
 
 from analysis import jobs
 from tests.support import fakes
-from tests.support.seen import ringed, texts
+from tests.support.seen import ringed
 
 BEST = next(best.block for best in fakes.damage().best if best.n == 5)
 CHOSEN = fakes.distances().best[4].block
@@ -32,11 +32,6 @@ def test_verdict_comes_first_and_names_its_measurement(app):
     fakes.speed().save()
     said = next(item for item in app(n="8").markdown if item.value.startswith("Without "))
     assert "about 19 % faster" in said.help
-
-
-def test_nothing_removed_asks_for_a_cut(app):
-    fill()
-    assert "Nothing is removed." in texts(app(n="0"))
 
 
 def test_best_known_block_is_taken_and_undone_by_one_click(app):

@@ -6,11 +6,10 @@ from types import SimpleNamespace
 import pytest
 
 from analysis import jobs
-from analysis.core import store
 from analysis.core.meter import ResourceUsage
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
-from analysis.jobs.queue import backend, settings
+from analysis.jobs.queue import backend
 from analysis.jobs.queue import table as job_table
 from analysis.jobs.queue.backend import AttemptStatus, Backend, register
 from pages.components.jobs import card
@@ -122,28 +121,6 @@ def test_removal_lists_deleted_files_and_asks_first(app, known, job, ui_cache, c
     assert not at.exception
     assert jobs.list_jobs() == []
     assert folder.exists() is left
-
-
-def test_files_that_another_job_needs_are_not_offered(app, known, job):
-    result = fakes.distances()
-    made = job(result.spec, jobs.DONE, "A map", result_key=result.spec.fingerprint())
-    other = job(result.spec, jobs.FAILED, "Again", error="No.", result_key=result.spec.fingerprint())
-    at = app("pages/heal.py")
-    at.session_state[f"strip-remove-{other.id}"] = True
-    at.run()
-    assert f"stay: job {made.id} needs it too." in texts(at)
-    assert not [button for button in at.button if "erase" in button.key]
-    assert store.result_dir("distances", result.spec.fingerprint()).exists()
-
-
-def test_the_setting_is_one_for_all_sessions(app, known):
-    at = app("pages/heal.py")
-    assert at.sidebar.toggle(key="auto-resume").value is False
-    at.sidebar.toggle(key="auto-resume").set_value(True).run()
-    assert settings.auto_resume()
-    assert app("pages/heal.py").sidebar.toggle(key="auto-resume").value is True
-    settings.set_auto_resume(False)
-    assert at.run().sidebar.toggle(key="auto-resume").value is False
 
 
 def test_all_jobs_have_age_and_size_and_are_cleared(app, known, job):

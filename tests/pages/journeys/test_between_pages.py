@@ -8,9 +8,7 @@ import pytest
 import yaml
 from playwright.sync_api import Page, expect
 
-from analysis import jobs
 from tests.support import browser
-from tests.support.worker import COMMAND, end_worker, request, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.starter, pytest.mark.timeout(300)]
 
@@ -113,28 +111,3 @@ def report_opens_without_a_network(served, content: bytes) -> None:
     assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
     assert wrong == []
     context.close()
-
-
-@pytest.mark.long
-def test_a_job_that_runs_is_found_again_after_a_reload(served, visitors):
-    """The last test of the file: from here on the queue is not empty."""
-    page = visitors()
-    job = jobs.submit(request("tidy"), "A long map")
-    try:
-        jobs.ensure_worker(COMMAND)
-        wait_for(lambda: jobs.get(job.id).done > 0)
-        page.goto(f"{served.address}/export")
-        step = page.get_by_test_id("stSidebar").get_by_text(re.compile(r"stepping · \d+/1000"))
-        expect(step).to_be_visible()
-        before = steps(step)
-        page.reload()
-        expect(step).to_be_visible()
-        assert steps(step) >= before
-        page.get_by_test_id("stSidebar").get_by_role("button", name="Cancel").click()
-        expect(page.get_by_test_id("stSidebar").get_by_text("cancelled", exact=True)).to_be_visible()
-    finally:
-        end_worker()
-
-
-def steps(text) -> int:
-    return int(re.search(r"(\d+)/", text.inner_text())[1])

@@ -42,9 +42,10 @@ def test_a_visitor_comes_in_and_looks_through_tls(dashboard, tmp_path, name):
         )
         page, sockets = context.new_page(), []
         page.on("websocket", lambda socket: sockets.append(socket.url))
-        page.goto(f"{address}/explore?n=5&token={kept['token']}")
+        page.goto(f"{address}/learn?n=4&token={kept['token']}")
         browser.settled(page)
-        assert page.url.startswith(f"{address}/explore")
+        assert page.url.startswith(f"{address}/learn")
+        assert "n=4" in page.url
         assert "token" not in page.url
         assert sockets[0].startswith(address.replace("https", "wss"))
         cookies = {cookie["name"]: cookie for cookie in context.cookies()}

@@ -1,6 +1,5 @@
 """Models you have looked at: found by their weights, one click away, and never mixed up when weights are exchanged."""
 
-import shutil
 from dataclasses import replace
 
 import pytest
@@ -108,25 +107,3 @@ def test_exchanged_weights_leave_their_results_behind(app, folder, ui_cache):
     new = result_of(folder)
     new.save()
     assert [entry.result.spec for entry in stored_results.find("distances", model)] == [new.spec]
-
-
-def test_moved_weights_keep_their_results(ui_cache, folder, tmp_path):
-    result_of(folder).save()
-    moved = tmp_path / "moved"
-    shutil.move(folder, moved)
-    assert len(stored_results.find("distances", ModelSpec(str(moved)))) == 1
-    # The files are gone from the old path, and measurements from there can still be looked at.
-    assert len(stored_results.find("distances", ModelSpec(str(folder)))) == 1
-    assert stored_results.n_of_other_weights(ModelSpec(str(folder))) == 0
-
-
-def test_a_hub_id_is_its_last_measured_revision(ui_cache, monkeypatch):
-    model = ModelSpec("someone/model")
-    for number, identity in enumerate(("hub:old", "hub:new")):
-        made = replace(fakes.distances(), n_texts=number)
-        made = replace(made, spec=replace(made.spec, model=replace(fakes.MODEL, source=model.source, identity=identity)))
-        made.save()
-    stored = sorted(stored_results.find("distances"), key=lambda entry: entry.saved_at)
-    assert stored_results.identity(model) == stored[-1].result.spec.model.identity
-    assert len(stored_results.find("distances", model)) == 1
-    assert stored_results.n_of_other_weights(model) == 1

@@ -118,19 +118,3 @@ def test_weights_that_a_job_needs_stay(app, fetched, job):
     at.button(key="kept-hub-0").click().run()
     assert [id for _, id, _ in hub.cache.cached_repositories()] == ["org/model"]
     assert any("job (" in read(toast.value) for toast in at.toast)
-
-
-def test_a_transfer_shows_its_bytes(app, job, loopback):
-    from analysis.jobs.queue import table
-
-    job(
-        InspectSpec(ModelSpec("org/model"), fetch=True),
-        jobs.RUNNING,
-        phase=hub.download.PHASE,
-        done=1_200_000,
-        total=5_000_000,
-        values=table.to_json({"of_bytes": 5_000_000, "bytes_per_s": 300_000}),
-    )
-    at = app("pages/model.py")
-    shown = [element.proto.text for element in at.sidebar.get("progress")]
-    assert any("1.2 MB of 5.0 MB, 300 kB/s" in text for text in map(read, shown)), shown

@@ -75,8 +75,8 @@ def test_the_providers_subject_owns_a_job_not_a_name(be):
     assert access.why_not_change(job) is None
 
 
-@pytest.mark.parametrize("name", ["Ada (1a2b3c)", "ada@example.org", "proxy (1a2b3c)"])
-def test_operators_handle_a_listed_job_of_an_earlier_version(app, be, name):
+def test_operators_handle_a_listed_job_of_an_earlier_version(app, be):
+    name = "ada@example.org"
     fakes.distances().save()
     job = jobs.submit(spec(), owner=name)
     be(ADA)
@@ -104,13 +104,6 @@ def test_only_the_owner_or_an_operator_changes_a_job(be, action):
         be(there)
         assert access.why_not_change(before) is None
     access.change(action, job.id, *given)
-
-
-def test_a_guest_changes_nothing_of_who_has_the_machine(be):
-    job = submit()
-    be(ADA)
-    with pytest.raises(AccessError, match="Only an operator"):
-        access.change("cancel", job.id)
 
 
 def test_nothing_else_is_done_with_a_job(be):
@@ -302,18 +295,14 @@ def test_an_address_with_a_file_outside_shows_the_starter(app, be, tmp_path):
 # Fields for files
 
 
-@pytest.mark.parametrize(
-    ("page", "choice", "key"), [("explore", "sweep-task", "sweep-questions"), ("explore", "map-texts", "map-file")]
-)
-def test_in_show_a_file_field_is_disabled_with_the_reason(app, be, page, choice, key):
+def test_in_show_a_file_field_is_disabled_with_the_reason(app, be):
     fakes.rich_distances().save()
-    for closed in (False, True):
-        be(GUEST if closed else ADA)
-        at = app(f"pages/{page}.py")
-        next(box for box in at.selectbox if box.key.endswith(choice)).set_value("file").run()
-        (field,) = [field for field in at.file_uploader if field.key.endswith(key)]
-        assert field.disabled == closed
-        assert (field.help is not None and read(field.help) == READ_ONLY) == closed
+    be(GUEST)
+    at = app()
+    at.selectbox(key="map-texts").set_value("file").run()
+    field = at.file_uploader(key="map-file")
+    assert field.disabled
+    assert read(field.help) == READ_ONLY
 
 
 # Question files are read once, in a process of its own

@@ -75,8 +75,3 @@ def test_explore_gives_the_commands_of_its_four_results(app, results):
     lines = commands(app(tab="data"))
     wanted = [requests.as_requested(result.spec) for result in results]
     assert [main.request(shlex.split(line)[3:]) for line in lines] == wanted
-
-
-def test_heal_says_how_it_is_made(app, results):
-    (line,) = commands(app("pages/heal.py", block="11:5"))
-    assert main.request(shlex.split(line)[3:]) == requests.as_requested(results[-1].spec)

@@ -76,21 +76,6 @@ def looked() -> Looked:
     return Looked()
 
 
-def test_a_window_at_rest_is_answered_every_tick(looked):
-    for number in range(3):
-        assert looked.passes(tick())
-        looked.sent(begins(f"tick {number}", "explore", STRIP), ends(f"tick {number}", STRIP))
-
-
-def test_no_tick_follows_a_run_of_a_requested_page(looked):
-    assert looked.passes(asks())
-    assert not looked.passes(tick()), "it has not begun"
-    looked.sent(begins("second"))
-    assert not looked.passes(tick()), "its messages are on their way"
-    looked.sent(ends("second"))
-    assert looked.passes(tick())
-
-
 def test_no_tick_of_a_page_that_was_left_is_answered(looked):
     looked.passes(asks("heal"))
     looked.sent(begins("second", "heal"), ends("second"))
@@ -119,10 +104,6 @@ def test_a_tick_waits_for_other_parts_that_are_redrawn(looked):
     assert looked.passes(tick())
 
 
-def test_a_window_continues_after_a_lost_connection():
-    assert throttle.Window().admits_tick(tick(), 100.0, 1.0)
-
-
 def test_a_run_that_gives_way_to_another_is_no_rest(looked):
     looked.sent(begins("tick", "explore", STRIP), ends("tick", STRIP, how=ForwardMsg.FINISHED_EARLY_FOR_RERUN))
     assert not looked.passes(tick())
@@ -143,14 +124,6 @@ def test_with_many_visitors_each_part_waits_its_time(looked):
                 answered.append((second, part))
                 looked.sent(begins("tick", "explore", part), ends("tick", part))
     assert answered == [(0, STRIP), (0, "live"), (4, STRIP), (4, "live"), (8, STRIP), (8, "live")]
-
-
-def test_the_first_tick_after_a_page_run_is_immediate(looked):
-    assert looked.passes(tick(), wait_s=5.0)
-    looked.sent(begins("tick", "explore", STRIP), ends("tick", STRIP))
-    assert not looked.passes(tick(), wait_s=5.0)
-    looked.sent(begins("second"), ends("second"))
-    assert looked.passes(tick(), wait_s=5.0)
 
 
 @pytest.mark.parametrize(("looking", "wait_s"), [(1, 0.2), (5, 1.0), (10, 2.0), (20, 4.0), (200, 5.0)])
