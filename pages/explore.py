@@ -17,13 +17,13 @@ with frame.errors_shown():
         result_choice.prefer("distances", maps, current)
         curves = selection.curves(current)
         result_choice.prefer("sweep", curves, current)
-        shown = details.menu(place, current, maps, curves)
-        found, sweep = shown.distances, shown.sweep
-        result_choice.write_request("distances", found)
+        view = details.menu(place, current, maps, curves)
+        distances, sweep = view.distances, view.sweep
+        result_choice.write_request("distances", distances)
         result_choice.write_request("sweep", sweep)
-        result_choice.offer(shown.asked, found.result.spec.corpus)
+        result_choice.offer(view.asked, distances.result.spec.corpus)
         growing = any(job.kind in card.GROWING for job in service.jobs.active())
-        linked_view.show(found.key, sweep.key if sweep else None, current, live=growing)
+        linked_view.show(distances.key, sweep.key if sweep else None, current, live=growing)
     else:
         result_choice.offer(current, None)
         compute.first_map()

@@ -9,7 +9,7 @@ frame.require()
 
 
 @st.fragment
-def shown() -> None:
+def current_step() -> None:
     """The outline and the current step; turning to another redraws nothing else."""
     with frame.errors_shown():
         current = lesson.current()
@@ -18,8 +18,8 @@ def shown() -> None:
         results = lesson.results_of(current.model)
         teach.show_poll(current, step.poll(results))
         step.show(current, results)
-        if told := lesson.specs_of(results):
-            frame.commands(told)
+        if specs := lesson.specs_of(results):
+            frame.commands(specs)
 
 
 with frame.errors_shown():
@@ -36,4 +36,4 @@ with frame.errors_shown():
             help="Clears your guesses and answers.",
         )
         frame.presenter_switch()
-    shown()
+    current_step()

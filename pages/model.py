@@ -14,12 +14,12 @@ frame.require()
 
 def checked(model: ModelSpec) -> bool:
     """Return whether this model may be read: the starter always, others after a click, never just by opening a link."""
-    asked = st.session_state.setdefault("checked-models", set())
+    models_checked = st.session_state.setdefault("checked-models", set())
     if model.source == "starter":
         return True
     if start.button("Check this model", key="check", type="primary"):
-        asked.add(model.source)
-    return model.source in asked
+        models_checked.add(model.source)
+    return model.source in models_checked
 
 
 def actions(model: ModelSpec, facts: InspectResult) -> None:
@@ -47,7 +47,7 @@ def actions(model: ModelSpec, facts: InspectResult) -> None:
             st.page_link("pages/explore.py", label="Explore it", icon=":material/grid_on:")
 
 
-def found(model: ModelSpec) -> None:
+def facts_and_actions(model: ModelSpec) -> None:
     """Show the facts of a model and the actions on it, or the reason why it cannot be read."""
     if inspection.absent(model):
         return
@@ -87,7 +87,7 @@ with frame.errors_shown():
             ready = checked(wanted)
     with right:
         if ready:
-            found(wanted)
+            facts_and_actions(wanted)
         elif wanted is not None and wanted.source != "starter" and not host.is_viewer():
             st.info("Click **Check this model** to read its configuration and compare it with the free memory.")
             inspection.show_stored(wanted)

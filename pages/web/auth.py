@@ -5,7 +5,7 @@ There are four ways to run it, described in docs/guides/serving.md and docs/guid
 - Without a mode, only this machine is answered: loopback address, loopback client, loopback host name, no sign of a proxy.
 - Show is read-only. Visitors pass with one access token; the host passes with the host link, at this machine alone.
 - Team takes the identity of every visitor from an OpenID provider, through Streamlit's own login.
-- Public is read-only for everybody without a login. It starts only where torch is not installed.
+- Public is read-only for everybody without a login. It starts only if torch is not installed.
 """
 
 import hmac
@@ -201,7 +201,7 @@ class AuthMiddleware:
         return HTMLResponse(page, status_code=status, headers=_HEADERS)
 
     def _tokens(self) -> Tokens:
-        """Return the tokens of the file as it is now, announced where they are new."""
+        """Return the tokens of the file as it is now, announced if they are new."""
         valid = visitors.load_tokens()
         if valid != self._announced:
             self._announced = valid

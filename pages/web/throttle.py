@@ -2,7 +2,7 @@
 
 The browser asks for a part of a page that refreshes itself every second or two, also while another part is being drawn. A
 visitor may click on one part before another is drawn, too. Streamlit starts such a run as soon as the one before it has
-ended. Where the server or the line is slow, three things go wrong:
+ended. If the server or the line is slow, three things go wrong:
 
 - A tick on its way while another page is requested names the page that was left, and the browser throws the new page away.
 - A run of a part that begins while parts of a page are unsent takes some of them back, but not their contents.
@@ -26,19 +26,18 @@ from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 MessageT = TypeVar("MessageT", BackMsg, ForwardMsg)
-PER_SECOND = 5
+TICKS_PER_S = 5
 """Ticks of one kind that are answered in a second, of all windows together: a window of ten is answered every other second."""
-MOST_S = 5.0
-"""The longest that a window waits for its next tick, however many there are."""
-_EARLY_S = 0.3
-"""A browser's second is not ours: a tick may come by this much before its time."""
+MAX_WAIT_S = 5.0
+"""Maximum interval between two ticks of a window, in seconds."""
+_TOLERANCE_S = 0.3
+"""Tolerance for clock differences between browser and server, in seconds."""
 _ACTIVE_S = 10.0
-"""A window counts for this long after it asked for a tick."""
+"""Seconds for which a window counts as active after its last tick."""
 _LOST_S = 60.0
-"""Seconds after which a requested run has begun, and a run that began has ended, or no message of it comes any more. A machine
-that is too busy answers after many seconds, so it is long. A part that no longer exists is noticed at once."""
-_MOST_BYTES = 2**16
-"""Messages that begin or end a run are smaller."""
+"""Timeout for the beginning and for the end of a run, in seconds: long, because a busy machine answers late."""
+_MAX_BYTES = 2**16
+"""Maximum size of messages that are parsed; those that begin or end a run are smaller."""
 
 
 class Window:
@@ -46,17 +45,17 @@ class Window:
 
     def __init__(self) -> None:
         self.last_tick = float("-inf")
-        """When it last asked for a tick."""
+        """Time of the last tick that it asked for."""
         self._answered: dict[str, float] = {}
-        """When a tick was last passed on, by the part of the page."""
+        """Time of the last tick that was passed on, by part of the page."""
         self._page: str | None = None
-        """The page that it shows; None where nothing was drawn over this connection, as when a lost one was made again."""
+        """The page that it shows; None if nothing was drawn over this connection, as after a reconnect."""
         self._run = ""
         """The run whose messages are being sent; empty at rest."""
         self._parts: set[str] = set()
         """The parts of the page that it shows, by the messages that it was sent."""
         self._part_until = self._page_until = float("-inf")
-        """Until when a run that was asked for may not have begun."""
+        """End of the timeout of a requested run that has not begun."""
         self.changed = asyncio.Event()
         """Set when a run begins or ends."""
 
@@ -69,14 +68,14 @@ class Window:
 
         Args:
             request: a request that comes by itself, not from a visitor.
-            now: seconds on a clock that only goes forward.
+            now: seconds on a monotonic clock.
             wait_s: seconds between the last answered tick of this part of the page and the next one.
         """
         rerun = request.rerun_script
         self.last_tick = now
         if not self.is_idle(now) or self._page not in (None, rerun.page_script_hash):
             return False
-        if now - self._answered.get(rerun.fragment_id, float("-inf")) < wait_s - _EARLY_S:
+        if now - self._answered.get(rerun.fragment_id, float("-inf")) < wait_s - _TOLERANCE_S:
             return False
         self._answered[rerun.fragment_id] = now
         return True
@@ -87,7 +86,7 @@ class Window:
             part = request.rerun_script.fragment_id
             if not part:
                 self._page_until = now + _LOST_S
-            elif part in self._parts:  # Streamlit says nothing on one that is gone
+            elif part in self._parts:  # Streamlit does not answer for a part that is gone
                 self._part_until = now + _LOST_S
 
     def note_message(self, message: ForwardMsg) -> None:
@@ -101,7 +100,7 @@ class Window:
                 self._answered.clear()
                 self._parts.clear()
         elif message.HasField("navigation"):
-            # A bare address, or one that names a page, begins as the program itself and says its page only then.
+            # A visit begins with the entry file, which then names its page.
             self._page = message.navigation.page_script_hash
         elif message.HasField("script_finished") and run.script_run_id in (self._run, ""):
             # A run that gave way to another is no rest: the other begins.
@@ -123,7 +122,7 @@ class Requests:
         self._held: deque[tuple[Message, BackMsg | None, float]] = deque()
         """A visitor's requests of parts and, behind them, messages that do not wait."""
         self._at_once = 0
-        """How many of those that are held wait no longer, since something behind them does not."""
+        """Number of held messages that are passed on at once, because one behind them does not wait."""
 
     async def next(self) -> Message:
         """The next that is passed on."""
@@ -153,7 +152,7 @@ class Requests:
             self._take(message, time.monotonic())
 
     def _take(self, message: Message, now: float) -> None:
-        """Put a message where it waits, or waits no longer."""
+        """Queue a message, or drop a tick that comes at the wrong time."""
         request = _parsed(BackMsg, message)
         if request is not None and _removes_infinite_numbers(request):
             message = {**message, "bytes": request.SerializeToString()}
@@ -207,7 +206,7 @@ class RerunThrottle:
     def wait_s(self, now: float) -> float:
         """Return the seconds that a window now waits for the next tick of a part of its page."""
         n_active = sum(now - window.last_tick < _ACTIVE_S for window in self.windows)
-        return min(n_active / PER_SECOND, MOST_S)
+        return min(n_active / TICKS_PER_S, MAX_WAIT_S)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a connection on, and the requests of a window's connection at their time."""
@@ -220,7 +219,7 @@ class RerunThrottle:
 
         async def send_and_note(message: Message) -> None:
             await send(message)
-            if (sent := _parsed(ForwardMsg, message, _MOST_BYTES)) is not None:
+            if (sent := _parsed(ForwardMsg, message, _MAX_BYTES)) is not None:
                 window.note_message(sent)
 
         try:

@@ -68,7 +68,7 @@ class Visitor:
 
 
 def why_not_start(visitor: Visitor | None) -> str | None:
-    """Return the reason why a visitor can start or upload nothing, in one sentence; None where they can."""
+    """Return the reason why a visitor can start or upload nothing, in one sentence; None if they can."""
     return None if visitor is None or visitor.role in (USER, OPERATOR) else READ_ONLY
 
 
@@ -102,7 +102,7 @@ def token_file() -> Path:
 
 
 def load_tokens() -> Tokens:
-    """Return the tokens as the file has them now; it is made where there is none.
+    """Return the tokens as the file has them now; it is made if there is none.
 
     Raises:
         SpecError: when the file holds a short or repeated token.
@@ -134,7 +134,7 @@ def _kept_tokens(path: Path) -> Tokens | None:
 
 
 def identified(request: HTTPConnection, settings: Serving) -> Visitor | None:
-    """Return the person behind a request in Team, with the role that the lists give them; None where nobody is logged in."""
+    """Return the person behind a request in Team, with the role that the lists give them; None if nobody is logged in."""
     claims = _claims(request.cookies)
     issuer, subject = claims.get("iss"), claims.get("sub")
     if not (isinstance(issuer, str) and isinstance(subject, str) and issuer and subject):

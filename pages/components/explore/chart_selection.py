@@ -51,9 +51,9 @@ def chart_of_blocks(
     name = name_now(key)
 
     def clicked() -> None:
-        said = _said(st.session_state.get(name))
-        removed = _cut(said)
-        is_cut = said == UNPRUNED or (removed is not None and removed.size < n_layers)
+        clicked_block = _said(st.session_state.get(name))
+        removed = _cut(clicked_block)
+        is_cut = clicked_block == UNPRUNED or (removed is not None and removed.size < n_layers)
         if count != st.session_state[counted] or not is_cut:
             return
         st.session_state[counted] += 1
@@ -83,9 +83,9 @@ def _said(selection) -> str:
     return str(value[0] if isinstance(value, list) and value else value)
 
 
-def _cut(said: str) -> Removal | None:
+def _cut(text: str) -> Removal | None:
     try:
-        return parse_removal(said)
+        return parse_removal(text)
     except BlockRangeError:
         return None
 
@@ -98,7 +98,7 @@ class Mark:
     """Places of blocks on one chart."""
 
     points: Mapping[str, Sequence[tuple[float, float]]] | None = None
-    """Places of the measured values, by block in text form; None where the chart's own cells name their blocks."""
+    """Places of the measured values, by block in text form; None if the chart's own cells name their blocks."""
     guide: bool = False
     """Whether the horizontal axis is the number of removed layers."""
 
@@ -109,7 +109,7 @@ CELLS = Mark()
 
 def at_places(places: Mapping[Removal | None, Sequence[tuple[float, float]]], guide: bool = False) -> Mark:
     """The mark of a chart whose measured values are at these places by block."""
-    return Mark({_key(removed): list(own) for removed, own in places.items()}, guide)
+    return Mark({_key(removed): list(points) for removed, points in places.items()}, guide)
 
 
 def _key(removed: Removal | None) -> str:
@@ -129,10 +129,10 @@ def mark(marks: Mapping[str, Mark], cut: Cut, strategy: ChosenStrategy, note: st
         strategy: whose blocks are selected while the slider is dragged.
         note: written beside the mark on a map of blocks.
     """
-    dark, scale = chart.is_dark(), chart.LARGER if state.presenting() else 1.0
+    dark, scale = chart.is_dark(), chart.PRESENTER_SCALE if state.presenting() else 1.0
     colours = palette(dark)
     paper = "#13181d" if dark else "#ffffff"
-    told: dict[str, Any] = {
+    data: dict[str, Any] = {
         "marks": {key: {"points": mark.points, "guide": mark.guide} for key, mark in marks.items()},
         "look": {
             "line": colours.marker,
@@ -149,7 +149,7 @@ def mark(marks: Mapping[str, Mark], cut: Cut, strategy: ChosenStrategy, note: st
         "blocks": [(run.start, run.size) for run in cut.removed.blocks] if cut.removed else [],
         "path": path(strategy),
     }
-    _marker(key="cut-marks", data=told)
+    _marker(key="cut-marks", data=data)
 
 
 def path(strategy: ChosenStrategy) -> dict[int, str]:
@@ -158,19 +158,19 @@ def path(strategy: ChosenStrategy) -> dict[int, str]:
     return {n: blocks.written(removed) for n, removed in chosen.items() if removed is not None}
 
 
-def of_curves(shown: Shown) -> dict[str, Mark]:
+def of_curves(view: Shown) -> dict[str, Mark]:
     """Marks of the charts of accuracy and loss, by quantity; without a curve on screen there are no charts."""
-    if shown.sweep is None:
+    if view.sweep is None:
         return {}
     return {
-        quantity: at_places({removed: [(_n(removed), one.value)] for removed, one in by_block.items()}, guide=True)
-        for quantity, by_block in scores(shown).items()
+        quantity: at_places({removed: [(_n(removed), score.value)] for removed, score in by_block.items()}, guide=True)
+        for quantity, by_block in scores(view).items()
     }
 
 
-def scores(shown: Shown) -> dict[str, dict[Removal | None, Reading]]:
+def scores(view: Shown) -> dict[str, dict[Removal | None, Reading]]:
     """Return by quantity the score of every block, None for the unpruned model, under the selected condition."""
-    every, wanted = shown.scores, shown.selected
+    every, wanted = view.scores, view.selected
     return _scores(selection.versions(every), wanted.accuracy.condition, wanted.loss.condition, every)
 
 
@@ -185,17 +185,17 @@ def _scores(
     }
 
 
-def of_front(front: Front, by: str, shown: Condition) -> Mark:
+def of_front(front: Front, by: str, condition: Condition) -> Mark:
     """The mark of the trade-off: the selected block, healed or not, at its own scores in the selected precision.
 
     Args:
         front: the models on the chart.
         by: `front.SIZE` or `front.SPEED`.
-        shown: the selected condition.
+        condition: the selected condition.
     """
     places: dict[Removal | None, list[tuple[float, float]]] = {}
     for candidate in front.candidates:
         across = candidate.memory / 1e6 if by == SIZE else candidate.times
-        if not candidate.is_other and candidate.condition.precision == shown.precision and across is not None:
+        if not candidate.is_other and candidate.condition.precision == condition.precision and across is not None:
             places.setdefault(candidate.cut, []).append((across, candidate.readings[front.quantity].value))
     return at_places(places)

@@ -27,19 +27,19 @@ DRAWS = 3
 _TEXTS = ("wiki", "c4")
 
 
-def forms(found: FoundResult, sweep: FoundResult | None) -> None:
+def forms(distances: FoundResult, sweep: FoundResult | None) -> None:
     """Draw the forms of a new map, curve and loss-increase map, folded away."""
     model = state.current_model()
     with st.expander("New map"):
-        _map_form(model, found.result, "map")
+        _map_form(model, distances.result, "map")
     with st.expander("Run a sweep"):
-        _sweep_form(model, found.result, sweep and sweep.result, "sweep")
+        _sweep_form(model, distances.result, sweep and sweep.result, "sweep")
     with st.expander("Measure loss increase"):
-        _damage_form(model, found.result, "damage")
+        _damage_form(model, distances.result, "damage")
 
 
 def first_map() -> None:
-    """Offer the first computation where there is no map yet."""
+    """Offer the first computation of a model without a map."""
     if _on_its_way():
         st.fragment(_coming, run_every="1s")()
         return
@@ -60,18 +60,18 @@ def _coming() -> None:
             card.active(job, where="first-map")
 
 
-def _map_form(model: ModelSpec, shown: DistanceResult | None, name: str) -> None:
+def _map_form(model: ModelSpec, distances: DistanceResult | None, name: str) -> None:
     """Draw the form; submitting it queues a job.
 
     Args:
         model: to measure.
-        shown: the map on screen, whose texts and precision the form starts from; None without any.
+        distances: the map on screen, whose texts and precision the form starts from; None without any.
         name: first part of the widgets' keys.
     """
     with frame.errors_shown():
-        begun = CorpusSpec() if shown is None else shown.spec.corpus.request
-        asked = selection.as_shown(model, shown)
-        key = state.since(name, [begun.fingerprint(), asked.dtype])
+        begun = CorpusSpec() if distances is None else distances.spec.corpus.request
+        requested = selection.as_shown(model, distances)
+        key = state.since(name, [begun.fingerprint(), requested.dtype])
         source = inputs.texts(key, begun)
         with st.form(f"{key}-form", border=False):
             left, middle, right, last = st.columns(4)
@@ -88,7 +88,7 @@ def _map_form(model: ModelSpec, shown: DistanceResult | None, name: str) -> None
                 help="Longer texts are truncated to this length.",
             )
             seed = right.number_input("Seed", 0, 2**31, begun.seed, key=f"{key}-seed", help="Seed of the random sample.")
-            asked = selection.dtype_field(asked, shown, key, place=last)
+            requested = selection.dtype_field(requested, distances, key, place=last)
             if start.button("Compute map", in_form=True, type="primary", key=f"{key}-go"):
                 if not source:
                     st.error("No text file is chosen. Choose a file above.")
@@ -96,26 +96,26 @@ def _map_form(model: ModelSpec, shown: DistanceResult | None, name: str) -> None
                 same = begun if source == begun.source else CorpusSpec(source)
                 corpus = replace(same, n_texts=int(n_texts), seq_len=int(seq_len), seed=int(seed))
                 label = f"Distance map, {words.texts(corpus)} {n_texts} × {seq_len}"
-                start.start_and_show(DistanceSpec(model=asked, corpus=corpus), label)
+                start.start_and_show(DistanceSpec(model=requested, corpus=corpus), label)
 
 
-def _sweep_form(model: ModelSpec, shown: DistanceResult, curve: SweepResult | None, name: str) -> None:
+def _sweep_form(model: ModelSpec, distances: DistanceResult, curve: SweepResult | None, name: str) -> None:
     """Draw the form; submitting it queues a job for each strategy, all on the same questions.
 
     Args:
         model: the model to ask.
-        shown: the map on screen, which blocks are chosen from.
+        distances: the map on screen, which blocks are chosen from.
         curve: the curve on screen, whose questions, texts and precision the form starts from; None without any.
         name: first part of the widgets' keys.
     """
-    st.fragment(_form)(model, shown, curve, name)
+    st.fragment(_form)(model, distances, curve, name)
 
 
-def _form(model: ModelSpec, shown: DistanceResult, curve: SweepResult | None, name: str) -> None:
+def _form(model: ModelSpec, distances: DistanceResult, curve: SweepResult | None, name: str) -> None:
     with frame.errors_shown():
-        begun = SweepSpec(model, max_n=shown.n_layers // 2) if curve is None else curve.spec.request
-        asked = selection.as_shown(model, curve, shown)
-        key = state.since(name, [begun.benchmark.fingerprint(), str(begun.max_n), asked.dtype])
+        begun = SweepSpec(model, max_n=distances.n_layers // 2) if curve is None else curve.spec.request
+        requested = selection.as_shown(model, curve, distances)
+        key = state.since(name, [begun.benchmark.fingerprint(), str(begun.max_n), requested.dtype])
         benchmark, size = inputs.questions(key, begun.benchmark)
         how, held = st.columns([3, 1])
         chosen = how.multiselect(
@@ -126,12 +126,12 @@ def _form(model: ModelSpec, shown: DistanceResult, curve: SweepResult | None, na
             help=words.strategies_help(),
             placeholder="Choose at least one",
         )
-        model = selection.dtype_field(asked, curve or shown, key, place=held)
-        st.caption(_condition(model, shown, curve))
-        _say_search(model, shown, [name for name in chosen if name in SEARCHING])
+        model = selection.dtype_field(requested, curve or distances, key, place=held)
+        st.caption(_condition(model, distances, curve))
+        _say_search(model, distances, [name for name in chosen if name in SEARCHING])
         is_told_blocks = any(needs(name, BLOCKS) for name in chosen)
-        cuts = _cuts(shown.n_layers, key) if is_told_blocks else ()
-        submitted = _numbers(begun, shown.n_layers, size, key)
+        cuts = _cuts(distances.n_layers, key) if is_told_blocks else ()
+        submitted = _numbers(begun, distances.n_layers, size, key)
         if submitted is None:
             return
         if benchmark is None:
@@ -143,31 +143,31 @@ def _form(model: ModelSpec, shown: DistanceResult, curve: SweepResult | None, na
         else:
             benchmark = replace(benchmark, limit=submitted.benchmark.limit, seed=submitted.benchmark.seed)
             begun = replace(submitted, model=model, benchmark=benchmark)
-            specs = [spec for strategy in chosen for spec in _specs(begun, shown, strategy, cuts)]
+            specs = [spec for strategy in chosen for spec in _specs(begun, distances, strategy, cuts)]
             for spec in specs:
                 if spec.search is not None:  # before anything is queued: the curves alone would be half of the request
-                    checked_size(spec.search, shown.n_layers)
+                    checked_size(spec.search, distances.n_layers)
             state.choose_strategy(chosen[0])
             start.start_all([(spec, words.curve(spec)) for spec in specs])
 
 
-def _condition(model: ModelSpec, shown: DistanceResult, curve: SweepResult | None) -> words.Markdown:
+def _condition(model: ModelSpec, distances: DistanceResult, curve: SweepResult | None) -> words.Markdown:
     """Return the condition of the curves to come."""
     loss = default_loss_corpus() if curve is None else curve.spec.loss_corpus
     texts = "" if loss is None else f" Loss: {loss.n_texts} texts of {words.plain(words.texts(loss))}."
-    return selection.precision_of_request(model, curve or shown) + texts
+    return selection.precision_of_request(model, curve or distances) + texts
 
 
-def _say_search(model: ModelSpec, shown: DistanceResult, searching: list[str]) -> None:
+def _say_search(model: ModelSpec, distances: DistanceResult, searching: list[str]) -> None:
     """Say how much the searches of these strategies cost, before they are started."""
-    known = [entry.result for entry in stored_results.find("search", model)] if searching else []
-    kept = state.protected(shown.n_layers)
-    reach = min(shown.n_layers // 2, shown.n_layers - len(kept))
+    searches = [entry.result for entry in stored_results.find("search", model)] if searching else []
+    kept = state.protected(distances.n_layers)
+    reach = min(distances.n_layers // 2, distances.n_layers - len(kept))
     for name in searching:
         spec = search_for(name, model, None, default_loss_corpus(), kept)
-        found = durations.expected(spec, {model.source: shown.model}, known)
-        lasts = "" if found is None else f" It takes about {words.span(found.low_s, found.high_s)} here."
-        st.caption(f"{words.plain(name)}, up to n = {reach}: {words.plain(takes(spec, shown.model).sentence)}{lasts}")
+        duration = durations.expected(spec, {model.source: distances.model}, searches)
+        lasts = "" if duration is None else f" It takes about {words.span(duration.low_s, duration.high_s)} here."
+        st.caption(f"{words.plain(name)}, up to n = {reach}: {words.plain(takes(spec, distances.model).sentence)}{lasts}")
     if searching and kept:
         st.caption(f"Searches never remove {removal(kept).brief()}: protected on the layer strip.")
 
@@ -197,14 +197,14 @@ def _cuts(n_layers: int, key: str) -> tuple[Removal, ...]:
 
 def _numbers(begun: SweepSpec, n_layers: int, size: int | None, key: str) -> SweepSpec | None:
     """Draw the lower half of the form; return the request with its numbers, or None until it is submitted."""
-    asked, reach = begun.benchmark, n_layers // 2 if begun.max_n is None else min(begun.max_n, n_layers - 1)
+    benchmark, reach = begun.benchmark, n_layers // 2 if begun.max_n is None else min(begun.max_n, n_layers - 1)
     with st.form(f"{key}-form", border=False):
         left, middle, right = st.columns(3, vertical_alignment="bottom")
         limit = left.number_input(
             "Number of questions",
             1,
             100_000,
-            asked.limit or size or 100,
+            benchmark.limit or size or 100,
             key=f"{key}-limit",
             help="With 100 questions, differences above about 10 points are significant.",
         )
@@ -217,10 +217,10 @@ def _numbers(begun: SweepSpec, n_layers: int, size: int | None, key: str) -> Swe
             help="Largest number of removed layers. Blocks that you enter are all measured.",
         )
         seed = right.number_input(
-            "Seed", 0, 2**31, asked.seed, key=f"{key}-seed", help="The same seed selects the same questions."
+            "Seed", 0, 2**31, benchmark.seed, key=f"{key}-seed", help="The same seed selects the same questions."
         )
         everything = st.checkbox(
-            "Use all questions" if size is None else f"Use all {size:,}", asked.limit is None, key=f"{key}-all"
+            "Use all questions" if size is None else f"Use all {size:,}", benchmark.limit is None, key=f"{key}-all"
         )
         writes = st.checkbox(
             "Also generate text",
@@ -232,18 +232,18 @@ def _numbers(begun: SweepSpec, n_layers: int, size: int | None, key: str) -> Swe
     wanted = None if everything or (size is not None and int(limit) >= size) else int(limit)
     return replace(
         begun,
-        benchmark=replace(asked, limit=wanted, seed=int(seed)),
+        benchmark=replace(benchmark, limit=wanted, seed=int(seed)),
         max_n=int(max_n),
         generation=GenerationSpec() if writes else None,
     )
 
 
-def _specs(begun: SweepSpec, shown: DistanceResult, strategy: str, cuts: tuple[Removal, ...]) -> list[SweepSpec]:
+def _specs(begun: SweepSpec, distances: DistanceResult, strategy: str, cuts: tuple[Removal, ...]) -> list[SweepSpec]:
     """Return the requests that measure a strategy: one for each draw of a random one. A search spares the protected layers.
 
     Args:
         begun: the model, the questions, the texts and the largest n.
-        shown: the map on screen.
+        distances: the map on screen.
         strategy: how layers are chosen.
         cuts: layers to remove that the user wrote by hand.
     """
@@ -251,25 +251,25 @@ def _specs(begun: SweepSpec, shown: DistanceResult, strategy: str, cuts: tuple[R
         model=begun.model,
         benchmark=begun.benchmark,
         loss_corpus=begun.loss_corpus,
-        distances=DistanceSpec(begun.model, shown.spec.corpus.request, shown.spec.metric),
+        distances=DistanceSpec(begun.model, distances.spec.corpus.request, distances.spec.metric),
         strategy=strategy,
         max_n=None if needs(strategy, BLOCKS) else begun.max_n,
         blocks=cuts if needs(strategy, BLOCKS) else (),
         generation=begun.generation,
     )
-    spec = sparing(spec, state.protected(shown.n_layers))
+    spec = sparing(spec, state.protected(distances.n_layers))
     return [replace(spec, draw=draw) for draw in range(DRAWS)] if needs(strategy, DRAW) else [spec]
 
 
-def _damage_form(model: ModelSpec, shown: DistanceResult, key: str) -> None:
+def _damage_form(model: ModelSpec, map_shown: DistanceResult, key: str) -> None:
     """Draw the form; submitting it queues a job.
 
     Args:
         model: the model to prune.
-        shown: the map on screen, which the damage is compared with.
+        map_shown: the map on screen, which the damage is compared with.
         key: first part of the widgets' keys.
     """
-    usual, most = DamageSpec().corpus, shown.n_layers - 1
+    usual, most = DamageSpec().corpus, map_shown.n_layers - 1
     with frame.errors_shown(), st.form(f"{key}-form", border=False):
         columns = st.columns(5, vertical_alignment="bottom")
         source = columns[0].selectbox("Texts", _TEXTS, format_func=corpora.TITLES.get, key=f"{key}-texts")
@@ -279,14 +279,14 @@ def _damage_form(model: ModelSpec, shown: DistanceResult, key: str) -> None:
             "Largest block",
             1,
             most,
-            max(1, shown.n_layers // 2),
+            max(1, map_shown.n_layers // 2),
             key=f"{key}-size",
             help="Largest number of layers in a block. Each block up to this size is removed once.",
         )
-        model = selection.dtype_field(selection.as_shown(model, shown), shown, key, place=columns[4])
+        model = selection.dtype_field(selection.as_shown(model, map_shown), map_shown, key, place=columns[4])
         if start.button("Measure loss increase", in_form=True, type="primary", key=f"{key}-go"):
             corpus = replace(usual, source=source, n_texts=int(n_texts), seq_len=int(seq_len))
-            distances = DistanceSpec(model=model, corpus=shown.spec.corpus.request)
+            distances = DistanceSpec(model=model, corpus=map_shown.spec.corpus.request)
             spec = DamageSpec(model=model, corpus=corpus, distances=distances, max_size=int(size))
             label = f"Loss-increase map, {words.texts(corpus)} {n_texts} × {seq_len}, blocks up to {size}"
             start.start_and_show(spec, label)

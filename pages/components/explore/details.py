@@ -11,33 +11,33 @@ from pages.components.shared import cuts, selection, stored_results, words
 _MENU = "details"
 
 
-def menu(place: DeltaGenerator, model: ModelSpec, maps: list[FoundResult], sweeps: list[FoundResult]) -> selection.Shown:
+def menu(header: DeltaGenerator, model: ModelSpec, maps: list[FoundResult], sweeps: list[FoundResult]) -> selection.Shown:
     """Draw the menu and the origin of the results; return the selection on screen.
 
     Args:
-        place: the space beside the title.
+        header: the space beside the title.
         model: the model of the page.
         maps: the strongest distance maps, at least one.
         sweeps: the strongest curves of the current strategy.
     """
     if st.session_state.pop("job-started", False):
         st.session_state[_MENU] = False
-    found = stored_results.shown("distances", maps) or maps[0]
-    shown = selection.on_map(found, selection.curve(model), model)
-    n_layers = found.result.n_layers
-    with place:
-        stored_results.show_origin([found], "Computed in advance by this program. You can compute your own.")
+    distances = stored_results.shown("distances", maps) or maps[0]
+    view = selection.on_map(distances, selection.curve(model), model)
+    n_layers = distances.result.n_layers
+    with header:
+        stored_results.show_origin([distances], "Computed in advance by this program. You can compute your own.")
         popover = st.popover("Details", key=_MENU, on_change="rerun")
         with popover, st.container(width=520):
-            result_choice.menu(maps, found, sweeps, shown.sweep)
+            result_choice.menu(maps, distances, sweeps, view.sweep)
             if popover.open:
-                selection.show_chip(selection.selected_conditions(shown.selected))
+                selection.show_chip(selection.selected_conditions(view.selected))
                 if others := selection.other_datasets(model):
                     st.caption(f"Also measured on {words.plain(', '.join(others))}.")
-            map_view.controls(found, shown.damage)
-            if shown.sweep is not None:
-                curves.menu(shown.sweep, model, n_layers)
-            cuts.field(n_layers, shown.strategy)
+            map_view.controls(distances, view.damage)
+            if view.sweep is not None:
+                curves.menu(view.sweep, model, n_layers)
+            cuts.field(n_layers, view.strategy)
             layer_choice.sheet_button()
-            compute.forms(found, shown.sweep)
-    return shown
+            compute.forms(distances, view.sweep)
+    return view

@@ -32,28 +32,28 @@ _HEARD = "strip-heard"
 """Key of the session for the number of the strip's last message, by which the strip knows that it was answered."""
 
 
-def show_strip(shown: Shown, is_first: bool) -> None:
-    """Draw the strip, and a note where the removed layers include a protected one.
+def show_strip(view: Shown, is_first: bool) -> None:
+    """Draw the strip, and a note if the removed layers include a protected one.
 
     Args:
-        shown: the selection.
+        view: the selection.
         is_first: whether a note says how the strip is used.
     """
-    found, damage, strategy, cut = shown.distances, shown.damage, shown.strategy, shown.cut
+    distances, damage, strategy, cut = view.distances, view.damage, view.strategy, view.cut
     n_layers = strategy.distances.n_layers
     colours = palette(chart.is_dark())
 
     def heard() -> None:
-        said = st.session_state[_STRIP].get("said")
+        message = st.session_state[_STRIP].get("said")
         try:
-            _hear(said if isinstance(said, dict) else {}, strategy)
+            _hear(message if isinstance(message, dict) else {}, strategy)
         except BlockRangeError as error:
             st.toast(words.plain(str(error)), icon=":material/lock:")
 
     _strip(
         key=_STRIP,
         data={
-            "values": _values(version(found), version(damage) if damage else None, found, damage),
+            "values": _values(version(distances), version(damage) if damage else None, distances, damage),
             "cut": list(cut.removed.layers) if cut.removed else [],
             "parts": dict(single_parts(cut.removed)) if cut.removed else {},
             "kept": sorted(state.protected(n_layers)),
@@ -67,18 +67,18 @@ def show_strip(shown: Shown, is_first: bool) -> None:
     cuts.say_protected(cut.removed, n_layers, who)
 
 
-def _hear(said: dict[str, Any], strategy: ChosenStrategy) -> None:
-    """Take the block and the protected layers that the strip reports, each only where it changed.
+def _hear(message: dict[str, Any], strategy: ChosenStrategy) -> None:
+    """Take the block and the protected layers that the strip reports, each only if it changed.
 
     Raises:
         BlockRangeError: when the model lacks these layers.
     """
-    st.session_state[_HEARD] = said.get("number")
+    st.session_state[_HEARD] = message.get("number")
     n_layers = strategy.distances.n_layers
-    if isinstance(text := said.get("protected"), str):
+    if isinstance(text := message.get("protected"), str):
         layers = parse_removal(text).layers if text else ()
         state.protect(layer for layer in layers if layer < n_layers)
-    if isinstance(text := said.get("cut"), str):
+    if isinstance(text := message.get("cut"), str):
         if text:
             cut = parse_removal(text)
             cuts.take(cut, strategy.cut(cut.size).removed, n_layers)

@@ -36,25 +36,25 @@ _readout = st.components.v2.component(
 )
 
 
-def show(shown: Shown, is_first: bool) -> None:
+def show(view: Shown, is_first: bool) -> None:
     """Draw the gauges and the text of the selected block.
 
     Args:
-        shown: the selection.
+        view: the selection.
         is_first: whether a note says what the gauges show.
     """
-    cut, found = shown.cut, stored(shown)
-    scores = {name: dict(each) for name, each in chart_selection.scores(shown).items()}
-    for name, score in shown.readings.items():
+    cut, generated = view.cut, stored(view)
+    scores = {name: dict(each) for name, each in chart_selection.scores(view).items()}
+    for name, score in view.readings.items():
         scores.setdefault(name, {})[cut.removed] = score
-    every = [each for each in (*found.by_block, *scores.get("accuracy", {}), cut.removed) if isinstance(each, PartSet)]
+    every = [each for each in (*generated.by_block, *scores.get("accuracy", {}), cut.removed) if isinstance(each, PartSet)]
     colours = palette(chart.is_dark())
     _readout(
         key=KEY,
         data={
-            "gauges": {name: {_key(block): _ends(one) for block, one in each.items()} for name, each in scores.items()},
+            "gauges": {name: {_key(block): _ends(reading) for block, reading in each.items()} for name, each in scores.items()},
             "conditions": {name: next(iter(each.values())).on_what() for name, each in scores.items() if each},
-            **texts(found),
+            **texts(generated),
             "cut": _key(cut.removed),
             "n": cut.n,
             "names": {_key(each): each.brief() for each in every},
@@ -72,76 +72,76 @@ def _ends(score: Reading) -> list[float | None]:
     return [score.value, score.low, score.high]
 
 
-def texts(found: Generations) -> dict[str, Any]:
+def texts(generated: Generations) -> dict[str, Any]:
     """Return the first English prompt, and the text that follows it by block in text form, "" for the unpruned model."""
-    prompts = found.prompts()
+    prompts = generated.prompts()
     if not prompts:
         return {"prompt": "", "texts": {}}
-    place = generations.first_english(prompts)
-    unpruned = found.of(None)
-    reference = _text(unpruned, place) if unpruned else None
-    shown = {}
-    for removed, each in found.by_block.items():
-        text = _text(each, place)
+    index = generations.first_english(prompts)
+    unpruned = generated.of(None)
+    reference = _text(unpruned, index) if unpruned else None
+    by_block = {}
+    for removed, each in generated.by_block.items():
+        text = _text(each, index)
         if text is not None:
             is_apart = removed is not None and reference is not None
-            shown[_key(removed)] = generations.differing(reference or "", text) if is_apart else [(text, False)]
-    beginning = words.seen(prompts[place], _LONGEST).split()[-_PROMPT_WORDS:]
-    return {"prompt": f"… {' '.join(beginning)}", "texts": shown}
+            by_block[_key(removed)] = generations.differing(reference or "", text) if is_apart else [(text, False)]
+    beginning = words.seen(prompts[index], _LONGEST).split()[-_PROMPT_WORDS:]
+    return {"prompt": f"… {' '.join(beginning)}", "texts": by_block}
 
 
-def _text(each: Generation, place: int) -> str | None:
-    """The beginning of a continuation without hidden characters; None where it was not kept."""
-    if each.check is None or place >= len(each.check.continuations):
+def _text(each: Generation, index: int) -> str | None:
+    """The beginning of a continuation without hidden characters; None if it was not kept."""
+    if each.check is None or index >= len(each.check.continuations):
         return None
-    return " ".join(words.seen(each.check.continuations[place].text, _LONGEST).split()[:_TEXT_WORDS])
+    return " ".join(words.seen(each.check.continuations[index].text, _LONGEST).split()[:_TEXT_WORDS])
 
 
-def stored(shown: Shown) -> Generations:
-    """The stored generations in the precision on screen, after the prompts of the curve on screen where it has any."""
-    sweep = shown.sweep.result if shown.sweep else None
-    spec = sweep.spec if sweep else shown.distances.result.spec
+def stored(view: Shown) -> Generations:
+    """The stored generations in the precision on screen, after the prompts of the curve on screen if it has any."""
+    sweep = view.sweep.result if view.sweep else None
+    spec = sweep.spec if sweep else view.distances.result.spec
     every = [
-        *([shown.sweep] if shown.sweep else []),
-        *stored_results.generating("sweep", shown.model),
-        *stored_results.generating("evaluate", shown.model, shown.cut.removed),
+        *([view.sweep] if view.sweep else []),
+        *stored_results.generating("sweep", view.model),
+        *stored_results.generating("evaluate", view.model, view.cut.removed),
     ]
     return _collected(versions(every), spec.model, sweep and sweep.spec.generation, every)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)
-def _collected(versions: str, model: ModelSpec, asked: Any, _every: Sequence[FoundResult]) -> Generations:
-    return generations.collect(model, [entry.result for entry in _every], asked)
+def _collected(versions: str, model: ModelSpec, generation: Any, _every: Sequence[FoundResult]) -> Generations:
+    return generations.collect(model, [entry.result for entry in _every], generation)
 
 
-def measure_button(shown: Shown) -> None:
-    """Draw the button that generates text with exactly the selected layers removed, where there is none."""
-    removed, found = shown.cut.removed, stored(shown)
-    if removed is None or found.of(removed) is not None:
+def measure_button(view: Shown) -> None:
+    """Draw the button that generates text with exactly the selected layers removed, if there is none."""
+    removed, generated = view.cut.removed, stored(view)
+    if removed is None or generated.of(removed) is not None:
         return
-    asked = found.asked
-    spec = EvaluateSpec(found.model.request, removed, benchmark=None, loss_corpus=None, generation=asked)
+    generation = generated.asked
+    spec = EvaluateSpec(generated.model.request, removed, benchmark=None, loss_corpus=None, generation=generation)
     why = (
-        f"Generates {asked.n_prompts} texts of up to {asked.max_new_tokens} tokens and answers {asked.n_sums} arithmetic "
-        "problems with exactly these layers removed. Accuracy and loss are not measured."
+        f"Generates {generation.n_prompts} texts of up to {generation.max_new_tokens} tokens and answers {generation.n_sums} "
+        "arithmetic problems with exactly these layers removed. Accuracy and loss are not measured."
     )
     title = f"Generate text without {removed.brief()}"
     card.start_button(spec, title, "Generate text", key="measure-generation", icon=":material/notes:", help=why)
 
 
-def tables(shown: Shown) -> dict[str, list[dict]]:
+def tables(view: Shown) -> dict[str, list[dict]]:
     """Return the rates of every block that generated text, and the texts and answers of the selected one, by title."""
-    cut, found = shown.cut, stored(shown)
-    tables = {"Generation": [_row(each, cut.removed) for each in found.ordered()]}
-    unpruned, own = found.of(None), found.of(cut.removed)
-    if cut.removed is not None and own and own.check and unpruned and unpruned.check:
+    cut, generated = view.cut, stored(view)
+    tables = {"Generation": [_row(each, cut.removed) for each in generated.ordered()]}
+    unpruned, pruned = generated.of(None), generated.of(cut.removed)
+    if cut.removed is not None and pruned and pruned.check and unpruned and unpruned.check:
         name = f"without {cut.removed.brief()}"
         tables["Generated text"] = [
             {"prompt": before.prompt, "answer": "", "unpruned": before.text, name: after.text}
-            for before, after in zip(unpruned.check.continuations, own.check.continuations, strict=False)
+            for before, after in zip(unpruned.check.continuations, pruned.check.continuations, strict=False)
         ] + [
             {"prompt": before.question, "answer": before.answer, "unpruned": before.text, name: after.text}
-            for before, after in zip(unpruned.check.sums, own.check.sums, strict=False)
+            for before, after in zip(unpruned.check.sums, pruned.check.sums, strict=False)
         ]
     return {title: rows for title, rows in tables.items() if rows}
 

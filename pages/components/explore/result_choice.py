@@ -17,40 +17,40 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored.result import FoundResult
 from pages.components.shared import cuts, start, state, stored_results, words
 
-_LOOKED_THROUGH = 300
-"""So many results are looked through for the one that an address names."""
+_MAX_SEARCHED = 300
+"""Maximum number of results that are searched for the one that an address names."""
 _OPTION = {"distances": "texts", "sweep": "benchmark"}
-"""Where each kind of result stands in the address."""
+"""Field of the address for each kind of result."""
 _TEXTS = re.compile(r"(c4|wiki):(\d{1,6})x(\d{1,6})(?::seed(\d{1,9}))?")
 _QUESTIONS = re.compile(r"(\w+):(all|\d{1,6})(?::(\d)-shot)?(?::seed(\d{1,9}))?(?::(\w+(?:\+\w+)*))?(?:@(\w+))?")
 
 
-def prefer(kind: str, found: list[FoundResult], model: ModelSpec) -> None:
+def prefer(kind: str, entries: list[FoundResult], model: ModelSpec) -> None:
     """Show the result that the address requests, once, if it is stored; a later choice of the user is left alone.
 
     Args:
         kind: of the results.
-        found: the strongest results, of the strategy on screen for curves.
+        entries: the strongest results, of the strategy on screen for curves.
         model: the model of the page, whose further results are searched.
     """
     wanted = _wanted(kind)
     if not wanted:
         return
-    match = next((entry for entry in found if _name(kind, entry) == wanted), None)
-    if match is None and len(found) >= stored_results.MOST:
-        own = (("strategy", state.strategy()),) if kind == "sweep" else ()
+    match = next((entry for entry in entries if _name(kind, entry) == wanted), None)
+    if match is None and len(entries) >= stored_results.MOST:
+        strategy = (("strategy", state.strategy()),) if kind == "sweep" else ()
         numbers = " ".join(re.findall(r"\d+", wanted)[:1])
-        further = stored_results.find(kind, model, having=own, text=numbers, most=_LOOKED_THROUGH)
+        further = stored_results.find(kind, model, having=strategy, text=numbers, most=_MAX_SEARCHED)
         match = next((entry for entry in further if _name(kind, entry) == wanted), None)
     if match is not None:
         state.show_result(kind, match.key)
         _settle(kind)
 
 
-def write_request(kind: str, shown: FoundResult | None) -> None:
+def write_request(kind: str, entry: FoundResult | None) -> None:
     """Keep the address true to the screen; while it requests a missing result, it keeps the request."""
     if not _wanted(kind):
-        state.choose_option(_OPTION[kind], _name(kind, shown) if shown else "")
+        state.choose_option(_OPTION[kind], _name(kind, entry) if entry else "")
 
 
 def offer(model: ModelSpec, distances: CorpusSpec | None) -> None:
@@ -67,16 +67,16 @@ def offer(model: ModelSpec, distances: CorpusSpec | None) -> None:
         spec = DistanceSpec(model=model, corpus=corpus) if corpus else None
         _sentence("distances", what, spec, f"Distance map, {texts}", "Compute")
     if benchmark:
-        asked = read_questions(benchmark)
-        what = f"a {state.strategy()} curve on {_questions(asked)}" if asked else "a curve on other questions"
-        _sentence("sweep", what, _sweep(model, asked, distances), f"Curve, {benchmark}, {state.strategy()}", "Measure")
+        questions = read_questions(benchmark)
+        what = f"a {state.strategy()} curve on {_questions(questions)}" if questions else "a curve on other questions"
+        _sentence("sweep", what, _sweep(model, questions, distances), f"Curve, {benchmark}, {state.strategy()}", "Measure")
 
 
-def _sweep(model: ModelSpec, asked: BenchmarkSpec | None, distances: CorpusSpec | None) -> SweepSpec | None:
-    if asked is None or distances is None or needs(state.strategy(), BLOCKS):
+def _sweep(model: ModelSpec, questions: BenchmarkSpec | None, distances: CorpusSpec | None) -> SweepSpec | None:
+    if questions is None or distances is None or needs(state.strategy(), BLOCKS):
         return None
     distance_spec = DistanceSpec(model=model, corpus=distances.request)
-    spec = SweepSpec(model=model, benchmark=asked, distances=distance_spec, strategy=state.strategy())
+    spec = SweepSpec(model=model, benchmark=questions, distances=distance_spec, strategy=state.strategy())
     return sparing(spec, state.protected())
 
 
@@ -95,8 +95,8 @@ def _questions(spec: BenchmarkSpec) -> str:
     return f"{spec.limit or 'all'} questions of {words.questions(spec)}"
 
 
-def _name(kind: str, found: FoundResult) -> str:
-    spec = found.result.spec
+def _name(kind: str, entry: FoundResult) -> str:
+    spec = entry.result.spec
     return name_texts(spec.corpus) if kind == "distances" else name_questions(spec.benchmark)
 
 
@@ -123,11 +123,11 @@ def name_texts(spec: CorpusSpec) -> str:
 
 
 def read_texts(text: str) -> CorpusSpec | None:
-    """Return the texts that `name_texts` wrote; None where they cannot be read or are a file."""
-    found = _TEXTS.fullmatch(text)
-    if not found:
+    """Return the texts that `name_texts` wrote; None if they cannot be read or are a file."""
+    match = _TEXTS.fullmatch(text)
+    if not match:
         return None
-    source, n_texts, seq_len, seed = found.groups()
+    source, n_texts, seq_len, seed = match.groups()
     try:
         return CorpusSpec(source, int(n_texts), int(seq_len), seed=int(seed or 0))
     except SpecError:
@@ -138,17 +138,17 @@ def name_questions(spec: BenchmarkSpec) -> str:
     """ "arc_easy:100", "mmlu:all:5-shot:stem+virology@paper"; a file of the visitor's own is "file"."""
     if spec.is_file:
         return "file"
-    said = f"{spec.task}:{spec.limit or 'all'}" + (f":{spec.shots}-shot" if spec.shots is not None else "")
-    said += (f":seed{spec.seed}" if spec.seed else "") + (f":{'+'.join(spec.subset)}" if spec.subset else "")
-    return said if spec.protocol == "harness" else f"{said}@{spec.protocol}"
+    name = f"{spec.task}:{spec.limit or 'all'}" + (f":{spec.shots}-shot" if spec.shots is not None else "")
+    name += (f":seed{spec.seed}" if spec.seed else "") + (f":{'+'.join(spec.subset)}" if spec.subset else "")
+    return name if spec.protocol == "harness" else f"{name}@{spec.protocol}"
 
 
 def read_questions(text: str) -> BenchmarkSpec | None:
-    """Return the questions that `name_questions` wrote; None where they cannot be read or are a file."""
-    found = _QUESTIONS.fullmatch(text)
-    if not found:
+    """Return the questions that `name_questions` wrote; None if they cannot be read or are a file."""
+    match = _QUESTIONS.fullmatch(text)
+    if not match:
         return None
-    task, limit, shots, seed, subset, protocol = found.groups()
+    task, limit, shots, seed, subset, protocol = match.groups()
     try:
         spec = BenchmarkSpec(task, None if limit == "all" else int(limit), int(shots) if shots else None, int(seed or 0))
         return replace(spec, subset=tuple(subset.split("+")) if subset else (), protocol=protocol or "harness")
@@ -156,34 +156,34 @@ def read_questions(text: str) -> BenchmarkSpec | None:
         return None
 
 
-def menu(maps: list[FoundResult], shown: FoundResult, sweeps: list[FoundResult], sweep: FoundResult | None) -> None:
+def menu(maps: list[FoundResult], distances: FoundResult, sweeps: list[FoundResult], sweep: FoundResult | None) -> None:
     """Draw the menus that select the shown results and the strategy.
 
     Args:
         maps: at least one.
-        shown: the one on screen.
+        distances: the one on screen.
         sweeps: curves of the current strategy.
         sweep: the one on screen, which names the dataset of all panels.
     """
-    _menu_of("distances", "Distance map", maps, shown)
+    _menu_of("distances", "Distance map", maps, distances)
     _menu_of("sweep", "Dataset and curve", sweeps, sweep)
     cuts.strategy_menu("Blocks chosen by", "strategy")
 
 
-def _menu_of(kind: str, label: words.Markdown, found: list[FoundResult], shown: FoundResult | None) -> None:
+def _menu_of(kind: str, label: words.Markdown, entries: list[FoundResult], current: FoundResult | None) -> None:
     """Draw a menu of the strongest results of one kind."""
-    if shown is None:
+    if current is None:
         st.selectbox(label, [], placeholder="not measured yet", disabled=True, key=f"no_{kind}")
         return
-    if shown.key not in {entry.key for entry in found}:
-        found = [shown, *found]
-    state.pick_result(kind, label, {entry.key: describe(entry) for entry in found}, shown.key)
+    if current.key not in {entry.key for entry in entries}:
+        entries = [current, *entries]
+    state.pick_result(kind, label, {entry.key: describe(entry) for entry in entries}, current.key)
 
 
-def describe(found: FoundResult) -> str:
+def describe(entry: FoundResult) -> str:
     """A result in one line: texts or questions, precision, and when."""
-    result = found.result
-    when = words.saved(found)
+    result = entry.result
+    when = words.saved(entry)
     unfinished = "" if result.complete else " · unfinished"
     if result.kind == "distances":
         corpus = result.spec.corpus

@@ -16,47 +16,49 @@ from pages.components.explore import curves
 from pages.components.shared import access, chart, words
 from pages.components.shared.selection import Shown
 
-_TAKEN = "fates"
+_FILTER = "fates"
 """Key of the filter."""
 
 
-def notes(shown: Shown) -> list[str]:
+def notes(view: Shown) -> list[str]:
     """Remarks that keep a reader from misreading the scores."""
-    if shown.sweep is None:
+    if view.sweep is None:
         return []
-    sweep: SweepResult = shown.sweep.result
-    said = remarks.remarks(sweep.points, sweep.lines, sweep.questions)
-    said += [sentence] if (sentence := cliff.sentence(sweep)) else []
-    return said + ([f"{len(sweep.skipped_rows)} rows of the question file could not be used."] if sweep.skipped_rows else [])
+    sweep: SweepResult = view.sweep.result
+    sentences = remarks.remarks(sweep.points, sweep.lines, sweep.questions)
+    sentences += [sentence] if (sentence := cliff.sentence(sweep)) else []
+    return sentences + (
+        [f"{len(sweep.skipped_rows)} rows of the question file could not be used."] if sweep.skipped_rows else []
+    )
 
 
-def show_changed_answers(shown: Shown) -> None:
-    """Draw the counts as a filter, and the questions that pass it; a grey panel where the selected block has no answers.
+def show_changed_answers(view: Shown) -> None:
+    """Draw the counts as a filter, and the questions that pass it; a grey panel if the selected block has no answers.
 
     Args:
-        shown: the selection.
+        view: the selection.
     """
-    cut, n = shown.cut, shown.cut.n
-    if shown.sweep is None:
+    cut, n = view.cut, view.cut.n
+    if view.sweep is None:
         st.info("No question is answered yet. Click **Run a sweep** to see how each answer changes.")
         return
     if n == 0:
         st.info("Nothing is removed. Move the slider or click a point of the accuracy curve to see changed answers.")
         return
-    condition = shown.selected.accuracy.condition
+    condition = view.selected.accuracy.condition
     if condition is None or cut.removed is None:
         st.info(
             cut.unknown
             or "The selected curve has no questions. Click **Run a sweep** and choose a dataset to see answers here."
         )
         return
-    if shown.selected.accuracy.reading is None:
-        curves.not_measured(shown)
+    if view.selected.accuracy.reading is None:
+        curves.not_measured(view)
         return
-    scores = [entry.result for entry in shown.scores]
+    scores = [entry.result for entry in view.scores]
     before, after = (answers.stored_answers(scores, removed, condition) for removed in (None, cut.removed))
-    found = answers.outcomes(before, after)
-    if not found:
+    changes = answers.outcomes(before, after)
+    if not changes:
         st.info(
             f"The single answers without {words.plain(cut.removed.brief())} are not stored, only their number. Run your own "
             "sweep to store them."
@@ -64,17 +66,17 @@ def show_changed_answers(shown: Shown) -> None:
         return
     benchmark = condition.material
     assert isinstance(benchmark, BenchmarkSpec), benchmark
-    counts = Counter(case.outcome for case in found)
+    counts = Counter(case.outcome for case in changes)
     picked = st.pills(
-        f"{len(found)} {words.plain(words.questions(benchmark))} questions without {words.plain(cut.removed.brief())}",
+        f"{len(changes)} {words.plain(words.questions(benchmark))} questions without {words.plain(cut.removed.brief())}",
         OUTCOMES,
         selection_mode="multi",
         default=[outcome for outcome in (LOST, GAINED) if counts[outcome]] or [LOST],
         format_func=lambda outcome: f"{outcome}: {counts[outcome]:d}",
-        key=f"{_TAKEN}-{n}",
+        key=f"{_FILTER}-{n}",
         help="Compared with the unpruned model.",
     )
-    cases = [case for case in found if case.outcome in picked]
+    cases = [case for case in changes if case.outcome in picked]
     if not cases:
         st.caption("No question of this kind.")
         return
@@ -85,7 +87,7 @@ def show_changed_answers(shown: Shown) -> None:
 
 @st.cache_data(max_entries=8, show_spinner=False)
 def _texts(spec: BenchmarkSpec) -> dict[str, Question]:
-    """Return the questions by identifier; none where they cannot be read here, which leaves the answers complete."""
+    """Return the questions by identifier; none if they cannot be read here, which leaves the answers complete."""
     try:
         return {question.id: question for question in questions.load(spec, access.question_file)}
     except LayerscopeError:

@@ -97,7 +97,7 @@ def ended(job: jobs.Job, *, where: str = "strip") -> None:
 
 
 def _owner(job: jobs.Job) -> None:
-    """Say who started it, where that is somebody else."""
+    """Say who started it, if that is somebody else."""
     if access.is_of_somebody_else(job):
         st.caption(f"Started by {words.plain(access.owner_of(job))}")
 

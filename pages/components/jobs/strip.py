@@ -18,8 +18,8 @@ from pages.components.shared import access, frame, start, state, stored_results,
 from pages.web import visitors
 
 _RECENT_S = 24 * 3600
-_SHOWN = 4
-_SHOWN_WAITING = 3
+_MAX_ENDED = 4
+_MAX_WAITING = 3
 _ICONS = {jobs.DONE: ":material/check_circle:", jobs.PAUSED: ":material/pause_circle:"}
 
 
@@ -54,7 +54,7 @@ def _rest(drawn: set[str]) -> None:
         if active - drawn:  # one was resumed from here, and stands above from now on
             st.rerun()
         ended = [job for job in listed if not job.is_active and _is_recent(job)]
-        for job in ended[:_SHOWN]:
+        for job in ended[:_MAX_ENDED]:
             card.ended(job)
         if not active and not ended:
             st.caption("No jobs. Maps, sweeps and healing runs appear here. They continue when you leave.")
@@ -76,10 +76,10 @@ def _say_who(there: visitors.Visitor) -> None:
 def _active(active: list[jobs.Job]) -> None:
     running = [job for job in active if job.state == jobs.RUNNING]
     waiting = [job for job in active if job.state == jobs.QUEUED]
-    for job in [*running, *waiting[:_SHOWN_WAITING]]:
+    for job in [*running, *waiting[:_MAX_WAITING]]:
         card.active(job)
-    if len(waiting) > _SHOWN_WAITING:
-        st.caption(f"{len(waiting) - _SHOWN_WAITING} more in the queue: see **All jobs**.")
+    if len(waiting) > _MAX_WAITING:
+        st.caption(f"{len(waiting) - _MAX_WAITING} more in the queue: see **All jobs**.")
 
 
 def _is_recent(job: jobs.Job) -> bool:
@@ -134,10 +134,10 @@ def _gather(listed: list[jobs.Job]) -> bool:
     watched.update({job.id: job.state for job in listed})
     announcements = st.session_state.setdefault("announcements", [])
     for job in ended:
-        said = job.state if job.state == jobs.DONE else job.error or job.state
+        outcome = job.state if job.state == jobs.DONE else job.error or job.state
         if job.state == jobs.DONE and job.result_key:
             state.ask_for(job.kind, job.result_key)
-        announcements.append((f"{job.label}: {said.rstrip('.')}.", _ICONS.get(job.state, ":material/error:")))
+        announcements.append((f"{job.label}: {outcome.rstrip('.')}.", _ICONS.get(job.state, ":material/error:")))
     return bool(ended)
 
 
@@ -147,7 +147,7 @@ def _is_news(job: jobs.Job, seen_as: str | None, since: float) -> bool:
     return seen_as in (jobs.QUEUED, jobs.RUNNING)
 
 
-_MOST = 500
+_MAX_LISTED = 500
 
 
 _OPEN, _CHOSEN = "all-jobs-open", "all-jobs-chosen"
@@ -177,7 +177,7 @@ def _live() -> None:
 
 def _list() -> None:
     with frame.errors_shown():
-        listed = service.jobs.list_jobs(_MOST)
+        listed = service.jobs.list_jobs(_MAX_LISTED)
         if not listed:
             st.info("No jobs yet. This list shows the maps, sweeps and healing runs that you start.")
             return
@@ -192,14 +192,14 @@ def _list() -> None:
 def _chosen(listed: list[jobs.Job], sizes: dict[str, int]) -> jobs.Job:
     """The table; the job whose row is picked, also when rows have moved since."""
     ids = [job.id for job in listed]
-    place = ids.index(st.session_state[_CHOSEN]) if st.session_state.get(_CHOSEN) in ids else 0
+    index = ids.index(st.session_state[_CHOSEN]) if st.session_state.get(_CHOSEN) in ids else 0
     # A table remembers a row by its number: one of another order is another table, with the same job picked.
     key = f"all-jobs-{zlib.crc32(''.join(ids).encode())}"
 
-    several = any(access.is_of_somebody_else(job) for job in listed)
+    has_owners = any(access.is_of_somebody_else(job) for job in listed)
 
     def owned(job: jobs.Job) -> dict:
-        return {"started by": access.owner_of(job) if job.owner else ""} if several else {}
+        return {"started by": access.owner_of(job) if job.owner else ""} if has_owners else {}
 
     def choose() -> None:
         rows = st.session_state[key].selection.rows
@@ -211,13 +211,13 @@ def _chosen(listed: list[jobs.Job], sizes: dict[str, int]) -> jobs.Job:
         hide_index=True,
         on_select=choose,
         selection_mode="single-row-required",
-        selection_default={"selection": {"rows": [place]}},
+        selection_default={"selection": {"rows": [index]}},
         alt=f"{len(listed)} jobs with state, kind, age, duration and size",
         height=min(38 + 35 * len(listed), 360),
         column_config=_COLUMNS,
     )
-    st.session_state[_CHOSEN] = ids[place]
-    return listed[place]
+    st.session_state[_CHOSEN] = ids[index]
+    return listed[index]
 
 
 def _one(job: jobs.Job) -> None:

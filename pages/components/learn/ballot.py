@@ -14,15 +14,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
-MOST_STUDENTS = 300
-MOST_PER_ADDRESS = 120
-"""Students of one address: a class behind one router fits, and one address cannot fill the poll."""
-MOST_WRONG_CODES = 20_000
+MAX_STUDENTS = 300
+MAX_PER_ADDRESS = 120
+"""Maximum number of students of one address: a class behind one router fits, and one address cannot fill the poll."""
+MAX_WRONG_CODES = 20_000
 """Wrong codes of everybody together, after which only the link of the QR code lets students join. There are 3e11 codes."""
-LASTS_S = 90 * 60
-"""A poll that nobody closes ends by itself."""
+DURATION_S = 90 * 60
+"""Seconds after which an open poll ends."""
 _LETTERS = "23456789BCDFGHJKMNPQRSTVWXYZ"
-"""Letters and digits that nobody mistakes for each other, without vowels, so that no code is a word."""
+"""Letters and digits that look different, without vowels, so that no code is a word."""
 _CODE_LENGTH = 8
 
 
@@ -64,7 +64,7 @@ class PollState:
 class Ballot:
     """A poll. Several phones are heard at once, so that everything happens under one lock."""
 
-    def __init__(self, *, lasts_s: float = LASTS_S, now: Callable[[], float] = time.monotonic):
+    def __init__(self, *, lasts_s: float = DURATION_S, now: Callable[[], float] = time.monotonic):
         """Begin a poll with a code and a link of its own.
 
         Args:
@@ -92,7 +92,7 @@ class Ballot:
     @property
     def is_code_closed(self) -> bool:
         """Return whether too many wrong codes were tried."""
-        return self._wrong_codes >= MOST_WRONG_CODES
+        return self._wrong_codes >= MAX_WRONG_CODES
 
     def join(self, code: str, address: str, token: str = "") -> str:
         """Let a student in.
@@ -114,13 +114,13 @@ class Ballot:
                 return token
             if not _same(code, self.link):
                 self._check_code(code)
-            if len(self._choices) >= MOST_STUDENTS:
+            if len(self._choices) >= MAX_STUDENTS:
                 raise RefusedError(
-                    f"The poll is full: at most {MOST_STUDENTS} students can join. Follow the lesson on the screen in front."
+                    f"The poll is full: at most {MAX_STUDENTS} students can join. Follow the lesson on the screen in front."
                 )
-            if self._addresses[_network(address)] >= MOST_PER_ADDRESS:
+            if self._addresses[_network(address)] >= MAX_PER_ADDRESS:
                 raise RefusedError(
-                    f"The poll takes at most {MOST_PER_ADDRESS} students of one network. "
+                    f"The poll takes at most {MAX_PER_ADDRESS} students of one network. "
                     "Join from another one, such as mobile data."
                 )
             self._addresses[_network(address)] += 1

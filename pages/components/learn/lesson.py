@@ -37,7 +37,7 @@ MINUTES = (2, 1, 2, 3, 1, 2, 2, 2)
 
 @dataclass(frozen=True)
 class LessonResults:
-    """The results of a model; None where nothing is stored yet."""
+    """The results of a model; None if nothing is stored yet."""
 
     facts: ModelFacts | None
     distances: DistanceResult | None
@@ -123,9 +123,9 @@ class Step:
     show: Callable[[Lesson, LessonResults], None]
     """Draws the step at the visitor's progress, with the stored results of the model."""
     tasks: Callable[[LessonResults], list[HandoutTask]]
-    """Return the questions on paper; none where their result is missing."""
+    """Return the questions on paper; none if their result is missing."""
     poll: Callable[[LessonResults], list[PollQuestion]]
-    """Return the questions that a class answers on phones; none where their result is missing."""
+    """Return the questions that a class answers on phones; none if their result is missing."""
 
 
 def current() -> Lesson:
@@ -156,7 +156,7 @@ def outline(lesson: Lesson, title: words.Markdown) -> None:
     """Draw the outline, and below it the step's title between the ways back and on.
 
     Args:
-        lesson: where one is.
+        lesson: the current lesson.
         title: the question of the current step.
     """
     key = lesson.key("outline")
@@ -199,14 +199,14 @@ def results_of(model: ModelSpec) -> LessonResults:
     distances = next(iter(maps), None)
     same_map = [result for result in damages if distances and result.spec.distances == distances.spec]
     damage, heals = next(iter(same_map or damages), None), _finished("heal", model, any_precision=True)
-    known = [*_finished("inspect", model), distances, *curves, damage, *heals]
-    facts = next((result.model for result in known if result is not None), None)
+    candidates = [*_finished("inspect", model), distances, *curves, damage, *heals]
+    facts = next((result.model for result in candidates if result is not None), None)
     return LessonResults(facts, distances, next(iter(curves), None), heals, damage)
 
 
-def specs_of(shown: LessonResults) -> list[Spec]:
+def specs_of(results: LessonResults) -> list[Spec]:
     """The requests that the lesson's figures are the answers to."""
-    return [result.spec for result in (shown.distances, shown.sweep, shown.damage, *shown.heals) if result is not None]
+    return [result.spec for result in (results.distances, results.sweep, results.damage, *results.heals) if result is not None]
 
 
 def _finished(kind: str, model: ModelSpec, *, any_precision: bool = False) -> list[Any]:
@@ -242,18 +242,18 @@ def heal_ladder(heals: Sequence[HealResult]) -> tuple[list[Rung], HealResult | N
     return rungs, best
 
 
-def exercises_of(shown: LessonResults) -> list[exercises.Exercise]:
+def exercises_of(results: LessonResults) -> list[exercises.Exercise]:
     """Return the exercises that the results allow."""
-    _, heal = heal_ladder(shown.heals)
-    return exercises.of(shown.size, shown.facts, shown.sweep, heal)
+    _, heal = heal_ladder(results.heals)
+    return exercises.of(results.size, results.facts, results.sweep, heal)
 
 
-def too_few_exercises(found: Sequence[exercises.Exercise]) -> str:
-    """Return the results that the missing exercises need, in a sentence; empty where all exercises are there."""
-    if len(found) >= exercises.WANTED:
+def too_few_exercises(made: Sequence[exercises.Exercise]) -> str:
+    """Return the results that the missing exercises need, in a sentence; empty if all exercises are there."""
+    if len(made) >= exercises.WANTED:
         return ""
     return (
-        f"This model has results for {len(found)} of {exercises.WANTED} exercises. "
+        f"This model has results for {len(made)} of {exercises.WANTED} exercises. "
         "The others need an accuracy curve and a healing run."
     )
 

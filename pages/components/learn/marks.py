@@ -107,7 +107,7 @@ class Axes:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A drawing: a value for each place, None where nothing was drawn, and the place that was marked."""
+    """A drawing: a value for each place, None if nothing was drawn, and the place that was marked."""
 
     values: tuple[float | None, ...]
     mark: int | None = None
@@ -130,16 +130,16 @@ def curve(lesson: Lesson, question: str, axes: Axes, *, label: str, height: int 
         mark: meaning of the handle below the axis; empty for no handle.
         none: meaning of the handle behind the last place.
     """
-    key, given = lesson.key(question), len(axes.given)
-    n_drawn = len(axes.places) - given
+    key, n_given = lesson.key(question), len(axes.given)
+    n_drawn = len(axes.places) - n_given
 
     def take() -> None:
-        drawn = _read(_sent(key, "drawing"), given, n_drawn, axes, marks=bool(mark))
+        drawn = _read(_sent(key, "drawing"), n_given, n_drawn, axes, marks=bool(mark))
         if drawn is not None:
             lesson.drafts[question] = drawn
 
     draft: Drawn = lesson.drafts.setdefault(question, Drawn((None,) * n_drawn))
-    told = {
+    data = {
         "label": label,
         "places": list(axes.places),
         "one": axes.one,
@@ -154,14 +154,14 @@ def curve(lesson: Lesson, question: str, axes: Axes, *, label: str, height: int 
         "unit": axes.unit,
         "levels": [{"name": name, "value": value} for name, value in (axes.levels or {}).items()],
         "bars": axes.bars,
-        "fixed": given,
+        "fixed": n_given,
         "values": [*axes.given, *draft.values],
         "height": height,
         "mark": {"label": mark, "none": none, "place": draft.mark} if mark else None,
     }
     lesson.hear[question] = take
     with st.container(key=f"drawing-{question}"):
-        _curve(key=key, data=told, on_drawing_change=take)
+        _curve(key=key, data=data, on_drawing_change=take)
     return draft
 
 
@@ -174,11 +174,11 @@ def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _read(sent: object, given: int, n_drawn: int, axes: Axes, *, marks: bool) -> Drawn | None:
+def _read(sent: object, n_given: int, n_drawn: int, axes: Axes, *, marks: bool) -> Drawn | None:
     values, mark = (sent.get("values"), sent.get("mark")) if isinstance(sent, dict) else (None, None)
-    if not isinstance(values, list) or len(values) != given + n_drawn:
+    if not isinstance(values, list) or len(values) != n_given + n_drawn:
         return None
-    drawn = values[given:]
+    drawn = values[n_given:]
     for value in drawn:
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         if value is not None and not (is_number and axes.low <= value <= axes.high):
@@ -194,7 +194,7 @@ def buttons(lesson: Lesson, question: str, *, ready: bool = True, missing: words
         lesson: the visitor's progress.
         question: name of the draft.
         ready: whether there is something to lock in.
-        missing: the step to do first, where it is not ready.
+        missing: the step to do first, if it is not ready.
     """
     with st.container(horizontal=True, gap="small"):
         st.button(
@@ -225,20 +225,20 @@ def selected_removal() -> Removal | None:
 
 def selected_block(size: int) -> Block | None:
     """The selected block if it has this number of layers."""
-    own = selected_removal()
-    return own if isinstance(own, Block) and own.size == size else None
+    block = selected_removal()
+    return block if isinstance(block, Block) and block.size == size else None
 
 
 def places_of_scores(sweep: SweepResult) -> dict[str, Places]:
     """By quantity, the places of the selected block on a chart of accuracy or loss, under the condition of a curve."""
-    own = selected_removal()
-    return {} if own is None else {**selected.of_scores(scores.select(own, _scores_of_selection(), shown=sweep))}
+    block = selected_removal()
+    return {} if block is None else {**selected.of_scores(scores.select(block, _scores_of_selection(), shown=sweep))}
 
 
 def places_of_generations(sweep: SweepResult) -> Places:
     """The places of the selected block on the chart of generated text, under the condition of a curve."""
-    found = generations.collect(sweep.spec.model, [sweep, *_scores_of_selection()], sweep.spec.generation)
-    return selected.of_generations(found, selected_removal())
+    points = generations.collect(sweep.spec.model, [sweep, *_scores_of_selection()], sweep.spec.generation)
+    return selected.of_generations(points, selected_removal())
 
 
 def _scores_of_selection() -> list[Any]:
@@ -257,20 +257,20 @@ def ringed(figure: Figure, places: Places, note: str = selected.UNMEASURED) -> F
     return figure if selected_removal() is None else selected.marked(figure, places, note=note, dark=chart.is_dark())
 
 
-def ring_caption(found: dict[str, Places], reason: Callable[[Removal], str] | None = None) -> None:
+def ring_caption(places_by_quantity: dict[str, Places], reason: Callable[[Removal], str] | None = None) -> None:
     """Name the selected block below the charts, and the quantities that are not measured for it.
 
     Args:
-        found: by quantity, its places.
+        places_by_quantity: by quantity, its places.
         reason: the sentence on a block without a place; None for the usual one.
     """
-    own = selected_removal()
-    if own is None:
+    removed = selected_removal()
+    if removed is None:
         return
-    unmeasured = [name for name, places in found.items() if not places]
-    said = [f"Ring: the selected block, {own.brief()}."] if len(unmeasured) < len(found) else []
+    unmeasured = [name for name, places in places_by_quantity.items() if not places]
+    sentences = [f"Ring: the selected block, {removed.brief()}."] if len(unmeasured) < len(places_by_quantity) else []
     if unmeasured and reason is not None:
-        said.append(reason(own))
+        sentences.append(reason(removed))
     elif unmeasured:
-        said.append(f"{selected.UNMEASURED} ({', '.join(unmeasured)}): {own.brief()}.")
-    st.caption(words.plain(" ".join(said)))
+        sentences.append(f"{selected.UNMEASURED} ({', '.join(unmeasured)}): {removed.brief()}.")
+    st.caption(words.plain(" ".join(sentences)))

@@ -45,7 +45,7 @@ def end() -> None:
 
 
 def addresses() -> list[str]:
-    """The addresses of the poll's page for phones, best first; none where they cannot reach this server."""
+    """The addresses of the poll's page for phones, best first; none if they cannot reach this server."""
     if config.is_manually_set("browser.serverAddress"):
         host = str(config.get_option("browser.serverAddress"))
         behind_proxy = bool(serving.read(shared=True).proxies)
@@ -58,15 +58,15 @@ def addresses() -> list[str]:
 def _hosts() -> list[str]:
     """This computer's addresses in networks."""
     up = {name for name, status in psutil.net_if_stats().items() if status.isup}
-    entries = [entry for name, own in psutil.net_if_addrs().items() if name in up for entry in own]
-    known = [ipaddress.ip_address(entry.address) for entry in entries if entry.family == socket.AF_INET]
-    return [str(address) for address in known if not (address.is_loopback or address.is_link_local)]
+    entries = [entry for name, interfaces in psutil.net_if_addrs().items() if name in up for entry in interfaces]
+    hosts = [ipaddress.ip_address(entry.address) for entry in entries if entry.family == socket.AF_INET]
+    return [str(address) for address in hosts if not (address.is_loopback or address.is_link_local)]
 
 
-_MOST_BYTES = 512
-"""Of a request's body: a code, or two small numbers."""
-_FORM_S = 5.0
-"""Deadline for such a body, in seconds."""
+_MAX_BODY_BYTES = 512
+"""Maximum size of a request's body: a code, or two small numbers."""
+_BODY_TIMEOUT_S = 5.0
+"""Timeout of such a body, in seconds."""
 _ASSETS = Path(__file__).resolve().parents[2] / "assets" / "learn"
 _STYLE, _SCRIPT = ((_ASSETS / name).read_text(encoding="utf-8") for name in ("poll.css", "poll.js"))
 _PAGE = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
@@ -190,13 +190,13 @@ async def _form(request: Request) -> dict[str, str]:
         raise RefusedError(_NOT_A_FORM)
     body = b""
     try:
-        async with asyncio.timeout(_FORM_S):
+        async with asyncio.timeout(_BODY_TIMEOUT_S):
             async for part in request.stream():
                 body += part
-                if len(body) > _MOST_BYTES:
-                    raise RefusedError(f"The answer is longer than {_MOST_BYTES} bytes. Use the form on the poll's page.")
+                if len(body) > _MAX_BODY_BYTES:
+                    raise RefusedError(f"The answer is longer than {_MAX_BODY_BYTES} bytes. Use the form on the poll's page.")
     except (TimeoutError, ClientDisconnect):
-        raise RefusedError(f"The answer did not arrive within {_FORM_S:g} seconds. Send it again.") from None
+        raise RefusedError(f"The answer did not arrive within {_BODY_TIMEOUT_S:g} seconds. Send it again.") from None
     try:
         fields = parse_qs(body.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict", max_num_fields=3)
     except ValueError as error:  # UnicodeError is one too
@@ -212,7 +212,7 @@ def _back() -> Response:
     return RedirectResponse(_page_path(), status_code=303, headers=_HEADERS)
 
 
-def _page(state: str, status: int = 200, **shown: object) -> Response:
-    filled = {"moment": "", "standing": None, "choice": None, "sentence": "", **shown}
+def _page(state: str, status: int = 200, **values: object) -> Response:
+    filled = {"moment": "", "standing": None, "choice": None, "sentence": "", **values}
     page = _PAGE.render(style=_STYLE, script=_SCRIPT, state=state, base=_page_path(), **filled)
     return HTMLResponse(page, status_code=status, headers=_HEADERS)

@@ -13,25 +13,25 @@ from analysis.core.errors import AccessError
 from analysis.exports import handout
 from analysis.exports.handout import Handout
 from pages.components.learn import lesson, phone
-from pages.components.learn.ballot import LASTS_S, Ballot, PollQuestion
+from pages.components.learn.ballot import DURATION_S, Ballot, PollQuestion
 from pages.components.learn.lesson import Lesson, LessonResults, Step
 from pages.components.shared import access, chart, words
 from pages.web.visitors import server_url
 
 
-def show(steps: Sequence[Step], shown: LessonResults) -> None:
+def show(steps: Sequence[Step], results: LessonResults) -> None:
     """Draw a button that opens the menu for teachers.
 
     Args:
         steps: of the lesson, in order.
-        shown: the results of the lesson.
+        results: the results of the lesson.
     """
     menu = st.popover("Teach", icon=":material/co_present:", type="tertiary", key="learn-teach", on_change="rerun", width=100)
     if not menu.open:  # no step waits for sheets that nobody prints
         return
     with menu:
         _offer_poll()
-        sheet = of(steps, shown)
+        sheet = of(steps, results)
         with st.container(horizontal=True, gap="small"):
             for label, solved, name in (("Handout", False, "handout"), ("Solutions and notes", True, "solutions")):
                 chart.download(
@@ -51,37 +51,41 @@ def _said(number: int, step: Step) -> str:
     return f"{title}  \n*Ask:* {step.opening}  \n*Common misunderstanding:* {step.misunderstanding}"
 
 
-def of(steps: Sequence[Step], shown: LessonResults) -> Handout:
+def of(steps: Sequence[Step], results: LessonResults) -> Handout:
     """Return the sheets that can be made from the measurements."""
-    found = [(step, step.tasks(shown)) for step in steps]
-    tasks = [replace(task, note="" if number else _note(step)) for step, asked in found for number, task in enumerate(asked)]
-    made = lesson.exercises_of(shown)
-    left_out = [step.heading for step, asked in found if not asked]
+    by_step = [(step, step.tasks(results)) for step in steps]
+    tasks = [
+        replace(task, note="" if number else _note(step))
+        for step, questions in by_step
+        for number, task in enumerate(questions)
+    ]
+    made = lesson.exercises_of(results)
+    left_out = [step.heading for step, questions in by_step if not questions]
     missing = [f"Left out, because their results are missing: {' '.join(left_out)}"] if left_out else []
     missing += filter(None, [lesson.too_few_exercises(made)])
-    return Handout("How many layers does a model need?", _about(shown), tasks, made, " ".join(missing))
+    return Handout("How many layers does a model need?", _about(results), tasks, made, " ".join(missing))
 
 
 def _note(step: Step) -> str:
     return f"Ask: {step.opening} Common misunderstanding: {step.misunderstanding}"
 
 
-def _about(shown: LessonResults) -> list[str]:
+def _about(results: LessonResults) -> list[str]:
     """On which results, in sentences."""
-    said = [f"All numbers were measured on {shown.name}." if shown.facts else "This model has no results yet."]
-    if shown.facts:
-        said.append(
+    sentences = [f"All numbers were measured on {results.name}." if results.facts else "This model has no results yet."]
+    if results.facts:
+        sentences.append(
             "The removed blocks are the most similar ones of their size. The selection on other pages does not change them."
         )
-    if shown.distances is not None:
-        corpus = words.texts(shown.distances.spec.corpus)
-        said.append(
-            f"Distances: {shown.distances.n_texts} texts of {corpus}, last token, {shown.distances.precision_in_words}."
+    if results.distances is not None:
+        corpus = words.texts(results.distances.spec.corpus)
+        sentences.append(
+            f"Distances: {results.distances.n_texts} texts of {corpus}, last token, {results.distances.precision_in_words}."
         )
-    if shown.sweep is not None:
-        asked = f"{shown.sweep.n_questions} questions ({words.questions(shown.sweep.spec.benchmark)})"
-        said.append(f"Accuracy: {asked}, {shown.sweep.precision_in_words}. Intervals are 95 %.")
-    return said
+    if results.sweep is not None:
+        questions = f"{results.sweep.n_questions} questions ({words.questions(results.sweep.spec.benchmark)})"
+        sentences.append(f"Accuracy: {questions}, {results.sweep.precision_in_words}. Intervals are 95 %.")
+    return sentences
 
 
 _HERE = "127.0.0.1"
@@ -104,7 +108,7 @@ def _offer_poll() -> None:
     )
     st.caption(
         "The poll opens one page to everyone in your network who has its code. The page shows the question and takes answers, "
-        f"without names. The poll ends with its button, or after {LASTS_S // 60} minutes."
+        f"without names. The poll ends with its button, or after {DURATION_S // 60} minutes."
     )
 
 
@@ -217,11 +221,11 @@ def _answers(here: Sequence[str]) -> None:
     if standing.is_open:
         st.progress(standing.answered / max(1, standing.students))
         return
-    said = ", ".join(f"{option} {count}" for option, count in zip(question.options, standing.counts, strict=True) if count)
+    counts = ", ".join(f"{option} {count}" for option, count in zip(question.options, standing.counts, strict=True) if count)
     figure = learn_figures.votes(question.options, standing.counts, question.right, dark=chart.is_dark(), height=210)
     chart.show(
-        figure, key="learn-votes", file_name="answers", toolbar=False, alt=f"Answers of the class: {said or 'none yet'}."
+        figure, key="learn-votes", file_name="answers", toolbar=False, alt=f"Answers of the class: {counts or 'none yet'}."
     )
     hits = sum(count for option, count in enumerate(standing.counts) if option in question.right)
-    holds = ", ".join(option for place, option in enumerate(question.options) if place in question.right)
-    st.caption(f"{hits} of {standing.answered} answered correctly: {words.plain(holds)}.")
+    measured = ", ".join(option for place, option in enumerate(question.options) if place in question.right)
+    st.caption(f"{hits} of {standing.answered} answered correctly: {words.plain(measured)}.")

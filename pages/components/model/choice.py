@@ -30,8 +30,8 @@ _HINTS = {
 }
 _REVISION = "source-revision-"
 _DEVICES = ("auto", "cpu", "cuda", "mps")
-_ALL_CARDS = "cuda:all"
-_SHOWN = 6
+_ALL_GPUS = "cuda:all"
+_MAX_ROWS = 6
 _COUNTED = {
     "distances": "map",
     "sweep": "curve",
@@ -51,9 +51,9 @@ def show() -> ModelSpec | None:
     source = "starter"
     if kind != KINDS[0]:
         label, example, help_text = _HINTS[kind]
-        known = typed if _kind(typed) == kind else ""
+        initial = typed if _kind(typed) == kind else ""
         source = st.text_input(
-            label, known, placeholder=example, help=help_text, key=f"source-{kind}", persist_state="session"
+            label, initial, placeholder=example, help=help_text, key=f"source-{kind}", persist_state="session"
         ).strip()
         state.choose_option("source", "" if source == current.source else source)  # a reload keeps it
         if source and _is_refused(source, kind):
@@ -61,14 +61,14 @@ def show() -> ModelSpec | None:
     revision = _revision(source, current) if kind == KINDS[1] else None
     dtype_column, device_column, quantization_column = st.columns(3)
     dtype = dtype_column.selectbox("dtype", DTYPES, DTYPES.index(current.dtype), key="dtype", persist_state="session")
-    devices = (*_DEVICES, _ALL_CARDS) if host.cards() > 1 else _DEVICES
+    devices = (*_DEVICES, _ALL_GPUS) if host.cards() > 1 else _DEVICES
     device = device_column.selectbox(
         "Device",
         devices,
         devices.index(current.device) if current.device in devices else 0,
         key="device",
         persist_state="session",
-        format_func=lambda name: "all GPUs" if name == _ALL_CARDS else name,
+        format_func=lambda name: "all GPUs" if name == _ALL_GPUS else name,
         help="auto uses as many GPUs as the model needs, or the CPU if there is no GPU.",
     )
     quantization = quantization_column.selectbox(
@@ -103,10 +103,10 @@ def _revision(source: str, current: ModelSpec) -> str | None:
     _search_box(_pick)
     if not source:
         return None
-    known = current.revision or "" if current.source == source else ""
-    said = st.text_input(
+    initial = current.revision or "" if current.source == source else ""
+    text = st.text_input(
         "Revision",
-        known,
+        initial,
         placeholder="the default branch",
         key=f"{_REVISION}{source}",
         persist_state="session",
@@ -114,7 +114,7 @@ def _revision(source: str, current: ModelSpec) -> str | None:
         "weights stay the "
         "same.",
     )
-    return said.strip() or None
+    return text.strip() or None
 
 
 def _pick(id: str) -> None:
@@ -139,31 +139,33 @@ def _kind(source: str) -> str:
 
 def looked_at() -> None:
     """Draw the list, without models that only the gallery or packs have results of; nothing while no model was looked at."""
-    packed = {source for pack in packs.opened() for one in service.models(pack.place) for source in one.sources}
+    packed = {source for pack in packs.opened() for stored in service.models(pack.place) for source in stored.sources}
     elsewhere = {exhibit.source for exhibit in EXHIBITS} | packed
-    seen = [one for one in service.models() if one.saved_at or not elsewhere & set(one.sources)]
+    seen = [stored for stored in service.models() if stored.saved_at or not elsewhere & set(stored.sources)]
     if not seen:
         return
     st.header("Models you have looked at", anchor=False)
     current = state.current_model()
     now = stored_results.identity(current)
-    for place, one in enumerate(seen[:_SHOWN]):
-        _row(one, place, current, now)
-    if len(seen) > _SHOWN:
-        with st.expander(f"{len(seen) - _SHOWN} more"):
-            for place, one in enumerate(seen[_SHOWN:], start=_SHOWN):
-                _row(one, place, current, now)
+    for index, stored in enumerate(seen[:_MAX_ROWS]):
+        _row(stored, index, current, now)
+    if len(seen) > _MAX_ROWS:
+        with st.expander(f"{len(seen) - _MAX_ROWS} more"):
+            for index, stored in enumerate(seen[_MAX_ROWS:], start=_MAX_ROWS):
+                _row(stored, index, current, now)
 
 
-def _row(one: StoredModel, place: int, current: ModelSpec, now: str) -> None:
-    model = stored_results.usable(one)
-    is_current = bool(now) and now == one.model.identity or (not now and model is not None and model.source == current.source)
-    with card(f"**{words.plain(one.facts.name)}** · {size(one)}", _said(one, model)):
+def _row(stored: StoredModel, index: int, current: ModelSpec, now: str) -> None:
+    model = stored_results.usable(stored)
+    is_current = (
+        bool(now) and now == stored.model.identity or (not now and model is not None and model.source == current.source)
+    )
+    with card(f"**{words.plain(stored.facts.name)}** · {size(stored)}", _said(stored, model)):
         st.button(
             "In use" if is_current else "Use",
-            key=f"use-seen-{place}",
+            key=f"use-seen-{index}",
             disabled=is_current or model is None,
-            help=words.plain(one.sources[0]),
+            help=words.plain(stored.sources[0]),
             icon=":material/check:" if is_current else None,
             on_click=use,
             args=(model,),
@@ -171,20 +173,20 @@ def _row(one: StoredModel, place: int, current: ModelSpec, now: str) -> None:
 
 
 @contextlib.contextmanager
-def card(title: words.Markdown, said: str) -> Iterator[None]:
+def card(title: words.Markdown, caption: str) -> Iterator[None]:
     """Draw a model's row; the body draws its button next to the text."""
     with st.container(
         border=True, horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"
     ):
         with st.container(gap=None, width="stretch"):
             st.markdown(title)
-            st.caption(words.plain(said))
+            st.caption(words.plain(caption))
         yield
 
 
-def size(one: StoredModel) -> str:
+def size(stored: StoredModel) -> str:
     """How large a model is: "30 layers, 134.5 M parameters"."""
-    return f"{one.facts.n_layers} layers, {words.count(one.facts.n_parameters)} parameters"
+    return f"{stored.facts.n_layers} layers, {words.count(stored.facts.n_parameters)} parameters"
 
 
 def use(model: ModelSpec) -> None:
@@ -194,23 +196,23 @@ def use(model: ModelSpec) -> None:
     st.session_state.setdefault("checked-models", set()).add(model.source)
 
 
-def _said(one: StoredModel, model: ModelSpec | None) -> str:
-    said = counted(one)
+def _said(stored: StoredModel, model: ModelSpec | None) -> str:
+    text = counted(stored)
     if model is None:
-        return f"{said}. The weights at {one.sources[0]} changed after these results."
-    when = f", last {words.date(one.saved_at)}" if one.saved_at else ", precomputed"
-    return said + when
+        return f"{text}. The weights at {stored.sources[0]} changed after these results."
+    when = f", last {words.date(stored.saved_at)}" if stored.saved_at else ", precomputed"
+    return text + when
 
 
-def counted(one: StoredModel) -> str:
+def counted(stored: StoredModel) -> str:
     """Return the numbers of stored results of a model: "2 maps, 1 curve"."""
-    counts = [f"{count} {_COUNTED[kind]}{'' if count == 1 else 's'}" for kind, count in one.counts.items()]
+    counts = [f"{count} {_COUNTED[kind]}{'' if count == 1 else 's'}" for kind, count in stored.counts.items()]
     return ", ".join(counts) or "no results yet"
 
 
-def _search(said: str, endpoint: str) -> dict[str, Any]:
+def _search(query: str, endpoint: str) -> dict[str, Any]:
     """Return the results of a search. The Hub's address is part of the question, since another one has other models."""
-    return {"found": hub.repository.search(said)}
+    return {"found": hub.repository.search(query)}
 
 
 _searches = start.Looks(_search)
@@ -222,7 +224,7 @@ def _search_box(pick: Callable[[str], None]) -> None:
     Args:
         pick: called with the id that is clicked, before the page is drawn again.
     """
-    said = st.text_input(
+    query = st.text_input(
         "Search the Hub",
         placeholder="part of a name, for example Qwen3",
         key="hub-search",
@@ -230,41 +232,41 @@ def _search_box(pick: Callable[[str], None]) -> None:
         disabled=access.why_not_start() is not None,
         help="Text generation models with safetensors weights, the most downloaded first.",
     ).strip()
-    if said:
-        _results_of_search(said, pick)
+    if query:
+        _results_of_search(query, pick)
 
 
-def _results_of_search(said: str, pick: Callable[[str], None]) -> None:
+def _results_of_search(query: str, pick: Callable[[str], None]) -> None:
     try:
         access.check_start()
-        answer = _searches.of(said, constants.ENDPOINT)
+        answer = _searches.of(query, constants.ENDPOINT)
     except LayerscopeError as error:
         st.error(words.plain(str(error)))
         return
     if answer is None:
-        start.await_answer(lambda: _searches.of(said, constants.ENDPOINT), lambda: st.caption("Searching the Hub…"))
+        start.await_answer(lambda: _searches.of(query, constants.ENDPOINT), lambda: st.caption("Searching the Hub…"))
     elif not answer["found"]:
         st.caption(
-            f"The Hub has no model with safetensors weights and {words.plain(said)} in its name. Try a shorter part of the "
+            f"The Hub has no model with safetensors weights and {words.plain(query)} in its name. Try a shorter part of the "
             "name."
         )
-    for place, one in enumerate(answer["found"] if answer else ()):
-        about = [f"{words.count(one.safetensors.total)} parameters"] if one.safetensors else []
-        about += [f"{words.count(one.downloads or 0)} downloads", *(["gated"] if one.gated else [])]
+    for index, info in enumerate(answer["found"] if answer else ()):
+        about = [f"{words.count(info.safetensors.total)} parameters"] if info.safetensors else []
+        about += [f"{words.count(info.downloads or 0)} downloads", *(["gated"] if info.gated else [])]
         st.button(
-            f"{words.plain(one.id)} · {' · '.join(about)}",
-            key=f"hub-pick-{place}",
+            f"{words.plain(info.id)} · {' · '.join(about)}",
+            key=f"hub-pick-{index}",
             type="tertiary",
             on_click=pick,
-            args=(one.id,),
+            args=(info.id,),
         )
 
 
 def show_gallery() -> None:
     """Draw a row for each model that results came with; nothing without any."""
-    seen = {source: one for one in service.models(service.committed()) for source in one.sources}
-    shown = [(exhibit, seen[exhibit.source]) for exhibit in EXHIBITS if exhibit.source in seen]
-    if not shown:
+    seen = {source: stored for stored in service.models(service.committed()) for source in stored.sources}
+    rows = [(exhibit, seen[exhibit.source]) for exhibit in EXHIBITS if exhibit.source in seen]
+    if not rows:
         return
     st.header(
         "Gallery",
@@ -272,17 +274,17 @@ def show_gallery() -> None:
         help="Stored results of real models, part of the program and read-only. They open at once. "
         "`make gallery` measures them again from the weights.",
     )
-    for place, (exhibit, one) in enumerate(shown):
-        _exhibit(exhibit, one, place)
+    for index, (exhibit, stored) in enumerate(rows):
+        _exhibit(exhibit, stored, index)
 
 
-def _exhibit(exhibit: Exhibit, one: StoredModel, place: int) -> None:
-    what = f"{words.plain(one.facts.family_in_words)}, {size(one)}"
+def _exhibit(exhibit: Exhibit, stored: StoredModel, index: int) -> None:
+    what = f"{words.plain(stored.facts.family_in_words)}, {size(stored)}"
     of_whom = f"{exhibit.weights}, {exhibit.licence}, from {exhibit.page}"
-    with card(f"**{words.plain(exhibit.title)}** · {what} :gray-badge[precomputed]", f"{counted(one)}. Weights: {of_whom}."):
+    with card(f"**{words.plain(exhibit.title)}** · {what} :gray-badge[precomputed]", f"{counted(stored)}. Weights: {of_whom}."):
         if st.button(
             "Open",
-            key=f"gallery-{place}",
+            key=f"gallery-{index}",
             help="Opens Explore without loading the model.",
             on_click=use,
             args=(ModelSpec(exhibit.source),),

@@ -37,9 +37,9 @@ def of(model: ModelSpec) -> InspectResult | None:
 
 
 def show_stored(model: ModelSpec) -> None:
-    """Draw the facts of a model that its stored results hold, where there are any."""
-    for found in stored_results.find("distances", model, most=1)[:1]:
-        facts = found.result.model
+    """Draw the facts of a model that its stored results hold, if there are any."""
+    for entry in stored_results.find("distances", model, most=1)[:1]:
+        facts = entry.result.model
         st.header(words.plain(facts.name, most=80), anchor=False)
         _numbers(facts)
         _parameters(facts)
@@ -121,22 +121,26 @@ def _parameters(model: ModelFacts) -> None:
     st.table(rows, border="horizontal", hide_index=True, alt="Where the parameters are")
 
 
-def pinned(model: ModelSpec, found: InspectResult) -> ModelSpec:
+def pinned(model: ModelSpec, inspected: InspectResult) -> ModelSpec:
     """The model at the commit that was found, so that all that is computed with it is of the same weights."""
-    return replace(model, revision=found.commit) if found.commit else model
+    return replace(model, revision=inspected.commit) if inspected.commit else model
 
 
-def show_files(model: ModelSpec, found: InspectResult) -> None:
+def show_files(model: ModelSpec, inspected: InspectResult) -> None:
     """Draw commit and size, and the button that fetches missing files; nothing for a model that is no hub id."""
-    if not found.commit:
+    if not inspected.commit:
         return
-    missing = remote.missing_bytes(model.source, found.commit)
-    missing = found.missing_bytes if missing is None else missing
+    missing = remote.missing_bytes(model.source, inspected.commit)
+    missing = inspected.missing_bytes if missing is None else missing
     here = "all on this machine" if not missing else f"{words.size(missing)} to download"
-    asked = (
-        "" if model.revision == found.commit else f" (current commit of {words.plain(model.revision or 'the default branch')})"
+    requested = (
+        ""
+        if model.revision == inspected.commit
+        else f" (current commit of {words.plain(model.revision or 'the default branch')})"
     )
-    st.caption(f"Commit {words.plain(found.commit[:_COMMIT_DIGITS])}{asked} · {words.size(found.file_bytes)}, {here}.")
+    st.caption(
+        f"Commit {words.plain(inspected.commit[:_COMMIT_DIGITS])}{requested} · {words.size(inspected.file_bytes)}, {here}."
+    )
     if not missing:
         return
     free = service.free_bytes(hub.cache.top())
@@ -152,7 +156,7 @@ def show_files(model: ModelSpec, found: InspectResult) -> None:
         disabled=fetching or free < missing,
         help=short if free < missing else "Downloads in the background. You can pause it, and an interrupted download resumes.",
     ):
-        start.start_and_show(InspectSpec(pinned(model, found), fetch=True), f"Download {state.name(model)}")
+        start.start_and_show(InspectSpec(pinned(model, inspected), fetch=True), f"Download {state.name(model)}")
 
 
 def absent(model: ModelSpec) -> bool:
@@ -182,17 +186,17 @@ def _list() -> None:
         return
     total = sum(n_bytes for _, _, n_bytes in models) + sum(n_bytes for _, _, n_bytes in files)
     st.markdown(f"**{words.size(total)}** in total.")
-    for place, (kind, id, n_bytes) in enumerate(models):
+    for index, (kind, id, n_bytes) in enumerate(models):
         what = "" if kind == hub.repository.MODEL else "dataset "
-        _row(f"kept-hub-{place}", f"{what}**{words.plain(id)}**", n_bytes, _delete_of_hub, kind, id)
-    for place, (identity, name, n_bytes) in enumerate(files):
+        _row(f"kept-hub-{index}", f"{what}**{words.plain(id)}**", n_bytes, _delete_of_hub, kind, id)
+    for index, (identity, name, n_bytes) in enumerate(files):
         label = f"**{words.plain(name)}** · converted folder"
-        _row(f"kept-gguf-{place}", label, n_bytes, _delete_conversion, identity)
+        _row(f"kept-gguf-{index}", label, n_bytes, _delete_conversion, identity)
 
 
-def _row(key: str, said: words.Markdown, n_bytes: int, delete, *what: str) -> None:
+def _row(key: str, label: words.Markdown, n_bytes: int, delete, *what: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
-        st.markdown(said, width="content")
+        st.markdown(label, width="content")
         st.button(
             f"Delete, frees {words.size(n_bytes)}",
             key=key,
@@ -234,7 +238,7 @@ def _delete_conversion(identity: str) -> None:
 def _done(action) -> None:
     """Run an action, and keep its result or its error for the page to announce."""
     try:
-        said = action(), ":material/check_circle:"
+        message = action(), ":material/check_circle:"
     except LayerscopeError as error:
-        said = str(error), ":material/error:"
-    st.session_state.setdefault("announcements", []).append(said)
+        message = str(error), ":material/error:"
+    st.session_state.setdefault("announcements", []).append(message)

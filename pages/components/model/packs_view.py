@@ -13,7 +13,7 @@ _HELP = (
     "Results of another machine as one file, without weights. They open read-only next to yours, on every page and in reports. "
     "`python -m analysis pack MODEL --out results.zip` writes one."
 )
-_COUNT, _SAID = "packs-brought", "packs-said"
+_COUNT, _MESSAGE = "packs-brought", "packs-said"
 
 
 def show() -> None:
@@ -23,7 +23,7 @@ def show() -> None:
     upload = access.upload_field("Result pack (ZIP)", ("zip",), key=f"pack-{count}", why_closed=access.why_not_bring)
     if upload is not None:
         _open(upload.name, upload.getvalue())
-    if message := st.session_state.pop(_SAID, None):
+    if message := st.session_state.pop(_MESSAGE, None):
         st.success(words.plain(message))
     for pack in packs.opened():
         _one(pack)
@@ -36,7 +36,7 @@ def _open(name: str, content: bytes) -> None:
     except LayerscopeError as error:
         st.error(words.plain(str(error)))
         return
-    st.session_state[_SAID] = f"Opened the pack {opened.title}. Its results are on all pages."
+    st.session_state[_MESSAGE] = f"Opened the pack {opened.title}. Its results are on all pages."
     st.session_state[_COUNT] += 1  # an empty field, so that the pack is not opened again with every drawing
     st.rerun()
 
@@ -56,13 +56,13 @@ def _one(pack: OpenedPack) -> None:
                 on_click=_remove,
                 args=(pack.id,),
             )
-        for place, seen in enumerate(service.models(pack.place)):
+        for index, seen in enumerate(service.models(pack.place)):
             model = stored_results.usable(seen)
             with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
                 st.caption(words.plain(f"{seen.facts.name}, {choice.size(seen)}: {choice.counted(seen)}"))
                 if st.button(
                     "Open",
-                    key=f"pack-open-{pack.id}-{place}",
+                    key=f"pack-open-{pack.id}-{index}",
                     disabled=model is None,
                     help="Opens Explore without loading the model."
                     if model is not None
@@ -79,4 +79,4 @@ def _remove(id: str) -> None:
     except LayerscopeError as error:
         st.error(words.plain(str(error)))
         return
-    st.session_state[_SAID] = f"Removed the pack {removed.title}."
+    st.session_state[_MESSAGE] = f"Removed the pack {removed.title}."

@@ -34,7 +34,7 @@ _GIGABYTE = 1e9
 
 
 def visitor() -> Visitor | None:
-    """Return the visitor from the network; None for somebody at the machine itself where no mode is set."""
+    """Return the visitor from the network; None for somebody at the machine itself if no mode is set."""
     return visitors.read(st.context.headers)
 
 
@@ -56,12 +56,12 @@ def is_operator() -> bool:
 
 
 def why_not_start() -> str | None:
-    """Return the reason why nothing can be started, in one sentence; None where it can."""
+    """Return the reason why nothing can be started, in one sentence; None if it can."""
     return visitors.why_not_start(visitor()) or (host.VIEWER if host.is_viewer() else None)
 
 
 def check_start() -> None:
-    """Refuse to compute or store anything where the dashboard is read-only.
+    """Refuse to compute or store anything if the dashboard is read-only.
 
     Raises:
         AccessError: when it is.
@@ -106,7 +106,7 @@ def check_file(value: str) -> None:
 def check_shown(model: ModelSpec) -> None:
     """Refuse the name of a model whose results this visitor may not see.
 
-    A file that they may not name passes where results of it are stored or in an opened pack: everybody sees these.
+    A file that they may not name passes if results of it are stored or in an opened pack: everybody sees these.
 
     Raises:
         AccessError: as `check_file`.
@@ -137,7 +137,7 @@ def terms() -> dict[str, Any]:
 
 
 def _check_room(settings: Serving) -> None:
-    """Refuse one more job where results take too much of the disk."""
+    """Refuse one more job if results take too much of the disk."""
     if settings.results_gb is not None:
         taken = service.disk_use(*_RESULTS) / _GIGABYTE
         if taken >= settings.results_gb:
@@ -164,7 +164,7 @@ def check_upload(n_bytes: int) -> None:
 
 
 def why_not_bring() -> str | None:
-    """Return the reason why this visitor may open no result pack, in one sentence; None where they may."""
+    """Return the reason why this visitor may open no result pack, in one sentence; None if they may."""
     return visitors.why_not_start(visitor())
 
 
@@ -189,7 +189,7 @@ def open_pack(name: str, content: bytes) -> OpenedPack:
 
 
 def why_not_remove_pack() -> str | None:
-    """Return the reason why this visitor may remove no result pack, in one sentence; None where they may."""
+    """Return the reason why this visitor may remove no result pack, in one sentence; None if they may."""
     return why_not_bring() or (None if is_operator() else "Only an operator may remove result packs.")
 
 
@@ -263,7 +263,7 @@ def upload_field(
     help: words.Markdown | None = None,
     why_closed: Callable[[], str | None] | None = None,
 ) -> Any:
-    """Draw a field for a file, disabled with the reason where uploads are refused; returns the upload, if there is one.
+    """Draw a field for a file, disabled with the reason if uploads are refused; returns the upload, if there is one.
 
     Args:
         kinds: the kinds of files, for people.
@@ -313,10 +313,10 @@ def question_file(path: Path) -> QuestionFile:
         written = (status.st_size, status.st_mtime_ns)
     except (OSError, ValueError):  # a NUL in it
         written = (0, 0)
-    found = _read_questions(str(path), written)
-    if isinstance(found, BenchmarkError):
-        raise found
-    return found
+    content = _read_questions(str(path), written)
+    if isinstance(content, BenchmarkError):
+        raise content
+    return content
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the questions")

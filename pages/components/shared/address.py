@@ -50,7 +50,7 @@ class Field(Generic[T]):
         return self.read(self.former.get(text, text)) if text else self.usual
 
     def written(self, value: T) -> str:
-        """Return the text of a value; "" where the address needs none."""
+        """Return the text of a value; "" if the address needs none."""
         return self.write(value) if self.is_always_written or value != self.usual else ""
 
 
@@ -63,9 +63,9 @@ def no_such(name: str, text: str, names: Iterable[str], usual: str) -> AddressEr
 
 
 def read_sizes(text: str) -> range | None:
-    """Return the range of a text such as "3-9" with both ends in it; None where it is not one."""
-    found = _SIZES.fullmatch(text)
-    first, last = map(int, found.groups()) if found else (0, 0)
+    """Return the range of a text such as "3-9" with both ends in it; None if it is not one."""
+    match = _SIZES.fullmatch(text)
+    first, last = map(int, match.groups()) if match else (0, 0)
     return range(first, last + 1) if first < last else None
 
 
@@ -114,7 +114,7 @@ def _run(text: str) -> str:
 
 
 def _of_model(name: str, part: str, *, is_always_written: bool = False) -> Field[str]:
-    usual = next(one.default for one in fields(ModelSpec) if one.name == part)
+    usual = next(field.default for field in fields(ModelSpec) if field.name == part)
     return Field(name, usual, str, lambda value: value or "", part=part, is_always_written=is_always_written)
 
 

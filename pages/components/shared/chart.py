@@ -18,8 +18,8 @@ from pages.components.shared import frame, state, words
 _FORMATS = {"png": "PNG", "svg": "SVG"}
 _SHARP = {"png": 2, "svg": 1}
 """Pixels of an image per pixel of the page."""
-LARGER = 1.35
-"""How much lettering and marks of charts grow; the style enlarges everything else."""
+PRESENTER_SCALE = 1.35
+"""Scale of text and marks of charts in presenter mode; the style enlarges everything else."""
 
 
 def is_dark() -> bool:
@@ -55,7 +55,7 @@ def show(
         "toImageButtonOptions": {"format": image, "filename": file_name, "scale": _SHARP[image]},
     }
     if state.presenting():
-        figure = look.enlarged(figure, LARGER)
+        figure = look.enlarged(figure, PRESENTER_SCALE)
 
     def draw() -> None:
         # The height is set beforehand, so that nothing below jumps while a chart is being drawn.
@@ -78,7 +78,7 @@ def show(
         menu = st.popover(
             ":material/download:", type="tertiary", help="Download this chart", key=f"{key}-download", on_change="rerun"
         )
-        if menu.open:  # a slider move must not wait for menus that nobody looks into
+        if menu.open:  # a slider move must not wait for closed menus
             with menu:
                 _downloads(figure, key, file_name, image)
 
@@ -138,17 +138,17 @@ def table(
     """
     if isinstance(rows, Table):
         alt, rows = alt or rows.title, rows.records()
-    shown = pd.DataFrame(rows)
+    cells = pd.DataFrame(rows)
     numbers = {name: st.column_config.NumberColumn(format=shape) for name, shape in (formats or {}).items()}
     st.dataframe(
-        shown,
+        cells,
         key=key,
         hide_index=True,
         column_config={**numbers, **(columns or {})},
         alt=alt,
         height="auto" if len(rows) <= 10 else 320,
     )
-    download("Download CSV", lambda: escapes.csv(shown), f"{file_name}.csv", "text/csv", key=f"{key}-csv", type="tertiary")
+    download("Download CSV", lambda: escapes.csv(cells), f"{file_name}.csv", "text/csv", key=f"{key}-csv", type="tertiary")
 
 
 def download(
@@ -187,22 +187,22 @@ def folded_table(rows: Table | list[dict], *, key: str, alt: str, file_name: str
         table(rows, key=key, alt=alt, file_name=file_name)
 
 
-def show_result(found: Result, key: str) -> None:
+def show_result(result: Result, key: str) -> None:
     """Draw one result: by the panel of its kind, or else its charts and its tables.
 
     Args:
-        found: the result.
+        result: the result.
         key: first part of the widgets' keys.
     """
-    kind = EXPERIMENTS[found.kind]
+    kind = EXPERIMENTS[result.kind]
     if kind.panel:
-        resolve_name(kind.panel)(found)
+        resolve_name(kind.panel)(result)
         return
-    for name in kinds.names(found.kind):
-        figure, alt = kinds.figure(found, name, dark=is_dark()), f"{kind.title}: {frame.command_line(found.spec)}"
-        show(figure, key=f"{key}-{name}", alt=alt, file_name=f"{found.kind}-{name}")
-    for name, rows in found.tables().items():
+    for name in kinds.names(result.kind):
+        figure, alt = kinds.figure(result, name, dark=is_dark()), f"{kind.title}: {frame.command_line(result.spec)}"
+        show(figure, key=f"{key}-{name}", alt=alt, file_name=f"{result.kind}-{name}")
+    for name, rows in result.tables().items():
         st.markdown(f"**{words.plain(rows.title)}**")
-        table(rows, key=f"{key}-t-{name}", file_name=f"{found.kind}-{name}")
+        table(rows, key=f"{key}-t-{name}", file_name=f"{result.kind}-{name}")
         if rows.caption:
             st.caption(words.plain(rows.caption))

@@ -28,9 +28,9 @@ class Cut:
 
     n: int
     removed: Removal | None
-    """None for n = 0, and where it is not known yet."""
+    """None for n = 0, and if it is not known yet."""
     unknown: words.Markdown = ""
-    """Why the layers are not known yet, and the control that finds them; empty where they are."""
+    """Why the layers are not known yet, and the control that finds them; empty if they are."""
     by_hand: bool = False
     """Whether these layers were picked instead of the strategy's choice."""
 
@@ -46,7 +46,7 @@ class ChosenStrategy:
     sweep: SweepResult | None
     """The curve on screen, which the others' cuts are read from."""
     damage: DamageResult | None
-    """The measured damage, where there is no curve for `loss-greedy`."""
+    """The measured damage, if there is no curve for `loss-greedy`."""
 
     def cut(self, n: int) -> Cut:
         """Return the cut of n layers."""
@@ -62,7 +62,7 @@ class ChosenStrategy:
         return Cut(n, least, "" if least else _missing(self.name, n, self.sweep))
 
     def block(self, n: int) -> Block | None:
-        """The cut of n layers, where it is known and one block."""
+        """The cut of n layers, if it is known and one block."""
         removed = self.cut(n).removed
         return removed if isinstance(removed, Block) else None
 
@@ -78,10 +78,10 @@ class ChosenStrategy:
         return [Best(block.size, block.start, means[block.size - 1][block.start]) for block in chosen if block is not None]
 
 
-def _of_damage(strategy: str, n: int, given: StrategyInputs) -> Removal | None:
-    """Return the choice by measured loss increase, where that says anything of blocks of this size."""
+def _of_damage(strategy: str, n: int, inputs: StrategyInputs) -> Removal | None:
+    """Return the choice by measured loss increase, if it covers blocks of this size."""
     try:
-        return strategies.chosen(strategy, n, given)
+        return strategies.chosen(strategy, n, inputs)
     except BlockRangeError:
         return None
 
@@ -115,14 +115,14 @@ def slider(n_layers: int) -> None:
 def now(strategy: ChosenStrategy) -> Cut:
     """Return the cut on screen: the layers picked by hand if there are n of them, else those of the strategy."""
     n = min(state.chosen_n(), strategy.distances.n_layers - 1)
-    own = state.own_cut(strategy.distances.n_layers)
-    if own is not None and own.size == n and own != strategy.cut(n).removed:
-        return Cut(n, own, by_hand=True)
+    removed = state.own_cut(strategy.distances.n_layers)
+    if removed is not None and removed.size == n and removed != strategy.cut(n).removed:
+        return Cut(n, removed, by_hand=True)
     return strategy.cut(n)
 
 
 def take(removed: Removal, strategy: Removal | None, n_layers: int) -> None:
-    """Make layers that somebody picked the current cut; where the strategy chooses the same layers, keep its cut.
+    """Make layers that somebody picked the current cut; if the strategy chooses the same layers, keep its cut.
 
     Args:
         removed: the picked layers.
@@ -167,7 +167,7 @@ def protected_in(removed: Removal | None, n_layers: int) -> list[int]:
 
 
 def say_protected(removed: Removal | None, n_layers: int, who: words.Markdown = "This selection") -> None:
-    """Name the protected layers that a cut takes, where it takes any.
+    """Name the protected layers that a cut takes, if it takes any.
 
     Args:
         removed: the cut.
@@ -190,7 +190,7 @@ def say(cut: Cut) -> None:
 
 
 def back_button(cut: Cut, strategy: ChosenStrategy) -> None:
-    """Draw the button that returns from layers picked by hand to those of the strategy; nothing where none were picked."""
+    """Draw the button that returns from layers picked by hand to those of the strategy; nothing if none were picked."""
     if cut.by_hand:
         name = f"l*({cut.n})" if strategy.name == "similarity" else words.plain(strategy.name)
         chosen = strategy.cut(cut.n).removed
@@ -247,13 +247,13 @@ def field(n_layers: int, strategy: ChosenStrategy | None) -> None:
         st.error(words.plain(st.session_state["own-block-error"]))
 
 
-def damage_shown(shown: FoundResult, model: ModelSpec) -> FoundResult | None:
+def damage_shown(distances: FoundResult, model: ModelSpec) -> FoundResult | None:
     """The damage to show beside a map: the strongest, of equal ones that which is compared with this map."""
-    found = stored_results.find("damage", model)
-    if not found:
+    entries = stored_results.find("damage", model)
+    if not entries:
         return None
-    strongest = (("strength", found[0].summary.weight.sortable()),)
+    strongest = (("strength", entries[0].summary.weight.sortable()),)
     best = stored_results.find(
-        "damage", model, most=1, having=strongest, first=f"map != '{summaries.key_of(shown.result.spec)}'"
+        "damage", model, most=1, having=strongest, first=f"map != '{summaries.key_of(distances.result.spec)}'"
     )
-    return stored_results.shown("damage", [*best, *(entry for entry in found if entry.key != best[0].key)])
+    return stored_results.shown("damage", [*best, *(entry for entry in entries if entry.key != best[0].key)])

@@ -68,7 +68,7 @@ def navigation() -> Page:
 
 
 def places() -> tuple[Place, Place]:
-    """Where the page goes, and where the jobs go: beside it in the sidebar, or while presenting folded away below it."""
+    """Return the containers of the page and of the jobs: beside it in the sidebar, or folded away below it while presenting."""
     if not state.presenting():
         return contextlib.nullcontext(), st.sidebar
     st.html(_PRESENTER)
@@ -87,7 +87,7 @@ def places() -> tuple[Place, Place]:
 
 
 def presenter_switch() -> None:
-    """The way into the mode and out of it."""
+    """Draw the switch of presenter mode."""
     with state.showing("presenter", state.presenting()):
         st.toggle(
             "Presenter mode",
@@ -99,7 +99,7 @@ def presenter_switch() -> None:
 
 @contextlib.contextmanager
 def drawn() -> Iterator[None]:
-    """Around the run of a page: says that the frame is there."""
+    """Mark the frame as drawn while a page runs."""
     st.session_state[_INSIDE] = True
     try:
         yield
@@ -129,8 +129,8 @@ def errors_shown() -> Iterator[None]:
     except Exception as error:
         _log.exception("A page failed")
         doing = "drawing this part of the page"
-        said = failures.in_a_sentence(error, doing=doing, consequence="reload it", log="the server's log", has_log=False)
-        st.error(words.plain(said))
+        sentence = failures.in_a_sentence(error, doing=doing, consequence="reload it", log="the server's log", has_log=False)
+        st.error(words.plain(sentence))
 
 
 def header(title: words.Markdown, question: words.Markdown, shares: tuple[int, int] = (7, 6)) -> DeltaGenerator:
@@ -152,9 +152,9 @@ def header(title: words.Markdown, question: words.Markdown, shares: tuple[int, i
             f"{question} · {words.plain(', '.join(about))}",
             help=_listed((name, glossary.TERMS[name]) for name in PAGES[title]),
         )
-        other = stored_results.n_of_other_weights(model)
-        if other:
-            them = "1 stored result of this name is" if other == 1 else f"{other} stored results of this name are"
+        n_hidden = stored_results.n_of_other_weights(model)
+        if n_hidden:
+            them = "1 stored result of this name is" if n_hidden == 1 else f"{n_hidden} stored results of this name are"
             st.caption(f":material/info: {them} hidden, because the model's weights have changed.")
     if facts:
         state.own_cut(facts.n_layers)  # a block out of range is a fault of the address, too
@@ -203,11 +203,11 @@ PAGES = {
     "Export": ("Pruned layers", "Adapter", "GGUF", "Accuracy", "Loss", "Nat", "95 % interval", "Paired"),
     "Learn": ("Token", "Layer", "Residual stream", "Block", "Healing"),
 }
-"""By page, the words that one who opens it meets."""
+"""Glossary terms on each page."""
 
 
 def glossary_button() -> None:
-    """A button that opens all of them."""
+    """Draw the button that opens the glossary."""
     with st.popover("Glossary", icon=":material/menu_book:", type="tertiary"):
         st.markdown(_listed(glossary.terms().items()))
 

@@ -70,8 +70,8 @@ def _chosen(kind: str, key: str) -> tuple[str, bytes] | None:
     listed = _answer(_sets, "Searching the Hub…", id, revision, constants.ENDPOINT)
     if listed is None:
         return None
-    found: hub_rows.HubDataset = listed["set"]
-    sizes = {file.path: units.size(file.size) for file in found.files}
+    dataset: hub_rows.HubDataset = listed["set"]
+    sizes = {file.path: units.size(file.size) for file in dataset.files}
     path = st.selectbox(
         "File",
         list(sizes),
@@ -82,9 +82,9 @@ def _chosen(kind: str, key: str) -> tuple[str, bytes] | None:
     )
     n_rows = int(st.number_input("Rows to read", 1, hub_rows.MOST_ROWS, hub_rows.USUAL_ROWS, key=f"{key}-hub-rows"))
     if path is None:
-        st.caption(f"Commit {words.plain(found.repository.commit[:12])}. The download starts when you choose a file.")
+        st.caption(f"Commit {words.plain(dataset.repository.commit[:12])}. The download starts when you choose a file.")
         return None
-    commit = found.repository.commit
+    commit = dataset.repository.commit
     read = _answer(
         _rows,
         words.plain(f"Downloading the first rows of {path}, {sizes[path]}…"),
@@ -97,11 +97,11 @@ def _chosen(kind: str, key: str) -> tuple[str, bytes] | None:
     return None if read is None else _mapped(kind, key, f"{id.rsplit('/')[-1]} {path.rsplit('/')[-1]}", read["rows"])
 
 
-def _answer(looks: Looks, coming: words.Markdown, *asked: Any) -> dict[str, Any] | None:
+def _answer(looks: Looks, coming: words.Markdown, *question: Any) -> dict[str, Any] | None:
     """Return the answer; None while it is on its way, with a note on the page, which runs again when it arrives."""
-    answer = looks.of(*asked)
+    answer = looks.of(*question)
     if answer is None:
-        await_answer(lambda: looks.of(*asked), lambda: st.caption(coming))
+        await_answer(lambda: looks.of(*question), lambda: st.caption(coming))
     return answer
 
 
@@ -109,11 +109,11 @@ def _mapped(kind: str, key: str, name: str, read: list[dict[str, Any]]) -> tuple
     """Draw the choice of a column for each role, and the first rows as they are."""
     columns = hub_rows.names(read)
     chosen: dict[str, list[str]] = {}
-    for place, role in zip(st.columns(len(hub_rows.ROLES[kind])), hub_rows.ROLES[kind], strict=True):
+    for slot, role in zip(st.columns(len(hub_rows.ROLES[kind])), hub_rows.ROLES[kind], strict=True):
         guess = hub_rows.guess(columns, role)
         field = f"{key}-hub-{role}"
         if role == _SEVERAL:
-            chosen[role] = place.multiselect(
+            chosen[role] = slot.multiselect(
                 _TITLES[role],
                 columns,
                 [guess] if guess else [],
@@ -122,13 +122,13 @@ def _mapped(kind: str, key: str, name: str, read: list[dict[str, Any]]) -> tuple
                 help="One column with a list, or one column per choice.",
             )
         else:
-            one = place.selectbox(
+            column = slot.selectbox(
                 _TITLES[role], columns, columns.index(guess) if guess else None, key=field, format_func=words.seen
             )
-            chosen[role] = [] if one is None else [one]
-    shown = [{words.seen(str(name), 60): words.seen(str(row.get(name)), _LONGEST) for name in columns} for row in read]
+            chosen[role] = [] if column is None else [column]
+    preview = [{words.seen(str(name), 60): words.seen(str(row.get(name)), _LONGEST) for name in columns} for row in read]
     st.caption(f"{len(read):,} rows. The first {min(_ROWS_SHOWN, len(read))}:")
-    st.dataframe(shown[:_ROWS_SHOWN], key=f"{key}-hub-preview", hide_index=True, alt="First rows of the dataset")
+    st.dataframe(preview[:_ROWS_SHOWN], key=f"{key}-hub-preview", hide_index=True, alt="First rows of the dataset")
     if missing := [_TITLES[role].lower() for role in hub_rows.ROLES[kind] if not chosen[role]]:
         st.caption(f"Choose the column of the {' and of the '.join(missing)}.")
         return None

@@ -30,7 +30,7 @@ from analysis.results.stored.result import FoundResult
 from pages.components.shared import cuts, state, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
 
-_MAPS = 10
+_MAX_DAMAGE_MAPS = 10
 """Maximum number of loss-increase maps that are read next to the one on screen."""
 Version = tuple[str, float]
 """Key of a result and the time it was saved: a growing result keeps its key."""
@@ -67,7 +67,7 @@ class Shown:
     @cached_property
     def damage_maps(self) -> list[FoundResult]:
         """The loss-increase map on screen and the strongest others."""
-        maps, first = stored_results.find("damage", self.model, most=_MAPS), [self.damage] if self.damage else []
+        maps, first = stored_results.find("damage", self.model, most=_MAX_DAMAGE_MAPS), [self.damage] if self.damage else []
         return [*first, *(entry for entry in maps if entry not in first)]
 
     @cached_property
@@ -114,15 +114,15 @@ def on_map(distances: FoundResult, sweep: FoundResult | None, model: ModelSpec) 
     return Shown(model, distances, sweep, damage, strategy, cuts.now(strategy))
 
 
-def choose_block(model: ModelSpec, shown: Shown | None, n_layers: int) -> Removal | None:
+def choose_block(model: ModelSpec, view: Shown | None, n_layers: int) -> Removal | None:
     """Draw the selected block with a menu that changes it on all pages; None while its layers are not known.
 
     Args:
         model: the model of the page.
-        shown: the selection, `now(model)`.
+        view: the selection, `now(model)`.
         n_layers: layers of the model.
     """
-    removed = shown.cut.removed if shown else state.own_cut(n_layers)
+    removed = view.cut.removed if view else state.own_cut(n_layers)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
         if removed is not None:
             st.markdown(f"{words.plain(state.name(model))} without **{removed.brief()}**", width="content")
@@ -136,16 +136,16 @@ def choose_block(model: ModelSpec, shown: Shown | None, n_layers: int) -> Remova
                     on_change=lambda: state.choose_n(st.session_state["cut-n"]),
                 )
             cuts.strategy_menu("Strategy", "cut-strategy")
-            cuts.field(n_layers, shown and shown.strategy)
-            if shown is not None:
-                cuts.back_button(shown.cut, shown.strategy)
+            cuts.field(n_layers, view and view.strategy)
+            if view is not None:
+                cuts.back_button(view.cut, view.strategy)
     if removed is not None:
         cuts.say_protected(removed, n_layers)
-    elif shown is None:
+    elif view is None:
         st.info("This model has no distance map, so no block is suggested. Enter layers, or compute a map first.")
         st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
     else:
-        st.info(shown.cut.unknown or "Nothing is removed. Choose the layers to remove.")
+        st.info(view.cut.unknown or "Nothing is removed. Choose the layers to remove.")
     return removed
 
 
@@ -155,38 +155,38 @@ def curves(model: ModelSpec, strategy: str = "") -> list[FoundResult]:
 
 
 def curve(model: ModelSpec, strategy: str = "") -> FoundResult | None:
-    """The curve on screen: of the strategy on screen or the one named, on the selected dataset where it has one."""
+    """The curve on screen: of the strategy on screen or the one named, on the selected dataset if it has one."""
     dataset = selected_dataset(model)
     if dataset is None:
         return None
-    own = (("strategy", strategy or state.strategy()),)
-    on_dataset = stored_results.find("sweep", model, having=(*own, ("dataset", summaries.dataset(dataset))))
-    return stored_results.shown("sweep", on_dataset or stored_results.find("sweep", model, having=own))
+    on_strategy = (("strategy", strategy or state.strategy()),)
+    on_dataset = stored_results.find("sweep", model, having=(*on_strategy, ("dataset", summaries.dataset(dataset))))
+    return stored_results.shown("sweep", on_dataset or stored_results.find("sweep", model, having=on_strategy))
 
 
 def selected_dataset(model: ModelSpec) -> BenchmarkSpec | None:
     """Return the dataset of all panels, with any number of questions; None while the model has no curve."""
     chosen = state.shown_result("sweep")
     last = stored_results.find("sweep", model, most=1, having=(("key", chosen),)) if chosen else []
-    one = last or stored_results.find("sweep", model, most=1, first="n_cuts DESC")  # of equally long ones the strongest
-    return dataset_of(one[0]) if one else None
+    longest = last or stored_results.find("sweep", model, most=1, first="n_cuts DESC")  # of equally long ones the strongest
+    return dataset_of(longest[0]) if longest else None
 
 
 def other_datasets(model: ModelSpec) -> list[str]:
     """The further datasets with a curve of the model, each with its largest number of questions: "MMLU, 5-shot (114)"."""
     selected = selected_dataset(model)
-    found: dict[str, int] = {}
+    datasets: dict[str, int] = {}
     for entry, n in stored_results.datasets(model):
         dataset = dataset_of(entry)
         if dataset != selected:
             name = questions.title(dataset) + (f", {dataset.shots}-shot" if dataset.shots else "")
-            found[name] = max(found.get(name, 0), n)
-    return [f"{name} ({n} questions)" for name, n in found.items()]
+            datasets[name] = max(datasets.get(name, 0), n)
+    return [f"{name} ({n} questions)" for name, n in datasets.items()]
 
 
-def dataset_of(found: FoundResult) -> BenchmarkSpec:
+def dataset_of(entry: FoundResult) -> BenchmarkSpec:
     """The dataset of a curve, without its number of questions, draw and release."""
-    return replace(found.result.spec.benchmark, limit=None, seed=0, identity="")
+    return replace(entry.result.spec.benchmark, limit=None, seed=0, identity="")
 
 
 def evidence_on(
@@ -215,22 +215,22 @@ def evidence_on(
     return _evidence(str(keys), removed, model, chosen, sweep, facts, heal)
 
 
-def version(found: FoundResult) -> Version:
+def version(entry: FoundResult) -> Version:
     """The key of a result with its time, which differs from all others and from itself with fewer numbers."""
-    return found.key, found.saved_at
+    return entry.key, entry.saved_at
 
 
-def versions(found: Sequence[FoundResult]) -> str:
+def versions(entries: Sequence[FoundResult]) -> str:
     """The keys of results with their times, for caches that must notice a growing result.
 
     One text, since Streamlit takes a tuple of fifty pairs apart for the key of a cache: longer than some panels take to draw.
     """
-    return " ".join(f"{entry.key}@{entry.saved_at!r}" for entry in found)
+    return " ".join(f"{each.key}@{each.saved_at!r}" for each in entries)
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)
 def _evidence(
-    told: str,
+    keys: str,
     removed: Removal,
     model: ModelSpec,
     chosen: tuple[str, ...],
@@ -250,12 +250,12 @@ def chip(conditions: Iterable[Condition | None]) -> words.Markdown:
     Returns:
         "" without any condition.
     """
-    known = list(dict.fromkeys(one for one in conditions if one is not None))
-    if not known:
+    distinct = list(dict.fromkeys(condition for condition in conditions if condition is not None))
+    if not distinct:
         return ""
-    data = [part for material in dict.fromkeys(tuple(_material(one)) for one in known) for part in material]
-    held = [*dict.fromkeys(one.precision for one in known)]
-    held += dict.fromkeys(f"{one.weights} weights" for one in known if one.weights)
+    data = [part for material in dict.fromkeys(tuple(_material(condition)) for condition in distinct) for part in material]
+    held = [*dict.fromkeys(condition.precision for condition in distinct)]
+    held += dict.fromkeys(f"{condition.weights} weights" for condition in distinct if condition.weights)
     return badges(data, held)
 
 
@@ -272,7 +272,9 @@ def precision_parts(model: ModelSpec, facts: ModelFacts) -> list[str]:
 
 def chip_details(conditions: Iterable[Condition | None], texts: str = "Loss") -> words.Markdown:
     """Return the conditions in full, one line for each, for the hover help of a chip."""
-    return "\n".join(f"- {words.plain(_in_full(one, texts))}" for one in dict.fromkeys(conditions) if one is not None)
+    return "\n".join(
+        f"- {words.plain(_in_full(condition, texts))}" for condition in dict.fromkeys(conditions) if condition is not None
+    )
 
 
 def show_chip(conditions: Sequence[Condition | None], note: words.Markdown = "", texts: str = "Loss") -> None:
@@ -283,8 +285,8 @@ def show_chip(conditions: Sequence[Condition | None], note: words.Markdown = "",
         note: a sentence behind it.
         texts: name of the quantity that was measured on texts.
     """
-    if said := chip(conditions):
-        st.markdown(f"{said} :small[{note}]" if note else said, help=chip_details(conditions, texts))
+    if text := chip(conditions):
+        st.markdown(f"{text} :small[{note}]" if note else text, help=chip_details(conditions, texts))
 
 
 def selected_conditions(selected: Selected) -> list[Condition | None]:
@@ -294,7 +296,7 @@ def selected_conditions(selected: Selected) -> list[Condition | None]:
 
 def conditions_of_readings(readings: Readings) -> list[Condition | None]:
     """The conditions of the scores of one model."""
-    return list(dict.fromkeys(one.condition for one in readings.values()))
+    return list(dict.fromkeys(score.condition for score in readings.values()))
 
 
 def conditions_of_results(results: Iterable[Any], *quantities: str) -> list[Condition]:
@@ -304,8 +306,12 @@ def conditions_of_results(results: Iterable[Any], *quantities: str) -> list[Cond
         results: the results.
         quantities: `reading.ACCURACY` or `reading.LOSS`; none for both.
     """
-    found = [conditions_of(result) for result in results]
-    return list(dict.fromkeys(one for each in found for name, one in each.items() if not quantities or name in quantities))
+    by_result = [conditions_of(result) for result in results]
+    return list(
+        dict.fromkeys(
+            condition for each in by_result for name, condition in each.items() if not quantities or name in quantities
+        )
+    )
 
 
 def conditions_of_maps(results: Iterable[DistanceResult | DamageResult]) -> list[Condition]:
@@ -324,10 +330,10 @@ def _material(condition: Condition) -> list[str]:
 
 def _in_full(condition: Condition, texts: str) -> str:
     material = condition.material
-    said = condition.on_what()
+    on = condition.on_what()
     if isinstance(material, CorpusSpec):
-        return f"{texts}: {said}, up to {material.seq_len} tokens per text, seed {material.seed}"
-    return f"Accuracy: {said}, {material.shots or 0}-shot, protocol {material.protocol}, seed {material.seed}"
+        return f"{texts}: {on}, up to {material.seq_len} tokens per text, seed {material.seed}"
+    return f"Accuracy: {on}, {material.shots or 0}-shot, protocol {material.protocol}, seed {material.seed}"
 
 
 def as_shown(model: ModelSpec, *results: Any) -> ModelSpec:
@@ -342,29 +348,29 @@ def as_shown(model: ModelSpec, *results: Any) -> ModelSpec:
     return replace(model, dtype=dtype, identity="")
 
 
-def dtype_field(model: ModelSpec, shown: Any, key: str, *, place: Any = st) -> ModelSpec:
+def dtype_field(model: ModelSpec, result: Any, key: str, *, place: Any = st) -> ModelSpec:
     """Draw the choice of the dtype and return the model in the chosen one.
 
     Args:
         model: in the dtype that the choice starts from.
-        shown: the result on screen; None without any.
+        result: the result on screen; None without any.
         key: first part of the widget's key.
         place: where it is drawn.
     """
-    said = "Precision of the computation (auto: the best for this machine)."
-    if shown is not None:
-        said += f" On screen: {words.plain(shown.precision_in_words)}."
-    return replace(model, dtype=place.selectbox("dtype", DTYPES, DTYPES.index(model.dtype), key=f"{key}-dtype", help=said))
+    help_text = "Precision of the computation (auto: the best for this machine)."
+    if result is not None:
+        help_text += f" On screen: {words.plain(result.precision_in_words)}."
+    return replace(model, dtype=place.selectbox("dtype", DTYPES, DTYPES.index(model.dtype), key=f"{key}-dtype", help=help_text))
 
 
-def precision_of_request(model: ModelSpec, shown: Any) -> words.Markdown:
+def precision_of_request(model: ModelSpec, result: Any) -> words.Markdown:
     """Return the precision of a new request in words, and whether the result on screen has another one."""
-    own = words.plain(model.precision_in_words())
-    if shown is None:
-        return f"Computes in {own}."
-    same = (model.dtype, model.quantization) == (shown.spec.model.dtype, shown.spec.model.quantization)
+    requested = words.plain(model.precision_in_words())
+    if result is None:
+        return f"Computes in {requested}."
+    same = (model.dtype, model.quantization) == (result.spec.model.dtype, result.spec.model.quantization)
     return (
-        f"Computes in {own}, as on screen."
+        f"Computes in {requested}, as on screen."
         if same
-        else f"Computes in {own}. On screen: {words.plain(shown.precision_in_words)}."
+        else f"Computes in {requested}. On screen: {words.plain(result.precision_in_words)}."
     )

@@ -23,13 +23,13 @@ from analysis.results.stored.result import FoundResult
 from pages.components.shared import access, selection, words
 from pages.components.shared.cuts import Cut
 
-OLD_S = 240.0
-"""Seconds after which a question is asked again: free memory changes from minute to minute."""
-FAILED_S = 30.0
-"""Seconds after which a question that failed is asked again: the visitor may have fixed the reason."""
-_AT_ONCE = 2
-"""Maximum number of threads. Each may run a process that takes a model library's memory and seconds of CPU time."""
-_MOST = 32
+MAX_AGE_S = 240.0
+"""Age in seconds at which an answer is refreshed: free memory changes from minute to minute."""
+RETRY_AFTER_S = 30.0
+"""Seconds until a failed question is retried: the visitor may have fixed the reason."""
+_MAX_THREADS = 2
+"""Each thread may run a process that takes a model library's memory and seconds of CPU time."""
+_MAX_ANSWERS = 32
 
 
 def start(spec: Spec, label: str) -> Job | None:
@@ -46,7 +46,7 @@ def start(spec: Spec, label: str) -> Job | None:
 
 
 def button(label: str, *, place: Any = st, in_form: bool = False, **options: Any) -> bool:
-    """Draw a button that starts something, disabled with the reason where nothing may be started.
+    """Draw a button that starts something, disabled with the reason if nothing may be started.
 
     Args:
         label: its text.
@@ -64,7 +64,7 @@ def button(label: str, *, place: Any = st, in_form: bool = False, **options: Any
 
 
 def choose_place() -> None:
-    """Where the next jobs shall run: asked only where there is more than one place that can run something now."""
+    """Draw the choice of the place for the next jobs, if there is more than one."""
     places = service.jobs.usable_backends()
     if len(places) > 1:
         chosen = st.selectbox(
@@ -120,8 +120,8 @@ def instant_heal_button(
     if button(label, key="instant", icon=":material/bolt:", disabled=is_first, help=why):
         spec = recipes.heal_spec("instant", model=selection.as_shown(model, sweep and sweep.result), block=block)
         if sweep is not None:
-            asked = sweep.result.spec.request
-            spec = replace(spec, benchmark=asked.benchmark, validation=judged_by(spec.corpus, asked.loss_corpus))
+            request = sweep.result.spec.request
+            spec = replace(spec, benchmark=request.benchmark, validation=judged_by(spec.corpus, request.loss_corpus))
         start_and_show(spec, f"Instant healing of {block.brief()}")
 
 
@@ -137,24 +137,24 @@ class Looks:
         """
         self._look, self._now = look, now
         self._answers: dict[tuple[Any, ...], tuple[Future[Any], float]] = {}
-        self._threads = ThreadPoolExecutor(_AT_ONCE, "look")
+        self._threads = ThreadPoolExecutor(_MAX_THREADS, "look")
 
-    def of(self, *asked: Any) -> Any:
+    def of(self, *question: Any) -> Any:
         """Return the answer; None while it is on its way.
 
         Raises:
             Exception: the exception of the look.
         """
-        future, asked_at = self._answers.get(asked, (None, 0.0))
+        future, asked_at = self._answers.get(question, (None, 0.0))
         if future is not None and future.done():
             age = self._now() - asked_at
-            if age < (FAILED_S if future.exception() else OLD_S):
+            if age < (RETRY_AFTER_S if future.exception() else MAX_AGE_S):
                 return future.result()
             future = None
         if future is None:
-            while len(self._answers) >= _MOST:
+            while len(self._answers) >= _MAX_ANSWERS:
                 self._answers.pop(next(iter(self._answers)))
-            self._answers[asked] = self._threads.submit(self._look, *asked), self._now()
+            self._answers[question] = self._threads.submit(self._look, *question), self._now()
         return None
 
 

@@ -14,17 +14,17 @@ from pages.components.shared.address import AddressError, Field
 
 T = TypeVar("T")
 
-_REMEMBERED = 20
-"""Choices kept per kind: one for each strategy, so that going back to a strategy shows its curve again."""
+_MAX_REMEMBERED = 20
+"""Maximum number of choices kept per kind: one for each strategy, so that going back to a strategy shows its curve again."""
 
 
 def current_model() -> ModelSpec:
     """The model that all pages are about; at first the one in the address, else the starter model."""
     if "model" not in st.session_state:
         query = st.query_params
-        given = {field.part: query[field.name] for field in address.FIELDS if field.part and field.name in query}
+        parts = {field.part: query[field.name] for field in address.FIELDS if field.part and field.name in query}
         try:
-            named = ModelSpec(**given)
+            named = ModelSpec(**parts)
             access.check_shown(named)
             st.session_state["model"] = named
         except LayerscopeError as error:
@@ -53,8 +53,8 @@ def value(field: Field[T]) -> T:
         except AddressError as error:
             chosen[field.name] = field.usual
             _cannot_be(str(error))
-    found: T = chosen[field.name]
-    return found
+    chosen_value: T = chosen[field.name]
+    return chosen_value
 
 
 def choose(field: Field[T], value: T) -> None:
@@ -96,8 +96,8 @@ def name(model: ModelSpec) -> str:
 
 def chosen_n() -> int:
     """The slider's n, or the one in the address; a block in the address brings its own size."""
-    if address.N.name not in _chosen() and (own := own_cut()):
-        _chosen()[address.N.name] = own.size
+    if address.N.name not in _chosen() and (removed := own_cut()):
+        _chosen()[address.N.name] = removed.size
     return value(address.N)
 
 
@@ -113,15 +113,15 @@ def own_cut(n_layers: int | None = None) -> Removal | None:
     Args:
         n_layers: layers of the model; a cut that it cannot have is reported and forgotten.
     """
-    own = value(address.BLOCK)
-    if own is not None and n_layers is not None and not _fits(own, n_layers):
+    removed = value(address.BLOCK)
+    if removed is not None and n_layers is not None and not _fits(removed, n_layers):
         _chosen()[address.BLOCK.name] = None
         _cannot_be(
-            f"names {words.seen(own.brief(), 80)}, but this model has layers 0-{n_layers - 1}. The block of the strategy is "
-            "shown instead."
+            f"names {words.seen(removed.brief(), 80)}, but this model has layers 0-{n_layers - 1}. The block of the strategy "
+            "is shown instead."
         )
         return None
-    return own
+    return removed
 
 
 def choose_cut(cut: Removal | None) -> None:
@@ -172,15 +172,15 @@ def choose_sizes(sizes: range | None) -> None:
 
 
 def option(name: str) -> str:
-    """Return the text of one of `address.OPTIONS`; empty where it is the usual one."""
+    """Return the text of one of `address.OPTIONS`; empty if it is the usual one."""
     return value(address.OPTIONS[name])
 
 
 def option_of(name: str, names: Iterable[str], usual: str) -> str:
     """Return a further choice that must be one of these; another one in the address is reported, and the usual one is taken."""
-    chosen, known = option(name), list(names)
-    if chosen and chosen not in known:
-        _cannot_be(str(address.no_such(name, chosen, known, usual)))
+    chosen, allowed = option(name), list(names)
+    if chosen and chosen not in allowed:
+        _cannot_be(str(address.no_such(name, chosen, allowed, usual)))
         choose_option(name, "")
     return option(name) or usual
 
@@ -241,7 +241,7 @@ def is_picked(kind: str, key: str) -> bool:
 
 def _remember(kind: str, key: str) -> None:
     chosen: list[str] = st.session_state.setdefault(f"shown_{kind}", [])
-    chosen[:] = [key, *[other for other in chosen if other != key]][:_REMEMBERED]
+    chosen[:] = [key, *[earlier for earlier in chosen if earlier != key]][:_MAX_REMEMBERED]
 
 
 def shown_result(kind: str, keys: list[str] | None = None) -> str | None:
@@ -262,27 +262,27 @@ def chosen_results(kind: str) -> list[str]:
     return list(st.session_state.get(f"shown_{kind}", ()))
 
 
-def pick_result(kind: str, label: words.Markdown, names: dict[str, str], shown: str) -> None:
+def pick_result(kind: str, label: words.Markdown, names: dict[str, str], current: str) -> None:
     """Draw a menu of results by key; the picked one becomes the shown one.
 
     Streamlit keeps the callback of a menu that is no longer drawn. A busy browser can still send that menu's value when a new
     result has taken over. Each shown result therefore has a menu of its own, and only the one drawn last is heard.
     """
-    widget = f"pick-{kind}-{shown}"
+    widget = f"pick-{kind}-{current}"
     st.session_state[f"drawn_{kind}"] = widget
 
     def pick() -> None:
         if st.session_state.get(f"drawn_{kind}") == widget:
             show_result(kind, st.session_state[widget])
 
-    st.selectbox(label, list(names), list(names).index(shown), format_func=names.get, key=widget, on_change=pick)
+    st.selectbox(label, list(names), list(names).index(current), format_func=names.get, key=widget, on_change=pick)
 
 
 @contextmanager
 def showing(key: str, value: object) -> Iterator[None]:
     """Draw a control that stands at this value.
 
-    The value is set only where the control stands elsewhere. Sent with every drawing, it would take back a visitor's change
+    The value is set only if the control has another one. Sent with every drawing, it would take back a visitor's change
     from the time of the drawing, such as an arrow key on a slider. A value is sent again after a drawing that was broken off
     before the control came.
 

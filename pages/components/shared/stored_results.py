@@ -52,32 +52,32 @@ def find(
     if model is None:
         return service.find(kind, None, most=most, having=having)
     of = known(model)
-    found = service.find(kind, of, any_precision=any_precision, most=most, having=having, first=first, text=text)
-    if len(found) < most:
-        return found
-    listed = {entry.key for entry in found}
+    entries = service.find(kind, of, any_precision=any_precision, most=most, having=having, first=first, text=text)
+    if len(entries) < most:
+        return entries
+    listed = {entry.key for entry in entries}
     chosen = tuple(key for key in state.chosen_results(kind) if key not in listed)
     if not chosen or first:
-        return found
+        return entries
     further = service.find(kind, of, any_precision=any_precision, having=(*having, ("key", chosen)))
     rivals = [
         service.find(kind, of, any_precision=any_precision, most=1, having=(*having, ("request", one.summary.request)))[0]
         for one in further
     ]
-    keys = tuple({entry.key for entry in [*found, *further, *rivals]})
+    keys = tuple({entry.key for entry in [*entries, *further, *rivals]})
     return service.find(kind, of, any_precision=any_precision, having=(*having, ("key", keys)))
 
 
-def scores_of(kind: str, model: ModelSpec, shown: FoundResult | None = None) -> list[FoundResult]:
+def scores_of(kind: str, model: ModelSpec, curve: FoundResult | None = None) -> list[FoundResult]:
     """Return the strongest results of one kind that score blocks, and those under the conditions of a result.
 
     Args:
         kind: "sweep", "evaluate" or "heal"; heals are finished ones in any quantization, evaluations those without an adapter.
         model: the model.
-        shown: the curve on screen; it is not among them.
+        curve: the curve on screen; it is not among them.
     """
-    found = service.strongest(known(model), shown, kinds=(kind,), most=MOST)
-    return found if shown is None else found[1:]
+    entries = service.strongest(known(model), curve, kinds=(kind,), most=MOST)
+    return entries if curve is None else entries[1:]
 
 
 def generating(kind: str, model: ModelSpec, removed: Removal | None = None) -> list[FoundResult]:
@@ -88,12 +88,12 @@ def generating(kind: str, model: ModelSpec, removed: Removal | None = None) -> l
         model: the model.
         removed: the block, for evaluations.
     """
-    found = find(kind, model, having=_WRITES)
-    if kind == "evaluate" and len(found) >= MOST:
+    entries = find(kind, model, having=_WRITES)
+    if kind == "evaluate" and len(entries) >= MOST:
         blocks = ("", summaries.cut_key(removed))
-        own = find(kind, model, having=(*_WRITES, ("block", blocks)))
-        found += [entry for entry in own if entry.key not in {one.key for one in found}]
-    return found
+        of_block = find(kind, model, having=(*_WRITES, ("block", blocks)))
+        entries += [entry for entry in of_block if entry.key not in {other.key for other in entries}]
+    return entries
 
 
 def datasets(model: ModelSpec) -> list[tuple[FoundResult, int]]:
@@ -101,21 +101,21 @@ def datasets(model: ModelSpec) -> list[tuple[FoundResult, int]]:
     return service.datasets(known(model), most=MOST)
 
 
-def curves_alike(shown: FoundResult, model: ModelSpec) -> list[FoundResult]:
+def curves_alike(curve: FoundResult, model: ModelSpec) -> list[FoundResult]:
     """Return the strongest curve of each strategy and draw on the questions and in the precision of a curve."""
-    return service.curves_on_same_questions(shown, known(model), most=MOST)
+    return service.curves_on_same_questions(curve, known(model), most=MOST)
 
 
 def any_of(model: ModelSpec) -> FoundResult | None:
     """Return any stored result that has the sizes of a model, in any precision."""
     kinds = ("distances", "sweep", "inspect", "heal")
-    return next((found[0] for kind in kinds if (found := find(kind, model, any_precision=True, most=1))), None)
+    return next((entries[0] for kind in kinds if (entries := find(kind, model, any_precision=True, most=1))), None)
 
 
 def facts(model: ModelSpec) -> ModelFacts | None:
     """Return the sizes of a model from any stored result of it."""
-    found = any_of(model)
-    return None if found is None else found.result.model
+    entry = any_of(model)
+    return None if entry is None else entry.result.model
 
 
 def known(model: ModelSpec) -> ModelSpec:
@@ -146,15 +146,15 @@ def shown(kind: str, found: Sequence[FoundResult]) -> FoundResult | None:
 
 
 def _rivals(entry: FoundResult, found: Sequence[FoundResult]) -> list[FoundResult]:
-    """Of these the answers to the same request, in their order; the result alone where it is not among them."""
+    """Of these the answers to the same request, in their order; the result alone if it is not among them."""
     return [other for other in found if other.summary.request == entry.summary.request] or [entry]
 
 
 def live(kind: str, key: str | None) -> Any:
     """Return the result with this fingerprint as it is on disk now; None if it is damaged or gone."""
     try:
-        found = by_key(kind, key)
-        return None if found is None else found.result
+        entry = by_key(kind, key)
+        return None if entry is None else entry.result
     except CorruptResultError:
         return None
 
@@ -180,29 +180,33 @@ def n_of_other_weights(model: ModelSpec) -> int:
     return service.n_of_other_weights(known(model))
 
 
-def usable(one: StoredModel) -> ModelSpec | None:
-    """Return the model at a path where its weights still are, or else by the name of its last measurement.
+def usable(stored: StoredModel) -> ModelSpec | None:
+    """Return the model at a path that still has its weights, or else by the name of its last measurement.
 
-    None where other weights lie at every path that it was measured at.
+    None if every path that it was measured at has other weights.
     """
-    candidates = [replace(one.model, source=source, device="auto", dtype="auto", identity="") for source in one.sources]
-    known = {model.source: identity(model) for model in candidates}
-    fitting = [model for model in candidates if known[model.source] in ("", one.model.identity) or not one.model.identity]
+    candidates = [replace(stored.model, source=source, device="auto", dtype="auto", identity="") for source in stored.sources]
+    identities_now = {model.source: identity(model) for model in candidates}
+    fitting = [
+        model
+        for model in candidates
+        if identities_now[model.source] in ("", stored.model.identity) or not stored.model.identity
+    ]
     return next(iter(fitting), None)
 
 
-def show_origin(found: Sequence[FoundResult], help: words.Markdown | None, where: words.Markdown = "") -> None:
-    """Draw the badge of read-only results: where they come from; nothing where all are of this cache.
+def show_origin(entries: Sequence[FoundResult], help: words.Markdown | None, where: words.Markdown = "") -> None:
+    """Draw the badge of read-only results: where they come from; nothing if all are of this cache.
 
     Args:
-        found: the results on screen.
+        entries: the results on screen.
         help: explanation of precomputed ones.
         where: more of it, behind.
     """
-    origins = list(dict.fromkeys(one.origin for one in found if one.origin))
+    origins = list(dict.fromkeys(entry.origin for entry in entries if entry.origin))
     if not origins:
         return
-    partly = "partly " if any(not one.origin for one in found) else ""
+    partly = "partly " if any(not entry.origin for entry in entries) else ""
     is_pack = origins != ["precomputed"]
     st.badge(
         f"{partly}{words.plain(', '.join(origins))}{where}",

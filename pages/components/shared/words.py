@@ -19,7 +19,6 @@ from analysis.results.stored import summaries
 from analysis.results.stored.reading import Reading
 from analysis.results.stored.result import FoundResult
 
-"""One line on every strategy."""
 size, duration = units.size, units.duration
 
 Markdown: TypeAlias = str
@@ -66,9 +65,9 @@ def strategy(spec: SweepSpec) -> str:
 
 def curve(spec: SweepSpec) -> str:
     """A sweep as a job is called."""
-    asked = "all" if spec.benchmark.limit is None else spec.benchmark.limit
+    n_questions = "all" if spec.benchmark.limit is None else spec.benchmark.limit
     reach = f"{len(spec.blocks)} blocks" if spec.blocks else "n up to L/2" if spec.max_n is None else f"n ≤ {spec.max_n}"
-    return f"Sweep, {questions(spec.benchmark)} {asked}, {reach}, {strategy(spec)}"
+    return f"Sweep, {questions(spec.benchmark)} {n_questions}, {reach}, {strategy(spec)}"
 
 
 def plain(text: str, most: int = _LONGEST) -> Markdown:
@@ -144,9 +143,9 @@ def date(at: float) -> str:
     return time.strftime("%d %b %H:%M", time.localtime(at))
 
 
-def saved(found: FoundResult) -> str:
+def saved(entry: FoundResult) -> str:
     """Return when a result was stored; of a read-only one where it comes from. To be shown as plain text."""
-    return found.origin or date(found.saved_at)
+    return entry.origin or date(entry.saved_at)
 
 
 def percent(value: float | None, ends: tuple[float, float] | None = None) -> str:
@@ -164,13 +163,13 @@ def nats(value: float | None, ends: tuple[float, float] | None = None) -> str:
 
 
 def other_losses(loss: Reading | None, vocab_size: int) -> str:
-    """A loss in the units that other papers use; "" where they were not worked out."""
+    """A loss in the units that other papers use; "" if they are not known."""
     if loss is None or loss.bits_per_byte is None:
         return ""
     perplexity = math.exp(loss.value)
-    said = f"{perplexity:.1f}" if perplexity < 1000 else count(perplexity)
+    perplexity_text = f"{perplexity:.1f}" if perplexity < 1000 else count(perplexity)
     share = loss.value / math.log(vocab_size)
-    return f"perplexity {said}, {loss.bits_per_byte:.2f} bits per byte, {share:.0%} of uniform guessing"
+    return f"perplexity {perplexity_text}, {loss.bits_per_byte:.2f} bits per byte, {share:.0%} of uniform guessing"
 
 
 def texts(corpus: CorpusSpec) -> str:
@@ -200,14 +199,14 @@ def scores(point: Point | None) -> tuple[str, str]:
 def provenance(distances: DistanceResult, sweep: SweepResult | None) -> Markdown:
     """Where the numbers of a map and its curves come from."""
     corpus = distances.spec.corpus
-    said = (
+    text = (
         f"Map: {distances.n_texts} texts of {plain(texts(corpus))}, up to {corpus.seq_len} tokens, {distances.n_skipped} too "
         f"short and skipped, seed {corpus.seed:d}, {plain(distances.ran_in)}, {duration(distances.wall_s)}."
     )
     if sweep:
-        said += (
+        text += (
             f" Curves: {sweep.n_questions} questions, the same for every n, {sweep.n_truncated} truncated to the window, "
             f"seed {sweep.spec.benchmark.seed:d}, {duration(sweep.wall_s)}. Shaded: the 95 % interval of an "
             "accuracy (Wilson) or of a loss (Student's t)."
         )
-    return said
+    return text

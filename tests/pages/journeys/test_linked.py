@@ -79,7 +79,7 @@ def test_clicked_block_is_selected_everywhere_and_by_its_address(served):
     elsewhere.wait_for_function(RING_LIES_ON, arg="3:8")
     elsewhere.context.close()
 
-    page.get_by_role("button", name="Back to l*(8)").click()
+    page.get_by_role("button", name="Back to similarity").click()
     expect_cut(page, 11, 8)
     expect(page).not_to_have_url(re.compile("block="))
     click(page, "3:8")  # the same block once more: a browser that remembers it must not keep silent

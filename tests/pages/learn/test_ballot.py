@@ -38,7 +38,7 @@ def test_a_code_is_long_readable_and_of_one_poll_alone():
     codes = {Ballot().code for _ in range(50)}
     assert len(codes) == 50
     assert all(len(code) == 8 and not set(code) & set("AEIOUL01") for code in codes)
-    assert len(ballot._LETTERS) ** 8 / ballot.MOST_WRONG_CODES > 1e7
+    assert len(ballot._LETTERS) ** 8 / ballot.MAX_WRONG_CODES > 1e7
     assert len({Ballot().link for _ in range(50)}) == 50
 
 
@@ -139,7 +139,7 @@ def test_a_browser_joins_once(poll):
 
 
 def test_joins_of_an_address_are_limited_and_others_join(poll):
-    for _ in range(ballot.MOST_PER_ADDRESS):
+    for _ in range(ballot.MAX_PER_ADDRESS):
         poll.join(poll.code, "2001:db8::1")
     for address in ("2001:db8::1", "2001:db8::2"):
         with pytest.raises(RefusedError, match="network"):
@@ -156,7 +156,7 @@ def test_a_student_with_wrong_codes_locks_out_no_neighbour(poll):
 
 
 def test_wrong_codes_have_a_budget_and_the_link_has_none(poll):
-    for number in range(ballot.MOST_WRONG_CODES):
+    for number in range(ballot.MAX_WRONG_CODES):
         with pytest.raises(RefusedError, match="code is wrong"):
             poll.join(WRONG, f"address {number}")
     assert poll.is_code_closed
@@ -168,7 +168,7 @@ def test_wrong_codes_have_a_budget_and_the_link_has_none(poll):
 def test_a_full_or_ended_poll_takes_nobody(clock):
     poll = Ballot(now=clock, lasts_s=10)
     poll.ask(WHERE)
-    one = [poll.join(poll.code, f"address {number}") for number in range(ballot.MOST_STUDENTS)][0]
+    one = [poll.join(poll.code, f"address {number}") for number in range(ballot.MAX_STUDENTS)][0]
     with pytest.raises(RefusedError, match="full"):
         poll.join(poll.code, "a")
     clock.now += 10

@@ -96,13 +96,6 @@ def test_step_3_reveals_the_map_after_the_block_is_locked(app, known):
     assert not [item for item in at.get("bidi_component") if item.proto.component_name == "layerscope_block"], "locked"
 
 
-def test_skipping_shows_the_answer_and_scores_nothing(app, known):
-    at = skip(turn_to(app(PAGE), 3))
-    assert f"Most similar: {BEST.block.brief()}" in said(at)
-    assert "Yours" not in said(at)
-    assert list(turn_to(at, 8).table[0].value["yours"])[:2] == ["no guess yet", "skipped"]
-
-
 def test_step_4_compares_curve_and_drawing_and_judges_the_mark(app, known):
     sweep = fakes.sweep()
     cliff = cliffs.locate(fakes.sweep(writes=True, answers=True))

@@ -73,9 +73,9 @@ def test_nobody_waits_for_a_look_and_it_runs_once(slow):
 
 def test_an_old_answer_is_read_again(slow):
     first = slow.answered("a")
-    slow.time = start.OLD_S - 1
+    slow.time = start.MAX_AGE_S - 1
     assert slow.looks.of("a") is first
-    slow.time = start.OLD_S
+    slow.time = start.MAX_AGE_S
     assert slow.looks.of("a") is None
     assert slow.answered("a")["look"] == 2
 
@@ -87,6 +87,6 @@ def test_all_waiting_pages_see_a_refusal_until_the_next_try(slow):
     with pytest.raises(ModelNotFoundError):
         slow.looks.of("bad")
     assert len(slow.asked) == 1
-    slow.time = start.FAILED_S
+    slow.time = start.RETRY_AFTER_S
     assert slow.looks.of("bad") is None
     wait_for(lambda: len(slow.asked) == 2)

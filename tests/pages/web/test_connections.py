@@ -95,7 +95,7 @@ def test_half_sent_forms_of_a_poll_end_soon_and_leave_no_traceback(served):
         answers = await asyncio.wait_for(asyncio.gather(*(rest(reader) for reader, _ in lines)), 10)
         assert all(b" 400 " in answer and b"did not arrive" in answer for answer in answers)
 
-    log = served(visit, times={"_FORM_S": 0.5})
+    log = served(visit, times={"_BODY_TIMEOUT_S": 0.5})
     assert log == ""
 
 

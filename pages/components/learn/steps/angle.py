@@ -16,7 +16,7 @@ QUESTION = "angle"
 WANTED = 0.25
 
 
-def _show(lesson: Lesson, shown: LessonResults) -> None:
+def _show(lesson: Lesson, results: LessonResults) -> None:
     """Two arrows to turn until they are as far apart as asked; then the protractor's numbers, the formula and an example."""
     is_open = not lesson.is_revealed(QUESTION)
     left, right = st.columns([4, 7], gap="large")
@@ -39,25 +39,25 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
     with right:
         before, after = plane.arrow(0, 1), plane.arrow(angle, length)
         distance = plane.angular_distance(before, after)
-        told = f"{angle} degrees apart"
+        alt = f"{angle} degrees apart"
         if not is_open:
             st.markdown(f"**{angle}° / 180° = {distance:.2f}**: {said(distance)}. The length does not matter.")
-            told += f": angular distance {distance:.3f}, independent of their lengths"
+            alt += f": angular distance {distance:.3f}, independent of their lengths"
         chart.show(
             drawings.arrows(before, after, scaled=not is_open, dark=chart.is_dark()),
             key="learn-arrows",
             file_name="angle",
             toolbar=False,
-            alt=f"Two arrows {told}.",
+            alt=f"Two arrows {alt}.",
         )
 
 
-def _tasks(shown: LessonResults) -> list[HandoutTask]:
-    asked = _poll(shown)[0]
-    return [HandoutTask(TITLE, asked.asked, None, asked.options, verdict(None))]
+def _tasks(results: LessonResults) -> list[HandoutTask]:
+    question = _poll(results)[0]
+    return [HandoutTask(TITLE, question.asked, None, question.options, verdict(None))]
 
 
-def _poll(shown: LessonResults) -> list[PollQuestion]:
+def _poll(results: LessonResults) -> list[PollQuestion]:
     angles = (0, 15, 25, 45, 75, 90)
     options = tuple(f"{angle}°" for angle in angles)
     right = frozenset({angles.index(round(180 * WANTED))})
@@ -66,11 +66,11 @@ def _poll(shown: LessonResults) -> list[PollQuestion]:
 
 def verdict(guess: int | None) -> str:
     """How far a guessed angle is from the wanted one."""
-    found = f"{WANTED} of 180° is {180 * WANTED:.0f}°. The length does not matter."
+    answer = f"{WANTED} of 180° is {180 * WANTED:.0f}°. The length does not matter."
     if guess is None:
-        return found
+        return answer
     off = abs(guess - 180 * WANTED)
-    return f"{found} Your guess: {guess}°, a distance of {guess / 180:.2f}" + (f", {off:.0f}° off." if off else ". Right.")
+    return f"{answer} Your guess: {guess}°, a distance of {guess / 180:.2f}" + (f", {off:.0f}° off." if off else ". Right.")
 
 
 def said(distance: float) -> str:

@@ -22,10 +22,10 @@ BIG = guesses.PATHS[2]
 SIZE = BIG.n_layers // 4
 
 
-def _show(lesson: Lesson, shown: LessonResults) -> None:
+def _show(lesson: Lesson, results: LessonResults) -> None:
     """The question; then published choices and cliffs on relative depth, with the user's own among them."""
     # Plotly shows a part of HTML, so a model's name must not be any.
-    distances, name = shown.distances, html.escape(shown.name)
+    distances, name = results.distances, html.escape(results.name)
     left, right = st.columns([4, 7], gap="large")
     if not lesson.is_revealed(QUESTION):
         with left:
@@ -54,29 +54,29 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
         with where:
             _paths(distances, name, None if start is None else (start / BIG.n_layers, SIZE / BIG.n_layers))
         with how_many:
-            _cliffs(shown, name)
+            _cliffs(results, name)
 
 
-def _tasks(shown: LessonResults) -> list[HandoutTask]:
-    asked = f"{BIG.name} has {BIG.n_layers} layers. Mark the {SIZE} consecutive layers that change its stream least."
-    return [HandoutTask(TITLE, asked, HandoutStrip(BIG.n_layers), (), verdict(None))]
+def _tasks(results: LessonResults) -> list[HandoutTask]:
+    task = f"{BIG.name} has {BIG.n_layers} layers. Mark the {SIZE} consecutive layers that change its stream least."
+    return [HandoutTask(TITLE, task, HandoutStrip(BIG.n_layers), (), verdict(None))]
 
 
-def _poll(shown: LessonResults) -> list[PollQuestion]:
+def _poll(results: LessonResults) -> list[PollQuestion]:
     fifths = range(0, 80, 20)
-    asked = f"You remove the most similar {SIZE} of the {BIG.n_layers} layers of {BIG.name}. Where does that block begin?"
+    question = f"You remove the most similar {SIZE} of the {BIG.n_layers} layers of {BIG.name}. Where does that block begin?"
     right = BIG.starts[SIZE - 1] * 100 // BIG.n_layers // 20
-    return [PollQuestion(QUESTION, asked, tuple(f"{low} to {low + 20} % of depth" for low in fifths), frozenset({right}))]
+    return [PollQuestion(QUESTION, question, tuple(f"{low} to {low + 20} % of depth" for low in fifths), frozenset({right}))]
 
 
 def verdict(start: int | None) -> str:
     """Where the published block lies, and how far off a guess is."""
     block = BIG.blocks()[SIZE - 1]
-    found = f"{BIG.name}: {block.brief()}."
+    answer = f"{BIG.name}: {block.brief()}."
     if start is None:
-        return found
+        return answer
     off = abs(start - block.start)
-    return f"{found} Your guess begins at layer {start}: {words.layers(off)} off." if off else f"{found} Your guess is right."
+    return f"{answer} Your guess begins at layer {start}: {words.layers(off)} off." if off else f"{answer} Your guess is right."
 
 
 def _paths(distances: DistanceResult | None, name: str, guess: tuple[float, float] | None) -> None:
@@ -95,11 +95,11 @@ def _paths(distances: DistanceResult | None, name: str, guess: tuple[float, floa
         say_missing("Your own line needs a distance map.", "pages/explore.py", "Compute a map")
 
 
-def _cliffs(shown: LessonResults, name: str) -> None:
-    cliff = cliffs.locate(shown.sweep) if shown.sweep else None
+def _cliffs(results: LessonResults, name: str) -> None:
+    cliff = cliffs.locate(results.sweep) if results.sweep else None
     own = None
-    if cliff and shown.sweep and cliff.latest is not None:
-        own = (cliff.earliest / shown.sweep.n_layers, cliff.latest / shown.sweep.n_layers)
+    if cliff and results.sweep and cliff.latest is not None:
+        own = (cliff.earliest / results.sweep.n_layers, cliff.latest / results.sweep.n_layers)
     chart.show_with_table(
         published.cliffs(own, name, dark=chart.is_dark()),
         key="learn-cliffs",
@@ -108,7 +108,7 @@ def _cliffs(shown: LessonResults, name: str) -> None:
     )
     if cliff is None:
         say_missing("Your own cliff has not been measured yet.", "pages/explore.py", "Run a sweep")
-    elif own is None and shown.sweep:
+    elif own is None and results.sweep:
         st.caption(f"Your model has no bar. {words.plain(cliff.sentence())}")
 
 

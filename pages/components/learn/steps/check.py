@@ -51,7 +51,7 @@ QUESTIONS = (
 )
 
 
-def _show(lesson: Lesson, shown: LessonResults) -> None:
+def _show(lesson: Lesson, results: LessonResults) -> None:
     """The questions side by side, the exercises, and the summary."""
     asked, worked, told = st.tabs(["Questions", "Exercises", "Your results"])
     with asked:
@@ -59,23 +59,23 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
             with column, st.container(border=True, height="stretch"):
                 _ask(lesson, number, question)
     with worked:
-        _exercises(lesson, shown)
+        _exercises(lesson, results)
     with told:
         st.markdown("**To compare with your class**")
-        rows = [{words.plain(head): words.plain(cell) for head, cell in row.items()} for row in summary(lesson, shown)]
+        rows = [{words.plain(head): words.plain(cell) for head, cell in row.items()} for row in summary(lesson, results)]
         st.table(rows, border="horizontal", hide_index=True, alt="Guesses next to measurements")
 
 
-def _exercises(lesson: Lesson, shown: LessonResults) -> None:
+def _exercises(lesson: Lesson, results: LessonResults) -> None:
     """Exercises on the model's own numbers, each with a place for the answer."""
-    found = exercises_of(shown)
-    for number, exercise in enumerate(found):
+    exercises_made = exercises_of(results)
+    for number, exercise in enumerate(exercises_made):
         with st.container(border=True):
             left, right = st.columns([3, 2], gap="medium")
             with left:
                 st.markdown(f"**{number + 1}. {words.plain(exercise.title)}**  \n{words.plain(exercise.asked)}")
             with right:
-                given = st.number_input(
+                answer = st.number_input(
                     f"Your answer, {words.plain(exercise.unit)}",
                     value=None,
                     format="%.4g",
@@ -84,15 +84,15 @@ def _exercises(lesson: Lesson, shown: LessonResults) -> None:
                 )
                 with st.expander("Solution"):
                     st.markdown(words.plain(exercise.solution))
-            if given is not None and exercise.is_right(given):
+            if answer is not None and exercise.is_right(answer):
                 st.success(f"Right. {words.plain(exercise.solution)}", icon=":material/check:")
-            elif given is not None:
+            elif answer is not None:
                 st.warning("Not yet. Try again, or open the solution.", icon=":material/close:")
-    if said := too_few_exercises(found):
-        say_missing(said, "pages/explore.py", "Measure more")
+    if missing := too_few_exercises(exercises_made):
+        say_missing(missing, "pages/explore.py", "Measure more")
 
 
-def _tasks(shown: LessonResults) -> list[HandoutTask]:
+def _tasks(results: LessonResults) -> list[HandoutTask]:
     return [
         HandoutTask(
             question.asked, "Tick one.", None, question.options, f"{question.options[question.right]}. {question.because}"
@@ -101,7 +101,7 @@ def _tasks(shown: LessonResults) -> list[HandoutTask]:
     ]
 
 
-def _poll(shown: LessonResults) -> list[ballot.PollQuestion]:
+def _poll(results: LessonResults) -> list[ballot.PollQuestion]:
     return [
         ballot.PollQuestion(f"check-{number}", question.asked, question.options, frozenset({question.right}))
         for number, question in enumerate(QUESTIONS)
@@ -110,8 +110,8 @@ def _poll(shown: LessonResults) -> list[ballot.PollQuestion]:
 
 def _ask(lesson: Lesson, number: int, question: CheckQuestion) -> None:
     st.markdown(f"**{words.plain(question.asked)}**")
-    given = lesson.answers.get(number)
-    if given is None:
+    answer = lesson.answers.get(number)
+    if answer is None:
         picked = st.radio(
             words.plain(question.asked),
             range(len(question.options)),
@@ -123,55 +123,55 @@ def _ask(lesson: Lesson, number: int, question: CheckQuestion) -> None:
         )
         st.button("Answer", key=f"learn-answer-{number}", disabled=picked is None, on_click=lesson.answer, args=(number,))
         return
-    said, right = question.options[given].lower(), question.options[question.right].lower()
-    if given == question.right:
+    option, right = question.options[answer].lower(), question.options[question.right].lower()
+    if answer == question.right:
         st.success(words.plain(f"Right: {right}. {question.because}"), icon=":material/check:")
     else:
-        st.warning(words.plain(f"You said: {said}. No: {right}. {question.because}"), icon=":material/close:")
+        st.warning(words.plain(f"You said: {option}. No: {right}. {question.because}"), icon=":material/close:")
 
 
-def summary(lesson: Lesson, shown: LessonResults) -> list[dict[str, str]]:
+def summary(lesson: Lesson, results: LessonResults) -> list[dict[str, str]]:
     """Return every prediction next to the measurement, and its distance from it."""
     rows = [
-        {"question": asked, **(_not_yet(lesson, question) or found(lesson, shown))}
-        for question, asked, found, is_asked in _predicted(shown)
+        {"question": title, **(_not_yet(lesson, question) or compare(lesson, results))}
+        for question, title, compare, is_asked in _predicted(results)
         if is_asked
     ]
     right = sum(lesson.answers.get(number) == question.right for number, question in enumerate(QUESTIONS))
-    said = f"{len(lesson.answers)} of {len(QUESTIONS)} answered"
-    rows.append({"question": "The three questions", "yours": said, "measured": "", "how far off": f"{right} right"})
+    progress = f"{len(lesson.answers)} of {len(QUESTIONS)} answered"
+    rows.append({"question": "The three questions", "yours": progress, "measured": "", "how far off": f"{right} right"})
     return rows
 
 
 Found = Callable[[Lesson, LessonResults], dict[str, str]]
 
 
-def _predicted(shown: LessonResults) -> list[tuple[str, str, Found, bool]]:
+def _predicted(results: LessonResults) -> list[tuple[str, str, Found, bool]]:
     """Return the predictions on the way: name, question, comparison with the measurement, and whether its result is stored."""
-    cliff = cliffs.locate(shown.sweep) if shown.sweep else None
+    cliff = cliffs.locate(results.sweep) if results.sweep else None
     return [
-        (layers.QUESTION, "How far each layer turns the stream", _turns, shown.distances is not None),
+        (layers.QUESTION, "How far each layer turns the stream", _turns, results.distances is not None),
         (
             distance_map.QUESTION,
-            f"Block of {words.layers(shown.size)} that changes the stream least",
+            f"Block of {words.layers(results.size)} that changes the stream least",
             _block,
-            shown.distances is not None,
+            results.distances is not None,
         ),
         (cliff_step.QUESTION, "Where the cliff begins", _cliff, cliff is not None and cliff.is_located),
     ]
 
 
 def _not_yet(lesson: Lesson, question: str) -> dict[str, str]:
-    """The row of a question that was not guessed; empty where it was."""
+    """The row of a question that was not guessed; empty if it was."""
     if question in lesson.guesses:
         return {}
-    said = "skipped" if question in lesson.skipped else "no guess yet"
-    return {"yours": said, "measured": "hidden until you guess" if said != "skipped" else "", "how far off": ""}
+    status = "skipped" if question in lesson.skipped else "no guess yet"
+    return {"yours": status, "measured": "hidden until you guess" if status != "skipped" else "", "how far off": ""}
 
 
-def _turns(lesson: Lesson, shown: LessonResults) -> dict[str, str]:
-    assert shown.distances
-    seen = guesses.blocks_of(shown.distances)
+def _turns(lesson: Lesson, results: LessonResults) -> dict[str, str]:
+    assert results.distances
+    seen = guesses.blocks_of(results.distances)
     judged = guesses.judge_drawing(lesson.guesses[layers.QUESTION].values, seen)
     assert judged
     low, high = min(each.value for each in seen), max(each.value for each in seen)
@@ -182,9 +182,9 @@ def _turns(lesson: Lesson, shown: LessonResults) -> dict[str, str]:
     }
 
 
-def _block(lesson: Lesson, shown: LessonResults) -> dict[str, str]:
-    assert shown.distances
-    judged = guesses.judge_block(shown.distances, Block(lesson.guesses[distance_map.QUESTION], shown.size))
+def _block(lesson: Lesson, results: LessonResults) -> dict[str, str]:
+    assert results.distances
+    judged = guesses.judge_block(results.distances, Block(lesson.guesses[distance_map.QUESTION], results.size))
     excess = judged.guess_distance - judged.best_distance
     off = f"number {judged.rank} of {judged.n_blocks}, {excess:+.3f}, {words.layers(judged.layers_off)}"
     return {
@@ -194,13 +194,13 @@ def _block(lesson: Lesson, shown: LessonResults) -> dict[str, str]:
     }
 
 
-def _cliff(lesson: Lesson, shown: LessonResults) -> dict[str, str]:
-    assert shown.sweep
-    cliff = cliffs.locate(shown.sweep)
+def _cliff(lesson: Lesson, results: LessonResults) -> dict[str, str]:
+    assert results.sweep
+    cliff = cliffs.locate(results.sweep)
     assert cliff
     drawn = lesson.guesses[cliff_step.QUESTION]
     has_mark, mark = cliff_step.marked(drawn, cliff)
-    judged = guesses.judge_drawing([None, *drawn.values], guesses.accuracies(shown.sweep))
+    judged = guesses.judge_drawing([None, *drawn.values], guesses.accuracies(results.sweep))
     off = ["possible" if cliff.allows(mark) else "ruled out"] if has_mark else []
     off += [f"curve {100 * judged.mean_distance:.0f} points off"] if judged else []
     return {

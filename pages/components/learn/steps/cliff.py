@@ -24,9 +24,9 @@ QUESTION = "cliff"
 """Name of the prediction: accuracy for n = 1, 2, ... and the n of the cliff."""
 
 
-def _show(lesson: Lesson, shown: LessonResults) -> None:
+def _show(lesson: Lesson, results: LessonResults) -> None:
     """The empty axes, and once something is locked the curves."""
-    sweep = shown.sweep
+    sweep = results.sweep
     if sweep is None:
         say_missing("The accuracy of your pruned model has not been measured yet.", "pages/explore.py", "Run a sweep")
         return
@@ -49,7 +49,9 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
     if lesson.is_revealed(QUESTION) or not cliff.is_located:  # without a cliff there is nothing to guess
         drawn = lesson.guesses.get(QUESTION)
         with left:
-            st.success("\n\n".join(words.plain(said) for said in verdict(sweep, cliff, drawn)), icon=":material/visibility:")
+            st.success(
+                "\n\n".join(words.plain(sentence) for sentence in verdict(sweep, cliff, drawn)), icon=":material/visibility:"
+            )
             st.markdown(_apart(sweep, cliff))
         with right:
             _curves(sweep, cliff, drawn)
@@ -104,71 +106,71 @@ def marked(drawn: Drawn | None, cliff: Cliff) -> tuple[bool, int | None]:
 
 def _curves(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> None:
     dark, (_, mark) = chart.is_dark(), marked(drawn, cliff)
-    own = marks.places_of_scores(sweep)
+    points = marks.places_of_scores(sweep)
     accuracies = learn_figures.answers(sweep, cliff, expected(drawn, cliff), mark, dark=dark, height=300)
     losses = learn_figures.with_guess(curves.loss_curve(sweep, dark=dark, height=172), mark, dark=dark)
     chart.show(
-        marks.ringed(accuracies, own.get(ACCURACY, [])),
+        marks.ringed(accuracies, points.get(ACCURACY, [])),
         key="learn-accuracy",
         alt=f"Accuracy against removed layers: {len(sweep.points)} measured models" + (" and your drawing." if drawn else "."),
         file_name="accuracy",
     )
     chart.show(
-        marks.ringed(losses, own.get(LOSS, [])),
+        marks.ringed(losses, points.get(LOSS, [])),
         key="learn-loss",
         file_name="loss",
         alt=f"Loss in nats/token against removed layers, {len(sweep.points)} measured models.",
     )
-    marks.ring_caption(own)
+    marks.ring_caption(points)
     chart.folded_table(
         sweep.table().only("n", "removed", "acc", "loss"), key="learn-t-curve", alt="Accuracy and loss by n", file_name="curve"
     )
 
 
-def _tasks(shown: LessonResults) -> list[HandoutTask]:
-    sweep = shown.sweep
+def _tasks(results: LessonResults) -> list[HandoutTask]:
+    sweep = results.sweep
     cliff = cliffs.locate(sweep) if sweep else None
     if sweep is None or cliff is None or not cliff.is_located:
         return []
-    asked = (
+    task = (
         f"You remove the most similar n layers and ask {sweep.n_questions} questions. Draw the accuracy you expect for each n. "
         "Mark the n from which it stays below halfway."
     )
     measured = ", ".join(
         f"n = {seen.place}: {seen.value:.0%} ({100 * seen.low:.0f}-{100 * seen.high:.0f})" for seen in guesses.accuracies(sweep)
     )
-    said = f"{found(cliff)} Measured: {measured}."
-    return [HandoutTask(TITLE, asked, _axes(sweep, cliff).printed(), (), said)]
+    answer = f"{found(cliff)} Measured: {measured}."
+    return [HandoutTask(TITLE, task, _axes(sweep, cliff).printed(), (), answer)]
 
 
-def _poll(shown: LessonResults) -> list[PollQuestion]:
-    cliff = cliffs.locate(shown.sweep) if shown.sweep else None
+def _poll(results: LessonResults) -> list[PollQuestion]:
+    cliff = cliffs.locate(results.sweep) if results.sweep else None
     if cliff is None or not cliff.is_located:
         return []
-    asked = f"From how many removed layers on does accuracy stay below {cliff.midpoint:.0%}?"
+    question = f"From how many removed layers on does accuracy stay below {cliff.midpoint:.0%}?"
     possible: list[int | None] = [*range(1, cliff.last + 1), None]
-    right = frozenset(place for place, n in enumerate(possible) if cliff.allows(n))
-    return [PollQuestion(QUESTION, asked, tuple("never" if n is None else str(n) for n in possible), right)]
+    right = frozenset(index for index, n in enumerate(possible) if cliff.allows(n))
+    return [PollQuestion(QUESTION, question, tuple("never" if n is None else str(n) for n in possible), right)]
 
 
 def verdict(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> list[str]:
     """Return the evidence for the cliff, and the distances of mark and drawing from it, in sentences."""
-    said = [found(cliff)]
+    sentences = [found(cliff)]
     has_mark, mark = marked(drawn, cliff)
     if has_mark:
         name = NO_CLIFF if mark is None else f"n = {mark}"
-        said.append(f"Your guess is {name}: the measurement {'allows that' if cliff.allows(mark) else 'rules that out'}.")
+        sentences.append(f"Your guess is {name}: the measurement {'allows that' if cliff.allows(mark) else 'rules that out'}.")
     judged = guesses.judge_drawing([None, *drawn.values], guesses.accuracies(sweep)) if drawn else None
     if drawn is not None and judged is not None:
         off, far = 100 * judged.mean_distance, judged.farthest
         inside = f" (n = {guesses.spans(judged.inside)})" if judged.inside else ""
         value = next(point.acc or 0.0 for point in sweep.points if point.n == far)
-        said.append(
+        sentences.append(
             f"Your drawing is {off:.0f} points off on average. "
             f"{len(judged.inside)} of {len(judged.compared)} points lie inside the 95 % interval{inside}. "
             f"Farthest at n = {far}: you drew {drawn.values[far - 1]:.0%}, measured {value:.0%}."
         )
-    return said
+    return sentences
 
 
 def found(cliff: Cliff) -> str:
@@ -180,19 +182,19 @@ def found(cliff: Cliff) -> str:
 
 def _apart(sweep: SweepResult, cliff: Cliff) -> str:
     """Loss and accuracy of the last block whose accuracy is significantly above halfway, beside the unpruned model."""
-    whole, safe = sweep.points[0], cliff.earliest - 1
-    said = (
+    unpruned, safe = sweep.points[0], cliff.earliest - 1
+    sentence = (
         "**Loss and accuracy differ.** Loss measures how surprised the model is by each token, in nats. "
         "Accuracy counts only which answer ranks first."
     )
     last = next((point for point in sweep.points if point.n == safe and safe), None)
-    if last is None or last.loss is None or whole.loss is None:
-        return said
+    if last is None or last.loss is None or unpruned.loss is None:
+        return sentence
     change = changes.against_unpruned(sweep, ACCURACY)[sweep.points.index(last)]
     is_open = change is not None and not change.is_significant
     return (
-        f"{said} At n = {last.n} the loss is {last.loss:.1f} nats/token (unpruned {whole.loss:.1f}), and the accuracy is "
-        f"{last.acc:.0%} (unpruned {whole.acc:.0%}{', not significantly different' if is_open else ''})."
+        f"{sentence} At n = {last.n} the loss is {last.loss:.1f} nats/token (unpruned {unpruned.loss:.1f}), and the accuracy "
+        f"is {last.acc:.0%} (unpruned {unpruned.acc:.0%}{', not significantly different' if is_open else ''})."
     )
 
 

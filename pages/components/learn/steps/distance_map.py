@@ -18,9 +18,9 @@ QUESTION = "block"
 """Name of the prediction: the start of the block."""
 
 
-def _show(lesson: Lesson, shown: LessonResults) -> None:
+def _show(lesson: Lesson, results: LessonResults) -> None:
     """The question, and once a guess is locked the answer."""
-    distances, size = shown.distances, shown.size
+    distances, size = results.distances, results.size
     if distances is None:
         say_missing("Your model has no distance map yet, so there is nothing to guess.", "pages/explore.py", "Compute a map")
         return
@@ -45,16 +45,16 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
 
 
 def guessed(lesson: Lesson, size: int) -> Block | None:
-    """The guessed block; None where none was."""
+    """The guessed block; None if none was."""
     start = lesson.guesses.get(QUESTION)
     return None if start is None else Block(start, size)
 
 
 def _after(distances: DistanceResult, guess: Block | None, best: Block) -> None:
-    row, whole = st.tabs([f"Blocks of {words.layers(best.size)}", "The whole map"])
+    row, full_map = st.tabs([f"Blocks of {words.layers(best.size)}", "The whole map"])
     with row:
-        own = marks.selected_block(best.size)
-        places = [(own.start, distances.mean[best.size - 1][own.start])] if own else []
+        block = marks.selected_block(best.size)
+        places = [(block.start, distances.mean[best.size - 1][block.start])] if block else []
         figure = learn_figures.blocks_of_one_size(distances, guess, best, dark=chart.is_dark())
         chart.show_with_table(
             marks.ringed(figure, places, _OTHER_SIZE),
@@ -62,8 +62,8 @@ def _after(distances: DistanceResult, guess: Block | None, best: Block) -> None:
             file_name="blocks",
             alt=f"Bars: distance of every block of {best.size} layers. The most similar is {best.brief()}.",
         )
-        marks.ring_caption({"distance": places}, lambda own: f"The selected block, {own.brief()}, is on the whole map.")
-    with whole:
+        marks.ring_caption({"distance": places}, lambda block: f"The selected block, {block.brief()}, is on the whole map.")
+    with full_map:
         chart.show(
             maps.distance_map(distances, selected=marks.selected_removal(), height=330),
             key="learn-map",
@@ -78,20 +78,20 @@ def _after(distances: DistanceResult, guess: Block | None, best: Block) -> None:
 _OTHER_SIZE = "Selected block: another size"
 
 
-def _tasks(shown: LessonResults) -> list[HandoutTask]:
-    distances, size = shown.distances, shown.size
+def _tasks(results: LessonResults) -> list[HandoutTask]:
+    distances, size = results.distances, results.size
     if distances is None:
         return []
-    asked = f"Mark the {words.layers(size)} in a row that you expect to change the stream least."
+    task = f"Mark the {words.layers(size)} in a row that you expect to change the stream least."
     return [
         HandoutTask(
-            TITLE, asked, HandoutStrip(distances.n_layers), (), verdict(guesses.judge_block(distances, Block(0, size)), None)
+            TITLE, task, HandoutStrip(distances.n_layers), (), verdict(guesses.judge_block(distances, Block(0, size)), None)
         )
     ]
 
 
-def _poll(shown: LessonResults) -> list[PollQuestion]:
-    distances, size = shown.distances, shown.size
+def _poll(results: LessonResults) -> list[PollQuestion]:
+    distances, size = results.distances, results.size
     if distances is None:
         return []
     blocks = [Block(start, size) for start in range(distances.n_layers - size + 1)]
@@ -106,18 +106,18 @@ def _names(blocks: list[Block]) -> tuple[str, ...]:
 
 def verdict(judged: guesses.JudgedBlock, guess: Block | None) -> str:
     """The most similar block, as far as the texts can tell, and how far off a guess is."""
-    found = f"Most similar: {judged.best.brief()}, distance {judged.best_distance:.3f}."
+    answer = f"Most similar: {judged.best.brief()}, distance {judged.best_distance:.3f}."
     if guess is None:
         rivals = f" Statistically tied with the blocks that begin at {guesses.spans(judged.rivals)}."
-        return found + rivals if judged.rivals else found
+        return answer + rivals if judged.rivals else answer
     if judged.rank == 1:
-        return f"{found} Your guess is right: the best of {judged.n_blocks}."
+        return f"{answer} Your guess is right: the best of {judged.n_blocks}."
     off = words.layers(judged.layers_off)
-    said = (
-        f"{found} Your guess, {judged.guess.brief()}, has {judged.guess_distance:.3f}: number {judged.rank} of "
+    sentence = (
+        f"{answer} Your guess, {judged.guess.brief()}, has {judged.guess_distance:.3f}: number {judged.rank} of "
         f"{judged.n_blocks}, {off} off."
     )
-    return f"{said} The two are statistically tied." if judged.is_rival else said
+    return f"{sentence} The two are statistically tied." if judged.is_rival else sentence
 
 
 STEP = Step(

@@ -23,9 +23,9 @@ QUESTION = "heal"
 """Name of the prediction: the loss of each healed model."""
 
 
-def _show(lesson: Lesson, shown: LessonResults) -> None:
+def _show(lesson: Lesson, results: LessonResults) -> None:
     """Draw the losses of the unpruned and the pruned model; then those of the healed ones, from the stored results."""
-    ladder, heal = heal_ladder(shown.heals)
+    ladder, heal = heal_ladder(results.heals)
     left, right = st.columns([4, 7], gap="large")
     with left:
         st.markdown(
@@ -37,10 +37,10 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
         with right:
             say_missing("Your model has no healing run yet.", "pages/heal.py", "Start a healing run")
         return
-    asked = lesson.is_revealed(QUESTION) or _axes(ladder) is None
+    is_revealed = lesson.is_revealed(QUESTION) or _axes(ladder) is None
     with right:
         st.markdown(f"**Your model without {heal.spec.block.brief()}**")
-    if asked:
+    if is_revealed:
         with left:
             st.markdown("Neither way restores the knowledge of the removed layers.")
         _revealed(left, right, ladder, heal, lesson.guesses.get(QUESTION))
@@ -59,7 +59,7 @@ def _show(lesson: Lesson, shown: LessonResults) -> None:
 
 
 def _axes(ladder: list[Rung]) -> Axes | None:
-    """Bars for all models, those of the healed ones to be drawn; None where a loss was not measured."""
+    """Bars for all models, those of the healed ones to be drawn; None if a loss was not measured."""
     losses = [rung.point.loss for rung in ladder]
     if losses[0] is None or losses[1] is None or all(loss is None for loss in losses[2:]):
         return None
@@ -81,9 +81,9 @@ def _axes(ladder: list[Rung]) -> Axes | None:
 
 def _revealed(left, right, ladder: list[Rung], heal: HealResult, drawn: Drawn | None) -> None:
     with left:
-        said = [told(heal), *judged(ladder, drawn)]
-        if any(said):
-            st.success("\n\n".join(filter(None, said)), icon=":material/visibility:")
+        sentences = [told(heal), *judged(ladder, drawn)]
+        if any(sentences):
+            st.success("\n\n".join(filter(None, sentences)), icon=":material/visibility:")
     with right:
         for field, name in (("loss", "loss"), ("acc", "accuracy")):
             expected = [None, None, *drawn.values] if drawn and field == "loss" else []
@@ -94,26 +94,26 @@ def _revealed(left, right, ladder: list[Rung], heal: HealResult, drawn: Drawn | 
                 alt=f"{name.capitalize()}: {numbers}.",
                 file_name=f"healed-{name}",
             )
-        own = marks.selected_removal()
-        if own is not None and own != heal.spec.block:
-            st.caption(words.plain(f"{UNMEASURED}: {own.brief()}. These scores are of {heal.spec.block.brief()}."))
+        removed = marks.selected_removal()
+        if removed is not None and removed != heal.spec.block:
+            st.caption(words.plain(f"{UNMEASURED}: {removed.brief()}. These scores are of {heal.spec.block.brief()}."))
         table = points.table([rung.point for rung in ladder], model=[rung.name for rung in ladder])
         table = table.only("model", "acc", "n_samples", "loss")
         chart.folded_table(table, key="learn-t-heal", alt="Unpruned, pruned and healed models", file_name="healed")
 
 
-def _tasks(shown: LessonResults) -> list[HandoutTask]:
-    ladder, heal = heal_ladder(shown.heals)
+def _tasks(results: LessonResults) -> list[HandoutTask]:
+    ladder, heal = heal_ladder(results.heals)
     axes = _axes(ladder) if heal else None
     if heal is None or axes is None:
         return []
-    asked = f"Without {heal.spec.block.brief()}: draw the loss, in nats/token, after each way of healing."
+    task = f"Without {heal.spec.block.brief()}: draw the loss, in nats/token, after each way of healing."
     measured = ", ".join(f"{rung.name} {rung.point.loss:.2f}" for rung in ladder if rung.point.loss is not None)
-    return [HandoutTask(TITLE, asked, axes.printed(), (), f"{_told(heal)} Measured: {measured}.")]
+    return [HandoutTask(TITLE, task, axes.printed(), (), f"{_told(heal)} Measured: {measured}.")]
 
 
-def _poll(shown: LessonResults) -> list[PollQuestion]:
-    ladder, heal = heal_ladder(shown.heals)
+def _poll(results: LessonResults) -> list[PollQuestion]:
+    ladder, heal = heal_ladder(results.heals)
     losses = [rung.point.loss for rung in ladder]
     if heal is None or losses[0] is None or losses[1] is None or losses[-1] is None or losses[1] <= losses[0]:
         return []
@@ -131,13 +131,13 @@ def told(heal: HealResult) -> str:
 
 
 def _told(heal: HealResult) -> str:
-    found = [readings.of_heal(heal, which).get(readings.LOSS) for which in ("unpruned", "pruned", "healed")]
-    unpruned, pruned, healed = found
+    scores = [readings.of_heal(heal, which).get(readings.LOSS) for which in ("unpruned", "pruned", "healed")]
+    unpruned, pruned, healed = scores
     if unpruned is None or pruned is None or healed is None:
         return ""
     moved = "rises" if pruned.value >= unpruned.value else "drops"
     healing = "lowers" if healed.value < pruned.value else "raises"
-    said = (
+    sentence = (
         f"The loss {moved} from {unpruned.value:.2f} to {pruned.value:.2f} nats/token, and healing {healing} it to "
         f"{healed.value:.2f} ({healed.on_what()})."
     )
@@ -145,17 +145,17 @@ def _told(heal: HealResult) -> str:
     ends = "" if change.low is None or change.high is None else f"95 % CI {change.low:+.2f} to {change.high:+.2f}"
     if change.is_significant:
         side = "above" if change.difference > 0 else "below"
-        said += f" That is {abs(change.difference):.2f} {side} the unpruned model ({ends})."
+        sentence += f" That is {abs(change.difference):.2f} {side} the unpruned model ({ends})."
     elif ends:
-        said += f" Not significantly different from the unpruned model ({ends}, n = {change.n} texts)."
+        sentence += f" Not significantly different from the unpruned model ({ends}, n = {change.n} texts)."
     if healed.value < unpruned.value:
-        said += " Why below the unpruned loss? Training also teaches the style of its text. That is not knowledge."
+        sentence += " Why below the unpruned loss? Training also teaches the style of its text. That is not knowledge."
     accuracy = recovery.accuracy_in_words(heal)
-    return f"{said} {accuracy[0].upper()}{accuracy[1:]}.{_same_kind(heal)}"
+    return f"{sentence} {accuracy[0].upper()}{accuracy[1:]}.{_same_kind(heal)}"
 
 
 def _same_kind(heal: HealResult) -> str:
-    """The loss on text like that which was trained on; empty where it was not measured."""
+    """The loss on text like that which was trained on; empty if it was not measured."""
     before, after = (readings.of_same_kind(heal, which).get(readings.LOSS) for which in ("unpruned", "healed"))
     if before is None or after is None:
         return ""

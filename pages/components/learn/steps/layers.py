@@ -25,9 +25,9 @@ _STREAM = Path(__file__).resolve().parents[3] / "assets" / "learn" / "stream.jso
 """Measured turns and tokens with and without each block, written by `benchmarks/stream.py`."""
 
 
-def _show(lesson: Lesson, shown: LessonResults) -> None:
+def _show(lesson: Lesson, results: LessonResults) -> None:
     """The stream; then one draws how far each layer of the current model turns it, and sees."""
-    facts, distances = shown.facts, shown.distances
+    facts, distances = results.facts, results.distances
     left, right = st.columns([4, 7], gap="large")
     with left:
         width = f"here {facts.hidden_size}" if facts else "hundreds of them"
@@ -94,21 +94,21 @@ def _axes(distances: DistanceResult) -> Axes:
     )
 
 
-def _tasks(shown: LessonResults) -> list[HandoutTask]:
-    if shown.distances is None:
+def _tasks(results: LessonResults) -> list[HandoutTask]:
+    if results.distances is None:
         return []
-    row = guesses.blocks_of(shown.distances)
-    asked = "Draw how far each layer turns the residual stream, as a share of 180 degrees."
+    row = guesses.blocks_of(results.distances)
+    task = "Draw how far each layer turns the residual stream, as a share of 180 degrees."
     measured = ", ".join(f"{each.place}: {each.value:.2f}" for each in row)
     return [
         HandoutTask(
-            TITLE, asked, _axes(shown.distances).printed(), (), f"{verdict(shown.distances, None)} By layer: {measured}."
+            TITLE, task, _axes(results.distances).printed(), (), f"{verdict(results.distances, None)} By layer: {measured}."
         )
     ]
 
 
-def _poll(shown: LessonResults) -> list[PollQuestion]:
-    distances = shown.distances
+def _poll(results: LessonResults) -> list[PollQuestion]:
+    distances = results.distances
     if distances is None:
         return []
     row = guesses.blocks_of(distances)
@@ -123,16 +123,16 @@ def verdict(distances: DistanceResult, drawn: Drawn | None) -> str:
     row = distances.mean[0]
     least = min(range(len(row)), key=lambda layer: (row[layer], -layer))
     rivals = remarks.of_map(distances, distances.spec.metric)[0]
-    found = f"Layer {least} turns it least, {row[least]:.3f}"
+    answer = f"Layer {least} turns it least, {row[least]:.3f}"
     if rivals:
-        found += f", statistically tied with layers {guesses.spans(rivals)} ({distances.n_texts} texts)"
+        answer += f", statistically tied with layers {guesses.spans(rivals)} ({distances.n_texts} texts)"
     judged = guesses.judge_drawing(drawn.values, guesses.blocks_of(distances)) if drawn else None
     if drawn is None or judged is None:
-        return f"{found}."
+        return f"{answer}."
     far, expected = judged.farthest, drawn.values[judged.farthest]
     inside = f"{len(judged.inside)} of {len(judged.compared)} bars end inside the 95 % interval"
     return (
-        f"{found}. Your drawing is {judged.mean_distance:.2f} off on average. {inside}. "
+        f"{answer}. Your drawing is {judged.mean_distance:.2f} off on average. {inside}. "
         f"Farthest off is layer {far}: you drew {expected:.2f}, measured {row[far]:.2f}."
     )
 

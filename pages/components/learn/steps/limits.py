@@ -23,97 +23,99 @@ QUESTION = "damage"
 """Name of the prediction: the start of the block whose removal costs least."""
 
 
-def _show(lesson: Lesson, shown: LessonResults) -> None:
+def _show(lesson: Lesson, results: LessonResults) -> None:
     """The question; then four limits, those that were measured with the user's own numbers, and two charts behind them."""
     left, right = st.columns([4, 7], gap="large")
-    costs = _costs(shown)
-    if costs is not None and shown.damage is not None and not lesson.is_revealed(QUESTION):
+    costs = _costs(results)
+    if costs is not None and results.damage is not None and not lesson.is_revealed(QUESTION):
         with left:
             st.markdown(
                 f"So far we chose blocks whose input and output are **similar**. The loss-increase map removed each block of "
-                f"{words.layers(shown.size)} and measured the loss. **Drag the block to where the loss rises least.** "
+                f"{words.layers(results.size)} and measured the loss. **Drag the block to where the loss rises least.** "
                 "Is it the most similar one?"
             )
         with right:
-            marks.block(lesson, QUESTION, shown.damage.n_layers, shown.size, label="Block whose removal raises the loss least")
+            marks.block(
+                lesson, QUESTION, results.damage.n_layers, results.size, label="Block whose removal raises the loss least"
+            )
             marks.buttons(lesson, QUESTION)
         return
     start = lesson.guesses.get(QUESTION) if costs is not None else None
     with left:
         if costs is not None:
-            st.success(verdict(costs, start, shown), icon=":material/visibility:")
-        st.markdown("\n".join(f"{index}. {limit}" for index, limit in enumerate(_limits(shown), start=1)))
+            st.success(verdict(costs, start, results), icon=":material/visibility:")
+        st.markdown("\n".join(f"{index}. {limit}" for index, limit in enumerate(_limits(results), start=1)))
         st.caption(_SOURCES)
     with right:
         damage, writing = st.tabs(["Similarity and loss", "Choice and generation"])
         with writing:
-            _writing(shown.sweep)
+            _writing(results.sweep)
         with damage:
-            _damage(shown, None if start is None else Block(start, shown.size))
+            _damage(results, None if start is None else Block(start, results.size))
 
 
-def _costs(shown: LessonResults) -> dict[int, float] | None:
-    """Return the loss increase of each block of the lesson's size, by its start; None where not all of them were measured."""
-    damage, size = shown.damage, shown.size
+def _costs(results: LessonResults) -> dict[int, float] | None:
+    """Return the loss increase of each block of the lesson's size, by its start; None if not all of them were measured."""
+    damage, size = results.damage, results.size
     if damage is None or size > len(damage.increase) or None in damage.increase[size - 1]:
         return None
     return {start: cost for start, cost in enumerate(damage.increase[size - 1]) if cost is not None}
 
 
-def _tasks(shown: LessonResults) -> list[HandoutTask]:
-    costs = _costs(shown)
-    if costs is None or shown.damage is None:
+def _tasks(results: LessonResults) -> list[HandoutTask]:
+    costs = _costs(results)
+    if costs is None or results.damage is None:
         return []
-    asked = f"Mark the {words.layers(shown.size)} in a row whose removal you expect to raise the loss least."
-    return [HandoutTask(TITLE, asked, HandoutStrip(shown.damage.n_layers), (), verdict(costs, None, shown))]
+    task = f"Mark the {words.layers(results.size)} in a row whose removal you expect to raise the loss least."
+    return [HandoutTask(TITLE, task, HandoutStrip(results.damage.n_layers), (), verdict(costs, None, results))]
 
 
-def _poll(shown: LessonResults) -> list[PollQuestion]:
-    costs = _costs(shown)
+def _poll(results: LessonResults) -> list[PollQuestion]:
+    costs = _costs(results)
     if costs is None:
         return []
-    size = shown.size
+    size = results.size
     options = tuple(f"{start}-{start + size - 1}" if size > 1 else str(start) for start in costs)
     return [
         PollQuestion(
             QUESTION,
             f"Which {words.layers(size)} in a row raise the loss least when removed?",
             options,
-            frozenset(rivals(costs, shown)),
+            frozenset(rivals(costs, results)),
         )
     ]
 
 
-def verdict(costs: dict[int, float], start: int | None, shown: LessonResults) -> str:
+def verdict(costs: dict[int, float], start: int | None, results: LessonResults) -> str:
     """The block that cost least beside the most similar one, and how far off a guess is."""
     least = min(costs, key=costs.__getitem__)
-    said = f"Smallest loss increase: {Block(least, shown.size).brief()}, {costs[least]:+.2f} nats/token."
-    distances = _compared(shown)
+    sentence = f"Smallest loss increase: {Block(least, results.size).brief()}, {costs[least]:+.2f} nats/token."
+    distances = _compared(results)
     if distances is not None:
-        similar = guesses.judge_block(distances, Block(0, shown.size)).best
-        said += (
+        similar = guesses.judge_block(distances, Block(0, results.size)).best
+        sentence += (
             " It is also the most similar block."
             if similar.start == least
             else f" The most similar block, {similar.brief()}: {costs[similar.start]:+.2f} nats/token."
         )
     if start is None:
-        return said
+        return sentence
     rank = 1 + sum(cost < costs[start] for cost in costs.values())
-    said += f" Your guess: {costs[start]:+.2f}, " + ("the smallest." if rank == 1 else f"number {rank} of {len(costs)}.")
-    if rank > 1 and start in rivals(costs, shown):
-        said += f" Statistically tied with the best ({shown.damage.n_texts if shown.damage else 0} texts)."
-    return said
+    sentence += f" Your guess: {costs[start]:+.2f}, " + ("the smallest." if rank == 1 else f"number {rank} of {len(costs)}.")
+    if rank > 1 and start in rivals(costs, results):
+        sentence += f" Statistically tied with the best ({results.damage.n_texts if results.damage else 0} texts)."
+    return sentence
 
 
-def rivals(costs: dict[int, float], shown: LessonResults) -> set[int]:
+def rivals(costs: dict[int, float], results: LessonResults) -> set[int]:
     """Starts of blocks whose loss increase is statistically tied with the lowest, or is measured on other texts."""
-    assert shown.damage
-    found = {start: readings.of_damage(shown.damage, Block(start, shown.size)) for start in costs}
-    least = found[min(costs, key=costs.__getitem__)]
+    assert results.damage
+    increases = {start: readings.of_damage(results.damage, Block(start, results.size)) for start in costs}
+    least = increases[min(costs, key=costs.__getitem__)]
     assert least
     return {
         start
-        for start, each in found.items()
+        for start, each in increases.items()
         if each is not None and (each.condition != least.condition or not changes.change(least, each).is_significant)
     }
 
@@ -121,35 +123,35 @@ def rivals(costs: dict[int, float], shown: LessonResults) -> set[int]:
 _SOURCES = "Sources: arXiv:2510.02091, 2602.01997 (1, 2), 2605.14075 (3), 2605.07271 (4)."
 
 
-def _limits(shown: LessonResults) -> list[str]:
+def _limits(results: LessonResults) -> list[str]:
     return [
-        f"**Choosing is easier than generating.** {_repeats(shown)}",
-        f"**Arithmetic and reasoning fail first.** {_sums(shown)}",
-        f"**Similar is not harmless.** {_ranks(shown)}",
-        f"**Collapse.** A broken model always picks the same option. {_favourite(shown.sweep)}",
+        f"**Choosing is easier than generating.** {_repeats(results)}",
+        f"**Arithmetic and reasoning fail first.** {_sums(results)}",
+        f"**Similar is not harmless.** {_ranks(results)}",
+        f"**Collapse.** A broken model always picks the same option. {_favourite(results.sweep)}",
     ]
 
 
-def _pair(shown: LessonResults):
-    """The unpruned point and the one of the lesson's block size, where both are known."""
-    points = {point.n: point for point in shown.sweep.points} if shown.sweep else {}
-    return points.get(0), points.get(shown.size)
+def _pair(results: LessonResults):
+    """The unpruned point and the one of the lesson's block size, if both are known."""
+    points = {point.n: point for point in results.sweep.points} if results.sweep else {}
+    return points.get(0), points.get(results.size)
 
 
-def _repeats(shown: LessonResults) -> str:
-    whole, cut = _pair(shown)
-    if whole is None or cut is None or whole.repetition_rate is None or cut.repetition_rate is None:
+def _repeats(results: LessonResults) -> str:
+    unpruned, pruned = _pair(results)
+    if unpruned is None or pruned is None or unpruned.repetition_rate is None or pruned.repetition_rate is None:
         return "A pruned model can pick right answers and still generate nonsense."
-    before, after = whole.repetition_rate, cut.repetition_rate
-    return f"Repeated phrases: {before:.0%} unpruned, {after:.0%} without {_named(cut)}."
+    before, after = unpruned.repetition_rate, pruned.repetition_rate
+    return f"Repeated phrases: {before:.0%} unpruned, {after:.0%} without {_named(pruned)}."
 
 
-def _sums(shown: LessonResults) -> str:
-    whole, cut = _pair(shown)
-    if whole is None or cut is None or whole.sum_acc is None or cut.sum_acc is None:
+def _sums(results: LessonResults) -> str:
+    unpruned, pruned = _pair(results)
+    if unpruned is None or pruned is None or unpruned.sum_acc is None or pruned.sum_acc is None:
         return "Healing by training does not recover them."
-    before, after = (_share(point.sum_acc, point.sum_interval) for point in (whole, cut))
-    return f"Arithmetic problems solved: {before} unpruned, {after} without {_named(cut)}."
+    before, after = (_share(point.sum_acc, point.sum_interval) for point in (unpruned, pruned))
+    return f"Arithmetic problems solved: {before} unpruned, {after} without {_named(pruned)}."
 
 
 def _named(cut: Point) -> str:
@@ -161,28 +163,28 @@ def _share(value: float, ends: tuple[float, float] | None) -> str:
     return f"{value:.0%}" + (f" ({100 * ends[0]:.0f}-{100 * ends[1]:.0f})" if ends else "")
 
 
-def _ranks(shown: LessonResults) -> str:
-    damage = shown.damage
+def _ranks(results: LessonResults) -> str:
+    damage = results.damage
     if damage is None or damage.rank_correlation is None:
         return "Distance predicts the loss increase. Only a measurement shows it."
-    distances = _compared(shown)
-    here = agreement.correlation(damage, distances, shown.size) if distances else None
+    distances = _compared(results)
+    here = agreement.correlation(damage, distances, results.size) if distances else None
     if here is None:
         return f"Rank correlation with the loss increase, all sizes pooled: {damage.rank_correlation:.2f}, mostly due to size."
     ends = "" if here.low is None or here.high is None else f" (95 % CI {here.low:.2f} to {here.high:.2f})"
-    return f"Rank correlation with the loss increase, blocks of {shown.size}: {here.value:.2f}{ends}."
+    return f"Rank correlation with the loss increase, blocks of {results.size}: {here.value:.2f}{ends}."
 
 
 def _favourite(sweep: SweepResult | None) -> str:
     """How near the cuts of the curve came to a collapse."""
-    found = [
+    favourites = [
         (favourite[1], point.n, favourite[0])
         for point, answers in zip(sweep.points if sweep else [], sweep.questions if sweep else [], strict=False)
         if (favourite := remarks.favourite_option(answers))
     ]
-    if not found:
+    if not favourites:
         return ""
-    share, n, option = max(found)
+    share, n, option = max(favourites)
     return f"Nearest in yours: option {option + 1}, {share:.0%} at n = {n}."
 
 
@@ -203,31 +205,32 @@ def _writing(sweep: SweepResult | None) -> None:
     marks.ring_caption({"generated text": places})
 
 
-def _damage(shown: LessonResults, guess: Block | None) -> None:
-    damage, size = shown.damage, shown.size
-    distances = _compared(shown)
+def _damage(results: LessonResults, guess: Block | None) -> None:
+    damage, size = results.damage, results.size
+    distances = _compared(results)
     if damage is None or distances is None or size > len(damage.increase):
         say_missing("The loss increase of each block has not been measured yet.", "pages/explore.py", "Measure loss increase")
         return
-    row, own = distances.mean[size - 1], marks.selected_block(size)
-    cost = damage.increase[size - 1][own.start] if own else None
-    places = [(row[own.start], cost)] if own and cost is not None else []
+    row, block = distances.mean[size - 1], marks.selected_block(size)
+    cost = damage.increase[size - 1][block.start] if block else None
+    places = [(row[block.start], cost)] if block and cost is not None else []
     figure = learn_figures.distance_and_damage(distances, damage, size, guess, dark=chart.is_dark(), height=330)
     chart.show_with_table(
-        marks.ringed(figure, places, f"Selected block: not {size} layers" if own is None else UNMEASURED),
+        marks.ringed(figure, places, f"Selected block: not {size} layers" if block is None else UNMEASURED),
         key="learn-damage",
         alt=f"Distance against measured loss increase for every block of {size} layers.",
         file_name="distance-and-damage",
     )
     marks.ring_caption(
-        {"loss increase": places}, None if own else lambda removed: f"The selected block, {removed.brief()}, has another size."
+        {"loss increase": places},
+        None if block else lambda removed: f"The selected block, {removed.brief()}, has another size.",
     )
 
 
-def _compared(shown: LessonResults) -> DistanceResult | None:
+def _compared(results: LessonResults) -> DistanceResult | None:
     """The map that the damage was compared with, or else the one on screen."""
-    found = stored_results.by_key("distances", shown.damage.spec.distances.fingerprint()) if shown.damage else None
-    return found.result if found else shown.distances
+    entry = stored_results.by_key("distances", results.damage.spec.distances.fingerprint()) if results.damage else None
+    return entry.result if entry else results.distances
 
 
 STEP = Step(
