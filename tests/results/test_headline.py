@@ -66,6 +66,11 @@ def test_unmeasured_quantities_name_the_selected_dataset():
     assert headline.measured_on(said) == ["Size: exact, weights in bfloat16"]
 
 
+@pytest.mark.parametrize(("loss", "is_unusable"), [(7.5, False), (7.7, True)])
+def test_a_loss_beyond_a_hundred_times_is_unusable(loss, is_unusable):
+    assert headline.verdict(verdict(CUT, [curve(30, loss)])).endswith(": unusable.") is is_unusable
+
+
 def test_the_loss_map_estimates_a_loss_that_is_not_measured():
     cut = Block(20, 2)
     said = verdict(cut, [curve(30, 4.5)], damage=[fakes.damage()])

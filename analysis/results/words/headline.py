@@ -1,5 +1,7 @@
 """The verdict on removed layers in a few sentences, from their `Evidence`."""
 
+import math
+
 from analysis.core.units import number, two_digits
 from analysis.core.units import size as size_in_words
 from analysis.results.compared import recovery
@@ -9,6 +11,8 @@ from analysis.results.stored.reading import ACCURACY, LOSS
 
 UNITS = {ACCURACY: (100, 1, "points"), LOSS: (1, 2, "nats/token"), SPEED: (100, 0, "%")}
 """Factor, decimals and unit of a change, as tables have it; a sentence leaves out the decimals of points."""
+UNUSABLE_NATS = math.log(100)
+"""Loss increase of an unusable model: it gives each token a hundredth of the probability."""
 
 
 def sentence(evidence: Evidence) -> str:
@@ -27,7 +31,10 @@ def verdict(evidence: Evidence) -> str:
     quantities = [evidence.quantity(name) for name in (ACCURACY, LOSS)]
     if not any(quantity.change for quantity in quantities):
         return f"Accuracy and loss without {evidence.removed.brief()} are not measured."
-    return f"Without {evidence.removed.brief()}, {' and '.join(map(_brief, quantities))}."
+    change = evidence.quantity(LOSS).change
+    is_unusable = change is not None and change.is_significant and change.difference > UNUSABLE_NATS
+    line = f"Without {evidence.removed.brief()}, {' and '.join(map(_brief, quantities))}"
+    return f"{line}: unusable." if is_unusable else f"{line}."
 
 
 def _brief(quantity: Quantity) -> str:

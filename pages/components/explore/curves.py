@@ -26,7 +26,7 @@ from pages.components.shared.cuts import ChosenStrategy, Cut
 from pages.components.shared.selection import Shown, versions
 
 CHARTS = (reading.ACCURACY, reading.LOSS)
-"""Keys of the charts, for `pick.name_now`."""
+"""Keys of the charts, for `chart_selection.name_now`."""
 
 
 def show(
@@ -36,8 +36,8 @@ def show(
 
     Args:
         sweep: the curve; None while there is none.
-        others: curves of other strategies; each is drawn where it was measured in the same condition.
-        heals: healed models, strongest first; drawn in the same way where they heal the selected block or one of the curves. Of
+        others: curves of other strategies; each is drawn if it was measured in the same condition.
+        heals: healed models, strongest first; drawn in the same way if they heal the selected block or one of the curves. Of
             the others of this block, one is named below the chart.
         strategy: how blocks are chosen; a click on the strategy's own choice is no choice by hand.
         cut: the removed layers; the axes reach out to them.
@@ -52,8 +52,8 @@ def show(
     drawn_heals = _of_blocks(heals, [sweep, *others], cut)
     for quantity, name, height in ((reading.ACCURACY, "Accuracy", 178), (reading.LOSS, "Loss in nats per token", 166)):
         alike = [
-            [one for one in found if comparable.is_comparable(sweep.result, one.result, quantity)]
-            for found in (others, drawn_heals)
+            [curve for curve in group if comparable.is_comparable(sweep.result, curve.result, quantity)]
+            for group in (others, drawn_heals)
         ]
         drawn = versions([sweep, *alike[0], *alike[1], *alone])
         reach = cut.n if cut.n > _last(sweep, *alike[0]) else 0
@@ -66,10 +66,10 @@ def show(
             n_layers=strategy.distances.n_layers,
             chosen=lambda n: strategy.cut(n).removed,
         )
-    said = comparable.incomparable(sweep.result, [heal.result for heal in heals if heal.result.is_of(cut.removed)])
-    if said:
-        more = f" {len(said) - 1} more under **Data and command**." if len(said) > 1 else ""
-        st.caption(words.plain(said[0]) + more)
+    parts = comparable.incomparable(sweep.result, [heal.result for heal in heals if heal.result.is_of(cut.removed)])
+    if parts:
+        more = f" {len(parts) - 1} more under **Data**." if len(parts) > 1 else ""
+        st.caption(words.plain(parts[0]) + more)
 
 
 def _last(*drawn: FoundResult) -> int:
@@ -113,30 +113,30 @@ def _of_blocks(heals: Sequence[FoundResult], curves: Sequence[FoundResult], cut:
     return [heal for heal in heals if any(block is not None and heal.result.is_of(block) for block in blocks)]
 
 
-def same_questions(shown: FoundResult, model: ModelSpec) -> dict[str, list[FoundResult]]:
+def same_questions(curve: FoundResult, model: ModelSpec) -> dict[str, list[FoundResult]]:
     """Return by strategy the curves of the same model, precision and questions as the shown one, which is left out.
 
     Of a strategy the strongest curve is taken. Among equally strong ones, it is the one that shares the shown curve's map. A
     strategy of random draws has one for each draw.
     """
-    spec = shown.result.spec
+    spec = curve.result.spec
     groups: dict[tuple[str, int], FoundResult] = {}
-    for entry in stored_results.curves_alike(shown, model):
+    for entry in stored_results.curves_alike(curve, model):
         strategy, draw = entry.summary.strategy, 0
         if needs(strategy, DRAW):
             draw = entry.result.spec.draw
         if (strategy, draw) != (spec.strategy, spec.draw) and (strategy != spec.strategy or needs(strategy, DRAW)):
             groups[strategy, draw] = entry
-    found: dict[str, list[FoundResult]] = {}
+    by_strategy: dict[str, list[FoundResult]] = {}
     order = list(STRATEGIES)
     for strategy, draw in sorted(groups, key=lambda key: (order.index(key[0]), key[1])):
-        found.setdefault(strategy, []).append(groups[strategy, draw])
-    return found
+        by_strategy.setdefault(strategy, []).append(groups[strategy, draw])
+    return by_strategy
 
 
-def menu(shown: FoundResult, model: ModelSpec, n_layers: int) -> None:
+def menu(curve: FoundResult, model: ModelSpec, n_layers: int) -> None:
     """Draw the choice of the strategies beside this one, and the range of n."""
-    _choice(same_questions(shown, model))
+    _choice(same_questions(curve, model))
     _range_slider(n_layers)
 
 
@@ -175,10 +175,10 @@ def _choice(others: dict[str, list[FoundResult]]) -> None:
     compared.update(picked)
 
 
-def compared(shown: FoundResult, model: ModelSpec) -> list[FoundResult]:
+def compared(curve: FoundResult, model: ModelSpec) -> list[FoundResult]:
     """Return the curves of the strategies that were chosen to be drawn beside the shown one."""
     names = st.session_state.get(_COMPARED)
-    return flat(found for name, found in same_questions(shown, model).items() if name in names) if names else []
+    return flat(entries for name, entries in same_questions(curve, model).items() if name in names) if names else []
 
 
 def flat(groups: Iterable[list[FoundResult]]) -> list[FoundResult]:
@@ -186,54 +186,54 @@ def flat(groups: Iterable[list[FoundResult]]) -> list[FoundResult]:
     return [entry for group in groups for entry in group]
 
 
-def not_measured(shown: Shown) -> None:
-    """Draw a grey panel with the button that measures the selected block, where a score is missing under the condition."""
-    removed = shown.cut.removed
-    missing = [name for name in (reading.ACCURACY, reading.LOSS) if _is_missing(shown, name)]
+def not_measured(view: Shown) -> None:
+    """Draw a grey panel with the button that measures the selected block, if a score is missing under the condition."""
+    removed, missing = view.cut.removed, missing_scores(view)
     if removed is None or not missing:
         return
     with st.container(horizontal=True, vertical_alignment="center", border=True, gap="small", key="not-measured-scores"):
-        what = "" if len(missing) == 2 or shown.sweep is None else f" ({missing[0]})"
+        what = "" if len(missing) == 2 or view.sweep is None else f" ({missing[0]})"
         st.markdown(f"**Not measured**{what}: {words.plain(removed.brief())}", width="content")
-        measure_button(shown)
+        measure_button(view)
 
 
-def _is_missing(shown: Shown, quantity: str) -> bool:
-    found = shown.selected.measured(quantity)
-    return found.reading is None and (found.condition is not None or shown.sweep is None)
+def missing_scores(view: Shown) -> list[str]:
+    """Return the quantities of the selected block that are not measured under the selected condition."""
+    quantities = {name: view.selected.measured(name) for name in (reading.ACCURACY, reading.LOSS)}
+    return [name for name, each in quantities.items() if each.reading is None and (each.condition or view.sweep is None)]
 
 
-def measure_button(shown: Shown) -> None:
+def measure_button(view: Shown) -> None:
     """Draw the button that measures the selected block under the selected condition, its progress, or why it failed.
 
-    Nothing is drawn where the block is measured, or where a growing curve will measure it.
+    Nothing is drawn if the block is measured, or if a growing curve will measure it.
     """
-    cut, curve = shown.cut, _curve(shown.sweep, shown.model)
-    if cut.removed is None or _is_measured(shown) or _is_growing(curve):
+    cut, curve = view.cut, _curve(view.sweep, view.model)
+    if cut.removed is None or _is_measured(view) or _is_growing(curve):
         return
-    spec = _request(curve, cut, shown.asked)
-    asked = f"the curve's {curve.n_questions} questions and text" if curve else "100 questions and held-out text"
-    why = f"Measures accuracy and loss without exactly these layers on {asked}."
+    spec = _request(curve, cut, view.asked)
+    questions = f"the curve's {curve.n_questions} questions and text" if curve else "100 questions and held-out text"
+    why = f"Measures accuracy and loss without exactly these layers on {questions}."
     title = f"Score without {cut.removed.brief()}"
     card.start_button(spec, title, "Measure scores", key="score-cut", icon=":material/target:", help=why)
 
 
-def _scored_alone(shown: FoundResult) -> list[FoundResult]:
+def _scored_alone(curve: FoundResult) -> list[FoundResult]:
     """Return the strongest evaluations of single blocks of the model of a curve."""
-    return stored_results.scores_of("evaluate", shown.result.spec.model, shown)
+    return stored_results.scores_of("evaluate", curve.result.spec.model, curve)
 
 
 def _single_cuts(shown: FoundResult, alone: Sequence[FoundResult]) -> Sequence[Point]:
     """Return the scores of single blocks in the condition of a curve, each with its comparable quantities only."""
     curve = shown.result
-    found = []
+    points = []
     for result in (entry.result for entry in alone):
         if result.point.n:
             kept = (
                 result.point if comparable.is_comparable(curve, result, reading.ACCURACY) else replace(result.point, acc=None)
             )
-            found.append(kept if comparable.is_comparable(curve, result, reading.LOSS) else replace(kept, loss=None))
-    return found
+            points.append(kept if comparable.is_comparable(curve, result, reading.LOSS) else replace(kept, loss=None))
+    return points
 
 
 def _curve(sweep: FoundResult | None, model: ModelSpec) -> SweepResult | None:
@@ -243,11 +243,11 @@ def _curve(sweep: FoundResult | None, model: ModelSpec) -> SweepResult | None:
     return next((entry.result for entry in stored_results.find("sweep", model, most=1)), None)
 
 
-def _is_measured(shown: Shown) -> bool:
-    """Return True where the block on screen has a score of every quantity under the selected condition."""
-    readings = shown.readings
-    asked = [name for name in (reading.ACCURACY, reading.LOSS) if shown.selected.measured(name).condition is not None]
-    return all(name in readings for name in asked) and bool(readings)
+def _is_measured(view: Shown) -> bool:
+    """Return True if the block on screen has a score of every quantity under the selected condition."""
+    readings = view.readings
+    quantities = [name for name in (reading.ACCURACY, reading.LOSS) if view.selected.measured(name).condition is not None]
+    return all(name in readings for name in quantities) and bool(readings)
 
 
 def _is_growing(curve: SweepResult | None) -> bool:
@@ -258,5 +258,5 @@ def _is_growing(curve: SweepResult | None) -> bool:
 def _request(curve: SweepResult | None, cut: Cut, model: ModelSpec) -> EvaluateSpec:
     if curve is None:
         return EvaluateSpec(model=model, block=cut.removed)
-    asked = curve.spec.request
-    return EvaluateSpec(asked.model, cut.removed, benchmark=asked.benchmark, loss_corpus=asked.loss_corpus)
+    request = curve.spec.request
+    return EvaluateSpec(request.model, cut.removed, benchmark=request.benchmark, loss_corpus=request.loss_corpus)

@@ -33,7 +33,7 @@ from pages.components.shared.selection import Shown
 MAP, QUESTIONS, COST, FRONT, DATA = "map", "questions", "cost", "trade-off", "data"
 _TABS = {MAP: "Map", QUESTIONS: "Questions", COST: "Cost", FRONT: "Trade-off", DATA: "Data"}
 """Titles of the tabs, by their name in the address."""
-_FIRST = "first-look"
+_FIRST_VIEW = "first-look"
 """Key of the session for the first view, "" once it was changed: only then are there notes on the picture."""
 _SQUARE = "This square is the removed block: click any other"
 _FORMER = ("generation", "damage")
@@ -59,28 +59,28 @@ def tab() -> str:
 
 def _view(map_key: str, sweep_key: str | None, model: ModelSpec) -> None:
     with frame.errors_shown():
-        found, sweep = stored_results.by_key("distances", map_key), stored_results.by_key("sweep", sweep_key)
-        if found is None:
+        distances, sweep = stored_results.by_key("distances", map_key), stored_results.by_key("sweep", sweep_key)
+        if distances is None:
             st.info("This map is no longer in the cache. Reload the page.")
             return
-        shown = selection.on_map(found, sweep, model)
+        view = selection.on_map(distances, sweep, model)
         with st.container(gap="xxsmall"):
             with st.container(key="verdict", gap="xxsmall"):  # drawn in its place, so that nothing below it moves
-                verdict_line.show(shown)
+                verdict_line.show(view)
             with st.container(gap="xxsmall", key="instrument"):
-                _instrument(shown)
-            _tabs(shown)
+                _instrument(view)
+            _tabs(view)
 
 
-def _tabs(shown: Shown) -> None:
+def _tabs(view: Shown) -> None:
     with state.showing("tab", _TABS[tab()]):
         places = st.tabs(list(_TABS.values()), key="tab", on_change=_opened)
     with places[list(_TABS).index(tab())], st.container(key=f"tab-{tab()}", gap="small"):
-        _DRAWN[tab()](shown)
+        _DRAWN[tab()](view)
         if tab() != MAP:  # there the conditions show on hover
-            selection.show_chip(selection.selected_conditions(shown.selected))
+            selection.show_chip(selection.selected_conditions(view.selected))
         if tab() not in (MAP, FRONT):
-            chart_selection.mark({}, shown.cut, shown.strategy)  # for those who follow the slider while it is dragged
+            chart_selection.mark({}, view.cut, view.strategy)  # for those who follow the slider while it is dragged
 
 
 def _opened() -> None:
@@ -88,88 +88,90 @@ def _opened() -> None:
     state.choose_option("tab", "" if name == MAP else name)
 
 
-def _instrument(shown: Shown) -> None:
+def _instrument(view: Shown) -> None:
     """Draw the slider, the removed layers in words, the strip of layers, and what their removal costs."""
     left, right = st.columns([3, 7], vertical_alignment="center", gap="small")
     with left:
-        cuts.slider(shown.strategy.distances.n_layers)
+        cuts.slider(view.strategy.distances.n_layers)
     with right, st.container(horizontal=True, vertical_alignment="center", gap="small", key="best-cut"):
-        cuts.say(shown.cut)
+        cuts.say(view.cut)
         st.space("stretch")
-        cuts.back_button(shown.cut, shown.strategy)
-        readout.measure_button(shown)
-        verdict_line.buttons(shown)
-    is_first = _is_first_look(shown)
-    layer_choice.show_strip(shown, is_first)
-    readout.show(shown, is_first)
+        cuts.back_button(view.cut, view.strategy)
+        verdict_line.best_button(view)
+        if not curves.missing_scores(view):  # one next step at a time: an unmeasured block is scored first
+            readout.measure_button(view)
+            verdict_line.heal_button(view)
+    is_first = _is_first_look(view)
+    layer_choice.show_strip(view, is_first)
+    readout.show(view, is_first)
 
 
-def _is_first_look(shown: Shown) -> bool:
+def _is_first_look(view: Shown) -> bool:
     """Return whether the visitor has neither changed the view nor started a job; a class gets no notes."""
-    view = (str(shown.cut), tab())
-    is_same = st.session_state.setdefault(_FIRST, view) == view
+    current = (str(view.cut), tab())
+    is_same = st.session_state.setdefault(_FIRST_VIEW, current) == current
     if not is_same or state.presenting() or service.jobs.list_jobs(1):
-        st.session_state[_FIRST] = ""
-    return bool(st.session_state[_FIRST])
+        st.session_state[_FIRST_VIEW] = ""
+    return bool(st.session_state[_FIRST_VIEW])
 
 
-def _map_and_curves(shown: Shown) -> None:
+def _map_and_curves(view: Shown) -> None:
     left, right = st.columns(2, gap="medium")
     with left, frame.errors_shown(), st.container(gap="xsmall"):
-        map_view.show(shown.distances, shown.damage, shown.strategy, shown.cut)
+        map_view.show(view.distances, view.damage, view.strategy, view.cut)
     with right, frame.errors_shown(), st.container(gap="xsmall"):
-        compared = curves.compared(shown.sweep, shown.model) if shown.sweep else []
-        curves.show(shown.sweep, compared, shown.heals, shown.strategy, shown.cut)
-        curves.not_measured(shown)
+        compared = curves.compared(view.sweep, view.model) if view.sweep else []
+        curves.show(view.sweep, compared, view.heals, view.strategy, view.cut)
+        curves.not_measured(view)
         st.page_link("pages/learn.py", label="How a layer changes a token", icon=":material/school:")
     marks = {chart_selection.name_now(map_view.CHART): chart_selection.CELLS}
-    marks |= {chart_selection.name_now(name): mark for name, mark in chart_selection.of_curves(shown).items()}
-    chart_selection.mark(marks, shown.cut, shown.strategy, _SQUARE if _is_first_look(shown) else "")
+    marks |= {chart_selection.name_now(name): mark for name, mark in chart_selection.of_curves(view).items()}
+    chart_selection.mark(marks, view.cut, view.strategy, _SQUARE if _is_first_look(view) else "")
 
 
-def _cost(shown: Shown) -> None:
-    curves.not_measured(shown)
+def _cost(view: Shown) -> None:
+    curves.not_measured(view)
     with st.container(gap=None):
-        for note in scores.notes(shown):
+        for note in scores.notes(view):
             st.caption(words.plain(note))
-    st.fragment(_saved)(shown)
+    st.fragment(_saved)(view)
 
 
-def _saved(shown: Shown) -> None:
+def _saved(view: Shown) -> None:
     with frame.errors_shown():
-        savings.show_savings(shown.distances.result, shown.cut, shown.strategy, shown.model)
+        savings.show_savings(view.distances.result, view.cut, view.strategy, view.model)
 
 
-def _questions(shown: Shown) -> None:
+def _questions(view: Shown) -> None:
     with frame.errors_shown():
-        scores.show_changed_answers(shown)
+        scores.show_changed_answers(view)
 
 
-def _front(shown: Shown) -> None:
-    st.fragment(_weighed)(shown)
+def _front(view: Shown) -> None:
+    st.fragment(_weighed)(view)
 
 
-def _weighed(shown: Shown) -> None:
+def _weighed(view: Shown) -> None:
     with frame.errors_shown():
-        trade_off.show(shown.model, shown.strategy, shown.cut, shown.selected)
-        curves.not_measured(shown)
+        trade_off.show(view.model, view.strategy, view.cut, view.selected)
+        curves.not_measured(view)
 
 
-def _data(shown: Shown) -> None:
+def _data(view: Shown) -> None:
     """The numbers behind all tabs, and the commands that make them again."""
-    model, sweep = shown.model, shown.sweep
+    model, sweep = view.model, view.sweep
     curves_shown = [sweep, *curves.flat(curves.same_questions(sweep, model).values())] if sweep else []
     speed = savings.find_speed(model)
-    st.caption(words.provenance(shown.distances.result, sweep.result if sweep else None))
+    st.caption(words.provenance(view.distances.result, sweep.result if sweep else None))
     _tables(
-        shown.distances.result,
+        view.distances.result,
         [curve.result for curve in curves_shown],
-        [heal.result for heal in shown.heals],
-        shown.damage.result if shown.damage else None,
-        readout.tables(shown),
+        [heal.result for heal in view.heals],
+        view.damage.result if view.damage else None,
+        readout.tables(view),
     )
-    once = [entry for entry in (shown.damage, speed) if entry]
-    everything = [shown.distances, *curves_shown, *once, *shown.heals, *stored_results.scores_of("evaluate", model)]
+    once = [entry for entry in (view.damage, speed) if entry]
+    everything = [view.distances, *curves_shown, *once, *view.heals, *stored_results.scores_of("evaluate", model)]
     frame.commands([entry.result.spec for entry in everything])
 
 

@@ -22,7 +22,7 @@ from pages.components.shared.selection import Version, version
 
 DAMAGE = "damage"
 CHART = "map"
-"""Key of the chart, for `pick.name_now`; the selected block on it is marked by `cut_marks`."""
+"""Key of the chart, for `chart_selection.name_now`."""
 VIEWS = {"map": "Map", "lines": "Lines"}
 _VIEWS_HELP = (
     "**Map**: start layer to the right, block size upwards, yellow is low. "
@@ -36,9 +36,9 @@ def view() -> str:
     return state.option_of("view", VIEWS, "map")
 
 
-def controls(found: FoundResult, damage: FoundResult | None) -> None:
+def controls(distances: FoundResult, damage: FoundResult | None) -> None:
     """Draw the choice of a quantity and of a view."""
-    names = _quantities(found.result, damage)
+    names = _quantities(distances.result, damage)
 
     def choose_metric() -> None:
         metric = st.session_state["metric"]
@@ -57,8 +57,8 @@ def controls(found: FoundResult, damage: FoundResult | None) -> None:
 
 def _quantities(distances: DistanceResult, damage: FoundResult | None) -> list[str]:
     """Return what the map can show, its own distance first."""
-    own = distances.spec.metric
-    return [own, *(name for name in distances.others if name != own), *([DAMAGE] if damage else [])]
+    metric = distances.spec.metric
+    return [metric, *(name for name in distances.others if name != metric), *([DAMAGE] if damage else [])]
 
 
 def _quantity(names: list[str]) -> str:
@@ -66,33 +66,35 @@ def _quantity(names: list[str]) -> str:
     return wanted if wanted in names else names[0]
 
 
-def show(shown: FoundResult, damage: FoundResult | None, strategy: ChosenStrategy, cut: Cut) -> None:
+def show(entry: FoundResult, damage: FoundResult | None, strategy: ChosenStrategy, cut: Cut) -> None:
     """Draw the chart and the remark on it.
 
     Args:
-        shown: the distance map.
+        entry: the distance map.
         damage: the measured damage, if there is any.
         strategy: how blocks are chosen.
         cut: the removed layers.
     """
-    distances: DistanceResult = shown.result
-    names, how, own = _quantities(distances, damage), view(), distances.spec.metric
+    distances: DistanceResult = entry.result
+    names, how, own_metric = _quantities(distances, damage), view(), distances.spec.metric
     metric, wanted = _quantity(names), state.option("metric")
     if wanted and wanted not in names:
-        st.caption(f"This link shows {words.plain(_name(wanted))}, which this map does not have.")
-    drawn = damage if metric == DAMAGE and damage is not None else shown
+        st.caption(f"This link asks for {words.plain(_name(wanted))}, which this map does not have.")
+    drawn = damage if metric == DAMAGE and damage is not None else entry
     if how == "lines":
         figure = maps.picked(_lines(version(drawn), metric, chart.is_dark(), drawn), cut.removed, dark=chart.is_dark())
         remark = "Blue: all blocks of this size. The line across marks the lowest value of each size."
     elif metric == DAMAGE:
-        figure, remark = _damage_map(version(drawn), drawn), "Line: the block of each size with the lowest loss increase."
+        figure = _damage_map(version(drawn), drawn)
+        is_map = len(drawn.result.increase) > 1
+        remark = "Line: the block of each size with the lowest loss increase." if is_map else "Each bar removes one layer."
     else:
-        path, others = strategy.path(), () if metric == own else distance_spec.best_blocks(distances.others[metric])
+        path, others = strategy.path(), () if metric == own_metric else distance_spec.best_blocks(distances.others[metric])
         key = " / ".join(" ".join(f"{best.n}:{best.start}" for best in blocks) for blocks in (path, others))
-        figure = _distance_map(version(shown), key, metric, shown, path, others)
+        figure = _distance_map(version(entry), key, metric, entry, path, others)
         remark = "Line: chosen blocks. Circles: tied with the most similar (95 %)."
-        if metric != own:
-            remark = f"Dotted: the most similar block by {words.plain(_name(metric))}. The map's own distance chooses."
+        if metric != own_metric:
+            remark = f"Dotted: the most similar block by {words.plain(_name(metric))}. Line: by the map's own distance."
     chart_selection.chart_of_blocks(
         figure,
         key=CHART,

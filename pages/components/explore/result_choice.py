@@ -83,7 +83,7 @@ def _sweep(model: ModelSpec, questions: BenchmarkSpec | None, distances: CorpusS
 def _sentence(kind: str, what: str, spec: DistanceSpec | SweepSpec | None, label: str, verb: words.Markdown) -> None:
     how = "" if spec else " and cannot be measured from this page"
     sentence, do, drop = st.columns([9, 2, 1.4], vertical_alignment="center", gap="small")
-    sentence.info(f"This link shows {words.plain(what)}, which is not measured here{how}.")
+    sentence.info(f"This link asks for {words.plain(what)}, which is not measured here{how}.")
     if spec is not None and start.button(verb, place=do, key=f"asked-{kind}-go", width="stretch"):
         start.start_and_show(spec, label)
     if drop.button("Dismiss", key=f"asked-{kind}-drop", type="tertiary"):

@@ -1,4 +1,4 @@
-"""The verdict: accuracy and loss without the removed layers, and a button for the best known block of their size.
+"""The verdict: accuracy and loss without the removed layers, with buttons for the best block of their size and for healing.
 
 The words are made by `results.words.headline` from `results.evidence`, as everywhere. The recommendation of the decision sheet
 is another thing (`results.verdict`).
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from analysis.core.blocks import PartSet, Removal
+from analysis.core.blocks import PartSet
 from analysis.experiments.accuracy import precision_spec
 from analysis.results import evidence
 from analysis.results.compared import quality_costs
@@ -21,58 +21,57 @@ from pages.components.shared import cuts, selection, start, words
 from pages.components.shared.selection import Shown
 
 
-def show(shown: Shown) -> None:
+def show(view: Shown) -> None:
     """Draw the verdict."""
-    measured = shown.evidence
+    measured = view.evidence
     if measured is None:
-        st.markdown(shown.cut.unknown or "Nothing is removed. Move the slider or click a block to see what its removal costs.")
+        st.markdown(view.cut.unknown or "Nothing is removed. Move the slider or click a block to see what its removal costs.")
         return
-    st.markdown(words.plain(headline.verdict(measured)), help=_in_detail(measured, shown))
+    st.markdown(words.plain(headline.verdict(measured)), help=_in_detail(measured, view))
 
 
-def buttons(shown: Shown) -> None:
-    """Draw the button that selects the best known block of this size, and the one that heals the selected block."""
-    measured = shown.evidence
-    if measured is None:
-        return
-    _best(shown, measured.removed)
-    if RECOVERY in measured.missing:
-        start.instant_heal_button(shown.sweep, shown.cut, shown.model)
+def heal_button(view: Shown) -> None:
+    """Draw the button that heals the selected block, unless a healing run of it is stored."""
+    if view.evidence is not None and RECOVERY in view.evidence.missing:
+        start.instant_heal_button(view.sweep, view.cut, view.model)
 
 
-def _in_detail(found: evidence.Evidence, shown: Shown) -> words.Markdown:
+def _in_detail(measured: evidence.Evidence, view: Shown) -> words.Markdown:
     """Return all quantities with their intervals, then what they are measured on."""
-    lines = [headline.sentence(found), *headline.measured_on(found)]
-    if units := words.other_losses(shown.readings.get(LOSS), shown.strategy.distances.model.vocab_size):
+    lines = [headline.sentence(measured), *headline.measured_on(measured)]
+    if units := words.other_losses(view.readings.get(LOSS), view.strategy.distances.model.vocab_size):
         lines.append(f"Loss in other units: {units}")
-    if shown.sweep is not None and (precise := precision_spec.describe_cost(shown.sweep.result.spec.model)):
+    if view.sweep is not None and (precise := precision_spec.describe_cost(view.sweep.result.spec.model)):
         lines.append(f"Precision: {precise}")
     return "\n".join(f"- {words.plain(line)}" for line in lines)
 
 
-def _best(shown: Shown, removed: Removal) -> None:
+def best_button(view: Shown) -> None:
     """Draw the button that selects the best known block of this size, unless it is selected."""
-    n_layers, every = shown.strategy.distances.n_layers, [*shown.scores, *shown.damage_maps]
+    removed = view.cut.removed
+    if removed is None:
+        return
+    n_layers, every = view.strategy.distances.n_layers, [*view.scores, *view.damage_maps]
     like = removed if isinstance(removed, PartSet) else removed.size
     costs: list[Cost] = _costs(selection.versions(every), like, every)
     best = quality_costs.best_cut([cost for cost in costs if not cuts.protected_in(cost.cut, n_layers)])
     if best is not None and best.cut != removed:
-        own = next((cost for cost in costs if cost.cut == removed and cost.condition == best.condition), None)
+        selected = next((cost for cost in costs if cost.cut == removed and cost.condition == best.condition), None)
         st.button(
             f"Select {best.cut.brief()}",
             key="take-best",
             on_click=cuts.take_or_say,
-            args=(best.cut, shown.strategy.cut(best.cut.size).removed, n_layers),
-            help=f"Lowest measured loss of this size: {_in_full(best, own)}",
+            args=(best.cut, view.strategy.cut(best.cut.size).removed, n_layers),
+            help=f"Lowest measured loss of this size: {_in_full(best, selected)}",
         )
 
 
-def _in_full(cost: Cost, own: Cost | None) -> words.Markdown:
+def _in_full(cost: Cost, selected: Cost | None) -> words.Markdown:
     """Return the loss increase of the best block and of the selected one, and on which texts."""
-    said = f"{_amount(cost)} on {words.plain(cost.condition.material_in_words())}"
-    if own is not None:
-        said += f", selected block {_amount(own)}"
-    return f"{said}. The same texts chose it, so the number is optimistic."
+    sentence = f"{_amount(cost)} on {words.plain(cost.condition.material_in_words())}"
+    if selected is not None:
+        sentence += f", selected block {_amount(selected)}"
+    return f"{sentence}. The same texts chose it, so the number is optimistic."
 
 
 def _amount(cost: Cost) -> str:
@@ -82,5 +81,5 @@ def _amount(cost: Cost) -> str:
 
 
 @st.cache_resource(max_entries=256, show_spinner=False)
-def _costs(told: str, like: int | PartSet, _found: Sequence[FoundResult]) -> list[Cost]:
+def _costs(versions: str, like: int | PartSet, _found: Sequence[FoundResult]) -> list[Cost]:
     return quality_costs.of_cuts([entry.result for entry in _found], LOSS, like)

@@ -192,10 +192,8 @@ def say(cut: Cut) -> None:
 def back_button(cut: Cut, strategy: ChosenStrategy) -> None:
     """Draw the button that returns from layers picked by hand to those of the strategy; nothing if none were picked."""
     if cut.by_hand:
-        name = f"l*({cut.n})" if strategy.name == "similarity" else words.plain(strategy.name)
-        chosen = strategy.cut(cut.n).removed
-        others = chosen.brief() if chosen else "unmeasured layers"
-        why = f"You selected these layers. {words.plain(strategy.name)} selects {others}."
+        name, chosen = words.plain(strategy.name), strategy.cut(cut.n).removed
+        why = f"You selected these layers. {name} selects {chosen.brief() if chosen else 'unmeasured layers'}."
         st.button(
             f"Back to {name}",
             key="back",

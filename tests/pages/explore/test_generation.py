@@ -31,17 +31,9 @@ def test_the_strategys_own_block_shows_its_text(app):
     assert told["texts"][told["cut"]] == [["five", False], ["5", True]]
 
 
-def test_another_block_of_that_size_is_not_measured(app):
-    fill()
-    at = app(block="14:5")
-    told = readout(at)
-    assert told["cut"] == "14:5"
-    assert "14:5" not in told["texts"]
-    assert at.button(key="measure-generation").label == "Generate text"
-
-
 def test_the_button_measures_exactly_the_selected_block(app):
     sweep = fill()
+    fakes.evaluate(OTHER, curve=sweep).save()
     at = app(block="14:5")
     at.button(key="measure-generation").click().run()
     (made,) = jobs.active()

@@ -7,7 +7,6 @@ from unittest import mock
 import pytest
 
 from analysis import jobs, service
-from analysis.cli import main
 from analysis.core.blocks import Block, LayerSet
 from analysis.data.spec import BenchmarkSpec
 from pages.components.explore import chart_selection, result_choice
@@ -44,7 +43,7 @@ def test_block_picked_by_hand_holds_everywhere_until_undone(app):
     assert f"**Not measured**: {OWN.brief()}" in texts(at)
     assert at.query_params["block"] == ["7:5"] or at.query_params["block"] == "7:5"
     back = at.button(key="back")
-    assert back.label == "Back to l*(5)"
+    assert back.label == "Back to similarity"
     back.click().run()
     assert shown_cuts(at) == {(BEST.start, BEST.size)}
     assert "block" not in at.query_params
@@ -119,12 +118,12 @@ def test_the_address_asks_for_texts_and_questions_by_name(app):
     assert at.selectbox(key=f"pick-sweep-{older.spec.fingerprint()}")
     assert at.query_params["benchmark"] in ("arc_easy:50", ["arc_easy:50"])
     assert at.query_params["texts"] in ("c4:32x256", ["c4:32x256"])
-    assert "This link shows" not in texts(at)
+    assert "This link asks for" not in texts(at)
     newest = fakes.sweep().spec.fingerprint()
     at.selectbox(key=f"pick-sweep-{older.spec.fingerprint()}").set_value(newest).run()
     assert at.query_params["benchmark"] in ("arc_easy:100", ["arc_easy:100"])
     at.slider(key="n").set_value(9).run()
-    assert "This link shows" not in texts(at), "an address that the page itself wrote is no request"
+    assert "This link asks for" not in texts(at), "an address that the page itself wrote is no request"
 
 
 def test_missing_result_is_named_and_offered_but_never_started(app):
@@ -132,7 +131,7 @@ def test_missing_result_is_named_and_offered_but_never_started(app):
     at = app(benchmark="boolq:40", texts="wiki:8x64")
     assert not jobs.list_jobs()
     said = texts(at)
-    assert "This link shows a map of Wikipedia 8 × 64, which is not measured here" in said
+    assert "This link asks for a map of Wikipedia 8 × 64, which is not measured here" in said
     assert "a similarity curve on 40 questions of BoolQ, which is not measured here" in said
     assert at.query_params["benchmark"] in ("boolq:40", ["boolq:40"]), "a reload still asks for it"
     at.button(key="asked-sweep-go").click().run()
@@ -152,17 +151,6 @@ def test_missing_result_is_named_and_offered_but_never_started(app):
 )
 def test_questions_have_names_that_can_be_read_back(spec):
     assert result_choice.read_questions(result_choice.name_questions(spec)) == spec
-
-
-def test_the_heal_page_starts_from_the_block_that_was_picked(app):
-    fill()
-    at = app("pages/heal.py", block="7:5")
-    assert OWN.brief() in texts(at)
-    at.text_input(key="own-block").set_value("9:5").run()
-    assert Block(9, 5).brief() in texts(at)
-    assert at.query_params["block"] in ("9:5", ["9:5"])
-    at.button(key="back").click().run()
-    assert BEST.brief() in texts(at)
 
 
 def click(session: dict, on: str, block: str | None, n_layers: int = 30, kept: Collection[int] = ()) -> Block | str | None:
@@ -203,14 +191,6 @@ def test_clicks():
     assert click(session, "accuracy", ["unpruned", 0]) == "strategy", "n = 0 is no choice by hand"
 
 
-def test_click_on_one_chart_leaves_the_others_unchanged():
-    session: dict = {}
-    click(session, "accuracy", ["7:5", 5])
-    with mock.patch.object(chart_selection, "st", mock.MagicMock(session_state=session)):
-        assert chart_selection.name_now("accuracy") != "accuracy"
-        assert chart_selection.name_now("map") == "map"
-
-
 def test_a_block_can_be_written_instead_of_clicked(app):
     fill()
     at = app(n="3")
@@ -223,17 +203,6 @@ def test_a_block_can_be_written_instead_of_clicked(app):
     assert shown_cuts(at) == {(7, 5)}
     assert "28" in at.error[0].value
     assert not at.exception
-
-
-def test_the_commands_of_everything_on_the_page_are_there(app):
-    fill()
-    fakes.speed().save()
-    fakes.heal().save()
-    single = fakes.evaluate(Block(7, 5))
-    single.save()
-    said = "\n".join(code.value for code in app(n="5", tab="data").code)
-    for result in (fakes.rich_distances(), fakes.sweep(), fakes.damage(), fakes.speed(), fakes.heal(), single):
-        assert main.command_line(result.spec) in said
 
 
 def test_link_to_a_missing_distance_names_it(app):
