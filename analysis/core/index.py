@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from analysis.core.index_table import OWN, bound_values, committed, folder_of, placeholders, places, rows
+from analysis.core.index_table import OWN, committed, folder_of, places, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,10 @@ class IndexEntry:
         return folder_of(self.place, self.kind) / self.key
 
 
+_ENTRY = "place, kind, key, mtime_ns, summary"
+"""Columns of an `IndexEntry`."""
+
+
 @dataclass(frozen=True)
 class ResultFilter:
     """Filter of stored results: a result must pass all of it."""
@@ -63,44 +67,49 @@ class ResultFilter:
 
     def condition(self) -> tuple[str, dict[str, Any]]:
         """Return the condition on a row, with its values."""
-        values: dict[str, Any] = bound_values("kind", self.kinds)
-        parts = [f"kind IN ({placeholders('kind', self.kinds)})", "is_readable"]
+        values: dict[str, Any] = {"kinds": self.kinds, "places": places(), "own": OWN}
+        parts = ["is_readable", _HAS_PRECEDENCE]
+        filters = [("kind", self.kinds), ("place", self.places or values["places"]), *self.having]
+        for number, (column, value) in enumerate([*filters, ("name", self.names)] if self.names else filters):
+            parts.append(f"{column} IN (SELECT value FROM json_each(:choices{number}))")
+            values[f"choices{number}"] = value if isinstance(value, tuple) else (value,)
         if self.weights is not None:
-            sql, weights_values = _weights_condition(self.weights)
-            parts.append(sql)
+            weights, weights_values = _weights_condition(self.weights)
+            parts.append(weights)
             values |= weights_values
-        at_places = []
-        for number, place in enumerate(places()):
-            values[f"place{number}"] = place
-            if not self.places or place in self.places:
-                earlier_places = ", ".join(f":place{earlier}" for earlier in range(number))
-                hidden = f" AND NOT {_IS_AT.format(places=earlier_places)}" if earlier_places else ""
-                at_places.append(f"(place = :place{number}{hidden})")
-        filters, filter_values = self._filters()
-        return " AND ".join([*parts, f"({' OR '.join(at_places) or 'FALSE'})", *filters]), values | filter_values
-
-    def _filters(self) -> tuple[list[str], dict[str, Any]]:
-        """Return the conditions that need neither kind nor place, with their values."""
-        parts = [f"name IN ({placeholders('name', self.names)})"] if self.names else []
-        parts += [f"instr(said, :word{number})" for number in range(len(self.words))]
+        if self.words:
+            parts.append("NOT EXISTS (SELECT 1 FROM json_each(:words) WHERE NOT instr(said, value))")
+            values["words"] = self.words
         if self.materials:
-            parts.append(f"({' OR '.join(f'instr(materials, :material{n})' for n in range(len(self.materials)))})")
-        values = bound_values("name", self.names) | bound_values("word", self.words) | bound_values("material", self.materials)
-        for number, (column, value) in enumerate(self.having):
-            choices = value if isinstance(value, tuple) else (value,)
-            parts.append(f"{column} IN ({placeholders(f'having{number}_', choices)})")
-            values |= bound_values(f"having{number}_", choices)
+            parts.append("EXISTS (SELECT 1 FROM json_each(:materials) WHERE instr(materials, value))")
+            values["materials"] = self.materials
         if self.quantization is not None:
             parts.append("(quantization IS NULL OR quantization = :quantization)")
             values["quantization"] = self.quantization
-        return parts, values
+        return " AND ".join(parts), values
+
+    def select(self, columns: str, end: str = "", **values: Any) -> list[tuple[Any, ...]]:
+        """Return columns of all results that pass.
+
+        Args:
+            columns: expressions in SQL.
+            end: continuation of the statement: further conditions, groups and order.
+            values: values of parameters in `end`.
+        """
+        where, own_values = self.condition()
+        return rows(self.kinds, f"SELECT {columns} FROM results WHERE {where} {end}", own_values | values)
 
 
-_IS_AT = """EXISTS (
-    SELECT 1 FROM results own
-    WHERE own.place IN ({places}) AND own.kind = results.kind AND own.key = results.key AND own.is_readable
-)"""
-"""Condition that a place of higher precedence has the same result."""
+_BY_KIND = "instr(:kinds, json_quote(kind))"
+"""Position of a result's kind in a filter."""
+_BY_PLACE = "instr(:places, json_quote({table}.place))"
+"""Precedence of a result's place."""
+_HAS_PRECEDENCE = f"""(place = :own OR NOT EXISTS (
+    SELECT 1 FROM results same
+    WHERE same.place IN (SELECT value FROM json_each(:places)) AND same.kind = results.kind AND same.key = results.key
+        AND same.is_readable AND {_BY_PLACE.format(table="same")} < {_BY_PLACE.format(table="results")}
+))"""
+"""Condition that no place of higher precedence has the same result."""
 
 
 def _weights_condition(weights: tuple[str, str, str]) -> tuple[str, dict[str, Any]]:
@@ -134,28 +143,17 @@ def entries(
         most: maximum number of results; None for all.
     """
     where, values = wanted.condition()
-    by_place = f"CASE place {' '.join(f'WHEN :place{number} THEN {number}' for number in range(len(places())))} END"
-    order = f"{_by_kind(wanted.kinds)}, {by_place}, mtime_ns DESC, key"
+    order = f"{_BY_KIND}, {_BY_PLACE.format(table='results')}, mtime_ns DESC, key"
     if like is not None:
-        order, order_values = like.order(wanted.kinds)
+        order, order_values = like.order()
         values |= order_values
     if of_first is not None:
         first, first_values = _weights_condition(of_first)
         first, values = f"{first} DESC", values | first_values
-    return _entries(wanted.kinds, where, f"{first}, {order}" if first else order, values, most)
-
-
-def _by_kind(kinds: Sequence[str]) -> str:
-    return (
-        "0" if not kinds else f"CASE kind {' '.join(f'WHEN :kind{number} THEN {number}' for number in range(len(kinds)))} END"
-    )
-
-
-def _entries(kinds: Sequence[str], where: str, order: str, values: dict[str, Any], most: int | None) -> list[IndexEntry]:
-    """Return the first rows of an order; the long column of summaries is read of these alone."""
-    query = f"SELECT number FROM results WHERE {where} ORDER BY {order} LIMIT :most"
-    sql = f"SELECT place, kind, key, mtime_ns, summary FROM ({query}) CROSS JOIN results USING (number)"
-    return [IndexEntry(*row) for row in rows(kinds, sql, values | {"most": -1 if most is None else most})]
+    # The long column of summaries is read of the first rows alone.
+    query = f"SELECT number FROM results WHERE {where} ORDER BY {f'{first}, {order}' if first else order} LIMIT :most"
+    sql = f"SELECT {_ENTRY} FROM ({query}) CROSS JOIN results USING (number)"
+    return [IndexEntry(*row) for row in rows(wanted.kinds, sql, values | {"most": -1 if most is None else most})]
 
 
 def entry(kind: str, key: str) -> IndexEntry | None:
@@ -165,8 +163,7 @@ def entry(kind: str, key: str) -> IndexEntry | None:
 
 def count(wanted: ResultFilter) -> int:
     """Return the number of `entries`."""
-    where, values = wanted.condition()
-    return int(rows(wanted.kinds, f"SELECT count(*) FROM results WHERE {where}", values)[0][0])
+    return int(wanted.select("count(*)")[0][0])
 
 
 @dataclass(frozen=True)
@@ -179,9 +176,8 @@ class Ranking:
     usual: str = ""
     """Of equally strong curves those of this strategy come first; "" for none."""
 
-    def order(self, kinds: Sequence[str]) -> tuple[str, dict[str, Any]]:
-        """Return the order in which results of these kinds answer for the model, with its values."""
-        kind = _by_kind(kinds)
+    def order(self) -> tuple[str, dict[str, Any]]:
+        """Return the order in which results answer for the model, with its values."""
         fits = ["coalesce(quantization != :like_quantization, 0)", "coalesce(:like_dtype NOT IN ('auto', dtype), 0)"]
         strength = [*fits, "strength DESC", "coalesce(healed_loss, 1e9)", "coalesce(source != :like_source, 1)"]
         # Committed files carry the time of the checkout: among equal committed maps the paper's C4 comes first.
@@ -191,9 +187,9 @@ class Ranking:
             "mtime_ns DESC",
             "key",
         ]
-        parts = [*strength, kind, ":usual NOT IN ('', strategy)", *last]
-        values = {"like_source": self.source, "like_dtype": self.dtype, "like_quantization": self.quantization, "own": OWN}
-        return ", ".join(parts), values | bound_values("kind", kinds) | {"usual": self.usual}
+        parts = [*strength, _BY_KIND, ":usual NOT IN ('', strategy)", *last]
+        values = {"like_source": self.source, "like_dtype": self.dtype, "like_quantization": self.quantization}
+        return ", ".join(parts), values | {"usual": self.usual}
 
 
 def firsts(
@@ -208,7 +204,7 @@ def firsts(
         most: maximum number of results; None for all.
     """
     where, values = wanted.condition()
-    order, order_values = like.order(wanted.kinds)
+    order, order_values = like.order()
     order, group = f"{first}, {order}" if first else order, ", ".join(per)
     ranked = (
         f"SELECT number, row_number() OVER (PARTITION BY {group} ORDER BY {order}) AS rank, "
@@ -216,7 +212,7 @@ def firsts(
         f"FROM results WHERE {where}"
     )
     sql = (
-        f"SELECT place, kind, key, mtime_ns, summary, largest_n FROM ({ranked}) CROSS JOIN results USING (number) "
+        f"SELECT {_ENTRY}, largest_n FROM ({ranked}) CROSS JOIN results USING (number) "
         "WHERE rank <= :each ORDER BY position LIMIT :most"
     )
     found = rows(wanted.kinds, sql, values | order_values | {"each": each, "most": -1 if most is None else most})
@@ -242,14 +238,14 @@ def scores(wanted: ResultFilter, like: Ranking, cuts: Sequence[str]) -> list[Sco
         cuts: the removals.
     """
     where, values = wanted.condition()
-    order, order_values = like.order(wanted.kinds)
+    order, order_values = like.order()
     # CROSS JOIN keeps the scores, which are few, in front of the results.
     sql = (
         "SELECT results.key, s.quantity, s.condition, s.cut FROM scores s CROSS JOIN results ON results.number = s.number "
-        f"WHERE s.repair = '' AND s.cut IN ({placeholders('cut', cuts)}) AND {where} ORDER BY {order}"
+        f"WHERE s.repair = '' AND s.cut IN (SELECT value FROM json_each(:cuts)) AND {where} ORDER BY {order}"
     )
     strongest: dict[tuple[str, str], Score] = {}
-    for row in rows(wanted.kinds, sql, values | order_values | bound_values("cut", cuts)):
+    for row in rows(wanted.kinds, sql, values | order_values | {"cuts": tuple(cuts)}):
         strongest.setdefault(row[2:], Score(*row))
     return list(strongest.values())
 
@@ -267,48 +263,38 @@ class ResultGroup(NamedTuple):
 
 def groups(wanted: ResultFilter) -> list[ResultGroup]:
     """Return stored results in groups; results of no model are left out."""
-    where, values = wanted.condition()
     # Next to max() SQLite returns the other columns of the row that has the maximum.
-    model = "identity, source, revision, quantization != 'none' AS is_quantized"
-    sql = (
-        f"SELECT {model}, count(*), place, kind, key, max(mtime_ns), '' FROM results WHERE {where} AND source IS NOT NULL "
-        "GROUP BY kind, place, identity, source, revision, is_quantized"
+    found = wanted.select(
+        "identity, source, revision, quantization != 'none' AS is_quantized, count(*), place, kind, key, max(mtime_ns), ''",
+        "AND source IS NOT NULL GROUP BY kind, place, identity, source, revision, is_quantized",
     )
-    return [
-        ResultGroup(identity, source, revision, is_quantized, n, IndexEntry(*newest))
-        for identity, source, revision, is_quantized, n, *newest in rows(wanted.kinds, sql, values)
-    ]
+    return [ResultGroup(*group[:5], IndexEntry(*group[5:])) for group in found]
 
 
 def names(kinds: Sequence[str]) -> list[tuple[str, str]]:
     """Return the pairs of kind and model name that have results, those with the newest results first."""
-    where, values = ResultFilter(tuple(kinds)).condition()
-    sql = f"SELECT kind, name FROM results WHERE {where} GROUP BY kind, name ORDER BY max(mtime_ns) DESC"
-    return rows(kinds, sql, values)
+    return ResultFilter(tuple(kinds)).select("kind, name", "GROUP BY kind, name ORDER BY max(mtime_ns) DESC")
 
 
 def last_identity(kinds: Sequence[str], source: str, revision: str) -> str:
-    """The identity of the weights that the newest result of this name is of: in the cache, else committed, else in a pack.
+    """Return the identity of the weights of the newest result under a name: in the cache, else committed, else in a pack.
 
-    "" where it is not known.
+    "" if it is not known.
     """
-    where, values = ResultFilter(tuple(kinds), ("", source, revision)).condition()
     order = "place = :own DESC, place = :committed DESC, mtime_ns DESC, identity DESC"
-    values |= {"own": OWN, "committed": committed()}
-    identities = rows(kinds, f"SELECT identity FROM results WHERE {where} AND identity != '' ORDER BY {order} LIMIT 1", values)
+    of_name = ResultFilter(tuple(kinds), ("", source, revision))
+    identities = of_name.select("identity", f"AND identity != '' ORDER BY {order} LIMIT 1", committed=committed())
     return str(identities[0][0]) if identities else ""
 
 
 def n_of_other_weights(kinds: Sequence[str], source: str, revision: str, identity: str) -> int:
-    """How many results of this name were measured on weights that are known and are not these."""
-    where, values = ResultFilter(tuple(kinds), ("", source, revision)).condition()
-    sql = f"SELECT count(*) FROM results WHERE {where} AND identity NOT IN ('', :other)"
-    return int(rows(kinds, sql, values | {"other": identity})[0][0])
+    """Return the number of results under a name that were measured on other weights, of those with a known identity."""
+    of_name = ResultFilter(tuple(kinds), ("", source, revision))
+    return int(of_name.select("count(*)", "AND identity NOT IN ('', :other)", other=identity)[0][0])
 
 
 def builds_on(kinds: Sequence[str], key: str, *, but: str) -> IndexEntry | None:
     """Return a result of this cache that was made from the one with this fingerprint, other than `but`; None without any."""
-    where, values = ResultFilter(tuple(kinds), places=(OWN,)).condition()
-    where += " AND key != :but AND instr(builds_on, :key)"
-    found = _entries(kinds, where, "number", values | {"key": key, "but": but}, 1)
-    return found[0] if found else None
+    end = "AND key != :but AND instr(builds_on, :key) ORDER BY number LIMIT 1"
+    users = ResultFilter(tuple(kinds), places=(OWN,)).select(_ENTRY, end, key=key, but=but)
+    return IndexEntry(*users[0]) if users else None

@@ -7,6 +7,7 @@ or damaged is made again from the folders.
 
 import contextlib
 import itertools
+import json
 import logging
 import os
 import re
@@ -69,16 +70,6 @@ _in_memory: dict[Path, sqlite3.Connection] = {}
 _memory_lock = threading.RLock()
 
 
-def placeholders(name: str, values: Sequence[str]) -> str:
-    """Return the placeholders of a list of values in a statement, which `bound_values` fills."""
-    return ", ".join(f":{name}{number}" for number in range(len(values)))
-
-
-def bound_values(name: str, values: Sequence[str]) -> dict[str, Any]:
-    """Return the values by the names of their `placeholders`."""
-    return {f"{name}{number}": value for number, value in enumerate(values)}
-
-
 def folder_of(place: str, kind: str) -> Path:
     """Return the folder of the results of a kind."""
     return store.cache_dir() / place / kind  # an absolute place, such as that of the committed results, replaces the cache
@@ -107,11 +98,15 @@ def rows(kinds: Sequence[str], sql: str, values: dict[str, Any]) -> list[tuple[A
 
     Args:
         kinds: kinds of results that the query reads.
-        sql, values: the query and its values.
+        sql: the query.
+        values: values of its parameters; a tuple is passed as a JSON array, which `json_each` reads.
 
     Raises:
         StorageError: if the table cannot be made again.
     """
+    values = {
+        name: json.dumps(value, ensure_ascii=False) if isinstance(value, tuple) else value for name, value in values.items()
+    }
     try:
         return _answer(kinds, sql, values)
     except (sqlite3.DatabaseError, StorageError) as error:
