@@ -295,7 +295,7 @@ def inspect(model: ModelSpec) -> InspectResult:
         raise LayerscopeError(sentences[-1] if sentences else f"{model.source} cannot be used.")
     if done.returncode != 0:
         raise RuntimeError(f"{command} ended with {done.returncode}: {done.stderr}")
-    result: InspectResult = InspectResult.read(StoredResult(Path(model.source), json.loads(done.stdout), (), False, 0.0))
+    result: InspectResult = InspectResult.read(StoredResult(Path(model.source), json.loads(done.stdout), {}, False, 0.0))
     return result
 
 
@@ -332,9 +332,9 @@ def arrays(found: FoundResult) -> dict[str, Any]:
     """Return the large arrays of a result; empty for a read-only result, which has none."""
     try:
         content = None if found.precomputed else store.load_result(found.kind, found.key)
+        return {} if content is None else EXPERIMENTS[found.kind].result.arrays_in(content)
     except CorruptResultError:
-        content = None
-    return {} if content is None else EXPERIMENTS[found.kind].result.arrays_in(content)
+        return {}
 
 
 def models(*places: str) -> list[StoredModel]:
@@ -358,7 +358,8 @@ def listed(
         text: words that all occur in the description of a result.
         most: maximum number of returned results.
     """
-    wanted = ResultFilter(tuple(kinds), names=tuple(model_names), words=tuple(text.lower().split()))
+    having = (("name", tuple(model_names)),) if model_names else ()
+    wanted = ResultFilter(tuple(kinds), words=tuple(text.lower().split()), having=having)
     entries = index.entries(wanted, of_first=library.weights(model), most=most)
     return [of_entry(entry) for entry in entries], index.count(wanted)
 

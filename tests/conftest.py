@@ -115,7 +115,7 @@ def _committed_index(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("committed")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("LAYERSCOPE_CACHE", str(folder))
-        index_table.update(list(EXPERIMENTS))
+        index_table.rows(list(EXPERIMENTS), "SELECT 1", {})
     return folder / f"index-{index_table.LAYOUT}.sqlite"
 
 

@@ -5,7 +5,7 @@ import time
 from typing import Any, Self
 
 from analysis.core import escapes, units
-from analysis.core.progress import REMAINING, Progress, bytes_so_far, is_counted
+from analysis.core.progress import REMAINING, Progress, how_far
 
 _LINE_INTERVAL_S = 10.0
 """Time after which a line is due, in seconds."""
@@ -75,9 +75,8 @@ class Bar:
         if waited < _LINE_INTERVAL_S and (waited < _MIN_INTERVAL_S or share - self._line_share < _LINE_SHARE):
             return
         self._line_at, self._line_share = time.monotonic(), share
-        far = f"{progress.done:,} of {progress.total:,} ({share:.0%})" if is_counted(progress.total) else f"{share:.0%}"
-        far = bytes_so_far(progress.done, progress.total, progress.values) or far
-        parts = [f"{progress.phase}{f': {far}' if progress.total else ''}", _left(progress)]
+        far = f": {how_far(progress.done, progress.total, progress.values)}" if progress.total else ""
+        parts = [f"{progress.phase}{far}", _left(progress)]
         sys.stderr.write(escapes.visible(f"{', '.join(filter(None, parts))}\n"))
         sys.stderr.flush()
 

@@ -68,8 +68,17 @@ class _Removed(Spec):
         return f"{self.brief()} ({n} layer{'s' * (n != 1)})"
 
     def brief(self) -> str:
-        """Without the number of layers: "layers 11-15" or "layers 3, 5-6"."""
+        """Describe the removal without the number of layers: "layers 11-15" or "layers 3, 5-6"."""
         return _layers(self.layers)
+
+    def check_depth(self, n_layers: int) -> None:
+        """Raise `BlockRangeError` unless all layers exist in a model of `n_layers` and one keeps its attention."""
+        name = self.brief()
+        problem = f"{name[:1].upper()}{name[1:]} cannot be removed"
+        if self.touched[-1] >= n_layers:
+            raise BlockRangeError(f"{problem}: this model has layers 0..{n_layers - 1}. Choose from those.")
+        if sum(part == ATTENTION for _, part in self.parts) >= n_layers:
+            raise BlockRangeError(f"{problem}: none of the {n_layers} layers would keep its attention. Remove fewer layers.")
 
 
 class _Scattered(_Removed):
@@ -84,17 +93,6 @@ class _Scattered(_Removed):
     def size(self) -> int:
         """Number of layers that something is taken out of; how many are gone is the length of `layers`."""
         return len(self.touched)
-
-    def check_depth(self, n_layers: int) -> None:
-        """Raise `BlockRangeError` unless all layers exist in a model of `n_layers` and one keeps its attention."""
-        name = self.brief()
-        problem = f"{name[:1].upper()}{name[1:]} cannot be removed"
-        if self.touched[-1] >= n_layers:
-            raise BlockRangeError(f"{problem}: this model has layers 0..{n_layers - 1}. Choose from those.")
-        if sum(part == ATTENTION for _, part in self.parts) >= n_layers:
-            raise BlockRangeError(
-                f"{problem}: none of the {n_layers} layers would keep its attention. Keep the attention of at least one layer."
-            )
 
 
 def _is_ascending(layers: tuple[int, ...]) -> bool:
@@ -134,15 +132,6 @@ class Block(_Removed):
     def layers(self) -> range:
         """The removed layers."""
         return range(self.start, self.stop)
-
-    def check_depth(self, n_layers: int) -> None:
-        """Raise `BlockRangeError` unless the block lies inside a model of `n_layers` and leaves at least one layer."""
-        check_count(self.size, n_layers, "a size of 1")
-        if self.stop > n_layers:
-            raise BlockRangeError(
-                f"A block of {self.size} layers cannot start at layer {self.start}: this model has {n_layers} layers, "
-                f"so the start must be 0..{n_layers - self.size}."
-            )
 
 
 def blocks_up_to(max_size: int, n_layers: int) -> list[Block]:

@@ -40,8 +40,6 @@ class Bound:
     """Whether it must be more than the least."""
     below: bool = False
     """Whether it must be less than the most."""
-    instead: str = ""
-    """What a user may give instead of a number, such as "--limit 0 for all"."""
 
     def holds(self, value: float) -> bool:
         """Return whether a number lies within; NaN lies nowhere."""
@@ -66,8 +64,7 @@ class Bound:
         if self.above or self.below:
             lower, upper = "above" if self.above else "at least", "below" if self.below else "at most"
             return f"{lower} {self.least:,} and {upper} {self.most:,}"
-        limits = f"{self.least:,}..{self.most:,}" if self.most < MOST_WHOLE else f"at least {self.least:,}"
-        return f"{limits}, or {self.instead}" if self.instead else limits
+        return f"{self.least:,}..{self.most:,}" if self.most < MOST_WHOLE else f"at least {self.least:,}"
 
 
 SEED = Bound(0, MOST_WHOLE)

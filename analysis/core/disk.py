@@ -92,7 +92,9 @@ def replace(source: Path, target: Path) -> None:
 
     A folder is missing for an instant between two renames. If a process ends just then, `remove_leftovers` restores it.
     """
-    sync_all(source)
+    for path in (source, *source.rglob("*")):
+        if not path.is_symlink():
+            sync(path)
     if not (target.is_dir() and source.is_dir()):
         os.replace(source, target)
         sync(target.parent)
@@ -140,18 +142,6 @@ def sync(path: Path) -> None:
             raise
     finally:
         os.close(handle)
-
-
-def sync_all(path: Path) -> None:
-    """Make a folder and all in it last through a power cut."""
-    if path.is_dir():
-        for base, _, names in os.walk(path, topdown=False):
-            for name in names:
-                if not (file := Path(base, name)).is_symlink():
-                    sync(file)
-            sync(Path(base))
-    else:
-        sync(path)
 
 
 def remove_leftovers(top: Path, *, deep: bool) -> dict[Path, int]:

@@ -34,7 +34,8 @@ def load() -> list[str]:
 def _load(name: str) -> str:
     path = Path(name).expanduser()
     # Two files of one name are two modules, and the worker knows a file by the same name as the page that queued its request.
-    module = f"layerscope_{path.stem}_{_digest(path)}" if path.suffix == ".py" else name
+    digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
+    module = f"layerscope_{path.stem}_{digest}" if path.suffix == ".py" else name
     if module in sys.modules:
         return module
     if module not in _failed:
@@ -59,7 +60,3 @@ def _import(module: str, path: Path) -> None:
         raise ImportError("not a Python file")
     sys.modules[module] = imported_module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(imported_module)
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]

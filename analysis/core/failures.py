@@ -89,7 +89,19 @@ def in_a_sentence(
         log: place of the details of an unforeseen error; empty to keep them in a file of the cache folder.
         has_log: whether to include the first line of an unforeseen error, which no visitor of a page may see.
     """
-    return cause(error, consequence=consequence) or _unforeseen(error, doing, log, has_log)
+    if (sentence := cause(error, consequence=consequence)) is not None:
+        return sentence
+    problem = type(error).__name__
+    if has_log:
+        problem = one_line(f"{problem}: {(str(error).strip().splitlines() or ['no message'])[0]}")
+    log_file = log or _keep(error, doing)
+    details = f"The details are in {log_file}" if log_file else "The details are lost, because the cache folder is not writable"
+    if family := model_type(error):
+        return redact(
+            f"The code of {family} models in transformers failed while {doing} ({problem}). Choose another model or block. "
+            f"{details}."
+        )
+    return redact(f"Layerscope has a bug: an unexpected error while {doing} ({problem}). {details}.")
 
 
 def cause(error: BaseException, *, consequence: str = "run it again") -> str | None:
@@ -121,20 +133,6 @@ def model_type(error: BaseException) -> str | None:
 def _modules(error: BaseException) -> list[str]:
     """Return the modules that an error passed through, the one that raised it last."""
     return [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]
-
-
-def _unforeseen(error: BaseException, doing: str, log: str, has_log: bool) -> str:
-    problem = type(error).__name__
-    if has_log:
-        problem = one_line(f"{problem}: {(str(error).strip().splitlines() or ['no message'])[0]}")
-    log_file = log or _keep(error, doing)
-    details = f"the details are in {log_file}" if log_file else "the details are lost, because the cache folder is not writable"
-    if family := model_type(error):
-        return redact(
-            f"The code of {family} models in transformers failed while {doing} ({problem}). Choose another model or block. "
-            f"{details[0].upper()}{details[1:]}."
-        )
-    return redact(f"Layerscope has a bug: an unexpected error while {doing} ({problem}). {details[0].upper()}{details[1:]}.")
 
 
 def _keep(error: BaseException, doing: str) -> Path | None:

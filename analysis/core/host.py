@@ -45,12 +45,8 @@ def cores(root: Path = Path("/")) -> int:
         root: the folder that holds `proc` and `sys`, for limits.
     """
     limits = [_cores_of_group(group) for group in control_groups("cpu", root)]
-    return min([_allowed_cores(), *(limit for limit in limits if limit is not None)])
-
-
-def _allowed_cores() -> int:
-    """Count the cores that this process may be scheduled on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    scheduled = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min([scheduled, *(limit for limit in limits if limit is not None)])
 
 
 def _cores_of_group(group: Path) -> int | None:
@@ -75,10 +71,7 @@ def cards() -> int:
 
 @functools.cache  # a command line that a page shows asks thousands of times
 def _n_cards() -> int:
-    try:
-        return len(os.listdir("/proc/driver/nvidia/gpus"))
-    except OSError:
-        return 0
+    return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
 _INSTRUCTION_SETS = (("amx_bf16", "AMX"), ("avx512_bf16", "AVX-512 BF16"), ("avx512f", "AVX-512"), ("avx2", "AVX2"))

@@ -52,8 +52,6 @@ class ResultFilter:
     weights: tuple[str, str, str] | None = None
     """Identity, source and revision of the model, the first "" where it is not known; told by its name where either identity is
     not known. Results of several models are of each whose weights are known. None for any model."""
-    names: tuple[str, ...] = ()
-    """Of models; none for all."""
     words: tuple[str, ...] = ()
     """Words that must all occur in the searched text, in small letters."""
     materials: tuple[str, ...] = ()
@@ -70,7 +68,7 @@ class ResultFilter:
         values: dict[str, Any] = {"kinds": self.kinds, "places": places(), "own": OWN}
         parts = ["is_readable", _HAS_PRECEDENCE]
         filters = [("kind", self.kinds), ("place", self.places or values["places"]), *self.having]
-        for number, (column, value) in enumerate([*filters, ("name", self.names)] if self.names else filters):
+        for number, (column, value) in enumerate(filters):
             parts.append(f"{column} IN (SELECT value FROM json_each(:choices{number}))")
             values[f"choices{number}"] = value if isinstance(value, tuple) else (value,)
         if self.weights is not None:
@@ -143,10 +141,8 @@ def entries(
         most: maximum number of results; None for all.
     """
     where, values = wanted.condition()
-    order = f"{_BY_KIND}, {_BY_PLACE.format(table='results')}, mtime_ns DESC, key"
-    if like is not None:
-        order, order_values = like.order()
-        values |= order_values
+    order, order_values = like.order() if like else (f"{_BY_KIND}, {_BY_PLACE.format(table='results')}, mtime_ns DESC, key", {})
+    values |= order_values
     if of_first is not None:
         first, first_values = _weights_condition(of_first)
         first, values = f"{first} DESC", values | first_values

@@ -15,7 +15,7 @@ import secrets
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -61,7 +61,6 @@ _BUSY_TIMEOUT_S = 10.0
 _UNSETTLED_NS = 2_000_000_000
 """A folder changed this recently may change again within the resolution of its time stamp."""
 _CHUNK = 200
-_STAMPS = "place, kind, key, mtime_ns, size"
 _log = logging.getLogger(__name__)
 _compared: dict[tuple[int, str, str], int] = {}
 """Times of the folders whose files this process has compared with a table, by the number of the table, place and kind."""
@@ -82,10 +81,8 @@ def committed() -> str:
 
 def packs() -> tuple[str, ...]:
     """Return the places of the opened packs."""
-    try:
-        return tuple(f"{PACKS}/{name}" for name in sorted(os.listdir(store.cache_dir() / PACKS)) if _PACK_ID.fullmatch(name))
-    except (FileNotFoundError, NotADirectoryError):
-        return ()
+    folders = (store.cache_dir() / PACKS).glob("*")
+    return tuple(sorted(f"{PACKS}/{folder.name}" for folder in folders if _PACK_ID.fullmatch(folder.name)))
 
 
 def places() -> tuple[str, ...]:
@@ -121,11 +118,6 @@ def _answer(kinds: Sequence[str], sql: str, values: dict[str, Any]) -> list[tupl
     with _opened() as db:
         _update(db, kinds)
         return db.execute(sql, values).fetchall()
-
-
-def update(kinds: Sequence[str]) -> None:
-    """Update the rows of these kinds from the folders, all of them if the file was deleted."""
-    rows(kinds, "SELECT 1", {})
 
 
 def record(kind: str, key: str) -> None:
@@ -204,47 +196,37 @@ def _update(db: sqlite3.Connection, kinds: Sequence[str]) -> None:
     growing: dict[tuple[str, str], dict[str, tuple[int, int]]] = {}
     (table,) = db.execute("PRAGMA user_version").fetchone()
     for place, kind, key, mtime_ns, size in db.execute(
-        f"SELECT {_STAMPS} FROM results WHERE NOT (is_readable AND is_complete)"
+        "SELECT place, kind, key, mtime_ns, size FROM results WHERE NOT (is_readable AND is_complete)"
     ):
         growing.setdefault((place, kind), {})[key] = mtime_ns, size
     for place, kind in itertools.product(places(), kinds):
-        mtime_ns, _ = _stamp(folder_of(place, kind))
-        if _compared.get((table, place, kind)) != mtime_ns:
-            _compared[table, place, kind] = _update_folder(db, place, kind, mtime_ns)
-        elif stamps := growing.get((place, kind)):
-            _write_changed(db, place, kind, stamps, stamps)
-
-
-def _update_folder(db: sqlite3.Connection, place: str, kind: str, mtime_ns: int) -> int:
-    """Compare a folder and all its files with the table; returns its time, -1 if it may change again within that time."""
-    names, now_ns = _names_in(folder_of(place, kind)), time.time_ns()
-    rows = db.execute(f"SELECT {_STAMPS} FROM results WHERE place = ? AND kind = ?", (place, kind))
-    stamps = {key: (mtime_ns, size) for _, _, key, mtime_ns, size in rows}
-    _write_changed(db, place, kind, names, stamps)
-    db.execute("BEGIN IMMEDIATE")
-    with db:
-        _delete(db, [(place, kind, key) for key in sorted(stamps.keys() - names)])
-    return mtime_ns if now_ns - mtime_ns > _UNSETTLED_NS else -1
-
-
-def _write_changed(
-    db: sqlite3.Connection, place: str, kind: str, names: Iterable[str], stamps: Mapping[str, tuple[int, int]]
-) -> None:
-    folder = folder_of(place, kind)
-    changed = [(place, kind, key) for key in sorted(names) if stamps.get(key) != _stamp(folder / key / "result.json")]
-    if len(changed) > 10 * _CHUNK:
-        _log.warning("Indexing %s stored results, once.", f"{len(changed):,}")
-    for start in range(0, len(changed), _CHUNK):
-        _write(db, changed[start : start + _CHUNK])
+        folder = folder_of(place, kind)
+        (folder_ns, _), now_ns = _stamp(folder), time.time_ns()
+        stamps = growing.get((place, kind), {})
+        names, gone = set(stamps), set[str]()
+        if is_changed := _compared.get((table, place, kind)) != folder_ns:
+            rows = db.execute("SELECT key, mtime_ns, size FROM results WHERE place = ? AND kind = ?", (place, kind))
+            stamps = {key: (mtime_ns, size) for key, mtime_ns, size in rows}
+            names = _names_in(folder)
+            gone = stamps.keys() - names
+        changed = [(place, kind, key) for key in sorted(names) if stamps.get(key) != _stamp(folder / key / "result.json")]
+        if len(changed) > 10 * _CHUNK:
+            _log.warning("Indexing %s stored results, once.", f"{len(changed):,}")
+        for start in range(0, len(changed), _CHUNK):
+            _write(db, changed[start : start + _CHUNK])
+        if gone:
+            db.execute("BEGIN IMMEDIATE")
+            with db:
+                _delete(db, [(place, kind, key) for key in sorted(gone)])
+        if is_changed:
+            _compared[table, place, kind] = folder_ns if now_ns - folder_ns > _UNSETTLED_NS else -1
 
 
 def _names_in(folder: Path) -> set[str]:
-    try:
-        with os.scandir(folder) as files:
-            # A name with a dot is a draft, or was set aside as corrupt.
-            return {entry.name for entry in files if "." not in entry.name}
-    except (FileNotFoundError, NotADirectoryError):
-        return set()
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        # A name with a dot is a draft, or was set aside as corrupt.
+        return {name for name in os.listdir(folder) if "." not in name}
+    return set()
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -37,29 +37,24 @@ def doing(name: str, inner: Progress) -> str:
     return ": ".join(part for part in (name, share) if part)
 
 
-_MANY = 10_000
-"""So many units are no things that people count."""
+_MAX_COUNT = 10_000
+"""Units of a phase from which on its progress is shown in percent."""
 
 
-def is_counted(total: int) -> bool:
-    """Return whether a phase of so many units is shown in them."""
-    return total < _MANY
+def how_far(done: int, total: int, values: Mapping[str, Any]) -> str:
+    """Return the progress of a phase: "3/12", "25%", or of a transfer "1.2 MB of 5.0 MB, 300 kB/s".
 
-
-def how_far(done: int, total: int) -> str:
-    """3, 12 -> "3/12"; 30000, 120000 -> "25%"."""
-    return f"{done}/{total}" if is_counted(total) else f"{min(1.0, done / total):.0%}"
-
-
-def bytes_so_far(done: int, total: int, values: Mapping[str, Any]) -> str:
-    """How far a transfer is and how fast, from its last report; "" for a phase that is none.
-
-    1200000, 5000000, {"of_bytes": 5000000, "bytes_per_s": 300000} -> "1.2 MB of 5.0 MB, 300 kB/s".
+    Args:
+        done: finished units.
+        total: all units.
+        values: the last numbers that were reported, which may be those of an earlier phase.
     """
-    if values.get("of_bytes") != total:  # the last numbers may be of an earlier phase
-        return ""
-    speed = values.get("bytes_per_s")
-    return f"{units.size(done)} of {units.size(total)}" + (f", {units.size(speed)}/s" if speed else "")
+    if total and values.get("of_bytes") == total:
+        speed = values.get("bytes_per_s")
+        return f"{units.size(done)} of {units.size(total)}" + (f", {units.size(speed)}/s" if speed else "")
+    if total < _MAX_COUNT:
+        return f"{done}/{total}"
+    return f"{values.get(REMAINING, {}).get('share', min(1.0, done / total)):.0%}"
 
 
 OnProgress = Callable[[Progress], None]
@@ -210,13 +205,10 @@ class Stages:
             if not self._units:
                 self._units = progress.done
             stage.finished = min(1.0, finished)
-        self._on_progress(replace(progress, values={**progress.values, REMAINING: self._estimate(stage, progress)}))
-
-    def _estimate(self, stage: Stage, progress: Progress) -> dict[str, Any]:
         self._share = max(self._share, self.share)
         left_s, units = self.left_s, progress.done - self._units
         titles = list(dict.fromkeys(each.title for each in self.stages.values() if each.title and each.work))
-        return {
+        estimate = {
             **({} if left_s is None else {"left_s": round(left_s, 1)}),
             **({"unit_s": round(stage.spent_s / units, 3)} if units > 0 else {}),
             "share": round(min(1.0, self._share), 4),
@@ -224,3 +216,4 @@ class Stages:
             "stage_number": titles.index(stage.title) + 1 if stage.title in titles else 0,
             "n_stages": len(titles),
         }
+        self._on_progress(replace(progress, values={**progress.values, REMAINING: estimate}))

@@ -104,16 +104,14 @@ class Spec:
     @property
     def request(self) -> Self:
         """The request as it is asked again: without the identities of the files of the machine that answered it."""
-        changes: dict[str, Any] = {}
-        for f in dataclasses.fields(self):
-            value = getattr(self, f.name)
-            if f.name == "identity":
-                changes[f.name] = ""
-            elif isinstance(value, Spec):
-                changes[f.name] = value.request
-            elif isinstance(value, tuple):
-                changes[f.name] = tuple(item.request if isinstance(item, Spec) else item for item in value)
-        return dataclasses.replace(self, **changes)
+
+        def without_identities(value: Any) -> Any:
+            if isinstance(value, tuple):
+                return tuple(map(without_identities, value))
+            return value.request if isinstance(value, Spec) else value
+
+        values = {f.name: without_identities(getattr(self, f.name)) for f in dataclasses.fields(self)}
+        return dataclasses.replace(self, **{name: "" if name == "identity" else value for name, value in values.items()})
 
     def check_depth(self, n_layers: int) -> None:
         """Check that a model is deep enough for this request and its parts, by its number of decoder layers.
@@ -151,7 +149,7 @@ class Spec:
             SpecError: on an unknown field, a missing one, or a value out of range.
         """
         try:
-            return typing.cast(Self, _reader(typing.cast(type, cls)).validate_python(data))
+            return typing.cast(Self, _reader(cls).validate_python(data))
         except pydantic.ValidationError as error:
             raise bounds.field_error(cls, error) from None
 
@@ -163,7 +161,7 @@ class Spec:
             SpecError: for the first that its field cannot take.
         """
         try:
-            _reader(typing.cast(type, cls)).validate_python(dict(values))
+            _reader(cls).validate_python(dict(values))
         except pydantic.ValidationError as error:
             if any(fault["loc"] and fault["type"] not in bounds.MISSING for fault in error.errors()):
                 raise bounds.field_error(cls, error) from None
@@ -364,8 +362,8 @@ class Result:
             if entry.precomputed and not precomputed:
                 continue
             with contextlib.suppress(CorruptResultError):
-                stored = store.load_result(cls.kind, entry.key, precomputed=entry.precomputed)
-                if stored is not None and (result := cls.read(stored)).spec.fingerprint() == entry.key:
+                result = cls.read(store.read(entry.folder, precomputed=entry.precomputed, arrays=True))
+                if result.spec.fingerprint() == entry.key:
                     results.append(result)
         return results
 
@@ -386,13 +384,10 @@ class Result:
             if cls.array_names:
                 arrays = cls.arrays_in(stored)
                 values.update({name: arrays.get(name) for name in cls.array_names})
-            return _reader(typing.cast(type, cls)).validate_python(values)
+            return _reader(cls).validate_python(values)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            reason = repr(error)
-            if isinstance(error, pydantic.ValidationError):
-                first = error.errors(include_url=False)[0]
-                reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-            raise CorruptResultError(f"The stored result in {stored.path} does not fit {cls.__name__}: {reason}.") from error
+            reason = bounds.field_error(cls, error) if isinstance(error, pydantic.ValidationError) else repr(error)
+            raise CorruptResultError(f"The stored result in {stored.path} does not fit {cls.__name__}: {reason}") from error
 
 
 def _is_finite(value: Any) -> bool:
@@ -407,6 +402,6 @@ def _is_finite(value: Any) -> bool:
 
 
 @functools.cache
-def _reader(kind: type) -> pydantic.TypeAdapter[Any]:
+def _reader(kind: Any) -> pydantic.TypeAdapter[Any]:
     """Return the adapter that builds a result of a class, with all nested ones, from its stored values."""
     return pydantic.TypeAdapter(kind)

@@ -6,6 +6,7 @@ together take no more than one.
 """
 
 import json
+import mmap
 import os
 import signal
 import subprocess
@@ -59,15 +60,15 @@ def answer(function: str, *arguments: str, memory_bytes: int, seconds: float) ->
     raise RuntimeError(f"{function} ended with {done.returncode}: {done.stderr.decode(errors='replace')[-2000:]}")
 
 
-def _bound(memory_bytes: int, seconds: int) -> None:
+def _lower(name: str, limit: int) -> None:
+    """Lower a limit of this process to a value, if it is not lower already."""
     try:
         import resource
     except ImportError:  # Windows
         return
-    for kind, limit in ((resource.RLIMIT_AS, memory_bytes), (resource.RLIMIT_CPU, seconds)):
-        _, hard = resource.getrlimit(kind)
-        allowed = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
-        resource.setrlimit(kind, (allowed, hard))
+    kind = getattr(resource, name)
+    soft, hard = resource.getrlimit(kind)
+    resource.setrlimit(kind, (min(limit, *(bound for bound in (soft, hard) if bound != resource.RLIM_INFINITY)), hard))
 
 
 def bound_further(memory_bytes: int) -> None:
@@ -80,16 +81,13 @@ def bound_further(memory_bytes: int) -> None:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
     except OSError:  # macOS, Windows
         return
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = pages * resource.getpagesize() + memory_bytes
-    resource.setrlimit(resource.RLIMIT_AS, (limit if soft == resource.RLIM_INFINITY else min(limit, soft), hard))
+    _lower("RLIMIT_AS", pages * mmap.PAGESIZE + memory_bytes)
 
 
 def main(memory_bytes: str, seconds: str, function: str, *arguments: str) -> int:
     """Run the function in the process: the bounds hold before any of its input is read."""
-    _bound(int(memory_bytes), int(seconds))
+    _lower("RLIMIT_AS", int(memory_bytes))
+    _lower("RLIMIT_CPU", int(seconds))
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # libraries print, and the answer is all that is read
     try:

@@ -36,8 +36,11 @@ _OTHERS = ("CACHE", "EXTENSIONS", "LOCAL", "MEMORY", "NICENESS", "RAY_OPTIONS", 
 """Variables of other parts of the program, without the prefix."""
 
 
-def _listed(value: Any) -> Any:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+def _split(separator: str) -> BeforeValidator:
+    def split(value: Any) -> Any:
+        return tuple(filter(None, map(str.strip, value.split(separator)))) if isinstance(value, str) else value
+
+    return BeforeValidator(split)
 
 
 def _person(name: str) -> str:
@@ -49,10 +52,6 @@ def _network(text: str) -> str:
     return text
 
 
-def _folders(value: Any) -> Any:
-    return tuple(filter(None, value.split(os.pathsep))) if isinstance(value, str) else value
-
-
 def _absolute(folder: Path) -> Path:
     if not (folder := folder.expanduser()).is_absolute():
         raise ValueError("Paths of folders must be absolute")
@@ -60,9 +59,9 @@ def _absolute(folder: Path) -> Path:
 
 
 _Lower = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
-_People = Annotated[tuple[Annotated[str, AfterValidator(_person)], ...], BeforeValidator(_listed)]
-_Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], BeforeValidator(_listed)]
-_Folders = Annotated[tuple[Annotated[Path, AfterValidator(_absolute)], ...] | None, BeforeValidator(_folders)]
+_People = Annotated[tuple[Annotated[str, AfterValidator(_person)], ...], _split(",")]
+_Networks = Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], _split(",")]
+_Folders = Annotated[tuple[Annotated[Path, AfterValidator(_absolute)], ...] | None, _split(os.pathsep)]
 _Limit = Annotated[
     Annotated[float, Field(gt=0, lt=1e9)] | None, BeforeValidator(lambda value: None if f"{value}".lower() == "none" else value)
 ]

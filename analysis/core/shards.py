@@ -97,15 +97,12 @@ class Work(Protocol):
 def forget(shards: Sequence[Shard]) -> None:
     """Remove shards whose request is answered: its result says the same."""
     for shard in shards:
-        with contextlib.suppress(OSError):
-            disk.remove(store.result_dir(FOLDER, shard.address))
+        disk.remove(store.result_dir(FOLDER, shard.address))
 
 
-def remove_leftovers(older_s: float = _KEPT_S) -> None:
+def remove_leftovers() -> None:
     """Remove the shards of requests that nobody has finished for weeks."""
-    folder = store.cache_dir() / "results" / FOLDER
-    with contextlib.suppress(OSError):
-        for leftover in list(folder.iterdir()):
-            with contextlib.suppress(OSError):
-                if time.time() - leftover.stat().st_mtime > older_s:
-                    disk.remove(leftover)
+    for folder in list((store.cache_dir() / "results" / FOLDER).glob("*")):
+        with contextlib.suppress(OSError):
+            if time.time() - folder.stat().st_mtime > _KEPT_S:
+                disk.remove(folder)

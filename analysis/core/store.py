@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors.numpy import load, save
 
 from analysis.core import disk, input_files, mounts
 from analysis.core.errors import CorruptResultError, StorageError
@@ -34,6 +34,7 @@ from analysis.core.errors import CorruptResultError, StorageError
 FORMAT = 1
 """Layout of `result.json`; a reader refuses any other."""
 
+_CHANGED = "it was changed or damaged after it was stored"
 _SEAL = re.compile(rb'\{\n "sha256": "([0-9a-f]{64})",')
 _PARTS = {"sha256", "format", "kind", "fingerprint", "files", "data"}
 
@@ -200,19 +201,26 @@ class StoredResult:
     path: Path
     data: dict[str, Any]
     """The content of `result.json`, without the envelope."""
-    array_files: tuple[Path, ...]
+    files: Mapping[str, str]
+    """SHA-256 of the files with arrays, by name."""
     precomputed: bool
     saved_at: float
     """Seconds since the epoch."""
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All arrays by name.
+        """Return all arrays by name.
 
         Raises:
-            CorruptResultError: when they are gone, or are no arrays.
+            CorruptResultError: if they are gone, or differ from the written arrays.
         """
+        arrays: dict[str, np.ndarray] = {}
         try:
-            return {name: array for file in self.array_files for name, array in load_file(file).items()}
+            for name, digest in self.files.items():
+                content = (self.path / name).read_bytes()
+                if hashlib.sha256(content).hexdigest() != digest:
+                    raise CorruptResultError(f"{self.path / name} does not match its checksum: {_CHANGED}.")
+                arrays |= load(content)
+            return arrays
         except (OSError, ValueError, SafetensorError) as error:
             raise CorruptResultError(f"The arrays stored in {self.path} cannot be read: {error!r}.") from error
 
@@ -318,7 +326,7 @@ def read(folder: Path, *, precomputed: bool, arrays: bool = False) -> StoredResu
     Args:
         folder: of the result.
         precomputed: whether it is one of the committed results.
-        arrays: whether to check its arrays too; else it is returned without them.
+        arrays: whether to return it with its arrays, which are left on disk until they are read.
 
     Raises:
         CorruptResultError: when it differs from the written result.
@@ -328,21 +336,16 @@ def read(folder: Path, *, precomputed: bool, arrays: bool = False) -> StoredResu
         content = file.read_bytes()
         envelope = input_files.parsed(content)
         if set(envelope) - _PARTS or ("sha256" in envelope and not _is_whole(content)):
-            raise CorruptResultError(f"{file} does not match its checksum: it was changed or damaged after it was stored.")
+            raise CorruptResultError(f"{file} does not match its checksum: {_CHANGED}.")
         if (envelope["kind"], envelope["fingerprint"]) != (folder.parent.name, folder.name):
             raise CorruptResultError(
                 f"{file} holds the {envelope['kind']} result {envelope['fingerprint']}, under the name of another."
             )
         if envelope["format"] != FORMAT:
             raise CorruptResultError(f"{file} has layout {envelope['format']}, but this version reads layout {FORMAT}.")
-        paths = []
-        for name, digest in envelope["files"].items() if arrays else ():
-            path = folder / name
-            if path.parent != folder:
-                raise CorruptResultError(f"{file} has files outside of its folder.")
-            if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-                raise CorruptResultError(f"{path} does not match its checksum: it was changed or damaged after it was stored.")
-            paths.append(path)
-        return StoredResult(folder, envelope["data"], tuple(paths), precomputed, file.stat().st_mtime)
+        if not all(map(input_files.is_file_name, envelope["files"])):
+            raise CorruptResultError(f"{file} has files outside of its folder.")
+        files = envelope["files"] if arrays else {}
+        return StoredResult(folder, envelope["data"], files, precomputed, file.stat().st_mtime)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptResultError(f"The stored result in {folder} cannot be read: {error!r}.") from error

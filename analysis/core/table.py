@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from analysis.core import stats
-
 if TYPE_CHECKING:
     from pandas import DataFrame
 
@@ -27,15 +25,11 @@ class Column:
     """Format specification of its numbers; empty for four digits, and whole numbers as they are."""
     scale: float = 1.0
     """Factor of a number before people read it: 1000 for milliseconds of a column in seconds."""
-    error: str = ""
-    """The column of its standard error, which is for programs: people read the interval."""
     low: str = ""
     """The columns of the ends of its 95 % interval: people read all three as one, 0.410 (0.320 to 0.508)."""
     high: str = ""
-    to: str = ""
-    """The column of the upper end, where this is the lower one: people read both as one, 0.320 to 0.508."""
     parts: tuple[str, ...] = ()
-    """Columns that hold its parts for programs."""
+    """Columns that hold its parts for programs, such as its standard error."""
     missing: str = MISSING
     """Text in place of a missing value."""
 
@@ -49,8 +43,6 @@ class Column:
         if row.get(self.name) is None:
             return self.missing
         value = self._one(row[self.name])
-        if self.to and row.get(self.to) is not None:
-            value += f" to {self._one(row[self.to])}"
         if row.get(self.low) is not None and row.get(self.high) is not None:
             value += f" ({self._one(row[self.low])} to {self._one(row[self.high])})"
         return value
@@ -58,7 +50,7 @@ class Column:
     @property
     def beside(self) -> tuple[str, ...]:
         """The columns that are written together with it, or stand for programs beside it."""
-        return self.error, self.low, self.high, self.to, *self.parts
+        return self.low, self.high, *self.parts
 
     def _one(self, value: Any) -> str:
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -124,20 +116,12 @@ class Table:
 
     def lines(self) -> list[str]:
         """The table for a terminal: numbers to the right, texts behind the first column to the left."""
-        cells = [self.heads, *self.cells]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        is_text = [index > 0 and self._is_text(column.name) for index, column in enumerate(self._read)]
-        padded = [
-            [
-                cell.ljust(width) if is_left else cell.rjust(width)
-                for cell, width, is_left in zip(row, widths, is_text, strict=True)
-            ]
-            for row in cells
-        ]
-        return [f"  {'  '.join(row)}".rstrip() for row in padded]
-
-    def _is_text(self, name: str) -> bool:
-        return any(isinstance(row.get(name), str) for row in self.rows)
+        columns = [list(column) for column in zip(self.heads, *self.cells, strict=True)]
+        for index, column in enumerate(self._read):
+            is_text = index > 0 and any(isinstance(row.get(column.name), str) for row in self.rows)
+            width, justify = max(map(len, columns[index])), str.ljust if is_text else str.rjust
+            columns[index] = [justify(cell, width) for cell in columns[index]]
+        return [f"  {'  '.join(row)}".rstrip() for row in zip(*columns, strict=True)]
 
     def frame(self) -> "DataFrame":
         """The plain values as a data frame; columns without any value are left out."""
@@ -156,23 +140,4 @@ class Table:
 def of_values(title: str, rows: Sequence[Mapping[str, Any]], caption: str = "") -> Table:
     """Return the plain values of rows, a column for each name of the first one."""
     names = [name for name in (rows[0] if rows else ()) if all(isinstance(row.get(name), _PLAIN) for row in rows)]
-    return Table(title, _columns(names), [_with_ends({name: row.get(name) for name in names}) for row in rows], caption)
-
-
-def _columns(names: Sequence[str]) -> tuple[Column, ...]:
-    """A column for each name; one that ends in `_stderr` is the error of the column it is called after, read as an interval."""
-    columns: list[Column] = []
-    for name in names:
-        error, low, high = (f"{name}_{end}" for end in ("stderr", "low", "high"))
-        has_ends = error in names and low not in names
-        columns.append(Column(name, error=error, low=low, high=high) if has_ends else Column(name))
-        columns += [Column(low), Column(high)] if has_ends else []
-    return tuple(columns)
-
-
-def _with_ends(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the row with the ends of 95 % intervals: normal ones, since a row does not say how many its errors rest on."""
-    for name, error in [(name, row.get(f"{name}_stderr")) for name in row]:
-        if error is not None and row[name] is not None and f"{name}_low" not in row:
-            row = row | {f"{name}_low": row[name] - stats.Z * error, f"{name}_high": row[name] + stats.Z * error}
-    return row
+    return Table(title, tuple(map(Column, names)), [{name: row.get(name) for name in names} for row in rows], caption)

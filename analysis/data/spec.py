@@ -84,7 +84,7 @@ class BenchmarkSpec(Spec):
         "arc_easy"
     )
     """Dataset of questions: a name, or a file in JSONL, CSV or Parquet."""
-    limit: Annotated[int | None, Option(none="0"), replace(_COUNT, instead="--limit 0 for all")] = 100
+    limit: Annotated[int | None, Option(none="0"), _COUNT] = 100
     """Number of questions (default: 100, 0 = all)."""
     shots: Annotated[int | None, Option(usual="analysis.data.questions:usual_shots"), Bound(0, 5)] = None
     """Number of worked examples before each question (default: 5 for MMLU, 0 for the others)."""

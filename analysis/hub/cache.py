@@ -196,12 +196,12 @@ def _read(path: Path) -> str | None:
 
 def cached_repositories() -> list[tuple[str, str, int]]:
     """Return kind, id and bytes of the models and datasets from the Hub on this machine, the largest first."""
-    entries = []
-    for kind in (MODEL, DATA_SET):
-        for folder in sorted(top().glob(f"{kind}s--*")):
-            id = folder.name.removeprefix(f"{kind}s--").replace("--", "/", 1)
-            entries.append((kind, id, disk.size_bytes(folder)))
-    return sorted(entries, key=lambda entry: -entry[2])
+    repositories = [
+        (kind, folder.name.removeprefix(f"{kind}s--").replace("--", "/", 1), disk.size_bytes(folder))
+        for kind in (MODEL, DATA_SET)
+        for folder in top().glob(f"{kind}s--*")
+    ]
+    return sorted(repositories, key=lambda repository: (-repository[2], repository[1]))
 
 
 def delete(kind: str, id: str) -> int:

@@ -45,7 +45,13 @@ def fetch(repository: Repository, files: Sequence[File], on_progress: OnProgress
     if not missing:
         return folder
     total, n_missing = sum(file.size for file in files), cache.missing_bytes(repository, missing)
-    _check(repository, n_missing)
+    free = disk.free_bytes(cache.top())
+    if n_missing > free:
+        raise StorageError(
+            f"The download of {repository.id} needs {units.size(n_missing)}, but only {units.size(free)} are free on "
+            f"the disk of {cache.top()}. Free some space, delete models there that you no longer need, or point "
+            "HF_HOME at another disk."
+        )
     stored = f", {units.size(total - n_missing)} already here" if n_missing < total else ""
     message = f"Fetching {repository.id} at commit {repository.commit[:12]}: {units.size(total)}{stored}."
     on_progress(_progress(total - n_missing, total, message=message))
@@ -73,16 +79,6 @@ def opened(id: str, commit: str, path: str, block_bytes: int) -> Iterator[Any]:
         files = HfFileSystem(endpoint=constants.ENDPOINT, token=token() or False)
         with files.open(f"datasets/{id}@{commit}/{path}", block_size=block_bytes) as stream:
             yield stream
-
-
-def _check(repository: Repository, n_bytes: int) -> None:
-    free = disk.free_bytes(cache.top())
-    if n_bytes > free:
-        raise StorageError(
-            f"The download of {repository.id} needs {units.size(n_bytes)}, but only {units.size(free)} are free on "
-            f"the disk of {cache.top()}. Free some space, delete models there that you no longer need, or point "
-            "HF_HOME at another disk."
-        )
 
 
 def _bring(repository: Repository, file: File, others: int, total: int, on_progress: OnProgress) -> None:

@@ -12,10 +12,10 @@ from analysis.core.errors import HubError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.hub.cache import digest
 from analysis.hub.refusal import explained, token
-from analysis.hub.repository import DATA_SET, MODEL, File, Repository, api, look
+from analysis.hub.repository import DATA_SET, MODEL, File, api, look
 
-_OWN = ".gitattributes"
-"""A file that the Hub puts into every repository."""
+_ATTRIBUTES = ".gitattributes"
+"""File that the Hub adds to every repository."""
 
 
 @dataclass(frozen=True)
@@ -66,25 +66,15 @@ def plan(folder: Path, id: str, *, kind: str = MODEL) -> Upload:
         if not isinstance(cause, RepositoryNotFoundError) or cause.response.status_code != 404:
             raise
         present = None
-    if present is not None:
-        _check_same(present, {path.name: path for path in paths})
-    digests = {} if present is None else {file.path: file.digest for file in present.files}
-    files = tuple(File(path.name, path.stat().st_size, digests.get(path.name, "")) for path in paths)
-    return Upload(present is not None, files)
-
-
-def _check_same(present: Repository, paths: dict[str, Path]) -> None:
-    """Refuse a repository that has anything but files of ours, as when an upload was broken off."""
-    different = [
-        file.path
-        for file in present.files
-        if file.path != _OWN and not (file.path in paths and digest(paths[file.path], expected=file.digest) == file.digest)
-    ]
-    if different:
+    digests = {} if present is None else {file.path: file.digest for file in present.files if file.path != _ATTRIBUTES}
+    same = {path.name for path in paths if (expected := digests.get(path.name)) and digest(path, expected=expected) == expected}
+    if different := sorted(digests.keys() - same):
         raise HubError(
-            f"The Hub already has {present.id} with other content ({', '.join(different)[:200]}), which Layerscope never "
+            f"The Hub already has {id} with other content ({', '.join(different)[:200]}), which Layerscope never "
             "replaces. Choose another name."
         )
+    files = tuple(File(path.name, path.stat().st_size, digests.get(path.name, "")) for path in paths)
+    return Upload(present is not None, files)
 
 
 def push(

@@ -79,7 +79,7 @@ def test_recipes_list_their_settings():
 
 
 def test_number_of_questions_below_all_names_the_option_for_all():
-    with pytest.raises(SpecError, match=r"benchmark.limit must be 1..1,000,000, or --limit 0 for all, not -5\."):
+    with pytest.raises(SpecError, match=r"benchmark.limit must be 1..1,000,000, not -5\."):
         command_line.request(["evaluate", "starter", "--limit", "-5"])
 
 

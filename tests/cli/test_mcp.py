@@ -169,7 +169,7 @@ def test_a_request_beyond_the_models_depth_is_refused_as_on_the_command_line(all
 def test_the_depth_of_a_model_without_weights_is_that_of_its_stored_results(monkeypatch):
     monkeypatch.setattr(store, "precomputed_dir", COMMITTED)
     got = call(made(), "evaluate", {"model": gallery.EXHIBITS[1].source, "block": "40:2"})
-    assert "A block of 2 layers cannot start at layer 40" in got["error"]
+    assert "Layers 40-41 cannot be removed" in got["error"]
 
 
 def test_a_stored_healing_run_answers_without_the_weights_of_its_model(monkeypatch):

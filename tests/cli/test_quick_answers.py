@@ -95,8 +95,8 @@ def test_a_healing_run_answers_only_if_its_adapter_is_there(tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("command", "options", "sentence"),
     [
-        ("heal", ["--block", "40:2"], "A block of 2 layers cannot start at layer 40"),
-        ("compare", ["--block", "40:2", "--prompt", "a"], "A block of 2 layers cannot start at layer 40"),
+        ("heal", ["--block", "40:2"], "Layers 40-41 cannot be removed"),
+        ("compare", ["--block", "40:2", "--prompt", "a"], "Layers 40-41 cannot be removed"),
         ("sweep", ["--max-n", "6"], "Choose max-n 0..5."),
         ("damage", ["--max-size", "6"], "Choose max-size 1..5."),
         ("search", ["--max-n", "6"], "Choose max-n 1..5"),

@@ -124,7 +124,7 @@ def test_every_number_of_a_request_has_an_end():
         ({"minutes": []}, "minutes must be a number, not []."),
         ({"corpus": {"n_texts": None}}, "corpus.n_texts must be a whole number, not null."),
         ({"corpus": {"source": 3}}, "corpus.source must be text, not 3."),
-        ({"benchmark": {"limit": 10**9}}, "benchmark.limit must be 1..1,000,000, or --limit 0 for all, not 1,000,000,000."),
+        ({"benchmark": {"limit": 10**9}}, "benchmark.limit must be 1..1,000,000, not 1,000,000,000."),
         ({"model": []}, "A ModelSpec must be an object with fields by name, not []."),
         ({"control": 1}, "control must be true or false, not 1."),
     ],

@@ -212,7 +212,7 @@ def test_results_made_from_a_result_are_listed():
 def test_it_counts_and_groups_its_entries():
     for number in range(4):
         made("distances", number, f"files:{number % 2}").save()
-    wanted = ResultFilter(KINDS, names=("SmolLM2-135M-Instruct",))
+    wanted = ResultFilter(KINDS, having=(("name", "SmolLM2-135M-Instruct"),))
     assert index.count(wanted) == len(index.entries(wanted)) == 4
     assert sum(group.n for group in index.groups(wanted)) == 4
     assert index.names(KINDS) == [("distances", "SmolLM2-135M-Instruct")]

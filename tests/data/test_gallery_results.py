@@ -63,7 +63,7 @@ def test_committed_results_are_complete_small_and_of_no_machine():
         assert result.complete
         assert model.identity, "results of a model that is not here are found by what it is"
         assert model.identity.startswith(gallery.exhibit(model.source).identity)
-        assert result.kind == "damage" or not store.read(file.parent, precomputed=True, arrays=True).array_files
+        assert result.kind == "damage" or not store.read(file.parent, precomputed=True, arrays=True).files
         assert result.spec.fingerprint() == file.parent.name
         of_each.setdefault(model.source, set()).add(result.kind)
         for words in (b"/tmp/", b"/home/", b"/root/", b"layerscope-gallery"):

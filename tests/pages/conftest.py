@@ -39,7 +39,7 @@ def ui_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(jobs, "start", lambda: None)
     monkeypatch.setattr(os, "fsync", lambda file: None)  # no test of a page cuts the power
     # SQLite empties its log when the last connection is closed, as if each request were the end of a server.
-    index_table.update([])
+    index_table.rows([], "SELECT 1", {})
     index = sqlite3.connect(tmp_path / "cache" / f"index-{index_table.LAYOUT}.sqlite")
     with contextlib.closing(index), contextlib.closing(table.connect()) as queue:
         for db in (index, queue):

@@ -71,7 +71,7 @@ def walked(model) -> list:
     """Return every score of a model in the order of preference: its precision first, then the strongest evidence."""
     found = []
     for kind in KINDS:
-        read = [library.EXPERIMENTS[kind].result.read(replace(one, array_files=())) for one in stored.walked(kind)]
+        read = [library.EXPERIMENTS[kind].result.read(replace(one, files={})) for one in stored.walked(kind)]
         every = [one for one in _once(read) if _is_of(one, model)]
         if kind == "evaluate":
             every = [one for one in every if one.spec.adapter is None]
@@ -128,7 +128,7 @@ def test_index_lists_a_models_results_like_a_full_sort(seed):
     fill(seed)
     model = replace(fakes.MODEL, source="lab/a", identity="files:a", dtype=("auto", "float32")[seed % 2])
     for kind in KINDS:
-        every = [library.EXPERIMENTS[kind].result.read(replace(one, array_files=())) for one in stored.walked(kind)]
+        every = [library.EXPERIMENTS[kind].result.read(replace(one, files={})) for one in stored.walked(kind)]
         expected = preferred([one for one in _once(every) if _is_of(one, model)], model)
         assert [one.result for one in library.find(kind, model)] == expected
         assert [one.result for one in library.find(kind, model, most=2)] == expected[:2]

@@ -4,13 +4,7 @@ Prompts, options and right answers follow the task definitions of lm-evaluation-
 continuation there begins with its target delimiter, one space, even if the choice itself begins with one.
 """
 
-import importlib
-import pkgutil
-
 from analysis.data.tasks.question import LETTERS, Question, Row, continuations, lettered
 from analysis.data.tasks.registry import TASKS, Task, register, task
 
 __all__ = ["LETTERS", "TASKS", "Question", "Row", "Task", "continuations", "lettered", "register", "task"]
-
-for _file in pkgutil.iter_modules(__path__, f"{__name__}."):
-    importlib.import_module(_file.name)

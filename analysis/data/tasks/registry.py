@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Concatenate, ParamSpec
 
 from analysis.core.errors import BenchmarkError
-from analysis.core.registry import Registry
+from analysis.core.registry import Registry, modules_in
 from analysis.data.tasks.question import Question, Row
 
 Read = Callable[[Row, str], Question]
@@ -78,7 +78,7 @@ class Task:
         return sorted(chosen) if chosen else all_groups
 
 
-TASKS: Registry[Task] = Registry("question set", order=lambda task: task.place)
+TASKS: Registry[Task] = Registry("question set", modules=modules_in(__package__), order=lambda task: task.place)
 """Every question set, by the name that a `BenchmarkSpec` uses."""
 register = TASKS.add
 """Make a question set known everywhere: requests, command line, pages, reports."""

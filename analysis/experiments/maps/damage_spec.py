@@ -104,7 +104,9 @@ class DamageResult(Result):
         # Once all is measured, a missing value is a loss that is no finite number.
         blank = "not finite" if self.complete else MISSING
         rho = Column("rank_correlation", "rank correlation", format=".2f")
-        loss = Column("increase", "loss increase", "nats/token", ".4f", error="stderr", low="low", high="high", missing=blank)
+        loss = Column(
+            "increase", "loss increase", "nats/token", ".4f", low="low", high="high", parts=("stderr",), missing=blank
+        )
         block = Column("block", "block with the smallest increase")
         first, increase = (Column("n"), Column("start")), (loss, *INTERVAL_COLUMNS)
         columns = (*first, replace(block, title="block"), *increase, Column("n_texts", "texts"))
@@ -132,7 +134,7 @@ class DamageResult(Result):
                 "loss increase of the most similar",
                 "nats/token",
                 ".4f",
-                error="similar_stderr",
+                parts=("similar_stderr",),
                 low="similar_low",
                 high="similar_high",
                 missing="not finite",

@@ -91,7 +91,7 @@ class DistanceResult(Result):
             Column("n"),
             Column("start"),
             Column("block", "most similar block"),
-            Column("distance", format=".4f", error="stderr", low="low", high="high"),
+            Column("distance", format=".4f", low="low", high="high", parts=("stderr",)),
             *INTERVAL_COLUMNS,
             *([Column("wins", "share of bootstrap samples that select this block", format=".0%")] if self.wins else []),
         ]

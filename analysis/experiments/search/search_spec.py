@@ -183,7 +183,7 @@ class SearchResult(Result):
             Column("n"),
             *REMOVED,
             Column("cost", f"{quantity}, search text", "nats/token", ".4f"),
-            Column("loss", "loss increase, held-out text", "nats/token", ".4f", error="loss_stderr", low="low", high="high"),
+            Column("loss", "loss increase, held-out text", "nats/token", ".4f", low="low", high="high", parts=("loss_stderr",)),
             Column("loss_stderr", format=".4f"),
             Column("low", format=".4f"),
             Column("high", format=".4f"),

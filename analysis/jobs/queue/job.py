@@ -13,7 +13,7 @@ from analysis.core import store
 from analysis.core.errors import JobError, LayerscopeError
 from analysis.core.experiment import EXPERIMENTS
 from analysis.core.meter import ResourceUsage
-from analysis.core.progress import REMAINING, how_far, is_counted
+from analysis.core.progress import REMAINING, how_far
 from analysis.core.record import Spec
 from analysis.jobs.queue.processes import Process
 
@@ -179,8 +179,7 @@ class Job:
     @property
     def how_far(self) -> str:
         """Return the finished units of the phase if they are countable, as in "3/12", else the finished share of all work."""
-        is_share = self.share is not None and not is_counted(self.total)
-        return f"{self.share:.0%}" if is_share else how_far(self.done, self.total)
+        return how_far(self.done, self.total, self.values | {REMAINING: self._remaining})
 
     @property
     def stage(self) -> str:

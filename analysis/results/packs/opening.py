@@ -141,7 +141,7 @@ def _checked(folder: Path, packed: PackedResult) -> Iterator[str]:
     saved_at = min(packed.saved_at, time.time())
     os.utime(folder / name / "result.json", (saved_at, saved_at))
     yield f"{name}/result.json"
-    yield from (f"{name}/{file.name}" for file in stored.array_files)
+    yield from (f"{name}/{file}" for file in stored.files)
 
 
 def _faults(result: Any) -> Iterator[str]:

@@ -221,7 +221,7 @@ def described(kind: str, stored: StoredResult) -> dict[str, Any]:
     """
     if kind not in EXPERIMENTS:
         raise UnknownRequestError(f"{stored.path} is of the kind {kind!r}, whose extension is not loaded.")
-    result = EXPERIMENTS[kind].result.read(dataclasses.replace(stored, array_files=()))
+    result = EXPERIMENTS[kind].result.read(dataclasses.replace(stored, files={}))
     known_summary = summary(result)
     model = known_summary.model
     searched = [getattr(known_summary, part) for part in ("name", "layers", "how", "on", "n", "precision", "seed", "versions")]

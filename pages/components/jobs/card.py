@@ -6,7 +6,6 @@ import streamlit as st
 
 from analysis import service
 from analysis.core.errors import LayerscopeError
-from analysis.core.progress import bytes_so_far
 from analysis.core.record import Spec
 from analysis.jobs.queue import job as jobs
 from pages.components.shared import access, frame, start, words
@@ -70,7 +69,7 @@ def progress_text(job: jobs.Job) -> str:
     """Return the stage, phase, progress and time left until the result, in the same words everywhere."""
     parts = [job.stage, job.phase or "starting"]
     if job.total:
-        parts.append(bytes_so_far(job.done, job.total, job.values) or job.how_far)
+        parts.append(job.how_far)
     if job.silent_s is not None:
         parts.append(f"no update for {words.duration(job.silent_s)}")
     elif job.left_s is not None:
