@@ -29,10 +29,10 @@ def test_a_line_is_written_after_ten_seconds_or_a_tenth(clock, capsys):
         clock[0] = 100 + second
         bar(Progress("scoring questions", done, 1000))
     assert capsys.readouterr().err.splitlines() == [
-        "scoring questions: 200 of 1,000 (20%)",
-        "scoring questions: 300 of 1,000 (30%)",
-        "scoring questions: 302 of 1,000 (30%)",
-        "scoring questions: 302 of 1,000 (30%)",
+        "scoring questions: 200/1000",
+        "scoring questions: 300/1000",
+        "scoring questions: 302/1000",
+        "scoring questions: 302/1000",
     ]
 
 
@@ -61,6 +61,6 @@ def test_time_left_of_all_stages_is_written_with_the_phase(clock, capsys):
     clock[0] += 15
     bar(Progress("scoring questions", 300, 1000, values={"remaining": {"share": 0.2}}))
     assert capsys.readouterr().err.splitlines() == [
-        "scoring questions: 200 of 1,000 (20%), about 5 min left in total",
-        "scoring questions: 300 of 1,000 (30%)",
+        "scoring questions: 200/1000, about 5 min left in total",
+        "scoring questions: 300/1000",
     ]

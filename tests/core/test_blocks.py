@@ -50,10 +50,11 @@ def test_a_layer_set_names_each_layer_once_in_order(layers):
         LayerSet(layers)
 
 
-def test_a_layer_set_must_fit_the_model():
-    LayerSet((0, 5)).check_depth(6)
-    with pytest.raises(BlockRangeError, match="layers 0..5"):
-        LayerSet((0, 6)).check_depth(6)
+@pytest.mark.parametrize("cut", [LayerSet((0, 6)), Block(5, 3)])
+def test_removed_layers_must_be_in_the_model(cut):
+    with pytest.raises(BlockRangeError, match="cannot be removed: this model has layers 0..5. Choose from those."):
+        cut.check_depth(6)
+    cut.check_depth(8)
 
 
 @pytest.mark.parametrize("cut", [None, Block(11, 5), LayerSet((3, 7)), PartSet(attention=(3, 5), layers=(4,))])
@@ -112,7 +113,7 @@ def test_gaps_are_unbroken_runs_of_parts_in_order_of_computation():
 def test_a_cut_must_leave_some_attention():
     parse_removal("a0:5").check_depth(6)
     parse_removal("m0:6").check_depth(6)
-    for text in ("a0:6", "a0:3+3:3"):
+    for text in ("a0:6", "a0:3+3:3", "0:6"):
         with pytest.raises(BlockRangeError, match="none of the 6 layers would keep its attention"):
             parse_removal(text).check_depth(6)
     with pytest.raises(BlockRangeError, match="Feed-forward of layer 6 cannot be removed: this model has layers 0..5"):

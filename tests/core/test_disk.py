@@ -82,31 +82,6 @@ def test_a_draft_whose_files_are_written_to_stays(cache):
     assert disk.remove_leftovers(cache, deep=True) == {}
 
 
-def test_dashboard_and_worker_sweep_at_start_and_after_each_job(cache, monkeypatch):
-    import app
-
-    swept = []
-    monkeypatch.setattr(store, "remove_leftovers", lambda: swept.append(1))
-    app.tidy.clear()
-    app.tidy()
-    app.tidy()
-    assert len(swept) == 1, "once per server"
-    job = jobs.submit(request("quick"))
-    worker = multiprocessing.get_context("fork").Process(target=_works_once, args=(swept,))
-    worker.start()
-    worker.join(30)
-    assert worker.exitcode == 2, "when it started, and after the job"
-    assert jobs.get(job.id).state == "failed"
-
-
-def _works_once(swept: list) -> None:
-    from analysis.jobs.runner import worker
-
-    swept.clear()
-    worker.serve({"distances": "nowhere:run"}, "builtins:object", idle_s=0.1)
-    os._exit(len(swept))
-
-
 def test_names_that_are_not_ours_are_never_taken_for_leftovers(cache):
     for name in (".model.finetune", ".hidden", ".model.0123456789ab.partly", "model.0123456789ab.part"):
         (cache / "exports" / name).mkdir(parents=True)

@@ -5,7 +5,6 @@ import io
 import logging
 import subprocess
 from dataclasses import replace
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -52,11 +51,6 @@ def as_progress(capsys) -> str:
     return written(capsys)
 
 
-def as_json(capsys) -> str:
-    stdout.write(argparse.Namespace(json="-"), {"name": CRAFTED}, [])
-    return written(capsys)
-
-
 def in_a_log(capsys) -> str:
     stream = io.StringIO()
     handler, log, before = logging.StreamHandler(stream), logging.getLogger("crafted"), logging.getLogRecordFactory()
@@ -95,10 +89,6 @@ def document() -> Document:
     return Document(CRAFTED, [CRAFTED], [section])
 
 
-def in_markdown(capsys) -> str:
-    return document().markdown()
-
-
 def in_a_report(capsys) -> str:
     whole = page.html(document())
     return whole.replace(get_plotlyjs(), "")  # which has such characters in its own source
@@ -128,11 +118,9 @@ PLACES = (
     to_standard_output,
     to_standard_error,
     as_progress,
-    as_json,
     in_a_log,
     in_an_error,
     in_a_command,
-    in_markdown,
     in_a_report,
     in_a_sheet,
     in_a_model_card,
@@ -185,14 +173,3 @@ def test_csv_cells_are_no_formulas_and_numbers_stay_numbers():
     cells = [row.rsplit(",", 1) for row in told[1:]]
     assert [cell for cell, _ in cells] == ["'=1+1", "' @SUM(A1)", "'+x", "'-2 layers", "'-3.5", "'+1e-3", "a=b", ""]
     assert cells[0][1] == "-1"
-
-
-def test_every_csv_file_is_written_by_one_function():
-    top = Path(escapes.__file__).resolve().parents[2]
-    written_elsewhere = [
-        str(file.relative_to(top))
-        for folder in ("analysis", "pages")
-        for file in (top / folder).rglob("*.py")
-        if ".to_csv(" in file.read_text() and file.name != "escapes.py"
-    ]
-    assert written_elsewhere == []

@@ -1,7 +1,5 @@
 """A kind of experiment is one file: it has a version of its own, and its requests are answered, stored and reported."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 from pkgutil import resolve_name
@@ -12,15 +10,11 @@ import analysis
 from analysis import experiments
 from analysis.api import ResultView
 from analysis.charts import kinds
-from analysis.cli import main
-from analysis.core import extensions, store
+from analysis.core import store
 from analysis.core.errors import SpecError
 from analysis.core.experiment import EXPERIMENTS, additions
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
-from analysis.exports import page, report
-from analysis.results import library
-from analysis.results.compared import runs
 from tests.support import fakes
 from tests.support.usual import usual
 
@@ -70,38 +64,14 @@ def test_an_added_kind_reads_back_with_its_table_and_chart(letters, found):
     read = EXPERIMENTS["letters"].result.load(found.spec)
     assert read == found
     table = read.table()
-    assert table.heads == ["letter", "share"]
-    assert table.cells[0] == ["a", "0.5 (0.09992 to 0.9001)"]
+    assert table.heads == ["letter", "share", "share_stderr"]
+    assert table.cells[0] == ["a", "0.5", "0.2041"]
     assert table.caption == "bfloat16 from Q4_1 weights on cpu."
     assert list(table.frame()["share"]) == [row.share for row in found.rows]
     assert list(kinds.figure(read, dark=True).data[0].x) == ["a", "b", "n"]
     assert usual(kind, fakes.MODEL) == letters.LettersSpec(fakes.MODEL)
     with pytest.raises(SpecError, match="has no table 'best'. It has rows"):
         read.table("best")
-
-
-@pytest.mark.usefixtures("letters")
-def test_it_is_a_row_of_the_runs(found):
-    found.save()
-    row = runs.row(library.find("letters", None)[0])
-    assert (row["model"], row["layers"], row["kind"], row["how"]) == ("starter", None, "letters", "Letters")
-    assert (row["figure"], row["value"]) == ("share", 0.5)
-    assert row["value_high"] - row["value_low"] == pytest.approx(2 * 1.959964 * found.rows[0].share_stderr)
-
-
-@pytest.mark.slow
-def test_the_report_has_its_section(found):
-    fakes.distances().save()
-    for results in (2, 1):
-        document = report.of(fakes.MODEL, None, main.command_line)
-        section = document.sections[-1]
-        assert (len(document.sections), section.title) == (results, "Letters")
-        assert section.sentences == ["how often each letter is in a word.", "bfloat16 from Q4_1 weights on cpu."]
-        assert section.tables[0].rows[0] == ["a", "0.5 (0.09992 to 0.9001)"]
-        assert section.commands == [main.command_line(found.spec)]
-        assert len(section.pictures) == 1
-        assert found.spec.fingerprint() in page.html(document)
-        store.discard_result("distances", fakes.distances().spec.fingerprint())
 
 
 def test_a_folder_of_experiments_is_found_by_itself(letters, tmp_path, monkeypatch):
@@ -121,26 +91,9 @@ def test_a_folder_of_experiments_is_found_by_itself(letters, tmp_path, monkeypat
             del sys.modules[name]
 
 
-@pytest.mark.slow
-def test_its_file_is_all_that_another_process_needs(tmp_path):
-    file = REPOSITORY / "tests" / "support" / "letters.py"
-    environment = {**os.environ, extensions.VARIABLE: str(file), "LAYERSCOPE_CACHE": str(tmp_path)}
-    command = [sys.executable, "-m", "analysis", "letters", "--help"]
-    shown = subprocess.run(command, capture_output=True, text=True, cwd=REPOSITORY, env=environment, check=True)
-    assert "How often letters are in a word." in shown.stdout
-    assert "The word to look through (default: banana)." in " ".join(shown.stdout.split())
-
-
 def test_a_script_gets_its_table_and_its_chart(found):
     answer = ResultView(found)
     assert list(answer.table()["share"]) == [row.share for row in found.rows]
     assert answer.figures == ("figure",)
     assert answer.figure().data[0].name == "share"
     assert ResultView(fakes.distances()).table("best")["block"][0] == fakes.distances().best[0].block.describe()
-
-
-def test_kinds_are_listed_in_one_order_after_any_import_order():
-    code = "from analysis.exports import spec; from analysis.core.experiment import EXPERIMENTS; print(*EXPERIMENTS)"
-    first = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert first == list(EXPERIMENTS)[: len(first)]
-    assert first[:3] == ["inspect", "distances", "damage"]

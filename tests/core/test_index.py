@@ -144,13 +144,6 @@ def test_a_partial_result_that_another_machine_continues_is_read_again(tmp_path)
     assert of_entry(entry).summary.complete
 
 
-def test_a_deleted_index_is_made_again():
-    made().save()
-    assert len(listed()) == 1
-    index_file().unlink()
-    assert len(listed()) == 1
-
-
 @pytest.mark.parametrize("how", ["garbage", "empty", "cut", "other tables"])
 def test_a_damaged_index_is_made_again(how, caplog):
     for number in range(3):
@@ -226,23 +219,6 @@ def _write(cache: str, numbers: range, done) -> None:
         made("distances", number, f"files:{number}").save()
         index.entries(ResultFilter(KINDS))
     done.put(len(index.entries(ResultFilter(KINDS))))
-
-
-@pytest.mark.slow
-def test_processes_that_write_and_ask_together_see_everything():
-    context = multiprocessing.get_context("spawn")
-    done = context.Queue()
-    children = [
-        context.Process(target=_write, args=(os.environ["LAYERSCOPE_CACHE"], range(start, start + 8), done)) for start in (0, 8)
-    ]
-    for child in children:
-        child.start()
-    counts = [done.get(timeout=120) for _ in children]
-    for child in children:
-        child.join(30)
-    assert max(counts) >= 16
-    assert sorted(listed()) == sorted(walked())
-    assert len(listed()) == 16
 
 
 @pytest.mark.slow

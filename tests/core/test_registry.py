@@ -4,18 +4,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from analysis.core import extensions, registry
+from analysis.core import registry
 from analysis.core.errors import SpecError
 from analysis.core.registry import Registry, first
-from analysis.experiments.strategies import STRATEGIES
-
-BROKEN = """
-from analysis.experiments.strategies import Strategy, register
-from analysis.core.blocks import Block
-
-register(Strategy("broken", title="Broken", help="the first layers.", choose=lambda n, given: Block(0, n)))
-1 / 0
-"""
 
 
 @dataclass(frozen=True)
@@ -53,15 +44,3 @@ def test_modules_are_imported_at_the_first_look(tmp_path, monkeypatch):
     assert not asked
     assert len(fruits) == len(fruits) == 1
     assert asked == [1]
-
-
-def test_failed_extension_keeps_its_error(tmp_path, monkeypatch):
-    file = tmp_path / "mine.py"
-    file.write_text(BROKEN)
-    monkeypatch.setenv(extensions.VARIABLE, str(file))
-    try:
-        for _ in range(2):
-            with pytest.raises(SpecError, match="division by zero"):
-                extensions.load()
-    finally:
-        STRATEGIES.remove("broken")

@@ -4,8 +4,8 @@ import dataclasses
 
 import pytest
 
-from analysis.core.blocks import Block, parse_removal
-from analysis.core.errors import BlockRangeError, SpecError
+from analysis.core.blocks import Block
+from analysis.core.errors import SpecError
 from analysis.core.record import Spec, spec_dataclass
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
@@ -112,25 +112,6 @@ def test_unknown_and_missing_fields_are_refused():
         DistanceSpec.from_json({"speed": 1})
     with pytest.raises(SpecError, match="block"):
         HealSpec.from_json({"steps": 3})
-
-
-def test_a_block_is_half_open_and_says_so_both_ways():
-    block = Block(11, 5)
-    assert list(block.layers) == [11, 12, 13, 14, 15]
-    assert block.stop == 16
-    assert block.describe() == "layers 11-15 (5 layers)"
-    assert Block(7, 1).describe() == "layer 7 (1 layer)"
-    assert parse_removal("11:5") == block
-
-
-def test_a_block_outside_the_model_names_the_possible_range():
-    with pytest.raises(
-        BlockRangeError, match=r"3 layers cannot start at layer 5: this model has 6 layers, so the start must be 0\.\.3"
-    ):
-        Block(5, 3).check_depth(6)
-    with pytest.raises(BlockRangeError, match=r"Choose a size of 1\.\.5"):
-        Block(0, 6).check_depth(6)
-    Block(3, 3).check_depth(6)
 
 
 @spec_dataclass

@@ -78,7 +78,7 @@ def test_damage_is_noticed(damage):
     else:
         result.write_text("[]")
     with pytest.raises(CorruptResultError):
-        store.load_result("distances", "abc")
+        store.load_result("distances", "abc").arrays()
     store.discard_result("distances", "abc")
     assert store.load_result("distances", "abc") is None
     assert (folder.parent / "abc.corrupt").exists()

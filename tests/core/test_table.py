@@ -10,44 +10,43 @@ TABLE = Table(
     "Shares",
     (
         Column("n"),
-        Column("share", format=".1%", error="stderr", low="low", high="high"),
+        Column("share", format=".1%", low="low", high="high", parts=("stderr",)),
         Column("stderr"),
         Column("low", format=".1%"),
         Column("high", format=".1%"),
-        Column("low_s", "95 %", "ms", ".1f", 1e3, to="high_s"),
-        Column("high_s", format=".1f", scale=1e3),
+        Column("time", "time", "ms", ".1f", 1e3),
         Column("what"),
     ),
     [
-        {"n": 1, "share": 0.5, "stderr": 0.05, "low": 0.4, "high": 0.6, "low_s": 0.001, "high_s": 0.002, "what": "a"},
-        {"n": 12, "share": None, "stderr": None, "low_s": 0.003, "what": "long"},
+        {"n": 1, "share": 0.5, "stderr": 0.05, "low": 0.4, "high": 0.6, "time": 0.001, "what": "a"},
+        {"n": 12, "share": None, "stderr": None, "time": 0.013, "what": "long"},
     ],
     "12 questions.",
 )
 
 
 def test_a_number_its_error_and_interval_are_one_cell():
-    assert TABLE.heads == ["n", "share", "95 %, ms", "what"]
-    assert TABLE.cells == [["1", "50.0% (40.0% to 60.0%)", "1.0 to 2.0", "a"], ["12", "–", "3.0", "long"]]
+    assert TABLE.heads == ["n", "share", "time, ms", "what"]
+    assert TABLE.cells == [["1", "50.0% (40.0% to 60.0%)", "1.0", "a"], ["12", "–", "13.0", "long"]]
 
 
 def test_a_terminal_aligns_numbers_right_and_a_last_text_left():
     assert TABLE.lines() == [
-        "   n                   share    95 %, ms  what",
-        "   1  50.0% (40.0% to 60.0%)  1.0 to 2.0  a",
-        "  12                       –         3.0  long",
+        "   n                   share  time, ms  what",
+        "   1  50.0% (40.0% to 60.0%)       1.0  a",
+        "  12                       –      13.0  long",
     ]
 
 
 def test_chosen_columns_bring_the_columns_written_with_them():
     chosen = TABLE.only("what", "share", "unknown").titled(share="part")
-    assert [column.name for column in chosen.columns] == ["what", "share", "stderr", "low", "high"]
+    assert [column.name for column in chosen.columns] == ["what", "share", "low", "high", "stderr"]
     assert chosen.heads == ["what", "part"]
 
 
 def test_a_frame_has_the_plain_values_and_no_empty_column():
     frame = TABLE.frame()
-    assert list(frame.columns) == ["n", "share", "stderr", "low", "high", "low_s", "high_s", "what"]
+    assert list(frame.columns) == ["n", "share", "stderr", "low", "high", "time", "what"]
     assert frame["share"][0] == 0.5
     assert list(TABLE.only("n").frame().columns) == ["n"]
     assert list(Table("", (Column("a"), Column("b")), [{"a": 1, "b": None}]).frame().columns) == ["a"]

@@ -38,7 +38,7 @@ class Answered:
         """Lines on standard error that are no report of progress."""
         reports = ("Loading ", "Asking the Hub ", "Converting ", "loading the model", "reading questions and texts")
         told = (line for line in self.err.splitlines() if line.strip() and not line.startswith(reports))
-        return [line for line in told if not re.search(r": [\d,]+ of [\d,]+ \(\d+%\)$", line)]
+        return [line for line in told if not re.search(r": \d+/\d+$", line)]
 
 
 def ask(words: tuple[str, ...], here: Path, model: Path | None) -> Answered:

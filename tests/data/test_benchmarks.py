@@ -6,7 +6,6 @@ import pytest
 
 from analysis.core.errors import BenchmarkError
 from analysis.data import questions as benchmarks
-from analysis.data import spec as specs
 from analysis.data.spec import BenchmarkSpec
 from analysis.data.tasks import TASKS, Question
 from analysis.experiments.accuracy import scores
@@ -92,23 +91,12 @@ def test_chance_and_majority_are_counted():
 )
 def test_every_row_of_every_set_is_a_question(task, n, chance):
     questions = whole(task)
-    assert len(questions) == len({question.id for question in questions}) == n
+    assert len(questions) == len({question.id for question in questions}) == n == benchmarks.size(BenchmarkSpec(task, limit=5))
     for question in questions:
         assert 0 <= question.gold < len(question.options)
         assert all(context and option.startswith(" ") for context, option in question.pairs())
     assert benchmarks.chance(questions) == pytest.approx(chance, abs=0.005)
     assert TASKS[task].chance == pytest.approx(chance)
-
-
-def test_the_names_in_the_specs_are_the_sets():
-    assert set(specs.TASKS) == set(TASKS)
-    assert "non-commercial" in TASKS["sciq"].title
-    assert TASKS["sciq"].licence_note
-
-
-@pytest.mark.parametrize("task", [name for name in specs.TASKS if name != "mmlu"])
-def test_the_size_of_a_set_is_known_without_reading_it(task):
-    assert benchmarks.size(BenchmarkSpec(task, limit=5)) == len(whole(task))
 
 
 def test_part_of_mmlu_and_a_file_have_known_sizes(tmp_path):

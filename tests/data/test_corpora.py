@@ -43,14 +43,6 @@ def test_a_pack_that_is_installed_later_is_found(tmp_path, monkeypatch):
     assert starter._package("a_pack") == folder
 
 
-def test_a_version_is_looked_up_again_after_an_installation(tmp_path, monkeypatch):
-    folder, versions = tmp_path / "a_pack", iter(["1.0", "2.0"])
-    folder.mkdir()
-    monkeypatch.setattr(starter, "_package", lambda name: folder)
-    monkeypatch.setattr(starter.metadata, "version", lambda name: next(versions))
-    assert [starter._wheel("a-pack") for _ in range(2)] == ["a-pack==1.0", "a-pack==2.0"]
-
-
 @pytest.mark.parametrize(
     ("content", "name", "sentence"),
     [
@@ -123,11 +115,6 @@ def test_the_draw_is_seeded(tokenizer):
         return corpora.tokenize(CorpusSpec("wiki", n_texts=5, seq_len=32, seed=seed), tokenizer).token_ids
 
     assert draw(0) == draw(0) != draw(1)
-
-
-def test_a_smaller_draw_is_the_front_of_a_larger_one(tokenizer):
-    few, many = (corpora.tokenize(CorpusSpec("c4", n_texts=n, seq_len=32), tokenizer).token_ids for n in (3, 8))
-    assert many[:3] == few
 
 
 def test_training_and_validation_share_no_document():

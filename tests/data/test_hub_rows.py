@@ -3,10 +3,7 @@
 import gzip
 import json
 import random
-import subprocess
-import sys
 import tracemalloc
-from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
@@ -173,14 +170,6 @@ def test_the_command_lists_shows_and_writes(there, tmp_path, capsys, monkeypatch
     assert len(files.read(out).questions) == 6
 
 
-@pytest.mark.slow
-def test_command_reports_the_error_in_one_line(there, tmp_path):
-    command = [sys.executable, "-m", "analysis", "dataset", "org/set", "--file", "none.csv"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[2])
-    assert done.returncode == 2
-    assert 'has no file "none.csv"' in done.stderr.splitlines()[-1]
-
-
 @pytest.fixture
 def large(loopback, tmp_path, monkeypatch):
     """A set whose files are large as bounds go here: by path its rows and its size."""
@@ -211,12 +200,6 @@ def test_large_file_is_fetched_only_for_its_first_rows(large, loopback, path):
     assert rows_of(path, 400) == rows[:400]
     assert few_bytes < loopback.sent(path) - few_bytes < 0.6 * sizes[path]
     assert rows_of(path, 5000) == rows
-
-
-@pytest.mark.slow
-def test_large_list_is_read(large):
-    rows, _ = large
-    assert rows_of("rows.json", 7) == rows[:7]
 
 
 def test_error_of_the_hub_while_rows_are_read_is_a_sentence(large, loopback):

@@ -6,7 +6,7 @@ import random
 import numpy as np
 import pytest
 
-from analysis.data import corpora, near_copies, starter
+from analysis.data import corpora, near_copies
 from analysis.data.near_copies import NearCopyFilter
 from analysis.data.spec import CorpusSpec
 from tests.support import documents
@@ -165,14 +165,3 @@ def test_enough_long_wikipedia_documents_remain_for_validation_and_selection(tok
     assert [len(part) >= least for part, least in ((judging, 32), (choosing, 8))] == [True, True]
     assert min(map(len, [*judging, *choosing[:8]])) >= 128
     assert not {tuple(ids) for ids in judging} & {tuple(ids) for ids in choosing}
-
-
-@pytest.mark.long
-def test_splitting_the_starter_pack_is_fast_enough_for_a_page():
-    import time
-
-    texts = starter.text_file("wiki").read_text(encoding="utf-8").split("<doc ")
-    near_copies._split.cache_clear()
-    began = time.process_time()
-    near_copies.split(texts)
-    assert time.process_time() - began < 25  # 2.5 s on a quiet machine; were every pair compared, it would be minutes

@@ -1,7 +1,5 @@
 """A question set is one file: it registers itself and then is found wherever question sets are listed, asked and told of."""
 
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,21 +35,6 @@ def test_the_sets_of_the_package_stand_in_their_order():
         "copa",
     )
     assert all(TASKS[name].name == name for name in TASKS)
-
-
-def test_no_set_is_named_outside_its_file():
-    """Nothing asks which set it is: the file of a set holds everything that the set needs."""
-    sources = [
-        path for room in ("analysis", "pages") for path in (REPOSITORY / room).rglob("*.py") if path.parent.name != "tasks"
-    ]
-    asked = [f'== "{name}"' for name in TASKS] + [f'!= "{name}"' for name in TASKS]
-    assert not [(path.name, test) for path in sources for test in asked if test in path.read_text(encoding="utf-8")]
-
-
-def test_the_registry_loads_no_library():
-    code = "import sys, analysis.data.tasks; print({'torch', 'transformers', 'datasets', 'pandas'} & set(sys.modules))"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
-    assert ran.stdout.strip() == "set()"
 
 
 def test_a_set_from_a_file_is_on_the_command_line(capsys, capitals):

@@ -179,7 +179,7 @@ def test_inspection_reports_commit_and_sizes(there, tmp_path, monkeypatch):
 
 
 def test_fetching_weights_resumes_after_a_pause(there, tmp_path, monkeypatch):
-    from analysis.core.progress import bytes_so_far
+    from analysis.core.progress import how_far
     from analysis.models.loading import inspection
 
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
@@ -193,7 +193,7 @@ def test_fetching_weights_resumes_after_a_pause(there, tmp_path, monkeypatch):
 
     with pytest.raises(Cancelled):
         inspection.run(InspectSpec(SPEC, fetch=True), stop_in_the_middle)
-    assert bytes_so_far(told[-1].done, told[-1].total, told[-1].values).endswith("/s")
+    assert how_far(told[-1].done, told[-1].total, told[-1].values).endswith("/s")
     there.faults.clear()
     sent = there.sent("/cdn/")
     result = inspection.run(InspectSpec(SPEC, fetch=True))
