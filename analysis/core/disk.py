@@ -75,16 +75,14 @@ def lock(path: Path) -> FileLock | None:
     return held
 
 
-@contextlib.contextmanager
-def awaited_lock(path: Path, on_wait: Callable[[], Any]) -> Iterator[None]:
-    """Hold the lock of a file in the body, as soon as nobody else holds it.
+def awaited_lock(path: Path, on_wait: Callable[[], Any]) -> contextlib.AbstractContextManager[FileLock]:
+    """Take the lock of a file as soon as nobody else holds it; leaving the context releases it.
 
     Args:
-        path: of the file.
+        path: path of the file.
         on_wait: called twice a second until then; it may raise.
     """
-    with FileLock(path, mode=0o600, thread_local=False).acquire(poll_interval=_WAIT_S, cancel_check=on_wait):
-        yield
+    return FileLock(path, mode=0o600, thread_local=False).acquire(poll_interval=_WAIT_S, cancel_check=on_wait)
 
 
 def replace(source: Path, target: Path) -> None:

@@ -14,32 +14,6 @@ from pathlib import Path
 from analysis.core import disk, host, store
 from analysis.core.errors import LayerscopeError, StorageError, one_line
 
-_BROKEN_DISK = (
-    "The disk failed with an input/output error. Saved results are intact. Check the disk or the network folder, or "
-    "point LAYERSCOPE_CACHE at another disk, then {then}."
-)
-_DEVICE_MEMORY = (
-    "The GPU ran out of memory. Lower the batch size (and raise gradient accumulation), sequence length or number of "
-    "texts, load in 4 bits, or end other programs, then {then}."
-)
-_MEMORY = (
-    "The memory was not enough. Lower the number of texts, sequence length or batch size, load the model in 4 bits, or "
-    "close other programs, then {then}."
-)
-_NO_BITSANDBYTES = (
-    "Weights in 4 or 8 bits need the package bitsandbytes, which is not installed or cannot be loaded. Run `pip install "
-    "-r requirements.txt`, or choose quantization none."
-)
-_BITSANDBYTES_DEVICE = (
-    "bitsandbytes cannot compute with 4- or 8-bit weights on this device. Choose quantization none, or a machine with a "
-    "GPU that it supports."
-)
-
-_PANIC = (
-    "A library failed to read the model's files, most likely the rules of its tokenizer. Download the tokenizer's files "
-    "again or use another text, then {then}."
-)
-
 BAD_INPUT = 2
 """Exit code when the request cannot be answered as it stands; one sentence on standard error says why."""
 UNFORESEEN = 70
@@ -178,15 +152,22 @@ def _has_mark(errors: Sequence[BaseException], pattern: str) -> bool:
 _FULL_DISK = r"\|enospc\||\|edquot\||no space left on device|\(os error 28\)|disk quota exceeded|disk is full"
 # Libraries in Rust and C++ pass only the text on.
 _OF_MACHINE = {
-    r"\|eio\|": _BROKEN_DISK,
-    r"outofmemoryerror|(cuda|hip|mps backend) out of memory|cublas_status_alloc_failed": _DEVICE_MEMORY,
-    r"\|enomem\||memoryerror|(can't|cannot) allocate memory|not enough memory: you|unable to mmap|std::bad_alloc": _MEMORY,
+    r"\|eio\|": "The disk failed with an input/output error. Saved results are intact. Check the disk or the network folder, "
+    "or point LAYERSCOPE_CACHE at another disk, then {then}.",
+    r"outofmemoryerror|(cuda|hip|mps backend) out of memory|cublas_status_alloc_failed": "The GPU ran out of memory. Lower the "
+    "batch size (and raise gradient accumulation), sequence length or number of texts, load in 4 bits, or end other programs, "
+    "then {then}.",
+    r"\|enomem\||memoryerror|(can't|cannot) allocate memory|not enough memory: you|unable to mmap|std::bad_alloc": "The memory "
+    "was not enough. Lower the number of texts, sequence length or batch size, load the model in 4 bits, or close other "
+    "programs, then {then}.",
 }
 _OF_MODEL = {
-    r"(importerror|packagenotfounderror).*bitsandbytes": _NO_BITSANDBYTES,
+    r"(importerror|packagenotfounderror).*bitsandbytes": "Weights in 4 or 8 bits need the package bitsandbytes, which is not "
+    "installed or cannot be loaded. Run `pip install -r requirements.txt`, or choose quantization none.",
     rf"modulenotfounderror.*no module named '({_MODEL_LIBRARIES})\b": host.VIEWER,
-    r"^(?=.*bitsandbytes).*(gpu|cuda|backend|device|not compiled|not implemented)": _BITSANDBYTES_DEVICE,
-    r"panicexception": _PANIC,
+    r"^(?=.*bitsandbytes).*(gpu|cuda|backend|device|not compiled|not implemented)": "bitsandbytes cannot compute with 4- or "
+    "8-bit weights on this device. Choose quantization none, or a machine with a GPU that it supports.",
+    r"panicexception": "A library failed to read the model's files, most likely the rules of its tokenizer. Download the "
+    "tokenizer's files again or use another text, then {then}.",
 }
-"""Patterns of `_marks`, in this order: a memory error may speak of a device. Errors of the Hub have their sentences in
-`hub.refusal`."""
+"""Sentences by patterns of `_marks`, in this order, since a memory error may name a device; for the Hub see `hub.refusal`."""

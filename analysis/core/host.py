@@ -32,10 +32,7 @@ _LOOKS = 5000
 @functools.cache
 def is_viewer() -> bool:
     """Return whether this installation only shows stored results, because torch is not installed; nothing is imported."""
-    try:
-        return importlib.util.find_spec("torch") is None
-    except ImportError:
-        return True
+    return importlib.util.find_spec("torch") is None
 
 
 def cores(root: Path = Path("/")) -> int:
