@@ -1,4 +1,4 @@
-"""Values that a field of a request can hold: of its type and, where it is a number, within its bounds."""
+"""Bounds of numeric request fields, and error messages for invalid values."""
 
 import dataclasses
 import json
@@ -13,11 +13,11 @@ from pydantic_core import ErrorDetails, PydanticCustomError, core_schema
 from analysis.core.errors import LayerscopeError, SpecError, did_you_mean
 
 MOST_LAYERS = 1_000
-"""Decoder layers of a model; the deepest that are published have not a fifth of it."""
+"""Maximum number of decoder layers, more than five times that of the deepest published model."""
 MOST_WHOLE = 2**63 - 1
-"""The largest whole number that a database or an array holds."""
+"""Largest integer of a database or an array."""
 LONGEST_SHOWN = 60
-"""Characters of a wrong value that a sentence repeats."""
+"""Maximum length of an invalid value in a message."""
 _NAMES = {
     "int_type": "a whole number",
     "int_from_float": "a whole number",
@@ -27,28 +27,28 @@ _NAMES = {
     "bool_type": "true or false",
     "tuple_type": "a list",
 }
-"""Possible values by pydantic's type of error."""
+"""Expected type by pydantic's type of error."""
 
 
 @dataclass(frozen=True, eq=False)
 class Bound:
-    """Annotation of a number in a request, of one that may be None, or of several: the least and the most that it can be."""
+    """Annotation of a numeric field, which may be None or a tuple, with its smallest and largest value."""
 
     least: float
     most: float
     above: bool = False
-    """Whether it must be more than the least."""
+    """Whether the smallest value is excluded."""
     below: bool = False
-    """Whether it must be less than the most."""
+    """Whether the largest value is excluded."""
 
     def holds(self, value: float) -> bool:
-        """Return whether a number lies within; NaN lies nowhere."""
+        """Return whether a number is within the bounds; False for NaN."""
         return (self.least < value if self.above else self.least <= value) and (
             value < self.most if self.below else value <= self.most
         )
 
     def __get_pydantic_core_schema__(self, source: Any, handler: pydantic.GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        """Validate the type first, and then every number."""
+        """Validate the type, then the bounds of each number."""
 
         def check(value: Any) -> Any:
             for number in value if isinstance(value, tuple) else (value,):
@@ -60,7 +60,7 @@ class Bound:
         return core_schema.no_info_after_validator_function(check, handler(source))
 
     def describe(self) -> str:
-        """Describe the possible values, to stand behind "must be"."""
+        """Return the possible values in words, to follow "must be"."""
         if self.above or self.below:
             lower, upper = "above" if self.above else "at least", "below" if self.below else "at most"
             return f"{lower} {self.least:,} and {upper} {self.most:,}"
@@ -68,23 +68,23 @@ class Bound:
 
 
 SEED = Bound(0, MOST_WHOLE)
-"""Seeds that can start a draw."""
+"""Bounds of a seed."""
 WHOLE = Bound(-MOST_WHOLE, MOST_WHOLE)
-"""A whole number without a bound of its own."""
+"""Bounds of an integer without a narrower range."""
 
 
 class FieldError(SpecError):
-    """A field of a request that holds an impossible value."""
+    """A field of a request has an invalid value."""
 
     def __init__(self, name: str, message: str) -> None:
-        """Take the field, with those around it joined by dots, and the problem, to stand behind its name."""
+        """Store the dotted name of the field and the problem, which follows the name in the message."""
         super().__init__(f"{name} {message}{'' if message.endswith('?') else '.'}")
         self.name = name
         self.message = message
 
 
 def captured(value: Any, validate: Callable[[Any], Any]) -> Any:
-    """Validate a request; its own refusal becomes a fault for pydantic, which then tries the next member of a union."""
+    """Validate a request, converting a `LayerscopeError` for pydantic, so that it tries the next member of a union."""
     try:
         return validate(value)
     except LayerscopeError as error:
@@ -92,24 +92,24 @@ def captured(value: Any, validate: Callable[[Any], Any]) -> Any:
 
 
 MISSING = ("missing", "missing_argument")
-"""Types of pydantic's errors on a field that is not there."""
+"""Pydantic's error types for a missing field."""
 
 
 def field_error(kind: type[Any], error: pydantic.ValidationError) -> SpecError:
-    """Return the error of a request that pydantic refused: its first fault, in a sentence.
+    """Convert a validation error of pydantic to an error with a readable message.
 
     Args:
-        kind: of the request.
-        error: of pydantic.
+        kind: class of the request or result.
+        error: error raised by pydantic.
     """
     faults = error.errors(include_url=False)
-    # Each member of a union has its faults: that of a value tells more than that of another member's fields.
+    # Each member of a union has errors. An invalid value is more informative than a missing field of another member.
     faults.sort(key=lambda fault: (fault["type"] != "refused", fault["type"] in MISSING))
     fault = faults[0]
     path = _path(fault)
     if fault["type"] in MISSING:
-        lacking = [_path(other) for other in faults]
-        return SpecError(f"This {kind.__name__} is incomplete: it lacks {', '.join(lacking)}.")
+        missing = [_path(each) for each in faults]
+        return SpecError(f"This {kind.__name__} is incomplete: it lacks {', '.join(missing)}.")
     if fault["type"] in ("dataclass_type", "dataclass_exact_type"):
         return SpecError(f"A {fault['ctx']['class_name']} must be an object with fields by name, not {shown(fault['input'])}.")
     if fault["type"] in ("unexpected_keyword_argument", "no_such_attribute"):
@@ -124,19 +124,19 @@ def field_error(kind: type[Any], error: pydantic.ValidationError) -> SpecError:
 
 
 def _path(fault: ErrorDetails) -> str:
-    """Return the field, with those around it joined by dots; positions in lists and members of unions are left out."""
+    """Return the dotted name of a field, without list positions and members of unions."""
     return ".".join(part for part in fault["loc"] if isinstance(part, str) and part.isidentifier() and part[0].islower())
 
 
 def one_of(name: str, value: str, choices: Collection[str]) -> None:
-    """Raise `SpecError` unless a field holds one of these."""
+    """Raise `SpecError` if the value of a field is not one of the choices."""
     if value not in choices:
         message = f"must be one of {', '.join(choices)}, not {value[:LONGEST_SHOWN]!r}. {did_you_mean(value, choices)}"
         raise FieldError(name, message.rstrip(" ."))
 
 
 def shown(value: Any) -> str:
-    """A value that someone gave, as it would be written and no longer than can be read."""
+    """Return an invalid value as text for a message, shortened to `LONGEST_SHOWN` characters."""
     if isinstance(value, int) and abs(value) > 10**30:
         return f"a number of {math.ceil(value.bit_length() * math.log10(2))} digits"
     if isinstance(value, int) and not isinstance(value, bool):

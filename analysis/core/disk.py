@@ -1,7 +1,7 @@
-"""Files and folders that are there whole or not at all, after a power cut too, and leftovers of processes that ended.
+"""Atomic, durable replacement of files and folders, removal of leftovers, and locks.
 
-A draft is an unfinished file or folder: a hidden name of ours next to its place. One that nobody has written to for an hour is
-a leftover, and any server may remove it. Everything here raises `OSError`.
+A draft is an unfinished file or folder, with a hidden name next to its final path. A draft without changes for an hour is a
+leftover of a killed process, and any process may remove it. Errors are `OSError`s.
 """
 
 import contextlib
@@ -19,20 +19,21 @@ from filelock import FileLock, Timeout
 
 _OURS = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{12}\.(?P<what>part|old)")
 _LONGEST = 200
-"""Bytes of a name that its draft is called by. A name may have 255, and the rest marks the draft."""
+"""Maximum bytes of a name within the name of its draft, which may have 255 bytes."""
 _CANNOT = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
-"""Errors of a file system that does not offer the operation."""
-_WAIT_S = 0.5
+"""Errors of file systems that do not support an operation."""
+_POLL_S = 0.5
+"""Interval between two attempts to take a lock."""
 DRAFT_S = 3600.0
-"""Time without a change after which a draft counts as a leftover."""
+"""Age from which on a draft is a leftover, in seconds since its last change."""
 
 
 def make(folder: Path, *, private: bool) -> None:
-    """Make a folder with all those above it that are missing, and see to it that they stay.
+    """Create a folder with its missing parents, durably.
 
     Args:
-        folder: which; nothing happens where it is there.
-        private: for its owner alone; else as the umask has it.
+        folder: path of the folder, which may exist.
+        private: whether only the owner has access (default mode: that of the umask).
     """
     for parent in reversed([parent for parent in (folder, *folder.parents) if not parent.exists()]):
         with contextlib.suppress(FileExistsError):
@@ -42,12 +43,12 @@ def make(folder: Path, *, private: bool) -> None:
 
 @contextlib.contextmanager
 def draft(path: Path, *, is_folder: bool, private: bool) -> Iterator[Path]:
-    """Make a hidden file or folder beside `path`, which is gone after the body unless it took its place.
+    """Create a hidden file or folder next to `path`, which is removed at the end unless it has replaced `path`.
 
     Args:
-        path: its later place; the folder that holds it must be there.
-        is_folder: whether to make a folder.
-        private: for its owner alone; else as the umask has it.
+        path: final path, in an existing folder.
+        is_folder: whether to create a folder.
+        private: whether only the owner has access (default mode: that of the umask).
     """
     draft, mode = _hidden(path, "part"), 0o700 if private else 0o777
     try:
@@ -66,7 +67,7 @@ def _hidden(path: Path, what: str) -> Path:
 
 
 def lock(path: Path) -> FileLock | None:
-    """Take the lock of a file; None if another process or thread holds it. The system releases it when a process ends."""
+    """Take the lock of a file; None if another process or thread holds it. The system releases it if the process ends."""
     held = FileLock(path, mode=0o600, thread_local=False)
     try:
         held.acquire(blocking=False)
@@ -82,13 +83,13 @@ def awaited_lock(path: Path, on_wait: Callable[[], Any]) -> contextlib.AbstractC
         path: path of the file.
         on_wait: called twice a second until then; it may raise.
     """
-    return FileLock(path, mode=0o600, thread_local=False).acquire(poll_interval=_WAIT_S, cancel_check=on_wait)
+    return FileLock(path, mode=0o600, thread_local=False).acquire(poll_interval=_POLL_S, cancel_check=on_wait)
 
 
 def replace(source: Path, target: Path) -> None:
-    """Put a file or folder in the place of another or none: the old or the new one is there, after a power cut too.
+    """Move a file or folder to a path and replace what exists there, atomically and durably.
 
-    A folder is missing for an instant between two renames. If a process ends just then, `remove_leftovers` restores it.
+    A replaced folder is missing between two renames. If the process is killed then, `remove_leftovers` restores it.
     """
     for path in (source, *source.rglob("*")):
         if not path.is_symlink():
@@ -109,9 +110,9 @@ def replace(source: Path, target: Path) -> None:
 
 
 def aside(path: Path) -> Path | None:
-    """Rename a path that is to be removed, so that nothing finds it; its new name, or None where it is gone already.
+    """Rename a path to a hidden name before its removal; None if it does not exist.
 
-    It goes with a later sweep if its own removal is never reached.
+    If it is never removed, it is a leftover.
     """
     hidden = _hidden(path, "part")
     with contextlib.suppress(FileNotFoundError):
@@ -122,7 +123,7 @@ def aside(path: Path) -> Path | None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file, or a folder with all in it, as far as that is possible; of a link the link."""
+    """Delete a file, a link or a folder with its content, ignoring errors."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -131,26 +132,26 @@ def remove(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """Make the content of a file, or the list of entries of a folder, last through a power cut."""
+    """Flush a file, or the entries of a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in _CANNOT:  # some network file systems know no such thing for folders
+        if error.errno not in _CANNOT:  # some network file systems cannot flush folders
             raise
     finally:
         os.close(handle)
 
 
 def remove_leftovers(top: Path, *, deep: bool) -> dict[Path, int]:
-    """Remove the drafts that nobody has written to for `DRAFT_S`, and restore folders whose replacement was cut off.
+    """Remove drafts without changes for `DRAFT_S`, and restore folders whose replacement was interrupted.
 
     Args:
-        top: where they are looked for.
-        deep: also in the folders below it.
+        top: folder to search.
+        deep: whether to search its subfolders too.
 
     Returns:
-        Removed paths, with the bytes that this freed.
+        Freed bytes by removed path.
     """
     leftovers = {}
     for base, folders, files in os.walk(top):
@@ -158,10 +159,10 @@ def remove_leftovers(top: Path, *, deep: bool) -> dict[Path, int]:
             path, match = Path(base, name), _OURS.fullmatch(name)
             if match is None or path.is_symlink() or not (path.is_file() or path.is_dir()):
                 continue
-            home = path.with_name(match["name"])
+            target = path.with_name(match["name"])
             with contextlib.suppress(OSError):
-                if match["what"] == "old" and not home.exists():
-                    os.rename(path, home)
+                if match["what"] == "old" and not target.exists():
+                    os.rename(path, target)
                 elif time.time() - max(entry.lstat().st_mtime for entry in (path, *path.rglob("*"))) > DRAFT_S:
                     leftovers[path] = size_bytes(path)
                     remove(path)
@@ -170,10 +171,10 @@ def remove_leftovers(top: Path, *, deep: bool) -> dict[Path, int]:
 
 
 def free_bytes(path: Path) -> int:
-    """Bytes that are free where something is, or would be made.
+    """Return the free bytes on the disk of an existing or future path.
 
     Raises:
-        OSError: when that cannot be told.
+        OSError: if they cannot be determined.
     """
     while not path.exists() and path != path.parent:
         path = path.parent
@@ -181,7 +182,7 @@ def free_bytes(path: Path) -> int:
 
 
 def size_bytes(top: Path) -> int:
-    """Bytes of a file, or of all files in a folder; links are not followed, and files that vanish during the count count 0."""
+    """Return the bytes of a file or of all files in a folder, without following links; files that vanish count 0."""
     files = [Path(base, name) for base, _, names in os.walk(top) for name in names] if top.is_dir() else [top]
     total = 0
     for file in files:

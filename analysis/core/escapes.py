@@ -1,8 +1,8 @@
-"""Text that leaves the program: control and direction characters are shown as their escapes, wherever the text came from.
+"""Escaping of control and direction characters in all output.
 
-Names of folders, tensors and Hub repositories may hold terminal commands (ESC), or turn the line around them (U+202E). Every
-line for a terminal, a log, a shown command, a report, a sheet, a model card or a CSV file passes `visible` here. Pages, which
-show one line of Markdown, build on `is_hidden` (`pages.components.shared.words`).
+Names of folders, tensors and Hub repositories may contain terminal commands (ESC) or reverse the line around them (U+202E).
+All text for terminals, logs, command lines, reports, sheets, model cards and CSV files is escaped by `visible`. Pages, which
+show single lines of Markdown, use `is_hidden` (`pages.components.shared.words`).
 """
 
 import logging
@@ -25,19 +25,19 @@ _PLAIN = re.compile(r"[\n\t -~]*")
 
 
 def is_hidden(letter: str) -> bool:
-    """Return True for a character that nobody sees, or that moves its neighbours."""
+    """Return whether a character is invisible or changes the direction of its neighbours."""
     return unicodedata.category(letter) in _HIDDEN
 
 
 def visible(text: str) -> str:
-    r"""Return the text with every hidden character as its Python escape ("\x1b", "\u202e"); line breaks and tabs stay."""
+    r"""Replace every hidden character by its Python escape ("\x1b", "\u202e"), except line breaks and tabs."""
     if _PLAIN.fullmatch(text):
         return text
     return "".join(ascii(letter)[1:-1] if letter not in _LAYOUT and is_hidden(letter) else letter for letter in text)
 
 
 def command(words: Sequence[str]) -> str:
-    r"""Return words as one line for a shell. A word with hidden characters is quoted as bash has it: $'\x1b[31m'."""
+    r"""Return words as a shell command. Words with hidden characters use the quoting of bash: $'\x1b[31m'."""
     return " ".join(_ansi_quoted(word) if any(map(is_hidden, word)) else quote(word) for word in words)
 
 
@@ -49,8 +49,7 @@ def _ansi_quoted(word: str) -> str:
 def csv(table: "DataFrame") -> bytes:
     """Return a table as the bytes of a CSV file in which no cell is a formula.
 
-    A text that begins with =, +, - or @ (behind blanks, too) gets an apostrophe in front, as spreadsheets write such text
-    themselves. Numbers stay numbers. Column heads follow the same rule.
+    Texts and column names that begin with =, +, - or @, also after blanks, are prefixed with an apostrophe, as spreadsheets do.
     """
     cells = table.map(_cell)
     cells.columns = [_cell(name) for name in cells.columns]
@@ -60,12 +59,12 @@ def csv(table: "DataFrame") -> bytes:
 def _cell(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    shown = visible(value)
-    return f"'{shown}" if shown.lstrip().startswith(_FORMULA) else shown
+    text = visible(value)
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) else text
 
 
 def guard_logs() -> None:
-    """Let every message and traceback of `logging` pass `visible`, whichever library wrote it; a second call does nothing."""
+    """Escape the messages and tracebacks of all loggers, including those of libraries. Repeated calls have no effect."""
     make: Callable[..., logging.LogRecord] = logging.getLogRecordFactory()
     if getattr(make, "is_guarded", False):
         return

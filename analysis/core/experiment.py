@@ -1,8 +1,8 @@
-"""Kinds of experiment: each registers its request, its result and the function that answers it.
+"""Registry of the kinds of experiment.
 
-A kind is one file with a `register(Experiment(...))` in it. In the program its name ends in `spec` or `result`, and it loads no
-model library. Elsewhere it is named as an extension (`extensions`). It is then on the command line and in the queue.
-Lists of runs, the report and the glossary have it too, without a change anywhere else.
+A kind is a file with a `register(Experiment(...))`. The name of a built-in file ends in `spec` or `result`, and it imports no
+model library; other files are extensions (`extensions`). A registered kind is available in the command line, the job queue, the
+lists of runs, the report and the glossary.
 """
 
 from dataclasses import dataclass
@@ -12,43 +12,41 @@ from analysis.core.record import Result, Spec
 from analysis.core.registry import Registry, modules_in
 
 ADDED = 100
-"""Place of kinds that no page and no section of the report was made for."""
+"""Position of kinds without their own page or section of the report."""
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """One kind of experiment; its name is `spec.kind`, the version of its results `spec.version`."""
+    """Kind of experiment, with the name `spec.kind` and the result version `spec.version`."""
 
     spec: type[Spec]
     result: type[Result]
     run: str
-    """"module:function", called as `run(spec, on_progress, *, load) -> Result` and imported when first needed."""
+    """`module:function`, called as `run(spec, on_progress, *, load) -> Result` and imported at its first use."""
     title: str
-    """Name for people: "Distance map"."""
+    """Title, such as "Distance map"."""
     shards: str = ""
-    """"module:class", a `shards.Work`, where several processes can share the work; empty where one does it all."""
+    """`module:class` of a `shards.Work` if several processes can share the work, else ""."""
     resolve: str = ""
-    """"module:function", which returns a request with all identities, without torch if it is known what this machine chooses;
-    a complete stored result of it is then the answer. Empty if a stored result alone is not the answer."""
+    """`module:function` that resolves a request, without torch if the dtype and device of this machine are known. A complete
+    stored result of the resolved request is then the answer. "" if a stored result is not sufficient."""
     help: str = ""
-    """Explanation, in a sentence for the glossary; empty for none."""
+    """Explanation for the glossary; "" for none."""
     figure: str = ""
-    """"module:function", called as `figure(result, *, dark) -> Figure` when a chart is wanted; empty for none, or for those
-    that `charts.kinds` has."""
+    """`module:function`, called as `figure(result, *, dark) -> Figure`; "" for no chart or the charts in `charts.kinds`."""
     panel: str = ""
-    """"module:function", called as `panel(result)` on a page below the title; empty for its tables and its chart."""
+    """`module:function`, called as `panel(result)` to draw the result on a page; "" for its tables and chart."""
     place: int = ADDED
-    """Position in lists. A kind before `ADDED` has its own place on the pages and in the report. Others are shown by the fields
-    of their `Experiment`."""
+    """Position in lists. Kinds before `ADDED` have their own pages and sections of the report."""
 
     def __post_init__(self) -> None:
-        """Raise `TypeError` if pydantic does not validate the request."""
+        """Check that the request is a `spec_dataclass`."""
         if "__pydantic_validator__" not in self.spec.__dict__:
             raise TypeError(f"{self.spec.__name__} validates no field. Decorate it with `record.spec_dataclass`.")
 
     @property
     def kind(self) -> str:
-        """Its name in fingerprints, folders and the command line."""
+        """Name in fingerprints, folders and the command line."""
         return self.spec.kind
 
 
@@ -62,16 +60,16 @@ EXPERIMENTS: Registry[Experiment] = Registry(
     modules=modules_in("analysis", "spec", "result"),
     order=_order,
 )
-"""Every kind of experiment by name: those with a place of their own, additions of this program, then those of elsewhere."""
+"""All kinds of experiment by name, in the order of `place`, built-in kinds before extensions."""
 register = EXPERIMENTS.add
-"""Make a kind of experiment known everywhere: command line, queue, pages, reports."""
+"""Register a kind of experiment."""
 
 
 def additions() -> dict[str, Experiment]:
-    """Return the kinds without a place of their own, by name: they are shown by their tables and figures."""
+    """Return the kinds without their own page, by name."""
     return {kind: experiment for kind, experiment in EXPERIMENTS.items() if experiment.place >= ADDED}
 
 
 def title(kind: str) -> str:
-    """Return the title of a kind; its name if its extension is not loaded."""
+    """Return the title of a kind, or its name if its extension is not loaded."""
     return EXPERIMENTS[kind].title if kind in EXPERIMENTS else kind

@@ -1,8 +1,7 @@
-"""Kinds of things of one's own: files that register a metric, a question set, a recipe, an experiment when they are imported.
+"""User extensions: modules that register metrics, question sets, recipes or experiments when they are imported.
 
-Set `LAYERSCOPE_EXTENSIONS` to files or importable modules, joined as in `PATH`. They run with the rights of the person who set
-it, in the dashboard, in the command line and in the worker. They run only because it names them: nothing of a model, a result
-or an address ever adds to it.
+Set `LAYERSCOPE_EXTENSIONS` to files or importable modules, separated as in `PATH`. They run in the dashboard, in the command
+line and in the worker with the rights of the user. No model, result or address can add an extension.
 """
 
 import hashlib
@@ -16,24 +15,24 @@ from analysis.core.errors import SpecError
 
 VARIABLE = "LAYERSCOPE_EXTENSIONS"
 _failed: dict[str, str] = {}
-"""Errors of modules that could not be imported: what they registered before the error would be refused as a duplicate."""
+"""Errors of failed imports. A second import would fail because of the entries registered by the first."""
 
 
 def load() -> list[str]:
-    """Import all that `LAYERSCOPE_EXTENSIONS` names, once a process.
+    """Import the modules named by `LAYERSCOPE_EXTENSIONS`, once per process.
 
     Returns:
-        The names of the modules, in the order of the variable.
+        Names of the modules in order.
 
     Raises:
-        SpecError: when one of them is not there, or fails while it is imported.
+        SpecError: if a module does not exist or cannot be imported.
     """
     return [_load(name) for name in os.environ.get(VARIABLE, "").split(os.pathsep) if name]
 
 
 def _load(name: str) -> str:
     path = Path(name).expanduser()
-    # Two files of one name are two modules, and the worker knows a file by the same name as the page that queued its request.
+    # The hash of the path separates files with equal names, and gives all processes the same module name.
     digest = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:8]
     module = f"layerscope_{path.stem}_{digest}" if path.suffix == ".py" else name
     if module in sys.modules:
@@ -42,7 +41,7 @@ def _load(name: str) -> str:
         try:
             _import(module, path)
             return module
-        except Exception as error:  # a file of the user may raise any error
+        except Exception as error:  # user code may raise any error
             sys.modules.pop(module, None)
             _failed[module] = f"{type(error).__name__}: {' '.join(str(error).split())}"
     raise SpecError(

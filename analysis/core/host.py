@@ -1,4 +1,4 @@
-"""Name of this machine, its load and its free memory, read without a model library."""
+"""CPU, GPUs and free memory of this machine, read without torch."""
 
 import contextlib
 import ctypes
@@ -13,33 +13,33 @@ import psutil
 from analysis.core import units
 
 MEMORY = "LAYERSCOPE_MEMORY"
-"""Environment variable: the most memory that a model may take with its measurements, as `units.read_size` reads it."""
+"""Environment variable with the memory limit of a model and its measurements, as parsed by `units.read_size`."""
 VIEWER = (
     "This is a viewer without torch: it shows the gallery and result packs, and starts no jobs. Run `pip install -r "
     "requirements.txt` to measure models."
 )
-"""The sentence for all that needs a model where there is no torch."""
+"""Error message if torch is not installed."""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-"""Numbers of glibc's options, in its `malloc.h`."""
+"""Parameter numbers of glibc's `mallopt`."""
 _LARGEST_KEPT = 32 << 20
-"""Bytes of the largest piece that glibc can use again; larger ones always come from the system."""
+"""Maximum size of an allocation that glibc reuses, in bytes."""
 _MOST_KEPT = 256 << 20
-"""Bytes that stay at the end of the heap: a layer and the head take a fraction of it for a batch of 2,048 tokens."""
+"""Maximum free bytes at the end of the heap that glibc keeps."""
 _LOOKS = 5000
-"""How often a waiting thread looks before it sleeps: for a tenth of a millisecond, as Python takes between two operations."""
+"""Spin count of a waiting OpenMP thread, about 0.1 ms."""
 
 
 @functools.cache
 def is_viewer() -> bool:
-    """Return whether this installation only shows stored results, because torch is not installed; nothing is imported."""
+    """Return whether this installation only shows stored results, because torch is not installed."""
     return importlib.util.find_spec("torch") is None
 
 
 def cores(root: Path = Path("/")) -> int:
-    """Cores that this process may use, within every limit that a container sets; a part of a core counts as one.
+    """Return the number of CPU cores that this process may use, within the limits of its container, rounded up.
 
     Args:
-        root: the folder that holds `proc` and `sys`, for limits.
+        root: folder that contains `proc` and `sys`.
     """
     limits = [_cores_of_group(group) for group in control_groups("cpu", root)]
     scheduled = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -47,7 +47,7 @@ def cores(root: Path = Path("/")) -> int:
 
 
 def _cores_of_group(group: Path) -> int | None:
-    """Return the cores that a control group may use, rounded up; None where it has no limit."""
+    """Return the core limit of a control group, rounded up; None if it has none."""
     with contextlib.suppress(OSError, ValueError):
         if (file := group / "cpu.max").exists():
             quota, period = map(int, file.read_text().split())
@@ -58,27 +58,27 @@ def _cores_of_group(group: Path) -> int | None:
 
 
 def cards() -> int:
-    """Count the NVIDIA GPUs that this process may use, by their driver: pages, which load no torch, offer them.
+    """Return the number of visible NVIDIA GPUs according to their driver, for pages, which do not import torch.
 
-    Runs ask torch (`models.machine`), which knows of other GPUs too, and of parts of one.
+    Jobs use torch instead (`models.loading.machine`), which also supports other GPUs and MIG devices.
     """
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     return _n_cards() if visible is None else min(_n_cards(), len([name for name in visible.split(",") if name.strip()]))
 
 
-@functools.cache  # a command line that a page shows asks thousands of times
+@functools.cache  # called thousands of times per page
 def _n_cards() -> int:
     return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
 _INSTRUCTION_SETS = (("amx_bf16", "AMX"), ("avx512_bf16", "AVX-512 BF16"), ("avx512f", "AVX-512"), ("avx2", "AVX2"))
-"""Flags of x86 processors with their names, the fastest for matrix products first."""
+"""Flags and names of x86 instruction sets, the fastest for matrix products first."""
 
 
 def processor() -> str:
-    """The processor's model name with its fastest instruction set: "AMD EPYC (AVX2)".
+    """Return the model name of the CPU with its fastest instruction set: "AMD EPYC (AVX2)".
 
-    Clouds give one name to several kinds of processor, whose speeds differ by several times.
+    Clouds use one model name for CPUs whose speeds differ several times.
     """
     name = cpuinfo("model name") or platform.processor() or platform.machine()
     flags = cpuinfo("flags").split()
@@ -88,7 +88,7 @@ def processor() -> str:
 
 @functools.cache
 def cpuinfo(key: str) -> str:
-    """Return Linux's entry of the first CPU under this key; "" elsewhere."""
+    """Return an entry of the first CPU in /proc/cpuinfo; "" on other systems."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith(key):
@@ -97,21 +97,21 @@ def cpuinfo(key: str) -> str:
 
 
 def wait_asleep() -> None:
-    """Let threads that wait for the other parts of an operation sleep soon, in this process and all that it starts.
+    """Make waiting OpenMP threads sleep early, in this process and its children.
 
-    GNU's OpenMP, which torch uses on Linux, lets them look for milliseconds. Where another program has a core, that takes the
-    other core from the thread that is waited for. Beside one such program a layer took 260 ms in a background job, and takes
-    23 ms so. This has to come before torch is imported. Settings of the user stay.
+    By default GNU's OpenMP, which torch uses on Linux, spins for milliseconds. If another program occupies a core, this blocks
+    the thread that is waited for: next to one such program a layer took 260 ms in a background job instead of 23 ms. Call
+    this before torch is imported. It does not override settings of the user.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", str(_LOOKS))
 
 
 def keep_freed_memory() -> None:
-    """Let this process use freed memory again, where its allocator is glibc's.
+    """Make glibc reuse freed memory instead of returning it to the system.
 
-    By default glibc hands pieces of megabytes back to the system, which clears each page before it lends it again. In float32
-    this took a tenth of the CPU time of a layer.
+    By default glibc returns allocations of megabytes, and the system clears their pages again at the next use. In float32 this
+    took a tenth of the CPU time of a layer.
     """
     if (libc := _glibc()) is not None:
         libc.mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT)
@@ -119,7 +119,7 @@ def keep_freed_memory() -> None:
 
 
 def hand_back_freed_memory() -> None:
-    """Give memory that this process has freed back to the system, so that it counts as free."""
+    """Return freed memory to the system, so that it counts as free."""
     if (libc := _glibc()) is not None:
         libc.malloc_trim(0)
 
@@ -130,13 +130,11 @@ def _glibc() -> ctypes.CDLL | None:
 
 
 def control_groups(controller: str, root: Path = Path("/")) -> list[Path]:
-    """The control groups that this process counts to, its own first, then those around it as far as they can be seen.
-
-    Version 2 of control groups and version 1 are read the same way; outside of Linux there is none.
+    """Return the control groups (version 1 or 2) of this process, innermost first; none on other systems than Linux.
 
     Args:
-        controller: the kind of limit: "memory" or "cpu".
-        root: the folder that holds `proc` and `sys`.
+        controller: "memory" or "cpu".
+        root: folder that contains `proc` and `sys`.
     """
     groups: list[Path] = []
     with contextlib.suppress(OSError, ValueError):
@@ -145,7 +143,7 @@ def control_groups(controller: str, root: Path = Path("/")) -> list[Path]:
             if controllers and controller not in controllers.split(","):
                 continue
             top = root / "sys/fs/cgroup" / (controller if controllers else "")
-            # A container may be told the path that its group has outside, where only the top is to be seen: its own group.
+            # Inside a container the path may be that of the host, while only its own group is visible, at the top.
             own_group = top / path.lstrip("/")
             around = [group for group in (own_group, *own_group.parents) if group.is_relative_to(top)]
             groups += [group for group in around if ".." not in group.parts and group.is_dir()]
@@ -153,15 +151,15 @@ def control_groups(controller: str, root: Path = Path("/")) -> list[Path]:
 
 
 def free_bytes(root: Path = Path("/")) -> int:
-    """Memory that is free now: of the machine, within every limit that a container sets, and within `MEMORY`; the least.
+    """Return the free memory in bytes, within the limits of the machine, of its container and of `MEMORY`.
 
-    Pages of files that the kernel would give up count as free, as they do in the machine's own figure.
+    Reclaimable page cache counts as free.
 
     Args:
-        root: the folder that holds `proc` and `sys`, for limits.
+        root: folder that contains `proc` and `sys`.
 
     Raises:
-        SpecError: when `MEMORY` names no amount.
+        SpecError: if `MEMORY` is not an amount of memory.
     """
     own_limit = [units.read_size(os.environ[MEMORY])] if os.environ.get(MEMORY) else []
     group_limits = [_free_of_group(group) for group in control_groups("memory", root)]
@@ -169,11 +167,11 @@ def free_bytes(root: Path = Path("/")) -> int:
 
 
 def free_in_words(n_bytes: int, where: str) -> str:
-    """Return an amount of free memory as a clause, which names the limit where that is the amount.
+    """Describe an amount of free memory, naming the limit `MEMORY` if it determines the amount.
 
     Args:
-        n_bytes: as `free_bytes` returned it.
-        where: the device: "cpu" or "this machine".
+        n_bytes: value returned by `free_bytes`.
+        where: device, such as "cpu" or "this machine".
 
     Returns:
         "2.0 GB are free on cpu", or "2.0 GB are allowed by --memory (LAYERSCOPE_MEMORY)".
@@ -184,7 +182,7 @@ def free_in_words(n_bytes: int, where: str) -> str:
 
 
 def _free_of_group(group: Path) -> int | None:
-    """Return the free part of a control group's limit, bytes; None where it has none."""
+    """Return the free bytes within the limit of a control group; None if it has no limit."""
     limits = [_number(group / name) for name in ("memory.max", "memory.high", "memory.limit_in_bytes")]
     used = next((n for name in ("memory.current", "memory.usage_in_bytes") if (n := _number(group / name)) is not None), None)
     limit_bytes = min((limit for limit in limits if limit is not None), default=None)
@@ -192,7 +190,7 @@ def _free_of_group(group: Path) -> int | None:
 
 
 def _reclaimable(group: Path) -> int:
-    """Bytes of files kept in memory that were not read lately, in the group and those below it."""
+    """Return the bytes of inactive page cache of a control group and its children."""
     with contextlib.suppress(OSError, ValueError):
         counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
         # Version 1 counts only the group itself under the plain name.
@@ -201,7 +199,7 @@ def _reclaimable(group: Path) -> int:
 
 
 def _number(file: Path) -> int | None:
-    """The number in a file; None where there is none, as of a limit that is not set."""
+    """Return the integer in a file; None if there is none, as for a limit that is not set."""
     with contextlib.suppress(OSError, ValueError):
         return int(file.read_text())
     return None

@@ -1,4 +1,4 @@
-"""Files of people and of other programs: regular ones that can be read whole, and their JSON."""
+"""Reading regular files of limited size, and JSON."""
 
 import errno
 import json
@@ -9,14 +9,14 @@ from typing import Any
 
 
 def regular(path: Path) -> os.stat_result:
-    """Return the system's status of a regular file; others may never end, and opening them may never return.
+    """Return the status of a regular file; opening other files may block forever. Links are followed.
 
     Raises:
-        OSError: when it is none, with the reason as its `strerror`; a link counts as its target.
+        OSError: if it is not a regular file, with the reason as `strerror`.
     """
     try:
         status = path.stat()
-    except ValueError as error:  # a NUL in it
+    except ValueError as error:  # a NUL in the name
         raise OSError(errno.EINVAL, "no file can have such a name", str(path)) from error
     if not stat.S_ISREG(status.st_mode):
         kind = "it is a folder, not a regular file" if stat.S_ISDIR(status.st_mode) else "it is not a regular file"
@@ -25,41 +25,41 @@ def regular(path: Path) -> os.stat_result:
 
 
 def read(path: Path, most_bytes: int) -> bytes:
-    """All of a regular file.
+    """Return the content of a regular file.
 
     Args:
-        path: which, `~` for a home.
-        most_bytes: the largest that is read.
+        path: path of the file, with `~` for the home folder.
+        most_bytes: maximum size.
 
     Raises:
-        OSError: as `regular`, and when it cannot be read or is too large.
+        OSError: if it is not a regular file, cannot be read or is too large.
     """
     try:
         path = path.expanduser()
-    except RuntimeError as error:  # the home of nobody
+    except RuntimeError as error:  # the user of ~user does not exist
         raise OSError(errno.EINVAL, "no file can have such a name", str(path)) from error
     status = regular(path)
     if status.st_size > most_bytes:
         raise OSError(errno.EFBIG, f"it is larger than {most_bytes >> 20:,} MB", str(path))
     with path.open("rb") as file:
-        content = file.read(status.st_size + 1)  # memory for all of it is set aside in any case
+        content = file.read(status.st_size + 1)
     if len(content) > status.st_size:
         raise OSError(errno.EFBIG, "it is growing, or longer than its stated size", str(path))
     return content
 
 
 def is_file_name(name: object) -> bool:
-    """Return True for the name of a file without a folder, a drive or a step upwards, on any system."""
+    """Return whether a name is a plain file name on any system, without folders, drives or `..`."""
     if not isinstance(name, str) or "\0" in name or name in ("", ".", ".."):
         return False
     return PurePosixPath(name).name == name == PureWindowsPath(name).name
 
 
 def parsed(content: str | bytes) -> Any:
-    """Return the value of JSON.
+    """Parse JSON.
 
     Raises:
-        ValueError: when it is none, is nested deeper than anything of ours, or holds a number of thousands of digits.
+        ValueError: if it is invalid, nested too deeply, or has a number with thousands of digits.
     """
     try:
         return json.loads(content)
@@ -68,10 +68,10 @@ def parsed(content: str | bytes) -> Any:
 
 
 def parsed_object(content: str | bytes) -> dict[str, Any]:
-    """Return the value of JSON that must be an object.
+    """Parse a JSON object.
 
     Raises:
-        ValueError: as `parsed`, and when it is something else.
+        ValueError: if it is invalid, or another type of value.
     """
     value = parsed(content)
     if not isinstance(value, dict):

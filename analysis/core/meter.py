@@ -1,4 +1,4 @@
-"""Time and peak memory of a job, read by the process that runs jobs."""
+"""Duration and peak memory of a job, measured by the process that runs it."""
 
 import time
 from collections.abc import Mapping
@@ -9,47 +9,46 @@ from analysis.core import units
 
 
 class MeteredDevice(Protocol):
-    """Figures that the device of a model has about itself."""
+    """Device that reports its peak memory."""
 
     def peak_bytes(self) -> int:
-        """Peak memory of this process there since `reset_peak`."""
+        """Return the peak memory of this process on the device since `reset_peak`."""
 
     def reset_peak(self) -> None:
-        """Let `peak_bytes` begin anew."""
+        """Restart the measurement of `peak_bytes`."""
 
 
 @dataclass(frozen=True)
 class ResourceUsage:
-    """Time and memory of a job."""
+    """Duration and peak memory of a job."""
 
     seconds: float = 0.0
-    """From its beginning, loading included; of a job that was resumed, all attempts together."""
+    """Duration including loading, summed over all attempts."""
     peak_bytes: int = 0
-    """Peak memory of the process: of the accelerator if the model is on one, else resident memory; 0 if other processes had the
-    model."""
+    """Peak memory on the accelerator, or resident memory on the CPU; 0 if other processes ran the model."""
 
     def in_words(self) -> str:
-        """Describe the memory in a few words; empty if it is not known."""
+        """Return the peak memory in words; "" if it is unknown."""
         return f"peak memory {units.size(self.peak_bytes)}" if self.peak_bytes else ""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Return the inverse of `asdict`; extra entries of another version are passed over."""
+        """Build from the result of `asdict`, ignoring unknown entries of other versions."""
         return cls(**{column.name: data[column.name] for column in fields(cls) if column.name in data})
 
 
 class Meter:
-    """Time and memory of this process from now on, as those of one job."""
+    """Meter of one job, started when it is created."""
 
     device: ClassVar[MeteredDevice | None] = None
-    """Device of the last model that was loaded; None before the first."""
+    """Device of the most recently loaded model; None before the first."""
 
     def __init__(self, before: ResourceUsage | None = None, *, elsewhere: bool = False) -> None:
-        """Begin.
+        """Start measuring.
 
         Args:
-            before: usage of earlier attempts at the job, which is added.
-            elsewhere: whether other processes compute: of their memory nothing is known.
+            before: usage of earlier attempts, which is added.
+            elsewhere: whether other processes compute, whose memory is unknown.
         """
         self._elsewhere = elsewhere
         self._before, self._started = before or ResourceUsage(), time.monotonic()
@@ -62,7 +61,7 @@ class Meter:
         return None if self._elsewhere else Meter.device
 
     def read(self) -> ResourceUsage:
-        """Return the usage until now; called now and then while it runs."""
+        """Return the usage so far. Call it repeatedly while the job runs."""
         if self._device is not None:
             self._peak_bytes = max(self._peak_bytes, self._device.peak_bytes())
         return ResourceUsage(self._before.seconds + time.monotonic() - self._started, self._peak_bytes)

@@ -1,8 +1,8 @@
-"""Kind of the file system of a folder: safe operations differ between kinds.
+"""Type of the file system of a folder.
 
-SQLite's write-ahead log needs memory that all its users share, which a network file system does not give them. Locks hold on
-some and on some only pretend to. A rename in place of an older file is whole on all of them, so results may lie there. A
-mounted object store copies instead, and half of a copied result fails its checksum.
+SQLite's write-ahead log needs shared memory, which network file systems lack, and some of them do not support locks. Renames
+that replace a file are atomic on all of them, so results may be stored there. A mounted object store copies instead of
+renaming, and a partly copied result fails its checksum.
 """
 
 import contextlib
@@ -19,24 +19,24 @@ _NETWORK = re.compile(
 
 
 def is_network(folder: Path) -> bool:
-    """Return whether other machines may write to a folder; of an unknown file system in user space they may."""
+    """Return whether a folder is on a network file system; True for unknown file systems in user space (FUSE)."""
     return _NETWORK.fullmatch(kind(folder)) is not None
 
 
 @functools.lru_cache(maxsize=64)
 def kind(folder: Path) -> str:
-    """Return the type of the file system that holds a folder, or will when it is made: "ext4", "nfs4"; "" if it is not known.
+    """Return the file system type of an existing or future folder, such as "ext4" or "nfs4"; "" if it is unknown.
 
     Args:
-        folder: absolute, without links.
+        folder: absolute path without links.
     """
     kind, longest_mount = "", -1
     with contextlib.suppress(OSError):
         for mount in psutil.disk_partitions(all=True):
             depth = len(Path(mount.mountpoint).parts)
             if mount.fstype == "9p" and depth == 1:
-                continue  # the root of a sandbox, which it shares with nobody
-            # Of two at one place the later one hides the earlier one.
+                continue  # root of a gVisor sandbox, which is not shared
+            # A later mount at the same path hides the earlier one.
             if depth >= longest_mount and folder.is_relative_to(mount.mountpoint):
                 kind, longest_mount = mount.fstype, depth
     return kind

@@ -1,4 +1,4 @@
-"""Annotation of a field of a request about its option on the command line."""
+"""Annotations that describe the command-line options of request fields."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
@@ -7,47 +7,47 @@ from typing import Any
 
 @dataclass(frozen=True, eq=False)
 class Option:
-    """Annotation of a field that has an option on the command line; the field's docstring is the help, its default the default.
+    """Annotation of a field with a command-line option.
 
-    On a nested request that may be missing it is a switch that asks for it.
+    The field's docstring is the help text, and its default is the default of the option. On a nested request that may be None,
+    the option is a switch that adds the request.
     """
 
     flag: str = ""
-    """As it is written; empty for two dashes and the name of the field. Without dashes it is a position, not an option."""
+    """Flag, such as "--samples" (default: two dashes and the field's name). A name without dashes is a positional argument."""
     metavar: str = ""
-    """Name of the value in the help; empty for one that suits the type."""
+    """Name of the value in the help; "" for one that suits the type."""
     choices: Collection[str] | None = None
-    """All values there are; read whenever it is needed, so that a registry may grow."""
+    """All possible values. A registry is read at each use, so that it may grow."""
     known: Collection[str] | str = ()
-    """Values to tell people of where others are possible too; or where these are, as `module:name`."""
+    """Suggested values if others are possible too, or their location as `module:name`."""
     required: bool = False
-    """Whether it must be said although the field has a default."""
+    """Whether the option is required although the field has a default."""
     none: str = ""
-    """Written form of None."""
+    """Text that stands for None."""
     parse: Callable[[str], Any] | None = None
-    """From the text to the value, where the type alone does not say it; raises a `LayerscopeError`."""
+    """Function from the text to the value if the type alone is not enough; it may raise a `LayerscopeError`."""
     write: str = ""
-    """`module:function` from the value to its written form, or None where it has none; empty for itself."""
+    """`module:function` that returns the text form of a value, or None if it has none; "" for the value itself."""
     usual: str = ""
-    """`module:function` from the request to the value that None stands for; one that has it need not say it."""
+    """`module:function` that returns the value of None for a request. A command line omits that value."""
     resets: tuple[str, ...] = ()
-    """Fields beside it that go back to the defaults of their class when this one changes: they belonged to the old value."""
+    """Fields that return to their defaults if this field changes, because they belong to its old value."""
 
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Annotation of a nested request: which of its options are options of the outer one too. Without it all of them are.
+    """Annotation of a nested request that selects which of its options the outer request has (default: all).
 
-    An option that several parts share is given to each of them. A part that may be missing, and is by default, gives none
-    unless it has an `Option` that asks for it. Of a tuple of parts each is given it, unless
-    `asked_by` makes something else of it.
+    An option that several nested requests share is passed to each of them, and to each item of a tuple, unless `asked_by`
+    does otherwise. A nested request that is None by default adds no options, unless it has an `Option` that adds the request.
     """
 
     only: Collection[str] | None = None
-    """The fields that take part; None for all."""
+    """Fields whose options are included; None for all."""
     always: Collection[str] = ()
-    """Fields that a command line always names, since their defaults depend on the machine."""
+    """Fields that a command line always includes, because their defaults depend on the machine."""
     optional: Collection[str] = ()
-    """Fields that need not be said here, although elsewhere they must."""
+    """Fields that are optional here although they are required elsewhere."""
     usual: str = ""
-    """As that of an `Option`."""
+    """Same as `Option.usual`."""

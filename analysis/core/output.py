@@ -1,7 +1,6 @@
-"""Files and folders that people name for an answer.
+"""Output files and folders named by the user.
 
-A regular file is replaced, at once and whole, and a link is followed. A pipe, a terminal or another character device is
-written to.
+Regular files are replaced atomically, and links are followed. Pipes, terminals and other character devices are written to.
 """
 
 import os
@@ -14,20 +13,20 @@ from analysis.core.errors import SpecError, StorageError
 
 
 def check(name: str, option: str) -> None:
-    """Refuse a path that no answer can be written to, before it is worked out.
+    """Check that an output file can be written, before the result is computed.
 
     Args:
-        name: a file that may be there or not, in a folder that is.
-        option: the option that it was given with.
+        name: path of a new or existing file.
+        option: option that has this value.
 
     Raises:
-        SpecError: when it is no name, a folder, a block device or a socket, or its folder is missing.
-        StorageError: when it may not be written.
+        SpecError: if the name is empty, or a folder, block device or socket, or its folder does not exist.
+        StorageError: if it is not writable.
     """
-    path, mode = _named(name, option)
+    path, mode = _resolved(name, option)
     if mode is None or stat.S_ISREG(mode):
         _check_folder(path.parent, f"{option} {name}")
-    elif not _is_written_to(mode):
+    elif not _is_stream(mode):
         kind = "is a folder. Name a file in it" if stat.S_ISDIR(mode) else "is not a regular file. Name a file"
         raise SpecError(f"{option} {name} {kind}.")
     if mode is not None and not os.access(path, os.W_OK):
@@ -35,13 +34,13 @@ def check(name: str, option: str) -> None:
 
 
 def check_folder(name: str, option: str) -> None:
-    """Refuse a new folder that cannot be made, before its content is worked out; those above it are made with it.
+    """Check that an output folder can be created with its parents, before its content is computed.
 
     Raises:
-        SpecError: when it is no name or a link, or would be in a file.
-        StorageError: when it may not be made.
+        SpecError: if the name is empty, a link, or inside a file.
+        StorageError: if the folder cannot be created.
     """
-    path, mode = _named(name, option)
+    path, mode = _resolved(name, option)
     if Path(name).is_symlink():
         raise SpecError(f"{option} {name} is a link to {path}. Name a new folder.")
     if mode is None or stat.S_ISDIR(mode):
@@ -49,14 +48,14 @@ def check_folder(name: str, option: str) -> None:
 
 
 def write(name: str, content: bytes, option: str) -> None:
-    """Write an answer where it was asked for.
+    """Write an output file.
 
     Raises:
-        LayerscopeError: as `check`, and when the disk is full or nobody reads the pipe any more.
+        LayerscopeError: as for `check`, or if the disk is full or the reader has closed the pipe.
     """
     check(name, option)
-    path, mode = _named(name, option)
-    if not _is_written_to(mode):
+    path, mode = _resolved(name, option)
+    if not _is_stream(mode):
         store.write_atomic(path, content)
         return
     with store.disk_errors_explained(path):
@@ -65,8 +64,8 @@ def write(name: str, content: bytes, option: str) -> None:
             stream.write(content)
 
 
-def _named(name: str, option: str) -> tuple[Path, int | None]:
-    """Return the path of a name without links, and the mode of what is there; None where there is nothing."""
+def _resolved(name: str, option: str) -> tuple[Path, int | None]:
+    """Return the path of a name with links resolved, and its file mode, None if it does not exist."""
     if not name.strip() or "\0" in name:
         raise SpecError(f"{option} has no value. Write the name of a file or folder after it.")
     path = Path(os.path.realpath(name))
@@ -84,5 +83,5 @@ def _check_folder(folder: Path, description: str) -> None:
         raise StorageError(f"{description} cannot be written: the folder {folder} is not writable. Name another folder.")
 
 
-def _is_written_to(mode: int | None) -> bool:
+def _is_stream(mode: int | None) -> bool:
     return mode is not None and (stat.S_ISFIFO(mode) or stat.S_ISCHR(mode))

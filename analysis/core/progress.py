@@ -1,4 +1,4 @@
-"""Progress reports of long work, its time left, and cancelling it."""
+"""Progress reports of long-running work: phases, time left and cancellation."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -13,25 +13,25 @@ class Progress:
     """One report of a running experiment."""
 
     phase: str
-    """Current work, in words for people: "loading the model", "scoring questions"."""
+    """Current work in words, such as "loading the model" or "scoring questions"."""
     done: int = 0
-    """Units finished in this phase: of equal cost, since the time left is estimated from them."""
+    """Finished units of this phase. Units have equal cost, since the time left is estimated from them."""
     total: int = 0
     """Units in this phase; 0 while unknown."""
     message: str = ""
-    """A sentence worth keeping in the log, or nothing."""
+    """Sentence for the log; "" for none."""
     values: Mapping[str, Any] = field(default_factory=dict)
-    """Measured numbers of this moment (step, loss, learning_rate, tokens_per_s …), JSON types only."""
+    """Current measurements, such as step, loss, learning_rate and tokens_per_s, as JSON types."""
 
 
 def doing(name: str, inner: Progress) -> str:
-    """Describe the current work of a part of some larger work: "swaps: scoring questions, 40 %".
+    """Describe the current work of a part of a larger job: "swaps: scoring questions, 40 %".
 
-    In tenths: a worker writes down at once each message that says something new.
+    The percentage is rounded down to tens, because a worker writes each new message to disk at once.
 
     Args:
-        name: of the part; "" where it has none.
-        inner: the part's own progress.
+        name: name of the part; "" for none.
+        inner: progress of the part.
     """
     share = f"{inner.phase}, {10 * inner.done // inner.total * 10} %" if inner.total else inner.phase
     return ": ".join(part for part in (name, share) if part)
@@ -58,21 +58,21 @@ def how_far(done: int, total: int, values: Mapping[str, Any]) -> str:
 
 
 OnProgress = Callable[[Progress], None]
-"""Called often (at least every few seconds) by everything long; may raise `Cancelled`."""
+"""Progress callback, called at least every few seconds; it may raise `Cancelled`."""
 
 
 class Cancelled(Exception):
-    """Raised by an `OnProgress` callback to stop the work: finished parts must stay usable."""
+    """Raised by an `OnProgress` callback to stop the work; finished parts stay usable."""
 
 
 def ignore(progress: Progress) -> None:
-    """The callback of callers who do not want to know."""
+    """Ignore a report: the default callback."""
 
 
 REMAINING = "remaining"
-"""Value of a report: the finished share of all work, the seconds left and the seconds per unit if measured, and the stage."""
+"""Key in `Progress.values`: finished share of all work, seconds left and per unit if they are measured, and the stage."""
 _MEASURED, _MEASURED_S = 0.15, 30.0
-"""Share of planned work, or its seconds, from which on its rate counts as measured."""
+"""Minimum share of the planned work, or minimum seconds, for a measured rate."""
 
 
 @dataclass
@@ -82,21 +82,22 @@ class Stage:
     work: float
     """Planned work, in FLOPs or in a quantity proportional to them; 0 for loading."""
     kind: str = ""
-    """Kind of work. The stages of a kind have one rate."""
+    """Kind of work. Stages of one kind share a rate."""
     title: str = ""
     """Name of the stage on pages; "" for none."""
     resumed: float = 0.0
-    """Share that an earlier attempt finished."""
+    """Share that earlier attempts finished."""
     finished: float = 0.0
-    """Finished share, that of an earlier attempt included."""
+    """Finished share, including that of earlier attempts."""
     spent_s: float = 0.0
+    """Seconds spent in this attempt."""
 
 
 class Stages:
-    """Adds the finished share of all work of a job, and the time left, to every report.
+    """Progress callback that adds the finished share of a job and its time left to every report.
 
-    The work of every stage is known before it starts. The time left is the rest of it over the rate that this job has measured
-    for each kind of work. Until all of them are measured, no time left is reported.
+    The work of each stage is known before it starts. The time left is the remaining work times the seconds per work that this
+    job has measured for each kind of work. It is reported as soon as every kind is measured.
     """
 
     def __init__(
@@ -106,9 +107,9 @@ class Stages:
 
         Args:
             on_progress: called with every report.
-            stages: in their order, by name. A report of a phase with the name of a stage begins it. By default each phase with
-                units of its own is a stage of which nothing is known before.
-            clock: seconds.
+            stages: stages by name, in order. A report whose phase is the name of a stage begins that stage. By default each
+                phase with units is a stage, whose work is not known before it starts.
+            clock: function that returns the time in seconds.
         """
         self._on_progress, self._clock, self._is_planned = on_progress, clock, stages is not None
         self.stages = dict(stages or {"": Stage(1.0)})
@@ -119,38 +120,38 @@ class Stages:
 
     @classmethod
     def after_loading(cls, on_progress: OnProgress, work: Mapping[str, float] | None = None) -> "Stages":
-        """Return the stages of a job that loads a model and then does work, by phase."""
+        """Return the stages of a job that loads a model and then does the planned work of each phase."""
         stages = cls(on_progress, {"load": Stage(0.0)})
         stages.plan(work or {})
         return stages
 
     def plan(self, work: Mapping[str, float]) -> None:
-        """Add stages to come, each with its work."""
+        """Append stages with their work."""
         self.stages |= {name: Stage(amount) for name, amount in work.items()}
 
     def begin(self, name: str, finished: float = 0.0) -> None:
-        """Enter a stage; those before it that were not entered were not needed.
+        """Begin a stage. Earlier stages count as finished, even if they were skipped.
 
         Args:
-            name: of the stage.
-            finished: share of it that an earlier attempt has done.
+            name: name of the stage.
+            finished: share of its work that an earlier attempt has done.
         """
         self._spend()
         names = list(self.stages)
-        for before in names[: names.index(name)]:
-            self.stages[before].finished = 1.0
+        for earlier in names[: names.index(name)]:
+            self.stages[earlier].finished = 1.0
         stage = self.stages[name]
         self.now, stage.resumed, stage.finished = name, finished, finished
         self._units = 0
 
     def _spend(self) -> None:
-        """Count the time since the last report as spent on the present stage."""
+        """Add the time since the last report to the current stage."""
         now = self._clock()
         self.stages[self.now].spent_s += now - self._began
         self._began = now
 
     def rate(self, kind: str) -> float | None:
-        """Return the measured seconds per work of a kind; None while too little of it is finished."""
+        """Return the measured seconds per unit of work of a kind; None while too little of it is finished."""
         begun = [stage for stage in self.stages.values() if stage.kind == kind and stage.spent_s and stage.work]
         finished = sum((stage.finished - stage.resumed) * stage.work for stage in begun)
         spent_s = sum(stage.spent_s for stage in begun)
@@ -158,7 +159,7 @@ class Stages:
         return spent_s / finished if finished > 0 and is_measured else None
 
     def seconds(self, is_counted: Callable[[Stage], bool] = lambda stage: True) -> float | None:
-        """Return the seconds of the unfinished work of some stages; None if a rate is not measured."""
+        """Return the seconds that the unfinished work of the selected stages takes; None if a rate is not measured."""
         total = 0.0
         for stage, rest in self._rest():
             if rest and is_counted(stage):
@@ -169,23 +170,23 @@ class Stages:
         return total
 
     def _rest(self) -> list[tuple[Stage, float]]:
-        """Return the present and all later stages, each with its unfinished work."""
+        """Return the current and all later stages, each with its unfinished work."""
         later = list(self.stages.values())[list(self.stages).index(self.now) :]
         return [(stage, (1 - stage.finished) * stage.work) for stage in later]
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until the end; None while a rate is not measured."""
+        """Seconds left; None while a rate is not measured."""
         return self.seconds()
 
     @property
     def share(self) -> float:
-        """Share of all work that is finished."""
+        """Finished share of all work."""
         work = sum(stage.work for stage in self.stages.values())
         return 1 - sum(rest for _, rest in self._rest()) / work if work else 0.0
 
     def __call__(self, progress: Progress) -> None:
-        """Pass a report on with the time left of the job; that of a part of it counts as progress of the present stage."""
+        """Forward a report with the time left of the job. The report of a nested job is progress of the current stage."""
         part = progress.values.get(REMAINING)
         if not self._is_planned and (part is not None or self._part is not None):
             self._part = self._part if part is None else part

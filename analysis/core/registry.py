@@ -1,4 +1,4 @@
-"""Registry of one kind of extension: each entry is registered by a file of its own and refused where its name is taken."""
+"""Registry of named extensions, such as metrics, strategies and question sets."""
 
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Registry(Mapping[str, T]):
-    """Registered entries by name: a live view, whose names may serve as choices."""
+    """Read-only mapping of registered entries by name."""
 
     def __init__(
         self,
@@ -22,13 +22,13 @@ class Registry(Mapping[str, T]):
         modules: Callable[[], Iterable[str]] = tuple,
         order: Callable[[T], Any] = lambda entry: 0,
     ) -> None:
-        """Begin without entries.
+        """Create an empty registry.
 
         Args:
-            noun: word for an entry in errors.
-            key: returns the name of an entry.
-            modules: returns the modules that register the entries of this program; they are imported at the first look-up.
-            order: sort key of an entry in lists; equal ones stay in the order of registration.
+            noun: word for an entry in error messages.
+            key: function that returns the name of an entry.
+            modules: function that returns the modules with built-in entries, which are imported at the first lookup.
+            order: sort key of an entry. Entries with equal keys keep the order of registration.
         """
         self._noun, self._key, self._modules, self._order = noun, key, modules, order
         self._entries: dict[str, T] = {}
@@ -38,7 +38,7 @@ class Registry(Mapping[str, T]):
         """Register an entry under its name.
 
         Raises:
-            SpecError: when another entry has this name.
+            SpecError: if another entry has this name.
         """
         name = self._key(entry)
         if self._entries.setdefault(name, entry) is not entry:
@@ -46,7 +46,7 @@ class Registry(Mapping[str, T]):
         return entry
 
     def remove(self, name: str) -> None:
-        """Remove an entry, if there is one: a notebook or a test replaces its own."""
+        """Remove an entry if it exists, for example to replace it in a notebook."""
         self._entries.pop(name, None)
 
     def __getitem__(self, name: str) -> T:
@@ -68,11 +68,11 @@ class Registry(Mapping[str, T]):
 
 
 def modules_in(package: str, *endings: str) -> Callable[[], Iterable[str]]:
-    """Return a function that lists all modules of a package, each of which may register entries.
+    """Return a function that lists the modules of a package.
 
     Args:
-        package: its name.
-        endings: of the names of modules, if not all of them are meant; then those of inner packages, too.
+        package: name of the package.
+        endings: endings of module names. If any are given, subpackages are searched too.
     """
 
     def listed() -> Iterable[str]:
@@ -85,6 +85,6 @@ def modules_in(package: str, *endings: str) -> Callable[[], Iterable[str]]:
 
 
 def first(*names: str) -> Callable[[Any], int]:
-    """Return a sort key that puts the entries of these names first, in this order."""
-    places = {name: index for index, name in enumerate(names)}
-    return lambda entry: places.get(entry.name, len(places))
+    """Return a sort key that puts the entries with these names first, in this order."""
+    positions = {name: index for index, name in enumerate(names)}
+    return lambda entry: positions.get(entry.name, len(positions))

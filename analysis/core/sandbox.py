@@ -1,8 +1,7 @@
-"""Work on input of strangers in a process of its own that is bounded in memory and time, with a sentence at the bound.
+"""Function calls on untrusted input in a child process with limited memory and time.
 
-Memory is bounded by the address space of the process (RLIMIT_AS), which Linux enforces. macOS accepts the bound and does not
-enforce it, and Windows has none: there only the time is bounded. One such process runs at a time, so that many strangers
-together take no more than one.
+Linux limits the memory by the address space of the process (RLIMIT_AS). macOS does not enforce this limit and Windows has
+none, so that only the time is limited there. Only one such process runs at a time.
 """
 
 import json
@@ -21,26 +20,26 @@ from analysis.core.errors import LayerscopeError
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _OVER = 75
-"""Exit code of a process that met the bound of its memory."""
+"""Exit code of a child process that exceeded its memory limit."""
 _one_at_a_time = threading.Lock()
 
 
 class OverLimitError(Exception):
-    """It took more memory or time than it was given; the text says which: "1,024 MB of memory", "20 s"."""
+    """The call exceeded its limit, which is the message: "1,024 MB of memory" or "20 s"."""
 
 
 def answer(function: str, *arguments: str, memory_bytes: int, seconds: float) -> Any:
-    """Return the value of a function that runs in another process.
+    """Call a function in a child process and return its value.
 
     Args:
-        function: `module:function`, of texts. Its return value is passed on as JSON.
-        arguments: texts that it is called with.
-        memory_bytes: address space that the process may take, the interpreter and its libraries included.
-        seconds: until it is ended.
+        function: `module:function`. Its arguments are strings and its return value must be serializable as JSON.
+        arguments: arguments of the call.
+        memory_bytes: maximum address space, including that of the interpreter and its libraries.
+        seconds: maximum duration.
 
     Raises:
-        LayerscopeError: raised by the function, of the same type of `errors`.
-        OverLimitError: when it was over one of the two.
+        LayerscopeError: error raised by the function, of the same class of `errors`.
+        OverLimitError: if the call exceeds a limit.
     """
     command = [sys.executable, "-m", "analysis.core.sandbox", str(memory_bytes), str(round(seconds) + 1), function, *arguments]
     with _one_at_a_time:
@@ -55,13 +54,15 @@ def answer(function: str, *arguments: str, memory_bytes: int, seconds: float) ->
         return reply["answer"]
     if done.returncode == -getattr(signal, "SIGXCPU", 0):
         raise OverLimitError(f"{seconds:g} s")
-    if done.returncode < 0 or done.returncode == _OVER or b"MemoryError" in done.stderr:  # a library may abort for want of it
+    if (
+        done.returncode < 0 or done.returncode == _OVER or b"MemoryError" in done.stderr
+    ):  # a library may abort if an allocation fails
         raise OverLimitError(f"{memory_bytes >> 20:,} MB of memory")
     raise RuntimeError(f"{function} ended with {done.returncode}: {done.stderr.decode(errors='replace')[-2000:]}")
 
 
 def _lower(name: str, limit: int) -> None:
-    """Lower a limit of this process to a value, if it is not lower already."""
+    """Lower a resource limit of this process, unless it is lower already."""
     try:
         import resource
     except ImportError:  # Windows
@@ -72,10 +73,10 @@ def _lower(name: str, limit: int) -> None:
 
 
 def bound_further(memory_bytes: int) -> None:
-    """Lower the bound of memory of this process to its present size and so much more; nothing where the size is not known.
+    """Limit the memory of this process to its current size plus an amount, on Linux only.
 
     Args:
-        memory_bytes: for the work, once the libraries that it needs are imported: how much those take differs by machine.
+        memory_bytes: memory for the work after all libraries are imported, whose size differs between machines.
     """
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[0])
@@ -85,16 +86,16 @@ def bound_further(memory_bytes: int) -> None:
 
 
 def main(memory_bytes: str, seconds: str, function: str, *arguments: str) -> int:
-    """Run the function in the process: the bounds hold before any of its input is read."""
+    """Run the function in the child process, after its limits are set."""
     _lower("RLIMIT_AS", int(memory_bytes))
     _lower("RLIMIT_CPU", int(seconds))
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # libraries print, and the answer is all that is read
+    os.dup2(2, 1)  # libraries may print to standard output
     try:
         reply = {"answer": resolve_name(function)(*arguments)}
     except LayerscopeError as error:
-        known = next(kind.__name__ for kind in type(error).__mro__ if hasattr(errors, kind.__name__))
-        reply = {"refused": known, "why": str(error)}
+        name = next(kind.__name__ for kind in type(error).__mro__ if hasattr(errors, kind.__name__))
+        reply = {"refused": name, "why": str(error)}
     except MemoryError:
         return _OVER
     with answers:

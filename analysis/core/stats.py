@@ -1,4 +1,4 @@
-"""How sure a number is: intervals and paired tests over questions or texts."""
+"""Confidence intervals and paired tests over questions or texts."""
 
 import math
 from collections.abc import Sequence
@@ -10,19 +10,19 @@ import numpy as np
 
 
 def mean_and_stderr(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and its standard error (sample deviation over root n, as lm-evaluation-harness reports); 0 for one value."""
+    """Return the mean and its standard error (sample deviation over root n, as in lm-evaluation-harness), 0 for one value."""
     return fmean(values), stdev(values) / sqrt(len(values)) if len(values) > 1 else 0.0
 
 
 def weighted_mean_and_stderr(values: Sequence[float], weights: Sequence[float]) -> tuple[float, float]:
-    """Mean over all parts of clusters of unequal size, and its standard error with whole clusters as the sample; 0 for one.
+    """Return the mean over clusters of unequal size and its standard error, 0 for one cluster.
 
-    Losses per text, weighed by their tokens, give the loss per token of all texts. With equal weights this is
+    Losses per text, weighted by their tokens, give the loss per token of all texts. With equal weights this is
     `mean_and_stderr`.
 
     Args:
         values: mean of each cluster.
-        weights: its size, above 0.
+        weights: size of each cluster, above 0.
 
     Source: the ratio estimator of cluster sampling, Cochran, Sampling Techniques (1977), section 6.4.
     """
@@ -33,21 +33,22 @@ def weighted_mean_and_stderr(values: Sequence[float], weights: Sequence[float]) 
 
 
 Interval = tuple[float, float] | tuple[None, None]
-"""Lower and upper end; None twice where it is not known."""
+"""Lower and upper end; both None if the interval is unknown."""
 CONFIDENCE = 0.95
-"""Level of every interval and test that is shown."""
+"""Confidence level of all intervals and tests."""
 Z = NormalDist().inv_cdf(0.5 + CONFIDENCE / 2)
-"""Standard errors to either side that it takes where a normal distribution is assumed: 1.96."""
+"""Half-width of a normal interval, in standard errors: 1.96."""
 
 
 def share_interval(share: float, n: int) -> tuple[float, float]:
-    """Wilson score interval of a share that was counted, at the level of `CONFIDENCE`.
+    """Return the Wilson score interval of a proportion.
 
-    Unlike accuracy ± 1.96 standard errors it stays inside [0, 1] and is honest for few questions and for shares near 0 or 1.
+    Unlike accuracy ± 1.96 standard errors it stays within [0, 1], and it covers well for few questions and for proportions
+    near 0 or 1.
 
     Args:
-        share: right answers per question.
-        n: questions; at least 1.
+        share: proportion of right answers.
+        n: number of questions, at least 1.
 
     Returns:
         Lower and upper end, in [0, 1].
@@ -61,17 +62,16 @@ def share_interval(share: float, n: int) -> tuple[float, float]:
 
 
 def mean_interval(mean: float, stderr: float | None, n: int) -> tuple[float, float] | None:
-    """Confidence interval of a mean of n values by Student's t.
+    """Return the confidence interval of a mean by Student's t.
 
-    t rather than the normal, since a loss may rest on a handful of texts. With 4 of them 1.96 standard errors hold the true
-    mean in only 85 % of cases. With hundreds the two agree.
+    The t distribution matters for few texts: with 4 of them, 1.96 standard errors cover the true mean in only 85 % of cases.
 
     Args:
-        mean, stderr: as `mean_and_stderr`; the error may be None where none is known.
-        n: values, such as texts.
+        mean, stderr: as returned by `mean_and_stderr`; the standard error may be None if it is unknown.
+        n: number of values.
 
     Returns:
-        Lower and upper end; None for fewer than two values, which say nothing of how far they scatter.
+        Lower and upper end; None for fewer than two values.
 
     Source: Student, Biometrika 6 (1908) 1.
     """
@@ -83,25 +83,25 @@ def mean_interval(mean: float, stderr: float | None, n: int) -> tuple[float, flo
 
 @lru_cache(maxsize=1024)
 def t_quantile(freedom: float) -> float:
-    """Standard errors to either side of a mean that its interval of `CONFIDENCE` takes: 12.7 for one degree, 1.96 for many.
+    """Return the half-width of Student's interval in standard errors: 12.7 for one degree of freedom, 1.96 for many.
 
     Args:
-        freedom: degrees of freedom; at least 1.
+        freedom: degrees of freedom, at least 1.
     """
-    from scipy import special  # 0.3 s and 27 MB, which the help of a command does without
+    from scipy import special  # slow to import: 0.3 s and 27 MB
 
     return float(special.stdtrit(freedom, 0.5 + CONFIDENCE / 2))
 
 
 def independent(value: float, error: float | None, reference: float, reference_error: float | None) -> Interval:
-    """95 % interval of the difference of two numbers as if they had nothing in common.
+    """Return the 95 % interval of the difference of two independent numbers.
 
     Args:
         value, reference: the numbers.
-        error, reference_error: their standard errors; None where one is not known.
+        error, reference_error: their standard errors; None if unknown.
 
     Returns:
-        Lower and upper end of value minus reference; None twice without both errors.
+        Lower and upper end of value minus reference; both None if a standard error is unknown.
     """
     if error is None or reference_error is None:
         return None, None
@@ -110,28 +110,27 @@ def independent(value: float, error: float | None, reference: float, reference_e
 
 
 MIN_TEXTS = 4
-"""Fewest texts that give an interval of a difference of losses: with fewer, none covers the true value in 95 % of cases."""
+"""Minimum number of texts for an interval of a loss difference; with fewer, its coverage falls below 95 %."""
 
 MAX_SKEW = 0.7
-"""Largest effect of skewness, as skewness x quantile of t / root n. The longer side is then about 1.4 times as long."""
+"""Maximum skewness correction, as skewness x quantile of t / root n. The longer side is then about 1.4 times as long."""
 
 
 def compare_losses(
     first: Sequence[float], second: Sequence[float], weights: Sequence[float] | None = None
 ) -> tuple[float, float | None, float | None]:
-    """Mean difference of two models' losses on the same texts, with its 95 % interval: paired, as in `ratio_of_means`.
+    """Return the mean difference of two models' losses on the same texts with its paired 95 % interval.
 
     Args:
         first: loss per text of the reference.
-        second: of the other, the same texts in the same order.
-        weights: predicted tokens of each text, as in `weighted_mean_and_stderr`. None or empty where they are not known: every
-            text counts the same then.
+        second: loss per text of the other model, in the same order.
+        weights: predicted tokens of each text, as in `weighted_mean_and_stderr`. None or empty if unknown, for equal weights.
 
     Returns:
-        Mean of second minus first, lower and upper end of the interval, nats per token.
+        Mean of second minus first, and the lower and upper end of its interval, in nats per token.
 
     Raises:
-        ValueError: when they are not on the same number of texts, or there are none.
+        ValueError: if the numbers of texts differ, or there are none.
     """
     differences = [after - before for before, after in zip(first, second, strict=True)]
     return ratio_of_means(differences, [1.0] * len(differences), weights)
@@ -140,20 +139,20 @@ def compare_losses(
 def ratio_of_means(
     numerators: Sequence[float], denominators: Sequence[float], weights: Sequence[float] | None = None
 ) -> tuple[float, float | None, float | None]:
-    """Ratio of two means over the same texts, with its 95 % interval: paired, by the delta method and Student's t.
+    """Return the ratio of two means over the same texts with its paired 95 % interval, by the delta method and Student's t.
 
-    Three corrections keep the coverage near 95 % for few texts. Residuals are taken from the ratio of all other texts (the
-    jackknife). Degrees of freedom fall as the sizes of texts differ. The interval reaches farther to the longer tail.
+    Three corrections keep the coverage near 95 % for few texts: jackknife residuals, fewer degrees of freedom for texts of
+    unequal size, and a longer interval on the side of the longer tail.
 
     Args:
         numerators, denominators: one of each per text; the mean of the denominators is not 0.
-        weights: size of each text; None or empty where every text counts the same.
+        weights: size of each text; None or empty for equal weights.
 
     Returns:
-        The ratio, lower and upper end of the interval; None twice for fewer than `MIN_TEXTS` texts.
+        The ratio, and the lower and upper end of its interval; the ends are None for fewer than `MIN_TEXTS` texts.
 
     Raises:
-        ValueError: when the numbers of values and weights differ, or there are none.
+        ValueError: if the numbers of values and weights differ, or there are none.
 
     Source: the ratio estimator, Cochran, Sampling Techniques (1977), section 6.4; degrees of freedom of Bell and McCaffrey,
     Survey Methodology 28 (2002) 169; skewness by the transformation of Hall, J. R. Stat. Soc. B 54 (1992) 221.
@@ -161,7 +160,7 @@ def ratio_of_means(
     return _ratio(tuple(numerators), tuple(denominators), tuple(weights or ()))
 
 
-@lru_cache(maxsize=4096)  # panels ask for the same pairs, again after each click
+@lru_cache(maxsize=4096)  # pages compare the same pairs after each click
 def _ratio(
     numerators: tuple[float, ...], denominators: tuple[float, ...], weights: tuple[float, ...]
 ) -> tuple[float, float | None, float | None]:
@@ -194,29 +193,28 @@ def _ratio(
 
 
 def _skewed(quantile: float, skewness: float, n: int) -> float:
-    """The quantile of a studentized mean over root n, from that of Student's t: the inverse of Hall's cubic transformation."""
+    """Return the quantile of a studentized mean over root n from that of Student's t, by inverting Hall's transformation."""
     if abs(skewness) < 1e-6:
         return quantile
     return float(np.cbrt(1 + skewness * (quantile - skewness / (6 * n))) - 1) * 3 / skewness
 
 
 POWER = 0.8
-"""How often a difference of the size that is asked for would be seen, were it there."""
+"""Probability of detecting a true difference of the given size."""
 
 
 def needed(difference: float, deviation: float) -> int | None:
-    """How many pairs it takes until the 95 % interval of a mean paired difference excludes zero, in `POWER` of all draws.
+    """Return the number of pairs needed to detect a mean paired difference with a 95 % interval and power `POWER`.
 
     Args:
-        difference: mean of one pair, of the second minus the first.
-        deviation: standard deviation over pairs, in the same unit, above or equal to 0. Where a share g of questions was only
-            gained and a share l only lost, it is sqrt(g + l - (g - l) ** 2).
+        difference: mean of the second minus the first of a pair.
+        deviation: standard deviation over pairs, at least 0. For proportions g of questions gained and l lost, it is
+            sqrt(g + l - (g - l) ** 2).
 
     Returns:
-        Pairs: questions or texts; at least 2. None where there is no difference to look for.
+        Number of questions or texts, at least 2; None if the difference is 0.
 
-    Source: Connor, Biometrics 43 (1987) 207, with the variance under the alternative, as the bootstrap has it; for means the
-    same normal approximation.
+    Source: Connor, Biometrics 43 (1987) 207, with the variance under the alternative; for means the same normal approximation.
     """
     if difference == 0:
         return None
@@ -226,7 +224,7 @@ def needed(difference: float, deviation: float) -> int | None:
 
 
 def mcnemar_p(gained: int, lost: int) -> float:
-    """Two-sided exact McNemar test: under no difference each discordant question is a fair coin.
+    """Return the two-sided p-value of the exact McNemar test.
 
     Source: McNemar, Psychometrika 12 (1947) 153, in its exact binomial form.
     """
@@ -236,15 +234,15 @@ def mcnemar_p(gained: int, lost: int) -> float:
 
 
 def paired_interval(gained: int, lost: int, n: int) -> tuple[float, float]:
-    """Interval of a difference of two shares of the same questions.
+    """Return the interval of the difference of two proportions of the same questions.
 
-    One more question of either kind than were seen keeps it honest where few questions flip. A bootstrap of 0 gained and 4 lost
-    of 200 never draws a gain, and would be surer than an exact test.
+    Adding one question of each kind keeps the coverage if few answers change: a bootstrap of 0 gained and 4 lost of 200 never
+    draws a gain.
 
     Args:
-        gained: questions that only the second got right.
-        lost: questions that only the first got right.
-        n: all questions; at least 1.
+        gained: number of questions that only the second answered right.
+        lost: number of questions that only the first answered right.
+        n: number of all questions, at least 1.
 
     Returns:
         Lower and upper end, in [-1, 1].
@@ -257,21 +255,21 @@ def paired_interval(gained: int, lost: int, n: int) -> tuple[float, float]:
 
 
 def bootstrap_wins(rows: Sequence[np.ndarray], *, seed: int = 0, n_resamples: int = 1000) -> list[list[float]]:
-    """How often each candidate would come out best, were the texts drawn again.
+    """Return the share of bootstrap resamples of the texts in which each candidate is best.
 
     Args:
-        rows: one array (n_texts, n_candidates) per contest, all of the same texts; the lowest mean over texts wins.
-        seed: of the resamples; every contest sees the same ones.
-        n_resamples: how many times as many texts are drawn with replacement.
+        rows: array (n_texts, n_candidates) of each comparison, all on the same texts. The lowest mean over texts is best.
+        seed: seed of the resamples, which all comparisons share.
+        n_resamples: number of resamples.
 
     Returns:
-        Per contest, the share of resamples that each candidate wins, in [0, 1], 1 in all; ties go to the last candidate, as
-        in `distance_spec.best_blocks`.
+        Share of each candidate for each comparison, in [0, 1], 1 in total. Ties go to the last candidate, as in
+        `distance_spec.best_blocks`.
 
     Source: Efron, Ann. Stat. 7 (1979) 1.
     """
     n_texts = len(rows[0])
-    # Drawing n texts with replacement counts how often each was drawn: a multinomial, and the means are one product.
+    # Counts of a draw with replacement are multinomial, so all means are one matrix product.
     weights = np.random.default_rng(seed).multinomial(n_texts, np.full(n_texts, 1 / n_texts), size=n_resamples).astype(float)
     wins = []
     for values in rows:
@@ -282,14 +280,14 @@ def bootstrap_wins(rows: Sequence[np.ndarray], *, seed: int = 0, n_resamples: in
 
 
 def spearman(a: Sequence[float], b: Sequence[float]) -> float | None:
-    """Spearman's rank correlation: Pearson's correlation of the ranks, equal values sharing the mean of theirs.
+    """Return Spearman's rank correlation, with mean ranks for ties.
 
     Args:
         a: finite values.
-        b: as many.
+        b: as many finite values.
 
     Returns:
-        rho in [-1, 1]; None with fewer than three pairs, or where all values of one side are equal.
+        Correlation in [-1, 1]; None for fewer than three pairs, or if all values of one side are equal.
 
     Source: Spearman, Am. J. Psychol. 15 (1904) 72.
     """
@@ -303,16 +301,16 @@ def spearman(a: Sequence[float], b: Sequence[float]) -> float | None:
 
 
 def independent_pairs(a: Sequence[float], b: Sequence[float], overlap: int) -> float:
-    """Number of independent pairs that carry as much evidence on a rank correlation as these ordered, autocorrelated ones.
+    """Return the effective sample size of a rank correlation of autocorrelated pairs.
 
     Args:
-        a: values in the order in which neighbours depend on each other.
-        b: as many.
-        overlap: number of neighbours that share a part with a pair, such as the size of blocks that overlap.
+        a: ordered values whose neighbours depend on each other.
+        b: as many values.
+        overlap: number of dependent neighbours, such as the size of overlapping blocks.
 
     Returns:
-        From 1 to `len(a)`: N / (1 + 2 Σ (1 - k/N) r_a(k) r_b(k)) over the lags k, with the autocorrelations r of the ranks.
-        Lags beyond `overlap` count up to a fifth of N. Negative products count as 0, so that they never add evidence.
+        Number from 1 to `len(a)`: N / (1 + 2 Σ (1 - k/N) r_a(k) r_b(k)) over the lags k, with the autocorrelations r of the
+        ranks. Lags go up to the larger of `overlap` and N/5. Negative products count as 0.
 
     Source: Pyper and Peterman, Can. J. Fish. Aquat. Sci. 55 (1998) 2127, equation 1.
     """

@@ -1,12 +1,11 @@
-"""Everything under the cache folder: paths, atomic writes, stored results with checksums.
+"""Cache folder: paths, atomic writes, and stored results with checksums.
 
-A result is a folder `results/KIND/FINGERPRINT/` with `result.json`, which begins with the SHA-256 of the rest of it. Where
-there are arrays, it also has safetensors files, whose checksums `result.json` lists. Arrays are written first and `result.json`
-last, each to a temporary name that is then renamed. So a reader sees the old result or the new one and never half of one, and
-changed or damaged files are not read. Nothing is ever pickled.
+A result is a folder `results/KIND/FINGERPRINT/` with `result.json`, which begins with the SHA-256 of its rest, and safetensors
+files for its arrays, whose checksums `result.json` lists. Arrays are written first and `result.json` last, each under a
+temporary name that is then renamed, so that a reader finds the old or the new result. Nothing is pickled.
 
-A damaged result is never shown. Lists hide it and log it (`index_table`). Opening it raises `CorruptResultError`
-(`results.stored.result.read`). A run moves it aside and computes it again (`record.Result.load`), a shard likewise.
+A damaged result is never shown. Lists hide it and log a warning (`index_table`). Opening it raises `CorruptResultError`
+(`results.stored.result.read`). A run moves it aside and computes it again (`record.Result.load`), as a shard does.
 """
 
 import contextlib
@@ -32,7 +31,7 @@ from analysis.core import disk, input_files, mounts
 from analysis.core.errors import CorruptResultError, StorageError
 
 FORMAT = 1
-"""Layout of `result.json`; a reader refuses any other."""
+"""Version of the layout of `result.json`."""
 
 _CHANGED = "it was changed or damaged after it was stored"
 _SEAL = re.compile(rb'\{\n "sha256": "([0-9a-f]{64})",')
@@ -44,10 +43,10 @@ _log = logging.getLogger(__name__)
 
 
 def cache_dir() -> Path:
-    """Return the folder of everything computed: `LAYERSCOPE_CACHE`, `cache/` in a checkout, or `~/.cache/layerscope`.
+    """Return the cache folder: `LAYERSCOPE_CACHE`, `cache/` in a checkout, or `~/.cache/layerscope`.
 
     Raises:
-        StorageError: when an address is given, for a store of objects can neither rename nor lock its objects.
+        StorageError: if `LAYERSCOPE_CACHE` is an address, because object stores can neither rename nor lock.
     """
     setting = os.environ.get("LAYERSCOPE_CACHE") or ""
     if _ADDRESS.match(setting):
@@ -61,19 +60,19 @@ def cache_dir() -> Path:
 
 @functools.lru_cache(maxsize=64)
 def _resolved(setting: str) -> Path:
-    """Follow the links of a folder once: a page needs the folder five hundred times."""
+    """Resolve the links of the cache folder once, because a page needs it hundreds of times."""
     is_checkout = (_REPOSITORY / "requirements.txt").is_file()
     return Path(setting or (_REPOSITORY / "cache" if is_checkout else Path.home() / ".cache" / "layerscope")).resolve()
 
 
 def local_dir() -> Path:
-    """Return the folder that only this machine writes to: SQLite's files, and the locks and notes of its worker.
+    """Return the folder for files of this machine: the job list, the index, and the locks of its worker.
 
-    That is the cache folder, unless this lies on a network file system. Several machines may share results, which are renamed
-    into their place. Each has its own list of jobs and its own worker then.
+    This is the cache folder, unless it is on a network file system. Machines that share a cache folder share results, but each
+    has its own jobs and worker.
 
     Raises:
-        StorageError: when there is no folder on a disk of this machine.
+        StorageError: if no folder is on a local disk.
     """
     cache = cache_dir()
     if not mounts.is_network(cache):
@@ -90,12 +89,12 @@ def local_dir() -> Path:
 
 
 def precomputed_dir() -> Path:
-    """The gallery: committed results, on screen before anything is computed; the weights of their models need not be here."""
+    """Return the folder of the gallery, the results that come with the program."""
     return _REPOSITORY / "cache" / "precomputed"
 
 
 def find(path: str) -> Path:
-    """Return where a path of the cache lies: in the cache, else among what came with the program if it is there."""
+    """Return a path within the cache, or within the gallery if only that has it."""
     committed = precomputed_dir() / path
     return committed if committed.exists() and not (cache_dir() / path).exists() else cache_dir() / path
 
@@ -104,12 +103,12 @@ NO_SPACE = (
     "There is no space left on the disk. Saved files are intact. Free some space, or point LAYERSCOPE_CACHE at another "
     "disk, then {then}."
 )
-"""Message for a full disk; `{then}` stands for the action after the fix."""
+"""Error message for a full disk, with the action `{then}` after the fix."""
 
 
 @contextlib.contextmanager
 def disk_errors_explained(path: Path) -> Iterator[None]:
-    """Turn an `OSError` while writing `path` into one sentence with the action to take."""
+    """Convert an `OSError` while writing `path` to a `StorageError`."""
     try:
         yield
     except OSError as error:
@@ -121,28 +120,28 @@ def disk_errors_explained(path: Path) -> Iterator[None]:
 
 
 def is_private(path: Path) -> bool:
-    """Return whether a file is for its owner alone: all in the cache is, since it holds requests, texts and prompts."""
+    """Return whether only the owner may access a file, as in the cache, which has requests, texts and prompts."""
     path = path.absolute()
     return path.is_relative_to(cache_dir()) or path.is_relative_to(local_dir())
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder with those above it, for its owner alone where it is in the cache.
+    """Create a folder with its parents, accessible only to its owner if it is in the cache.
 
     Raises:
-        StorageError: when it cannot be made.
+        StorageError: if it cannot be created.
     """
     with disk_errors_explained(path):
         disk.make(path, private=is_private(path))
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write a file so that a reader, and a power cut, find the old content or the new one, never a part.
+    """Write a file atomically and durably.
 
-    In the cache it is for its owner alone. Elsewhere a new file is as the umask has it, and an older one keeps its mode.
+    In the cache only the owner has access. Elsewhere the umask applies, and an existing file keeps its mode.
 
     Raises:
-        StorageError: when the disk is full or the folder cannot be written; the old content is untouched.
+        StorageError: if the disk is full or the folder is not writable; the old content is kept.
     """
     private = is_private(path)
     with disk_errors_explained(path):
@@ -155,10 +154,10 @@ def write_atomic(path: Path, content: bytes) -> None:
 
 
 def check_writable() -> None:
-    """Refuse to begin where the result could not be stored afterwards.
+    """Check that results can be stored, before they are computed.
 
     Raises:
-        StorageError: when nothing can be written in the cache folder.
+        StorageError: if the cache folder is not writable.
     """
     folder = cache_dir()
     make_folder(folder)
@@ -167,13 +166,12 @@ def check_writable() -> None:
 
 
 def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
-    """Build a folder under a temporary name with `fill(folder)` and put it at `path` when it is complete.
+    """Create a folder under a temporary name with `fill(folder)`, then move it to `path`, replacing an existing folder.
 
-    An older folder at `path` is replaced. After any error, `path` is the old folder or the new one. Leftovers beside it of
-    processes that were killed at the same are removed.
+    Leftovers of killed processes next to it are removed.
 
     Raises:
-        StorageError: when the disk is full or the folder cannot be written.
+        StorageError: if the disk is full or the folder is not writable; an existing folder is kept.
     """
     private = is_private(path)
     with disk_errors_explained(path):
@@ -185,27 +183,27 @@ def write_folder(path: Path, fill: Callable[[Path], None]) -> None:
 
 
 def remove_leftovers() -> None:
-    """Remove unfinished files of processes that are gone in the cache, and log how much that was."""
+    """Remove the leftovers of killed processes in the cache, and log the freed bytes."""
     _sweep(cache_dir(), deep=True)
 
 
 def _sweep(top: Path, *, deep: bool) -> None:
     for path, size in disk.remove_leftovers(top, deep=deep).items():
-        _log.warning("Removed %s, unfinished by a process that has ended, and freed %.1f MB.", path, size / 1e6)
+        _log.warning("Removed %s, left unfinished by a process that has ended, and freed %.1f MB.", path, size / 1e6)
 
 
 @dataclass(frozen=True)
 class StoredResult:
-    """A stored result as it lies on disk; `Result.read` turns it into a dataclass."""
+    """Content of a stored result, which `Result.read` converts to a dataclass."""
 
     path: Path
     data: dict[str, Any]
-    """The content of `result.json`, without the envelope."""
+    """Fields of the result, from `result.json`."""
     files: Mapping[str, str]
     """SHA-256 of the files with arrays, by name."""
     precomputed: bool
     saved_at: float
-    """Seconds since the epoch."""
+    """Time of the last save, in seconds since the epoch."""
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return all arrays by name.
@@ -226,7 +224,7 @@ class StoredResult:
 
 
 def result_dir(kind: str, fingerprint: str) -> Path:
-    """Where the result with this key lies."""
+    """Return the folder of a result in the cache."""
     return cache_dir() / "results" / kind / fingerprint
 
 
@@ -238,16 +236,16 @@ def save_result(
     *,
     under: Path | None = None,
 ) -> Path:
-    """Store a result atomically, over an older one with the same key.
+    """Store a result atomically, replacing an existing one.
 
     Args:
-        kind, fingerprint: the key.
-        data: JSON types only.
-        arrays: by name, in one file, which is not rewritten if its content is the same.
-        under: another folder than that of the results in the cache.
+        kind, fingerprint: key of the result.
+        data: fields of the result, as JSON types.
+        arrays: arrays by name. Their file is not rewritten if its content is the same.
+        under: folder of results (default: that of the cache).
 
     Raises:
-        StorageError: when the disk is full or the folder cannot be written; the older result is intact.
+        StorageError: if the disk is full or the folder is not writable; an existing result is kept.
     """
     folder = result_dir(kind, fingerprint) if under is None else under / kind / fingerprint
     files = {}
@@ -268,38 +266,38 @@ def save_result(
 
 
 def _sealed(content: bytes) -> bytes:
-    """The JSON of a result with the checksum of all that follows it in front."""
+    """Insert the checksum of the rest at the front of the JSON of a result."""
     rest = content.removeprefix(b"{")
     return b'{\n "sha256": "%s",' % hashlib.sha256(rest).hexdigest().encode() + rest
 
 
 def _is_whole(content: bytes) -> bool:
-    """Return whether the JSON of a result matches its checksum, with any kind of line ends."""
+    """Return whether the JSON of a result matches its checksum, with any line endings."""
     content = content.replace(b"\r\n", b"\n")
     seal = _SEAL.match(content)
     return seal is not None and hashlib.sha256(content[seal.end() :]).hexdigest().encode() == seal[1]
 
 
 def load_result(kind: str, fingerprint: str, *, precomputed: bool = False) -> StoredResult | None:
-    """The result with this key from the cache, or None.
+    """Return a stored result; None if there is none.
 
     Args:
-        kind: of the result.
-        fingerprint: of its spec.
-        precomputed: whether to look among the results that came with the program. Only their maps are computed with.
+        kind: kind of the result.
+        fingerprint: fingerprint of its resolved request.
+        precomputed: whether to read the gallery instead of the cache.
 
     Raises:
-        CorruptResultError: when something is there but differs from the written result.
+        CorruptResultError: if it is damaged.
     """
     folder = precomputed_dir() / kind / fingerprint if precomputed else result_dir(kind, fingerprint)
     return read(folder, precomputed=precomputed, arrays=True) if (folder / "result.json").exists() else None
 
 
 def delete_folder(folder: Path) -> int:
-    """Remove a folder of a cache with all in it; returns the bytes that are free again, 0 where it is gone already.
+    """Delete a folder with its content and return the freed bytes, 0 if it does not exist.
 
     Raises:
-        StorageError: when it cannot be written.
+        StorageError: if it cannot be deleted.
     """
     size = disk.size_bytes(folder)
     with disk_errors_explained(folder):
@@ -311,7 +309,7 @@ def delete_folder(folder: Path) -> int:
 
 
 def discard_result(kind: str, fingerprint: str) -> None:
-    """Move a corrupt result aside, so that it is recomputed but can still be looked at."""
+    """Move a corrupt result to `FINGERPRINT.corrupt`, so that it is computed again and can still be examined."""
     folder = result_dir(kind, fingerprint)
     if folder.exists():
         aside = folder.with_name(f"{folder.name}.corrupt")
@@ -321,15 +319,15 @@ def discard_result(kind: str, fingerprint: str) -> None:
 
 
 def read(folder: Path, *, precomputed: bool, arrays: bool = False) -> StoredResult:
-    """Return the result in this folder.
+    """Read the result in a folder.
 
     Args:
-        folder: of the result.
-        precomputed: whether it is one of the committed results.
-        arrays: whether to return it with its arrays, which are left on disk until they are read.
+        folder: folder of the result.
+        precomputed: whether the folder is read-only: that of the gallery or of a pack.
+        arrays: whether the result includes its arrays, which `StoredResult.arrays` reads.
 
     Raises:
-        CorruptResultError: when it differs from the written result.
+        CorruptResultError: if it is damaged.
     """
     file = folder / "result.json"
     try:

@@ -1,4 +1,4 @@
-"""A table of numbers that is written once and shown anywhere: a terminal, a document, a page, a data frame."""
+"""Table of results for terminals, documents, pages and data frames."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -8,51 +8,52 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 MISSING = "–"
-"""Text in place of a missing value, unless a column says otherwise."""
+"""Default text of a missing value."""
 _PLAIN = (bool, int, float, str, type(None))
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: programs call it by its name, people read its title and its values in its format."""
+    """Column of a table."""
 
     name: str
     title: str = ""
-    """Its head for people; empty for the name."""
+    """Heading (default: the name)."""
     unit: str = ""
-    """Stands behind the title."""
+    """Unit, appended to the title."""
     format: str = ""
-    """Format specification of its numbers; empty for four digits, and whole numbers as they are."""
+    """Format specification of the numbers; "" for four significant digits, with integers unchanged."""
     scale: float = 1.0
-    """Factor of a number before people read it: 1000 for milliseconds of a column in seconds."""
+    """Factor applied before formatting: 1000 to show seconds as milliseconds."""
     low: str = ""
-    """The columns of the ends of its 95 % interval: people read all three as one, 0.410 (0.320 to 0.508)."""
+    """Column with the lower end of the 95 % interval, which is shown in the same cell: 0.410 (0.320 to 0.508)."""
     high: str = ""
+    """Column with the upper end."""
     parts: tuple[str, ...] = ()
-    """Columns that hold its parts for programs, such as its standard error."""
+    """Columns with related values, such as the standard error, that are in data frames only."""
     missing: str = MISSING
-    """Text in place of a missing value."""
+    """Text of a missing value."""
 
     @property
     def head(self) -> str:
-        """Return the heading of the column for people."""
+        """Heading of the column, with its unit."""
         return ", ".join(part for part in (self.title or self.name, self.unit) if part)
 
     def text(self, row: Mapping[str, Any]) -> str:
-        """Its cell of a row, for people."""
+        """Return the formatted cell of a row."""
         if row.get(self.name) is None:
             return self.missing
-        value = self._one(row[self.name])
+        value = self._format(row[self.name])
         if row.get(self.low) is not None and row.get(self.high) is not None:
-            value += f" ({self._one(row[self.low])} to {self._one(row[self.high])})"
+            value += f" ({self._format(row[self.low])} to {self._format(row[self.high])})"
         return value
 
     @property
     def beside(self) -> tuple[str, ...]:
-        """The columns that are written together with it, or stand for programs beside it."""
+        """Columns that are shown within this one, or in data frames only."""
         return self.low, self.high, *self.parts
 
-    def _one(self, value: Any) -> str:
+    def _format(self, value: Any) -> str:
         if isinstance(value, bool) or not isinstance(value, int | float):
             return str(value)
         if self.scale != 1.0:
@@ -61,83 +62,83 @@ class Column:
 
 
 def interval_columns(name: str, title: str = "", unit: str = "", format: str = ".3f") -> tuple[Column, Column, Column]:
-    """Return the columns of a number and of the ends of its 95 % interval, which people read as one."""
+    """Return the columns of a number and of the ends of its 95 % interval, which are shown as one."""
     low, high = f"{name}_low", f"{name}_high"
     return Column(name, title, unit, format, low=low, high=high), Column(low), Column(high)
 
 
 def interval_values(name: str, ends: tuple[float | None, float | None, float | None] | None) -> dict[str, float | None]:
-    """Return a number and the ends of its 95 % interval by `interval_columns`; empty for None."""
+    """Return the values of `interval_columns` by column name; empty for None."""
     return {} if ends is None else dict(zip((name, f"{name}_low", f"{name}_high"), ends, strict=True))
 
 
 REMOVED = (Column("removed", parts=("start", "size")), Column("start"), Column("size"))
-"""Columns of a removal: in words, and for programs its first layer and its number of layers."""
+"""Columns of a removal: its description, its first layer and its number of layers."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of plain values under named columns, with the conditions of their measurement."""
+    """Rows of plain values with columns and a caption."""
 
     title: str
     columns: tuple[Column, ...]
     rows: Sequence[Mapping[str, Any]]
-    """Each by the names of the columns; a value that is missing is None, or left out."""
+    """Values by column name; missing values are None or absent."""
     caption: str = ""
-    """Data, their amount, the precision, and the meaning of intervals."""
+    """Data, sample sizes, precision and the meaning of the intervals."""
 
     def only(self, *names: str) -> "Table":
-        """Return some of the columns, in this order, with those that they are written together with; omit missing ones."""
+        """Select existing columns in the given order, with their intervals and parts."""
         by_name = {column.name: column for column in self.columns}
         chosen = [by_name[name] for name in names if name in by_name]
         beside = [by_name[name] for column in chosen for name in column.beside if name in by_name]
         return replace(self, columns=tuple(dict.fromkeys([*chosen, *beside])))
 
     def titled(self, **titles: str) -> "Table":
-        """Return the table with other headings, by the names of the columns."""
+        """Return the table with other headings, by column name."""
         columns = (
             replace(column, title=titles[column.name], unit="") if column.name in titles else column for column in self.columns
         )
         return replace(self, columns=tuple(columns))
 
     def records(self) -> list[dict[str, Any]]:
-        """The plain values, every row with every column."""
+        """Return the plain values; every row has all columns."""
         return [{column.name: row.get(column.name) for column in self.columns} for row in self.rows]
 
     @property
     def heads(self) -> list[str]:
-        """Return the headings of the columns that people read."""
-        return [column.head for column in self._read]
+        """Headings of the shown columns."""
+        return [column.head for column in self._shown]
 
     @property
     def cells(self) -> list[list[str]]:
-        """The rows as people read them: a value with its interval is one cell."""
-        return [[column.text(row) for column in self._read] for row in self.rows]
+        """Formatted cells of the shown columns; a value and its interval are one cell."""
+        return [[column.text(row) for column in self._shown] for row in self.rows]
 
     def lines(self) -> list[str]:
-        """The table for a terminal: numbers to the right, texts behind the first column to the left."""
+        """Return the lines of the table for a terminal, with numbers right-aligned."""
         columns = [list(column) for column in zip(self.heads, *self.cells, strict=True)]
-        for index, column in enumerate(self._read):
+        for index, column in enumerate(self._shown):
             is_text = index > 0 and any(isinstance(row.get(column.name), str) for row in self.rows)
             width, justify = max(map(len, columns[index])), str.ljust if is_text else str.rjust
             columns[index] = [justify(cell, width) for cell in columns[index]]
         return [f"  {'  '.join(row)}".rstrip() for row in zip(*columns, strict=True)]
 
     def frame(self) -> "DataFrame":
-        """The plain values as a data frame; columns without any value are left out."""
+        """Return the plain values as a data frame without empty columns."""
         from pandas import DataFrame
 
         names = [column.name for column in self.columns if any(row.get(column.name) is not None for row in self.rows)]
         return DataFrame(self.records(), columns=names)
 
     @property
-    def _read(self) -> list[Column]:
-        """The columns that people read by themselves: not those that are written beside another."""
+    def _shown(self) -> list[Column]:
+        """Shown columns, without those that are part of another."""
         beside = {name for column in self.columns for name in column.beside}
         return [column for column in self.columns if column.name not in beside]
 
 
 def of_values(title: str, rows: Sequence[Mapping[str, Any]], caption: str = "") -> Table:
-    """Return the plain values of rows, a column for each name of the first one."""
+    """Build a table from rows of values, with one column for each plain value of the first row."""
     names = [name for name in (rows[0] if rows else ()) if all(isinstance(row.get(name), _PLAIN) for row in rows)]
     return Table(title, tuple(map(Column, names)), [{name: row.get(name) for name in names} for row in rows], caption)

@@ -1,4 +1,4 @@
-"""Amounts and numbers in words, and amounts read from them."""
+"""Formatting of sizes, counts and durations, and parsing of sizes."""
 
 import math
 import re
@@ -13,10 +13,10 @@ _SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?([kmgt]i?b)", re.IGNORECASE | re.A
 
 
 def read_size(text: str) -> int:
-    """Bytes of an amount of memory: "4GB", "512 MB", "1.5 GiB".
+    """Parse an amount of memory such as "4GB", "512 MB" or "1.5 GiB" into bytes.
 
     Raises:
-        SpecError: when it is none.
+        SpecError: if the text is not an amount of memory.
     """
     match = _SIZE.fullmatch(text.strip())
     if not match:
@@ -25,11 +25,11 @@ def read_size(text: str) -> int:
 
 
 def size(n_bytes: float, *, exact: bool = False) -> str:
-    """Return an amount with a decimal unit: 269000000 -> "269 MB".
+    """Format bytes with a decimal unit: 269000000 -> "269 MB".
 
     Args:
-        n_bytes: amount, at least 0.
-        exact: whether to keep all digits, as of a limit: 1060000000 -> "1.06 GB".
+        n_bytes: number of bytes, at least 0.
+        exact: whether to keep all digits: 1060000000 -> "1.06 GB".
     """
     divisor, unit = next((scale for scale in _DECIMAL if n_bytes >= scale[0]), (1, "B"))
     amount = n_bytes / divisor
@@ -37,20 +37,20 @@ def size(n_bytes: float, *, exact: bool = False) -> str:
 
 
 def two_digits(count: int) -> str:
-    """Return a number of questions or texts with two digits, rounded up: 873 -> "880", 1565 -> "1,600"."""
+    """Round a count up to two significant digits: 873 -> "880", 1565 -> "1,600"."""
     unit = 10 ** max(0, math.floor(math.log10(max(count, 1))) - 1)
     return f"{math.ceil(count / unit) * unit:,}"
 
 
 def number(value: float, digits: int, sign: str = "") -> str:
-    """Return a number with so many decimals, and with up to five where a number above or below zero would read as zero.
+    """Format a number, adding up to five decimals if a nonzero number would otherwise read as zero.
 
-    The end of an interval that excludes zero so never reads as if it were zero: 0.1 to 16, not 0 to 16.
+    The end of an interval that excludes zero therefore never reads as zero: 0.1 to 16, not 0 to 16.
 
     Args:
         value: the number.
-        digits: decimals.
-        sign: "+" for one before numbers above zero.
+        digits: number of decimals.
+        sign: "+" to also write the sign of positive numbers.
     """
     while value and not round(value, digits) and digits < _MOST_DECIMALS:
         digits += 1
@@ -58,7 +58,7 @@ def number(value: float, digits: int, sign: str = "") -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as "17 s", "12 min" or "3.5 h"."""
+    """Format seconds as "17 s", "12 min" or "3.5 h"."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,7 +1,7 @@
-"""Zip archives of strangers: the name and size of every entry are checked before anything is read.
+"""Reading untrusted zip archives: all names and sizes are checked before any entry is read.
 
-Only the content of an entry is read, so its kind and its mode have no effect. Everything here raises `ValueError` with a
-clause: "its entry ... has another size than it states".
+File types and modes of entries are ignored. Errors are `ValueError`s with a clause: "its entry ... has another size than it
+states".
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from analysis.core import units
 from analysis.core.bounds import shown
 
 _BROKEN = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, NotImplementedError, RuntimeError, OverflowError)
-"""Errors of the library for an archive that is damaged, or made to look so."""
+"""Errors of zipfile for a damaged archive."""
 
 
 @contextlib.contextmanager
@@ -29,15 +29,15 @@ def opened(
     """Open an archive and yield functions that return the content of its entries, by name.
 
     Args:
-        path: of the archive.
-        is_entry: whether an entry may have this name.
-        most_files: of all entries.
-        most_bytes: of all entries together, unpacked.
-        file_bytes: of one entry, unpacked.
+        path: path of the archive.
+        is_entry: function that returns whether a name is allowed.
+        most_files: maximum number of entries.
+        most_bytes: maximum size of all unpacked entries.
+        file_bytes: maximum size of one unpacked entry.
 
     Raises:
-        ValueError: when it is no archive, or has an entry that it must not have; also for damage found by the body.
-        OSError: when it cannot be read.
+        ValueError: if it is not a zip archive, is damaged, or has an entry that is not allowed.
+        OSError: if it cannot be read.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -46,7 +46,7 @@ def opened(
                 raise ValueError(f"it has {len(infos):,} files, and at most {most_files:,} are allowed")
             entries: dict[str, Callable[[], bytes]] = {}
             for info in infos:
-                # The library shortens a name at a NUL; the name as it was written counts.
+                # zipfile cuts a name at a NUL, so the original name is checked.
                 name = info.orig_filename
                 if not is_entry(name):
                     raise ValueError(f"its entry {shown(name)} is not a file of such an archive")
@@ -66,7 +66,7 @@ def opened(
 
 
 def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    # The library stops at the stated size, and compares the checksum there.
+    # zipfile reads up to the stated size and then compares the checksum.
     with archive.open(info) as stream:
         content = stream.read(info.file_size + 1)
     if len(content) != info.file_size:
@@ -75,11 +75,11 @@ def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
 
 
 def made(files: Mapping[str, bytes]) -> bytes:
-    """Return an archive of these files in the order of their names, the same bytes for the same files."""
+    """Return a zip archive of files in the order of their names; equal files give equal bytes."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(files):
-            info: Any = zipfile.ZipInfo(name)  # of 1980, so that equal content makes equal archives
+            info: Any = zipfile.ZipInfo(name)  # with a constant date
             info.external_attr = (stat.S_IFREG | 0o644) << 16
             archive.writestr(info, files[name], zipfile.ZIP_DEFLATED)
     return stream.getvalue()
