@@ -1,8 +1,8 @@
-"""Parts that pruning removes from a model: a block of decoder layers, layers with kept ones between them, or parts of layers.
+"""Removals: the layers and sublayers that pruning removes from a model.
 
-A layer has two parts, its attention and its feed-forward part, and a whole layer is both. Each removal lists its `parts`. One
-that is made of whole layers only is a `Block` or a `LayerSet` (`removal`, `removal_of_parts`), so that each removal has one
-form.
+A layer consists of an attention and a feed-forward sublayer. A contiguous run of layers is a `Block`, other layers are a
+`LayerSet`, and removals with single sublayers are a `PartSet`. `removal` and `removal_of_parts` choose the class, so that equal
+removals are equal objects.
 """
 
 import itertools
@@ -16,19 +16,19 @@ from analysis.core.record import Spec, spec_dataclass
 
 ATTENTION, FEED_FORWARD = "attention", "feed-forward"
 Part = tuple[int, str]
-"""A layer, 0-based, and which of its two parts: `ATTENTION` or `FEED_FORWARD`."""
+"""Sublayer: a 0-based layer and `ATTENTION` or `FEED_FORWARD`."""
 _RUN = re.compile(r"([am]?)(-?\d{1,9})(?::(-?\d{1,9}))?", re.ASCII)
 _LETTERS = {"a": ATTENTION, "m": FEED_FORWARD}
-"""Prefix of a run of layers that lose only this part, in the written form of a removal."""
+"""Prefixes of runs of single sublayers in the written form of a removal."""
 
 
 def check_count(n: int, n_layers: int, setting: str) -> None:
-    """Check that a model keeps at least one of its layers if `n` are removed.
+    """Check that a model keeps at least one layer if `n` are removed.
 
     Args:
         n: number of removed layers.
         n_layers: number of layers of the model.
-        setting: setting to change, with its least value: "max-n 0".
+        setting: setting with its minimum for the error message, such as "max-n 0".
 
     Raises:
         BlockRangeError: if `n` is negative or not below `n_layers`.
@@ -41,29 +41,29 @@ def check_count(n: int, n_layers: int, setting: str) -> None:
 
 
 class _Removed(Spec):
-    """Removed parts of a model; both parts of each of its layers unless a class says otherwise."""
+    """Base of all removals."""
 
     if typing.TYPE_CHECKING:
         layers: typing.Any
-        """The layers that are removed whole, 0-based and ascending."""
+        """Entirely removed layers, 0-based and ascending."""
 
     @property
     def parts(self) -> frozenset[Part]:
-        """All that is removed; of whole layers both parts."""
+        """Removed sublayers, with both sublayers of removed layers."""
         return frozenset((layer, part) for layer in self.layers for part in (ATTENTION, FEED_FORWARD))
 
     @property
     def touched(self) -> tuple[int, ...]:
-        """The layers that something is taken out of."""
+        """Layers that lose at least one sublayer, ascending."""
         return tuple(sorted({layer for layer, _ in self.parts}))
 
     @property
     def blocks(self) -> list["Block"]:
-        """The unbroken runs of the layers that are removed whole."""
+        """Contiguous runs of the entirely removed layers."""
         return _runs(self.layers)
 
     def describe(self) -> str:
-        """With the number of layers: "layers 11-15 (5 layers)" or "layers 3, 5-6 (3 layers)"."""
+        """Describe the removal: "layers 11-15 (5 layers)" or "layers 3, 5-6 (3 layers)"."""
         n = len(self.layers)
         return f"{self.brief()} ({n} layer{'s' * (n != 1)})"
 
@@ -72,7 +72,11 @@ class _Removed(Spec):
         return _layers(self.layers)
 
     def check_depth(self, n_layers: int) -> None:
-        """Raise `BlockRangeError` unless all layers exist in a model of `n_layers` and one keeps its attention."""
+        """Check that a model has the removed layers and keeps the attention of at least one layer.
+
+        Raises:
+            BlockRangeError: if it does not.
+        """
         name = self.brief()
         problem = f"{name[:1].upper()}{name[1:]} cannot be removed"
         if self.touched[-1] >= n_layers:
@@ -82,34 +86,34 @@ class _Removed(Spec):
 
 
 class _Scattered(_Removed):
-    """Removed parts with kept ones between them."""
+    """Base of removals that are not one contiguous block."""
 
     @property
     def start(self) -> int:
-        """The first layer that something is taken out of: up to it the pruned model is the unpruned one."""
+        """First layer that loses a sublayer."""
         return self.touched[0]
 
     @property
     def size(self) -> int:
-        """Number of layers that something is taken out of; how many are gone is the length of `layers`."""
+        """Number of layers that lose a sublayer; the number of removed layers is the length of `layers`."""
         return len(self.touched)
 
 
 def _is_ascending(layers: tuple[int, ...]) -> bool:
-    """Return whether layers are distinct, ascending and of a model."""
+    """Return whether layers are distinct, ascending and in the possible range."""
     return all(low < high for low, high in itertools.pairwise((-1, *layers, MOST_LAYERS)))
 
 
 @spec_dataclass
 class Block(_Removed):
-    """A contiguous run of decoder layers, half-open: layers start .. start+size-1, 0-based."""
+    """Contiguous decoder layers start .. start + size - 1, 0-based."""
 
     kind: ClassVar[str] = "block"
 
     start: typing.Annotated[int, WHOLE]
-    """First layer of the block, 0-based."""
+    """First layer, 0-based."""
     size: typing.Annotated[int, WHOLE]
-    """Number of layers n; at least 1."""
+    """Number of layers n, at least 1."""
 
     def __post_init__(self) -> None:
         if self.start < 0 or self.size < 1:
@@ -125,28 +129,28 @@ class Block(_Removed):
 
     @property
     def stop(self) -> int:
-        """The first layer after the block: the one that now receives x[start]."""
+        """First layer after the block, whose input becomes x[start]."""
         return self.start + self.size
 
     @property
     def layers(self) -> range:
-        """The removed layers."""
+        """Removed layers."""
         return range(self.start, self.stop)
 
 
 def blocks_up_to(max_size: int, n_layers: int) -> list[Block]:
-    """All blocks of 1 .. `max_size` layers in a model of `n_layers`, by size and then by start."""
+    """Return all blocks of 1 .. `max_size` layers in a model of `n_layers`, by size and then by start."""
     return [Block(start, size) for size in range(1, max_size + 1) for start in range(n_layers - size + 1)]
 
 
 @spec_dataclass
 class LayerSet(_Scattered):
-    """Removed layers with kept ones between them, 0-based and ascending; one unbroken run of layers is a `Block`."""
+    """Layers with kept layers between them, 0-based and ascending."""
 
     kind: ClassVar[str] = "layer_set"
 
     layers: typing.Annotated[tuple[int, ...], WHOLE]
-    """The removed layers."""
+    """Removed layers."""
 
     def __post_init__(self) -> None:
         if not self.layers or not _is_ascending(self.layers):
@@ -157,16 +161,16 @@ class LayerSet(_Scattered):
 
 @spec_dataclass
 class PartSet(_Scattered):
-    """Removed parts of layers, and whole layers beside them, 0-based and ascending; whole layers alone are another cut."""
+    """Single sublayers, and possibly entire layers, 0-based and ascending."""
 
     kind: ClassVar[str] = "part_set"
 
     attention: typing.Annotated[tuple[int, ...], WHOLE] = ()
-    """The layers that lose their attention and keep their feed-forward part."""
+    """Layers that lose only their attention."""
     feed_forward: typing.Annotated[tuple[int, ...], WHOLE] = ()
-    """The layers that lose their feed-forward part and keep their attention."""
+    """Layers that lose only their feed-forward sublayer."""
     layers: typing.Annotated[tuple[int, ...], WHOLE] = ()
-    """The layers that are removed whole."""
+    """Entirely removed layers."""
 
     def __post_init__(self) -> None:
         lists = (self.attention, self.feed_forward, self.layers)
@@ -181,9 +185,9 @@ class PartSet(_Scattered):
 
     @property
     def parts(self) -> frozenset[Part]:
-        """All that is removed; of whole layers both parts."""
-        alone = {(layer, ATTENTION) for layer in self.attention} | {(layer, FEED_FORWARD) for layer in self.feed_forward}
-        return super().parts | alone
+        """Removed sublayers, with both sublayers of removed layers."""
+        single = {(layer, ATTENTION) for layer in self.attention} | {(layer, FEED_FORWARD) for layer in self.feed_forward}
+        return super().parts | single
 
     def describe(self) -> str:
         """Describe the removal: "attention of layers 3, 5-6 + layer 9 (one sublayer of 3 layers, 1 whole)"."""
@@ -192,19 +196,19 @@ class PartSet(_Scattered):
         return f"{self.brief()} (one sublayer of {n_parts} layer{'s' * (n_parts != 1)}{whole})"
 
     def brief(self) -> str:
-        """For those who know how many: "attention of layers 3, 5-6 + layer 9"."""
+        """Describe the removal without numbers of layers: "attention of layers 3, 5-6 + layer 9"."""
         parts = [f"attention of {_layers(self.attention)}"] if self.attention else []
         parts += [f"feed-forward of {_layers(self.feed_forward)}"] if self.feed_forward else []
         return " + ".join([*parts, *([_layers(self.layers)] if self.layers else [])])
 
 
 def _runs(layers: typing.Iterable[int]) -> list[Block]:
-    """The unbroken runs that ascending layers make up."""
+    """Return the contiguous runs of ascending layers."""
     return [Block(run[0], len(run)) for run in _consecutive(layers)]
 
 
 def _consecutive(numbers: typing.Iterable[int]) -> list[list[int]]:
-    """Split ascending numbers at the gaps between them."""
+    """Split ascending numbers at their gaps."""
     groups = itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
     return [[number for _, number in group] for _, group in groups]
 
@@ -216,14 +220,14 @@ def _layers(layers: typing.Sequence[int]) -> str:
 
 
 Removal = Block | LayerSet | PartSet
-"""Set of parts that pruning removes."""
+"""Removal of any class."""
 
 
 def removal(layers: typing.Iterable[int]) -> Block | LayerSet:
-    """The layers as a `Block` where they are one unbroken run, else as a `LayerSet`.
+    """Return the removal of layers: a `Block` if they are contiguous, else a `LayerSet`.
 
     Raises:
-        BlockRangeError: when there are none.
+        BlockRangeError: if there are none.
     """
     distinct = tuple(sorted(set(layers)))
     if distinct and distinct[-1] - distinct[0] + 1 == len(distinct):
@@ -232,14 +236,14 @@ def removal(layers: typing.Iterable[int]) -> Block | LayerSet:
 
 
 def single_parts(cut: Removal) -> list[Part]:
-    """Return the removed parts of layers that keep their other part, first layer first."""
+    """Return the removed sublayers of layers that keep their other sublayer, ascending."""
     return sorted(part for part in cut.parts if part[0] not in cut.layers)
 
 
 def gaps(cut: Removal) -> list[Removal]:
-    """Return the unbroken runs of removed parts, in the order of computation: attention, then feed-forward.
+    """Return the contiguous runs of removed sublayers in the order of computation.
 
-    Of whole layers these are its `blocks`; a run of parts may begin or end inside a layer that keeps a part.
+    If only entire layers are removed, these are its `blocks`. Other runs may begin or end within a layer.
     """
     order = sorted(2 * layer + (part == FEED_FORWARD) for layer, part in cut.parts)
     return [
@@ -248,19 +252,19 @@ def gaps(cut: Removal) -> list[Removal]:
 
 
 def shape(cut: Removal) -> tuple[int, int, int]:
-    """Count the removed parts, wherever they are: attention parts alone, feed-forward parts alone, whole layers.
+    """Return the numbers of single attention sublayers, single feed-forward sublayers and entire layers.
 
-    Only removals of one shape save the same amount, so only these can be better or worse than each other.
+    Removals of equal shape save equal amounts of memory and time.
     """
     single = [part for _, part in single_parts(cut)]
     return single.count(ATTENTION), single.count(FEED_FORWARD), len(cut.layers)
 
 
 def removal_of_parts(parts: typing.Iterable[Part]) -> Removal:
-    """The cut that removes these parts: of whole layers only as `removal` has it, else a `PartSet`.
+    """Return the removal of sublayers: a `PartSet` if any are single, else as for `removal`.
 
     Raises:
-        BlockRangeError: when there are none.
+        BlockRangeError: if there are none.
     """
     distinct = set(parts)
     attention, feed_forward = ({layer for layer, kind in distinct if kind == part} for part in (ATTENTION, FEED_FORWARD))
@@ -271,13 +275,13 @@ def removal_of_parts(parts: typing.Iterable[Part]) -> Removal:
 
 
 def parse_removal(text: str) -> Removal:
-    """Read START:SIZE, or several of them joined by "+", as the command line writes a cut: "11:5", "3:1+7:2".
+    """Parse START:SIZE, or several of them joined by "+": "11:5", "3:1+7:2".
 
-    A run behind "a" loses its attention only, one behind "m" its feed-forward part, and there ":1" may be left out:
-    "a12+m15:2+3:1".
+    The prefix "a" removes only the attention of a run, and "m" only its feed-forward sublayers. With a prefix ":1" may be
+    omitted: "a12+m15:2+3:1".
 
     Raises:
-        BlockRangeError: when a part is not of this form, two share a part of a layer, or no model has as many layers.
+        BlockRangeError: if the text has another form, names a sublayer twice, or has too many layers.
     """
     runs: list[tuple[str, Block]] = []
     for piece in text.split("+", 2 * MOST_LAYERS):
@@ -297,10 +301,10 @@ def parse_removal(text: str) -> Removal:
 
 
 def written(cut: Removal) -> str:
-    """The inverse of `parse_removal`: "11:5", "3:1+7:2", "a12+m15:2+3:1"."""
+    """Return the text that `parse_removal` reads: "11:5", "3:1+7:2", "a12+m15:2+3:1"."""
     runs = [f"{run.start}:{run.size}" for run in cut.blocks]
     if isinstance(cut, PartSet):
         by_letter = (("a", cut.attention), ("m", cut.feed_forward))
-        alone = [(letter, run) for letter, layers in by_letter for run in _runs(layers)]
-        runs = [f"{letter}{run.start}" + f":{run.size}" * (run.size > 1) for letter, run in alone] + runs
+        single = [(letter, run) for letter, layers in by_letter for run in _runs(layers)]
+        runs = [f"{letter}{run.start}" + f":{run.size}" * (run.size > 1) for letter, run in single] + runs
     return "+".join(runs)

@@ -1,6 +1,6 @@
-"""Reason of a failure, in one sentence with the action to take; details of unforeseen errors are kept in the cache folder.
+"""Error messages for exceptions of any library; details of unexpected ones are stored in the cache folder.
 
-Libraries' errors are recognized by the errors in their chain, by names and words: none of the libraries is imported.
+Errors are recognized by the class names and messages of their exception chain, without importing the libraries.
 """
 
 import errno
@@ -15,37 +15,37 @@ from analysis.core import disk, host, store
 from analysis.core.errors import LayerscopeError, StorageError, one_line
 
 BAD_INPUT = 2
-"""Exit code when the request cannot be answered as it stands; one sentence on standard error says why."""
+"""Exit code for an invalid request, with one sentence on standard error."""
 UNFORESEEN = 70
-"""Exit code of an unforeseen error: a bug, whose details are kept in the cache folder."""
+"""Exit code for an unexpected error, whose details are stored in the cache folder."""
 FOLDER = "faults"
-"""Folder for details of unforeseen errors, in the cache folder."""
-_MOST_KEPT = 20
-"""Faults that are kept, the newest ones."""
-_MOST_BYTES = 64 * 1024
-"""Of one fault: the end of its details, which says most."""
+"""Folder of the details of unexpected errors in the cache."""
+_MAX_FILES = 20
+"""Maximum number of stored errors."""
+_MAX_BYTES = 64 * 1024
+"""Maximum size of the stored details, of which the end is kept."""
 _MODEL_LIBRARIES = "torch|transformers|peft|accelerate|datasets|gguf|datasketch"
 _MODEL_CODE = re.compile(r"transformers\.models\.(?!auto\.)(\w+)\.")
-_MOST_SAID = 200
-"""Characters that are kept of a library's message."""
-_SHORTEST = 8
-"""Of a token: a word that is shorter may stand anywhere."""
+_MAX_MESSAGE = 200
+"""Maximum length of a library's message."""
+_MIN_TOKEN = 8
+"""Minimum length of a token to redact; shorter texts may occur as words."""
 _TOKEN = re.compile(r"\b(hf|api_org)_[A-Za-z0-9]{8,}")
 
 
 def redact(text: str) -> str:
-    """Return the text without anything that looks like a hub token, and without the token of the environment in any form."""
+    """Replace Hub tokens, and the token in HF_TOKEN, in a text."""
     token = os.environ.get("HF_TOKEN", "").strip()
-    if len(token) >= _SHORTEST:
+    if len(token) >= _MIN_TOKEN:
         text = text.replace(token, "[redacted]")
     return _TOKEN.sub(r"\1_[redacted]", text)
 
 
 def clause(error: BaseException) -> str:
-    """Return a library's reason as a clause, short and without a token: its first line, and the next one after a colon."""
+    """Return the first line of a library's message as a short clause without tokens, with the next line after a colon."""
     first, *rest = str(error).strip().splitlines() or [type(error).__name__]
     message = f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first
-    message = redact(one_line(message))[:_MOST_SAID].rstrip(".:; ")
+    message = redact(one_line(message))[:_MAX_MESSAGE].rstrip(".:; ")
     if isinstance(error, KeyError):
         return f"{message} is missing or unknown"
     return f"its structure is wrong ({message})" if isinstance(error, AttributeError | TypeError | RecursionError) else message
@@ -54,14 +54,14 @@ def clause(error: BaseException) -> str:
 def in_a_sentence(
     error: BaseException, *, doing: str, consequence: str = "run it again", log: str = "", has_log: bool = True
 ) -> str:
-    """Return one sentence about a failure: our own errors say it themselves, others by their cause.
+    """Return an error message for any exception; that of a `LayerscopeError` is its own.
 
     Args:
-        error: of any type.
-        doing: the work at the time, for an unforeseen error: "drawing this part of the page".
-        consequence: action after the cause is fixed: "resume the job".
-        log: place of the details of an unforeseen error; empty to keep them in a file of the cache folder.
-        has_log: whether to include the first line of an unforeseen error, which no visitor of a page may see.
+        error: exception.
+        doing: current work, for unexpected errors: "drawing this part of the page".
+        consequence: action after the fix: "resume the job".
+        log: location of the details of an unexpected error (default: a new file in the cache folder).
+        has_log: whether to include the first line of an unexpected error, which visitors of a page must not see.
     """
     if (sentence := cause(error, consequence=consequence)) is not None:
         return sentence
@@ -79,9 +79,9 @@ def in_a_sentence(
 
 
 def cause(error: BaseException, *, consequence: str = "run it again") -> str | None:
-    """Return the sentence of an error whose cause is known, as `in_a_sentence` has it; None for an unforeseen one."""
+    """Return the error message of an exception with a known cause; None for an unexpected one."""
     chain = list(_chain(error))
-    # A full disk comes first: it also shows as a file that cannot be read or a model that cannot be fetched.
+    # A full disk may also cause errors while reading or downloading, so it is checked first.
     if _has_mark(chain, _FULL_DISK) and "no space left" not in str(error):
         return store.NO_SPACE.format(then=consequence)
     if isinstance(error, LayerscopeError):
@@ -92,40 +92,40 @@ def cause(error: BaseException, *, consequence: str = "run it again") -> str | N
 
 
 def is_of_machine(error: BaseException) -> bool:
-    """Return whether memory or a disk was to blame, and not the input."""
+    """Return whether memory or disk caused the error, and not the input."""
     chain = list(_chain(error))
     return any(_has_mark(chain, pattern) for pattern in (_FULL_DISK, *_OF_MACHINE))
 
 
 def model_type(error: BaseException) -> str | None:
-    """The kind of model in whose own code, as transformers has it, something was raised; None where it was elsewhere."""
+    """Return the model type in whose code of transformers the error was raised; None if it was raised elsewhere."""
     modules = (module for raised in _chain(error) for module in _modules(raised))
     families = [match[1] for module in modules if (match := _MODEL_CODE.match(module))]
     return families[-1] if families else None
 
 
 def _modules(error: BaseException) -> list[str]:
-    """Return the modules that an error passed through, the one that raised it last."""
+    """Return the modules in the traceback of an error; the last one raised it."""
     return [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]
 
 
 def _keep(error: BaseException, doing: str) -> Path | None:
-    """Write the details down for the developer, for the owner's eyes only; None where that cannot be done."""
+    """Store the details of an error in a private file and return its path; None if that fails."""
     details = redact(f"{doing}\n\n{''.join(traceback.format_exception(error))}").encode(errors="backslashreplace")
     folder = store.cache_dir() / FOLDER
     seconds, rest = divmod(time.time_ns(), 1_000_000_000)
     file = folder / f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(seconds))}-{rest:09d}-{os.getpid()}.txt"
     try:
-        store.write_atomic(file, details[-_MOST_BYTES:])
+        store.write_atomic(file, details[-_MAX_BYTES:])
     except StorageError:
         return None
-    for old in sorted(folder.glob("*.txt"))[:-_MOST_KEPT]:
+    for old in sorted(folder.glob("*.txt"))[:-_MAX_FILES]:
         disk.remove(old)
     return file
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error, its causes, the errors that it was raised while handling, and members of groups."""
+    """Yield an error, its causes and contexts, and the members of exception groups."""
     pending, seen = [error], set[int]()
     while pending:
         current = pending.pop(0)
@@ -133,12 +133,12 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             continue
         seen.add(id(current))
         yield current
-        before = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
-        pending += [*([before] if before else []), *getattr(current, "exceptions", ())]
+        cause = current.__cause__ or (None if current.__suppress_context__ else current.__context__)
+        pending += [*([cause] if cause else []), *getattr(current, "exceptions", ())]
 
 
 def _marks(error: BaseException) -> str:
-    """Return the names of an error's classes, its errno, the package that raised it, and its message, in small letters."""
+    """Return class names, errno, raising package and message of an error in lower case."""
     classes = " ".join(cls.__name__ for cls in type(error).__mro__)
     code = errno.errorcode.get(error.errno or 0, "") if isinstance(error, OSError) else ""
     package = next((module.partition(".")[0] for module in _modules(error)[-1:]), "")
@@ -150,7 +150,7 @@ def _has_mark(errors: Sequence[BaseException], pattern: str) -> bool:
 
 
 _FULL_DISK = r"\|enospc\||\|edquot\||no space left on device|\(os error 28\)|disk quota exceeded|disk is full"
-# Libraries in Rust and C++ pass only the text on.
+# Libraries in Rust and C++ provide only the message.
 _OF_MACHINE = {
     r"\|eio\|": "The disk failed with an input/output error. Saved results are intact. Check the disk or the network folder, "
     "or point LAYERSCOPE_CACHE at another disk, then {then}.",

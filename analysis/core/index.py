@@ -1,6 +1,6 @@
-"""Queries of the index of stored results: lists and choices of results that open none of them.
+"""Queries of the index of stored results, which do not open the results.
 
-A result is checked against its checksum when its row is written and again when it is opened.
+The checksum of a result is verified when its row is written and when it is opened.
 """
 
 from collections.abc import Sequence
@@ -13,29 +13,29 @@ from analysis.core.index_table import OWN, committed, folder_of, places, rows
 
 @dataclass(frozen=True, slots=True)
 class IndexEntry:
-    """A stored result as the index knows it."""
+    """Row of a stored result."""
 
     place: str
     kind: str
     key: str
-    """The fingerprint it is stored under."""
+    """Fingerprint of the request."""
     mtime_ns: int
     summary: str
-    """JSON of the description (`index_table.DESCRIBE`)."""
+    """Summary as JSON (`index_table.DESCRIBE`)."""
 
     @property
     def precomputed(self) -> bool:
-        """Return whether it is read-only, computed elsewhere: one of the committed results, or of a pack."""
+        """Whether the result is read-only, from the gallery or a pack."""
         return self.place != OWN
 
     @property
     def saved_at(self) -> float:
-        """Seconds since the epoch."""
+        """Time of the last save, in seconds since the epoch."""
         return self.mtime_ns / 1e9
 
     @property
     def folder(self) -> Path:
-        """Where it lies."""
+        """Folder of the result."""
         return folder_of(self.place, self.kind) / self.key
 
 
@@ -45,26 +45,26 @@ _ENTRY = "place, kind, key, mtime_ns, summary"
 
 @dataclass(frozen=True)
 class ResultFilter:
-    """Filter of stored results: a result must pass all of it."""
+    """Filter of stored results. A result must meet all conditions."""
 
     kinds: tuple[str, ...]
-    """In the order in which they are listed."""
+    """Kinds, in the order in which results are listed."""
     weights: tuple[str, str, str] | None = None
-    """Identity, source and revision of the model, the first "" where it is not known; told by its name where either identity is
-    not known. Results of several models are of each whose weights are known. None for any model."""
+    """Identity, source and revision of the model; None for any model. If the identity of the request ("") or of a result is
+    unknown, source and revision are compared. Results of several models match each of their known identities."""
     words: tuple[str, ...] = ()
-    """Words that must all occur in the searched text, in small letters."""
+    """Lower-case words that the searched text must contain."""
     materials: tuple[str, ...] = ()
-    """Materials, as the column has them; a result matches that was measured on any of them; none for all."""
+    """Materials (column `materials`), one of which a result must be measured on; empty for any."""
     places: tuple[str, ...] = ()
-    """Where they lie, as in `index_table.places`; none for everywhere."""
+    """Places, as in `index_table.places`; empty for all."""
     having: tuple[tuple[str, Any], ...] = ()
-    """Columns of the index with the value that each must have; a tuple of values for any one of them."""
+    """Columns with their required value, or a tuple of possible values."""
     quantization: str | None = None
-    """Of the weights; None for any. Results of several models pass."""
+    """Quantization of the weights; None for any. Results of several models always match."""
 
     def condition(self) -> tuple[str, dict[str, Any]]:
-        """Return the condition on a row, with its values."""
+        """Return the condition in SQL, with the values of its parameters."""
         values: dict[str, Any] = {"kinds": self.kinds, "places": places(), "own": OWN}
         parts = ["is_readable", _HAS_PRECEDENCE]
         filters = [("kind", self.kinds), ("place", self.places or values["places"]), *self.having]
@@ -87,21 +87,21 @@ class ResultFilter:
         return " AND ".join(parts), values
 
     def select(self, columns: str, end: str = "", **values: Any) -> list[tuple[Any, ...]]:
-        """Return columns of all results that pass.
+        """Return columns of the matching results.
 
         Args:
-            columns: expressions in SQL.
-            end: continuation of the statement: further conditions, groups and order.
-            values: values of parameters in `end`.
+            columns: SQL expressions.
+            end: rest of the statement after its condition, such as further conditions, groups and order.
+            values: values of the parameters in `end`.
         """
         where, own_values = self.condition()
         return rows(self.kinds, f"SELECT {columns} FROM results WHERE {where} {end}", own_values | values)
 
 
 _BY_KIND = "instr(:kinds, json_quote(kind))"
-"""Position of a result's kind in a filter."""
+"""Position of the kind in the filter."""
 _BY_PLACE = "instr(:places, json_quote({table}.place))"
-"""Precedence of a result's place."""
+"""Precedence of the place."""
 _HAS_PRECEDENCE = f"""(place = :own OR NOT EXISTS (
     SELECT 1 FROM results same
     WHERE same.place IN (SELECT value FROM json_each(:places)) AND same.kind = results.kind AND same.key = results.key
@@ -119,7 +119,7 @@ def _weights_condition(weights: tuple[str, str, str]) -> tuple[str, dict[str, An
 
 
 def named_weights(source: str, revision: str) -> str:
-    """Return the index's value in place of an identity that is not known."""
+    """Return the value of the column `weights` if the identity is unknown."""
     return f"{source}\n{revision}"
 
 
@@ -131,13 +131,13 @@ def entries(
     of_first: tuple[str, str, str] | None = None,
     most: int | None = None,
 ) -> list[IndexEntry]:
-    """Return stored results, each once: the strongest evidence first, or by kind and place, newest first and read-only last.
+    """Return matching results, each once.
 
     Args:
-        wanted: which.
-        like: the requested model, for which the evidence is ranked; None for the order of a list.
-        first: an order that comes before all others, for example "n_cuts DESC"; "" for none.
-        of_first: results of these weights, as in `ResultFilter`, come before all others.
+        wanted: filter.
+        like: ranking, strongest evidence first; None to sort by kind and place, newest first.
+        first: SQL order that takes precedence, for example "n_cuts DESC"; "" for none.
+        of_first: weights as in `ResultFilter`, whose results come first; None for no such order.
         most: maximum number of results; None for all.
     """
     where, values = wanted.condition()
@@ -146,37 +146,37 @@ def entries(
     if of_first is not None:
         first, first_values = _weights_condition(of_first)
         first, values = f"{first} DESC", values | first_values
-    # The long column of summaries is read of the first rows alone.
+    # The summaries, which are long, are read for the first rows only.
     query = f"SELECT number FROM results WHERE {where} ORDER BY {f'{first}, {order}' if first else order} LIMIT :most"
     sql = f"SELECT {_ENTRY} FROM ({query}) CROSS JOIN results USING (number)"
     return [IndexEntry(*row) for row in rows(wanted.kinds, sql, values | {"most": -1 if most is None else most})]
 
 
 def entry(kind: str, key: str) -> IndexEntry | None:
-    """Return the result with this fingerprint, one of this cache if there are several; None if there is none."""
+    """Return the result with a fingerprint, preferably of this cache; None if there is none."""
     return next(iter(entries(ResultFilter((kind,), having=(("key", key),)))), None)
 
 
 def count(wanted: ResultFilter) -> int:
-    """Return the number of `entries`."""
+    """Return the number of matching results."""
     return int(wanted.select("count(*)")[0][0])
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Order of results for a requested model: those in its precision and from its source come before others."""
+    """Order of results for a requested model; those in its precision come first."""
 
     source: str
     dtype: str
     quantization: str
     usual: str = ""
-    """Of equally strong curves those of this strategy come first; "" for none."""
+    """Strategy whose curves come first among equally strong ones; "" for none."""
 
     def order(self) -> tuple[str, dict[str, Any]]:
-        """Return the order in which results answer for the model, with its values."""
+        """Return the order in SQL, with the values of its parameters."""
         fits = ["coalesce(quantization != :like_quantization, 0)", "coalesce(:like_dtype NOT IN ('auto', dtype), 0)"]
         strength = [*fits, "strength DESC", "coalesce(healed_loss, 1e9)", "coalesce(source != :like_source, 1)"]
-        # Committed files carry the time of the checkout: among equal committed maps the paper's C4 comes first.
+        # Results of the gallery have the time of the checkout, so equal maps are sorted by text, C4 first as in the paper.
         last = [
             "CASE WHEN place != :own AND kind = 'distances' THEN told_on ELSE '' END",
             "place != :own",
@@ -195,8 +195,8 @@ def firsts(
 
     Args:
         wanted, like, first: as in `entries`.
-        per: columns.
-        each: maximum number of results of a group.
+        per: columns that define the groups.
+        each: maximum number of results per group.
         most: maximum number of results; None for all.
     """
     where, values = wanted.condition()
@@ -211,19 +211,19 @@ def firsts(
         f"SELECT {_ENTRY}, largest_n FROM ({ranked}) CROSS JOIN results USING (number) "
         "WHERE rank <= :each ORDER BY position LIMIT :most"
     )
-    found = rows(wanted.kinds, sql, values | order_values | {"each": each, "most": -1 if most is None else most})
-    return [(IndexEntry(*columns), n) for *columns, n in found]
+    limits = {"each": each, "most": -1 if most is None else most}
+    return [(IndexEntry(*columns), n) for *columns, n in rows(wanted.kinds, sql, values | order_values | limits)]
 
 
 class Score(NamedTuple):
-    """A stored accuracy or loss of a model that is not healed."""
+    """Stored accuracy or loss of an unpruned or pruned model without healing."""
 
     key: str
     """Fingerprint of the result."""
     quantity: str
     condition: str
     cut: str
-    """Removed layers as `blocks.written` has them, "" for the unpruned model."""
+    """Removed layers in the form of `blocks.written`; "" for the unpruned model."""
 
 
 def scores(wanted: ResultFilter, like: Ranking, cuts: Sequence[str]) -> list[Score]:
@@ -231,11 +231,11 @@ def scores(wanted: ResultFilter, like: Ranking, cuts: Sequence[str]) -> list[Sco
 
     Args:
         wanted, like: as in `entries`.
-        cuts: the removals.
+        cuts: removals.
     """
     where, values = wanted.condition()
     order, order_values = like.order()
-    # CROSS JOIN keeps the scores, which are few, in front of the results.
+    # CROSS JOIN makes SQLite read the scores first, which are few.
     sql = (
         "SELECT results.key, s.quantity, s.condition, s.cut FROM scores s CROSS JOIN results ON results.number = s.number "
         f"WHERE s.repair = '' AND s.cut IN (SELECT value FROM json_each(:cuts)) AND {where} ORDER BY {order}"
@@ -247,7 +247,7 @@ def scores(wanted: ResultFilter, like: Ranking, cuts: Sequence[str]) -> list[Sco
 
 
 class ResultGroup(NamedTuple):
-    """Results of one kind that were measured under one name on the same weights."""
+    """Results of one kind and place with the same name and weights."""
 
     identity: str
     source: str
@@ -258,24 +258,24 @@ class ResultGroup(NamedTuple):
 
 
 def groups(wanted: ResultFilter) -> list[ResultGroup]:
-    """Return stored results in groups; results of no model are left out."""
-    # Next to max() SQLite returns the other columns of the row that has the maximum.
-    found = wanted.select(
+    """Return matching results in groups, without results of no model."""
+    # SQLite returns the other columns from the row with the maximum.
+    groups = wanted.select(
         "identity, source, revision, quantization != 'none' AS is_quantized, count(*), place, kind, key, max(mtime_ns), ''",
         "AND source IS NOT NULL GROUP BY kind, place, identity, source, revision, is_quantized",
     )
-    return [ResultGroup(*group[:5], IndexEntry(*group[5:])) for group in found]
+    return [ResultGroup(*group[:5], IndexEntry(*group[5:])) for group in groups]
 
 
 def names(kinds: Sequence[str]) -> list[tuple[str, str]]:
-    """Return the pairs of kind and model name that have results, those with the newest results first."""
+    """Return the pairs of kind and model name with results, newest first."""
     return ResultFilter(tuple(kinds)).select("kind, name", "GROUP BY kind, name ORDER BY max(mtime_ns) DESC")
 
 
 def last_identity(kinds: Sequence[str], source: str, revision: str) -> str:
-    """Return the identity of the weights of the newest result under a name: in the cache, else committed, else in a pack.
+    """Return the identity of the weights of the newest result of a model name, "" if it is unknown.
 
-    "" if it is not known.
+    Results of the cache come first, then those of the gallery and of packs.
     """
     order = "place = :own DESC, place = :committed DESC, mtime_ns DESC, identity DESC"
     of_name = ResultFilter(tuple(kinds), ("", source, revision))
@@ -284,13 +284,19 @@ def last_identity(kinds: Sequence[str], source: str, revision: str) -> str:
 
 
 def n_of_other_weights(kinds: Sequence[str], source: str, revision: str, identity: str) -> int:
-    """Return the number of results under a name that were measured on other weights, of those with a known identity."""
+    """Return the number of results of a model name whose identity is known and differs."""
     of_name = ResultFilter(tuple(kinds), ("", source, revision))
     return int(of_name.select("count(*)", "AND identity NOT IN ('', :other)", other=identity)[0][0])
 
 
 def builds_on(kinds: Sequence[str], key: str, *, but: str) -> IndexEntry | None:
-    """Return a result of this cache that was made from the one with this fingerprint, other than `but`; None without any."""
+    """Return a result of this cache that was computed from another result; None if there is none.
+
+    Args:
+        kinds: kinds of results to search.
+        key: fingerprint of the other result.
+        but: fingerprint of a result to exclude.
+    """
     end = "AND key != :but AND instr(builds_on, :key) ORDER BY number LIMIT 1"
     users = ResultFilter(tuple(kinds), places=(OWN,)).select(_ENTRY, end, key=key, but=but)
     return IndexEntry(*users[0]) if users else None

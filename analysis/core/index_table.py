@@ -1,8 +1,8 @@
-"""SQLite file with the index of stored results: a row per result, written when the result is saved.
+"""SQLite index of the stored results, with a row per result.
 
-The folders are the truth. `rows` compares them with the table before each query and reads results that are new, so that a
-deleted file, an opened pack, a copied folder or a machine that shares the cache needs no further step. A file that was deleted
-or damaged is made again from the folders.
+A row is written when its result is saved. Before each query, `rows` compares the table with the result folders, so that copied
+or deleted folders, opened packs and machines that share the cache are taken into account. A missing or damaged index is rebuilt
+from the folders.
 """
 
 import contextlib
@@ -26,15 +26,15 @@ from analysis.core import disk, store
 from analysis.core.errors import CorruptResultError, StorageError, UnknownRequestError
 
 DESCRIBE = "analysis.results.stored.summaries:described"
-"""Function of a package above this one: from the kind and a stored result to the values of its columns, with `scores` as tuples
-of the columns of that table."""
+"""Function in a higher package that returns the column values of a stored result, with the rows of the table `scores` under
+"scores"."""
 
 LAYOUT = 12
-"""Layout of the file, part of its name. Raise it when a column or a summary changes its meaning."""
+"""Version of the layout, part of the file name. Raise it if a column or a summary changes its meaning."""
 OWN = "results"
-"""Place of results computed in this cache. Other places are read-only: the committed results and opened packs."""
+"""Place of the results of this cache. The other places are read-only: the gallery and opened packs."""
 PACKS = "packs"
-"""Folder in the cache with the opened packs, each a place of its own named `packs/ID`."""
+"""Folder of the opened packs in the cache. Each pack is a place, `packs/ID`."""
 _PACK_ID = re.compile("[0-9a-f]{20}")
 _TABLES = (
     """CREATE TABLE results (
@@ -44,7 +44,7 @@ _TABLES = (
     n_asked, n_cuts, largest, summary,
     UNIQUE (place, kind, key)
 )""",
-    # One row per score of a result: the condition it was measured under, the removed layers and how they were healed.
+    # A row per score of a result: its condition, the removed layers and the healing method.
     """CREATE TABLE scores (
     condition TEXT, cut TEXT, repair TEXT, number INTEGER, quantity TEXT, PRIMARY KEY (condition, cut, repair, number)
 ) WITHOUT ROWID""",
@@ -59,23 +59,24 @@ _TABLES = (
 )
 _BUSY_TIMEOUT_S = 10.0
 _UNSETTLED_NS = 2_000_000_000
-"""A folder changed this recently may change again within the resolution of its time stamp."""
+"""Age from which on a folder's modification time shows each later change, given the resolution of time stamps."""
 _CHUNK = 200
+"""Number of results written in one transaction."""
 _log = logging.getLogger(__name__)
 _compared: dict[tuple[int, str, str], int] = {}
-"""Times of the folders whose files this process has compared with a table, by the number of the table, place and kind."""
+"""Modification times of the folders that this process has compared, by table, place and kind."""
 _in_memory: dict[Path, sqlite3.Connection] = {}
-"""Tables of caches where no file can be written, by cache."""
+"""In-memory tables of caches without a writable index file, by cache folder."""
 _memory_lock = threading.RLock()
 
 
 def folder_of(place: str, kind: str) -> Path:
     """Return the folder of the results of a kind."""
-    return store.cache_dir() / place / kind  # an absolute place, such as that of the committed results, replaces the cache
+    return store.cache_dir() / place / kind  # the place of the gallery is an absolute path
 
 
 def committed() -> str:
-    """Return the place of the committed results."""
+    """Return the place of the gallery."""
     return str(store.precomputed_dir())
 
 
@@ -86,20 +87,20 @@ def packs() -> tuple[str, ...]:
 
 
 def places() -> tuple[str, ...]:
-    """Return all places by precedence: this cache, the committed results, the opened packs."""
+    """Return all places by precedence: the cache, the gallery, the opened packs."""
     return OWN, committed(), *packs()
 
 
 def rows(kinds: Sequence[str], sql: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
-    """Return the rows of a query after the table was updated, and made again from the folders if it is damaged.
+    """Update the table, which is rebuilt if it is damaged, and return the rows of a query.
 
     Args:
         kinds: kinds of results that the query reads.
-        sql: the query.
-        values: values of its parameters; a tuple is passed as a JSON array, which `json_each` reads.
+        sql: query.
+        values: values of its parameters. Tuples are passed as JSON arrays, for `json_each`.
 
     Raises:
-        StorageError: if the table cannot be made again.
+        StorageError: if the table cannot be rebuilt.
     """
     values = {
         name: json.dumps(value, ensure_ascii=False) if isinstance(value, tuple) else value for name, value in values.items()
@@ -121,9 +122,9 @@ def _answer(kinds: Sequence[str], sql: str, values: dict[str, Any]) -> list[tupl
 
 
 def record(kind: str, key: str) -> None:
-    """Write the row of a result of this cache that was saved or found damaged.
+    """Write the row of a result of this cache after it was saved, or found damaged.
 
-    An index that cannot be written is no reason to lose a result: the next process that opens it notices the change.
+    Errors are ignored, because the next query compares the folder with the table.
     """
     with contextlib.suppress(sqlite3.Error, StorageError, OSError), _opened() as db:
         _write(db, [(OWN, kind, key)])
@@ -141,7 +142,7 @@ def _opened() -> Iterator[sqlite3.Connection]:
         with store.disk_errors_explained(file):
             _create(file)
     with contextlib.closing(sqlite3.connect(file, timeout=_BUSY_TIMEOUT_S, isolation_level=None)) as db:
-        db.execute("PRAGMA synchronous = NORMAL")  # a power cut may take the last rows, which are read again
+        db.execute("PRAGMA synchronous = NORMAL")  # rows lost in a power cut are read again
         yield db
 
 
@@ -150,16 +151,16 @@ def _file() -> Path:
 
 
 def _create(file: Path) -> None:
-    """Create the file complete with its tables, once for all processes."""
+    """Create the file with its tables, unless another process has created it."""
     store.make_folder(file.parent)
     with FileLock(file.with_suffix(".lock"), mode=0o600):
         if file.exists():
             return
-        _remove(file)  # the log of a file that was deleted would be taken for that of the new one
+        _remove(file)  # a leftover log would be applied to the new file
         with contextlib.closing(_new_tables()) as db:
             store.write_atomic(file, db.serialize())
         with contextlib.closing(sqlite3.connect(file, timeout=_BUSY_TIMEOUT_S)) as db:
-            db.execute("PRAGMA journal_mode = WAL")  # readers and the writer do not wait for each other
+            db.execute("PRAGMA journal_mode = WAL")  # readers do not block the writer
 
 
 def _new_tables() -> sqlite3.Connection:
@@ -176,7 +177,7 @@ def _remove(file: Path) -> None:
 
 
 def _replace_file(error: Exception) -> None:
-    """Remove a damaged file, or continue in memory if no file can be written."""
+    """Delete a damaged file, or continue in memory if no file can be written."""
     if store.cache_dir() in _in_memory:
         raise error
     if isinstance(error, StorageError) or isinstance(error, sqlite3.OperationalError) and "no such" not in str(error):
@@ -188,10 +189,10 @@ def _replace_file(error: Exception) -> None:
 
 
 def _update(db: sqlite3.Connection, kinds: Sequence[str]) -> None:
-    """Read the results that are new or changed, and delete the rows of those that are gone.
+    """Write the rows of new and changed results, and delete the rows of deleted ones.
 
-    Only a folder whose time changed is listed. The files of results that may still grow are compared by time and size in each
-    query, all others once per process.
+    Only folders with a new modification time are listed. Time and size of `result.json` are compared at each query for
+    incomplete results, and once per process for the others.
     """
     growing: dict[tuple[str, str], dict[str, tuple[int, int]]] = {}
     (table,) = db.execute("PRAGMA user_version").fetchone()
@@ -224,13 +225,13 @@ def _update(db: sqlite3.Connection, kinds: Sequence[str]) -> None:
 
 def _names_in(folder: Path) -> set[str]:
     with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        # A name with a dot is a draft, or was set aside as corrupt.
+        # Names with a dot are drafts and corrupt results.
         return {name for name in os.listdir(folder) if "." not in name}
     return set()
 
 
 def _stamp(path: Path) -> tuple[int, int]:
-    """Return time and size of a file or folder; zeros if there is none."""
+    """Return modification time and size of a file or folder; zeros if it does not exist."""
     try:
         status = path.stat()
     except OSError:
@@ -255,7 +256,7 @@ def _write(db: sqlite3.Connection, results: Sequence[tuple[str, str, str]]) -> N
 
 
 def _described(place: str, kind: str, key: str) -> tuple[dict[str, Any], Sequence[tuple[str, str, str, str]]]:
-    """Return the columns of a result and its scores; a result that cannot be read has only its time and size."""
+    """Return the column values and scores of a result; only time and size if it cannot be read."""
     folder = folder_of(place, kind) / key
     mtime_ns, size = _stamp(folder / "result.json")
     columns: dict[str, Any] = {"is_readable": 0, "is_complete": 0, "mtime_ns": mtime_ns, "size": size}
@@ -264,7 +265,7 @@ def _described(place: str, kind: str, key: str) -> tuple[dict[str, Any], Sequenc
             facts = resolve_name(DESCRIBE)(kind, store.read(folder, precomputed=place != OWN))
             scores = facts.pop("scores")
             return columns | {"is_readable": 1} | facts, scores
-        except UnknownRequestError:  # `jobs` counts them in one line
+        except UnknownRequestError:  # the command `jobs` shows their number
             pass
         except CorruptResultError as error:
             _log.warning("%s It is hidden, and computed again on request.", error)

@@ -1,4 +1,4 @@
-"""Base of every request and every result: a frozen dataclass with a JSON form, a key, and a place on disk."""
+"""Base classes of requests and results: JSON form, fingerprint and storage."""
 
 import contextlib
 import dataclasses
@@ -21,7 +21,7 @@ from analysis.core.progress import OnProgress, Progress
 from analysis.core.table import Table, of_values
 
 VALUES = "values"
-"""Name of the table of a result that has no list of its own."""
+"""Name of the table of a result without lists."""
 
 
 SpecT = typing.TypeVar("SpecT", bound="Spec")
@@ -29,16 +29,16 @@ _CONFIG = pydantic.ConfigDict(strict=True, extra="forbid", arbitrary_types_allow
 
 
 def require(condition: bool, message: str) -> None:
-    """Raise `SpecError` with `message` unless `condition` holds."""
+    """Raise `SpecError` with `message` if `condition` is false."""
     if not condition:
         raise SpecError(message)
 
 
 @typing.dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field,))
 def spec_dataclass(cls: type[SpecT]) -> type[SpecT]:
-    """Decorate a kind of request: a frozen dataclass whose fields pydantic validates, without conversions.
+    """Make a class a frozen dataclass whose fields pydantic validates without conversions.
 
-    A field of the wrong type or outside of its `bounds.Bound` raises `SpecError` as the request is made.
+    A field of the wrong type or outside its `bounds.Bound` raises `SpecError` when the request is created.
     """
     made: Any = pydantic.dataclasses.dataclass(frozen=True, config=_CONFIG)(cls)
     validate = made.__init__
@@ -56,30 +56,30 @@ def spec_dataclass(cls: type[SpecT]) -> type[SpecT]:
 
 @spec_dataclass
 class Spec:
-    """Base of all requests: conversion to and from JSON, and the fingerprint."""
+    """Base class of all requests."""
 
     if typing.TYPE_CHECKING:
         __dataclass_fields__: ClassVar[dict[str, Any]]
 
     kind: ClassVar[str] = "spec"
     version: ClassVar[int] = 3
-    """Part of the fingerprint. A kind raises its own when the same spec would now give another result. Then only the results
-    of that kind are orphaned, so a kind that rests on it raises its own too."""
+    """Version of the results, part of the fingerprint. Raise it if the same request now gives another result, and also that of
+    kinds that build on it. Stored results of older versions are not used."""
     later: ClassVar[tuple[str, ...]] = ()
-    """Fields that came after results were stored: at their default they are not part of the fingerprint, which so stays."""
+    """Fields added after results were stored. At their default they are not part of the fingerprint."""
     withdrawn: ClassVar[Mapping[str, Any]] = {}
-    """Former fields with the value that this version still computes. Stored requests with another value are refused. The value
+    """Former fields with the only value that is still supported; stored requests with another value are refused. The value
     stays part of the fingerprint, unless the field is in `later`."""
     asked_by: ClassVar[str] = ""
-    """`module:function` that makes the request from the values of the command line, where that is more than its fields. It
-    is called with those values, nested as the fields are, and with the values of plain `--set` settings."""
+    """`module:function` that builds the request from the values of the command line; "" to use them as fields. It is called
+    with the values, nested like the fields, and with those of `--set`."""
 
     asked_defaults: ClassVar[Mapping[str, str]] = {}
-    """Defaults of options in words, by the option's name without dashes, where `asked_by` chooses them."""
+    """Descriptions of the defaults that `asked_by` chooses, by option name without dashes."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: pydantic.GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        """Accept nested requests as objects, too; the values of their fields are not converted."""
+        """Accept JSON objects for nested requests, without converting the values of their fields."""
         schema = handler(source)
         inner: Any = schema
         while inner["type"] != "dataclass":
@@ -90,7 +90,7 @@ class Spec:
     @pydantic.model_validator(mode="before")
     @classmethod
     def _from_stored(cls, data: Any) -> Any:
-        """Prepare the fields of a stored request: lists become tuples, and withdrawn fields are left out."""
+        """Convert lists to tuples, and drop withdrawn fields."""
         if not isinstance(data, dict):
             return data
         for name, value in cls.withdrawn.items():
@@ -98,12 +98,12 @@ class Spec:
         return {name: _without_lists(value) for name, value in data.items() if name not in cls.withdrawn}
 
     def also_keyed(self) -> dict[str, Any]:
-        """Return more entries of the fingerprint: a way of computing that changed for some requests of a kind alone."""
+        """Return additional entries of the fingerprint, for changes that affect only some requests of a kind."""
         return {}
 
     @property
     def request(self) -> Self:
-        """The request as it is asked again: without the identities of the files of the machine that answered it."""
+        """The request without the identities of models, texts and questions, to be resolved again."""
 
         def without_identities(value: Any) -> Any:
             if isinstance(value, tuple):
@@ -114,39 +114,39 @@ class Spec:
         return dataclasses.replace(self, **{name: "" if name == "identity" else value for name, value in values.items()})
 
     def check_depth(self, n_layers: int) -> None:
-        """Check that a model is deep enough for this request and its parts, by its number of decoder layers.
+        """Check that a model has enough layers for this request and its nested requests.
 
         Raises:
-            BlockRangeError: if a removed layer is not in the model, or too many would be removed.
+            BlockRangeError: if a removed layer does not exist, or too many layers are removed.
         """
         for part in self.nested():
             part.check_depth(n_layers)
 
     def check_readable(self) -> None:
-        """Check that the texts and questions of this request and of its parts can be read, before anything is computed.
+        """Check that the texts and questions of this request and its nested requests can be read.
 
         Raises:
-            LayerscopeError: with the first that cannot be read.
+            LayerscopeError: if one of them cannot be read.
         """
         for part in self.nested():
             part.check_readable()
 
     def nested(self) -> "Iterator[Spec]":
-        """Return the requests inside this one, such as its models, texts and questions."""
+        """Return the nested requests, such as models, texts and questions."""
         for f in dataclasses.fields(self):
             value = getattr(self, f.name)
             yield from (part for part in (value if isinstance(value, tuple) else (value,)) if isinstance(part, Spec))
 
     def to_json(self) -> dict[str, Any]:
-        """The spec as plain JSON types, nested specs as objects."""
+        """Return the request as JSON types, with nested requests as objects."""
         return typing.cast(dict[str, Any], to_jsonable_python(self))
 
     @classmethod
     def from_json(cls, data: typing.Mapping[str, Any]) -> Self:
-        """The inverse of `to_json`.
+        """Build a request from the result of `to_json`.
 
         Raises:
-            SpecError: on an unknown field, a missing one, or a value out of range.
+            SpecError: for an unknown or missing field, or an invalid value.
         """
         try:
             return typing.cast(Self, _reader(cls).validate_python(data))
@@ -155,10 +155,10 @@ class Spec:
 
     @classmethod
     def check_fields(cls, values: Mapping[str, Any]) -> None:
-        """Check values of some fields, as JSON, before a request is made of them.
+        """Validate the values of some fields, given as JSON types.
 
         Raises:
-            SpecError: for the first that its field cannot take.
+            SpecError: for an unknown field or an invalid value.
         """
         try:
             _reader(cls).validate_python(dict(values))
@@ -167,9 +167,10 @@ class Spec:
                 raise bounds.field_error(cls, error) from None
 
     def fingerprint(self) -> str:
-        """Twenty hexadecimal digits that change with every field, source and device among them, and with the kind's version.
+        """Return a hash of the kind, its version and all fields, twenty hexadecimal digits.
 
-        Results are stored under that of the resolved request. Fields in `later` count only where they differ from the default.
+        Results are stored under the fingerprint of the resolved request. Fields in `later` are included only if they differ
+        from their default.
         """
         content = {"kind": self.kind, "code_version": self.version, "spec": _keyed(self)}
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
@@ -177,7 +178,7 @@ class Spec:
 
 
 def _keyed(value: Any) -> Any:
-    """A spec as the fingerprint has it, nested ones included."""
+    """Return a field value, or a request, as it is part of the fingerprint."""
     if isinstance(value, Spec):
         added = {f.name: f.default for f in dataclasses.fields(value) if f.name in value.later}
         values = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
@@ -193,44 +194,44 @@ def _without_lists(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Result:
-    """Base of all results: the spec that was answered, and where and how it was computed."""
+    """Base class of all results."""
 
     kind: ClassVar[str] = "result"
     array_names: ClassVar[tuple[str, ...]] = ()
-    """Names of the fields that are stored as arrays: each one array, or arrays by name, or None."""
+    """Fields that are stored as arrays: an array, arrays by name, or None."""
     gaps: ClassVar[tuple[str, ...]] = ()
-    """Array fields in which NaN stands for a value that was not measured, and infinity for one that is no number."""
+    """Array fields that may contain NaN for unmeasured and infinity for overflowed values."""
     spec_type: ClassVar[type[Spec]] = Spec
     withdrawn: ClassVar[tuple[str, ...]] = ()
-    """Former fields, which are left out when a stored result is read."""
+    """Former fields, which are ignored in stored results."""
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = {"arbitrary_types_allowed": True, "extra": "forbid"}
-    """A stored result with an unknown field is corrupt. Arrays are no type of pydantic."""
+    """Configuration of pydantic: arrays are not validated, and unknown fields are errors."""
 
     spec: Any
-    """The resolved spec: concrete dtype, device and identities."""
+    """Resolved request, with concrete dtype, device and identities."""
     versions: dict[str, str]
-    """Python packages, layerscope included, and the processor or accelerator."""
+    """Versions of Python packages including layerscope, and the CPU or accelerator."""
     wall_s: float
-    """Seconds of computing, without loading the model."""
+    """Seconds of computation, without loading the model."""
     n_tokens: int
-    """Tokens that went through the model's layers (each counted once, however many cuts were measured)."""
+    """Number of tokens processed by the model, each counted once for all removals."""
     complete: bool
-    """False while running or after a cancel: usable, and a new run resumes from here."""
+    """Whether the result is complete; an incomplete one is usable, and a new run resumes from it."""
 
     def to_json(self) -> dict[str, Any]:
-        """Plain JSON types, without arrays."""
+        """Return all fields except arrays as JSON types."""
         data = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in self.array_names}
         return typing.cast(dict[str, Any], to_jsonable_python(data, fallback=np.generic.item))
 
     @property
     def ran_on(self) -> str:
-        """The device; of a model that was spread over several their number too, as in "cuda x2"."""
+        """Device, with the number of GPUs if the model was spread over several, as in "cuda x2"."""
         return self.versions.get("device") or str(self.spec.model.device)
 
     @property
     def is_from_this_machine(self) -> bool:
-        """Return whether it was measured on a machine with the same CPU, which says less if a GPU computed."""
+        """Whether the result was measured on a machine with this machine's CPU model."""
         return self.versions.get("processor", "").rpartition(",")[0] == host.processor()
 
     @property
@@ -244,37 +245,37 @@ class Result:
         return f"{self.precision_in_words} on {self.ran_on}"
 
     def tables(self) -> dict[str, Table]:
-        """Its numbers as tables, by name, the main one first.
+        """Return tables by name, the main one first.
 
-        A kind that says nothing of its own gives its lists of dataclasses or, where it has none, its plain values as one row.
+        By default these are the lists of dataclasses among the fields, or the plain values as one row if there are none.
         """
         values = self.own_values()
         lists = {name: rows for name, rows in values.items() if isinstance(rows, list) and rows and isinstance(rows[0], dict)}
         return {name: of_values(name, rows, self.measured_on()) for name, rows in (lists or {VALUES: [values]}).items()}
 
     def table(self, name: str = "") -> Table:
-        """One of its tables, the main one where none is named.
+        """Return a table by name (default: the main one).
 
         Raises:
-            SpecError: when there is no table of this name.
+            SpecError: if there is no such table.
         """
         tables = self.tables()
         require(not name or name in tables, f"A result of {self.kind} has no table {name!r}. It has {', '.join(tables)}.")
         return tables[name or next(iter(tables))]
 
     def own_values(self) -> dict[str, Any]:
-        """The fields that other kinds do not have, by name, arrays left out."""
+        """Return the fields specific to this kind, except arrays, by name."""
         shared = {f.name for f in dataclasses.fields(Result)}
         return {name: value for name, value in self.to_json().items() if name not in shared}
 
     def measured_on(self) -> str:
-        """Return data, amount and precision of the measurement in a sentence; "" where nothing of it is known."""
+        """Return a sentence with data, sample size and precision of the measurement; "" if they are unknown."""
         model = getattr(self.spec, "model", None)
         return f"{self.ran_in}." if model is not None else ""
 
     @classmethod
     def arrays_in(cls, stored: store.StoredResult) -> dict[str, Any]:
-        """The array fields of a stored result, read from disk, by name; those that were not kept are missing."""
+        """Read the array fields of a stored result by name, as far as they are stored."""
         arrays: dict[str, Any] = {}
         for path, array in stored.arrays().items():
             name, _, key = path.partition(".")
@@ -285,15 +286,15 @@ class Result:
         return arrays
 
     def save(self, under: Path | None = None, fingerprint: str = "") -> None:
-        """Store atomically.
+        """Store the result atomically.
 
         Args:
-            under: folder laid out as the folder of results is, which the index does not read; None for that of the cache.
-            fingerprint: to store it under; "" for that of the spec, which it is not for a result of an older version.
+            under: folder of results that is not indexed (default: that of the cache).
+            fingerprint: fingerprint to store it under (default: that of the request, which differs for older versions).
 
         Raises:
-            NotFiniteError: if a figure is NaN or infinite; nothing is stored then.
-            StorageError: if the disk is full or the cache cannot be written.
+            NotFiniteError: if a value is NaN or infinite; nothing is stored then.
+            StorageError: if the disk is full or the cache is not writable.
         """
         fingerprint = fingerprint or self.spec.fingerprint()
         arrays: dict[str, np.ndarray] = {}
@@ -316,24 +317,24 @@ class Result:
 
     @classmethod
     def broken_figure(cls, data: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
-        """Return the name of a field that holds NaN or an infinite number; "" if there is none.
+        """Return the name of a field with a NaN or infinite value; "" if there is none.
 
         Args:
-            data: the fields of a result as plain JSON types.
-            arrays: its arrays by name; those in `gaps` may have some.
+            data: fields of a result as JSON types.
+            arrays: arrays by name; those in `gaps` are not checked.
         """
         measured = {name: array for name, array in arrays.items() if name.partition(".")[0] not in cls.gaps}
         return next((name for name, value in {**data, **measured}.items() if not _is_finite(value)), "")
 
     @classmethod
     def load(cls, spec: Spec, on_progress: OnProgress | None = None) -> Self | None:
-        """Return the stored result of a resolved spec, whole or in part, or None: a run begins with it.
+        """Return the stored complete or incomplete result of a resolved request at the start of a run; None if there is none.
 
-        A corrupt one is moved aside, `on_progress` is called, and None is returned so that it is computed again.
+        A corrupt result is moved aside and reported, and None is returned, so that it is computed again.
 
         Raises:
-            StorageError: when it has to be computed and nothing can be stored.
-            LayerscopeError: when it has to be computed and a text or a question set cannot be read.
+            StorageError: if the result must be computed but cannot be stored.
+            LayerscopeError: if the result must be computed but a text or question set cannot be read.
         """
         result = None
         try:
@@ -350,11 +351,11 @@ class Result:
 
     @classmethod
     def all_of(cls, model: Any, *, precomputed: bool = False) -> list[Self]:
-        """Every readable result of this kind on a model's weights that this version of the code has stored, newest first.
+        """Return all readable results of this kind and version on the weights of a model, newest first.
 
         Args:
-            model: a resolved `ModelSpec`; results in another precision or place are among them.
-            precomputed: whether those that came with the program count too: for display and never for computing.
+            model: resolved `ModelSpec`. Its precision, device and path need not match.
+            precomputed: whether to include read-only results, which must not be used for computation.
         """
         results = []
         wanted = index.ResultFilter((cls.kind,), (model.identity, model.source, model.revision or ""))
@@ -369,11 +370,11 @@ class Result:
 
     @classmethod
     def read(cls, stored: store.StoredResult) -> Self:
-        """Turn a stored result into this dataclass.
+        """Build a result from its stored content.
 
         Raises:
-            CorruptResultError: when a field is missing or unknown.
-            UnknownRequestError: when this installation lacks the method, setting or extension of its request.
+            CorruptResultError: if a field is missing, unknown or invalid.
+            UnknownRequestError: if its request needs a method, setting or extension that is not installed.
         """
         try:
             values = {name: value for name, value in stored.data.items() if name not in cls.withdrawn}
@@ -391,7 +392,7 @@ class Result:
 
 
 def _is_finite(value: Any) -> bool:
-    """Return whether an array, or each number of a value in plain JSON types, is finite."""
+    """Return whether all numbers of an array or a JSON value are finite."""
     if isinstance(value, np.ndarray):
         return not np.issubdtype(value.dtype, np.inexact) or bool(np.isfinite(value).all())
     try:
@@ -403,5 +404,5 @@ def _is_finite(value: Any) -> bool:
 
 @functools.cache
 def _reader(kind: Any) -> pydantic.TypeAdapter[Any]:
-    """Return the adapter that builds a result of a class, with all nested ones, from its stored values."""
+    """Return the pydantic adapter that builds a request or result from JSON types."""
     return pydantic.TypeAdapter(kind)

@@ -1,8 +1,8 @@
-"""Settings of a dashboard that others reach over a network, all in the environment.
+"""Settings of a shared dashboard, read from environment variables.
 
-A setting is a field of `Serving`; its variable is `LAYERSCOPE_` and the field's name in capitals. Without a mode the dashboard
-answers this machine alone and limits nothing. Show and Team are described in docs/guides/serving.md, Public in
-docs/guides/hosted.md.
+Each setting is a field of `Serving` with the environment variable `LAYERSCOPE_` and its name in capitals. Without a mode, the
+dashboard serves only this machine, without limits. docs/guides/serving.md describes the modes Show and Team, and
+docs/guides/hosted.md the mode Public.
 """
 
 import os
@@ -24,16 +24,16 @@ from analysis.core.record import Spec
 PREFIX = "LAYERSCOPE_"
 SHOW, TEAM, PUBLIC = "show", "team", "public"
 SHORTEST_SECRET = 32
-"""Minimum number of characters of a secret. Nothing slows down a client that guesses, so it must be long."""
+"""Minimum length of a secret, since guesses are not rate-limited."""
 FEWEST_CHARACTERS = 8
 """Minimum number of different characters of a secret."""
 
 _NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
 _OURS = ("uploads", "adapters", "models", "exports")
-"""Folders of the cache with files that requests name: brought by visitors, or made by their jobs."""
+"""Folders of the cache with files that requests may name: uploads of visitors and output of their jobs."""
 _FILE_WORDS = {"FILE", "DIR", "MODEL"}
 _OTHERS = ("CACHE", "EXTENSIONS", "LOCAL", "MEMORY", "NICENESS", "RAY_OPTIONS", "SLURM", "SLURM_OPTIONS")
-"""Variables of other parts of the program, without the prefix."""
+"""Names of the other environment variables of Layerscope, without the prefix."""
 
 
 def _split(separator: str) -> BeforeValidator:
@@ -69,49 +69,49 @@ _Limit = Annotated[
 
 @pydantic.dataclasses.dataclass(frozen=True)
 class Serving:
-    """Who may visit a dashboard, and how much they may do."""
+    """Access rules and limits of a dashboard."""
 
     mode: Annotated[Literal["", "show", "team", "public"], _Lower] = ""
-    """`show`, `team`, `public`, or empty for this machine alone."""
+    """`show`, `team`, `public`, or "" for this machine only."""
     users: _People = ()
-    """People who may visit in Team besides operators: e-mail addresses, @domains, `sub:` and a subject, or * for everybody."""
+    """Users in Team: e-mail addresses, @domains, `sub:` with a subject, or * for everybody."""
     operators: _People = ()
-    """People who may stop and remove every job in Team, listed in the same way."""
+    """Users in Team who may stop and remove all jobs, in the same form."""
     proxies: _Networks = ()
-    """Addresses or networks of proxies; only theirs X-Forwarded-For and X-Forwarded-Proto count."""
+    """Addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto headers are trusted."""
     roots: _Folders = None
-    """Folders under which files may be named, joined as in PATH; None for any file."""
+    """Folders with files that requests may name, separated as in PATH; None for all files."""
     uploads_gb: _Limit = None
-    """Gigabytes of uploaded files that are kept, of all visitors together; None for any number, as in all that follow."""
+    """Maximum size of all uploaded files in gigabytes; None for no limit, as in the following fields."""
     results_gb: _Limit = None
-    """Gigabytes of results, adapters, checkpoints and exports from which on nothing more is started."""
+    """Size of results, adapters, checkpoints and exports in gigabytes from which on no job is started."""
     job_hours: _Limit = None
-    """Hours that an attempt at a user's job may take before it is stopped; its finished part is kept."""
+    """Maximum duration of an attempt at a job in hours; its finished part is kept."""
     connections: Annotated[int, Field(gt=0, lt=1_000_000)] = 2000
-    """Connections to the server in all, web sockets among them. One address can have a fifth of them in use."""
+    """Maximum number of connections including web sockets. One address may use a fifth of them."""
 
     def check_files(self, spec: Spec) -> None:
-        """Refuse a request that names a file outside of the roots.
+        """Check that a request names only allowed files.
 
         Raises:
-            AccessError: when it does; whether there is such a file is not said.
+            AccessError: if a file is outside the roots. The message does not reveal whether it exists.
         """
         if self.roots is not None:
             for value in named_files(spec):
                 self.check_file(value)
 
     def check_file(self, value: str) -> None:
-        """Refuse a name of a file outside of the roots; a name that is no path, such as a hub id, passes.
+        """Check that a file is within the roots. Names that are not paths, such as Hub ids, are allowed.
 
         Raises:
-            AccessError: when it is outside; whether there is such a file is not said.
+            AccessError: if the file is outside the roots. The message does not reveal whether it exists.
         """
         if self.roots is None or is_plain_name(value):
             return
         try:
             path = Path(value).expanduser().resolve()
             is_inside = any(path.is_relative_to(root.resolve()) for root in (*self.roots, *own_roots()))
-        except (OSError, ValueError, RuntimeError):  # too long, with a NUL, a loop of links, a user that is not there
+        except (OSError, ValueError, RuntimeError):  # too long, a NUL, a loop of links, an unknown user
             is_inside = False
         if not is_inside:
             roots = ", ".join(str(root) for root in self.roots) or "no folder"
@@ -122,21 +122,21 @@ class Serving:
 
 
 def own_roots() -> tuple[Path, ...]:
-    """Return the folders whose files may always be named: the hub's cache, uploads, and output of jobs."""
+    """Return the folders that are always allowed: the Hub cache, uploads and output of jobs."""
     from huggingface_hub.constants import HF_HUB_CACHE
 
     return (Path(HF_HUB_CACHE), *(store.cache_dir() / name for name in _OURS))
 
 
 def read(environ: Mapping[str, str] = os.environ, *, shared: bool) -> Serving:
-    """Return the present settings.
+    """Read the settings.
 
     Args:
-        environ: the environment.
-        shared: whether they are for a visitor from the network: limits without a setting then have their default.
+        environ: environment variables.
+        shared: whether they apply to visitors from the network, who have default limits.
 
     Raises:
-        SpecError: when a setting cannot be read; the message names it and the fix.
+        SpecError: if a setting is invalid.
     """
     texts = {field.name: environ.get(PREFIX + field.name.upper(), "").strip() for field in fields(Serving)}
     values = (_SHARED if shared else {}) | {name: text for name, text in texts.items() if text}
@@ -152,10 +152,10 @@ def read(environ: Mapping[str, str] = os.environ, *, shared: bool) -> Serving:
 
 
 def check_names(environ: Mapping[str, str] = os.environ) -> None:
-    """Refuse a variable that begins as a setting and is none, such as one with a typing error.
+    """Check that all variables with the prefix are settings, to detect typing errors.
 
     Raises:
-        SpecError: when there is one; the message names it and the nearest setting.
+        SpecError: if one is not a setting.
     """
     names = [PREFIX + name for name in (*(field.name.upper() for field in fields(Serving)), *_OTHERS)]
     for unknown in sorted(name for name in environ if name.startswith(PREFIX) and name not in names):
@@ -164,15 +164,15 @@ def check_names(environ: Mapping[str, str] = os.environ) -> None:
 
 
 def check_mode(settings: Serving, *, on_network: bool, has_provider: bool) -> str:
-    """Return the mode that a server runs in.
+    """Return the mode of a server.
 
     Args:
-        settings: as read.
-        on_network: whether the server listens on more than the loopback.
+        settings: settings returned by `read`.
+        on_network: whether the server listens on other addresses than loopback.
         has_provider: whether Streamlit's secrets have a section [auth].
 
     Raises:
-        SpecError: when settings contradict each other, Team cannot tell who a visitor is, or models could run in Public.
+        SpecError: if settings contradict each other, Team has no login, or Public could run models.
     """
     if settings.mode != TEAM:
         if has_provider or settings.users or settings.operators:
@@ -197,13 +197,13 @@ def check_mode(settings: Serving, *, on_network: bool, has_provider: bool) -> st
 
 
 def check_secrets(secrets: Mapping[str, str]) -> None:
-    """Refuse secrets that are short or easy to guess, or that serve two purposes.
+    """Check that secrets are long, varied and different from each other.
 
     Args:
-        secrets: values by the name to show.
+        secrets: values by name.
 
     Raises:
-        SpecError: when one is too short, too uniform, or equals another.
+        SpecError: if one is too short, too uniform, or equal to another.
     """
     for name, value in secrets.items():
         is_equal = any(value == other for other_name, other in secrets.items() if other_name != name)
@@ -215,26 +215,26 @@ def check_secrets(secrets: Mapping[str, str]) -> None:
 
 
 _SHARED: dict[str, Any] = {"roots": (), "uploads_gb": 2.0, "results_gb": 50.0, "job_hours": 12.0}
-"""Limits of visitors from the network where no setting says otherwise."""
+"""Default limits of visitors from the network."""
 
 
 def is_plain_name(value: str) -> bool:
-    """Return whether it can only be a word or a hub id: it looks like one, and the program's folder has no such name."""
+    """Return whether a text is a word or Hub id and not an existing path."""
     return _NAME.fullmatch(value) is not None and not Path(value).exists()
 
 
 def named_files(spec: Spec) -> Iterator[str]:
-    """The values of all fields of a request, and of requests inside it, whose option stands for a file, a folder or a model."""
+    """Yield the values of all fields that name files, folders or models, including those of nested requests."""
     hints = get_type_hints(type(spec), include_extras=True)
     for field in fields(spec):
         value = getattr(spec, field.name)
         for part in value if isinstance(value, tuple) else (value,):
             if isinstance(part, Spec):
                 yield from named_files(part)
-            elif isinstance(part, str) and _stands_for_file(hints[field.name]):
+            elif isinstance(part, str) and _names_file(hints[field.name]):
                 yield part
 
 
-def _stands_for_file(hint: Any) -> bool:
+def _names_file(hint: Any) -> bool:
     options = [extra for extra in getattr(hint, "__metadata__", ()) if isinstance(extra, Option)]
     return any(_FILE_WORDS & set(f"{option.metavar or option.flag}".split("|")) for option in options)
