@@ -355,13 +355,12 @@ class Result:
 
         Args:
             model: resolved `ModelSpec`. Its precision, device and path need not match.
-            precomputed: whether to include read-only results, which must not be used for computation.
+            precomputed: whether to include those of the gallery, which must not be used for computation.
         """
         results = []
-        wanted = index.ResultFilter((cls.kind,), (model.identity, model.source, model.revision or ""))
-        for entry in index.entries(wanted):
-            if entry.precomputed and not precomputed:
-                continue
+        places = (index_table.OWN, index_table.committed()) if precomputed else (index_table.OWN,)
+        weights = model.identity, model.source, model.revision or ""
+        for entry in index.entries(index.ResultFilter((cls.kind,), weights, places=places)):
             with contextlib.suppress(CorruptResultError):
                 result = cls.read(store.read(entry.folder, precomputed=entry.precomputed, arrays=True))
                 if result.spec.fingerprint() == entry.key:

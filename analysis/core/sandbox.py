@@ -69,7 +69,7 @@ def _lower(name: str, limit: int) -> None:
         return
     kind = getattr(resource, name)
     soft, hard = resource.getrlimit(kind)
-    resource.setrlimit(kind, (min(limit, *(bound for bound in (soft, hard) if bound != resource.RLIM_INFINITY)), hard))
+    resource.setrlimit(kind, (min([limit, *(bound for bound in (soft, hard) if bound != resource.RLIM_INFINITY)]), hard))
 
 
 def bound_further(memory_bytes: int) -> None:

@@ -29,6 +29,8 @@ class Column:
     """Column with the lower end of the 95 % interval, which is shown in the same cell: 0.410 (0.320 to 0.508)."""
     high: str = ""
     """Column with the upper end."""
+    to: str = ""
+    """Column with the upper end of a range that starts here, which is shown in the same cell: 0.320 to 0.508."""
     parts: tuple[str, ...] = ()
     """Columns with related values, such as the standard error, that are in data frames only."""
     missing: str = MISSING
@@ -44,6 +46,8 @@ class Column:
         if row.get(self.name) is None:
             return self.missing
         value = self._format(row[self.name])
+        if row.get(self.to) is not None:
+            value += f" to {self._format(row[self.to])}"
         if row.get(self.low) is not None and row.get(self.high) is not None:
             value += f" ({self._format(row[self.low])} to {self._format(row[self.high])})"
         return value
@@ -51,7 +55,7 @@ class Column:
     @property
     def beside(self) -> tuple[str, ...]:
         """Columns that are shown within this one, or in data frames only."""
-        return self.low, self.high, *self.parts
+        return *self.parts, self.low, self.high, self.to
 
     def _format(self, value: Any) -> str:
         if isinstance(value, bool) or not isinstance(value, int | float):

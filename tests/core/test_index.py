@@ -153,7 +153,7 @@ def test_a_damaged_index_is_made_again(how, caplog):
     with sqlite3.connect(file) as db:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         if how == "other tables":
-            db.execute("DROP TABLE scores")
+            db.execute("DROP TABLE results")
     db.close()
     if how == "garbage":
         file.write_bytes(os.urandom(8192))

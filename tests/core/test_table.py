@@ -40,7 +40,7 @@ def test_a_terminal_aligns_numbers_right_and_a_last_text_left():
 
 def test_chosen_columns_bring_the_columns_written_with_them():
     chosen = TABLE.only("what", "share", "unknown").titled(share="part")
-    assert [column.name for column in chosen.columns] == ["what", "share", "low", "high", "stderr"]
+    assert [column.name for column in chosen.columns] == ["what", "share", "stderr", "low", "high"]
     assert chosen.heads == ["what", "part"]
 
 

@@ -99,7 +99,7 @@ def said(there, folder, id=ID, push=True):
 
 def test_other_content_is_never_replaced(there, folder):
     there.add(ID, {"config.json": b'{"other": 1}', "a.txt": b"x"})
-    assert "with other content (config.json, a.txt), which Layerscope never replaces. Choose another" in said(there, folder)
+    assert "with other content (a.txt, config.json), which Layerscope never replaces. Choose another" in said(there, folder)
     assert written(there) == []
 
 

@@ -112,7 +112,7 @@ def place(cut: Removal | None) -> dict[str, Any]:
 def _with_interval(name: str, title: str = "", unit: str = "", format: str = ".3f") -> tuple[Column, ...]:
     """A number, which people read with its 95 % interval, and its standard error for programs."""
     ends = (f"{name}_low", f"{name}_high")
-    number = Column(name, title, unit, format, error=f"{name}_stderr", low=ends[0], high=ends[1])
+    number = Column(name, title, unit, format, low=ends[0], high=ends[1], parts=(f"{name}_stderr",))
     return (number, Column(f"{name}_stderr"), *map(Column, ends))
 
 
