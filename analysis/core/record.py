@@ -149,7 +149,7 @@ class Spec:
             SpecError: for an unknown or missing field, or an invalid value.
         """
         try:
-            return typing.cast(Self, _reader(cls).validate_python(data))
+            return typing.cast(Self, _reader(typing.cast(type, cls)).validate_python(data))
         except pydantic.ValidationError as error:
             raise bounds.field_error(cls, error) from None
 
@@ -161,7 +161,7 @@ class Spec:
             SpecError: for an unknown field or an invalid value.
         """
         try:
-            _reader(cls).validate_python(dict(values))
+            _reader(typing.cast(type, cls)).validate_python(dict(values))
         except pydantic.ValidationError as error:
             if any(fault["loc"] and fault["type"] not in bounds.MISSING for fault in error.errors()):
                 raise bounds.field_error(cls, error) from None
@@ -384,7 +384,7 @@ class Result:
             if cls.array_names:
                 arrays = cls.arrays_in(stored)
                 values.update({name: arrays.get(name) for name in cls.array_names})
-            return _reader(cls).validate_python(values)
+            return _reader(typing.cast(type, cls)).validate_python(values)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             reason = bounds.field_error(cls, error) if isinstance(error, pydantic.ValidationError) else repr(error)
             raise CorruptResultError(f"The stored result in {stored.path} does not fit {cls.__name__}: {reason}") from error
@@ -402,6 +402,6 @@ def _is_finite(value: Any) -> bool:
 
 
 @functools.cache
-def _reader(kind: Any) -> pydantic.TypeAdapter[Any]:
+def _reader(kind: type) -> pydantic.TypeAdapter[Any]:
     """Return the pydantic adapter that builds a request or result from JSON types."""
     return pydantic.TypeAdapter(kind)
