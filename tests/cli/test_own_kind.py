@@ -5,7 +5,6 @@ import json
 import shlex
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import pytest
 
@@ -129,15 +128,6 @@ def test_it_is_answered_as_a_table_and_as_json(capsys, tmp_path):
     assert json.loads(said(capsys, *asked, "--json", "-")) == data
     answers.PRINTERS["count"] = Printer(lambda result, options: [f"{result.n} times"])
     assert said(capsys, *asked) == "3 times\n"
-
-
-@pytest.mark.usefixtures("kind")
-def test_it_can_run_as_a_job(capsys, monkeypatch):
-    queued = []
-    monkeypatch.setattr("analysis.jobs.submit", lambda spec, *_, **__: queued.append(spec) or SimpleNamespace(id="0" * 10))
-    monkeypatch.setattr("analysis.jobs.start", lambda: None)
-    assert "Job 0000000000 is queued" in said(capsys, "count", "starter", "--word", "banana", "--detach")
-    assert [spec.word for spec in queued] == ["banana"]
 
 
 @pytest.mark.parametrize(

@@ -36,60 +36,33 @@ _searched = SweepSpec(RESOLVED, strategy="greedy", max_n=5)
 usual_search_filled = replace(_searched, search=usual_search(_searched))
 
 REQUESTS = {
-    "plain map": DistanceSpec(),
     "map": DistanceSpec(MINE, OTHER_TEXT, "relative-l2"),
     "damage": DamageSpec(MINE, OTHER_TEXT, DistanceSpec(RESOLVED, OTHER_TEXT), 7),
-    "plain damage": DamageSpec(),
-    "plain sweep": SweepSpec(),
-    "sweep": SweepSpec(
-        MINE,
-        BenchmarkSpec("mmlu", None, 2, 5, "x", ("stem", "virology"), "paper"),
-        OTHER_TEXT,
-        DistanceSpec(RESOLVED, OTHER_TEXT, "cosine-tokens"),
-        "random",
-        0,
-        2,
-        (),
-        None,
-        GenerationSpec(3, 9, 4, 8),
-    ),
     "sweep as the form makes it": SweepSpec(
-        benchmark=BenchmarkSpec(seed=9),
-        max_n=15,
-        distances=DistanceSpec(corpus=CorpusSpec("wiki")),
+        benchmark=BenchmarkSpec(seed=9), max_n=15, distances=DistanceSpec(corpus=CorpusSpec("wiki"))
     ),
     "cuts by hand": SweepSpec(strategy="manual", blocks=(Block(1, 5), LayerSet((3, 8)), PartSet((2,), (4,))), loss_corpus=None),
-    "loss-greedy": SweepSpec(strategy="loss-greedy", damage=DamageSpec(max_size=3)),
     "searched": SweepSpec(strategy="swaps", search=SearchSpec(budget=90, protect=(3,))),
     "usual search": usual_search_filled,
-    "plain search": SearchSpec(),
     "methods": MethodsSpec(MINE, ("deepest", "swaps"), ("instant", "distill"), (2, 4), minutes=1.5),
     "search": SearchSpec(MINE, "greedy", "loss", protect=(0, 29), budget=500, max_n=4, seed=2, first=3, stride=5),
-    "own questions": SweepSpec(benchmark=BenchmarkSpec("/data/quiz 1.csv", shots=0)),
     "evaluate": EvaluateSpec(MINE, LayerSet((1, 4)), "/adapters/a b", None, None, GenerationSpec()),
-    "unpruned": EvaluateSpec(benchmark=BenchmarkSpec(limit=3), loss_corpus=replace(default_loss_corpus(), n_texts=2)),
     "inspect": InspectSpec(MINE, load=True),
     "heal": HEAL,
     "changed heal": replace(
         HEAL, r=8, learning_rate=1e-5, steps=7, minutes=None, eval_every=3, recipe="quick, changed", seed=4
     ),
-    "timed heal": replace(HEAL, steps=0, minutes=3.5, generation=GenerationSpec(n_prompts=2, seed=5), seed=1),
     "precision": PrecisionSpec(replace(MINE, quantization="4bit"), BenchmarkSpec("mmlu", 3, 2, 1)),
     "speed": SpeedSpec(MINE, ns=(0, 3), repeats=2, seed=3),
-    "compare": CompareSpec(MINE, "Say 'this'", (Variant(), Variant("pruned", Block(1, 2))), max_new_tokens=5, seed=2),
     "healed": CompareSpec(
         RESOLVED, "One\n\ntwo", (Variant(), Variant("pruned", Block(1, 2)), Variant("healed", Block(1, 2), "a b", "x")), 48
     ),
     "instant": CompareSpec(RESOLVED, " -1", (Variant(), Variant("instant", LayerSet((1, 4)), "a", "x")), temperature=0.5),
     "microscope of several lines": MicroscopeSpec(RESOLVED, "Question: 3?\nAnswer:"),
-    "microscope": MicroscopeSpec(MINE, "-x; y", Block(1, 2)),
     "control": replace(HEAL, steps=5, minutes=None, control=True, instant=False, distill=0.0),
-    "heal that writes nothing": replace(HEAL, generation=None),
     "heal of parts": replace(HEAL, block=PartSet((2,), (4,), (7,))),
     "heal of no recipe": HealSpec(Block(2, 3), MINE, OTHER_TEXT, OTHER_TEXT, None, recipe="-own- ; words"),
-    "4bit heal": HealSpec(Block(0, 1), replace(RESOLVED, quantization="4bit"), benchmark=BenchmarkSpec("piqa")),
     "paper": recipes.heal_spec("paper", model=RESOLVED, block=Block(1, 2), quantization="4bit", on_gpu=True),
-    "plain grid": GridSpec((ModelSpec(), ModelSpec("/models/b"))),
     "grid": GridSpec(
         (MINE, replace(RESOLVED, quantization="4bit")),
         (BenchmarkSpec("mmlu", None, 2, 5, "x"), BenchmarkSpec("/data/quiz 1.csv")),
@@ -215,20 +188,8 @@ def test_a_grid_of_one_model_in_two_precisions_is_whole():
 
 
 def test_a_heal_says_the_numbers_that_its_recipe_does_not():
-    assert main.command_line(HEAL).split()[3:] == [
-        "heal",
-        "starter",
-        "--dtype",
-        "float32",
-        "--device",
-        "cpu",
-        "--quantization",
-        "none",
-        "--block",
-        "11:5",
-        "--recipe",
-        "quick",
-    ]
+    line = main.command_line(HEAL)
+    assert line.endswith(" heal starter --dtype float32 --device cpu --quantization none --block 11:5 --recipe quick")
     line = main.command_line(REQUESTS["changed heal"])
     assert "--block 11:5 --recipe quick --seed 4 --steps 7 " in line
     assert "--set learning_rate=1e-05" in line
@@ -236,7 +197,7 @@ def test_a_heal_says_the_numbers_that_its_recipe_does_not():
 
 
 def test_every_kind_can_be_asked_and_is_tried_here():
-    assert {spec.kind for spec in REQUESTS.values()} == set(EXPERIMENTS) == set(EXPERIMENTS)
+    assert {spec.kind for spec in REQUESTS.values()} == set(EXPERIMENTS)
 
 
 @pytest.mark.starter
@@ -283,17 +244,10 @@ def test_a_kind_without_a_subcommand_is_written_whole(monkeypatch):
     ("setting", "said"),
     [
         ("corpus.seed", "written NAME=VALUE"),
-        ("=3", "written NAME=VALUE"),
         ("corpus.sed=3", "SweepSpec has no setting 'corpus.sed'"),
         ("sed=3", "It has model, benchmark"),
-        ("metric.x=3", "no setting 'metric.x'"),
         ("max_n.x=3", "because max_n is not set"),
         ("generation.seed=3", "as generation={…}"),
-        ("max_n=2.5", "max_n must be a whole number, not 2.5"),
-        ("benchmark.seed=x", "benchmark.seed must be a whole number"),
-        ("benchmark.limit=true", "benchmark.limit must be a whole number"),
-        ("task=3", "no setting 'task'"),
-        ("metric=3", "no setting"),
         ("benchmark=3", "benchmark must be written with all of its fields"),
         ("strategy=best", "strategy must be one of"),
         ("generation={}", ""),

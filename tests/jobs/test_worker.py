@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import weakref
 from pathlib import Path
 
 import psutil
@@ -15,15 +16,14 @@ from analysis import jobs
 from analysis.cli import jobs as jobs_command
 from analysis.core.blocks import Block
 from analysis.core.errors import JobError, SpecError
-from analysis.data.spec import CorpusSpec
 from analysis.experiments.accuracy.sweep_spec import SweepSpec
-from analysis.experiments.heal.heal_spec import HealSpec
+from analysis.exports import export
 from analysis.exports.spec import ExportSpec
 from analysis.jobs.backends import local
 from analysis.jobs.queue import processes, table
 from analysis.jobs.runner import worker
-from analysis.models.source.model_spec import InspectSpec, ModelSpec
-from tests.support.levels import few
+from analysis.models.loading import load
+from analysis.models.source.model_spec import ModelSpec
 from tests.support.worker import COMMAND, SCRIPT, end_worker, request, wait_for, wait_state
 
 pytestmark = pytest.mark.timeout(60)
@@ -237,18 +237,6 @@ SESSION = Path("/proc/self/autogroup")
 """Where a Linux that shares the processors between sessions says how far this one gives way."""
 
 
-def test_worker_lowers_its_priority_but_not_its_parents(monkeypatch):
-    monkeypatch.delenv("LAYERSCOPE_NICENESS")
-    mine, session = psutil.Process().nice(), SESSION.exists() and SESSION.read_text()
-    jobs.ensure_worker((sys.executable, "-m", "analysis.jobs.runner.worker"))
-    wait_for(lambda: psutil.Process(worker_pid()).nice() == 10)
-    if SESSION.exists():
-        own = Path(f"/proc/{worker_pid()}/autogroup")
-        wait_for(lambda: own.read_text().endswith("nice 10\n"))
-    assert psutil.Process().nice() == mine < 10
-    assert session == (SESSION.exists() and SESSION.read_text())
-
-
 @pytest.mark.parametrize("said", ["20", "-1", "", "1e1", "9" * 5000, "0199"])
 def test_invalid_niceness_is_refused(said, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_NICENESS", said)
@@ -311,11 +299,15 @@ def test_worker_with_stuck_watchdog_is_ended_by_the_next_reader(monkeypatch):
     wait_state(waiting, "done")
 
 
-def test_worker_starts_by_module_name_and_leaves_on_sigterm(cache):
+def test_worker_starts_by_module_name_with_lower_priority_and_leaves_on_sigterm(cache, monkeypatch):
+    monkeypatch.delenv("LAYERSCOPE_NICENESS")
     assert jobs.ensure_worker()
     pid = worker_pid()
     assert psutil.Process(pid).cmdline()[1:] == ["-m", "analysis.jobs.runner.worker"]
     assert os.getsid(pid) != os.getsid(0)
+    wait_for(lambda: psutil.Process(pid).nice() == 10)
+    if SESSION.exists():
+        wait_for(lambda: Path(f"/proc/{pid}/autogroup").read_text().endswith("nice 10\n"))
     # It has taken the lock once a second one is turned away.
     wait_for(lambda: subprocess.run([*COMMAND[:2], "0"], timeout=20).returncode == 3)
     os.kill(pid, signal.SIGTERM)
@@ -323,23 +315,13 @@ def test_worker_starts_by_module_name_and_leaves_on_sigterm(cache):
     assert "Traceback" not in (cache / "worker.log").read_text()
 
 
-@pytest.mark.timeout(180)
-@pytest.mark.parametrize("kind", few(["heal", "export"], "export"))
-def test_warm_model_is_freed_before_heal_and_export(cache, tiny_folder, kind):
+def test_warm_model_is_freed_before_an_export(tiny_folder, monkeypatch):
+    warm, loading = load.WarmModels(), load.load
     model = ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu")
-    (cache / "texts.txt").write_text("\n\n".join(f"The {n}th text goes on and on. " * 20 for n in range(60)))
-    text = CorpusSpec(str(cache / "texts.txt"), n_texts=4, seq_len=32)
-    wanting = {
-        "heal": HealSpec(Block(2, 2), model, corpus=text, validation=text, benchmark=None, steps=1, batch_size=1, eval_every=1),
-        "export": ExportSpec(Block(2, 2), "without", model),
-    }
-    queue = [jobs.submit(spec) for spec in (InspectSpec(model, load=True), InspectSpec(model), wanting[kind])]
-    jobs.ensure_worker((sys.executable, str(SCRIPT.with_name("warm_worker.py")), "60"))
-    for job in queue:
-        wait_state(job, "done", 150)
-    in_memory = [int(line) for line in (cache / "in-memory.txt").read_text().split()]
-    # A look and a load; another look while that model is warm; then the heal's or the export's own look and load.
-    assert in_memory == [0, 0, 1, 0, 0]
+    kept, in_memory = weakref.ref(warm(model).model), []
+    monkeypatch.setattr(load, "load", lambda *given, **how: in_memory.append(kept()) or loading(*given, **how))
+    export.run(ExportSpec(Block(2, 2), "without", model), load=warm)
+    assert in_memory[0] is None
 
 
 def test_worker_stops_job_over_its_time_limit_by_itself():
