@@ -41,7 +41,10 @@ def trade_off(front: Front, by: str, *, dark: bool, height: int = 400, limits: S
     shades = {UNPRUNED: colours.unpruned, PRUNED: colours.pruned, HEALED: colours.healed}
     shades |= {variant: pair[dark] for variant, pair in _QUANTIZED.items()}
     best = verdict.best(front, by)
-    drawn = _one_a_size([each for each in front.candidates if verdict.price(each, by) is not None], front.quantity)
+    best_ids = {candidate.id for candidate in best}
+    on_axis = [candidate for candidate in front.candidates if verdict.price(candidate, by) is not None]
+    # Of another model the unpruned forms are alternatives; its pruned ones only if nothing measured is better.
+    drawn = _one_a_size([one for one in on_axis if not one.is_other or one.cut is None or one.id in best_ids], front.quantity)
     others = sorted({candidate.name for candidate in drawn if candidate.is_other})
     data: list[dict[str, Any]] = [
         {
@@ -58,14 +61,13 @@ def trade_off(front: Front, by: str, *, dark: bool, height: int = 400, limits: S
     for candidate in sorted(drawn, key=lambda each: (each.is_other, each.name, _VARIANTS.index(each.variant))):
         fits = all(limit.is_met(candidate) for limit in limits)
         series.setdefault((candidate.name if candidate.is_other else "", candidate.variant, fits), []).append(candidate)
-    named = set()
-    for (model, variant, fits), models in sorted(series.items(), key=lambda each: not each[0][2]):  # the legend has full shades
-        name = escape(model) or variant
-        symbol = _OF_OTHERS[others.index(model) % len(_OF_OTHERS)] if model else "circle"
+    symbols = {other: _OF_OTHERS[index % len(_OF_OTHERS)] for index, other in enumerate(others)}
+    for (other, variant, fits), models in sorted(series.items(), key=lambda entry: entry[0][2]):  # pale ones below
         shade = shades[variant] if fits else translucent(shades[variant], 0.25)
-        points = _points(models, by, shade, symbol, front)
-        data.append({"name": name, "legendgroup": name, "showlegend": name not in named, **points})
-        named.add(name)
+        data.append({"name": variant, "showlegend": False, **_points(models, by, shade, symbols.get(other, "circle"), front)})
+    variants = [variant for variant in _VARIANTS if any(candidate.variant == variant for candidate in drawn)]
+    data += [_legend_entry(variant, "circle", shades[variant]) for variant in variants]
+    data += [_legend_entry(escape(other), symbols[other], colours.marker) for other in others]
     is_share = front.quantity == ACCURACY
     title = "weights, MB" if by == SIZE else "speed relative to the unpruned model"
     x: dict[str, Any] = {"title": title, "gridcolor": colours.grid}
@@ -76,12 +78,27 @@ def trade_off(front: Front, by: str, *, dark: bool, height: int = 400, limits: S
         y["tickformat"] = ".0%"
     else:  # better is up on both
         y |= {"autorange": "reversed", **_log("y", [candidate.readings[front.quantity].value for candidate in drawn])}
-    figure = finish(Figure(data), height, x=x, y=y, clickmode="event+select")
+    figure = finish(
+        Figure(data), height, x=x, y=y, clickmode="event+select", legend={"itemclick": False, "itemdoubleclick": False}
+    )
     for limit in limits:
         if limit.kind == (verdict.BYTES if by == SIZE else verdict.SPEED):
             at = limit.value / _MEGABYTE if by == SIZE else limit.value
             figure.add_vline(at, line={"color": colours.marker, "width": 2})
     return figure
+
+
+def _legend_entry(name: str, symbol: str, colour: str) -> dict[str, Any]:
+    """Return a trace without points: a colour is a variant of any model, a symbol a model in any variant."""
+    return {
+        "type": "scatter",
+        "name": name,
+        "mode": "markers",
+        "x": [None],
+        "y": [None],
+        "marker": {"symbol": symbol, "size": 9, "color": colour},
+        "hoverinfo": "skip",
+    }
 
 
 def _one_a_size(candidates: Sequence[Candidate], quantity: str) -> list[Candidate]:

@@ -49,6 +49,7 @@ def of(
     adapter: str | None = None,
     check: ReloadCheck | None = None,
     file: str = "",
+    remark: str = "",
 ) -> str:
     """Return the README.md of a model folder, as `huggingface_hub.ModelCard` reads it.
 
@@ -59,6 +60,7 @@ def of(
         adapter: folder of the adapter that was merged in.
         check: result of loading the folder again; None for a card without a folder.
         file: name of the GGUF file that the card describes; "" for a folder of transformers.
+        remark: sentence on other files of the folder; "" for none.
     """
     from huggingface_hub import ModelCardData  # here: a tenth of a second that only a card needs
 
@@ -90,6 +92,7 @@ def of(
         *([_checked(check)] if check else []),
         "## Use",
         _use(file),
+        *([text(remark)] if remark else []),
         "## Licence",
         _LICENCE_KNOWN if model.source == "starter" else _LICENCE_UNKNOWN,
         "## Limits",

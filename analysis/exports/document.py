@@ -16,19 +16,19 @@ _SPECIAL = re.compile(r"([\\`*_\]#<>|$~])")
 
 
 def text(content: str) -> str:
-    """Text that someone else wrote, so that Markdown shows it as it is, in one line."""
+    """Return any text escaped for Markdown, on one line."""
     return _SPECIAL.sub(r"\\\1", " ".join(str(content).split()))
 
 
 def code(content: str) -> str:
-    """Return a text as code within a line, also where it has backticks itself."""
+    """Return a text as inline code, also if it contains backticks."""
     plain = " ".join(str(content).split())
     ticks = "`" * (1 + max((len(run) for run in re.findall("`+", plain)), default=0))
     return f"{ticks}{plain}{ticks}" if len(ticks) == 1 else f"{ticks} {plain} {ticks}"
 
 
 def fenced(content: str, language: str = "") -> str:
-    """Return a block of code, also for a text that has backticks itself."""
+    """Return a block of code, also for a text that contains backticks."""
     ticks = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", content)), default=0))
     return f"{ticks}{language}\n{content.rstrip()}\n{ticks}"
 
@@ -51,16 +51,16 @@ class TextTable:
 
     @classmethod
     def of(cls, source: table.Table) -> "TextTable":
-        """The table of a result, as people read it."""
+        """Return the table of a result as text."""
         return cls(source.heads, source.cells)
 
     @classmethod
     def of_texts(cls, columns: list[str], rows: list[list[str]]) -> "TextTable":
-        """The table of these texts, with a dash for an empty one."""
+        """Return a table of texts, with a dash for an empty one."""
         return cls(columns, [[cell or "–" for cell in row] for row in rows])
 
     def markdown(self) -> str:
-        """The table with its cells escaped."""
+        """Return the table with its cells escaped."""
         lines = [self.columns, ["---"] * len(self.columns), *self.rows]
         return "\n".join(
             f"| {' | '.join(cell if number == 1 else text(cell) for cell in line)} |" for number, line in enumerate(lines)
@@ -69,20 +69,21 @@ class TextTable:
 
 @dataclass(frozen=True)
 class Picture:
-    """A chart that is drawn when somebody asks for it: Markdown has its words alone."""
+    """A chart that is drawn on first use, since Markdown has only its description."""
 
     draw: Callable[[bool], Figure]
-    """Draws it: for a dark page when True, else for a light one."""
+    """Function that returns the chart, for a dark page if True."""
     alt: str
+    """Description of the chart."""
 
     @cached_property
     def light(self) -> Figure:
-        """For a light page."""
+        """Chart for a light page."""
         return self.draw(False)
 
     @cached_property
     def dark(self) -> Figure:
-        """For a dark page."""
+        """Chart for a dark page."""
         return self.draw(True)
 
 
@@ -92,10 +93,10 @@ class Rectangle:
 
     x: float
     y: float
-    """From the top."""
+    """Distance from the top."""
     width: float
     height: float
-    """Of a text: the height of its letters."""
+    """Height; of a text that of its letters."""
     tone: str
     """`layer`, `removed`, `accepted`, `ink` or `soft`."""
     text: str = ""
@@ -107,12 +108,12 @@ class Drawing:
 
     shapes: tuple[Rectangle, ...]
     height: float
-    """In hundredths of the width."""
+    """Height in hundredths of the width."""
     alt: str
 
     @property
     def words(self) -> list[str]:
-        """Every word in it."""
+        """Words of its texts."""
         return [word for shape in self.shapes for word in shape.text.split()]
 
 
@@ -146,7 +147,7 @@ class Document:
     sections: Sequence[Section] = field(default_factory=list)
 
     def markdown(self) -> str:
-        """The document without its charts: tables have their numbers."""
+        """Return the document without its charts, whose numbers are in tables."""
         parts = [f"# {text(self.title)}", *map(text, self.sentences)]
         for section in self.sections:
             parts += [f"## {text(section.title)}", *map(text, section.sentences)]

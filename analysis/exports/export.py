@@ -32,7 +32,6 @@ from analysis.models.loading.placement import Placement
 from analysis.models.loading.planning import Plan
 from analysis.models.running import llama_cpp, pruning, settling
 from analysis.models.running.adapters import check_adapter, put_on
-from analysis.models.source import gguf
 from analysis.models.source.adapter_config import located, result_name
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.remote import hub_id
@@ -52,13 +51,13 @@ _INSTEAD = (
     "Export it in float32",
     "Layers of this family may depend on their own index. Remove the last layers, or choose another model",
 )
-"""Advice about a folder with other outputs, the second where rounding cannot be the reason."""
+"""Advice for a folder with other outputs; the second if rounding cannot be the reason."""
 _READ = CorpusSpec(source="wiki", n_texts=2, seq_len=128, split="validation")
 _FALLBACK = (
     "A decoder adds to a stream. Every layer reads the sum of the layers before it and adds its own output. Where two "
     "neighbours add nearly the same, one of them can go, and the later layers change little."
 )
-"""Read where the starter pack's text is not installed."""
+"""Text to compare on if the starter pack is not installed."""
 
 
 def export(
@@ -70,12 +69,12 @@ def export(
     format: str = "hf",
     on_progress: OnProgress = ignore,
 ) -> Path:
-    """Write the model without `block` to the folder `out`, which must not exist yet or be empty.
+    """Write the model without `block` to the folder `out`, which must not exist or be empty.
 
-    `hf` writes a folder that plain transformers loads and generates from, with the adapter merged in if there is one. The
-    folder is loaded again before it counts. Parts of layers are in it as zeros, since transformers knows no model without
-    them: it is as large and as slow as with them. `gguf` cuts the GGUF file that the model comes as, for llama.cpp, checked in
-    the same way. `mergekit` writes the recipe `mergekit.yaml` that makes the same cut.
+    `hf` writes a folder that plain transformers loads and generates from, with the adapter merged in. The folder is loaded
+    again before it counts. Single sublayers are zeros in it, since transformers knows no model without them: it is as large and
+    as slow as before. `gguf` cuts the GGUF file that the model comes as, for llama.cpp, checked in the same way. `mergekit`
+    writes the recipe `mergekit.yaml` that removes the same layers.
 
     Returns:
         The folder.
@@ -111,12 +110,12 @@ def export(
 
 
 def resolve(spec: ExportSpec) -> ExportSpec:
-    """The spec with concrete dtype, device and identities, and the adapter by the name that results know it by."""
+    """Return the request with concrete dtype, device and identities, and the adapter by its name in results."""
     return replace(spec, model=resolve_model(spec.model), adapter=result_name(spec.adapter))
 
 
 def run(spec: ExportSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> ExportResult:
-    """Export into the folder of this name under the cache, or take the existing one of the same request; push it on request.
+    """Export into the folder of this name in the cache folder, unless the same export exists; push it if requested.
 
     Args:
         spec: model, cut, adapter and format of the export, and the repository to push to.
@@ -124,7 +123,7 @@ def run(spec: ExportSpec, on_progress: OnProgress = ignore, *, load: Loader = mo
         load: the loader that frees its memory first. An export changes its model, so it always loads a copy of its own.
 
     Raises:
-        LayerscopeError: as `export`; a `HubError` when the Hub refuses the folder, which leaves the folder as it is.
+        LayerscopeError: as `export`; a `HubError` if the Hub refuses the folder, which stays on this machine.
     """
     result = _exported(replace(spec, push=None, is_private=True), on_progress, load)
     if spec.push is None:
@@ -167,12 +166,12 @@ def save(
 ) -> ReloadCheck:
     """Cut, merge, save and load again; the folder appears at `out` only if the loaded model equals the saved one.
 
-    An adapter is always merged into unquantized weights in the dtype of the folder, also where it was trained over
-    quantized ones.
+    An adapter is always merged into unquantized weights in the dtype of the folder, also if it was trained on quantized
+    ones.
 
     Raises:
-        UnsupportedModelError: when the folder does not load, or not as the same model.
-        RecipeError: when the adapter does not fit.
+        UnsupportedModelError: if the folder does not load, or not as the same model.
+        RecipeError: if the adapter does not fit.
     """
     refused = form.why_not(planned.spec, block)
     if refused is not None:
@@ -197,47 +196,47 @@ def save(
     settling.settle(loaded.decoder, [layer for layer in range(planned.facts.n_layers) if layer not in block.layers])
     on_progress(Progress("saving the model", 0, 1))
     form.check(find_decoder(model))
-    spec, saved = planned.spec, Saved(planned, block, adapter is not None, model, loaded.tokenizer)
+    spec, saved = planned.spec, Saved(planned, block, adapter, model, loaded.tokenizer)
     checks: list[ReloadCheck] = []
+    remarks = []
 
     def fill(folder: Path) -> None:
         nonlocal model, loaded, saved
-        form.write(folder, saved)
+        remarks.append(form.write(folder, saved))
         # Both models at once would need twice the memory.
         del model, loaded, saved
         gc.collect()
         on_progress(Progress("loading it again", 0, 1))
         placed = None if planned.placement is None else planned.placement.without(block)
         check, reloaded = compare(folder, spec, texts, expected, merged=adapter is not None, placed=placed, form=form)
-        if form.name == "gguf":
-            (path,) = folder.glob(f"*{gguf.SUFFIX}")
+        path = folders.gguf_file(folder)
+        if path is not None:
             loss = _loss(reloaded, loss_texts)
             check = replace(check, loss=loss, healed_loss=healed_loss, loss_texts=len(loss_texts))
         del reloaded
-        if form.name == "gguf" and llama_cpp.is_installed():
+        if path is not None and llama_cpp.is_installed():
             on_progress(Progress("comparing in llama.cpp", 0, 1))
             check = replace(check, runtime=runtime_check.check(path, form.load(folder, "float32"), tokenizer, texts))
         checks.append(check)
         heal = None if adapter is None else library.heal_of(spec, adapter)
-        file = next((path.name for path in folder.glob(f"*{gguf.SUFFIX}")), "")
         judged = heal if heal is not None and heal.is_of(block) and heal.healed is not None else None
         found = evidence.stored(block, spec, heal=judged, facts=planned.facts)
-        card = model_card.of(spec, found, heal=heal, adapter=adapter, check=check, file=file)
+        card = model_card.of(
+            spec, found, heal=heal, adapter=adapter, check=check, file=path.name if path else "", remark=remarks[-1]
+        )
         (folder / "README.md").write_text(card, encoding="utf-8")
         (folder / "layerscope.json").write_text(json.dumps(_provenance(planned, block, adapter, check), indent=1))
 
     store.write_folder(out, fill)
-    said = f"Saved to {out}."
     if form.name == "gguf":
-        missing = "" if checks[0].runtime else f"Not compared in llama.cpp: {llama_cpp.MISSING}"
-        said = " ".join(part for part in (said, checks[0].in_words(), missing) if part)
-    on_progress(Progress("saving the model", 1, 1, said))
+        remarks += [checks[0].in_words(), "" if checks[0].runtime else f"Not compared in llama.cpp: {llama_cpp.MISSING}"]
+    on_progress(Progress("saving the model", 1, 1, " ".join(filter(None, [f"Saved to {out}.", *remarks]))))
     return checks[0]
 
 
 @torch.inference_mode()
 def logits(model: Any, texts: Sequence[Sequence[int]]) -> Tensor:
-    """Logits of every token of some texts, (n_tokens, vocab_size), float32, on the CPU."""
+    """Return the logits of every token of texts, (n_tokens, vocab_size), float32, on the CPU."""
     model.eval()
     device = next(model.parameters()).device
     rows = [model(torch.tensor([list(ids)], device=device), use_cache=False).logits[0].float().cpu() for ids in texts]
@@ -261,15 +260,15 @@ def compare(
         spec: resolved: dtype and device of the comparison.
         texts: token ids of the texts to compare on.
         expected: `logits` of the same texts before saving.
-        merged: whether an adapter was merged in between.
-        placed: placement of its parts when it is spread over several devices.
+        merged: whether an adapter was merged before saving.
+        placed: placement of a model that is spread over several devices.
         form: the format of the folder.
 
     Returns:
         The comparison, and the loaded model.
 
     Raises:
-        UnsupportedModelError: when it does not load, or differs by more than its dtype explains.
+        UnsupportedModelError: if it does not load, or differs by more than its dtype explains.
     """
     try:
         reloaded = form.load(folder, spec.dtype)

@@ -1,4 +1,4 @@
-"""Folders of exported models under the cache: their paths, their sizes, the free space, and their removal."""
+"""Folders of exported models in the cache folder: paths, sizes, free space and deletion."""
 
 import re
 from pathlib import Path
@@ -7,22 +7,25 @@ from analysis.core import disk, store, units
 from analysis.core.blocks import PartSet, Removal, written
 from analysis.core.errors import SpecError, StorageError
 
+ADAPTER = "lora.gguf"
+"""Name of the file of an adapter alone, which llama.cpp applies to the cut file that is not healed."""
+
 
 def root() -> Path:
-    """The folder that holds all exports."""
+    """Return the folder of all exports."""
     return store.cache_dir() / "exports"
 
 
 def names() -> list[str]:
-    """The exports that are on this machine."""
+    """Return the names of the exports on this machine."""
     return sorted(path.parent.name for path in root().glob("*/layerscope.json"))
 
 
 def folder(name: str) -> Path:
-    """Where the export of this name lies.
+    """Return the folder of an export.
 
     Raises:
-        SpecError: when the name is more than a name, so that the folder would be elsewhere.
+        SpecError: if the name would lead out of the folder of all exports.
     """
     path = root() / name
     if not name or name.startswith(".") or path.name != name or not path.resolve().is_relative_to(root().resolve()):
@@ -30,8 +33,13 @@ def folder(name: str) -> Path:
     return path
 
 
+def gguf_file(folder: Path) -> Path | None:
+    """Return the model's GGUF file in an export; None for a folder of transformers."""
+    return next((path for path in folder.glob("*.gguf") if path.name != ADAPTER), None)
+
+
 def suggested_name(model: str, cut: Removal, *, healed: bool, form: str = "hf") -> str:
-    """Return a name with cut and healing, "SmolLM2-135M-without-11-15-healed", and "-gguf" at its end for that form."""
+    """Return a name with removed layers, healing and form: "SmolLM2-135M-without-11-15-healed-gguf"."""
     removed = "_".join(str(run.start) if run.size == 1 else f"{run.start}-{run.stop - 1}" for run in cut.blocks)
     if isinstance(cut, PartSet):
         removed = written(cut).replace("+", "_").replace(":", "x")
@@ -41,7 +49,7 @@ def suggested_name(model: str, cut: Removal, *, healed: bool, form: str = "hf") 
 
 
 def size_bytes(name: str) -> int:
-    """Bytes of all files of an export; 0 when there is none of this name."""
+    """Return the bytes of all files of an export, 0 if it does not exist."""
     return disk.size_bytes(folder(name))
 
 
@@ -49,7 +57,7 @@ def check_space(out: Path, size: int) -> None:
     """Refuse an export that would not fit on the disk.
 
     Raises:
-        StorageError: when fewer than `size` bytes are free there.
+        StorageError: if fewer than `size` bytes are free there.
     """
     free = disk.free_bytes(out.absolute())
     if free < size:
@@ -60,11 +68,11 @@ def check_space(out: Path, size: int) -> None:
 
 
 def delete(name: str) -> None:
-    """Remove an export for good.
+    """Delete an export.
 
     Raises:
-        SpecError: when this is not the name of one.
-        StorageError: when it cannot be removed.
+        SpecError: if there is no export of this name.
+        StorageError: if it cannot be removed.
     """
     path = folder(name)
     if not path.is_dir():

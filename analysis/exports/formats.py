@@ -1,4 +1,4 @@
-"""A cut as other programs write it: a mergekit configuration, a llama.cpp command, a JSON recipe."""
+"""A removal in the formats of other programs: a mergekit configuration and llama.cpp commands."""
 
 import json
 from pathlib import Path
@@ -31,7 +31,7 @@ _LISTING = (
 
 
 def mergekit_stops(family: str) -> str:
-    """Return the way in which mergekit fails for this family, in a sentence; "" where it makes a complete folder.
+    """Return the way in which mergekit fails for this family, in a sentence; "" if it makes a complete folder.
 
     Found with mergekit 0.1.5 and transformers 5: it sets the number of layers, and leaves `layer_types` as long as it was.
     """
@@ -56,10 +56,10 @@ def mergekit(model: str, cut: Removal, n_layers: int, dtype: str, *notes: str) -
         cut: the removed layers.
         n_layers: L.
         dtype: float32, bfloat16 or float16.
-        notes: lines to be read first; empty ones are left out.
+        notes: comments at the top; empty ones are left out.
 
     Raises:
-        SpecError: when the cut has parts of layers.
+        SpecError: if single sublayers are removed.
     """
     check_whole(cut, "A mergekit recipe")
     name = json.dumps(model, ensure_ascii=False)  # a JSON string is a YAML string, with any characters
@@ -71,23 +71,23 @@ def mergekit(model: str, cut: Removal, n_layers: int, dtype: str, *notes: str) -
 
 
 def check_whole(cut: Removal, subject: str) -> None:
-    """Refuse parts of layers for a format that names complete layers only.
+    """Refuse the removal of single sublayers for a format of whole layers.
 
     Args:
         cut: the removed layers.
         subject: the format or the command, as the error names it.
 
     Raises:
-        SpecError: when the cut has parts.
+        SpecError: if single sublayers are removed.
     """
     if isinstance(cut, PartSet):
         raise SpecError(f"{subject} can remove whole layers only, not {cut.brief()}. Export the model as a folder (hf).")
 
 
 def mergekit_source(spec: ModelSpec, part_of: str = "") -> tuple[str, str]:
-    """Return a source that mergekit can load in the place of a model, and a caveat ("" for none).
+    """Return the source of a model for mergekit, and a caveat ("" for none).
 
-    A GGUF file, the model of the pack too, is none of its formats.
+    It reads no GGUF file, so that of the starter model is replaced by the original.
 
     Args:
         spec: the model.
@@ -103,7 +103,7 @@ def mergekit_source(spec: ModelSpec, part_of: str = "") -> tuple[str, str]:
 
 
 def remaining_runs(cut: Removal, n_layers: int) -> list[tuple[int, int]]:
-    """The unbroken runs of layers that stay, half-open."""
+    """Return the ranges of remaining layers, half-open."""
     removed = set(cut.layers)
     runs: list[tuple[int, int]] = []
     for layer in range(n_layers):
@@ -132,8 +132,8 @@ def run_gguf(folder: str, file: str) -> str:
     """Return the commands that run an exported GGUF file in llama.cpp and in Ollama.
 
     Args:
-        folder: of the export.
-        file: its name in there.
+        folder: folder of the export.
+        file: name of the GGUF file in it.
     """
     name = file.removesuffix(".gguf").lower()
     commands = [

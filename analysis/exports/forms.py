@@ -1,4 +1,4 @@
-"""The forms in which a cut model is saved: each writes it into a folder, and loads it again as anyone would."""
+"""The forms in which a cut model is saved: each writes a folder, and loads it again without code of this program."""
 
 import json
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM
 from analysis.core import failures
 from analysis.core.blocks import Removal
 from analysis.core.errors import UnsupportedModelError
-from analysis.exports import folders
+from analysis.exports import folders, gguf_adapter
 from analysis.models.architecture import layer_removal
 from analysis.models.architecture.decoder import Decoder
 from analysis.models.loading import config, gguf_conversion, pretrained, weights
@@ -25,45 +25,47 @@ from analysis.models.source.model_spec import ModelSpec
 
 @dataclass(frozen=True)
 class Saved:
-    """The parts of a model to save."""
+    """A pruned model to save."""
 
     planned: Plan
-    """Of the model before the cut."""
+    """Plan of the unpruned model."""
     cut: Removal
-    healed: bool
+    adapter: str | None
+    """Folder of the adapter that is merged in; None for a model that is not healed."""
     model: Any
-    """Of transformers: cut, and healed if it was."""
+    """Model of transformers, pruned, with the adapter merged in."""
     tokenizer: Any
 
 
 @dataclass(frozen=True)
 class Form:
-    """One way of saving it."""
+    """A way to save a model."""
 
     name: str
-    """Its name in a request."""
+    """Name in a request."""
     why_not: Callable[[ModelSpec, Removal], str | None]
-    """From the model and the cut: why it cannot be, in a sentence, before anything is loaded; None if it may."""
+    """Function of the model and the removed layers that returns why they cannot be saved, None if they can."""
     check: Callable[[Decoder], None]
-    """Refuses a cut model that would not be the same one again: raises an `UnsupportedModelError`."""
-    write: Callable[[Path, Saved], None]
-    """Into a folder that is there."""
+    """Function that raises an `UnsupportedModelError` if the pruned model would be another one after loading."""
+    write: Callable[[Path, Saved], str]
+    """Function that writes into an existing folder, and returns a remark, "" for none."""
     load: Callable[[Path, str], Any]
-    """From the folder and a dtype: the model of transformers, on the CPU."""
+    """Function of the folder and a dtype that returns the model of transformers, on the CPU."""
 
 
-def _write_folder(folder: Path, saved: Saved) -> None:
+def _write_folder(folder: Path, saved: Saved) -> str:
     saved.model.save_pretrained(folder)
     saved.tokenizer.save_pretrained(folder)
     path = folder / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps(config | _by_older_names(config), indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    return ""
 
 
 def _by_older_names(config: dict[str, Any]) -> dict[str, Any]:
-    """How positions are rotated, in the fields that it was said in before transformers 5, which MLX and others still read.
+    """Return the rotation of positions in the fields of transformers before version 5, which MLX and others still read.
 
-    Where they are missing, those take the default of the family, and compute another model without a word.
+    Without these fields they silently compute with the default of the family.
     """
     rope = config.get("rope_parameters") or {}
     if set(rope) == {"full_attention", "sliding_attention"}:
@@ -84,7 +86,7 @@ def _load_folder(folder: Path, dtype: str) -> Any:
 
 
 def _check_folder(decoder: Decoder) -> None:
-    """Compare the cut model with the one that its cut configuration builds: same names, same shapes."""
+    """Compare names and shapes of the weights with those of the model that the pruned configuration builds."""
     try:
         with pretrained.BUILDING, torch.device("meta"):
             rebuilt = AutoModelForCausalLM.from_config(layer_removal.as_saved(decoder.model.config))
@@ -105,18 +107,24 @@ def _check_folder(decoder: Decoder) -> None:
         )
 
 
-def _write_gguf(folder: Path, saved: Saved) -> None:
-    source = location.gguf_of(saved.planned.spec)
+def _write_gguf(folder: Path, saved: Saved) -> str:
+    source, adapter = location.gguf_of(saved.planned.spec), saved.adapter
     assert source is not None, "a model without a file is refused"
-    name = folders.suggested_name(saved.planned.facts.name, saved.cut, healed=saved.healed) + gguf.SUFFIX
-    changed = gguf_cut.changed(source, saved.cut, saved.model) if saved.healed else None
+    name = folders.suggested_name(saved.planned.facts.name, saved.cut, healed=adapter is not None) + gguf.SUFFIX
+    changed = None if adapter is None else gguf_cut.changed(source, saved.cut, saved.model)
     gguf_cut.write(source, saved.cut, folder / name, changed)
     # Ollama reads the chat template from the file.
     (folder / "Modelfile").write_text(f"FROM ./{name}\nPARAMETER temperature 0.7\n", encoding="utf-8")
+    why_not = None if adapter is None else gguf_adapter.refusal(source, Path(adapter))
+    if adapter is None or why_not is not None:
+        return why_not or ""
+    gguf_adapter.write(source, Path(adapter), saved.model.config, folder / folders.ADAPTER)
+    return f"{folders.ADAPTER} is the adapter alone: llama.cpp applies it by --lora to the cut file that is not healed."
 
 
 def _load_gguf(folder: Path, dtype: str) -> Any:
-    (path,) = folder.glob(f"*{gguf.SUFFIX}")
+    path = folders.gguf_file(folder)
+    assert path is not None
     with gguf.shared_reader():
         saved = Source(folder, path.name, path.stem, "")
         plain = gguf_conversion.unpacked(saved, config.read_config(saved))

@@ -1,4 +1,4 @@
-"""The very questions that were asked as a task of lm-evaluation-harness, and the command line that asks them there."""
+"""The questions of a benchmark as a task of lm-evaluation-harness, and the command that runs it."""
 
 import json
 import re
@@ -36,21 +36,21 @@ metric_list:
 
 
 def name(spec: BenchmarkSpec) -> str:
-    """Return the task's name for the harness: a name of its own, so that none of the harness's is meant."""
+    """Return the name of the task, which differs from those of the harness."""
     stem = Path(spec.task).stem if spec.is_file else spec.task
     return f"layerscope_{re.sub('[^A-Za-z0-9]+', '_', stem).strip('_') or 'questions'}"
 
 
 def files(spec: BenchmarkSpec, chosen: Sequence[Question], folder: Path) -> dict[str, str]:
-    """The files of the task by name: its definition, and the questions with worked examples and all, as they were asked.
+    """Return the files of the task by name: its definition, and the questions with their worked examples.
 
     Args:
-        spec: which questions they are.
-        chosen: those questions.
-        folder: where the files will be; the definition says it, since the harness looks for questions where it is started.
+        spec: the questions.
+        chosen: the loaded questions.
+        folder: folder of the files, which the definition names, since the harness searches its working directory.
 
     Raises:
-        BenchmarkError: when the options of a question stand behind contexts of their own, which such a task cannot say.
+        BenchmarkError: if each option of a question has its own context, which a file task cannot express.
     """
     if any(question.contexts for question in chosen):
         raise BenchmarkError(
@@ -76,7 +76,7 @@ def files(spec: BenchmarkSpec, chosen: Sequence[Question], folder: Path) -> dict
 
 
 def save(files: Mapping[str, str], folder: Path) -> None:
-    """Write the files of `files` into a new folder, which appears whole."""
+    """Write the files of `files` into a new folder atomically."""
 
     def fill(folder: Path) -> None:
         for name, content in files.items():
@@ -86,11 +86,11 @@ def save(files: Mapping[str, str], folder: Path) -> None:
 
 
 def command(spec: BenchmarkSpec, folder: str, model: str, dtype: str) -> str:
-    """The command line of lm-evaluation-harness that asks them.
+    """Return the command of lm-evaluation-harness that runs the task.
 
     Args:
-        spec: which questions they are.
-        folder: where the files of the task are.
+        spec: the questions.
+        folder: folder of the files of the task.
         model: a hub id or a folder of transformers.
         dtype: float32, bfloat16 or float16.
     """

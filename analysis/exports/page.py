@@ -14,7 +14,7 @@ _INK = {"light": "#1c2530", "dark": "#e4e8ec"}
 
 
 def html(document: Document) -> str:
-    """The whole file: plotly.js once, every text escaped, no address that anything is fetched from."""
+    """Return the complete file: plotly.js once, all text escaped, and no request to any address."""
     environment = templates()
     # A browser's JSON has no NaN; and `tojson` escapes characters that would end the script.
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
@@ -25,7 +25,7 @@ def html(document: Document) -> str:
 
 
 def _plain(figure: Figure, ink: str) -> dict[str, Any]:
-    """A figure as JSON, in the page's font and without the template that Plotly adds to it."""
+    """Return a figure as JSON in the font of the page, without the template of Plotly."""
     content: dict[str, Any] = json.loads(figure.to_json())
     layout = content["layout"]
     layout.pop("template", None)

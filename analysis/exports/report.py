@@ -31,17 +31,17 @@ def of(
     command_line: sections.CommandLine,
     first: Mapping[str, str] | None = None,
 ) -> Document:
-    """Everything stored of a model.
+    """Return the report on everything that is stored of a model.
 
     Args:
-        model: results of its weights are taken, wherever these lay.
-        cut: the cut to write of first; None for none.
-        command_line: makes the command of each request.
-        first: by kind, the fingerprint of the result that comes first; by default the strongest evidence.
+        model: results of its weights count, at any path.
+        cut: the removed layers of the first pages; None for no such pages.
+        command_line: returns the command of each request.
+        first: fingerprint of the result that comes first, by kind; by default the strongest one.
 
     Raises:
-        SpecError: when nothing is stored of the model.
-        BlockRangeError: when the cut does not fit it.
+        SpecError: if nothing is stored of the model.
+        BlockRangeError: if the removed layers do not fit it.
     """
     keys = tuple(sorted({key for key in (first or {}).values() if key}))
     maps, damages = (library.of(kind, model, most=_MOST, chosen=keys) for kind in ("distances", "damage"))
@@ -59,13 +59,13 @@ def of(
     if not all_results and not added:
         raise SpecError(f"{model.source} has no stored results. Compute its distance map first, then write the report.")
     facts = all_results[0].model if all_results else None
-    found = sheet.evidence_of(model, cut, first or {}) if cut is not None and facts is not None else None
-    made = None if found is None else sheet.from_evidence(found, command_line)
+    evidence = sheet.evidence_of(model, cut, first or {}) if cut is not None and facts is not None else None
+    made = None if evidence is None else sheet.from_evidence(evidence, command_line)
     compared = made.front if made and made.front else front_table.of_model(model)
-    scores = [] if found is None else [*library.read_all(library.scores_of(cut, model, leading)), *found.results]
+    scores = [] if evidence is None else [*library.read_all(library.scores_of(cut, model, leading)), *evidence.results]
     n_heals, n_evaluations = len(library.find("heal", model, having=ended)), len(library.find("evaluate", model))
     parts = [
-        *([sections.of_removal(found, maps, healed)] if found else []),
+        *([sections.of_removal(evidence, maps, healed)] if evidence else []),
         *([sections.of_map(maps[0], cut, command_line)] if maps else []),
         *([sections.of_curves(sweeps, healed, scores, cut, command_line)] if sweeps else []),
         *([sections.of_damage(damages[0], maps, cut, command_line)] if damages else []),
@@ -108,8 +108,8 @@ def _curves(model: ModelSpec, keys: Sequence[str]) -> tuple[FoundResult | None, 
     """Return the first curve and the others on the same questions, of which each strategy has one; the first one leads."""
     usual = (("strategy", USUAL),)
     candidates = [(("key", tuple(keys)),)] if keys else []
-    found = (library.find("sweep", model, most=1, having=having) for having in (*candidates, usual, ()))
-    leading = next((entries[0] for entries in found if entries), None)
+    batches = (library.find("sweep", model, most=1, having=having) for having in (*candidates, usual, ()))
+    leading = next((entries[0] for entries in batches if entries), None)
     if leading is None:
         return None, []
     others = library.curves_on_same_questions(leading, model, most=library.LISTED)
@@ -118,7 +118,7 @@ def _curves(model: ModelSpec, keys: Sequence[str]) -> tuple[FoundResult | None, 
 
 
 def _active(facts: ModelFacts) -> str:
-    """Of a mixture of experts, how much of it a token goes through."""
+    """Return the parameters of experts, and those that a token uses, in a sentence; "" without experts."""
     if facts.active_parameters == facts.n_parameters:
         return ""
     return f" {facts.expert_parameters:,} of them are in experts, and each token uses {facts.active_parameters:,} in total."

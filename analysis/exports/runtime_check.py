@@ -49,27 +49,29 @@ def check(file: Path, model: Any, tokenizer: Any, texts: Sequence[Sequence[int]]
     answers, _ = llama_cpp.complete(exact, requests, in_float32=True)
     exact.unlink()
     stored, _ = llama_cpp.complete(file, requests)
-    logprobs = [_logprobs(model, ids) for ids in prefixes]
+    logprobs = [next_logprobs(model, ids) for ids in prefixes]
     texts_here = [_text(model, tokenizer, ids) for ids in prompts]
-    difference, n_prefixes = _difference(logprobs, answers)
-    if not difference <= TOLERANCE:
+    exact_difference, n_prefixes = mean_difference(logprobs, answers)
+    if not exact_difference <= TOLERANCE:
         raise UnsupportedModelError(
-            f"llama.cpp computes {file.name} differently: next-token log-probabilities differ by {difference:.2f} nats on "
-            f"average (allowed: {TOLERANCE:g}), so it was deleted. Export the folder (hf) instead."
+            f"llama.cpp computes {file.name} differently: next-token log-probabilities differ by {exact_difference:.2f} nats "
+            f"on average (allowed: {TOLERANCE:g}), so it was deleted. Export the folder (hf) instead."
         )
     return RuntimeCheck(
         "llama.cpp",
         len(prompts),
         _n_same(texts_here, answers[len(prefixes) :]),
         n_prefixes,
-        difference,
+        exact_difference,
         TOLERANCE,
         _n_same(texts_here, stored[len(prefixes) :]),
-        _difference(logprobs, stored)[0],
+        mean_difference(logprobs, stored)[0],
     )
 
 
-def _logprobs(model: Any, ids: list[int]) -> torch.Tensor:
+@torch.inference_mode()
+def next_logprobs(model: Any, ids: list[int]) -> torch.Tensor:
+    """Return the log-probability of every token after a prefix."""
     logits: torch.Tensor = model(torch.tensor([ids], device=model.device), use_cache=False).logits[0, -1]
     return logits.float().log_softmax(-1)
 
@@ -80,12 +82,12 @@ def _text(model: Any, tokenizer: Any, ids: list[int]) -> str:
     return str(tokenizer.decode(output[0, len(ids) :], skip_special_tokens=True))
 
 
-def _difference(logprobs: Sequence[torch.Tensor], answers: Sequence[dict[str, Any]]) -> tuple[float, int]:
+def mean_difference(logprobs: Sequence[torch.Tensor], answers: Sequence[dict[str, Any]]) -> tuple[float, int]:
     """Return the mean difference of the most likely tokens' log-probabilities, and the number of compared prefixes."""
     differences = []
     for expected, answer in zip(logprobs, answers, strict=False):
-        if (given := answer["choices"][0]["logprobs"]) is not None:  # None if the text ends here
-            tokens = given["content"][0]["top_logprobs"]
+        if (reported := answer["choices"][0]["logprobs"]) is not None:  # None if the text ends here
+            tokens = reported["content"][0]["top_logprobs"]
             differences.append(fmean(abs(token["logprob"] - float(expected[token["id"]])) for token in tokens))
     return (fmean(differences) if differences else math.nan), len(differences)
 
@@ -95,6 +97,6 @@ def _n_same(texts: Sequence[str], answers: Sequence[dict[str, Any]]) -> int:
     n_same = 0
     for text, answer in zip(texts, answers, strict=True):
         choice = answer["choices"][0]
-        here, there = (one.replace("\ufffd", "") for one in (text, choice["text"]))
+        here, there = text.replace("\ufffd", ""), choice["text"].replace("\ufffd", "")
         n_same += here == there or (choice["finish_reason"] == "stop" and here.startswith(there))
     return n_same

@@ -49,7 +49,7 @@ from analysis.results.words.front_table import FrontAnswer
 from analysis.results.words.lesson import question_size
 
 CommandLine = Callable[[Spec], str]
-"""Writes the command that asks for a request again."""
+"""Function that returns the command of a request."""
 _HEIGHT = 320
 _SCORES = ("acc", "n_samples", "loss", "n_texts")
 
@@ -57,14 +57,14 @@ _SCORES = ("acc", "n_samples", "loss", "n_texts")
 def _marked(
     draw: Callable[..., Any], alt: str, cut: Removal | None, places: Sequence[tuple[float, float]], name: str
 ) -> Picture:
-    """A chart with the ring of the selected block at its own values, or with the note that it has none.
+    """Return a chart with a ring at the values of the selected block, or with the note that they are not measured.
 
     Args:
-        draw: makes the chart, by `dark` and `height`.
-        alt: the chart in words.
+        draw: returns the chart; has the arguments `dark` and `height`.
+        alt: description of the chart.
         cut: the selected block; None for no ring and no note.
         places: x and y of its values under the condition of the chart.
-        name: of the quantity.
+        name: name of the quantity.
     """
     if cut is None:
         return Picture(lambda dark: draw(dark=dark, height=_HEIGHT), alt)
@@ -100,7 +100,7 @@ def _section(
 
 
 def _record(result: Result, title: str) -> tuple[str, str]:
-    """A request with how it was answered."""
+    """Return the title and the JSON of a request with the versions and counts of its result."""
     content = {
         "kind": result.kind,
         "fingerprint": result.spec.fingerprint(),
@@ -117,9 +117,9 @@ def _removed(point: Point) -> str:
     return point.block.brief() if point.block else "nothing"
 
 
-def of_removal(found: Evidence, maps: Sequence[DistanceResult], heals: Sequence[HealResult]) -> Section:
+def of_removal(evidence: Evidence, maps: Sequence[DistanceResult], heals: Sequence[HealResult]) -> Section:
     """Return the section of the selected block: savings, distance and scores."""
-    cut, facts = found.removed, found.facts
+    cut, facts = evidence.removed, evidence.facts
     rows = [["layers removed", f"{len(cut.layers)} of {facts.n_layers}"]]
     rows += [["sublayers removed", cut.brief()]] if isinstance(cut, PartSet) else []
     if sizes.knows(facts, cut):
@@ -132,7 +132,7 @@ def of_removal(found: Evidence, maps: Sequence[DistanceResult], heals: Sequence[
         mean = maps[0].mean[row][cut.start]
         ends = stats.mean_interval(mean, maps[0].stderr[row][cut.start], maps[0].n_texts)
         rows.append(["distance", f"{mean:.4f}" + (f" ({ends[0]:.4f} to {ends[1]:.4f})" if ends else "")])
-    models = card.models_of(found)
+    models = card.models_of(evidence)
     conditions = {score.condition for _, readings in models for score in readings.values()}
     for heal in (heal for heal in heals if heal.is_of(cut)):
         # A healed model stands below the unpruned model of its own condition.
@@ -166,40 +166,42 @@ def of_curves(
     cut: Removal | None,
     command_line: CommandLine,
 ) -> Section:
-    """Return the section of accuracy curves: the first one with the others beside it."""
-    shown, other_curves = sweeps[0], sweeps[1:]
+    """Return the section of accuracy curves: the first one, compared with the others."""
+    main_curve, other_curves = sweeps[0], sweeps[1:]
     of_cuts = [heal for heal in heals if not heal.spec.control]
     with_questions, read = (
-        [heal for heal in of_cuts if comparable.is_comparable(shown, heal, name)] for name in (ACCURACY, LOSS)
+        [heal for heal in of_cuts if comparable.is_comparable(main_curve, heal, name)] for name in (ACCURACY, LOSS)
     )
-    same_text = [other_curve for other_curve in other_curves if comparable.is_comparable(shown, other_curve, LOSS)]
-    marks = mark.of_scores(scores_of_block.select(cut, [shown, *scores], shown=shown)) if cut else {}
-    n_points = len(shown.points)
+    on_same_texts = [curve for curve in other_curves if comparable.is_comparable(main_curve, curve, LOSS)]
+    marks = mark.of_scores(scores_of_block.select(cut, [main_curve, *scores], shown=main_curve)) if cut else {}
+    n_points = len(main_curve.points)
     pictures = []
-    if shown.lines is not None:
+    if main_curve.lines is not None:
         alt = f"Accuracy against removed layers, {n_points} points, {len(other_curves)} other curves."
-        draw = partial(figures.accuracy_curve, shown, with_questions, others=other_curves)
+        draw = partial(figures.accuracy_curve, main_curve, with_questions, others=other_curves)
         pictures.append(_marked(draw, alt, cut, marks.get(ACCURACY, []), ACCURACY))
-    if any(point.loss is not None for point in shown.points):
-        alt = f"Loss against removed layers, {n_points} points, {len(same_text)} other curves."
-        draw = partial(figures.loss_curve, shown, read, others=same_text)
+    if any(point.loss is not None for point in main_curve.points):
+        alt = f"Loss against removed layers, {n_points} points, {len(on_same_texts)} other curves."
+        draw = partial(figures.loss_curve, main_curve, read, others=on_same_texts)
         pictures.append(_marked(draw, alt, cut, marks.get(LOSS, []), LOSS))
-    if any(point.repetition_rate is not None for point in shown.points):
+    if any(point.repetition_rate is not None for point in main_curve.points):
         alt = (
             "Generated text of the pruned models against removed layers: repetition, distinct tokens, solved arithmetic "
             "problems."
         )
-        places = mark.of_generations(generations.collect(shown.spec.model, [shown, *scores], shown.spec.generation), cut)
-        pictures.append(_marked(partial(figures.writing_curve, shown), alt, cut, places, "generated text"))
+        places = mark.of_generations(
+            generations.collect(main_curve.spec.model, [main_curve, *scores], main_curve.spec.generation), cut
+        )
+        pictures.append(_marked(partial(figures.writing_curve, main_curve), alt, cut, places, "generated text"))
     curves = sweeps
     cuts = [(_strategy(curve), point) for curve in curves for point in sorted(curve.points, key=lambda point: point.n)]
     table = points.table([point for _, point in cuts], strategy=[name for name, _ in cuts])
     table = table.only("strategy", "n", "removed", *_SCORES).titled(loss="loss")
-    lines, sentences = shown.lines, [shown.measured_on()]
-    sentences += comparable.incomparable(shown, [heal for heal in of_cuts if heal.is_of(cut)])
+    lines, sentences = main_curve.lines, [main_curve.measured_on()]
+    sentences += comparable.incomparable(main_curve, [heal for heal in of_cuts if heal.is_of(cut)])
     sentences += [f"Chance {lines.chance:.3f}, always the most frequent answer {lines.majority:.3f}."] if lines else []
-    sentences += remarks.remarks(shown.points, shown.lines, shown.questions)
-    sentences += [sentence] if (sentence := cliff.sentence(shown)) else []
+    sentences += remarks.remarks(main_curve.points, main_curve.lines, main_curve.questions)
+    sentences += [sentence] if (sentence := cliff.sentence(main_curve)) else []
     sentences += [f"{_strategy(curve)}: {chosen}" for curve in curves if (chosen := remarks.chosen_by(curve.spec))]
     named_results = [(f"Sweep, {_strategy(curve)}", curve) for curve in curves]
     return _section("Accuracy and loss", sentences, pictures, [table], named_results, command_line)
@@ -211,12 +213,12 @@ def _strategy(sweep: SweepResult) -> str:
 
 
 def _compared(result: DamageResult, maps: Sequence[DistanceResult]) -> DistanceResult | None:
-    """The distance map that a loss-increase map was measured against, else the strongest one."""
+    """Return the distance map that a loss-increase map was compared with, else the strongest one."""
     return next((candidate for candidate in maps if candidate.spec == result.spec.distances), maps[0] if maps else None)
 
 
 def of_damage(result: DamageResult, maps: Sequence[DistanceResult], cut: Removal | None, command_line: CommandLine) -> Section:
-    """Return the section of a loss-increase map, compared with the distance map that it was measured against."""
+    """Return the section of a loss-increase map, compared with a distance map."""
     distances = _compared(result, maps)
     picture = Picture(
         lambda dark: map_figures.damage_map(result, selected=cut, dark=dark, height=380),
@@ -279,13 +281,13 @@ def of_heals(heals: Sequence[HealResult], cut: Removal | None, command_line: Com
         if of_cut[0].healed is not None and getattr(of_cut[0].healed, field) is not None:
             pictures.append(_comparison(of_cut[0], field, name, cut))
     sentences = [*_listed(len(heals), n_stored, "healing runs"), *(_heal_sentences(heal, heals) for heal in heals)]
-    shown = table.only("block", "recipe", "seed", "model", "precision", "acc", "n_samples", "text", "loss", "n_texts")
+    columns = table.only("block", "recipe", "seed", "model", "precision", "acc", "n_samples", "text", "loss", "n_texts")
     named_results = [(f"Healing of {heal.spec.block.brief()}, {heal.spec.recipe}", heal) for heal in heals]
-    return _section("Healing runs", sentences, pictures, [shown], named_results, command_line)
+    return _section("Healing runs", sentences, pictures, [columns], named_results, command_line)
 
 
 def _text(heal: HealResult, *, is_own: bool = False) -> str:
-    """On which text a loss of a heal is, and whether it is of the kind that was trained on."""
+    """Return the text of a loss, and whether it is of the kind that the run trained on."""
     corpus = heal.same_kind_text if is_own else heal.spec.validation
     return (
         f"{corpora.title(corpus)}{', trained on' if is_own or recovery.is_judged_by_its_own_kind(heal) else ''}"
@@ -323,20 +325,20 @@ def of_evaluations(results: Sequence[EvaluateResult], command_line: CommandLine,
 
 def of_front(compared: FrontAnswer, command_line: CommandLine) -> Section:
     """Return the section of precisions, prunings and other models: answers, table, and missing measurements."""
-    lacks = [f"Not measured: {', '.join(one.what for one in compared.missing)}."] if compared.missing else []
+    lacks = [f"Not measured: {', '.join(measurement.what for measurement in compared.missing)}."] if compared.missing else []
     table = compared.table()
-    said = [*(one.said for one in compared.answers), table.caption, verdict.RULE, *lacks]
-    commands = [command_line(one.spec) for one in compared.missing]
-    return Section(front_table.TITLE, said, tables=[TextTable.of(table)], commands=commands)
+    sentences = [*(answer.said for answer in compared.answers), table.caption, verdict.RULE, *lacks]
+    commands = [command_line(measurement.spec) for measurement in compared.missing]
+    return Section(front_table.TITLE, sentences, tables=[TextTable.of(table)], commands=commands)
 
 
 def of_kind(kind: Experiment, results: Sequence[Result], cut: Removal | None, command_line: CommandLine) -> Section:
-    """Return the results of an added kind, by its own tables and its own chart."""
-    best = results[0]
+    """Return the section of an added kind, with its own tables and charts."""
+    first = results[0]
 
     def picture(name: str) -> Picture:
-        alt = f"{kind.title}: {name} of the first result.{_of_cells(best, cut)}"
-        return Picture(lambda dark: kinds.figure(best, name, dark=dark), alt)
+        alt = f"{kind.title}: {name} of the first result.{_of_cells(first, cut)}"
+        return Picture(lambda dark: kinds.figure(first, name, dark=dark), alt)
 
     tables = [table for result in results for table in result.tables().values()]
     sentences = [*([kind.help] if kind.help else []), *dict.fromkeys(table.caption for table in tables if table.caption)]
@@ -345,7 +347,7 @@ def of_kind(kind: Experiment, results: Sequence[Result], cut: Removal | None, co
 
 
 def _of_cells(result: Result, cut: Removal | None) -> str:
-    """The note that no cell of a table of methods has the selected block; "" if one has."""
+    """Return the note that no cell of a table of methods has the selected block; "" if one has it."""
     if cut is None or not isinstance(result, MethodsResult):
         return ""
     removed = {cell.removed.partition(" (")[0] for cell in result.cells}

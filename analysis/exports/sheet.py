@@ -5,21 +5,23 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from analysis import __version__
-from analysis.core import escapes
-from analysis.core.blocks import Removal, written
-from analysis.core.errors import BenchmarkError, SpecError
+from analysis.core import escapes, units
+from analysis.core.blocks import PartSet, Removal, written
+from analysis.core.errors import BenchmarkError, LayerscopeError, SpecError
 from analysis.core.record import Spec
 from analysis.data import gallery, questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
-from analysis.exports import page
+from analysis.exports import folders, formats, page
 from analysis.exports.document import Document, Drawing, Rectangle, Section, TextTable
+from analysis.models.source import gguf, gguf_families, location
 from analysis.models.source.model_spec import ModelSpec
-from analysis.results import evidence, library, verdict
+from analysis.results import library, verdict
 from analysis.results.compared.material_filter import ANY as ANY_MATERIAL
 from analysis.results.compared.material_filter import Filter, MaterialFilter, SameMaterial
-from analysis.results.evidence import Evidence
+from analysis.results.evidence import UNKNOWN, Evidence
+from analysis.results.evidence import stored as stored_evidence
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS
 from analysis.results.stored.result import FoundResult
@@ -29,21 +31,21 @@ from analysis.results.words.decision import Decision, Number
 from analysis.results.words.front_table import FrontAnswer
 
 CommandLine = Callable[[Spec], str]
-"""Writes the command that makes a request again."""
+"""Function that returns the command of a request."""
 TITLES = {verdict.GO: "Go", verdict.MORE: "Measure more", verdict.STOP: "Don't"}
 _NO_RISK = "No stored result shows a risk."
 
 
 @dataclass(frozen=True)
 class CurveFilter(MaterialFilter):
-    """Filter of curves by dataset and strategy, as options of the command name them; an empty field stands for any."""
+    """Filter of curves by dataset and strategy, as options of the command name them; an empty field allows any."""
 
     strategy: str = ""
-    """The strategy of the curve."""
+    """Strategy of the curve."""
 
     @classmethod
     def of(cls, sweep: SweepResult) -> "CurveFilter":
-        """The dataset of a curve."""
+        """Return the filter for the dataset of a curve."""
         benchmark, corpus, conditions = sweep.spec.benchmark, sweep.spec.loss_corpus, reading.conditions_of(sweep)
         questions_on, texts_on = conditions.get(ACCURACY), conditions.get(LOSS)
         return cls(
@@ -56,19 +58,19 @@ class CurveFilter(MaterialFilter):
         )
 
     @property
-    def given(self) -> dict[str, str | int]:
-        """The fields that name something, by the name of their option."""
+    def options(self) -> dict[str, str | int]:
+        """The fields that are set, by the name of their option."""
         return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) not in ("", None)}
 
     def fits_curve(self, sweep: SweepResult, model: ModelSpec) -> bool:
-        """Return whether a curve is on this dataset, in the precision of a model."""
-        measured_model, given = sweep.spec.model, CurveFilter.of(sweep).given
+        """Return whether a curve is on this dataset and in the precision of a model."""
+        measured_model, values = sweep.spec.model, CurveFilter.of(sweep).options
         is_same_precision = measured_model.quantization == model.quantization and model.dtype in ("auto", measured_model.dtype)
-        return is_same_precision and all(given.get(name) == value for name, value in self.given.items())
+        return is_same_precision and all(values.get(name) == value for name, value in self.options.items())
 
     def words(self) -> list[str]:
         """The options of the command."""
-        return [word for name, value in self.given.items() for word in (f"--{name}", str(value))]
+        return [word for name, value in self.options.items() for word in (f"--{name}", str(value))]
 
 
 ANY = CurveFilter()
@@ -81,16 +83,22 @@ _CURVES = 300
 
 @dataclass(frozen=True)
 class Sheet:
-    """Everything on both pages."""
+    """The content of both pages."""
 
     model: str
+    """Name of the model."""
     n_layers: int
     decision: Decision
     commands: tuple[str, ...]
+    """Commands that measure or write everything on the sheet again."""
     packs: tuple[str, ...] = ()
     """Titles of the opened packs with results of the model."""
     front: FrontAnswer | None = None
-    """Precisions, prunings and other models beside each other; None where nothing was compared."""
+    """Comparison of precisions, prunings and other models; None if nothing is compared."""
+    file: tuple[str, ...] = ()
+    """Commands that write and run the GGUF file without the layers; empty for a model or a removal without one."""
+    file_size: str = ""
+    """Size of that file in a sentence; "" if it is not known."""
 
     @property
     def title(self) -> str:
@@ -112,24 +120,29 @@ class Sheet:
     def numbers(self) -> list[Number]:
         """The three numbers of the first page: accuracy, loss, and the speed, or the size if no speed is known."""
         accuracy, loss, speed, size = self.decision.numbers
-        return [accuracy, loss, size if speed.state == evidence.UNKNOWN else speed]
+        return [accuracy, loss, size if speed.state == UNKNOWN else speed]
 
     @property
     def sections(self) -> list[Section]:
         """The answer with its numbers and picture, then method and reproduction, each on a page of its own."""
         decision, tone = self.decision, {verdict.GO: "go", verdict.MORE: "more", verdict.STOP: "stop"}
-        numbers = [[one.name, one.value, one.interval, one.remark] for one in self.numbers]
+        numbers = [[number.name, number.value, number.interval, number.remark] for number in self.numbers]
         every = [[number.name, number.value, number.interval, number.remark, number.on] for number in decision.numbers]
         front = [(f"{front_table.TITLE} Within the tolerance", self.front.sentences)] if self.front is not None else []
+        unknowns = [unknown for unknown in decision.unknowns if unknown not in decision.reasons]
+        next_steps = decision.next_steps[: 2 if decision.recommendation == verdict.MORE else 1]
+        file = [("GGUF file for llama.cpp and Ollama", [self.file_size])] if self.file_size else []
         return [
             Section(
                 self.recommendation,
                 decision.reasons,
                 tables=[TextTable.of_texts(["", "value", "interval", "reading"], numbers)],
                 lists=[
-                    ("Risk and unknown", [*decision.risks[:1], *decision.unknowns[:2]]),
-                    ("Next step", decision.next_steps[:1]),
+                    ("Risk and unknown", [*decision.risks[:1], *unknowns[:2]]),
+                    ("Next step", next_steps),
+                    *file,
                 ],
+                commands=self.file,
                 drawing=_drawing(self),
                 tone=tone[decision.recommendation],
                 is_page=True,
@@ -152,7 +165,7 @@ class Sheet:
 
 
 def _drawing(sheet: Sheet) -> Drawing:
-    """The layers of the model, then both changes with their interval next to the accepted one: worse is to the right."""
+    """Return the layers of the model, and below them both changes with their interval next to the accepted one."""
     removed, step = set(sheet.decision.removed.layers), 100 / sheet.n_layers
     shapes = [
         Rectangle(layer * step, 0, 0.8 * step, 5, "removed" if layer in removed else "layer") for layer in range(sheet.n_layers)
@@ -190,58 +203,77 @@ def of(
     tolerance: Tolerance = DEFAULT,
     dataset: CurveFilter = ANY,
 ) -> Sheet:
-    """The sheet on a block from everything that is stored of a model.
+    """Return the sheet on a block from everything that is stored of a model.
 
     Args:
-        model: results of its weights count, wherever these lay.
+        model: results of its weights count, at any path.
         cut: the removed layers.
-        command_line: makes the command of each request.
-        first: by kind, the fingerprint of the result on screen; its dataset is the selected one.
-        recipe: recipe of the stored heal of this block to judge; "" for the pruned model.
-        heal: the heal to judge, in place of a recipe.
+        command_line: returns the command of each request.
+        first: fingerprint of the result on screen by kind; its dataset is the selected one.
+        recipe: recipe of the stored healing run to judge; "" for the pruned model.
+        heal: the healing run to judge, instead of a recipe.
         tolerance: the accepted worsening.
-        dataset: the selected dataset, where no curve is on screen.
+        dataset: the selected dataset, if no curve is on screen.
 
     Raises:
-        SpecError: when nothing is stored of the model, on this dataset, or no heal of this block by this recipe.
-        BlockRangeError: when the block does not fit the model.
+        SpecError: if nothing is stored of the model, nothing on this dataset, or no healing run with this recipe.
+        BlockRangeError: if the block does not fit the model.
     """
-    found = evidence_of(model, cut, first or {}, dataset)
+    evidence = evidence_of(model, cut, first or {}, dataset)
     if recipe and heal is None:
-        heal = _by_recipe(found, recipe)
-    return from_evidence(replace(found, heal=heal), command_line, tolerance=tolerance)
+        heal = _by_recipe(evidence, recipe)
+    return from_evidence(replace(evidence, heal=heal), command_line, tolerance=tolerance)
 
 
 def evidence_of(model: ModelSpec, cut: Removal, first: Mapping[str, str], dataset: CurveFilter = ANY) -> Evidence:
     """Return the evidence on a block in everything that is stored of a model; arguments and errors as `of`."""
     chosen = tuple(sorted({key for key in first.values() if key}))
     curves = library.find("sweep", model, most=1, having=(("key", chosen),)) if chosen else []
-    if dataset.given and not curves:
+    if dataset.options and not curves:
         curves = [_curve_on(dataset, model)]
-    return evidence.stored(cut, model, shown=next(iter(curves), None), chosen=chosen)
+    return stored_evidence(cut, model, shown=next(iter(curves), None), chosen=chosen)
 
 
-def from_evidence(found: Evidence, command_line: CommandLine, *, tolerance: Tolerance = DEFAULT) -> Sheet:
+def from_evidence(evidence: Evidence, command_line: CommandLine, *, tolerance: Tolerance = DEFAULT) -> Sheet:
     """Return the sheet on a block from its evidence; arguments as `of`."""
-    model, cut, shown = found.model, found.removed, found.shown
-    decided = decision.decide(found, tolerance=tolerance, available=_available(found))
-    dataset, first = (ANY, []) if shown is None else (CurveFilter.of(shown), _first(found))
+    model, cut, curve = evidence.model, evidence.removed, evidence.shown
+    decided = decision.decide(evidence, tolerance=tolerance, available=_available(evidence))
+    dataset, first = (ANY, []) if curve is None else (CurveFilter.of(curve), _first(evidence))
     own_command = _sheet_command(model, cut, decided.healed, tolerance, dataset, first)
-    compared = front_table.of_model(model, material_filter(shown), tolerance=tolerance)
-    requests = [*decided.requests, *found.requests, *(each.spec for each in compared.missing[:1])]
+    compared = front_table.of_model(model, material_filter(curve), tolerance=tolerance)
+    requests = [*decided.requests, *evidence.requests, *(each.spec for each in compared.missing[:1])]
     commands = [command_line(spec) for spec in dict.fromkeys(requests)]
-    name = gallery.name_of(model.source, found.facts.name)
+    name = gallery.name_of(model.source, evidence.facts.name)
     packs = tuple(library.packs_of(model))
-    return Sheet(name, found.facts.n_layers, decided, (*commands, own_command), packs, compared)
+    file, file_size = _file(evidence)
+    return Sheet(name, evidence.facts.n_layers, decided, (*commands, own_command), packs, compared, file, file_size)
 
 
-def material_filter(shown: SweepResult | None) -> Filter:
+def _file(evidence: Evidence) -> tuple[tuple[str, ...], str]:
+    """Return the commands that write and run the GGUF file of the judged model, and its size in a sentence."""
+    model, cut, heal = evidence.model, evidence.removed, evidence.heal
+    if not model.is_gguf or isinstance(cut, PartSet):
+        return (), ""
+    try:
+        path = location.gguf_of(model)
+        if path is None or gguf_families.refusal(model, cut) is not None:
+            return (), ""
+        size = f"{units.size(gguf_families.cut_bytes(path, cut))} instead of {units.size(path.stat().st_size)}."
+    except LayerscopeError:
+        size = "The weights are not on this machine. The first command needs them."
+    folder = folders.suggested_name(evidence.facts.name, cut, healed=heal is not None)
+    words = ["python", "-m", "analysis", "export", model.source, "--block", written(cut), "--format", "gguf", "--out", folder]
+    words += ["--adapter", heal.adapter] if heal is not None and heal.adapter else []
+    return (escapes.command(words), *formats.run_gguf(folder, f"{folder}{gguf.SUFFIX}").splitlines()), size
+
+
+def material_filter(curve: SweepResult | None) -> Filter:
     """Return exactly the questions and texts of the curve on screen, for the front; any without one."""
-    return ANY_MATERIAL if shown is None else SameMaterial.of(reading.conditions_of(shown).values())
+    return ANY_MATERIAL if curve is None else SameMaterial.of(reading.conditions_of(curve).values())
 
 
 def _curve_on(dataset: CurveFilter, model: ModelSpec) -> FoundResult:
-    """Return the strongest curve on a dataset, by similarity where the dataset names no strategy."""
+    """Return the strongest curve on a dataset, by similarity if the dataset names no strategy."""
     filters = (("strategy", dataset.strategy),) if dataset.strategy else ()
     curves = library.find("sweep", model, most=_CURVES, having=filters)
     curves.sort(key=lambda entry: entry.summary.strategy != "similarity")
@@ -254,14 +286,18 @@ def _curve_on(dataset: CurveFilter, model: ModelSpec) -> FoundResult:
     return curve
 
 
-def _first(found: Evidence) -> list[str]:
-    """Fingerprints of the results on the sheet that the other options of its command would not choose."""
-    dataset = CurveFilter.of(found.shown)
-    defaults = evidence_of(found.model, found.removed, {}, dataset if dataset.fits_curve(found.shown, found.model) else ANY)
-    pairs: list[tuple[Any, Any]] = [(found.shown, defaults.shown), (found.speed, defaults.speed)]
-    pairs.append((next(iter(found.damage), None), next(iter(defaults.damage), None)))
-    if (heal := found.heal) is not None:
-        pairs.append((heal, next((other for other in defaults.finished_heals if other.spec.recipe == heal.spec.recipe), None)))
+def _first(evidence: Evidence) -> list[str]:
+    """Return fingerprints of the results on the sheet that its command would not choose by its other options."""
+    dataset = CurveFilter.of(evidence.shown)
+    defaults = evidence_of(
+        evidence.model, evidence.removed, {}, dataset if dataset.fits_curve(evidence.shown, evidence.model) else ANY
+    )
+    pairs: list[tuple[Any, Any]] = [(evidence.shown, defaults.shown), (evidence.speed, defaults.speed)]
+    pairs.append((next(iter(evidence.damage), None), next(iter(defaults.damage), None)))
+    if (heal := evidence.heal) is not None:
+        pairs.append(
+            (heal, next((default for default in defaults.finished_heals if default.spec.recipe == heal.spec.recipe), None))
+        )
     return [
         chosen.spec.fingerprint()
         for chosen, default in pairs
@@ -269,20 +305,20 @@ def _first(found: Evidence) -> list[str]:
     ]
 
 
-def _by_recipe(found: Evidence, recipe: str) -> HealResult:
-    chosen = next((heal for heal in found.finished_heals if heal.spec.recipe == recipe), None)
+def _by_recipe(evidence: Evidence, recipe: str) -> HealResult:
+    chosen = next((heal for heal in evidence.finished_heals if heal.spec.recipe == recipe), None)
     if chosen is None:
-        available = ", ".join(dict.fromkeys(heal.spec.recipe for heal in found.finished_heals)) or "none"
+        available = ", ".join(dict.fromkeys(heal.spec.recipe for heal in evidence.finished_heals)) or "none"
         raise SpecError(
-            f"No finished healing run of {found.removed.brief()} uses the recipe {recipe!r}. Stored recipes: {available}. Heal "
-            f"the block first, or leave out --healed-by."
+            f"No finished healing run of {evidence.removed.brief()} uses the recipe {recipe!r}. Stored recipes: {available}. "
+            f"Heal the block first, or leave out --healed-by."
         )
     return chosen
 
 
-def _available(found: Evidence) -> int | None:
-    """Questions that the selected dataset has; None where that is not known."""
-    condition = found.selected.accuracy.condition
+def _available(evidence: Evidence) -> int | None:
+    """Return the number of questions of the selected dataset, None if it is not known."""
+    condition = evidence.selected.accuracy.condition
     material = condition.material if condition is not None else None
     if not isinstance(material, BenchmarkSpec) or material.is_file:
         return None
@@ -295,7 +331,7 @@ def _available(found: Evidence) -> int | None:
 def _sheet_command(
     model: ModelSpec, cut: Removal, recipe: str, tolerance: Tolerance, dataset: CurveFilter, first: Sequence[str]
 ) -> str:
-    """The command that writes this sheet again."""
+    """Return the command that writes this sheet."""
     words = ["python", "-m", "analysis", "sheet", model.source, "--block", written(cut), *dataset.words()]
     words += ["--first", ",".join(first)] if first else []
     words += ["--dtype", model.dtype] if model.dtype != "auto" else []
@@ -307,21 +343,21 @@ def _sheet_command(
 
 
 def document(sheet: Sheet) -> Document:
-    """The sheet as a document of two sections."""
+    """Return the sheet as a document of two sections."""
     return Document(sheet.title, (), sheet.sections)
 
 
 def markdown(sheet: Sheet) -> str:
-    """The sheet as Markdown, with every foreign text escaped."""
+    """Return the sheet as Markdown with all text escaped."""
     return document(sheet).markdown()
 
 
 def html(sheet: Sheet) -> str:
-    """The sheet as one HTML file that fetches nothing; every text is escaped."""
+    """Return the sheet as one HTML file that makes no request; all text is escaped."""
     return page.html(document(sheet))
 
 
 def written_by(sheet: Sheet) -> str:
-    """The program and its version, and opened packs whose results are among those of the sheet."""
+    """Return the version of the program, and the opened packs with results on the sheet."""
     packs = f"Results of opened packs are among these: {', '.join(sheet.packs)}. " if sheet.packs else ""
     return f"{packs}Written by layerscope {__version__}."

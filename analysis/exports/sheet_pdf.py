@@ -70,7 +70,7 @@ class _Story:
         for title, items in section.lists:
             parts += [self.space(), self.text(title, bold=True), *(self.text(item, bullet=True) for item in items)]
         if section.commands:
-            parts += [self.space(), self.text("Reproduce", bold=True), *map(self.text, section.commands)]
+            parts += [self.space(), self.text("Commands", bold=True), *map(self.text, section.commands)]
         return parts
 
     def drawing(self, drawing: Drawing) -> Any:

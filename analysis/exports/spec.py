@@ -18,7 +18,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
 
 @spec_dataclass
 class ExportSpec(Spec):
-    """A model without some layers as a plain Hugging Face folder or a GGUF file, an adapter merged in if there is one."""
+    """Export of a pruned model, with its adapter merged in, as a plain Hugging Face folder or a GGUF file."""
 
     kind: ClassVar[str] = "export"
     later: ClassVar[tuple[str, ...]] = ("format", "push", "is_private")
@@ -28,14 +28,14 @@ class ExportSpec(Spec):
     name: Annotated[str, Option()]
     """Name of the folder under `exports/` in the cache folder."""
     model: ModelSpec = field(default_factory=ModelSpec)
-    """The model, unquantized; `dtype` is the one of the folder."""
+    """Unquantized model; `dtype` is that of the folder."""
     adapter: Annotated[str | None, Option(metavar="DIR")] = None
     """Folder of a PEFT adapter to merge in, or `adapters/ID` in the cache folder (default: none)."""
     format: Annotated[str, Option(known=(*FORMS, "mergekit"))] = "hf"
     """Format: `hf` is a folder, `gguf` the cut GGUF file, `mergekit` its recipe (with `--out`)."""
 
     push: str | None = None
-    """Where on the hub it goes when it was made or is there already, ORG/NAME; None for nowhere."""
+    """Repository on the Hub to upload it to, ORG/NAME; None for no upload."""
     is_private: bool = True
     """Make a new repository private."""
 
@@ -89,7 +89,7 @@ class RuntimeCheck:
 
 @dataclass(frozen=True)
 class ReloadCheck:
-    """Comparison of a saved folder, reloaded by plain transformers, with the model in memory, on a real text."""
+    """Comparison of a saved folder, loaded again in plain transformers, with the model in memory, on real text."""
 
     dtype: str
     """The dtype of both computations."""
@@ -104,7 +104,7 @@ class ReloadCheck:
     same_first: float
     """Share of the tokens with the same most likely next token, in [0, 1]."""
     merged: bool
-    """Whether an adapter was merged in: then the reference is the model with the adapter beside it."""
+    """Whether an adapter was merged in; then the reference is the model with the unmerged adapter."""
     runtime: RuntimeCheck | None = None
     """Comparison in llama.cpp; None for a folder, and if llama.cpp is not installed."""
     loss: float | None = None
@@ -115,14 +115,14 @@ class ReloadCheck:
     """Texts of C4 that both losses were measured on."""
 
     def in_words(self) -> str:
-        """Return what was found of a GGUF file beyond its logits, in sentences; "" for others."""
-        said = []
+        """Return loss and comparison in llama.cpp of a GGUF file in sentences; "" for others."""
+        sentences = [] if self.runtime is None else [self.runtime.in_words()]
         if self.loss is not None:
-            said.append(
-                f"Loss of the file {self.loss:.3f} nats/token, of the healed model before quantization {self.healed_loss:.3f} "
-                f"({self.loss_texts} texts of C4)."
+            loss = (
+                f"Loss of the file {self.loss:.3f} nats/token, of the healed model before quantization {self.healed_loss:.3f}"
             )
-        return " ".join([*said, *([self.runtime.in_words()] if self.runtime else [])])
+            sentences.insert(0, f"{loss} ({self.loss_texts} texts of C4).")
+        return " ".join(sentences)
 
 
 @dataclass(frozen=True)
@@ -133,14 +133,14 @@ class ExportResult(Result):
     spec_type: ClassVar[type[Spec]] = ExportSpec
 
     model: ModelFacts
-    """The model before the cut."""
+    """Unpruned model."""
     n_layers: int
     """Layers left."""
     size_bytes: int
     """Bytes of the folder."""
     check: ReloadCheck
     pushed: str = ""
-    """The address on the hub that it was pushed to; "" where it was not."""
+    """Address on the Hub; "" if it was not uploaded."""
 
 
 register(Experiment(ExportSpec, ExportResult, run="analysis.exports.export:run", title="Export", place=11))

@@ -24,7 +24,7 @@ def found():
 @pytest.mark.parametrize("by", [SIZE, SPEED])
 def test_each_variant_has_one_point_a_size_with_its_interval(found, by):
     figure = figures.trade_off(found, by, dark=False)
-    drawn = [(trace, place) for trace in figure.data if trace.name == "pruned" for place in range(len(trace.x))]
+    drawn = [(trace, place) for trace in figure.data if trace.name == "pruned" and trace.text for place in range(len(trace.x))]
     candidates = {blocks.written(one.cut): one for one in found.candidates if one.cut and (by == SIZE or one.gain)}
     assert len(drawn) == len({one.memory for one in candidates.values()})
     for trace, place in drawn:

@@ -1,8 +1,6 @@
 """Exports: folders that plain transformers loads, recipes for mergekit, nothing half-written."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +9,6 @@ import transformers
 from huggingface_hub import ModelCard
 from peft import LoraConfig, get_peft_model
 
-from analysis.core import store
 from analysis.core.blocks import Block, LayerSet, PartSet
 from analysis.core.errors import BlockRangeError, RecipeError, SpecError, StorageError, UnsupportedModelError
 from analysis.core.progress import Cancelled
@@ -98,24 +95,7 @@ def test_experts_that_cannot_be_zeroed_leave_no_folder(tiny_folder, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.long
-def test_plain_transformers_needs_no_code_of_ours(spec, tmp_path):
-    out = export.export(spec, Block(0, 2), tmp_path / "out")
-    code = f"from transformers import pipeline; print(pipeline('text-generation', {str(out)!r})('Hi', max_new_tokens=3))"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
-    assert ran.returncode == 0, ran.stderr
-    assert "generated_text" in ran.stdout
-
-
-def test_mergekit_ranges_are_half_open(spec, tmp_path):
-    out = export.export(spec, Block(2, 3), tmp_path / "out", format="mergekit")
-    text = (out / "mergekit.yaml").read_text()
-    assert "layer_range: [0, 2]" in text
-    assert "layer_range: [5, 6]" in text
-    assert "layers 2-4 (3 layers) of 6 layers" in text
-
-
-def test_an_impossible_request_is_one_sentence(spec, tmp_path, monkeypatch):
+def test_an_impossible_request_is_one_sentence(spec, tmp_path):
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "file").write_text("mine")
     with pytest.raises(SpecError, match="not empty"):
@@ -126,9 +106,6 @@ def test_an_impossible_request_is_one_sentence(spec, tmp_path, monkeypatch):
         export.export(spec, Block(4, 3), tmp_path / "x")
     with pytest.raises(SpecError, match="quantized model cannot be exported"):
         export.export(ModelSpec(spec.source, quantization="4bit"), Block(1, 1), tmp_path / "x")
-    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000}))
-    with pytest.raises(StorageError, match=r"needs about [\d.]+ [kM]B on disk"):
-        export.export(spec, Block(1, 1), tmp_path / "x")
     assert sorted(path.name for path in tmp_path.iterdir() if "cache" not in path.name) == ["used"]
 
 
@@ -297,12 +274,6 @@ def test_names_hold_cut_and_healing():
     assert ExportSpec(BLOCK, folders.suggested_name("...", LayerSet(tuple(range(0, 80, 2))), healed=True))
 
 
-def test_a_quantized_export_cannot_be_asked():
-    with pytest.raises(SpecError, match="quantized model cannot be exported"):
-        ExportSpec(BLOCK, "x", ModelSpec(quantization="4bit"))
-    assert store.cache_dir()
-
-
 @pytest.mark.parametrize(
     ("named", "known_as"),
     [
@@ -319,9 +290,3 @@ def test_a_quantized_export_cannot_be_asked():
 )
 def test_a_public_name_is_a_hub_id_or_empty(named, known_as):
     assert hub_id(ModelSpec(named)) == known_as
-
-
-def test_a_folder_on_this_machine_is_no_hub_id(tmp_path, monkeypatch):
-    (tmp_path / "me" / "model").mkdir(parents=True)
-    monkeypatch.chdir(tmp_path)
-    assert hub_id(ModelSpec("me/model")) is None

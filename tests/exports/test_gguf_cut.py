@@ -13,7 +13,7 @@ from analysis.core.blocks import Block, LayerSet, PartSet
 from analysis.core.errors import SpecError, UnsupportedModelError
 from analysis.experiments.speed import speed
 from analysis.experiments.speed.speed_spec import SpeedSpec
-from analysis.exports import export, folders
+from analysis.exports import export, folders, runtime_check
 from analysis.exports.forms import FORMS
 from analysis.exports.spec import ExportSpec
 from analysis.models.loading import load
@@ -127,7 +127,7 @@ def test_healed_matrices_are_quantized_again_and_no_others(tmp_path):
     assert 0 < result.check.relative_difference <= result.check.tolerance
     assert 0 < abs(result.check.loss - result.check.healed_loss) < 0.5
     assert "before quantization" in (folders.folder("healed") / "README.md").read_text()
-    (path,) = folders.folder("healed").glob("*.gguf")
+    path = folders.gguf_file(folders.folder("healed"))
     before, after = tensors(source), tensors(path)
     changed = {name for name in after if not is_same(after[name], before[name.replace("blk.1", "blk.3")])}
     assert changed
@@ -154,6 +154,40 @@ def test_llama_cpp_computes_a_cut_file_as_this_program(architecture, tmp_path, m
     assert runtime["n_same"] >= 9
     assert runtime["mean_difference"] < 0.02
     assert "of 10 greedy texts are the same" in said[-1].message
+
+
+@pytest.mark.parametrize("architecture", ["llama", "lfm2"])
+def test_the_adapter_on_the_cut_file_gives_the_healed_model_in_llama_cpp(architecture, tmp_path, monkeypatch):
+    pytest.importorskip("xllamacpp")
+    source, block = gguf_files.write(tmp_path / "m.gguf", architecture), Block(0, 2)
+    spec, is_llama = spec_of(source), architecture == "llama"
+    settings = {"lora_on": "both", "fitted": "model.layers.1.mlp.down_proj"} if is_llama else {}
+    adapter = loud.adapter_of(spec, block, **settings)
+    export.run(ExportSpec(block, "healed", spec, adapter, "gguf"))
+    file = folders.folder("healed") / folders.ADAPTER
+    monkeypatch.setattr(llama_cpp, "is_installed", lambda: True)
+    cut = tmp_path / "cut.gguf"
+    gguf_cut.write(source, block, cut, in_float32=True)
+    healed = adapters.with_adapter(load.load(spec), block, str(adapter_config.located(adapter))).model
+    ids = [5, 9, 33, 7, 120, 64]
+    requests = [{"prompt": ids[:n], "max_tokens": 1, "logprobs": 5} for n in range(2, len(ids) + 1)]
+    expected = [runtime_check.next_logprobs(healed, ids[:n]) for n in range(2, len(ids) + 1)]
+    for applied, is_same in ((file, True), (None, False)):
+        answers, _ = llama_cpp.complete(cut, requests, in_float32=True, adapter=applied)
+        difference, n_compared = runtime_check.mean_difference(expected, answers)
+        assert n_compared > 2
+        assert (difference < 0.01) == is_same, difference
+
+
+def test_an_adapter_that_is_not_plain_lora_is_left_out_with_its_reason(tmp_path):
+    source, block = gguf_files.write(tmp_path / "m.gguf", "llama"), Block(1, 2)
+    adapter = adapter_config.located(loud.adapter_of(spec_of(source), block))
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps(config | {"use_rslora": True}))
+    said = []
+    out = export.export(spec_of(source), block, tmp_path / "out", adapter=str(adapter), format="gguf", on_progress=said.append)
+    assert "not plain LoRA (use_rslora)" in said[-1].message
+    assert not (out / folders.ADAPTER).exists()
 
 
 def test_without_llama_cpp_the_export_names_the_requirement(tmp_path):

@@ -69,17 +69,6 @@ def test_a_recipe_makes_the_weights_of_the_folder(removed, tmp_path):
     assert same(passed_through(recipe.read_text()), weights(folder))
 
 
-def test_mergekit_itself_makes_them(tmp_path):
-    """Run where it is installed; it is not among the requirements."""
-    merge = pytest.importorskip("mergekit.merge")
-    config, options = pytest.importorskip("mergekit.config"), pytest.importorskip("mergekit.options")
-    spec = saved(tmp_path / "m", "llama")
-    recipe = export.export(spec, CUT, tmp_path / "recipe", format="mergekit") / "mergekit.yaml"
-    asked = config.MergeConfiguration.model_validate(yaml.safe_load(recipe.read_text()))
-    merge.run_merge(asked, str(tmp_path / "made"), options.MergeOptions(quiet=True))
-    assert same(weights(tmp_path / "made"), weights(export.export(spec, CUT, tmp_path / "folder")))
-
-
 @pytest.mark.parametrize("family", ["llama", "smollm3", "gemma3_text"])
 def test_a_recipe_says_where_mergekit_stops(family):
     lists = getattr(families.build(family).config, "layer_types", None)

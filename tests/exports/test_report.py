@@ -25,7 +25,6 @@ from analysis.exports import page as one_page
 from analysis.exports import report
 from analysis.exports.document import Document, Picture, TextTable, code, fenced, text
 from analysis.exports.spec import ReloadCheck
-from analysis.models.source import identity
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import evidence
 from analysis.results.words import heals
@@ -180,9 +179,9 @@ CHARTS = [
 ]
 
 
-@pytest.mark.parametrize(("section", "alt"), CHARTS)
-def test_chart_of_the_report_notes_an_unmeasured_block(stored, section, alt):
-    assert ringed(chart(make(OTHER), section, alt)) == []
+def test_charts_of_the_report_note_an_unmeasured_block(stored):
+    document = make(OTHER)
+    assert [ringed(chart(document, section, alt)) for section, alt in CHARTS] == [[]] * len(CHARTS)
 
 
 def test_maps_of_the_report_ring_the_selected_block(stored):
@@ -204,44 +203,6 @@ def test_curves_of_the_report_ring_a_block_scored_alone(stored):
     assert ringed(chart(document, "Accuracy and loss", "Generated text")) == []
     own = next(point for point in curve.points if point.n == 5)
     assert ringed(chart(make(own.block), "Accuracy and loss", "Accuracy against")) == [(5, own.acc)]
-
-
-def test_curves_of_the_report_ring_no_scores_of_other_questions(stored):
-    made = fakes.evaluate(OTHER, curve=stored[1])
-    few = replace(made.spec, benchmark=replace(made.spec.benchmark, limit=7), loss_corpus=None)
-    replace(made, spec=few, point=replace(made.point, n_samples=7, loss=None, n_texts=0)).save()
-    document = make(OTHER)
-    assert ringed(chart(document, "Accuracy and loss", "Accuracy against")) == []
-    assert "Not measured for this selection (accuracy): layers 14-18." in chart(document, "Accuracy and loss", "Accuracy").alt
-
-
-def test_speed_chart_of_the_report_rings_the_timed_block(stored):
-    point = next(point for point in stored[5].of_layers if point.n)
-    picture = chart(make(point.block), "Speed", "Milliseconds for decode")
-    assert ringed(picture) == [(point.n, 1e3 * point.decode.median_s)]
-
-
-def test_results_of_replaced_weights_are_not_in_the_report(stored, tmp_path):
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"old")
-    old = replace(fakes.MODEL, source=str(folder), identity=identity.of_local(str(folder)))
-    made = fakes.distances()
-    replace(made, spec=replace(made.spec, model=old)).save()
-    made = fakes.damage()
-    replace(made, spec=replace(made.spec, model=old)).save()
-    asked = ModelSpec(str(folder))
-    assert len(report.of(asked, None, main.command_line).sections) == 2
-    (folder / "model.safetensors").write_bytes(b"new")
-    with pytest.raises(SpecError, match="has no stored results"):
-        report.of(asked, None, main.command_line)
-    made = fakes.distances()
-    replace(made, spec=replace(made.spec, model=replace(old, identity=identity.of_local(str(folder))))).save()
-    document = report.of(asked, None, main.command_line)
-    assert [section.title for section in document.sections] == ["Distance of every block"]
-    moved = folder.rename(tmp_path / "moved")
-    assert len(report.of(ModelSpec(str(moved)), None, main.command_line).sections) == 1, "the same weights at another path"
 
 
 def test_both_files_hold_the_same_numbers_and_every_request(stored):
@@ -320,10 +281,6 @@ def test_an_impossible_report_is_one_sentence(stored):
         report.of(ModelSpec("other/model"), None, main.command_line)
     with pytest.raises(BlockRangeError, match="30 layers"):
         make(Block(28, 5))
-
-
-def test_without_a_cut_there_is_no_section_on_one(stored):
-    assert [section.title for section in make(None).sections][0] == "Distance of every block"
 
 
 def test_the_chosen_result_comes_first(stored):

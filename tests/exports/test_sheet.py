@@ -7,7 +7,7 @@ import pytest
 
 from analysis.cli import main
 from analysis.core import store
-from analysis.core.blocks import Block
+from analysis.core.blocks import Block, PartSet
 from analysis.core.errors import BlockRangeError, SpecError
 from analysis.exports import page, report, sheet, sheet_pdf
 from analysis.exports.document import fenced
@@ -66,6 +66,13 @@ def test_html_states_recommendation_rule_and_every_number(stored):
         "python -m analysis sheet starter --block 11:5 --dtype bfloat16 --accept-points 3 --accept-nats 0.1 --out sheet.html"
         in plain
     )
+
+
+def test_the_sheet_of_a_gguf_model_offers_the_file_with_its_size(stored):
+    answer = make().sections[0]
+    assert dict(answer.lists)["GGUF file for llama.cpp and Ollama"] == ["87.3 MB instead of 98.4 MB."]
+    assert [line.split()[0] for line in answer.commands] == ["python", "llama-cli", "ollama", "ollama"]
+    assert not make(PartSet(attention=(3,))).sections[0].commands
 
 
 def test_hostile_names_stay_text_in_html_and_markdown(stored):

@@ -103,7 +103,7 @@ def changed(source: Path, cut: Removal, model: Any) -> dict[str, Tensor]:
         cut: the removed layers.
         model: of transformers, cut, with its adapter merged in.
     """
-    return {name: _in_order_of(heads, weight.cpu()) for name, weight, heads, _ in _changed(source, cut, model)}
+    return {name: reorder(heads, weight.cpu()) for name, weight, heads, _ in _changed(source, cut, model)}
 
 
 @torch.no_grad()
@@ -116,8 +116,8 @@ def round_as_file(source: Path, cut: Removal, model: Any) -> None:
         model: of transformers, cut, with its adapter merged in.
     """
     for _, weight, heads, kind in _changed(source, cut, model):
-        numbers = torch.from_numpy(library.dequantize(*_quantized(_in_order_of(heads, weight.cpu()), kind)).copy())
-        weight.copy_(_in_order_of(heads, numbers.reshape(weight.shape), is_file=True))
+        numbers = torch.from_numpy(library.dequantize(*_quantized(reorder(heads, weight.cpu()), kind)).copy())
+        weight.copy_(reorder(heads, numbers.reshape(weight.shape), is_file=True))
 
 
 def _changed(source: Path, cut: Removal, model: Any) -> Iterator[tuple[str, Tensor, int, Any]]:
@@ -126,21 +126,39 @@ def _changed(source: Path, cut: Removal, model: Any) -> Iterator[tuple[str, Tens
     config, n_kept = model.config, model.config.num_hidden_layers
     kept = [layer for layer in range(n_kept + len(cut.layers)) if layer not in cut.layers]
     family = gguf.header(source)["general.architecture"]
-    names = library.get_tensor_name_map({name: arch for arch, name in library.MODEL_ARCH_NAMES.items()}[family], n_kept)
-    heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads} if family == "llama" else {}
+    names = tensor_names(family, n_kept)
     for key, weight in model.state_dict().items():
         name = names.get_name(key, try_suffixes=(".weight",))
         block = BLOCK.fullmatch(name or "")
         if block is None or weight.dim() != 2:
             continue
-        n_heads = heads.get(block[2].removesuffix(".weight"), 0)
+        n_heads = reordered_heads(family, config, str(name))
         original = stored[f"blk.{kept[int(block[1])]}.{block[2]}"]
         numbers = torch.from_numpy(library.dequantize(original.data, original.tensor_type).copy())
-        if not torch.equal(numbers.to(weight.dtype), _in_order_of(n_heads, weight.cpu())):
+        if not torch.equal(numbers.to(weight.dtype), reorder(n_heads, weight.cpu())):
             yield str(name), weight, n_heads, original.tensor_type
 
 
-def _in_order_of(n_heads: int, weight: Tensor, *, is_file: bool = False) -> Tensor:
+def tensor_names(family: str, n_layers: int) -> Any:
+    """Return the map of `gguf` from the names of weights in transformers to those in a file."""
+    return library.get_tensor_name_map({name: arch for arch, name in library.MODEL_ARCH_NAMES.items()}[family], n_layers)
+
+
+def reordered_heads(family: str, config: Any, name: str) -> int:
+    """Return the number of heads of a matrix whose rows are in another order in the file, 0 if its rows are not.
+
+    Args:
+        family: architecture of the file.
+        config: of the model in transformers.
+        name: of the matrix in the file.
+    """
+    if family != "llama":
+        return 0
+    counts = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
+    return int(counts.get(name.removesuffix(".weight").rpartition(".")[2], 0))
+
+
+def reorder(n_heads: int, weight: Tensor, *, is_file: bool = False) -> Tensor:
     """Return a weight in the order of the other side: rotated pairs are neighbours in the file, halves of a head here."""
     if not n_heads:
         return weight

@@ -28,7 +28,7 @@ def version() -> str:
 
 
 def complete(
-    file: Path, requests: list[dict[str, Any]], n_ctx: int = 512, *, in_float32: bool = False
+    file: Path, requests: list[dict[str, Any]], n_ctx: int = 512, *, in_float32: bool = False, adapter: Path | None = None
 ) -> tuple[list[dict[str, Any]], int]:
     """Run completions with a GGUF file, greedily, one after the other.
 
@@ -37,6 +37,7 @@ def complete(
         requests: `prompt` (text or token ids), `max_tokens` and `logprobs`, as in the OpenAI interface.
         n_ctx: length of the context in tokens.
         in_float32: keep keys and values in float32, not in half precision.
+        adapter: GGUF file of a LoRA adapter to apply.
 
     Returns:
         The answers, with llama.cpp's `timings`, and the peak memory of the process in bytes.
@@ -50,7 +51,7 @@ def complete(
     memory = _MEMORY_BYTES + 3 * file.stat().st_size
     function = f"{__name__}:_complete"
     try:
-        arguments = (str(file.absolute()), json.dumps(requests), str(n_ctx), str(int(in_float32)))
+        arguments = (str(file.absolute()), json.dumps(requests), str(n_ctx), str(int(in_float32)), str(adapter or ""))
         reply = sandbox.answer(function, *arguments, memory_bytes=memory, seconds=_SECONDS)
     except (RuntimeError, sandbox.OverLimitError) as error:
         raise UnsupportedModelError(
@@ -59,12 +60,14 @@ def complete(
     return reply["answers"], reply["peak_bytes"]
 
 
-def _complete(file: str, requests: str, n_ctx: str, in_float32: str) -> dict[str, Any]:
+def _complete(file: str, requests: str, n_ctx: str, in_float32: str, adapter: str) -> dict[str, Any]:
     xllamacpp: Any = importlib.import_module("xllamacpp")  # without types
     params = xllamacpp.CommonParams()
     params.model.path, params.n_ctx, params.n_parallel = file, int(n_ctx), 1
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = N_THREADS
     params.warmup, params.verbosity = False, 0
+    if adapter:
+        params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(adapter)]
     if in_float32 == "1":
         params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
         params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED

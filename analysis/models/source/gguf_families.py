@@ -84,6 +84,14 @@ def refusal(spec: ModelSpec, cut: Removal | None) -> str | None:
     return None
 
 
+def cut_bytes(path: Path, cut: Removal) -> int:
+    """Return the bytes of a GGUF file without some layers."""
+    entries, n_bytes = sorted(gguf.tensors(path), key=lambda entry: entry.begin), path.stat().st_size
+    ends = [*(entry.begin for entry in entries[1:]), n_bytes]
+    blocks = ((BLOCK.fullmatch(entry.name), end - entry.begin) for entry, end in zip(entries, ends, strict=True))
+    return n_bytes - sum(size for block, size in blocks if block is not None and int(block[1]) in cut.layers)
+
+
 def broken(path: Path, reason: str) -> UnsupportedModelError:
     """Return the error for a file that llama.cpp would not load."""
     return UnsupportedModelError(f"{path.name} is not a usable GGUF file: {reason}. Get it again.")

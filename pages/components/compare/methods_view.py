@@ -1,4 +1,4 @@
-"""Methods on this model: strategies of choosing layers, alone and healed, at some sizes, and the best of them."""
+"""Comparison of methods on this model: strategies, alone and healed, at several sizes."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -34,19 +34,19 @@ def show(model: ModelSpec) -> None:
         model: the model of the page.
     """
     with frame.errors_shown():
-        found = stored_results.find(_KIND, model)
-        shown = stored_results.shown(_KIND, found)
-        _show_jobs(found)
-        if shown is None:
+        entries = stored_results.find(_KIND, model)
+        entry = stored_results.shown(_KIND, entries)
+        _show_jobs(entries)
+        if entry is None:
             st.info("No table of methods yet. Choose methods below, then click **Measure**.")
-            _form(model, None, found)
+            _form(model, None, entries)
         else:
-            _result(shown, found)
-            _form(model, shown.result, found)
+            _result(entry, entries)
+            _form(model, entry.result, entries)
 
 
-def _result(shown: FoundResult, found: Sequence[FoundResult]) -> None:
-    result: MethodsResult = shown.result
+def _result(selected: FoundResult, entries: Sequence[FoundResult]) -> None:
+    result: MethodsResult = selected.result
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         quantity = st.segmented_control(
             "Change from the unpruned model",
@@ -58,16 +58,16 @@ def _result(shown: FoundResult, found: Sequence[FoundResult]) -> None:
             persist_state="session",
             help=words.plain(result.tables()[NATS].caption),
         )
-        stored_results.show_origin([shown], "These results came with the program.")
-        if len(found) > 1:
-            state.pick_result(_KIND, "Shown", {entry.key: _called(entry) for entry in found}, shown.key)
+        stored_results.show_origin([selected], "These results came with the program.")
+        if len(entries) > 1:
+            state.pick_result(_KIND, "Shown", {entry.key: _called(entry) for entry in entries}, selected.key)
     told = result.tables()[quantity]
     figure = kinds.figure(result, quantity, dark=chart.is_dark())
     chart.show(figure, key=f"methods-{quantity}", alt=_alt(result, quantity), file_name=f"methods-{quantity}")
     st.caption("Bars: paired 95 % intervals. Coloured: significantly different from unpruned. Ring: best of its size.")
     st.markdown(f"{words.plain(methods.best_in_words(result))} {_condition(result)}")
     rows = [dict(zip(told.heads, cells, strict=True)) for cells in told.cells]
-    # On a phone the other columns move under it.
+    # On a phone the other columns scroll under it.
     names = {told.heads[0]: st.column_config.TextColumn(pinned=True)}
     chart.table(rows, key=f"t-methods-{quantity}", alt=told.title, file_name=f"methods-{quantity}", columns=names)
     _show_failures(result.failures)
@@ -75,7 +75,7 @@ def _result(shown: FoundResult, found: Sequence[FoundResult]) -> None:
 
 
 def _condition(result: MethodsResult) -> words.Markdown:
-    """The condition of every cell, as a chip."""
+    """Return the condition of all cells as badges."""
     spec = result.spec
     data = [words.questions(spec.benchmark), f"n = {len(result.right[0])}"] if result.right and result.right[0] else []
     data += [words.texts(spec.loss_corpus), f"n = {len(result.losses[0])} texts"] if result.losses and result.losses[0] else []
@@ -92,17 +92,17 @@ def _called(entry: FoundResult) -> str:
     result: MethodsResult = entry.result
     n_questions, sizes = len(result.right[0]), ", ".join(map(str, result.spec.ns))
     kept = f", {removal(result.spec.protect).brief()} protected" if result.spec.protect else ""
-    said = f"{', '.join(result.spec.strategies)}, n = {sizes}{kept}, {n_questions} questions"
-    return words.seen(f"{said} · {words.saved(entry)}{'' if result.complete else ', unfinished'}")
+    description = f"{', '.join(result.spec.strategies)}, n = {sizes}{kept}, {n_questions} questions"
+    return words.seen(f"{description} · {words.saved(entry)}{'' if result.complete else ', unfinished'}")
 
 
-def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[FoundResult]) -> None:
-    """Draw the form of the next table; it begins as the shown one, so that one more choice adds a row or a size."""
+def _form(model: ModelSpec, result: MethodsResult | None, entries: Sequence[FoundResult]) -> None:
+    """Draw the form of the next table, which starts with the settings of the current one."""
     on_screen = selection.now(model)
-    model = selection.as_shown(model, shown, on_screen and on_screen.distances.result)
-    like = MethodsSpec(model) if shown is None else shown.spec
+    model = selection.as_shown(model, result, on_screen and on_screen.distances.result)
+    like = MethodsSpec(model) if result is None else result.spec
     key = state.generation("methods-form", [like.fingerprint()])
-    with st.expander("Add methods or sizes", icon=":material/add:", expanded=shown is None):
+    with st.expander("Add methods or sizes", icon=":material/add:", expanded=result is None):
         left, right = st.columns(2)
         with left:
             choosing = [strategy for strategy in STRATEGIES if not needs(strategy, BLOCKS)]
@@ -137,7 +137,7 @@ def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[FoundRe
         try:
             same_task = task == like.benchmark.task
             benchmark = replace(like.benchmark if same_task else BenchmarkSpec(task), limit=int(limit), identity="")
-            corpus = like.loss_corpus if shown is not None else default_loss_corpus()
+            corpus = like.loss_corpus if result is not None else default_loss_corpus()
             spec = MethodsSpec(
                 model=model,
                 strategies=tuple(strategies),
@@ -152,15 +152,15 @@ def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[FoundRe
             st.error(words.plain(str(error)))
             return
         wanted = spec.cells()
-        known = methods.measured(spec, [entry.result for entry in found])
-        here = methods.measured(spec, [entry.result for entry in found if not entry.precomputed])
-        missing = [cell for cell in wanted if cell not in known]
+        measured = methods.measured(spec, [entry.result for entry in entries])
+        here = methods.measured(spec, [entry.result for entry in entries if not entry.precomputed])
+        missing = [cell for cell in wanted if cell not in measured]
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             label = f"Measure {len(missing)} missing" if 0 < len(missing) < len(wanted) else "Measure"
             if start.button(label, type="primary", key="methods-go", icon=":material/play_arrow:", disabled=not missing):
                 start.start_and_show(spec.request, f"Table of {len(spec.methods)} methods")
-            st.caption(words.plain(_work(spec, missing, len(known - here))))
-        st.caption(selection.precision_of_request(model, shown))
+            st.caption(words.plain(_work(spec, missing, len(measured - here))))
+        st.caption(selection.precision_of_request(model, result))
         if spec.protect:
             st.caption(
                 words.plain(f"No method removes {removal(spec.protect).brief()}: protected on the layer strip of Explore.")
@@ -168,10 +168,10 @@ def _form(model: ModelSpec, shown: MethodsResult | None, found: Sequence[FoundRe
 
 
 def _number(size: object) -> int:
-    """A size as it was chosen or typed.
+    """Return a chosen or typed size.
 
     Raises:
-        LayerscopeError: when it is no whole number.
+        LayerscopeError: if it is not a whole number.
     """
     if str(size).strip().isdigit():
         return int(str(size))
@@ -179,28 +179,28 @@ def _number(size: object) -> int:
 
 
 def _work(spec: MethodsSpec, missing: Sequence[MethodKey], n_precomputed: int) -> str:
-    """Return the remaining work for these cells, and for the precomputed ones, in words."""
+    """Return the remaining work in words."""
     if not missing:
         return "Everything is measured, with these questions and texts."
     trained = sum(methods.trains(recipe) for _, recipe, _ in missing)
-    said = f"{len(missing)} of {len(spec.cells())} cells to measure"
+    work = f"{len(missing)} of {len(spec.cells())} cells to measure"
     if trained:
-        said += f", {words.counted(trained, 'healing run')} of {spec.minutes:g} minutes"
+        work += f", {words.counted(trained, 'healing run')} of {spec.minutes:g} minutes"
     again = f" Includes {n_precomputed} precomputed cells, so that all cells are paired." if n_precomputed else ""
-    return f"{said}. Stored results are reused.{again}"
+    return f"{work}. Stored results are reused.{again}"
 
 
-def _show_jobs(found: Sequence[FoundResult]) -> None:
-    """Draw the running jobs of this kind, and why the last one failed if no result is newer."""
+def _show_jobs(entries: Sequence[FoundResult]) -> None:
+    """Draw the active jobs of this kind, and the error of the last one if no result is newer."""
     for job in (job for job in service.jobs.active() if job.kind == _KIND):
         card.in_place(job, _KIND)
         if doing := job.values.get("doing"):
             st.caption(words.plain(str(doing)))
-    card.failure(card.last_of(_KIND, lambda spec: True), max((entry.saved_at for entry in found), default=0.0))
+    card.failure(card.last_of(_KIND, lambda spec: True), max((entry.saved_at for entry in entries), default=0.0))
 
 
 def _show_failures(cells: Sequence[MethodCell]) -> None:
-    """Draw the reasons why cells could not be measured, each once with the first of its cells."""
+    """Draw each reason why cells are not measured, with the first of these cells."""
     for why in list(dict.fromkeys(cell.error for cell in cells))[:_TOLD_FAILURES]:
         names = [cell.name for cell in cells if cell.error == why]
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""

@@ -1,4 +1,4 @@
-"""The prompt microscope: the tokens that every layer still moves, and the model's prediction after each layer."""
+"""The prompt microscope: the rotation of each token by each layer, and the prediction after each layer."""
 
 from typing import Any
 
@@ -13,23 +13,23 @@ from pages.components.shared import chart, frame, start, words
 
 _WHOLE, _CUT = "the unpruned model", "the pruned model"
 _INSIDE = "inside-False"
-"""Key of the choice of the model where a block is removed."""
+"""Key of the choice of the model if a block is removed."""
 
 
 def show(model: ModelSpec) -> None:
-    """Draw the form, and below it the result that belongs to its prompt and block."""
+    """Draw the form and the result of its prompt and block."""
     with st.container(border=True):
-        asked, cut = _form(model)
-    if asked is None:
+        form, cut = _form(model)
+    if form is None:
         return
-    block = asked.spec.block
+    block = form.spec.block
     where = f"the model without {block.brief()}" if block else "the unpruned model"
 
     def done(result: MicroscopeResult) -> None:
         _done(result, cut)
 
     missing = f"Not measured yet for this prompt and {where}. Click **Look inside**."
-    prompts.show(asked, missing, grown=done, done=done)
+    prompts.show(form, missing, grown=done, done=done)
 
 
 def _form(model: ModelSpec) -> tuple[prompts.PromptForm | None, Removal | None]:
@@ -46,25 +46,25 @@ def _form(model: ModelSpec) -> tuple[prompts.PromptForm | None, Removal | None]:
             key=_INSIDE if cut else "inside-True",
             wrap=True,
         )
-    asked = None
+    form = None
     with left, frame.errors_shown():
-        asked = _asked(model, prompt, cut, inside)
-        _go(asked)
-    return asked, cut
+        form = _asked(model, prompt, cut, inside)
+        _go(form)
+    return form, cut
 
 
 def _asked(model: ModelSpec, prompt: str, cut: Removal | None, inside: str) -> prompts.PromptForm:
-    """The request of the form.
+    """Return the request of the form.
 
     Raises:
-        LayerscopeError: when the prompt is empty or too long.
+        LayerscopeError: if the prompt is empty or too long.
     """
     return prompts.PromptForm(model, MicroscopeSpec(model, prompt, cut if inside == _CUT else None), _fill)
 
 
-def _go(asked: prompts.PromptForm) -> None:
-    spec: Any = asked.spec
-    is_there = asked.found() is not None
+def _go(form: prompts.PromptForm) -> None:
+    spec: Any = form.spec
+    is_there = form.found() is not None
     why = "This result is on screen. Change the prompt or the block for a new one." if is_there else None
     if start.button("Look inside", key="microscope-go", type="primary", icon=":material/biotech:", disabled=is_there, help=why):
         job = start.start(spec, f"Microscope of a prompt{', pruned model' if spec.block else ''}")
@@ -74,7 +74,7 @@ def _go(asked: prompts.PromptForm) -> None:
 
 
 def _fill(spec: Any) -> None:
-    """Put a stored request into the form: prompt, block, and which model is looked into."""
+    """Put a stored request into the form: prompt, block and model."""
     prompts.fill(spec)
     if spec.block is not None:
         st.session_state[_INSIDE] = _CUT
@@ -112,7 +112,7 @@ def _done(result: MicroscopeResult, cut: Removal | None) -> None:
 
 
 def _position(result: MicroscopeResult) -> int:
-    """Draw the choice of the token whose predictions are shown; the last one at first."""
+    """Draw the choice of the token whose predictions are shown; the default is the last one."""
     names = [f"{number} · {prompts.opening(piece, 20) or 'space'}" for number, piece in enumerate(result.pieces, 1)]
     key = f"position-{result.spec.fingerprint()}"
     return st.selectbox(

@@ -1,4 +1,4 @@
-"""Prompts: where one is typed, the cut it is asked of, and the stored result that answers exactly this form.
+"""Prompts: the text field, the removed layers, and the stored result of exactly this request.
 
 A prompt stays in the session and never becomes part of an address.
 """
@@ -22,7 +22,7 @@ from pages.components.jobs import card
 from pages.components.shared import frame, selection, state, stored_results, words
 
 _LIVE_S = 0.5
-"""As often as a growing result is put on disk."""
+"""Interval at which a growing result is written to disk, in seconds."""
 Draw = Callable[[Any], None]
 EXAMPLES = {
     "A fact": "The capital of France is",
@@ -30,7 +30,7 @@ EXAMPLES = {
     "A sum": "Question: What is 3 + 4?\nAnswer: 7\n\nQuestion: What is 6 + 5?\nAnswer:",
     "A list": "You need these ingredients to bake a cake:\n1. flour\n2. sugar\n3.",
 }
-"""Prompts that different parts of a model answer."""
+"""Example prompts by name."""
 _KEY = "prompt-text"
 
 
@@ -39,11 +39,11 @@ class PromptForm:
     """The request of a form, and how a stored request fills the form."""
 
     model: ModelSpec
-    """The model of the page."""
+    """Model of the page."""
     spec: Spec
     """Request of the form."""
     fill: Callable[[Any], None]
-    """Put a stored request into the form; called before the form is drawn."""
+    """Function that puts a stored request into the form; called before the form is drawn."""
 
     @property
     def kind(self) -> str:
@@ -59,106 +59,106 @@ class PromptForm:
         return stored_results.find(self.kind, self.model)
 
 
-def show(asked: PromptForm, missing: words.Markdown, *, grown: Draw, done: Draw) -> None:
-    """Draw the result that answers the form, as far as it has come, or a grey panel without one.
+def show(form: PromptForm, missing: words.Markdown, *, grown: Draw, done: Draw) -> None:
+    """Draw the finished or partial result that answers the form, or a grey panel without one.
 
     Args:
-        asked: the request of the form.
-        missing: the sentence of the grey panel while no stored result answers the form.
-        grown: draws a result that is still growing.
-        done: draws a finished one.
+        form: the request of the form.
+        missing: text of the grey panel if no stored result answers the form.
+        grown: function that draws a growing result.
+        done: function that draws a finished result.
     """
-    running = next((job for job in service.jobs.active() if job.asks(lambda spec: _is_asked(spec, asked))), None)
+    running = next((job for job in service.jobs.active() if job.asks(lambda spec: _is_asked(spec, form))), None)
     if running is not None:
-        st.fragment(_live, run_every=_LIVE_S)(running.id, asked, grown)
+        st.fragment(_live, run_every=_LIVE_S)(running.id, form, grown)
         return
-    last = _unfinished(asked)
+    last = _unfinished(form)
     if last is not None:
         if last.state == jobs.FAILED:
             st.error(words.plain(last.error or "The job failed."))
         else:
             st.warning(words.plain(last.error or f"The job was {last.state}."))
-        card.resume_button(last, where=asked.kind)
-        partial = stored_results.live(asked.kind, last.result_key)
+        card.resume_button(last, where=form.kind)
+        partial = stored_results.live(form.kind, last.result_key)
         if partial is not None:
-            done(prompt_answers.narrowed(partial, asked.spec))
+            done(prompt_answers.narrowed(partial, form.spec))
         return
-    shown = asked.found()
-    if shown is None:
-        with st.container(border=True, key=f"{asked.kind}-missing"):
+    answer = form.found()
+    if answer is None:
+        with st.container(border=True, key=f"{form.kind}-missing"):
             st.markdown(f":gray[:material/block: {missing}]")
-        _menu(asked, None)
+        _menu(form, None)
         return
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
-        _chip(shown)
-        _menu(asked, shown)
-    done(prompt_answers.narrowed(shown.result, asked.spec))
+        _chip(answer)
+        _menu(form, answer)
+    done(prompt_answers.narrowed(answer.result, form.spec))
 
 
-def _chip(shown: FoundResult) -> None:
-    """Draw the condition of the texts below: prompt, block, how tokens are chosen, precision and weights."""
-    spec = shown.result.spec
+def _chip(answer: FoundResult) -> None:
+    """Draw the condition of the texts: prompt, block, sampling, precision and weights."""
+    spec = answer.result.spec
     parts = ["n = 1 prompt"]
     block = next((block for block in _blocks(spec) if block is not None), None)
     parts.append(f"without {block.brief()}" if block else "unpruned")
     if spec.kind == "compare":
         parts.append(f"temperature {spec.temperature:g}, seed {spec.seed}" if spec.temperature else "greedy")
-    parts.append(shown.result.ran_in)
-    if shown.origin:
-        parts.append(shown.origin)
-    with st.container(key=f"{spec.kind}-chip"):  # a badge is drawn late, in a place of its size
+    parts.append(answer.result.ran_in)
+    if answer.origin:
+        parts.append(answer.origin)
+    with st.container(key=f"{spec.kind}-chip"):  # a badge is drawn late, in a container of its size
         st.markdown(
             selection.badges(parts),
             help="Precomputed: came with the program. Pack: came with an opened result pack.",
         )
 
 
-def _is_asked(spec: Any, asked: PromptForm) -> bool:
-    is_of_model = spec.kind == asked.kind and spec.model.source == asked.model.source
-    return is_of_model and prompt_answers.is_answer(spec, asked.spec)
+def _is_asked(spec: Any, form: PromptForm) -> bool:
+    is_of_model = spec.kind == form.kind and spec.model.source == form.model.source
+    return is_of_model and prompt_answers.is_answer(spec, form.spec)
 
 
-def _unfinished(asked: PromptForm) -> jobs.Job | None:
-    """Return this visitor's last job, where it failed or was stopped and the form still has its request."""
-    known = st.session_state.get(f"{asked.kind}-job")
+def _unfinished(form: PromptForm) -> jobs.Job | None:
+    """Return the last job of this visitor if it failed or was stopped, and the form still has its request."""
+    job_id = st.session_state.get(f"{form.kind}-job")
     try:
-        job = service.jobs.get(known) if known else None
+        job = service.jobs.get(job_id) if job_id else None
     except JobError:
         return None
     is_over = job is not None and job.state not in (jobs.DONE, jobs.QUEUED, jobs.RUNNING)
-    return job if job is not None and is_over and job.asks(lambda spec: _is_asked(spec, asked)) else None
+    return job if job is not None and is_over and job.asks(lambda spec: _is_asked(spec, form)) else None
 
 
-def _live(job_id: str, asked: PromptForm, grown: Draw) -> None:
+def _live(job_id: str, form: PromptForm, grown: Draw) -> None:
     with frame.errors_shown():
         job = next((job for job in service.jobs.active() if job.id == job_id), None)
         if job is None:
             st.rerun()
-        card.active(job, where=asked.kind)
-        result = stored_results.live(asked.kind, job.result_key)
+        card.active(job, where=form.kind)
+        result = stored_results.live(form.kind, job.result_key)
         if result is not None:
-            grown(prompt_answers.narrowed(result, asked.spec))
+            grown(prompt_answers.narrowed(result, form.spec))
         elif job.state == jobs.QUEUED:
             st.info("One heavy job runs at a time. This one starts by itself, also if you leave the page.")
         else:
             st.info("The model is loading.")
 
 
-def _menu(asked: PromptForm, shown: FoundResult | None) -> None:
-    """Draw the menu of stored results; the picked one fills the form that it belongs to."""
-    others = [entry for entry in asked.stored() if entry.key != (shown and shown.key) and _fits(entry.result.spec, asked.model)]
+def _menu(form: PromptForm, answer: FoundResult | None) -> None:
+    """Draw the menu of stored results; selecting one fills the form."""
+    others = [entry for entry in form.stored() if entry.key != (answer and answer.key) and _fits(entry.result.spec, form.model)]
     if not others:
         return
     names = {entry.key: _describe(entry) for entry in others}
-    widget = state.generation(f"stored-{asked.kind}", [shown.key if shown else "", *names])
-    st.session_state[f"drawn-{asked.kind}"] = widget
+    widget = state.generation(f"stored-{form.kind}", [answer.key if answer else "", *names])
+    st.session_state[f"drawn-{form.kind}"] = widget
 
     def pick() -> None:
         # A busy browser can still send the value of a menu that is no longer drawn.
-        if st.session_state.get(f"drawn-{asked.kind}") == widget:
+        if st.session_state.get(f"drawn-{form.kind}") == widget:
             chosen = next((entry for entry in others if entry.key == st.session_state[widget]), None)
             if chosen is not None:
-                asked.fill(chosen.result.spec)
+                form.fill(chosen.result.spec)
 
     st.selectbox(
         "Stored results",
@@ -167,7 +167,7 @@ def _menu(asked: PromptForm, shown: FoundResult | None) -> None:
         key=widget,
         on_change=pick,
         format_func=lambda key: names.get(key, key),
-        placeholder="Other stored results" if shown else "Stored results",
+        placeholder="Other stored results" if answer else "Stored results",
         label_visibility="collapsed",
         width=260,
     )
@@ -195,25 +195,25 @@ def fill(spec: Any) -> None:
         state.choose_cut(block)
 
 
-def _describe(found: FoundResult) -> str:
-    spec = found.result.spec
+def _describe(entry: FoundResult) -> str:
+    spec = entry.result.spec
     block = next((block for block in _blocks(spec) if block is not None), None)
-    what = [f"“{opening(spec.prompt)}”", f"without {block.brief()}" if block else "unpruned"]
+    parts = [f"“{opening(spec.prompt)}”", f"without {block.brief()}" if block else "unpruned"]
     if spec.kind == "compare":
-        what.append(f"{len(spec.variants)} models")
-        what.append(f"temperature {spec.temperature:g}, seed {spec.seed}" if spec.temperature else "greedy")
-        what.append(f"{spec.max_new_tokens} tokens")
-    return words.seen(" · ".join([*what, words.saved(found)]), 160)
+        parts.append(f"{len(spec.variants)} models")
+        parts.append(f"temperature {spec.temperature:g}, seed {spec.seed}" if spec.temperature else "greedy")
+        parts.append(f"{spec.max_new_tokens} tokens")
+    return words.seen(" · ".join([*parts, words.saved(entry)]), 160)
 
 
 def box() -> str:
-    """Draw the box and return its text."""
+    """Draw the text field and return its text."""
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.markdown("**Prompt**", width="content")
         for name, prompt in EXAMPLES.items():
             hint = words.plain(f"Fills in: {prompt!r}")
             st.button(name, key=f"example-{name}", type="tertiary", on_click=_put, args=(prompt,), help=hint)
-    # The key alone would be forgotten while another page is on screen.
+    # Streamlit forgets the key alone while another page is on screen.
     st.session_state.setdefault(_KEY, EXAMPLES["A fact"])
     return (
         st.text_area(
@@ -234,23 +234,23 @@ def _put(prompt: str) -> None:
 
 
 def opening(prompt: str, longest: int = 44) -> str:
-    """The beginning of a prompt on one line."""
+    """Return the beginning of a prompt on one line."""
     line = " ".join(prompt.split())
     return line if len(line) <= longest else f"{line[: longest - 1]}…"
 
 
 def cut_choice(model: ModelSpec, key: str) -> Removal | None:
-    """The slider's n, the same as on Explore, and the layers that it removes; None where nothing is removed or known."""
-    found = selection.now(model)
-    if found is None:
+    """Draw the slider of n, which Explore shares, and return the removed layers; None if there are none or they are unknown."""
+    on_explore = selection.now(model)
+    if on_explore is None:
         with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             st.caption("This model has no distance map yet. Compute one to choose a block.", width="content")
             st.page_link("pages/explore.py", label="Compute a map", icon=":material/grid_on:")
         return None
-    most = found.distances.result.n_layers - 1
+    most = on_explore.distances.result.n_layers - 1
     with state.showing(f"{key}-n", min(state.chosen_n(), most)):
         st.slider("Layers removed, n", 0, most, key=f"{key}-n", on_change=lambda: state.choose_n(st.session_state[f"{key}-n"]))
-    cut = found.cut
+    cut = on_explore.cut
     st.caption(
         f"Without {cut.removed.brief()}, {'chosen by hand' if cut.by_hand else f'by {words.plain(state.strategy())}'}."
         if cut.removed

@@ -1,4 +1,4 @@
-"""Ticked runs over each other: only comparable runs share an axis, and a sentence names the rest."""
+"""Charts of the ticked runs: comparable runs share an axis, and a sentence names the others."""
 
 from collections.abc import Callable
 
@@ -22,8 +22,8 @@ def show(picked: list[FoundResult], reference: FoundResult | None) -> None:
     """Draw a section for every kind among the ticked runs and the reference.
 
     Args:
-        picked: in the order of their ticks.
-        reference: drawn dashed whether it is ticked or not.
+        picked: ticked runs in the order of their ticks.
+        reference: run that is drawn dashed, ticked or not.
     """
     runs = [*([reference] if reference else []), *(run for run in picked if reference is None or run.id != reference.id)]
     drawn: dict[str, list[DrawnRun]] = {}
@@ -47,16 +47,16 @@ def show(picked: list[FoundResult], reference: FoundResult | None) -> None:
 
 
 def _split(drawn: list[DrawnRun], alike: Callable[[DrawnRun, DrawnRun], bool], why: words.Markdown) -> list[DrawnRun]:
-    """Those that may share an axis with the first; the others are named."""
-    kept = [one for one in drawn if alike(drawn[0], one)]
-    left = [one.name for one in drawn if not alike(drawn[0], one)]
+    """Return the runs that share an axis with the first, and name the others."""
+    kept = [run for run in drawn if alike(drawn[0], run)]
+    left = [run.name for run in drawn if not alike(drawn[0], run)]
     if left:
         st.caption(f"Not drawn with {words.plain(drawn[0].name)}: {words.plain(', '.join(left))}, because {why}")
     return kept
 
 
 def _chip(conditions: list[Condition], texts: str = "Loss") -> None:
-    """Draw the condition of a group of charts; of more than one, a note says that the runs differ in it."""
+    """Draw the condition of a group of charts, with a note if the runs differ in it."""
     selection.show_chip(
         conditions,
         "The runs differ in this." if len(conditions) > 1 else "",
@@ -67,8 +67,8 @@ def _chip(conditions: list[Condition], texts: str = "Loss") -> None:
 def _maps(drawn: list[DrawnRun]) -> None:
     st.header("Maps on relative depth", anchor=False)
     kept = _split(drawn, lambda a, b: a.result.spec.metric == b.result.spec.metric, "they measure another distance.")
-    _chip(selection.conditions_of_maps(one.result for one in kept), "Distance")
-    alt = f"Distance of the best block against the share of layers removed: {', '.join(one.name for one in kept)}."
+    _chip(selection.conditions_of_maps(run.result for run in kept), "Distance")
+    alt = f"Distance of the best block against the share of layers removed: {', '.join(run.name for run in kept)}."
     figure = run_figures.best_curves(kept, dark=chart.is_dark())
     chart.show_with_table(figure, key="runs-distance", alt=alt, file_name="maps-distance")
 
@@ -76,42 +76,42 @@ def _maps(drawn: list[DrawnRun]) -> None:
 def _curves(drawn: list[DrawnRun]) -> None:
     st.header("Curves on relative depth", anchor=False)
     dark = chart.is_dark()
-    asked = [one for one in drawn if any(point.acc is not None for point in one.result.points)]
+    with_questions = [run for run in drawn if any(point.acc is not None for point in run.result.points)]
     left, right = st.columns(2, gap="medium")
     with left:
-        if asked:
-            _chip(selection.conditions_of_results([one.result for one in asked], ANSWERS))
-            figure = run_figures.score_curves(asked, ACCURACY, dark=dark)
-            alt = f"Accuracy against the share of layers removed: {', '.join(one.name for one in asked)}."
+        if with_questions:
+            _chip(selection.conditions_of_results([run.result for run in with_questions], ANSWERS))
+            figure = run_figures.score_curves(with_questions, ACCURACY, dark=dark)
+            alt = f"Accuracy against the share of layers removed: {', '.join(run.name for run in with_questions)}."
             chart.show_with_table(figure, key="runs-accuracy", alt=alt, file_name="curves-accuracy")
-            _say_questions(asked)
+            _say_questions(with_questions)
     with right:
-        read = [one for one in drawn if any(point.loss is not None for point in one.result.points)]
-        if not read:
+        with_loss = [run for run in drawn if any(point.loss is not None for point in run.result.points)]
+        if not with_loss:
             st.caption("These curves have no measured loss.")
             return
         placeholder = st.container()
         why = "their loss is on other texts."
-        kept = _split(read, lambda a, b: comparable.same_texts(a.result, b.result), why)
-        in_tokens = all(comparable.same_tokens(kept[0].result, one.result) for one in kept)
+        kept = _split(with_loss, lambda a, b: comparable.same_texts(a.result, b.result), why)
+        in_tokens = all(comparable.same_tokens(kept[0].result, run.result) for run in kept)
         figure = run_figures.score_curves(kept, LOSS if in_tokens else BITS, dark=dark)
-        alt = f"Loss against the share of layers removed: {', '.join(one.name for one in kept)}."
+        alt = f"Loss against the share of layers removed: {', '.join(run.name for run in kept)}."
         with placeholder:
-            _chip(selection.conditions_of_results([one.result for one in kept], NATS))
+            _chip(selection.conditions_of_results([run.result for run in kept], NATS))
             chart.show_with_table(figure, key="runs-loss", alt=alt, file_name="curves-loss")
         if not in_tokens:
             st.caption("In bits per byte, because these models have different vocabularies.")
 
 
 def _say_questions(drawn: list[DrawnRun]) -> None:
-    """Return the chance line of each question set."""
+    """Draw the chance level of each question set."""
     levels: dict[str, float] = {}
-    for one in drawn:
-        if one.result.lines:
-            levels[words.questions(one.result.spec.benchmark)] = one.result.lines.chance
-    said = words.plain(", ".join(f"{name} {chance:.0%}" for name, chance in levels.items()))
+    for run in drawn:
+        if run.result.lines:
+            levels[words.questions(run.result.spec.benchmark)] = run.result.lines.chance
+    chances = words.plain(", ".join(f"{name} {chance:.0%}" for name, chance in levels.items()))
     if len(levels) > 1:
-        st.caption(f"Different questions: compare each curve with its own chance line ({said}).")
+        st.caption(f"Different questions: compare each curve with its own chance line ({chances}).")
     elif levels:
         st.caption("Bars: 95 % intervals (Wilson). Hollow points: not significantly different from unpruned.")
 
@@ -124,11 +124,11 @@ def _heals(drawn: list[DrawnRun]) -> None:
         placeholder = st.container()
         kept = _split(drawn, _same_healed, "they have other weights or other texts.")
         with placeholder:
-            _chip(selection.conditions_of_results([one.result for one in kept], NATS))
-            alt = f"Held-out loss by step: {', '.join(one.name for one in kept)}."
+            _chip(selection.conditions_of_results([run.result for run in kept], NATS))
+            alt = f"Held-out loss by step: {', '.join(run.name for run in kept)}."
             chart.show_with_table(run_figures.heal_curves(kept, dark=dark), key="runs-heals", alt=alt, file_name="heals-loss")
     with right:
-        _chip(selection.conditions_of_results([one.result for one in drawn], NATS))
+        _chip(selection.conditions_of_results([run.result for run in drawn], NATS))
         alt = "Share of the loss increase that each healing run recovered."
         figure = run_figures.recovery_bars(drawn, dark=dark, height=120 + 44 * len(drawn))
         chart.show_with_table(figure, key="runs-recovered", alt=alt, file_name="heals-recovered")
@@ -146,8 +146,8 @@ def _damage(drawn: list[DrawnRun]) -> None:
     with left:
         why = "it was measured on other texts or with another vocabulary."
         kept = _split(drawn, lambda a, b: comparable.same_tokens(a.result, b.result), why)
-        _chip(selection.conditions_of_maps(one.result for one in kept), "Loss increase")
-        alt = f"Least loss increase against the share of layers removed: {', '.join(one.name for one in kept)}."
+        _chip(selection.conditions_of_maps(run.result for run in kept), "Loss increase")
+        alt = f"Least loss increase against the share of layers removed: {', '.join(run.name for run in kept)}."
         chart.show_with_table(
             run_figures.best_curves(kept, dark=chart.is_dark()), key="runs-damage", alt=alt, file_name="damage"
         )

@@ -1,6 +1,6 @@
-"""Every stored run of every model: in one table, laid over each other, and as differences from a pinned reference.
+"""Stored runs of all models: in a table, in common charts, and as differences from a pinned run.
 
-The pinned run is kept in the address, and subtracted from all others.
+The address contains the pinned run.
 """
 
 import json
@@ -22,9 +22,9 @@ from pages.components.compare import runs_overlay
 from pages.components.shared import chart, frame, selection, state, stored_results, words
 
 MOST = 1000
-"""Rows of the table: a browser takes many more of them slowly, and nobody reads them."""
+"""Maximum number of rows of the table."""
 _LOOKED_AT = 300
-"""Maps and curves that are searched at most for the first drawn ones."""
+"""Maximum number of maps and curves that are searched for the ones to draw first."""
 _PICKS = "run-picks"
 _PLURALS = {"distances": "Maps", "sweep": "Curves", "heal": "Healing", "damage": "Damage", "evaluate": "Evaluations"}
 _COLUMNS = {
@@ -58,24 +58,24 @@ def show(model: ModelSpec) -> None:
         runs_overlay.show(picked, reference)
         if reference is not None:
             differences(picked, reference)
-        shown = [*picked, *([reference] if reference else [])]
-        frame.commands([run.result.spec for run in shown])
+        runs = [*picked, *([reference] if reference else [])]
+        frame.commands([run.result.spec for run in runs])
 
 
 def _listed(model: ModelSpec, kinds: Sequence[str] = (), **options: Any) -> tuple[list[FoundResult], int]:
-    """Return runs as `service.listed`, those of the current model first, and the number of all that match."""
+    """Return runs as `service.listed`, those of the current model first, and the number of matches."""
     return service.listed(stored_results.known(model), kinds or list(summaries.kinds()), **{"most": MOST} | options)
 
 
 def _reference() -> FoundResult | None:
-    """Return the pinned run; warn about one that is pinned in the address but not stored here."""
-    found, (kind, _, key) = _by_id(state.pinned()), state.pinned().partition(":")
-    if state.pinned() and found is None:
+    """Return the pinned run, and warn if the run in the address is not stored here."""
+    run, (kind, _, key) = _by_id(state.pinned()), state.pinned().partition(":")
+    if state.pinned() and run is None:
         st.warning(
             f"The reference in the address, {words.plain(summaries.kinds().get(kind, 'run'))} {words.plain(key)}, is not "
             f"stored here. Pick another one below, or compute it again."
         )
-    return found
+    return run
 
 
 def _by_id(run_id: str) -> FoundResult | None:
@@ -85,15 +85,15 @@ def _by_id(run_id: str) -> FoundResult | None:
 
 def _table(model: ModelSpec) -> list[FoundResult]:
     """Draw the table of runs and its downloads; returns the ticked runs in the order of their ticks."""
-    shown, n_passed = _filtered(model)
-    rows = [run_table.row(run) for run in shown]
-    chosen = _ticked(model, shown, rows)
+    runs, n_passed = _filtered(model)
+    rows = [run_table.row(run) for run in runs]
+    chosen = _ticked(model, runs, rows)
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         n_runs = _listed(model, most=1)[1]
-        said = f"{n_passed:d} of {n_runs:d} runs, {len(chosen)} drawn."
-        if len(shown) < n_passed:
-            said += f" The table shows the first {len(shown)}. Narrow them by kind, model or words."
-        st.caption(said, width="stretch")
+        summary = f"{n_passed:d} of {n_runs:d} runs, {len(chosen)} drawn."
+        if len(runs) < n_passed:
+            summary += f" The table shows the first {len(runs)}. Narrow them by kind, model or words."
+        st.caption(summary, width="stretch")
         chart.download(
             "Table as CSV",
             lambda: escapes.csv(pd.DataFrame(rows)),
@@ -124,13 +124,13 @@ def _plural(kind: str) -> words.Markdown:
 
 
 def _filtered(model: ModelSpec) -> tuple[list[FoundResult], int]:
-    """Draw the filters; returns the runs that pass them, and how many pass if not all are taken."""
-    known = service.names(list(summaries.kinds()))
-    kinds = [kind for kind in summaries.kinds() if any(kind == one for one, _ in known)]
-    own = [run.summary.name for run in _listed(model, most=1)[0]]
-    names = list(dict.fromkeys([*own, *(name for _, name in known)]))
-    place = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
-    kind = place.segmented_control(
+    """Draw the filters and return the runs that pass them, and the number of all such runs."""
+    stored = service.names(list(summaries.kinds()))
+    kinds = [kind for kind in summaries.kinds() if any(kind == stored_kind for stored_kind, _ in stored)]
+    current = [run.summary.name for run in _listed(model, most=1)[0]]
+    names = list(dict.fromkeys([*current, *(name for _, name in stored)]))
+    row = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
+    kind = row.segmented_control(
         "Kind",
         ["", *kinds],
         default="",
@@ -139,19 +139,19 @@ def _filtered(model: ModelSpec) -> tuple[list[FoundResult], int]:
         key="runs-kind",
         persist_state="session",
     )
-    models = place.multiselect("Models", names, key="runs-models", placeholder="all models", persist_state="session")
-    text = place.text_input("Search", key="runs-search", placeholder="wiki float32", persist_state="session", width=160)
+    models = row.multiselect("Models", names, key="runs-models", placeholder="all models", persist_state="session")
+    text = row.text_input("Search", key="runs-search", placeholder="wiki float32", persist_state="session", width=160)
     of_kind = [kind] if kind else []
     return _listed(model, of_kind, model_names=models, text=text)
 
 
-def _ticked(model: ModelSpec, shown: list[FoundResult], rows: list[dict[str, Any]]) -> list[FoundResult]:
-    """Draw the rows; ticks of runs that the filters hide are kept."""
+def _ticked(model: ModelSpec, runs: list[FoundResult], rows: list[dict[str, Any]]) -> list[FoundResult]:
+    """Draw the rows and return the ticked runs, also those that the filters hide."""
     if _PICKS not in st.session_state:
         firsts = [run for kind in ("distances", "sweep") for run in _listed(model, [kind], most=_LOOKED_AT)[0]]
         st.session_state[_PICKS] = run_table.first_picks(firsts)
     picks: list[str] = st.session_state[_PICKS]
-    visible = {run.id: run for run in shown}
+    visible = {run.id: run for run in runs}
 
     def picked() -> list[FoundResult]:
         return [run for pick in picks if (run := visible.get(pick) or _by_id(pick)) is not None]
@@ -159,7 +159,7 @@ def _ticked(model: ModelSpec, shown: list[FoundResult], rows: list[dict[str, Any
     if not rows:
         st.info("No run passes these filters. Clear the search, or choose **All** kinds.")
         return picked()
-    ticked = {"selection": {"rows": [place for place, run in enumerate(visible) if run in picks]}}
+    ticked = {"selection": {"rows": [index for index, run in enumerate(visible) if run in picks]}}
     event = st.dataframe(
         pd.DataFrame(rows),
         key=state.generation("runs-table", list(visible)),
@@ -172,7 +172,7 @@ def _ticked(model: ModelSpec, shown: list[FoundResult], rows: list[dict[str, Any
         height=min(38 + 35 * len(rows), 283),
         alt="Stored runs with their key figures",
     )
-    chosen = [shown[row].id for row in event["selection"]["rows"] if row < len(shown)]
+    chosen = [runs[row].id for row in event["selection"]["rows"] if row < len(runs)]
     picks[:] = [pick for pick in picks if pick in chosen or pick not in visible] + [run for run in chosen if run not in picks]
     return picked()
 
@@ -182,7 +182,7 @@ def _json(run: FoundResult) -> bytes:
 
 
 def _choose(picked: list[FoundResult], reference: FoundResult | None) -> FoundResult | None:
-    """Draw the choice of the reference among the ticked runs; returns it."""
+    """Draw the choice of the reference among the ticked runs and return it."""
     runs = [*([reference] if reference and reference not in picked else []), *picked]
     names = dict(zip([run.id for run in runs], run_table.labels(runs), strict=True))
     options = ["", *names]
@@ -216,20 +216,20 @@ def differences(picked: list[FoundResult], reference: FoundResult) -> None:
     rows, reasons = [], {}
     name, *labels = run_table.labels([reference, *others])
     for run, label in zip(others, labels, strict=True):
-        found, why = run_compare.differences(reference.result, run.result)
-        for one in found:
+        rows_of_run, why = run_compare.differences(reference.result, run.result)
+        for difference in rows_of_run:
             rows.append(
                 {
                     "run": label,
-                    "quantity": one.quantity,
-                    "reference": one.reference,
-                    "run's": one.value,
-                    "difference": one.difference,
-                    "95 % from": one.low,
-                    "to": one.high,
-                    "significant": "yes" if one.is_significant else "no",
-                    "interval": one.basis,
-                    "removed (reference / run)": one.removed,
+                    "quantity": difference.quantity,
+                    "reference": difference.reference,
+                    "run's": difference.value,
+                    "difference": difference.difference,
+                    "95 % from": difference.low,
+                    "to": difference.high,
+                    "significant": "yes" if difference.is_significant else "no",
+                    "interval": difference.basis,
+                    "removed (reference / run)": difference.removed,
                 }
             )
         if why:

@@ -1,6 +1,6 @@
 """Generated texts on cards, their tokens shaded by surprisal and underlined where they differ from another text's.
 
-Everything that a model generates is shown as text, never as markup.
+Generated text is never interpreted as markup.
 """
 
 import html
@@ -14,7 +14,7 @@ from analysis.experiments.prompt.comparison_spec import CompareResult, Variant, 
 from pages.components.shared import chart, words
 
 FULL_NATS = 8.0
-"""Surprisal from which on the shade gets no stronger."""
+"""Surprisal with the strongest shade, in nats."""
 _SHADES = {False: ("#0f6b66", 0.46), True: ("#56c2b8", 0.50)}
 _BADGES = {"unpruned": "gray", "pruned": "blue", "instant": "orange", "healed": "orange"}
 UNDER = {"unpruned": "the unpruned model", "own": "its own model", "off": "off"}
@@ -39,10 +39,10 @@ def markup(
         prompt: the text that was continued.
         pieces: the text of each token.
         surprise: surprisal of each token in nats; tokens beyond its end are not shaded.
-        parting: the token before which a bar stands: the first to depart from another text.
-        differing: tokens that are underlined: the other text does not have them.
-        mark: colour of bar and lines.
-        growing: whether more is coming.
+        parting: the first token that differs from another text; a bar is drawn before it.
+        differing: tokens that the other text does not have; they are underlined.
+        mark: colour of bar and underlines.
+        growing: whether the text grows.
         dark: whether the page is dark.
     """
     spans = [f'<span style="opacity:0.72">{html.escape(prompt)}</span>']
@@ -69,19 +69,19 @@ def markup(
 
 
 def _with_marks(piece: str, newlines: int) -> tuple[str, int]:
-    """A piece as HTML with its line ends marked, and the number of line ends in a row that it ends with.
+    """Return a piece as HTML with marked line ends, and the number of consecutive line ends at its end.
 
-    A model that goes round in empty lines would else fill the page with nothing: from the third on they break no line.
+    From the third consecutive line end on, only the mark is drawn, so that a loop of empty lines does not fill the page.
     """
-    shown = ""
+    marked = ""
     for letter in piece:
         newlines = newlines + 1 if letter == "\n" else 0
-        shown += _LINE_END + "\n" * (newlines < 3) if newlines else html.escape(letter)
-    return shown, newlines
+        marked += _LINE_END + "\n" * (newlines < 3) if newlines else html.escape(letter)
+    return marked, newlines
 
 
 def shade(nats: float, *, dark: bool) -> str:
-    """The colour behind a token."""
+    """Return the background colour of a token."""
     colour, most = _SHADES[dark]
     return translucent(colour, round(most * min(max(nats, 0.0) / FULL_NATS, 1.0), 3))
 
@@ -130,10 +130,10 @@ def card(result: CompareResult, index: int, name: str, under: str, *, live: bool
 
     Args:
         result: the comparison.
-        index: of the variant.
-        name: of the variant.
+        index: number of the variant.
+        name: name of the variant.
         under: the model whose surprisal is shaded, a key of `UNDER`.
-        live: whether more is coming.
+        live: whether the text grows.
     """
     variant = result.spec.variants[index]
     text = result.writings[index] if index < len(result.writings) else None
@@ -145,7 +145,7 @@ def card(result: CompareResult, index: int, name: str, under: str, *, live: bool
         surprise = _surprise(variant, text, under)
         parting = result.parts_at(index) if text else None
         dark = chart.is_dark()
-        with st.container(key=f"written-{index}"):  # drawn late, in a place of about its size
+        with st.container(key=f"written-{index}"):  # drawn late, in a container of about its size
             shaded = markup(
                 result.spec.prompt,
                 text.pieces if text else [],
@@ -161,7 +161,7 @@ def card(result: CompareResult, index: int, name: str, under: str, *, live: bool
 
 
 def _surprise(variant: Variant, text: Writing | None, under: str) -> list[float]:
-    """Return the surprisal to shade by; of the unpruned model's own text while it is still growing, too."""
+    """Return the surprisal of each token under the chosen model."""
     if text is None or under == "off":
         return []
     return text.own_surprise if under == "own" or variant.is_unpruned else text.unpruned_surprise

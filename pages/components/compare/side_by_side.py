@@ -1,4 +1,4 @@
-"""The same prompt through several variants of a model: who writes, and their texts side by side, growing or done."""
+"""The same prompt continued by several variants of a model, side by side."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -28,11 +28,11 @@ _TRUNK = ("unpruned", "pruned")
 
 
 def show(model: ModelSpec) -> None:
-    """Draw the form, and below it the texts that belong to its prompt, block, healing runs and settings."""
+    """Draw the form and the texts of its prompt, block, models and settings."""
     with st.container(border=True):
-        asked, cut = _form(model)
-    if asked is not None:
-        prompts.show(asked, _missing(cut), grown=_grown, done=_done)
+        form, cut = _form(model)
+    if form is not None:
+        prompts.show(form, _missing(cut), grown=_grown, done=_done)
 
 
 def _grown(result: CompareResult) -> None:
@@ -42,10 +42,10 @@ def _grown(result: CompareResult) -> None:
 def _done(result: CompareResult) -> None:
     under = shaded_text.toolbar()
     shaded_text.cards(result, under, live=False)
-    own = under == "own"
-    what = "under its own model" if own else "under the unpruned model"
+    is_own = under == "own"
+    what = "under its own model" if is_own else "under the unpruned model"
     with st.expander("Surprisal, repetition and download", icon=":material/show_chart:"):
-        figure = prompt_figures.surprise_curve(result, is_own=own, dark=chart.is_dark())
+        figure = prompt_figures.surprise_curve(result, is_own=is_own, dark=chart.is_dark())
         alt = f"Surprisal {what} (−log p) at every generated token, {len(result.writings)} texts."
         chart.show_with_table(figure, key="surprise", alt=alt, file_name="surprise")
         _numbers(result)
@@ -81,33 +81,33 @@ def _numbers(result: CompareResult) -> None:
 
 @dataclass(frozen=True)
 class Writer:
-    """A model that can write."""
+    """A model that can generate text."""
 
     name: str
     variant: Variant
     is_here: bool = True
-    """Whether its weights are on this machine; of others only stored texts can be read."""
+    """Whether its weights are on this machine; otherwise only stored text can be shown."""
 
 
 def _form(model: ModelSpec) -> tuple[prompts.PromptForm | None, Removal | None]:
-    """Draw the form, whose button queues the comparison, and return its request and its block; None where it asks nothing."""
+    """Draw the form with its button, and return its request, None while it is incomplete, and the removed layers."""
     left, right = st.columns([5, 4], gap="medium")
     with left:
         prompt = prompts.box()
         tokens, temperature, seed = _settings()
-    asked, problem = None, ""
+    base, problem = None, ""
     try:
-        asked = CompareSpec(model, prompt, max_new_tokens=tokens, temperature=temperature, seed=seed)
+        base = CompareSpec(model, prompt, max_new_tokens=tokens, temperature=temperature, seed=seed)
     except LayerscopeError as error:
         problem = str(error)
     with right, st.container(gap="small"):
         cut = prompts.cut_choice(model, "compare")
-        writers = {**who_can_write(model, cut), **_stored_only(model, cut, asked)}
+        writers = {**who_can_write(model, cut), **_stored_only(model, cut, base)}
         picked = _picked(writers)
         _missing_heal(model, cut, writers)
     form = None
-    if asked is not None and picked:
-        request = replace(asked, variants=tuple(writer.variant for writer in picked))
+    if base is not None and picked:
+        request = replace(base, variants=tuple(writer.variant for writer in picked))
         form = prompts.PromptForm(model, request, _fill)
     with left, frame.errors_shown():
         _write(form, [writer.name for writer in picked if not writer.is_here])
@@ -122,7 +122,7 @@ def _missing(cut: Removal | None) -> words.Markdown:
 
 
 def _write(form: prompts.PromptForm | None, absent: Sequence[str]) -> None:
-    """Draw the button, disabled with the reason where the texts are on screen or a chosen heal has no weights here."""
+    """Draw the button, disabled if the texts are on screen or the weights of a chosen healed model are not here."""
     why = None
     if form is not None and form.found() is not None:
         why = "These texts are on screen. Change the prompt, the block or a setting to generate new ones."
@@ -166,14 +166,14 @@ def who_can_write(model: ModelSpec, cut: Removal | None) -> dict[str, Writer]:
     if cut is None:
         return writers
     writers["pruned"] = Writer("pruned", Variant("pruned", cut))
-    for found in stored_results.find("heal", model, any_precision=True, having=(("block", summaries.cut_key(cut)),)):
-        spec = found.result.spec
-        if _is_usable(found.result, cut):
+    for entry in stored_results.find("heal", model, any_precision=True, having=(("block", summaries.cut_key(cut)),)):
+        spec = entry.result.spec
+        if _is_usable(entry.result, cut):
             label = "instant" if spec.recipe == "instant" else "healed"
-            when = f"{spec.recipe}, {words.saved(found)}"
-            stopped = f"stopped at step {found.result.kept_step}, " if found.result.ended_early else ""
+            when = f"{spec.recipe}, {words.saved(entry)}"
+            stopped = f"stopped at step {entry.result.kept_step}, " if entry.result.ended_early else ""
             name = "instant heal" if label == "instant" else f"healed: {stopped}{when}"
-            writers[found.key] = Writer(name, Variant(label, cut, found.result.adapter))
+            writers[entry.key] = Writer(name, Variant(label, cut, entry.result.adapter))
     return writers
 
 
@@ -184,24 +184,24 @@ def _is_usable(heal: HealResult, cut: Removal) -> bool:
 
 
 def first_of_each(writers: dict[str, Writer]) -> list[str]:
-    """The keys of one of each kind: unpruned, pruned, instant, healed."""
+    """Return the first key of each kind: unpruned, pruned, instant, healed."""
     first: dict[str, str] = {}
     for key, writer in writers.items():
         first.setdefault(writer.variant.label, key)
     return list(first.values())
 
 
-def _stored_only(model: ModelSpec, cut: Removal | None, asked: CompareSpec | None) -> dict[str, Writer]:
+def _stored_only(model: ModelSpec, cut: Removal | None, request: CompareSpec | None) -> dict[str, Writer]:
     """Return the healed models of this cut whose weights are not on this machine, but whose text for this form is stored."""
-    found: dict[str, Writer] = {}
-    for entry in stored_results.find("compare", model) if cut and asked else ():
+    writers: dict[str, Writer] = {}
+    for entry in stored_results.find("compare", model) if cut and request else ():
         spec: CompareSpec = entry.result.spec
-        for place, variant in enumerate(spec.variants):
+        for index, variant in enumerate(spec.variants):
             is_of = variant.block == cut and variant.adapter is not None and not _is_here(variant.adapter)
-            if is_of and prompt_answers.is_answer(spec, replace(asked, variants=(variant,))):
+            if is_of and prompt_answers.is_answer(spec, replace(request, variants=(variant,))):
                 name = f"{'instant heal' if variant.label == 'instant' else variant.label} (stored text)"
-                found[f"{entry.key}-{place}"] = Writer(name, variant, is_here=False)
-    return found
+                writers[f"{entry.key}-{index}"] = Writer(name, variant, is_here=False)
+    return writers
 
 
 def _is_here(adapter: str) -> bool:
@@ -209,9 +209,9 @@ def _is_here(adapter: str) -> bool:
 
 
 def _picked(writers: dict[str, Writer]) -> list[Writer]:
-    """Return the picked ones, in order; at first those of the request that filled the form, else one of each kind."""
+    """Draw the choice of models and return it; the default is the request that filled the form, else one of each kind."""
     keys = {prompt_answers.who(writer.variant): key for key, writer in writers.items()}
-    filled = [keys.get(one) for one in st.session_state.get("compare-who", ())]
+    filled = [keys.get(model_key) for model_key in st.session_state.get("compare-who", ())]
     first = first_of_each(writers) if None in filled or not filled else filled
     count = st.session_state.get("compare-filled", 0)
     picked = st.pills(
@@ -226,15 +226,15 @@ def _picked(writers: dict[str, Writer]) -> list[Writer]:
 
 
 def _missing_heal(model: ModelSpec, cut: Removal | None, writers: dict[str, Writer]) -> None:
-    """Offer to make a heal of this cut where its weights are not on this machine."""
-    found = selection.now(model)
+    """Draw a button that heals this removal if no healed weights are on this machine."""
+    on_explore = selection.now(model)
     healed = [writer for key, writer in writers.items() if key not in _TRUNK]
-    if cut is None or found is None or any(writer.is_here for writer in healed):
+    if cut is None or on_explore is None or any(writer.is_here for writer in healed):
         return
     stored = "The healed weights are not on this machine. Only their stored text can be shown."
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.caption(stored if healed else "No healed model of these layers is on this machine.", width="content")
-        start.instant_heal_button(found.sweep, found.cut, model, label="Run instant heal")
+        start.instant_heal_button(on_explore.sweep, on_explore.cut, model, label="Run instant heal")
 
 
 def _settings() -> tuple[int, float, int]:

@@ -33,28 +33,28 @@ _PRECISIONS = [ModelSpec(dtype=dtype, quantization=name) for name in QUANTIZATIO
 _TIMED = {"prefill": "Prefill", "decode": "Decode"}
 _FIELDS = {"decode": "Decode: one token", "prefill": "Prefill: the prompt"}
 _STRAIGHT = 0.9
-"""R² below which the points are no line: every layer takes its time, so that on a quiet machine they are one."""
+"""R² below which a warning is shown: each layer takes equal time, so that points of an idle machine are on a line."""
 
 
 def show_savings(distances: DistanceResult, cut: Cut, strategy: ChosenStrategy, model: ModelSpec) -> None:
     """Draw the panel.
 
     Args:
-        distances: the map on screen, which knows the model's size.
+        distances: the map on screen, with the size of the model.
         cut: the removed layers.
         strategy: how blocks are chosen.
         model: the model of the page.
     """
-    asked = selection.as_shown(model, strategy.sweep, distances)
+    measured_model = selection.as_shown(model, strategy.sweep, distances)
     runtime = _runtime(model)
-    speed, job = find_speed(model, runtime), last_speed_job(asked, runtime)
+    speed, job = find_speed(model, runtime), last_speed_job(measured_model, runtime)
     facts = _facts(distances, speed, model, cut.removed)
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
         st.header("Savings", anchor=False, width="content")
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="right", gap="small"):
             if speed is not None:
                 stored_results.show_origin([speed], None, f" on {words.plain(speed.result.machine)}")
-            speed_button(speed, job, asked, cut.removed, runtime)
+            speed_button(speed, job, measured_model, cut.removed, runtime)
     left, right = st.columns([6, 5], gap="medium")
     with left, st.container(gap="xsmall"):
         _sizes(facts, speed, cut, distances.spec.model.dtype)
@@ -65,7 +65,7 @@ def show_savings(distances: DistanceResult, cut: Cut, strategy: ChosenStrategy, 
 
 
 def _runtime(model: ModelSpec) -> str:
-    """Draw the choice of the program, for a model that comes as a GGUF file."""
+    """Draw the choice of the runtime of a GGUF model, and return the chosen one."""
     if not model.is_gguf:
         return TRANSFORMERS
     chosen: str = st.segmented_control(
@@ -81,10 +81,10 @@ def _runtime(model: ModelSpec) -> str:
 
 
 def _facts(distances: DistanceResult, speed: FoundResult | None, model: ModelSpec, removed: Removal | None) -> ModelFacts:
-    """Return the most complete facts: results of older versions lack the contents of each layer, or of each of its parts."""
-    known = [distances.model, *([speed.result.model] if speed else [])]
-    known += [entry.result.model for entry in stored_results.find("inspect", model)]
-    layered = [facts for facts in known if facts.layers]
+    """Return the most complete facts: results of older versions lack the sizes of layers or sublayers."""
+    candidates = [distances.model, *([speed.result.model] if speed else [])]
+    candidates += [entry.result.model for entry in stored_results.find("inspect", model)]
+    layered = [facts for facts in candidates if facts.layers]
     return next((facts for facts in layered if sizes.knows(facts, removed)), next(iter(layered), distances.model))
 
 
@@ -107,7 +107,7 @@ def _sizes(facts: ModelFacts, speed: FoundResult | None, cut: Cut, dtype: str) -
         )
         batch_size = st.number_input("Batch size", 1, 4096, 1, key="contexts", persist_state="session", width=140)
         rows = saved_by(facts, result, cut, tokens=tokens, batch_size=int(batch_size), dtype=dtype)
-    st.table(shown(rows, cut.n), border="horizontal", hide_index=True, alt="Savings by the removed layers")
+    st.table(cells(rows, cut.n), border="horizontal", hide_index=True, alt="Savings by the removed layers")
     if not facts.layers:
         st.caption(
             "The stored results of this model lack the sizes of quantized weights and KV cache. Open the **Model** page to "
@@ -128,32 +128,33 @@ class Row:
     """parameters, bytes or tokens/s."""
     unpruned: float | None
     pruned: float | None
-    """None where it is not known."""
+    """Value of the pruned model, None if it is not known."""
     change_low: float | None = None
     """Lower end of the 95 % interval of pruned / unpruned - 1; None for exact numbers, and if it is not known."""
     change_high: float | None = None
 
 
 def saved_by(model: ModelFacts, speed: SpeedResult | None, cut: Cut, *, tokens: int, batch_size: int, dtype: str) -> list[Row]:
-    """Return every quantity that the pruning changes, as far as it is known.
+    """Return the quantities that the pruning changes, as far as they are known.
 
     Args:
         model: the unpruned model.
-        speed: the measurement of it, if there is one.
-        cut: the removed layers; None where they are not known: only the unpruned model's numbers are given.
-        tokens, batch_size: length and number of the contexts of the KV cache.
+        speed: its measured speed, if any.
+        cut: the removed layers; if they are not known, only the numbers of the unpruned model are returned.
+        tokens: length of each context in the KV cache.
+        batch_size: number of contexts.
         dtype: the precision that the model computes in.
     """
     is_known = cut.n == 0 or cut.removed is not None
     is_weighed = is_known and sizes.knows(model, cut.removed)
 
-    def both(what: str, unit: str, amount: Callable[[Removal | None], float | None], known: bool = is_weighed) -> Row:
-        return Row(what, unit, amount(None), amount(cut.removed) if known else None)
+    def both(what: str, unit: str, amount: Callable[[Removal | None], float | None], is_measured: bool = is_weighed) -> Row:
+        return Row(what, unit, amount(None), amount(cut.removed) if is_measured else None)
 
-    found = [both("Parameters", "parameters", lambda block: sizes.savings(model, block).kept_parameters)]
+    rows = [both("Parameters", "parameters", lambda block: sizes.savings(model, block).kept_parameters)]
     if model.active_parameters < model.n_parameters:
-        found.append(both("Active parameters", "parameters", lambda block: sizes.savings(model, block).active_parameters))
-    found += [
+        rows.append(both("Active parameters", "parameters", lambda block: sizes.savings(model, block).active_parameters))
+    rows += [
         both(
             f"Weights, {held.precision}",
             "bytes",
@@ -162,19 +163,19 @@ def saved_by(model: ModelFacts, speed: SpeedResult | None, cut: Cut, *, tokens: 
         for held in _PRECISIONS
     ]
     cache = partial(sizes.kv_cache_bytes, model, tokens=tokens, batch_size=batch_size, dtype=dtype)
-    found.append(both(f"KV cache, {dtype}", "bytes", cache, is_known))
+    rows.append(both(f"KV cache, {dtype}", "bytes", cache, is_known))
     files = {point.block: point.file_bytes for point in speed.points if not point.adapter} if speed is not None else {}
     if any(files.values()):
-        found.append(Row("GGUF file", "bytes", files.get(None), files.get(cut.removed)))
+        rows.append(Row("GGUF file", "bytes", files.get(None), files.get(cut.removed)))
     for field, what in _TIMED.items() if speed is not None else ():
         timed = speeds.timed(speed, cut.removed if isinstance(cut.removed, PartSet) else cut.n, field)
         gain = (timed.gain.low, timed.gain.high) if timed.gain is not None else ()
         rates = [None if value is None else speed.tokens_per_s(field, value) for value in (timed.unpruned, timed.pruned)]
-        found.append(Row(what if timed.how == "measured" else f"{what}, {timed.how}", "tokens/s", *rates, *gain))
-    return found
+        rows.append(Row(what if timed.how == "measured" else f"{what}, {timed.how}", "tokens/s", *rates, *gain))
+    return rows
 
 
-def shown(found: list[Row], n: int) -> list[dict[str, str]]:
+def cells(rows: list[Row], n: int) -> list[dict[str, str]]:
     """Return the rows as text for the page's table."""
     return [
         {
@@ -183,7 +184,7 @@ def shown(found: list[Row], n: int) -> list[dict[str, str]]:
             f"n = {n}": _said(row.pruned, row.unit),
             "change": _change(row),
         }
-        for row in found
+        for row in rows
     ]
 
 
@@ -200,33 +201,33 @@ def _change(row: Row) -> str:
         return "–"
     if row.pruned == row.unpruned:
         return "none"
-    said = f"{row.pruned / row.unpruned - 1:+.1%}"
+    change = f"{row.pruned / row.unpruned - 1:+.1%}"
     if row.change_low is not None and row.change_high is not None:
-        said += f" (95 %: {100 * row.change_low:+.1f} to {100 * row.change_high:+.1f})"
-    return said.replace("-", "−")
+        change += f" (95 %: {100 * row.change_low:+.1f} to {100 * row.change_high:+.1f})"
+    return change.replace("-", "−")
 
 
 def find_speed(model: ModelSpec, runtime: str = TRANSFORMERS) -> FoundResult | None:
-    """The measurement to show, finished or as far as it got."""
+    """Return the measurement to show, finished or partial."""
     return stored_results.shown("speed", stored_results.find("speed", model, having=summaries.timed_in(runtime)))
 
 
 def last_speed_job(model: ModelSpec, runtime: str = TRANSFORMERS) -> jobs.Job | None:
-    """The measurement of this model that runs or waits, else the one that ended last."""
+    """Return the job of this model that runs or waits, else the one that ended last."""
     as_spec = (model, replace(model, dtype="auto"))  # as the command line asks by default
     return card.last_of("speed", lambda spec: spec.model in as_spec and spec.runtime == runtime)
 
 
 def speed_button(
-    shown: FoundResult | None, job: jobs.Job | None, model: ModelSpec, removed: Removal | None, runtime: str
+    entry: FoundResult | None, job: jobs.Job | None, model: ModelSpec, removed: Removal | None, runtime: str
 ) -> None:
-    """Draw the button that queues a measurement, or the progress of the one that is on its way.
+    """Draw the button that queues a measurement, or the progress of the active one.
 
     Args:
-        shown: the measurement on screen.
+        entry: the measurement on screen.
         job: the last requested one.
         model: the model of the page.
-        removed: the layers on screen; sublayers, which have no point on the line, are measured with the others.
+        removed: the layers on screen; sublayers, which have no point on the line, are measured, too.
         runtime: the program.
     """
     why_not = _why_not(model, removed) if runtime == LLAMA_CPP else None
@@ -237,8 +238,8 @@ def speed_button(
         with st.container(width=340):
             card.in_place(job, "speed")
         return
-    label = "Measure again" if shown is not None and shown.result.complete else "Resume"
-    if shown is None or shown.precomputed:
+    label = "Measure again" if entry is not None and entry.result.complete else "Resume"
+    if entry is None or entry.precomputed:
         label = "Measure speed"
     why = "Times prefill and decode without 0, 2, 5, 10 and half of the layers, in turn. Needs an idle machine."
     if start.button(label, key="measure-speed", icon=":material/speed:", help=why):
@@ -258,23 +259,23 @@ def _why_not(model: ModelSpec, removed: Removal | None) -> str | None:
         return str(error)
 
 
-def _show_speed(shown: FoundResult | None, job: jobs.Job | None, n: int, runtime: str) -> None:
+def _show_speed(entry: FoundResult | None, job: jobs.Job | None, n: int, runtime: str) -> None:
     """Draw the chart, or the next step while there is none.
 
     Args:
-        shown: the measurement; None while there is none.
+        entry: the measurement; None while there is none.
         job: the last requested one.
         n: number of removed layers.
         runtime: the program.
     """
-    card.failure(job, 0.0 if shown is None or shown.precomputed else shown.saved_at)
-    if shown is None or not shown.result.points:
+    card.failure(job, 0.0 if entry is None or entry.precomputed else entry.saved_at)
+    if entry is None or not entry.result.points:
         if job is not None and job.is_active:
             st.info("The speed is being measured. The chart appears here when it is done.")
         else:
             st.info(f"The speed in {runtime} is not measured on this machine. Click **Measure speed**.")
         return
-    result: SpeedResult = shown.result
+    result: SpeedResult = entry.result
     field = st.segmented_control(
         "Time to",
         list(_FIELDS),
@@ -285,7 +286,7 @@ def _show_speed(shown: FoundResult | None, job: jobs.Job | None, n: int, runtime
         label_visibility="collapsed",
         persist_state="session",
     )
-    figure = _speed_chart(version(shown), field, n, chart.is_dark(), result)
+    figure = _speed_chart(version(entry), field, n, chart.is_dark(), result)
     alt = f"{_FIELDS[field]}, milliseconds against removed layers, {len(result.of_layers)} measured."
     chart.show(figure, key="speed", alt=alt, file_name=f"speed-{field}")
     chart.folded_table(result.table(), key="t-speed", alt="Measured speed by removed layers", file_name="speed")
@@ -296,17 +297,17 @@ def _speed_chart(version: Version, field: str, reach: int, dark: bool, _result: 
     return Finished(speed_charts.speed_chart(_result, field, reach=reach, dark=dark, height=350))
 
 
-def _speed_provenance(shown: FoundResult) -> str:
+def _speed_provenance(entry: FoundResult) -> str:
     """Return how the speed was measured."""
-    result: SpeedResult = shown.result
+    result: SpeedResult = entry.result
     spec = result.spec
-    said = (
+    sentences = (
         f"Medians and quartiles of {result.rounds} rounds, {spec.prompt_tokens} prompt tokens, {spec.new_tokens} new ones, "
         f"{words.plain(result.ran_in)}. The position of removed layers does not affect the time."
     )
     fits = [line.r_squared for line in (result.decode, result.prefill) if line and line.r_squared is not None]
     if fits and min(fits) < _STRAIGHT:
-        said += " The points are far from a line. Measure again on an idle machine."
-    if not shown.precomputed:
-        said += f" {words.plain(result.machine)}, {words.date(shown.saved_at)}."
-    return said if result.complete else f"{said} Unfinished: {result.rounds} of {spec.repeats} rounds."
+        sentences += " The points are far from a line. Measure again on an idle machine."
+    if not entry.precomputed:
+        sentences += f" {words.plain(result.machine)}, {words.date(entry.saved_at)}."
+    return sentences if result.complete else f"{sentences} Unfinished: {result.rounds} of {spec.repeats} rounds."

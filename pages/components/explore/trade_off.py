@@ -1,4 +1,4 @@
-"""The trade-off: accuracy or loss against size or speed over everything measured, with a budget and what fits it."""
+"""The trade-off: accuracy or loss against size or speed of all measured models, with a budget."""
 
 import math
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from analysis.charts import front as figures
 from analysis.core import blocks, units
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import verdict
-from analysis.results.compared import front, unmeasured
+from analysis.results.compared import front, generations, unmeasured
 from analysis.results.compared.candidates import Candidate
 from analysis.results.compared.front import SIZE, SPEED, Comparison, Front
 from analysis.results.compared.material_filter import SameMaterial
@@ -19,7 +19,7 @@ from analysis.results.stored.reading import ACCURACY, BITS, LOSS, SCORED, Condit
 from analysis.results.verdict import Goal
 from analysis.results.words import goals
 from analysis.results.words.front_table import measured_on
-from pages.components.explore import chart_selection
+from pages.components.explore import chart_selection, readout
 from pages.components.shared import chart, cuts, selection, start, state, stored_results, words
 from pages.components.shared.cuts import ChosenStrategy, Cut
 
@@ -29,13 +29,13 @@ _MEGABYTE = 1e6
 
 
 def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selected) -> None:
-    """Draw the budget, the chart, the best way of each kind within the budget, and what is not measured.
+    """Draw the budget, the chart, the best model of each kind within the budget, and missing measurements.
 
     Args:
         model: the model of the page.
-        strategy: how blocks are chosen; a click on the strategy's own choice is no choice by hand.
+        strategy: how blocks are chosen; its own choice is not a choice by hand.
         cut: the removed layers.
-        selected: the scores on screen; their questions and texts are compared on.
+        selected: the scores on screen, whose questions and texts all models are compared on.
     """
     on_screen = [condition for condition in (selected.accuracy.condition, selected.loss.condition) if condition is not None]
     named = tuple(st.session_state.get("front-others", []))
@@ -124,7 +124,7 @@ def _budget(comparison: Comparison) -> list[Goal]:
 
 
 def _card(way: str, candidate: Candidate | None, strategy: ChosenStrategy) -> None:
-    """Draw what one way costs within the budget: its loss change with the interval."""
+    """Draw the best model of one kind within the budget, with its change of the loss."""
     st.markdown(f"**{words.plain(way)}**", help=words.plain(verdict.RULE))
     if candidate is None:
         st.caption("No measured model fits.")
@@ -132,6 +132,7 @@ def _card(way: str, candidate: Candidate | None, strategy: ChosenStrategy) -> No
     action = goals.action(candidate)
     st.markdown(words.plain(f"{action[:1].upper()}{action[1:]}, {units.size(candidate.memory)}"))
     st.markdown(f"**{words.plain(goals.effects(candidate)[0])}**")
+    _generated_text(candidate)
     if candidate.cut is not None and not candidate.is_other:
         st.button(
             f"Select {candidate.cut.brief()}",
@@ -142,15 +143,26 @@ def _card(way: str, candidate: Candidate | None, strategy: ChosenStrategy) -> No
         )
 
 
+def _generated_text(candidate: Candidate) -> None:
+    """Draw the stored text of a model that is not healed, after the prompt of Explore."""
+    kinds = {"sweep": None, "evaluate": candidate.cut}
+    entries = [entry for kind, cut in kinds.items() for entry in stored_results.generating(kind, candidate.model, cut)]
+    stored = readout.texts(generations.collect(candidate.model, [entry.result for entry in entries]))
+    runs = stored["texts"].get(blocks.written(candidate.cut) if candidate.cut else "")
+    if runs and not candidate.repair:
+        text = " ".join(run for run, _ in runs)
+        st.caption(words.plain(f"“… {text} …”"), help=words.plain(f"Generated after “{stored['prompt']}”"))
+
+
 def _about(compared: Front, by: str) -> words.Markdown:
-    said = "Bars: 95 % intervals. Pale: outside the budget. Click a symbol to select its block."
-    if not any(one.is_other for one in compared.candidates):
-        said += " Is a smaller model better? Measure one on the same data, then choose it under **Other models**."
-    return said + (" A number of layers that was not timed has no point." if by == SPEED else "")
+    sentences = "Bars: 95 % intervals. Pale: outside the budget. Click a symbol to select its block."
+    if not any(candidate.is_other for candidate in compared.candidates):
+        sentences += " Is a smaller model better? Measure one on the same data, then choose it under **Other models**."
+    return sentences + (" A number of layers that was not timed has no point." if by == SPEED else "")
 
 
 def _actions(comparison: Comparison, model: ModelSpec) -> None:
-    """Draw the buttons of missing measurements: scores as one grid, then speeds."""
+    """Draw the buttons that measure missing scores, as one grid, and missing speeds."""
     missing = unmeasured.missing(comparison, model)
     grid, lasts = unmeasured.affordable_grid(comparison, missing, service.read_all(service.of_here("sweep")))
     speeds = unmeasured.speeds(missing)

@@ -1,4 +1,4 @@
-"""The forms in which a cut is exported, one on screen at a time, each with its one main button."""
+"""The forms of an export, one at a time."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,11 +22,11 @@ from pages.components.export.pruned_model import Choice, evidence_of
 from pages.components.shared import chart, selection, state, words
 
 _LINES = 24
-"""Files of fewer lines are shown in full; not every keyboard reaches text that scrolls."""
+"""Maximum number of lines of a file that is shown without scrolling."""
 
 
 def _mergekit(choice: Choice) -> None:
-    """Draw the same cut as mergekit makes it."""
+    """Draw the mergekit recipe of the same removal."""
     if isinstance(choice.cut, PartSet):
         st.info(
             "A mergekit recipe can remove whole layers only. Choose **Model folder**: there the removed sublayers are zeros."
@@ -42,22 +42,22 @@ def _mergekit(choice: Choice) -> None:
 
 
 def _lm_eval(choice: Choice) -> None:
-    """Draw the questions that this cut was asked as a task of lm-evaluation-harness, and the command line that asks them."""
+    """Draw the questions of this pruned model as a task of lm-evaluation-harness, and the command that runs it."""
     measured = evidence_of(choice).quantity(ACCURACY).after
-    asked = measured.condition.material if isinstance(measured, Reading) else None
-    if not isinstance(asked, BenchmarkSpec):
+    benchmark = measured.condition.material if isinstance(measured, Reading) else None
+    if not isinstance(benchmark, BenchmarkSpec):
         st.info(
             "The accuracy of this pruned model has not been measured. "
             "Measure it on Explore: lm_eval can then ask the same questions."
         )
         return
-    named = words.plain(f"{questions.title(asked)}, seed {asked.seed}")
+    named = words.plain(f"{questions.title(benchmark)}, seed {benchmark.seed}")
     st.caption(f"lm-evaluation-harness asks the same questions with this task: {named}.")
 
     chart.download(
         "Download the task as ZIP",
-        lambda: folders.zipped(lm_eval_task.files(asked, questions.load(asked), Path())),
-        f"{lm_eval_task.name(asked)}.zip",
+        lambda: folders.zipped(lm_eval_task.files(benchmark, questions.load(benchmark), Path())),
+        f"{lm_eval_task.name(benchmark)}.zip",
         "application/zip",
         key="take-lm-eval",
         icon=":material/folder_zip:",
@@ -65,7 +65,7 @@ def _lm_eval(choice: Choice) -> None:
     )
     st.caption("Unpack the task and run this in its folder. It evaluates the saved model folder:")
     folder = exports.folder(folders.request(choice).name)
-    line = lm_eval_task.command(asked, ".", str(folder), choice.model.dtype)
+    line = lm_eval_task.command(benchmark, ".", str(folder), choice.model.dtype)
     st.code(line, language="bash", wrap_lines=True)
 
 
@@ -82,11 +82,11 @@ def _file(text: str, name: words.Markdown, mime: str, language: str) -> None:
 
 
 def _on_explore(model: ModelSpec) -> dict[str, str]:
-    """Return the keys of the results that Explore shows, by kind: a report begins with them."""
-    shown = selection.now(model)
-    if shown is None:
+    """Return the keys of the results on Explore, by kind; a report begins with them."""
+    on_explore = selection.now(model)
+    if on_explore is None:
         return {}
-    on_screen = {"distances": shown.distances, "sweep": shown.sweep, "damage": shown.damage}
+    on_screen = {"distances": on_explore.distances, "sweep": on_explore.sweep, "damage": on_explore.damage}
     return {kind: entry.key for kind, entry in on_screen.items() if entry}
 
 
@@ -105,8 +105,8 @@ def _decision_sheet(choice: Choice) -> None:
         choice.model, choice.cut, main.command_line, _on_explore(choice.model), heal=choice.heal, tolerance=tolerance
     )
     box, icon = _RECOMMENDATIONS[made.decision.recommendation]
-    said = " ".join(words.plain(reason) for reason in made.decision.reasons)
-    box(f"**{words.plain(made.recommendation)}.** {said}", icon=icon)
+    reasons = " ".join(words.plain(reason) for reason in made.decision.reasons)
+    box(f"**{words.plain(made.recommendation)}.** {reasons}", icon=icon)
     st.caption(f"{words.plain(made.decision.rule)} Judged: {words.plain(made.judged)}.")
     _sheet_downloads(made)
     answer, method = made.sections
@@ -164,7 +164,7 @@ def _listed(title: words.Markdown, items: Sequence[str]) -> None:
 
 
 def _report_of_all(choice: Choice) -> None:
-    """Draw the downloads of everything that was measured; both are written when they are asked for."""
+    """Draw the downloads of everything that is measured, which are written on a click."""
     st.caption(
         "All results of this model: maps, accuracy curves, healing runs, all numbers in tables, all settings and versions. "
         "The HTML page is one file with interactive charts. It needs no network."
@@ -205,7 +205,7 @@ _WAYS: dict[str, Callable[[Choice], None]] = {
 
 
 def show(choice: Choice) -> None:
-    """Draw the choice of a format and the panel of the chosen one."""
+    """Draw the choice of the form and its panel."""
     ways = [SHEET, FOLDER, *(way for way in _WAYS if way != SHEET and (way != ADAPTER or choice.adapter))]
     key = f"export-way-{choice.adapter is not None}"
     usual = FILE if choice.model.is_gguf else FOLDER
@@ -222,6 +222,6 @@ def show(choice: Choice) -> None:
 
 
 def _remember(key: str, usual: str) -> None:
-    """Keep the way in the address, so that a link shows the same."""
+    """Put the form into the address, so that a link shows the same."""
     way = st.session_state[key]
     state.choose_option("way", "" if way == usual else way)

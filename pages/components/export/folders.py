@@ -21,16 +21,16 @@ from pages.components.export.pruned_model import Choice
 from pages.components.shared import access, chart, start, stored_results, words
 
 DTYPES = {"bfloat16": 2, "float32": 4, "float16": 2}
-"""With the bytes of a weight."""
+"""Bytes per weight by dtype."""
 _ZIP_BYTES = 200_000_000
-"""Adapters up to this size are offered as a download; larger ones are only on the disk."""
+"""Maximum size of an adapter that is offered as a download."""
 
 
 def request(choice: Choice, name: str = "", dtype: str = "", format: str = "hf") -> ExportSpec:
-    """Return the request of the form, with the usual name and dtype where none is entered.
+    """Return the request of the form, with the default name and dtype if none is entered.
 
     Raises:
-        SpecError: when the name is no plain name.
+        SpecError: if the name is not a plain name.
     """
     usual = folders.suggested_name(choice.facts.name, choice.cut, healed=choice.adapter is not None, form=format)
     dtype = dtype or ("float32" if format == "gguf" else choice.model.dtype)
@@ -39,7 +39,7 @@ def request(choice: Choice, name: str = "", dtype: str = "", format: str = "hf")
 
 
 def show(choice: Choice, format: str = "hf") -> ExportSpec | None:
-    """Draw the button that queues the export and its settings; returns the request, None where it is impossible."""
+    """Draw the button that queues the export and its settings; returns the request, None if it is impossible."""
     if choice.heal is not None and choice.adapter is None:
         st.info(
             "The adapter of this healing run is not on this machine. "
@@ -73,9 +73,8 @@ def show(choice: Choice, format: str = "hf") -> ExportSpec | None:
     free, taken = service.free_bytes(folders.root()), folders.folder(spec.name).exists()
     reason = remote.reason_unavailable(choice.model.source, choice.model.revision)
     if format == "gguf" and reason is None and (file := location.gguf_of(choice.model)) is not None:
-        needed = file.stat().st_size
-    size = f"{'About' if format == 'hf' else 'At most'} {words.size(needed)}"
-    about.caption(f"{size} in exports/{words.plain(spec.name)}, {words.size(free)} free.")
+        needed = gguf_families.cut_bytes(file, choice.cut)
+    about.caption(f"About {words.size(needed)} in exports/{words.plain(spec.name)}, {words.size(free)} free.")
     if isinstance(choice.cut, PartSet):
         st.caption(
             "transformers cannot load a model without single sublayers, so the folder contains them as zeros. "
@@ -123,6 +122,8 @@ def llama_cpp(choice: Choice) -> None:
             name = folders.suggested_name(choice.facts.name, choice.cut, healed=choice.adapter is not None)
             commands = formats.run_gguf(str(folders.folder(spec.name)), f"{name}.gguf")
             st.code(commands, language="bash", wrap_lines=True)
+            if choice.adapter is not None:
+                st.caption(f"`--lora {folders.ADAPTER}` applies the adapter, if it is plain LoRA, to the file without healing.")
         return
     st.caption(f"{words.plain(why_not)}")
     spec = show(choice)
@@ -132,12 +133,12 @@ def llama_cpp(choice: Choice) -> None:
 
 
 def without_healing(choice: Choice) -> str:
-    """Return the sentence on a healed choice whose heal a form cannot include; empty for a choice without a heal."""
+    """Return the remark that a form does not include healing, "" for a choice without a healing run."""
     return " It does not include the healing." if choice.heal else ""
 
 
 def adapter(choice: Choice) -> None:
-    """Draw the adapter of the heal, which is there."""
+    """Draw the path and the download of the adapter, which is on this machine."""
     folder = service.folder(choice.adapter)
     assert folder is not None
     files = {f"{folder.name}/{file.name}": file for file in sorted(folder.iterdir()) if file.is_file()}
@@ -157,7 +158,7 @@ def adapter(choice: Choice) -> None:
 
 
 def zipped(files: Mapping[str, str | bytes]) -> bytes:
-    """Return a ZIP of contents by file name; weights hardly get smaller, so nothing is compressed."""
+    """Return a ZIP of contents by file name, uncompressed, since weights hardly get smaller."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for name, text in files.items():
@@ -166,10 +167,10 @@ def zipped(files: Mapping[str, str | bytes]) -> bytes:
 
 
 def on_this_machine(model: ModelSpec) -> None:
-    """Draw a card for each folder that is there."""
-    found = [entry.result for entry in stored_results.find("export", model, any_precision=True)]
-    found.sort(key=lambda result: bool(result.pushed))  # of exports with one name, the facts that come from the Hub
-    there = {result.spec.name: result for result in found if (folders.folder(result.spec.name) / "layerscope.json").exists()}
+    """Draw a card for each export on this machine."""
+    results = [entry.result for entry in stored_results.find("export", model, any_precision=True)]
+    results.sort(key=lambda result: bool(result.pushed))  # of exports with one name, the facts that come from the Hub
+    there = {result.spec.name: result for result in results if (folders.folder(result.spec.name) / "layerscope.json").exists()}
     if not there:
         return
     st.header("On this machine", anchor=False)
@@ -198,8 +199,8 @@ def _card(result: ExportResult) -> None:
         f"{result.n_layers} layers, without {spec.block.brief()}, {merged}, {words.plain(spec.model.dtype)}, "
         f"{words.size(result.size_bytes)}. {_checked(result)}"
     )
-    file = next(folders.folder(spec.name).glob("*.gguf"), folders.folder(spec.name))
-    st.code(str(file), language=None)
+    folder = folders.folder(spec.name)
+    st.code(str(folders.gguf_file(folder) or folder), language=None)
     if result.pushed:
         st.caption(f"On the Hub as {words.plain(result.spec.push)}.")
 
@@ -224,10 +225,10 @@ def _checked(result: ExportResult) -> str:
 
 
 def _upload(result: ExportResult) -> None:
-    """Draw the button that opens it; for operators of this dashboard alone, since it is their token.
+    """Draw the form of an upload, only for operators of this dashboard, since it uses their token.
 
     Args:
-        result: an export that is on this machine.
+        result: an export on this machine.
     """
     name = result.spec.name
     with st.popover("Upload to Hub", type="tertiary", icon=":material/cloud_upload:", key=f"push-{name}"):
@@ -240,15 +241,15 @@ def _upload(result: ExportResult) -> None:
             key=f"push-public-{name}",
             help="Visibility of a new repository (default: private). An existing one keeps its own.",
         )
-        asked = (id, is_public)
+        target = (id, is_public)
         if st.button("Preview upload", key=f"push-look-{name}", disabled=not id):
-            st.session_state[f"push-looked-{name}"] = asked
-        if st.session_state.get(f"push-looked-{name}") == asked:
+            st.session_state[f"push-looked-{name}"] = target
+        if st.session_state.get(f"push-looked-{name}") == target:
             _planned(result, id, is_private=not is_public)
 
 
 def _planned(result: ExportResult, id: str, *, is_private: bool) -> None:
-    """Draw the files of the upload, and the button that starts it."""
+    """Draw the files of an upload and the button that starts it."""
     name = result.spec.name
     try:
         access.check_operator("push to the Hub")

@@ -1,4 +1,4 @@
-"""The pruned model to export: its removed layers, its heal or none, and its gains and losses with their intervals."""
+"""The pruned model to export: its removed layers, its healing run, and its changes with their intervals."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,60 +20,60 @@ from pages.components.shared import selection, start, state, stored_results, wor
 
 _TITLES = {SIZE: "Weights", SPEED: "Generation speed", ACCURACY: "Accuracy", LOSS: "Loss, nats/token"}
 _BARE = ""
-"""The choice of no heal."""
+"""Option without healing."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A cut of the current model, healed or not."""
+    """Removed layers of the current model, healed or not."""
 
     model: ModelSpec
-    """As a result of it says: concrete dtype and device."""
+    """Model with concrete dtype and device, as in its results."""
     facts: ModelFacts
     cut: Removal
     heal: HealResult | None
 
     @property
     def adapter(self) -> str | None:
-        """The heal's adapter, relative to the cache folder, where it is on this machine."""
+        """Adapter of the healing run relative to the cache folder, None if it is not on this machine."""
         return self.heal.adapter if self.heal is not None and has_adapter(self.heal) else None
 
 
 def has_adapter(heal: HealResult) -> bool:
-    """Return whether the heal's adapter is on this machine; that of a precomputed heal stayed where it was made."""
+    """Return whether the adapter of a healing run is on this machine."""
     return service.folder(heal.adapter) is not None
 
 
-def choose(known: FoundResult, model: ModelSpec) -> Choice | None:
-    """Draw the choice; None while the layers are not known.
+def choose(entry: FoundResult, model: ModelSpec) -> Choice | None:
+    """Draw the choice and return it, None while the layers are not known.
 
     Args:
-        known: any result of the model.
+        entry: any result of the model.
         model: the current model.
     """
-    facts = known.result.model
+    facts = entry.result.model
     cut = selection.choose_block(model, selection.now(model), facts.n_layers)
-    return None if cut is None else Choice(known.result.spec.model, facts, cut, _heal(model, cut))
+    return None if cut is None else Choice(entry.result.spec.model, facts, cut, _heal(model, cut))
 
 
 def _heal(model: ModelSpec, cut: Removal) -> HealResult | None:
-    found = {
+    heals = {
         entry.key: entry.result
         for entry in stored_results.find("heal", model, any_precision=True, having=(("block", summaries.cut_key(cut)),))
         if entry.result.is_of(cut) and (entry.result.healed is not None or entry.result.ended_early)
     }
-    if not found:
+    if not heals:
         with st.container(horizontal=True, vertical_alignment="center", gap="small", key="not-healed"):
             st.caption("This pruned model is not healed. Export it as is, or heal it first.", width="content")
             st.page_link("pages/heal.py", label="Heal", icon=":material/healing:", width="content")
         return None
-    names = {key: _name(heal) for key, heal in found.items()} | {_BARE: "not healed"}
-    ready = [key for key, heal in found.items() if has_adapter(heal)]
+    names = {key: _name(heal) for key, heal in heals.items()} | {_BARE: "not healed"}
+    ready = [key for key, heal in heals.items() if has_adapter(heal)]
     usual = list(names).index(ready[0] if ready else _BARE)
     key = st.selectbox(
-        "Healing run", list(names), usual, format_func=names.get, key=f"export-heal-{'-'.join(sorted(found))}", width=480
+        "Healing run", list(names), usual, format_func=names.get, key=f"export-heal-{'-'.join(sorted(heals))}", width=480
     )
-    return found.get(key)
+    return heals.get(key)
 
 
 def _name(heal: HealResult) -> str:
@@ -86,21 +86,21 @@ def _name(heal: HealResult) -> str:
 
 
 def evidence_of(choice: Choice) -> Evidence:
-    """Return the evidence on the choice under the condition of Explore; that of a healed one under its own."""
+    """Return the evidence on the choice under the condition of Explore, or under that of its healing run."""
     model = state.current_model()
-    shown, curve = selection.now(model), selection.curve(model)
+    on_explore, curve = selection.now(model), selection.curve(model)
     heal = choice.heal if choice.heal is not None and choice.heal.healed is not None else None
-    asked = selection.as_shown(model, curve and curve.result)
-    return selection.evidence_on(choice.cut, asked, curve, choice.facts, damage=shown and shown.damage, heal=heal)
+    spec = selection.as_shown(model, curve and curve.result)
+    return selection.evidence_on(choice.cut, spec, curve, choice.facts, damage=on_explore and on_explore.damage, heal=heal)
 
 
 def show_gains(choice: Choice) -> None:
     """Draw size, speed, accuracy and loss next to the unpruned model, and links to missing measurements."""
-    found = evidence_of(choice)
-    judged = "healed" if found.heal is not None else "pruned"
+    evidence = evidence_of(choice)
+    judged = "healed" if evidence.heal is not None else "pruned"
     rows = []
     for name, title in _TITLES.items():
-        quantity = found.quantity(name)
+        quantity = evidence.quantity(name)
         change = headline.clause(quantity) if name == SIZE else headline.value_in_words(quantity)
         values = {
             "": title,
@@ -112,18 +112,18 @@ def show_gains(choice: Choice) -> None:
         rows.append({head: words.plain(value) for head, value in values.items()})
     with st.container(key="models-export"):  # scrolls sideways on a phone, inside of itself
         st.table(rows, border="horizontal", hide_index=True, alt="Size, speed and quality next to the unpruned model")
-    known = [quantity for name in _TITLES if (quantity := found.quantity(name)).on]
-    st.caption("  \n".join(words.plain(f"{quantity.name.capitalize()}: {quantity.on}.") for quantity in known))
+    measured = [quantity for name in _TITLES if (quantity := evidence.quantity(name)).on]
+    st.caption("  \n".join(words.plain(f"{quantity.name.capitalize()}: {quantity.on}.") for quantity in measured))
     # A healing run that was scored under another condition than Explore shows has its own.
-    own = [after.condition for name in (ACCURACY, LOSS) if isinstance(after := found.quantity(name).after, Reading)]
-    selection.show_chip(own or selection.selected_conditions(found.selected))
+    conditions = [after.condition for name in (ACCURACY, LOSS) if isinstance(after := evidence.quantity(name).after, Reading)]
+    selection.show_chip(conditions or selection.selected_conditions(evidence.selected))
     if isinstance(choice.cut, PartSet):
         st.caption("A folder keeps single sublayers as zeros, at their full size.")
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
-        speed = found.quantity(SPEED)
+        speed = evidence.quantity(SPEED)
         if speed.change is None and start.button("Measure speed", key="export-speed", icon=":material/speed:"):
             start.start_and_show(speed.request, f"Speed of {state.name(choice.model)}")
-        if any(found.quantity(name).change is None for name in (ACCURACY, LOSS)):
+        if any(evidence.quantity(name).change is None for name in (ACCURACY, LOSS)):
             st.page_link("pages/explore.py", label="Measure scores on Explore", icon=":material/grid_on:", width="content")
 
 

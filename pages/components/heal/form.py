@@ -18,47 +18,49 @@ from pages.components.heal.runs import ListedHeal, runs_of, say_expected
 from pages.components.shared import access, frame, selection, start, state, words
 
 
-def _begin(model: ModelSpec, known: ModelFacts, block: Removal) -> tuple[str, HealSpec, str]:
-    """Return a key of the recipe that is picked in the menu, its numbers for this model and block, and its origin in words.
+def _begin(model: ModelSpec, facts: ModelFacts, block: Removal) -> tuple[str, HealSpec, str]:
+    """Return a key of the selected recipe, its settings for this model and block, and its origin in words.
 
-    At first it is the recipe for this model and machine.
+    The default is the recipe for this model and machine.
 
     Args:
         model: the model to cut and heal.
-        known: its size.
+        facts: sizes of the model.
         block: the layers, or parts of layers, to remove.
     """
     runs, options = _runs(model), _options(model)
-    asked = st.session_state.pop("next-recipe", None) or st.session_state.get("recipe")
-    if asked not in options:  # it may have been deleted since
-        asked = recipes.for_model(model.source, known.n_layers, on_gpu=recipes.sees_gpu(model.device)).name
-    st.session_state["recipe"] = asked
-    if asked in runs:
-        run = runs[asked]
+    choice = st.session_state.pop("next-recipe", None) or st.session_state.get("recipe")
+    if choice not in options:  # it may have been deleted since
+        choice = recipes.for_model(model.source, facts.n_layers, on_gpu=recipes.sees_gpu(model.device)).name
+    st.session_state["recipe"] = choice
+    if choice in runs:
+        run = runs[choice]
         return (run.id, recipes.with_settings_of(run.spec, model=model, block=block), "Settings of an older run.")
-    if asked.startswith(_SAVED):
-        mine = saved.get(asked.removeprefix(_SAVED))
+    if choice.startswith(_SAVED):
+        mine = saved.get(choice.removeprefix(_SAVED))
         preset = recipes.with_settings_of(mine, model=model, block=block)
         on_gpu = recipes.sees_gpu(model.device)
-        return (f"saved-{mine.name}", recipes.rated(preset, known.n_parameters, on_gpu=on_gpu), mine.why)
-    preset = recipes.heal_spec(asked, model=model, block=block, n_parameters=known.n_parameters)
-    return (asked, preset, recipes.get(asked, model=model.source).why)
+        return (f"saved-{mine.name}", recipes.rated(preset, facts.n_parameters, on_gpu=on_gpu), mine.why)
+    preset = recipes.heal_spec(choice, model=model, block=block, n_parameters=facts.n_parameters)
+    return (choice, preset, recipes.get(choice, model=model.source).why)
 
 
-def _settings(preset: HealSpec, key: str, why: str, asked: BenchmarkSpec, length: dict[str, Any]) -> HealSpec | None:
+def _settings(preset: HealSpec, key: str, why: str, questions: BenchmarkSpec, length: dict[str, Any]) -> HealSpec | None:
     """Draw the settings of the recipe; returns the request, None while its healing text is missing.
 
     Args:
-        preset: the numbers of the recipe.
+        preset: the settings of the recipe.
         key: part of the keys of the widgets.
-        why: origin of the numbers.
-        asked: the selected questions: asking the same ones puts the healed model on their chart.
-        length: the `minutes` or `steps` that were chosen; empty for a heal that takes no step.
+        why: origin of the settings.
+        questions: the selected questions; with the same ones the healed model is on their chart.
+        length: the chosen `minutes` or `steps`; empty for a run without training.
     """
     st.caption(words.plain(why))
     if preset.recipe == recipes.FIRST.name and preset.benchmark is not None:
-        asked = replace(asked, limit=min(asked.limit or BenchmarkSpec.limit, preset.benchmark.limit or BenchmarkSpec.limit))
-    values = settings.show(preset, key, asked, trains=preset.trains, by_steps="steps" in length) | length
+        questions = replace(
+            questions, limit=min(questions.limit or BenchmarkSpec.limit, preset.benchmark.limit or BenchmarkSpec.limit)
+        )
+    values = settings.show(preset, key, questions, trains=preset.trains, by_steps="steps" in length) | length
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         name = st.text_input(
             "Save as", key=f"{key}-save-as", placeholder="Recipe name", label_visibility="collapsed", width=160
@@ -78,22 +80,22 @@ _TEN = "10 minutes"
 
 
 def _length(preset: HealSpec, key: str) -> dict[str, Any]:
-    """Draw the choice of time; returns `minutes` or `steps`, or nothing for a heal that takes no step.
+    """Draw the choice of time; returns `minutes` or `steps`, or nothing for a run without training.
 
     Args:
-        preset: the recipe's numbers, for the model and the cut.
+        preset: the settings of the recipe.
         key: part of the keys of its widgets.
     """
     if not preset.trains:
         return {}
-    place = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
+    row = st.container(horizontal=True, vertical_alignment="bottom", gap="small")
     is_ten = preset.minutes == recipes.QUICK.minutes
-    time = place.segmented_control(
+    time = row.segmented_control(
         "Time, scoring included", (_TEN, "Own"), default=_TEN if is_ten else "Own", required=True, key=f"{key}-time"
     )
     if time == _TEN:
         return {"minutes": recipes.QUICK.minutes}
-    unit = place.segmented_control(
+    unit = row.segmented_control(
         "Unit", ("min", "steps"), default="steps" if preset.minutes is None else "min", required=True, key=f"{key}-unit"
     )
     if unit == "min":
@@ -133,18 +135,18 @@ def _menu(model: ModelSpec) -> None:
 
 
 def _changed(preset: HealSpec, values: dict[str, Any]) -> HealSpec:
-    """The preset with the form's values; an untouched one keeps its name."""
+    """Return the preset with the values of the form; an unchanged one keeps its name."""
     wanted = dict(values)
     source, seq_len, quantization = (wanted.pop(name) for name in ("source", "seq_len", "quantization"))
     if "minutes" in wanted:
         wanted["steps"] = 0
     elif "steps" in wanted:
         wanted["minutes"] = None
-    asked = {"benchmark", "generation", "check_questions"}
+    exempt = {"benchmark", "generation", "check_questions"}
     if preset.minutes is not None and "minutes" in wanted:
-        asked.add("minutes")  # a recipe that takes the time one names is none other for another time
+        exempt.add("minutes")  # the time is an input of the recipe
     same = source == preset.corpus.source and seq_len == preset.corpus.seq_len and quantization == preset.model.quantization
-    same = same and all(getattr(preset, name) == value for name, value in wanted.items() if name not in asked)
+    same = same and all(getattr(preset, name) == value for name, value in wanted.items() if name not in exempt)
     name = preset.recipe if same or preset.recipe.endswith(", changed") else f"{preset.recipe}, changed"
     corpus = replace(preset.corpus, source=source, seq_len=seq_len, identity="")
     return replace(
@@ -158,41 +160,41 @@ def _changed(preset: HealSpec, values: dict[str, Any]) -> HealSpec:
 
 
 def _save(name: str, spec: HealSpec) -> None:
-    """Keep a recipe and say so."""
+    """Save a recipe and announce it."""
     saved.save(name, spec)
     st.session_state.setdefault("announcements", []).append((f"Saved recipe {name}.", ":material/bookmark:"))
     st.session_state["next-recipe"] = f"saved:{name}"
     st.rerun()
 
 
-def show(model: ModelSpec, known: ModelFacts, block: Removal, questions: BenchmarkSpec) -> HealSpec | None:
+def show(model: ModelSpec, facts: ModelFacts, block: Removal, questions: BenchmarkSpec) -> HealSpec | None:
     """Draw the form; its button queues the healing run. Returns its request, None while it is incomplete.
 
     Args:
         model: the model to cut and heal.
-        known: its size.
+        facts: sizes of the model.
         block: the removed layers.
-        questions: those of the curve on screen, so that the healed model can be drawn on that curve.
+        questions: the questions of the curve on screen, so that the healed model can be drawn on it.
     """
     with frame.errors_shown():
-        key, preset, why = _begin(model, known, block)
+        key, preset, why = _begin(model, facts, block)
         _menu(preset.model)
         length = _length(preset, key)
-        place = st.container(gap="small")
+        start_area = st.container(gap="small")
         with st.expander("Recipe settings", icon=":material/tune:", key="advanced"):
             spec = _settings(preset, key, why, questions, length)
-        with place:
-            _start_button(spec, known)
+        with start_area:
+            _start_button(spec, facts)
         return spec
     return None
 
 
-def _start_button(spec: HealSpec | None, known: ModelFacts) -> None:
-    """Draw the button, and how long the run will take."""
+def _start_button(spec: HealSpec | None, facts: ModelFacts) -> None:
+    """Draw the button and the expected duration."""
     clicked = start.button("Start healing", type="primary", key="start-heal", icon=":material/healing:", width="stretch")
     if spec is not None:
-        say_expected(spec, known)
-        if (sentence := _does_not_fit(spec, known)) is not None:
+        say_expected(spec, facts)
+        if (sentence := _does_not_fit(spec, facts)) is not None:
             st.warning(words.plain(sentence))
         st.caption(selection.precision_of_request(spec.model, None))
     if not clicked:
@@ -208,10 +210,10 @@ def _start_button(spec: HealSpec | None, known: ModelFacts) -> None:
     st.rerun()
 
 
-def _does_not_fit(spec: HealSpec, known: ModelFacts) -> str | None:
-    """Explain why its training step cannot fit in free memory; None where it can, and where it uses a GPU's memory."""
+def _does_not_fit(spec: HealSpec, facts: ModelFacts) -> str | None:
+    """Return why a training step does not fit in free memory; None if it does, or if it runs on a GPU."""
     if recipes.sees_gpu(spec.model.device):
         return None
-    own = "float32" if known.bytes_per_parameter == DTYPE_BYTES["float32"] else "bfloat16"
-    model = spec.model if spec.model.dtype in ("float32", "bfloat16") else replace(spec.model, dtype=own)
-    return memory.shortage(replace(spec, model=model), known, host.free_bytes(), "this machine")
+    stored_dtype = "float32" if facts.bytes_per_parameter == DTYPE_BYTES["float32"] else "bfloat16"
+    model = spec.model if spec.model.dtype in ("float32", "bfloat16") else replace(spec.model, dtype=stored_dtype)
+    return memory.shortage(replace(spec, model=model), facts, host.free_bytes(), "this machine")

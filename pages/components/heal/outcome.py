@@ -20,20 +20,20 @@ from pages.components.shared import chart, frame, selection, stored_results, wor
 
 _MODELS = ("unpruned", "pruned", "healed")
 _TO = "\u2011"
-"""Between the ends of an interval: a hyphen at which a narrow column does not break."""
+"""Non-breaking hyphen between the ends of an interval."""
 
 
 def show(run: ListedHeal, control: HealResult | None) -> None:
-    """Draw the verdict, the models side by side and the course of the run; method, files and numbers are folded away.
+    """Draw the verdict, the models side by side and the course of the run, with details in an expander.
 
     Args:
-        run: with a result, finished or stopped.
-        control: the unpruned model trained in the same way, if that was done.
+        run: a run with a result, finished or stopped.
+        control: the unpruned model trained in the same way, None without it.
     """
     result = run.result
     assert result is not None
     _verdict(result, control)
-    judged = reading.of_heal(result, "healed") or reading.of_heal(result, "pruned")
+    judged = next((scores for model in reversed(_MODELS) if (scores := reading.of_heal(result, model))), None)
     if judged:
         selection.show_chip(selection.conditions_of_readings(judged))
         says = _table(result, control)
@@ -44,9 +44,9 @@ def show(run: ListedHeal, control: HealResult | None) -> None:
     if not judged and not result.steps:
         return
     with st.expander("Details", icon=":material/article:"):
-        said = [says, *_answers(result), *_warnings(result)] if judged else []
+        remarks = [says, *_answers(result), *_warnings(result)] if judged else []
         course = [_provenance(result)] if result.healed is not None or result.steps else []
-        st.caption("  \n".join([*said, *course]))
+        st.caption("  \n".join([*remarks, *course]))
         if result.writings:
             chart.table(result.table("writing"), key="t-writing", alt="Generated text", file_name="healing-text")
         _adapter(result)
@@ -58,15 +58,15 @@ def show(run: ListedHeal, control: HealResult | None) -> None:
 
 
 def race(result: HealResult) -> None:
-    """Draw how far a run is, as far as it was measured: the gap that is left, the loss by step, and the same sentence."""
+    """Draw the measured progress of a run: the remaining gap, the loss by step, and the same sentence by each model."""
     if result.healed is None and result.unpruned_check is not None and result.validations:
         first, *later = result.validations
         losses = {"unpruned": result.unpruned_check.loss, "pruned": first.loss}
         if later:
             losses[f"after step {later[-1].step}" if later[-1].step else "after the instant heal"] = later[-1].loss
-        said = f"Held-out loss: {', '.join(f'{words.nats(loss)} {name}' for name, loss in losses.items())}"
-        st.markdown(f"**{words.plain(said)}**")
-        chart.show(figures.gap(result, dark=chart.is_dark()), key="gap", alt=f"{said}.", file_name="healing-gap")
+        summary = f"Held-out loss: {', '.join(f'{words.nats(loss)} {name}' for name, loss in losses.items())}"
+        st.markdown(f"**{words.plain(summary)}**")
+        chart.show(figures.gap(result, dark=chart.is_dark()), key="gap", alt=f"{summary}.", file_name="healing-gap")
     if result.steps:
         alt = f"Loss by optimizer step, {len(result.steps)} of {result.total_steps} steps."
         chart.show(figures.training_curve(result, dark=chart.is_dark()), key="training", alt=alt, file_name="healing-loss")
@@ -83,27 +83,27 @@ def race(result: HealResult) -> None:
 
 
 def _verdict(result: HealResult, control: HealResult | None) -> None:
-    """Draw the effect of the heal on loss and accuracy, before any table."""
-    said = heals.sentences(result, control)
-    if not said:
+    """Draw the effect of the healing run on loss and accuracy."""
+    sentences = heals.sentences(result, control)
+    if not sentences:
         return
     with st.container(border=True, gap="xsmall", key="verdict"):
-        st.markdown(words.plain(said[0]))
-        for sentence in said[1:]:
+        st.markdown(words.plain(sentences[0]))
+        for sentence in sentences[1:]:
             st.caption(words.plain(sentence))
 
 
 def _refine(result: HealResult) -> None:
-    """Draw the button that judges the same adapter by more questions and texts, where that was not done."""
+    """Draw the button that scores the same adapter on more questions and texts, if that was not done."""
     if not result.complete or not recipes.is_first(result.spec):
         return
     wanted = recipes.refined(result.spec.request)
     n_questions = wanted.benchmark.limit if wanted.benchmark else 0
-    said = f"{n_questions} questions and {wanted.validation.n_texts} texts"
+    amount = f"{n_questions} questions and {wanted.validation.n_texts} texts"
     card.start_button(
         wanted,
         f"Refine healing of {wanted.block.brief()}",
-        f"Refine to {said}",
+        f"Refine to {amount}",
         key="refine-heal",
         icon=":material/zoom_in:",
         help="Keeps the adapter and all answers. Scores the three models on the new questions and texts only.",
@@ -111,7 +111,7 @@ def _refine(result: HealResult) -> None:
 
 
 def _rows(result: HealResult, control: HealResult | None) -> dict[str, HealResult]:
-    """The models by name, with the result that measured them."""
+    """Return the result that measured each model, by name."""
     if result.spec.control:
         return {"unpruned": result, "control": result}
     return dict.fromkeys(_MODELS, result) | ({} if control is None else {"control": control})
@@ -119,23 +119,25 @@ def _rows(result: HealResult, control: HealResult | None) -> dict[str, HealResul
 
 def _table(result: HealResult, control: HealResult | None) -> str:
     """Draw quality, size and speed of the measured models, and return the conditions in words."""
-    stored = (found.result for found in stored_results.find("speed", result.spec.model, having=summaries.timed_in()))
+    stored = (readings.result for readings in stored_results.find("speed", result.spec.model, having=summaries.timed_in()))
     timed = ((speed, rates) for speed in stored if (rates := speeds.decode_speed(speed, result.spec.block)))
     speed, rates = next(timed, (None, None))
-    judged, own = words.plain(words.texts(result.spec.validation)), result.same_kind_text
+    judged, trained_text = words.plain(words.texts(result.spec.validation)), result.same_kind_text
     rows = []
     for name, measured in _rows(result, control).items():
         which = "healed" if name == "control" else name
         is_cut = name in ("pruned", "healed")
-        found, same = reading.of_heal(measured, which), measured.same_kind.get(which)
-        if not found:
+        readings, same = reading.of_heal(measured, which), measured.same_kind.get(which)
+        if not readings:
             continue
         cells = {
             "model": words.plain(name),
             "layers": result.model.n_layers - (len(result.spec.block.layers) if is_cut else 0),
-            "accuracy": _share(found.get(ACCURACY)),
-            f"loss, {judged}": _loss(found.get(LOSS)),
-            f"loss, {words.plain(words.texts(own))} (trained on)" if own else "": _nats(same) if own else "",
+            "accuracy": _share(readings.get(ACCURACY)),
+            f"loss, {judged}": _loss(readings.get(LOSS)),
+            f"loss, {words.plain(words.texts(trained_text))} (trained on)" if trained_text else "": _nats(same)
+            if trained_text
+            else "",
             "size": _size(result, is_cut),
             "tokens/s": "" if rates is None else f"{rates[is_cut]:,.1f}",
         }
@@ -152,30 +154,30 @@ def _table(result: HealResult, control: HealResult | None) -> str:
 
 
 def _table_says(result: HealResult, control: HealResult | None, speed: SpeedResult | None) -> str:
-    said = ["Brackets: 95 % intervals. Loss in nats/token"]
+    parts = ["Brackets: 95 % intervals. Loss in nats/token"]
     if result.healed is not None and result.healed.n_samples:
-        said.append(f"Accuracy on {result.healed.n_samples} questions of {words.questions(result.spec.benchmark)}")
-    said.append(f"Size in {_precision(result)}, with the adapter merged into the weights")
+        parts.append(f"Accuracy on {result.healed.n_samples} questions of {words.questions(result.spec.benchmark)}")
+    parts.append(f"Size in {_precision(result)}, with the adapter merged into the weights")
     if speed is not None:
-        said.append(f"Tokens generated per second in {speed.precision_in_words} on {speed.machine}")
-    found = words.plain(". ".join(said)) + "."
+        parts.append(f"Tokens generated per second in {speed.precision_in_words} on {speed.machine}")
+    sentences = words.plain(". ".join(parts)) + "."
     if control is not None or result.spec.control:
-        found += " Control: the unpruned model trained in the same way, which shows the effect of the healing text alone."
-    return found
+        sentences += " Control: the unpruned model trained in the same way, which shows the effect of the healing text alone."
+    return sentences
 
 
-def _share(found: Reading | None) -> str:
-    if found is None:
+def _share(score: Reading | None) -> str:
+    if score is None:
         return "–"
-    ends = "" if found.low is None or found.high is None else f" ({100 * found.low:.0f}{_TO}{100 * found.high:.0f})"
-    return f"{found.value:.1%}{ends}"
+    ends = "" if score.low is None or score.high is None else f" ({100 * score.low:.0f}{_TO}{100 * score.high:.0f})"
+    return f"{score.value:.1%}{ends}"
 
 
-def _loss(found: Reading | None) -> str:
-    if found is None:
+def _loss(score: Reading | None) -> str:
+    if score is None:
         return "–"
-    ends = "" if found.low is None or found.high is None else f" ({found.low:.2f}{_TO}{found.high:.2f})"
-    return f"{found.value:.2f}{ends}"
+    ends = "" if score.low is None or score.high is None else f" ({score.low:.2f}{_TO}{score.high:.2f})"
+    return f"{score.value:.2f}{ends}"
 
 
 def _nats(point: Point | None) -> str:
@@ -212,29 +214,29 @@ def _ceiling(run: ListedHeal, control: HealResult | None) -> None:
 
 
 def _answers(result: HealResult) -> list[str]:
-    """Accuracy of the healed model against the unpruned one; the verdict states it against the pruned one."""
+    """Return the accuracy against the unpruned model; the verdict compares with the pruned one."""
     if result.spec.control or changes.of_heal(result, ACCURACY) is None:
         return []
-    said = recovery.accuracy_in_words(result, "unpruned")
-    return [words.plain(f"{said[0].upper()}{said[1:]}.")]
+    sentence = recovery.accuracy_in_words(result, "unpruned")
+    return [words.plain(f"{sentence[0].upper()}{sentence[1:]}.")]
 
 
 def _warnings(result: HealResult) -> list[str]:
-    """Return the warnings against misreading the scores."""
-    said = []
+    """Return remarks on questions in the healing text."""
+    sentences = []
     overlap = result.overlap
     if overlap is not None and overlap.ids:
         named = ", ".join(words.plain(name) for name in overlap.ids[:3])
-        said.append(
+        sentences.append(
             f"The healing text contains {len(overlap.ids)} of {overlap.n_questions} questions ({overlap.n_words} consecutive "
             f"words or the whole question: {named}{' …' if len(overlap.ids) > 3 else ''}). "
             "The healed model may have memorized these answers."
         )
     elif overlap is not None:
-        said.append(
+        sentences.append(
             f"The healing text contains none of the {overlap.n_questions} questions ({overlap.n_words} consecutive words)."
         )
-    return said
+    return sentences
 
 
 def _provenance(result: HealResult) -> words.Markdown:
@@ -247,7 +249,7 @@ def _provenance(result: HealResult) -> words.Markdown:
 
 
 def _adapter(result: HealResult) -> None:
-    """Draw the path of the adapter; that of a precomputed run stayed on the machine that made it."""
+    """Draw the path of the adapter, which may be on another machine for a precomputed run."""
     if not result.adapter:
         return
     if (folder := service.folder(result.adapter)) is not None:

@@ -1,4 +1,4 @@
-"""Healing runs of the selected block, one of them in full: in progress with its losses, or done with three models compared."""
+"""Healing runs of the selected block, one of them with its losses while it runs, or its three models compared."""
 
 import streamlit as st
 
@@ -11,60 +11,60 @@ from pages.components.jobs import card
 from pages.components.shared import frame, state, stored_results, words
 
 
-def show(asked: HealSpec | None) -> None:
-    """Draw the healing runs of the selected block, and the picked one.
+def show(request: HealSpec | None) -> None:
+    """Draw the list of healing runs of the selected block, and the selected run.
 
     Args:
-        asked: the request in the form; None while there is no block to choose, or no text.
+        request: the request of the form; None while it is incomplete.
     """
     runs = runs_of(state.current_model())
-    if asked is None:
+    if request is None:
         st.info("Choose a block and a healing text to see its runs." if runs else "This model has no healing run yet.")
         return
-    of_block = {run.id: run for run in runs if run.spec.block == asked.block}
+    of_block = {run.id: run for run in runs if run.spec.block == request.block}
     elsewhere = {run.id: run for run in runs if run.id not in of_block}
-    shown = _chosen(list(of_block.values()), asked)
-    if shown is None:
+    selected = _chosen(list(of_block.values()), request)
+    if selected is None:
         with st.container(border=True, key="no-heal"):
-            st.markdown(f":gray[**No healing run of {words.plain(asked.block.brief())} yet**]")
+            st.markdown(f":gray[**No healing run of {words.plain(request.block.brief())} yet**]")
             st.caption("Choose a time and click **Start healing**.")
     else:
-        _picker(of_block, shown)
+        _picker(of_block, selected)
     _other_blocks(elsewhere)
-    if shown is not None:
-        _one(shown)
+    if selected is not None:
+        _one(selected)
 
 
-def _chosen(of_block: list[ListedHeal], asked: HealSpec) -> ListedHeal | None:
+def _chosen(of_block: list[ListedHeal], request: HealSpec) -> ListedHeal | None:
     """Return the healing run of a block to show.
 
-    One that was picked by hand is first, then a running or waiting one, then the last that ended in this session. Of all others
-    it is the one with the strongest evidence, of those with the settings of the form if there are any.
+    A run that the user picked comes first, then an active one, then the last that ended in this session, then the one with the
+    strongest evidence, if possible with the settings of the form.
     """
     keys = {key: run for run in of_block for key in (run.id, run.found.key if run.found else run.id)}
     last = state.shown_result("heal", ["", *keys]) or ""
     if last and state.is_picked("heal", last):
         return keys[last]
     made = {run.result.spec.request.training for run in of_block if run.result and run.result.complete}
-    # A refinement is drawn beside the verdict that it refines.
+    # A refinement is drawn next to the verdict that it refines.
     active = next((run for run in of_block if run.job and run.job.is_active and run.spec.training not in made), None)
     ended = [run for run in of_block if not (run.job and run.job.is_active)] or of_block
-    return active or keys.get(last) or best([run for run in ended if _form(run.spec) == _form(asked)] or ended)
+    return active or keys.get(last) or best([run for run in ended if _form(run.spec) == _form(request)] or ended)
 
 
-def _form(asked: HealSpec) -> tuple[Removal, str]:
-    """Return block and recipe of a request; a result is bound to them and to the model."""
-    return asked.block, words.heal_settings(asked)
+def _form(request: HealSpec) -> tuple[Removal, str]:
+    """Return block and settings of a request, by which runs and form are compared."""
+    return request.block, words.heal_settings(request)
 
 
-def _picker(of_block: dict[str, ListedHeal], shown: ListedHeal) -> None:
+def _picker(of_block: dict[str, ListedHeal], selected: ListedHeal) -> None:
     """Draw the list of healing runs of the selected block."""
     ids = list(of_block)
-    key = f"pick-heal-{shown.id}"
+    key = f"pick-heal-{selected.id}"
     st.selectbox(
         "Run",
         ids,
-        ids.index(shown.id),
+        ids.index(selected.id),
         format_func=lambda run_id: of_block[run_id].in_a_line(),
         key=key,
         on_change=lambda: state.show_result("heal", st.session_state[key]),
@@ -108,7 +108,7 @@ def _one(run: ListedHeal) -> None:
     if run.job and run.job.state != jobs.DONE:
         _unfinished(run, run.job)
     if run.job is None and run.found is not None:
-        stored_results.show_origin([run.found], "This result came with the program.")
+        stored_results.show_origin([run.found], "This result comes with the program.")
     if run.result is None:
         if run.job and run.job.state == jobs.DONE:
             st.info("The result of this run is no longer in the cache. Start the run again.")
@@ -117,7 +117,7 @@ def _one(run: ListedHeal) -> None:
 
 
 def _unfinished(run: ListedHeal, job: jobs.Job) -> None:
-    """Draw a run that failed, was stopped or interrupted: the reason, and the button to resume."""
+    """Draw why a run failed, was stopped or interrupted, and the button to resume it."""
     say = st.error if job.state == jobs.FAILED else st.warning
     say(job.error or f"This run was {job.state}.")
     card.resume_button(job, where="heal", primary=True)
@@ -126,7 +126,7 @@ def _unfinished(run: ListedHeal, job: jobs.Job) -> None:
 
 
 def _in_progress(run: ListedHeal) -> None:
-    """Draw a running or waiting healing run; it refreshes by itself from the files on disk."""
+    """Draw an active healing run, which refreshes itself from the files on disk."""
     st.fragment(_live, run_every=card.every([run.job]))(run.id)
 
 
@@ -144,15 +144,15 @@ def _live(run_id: str) -> None:
 
 
 def _numbers(values: dict, steps: int) -> None:
-    """Draw the latest numbers of a training; one that is not measured yet has no tile."""
+    """Draw the latest numbers of a training, as far as they are measured."""
     formats = {
-        "step": ("Step", lambda step: f"{step} of {steps}"),
+        "step": ("Step", lambda step: f"{step} of {steps}" if steps else str(step)),
         "loss": ("Training loss", words.nats),
         "validation_loss": ("Held-out loss", words.nats),
         "tokens_per_s": ("Speed", lambda speed: f"{speed:,.0f} tokens/s"),
         "memory_bytes": ("Peak memory", words.size),
     }
     with st.container(horizontal=True, gap="medium"):
-        for name, (label, shown) in formats.items():
+        for name, (label, in_words) in formats.items():
             if values.get(name) is not None:
-                st.metric(label, words.plain(shown(values[name])), width="content")
+                st.metric(label, words.plain(in_words(values[name])), width="content")

@@ -20,70 +20,70 @@ from pages.components.shared import stored_results, words
 
 @dataclass(frozen=True)
 class ListedHeal:
-    """One heal: its job, its result, or both."""
+    """A healing run: its job, its result, or both."""
 
     id: str
-    """The job's id, or the result's key when it has no job."""
+    """Id of the job, or key of a result without a job."""
     spec: HealSpec
     job: jobs.Job | None
     found: FoundResult | None
 
     @property
     def result(self) -> HealResult | None:
-        """Return the result so far; None before the first measurement."""
+        """Result so far, None before the first measurement."""
         return self.found.result if self.found else None
 
     @property
     def state(self) -> str:
-        """The job's state; of a result without a job where it comes from, or that it is done."""
+        """State of the job; of a result without a job its origin, or "done"."""
         if self.job:
             return self.job.state
         return (self.found.origin if self.found else "") or "done"
 
     @property
     def is_read_only(self) -> bool:
-        """Return whether it was computed elsewhere, and has no job."""
+        """Whether it was computed elsewhere, without a job."""
         return self.job is None and self.found is not None and bool(self.found.origin)
 
     @property
-    def says_nothing(self) -> bool:
-        """Return whether its user stopped it before anything was measured; a failed run has a reason to show."""
+    def is_empty(self) -> bool:
+        """Whether it was cancelled before anything was measured; a failed run has a reason to show."""
         return self.found is None and self.state == jobs.CANCELLED
 
     def in_a_line(self) -> str:
-        """The run in one line."""
+        """Return the run in one line."""
         block = self.spec.block
         when = words.date(self.job.created_at if self.job else self.found.saved_at if self.found else 0)
-        # The menu is not redrawn when a waiting run starts, so both states have one word.
+        # The menu is not redrawn when a queued run starts, so both states have one name.
         state = "in progress" if self.job and self.job.is_active else self.state
         what = f"control of {block.brief()}" if self.spec.control else block.brief()
-        asked = self.spec.benchmark
-        judged = [f"{asked.limit or 'all'} questions"] if asked else []
+        benchmark = self.spec.benchmark
+        judged = [f"{benchmark.limit or 'all'} questions"] if benchmark else []
         parts = [what, words.heal_settings(self.spec), *judged, state]
         return " · ".join(parts if self.is_read_only else [*parts, when])
 
 
 def runs_of(model: ModelSpec) -> list[ListedHeal]:
-    """All runs of a model: active ones first, then those with results, strongest first; failed ones last.
+    """Return the runs of a model: active ones, then those with results, strongest first, then failed ones.
 
-    Runs that were cancelled before anything was measured are left out: they stay in the list of jobs.
+    Runs that were cancelled before anything was measured are only in the list of jobs.
     """
-    results = {found.key: found for found in stored_results.find("heal", model, any_precision=True)}
+    results = {entry.key: entry for entry in stored_results.find("heal", model, any_precision=True)}
     runs, order = [], {key: number for number, key in enumerate(results)}
     for job in service.jobs.list_jobs(200):
         if job.kind == HealSpec.kind and job.asks(lambda spec: spec.model.source == model.source):
-            found = results.pop(job.result_key or "", None) or stored_results.by_key("heal", job.result_key)
-            runs.append(ListedHeal(job.id, job.spec, job, found))
-    runs += [ListedHeal(found.key, found.result.spec, None, found) for found in results.values()]
+            entry = results.pop(job.result_key or "", None) or stored_results.by_key("heal", job.result_key)
+            runs.append(ListedHeal(job.id, job.spec, job, entry))
+    runs += [ListedHeal(entry.key, entry.result.spec, None, entry) for entry in results.values()]
     active = [run for run in runs if run.job and run.job.is_active]
     measured = [run for run in runs if run.found and run not in active]
     measured.sort(key=lambda run: order.get(run.found.key, len(order)) if run.found else 0)
-    others = [run for run in runs if not run.found and run not in active and not run.says_nothing]
+    others = [run for run in runs if not run.found and run not in active and not run.is_empty]
     return [*active, *measured, *others]
 
 
 def best(runs: Sequence[ListedHeal]) -> ListedHeal | None:
-    """Return the first run with a healed model; without one the first.
+    """Return the first run with a healed model, else the first run.
 
     Args:
         runs: in the order of `runs_of`.
@@ -92,48 +92,48 @@ def best(runs: Sequence[ListedHeal]) -> ListedHeal | None:
 
 
 def run_now(model: ModelSpec, run_id: str) -> ListedHeal | None:
-    """Return the run in its present state."""
+    """Return the current state of a run."""
     return next((run for run in runs_of(model) if run.id == run_id), None)
 
 
 def control_of(run: ListedHeal) -> HealResult | None:
-    """The unpruned model trained as this run was, as far as that was done."""
+    """Return the result of the unpruned model trained in the same way, None without one."""
     if run.result is None or not run.spec.trains:
         return None
-    return heals.control_of(run.result, [found.result for found in stored_results.find("heal", run.result.spec.model)])
+    return heals.control_of(run.result, [entry.result for entry in stored_results.find("heal", run.result.spec.model)])
 
 
-def expected(spec: HealSpec, known: ModelFacts) -> Duration | None:
-    """Return the duration of a healing run that would begin now, without its training if minutes bound it."""
-    timed = [found.result for found in service.of_here("heal")]
-    return durations.expected(spec, {spec.model.source: known}, timed)
+def expected(spec: HealSpec, facts: ModelFacts) -> Duration | None:
+    """Return the duration of a new healing run, without training if its time is limited."""
+    timed = [entry.result for entry in service.of_here("heal")]
+    return durations.expected(spec, {spec.model.source: facts}, timed)
 
 
-def expected_in_words(spec: HealSpec, found: Duration | None) -> words.Markdown:
+def expected_in_words(spec: HealSpec, duration: Duration | None) -> words.Markdown:
     """Return the duration until the verdict in words: "at most 10 min", "about 5-7 min" or "duration unknown"."""
     if spec.minutes is not None:
         return f"at most {spec.minutes:g} min"
-    return "duration unknown" if found is None else f"about {words.span(found.low_s, found.high_s)}"
+    return "duration unknown" if duration is None else f"about {words.span(duration.low_s, duration.high_s)}"
 
 
-def say_expected(spec: HealSpec, known: ModelFacts) -> None:
+def say_expected(spec: HealSpec, facts: ModelFacts) -> None:
     """Draw the duration from loading to the verdict.
 
     Args:
-        spec: the heal.
-        known: the size of its model.
+        spec: the healing run.
+        facts: sizes of its model.
     """
-    found = expected(spec, known)
-    if spec.minutes is not None and found is not None and found.low_s > 60 * spec.minutes:
-        least = words.span(found.low_s, found.high_s)
+    duration = expected(spec, facts)
+    if spec.minutes is not None and duration is not None and duration.low_s > 60 * spec.minutes:
+        least = words.span(duration.low_s, duration.high_s)
         st.warning(
             f"{spec.minutes:g} min are too short here: fit and scoring alone take about {least}. Choose a longer time, fewer "
             "questions or fewer texts."
         )
-    takes = expected_in_words(spec, found)
-    said = f"{takes[0].upper()}{takes[1:]}"
-    if spec.minutes is None and found is None:
-        said += ": no similar healing run has finished on this machine"
+    takes = expected_in_words(spec, duration)
+    sentence = f"{takes[0].upper()}{takes[1:]}"
+    if spec.minutes is None and duration is None:
+        sentence += ": no similar healing run has finished on this machine"
     else:
-        said += " until the verdict"
-    st.caption(words.plain(f"{said}."))
+        sentence += " until the verdict"
+    st.caption(words.plain(f"{sentence}."))

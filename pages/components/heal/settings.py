@@ -1,4 +1,4 @@
-"""The settings of a healing run in four groups; only those that the recipe uses are drawn."""
+"""The settings of a healing run in four groups, as far as the recipe uses them."""
 
 from dataclasses import replace
 from typing import Any
@@ -21,18 +21,18 @@ _TEXTS = {
 }
 
 
-def show(preset: HealSpec, key: str, asked: BenchmarkSpec, *, trains: bool, by_steps: bool) -> dict[str, Any]:
-    """Draw the groups side by side; returns the values of the drawn settings, by the names of `HealSpec`.
+def show(preset: HealSpec, key: str, questions: BenchmarkSpec, *, trains: bool, by_steps: bool) -> dict[str, Any]:
+    """Draw the groups side by side and return the values of the drawn settings, by the names of `HealSpec`.
 
     Args:
-        preset: the numbers to begin with.
+        preset: the initial values.
         key: part of the keys of the widgets.
-        asked: the questions that are selected.
-        trains: whether a training step is taken.
-        by_steps: whether the length is given in steps.
+        questions: the selected questions.
+        trains: whether the recipe trains.
+        by_steps: whether its length is given in steps.
 
     Returns:
-        The values, and `source`, `seq_len`, `quantization`; `source` is "" while a file is still to be chosen.
+        The values, and `source`, `seq_len`, `quantization`; `source` is "" until a file is chosen.
     """
     left, right = st.columns(2)
     with left:
@@ -41,7 +41,7 @@ def show(preset: HealSpec, key: str, asked: BenchmarkSpec, *, trains: bool, by_s
         values |= _modules(preset, key, trains=trains)
         if trains:
             values |= _distillation(preset, key)
-        values |= _evaluation(preset, asked, key, trains=trains, by_steps=by_steps)
+        values |= _evaluation(preset, questions, key, trains=trains, by_steps=by_steps)
     return values
 
 
@@ -133,15 +133,15 @@ def _distillation(preset: HealSpec, key: str) -> dict[str, Any]:
     return values | (_numbers(preset, key, "top_k") if values["distill"] > 0 else {"top_k": 0})
 
 
-def _evaluation(preset: HealSpec, asked: BenchmarkSpec, key: str, *, trains: bool, by_steps: bool) -> dict[str, Any]:
-    """Questions, checks and generation."""
+def _evaluation(preset: HealSpec, questions: BenchmarkSpec, key: str, *, trains: bool, by_steps: bool) -> dict[str, Any]:
+    """Draw the settings of questions, checks and generation."""
     st.markdown("**Evaluation**")
-    which = f"{key}-{asked.task}-{asked.limit}"
-    own = asked.task if asked.is_file or asked.subset or asked.protocol != "harness" else ""
-    options = [asked.task, *(task for task in TASKS if task != asked.task)] if own else list(TASKS)
-    names = {**words.task_names(), own: words.questions(asked)} if own else words.task_names()
-    task = st.selectbox("Dataset", options, options.index(asked.task), format_func=names.get, key=f"heal-task-{which}")
-    limit = st.number_input("Questions", 1, 100_000, asked.limit or BenchmarkSpec.limit, key=f"heal-limit-{which}")
+    which = f"{key}-{questions.task}-{questions.limit}"
+    extra_task = questions.task if questions.is_file or questions.subset or questions.protocol != "harness" else ""
+    options = [questions.task, *(task for task in TASKS if task != questions.task)] if extra_task else list(TASKS)
+    names = {**words.task_names(), extra_task: words.questions(questions)} if extra_task else words.task_names()
+    task = st.selectbox("Dataset", options, options.index(questions.task), format_func=names.get, key=f"heal-task-{which}")
+    limit = st.number_input("Questions", 1, 100_000, questions.limit or BenchmarkSpec.limit, key=f"heal-limit-{which}")
     values: dict[str, Any] = {"check_questions": 0}
     if trains:
         values |= _numbers(preset, key, "check_questions", *(["eval_every"] * by_steps))
@@ -151,22 +151,22 @@ def _evaluation(preset: HealSpec, asked: BenchmarkSpec, key: str, *, trains: boo
         key=f"{key}-writes",
         help="The unpruned, the pruned and the healed model continue eight texts and solve 24 arithmetic problems.",
     )
-    same = task == asked.task
+    same = task == questions.task
     values["benchmark"] = (
-        replace(asked, identity="", limit=int(limit)) if same else BenchmarkSpec(task, int(limit), seed=asked.seed)
+        replace(questions, identity="", limit=int(limit)) if same else BenchmarkSpec(task, int(limit), seed=questions.seed)
     )
     values["generation"] = (preset.generation or GenerationSpec()) if writes else None
     return values
 
 
 def _healing_text(preset: HealSpec, key: str) -> str:
-    """Draw the choice and return a corpus source ("" while a file is still to be chosen)."""
-    own = preset.corpus.source
-    names = _TEXTS if own in _TEXTS else {own: files.title(own), **_TEXTS}
+    """Draw the choice of the text and return a corpus source, "" until a file is chosen."""
+    source = preset.corpus.source
+    names = _TEXTS if source in _TEXTS else {source: files.title(source), **_TEXTS}
     choice = st.selectbox(
         "Healing text",
         list(names),
-        list(names).index(own),
+        list(names).index(source),
         format_func=names.get,
         key=f"{key}-text",
         help="One document in ten is held out from training. A file is UTF-8: TXT with documents separated by blank "

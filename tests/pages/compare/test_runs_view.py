@@ -7,7 +7,7 @@ from streamlit.testing.v1 import AppTest
 
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from tests.support import fakes
-from tests.support.seen import figures, read, texts, trace
+from tests.support.seen import figures, read, texts
 
 SCRIPT = """
 from pages.components.compare import runs_view
@@ -43,17 +43,6 @@ def on_wiki(**changes):
     return replace(made, spec=spec, mean=mean, best=best, **changes)
 
 
-def small(**changes):
-    """A map of another, smaller model."""
-    made = fakes.distances()
-    facts = replace(fakes.FACTS, name="Small", n_layers=10, vocab_size=32_000)
-    spec = replace(made.spec, model=replace(fakes.MODEL, source="/models/small", identity="files:small"))
-    mean = [[0.1 + 0.01 * n + 0.001 * start for start in range(10 - n + 1)] for n in range(1, 11)]
-    best = [replace(made.best[n - 1], start=0, distance=mean[n - 1][0]) for n in range(1, 10)]
-    stderr = [[0.01] * len(row) for row in mean]
-    return replace(made, spec=spec, model=facts, n_layers=10, mean=mean, best=best, stderr=stderr, **changes)
-
-
 def table(at, key="runs-table-0"):
     return next(element.value for element in at.dataframe if f"-{key}" in element.proto.id)
 
@@ -80,15 +69,6 @@ def test_one_run_is_drawn_at_once_and_downloads_as_json(view):
     json_button, csv_button = (next(b for b in at.get("download_button") if b.proto.id.endswith(k)) for k in ("json", "csv"))
     assert not json_button.proto.disabled
     assert not csv_button.proto.disabled
-
-
-def test_models_of_two_depths_stand_on_relative_depth(view):
-    fakes.distances().save()
-    small().save()
-    at = view()
-    drawn = figures(at)["runs-distance"]
-    assert {item["name"] for item in drawn["data"]} == {"SmolLM2-135M-Instruct", "Small"}
-    assert trace(drawn, "Small")["x"][4] == 0.5
 
 
 def test_filters_hide_rows_but_keep_drawn_runs(view):
@@ -143,17 +123,6 @@ def test_incomparable_runs_are_named_in_a_sentence(view):
     assert "they measure another distance" in said
     assert len(figures(at)["runs-distance"]["data"]) == 1
     assert len(figures(at)["runs-loss"]["data"]) == 1
-
-
-def test_another_vocabulary_is_drawn_in_bits_per_byte(view):
-    one = fakes.sweep()
-    model = replace(fakes.MODEL, source="/models/small", identity="files:small")
-    two = replace(one, spec=replace(one.spec, model=model), model=replace(fakes.FACTS, name="Small", vocab_size=32_000))
-    one.save()
-    two.save()
-    at = view()
-    assert figures(at)["runs-loss"]["layout"]["yaxis"]["title"]["text"] == "loss, bits per byte"
-    assert "different vocabularies" in texts(at)
 
 
 def test_runs_under_two_conditions_are_marked_as_different(view):

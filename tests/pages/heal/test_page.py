@@ -1,7 +1,6 @@
 """Heal in every state: nothing known, ready, queued, running, done, failed, interrupted."""
 
 import json
-import time
 from dataclasses import replace
 
 from analysis import jobs
@@ -44,18 +43,6 @@ def test_page_of_an_unknown_model_names_the_first_step(app):
     at = app("pages/heal.py")
     assert "This model has no distance map yet. Compute one" in texts(at)
     assert "This model has no healing run yet" in texts(at)
-
-
-def test_a_protected_layer_cannot_be_entered(app, known):
-    at = app("pages/heal.py", block="3:5", keep="9:1")
-    at.text_input(key="own-block").set_value("6:5").run()
-    assert [error.value.replace("\\", "") for error in at.error] == [
-        "Layer 9 is protected. Select other layers, or remove the protection on the strip."
-    ]
-    assert Block(3, 5).brief() in texts(at)
-    at.text_input(key="own-block").set_value("4:5").run()
-    assert Block(4, 5).brief() in texts(at)
-    assert not at.error
 
 
 def test_starting_queues_the_recipe_for_the_sliders_block(app, known):
@@ -159,16 +146,6 @@ def test_recipe_from_a_file_is_on_the_menu_and_starts(app, known, tmp_path):
         assert (made.spec.recipe, made.spec.r, made.spec.steps, made.spec.separate_documents) == ("gentle", 2, 2, False)
 
 
-def test_the_cut_that_another_strategy_chose_on_explore_is_healed(app, known):
-    swept = fakes.sweep(strategy="loss-greedy")
-    swept.save()
-    block = next(point.block for point in swept.points if point.n == 4)
-    at = app("pages/heal.py", n="4", strategy="loss-greedy")
-    assert f"**{block.brief()}**" in texts(at)
-    made = started(at)
-    assert made.spec.block == block
-
-
 def test_no_other_block_stands_for_unmeasured_layers(app, known):
     """Explore does not know greedy's layers, so the most similar block is not healed in their place unasked."""
     at = app("pages/heal.py", n="4", strategy="greedy")
@@ -265,14 +242,6 @@ def test_a_heal_stopped_in_training_shows_what_it_measured(app, known, job):
     at = app("pages/heal.py", **OF_HEAL)
     assert len(at.get("plotly_chart")) == 2, "the gap and the loss"
     assert list(at.table[0].value["model"]) == ["unpruned", "pruned"]
-
-
-def test_an_interrupted_heal_keeps_its_curve(app, known, job):
-    heal = fakes.heal(20)
-    heal.save()
-    job(fakes.heal_spec(), jobs.INTERRUPTED, "Heal", error="The worker was killed.", result_key=heal.spec.fingerprint())
-    at = app("pages/heal.py", **OF_HEAL)
-    assert "The worker was killed." in [item.value for item in at.warning]
     assert "loss, nats per token" in axes(at)
 
 
@@ -363,15 +332,6 @@ def test_a_first_heal_offers_its_refinement_with_the_same_training(app, known, j
     assert at.table, "the first verdict stays on screen"
     assert at.button(key=f"refine-heal-cancel-{made.id}")
     assert not [button for button in at.button if button.key == "refine-heal"]
-
-
-def test_a_silent_job_claims_no_time_left(app, known, job):
-    made = running(job)
-    job_table.update(made, progress_at=time.time() - 65)
-    at = app("pages/heal.py", **OF_HEAL)
-    text = at.get("progress")[-1].proto.text
-    assert "no update for 65 s" in text
-    assert "left" not in text
 
 
 def test_run_with_the_settings_of_the_form_comes_first(app, known):
