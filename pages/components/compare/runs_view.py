@@ -1,4 +1,4 @@
-"""Stored runs of all models: in a table, in common charts, and as differences from a pinned run.
+"""Stored runs of all models: in a table and in common charts, with one run pinned as the reference.
 
 The address contains the pinned run.
 """
@@ -14,12 +14,11 @@ from analysis import service
 from analysis.core import escapes
 from analysis.core.experiment import title
 from analysis.models.source.model_spec import ModelSpec
-from analysis.results.compared import differences as run_compare
 from analysis.results.compared import runs as run_table
 from analysis.results.stored import summaries
 from analysis.results.stored.result import FoundResult
 from pages.components.compare import runs_overlay
-from pages.components.shared import chart, frame, selection, state, stored_results, words
+from pages.components.shared import chart, frame, state, stored_results, words
 
 MOST = 1000
 """Maximum number of rows of the table."""
@@ -56,8 +55,6 @@ def show(model: ModelSpec) -> None:
             st.info("Tick the runs in the table that you want to compare, of any model.")
             return
         runs_overlay.show(picked, reference)
-        if reference is not None:
-            differences(picked, reference)
         runs = [*picked, *([reference] if reference else [])]
         frame.commands([run.result.spec for run in runs])
 
@@ -196,50 +193,6 @@ def _choose(picked: list[FoundResult], reference: FoundResult | None) -> FoundRe
         format_func=lambda run: f"{summaries.kinds()[run.partition(':')[0]]} · {names[run]}" if run else "none",
         on_change=lambda: state.pin(st.session_state[key]),
         disabled=not runs,
-        help="A pinned run stays drawn, dashed, also in the link to this page. Other runs are compared with it.",
+        help="The reference is drawn dashed, and is part of the link to this page.",
     )
     return next((run for run in runs if run.id == state.pinned()), None)
-
-
-def differences(picked: list[FoundResult], reference: FoundResult) -> None:
-    """Draw every number of the ticked runs as a difference from the reference, and name runs without a difference."""
-    others = [run for run in picked if run.id != reference.id]
-    st.header("Against the reference", anchor=False)
-    is_map = reference.kind in ("distances", "damage")
-    selection.show_chip(
-        selection.conditions_of_maps([reference.result]) if is_map else selection.conditions_of_results([reference.result]),
-        texts="Texts",
-    )
-    if not others:
-        st.info("Tick another run in the table to compare it with the reference.")
-        return
-    rows, reasons = [], {}
-    name, *labels = run_table.labels([reference, *others])
-    for run, label in zip(others, labels, strict=True):
-        rows_of_run, why = run_compare.differences(reference.result, run.result)
-        for difference in rows_of_run:
-            rows.append(
-                {
-                    "run": label,
-                    "quantity": difference.quantity,
-                    "reference": difference.reference,
-                    "run's": difference.value,
-                    "difference": difference.difference,
-                    "95 % from": difference.low,
-                    "to": difference.high,
-                    "significant": "yes" if difference.is_significant else "no",
-                    "interval": difference.basis,
-                    "removed (reference / run)": difference.removed,
-                }
-            )
-        if why:
-            reasons.setdefault(why, []).append(label)
-    if rows:
-        formats = {"difference": "%+.4f", "95 % from": "%+.4f", "to": "%+.4f", "reference": "%.4f", "run's": "%.4f"}
-        chart.table(rows, key="t-against", alt="Differences from the reference", file_name="against-reference", formats=formats)
-    for why, labels in reasons.items():
-        st.caption(words.plain(f"{', '.join(labels)}: {why}"))
-    st.caption(
-        words.plain(f"Run minus reference ({name}).")
-        + " Significant: the 95 % interval excludes zero. Paired: on the questions or texts of both."
-    )

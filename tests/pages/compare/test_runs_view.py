@@ -86,8 +86,8 @@ def test_filters_hide_rows_but_keep_drawn_runs(view):
     assert "runs-heals" in figures(at)
 
 
-def test_a_pin_is_drawn_dashed_compared_and_in_the_address(view):
-    reference, other = fakes.sweep(answers=True), fakes.sweep(strategy="deepest", answers=True)
+def test_a_pin_is_drawn_dashed_and_in_the_address(view):
+    reference, other = fakes.sweep(), fakes.sweep(strategy="deepest")
     reference.save()
     other.save()
     at = tick(view(), 0, 1)
@@ -98,10 +98,6 @@ def test_a_pin_is_drawn_dashed_compared_and_in_the_address(view):
     dashes = {item["name"]: item["line"]["dash"] for item in drawn["data"]}
     assert dashes["similarity (reference)"] not in ("solid", "dot")
     assert dashes["deepest"] == "solid"
-    rows = next(element.value for element in at.dataframe if "significant" in element.value)
-    accuracy = rows[rows["quantity"] == "accuracy"].iloc[0]
-    assert accuracy["difference"] == pytest.approx(other.points[6].acc - reference.points[6].acc)
-    assert accuracy["interval"].startswith("paired, 100 questions")
 
 
 @pytest.mark.parametrize("text", ["distances:" + "0" * 20, "heal:" + "a" * 20])
