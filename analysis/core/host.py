@@ -19,12 +19,6 @@ VIEWER = (
     "requirements.txt` to measure models."
 )
 """Error message if torch is not installed."""
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-"""Parameter numbers of glibc's `mallopt`."""
-_LARGEST_KEPT = 32 << 20
-"""Maximum size of an allocation that glibc reuses, in bytes."""
-_MOST_KEPT = 256 << 20
-"""Maximum free bytes at the end of the heap that glibc keeps."""
 _LOOKS = 5000
 """Spin count of a waiting OpenMP thread, about 0.1 ms."""
 
@@ -107,26 +101,10 @@ def wait_asleep() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", str(_LOOKS))
 
 
-def keep_freed_memory() -> None:
-    """Make glibc reuse freed memory instead of returning it to the system.
-
-    By default glibc returns allocations of megabytes, and the system clears their pages again at the next use. In float32 this
-    took a tenth of the CPU time of a layer.
-    """
-    if (libc := _glibc()) is not None:
-        libc.mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT)
-        libc.mallopt(_TRIM_THRESHOLD, _MOST_KEPT)
-
-
 def hand_back_freed_memory() -> None:
     """Return freed memory to the system, so that it counts as free."""
-    if (libc := _glibc()) is not None:
-        libc.malloc_trim(0)
-
-
-@functools.cache
-def _glibc() -> ctypes.CDLL | None:
-    return ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def control_groups(controller: str, root: Path = Path("/")) -> list[Path]:

@@ -264,10 +264,7 @@ def groups(wanted: ResultFilter) -> list[ResultGroup]:
         "identity, source, revision, quantization != 'none' AS is_quantized, count(*), place, kind, key, max(mtime_ns), ''",
         "AND source IS NOT NULL GROUP BY kind, place, identity, source, revision, is_quantized",
     )
-    return [
-        ResultGroup(identity, source, revision, is_quantized, n, IndexEntry(*newest))
-        for (identity, source, revision, is_quantized, n, *newest) in groups
-    ]
+    return [ResultGroup._make((*group[:5], IndexEntry(*group[5:]))) for group in groups]
 
 
 def names(kinds: Sequence[str]) -> list[tuple[str, str]]:

@@ -1,10 +1,7 @@
 """Free memory within containers, on folders that look like those of the kernel; freed memory and waiting threads."""
 
 import os
-import platform
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import psutil
@@ -162,45 +159,3 @@ def test_commands_and_workers_set_how_threads_wait(begin, own, then, monkeypatch
     with pytest.raises(SystemExit):
         begin(["--help"])
     assert {name: os.environ[name] for name in names if name in os.environ} == then
-
-
-REUSED = """
-import resource
-from analysis.core import host
-{}
-host.hand_back_freed_memory()
-for _ in range(6):  # the allocator learns sizes at first
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    pieces = [bytearray(8 << 20) for _ in range(8)]
-    del pieces
-print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-"""
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator is another one than glibc's")
-def test_freed_memory_is_used_again_until_it_is_handed_back():
-    def pages_of(call: str) -> int:
-        """Pages of 64 MB that the system lends in the last round."""
-        return int(
-            subprocess.run([sys.executable, "-c", REUSED.format(call)], capture_output=True, text=True, check=True).stdout
-        )
-
-    assert pages_of("") > 8_000  # of 4 KB each, 16,384 in all
-    assert pages_of("host.keep_freed_memory()") < 100
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the allocator is another one than glibc's")
-def test_kept_memory_can_be_handed_back():
-    code = """
-import psutil
-from analysis.core import host
-host.keep_freed_memory()
-pieces = [bytearray(8 << 20) for _ in range(24)]
-last = bytearray(1000)  # so that the end of the heap is in use
-del pieces
-kept = psutil.Process().memory_info().rss
-host.hand_back_freed_memory()
-print(kept - psutil.Process().memory_info().rss)
-"""
-    handed_back = int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
-    assert handed_back > 150 << 20

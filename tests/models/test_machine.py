@@ -42,7 +42,6 @@ def peak_of_before() -> Iterator[int]:
     """The peak of a process that has used a lot and freed it, all but the end of its heap: the allocator keeps the rest."""
     if not os.access("/proc/self/clear_refs", os.W_OK):
         pytest.skip("this system does not let a process reset its peak")
-    host.keep_freed_memory()
     pieces = [np.ones(PIECE, dtype=np.uint8) for _ in range(LOT // PIECE)]
     last = np.ones(PIECE, dtype=np.uint8)
     del pieces

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import BitsAndBytesConfig
 
-from analysis.core import host, units
+from analysis.core import units
 from analysis.core.errors import NotEnoughMemoryError, SpecError, UnsupportedModelError
 from analysis.core.meter import Meter
 from analysis.core.progress import OnProgress, Progress, ignore
@@ -83,7 +83,6 @@ def load(
 
 
 def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedModel:
-    host.keep_freed_memory()
     machine.share_cores()
     planned = planning.plan(spec, on_progress)
     resolved = planned.spec
