@@ -10,6 +10,7 @@ from analysis.core.errors import RecipeError
 from analysis.core.options import Option, Part
 from analysis.core.record import Spec, require, spec_dataclass
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec, held_out_text, other_text
+from analysis.experiments.heal import losses
 from analysis.models.source.model_spec import ModelSpec
 
 LORA_ON = ("feed_forward", "attention", "both")
@@ -50,7 +51,16 @@ class HealSpec(Spec):
     kind: ClassVar[str] = "heal"
     version: ClassVar[int] = 4
     """4: judged by text of another kind than the healing text, weighed by tokens."""
-    later: ClassVar[tuple[str, ...]] = ("compensation", "written", "top_k", "stages", "lora_on", "judging_texts", "bridge")
+    later: ClassVar[tuple[str, ...]] = (
+        "compensation",
+        "written",
+        "top_k",
+        "stages",
+        "lora_on",
+        "judging_texts",
+        "bridge",
+        "loss",
+    )
     withdrawn: ClassVar[Mapping[str, Any]] = {
         "method": "lora",
         "last_layers": 3,
@@ -102,7 +112,9 @@ class HealSpec(Spec):
     instant: bool = False
     """Start with the instant heal: a fit on text changes the model at each gap before any training."""
     distill: Annotated[float, Bound(0, 1)] = 0.0
-    """Weight, in [0, 1], of the divergence from the unpruned model in the training loss. The text has the rest."""
+    """Weight of `loss` in the training loss, in [0, 1]. The cross-entropy with the text has the rest."""
+    loss: str = "divergence"
+    """Loss with the weight `distill`, of `losses.LOSSES`: by default the divergence from the unpruned model."""
     top_k: Annotated[int, Bound(0, MOST_KEPT)] = 0
     """Number of most likely tokens of the unpruned model in the loss, with all others as one remainder (0: every token)."""
     control: Annotated[bool, Option()] = False
@@ -133,6 +145,7 @@ class HealSpec(Spec):
         min_steps = 0 if self.instant or self.minutes is not None else 1
         require(self.steps >= min_steps, f"steps must be at least {min_steps}, not {self.steps}.")
         one_of("lora_on", self.lora_on, LORA_ON)
+        one_of("loss", self.loss, losses.LOSSES)
         require(
             not self.top_k or self.distill > 0,
             f"top_k={self.top_k} needs the distribution of the unpruned model. Set distill above 0, or top_k to 0.",
@@ -146,6 +159,11 @@ class HealSpec(Spec):
     def trains(self) -> bool:
         """Return whether any step is taken; without steps only the instant heal is applied."""
         return self.steps > 0 or self.minutes is not None
+
+    @property
+    def is_taught(self) -> bool:
+        """Return whether the training loss compares with the unpruned model."""
+        return self.distill > 0 and losses.LOSSES[self.loss].is_taught
 
     @property
     def peak_rate(self) -> float:

@@ -205,8 +205,8 @@ class HealingRun:
         positions = packed.positions if is_separate else None
         trainer = Trainer(healed.model, healed.decoder, packed.rows, full_spec, None, positions)
         trainer.save_memory()
-        if cut is not None and spec.distill:
-            trainer.teacher = Teacher(healed.model, healed.decoder, cut, top_k=spec.top_k)
+        if cut is not None and spec.is_taught:
+            trainer.teacher = Teacher(healed.model, healed.decoder, cut)
         if spec.minutes is not None and planned is None:
             steps = self.work_out_steps(trainer, healed)
             if steps:

@@ -59,9 +59,8 @@ def step_bytes(spec: HealSpec, facts: ModelFacts) -> int:
     # The stream into every layer, and one layer with its gradients at a time.
     recomputed = int(tokens * hidden * item * n_left) + 2 * activation_bytes(hidden, width, 1, tokens, spec.model.dtype)
     recomputed += 2 * largest
-    is_taught = spec.distill > 0
-    states = int(tokens * hidden * (3 * item + is_taught * (item + 2)))
-    logits = 4 * min(tokens * facts.vocab_size, LOGITS_AT_ONCE) * _LOGIT_COPIES[is_taught]
+    states = int(tokens * hidden * (3 * item + spec.is_taught * (item + 2)))
+    logits = 4 * min(tokens * facts.vocab_size, LOGITS_AT_ONCE) * _LOGIT_COPIES[spec.is_taught]
     return min(kept, recomputed) + states + logits + _TRAINED_BYTES * _trained(spec, facts, n_left, width)
 
 

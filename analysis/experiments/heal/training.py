@@ -110,7 +110,7 @@ class Trainer:
             decoder: the same model, taken apart.
             rows: packed text, (n_rows, seq_len).
             spec: the request, with its number of steps.
-            teacher: the unpruned model's answers for the rows; needed by `distill`.
+            teacher: returns the unpruned model's states; None if the loss needs none.
             positions: of every token in its document, shaped like the rows; None when documents in a row see each other.
         """
         self.model, self.decoder, self.rows, self.spec = model, decoder, rows, spec
@@ -198,7 +198,7 @@ class Trainer:
             states[:, :-1][within],
             torch.from_numpy(rows[:, 1:]).to(device, torch.long)[within],
             None if target is None else target[:, :-1][within],
-            self.spec.distill,
+            self.spec,
         )
 
     def save_memory(self) -> None:

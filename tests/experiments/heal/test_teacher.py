@@ -9,14 +9,12 @@ import torch
 from analysis.core.blocks import Block
 from analysis.experiments.heal import adapters, teacher
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.experiments.heal.teacher import Teacher, Top, head_loss
+from analysis.experiments.heal.teacher import Teacher
 from analysis.models.architecture.decoder import find_decoder
 from analysis.models.running import pruning
 from tests.support import families
-from tests.support.families import build
 
 BLOCK = Block(2, 2)
-SPEC = HealSpec(block=BLOCK, r=4)
 ROWS = torch.randint(3, 300, (4, 12), generator=torch.Generator().manual_seed(0)).numpy()
 TOGETHER = ("opt", "bloom", "mpt")
 """Families that make nothing of the places where documents begin."""
@@ -81,42 +79,3 @@ def test_slightly_leaking_documents_are_not_called_separate(monkeypatch):
         teacher, "run_rows", lambda d, rows, positions: run(d, rows, positions) * (1 if positions is None else 1.01)
     )
     assert not teacher.can_separate(decoder)
-
-
-def divergence_of_top(decoder, states, teacher_logits, k):
-    """By autograd: the most likely tokens one by one, all others summed, against the student's sums."""
-    own, given = decoder.logits(states).log_softmax(-1).double(), teacher_logits.log_softmax(-1).double()
-    kept = given.topk(k)
-    near = own.gather(1, kept.indices)
-    rest, left = (1 - kept.values.exp().sum(-1)), (1 - near.exp().sum(-1))
-    return ((kept.values.exp() * (kept.values - near)).sum(-1) + rest * (rest / left).log()).mean()
-
-
-@pytest.mark.parametrize("distill", [1.0, 0.4])
-@pytest.mark.parametrize("k", [1, 7, 64])
-def test_top_k_loss_and_gradient_match_the_formula(k, distill):
-    decoder = find_decoder(build("llama"))
-    drawn = torch.Generator().manual_seed(0)
-    states, teacher = (3 * torch.randn(11, 32, generator=drawn) for _ in range(2))
-    targets = torch.randint(0, 300, (11,), generator=drawn)
-    ours, plain = states.clone().requires_grad_(), states.clone().requires_grad_()
-    with torch.no_grad():
-        top = Top.of(decoder, teacher, k)
-    found = head_loss(decoder, ours, targets, top, distill)
-    text = torch.nn.functional.cross_entropy(decoder.logits(plain), targets)
-    wanted = (1 - distill) * text + distill * divergence_of_top(decoder, plain, decoder.logits(teacher).detach(), k)
-    found.backward()
-    wanted.backward()
-    assert float(found.detach()) == pytest.approx(float(wanted.detach()), rel=1e-4)
-    torch.testing.assert_close(ours.grad, plain.grad, rtol=1e-3, atol=1e-6)
-
-
-def test_nearly_all_of_the_distribution_is_nearly_the_whole_loss():
-    decoder = find_decoder(build("llama"))
-    drawn = torch.Generator().manual_seed(0)
-    states, teacher = (3 * torch.randn(5, 32, generator=drawn) for _ in range(2))
-    targets = torch.zeros(5, dtype=torch.long)
-    with torch.no_grad():
-        losses = [head_loss(decoder, states, targets, given, 1.0) for given in (teacher, Top.of(decoder, teacher, 299))]
-    assert float(losses[0]) == pytest.approx(float(losses[1]), rel=1e-3)
-    assert float(losses[0]) > 0.1

@@ -11,9 +11,7 @@ from analysis.core.blocks import Block
 from analysis.core.errors import RecipeError, StorageError
 from analysis.experiments.heal import adapters, checkpoints, training
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.experiments.heal.teacher import head_loss
 from analysis.experiments.heal.training import Trainer
-from analysis.models.architecture import decoder as architecture
 from analysis.models.architecture.decoder import find_decoder
 from analysis.models.running import pruning
 from analysis.models.source.model_spec import ModelSpec
@@ -40,23 +38,6 @@ def test_schedule_is_that_of_transformers_after_warm_up():
             assert ours == pytest.approx(reference.get_last_lr()[0])
         optimizer.step()
         reference.step()
-
-
-@pytest.mark.parametrize("family", ["llama", "gemma2", "granite", "cohere"])
-def test_loss_in_chunks_equals_the_models_own(family, monkeypatch):
-    """Value and gradient, with the family's own scaling of logits, however small the chunks are."""
-    model = families.build(family)
-    decoder = find_decoder(model)
-    monkeypatch.setattr(architecture, "_LOGITS_AT_ONCE", 300 * 7)
-    ids = torch.arange(3, 51).reshape(2, 24)
-    states = decoder.body(input_ids=ids).last_hidden_state.detach().requires_grad_()
-    loss = head_loss(decoder, states[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
-    (gradient,) = torch.autograd.grad(loss * 2, states)
-    expected = torch.nn.functional.cross_entropy(decoder.logits(states)[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
-    (expected_gradient,) = torch.autograd.grad(expected * 2, states)
-    torch.testing.assert_close(loss, expected)
-    torch.testing.assert_close(loss.detach(), model(input_ids=ids, labels=ids).loss.detach())
-    torch.testing.assert_close(gradient, expected_gradient)
 
 
 def trainer(rows=None, **options) -> Trainer:
@@ -176,26 +157,6 @@ def test_a_full_disk_keeps_the_older_checkpoint(cache, monkeypatch):
         checkpoints.write("key", one.state())
     assert checkpoints.newest("key").step == 1
     assert [path.name for path in checkpoints.folder("key").iterdir()] == ["step-00000001"]
-
-
-@pytest.mark.parametrize("distill", [0.0, 0.3, 1.0])
-def test_the_distilled_loss_in_chunks_equals_the_formula(distill, monkeypatch):
-    decoder = find_decoder(families.build("llama"))
-    monkeypatch.setattr(architecture, "_LOGITS_AT_ONCE", 300 * 3)
-    generator = torch.Generator().manual_seed(0)
-    states, teacher = (torch.randn(10, 32, generator=generator) for _ in range(2))
-    targets = torch.randint(3, 300, (10,), generator=generator)
-    ours, theirs = states.clone().requires_grad_(), states.clone().requires_grad_()
-    loss = head_loss(decoder, ours, targets, teacher, distill)
-    student, taught = decoder.logits(theirs), decoder.logits(teacher).detach()
-    text = torch.nn.functional.cross_entropy(student, targets)
-    odds = taught.softmax(-1)
-    divergence = (odds * (taught.log_softmax(-1) - student.log_softmax(-1))).sum(-1).mean()
-    expected = (1 - distill) * text + distill * divergence
-    torch.testing.assert_close(loss, expected.float(), rtol=1e-5, atol=1e-6)
-    loss.backward()
-    expected.backward()
-    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(("dtype", "expected"), [("bfloat16", torch.bfloat16), ("float32", torch.float32)])
