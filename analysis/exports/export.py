@@ -30,7 +30,7 @@ from analysis.models.loading import machine, placement, planning
 from analysis.models.loading.load import Loader
 from analysis.models.loading.placement import Placement
 from analysis.models.loading.planning import Plan
-from analysis.models.running import llama_cpp, pruning, settling
+from analysis.models.running import llama_cpp, pruning
 from analysis.models.running.adapters import check_adapter, put_on
 from analysis.models.source.adapter_config import located, result_name
 from analysis.models.source.model_spec import ModelSpec
@@ -193,7 +193,6 @@ def save(
     loss_texts = _loss_texts(tokenizer) if adapter is not None and form.name == "gguf" else []
     healed_loss = _loss(model, loss_texts)
     pruned.zeroed()
-    settling.settle(loaded.decoder, [layer for layer in range(planned.facts.n_layers) if layer not in block.layers])
     on_progress(Progress("saving the model", 0, 1))
     form.check(find_decoder(model))
     spec, saved = planned.spec, Saved(planned, block, adapter, model, loaded.tokenizer)

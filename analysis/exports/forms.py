@@ -82,7 +82,7 @@ def _by_older_names(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _load_folder(folder: Path, dtype: str) -> Any:
-    return weights.whole("The saved folder", folder, {"dtype": getattr(torch, dtype), "use_safetensors": True})
+    return weights.load_all("The saved folder", folder, {"dtype": getattr(torch, dtype), "use_safetensors": True})
 
 
 def _check_folder(decoder: Decoder) -> None:
@@ -128,7 +128,7 @@ def _load_gguf(folder: Path, dtype: str) -> Any:
     with gguf.shared_reader():
         saved = Source(folder, path.name, path.stem, "")
         plain = gguf_conversion.unpacked(saved, config.read_config(saved))
-        return weights.whole("The saved file", folder, {**plain, "dtype": getattr(torch, dtype)})
+        return weights.load_all("The saved file", folder, {**plain, "dtype": getattr(torch, dtype)})
 
 
 FORMS = {

@@ -1,4 +1,4 @@
-"""A causal language model taken apart into layers, final norm and head, and how large each part is."""
+"""The layers, final norm and head of a causal language model."""
 
 import contextlib
 import inspect
@@ -19,13 +19,13 @@ from analysis.models.architecture.families import Family
 
 _SHORT_WINDOW = 12
 _ROUNDING = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 6e-2}
-"""How far apart, as a share of their length, most of the same states may be; bfloat16 was up to 0.02 on 30 layers."""
+"""Tolerance of the median relative error of equal states, by dtype; bfloat16 reached 0.02 on 30 layers."""
 _ROUNDING_8BIT = 0.25
-"""Tolerance of products in 8 bits, which round their inputs as well, in any dtype; up to 0.09 was seen."""
+"""Tolerance of 8-bit products, which round their inputs as well, in any dtype; 0.09 was the largest error measured."""
 _LOGITS_AT_ONCE = 1 << 25
-"""Vocabulary logits held at once (128 MB in float32)."""
+"""Maximum number of logits in memory (128 MB in float32)."""
 _LOGITS_IN_CACHE = 1 << 23
-"""Vocabulary logits held at once on a CPU, whose caches hold so many. Four times as many made a loss a third slower."""
+"""Maximum number of logits in memory on a CPU, to fit its caches. Four times as many made a loss a third slower."""
 _hands_on_more: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 """Results of `Decoder.check_states_are_own`, by model."""
 _share_weights: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
@@ -33,16 +33,16 @@ _share_weights: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
 class Absent(nn.Module):
-    """Stands in for a part of a layer that is taken out (`sublayers`)."""
+    """Base class of the modules that replace removed sublayers (`sublayers`)."""
 
 
 def output_stream(output: Any) -> Tensor:
-    """A layer's output as a tensor: transformers 5 returns one, older layers return a tuple."""
+    """Return the output of a layer as a tensor: transformers 5 returns one, older layers return a tuple."""
     return output if isinstance(output, Tensor) else output[0]
 
 
 def input_stream(args: Any, kwargs: Any) -> Tensor:
-    """The residual stream among the arguments of a layer."""
+    """Return the residual stream among the arguments of a layer."""
     return args[0] if args else kwargs["hidden_states"]
 
 
@@ -60,33 +60,33 @@ class StoredLayers(Protocol):
     """Decoder layers whose weights stay on the disk (`loading.layers_on_disk`)."""
 
     identity: str
-    """Of the weights and of the precision that they are computed in."""
+    """Identity of the weights and of their compute precision."""
     room_bytes: int
-    """Bytes that residual streams may take in memory."""
+    """Maximum bytes of residual streams in memory."""
 
     @property
     def bytes_read(self) -> int:
-        """Bytes of weights read from the disk until now."""
+        """Bytes of weights read from the disk so far."""
 
     @property
     def layer_bytes(self) -> list[int]:
         """Bytes of each layer on the disk."""
 
     def each(self, first: int = 0) -> Iterator[tuple[int, nn.Module]]:
-        """Yield the layers from `first` on, each with its weights until the next one is asked for."""
+        """Yield the layers from `first` on. A layer has its weights until the next one is requested."""
 
     def in_memory(self, like: Mapping[int, int]) -> contextlib.AbstractContextManager[None]:
-        """Hold some layers with the weights of the layers that they are like."""
+        """Load some layers with the weights of layers of the same kind, by index."""
 
 
 @dataclass(frozen=True)
 class Decoder:
-    """The parts of a causal language model, by reference."""
+    """References to the parts of a causal language model."""
 
     model: Any
-    """The whole transformers model, head included."""
+    """The transformers model, head included."""
     body: nn.Module
-    """`base_model`: everything below the head; maps token ids to normed states."""
+    """The `base_model`, which maps token ids to normed states."""
     owner: nn.Module
     """The module that holds `layers` as its attribute `layers_name`."""
     layers_name: str
@@ -115,7 +115,7 @@ class Decoder:
 
     @property
     def n_layers(self) -> int:
-        """L, as it is now: fewer after a cut."""
+        """Current number of layers; fewer after a cut."""
         return len(self.layers)
 
     @property
@@ -146,35 +146,35 @@ class Decoder:
 
     @property
     def states_at_once(self) -> int:
-        """How many states to give the head in one go, so that the logits of a whole batch never exist."""
+        """Maximum number of states per call of the head, so that the logits of a full batch never exist."""
         at_once = min(_LOGITS_AT_ONCE, _LOGITS_IN_CACHE) if self.head_device.type == "cpu" else _LOGITS_AT_ONCE
         return max(1, at_once // self.config.vocab_size)
 
     @property
     def is_row_bound(self) -> bool:
-        """Return whether attention goes by places in the row even under other position ids: see `Family.row_bound`."""
+        """Return whether attention depends on positions in the row even with other position ids (`Family.row_bound`)."""
         return self.family.row_bound(self.config)
 
     @property
     def layer_types(self) -> tuple[str, ...]:
-        """How each layer attends, as its configuration says; empty if it does not."""
+        """Attention type of each layer by the configuration; empty if it has none."""
         return tuple(getattr(self.config, self.family.layer_types, None) or ())
 
     @property
     def sliding_window(self) -> int | None:
-        """How far sliding attention reaches, in tokens, as its configuration says; None if it does not."""
+        """Window of sliding attention in tokens, by the configuration; None if it has none."""
         window = getattr(self.config, self.family.sliding_window, None)
         return None if window is None else int(window)
 
     @property
     def feed_forward_width(self) -> int:
-        """Numbers per token inside the feed-forward part of a layer."""
+        """Width of the feed-forward part of a layer."""
         widths = (getattr(self.config, name, None) for name in self.family.feed_forward_width)
         return next((width for width in widths if isinstance(width, int)), 4 * self.config.hidden_size)
 
     @property
     def experts_share(self) -> float:
-        """Of the experts of each layer, the share that a token goes through; 1 if there are none."""
+        """Share of the experts of a layer that a token is routed to; 1 without experts."""
         used, n_experts = (
             families.first(self.config, self.family.experts_used),
             families.first(self.config, self.family.n_experts),
@@ -182,10 +182,10 @@ class Decoder:
         return min(1.0, used / n_experts) if isinstance(used, int) and isinstance(n_experts, int) and n_experts > 0 else 1.0
 
     def check_states_are_own(self) -> None:
-        """See to it that layers can be left out of a pass.
+        """Check that layers can be skipped in a pass.
 
         Raises:
-            UnsupportedModelError: when layers use tensors that other layers have computed.
+            UnsupportedModelError: if layers use tensors that other layers have computed.
         """
         if field := next((name for name in self.family.shares_states if getattr(self.config, name, None)), None):
             raise UnsupportedModelError(
@@ -204,7 +204,7 @@ class Decoder:
 
     @torch.inference_mode()
     def _hands_on_more(self) -> bool:
-        """Return whether a layer receives a tensor that the one before it returned beside the stream."""
+        """Return whether a layer receives a tensor that the previous layer returned next to the stream."""
         returned: list[Tensor] = []
         is_passed_on: list[bool] = []
 
@@ -224,17 +224,17 @@ class Decoder:
         return any(is_passed_on)
 
     def check_layers_are_apart(self) -> None:
-        """See to it that a model without some layers can be made.
+        """Check that layers can be removed from the model.
 
         Raises:
-            UnsupportedModelError: when layers use tensors of other layers, or a module outside has a part for each layer.
+            UnsupportedModelError: if layers use tensors of other layers, or another module has a part for each layer.
         """
         self.check_states_are_own()
         if reason := self.why_not_apart():
             raise UnsupportedModelError(reason)
 
     def why_not_apart(self) -> str | None:
-        """Return the reason why no layer can be taken out, though it can be passed by; None if each can."""
+        """Return why no layer can be removed, although layers can be skipped; None if they can be removed."""
         can = "Distances, scores and loss increases can be measured. Generation, healing and export are not available."
         if field := next((name for name in self.family.joins_layers if getattr(self.config, name, None)), None):
             return (
@@ -250,7 +250,7 @@ class Decoder:
 
     @contextlib.contextmanager
     def short_windows(self) -> Iterator[None]:
-        """Make local attention reach few tokens, so that a short trial shows the effect of a long text."""
+        """Shorten the windows of local attention, so that a short trial behaves like a long text."""
         before = {name: getattr(self.config, name, None) for name in (self.family.sliding_window, self.family.attention_chunk)}
         changed = {name: reach for name, reach in before.items() if isinstance(reach, int) and reach > _SHORT_WINDOW}
         try:
@@ -263,7 +263,7 @@ class Decoder:
 
     @contextlib.contextmanager
     def attending_by(self, name: str) -> Iterator[None]:
-        """Use the attention function that is registered under a name. Families without PyTorch's fused one keep their own."""
+        """Use the attention function registered under a name. Families without PyTorch's fused attention keep their own."""
         before = self.config._attn_implementation
         if before == "sdpa":
             self.config._attn_implementation = name
@@ -277,7 +277,7 @@ class Decoder:
 
         Args:
             states, expected: the two tensors to compare.
-            all_tokens: whether those of every token have to be, and not only of most.
+            all_tokens: whether the states of every token must agree, instead of the median.
         """
         states, expected = states.float(), expected.float()
         distance = (states - expected).norm(dim=-1) / expected.norm(dim=-1)
@@ -287,13 +287,13 @@ class Decoder:
         return bool((distance.max() if all_tokens else distance.median()) <= rounding)  # False if it is not a number
 
     def trial_tokens(self, n: int) -> list[int]:
-        """Token ids to try the model out on, the same at every call: drawn evenly, since repetitions amplify rounding."""
+        """Return token ids for trials, the same at every call. They are drawn uniformly, since repetitions amplify rounding."""
         vocabulary = self.config.vocab_size
         tokens = torch.randint(vocabulary // 10, vocabulary, (n,), generator=torch.Generator().manual_seed(0))
         return list(map(int, tokens))
 
     def logits(self, states: Tensor) -> Tensor:
-        """Vocabulary logits, float32, of normed states (..., hidden_size), with the family's own scaling."""
+        """Return the float32 logits of normed states (..., hidden_size), scaled as in the family."""
         return self.scaled(self.head(states).float())
 
     def scaled(self, logits: Tensor) -> Tensor:
@@ -307,10 +307,10 @@ class Decoder:
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def check(self) -> None:
-        """Run a few tokens and compare layers + norm + head, as taken apart here, with the model's own logits.
+        """Compare layers, norm and head with the logits of the model on a few tokens.
 
         Raises:
-            UnsupportedModelError: when they differ, so that a family is measured right or refused.
+            UnsupportedModelError: if they differ. Families are either measured correctly or refused.
         """
         ids = torch.arange(3, 11, device=self.device)[None] % max(4, self.config.vocab_size)
         captured: list[Tensor] = []
@@ -396,15 +396,15 @@ def find_decoder(model: Any) -> Decoder:
 
 
 def cache_of(model: Any, output: Any, name: str) -> Any:
-    """Return the KV cache that a model hands on of the tokens that it has read.
+    """Return the KV cache in the output of a model.
 
     Args:
-        model: to name.
-        output: of a pass that was to keep them.
-        name: of the cache in the output.
+        model: the model, for the error.
+        output: its output with `use_cache=True`.
+        name: key of the cache in the output.
 
     Raises:
-        UnsupportedModelError: when there is none: the family keeps them in another way.
+        UnsupportedModelError: if there is none, because the family caches tokens in another way.
     """
     cache = output.get(name)
     if cache is None:
@@ -416,7 +416,7 @@ def cache_of(model: Any, output: Any, name: str) -> Any:
 
 
 def part_names(layer: nn.Module, family: Family) -> dict[str, tuple[str, ...]]:
-    """The children of a layer that its parts are made of, as far as they go by a known name, by `ATTENTION`, `FEED_FORWARD`."""
+    """Return the names of a layer's children that form its attention and feed-forward parts; unknown parts are left out."""
     children = [name for name, _ in layer.named_children()]
     attention = tuple(name for name in family.attention if name in children)[:1]
     feed_forward = tuple(name for name in family.feed_forward if name in children)[:1]

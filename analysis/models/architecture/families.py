@@ -1,13 +1,13 @@
-"""The differences between families of models: one row each, and a generic one for all that no row names.
+"""Differences between model families: one row each, and a generic row for all others.
 
-A row lists only the parts that the generic lookups do not find. One of your own is one file that registers it when imported
+A row lists only the parts that the generic lookups do not find. A file that registers a row when imported adds a family
 (`analysis.core.extensions`):
 
     from analysis.models.architecture.families import Family, register
 
     register(Family("ladder", layers=("rungs",), norm=("closing",), logits_times=("temperature",)))
 
-A row that is wrong does no harm: `Decoder.check` refuses a model whose parts do not add up to its own output.
+Wrong rows are harmless: `Decoder.check` refuses a model if its parts do not reproduce its output.
 """
 
 from collections.abc import Callable, Mapping
@@ -18,7 +18,7 @@ from analysis.core.errors import SpecError
 from analysis.core.registry import Registry
 
 KNOW_THEIR_PLACE = ("beam", "diffllama", "minicpm3")
-"""Families whose layers compute with their own number or that of all layers: weights that are only moved compute otherwise."""
+"""Families whose layers depend on their index or on the number of layers, so that copied weights give other outputs."""
 
 
 def _never(config: Any) -> bool:
@@ -35,10 +35,8 @@ class Family:
     """Endings of the names of its classes with a head for left-to-right text."""
 
     plain: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the text part of a multimodal model that has no causal class of its own.
-
-        They are the `model_type` of the family that computes the same on text, and other fields that its configuration needs.
-        """
+    """Configuration fields that turn the text part of a multimodal model without a causal class into a plain model: the
+    `model_type` of the family with the same computation on text, and other fields that its configuration needs."""
 
     layers: tuple[str, ...] = ("layers", "h", "decoder.layers", "blocks", "language_model.layers", "text_model.layers")
     """Path of its decoder layers below `base_model`."""
@@ -55,7 +53,7 @@ class Family:
         "ln_out",
         "out_norm",
     )
-    """Names of the norm between the last layer and the head, beside the layers."""
+    """Names of the norm between the last layer and the head, next to the layers."""
     attention: tuple[str, ...] = ("self_attn", "attn", "attention", "self_attention")
     """Names of the attention of a layer."""
     queries: tuple[str, ...] = ("q_proj",)
@@ -69,9 +67,9 @@ class Family:
         "shared_mlp",
         "mlp_block",
     )
-    """Names of the feed-forward part of a layer; more than one of them stand side by side (Granite MoE)."""
+    """Names of the feed-forward part of a layer; several are parallel (Granite MoE)."""
     feed_forward_linears: tuple[str, ...] = ("fc1", "fc2")
-    """Feed-forward weights that are kept in the layer itself (OPT); all that are there count."""
+    """Feed-forward weights that are kept in the layer itself (OPT); all of them count."""
     feed_forward_width: tuple[str, ...] = ("intermediate_size", "ffn_dim", "n_inner")
     """Names of the width of the feed-forward part in the configuration; 4 x hidden_size if it has none."""
     writers: tuple[str, ...] = (
@@ -87,7 +85,7 @@ class Family:
         "fc_out",
         "output_linear",
     )
-    """Names of the weights whose output is added to the residual stream; all that are there count."""
+    """Names of the weights whose output is added to the residual stream; all of them count."""
     experts: tuple[str, ...] = ("moe", "expert", "router")
     """Words in the class names of a mixture of experts."""
     routers: tuple[str, ...] = ("router", "gating")
@@ -105,34 +103,30 @@ class Family:
     """Names of the number of experts that a token goes through in the configuration."""
 
     row_bound: Callable[[Any], bool] = _never
-    """From the configuration: whether attention goes by the place of a token in its row, under any position ids and mask.
-
-        Others are tried out before anything is packed; this is for models for which a short trial cannot show it.
-        """
+    """Function of the configuration: whether attention depends on the position of a token in its row, whatever the position
+    ids and the mask. Other families are tested before questions are packed. This is for models that a short trial misses."""
     layer_types: str = "layer_types"
-    """The list in the configuration that says of every layer how it attends."""
+    """Name of the list of attention types in the configuration."""
     sliding_window: str = "sliding_window"
-    """Name of the sliding window's size in the configuration, if masks are made from it at every pass."""
+    """Name of the size of the sliding window in the configuration, if every pass makes its masks from it."""
     attention_chunk: str = "attention_chunk_size"
     """Name of the length of the chunks of chunked attention in the configuration."""
 
     shares_states: tuple[str, ...] = ("num_kv_shared_layers",)
-    """Configuration fields under which layers use keys and values of earlier ones, so that none can be left out (Gemma 3n)."""
+    """Configuration fields under which layers reuse keys and values of earlier layers, so none can be skipped (Gemma 3n)."""
     joins_layers: tuple[str, ...] = ("hidden_size_per_layer_input",)
-    """Configuration fields under which something outside of the layers holds a part for each of them.
-
-        A cut would have to take that part out as well (the embeddings by layer of Gemma 3n).
-        """
+    """Configuration fields under which a module outside the layers has a part for each layer, such as the embeddings by layer
+    of Gemma 3n. A cut would have to remove that part as well."""
 
     logits_times: tuple[str, ...] = ("logit_scale",)
     """Configuration field that the logits are multiplied by (Cohere)."""
     logits_over: tuple[str, ...] = ("logits_scaling",)
-    """Configuration field that they are divided by (Granite)."""
+    """Configuration field that the logits are divided by (Granite)."""
     logits_cap: tuple[str, ...] = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
-    """Configuration field of the value that a tanh keeps them below (Gemma 2 and later, RecurrentGemma, xLSTM)."""
+    """Configuration field of the soft cap of the logits (Gemma 2 and later, RecurrentGemma, xLSTM)."""
 
     depth: tuple[str, ...] = ("layer_idx", "layer_id", "layer_number")
-    """Names of a module's own depth, which addresses the KV cache and must be gapless from 0; all that are there count."""
+    """Names of the attribute with a module's layer index, which addresses the KV cache and must be gapless from 0."""
     layer_numbers: tuple[str, ...] = (
         "mlp_only_layers",
         "moe_layers",
@@ -140,9 +134,9 @@ class Family:
         "full_attn_idxs",
         "attn_layer_indices",
     )
-    """Configuration lists that name layers by number, so that the remaining layers have to be renumbered after a cut."""
+    """Configuration lists of layer indices, which a cut renumbers."""
     leading: tuple[str, ...] = ("first_k_dense_replace", "num_dense_layers", "moe_layer_start_index")
-    """Configuration fields that say how many of the first layers are of another kind, less those of them that a cut takes."""
+    """Configuration fields with the number of first layers of another kind, which a cut reduces."""
     periods: tuple[str, ...] = (
         "attn_layer_period",
         "expert_layer_period",
@@ -150,15 +144,13 @@ class Family:
         "moe_layer_interval",
         "moe_layer_freq",
     )
-    """Configuration fields that say that one in so many layers is of another kind: only some cuts leave such an order."""
+    """Configuration fields with the period of layers of another kind. Only some cuts preserve a period."""
 
     spaced: tuple[str, str, str] = ("moe_layer_interval", "moe_layer_start_index", "moe_layer_end_index")
-    """Configuration fields by which every k-th layer from a first to a last one has experts (Ernie 4.5): k, first, last."""
+    """Configuration fields of k, first and last, if every k-th layer from the first to the last has experts (Ernie 4.5)."""
     over_depth: tuple[str, ...] = ("scale_depth",)
-    """Configuration fields that are divided by the root of the number of layers when the model is built (MiniCPM).
-
-        A cut model keeps the quotient of the unpruned one.
-        """
+    """Configuration fields that the model divides by the square root of its number of layers (MiniCPM). A cut model keeps the
+    quotient of the unpruned model."""
 
     def __post_init__(self) -> None:
         for entry in fields(self):
@@ -168,24 +160,24 @@ class Family:
 
 
 def first(config: Any, names: tuple[str, ...]) -> Any:
-    """The first of these fields that a configuration has a value for, or None."""
+    """Return the first of these fields that is set in a configuration, or None."""
     return next((value for name in names if (value := getattr(config, name, None)) is not None), None)
 
 
 FAMILIES: Registry[Family] = Registry("family")
-"""Every family that the generic lookups do not cover, by name."""
+"""Families that the generic lookups do not cover, by name."""
 register = FAMILIES.add
-"""Make the row of a family known."""
+"""Register the row of a family."""
 
 
 def of(config: Any) -> Family:
-    """The row of a model.
+    """Return the row of a model.
 
     Args:
         config: the transformers configuration of its text part.
 
     Returns:
-        The one that was registered for its `model_type`, or else the generic one under that name.
+        The row registered for its `model_type`, else the generic row under that name.
     """
     return FAMILIES.get(config.model_type) or Family(config.model_type)
 

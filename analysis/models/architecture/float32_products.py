@@ -1,8 +1,8 @@
-"""Products of matrices in half precision, on processors that multiply them slowly: in float32, with the same weights.
+"""Matrix products in half precision, computed in float32 on CPUs with slow half-precision instructions.
 
-A curve in bfloat16 takes 4 times as long without this on processors with AVX2 alone, and 2.6 times with AVX-512.
-A matrix is cast to float32 in pieces, at each product, so that the weights in memory stay as they are. Sums
-are in float32, and the result is rounded once, as in torch.
+Without this, a curve in bfloat16 takes 4 times as long on CPUs with AVX2 only, and 2.6 times with AVX-512. Each product casts
+its matrix to float32 in pieces, so that weights in memory are unchanged. Sums are in float32, and the result is rounded once,
+as in torch.
 """
 
 import functools
@@ -15,17 +15,17 @@ from torch import Tensor, nn
 from analysis.core import host
 
 PIECE = 8 << 20
-"""Maximum size of a piece in float32, in bytes: it mostly stays in the processor's caches. A single row may be longer."""
+"""Maximum size of a piece in float32 in bytes, to fit CPU caches. A single row may be larger."""
 FEW_ROWS = 4
-"""Number of rows from which on a product takes longer than the cast of its matrix."""
+"""Minimum number of rows for which a product takes longer than the cast of its matrix."""
 
 Pieces = Callable[[], Iterator[tuple[slice, Tensor]]]
-"""Yields the rows of a matrix piece by piece, each with its slice: (rows, n_in)."""
+"""Function that yields the rows of a matrix piece by piece, each with its slice: (rows, n_in)."""
 
 
 @functools.cache
 def is_here(dtype: torch.dtype) -> bool:
-    """Return whether this processor multiplies a half precision faster in float32. Only x86 processors were measured."""
+    """Return whether this CPU multiplies a half-precision dtype faster in float32. Only x86 CPUs were measured."""
     flags = host.cpuinfo("flags").split()
     if "avx2" not in flags:
         return False
@@ -44,17 +44,17 @@ def _is_right(dtype: torch.dtype) -> bool:
 
 
 def dtype_of_products(dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype in which products of this dtype are computed on this processor."""
+    """Return the compute dtype of products of a dtype on this CPU."""
     return torch.float32 if is_here(dtype) else dtype
 
 
 def is_plain(module: nn.Module) -> bool:
-    """Return whether a module is a plain matrix."""
+    """Return whether a module is an unquantized linear module."""
     return type(module) in (nn.Linear, InFloat32)
 
 
 class InFloat32(nn.Linear):
-    """A matrix in half precision that multiplies in float32; its weight is frozen."""
+    """A frozen linear module in half precision that multiplies in float32."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the name that torch gives it
         """Return inputs times the transposed matrix, plus the bias, in the dtype of both."""
@@ -67,7 +67,7 @@ class InFloat32(nn.Linear):
 
 
 def prepare(modules: Iterable[Any]) -> None:
-    """Multiply matrices in half precision in float32 if that is faster; otherwise torch multiplies them."""
+    """Make linear modules in half precision multiply in float32 if that is faster."""
     for module in modules:
         if type(module) is nn.Linear and is_here(module.weight.dtype):
             module.__class__ = InFloat32
@@ -78,8 +78,8 @@ def multiplied(inputs: Tensor, pieces: Pieces, n_out: int, bias: Tensor | None) 
 
     Args:
         inputs: on a CPU. Gradients flow into them and into the bias.
-        pieces: the matrix, (n_out, n_in), in the dtype of the inputs. The backward pass asks for it once more.
-        n_out: its number of rows.
+        pieces: the matrix, (n_out, n_in), in the dtype of the inputs. The backward pass calls it again.
+        n_out: number of rows of the matrix.
         bias: in the dtype of the inputs.
     """
     dtype = dtype_of_products(inputs.dtype) if inputs.shape[:-1].numel() >= FEW_ROWS else inputs.dtype
@@ -88,7 +88,7 @@ def multiplied(inputs: Tensor, pieces: Pieces, n_out: int, bias: Tensor | None) 
 
 
 class _Product(torch.autograd.Function):
-    """Inputs times the transposed matrix that comes in pieces."""
+    """Product of inputs and a transposed matrix in pieces."""
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, bias: Tensor | None, pieces: Pieces, n_out: int, dtype: torch.dtype) -> Tensor:
@@ -116,7 +116,7 @@ class _Product(torch.autograd.Function):
 
 
 def n_rows_of_piece(weight: Tensor) -> int:
-    """Return how many rows of a matrix fit into `PIECE` in float32, at least one."""
+    """Return the number of rows of a matrix that fit into `PIECE` in float32, at least one."""
     return max(1, PIECE // (weight.shape[1] * torch.float32.itemsize))
 
 

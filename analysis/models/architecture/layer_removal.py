@@ -1,4 +1,4 @@
-"""Decoder layers taken out of a model and its configuration, and put back: no check whether it can do without them."""
+"""Removal of decoder layers from a model and its configuration, and their restoration, without checks."""
 
 import contextlib
 import math
@@ -16,7 +16,7 @@ from analysis.models.architecture.families import Family
 
 @contextlib.contextmanager
 def layers_out(decoder: Decoder, block: Removal | None) -> Iterator[None]:
-    """Run the body of a `with` statement without the whole layers of `block`; None leaves the model as it is."""
+    """Remove the full layers of `block` inside a `with` statement; None changes nothing."""
     undo = None if block is None else take_out(decoder, block)
     try:
         yield
@@ -26,14 +26,14 @@ def layers_out(decoder: Decoder, block: Removal | None) -> Iterator[None]:
 
 
 def take_out(decoder: Decoder, block: Removal) -> Callable[[], None]:
-    """Take out the layers that a block removes whole, without a look at whether the model can do without them.
+    """Remove the full layers of a block, without checking whether the model works without them.
 
     Args:
         decoder: the model, with or without weights.
-        block: inside of it.
+        block: layers of the model.
 
     Returns:
-        The function that puts everything back.
+        Function that restores the model.
     """
     before, n_layers = decoder.layers, decoder.n_layers
     family = decoder.family
@@ -83,9 +83,9 @@ def take_out(decoder: Decoder, block: Removal) -> Callable[[], None]:
 
 
 def _spacing(config: Any, n_layers: int, kept: list[int], family: Family) -> dict[str, int]:
-    """Return values of `family.spaced` under which the layers that are kept have experts or not, as before.
+    """Return values of `family.spaced` under which the remaining layers have experts as before.
 
-    Empty if the configuration has no such fields, or if no values of them describe these layers.
+    Empty if the configuration has no such fields, or if no values describe these layers.
     """
     numbers = [number for name in family.spaced if type(number := getattr(config, name, None)) is int]
     if len(numbers) < len(family.spaced) or numbers[0] < 1:
@@ -104,7 +104,7 @@ def _spacing(config: Any, n_layers: int, kept: list[int], family: Family) -> dic
 
 
 def _computed_lists(config: Any, n_layers: int) -> dict[str, list]:
-    """Return the lists by layer that a configuration computes from other fields, as Jamba's `layer_types` from a period."""
+    """Return the per-layer lists that a configuration computes from other fields, such as `layer_types` of Jamba."""
     lists = {}
     for name in dir(type(config)):
         if isinstance(getattr(type(config), name, None), property):
@@ -116,7 +116,7 @@ def _computed_lists(config: Any, n_layers: int) -> dict[str, list]:
 
 
 def _saying(kind: type, lists: dict[str, list]) -> type:
-    """A kind of configuration in which these lists are not computed."""
+    """Return a subclass of a configuration with fixed values of these lists."""
 
     def stored(name: str) -> property:
         return property(lambda config: list(lists[name]))
@@ -125,16 +125,16 @@ def _saying(kind: type, lists: dict[str, list]) -> type:
 
 
 def as_saved(config: Any) -> Any:
-    """Return the configuration that plain transformers reads of a folder: the written fields, and the rest computed from them.
+    """Return the configuration that transformers reads from a saved folder: the written fields, and values computed from them.
 
     Raises:
-        ValueError: and others of transformers, when it does not accept it.
+        ValueError: and other errors of transformers, if it rejects the fields.
     """
     return CONFIG_MAPPING[config.model_type].from_dict(config.to_dict())
 
 
 def per_layer_lists(config: Any, n_layers: int, family: Family) -> dict[str, list | tuple]:
-    """The configuration's lists with one entry per decoder layer, such as `layer_types` and `no_rope_layers`."""
+    """Return the configuration lists with one entry per decoder layer, such as `layer_types` and `no_rope_layers`."""
     return {
         name: value
         for name, value in vars(config).items()

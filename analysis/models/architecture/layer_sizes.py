@@ -1,7 +1,7 @@
-"""Sizes of a model and of each of its layers, measured on the model or on its weightless skeleton."""
+"""Sizes of a model and its layers, from the model or its weightless skeleton."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,16 +13,12 @@ from analysis.models.architecture.decoder import Decoder, part_names
 from analysis.models.architecture.families import Family
 from analysis.models.source.sizes import DTYPE_BYTES, LayerFacts, ModelFacts, PartFacts
 
-if TYPE_CHECKING:
-    pass
-
-
 QUANTIZED_BYTES = {"4bit": 0.5 + 0.127 / 8, "8bit": 1.0}
 """Bytes per weight of a linear layer; NF4 with double quantization adds 0.127 bits of constants (QLoRA, 2305.14314)."""
 
 
 def facts(decoder: Decoder, *, name: str, dtype: str, quantization: str) -> ModelFacts:
-    """Sizes of a model, or of its weightless skeleton on the meta device."""
+    """Return the sizes of a model, or of its weightless skeleton on the meta device."""
     config = decoder.config
     layers = [sum(parameter.numel() for parameter in layer.parameters()) for layer in decoder.layers]
     total = sum(parameter.numel() for parameter in decoder.model.parameters())  # tied weights are yielded once
@@ -40,18 +36,18 @@ def facts(decoder: Decoder, *, name: str, dtype: str, quantization: str) -> Mode
 
 
 _NF4_BLOCK = 64
-"""Weights that share one scale."""
+"""Number of weights per scale."""
 _NF4_SCALES = 256
-"""Scales, of one byte each, that share one float32 scale of their own (double quantization)."""
+"""Number of one-byte scales per float32 scale (double quantization)."""
 _NF4_TABLES = 4 * (16 + 256 + 1)
-"""Bytes kept for each matrix: the 16 values of NF4, the 256 of a scale, and the scales' mean, all float32."""
+"""Bytes of tables per matrix: the 16 values of NF4, the 256 values of a scale and the mean of the scales, all float32."""
 
 
 def layer_facts(decoder: Decoder) -> list[LayerFacts]:
     """Return the sizes of each layer, from the model or from its weightless skeleton on the meta device.
 
     Args:
-        decoder: the model; a skeleton is run on two positions, which takes no memory and says how its cache grows.
+        decoder: the model. A skeleton runs on two positions, which takes no memory and shows how its cache grows.
     """
     caches = _caches(decoder)
     return [_layer(layer, decoder, *cache) for layer, cache in zip(decoder.layers, caches, strict=True)]
@@ -81,13 +77,13 @@ def _layer(layer: nn.Module, decoder: Decoder, cache_width: int | None, cache_to
 
 
 def is_of_experts(name: str, module: nn.Module, weight: Tensor, family: Family) -> bool:
-    """Return whether a weight is of experts that a router chooses from, and not of a module that all tokens go through.
+    """Return whether a weight belongs to routed experts, rather than to a module that all tokens go through.
 
     Args:
-        name: of its module, within a layer.
-        module: that has it.
-        weight: one of the module's own.
-        family: of the model.
+        name: name of its module within the layer.
+        module: the module.
+        weight: a parameter of the module.
+        family: family of the model.
     """
     if "experts" in name.split("."):  # and not `shared_experts`
         return True
@@ -95,9 +91,9 @@ def is_of_experts(name: str, module: nn.Module, weight: Tensor, family: Family) 
 
 
 def _sizes(modules: Sequence[nn.Module]) -> PartFacts:
-    """Of some modules together."""
+    """Return the total sizes of some modules."""
     matrices = [inner for module in modules for inner in module.modules() if isinstance(inner, nn.Linear | Conv1D)]
-    # A Conv1D holds its weight transposed, and bitsandbytes turns it round.
+    # A Conv1D stores its weight transposed, and bitsandbytes transposes it back.
     outputs = [matrix.weight.shape[1 if isinstance(matrix, Conv1D) else 0] for matrix in matrices]
     weights = [matrix.weight.numel() for matrix in matrices]
     parameters = sum(parameter.numel() for module in modules for parameter in module.parameters())
@@ -110,7 +106,7 @@ def _sizes(modules: Sequence[nn.Module]) -> PartFacts:
 
 
 def nf4_bytes(n_weights: int) -> int:
-    """Bytes of one matrix in NF4 with double quantization, as bitsandbytes holds it.
+    """Return the bytes of a matrix in NF4 with double quantization, as bitsandbytes stores it.
 
     Source: QLoRA, arXiv:2305.14314, section 3.
     """
@@ -120,11 +116,11 @@ def nf4_bytes(n_weights: int) -> int:
 
 _Caches = list[tuple[int | None, int | None]]
 _caches_of: dict[tuple[type, str], _Caches] = {}
-"""Caches of skeletons, by class and configuration: a pass takes a third of a second, and a job plans its model twice."""
+"""Cached growth of the KV cache by class and configuration: a pass takes 0.3 s, and a job plans its model twice."""
 
 
 def _caches(decoder: Decoder) -> _Caches:
-    """Per layer, the elements of keys and values per token and the most tokens kept; None if that is unknown."""
+    """Return the cached elements per token and the maximum number of cached tokens of each layer; None if unknown."""
     if decoder.device.type != "meta":
         return _caches_of_a_pass(decoder)
     key = type(decoder.body), decoder.model.config.to_json_string(use_diff=False)
@@ -134,7 +130,7 @@ def _caches(decoder: Decoder) -> _Caches:
 
 
 def _caches_of_a_pass(decoder: Decoder) -> _Caches:
-    """Read from the cache of a real pass, for configurations name heads in many ways and some not at all."""
+    """Read both from the cache of a pass, since configurations name heads differently or not at all."""
     unknown: _Caches = [(None, None)] * decoder.n_layers
     ids = torch.zeros(1, 2, dtype=torch.long, device=decoder.device)
     try:
@@ -142,7 +138,7 @@ def _caches_of_a_pass(decoder: Decoder) -> _Caches:
             output = decoder.body(input_ids=ids, use_cache=True)
         cache = output[decoder.cache_name]
         layers = list(cache.layers)
-    except Exception:  # a skeleton has no numbers, and a family may look at them on its way
+    except Exception:  # some families read values, which a skeleton does not have
         return unknown
     return [_growth(layer) for layer in layers] if len(layers) == decoder.n_layers else unknown
 
@@ -152,5 +148,5 @@ def _growth(layer: Any) -> tuple[int | None, int | None]:
     if keys is None or values is None or keys.dim() != 4:
         return None, None
     per_token = int(keys.shape[1] * keys.shape[3] + values.shape[1] * values.shape[3])
-    # Between two passes a sliding layer needs one token less than its window: the next one brings itself.
+    # Between two passes a sliding layer keeps one token less than its window.
     return per_token, int(layer.sliding_window) - 1 if getattr(layer, "is_sliding", False) else None

@@ -1,8 +1,7 @@
-"""Locations of the weights of feed-forward sublayers, including experts, and of full layers.
+"""Names of the weight matrices of attention and feed-forward sublayers, experts included.
 
-A mixture of experts keeps its experts either as modules of their own or, as transformers does, all of one matrix in a tensor.
-That tensor, (n_experts, …, …), is a parameter and no module. The router, which sends tokens to experts, is not among these
-weights.
+Experts are separate modules or, as in transformers, one parameter (n_experts, …, …) per matrix. The weights of routers are not
+included.
 """
 
 from collections.abc import Iterable, Iterator
@@ -20,27 +19,27 @@ CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 @dataclass(frozen=True)
 class Matrices:
-    """Weight matrices, by their full names in a model."""
+    """Full names of weight matrices in a model."""
 
     modules: list[str] = field(default_factory=list)
     """Linear modules."""
     experts: list[str] = field(default_factory=list)
-    """Parameters that hold a matrix of each expert."""
+    """Parameters with a matrix of each expert."""
 
-    def __add__(self, other: "Matrices") -> "Matrices":
-        return Matrices([*self.modules, *other.modules], [*self.experts, *other.experts])
+    def __add__(self, more: "Matrices") -> "Matrices":
+        return Matrices([*self.modules, *more.modules], [*self.experts, *more.experts])
 
     def __bool__(self) -> bool:
         return bool(self.modules or self.experts)
 
     @property
     def names(self) -> list[str]:
-        """Of both."""
+        """Names of modules and parameters."""
         return [*self.modules, *self.experts]
 
 
 def feed_forward_matrices(decoder: Decoder) -> Matrices:
-    """Every feed-forward weight of the remaining decoder layers, and nothing else: of experts that all share, too.
+    """Return every feed-forward matrix of the remaining decoder layers, shared experts included.
 
     Names are matched inside the feed-forward part only: PEFT's usual matching by suffix would also adapt the attention
     output of families that call both `c_proj`.
@@ -72,10 +71,10 @@ def feed_forward_matrices(decoder: Decoder) -> Matrices:
 
 
 def attention_matrices(decoder: Decoder) -> Matrices:
-    """Every weight matrix of the attention of the remaining decoder layers; layers without one have none.
+    """Return every attention matrix of the remaining decoder layers.
 
     Raises:
-        RecipeError: if no layer has any.
+        RecipeError: if no layer has one.
     """
     paths = {module: name for name, module in decoder.model.named_modules()}
     family = decoder.family
@@ -94,12 +93,12 @@ def attention_matrices(decoder: Decoder) -> Matrices:
 
 
 def has_experts(decoder: Decoder) -> bool:
-    """Return whether any layer that is left has experts, in its feed-forward part or elsewhere."""
+    """Return whether any remaining layer has experts."""
     return any(_is_mixture(layer, decoder.family) for layer in decoder.layers)
 
 
 def mixture_of(decoder: Decoder, index: int) -> tuple[str, Matrices] | None:
-    """Return name and matrices of a layer's feed-forward part where it is one module with experts; else None."""
+    """Return name and matrices of a layer's feed-forward part if it is one module with experts, else None."""
     paths = {module: name for name, module in decoder.model.named_modules()}
     parts = _parts(decoder.layers[index], decoder.family)
     if len(parts) != 1 or not _is_mixture(parts[0], decoder.family):
@@ -117,13 +116,13 @@ def _all(parts: Iterable[Matrices]) -> Matrices:
 
 
 def _of_part(part: nn.Module, paths: dict[nn.Module, str], family: Family) -> Matrices:
-    """The matrices of a feed-forward part."""
+    """Return the matrices of a feed-forward part."""
     if not _is_mixture(part, family):
         return Matrices([paths[module] for module in part.modules() if isinstance(module, nn.Linear | Conv1D)])
     modules = list[str]()
     for module in _beside_routers(part, family):
         linear = [child for child in module.children() if isinstance(child, nn.Linear | Conv1D) and not _routes(child, family)]
-        # A matrix by itself, or beside the modules that hold the experts, weigh or choose them.
+        # A single matrix weighs or selects experts.
         if len(linear) > 1 and len(linear) == len(_linears(module)) and not list(_stacked(module)):
             modules += [
                 paths[child] for name, child in module.named_children() if child in linear and not _names_router(name, family)
@@ -132,7 +131,7 @@ def _of_part(part: nn.Module, paths: dict[nn.Module, str], family: Family) -> Ma
 
 
 def _of_other(child: nn.Module, paths: dict[nn.Module, str], family: Family) -> Matrices:
-    """Return the matrices of a child that is no feed-forward part: attention, or a layer that is all one thing."""
+    """Return the matrices of a child other than the feed-forward part, such as attention."""
     modules = [paths[module] for module in _beside_routers(child, family) if isinstance(module, nn.Linear | Conv1D)]
     return Matrices(modules, _experts(child, paths, family) if _is_mixture(child, family) else [])
 
@@ -147,7 +146,7 @@ def _experts(part: nn.Module, paths: dict[nn.Module, str], family: Family) -> li
 
 
 def _beside_routers(part: nn.Module, family: Family) -> Iterator[nn.Module]:
-    """The modules of a part, itself included, that are no routers and not inside of one."""
+    """Yield the modules of a part, itself included, outside of routers."""
     inside = [name for name, module in part.named_modules() if _names_router(name, family) or _routes(module, family)]
     for name, module in part.named_modules():
         if not any(name == router or name.startswith(f"{router}.") for router in inside):
@@ -167,7 +166,7 @@ def _linears(module: nn.Module) -> list[nn.Module]:
 
 
 def _stacked(module: nn.Module) -> Iterator[nn.Parameter]:
-    """The weights of experts that are kept in one tensor."""
+    """Yield the parameters with a matrix of each expert."""
     for inside in module.modules():
         if not isinstance(inside, CONVOLUTIONS):
             yield from (parameter for parameter in inside.parameters(recurse=False) if parameter.dim() == 3)

@@ -1,14 +1,13 @@
-"""The residual stream of a model in half precision, kept in float32: layers add to it and never multiply it.
+"""The residual stream of a half-precision model in float32.
 
-Weights, products and attention stay in half precision, and so do time and memory. But the stream, which is the sum of the
-outputs of all layers, is not rounded to eight bits at every layer. On the starter model in bfloat16 that takes away about half
-of the error in the log-likelihood of an option (`benchmarks/half_precision.py`).
+Weights, products and attention stay in half precision, at the same time and memory. The stream, which is the sum of the outputs
+of all layers, is not rounded at every layer. On the starter model in bfloat16, this halves the error of the log-likelihood of
+an option (`benchmarks/half_precision.py`).
 
-A stream that enters the first layer in float32 stays so by torch's own promotion: a layer adds half precision to float32. Norms
-read it, or matrices if norms follow them (OLMo 2). These are taught to read float32 and to answer in the
-model's dtype.
+A float32 stream stays in float32 by type promotion, since layers add half precision to it. The modules that read it, norms or
+linear modules before norms (OLMo 2), are replaced by subclasses that accept float32 and return the dtype of the model.
 
-`entry` returns the inputs of the layers: x[0], and the arguments that a family passes to every layer with the stream.
+`entry` returns the inputs of the layers: x[0], and the other arguments of each layer.
 """
 
 import contextlib
@@ -28,7 +27,7 @@ _MATRICES = (nn.Linear, InFloat32)
 
 
 def widen(decoder: Decoder) -> None:
-    """Let a model in half precision read a stream in float32; modules that read one in its own dtype are as before."""
+    """Make the modules of a half-precision model accept a float32 stream."""
     dtype = decoder.model.dtype
     if str(dtype).removeprefix("torch.") not in HALF:
         return
@@ -40,13 +39,13 @@ def widen(decoder: Decoder) -> None:
 
 @torch.inference_mode()
 def check(decoder: Decoder) -> None:
-    """Try on a few tokens that a widened model computes the same as without, up to rounding.
+    """Check on a few tokens that the output with a float32 stream is equal up to rounding.
 
     Args:
-        decoder: the model with its weights, or a part of it with one layer of every kind.
+        decoder: the model, or a part of it with one layer of every kind.
 
     Raises:
-        UnsupportedModelError: when its family cannot be computed so.
+        UnsupportedModelError: if the family does not support it.
     """
     if not isinstance(decoder.norm, _Wide):
         return
@@ -70,22 +69,22 @@ def check(decoder: Decoder) -> None:
 
 
 def entering(decoder: Decoder, args: tuple, named: dict) -> tuple[tuple, dict]:
-    """Arguments of the first layer, with the stream among them in float32 if the model was widened."""
+    """Return the arguments of the first layer, with a float32 stream if the model was widened."""
     return with_stream(at_entry(decoder, input_stream(args, named)), args, named)
 
 
 def at_entry(decoder: Decoder, stream: Tensor) -> Tensor:
-    """x[0] as it enters the first layer: in float32 if the model was widened."""
+    """Return x[0], in float32 if the model was widened."""
     return stream.float() if isinstance(decoder.norm, _Wide) else stream
 
 
 class _Wide:
-    """Common parts of the modules of a widened model that may read its stream."""
+    """Base class of modules that accept a float32 stream."""
 
 
 @functools.cache
 def _wide(kind: Any, dtype: torch.dtype) -> type[nn.Module]:
-    """A kind of module that also reads float32, and then answers in the model's dtype."""
+    """Return a subclass that also accepts float32, and then returns the dtype of the model."""
 
     class Wide(_Wide, kind):
         def forward(self, stream: Tensor, *args: Any, **named: Any) -> Tensor:
@@ -95,7 +94,7 @@ def _wide(kind: Any, dtype: torch.dtype) -> type[nn.Module]:
                 return super().forward(stream, *args, **named)
             if kind in _MATRICES:
                 return super().forward(stream.to(half))
-            if kind is nn.LayerNorm:  # the only norm whose weights have to be of the dtype of its input
+            if kind is nn.LayerNorm:  # the only norm that requires weights in the dtype of its input
                 weight, bias = (None if tensor is None else tensor.float() for tensor in (weight, bias))
                 return nn.functional.layer_norm(stream, self.normalized_shape, weight, bias, self.eps).to(half)
             return super().forward(stream, *args, **named).to(half)
@@ -106,17 +105,15 @@ def _wide(kind: Any, dtype: torch.dtype) -> type[nn.Module]:
 
 @torch.inference_mode()
 def entry(decoder: Decoder, ids: Tensor, **arguments: Any) -> tuple[Tensor, list[tuple[tuple, dict]]]:
-    """Return x[0] of a batch, and the family's arguments of every layer beside the stream: masks, rotary tables, positions.
-
-    The layers themselves are not run.
+    """Return x[0] of a batch, and the other arguments of every layer: masks, rotary tables, positions. The layers do not run.
 
     Args:
         decoder: the model; its layers need no weights.
         ids: (batch, seq).
-        arguments: of the body, beside the ids: masks and positions, when they are not the plain causal ones.
+        arguments: other arguments of the body: masks and positions, unless they are the plain causal ones.
 
     Raises:
-        UnsupportedModelError: when the family's body needs the outputs of its layers.
+        UnsupportedModelError: if the body of the family uses the outputs of its layers.
     """
     for as_tuple in (False, True):
         streams: list[Tensor] = []
@@ -145,7 +142,7 @@ _CONFUSED = (RuntimeError, ValueError, TypeError, KeyError, IndexError, Attribut
 
 @contextlib.contextmanager
 def _skipped(decoder: Decoder, streams: list[Tensor], calls: list[tuple[tuple, dict]], as_tuple: bool) -> Iterator[None]:
-    """Let every layer record its arguments and hand the stream on as it is."""
+    """Make every layer record its arguments and return the stream unchanged."""
 
     def skip(*args: Any, **kwargs: Any) -> Any:
         stream = input_stream(args, kwargs)
@@ -154,13 +151,13 @@ def _skipped(decoder: Decoder, streams: list[Tensor], calls: list[tuple[tuple, d
         return (stream,) if as_tuple else stream
 
     layers = list(decoder.layers)
-    own = [vars(layer).get("forward") for layer in layers]
+    originals = [vars(layer).get("forward") for layer in layers]
     try:
         for layer in layers:
             layer.forward = skip
         yield
     finally:
-        for layer, forward in zip(layers, own, strict=True):
+        for layer, forward in zip(layers, originals, strict=True):
             if forward is None:
                 del layer.forward
             else:

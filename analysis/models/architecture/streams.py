@@ -1,4 +1,4 @@
-"""Residual streams that are kept for later passes of the same texts."""
+"""Cache of residual streams for later passes of the same texts."""
 
 from collections import OrderedDict
 
@@ -10,22 +10,22 @@ Key = tuple[int, int, frozenset[Part]]
 
 
 class StreamCache:
-    """Streams by batch, depth and the parts removed below it, within some bytes; the longest unused are dropped first.
+    """Least-recently-used cache of streams by batch, depth and the parts removed below it, limited in bytes.
 
-    A stream is equal to that of the really cut model at its depth, so no result depends on which of them are still kept.
+    A stream equals that of the pruned model at its depth, so no result depends on the content of the cache.
     """
 
     def __init__(self, most_bytes: int) -> None:
-        """Keep none yet.
+        """Create an empty cache.
 
         Args:
-            most_bytes: of all streams together; 0 to keep none.
+            most_bytes: maximum bytes of all streams; 0 to cache none.
         """
         self._most, self._bytes = most_bytes, 0
         self._streams: OrderedDict[Key, Tensor] = OrderedDict()
 
     def keep(self, batch: int, depth: int, removed: frozenset[Part], stream: Tensor) -> None:
-        """Keep x[depth] of a batch without the parts that are removed below."""
+        """Cache x[depth] of a batch without the parts removed below it."""
         if stream.nbytes > self._most:
             return
         key = (batch, depth, _below(removed, depth))
@@ -36,12 +36,12 @@ class StreamCache:
             self._bytes -= self._streams.popitem(last=False)[1].nbytes
 
     def deepest(self, batch: int, removed: frozenset[Part], depths: range) -> tuple[int, Tensor] | None:
-        """The deepest kept stream of a batch that a cut has too, and its depth; None if none is.
+        """Return the deepest cached stream that a cut shares, with its depth; None if there is none.
 
         Args:
-            batch: whose.
-            removed: by the cut.
-            depths: ascending, those that it is looked for at.
+            batch: index of the batch.
+            removed: parts removed by the cut.
+            depths: depths to look up, ascending.
         """
         for depth in reversed(depths):
             key = (batch, depth, _below(removed, depth))

@@ -1,11 +1,11 @@
 """The two sublayers of a decoder layer, attention and feed-forward: their paths, and running the layer without one.
 
-A part that is out writes nothing to the stream: its module is exchanged for one that answers with zeros and computes nothing.
-Where the parts of a layer are is known by name (`Family`) and believed only after a trial on a few tokens (`find`):
+A removed sublayer is replaced by a module that returns zeros. The paths of sublayers are known by name (`Family`) and verified
+on a few tokens (`find`):
 
-* without both parts the layer hands on the stream as it is, to the last bit, so nothing else in it writes;
-* one after the other, or side by side, the parts make up the whole layer, so each of them is all of its own;
-* without its attention the layer does not let one token see another.
+* without both sublayers the layer returns the stream bit for bit, so nothing else in it writes to the stream;
+* in sequence or in parallel, the sublayers reproduce the layer;
+* without attention, no token depends on another.
 """
 
 import contextlib
@@ -27,19 +27,19 @@ from analysis.models.architecture.residual import entry
 
 BOTH = frozenset((ATTENTION, FEED_FORWARD))
 _TRIAL = 12
-"""Tokens that the parts of a layer are tried on."""
+"""Number of tokens of the trial."""
 
 
 @dataclass(frozen=True)
 class SublayerPlace:
-    """Location of a sublayer in its layer."""
+    """Path of a sublayer in its layer."""
 
     names: tuple[str, ...]
-    """The children of the layer that it is made of, in the order in which the stream goes through them."""
+    """Children of the layer, in the order of the forward pass."""
     n_outputs: int
-    """How many things its last module returns; the first of them is written to the stream. 0 for a bare tensor."""
+    """Number of outputs of its last module, of which the first is added to the stream; 0 for a tensor."""
     in_turn: bool = True
-    """Whether the feed-forward part reads the output of the attention, and not the same stream beside it."""
+    """Whether the feed-forward part reads the output of attention, rather than the same stream in parallel."""
 
 
 _found: "weakref.WeakKeyDictionary[nn.Module, dict[str, SublayerPlace]]" = weakref.WeakKeyDictionary()
@@ -47,29 +47,29 @@ _found: "weakref.WeakKeyDictionary[nn.Module, dict[str, SublayerPlace]]" = weakr
 
 
 def lost(removed: Collection[tuple[int, str]], layer: int) -> frozenset[str]:
-    """Which of a layer's parts are among those that are removed."""
+    """Return the removed parts of a layer."""
     return frozenset(part for part in BOTH if (layer, part) in removed)
 
 
 def check(decoder: Decoder, cuts: Iterable[Removal | None]) -> None:
-    """Try the layers that some cuts take a part out of, so that unmeasurable cuts are refused before the work begins.
+    """Verify the layers that lose a single part in some cuts, to refuse unsupported cuts before the work begins.
 
     Raises:
-        UnsupportedModelError: as `find`.
+        UnsupportedModelError: as in `find`.
     """
     for layer in sorted({n for cut in cuts if isinstance(cut, PartSet) for n in (*cut.attention, *cut.feed_forward)}):
         find(decoder, layer)
 
 
 def find(decoder: Decoder, index: int) -> dict[str, SublayerPlace]:
-    """Locations of a layer's sublayers, verified once by a trial.
+    """Return the paths of a layer's sublayers, verified once by a trial.
 
     Args:
-        decoder: the model; nothing is out of this layer, and it has its weights in memory.
-        index: of the layer.
+        decoder: the model; this layer is complete and in memory.
+        index: index of the layer.
 
     Raises:
-        UnsupportedModelError: if the parts are not known, or do other things than assumed.
+        UnsupportedModelError: if the sublayers are unknown or fail the trial.
     """
     layer = decoder.layers[index]
     if layer not in _found:
@@ -79,7 +79,7 @@ def find(decoder: Decoder, index: int) -> dict[str, SublayerPlace]:
 
 @contextlib.contextmanager
 def without(decoder: Decoder, index: int, parts: Collection[str]) -> Iterator[None]:
-    """Run the body of a `with` statement as if these parts of a layer were not there."""
+    """Remove sublayers of a layer inside a `with` statement."""
     put_back = take_out(decoder, index, parts)
     try:
         yield
@@ -88,13 +88,13 @@ def without(decoder: Decoder, index: int, parts: Collection[str]) -> Iterator[No
 
 
 def take_out(decoder: Decoder, index: int, parts: Collection[str]) -> Callable[[], None]:
-    """Take parts out of a layer.
+    """Remove sublayers of a layer.
 
     Returns:
-        A function that puts them back.
+        Function that restores them.
 
     Raises:
-        UnsupportedModelError: as `find`.
+        UnsupportedModelError: as in `find`.
     """
     if not parts:
         return lambda: None
@@ -103,14 +103,14 @@ def take_out(decoder: Decoder, index: int, parts: Collection[str]) -> Callable[[
 
 
 class _Absent(Absent):
-    """Replaces the last module of a sublayer, and writes nothing."""
+    """Replacement of the last module of a sublayer that returns zeros."""
 
     def __init__(self, place: SublayerPlace, original: nn.Module, decoder: Decoder, *, is_attention: bool) -> None:
         super().__init__()
         self._n_outputs, self._is_attention = place.n_outputs, is_attention
         depths = (getattr(part, name, None) for part in original.modules() for name in decoder.family.depth)
         self.layer_idx: int | None = next((depth for depth in depths if isinstance(depth, int)), None)
-        """The number that a cut renumbers, as in the attention that was here."""
+        """Layer index, which cuts renumber as in the original attention."""
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         stream = input_stream(args, kwargs)
@@ -120,10 +120,9 @@ class _Absent(Absent):
         return (zeros, *[None] * (self._n_outputs - 1)) if self._n_outputs else zeros
 
     def _count(self, stream: Tensor, arguments: Iterable[Any]) -> None:
-        """Tell the KV cache that these tokens have passed.
+        """Count these tokens in the KV cache.
 
-        One of its layers is asked how many there were, and an empty one knows of none. Hence one number for each token in
-        the place of its keys.
+        The cache takes the number of earlier tokens from one of its layers, so an empty layer must store one number per token.
         """
         cache = next((argument for argument in arguments if isinstance(argument, transformers.Cache)), None)
         if cache is not None and self.layer_idx is not None:
@@ -172,18 +171,18 @@ def _tried(decoder: Decoder, index: int) -> dict[str, SublayerPlace]:
 
 
 class _Unfit(Exception):
-    """Why the parts of a layer do other things than assumed."""
+    """Reason why the sublayers of a layer fail the trial."""
 
 
 class _Trial:
-    """Runs one layer with and without its parts."""
+    """Trial of one layer with and without its sublayers."""
 
     def __init__(self, decoder: Decoder, layer: nn.Module, names: dict[str, tuple[str, ...]], args: Any, kwargs: Any) -> None:
         self._decoder, self._layer, self._names, self._args, self._given = decoder, layer, names, args, kwargs
         self._places: dict[str, SublayerPlace] = {}
 
     def of(self, stream: Tensor) -> dict[str, SublayerPlace]:
-        """Locations of the sublayers, after a check that they are sublayers."""
+        """Return the paths of the sublayers, verified."""
         agree, put_first = self._decoder.agree, stream.clone()
         with self._watched():
             expected = self._run(stream)
@@ -209,7 +208,7 @@ class _Trial:
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
-        """Record the outputs of the last module of each part."""
+        """Record the output of the last module of each sublayer."""
         self._returned: dict[str, Any] = {}
 
         def noting(part: str) -> Callable[[Any, Any, Any], None]:
@@ -238,15 +237,15 @@ def _refused(decoder: Decoder, index: int, reason: str) -> UnsupportedModelError
 
 
 def output_projection(decoder: Decoder, index: int, part: str) -> nn.Module:
-    """The last matrix of a sublayer: if it and its bias are zero, the sublayer writes nothing, as if it were removed.
+    """Return the last matrix of a sublayer: setting it and its bias to zero is equivalent to removing the sublayer.
 
     Args:
-        decoder: the model, in memory and with nothing out of this layer.
-        index: of the layer.
+        decoder: the model, in memory; this layer is complete.
+        index: index of the layer.
         part: `ATTENTION` or `FEED_FORWARD`.
 
     Raises:
-        UnsupportedModelError: if that does not hold: of mixtures of experts, which keep many in one tensor.
+        UnsupportedModelError: if there is no such matrix, as in mixtures of experts.
     """
     ran: list[nn.Module] = []
     layer, place = decoder.layers[index], find(decoder, index)[part]
@@ -288,6 +287,6 @@ def output_projection(decoder: Decoder, index: int, part: str) -> nn.Module:
 
 @torch.no_grad()
 def zero(matrix: nn.Module) -> None:
-    """Make a matrix and its bias zero."""
+    """Set a matrix and its bias to zero."""
     for weight in matrix.parameters():
         weight.zero_()

@@ -1,7 +1,7 @@
-"""The tensors of a model's files become weights part by part: renamed, joined, turned, unpacked and rounded as on loading all.
+"""Loads the weights of a model part by part, with the same conversions as loading all at once.
 
-Every part goes through transformers' own loader, with the steps that it has for the family, for the kind of file and for
-bitsandbytes. Only for a GGUF file of a family that transformers reads whole at once its steps are taken here, tensor by tensor.
+Every part goes through the loader of transformers with its steps for the family, the file format and bitsandbytes. GGUF files
+of families that transformers can only read at once are converted here, tensor by tensor.
 """
 
 import re
@@ -30,7 +30,7 @@ from analysis.models.source import gguf
 
 
 class Assembly:
-    """Loads any of a model's weights out of its files, by their names."""
+    """Loader of selected weights of a model."""
 
     def __init__(
         self,
@@ -42,18 +42,18 @@ class Assembly:
         quantization: Any,
         key_mapping: dict[str, str] | None = None,
     ) -> None:
-        """Make the model ready for its weights, and match its weights with the names in the files; no weight is read.
+        """Prepare the model and match its weights with the names in the files; no weight is read.
 
         Args:
-            model: of transformers, its weights on the meta device; matrices that are to be quantized are exchanged in it.
-            checkpoint: its files.
-            dtype: of its computation.
-            device: where.
-            quantization: of bitsandbytes, as transformers wants it, or None.
-            key_mapping: how names of the files are changed beforehand, as `from_pretrained` wants it.
+            model: transformers model with its weights on the meta device; quantized modules are replaced in it.
+            checkpoint: files of the model.
+            dtype: compute dtype.
+            device: device of the weights.
+            quantization: bitsandbytes configuration, or None.
+            key_mapping: renaming of the names in the files, as for `from_pretrained`.
 
         Raises:
-            UnsupportedModelError: when a GGUF file is of a family that is not read.
+            UnsupportedModelError: if the family of a GGUF file is not supported.
         """
         self._model, self.checkpoint = model, checkpoint
         self._legacy, self._unpacks = None, False
@@ -69,19 +69,19 @@ class Assembly:
             quantizer.read_header(str(file))
             dtype = quantizer.update_dtype(dtype)
             if quantizer.supported:
-                # Unpacked as in the folder that the file is converted to: in float32, and rounded once, not step by step.
+                # As in the folder that the file is converted to: dequantized in float32, and rounded once.
                 quantizer.dtype, self._unpacks = torch.float32, True
                 from transformers.integrations.gguf import get_gguf_conversion_mapping
 
                 expected = get_gguf_conversion_mapping(quantizer.header.architecture, model.config)
             else:
                 self._legacy = _Legacy(model, file, dtype)
-        self.report = self._tried(expected, dtype)
+        self.report = self._dry_run(expected, dtype)
         if quantizer is not None:
             quantizer.preprocess_model(
                 model=model, dtype=dtype, device_map=places, checkpoint_files=[str(checkpoint.path)], use_kernels=False
             )
-            # Before there is a weight, since all that is done then is to note how the model was made.
+            # Before any weight is loaded: it only records how the model was made.
             quantizer.postprocess_model(model)
         self._config = LoadStateDictConfig(
             device_map=places,
@@ -92,8 +92,8 @@ class Assembly:
         )
         self._of = self._called()
 
-    def _tried(self, steps: list[Any], dtype: torch.dtype) -> Any:
-        """Return the report of transformers after the files' tensors, without a number in them, went through its loader."""
+    def _dry_run(self, steps: list[Any], dtype: torch.dtype) -> Any:
+        """Return the report of the loader of transformers for meta tensors with the names and shapes in the files."""
         places, tensors = self.checkpoint.places, dict[str, Tensor]()
         if self._legacy is not None:
             called = {self._legacy.name(name) for name in places}
@@ -107,7 +107,7 @@ class Assembly:
         return report
 
     def _called(self) -> dict[str, str]:
-        """Names in the model by names in the files; the first of them for a tensor that becomes several weights."""
+        """Return names in the model by names in the files; the first one if a tensor becomes several weights."""
         if self._legacy is not None:
             return {
                 name: legacy_name for name in self.checkpoint.places if (legacy_name := self._legacy.name(name)) is not None
@@ -115,27 +115,26 @@ class Assembly:
         return called(self._model, self._config.weight_mapping or [], self.checkpoint.places)
 
     @property
-    def of_whole_numbers(self) -> dict[str, str]:
-        """Names in the model by names in the files, for tensors of whole numbers or truth values."""
-        places = self.checkpoint.places
-        return {name: legacy_name for name, legacy_name in self._of.items() if not places[name].dtype.is_floating_point}
+    def integers(self) -> dict[str, str]:
+        """Names in the model by names in the files, for tensors of integers or booleans."""
+        return {name: self._of[name] for name in self.checkpoint.integers if name in self._of}
 
     def names(self, prefix: str) -> list[str]:
-        """Return the names in the files of all tensors that the weights of a part are made of.
+        """Return the names in the files of all tensors of a part.
 
         Args:
-            prefix: that the names of the part begin with.
+            prefix: prefix of the names of its weights.
         """
         return [stored for stored, legacy_name in self._of.items() if legacy_name.startswith(prefix)]
 
     def load(self, names: Iterable[str]) -> Any:
-        """Read tensors by their names in the files and put the weights that they become into the model.
+        """Read tensors by their names in the files and load them into the model.
 
         Returns:
-            The report of transformers, in which every weight that was not among them is missing.
+            The report of transformers, in which every other weight is missing.
 
         Raises:
-            UnsupportedModelError: when they do not become weights of the model.
+            UnsupportedModelError: if they do not fit the model.
         """
         stored = self.checkpoint.read(names)
         if self._legacy is not None:
@@ -152,7 +151,7 @@ class Assembly:
         return report
 
     def _round(self) -> None:
-        """Convert weights that were unpacked in float32 to the dtype of the computation."""
+        """Convert weights that were dequantized in float32 to the compute dtype."""
         plan, rest = self._config.dtype_plan or {}, self._config.dtype
         for name, parameter in self._model.named_parameters():
             planned = next((dtype for pattern, dtype in plan.items() if re.search(pattern, name)), rest)
@@ -161,16 +160,16 @@ class Assembly:
 
 
 def called(model: Any, steps: Sequence[Any], stored: Iterable[str]) -> dict[str, str]:
-    """Match the tensors of files with the weights of a model of transformers.
+    """Match the tensors of files with the weights of a transformers model.
 
     Args:
-        model: with or without weights.
-        steps: of the loader: the names that it changes, and the tensors that it joins and splits.
+        model: the model, with or without weights.
+        steps: conversion steps of the loader: renamings, joins and splits.
         stored: names in the files.
 
     Returns:
-        Names in the model by names in the files. Tensors that the model has no place for are left out. A tensor that becomes
-        several weights has the name of the first of them.
+        Names in the model by names in the files. Tensors without a weight in the model are left out. A tensor that becomes
+        several weights has the name of the first.
     """
     renamings = [step for step in steps if isinstance(step, WeightRenaming)]
     converters = [step for step in steps if isinstance(step, WeightConverter)]
@@ -185,7 +184,7 @@ def called(model: Any, steps: Sequence[Any], stored: Iterable[str]) -> dict[str,
 
 
 class _Legacy:
-    """A GGUF file of a family that transformers reads only as a whole; here some tensors are made as it makes all."""
+    """Conversion of single tensors of a GGUF file whose family transformers can only read at once."""
 
     def __init__(self, model: Any, file: Path, dtype: torch.dtype) -> None:
         from transformers import modeling_gguf_pytorch_utils as of_transformers
@@ -196,11 +195,11 @@ class _Legacy:
         self._called = of_transformers.get_gguf_hf_weights_map(model, self._processor)
 
     def name(self, stored: str) -> str | None:
-        """Return the model's name of the weight that a tensor becomes, or a part of; None for one that it has no place for."""
+        """Return the name of the weight that a tensor becomes or belongs to; None if the model has none."""
         return self._called.get(stored) or self._called.get(stored.removesuffix(".weight"))
 
     def unpacked(self, stored: Mapping[str, Tensor], checkpoint: WeightFiles) -> dict[str, Tensor]:
-        """Weights by their names in the model."""
+        """Return dequantized weights by their names in the model."""
         from gguf import GGMLQuantizationType, dequantize
 
         joined: dict[str, dict[str, Tensor]] = {"tensors": {}}
@@ -213,7 +212,7 @@ class _Legacy:
                 weights=numbers, name=name, tensor_key_mapping=self._called, parsed_parameters=joined
             )
             if unpacked.name in self._called:
-                # A transposed one lies in memory as in the folder that the file is converted to: products round the same.
+                # Contiguous, as in the folder that the file is converted to, so that products round the same.
                 weights = np.ascontiguousarray(unpacked.weights)
                 weights_by_name[self._called[unpacked.name]] = torch.from_numpy(weights).to(self._dtype)
         return weights_by_name | {name: tensor.to(self._dtype) for name, tensor in joined["tensors"].items()}

@@ -1,8 +1,7 @@
-"""The configuration of a model, read and checked: a causal decoder, or a model with one, without code of its own.
+"""The configuration of a model, read and checked: a causal decoder, or a model that contains one, without custom code.
 
-Weights that are stored quantized are dequantized exactly while loading if that needs no other package, else refused. Unpacked
-they are a plain model in the requested dtype, the same on every machine, that can be pruned, healed and exported. Computed with
-as they are stored, on GPUs that can, scores would differ from machine to machine.
+Weights stored quantized are dequantized exactly while loading if that needs no other package, else refused. Dequantized, they
+are a plain model in the requested dtype that can be pruned, healed and exported, with the same scores on every machine.
 """
 
 import contextlib
@@ -21,14 +20,14 @@ from analysis.models.source import gguf, plausible
 from analysis.models.source.location import Source
 
 _MOST_BYTES = 16 << 20
-"""Of a config.json."""
+"""Maximum size of a config.json."""
 
 
 def read_config(source: Source) -> Any:
-    """The model's configuration, checked to be a causal decoder, or to have one among its parts, that needs no code of its own.
+    """Return the configuration of a model, checked to be or to contain a causal decoder without custom code.
 
     Raises:
-        UnsupportedModelError: an encoder, an encoder-decoder, or a model that brings its own code.
+        UnsupportedModelError: for an encoder, an encoder-decoder, or a model with custom code.
     """
     if source.gguf_file is None:
         raw = _raw_config(source)
@@ -71,20 +70,20 @@ def _raw_config(source: Source) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def reading_errors_explained(source: Source, part: str) -> Iterator[None]:
-    """Around a library's reading of a part of a model: of one that is broken they raise dozens of unrelated types.
+    """Convert the errors of libraries that read a broken model into one type.
 
     Args:
         source: the model.
-        part: of the model, to name in the sentence.
+        part: part of the model, for the error message.
 
     Raises:
-        UnsupportedModelError: when it is broken; our own errors, and those about memory or a disk, stay as they are.
+        UnsupportedModelError: if the part is broken. Errors of Layerscope, and of memory or disk, are raised unchanged.
     """
     try:
         yield
     except (LayerscopeError, Cancelled, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except BaseException as error:  # those written in Rust panic past Exception
+    except BaseException as error:  # panics of libraries in Rust are no Exception
         if failures.is_of_machine(error):
             raise
         family = failures.model_type(error)
@@ -95,7 +94,7 @@ def reading_errors_explained(source: Source, part: str) -> Iterator[None]:
 
 
 def has_text_part(config: Any) -> bool:
-    """Return whether a configuration is of a model with other parts around a text decoder, that is no causal model as it is."""
+    """Return whether a configuration is multimodal, with a text decoder among its parts."""
     is_multimodal = type(config) in MODEL_FOR_MULTIMODAL_LM_MAPPING and type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING
     return is_multimodal and config.get_text_config(decoder=True) is not config
 
@@ -112,7 +111,7 @@ _NAMES = {
 
 
 def stored_quantization(config: Any) -> str | None:
-    """How the files' weights are quantized, as the configuration names it; None if they are not."""
+    """Return the quantization method of the stored weights by the configuration; None if they are not quantized."""
     stored = getattr(config, "quantization_config", None)
     if stored is None:
         return None
@@ -123,22 +122,22 @@ def stored_quantization(config: Any) -> str | None:
 
 
 def quantization_name(config: Any) -> str:
-    """Return the name of the format that weights are stored quantized in, for example "FP8"; "" if they are not."""
+    """Return the name of the format of quantized stored weights, for example "FP8"; "" if they are not quantized."""
     stored = stored_quantization(config) or ""
     return _UNPACKED[stored][0] if stored in _UNPACKED else _NAMES.get(stored, stored)
 
 
 def check_quantization(config: Any, name: str, quantization: str) -> None:
-    """See to it that weights as they are stored can be loaded.
+    """Check that the stored weights can be loaded.
 
     Args:
-        config: of transformers.
-        name: of the model, to show.
-        quantization: that is asked for besides, as in `ModelSpec`.
+        config: transformers configuration.
+        name: name of the model, for the error.
+        quantization: requested quantization, as in `ModelSpec`.
 
     Raises:
-        UnsupportedModelError: when they are quantized in a way that is not unpacked here.
-        SpecError: when they would be quantized once more.
+        UnsupportedModelError: if their quantization is not supported.
+        SpecError: if they would be quantized again.
     """
     stored = stored_quantization(config)
     if stored is None:
@@ -157,6 +156,6 @@ def check_quantization(config: Any, name: str, quantization: str) -> None:
 
 
 def unquantized(config: Any) -> dict[str, Any]:
-    """The options of `from_pretrained` that unpack weights stored quantized; none if nothing is."""
+    """Return the options of `from_pretrained` that dequantize stored weights; empty if they are not quantized."""
     stored = stored_quantization(config)
     return {} if stored is None else {"quantization_config": _UNPACKED[stored][1](dequantize=True)}

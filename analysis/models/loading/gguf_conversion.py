@@ -1,4 +1,4 @@
-"""GGUF files turned into plain folders in the cache, the starter model among them."""
+"""Conversion of GGUF files, the starter model included, to Hugging Face folders in the cache."""
 
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,11 @@ from analysis.models.source.model_spec import ModelSpec
 
 
 def model_folder(on_progress: OnProgress = ignore) -> Path:
-    """The starter model as a plain Hugging Face folder in float32, converted on first use.
+    """Return the starter model as a Hugging Face folder in float32, converted on first use.
 
     Raises:
-        ModelNotFoundError: when the pack is not installed.
-        StorageError: when the disk is full; nothing half-written stays.
+        ModelNotFoundError: if the pack is not installed.
+        StorageError: if the disk is full; partial files are removed.
     """
     file, folder = gguf_file(), conversions.starter_folder()
     if not conversions.is_starter_converted():
@@ -34,7 +34,7 @@ def model_folder(on_progress: OnProgress = ignore) -> Path:
 
 
 def with_weights(spec: ModelSpec, on_progress: OnProgress = ignore) -> Source:
-    """Find a model's files as `locate` does, its weights included; the starter model is converted on first use."""
+    """Locate the files of a model, weights included. The starter model is converted on first use."""
     if spec.source == "starter":
         model_folder(on_progress)
     return locate(spec, on_progress)
@@ -45,23 +45,26 @@ def _convert(source: Source, target: Path) -> None:
         tokenizer = tokenizers.load(source)
         plain = unpacked(source, read_config(source))
         with reading_errors_explained(source, "weights"):
-            model = weights.whole(source.name, source.folder, {**plain, "dtype": torch.float32})
+            model = weights.load_all(source.name, source.folder, {**plain, "dtype": torch.float32})
     tokenizer.save_pretrained(target)
     model.save_pretrained(target)
 
 
 def converted(source: Source, n_parameters: int, free_bytes: int, on_progress: OnProgress = ignore) -> Source:
-    """A GGUF file as a plain folder in the cache, made once: every command and page then reads that.
+    """Convert a GGUF file once to a folder in the cache, which all later loads read.
 
     Args:
-        source: of a GGUF file.
-        n_parameters: of the model, which is in float32 during the conversion, and in the folder.
-        free_bytes: of memory.
-        on_progress: receives reports, also on why the file itself is read if the disk is too small for a folder.
+        source: the GGUF file.
+        n_parameters: parameters of the model, which is converted and stored in float32.
+        free_bytes: free memory.
+        on_progress: receives progress, and a message if memory or disk is too small for the conversion.
+
+    Returns:
+        The folder, or `source` if it is not converted.
 
     Raises:
-        UnsupportedModelError: when the file cannot be used.
-        StorageError: when the cache folder cannot be written.
+        UnsupportedModelError: if the file cannot be used.
+        StorageError: if the cache folder cannot be written.
     """
     assert source.gguf_file is not None
     phase, folder, takes = "converting the GGUF file", conversions.folder_of(source.identity), 4 * n_parameters
@@ -83,10 +86,10 @@ def converted(source: Source, n_parameters: int, free_bytes: int, on_progress: O
 
 
 def unpacked(source: Source, config: Any) -> dict[str, Any]:
-    """The options of `from_pretrained` that make a plain model of a GGUF file.
+    """Return the options of `from_pretrained` that dequantize a GGUF file.
 
     Args:
-        source: of the file.
-        config: of transformers, with the fields that it does not read of the file (`read_config`).
+        source: the file.
+        config: transformers configuration, completed by `read_config`.
     """
     return {"gguf_file": source.gguf_file, "config": config, "quantization_config": GgufConfig(dequantize=True)}

@@ -1,4 +1,4 @@
-"""A model's facts and whether it fits this machine, from its configuration; on request it is loaded once, to be warm."""
+"""Inspection of a model from its configuration: its sizes, and whether it fits this machine."""
 
 import time
 from dataclasses import replace
@@ -15,18 +15,18 @@ from analysis.models.source.model_spec import InspectResult, InspectSpec
 
 
 def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> InspectResult:
-    """Inspect a model. Never taken from the cache: the free memory changes from minute to minute.
+    """Inspect a model. Stored results are not reused, because free memory changes.
 
     Raises:
-        LayerscopeError: one sentence on why the model cannot be used, or its result cannot be stored.
+        LayerscopeError: if the model cannot be used, or the result cannot be stored.
     """
     started = time.perf_counter()
     store.check_writable()
     if spec.fetch and remote.file_of(spec.model.source):
-        locate(spec.model, on_progress)  # a GGUF file describes its model in the file alone
+        locate(spec.model, on_progress)  # only the file itself describes the model
     planned = planning.plan(spec.model, on_progress)
     if spec.fetch:
-        planned = replace(planned, source=with_weights(planned.spec, on_progress))  # of the very commit that was looked at
+        planned = replace(planned, source=with_weights(planned.spec, on_progress))  # of the inspected commit
     if spec.load:
         load(planned.spec, on_progress)
     remote_facts = planned.source.remote

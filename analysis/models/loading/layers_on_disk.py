@@ -1,7 +1,4 @@
-"""Decoder layers whose weights stay on the disk, and come into memory for a while.
-
-The next layer is read while the other is at work.
-"""
+"""Decoder layers whose weights stay on disk and are loaded one at a time. The next layer is read while one computes."""
 
 import contextlib
 import copy
@@ -21,19 +18,19 @@ from analysis.models.architecture.residual import entry, not_one_by_one
 from analysis.models.loading.assembly import Assembly
 
 _NOTED = {"state", "quant_state"}
-"""Names under which the matrices of bitsandbytes note facts about their weights."""
+"""Attributes in which the modules of bitsandbytes store the state of their weights."""
 
 
 class LayersOnDisk:
-    """Weights of a model's decoder layers on disk, and loading them into memory temporarily."""
+    """Decoder layers with weights on disk, which are loaded temporarily."""
 
     def __init__(self, decoder: Decoder, assembly: Assembly, *, identity: str) -> None:
         """Find the weights of every layer.
 
         Args:
-            decoder: the model, its layers on the meta device.
-            assembly: makes weights out of its files.
-            identity: of the weights and of how they are computed with.
+            decoder: the model, with its layers on the meta device.
+            assembly: loader of its weights.
+            identity: identity of the weights and of their compute precision.
         """
         self.identity, self.room_bytes = identity, 0
         self._layers, self._assembly = list(decoder.layers), assembly
@@ -43,27 +40,27 @@ class LayersOnDisk:
 
     @property
     def n_layers(self) -> int:
-        """How many there are."""
+        """Number of layers."""
         return len(self._layers)
 
     @property
     def bytes_read(self) -> int:
-        """Bytes of weights that were read from the disk until now, those outside of the layers included."""
+        """Bytes of weights read from disk so far, including those outside the layers."""
         return self._assembly.checkpoint.bytes_read
 
     @property
     def stored(self) -> set[str]:
-        """Names in the files of all that the layers are made of."""
+        """Names in the files of the weights of all layers."""
         return {name for names in self._stored for name in names}
 
     @property
     def layer_bytes(self) -> list[int]:
-        """Return the bytes of each layer on the disk."""
+        """Bytes of each layer on disk."""
         places = self._assembly.checkpoint.places
         return [sum(places[name].n_bytes for name in names) for names in self._stored]
 
     def each(self, first: int = 0) -> Iterator[tuple[int, nn.Module]]:
-        """The layers from `first` on, each with its weights until the next one is asked for, which is read at the same time."""
+        """Yield the layers from `first` on. A layer keeps its weights until the next one, read meanwhile, is requested."""
         with ThreadPoolExecutor(1, "layerscope-reader") as reader:
             next_layer = reader.submit(self._read, first) if first < self.n_layers else None
             for index in range(first, self.n_layers):
@@ -76,7 +73,7 @@ class LayersOnDisk:
 
     @contextlib.contextmanager
     def in_memory(self, like: Mapping[int, int]) -> Iterator[None]:
-        """Some layers with weights, for a trial: those of the layer that they are like, which are kept for the next reading."""
+        """Load layers with the weights of a layer of the same kind, for a trial. The weights are kept for the next reading."""
         for index in set(like.values()) - self._tried.keys():
             self._tried[index] = self._read(index)
         with contextlib.ExitStack() as stack:
@@ -89,7 +86,7 @@ class LayersOnDisk:
             return self._tried.pop(index)
         layer = self._layers[index]
         before = _weights(layer)
-        with _as_it_was(layer):
+        with _state_restored(layer):
             self._assembly.load(self._stored[index])
             loaded = {name: weight for name, weight in _weights(layer).items() if weight is not before[name]}
             put(layer, before)
@@ -99,7 +96,7 @@ class LayersOnDisk:
     def _held(self, index: int, weights: dict[str, Tensor]) -> Iterator[None]:
         layer = self._layers[index]
         before = _weights(layer)
-        with _as_it_was(layer):
+        with _state_restored(layer):
             put(layer, weights)
             try:
                 yield
@@ -112,8 +109,8 @@ def _weights(module: nn.Module) -> dict[str, Tensor]:
 
 
 @contextlib.contextmanager
-def _as_it_was(layer: nn.Module) -> Iterator[None]:
-    """Drop in the end the notes that the matrices of bitsandbytes keep beside their weights."""
+def _state_restored(layer: nn.Module) -> Iterator[None]:
+    """Restore the state that the modules of bitsandbytes store next to their weights."""
     noted = [(part, name, copy.copy(part.__dict__[name])) for part in layer.modules() for name in _NOTED & part.__dict__.keys()]
     try:
         yield
@@ -123,23 +120,23 @@ def _as_it_was(layer: nn.Module) -> Iterator[None]:
 
 
 def put(module: nn.Module, weights: dict[str, Any]) -> None:
-    """Exchange parameters and buffers of a module by name; tensors become parameters if they replace parameters."""
+    """Replace parameters and buffers of a module by name. A tensor in place of a parameter becomes a parameter."""
     for name, value in weights.items():
         path, _, last = name.rpartition(".")
         owner = module.get_submodule(path)
         if last not in owner._parameters:
             owner._buffers[last] = value
         elif getattr(value, "SCB", None) is not None:
-            # LLM.int8 takes the scales out of the weight when it is first used, and it may be used in two layers.
+            # LLM.int8 removes the scales from the weight at its first use, and two layers may share the weight.
             owner._parameters[last] = type(value)(value.data, requires_grad=False, CB=value.CB, SCB=value.SCB)
         else:
             owner._parameters[last] = value if isinstance(value, nn.Parameter) else nn.Parameter(value, requires_grad=False)
 
 
 def kinds(decoder: Decoder) -> dict[int, int]:
-    """Layers among which there is one of every kind, at least two, each with the first one of its kind.
+    """Return at least two layers that include one of every kind, each with the first layer of its kind.
 
-    Layers are of a kind that attend in the same way and are built the same.
+    Layers of a kind have the same attention type, class and shapes.
     """
     first: dict[Any, int] = {}
     like: dict[int, int] = {}
@@ -151,7 +148,7 @@ def kinds(decoder: Decoder) -> dict[int, int]:
 
 
 def repeated_layers(decoder: Decoder) -> Removal | None:
-    """All layers but one of every kind; None if there are no more."""
+    """Return all layers but those of `kinds`; None if there are no others."""
     kept = kinds(decoder)
     indices = [index for index in range(decoder.n_layers) if index not in kept]
     return blocks.removal(indices) if indices else None
@@ -159,8 +156,8 @@ def repeated_layers(decoder: Decoder) -> Removal | None:
 
 @contextlib.contextmanager
 def in_part(decoder: Decoder) -> Iterator[Decoder]:
-    """The model as if it had one layer of every kind and no more, and these in memory: to try out differences of families."""
-    left_out = repeated_layers(decoder)  # before weights are there, which have other shapes if quantized
+    """Reduce the model to one layer of every kind, in memory, for a trial."""
+    left_out = repeated_layers(decoder)  # before loading, since quantized weights have other shapes
     reading = contextlib.nullcontext() if decoder.on_disk is None else decoder.on_disk.in_memory(kinds(decoder))
     with reading, layers_out(decoder, left_out):
         yield replace(decoder, on_disk=None)
@@ -168,13 +165,13 @@ def in_part(decoder: Decoder) -> Iterator[Decoder]:
 
 @torch.inference_mode()
 def check(decoder: Decoder) -> None:
-    """Verify that running the layers one by one gives the output of the model's own body.
+    """Check that running the layers one by one gives the output of the body.
 
     Args:
-        decoder: inside of `in_part`.
+        decoder: the model inside `in_part`.
 
     Raises:
-        UnsupportedModelError: when it does not.
+        UnsupportedModelError: if it does not.
     """
     ids = torch.tensor([decoder.trial_tokens(24)])
     outputs: list[Tensor] = []

@@ -1,4 +1,4 @@
-"""From a `ModelSpec` to a model that is ready to be measured, its memory checked first."""
+"""Loads the model of a `ModelSpec`, after a check of its memory."""
 
 import contextlib
 import logging
@@ -16,7 +16,6 @@ from analysis.models.architecture import decoder as architecture
 from analysis.models.architecture import float32_products, residual
 from analysis.models.architecture.decoder import Decoder
 from analysis.models.loading import (
-    cuda,
     layers_on_disk,
     machine,
     placement,
@@ -41,7 +40,7 @@ from analysis.models.source.sizes import ModelFacts
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A model in memory, taken apart."""
+    """A loaded model with its parts."""
 
     model: Any
     """The transformers model, in eval mode."""
@@ -51,10 +50,10 @@ class LoadedModel:
     """Resolved: concrete dtype, device and identity."""
     facts: ModelFacts
     placement: Placement | None = None
-    """Placement of its parts if it is spread over several devices."""
+    """Devices of its parts, if it is spread over several."""
 
     def versions(self) -> dict[str, str]:
-        """Return the versions that a result is computed with: `machine.versions`, and the devices when they are several."""
+        """Return the versions of a result: `machine.versions`, and the devices if there are several."""
         return planning.versions(self.placement)
 
 
@@ -64,18 +63,18 @@ def load(
     *,
     by_layer: bool = False,
 ) -> LoadedModel:
-    """Load a model for measuring.
+    """Load a model.
 
     Args:
-        spec: which.
-        on_progress: receives reports.
-        by_layer: whether one that does not fit in memory may come with its layers on the disk (`Decoder.on_disk`). Only
-            `hidden_states.finals` and `hidden_states.all_token_streams` can measure such a model.
+        spec: the model.
+        on_progress: receives progress.
+        by_layer: whether the layers may stay on disk (`Decoder.on_disk`) if the model does not fit in memory. Only
+            `hidden_states.finals` and `hidden_states.all_token_streams` support such a model.
 
     Raises:
-        ModelNotFoundError, UnsupportedModelError: see `locate` and `read_config`; also when the weights are not those that the
-            spec has the identity of.
-        NotEnoughMemoryError: when the estimate exceeds the free memory; nothing has been loaded then.
+        ModelNotFoundError, UnsupportedModelError: as in `locate` and `read_config`; also if the weights have another identity
+            than the spec.
+        NotEnoughMemoryError: if the estimate exceeds the free memory; nothing has been loaded then.
     """
     reads_gguf = spec.source.endswith(gguf.SUFFIX) or (spec.source == "starter" and not conversions.is_starter_converted())
     with gguf.shared_reader() if reads_gguf else contextlib.nullcontext():
@@ -94,7 +93,7 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
         )
     source = _weights(spec, planned, on_progress)
     if not planned.fits:
-        return _by_layer(planned, source, on_progress, planned.how)
+        return _by_layer(planned, source, on_progress)
     if source.gguf_file:
         source = converted(source, planned.facts.n_parameters, machine.free_bytes("cpu"), on_progress)
     _check_quantizable(source, resolved)
@@ -114,17 +113,17 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
         names = _names(planned, source, on_progress)
         if names is not None:
             options |= {"config": planned.config, "key_mapping": names.key_mapping}
-        model: Any = weights.whole(source.name, source.folder, options, on_progress, names.beside if names else ())
+        model: Any = weights.load_all(source.name, source.folder, options, on_progress, names.beside if names else ())
         _check_unchanged(source)
     if source.gguf_file:
-        for parameter in model.parameters():  # one that was turned is computed with in another order, and rounds otherwise
+        for parameter in model.parameters():  # a transposed one sums in another order and rounds differently
             parameter.data = parameter.data.contiguous()
     if "device_map" not in options and planned.placement is None:
         model.to(planned.where)
     model.eval()
     quantized_products.prepare(model)
     tokenizers.refuse_missing_tokens(model, tokenizer)
-    with reading_errors_explained(source, "configuration"):  # only at work it shows that it belongs to another model
+    with reading_errors_explained(source, "configuration"):  # a wrong configuration may show only in a forward pass
         decoder = architecture.find_decoder(model)
         if planned.placement is not None:
             placement.spread(decoder, planned.placement)
@@ -139,22 +138,8 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
     return LoadedModel(model, tokenizer, decoder, resolved, planned.facts, planned.placement)
 
 
-def load_layers_on_disk(spec: ModelSpec, on_progress: OnProgress = ignore, *, reason: str) -> LoadedModel:
-    """Load a model with its layers on the disk (`Decoder.on_disk`), whether or not all of it would fit in memory.
-
-    Args:
-        spec, on_progress: as in `load`.
-        reason: a sentence for the user who waits.
-
-    Raises:
-        ModelNotFoundError, UnsupportedModelError: as in `load`.
-    """
-    planned = planning.plan(spec, on_progress)
-    return _by_layer(planned, _weights(spec, planned, on_progress), on_progress, reason)
-
-
 def _weights(spec: ModelSpec, planned: planning.Plan, on_progress: OnProgress) -> Source:
-    """Return the place of the weights, of the identity asked for; those from the Hub are of the commit of the plan."""
+    """Locate the weights and check their identity; those from the Hub are of the commit of the plan."""
     source = with_weights(planned.spec, on_progress)
     if spec.identity not in ("", source.identity):
         raise UnsupportedModelError(
@@ -165,10 +150,10 @@ def _weights(spec: ModelSpec, planned: planning.Plan, on_progress: OnProgress) -
 
 
 def _check_quantizable(source: Source, spec: ModelSpec) -> None:
-    """Refuse to quantize weights that are unpacked from a GGUF file at every start: bitsandbytes reads plain weights only.
+    """Refuse to quantize a GGUF file that is not converted: bitsandbytes reads only safetensors files.
 
     Raises:
-        SpecError: when quantization is requested for such a file.
+        SpecError: if quantization is requested for such a file.
     """
     if source.gguf_file and spec.quantization != "none":
         raise SpecError(
@@ -178,10 +163,10 @@ def _check_quantizable(source: Source, spec: ModelSpec) -> None:
 
 
 def _check_unchanged(source: Source) -> None:
-    """Refuse a folder whose files were exchanged between the look at their identity and the end of their loading.
+    """Refuse a folder whose files changed while they were loaded.
 
     Raises:
-        UnsupportedModelError: when they were.
+        UnsupportedModelError: if they did.
     """
     if source.identity.startswith("files:") and identities.of_folder(source.folder) != source.identity:
         raise UnsupportedModelError(
@@ -189,11 +174,11 @@ def _check_unchanged(source: Source) -> None:
         )
 
 
-def _by_layer(planned: planning.Plan, source: Source, on_progress: OnProgress, reason: str) -> LoadedModel:
-    """The model with its layers on the disk, held against itself on a few tokens with one layer of each kind."""
+def _by_layer(planned: planning.Plan, source: Source, on_progress: OnProgress) -> LoadedModel:
+    """Load the model with its layers on disk, and check it on a few tokens with one layer of each kind."""
     spec = planned.spec
     _check_quantizable(source, spec)
-    on_progress(Progress("loading the model", 0, 1, reason))
+    on_progress(Progress("loading the model", 0, 1, planned.how))
     tokenizer = tokenizers.load(source, planned.facts.vocab_size)
     with reading_errors_explained(source, "weights"):
         path = source.folder / source.gguf_file if source.gguf_file else source.folder
@@ -229,7 +214,7 @@ def _by_layer(planned: planning.Plan, source: Source, on_progress: OnProgress, r
 
 
 def _names(planned: planning.Plan, source: Source, on_progress: OnProgress) -> Names | None:
-    """Return a text part's names in the files, and report the parts left out; None of a whole model."""
+    """Return the names of a text part in the files, and report the omitted parts; None without a text part."""
     part = planned.part
     if part is None:
         return None
@@ -244,13 +229,13 @@ def _names(planned: planning.Plan, source: Source, on_progress: OnProgress) -> N
 
 
 def _is_no_cast(record: logging.LogRecord) -> bool:
-    """Return False for the report of a cast to float16, which bitsandbytes repeats for each matrix and pass."""
+    """Filter out the warning about casts to float16, which bitsandbytes repeats for each matrix and pass."""
     return not str(record.msg).startswith("MatMul8bitLt: inputs will be cast")
 
 
 def _bitsandbytes(spec: ModelSpec) -> BitsAndBytesConfig:
     if spec.quantization == "8bit":
-        # The check of a model says it once, in a note (`inspection`).
+        # The inspection of a model reports it once, as a note.
         logging.getLogger("bitsandbytes.autograd._functions").addFilter(_is_no_cast)
         return BitsAndBytesConfig(load_in_8bit=True)
     return BitsAndBytesConfig(
@@ -262,33 +247,33 @@ def _bitsandbytes(spec: ModelSpec) -> BitsAndBytesConfig:
 
 
 def _at_least(planned: planning.Plan) -> str:
-    """Why it cannot be read layer by layer either, as part of a sentence."""
+    """Return why it cannot be read layer by layer either, as part of a sentence."""
     return f" (layer by layer from the disk it needs {units.size(planned.layered_bytes)})"
 
 
 def _smaller(spec: ModelSpec) -> str:
-    """Return the choices that take less memory than the model of a request."""
+    """Return the settings that take less memory."""
     choices = ["bfloat16"] * (spec.dtype == "float32") + ["4bit"] * (spec.quantization != "4bit")
     return ", ".join([*choices, "a smaller model"]) + " or another device"
 
 
 class Loader:
-    """How an experiment gets its model: this one loads at every call, and holds nothing."""
+    """Loader of models for experiments, without a cache."""
 
     def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore, /, *, by_layer: bool = False) -> LoadedModel:
-        """Load as `load` does; a model of another loader may be shared: measure it, never change it."""
+        """Load a model. Other loaders may share it, so callers must not modify it."""
         return load(spec, on_progress, by_layer=by_layer)
 
     def clear(self) -> None:
-        """Free the memory of all models held, for an experiment that needs a copy of its own."""
+        """Free the memory of cached models."""
 
 
 FRESH = Loader()
-"""The loader of an experiment unless it gets another one."""
+"""Default loader of experiments."""
 
 
 class ReadyModel(Loader):
-    """The loader that returns a model that is there already."""
+    """Loader that returns an already loaded model."""
 
     def __init__(self, loaded: LoadedModel) -> None:
         """Hold the model."""
@@ -300,22 +285,23 @@ class ReadyModel(Loader):
 
 
 class WarmModels(Loader):
-    """The loader that keeps the last model in memory, for a worker that runs one job after another."""
+    """Loader that caches the last model, for a worker that runs one job after another."""
 
     def __init__(self) -> None:
         """Start with nothing loaded."""
         self._loaded: LoadedModel | None = None
 
     def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore, /, *, by_layer: bool = False) -> LoadedModel:
-        """Load as `load` does, at once if this very model is still in memory."""
+        """Return the cached model if it is the requested one, else load it."""
         resolved, loaded = resolve_model(spec), self._loaded
         if loaded is None or loaded.spec != resolved or (loaded.decoder.on_disk is not None and not by_layer):
-            loaded = None  # or two models are in memory at once
+            loaded = None  # otherwise two models would be in memory
             self.clear()
             loaded = self._loaded = load(resolved, on_progress, by_layer=by_layer)
         return loaded
 
     def clear(self) -> None:
-        """Forget the model and give its memory back."""
+        """Release the model and its memory."""
         self._loaded = None
-        cuda.release_memory()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()

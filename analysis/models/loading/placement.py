@@ -1,9 +1,8 @@
-"""Placement of a model's parts over several devices, and moving the stream from one to the next.
+"""Placement of the parts of a model on several devices.
 
-Every layer fetches its arguments to its own device. So layers can be run by hand, left out and put back as on one
-device, and nothing outside has to know their order. The hooks of accelerate are not used. They fetch masks and tables
-again for every layer and lose attributes of a mask. They also replace `forward`, which a model that is read layer by layer
-replaces, too.
+Every layer moves its arguments to its own device, so layers can be run alone, skipped and restored as on one device. The hooks
+of accelerate are not used: they move masks and tables again for every layer, lose attributes of masks, and replace `forward`,
+as layer streaming does.
 """
 
 from collections.abc import Mapping
@@ -19,29 +18,29 @@ from analysis.core.errors import UnsupportedModelError
 from analysis.models.architecture.decoder import Decoder
 
 _ELSEWHERE = "layerscope_elsewhere"
-"""On a mask or a table: its copies by device."""
+"""Attribute of a mask or table with its copies by device."""
 _HANGING = "layerscope_runs"
-"""Attribute of a mask that goes with it to every device; it has a method `to` as tensors have."""
+"""Attribute of a mask that is moved with it; its value has a method `to`, as tensors do."""
 _STEP = 1 << 20
-"""Bytes by which the memory left on devices is compared; smaller differences do not count."""
+"""Resolution in bytes of the search for the placement."""
 
 
 @dataclass(frozen=True)
 class Needs:
-    """Bytes of the parts of a model."""
+    """Memory of the parts of a model, in bytes."""
 
     layers: list[int]
-    """Weights of each layer."""
+    """Weights of each layer, in bytes."""
     first: int
-    """Weights that come before the layers: the embeddings."""
+    """Weights before the layers: the embeddings."""
     last: int
-    """Weights of the final norm and of the head, none of them counted in `first`."""
+    """Weights of the final norm and the head that are not counted in `first`."""
     tied: bool
-    """Whether the head is tied to the embeddings, and so on their device."""
+    """Whether the head is tied to the embeddings and stays on their device."""
     stream: int
-    """Bytes of a pass through some layers on each device."""
+    """Working memory of the layers on each device."""
     logits: int
-    """Bytes of the head's output, on its device."""
+    """Memory of the logits on the device of the head."""
 
 
 @dataclass(frozen=True)
@@ -49,19 +48,19 @@ class Placement:
     """The device of each part of a model."""
 
     first: str
-    """Has the embeddings, and all else that comes before the layers."""
+    """Device of the embeddings and everything else before the layers."""
     layers: tuple[str, ...]
-    """Of each layer."""
+    """Device of each layer."""
     head_on: str
-    """Has the final norm and the head."""
+    """Device of the final norm and the head."""
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """Each of them once, in the order of the layers."""
+        """Devices in the order of the layers, each once."""
         return tuple(dict.fromkeys((self.first, *self.layers, self.head_on)))
 
     def without(self, block: Removal) -> "Placement":
-        """Return the placement of the cut model."""
+        """Return the placement of the pruned model."""
         return replace(self, layers=tuple(device for index, device in enumerate(self.layers) if index not in block.layers))
 
     def in_words(self) -> str:
@@ -76,11 +75,11 @@ class Placement:
 
 
 def place(needs: Needs, free: Mapping[str, int]) -> Placement | None:
-    """Divide a model over devices so that each has as much memory left as possible: neighbouring layers stay together.
+    """Assign contiguous layers to devices, maximizing the minimum of the memory left on each.
 
     Args:
-        needs: of its parts, and of their computation.
-        free: bytes by device, in the order in which the layers go through them; more than one.
+        needs: memory of the parts.
+        free: free bytes of at least two devices, in the order of the layers.
 
     Returns:
         The placement; None if it does not fit.
@@ -95,7 +94,7 @@ def place(needs: Needs, free: Mapping[str, int]) -> Placement | None:
 
 
 def _filled(needs: Needs, free: Mapping[str, int], room: int) -> Placement | None:
-    """The layers one after another, on each device as many as leave it this much."""
+    """Fill the devices in order, leaving `room` bytes on each; None if the model does not fit."""
     devices = list(free)
     free_bytes = [n_bytes - needs.stream - room for n_bytes in free.values()]
     free_bytes[0] -= needs.first + (needs.last + needs.logits if needs.tied else 0)
@@ -114,7 +113,7 @@ def _filled(needs: Needs, free: Mapping[str, int], room: int) -> Placement | Non
 
 
 def device_map(decoder: Decoder, placement: Placement) -> dict[str, str]:
-    """The placement by module name, as transformers expects it in order to load every weight on its device.
+    """Return the device map of `from_pretrained` for a placement.
 
     Args:
         decoder: the model, or its weightless skeleton.
@@ -126,14 +125,14 @@ def device_map(decoder: Decoder, placement: Placement) -> dict[str, str]:
 
 
 def spread(decoder: Decoder, placement: Placement) -> None:
-    """Put every part of a model on its device, and let each fetch its arguments.
+    """Move every part of a model to its device, and make it move its arguments there.
 
     Args:
-        decoder: the model, whole; parts that are on their device already stay.
+        decoder: the unpruned model.
         placement: devices of its parts.
 
     Raises:
-        UnsupportedModelError: when the family's body does more between its layers than hand on the stream.
+        UnsupportedModelError: if the body of the family does more between its layers than pass on the stream.
     """
     _without_hooks_of_others(decoder.model)
     for layer, device in zip(decoder.layers, placement.layers, strict=True):
@@ -161,19 +160,19 @@ def spread(decoder: Decoder, placement: Placement) -> None:
 
 
 def _without_hooks_of_others(model: Any) -> None:
-    """Take off the hooks that transformers puts on a model whose weights it has read to several devices."""
+    """Remove the hooks of transformers from a model that was loaded to several devices."""
     hooked = [module for module in model.modules() if hasattr(module, "_hf_hook")]
     remove_hook_from_module(model, recurse=True)
     for module in hooked:
-        vars(module).pop("forward", None)  # the method of its class was put back on the module itself
+        vars(module).pop("forward", None)  # left by the removed hook
     vars(model).pop("hf_device_map", None)
 
 
 def _fetches(module: nn.Module, device: torch.device) -> None:
-    """Let a module move its arguments to its device, from any other."""
+    """Make a module move its arguments to its device."""
 
     def fetch(_: nn.Module, args: tuple, named: dict) -> tuple[tuple, dict]:
-        # The stream is another one at every call; the arguments beside it are the same for all layers.
+        # The stream differs at every call. The other arguments are shared by all layers.
         stream, rest = args[:1], args[1:]
         moved = {name: _moved(value, device, keep=name != "hidden_states") for name, value in named.items()}
         return (*_moved(stream, device, keep=False), *_moved(rest, device, keep=True)), moved
@@ -182,12 +181,12 @@ def _fetches(module: nn.Module, device: torch.device) -> None:
 
 
 def _moved(value: Any, device: torch.device, *, keep: bool) -> Any:
-    """Tensors, and those in tuples, lists and dictionaries, on a device; all else as it is.
+    """Move tensors, and those in tuples, lists and dictionaries, to a device.
 
     Args:
         value: tensors, or a structure of them.
-        device: its target device.
-        keep: whether a copy is kept for the next who wants it there.
+        device: target device.
+        keep: whether copies are cached on the tensor.
     """
     if isinstance(value, Tensor):
         return value if value.device == device else _copy(value, device, keep=keep)

@@ -1,10 +1,12 @@
-"""From a `ModelSpec` to a plan: which files, dtype and device, how large, and whether it fits in memory."""
+"""Plans the loading of a `ModelSpec`: its files, dtype, device, size, and whether it fits in memory."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightConverter
 
 from analysis.core import host, units
 from analysis.core.errors import SpecError, UnsupportedModelError
@@ -12,7 +14,7 @@ from analysis.core.progress import OnProgress, ignore
 from analysis.models.architecture import decoder as architecture
 from analysis.models.architecture import layer_sizes
 from analysis.models.architecture.decoder import Decoder
-from analysis.models.loading import machine, placement, pretrained, text_part, weights
+from analysis.models.loading import machine, placement, pretrained, text_part
 from analysis.models.loading.config import check_quantization, quantization_name, read_config, reading_errors_explained
 from analysis.models.loading.placement import Needs, Placement
 from analysis.models.loading.text_part import TextPart
@@ -22,12 +24,12 @@ from analysis.models.source.model_spec import ModelSpec, Setting
 from analysis.models.source.sizes import ModelFacts
 
 _WORKING_TOKENS = 4096
-"""Tokens in flight at once when estimating the memory of a run on top of the weights."""
+"""Number of tokens per pass in the estimate of the working memory."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How a model would be loaded, before anything is."""
+    """How a model would be loaded."""
 
     source: Source
     spec: ModelSpec
@@ -39,17 +41,17 @@ class Plan:
     weight_bytes: int
     working_bytes: int
     free_bytes: int
-    """On its device, or on all of those that it is spread over."""
+    """Free memory of its device, or of all devices that it is spread over."""
     layered_bytes: int
-    """Minimum memory if the layers stay on the disk."""
+    """Minimum memory if the layers stay on disk."""
     placement: Placement | None = None
-    """Placement of its parts if it is spread over several devices."""
+    """Devices of its parts, if it is spread over several."""
     modules: dict[str, str] = field(default_factory=dict)
-    """The device of each module, by its name."""
+    """Device of each module, by its name."""
     gpus: dict[str, int] = field(default_factory=dict)
-    """Bytes that are free on each of the devices that it may be spread over."""
+    """Free bytes of each device that it may be spread over."""
     part: TextPart | None = None
-    """The part that is taken of a multimodal model; None of a model that is a decoder and nothing else."""
+    """Text part of a multimodal model; None for a plain decoder."""
 
     @property
     def fits(self) -> bool:
@@ -58,26 +60,26 @@ class Plan:
 
     @property
     def where(self) -> str:
-        """Which device, or which devices."""
+        """Name of its device or devices."""
         return _together(self.placement) if self.placement is not None else machine.first_gpu(self.spec.device)
 
     def versions(self) -> dict[str, str]:
-        """Return the versions that a result is computed with: `machine.versions`, and the devices when they are several."""
+        """Return the versions of a result: `machine.versions`, and the devices if there are several."""
         return versions(self.placement)
 
     @property
     def streams(self) -> bool:
-        """Return whether it can be measured with its layers on the disk if it does not fit into memory."""
+        """Return whether it can be measured with its layers on disk."""
         return self.layered_bytes <= self.free_bytes
 
     @property
     def room_bytes(self) -> int:
-        """Return the bytes that residual streams may take in memory then, before they go to files."""
+        """Maximum bytes of residual streams in memory if the layers are on disk."""
         return max(0, self.free_bytes - self.layered_bytes)
 
     @property
     def how(self) -> str:
-        """How it is measured if it is not in the memory of one device, and why, in a sentence; "" if it is."""
+        """How and why it is not in the memory of one device, in a sentence; "" if it is."""
         needs = f"{self.source.name} needs about {units.size(self.weight_bytes + self.working_bytes)} and {free_in_words(self)}"
         if self.placement is not None:
             return f"{needs}, so it is spread over {len(self.placement.devices)} of them: {self.placement.in_words()}."
@@ -87,17 +89,17 @@ class Plan:
 
 
 def _together(placement: Placement) -> str:
-    """Return the name of devices together: "cuda x2"."""
+    """Return the name of several devices: "cuda x2"."""
     return f"{torch.device(placement.first).type} x{len(placement.devices)}"
 
 
 def versions(placement: Placement | None) -> dict[str, str]:
-    """Return the versions that a result is computed with: `machine.versions`, and the devices when they are several."""
+    """Return the versions of a result: `machine.versions`, and the devices if there are several."""
     return machine.versions() | ({} if placement is None else {"device": _together(placement)})
 
 
 def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
-    """Plan from the configuration alone which model would be loaded, how, and whether it fits: no weights are fetched."""
+    """Plan the loading of a model from its configuration alone, without downloading weights."""
     source = locate(spec, on_progress, weights=False)
     config = read_config(source)
     device = machine.choose_device(spec.device)
@@ -122,10 +124,10 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
         )
     resolved = replace(spec, dtype=dtype.value, device=device.value, identity=source.identity)
     weight_bytes = sizes.weight_bytes(facts, None, dtype.value, spec.quantization)
-    assert weight_bytes is not None, "a model that was just taken apart has facts on every layer"
+    assert weight_bytes is not None, "new facts have the sizes of every layer"
     stream_bytes, head_bytes = _at_work(facts, dtype.value)
     working_bytes, free = stream_bytes + head_bytes, machine.free_bytes(device.value)
-    # The numbers that bitsandbytes keeps beside weights in 8 bits do not follow them to another GPU.
+    # The scales of 8-bit weights in bitsandbytes are not moved to another GPU.
     gpus = {} if spec.quantization == "8bit" else machine.gpus(device.value)
     placed = None
     if gpus and (device.value == machine.ALL_GPUS or weight_bytes + working_bytes > free):
@@ -142,7 +144,7 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
         weight_bytes=weight_bytes,
         working_bytes=working_bytes,
         free_bytes=free,
-        # Batches are at most half as large as assumed for a whole model.
+        # Batches are at most half as large as for a model in memory.
         layered_bytes=_few_layers_bytes(decoder, facts, resolved, stored_as, source) + working_bytes // 2,
         placement=placed,
         modules={} if placed is None else placement.device_map(decoder, placed),
@@ -152,15 +154,15 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
 
 
 def skeleton(config: Any) -> Decoder:
-    """Return the model of a configuration without weights, on the meta device."""
+    """Return the model of a configuration on the meta device."""
     with pretrained.BUILDING, torch.device("meta"):
-        # The dtype changes no size, and experts cannot be run on the meta device in any other.
+        # The dtype changes no size, and experts run on the meta device only in bfloat16.
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     return architecture.find_decoder(model.eval())
 
 
 def _weights_format(spec: ModelSpec, source: Source, config: Any, stored_as: str) -> str:
-    """Return the format of the stored weights; `stored_as` is the dtype that the configuration names."""
+    """Return the format of the stored weights; `stored_as` is the dtype in the configuration."""
     is_of_gguf = spec.source == "starter" or source.identity.startswith("gguf:")
     file = gguf_of(spec) if is_of_gguf else None
     if file is not None:
@@ -169,17 +171,17 @@ def _weights_format(spec: ModelSpec, source: Source, config: Any, stored_as: str
 
 
 def _at_work(facts: ModelFacts, dtype: str) -> tuple[int, int]:
-    """Bytes that a pass takes on top of the weights: in its layers, and for the logits."""
+    """Return the working memory of a pass: of its layers, and of the logits."""
     inside = int(_WORKING_TOKENS * facts.hidden_size * 16 * sizes.DTYPE_BYTES[dtype])
     return inside, _WORKING_TOKENS * max(facts.hidden_size * 16, facts.vocab_size) * 4
 
 
 def needs(decoder: Decoder, facts: ModelFacts, dtype: str, quantization: str) -> Needs:
-    """Return the bytes of the parts of a model that is spread over several devices.
+    """Return the memory of the parts of a model.
 
     Args:
         decoder: the model, or its weightless skeleton.
-        facts: of it.
+        facts: sizes of the model.
         dtype, quantization: as in `sizes.weight_bytes`.
     """
     inside, at_head = _at_work(facts, dtype)
@@ -197,9 +199,9 @@ def needs(decoder: Decoder, facts: ModelFacts, dtype: str, quantization: str) ->
 
 
 def _few_layers_bytes(decoder: Decoder, facts: ModelFacts, spec: ModelSpec, stored_as: str, source: Source) -> int:
-    """Return the bytes of a model with its layers on the disk.
+    """Return the memory of a model with its layers on disk.
 
-    They are its rest, the layer at work, and the next layer as it is stored and as it will be. Its buffers count, too.
+    It is the sum of the other parts, the computing layer, the next layer in its stored and in its final form, and buffers.
     """
     item = sizes.DTYPE_BYTES[spec.dtype]
     largest_layer = max(sizes.layer_bytes(facts, None, spec.dtype, spec.quantization))
@@ -207,10 +209,11 @@ def _few_layers_bytes(decoder: Decoder, facts: ModelFacts, spec: ModelSpec, stor
     if source.gguf_file is not None:
         share = max(facts.layer_parameters) / facts.n_parameters
         stored = (source.folder / source.gguf_file).stat().st_size * share
-        turned = 3.0 * 4 * largest  # unpacked in float32, in pieces and joined, and turned
+        turned = 3.0 * 4 * largest  # dequantized in float32, joined, and transposed
     else:
+        joins = any(isinstance(step, WeightConverter) for step in get_model_conversion_mapping(decoder.model))
         stored = max(facts.layer_parameters) * max(item, sizes.DTYPE_BYTES.get(stored_as, item))
-        turned = (0 if spec.quantization == "none" else 4 * largest) + (item * largest if weights.joins(decoder) else 0)
+        turned = (0 if spec.quantization == "none" else 4 * largest) + (item * largest if joins else 0)
     return int(facts.other_parameters * item + 2 * largest_layer + stored + turned)
 
 
@@ -232,7 +235,7 @@ def _check_quantization(quantization: str, device: str) -> None:
 
 
 def free_in_words(planned: Plan) -> str:
-    """Return the free memory, as part of a sentence: on its device, or on all that it could have been spread over."""
+    """Return the free memory of its device or devices, as part of a sentence."""
     if not planned.gpus:
         return host.free_in_words(planned.free_bytes, planned.where)
     per_gpu = ", ".join(f"{units.size(n_bytes)} on {gpu}" for gpu, n_bytes in planned.gpus.items())

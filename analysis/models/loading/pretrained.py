@@ -1,4 +1,4 @@
-"""The only calls with which libraries load models and adapters, each within `model_files.checked` or `model_files.reading`."""
+"""All calls of libraries that load models and adapters, inside `model_files.checked` or `model_files.reading`."""
 
 import threading
 from pathlib import Path
@@ -11,23 +11,20 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from analysis.models.source import model_files
 
-if TYPE_CHECKING:  # it brings bitsandbytes, and seconds
+if TYPE_CHECKING:  # imports bitsandbytes, which takes seconds
     from peft import PeftModel
 
 
 BUILDING = threading.RLock()
-"""Held while a library builds a model. That changes torch's default dtype for the process, and then sets back the old one.
-Two threads at once would build in each other's dtype, and could leave it behind."""
-
-_WHOLE = {"I8", "U8", "I16", "U16", "I32", "U32", "I64", "U64", "BOOL"}
+"""Lock held while a library builds a model, because it changes the default dtype of torch meanwhile."""
 
 
 def config(folder: Path, gguf_file: str | None = None) -> Any:
-    """Return the configuration of a model as transformers has it.
+    """Return the transformers configuration of a model.
 
     Args:
-        folder: of the model.
-        gguf_file: its name in the folder, for a GGUF model.
+        folder: folder of the model.
+        gguf_file: name of the file in the folder, for a GGUF model.
     """
     with model_files.reading(folder, gguf_file) as (path, options):
         loaded = AutoConfig.from_pretrained(path, trust_remote_code=False, **options)
@@ -49,10 +46,10 @@ def model(folder: Path, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
     """Return a causal language model and the names of weights that are missing, unexpected or of another shape.
 
     Args:
-        folder: of the model.
-        options: of `from_pretrained`.
+        folder: folder of the model.
+        options: options of `from_pretrained`.
     """
-    # By default transformers names no weight of another shape.
+    # By default transformers does not report weights of another shape.
     options = {**options, "output_loading_info": True, "ignore_mismatched_sizes": True, "trust_remote_code": False}
     gguf_file = options.pop("gguf_file", None)
     with BUILDING, model_files.reading(folder, gguf_file) as (path, gguf_options):
@@ -64,11 +61,11 @@ def model(folder: Path, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
 
 
 def with_adapter(base: Any, folder: Path) -> "PeftModel":
-    """Return a model with the adapter of a folder on it."""
+    """Return a model with the adapter of a folder."""
     from peft import PeftModel
 
     with model_files.checked(folder):
-        # On the meta device first: a rank in the configuration takes no memory, only the weights in the file do.
+        # On the meta device first, so that a rank in the configuration takes no memory.
         return PeftModel.from_pretrained(base, str(folder), low_cpu_mem_usage=True)
 
 
@@ -76,16 +73,6 @@ def names(file: Path) -> set[str]:
     """Return the names of the weights in a safetensors file of a folder."""
     with model_files.checked(file.parent), safe_open(file, framework="pt") as weights:
         return set(weights.keys())
-
-
-def whole_numbers(folder: Path) -> set[str]:
-    """Return the names of tensors in the weights of a model that hold whole numbers or truth values."""
-    names = set[str]()
-    with model_files.checked(folder):
-        for file in model_files.weights(folder):
-            with safe_open(file, framework="pt") as weights:
-                names |= {name for name in weights.keys() if weights.get_slice(name).get_dtype() in _WHOLE}  # noqa: SIM118
-    return names
 
 
 def tensors(file: Path) -> dict[str, Tensor]:

@@ -1,8 +1,8 @@
-"""Products of quantized weights on a CPU: matrices are unpacked in pieces, at any width, with exact gradients of 4-bit weights.
+"""Products of quantized weights on CPUs: matrices are dequantized in pieces, with exact gradients of 4-bit weights.
 
-bitsandbytes unpacks a whole matrix for each product. The C library returns freed blocks of more than 32 MB to the system. So a
-larger matrix goes into new memory each time, which the system clears first. That makes the product of one token 4 to 11 times
-as slow. A piece goes into memory that is kept, and mostly stays in the processor's cache.
+bitsandbytes dequantizes a full matrix for each product. The C library returns freed blocks of more than 32 MB to the system, so
+a larger matrix gets new memory each time, which the system clears first. That makes the product of one token 4 to 11 times
+slower. Pieces reuse their memory and fit CPU caches.
 """
 
 import functools
@@ -17,20 +17,20 @@ from analysis.models.architecture import float32_products
 from analysis.models.architecture.float32_products import PIECE
 
 LARGE = 32 << 20
-"""Bytes of an unpacked 4-bit matrix; larger ones are unpacked in pieces."""
+"""Maximum bytes of a dequantized 4-bit matrix; larger ones are dequantized in pieces."""
 _INT8 = "bitsandbytes::int8_linear_matmul"
-"""The product of 8-bit inputs and weights, as torch names it."""
+"""Operator of the product of 8-bit inputs and weights."""
 _UNPACK = "bitsandbytes::dequantize_4bit"
 
 
 def prepare(model: Any) -> None:
-    """Let the quantized matrices of a model compute in this way; others stay as they are.
+    """Use these products for the quantized modules of a model.
 
-    bitsandbytes would repack 4-bit weights at the first evaluation on CPUs with AVX512-BF16, for a kernel that rounds to
-    bfloat16 and has no backward pass. Training would then learn from wrong gradients, silently.
+    On CPUs with AVX512-BF16, bitsandbytes would repack 4-bit weights at the first evaluation, for a kernel that rounds to
+    bfloat16 and has no backward pass. Gradients of training would then be wrong without an error.
 
     Args:
-        model: with bitsandbytes' matrices, its weights loaded or not.
+        model: model with modules of bitsandbytes.
     """
     for module in model.modules():
         if hasattr(module, "support_avx512bf16_for_cpu"):
@@ -48,10 +48,10 @@ def prepare(model: Any) -> None:
 
 @functools.cache
 def _unpack_all_widths() -> None:
-    """Correct bitsandbytes for 4-bit matrices that it dequantizes wrongly: on CPUs with AVX-512, widths such as 96.
+    """Replace the dequantization of bitsandbytes if it is wrong: on CPUs with AVX-512, for widths such as 96.
 
-    Its kernel takes a matrix row by row, and lets each row begin with a scale of its own. But scales are for so many weights in
-    a row of all, wherever a matrix row ends. So such a matrix is unpacked as one that has a row for each scale.
+    Its kernel starts every row with a new scale. But a scale applies to a fixed number of consecutive weights, across rows. So
+    such a matrix is dequantized in a shape with one row per scale.
     """
     packed = torch.arange(96, dtype=torch.uint8)[:, None]
     scales = torch.tensor([1.0, 2.0, 3.0])
@@ -79,17 +79,17 @@ def _unpack_all_widths() -> None:
         result: Tensor = kernel.call_boxed(keys, matrix, scales, n_per_scale, kind, like, dtype)
         return result.reshape(list(shape))
 
-    with warnings.catch_warnings():  # torch warns of a kernel that takes the place of another
+    with warnings.catch_warnings():  # torch warns about a replaced kernel
         warnings.simplefilter("ignore")
         _ours.impl(_UNPACK, unpacked, "CPU", allow_override=True)
 
 
 _ours = torch.library.Library("bitsandbytes", "FRAGMENT")
-"""Holds our kernels as long as the process lives."""
+"""Library of our kernels, for the lifetime of the process."""
 
 
 def _multiply_int8_in_pieces() -> None:
-    """Take our product of 8-bit matrices on CPUs that bitsandbytes has no product of its own for, those without AVX-512."""
+    """Register a product of 8-bit matrices on CPUs without AVX-512, for which bitsandbytes has none."""
     if not torch._C._dispatch_has_kernel_for_dispatch_key(_INT8, "CPU"):
         torch.library.register_kernel(_INT8, "cpu")(_int8_product)
 
@@ -97,7 +97,7 @@ def _multiply_int8_in_pieces() -> None:
 def _int8_product(inputs: Tensor, weight: Tensor) -> Tensor:
     """Multiply inputs (..., in_features) by the transposed weight (out_features, in_features), both int8; the result is int32.
 
-    It multiplies in float32, as bitsandbytes does on such CPUs. That is exact up to sums of 2^24.
+    It multiplies in float32, as bitsandbytes does on such CPUs, which is exact up to sums of 2^24.
     """
     product = inputs.new_empty(*inputs.shape[:-1], weight.shape[0], dtype=torch.int32)
     inputs = inputs.float()
@@ -109,7 +109,7 @@ def _int8_product(inputs: Tensor, weight: Tensor) -> Tensor:
 
 @functools.cache
 def _in_pieces(matrix: type[nn.Module]) -> type[nn.Module]:
-    """Return bitsandbytes' class of a matrix with a product in pieces; it is made here because bitsandbytes takes seconds."""
+    """Return a subclass of a bitsandbytes module with a product in pieces. Importing bitsandbytes takes seconds."""
     from bitsandbytes.nn.modules import fix_4bit_weight_quant_state_from_module
 
     class InPieces(matrix):  # type: ignore[misc,valid-type]
@@ -134,9 +134,9 @@ def _pieces(packed: Tensor, state: Any, dtype: torch.dtype) -> Iterator[tuple[sl
     """Yield the rows of a matrix piece by piece, each with its slice: (rows, in_features).
 
     Args:
-        packed: two weights to a byte, row after row.
-        state: bitsandbytes' scales; one scale is for `blocksize` weights, so that a piece begins with a scale of its own.
-        dtype: of the unpacked weights.
+        packed: two weights per byte, row after row.
+        state: quantization state of bitsandbytes, with one scale per `blocksize` weights. A piece starts with a new scale.
+        dtype: dtype of the dequantized weights.
     """
     from bitsandbytes import functional
 

@@ -1,9 +1,8 @@
-"""The text decoder of a model that also sees or hears, taken alone: the plain causal model that it is, without the other parts.
+"""The text decoder of a multimodal model as a plain causal model, without the other parts.
 
-transformers says which of its causal models a text configuration belongs to. It also maps each tensor of the files to a name in
-the whole model. The causal model is made of the tensors below its decoder and of its head. The loaded model is compared with
-the whole model on a few tokens of text, because it may turn positions, mask or scale otherwise. The other parts of the whole
-model need no weights for that.
+transformers maps a text configuration to a causal class, and each tensor of the files to a name in the full model. The causal
+model gets the tensors of the decoder and the head. It is compared with the full model on a few tokens, since the full model
+may use other positions, masks or scales. The other parts of the full model need no weights for that.
 """
 
 import copy
@@ -32,27 +31,27 @@ from analysis.models.loading.assembly import called
 from analysis.models.loading.config import has_text_part, stored_quantization
 
 _OF_IMAGES = ("mrope_section", "mrope_interleaved")
-"""How the rotations of a position are divided over the axes of an image: of text all axes count the same."""
+"""Fields that divide rotary positions over the axes of an image; for text all axes are equal."""
 _TOKENS = ("token_id", "token_index")
-"""Endings of the configuration's names for the tokens that stand for images and sounds."""
+"""Suffixes of the configuration fields of image and audio tokens."""
 _TRIED = 32
-"""Tokens on which the text part and the whole model are compared."""
+"""Number of tokens of the comparison with the full model."""
 
 
 @dataclass(frozen=True)
 class TextPart:
-    """The part that is taken of a model, and the whole model."""
+    """The text part of a multimodal model."""
 
     name: str
-    """Of the whole model, to show."""
+    """Name of the full model, for messages."""
     whole: Any
-    """Its configuration."""
+    """Configuration of the full model."""
     config: Any
-    """Of the plain causal model, as it stands in a folder of its own."""
+    """Configuration of the plain causal model."""
 
     @cached_property
     def of_whole(self) -> Decoder:
-        """The decoder at its path in the full model, without weights."""
+        """The decoder inside the full model, without weights."""
         return find_decoder(_weightless(AutoModelForMultimodalLM, self.whole))
 
     @cached_property
@@ -62,17 +61,17 @@ class TextPart:
 
 
 def find(config: Any, name: str) -> TextPart | None:
-    """The text part of a model.
+    """Return the text part of a multimodal model.
 
     Args:
-        config: of the whole model.
-        name: of it.
+        config: configuration of the model.
+        name: name of the model.
 
     Returns:
-        The part; None of a model that is a causal one as it is.
+        The text part; None for a plain causal model.
 
     Raises:
-        UnsupportedModelError: when its decoder is none of transformers' causal models, or is not where it is looked for.
+        UnsupportedModelError: if transformers has no causal model for it, or its decoder is not found.
     """
     if not has_text_part(config):
         return None
@@ -84,7 +83,7 @@ def find(config: Any, name: str) -> TextPart | None:
     text = config.get_text_config(decoder=True)
     whole = find_decoder(_weightless(AutoModelForMultimodalLM, config))
     plain = _plain(text, name)
-    # The whole model decides by a setting of its own, under any setting of its text part.
+    # The full model decides, whatever its text configuration says.
     plain.tie_word_embeddings = f"{_path(whole, whole.head)}weight" in whole.model.all_tied_weights_keys
     plain.dtype = text.dtype or config.dtype
     for token in ("bos_token_id", "eos_token_id", "pad_token_id"):
@@ -94,7 +93,7 @@ def find(config: Any, name: str) -> TextPart | None:
 
 
 def _plain(text: Any, name: str) -> Any:
-    """The configuration of the causal model that a text configuration is of."""
+    """Return the configuration of the causal model of a text configuration."""
     if type(text) in MODEL_FOR_CAUSAL_LM_MAPPING:
         return copy.deepcopy(text)
     fields = dict(families.of(text).plain)
@@ -108,7 +107,7 @@ def _plain(text: Any, name: str) -> Any:
     del fields["model_type"]
     if isinstance(rope := fields.get("rope_parameters"), dict):
         fields["rope_parameters"] = {key: value for key, value in rope.items() if key not in _OF_IMAGES}
-    if hasattr(kind, "head_dim") and fields.get("head_dim") is None:  # else it takes that of the best known model of its kind
+    if hasattr(kind, "head_dim") and fields.get("head_dim") is None:  # otherwise the default of the family is used
         fields["head_dim"] = text.hidden_size // text.num_attention_heads
     return kind.from_dict(fields)
 
@@ -120,23 +119,23 @@ def _weightless(kind: Any, config: Any) -> Any:
 
 @dataclass(frozen=True)
 class Names:
-    """The text part's names in the files."""
+    """Names of the text part in the files."""
 
     key_mapping: dict[str, str]
-    """How its names begin in the files and in the plain model, as `from_pretrained` wants to know it."""
+    """Mapping of name prefixes in the files to prefixes in the plain model, as for `from_pretrained`."""
     beside: frozenset[str]
-    """Names in the files of all that belongs to other parts."""
+    """Names in the files of the weights of other parts."""
 
 
 def names(part: TextPart, stored: Iterable[str]) -> Names:
-    """Find the tensors of the text part among those of the whole model.
+    """Find the tensors of the text part among those of the full model.
 
     Args:
-        part: which.
+        part: the text part.
         stored: names in the files.
 
     Raises:
-        UnsupportedModelError: when there are none, or only the whole model knows them by their names in the files.
+        UnsupportedModelError: if there are none, or only the full model can read their names.
     """
     whole, alone = part.of_whole, part.alone
     paths = {
@@ -167,20 +166,20 @@ def names(part: TextPart, stored: Iterable[str]) -> Names:
 
 
 def _path(decoder: Decoder, module: nn.Module) -> str:
-    """How the names of a module's weights begin."""
+    """Return the prefix of the names of a module's weights."""
     return next(f"{name}." for name, candidate in decoder.model.named_modules() if candidate is module)
 
 
 @torch.inference_mode()
 def check(part: TextPart, decoder: Decoder) -> None:
-    """See to it that the text part answers a text as the whole model does.
+    """Check that the text part gives the logits of the full model on text.
 
     Args:
-        part: which.
-        decoder: the model that was loaded, or a part of it with one layer of every kind (`layers_on_disk.in_part`).
+        part: the text part.
+        decoder: the loaded model, or a part of it with one layer of every kind (`layers_on_disk.in_part`).
 
     Raises:
-        UnsupportedModelError: when it does not.
+        UnsupportedModelError: if the logits differ.
     """
     whole = find_decoder(_weightless(AutoModelForMultimodalLM, part.whole))
     ids = torch.tensor([_text_tokens(part, decoder)], device=decoder.device)
@@ -194,7 +193,7 @@ def check(part: TextPart, decoder: Decoder) -> None:
         _share(part, whole.owner, decoder.owner)
     whole.model.set_submodule(_path(whole, whole.head)[:-1], decoder.head)
     for path, weight in list(whole.model.named_parameters()):
-        if weight.is_meta:  # of another part, which a text does not go through; some ask the first one where they are
+        if weight.is_meta:  # of a part that text does not reach; some models look up the device of the first one
             layers_on_disk.put(whole.model, {path: torch.empty(0, dtype=decoder.dtype, device=decoder.device)})
     expected = whole.model(input_ids=ids, use_cache=False).logits[0]
     logits = decoder.model(input_ids=ids, use_cache=False).logits[0]
@@ -203,9 +202,9 @@ def check(part: TextPart, decoder: Decoder) -> None:
 
 
 def _share(part: TextPart, target: nn.Module, source: nn.Module) -> None:
-    """Let a module without weights compute with those of another one, whose parts have the same names."""
+    """Share the weights of one module with another one that has the same names and no weights."""
     for path, module in source.named_modules():
-        if isinstance(module, nn.Linear):  # whole, since only it knows the meaning of quantized weights
+        if isinstance(module, nn.Linear):  # the full module, since quantized weights need its state
             target.set_submodule(path, module)
             continue
         for name, weight in module.named_parameters(recurse=False):
@@ -218,7 +217,7 @@ def _share(part: TextPart, target: nn.Module, source: nn.Module) -> None:
 
 
 def _text_tokens(part: TextPart, decoder: Decoder) -> list[int]:
-    """Tokens that stand for letters, and for no image or sound."""
+    """Return trial tokens that are no image or audio tokens."""
     other_tokens = {value for name, value in vars(part.whole).items() if name.endswith(_TOKENS) and isinstance(value, int)}
     return [token for token in decoder.trial_tokens(_TRIED) if token not in other_tokens]
 

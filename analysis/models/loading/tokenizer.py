@@ -1,4 +1,4 @@
-"""Loads a model's tokenizer, after a trial in a process of its own."""
+"""Loads the tokenizer of a model, after a trial in a separate process."""
 
 import contextlib
 import hashlib
@@ -14,21 +14,21 @@ from analysis.models.loading.config import reading_errors_explained
 from analysis.models.source.location import Source
 
 _FOLDER = "tokenizers"
-"""Folder of the cache with an empty file for each tokenizer that passed."""
+"""Cache folder with an empty file for each tokenizer that passed."""
 _SUFFIXES = {".json", ".txt", ".model", ".jinja", ".tiktoken", ".bpe", ".codes", ".vocab"}
-"""Of the files that a tokenizer is read from; a configuration is among them, for it names the class."""
+"""Suffixes of the files that a tokenizer is read from, including the configuration that names its class."""
 _MEMORY_BYTES = 16 << 30
-"""Address space until the libraries are imported; the trial itself gets less."""
+"""Maximum address space while libraries are imported; the trial itself gets less."""
 _TRIAL_S = 60.0
 _passed: set[str] = set()
 """Keys of the tokenizers that passed in this process."""
 
 
 def check(source: Source) -> None:
-    """Try a tokenizer out in a process of its own, unless it is the starter's or passed before.
+    """Test a tokenizer in a separate process, unless it is the starter's or passed before.
 
     Raises:
-        UnsupportedModelError: when it does not pass, or takes too much memory or time.
+        UnsupportedModelError: if it fails, or takes too much memory or time.
     """
     if starter.is_installed() and source.identity == starter.model_identity():
         return
@@ -51,7 +51,7 @@ def check(source: Source) -> None:
     except OSError as error:
         raise _refusal(source, f"{Path(error.filename or '').name}: {error.strerror or error}") from error
     _passed.add(key)
-    with contextlib.suppress(StorageError):  # it is tried again then
+    with contextlib.suppress(StorageError):  # then it is tested again
         store.write_atomic(passed_file, b"")
 
 
@@ -60,7 +60,7 @@ def _refusal(source: Source, reason: str) -> UnsupportedModelError:
 
 
 def _key(folder: Path, gguf_file: str | None) -> str:
-    """Return a digest of the files that a tokenizer is read from, and of the libraries that read it."""
+    """Return a digest of the files of a tokenizer and the versions of the libraries that read it."""
     digest = hashlib.sha256()
     for package in ("transformers", "tokenizers"):
         digest.update(f"{package} {metadata.version(package)}\n".encode())
@@ -80,14 +80,14 @@ def _key(folder: Path, gguf_file: str | None) -> str:
 
 
 def load(source: Source, vocab_size: int | None = None) -> Any:
-    """Load a tokenizer that passes its trial.
+    """Load a tokenizer after its trial.
 
     Args:
-        source: the model's files.
-        vocab_size: number of the model's tokens, to refuse a tokenizer of another model; None to skip that check.
+        source: files of the model.
+        vocab_size: vocabulary size of the model, to refuse a tokenizer of another model; None to skip the check.
 
     Raises:
-        UnsupportedModelError: when it does not pass, makes nothing of a text, or tokens that the model does not have.
+        UnsupportedModelError: if it fails the trial, or returns no tokens or tokens that the model does not have.
     """
     check(source)
     with reading_errors_explained(source, "tokenizer"):
@@ -101,10 +101,10 @@ def load(source: Source, vocab_size: int | None = None) -> Any:
 
 
 def refuse_missing_tokens(model: Any, tokenizer: Any) -> None:
-    """Let a model refuse a token that it has no embedding for; tokenizers of some models have a few more than the model.
+    """Make a model refuse tokens without an embedding, which the tokenizers of some models have.
 
     Args:
-        model: of transformers.
+        model: transformers model.
         tokenizer: its tokenizer.
     """
     embeddings = model.get_input_embeddings()

@@ -1,7 +1,7 @@
-"""A trial of a tokenizer in a process of its own: it is loaded, and encodes a few texts.
+"""Trial of a tokenizer in a separate process: it is loaded, and encodes a few texts.
 
-A tokenizer brings rules of its own. They can be patterns that take minutes, tables of letters that make its library fail, or
-replacements that make gigabytes of a sentence. Imports no torch, which takes longer than the trial.
+The rules of a tokenizer can be patterns that take minutes, character tables that crash its library, or replacements that turn a
+sentence into gigabytes. The trial does not import torch, which would take longer than the trial itself.
 """
 
 import json
@@ -16,7 +16,7 @@ from analysis.core.errors import UnsupportedModelError
 from analysis.models.source import model_files
 
 VERSION = "1"
-"""Raise it with the checks: tokenizers that passed before are tried again."""
+"""Version of the checks. Raising it tests all tokenizers again."""
 SENTENCE = "The capital of France is Paris."
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ abcdefghijklmnopqrstuvwxyz 0123456789"
 _TEXTS = (
@@ -36,23 +36,23 @@ _PAIRS = (
     ("abc def ghi", "ihg fed cba"),
     ("ACGT TGCA", "TGAC CAGT"),
 )
-"""Texts of the same shape; a tokenizer that keeps letters or words encodes at least one pair differently."""
+"""Pairs of texts of the same shape, of which a working tokenizer encodes at least one differently."""
 _MOST_ADDED = 8
-"""Tokens that a tokenizer may put around a text."""
+"""Maximum number of special tokens around a text."""
 _MOST_GROWTH = 16
-"""Times that the rules of a tokenizer may lengthen a text, and characters that they may put before it."""
+"""Maximum factor by which the rules lengthen a text, and maximum number of characters before it."""
 _MOST_LETTERS = 64
-"""Bytes that a table of letters may put in the place of a letter; the most in the tables of sentencepiece is 33."""
+"""Maximum bytes that a character table puts in place of a character; sentencepiece has at most 33."""
 _MORE_BYTES = 3 << 30
-"""Memory on top of the libraries; a tokenizer of 262,144 tokens takes 0.6 GB."""
+"""Maximum memory in addition to the libraries; a tokenizer of 262,144 tokens takes 0.6 GB."""
 
 
 def try_out(folder: str, gguf_file: str) -> int:
     """Load a tokenizer, check its rules, and encode a few texts.
 
     Args:
-        folder: of the model.
-        gguf_file: its name if the tokenizer is in a GGUF file, else "".
+        folder: folder of the model.
+        gguf_file: name of the file if the tokenizer is in a GGUF file, else "".
 
     Returns:
         Its number of tokens.
@@ -61,7 +61,7 @@ def try_out(folder: str, gguf_file: str) -> int:
         UnsupportedModelError: with a clause on the problem.
     """
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    if not gguf_file:  # transformers reads only GGUF files with torch
+    if not gguf_file:  # transformers needs torch only for GGUF files
         sys.modules["torch"] = None  # type: ignore[assignment]
     from transformers import AutoTokenizer
 
@@ -74,12 +74,12 @@ def try_out(folder: str, gguf_file: str) -> int:
         return len(tokenizer)
     except (UnsupportedModelError, MemoryError):
         raise
-    except BaseException as error:  # libraries written in Rust panic past Exception
+    except BaseException as error:  # panics of libraries in Rust are no Exception
         raise UnsupportedModelError(failures.clause(error)) from error
 
 
 def faults(tokenizer: Any) -> Iterator[str]:
-    """Yield its problems, as clauses; its rules come first, for a text is longer the more of them it went through."""
+    """Yield the problems of a tokenizer, as clauses. Rules are checked first, since they may lengthen texts."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         yield from _faults_of_rules([_rule(getattr(backend, part)) for part in ("normalizer", "pre_tokenizer", "decoder")])
@@ -107,7 +107,7 @@ def faults(tokenizer: Any) -> Iterator[str]:
 
 
 def _rule(step: Any) -> Any:
-    """Return the rule by which a part of a tokenizer changes a text, as JSON has it."""
+    """Return the JSON of a component of a tokenizer."""
     return None if step is None else json.loads(step.__getstate__())
 
 
@@ -133,7 +133,7 @@ def _steps(rule: Any) -> Iterator[dict[str, Any]]:
 
 
 def faults_of_letters(letters: Any) -> Iterator[str]:
-    """Check the table of a sentencepiece normalizer: the size of its index, the index, and texts that end with a NUL."""
+    """Check the character table of a sentencepiece normalizer: index size, index, and NUL-terminated texts."""
     import base64
 
     table = base64.b64decode(letters) if isinstance(letters, str) else bytes(letters)

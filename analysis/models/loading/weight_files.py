@@ -1,8 +1,8 @@
-"""The weights in a model's files read part by part: each tensor once, in the order it lies on the disk, and copied no further.
+"""Reads tensors of safetensors and GGUF files, each once, in the order of the file and without copies.
 
-A safetensors file and a GGUF file begin with a header that says where each tensor is. So a layer's tensors are a few stretches
-of bytes, which are read directly into their destination. Source: the formats' descriptions,
-github.com/huggingface/safetensors and docs/gguf.md in github.com/ggml-org/ggml.
+Both formats begin with a header with the position of each tensor. The tensors of a layer are a few contiguous ranges, which are
+read directly into their destination. Source: the specifications of the formats, github.com/huggingface/safetensors and
+docs/gguf.md in github.com/ggml-org/ggml.
 """
 
 import math
@@ -32,12 +32,12 @@ _DTYPES = {
     "BOOL": torch.bool,
 }
 _GGUF_DTYPES = {0: torch.float32, 1: torch.float16, 30: torch.bfloat16}
-"""Numbers of ggml's types that are no blocks."""
+"""Unquantized ggml types by number."""
 _MOST_HEADER_BYTES = 100 << 20
 _ALIGNED = 64
-"""Bytes to whose multiples a stretch is read, so that every tensor in it can be looked at in its own type."""
+"""Alignment of reads in bytes, so that every tensor can be viewed in its dtype."""
 _AT_ONCE = 64 << 20
-"""Bytes asked of the system in one call."""
+"""Maximum bytes per system call."""
 
 
 @dataclass(frozen=True)
@@ -47,21 +47,21 @@ class TensorPlace:
     file: Path
     begin: int
     end: int
-    """Bytes of the file, end exclusive."""
+    """End in bytes, exclusive."""
     dtype: torch.dtype
     shape: tuple[int, ...]
-    """Shape of the tensor as it is read: the last dimension of blocks counts their bytes."""
+    """Shape of the stored tensor. The last dimension of a quantized tensor is in bytes."""
     blocks: tuple[int, int, int] | None = None
-    """Of a tensor in blocks the number of its type in ggml, and the numbers and the bytes of one block."""
+    """ggml type, values per block and bytes per block of a quantized tensor."""
 
     @property
     def n_bytes(self) -> int:
-        """How large it is on the disk."""
+        """Size in the file."""
         return self.end - self.begin
 
     @property
     def numbers(self) -> tuple[int, ...]:
-        """The shape of the numbers that it stands for."""
+        """Shape of the dequantized tensor."""
         if self.blocks is None:
             return self.shape
         _, n_numbers, n_bytes = self.blocks
@@ -72,18 +72,18 @@ class WeightFiles:
     """The tensors of a folder of safetensors files or of a GGUF file, by name."""
 
     def __init__(self, path: Path) -> None:
-        """Read the headers of all files; no weight is read.
+        """Read the headers of all files.
 
         Args:
             path: the folder, or the GGUF file.
 
         Raises:
-            UnsupportedModelError: when a file is broken or of another format.
+            UnsupportedModelError: if a file is broken or has another format.
         """
         self.path = path
         self.places: dict[str, TensorPlace] = {}
         self.bytes_read = 0
-        """Of weights, since it was opened."""
+        """Bytes of weights read so far."""
         self._are: dict[Path, tuple[int, int]] = {}
         if path.is_file():
             self.places = _of_gguf(path)
@@ -95,18 +95,22 @@ class WeightFiles:
 
     @property
     def n_bytes(self) -> int:
-        """Of all tensors together."""
+        """Total size of all tensors in bytes."""
         return sum(place.n_bytes for place in self.places.values())
 
-    def read(self, names: Iterable[str]) -> dict[str, Tensor]:
-        """Some tensors, on the CPU, in the types they are stored in; neighbours on the disk share memory.
+    @property
+    def integers(self) -> list[str]:
+        """Names of the tensors of integers or booleans."""
+        return [name for name, place in self.places.items() if not place.dtype.is_floating_point]
 
-        The pages that the system kept of them are released: bytes that are read once must not push out bytes that are needed
-        again.
+    def read(self, names: Iterable[str]) -> dict[str, Tensor]:
+        """Return tensors on the CPU in their stored dtypes. Adjacent tensors share memory.
+
+        Their pages in the file cache are released, since they are read only once.
 
         Raises:
-            UnsupportedModelError: when a file ends before its tensors do.
-            OSError: when it cannot be read.
+            UnsupportedModelError: if a file is truncated.
+            OSError: if a file cannot be read.
         """
         by_file: dict[Path, list[str]] = {}
         for name in names:
@@ -144,7 +148,7 @@ class WeightFiles:
 
 
 def _file_identity(status: os.stat_result) -> tuple[int, int]:
-    """Return the numbers that identify a file under any name."""
+    """Return device and inode of a file."""
     return status.st_dev, status.st_ino
 
 
@@ -158,7 +162,7 @@ def _fill(handle: int, buffer: Tensor, begin: int, file: Path) -> None:
 
 
 def _stretches(names: Sequence[str], places: Mapping[str, TensorPlace]) -> list[list[str]]:
-    """Names in the order of the file, split at unrelated data."""
+    """Group names, in the order of the file, into contiguous ranges."""
     stretches: list[list[str]] = []
     for name in names:
         if stretches and 0 <= places[name].begin - places[stretches[-1][-1]].end < _ALIGNED:
@@ -193,7 +197,7 @@ def _of_gguf(file: Path) -> dict[str, TensorPlace]:
 
 
 def _header(file: Path) -> dict[str, TensorPlace]:
-    """Locations of the tensors of a file, each checked against the file's length and its own shape."""
+    """Return the positions of the tensors of a file, checked against its size and their shapes."""
     try:
         size = input_files.regular(file).st_size
         with file.open("rb") as opened:

@@ -1,4 +1,4 @@
-"""Weights read whole, or all but the decoder layers: none is made up, none is left out without a word."""
+"""Loads all weights, or all but the decoder layers. Missing weights are errors, and unused ones are reported."""
 
 import copy
 from collections.abc import Collection, Mapping, Sequence
@@ -13,7 +13,6 @@ from accelerate import init_empty_weights
 from tqdm import tqdm
 from transformers import AutoModelForCausalLM, modeling_gguf_pytorch_utils
 from transformers.conversion_mapping import get_model_conversion_mapping
-from transformers.core_model_loading import WeightConverter
 from transformers.utils import logging as transformers_logging
 
 from analysis.core.errors import UnsupportedModelError
@@ -24,33 +23,33 @@ from analysis.models.loading import layers_on_disk, pretrained
 from analysis.models.loading.assembly import Assembly, called
 from analysis.models.loading.weight_files import WeightFiles
 
-_NAMED = 3
+_MAX_NAMES = 3
 """Maximum number of missing weights that an error names."""
 
 
-def whole(
+def load_all(
     name: str,
     folder: Path,
     options: dict[str, Any],
     on_progress: OnProgress = ignore,
     beside: Collection[str] = (),
 ) -> Any:
-    """A transformers causal language model, all of whose weights come from its files: none is made up.
+    """Load a transformers causal language model with all weights from its files.
 
     Args:
-        name: to show.
-        folder: where its files are.
-        options: of `from_pretrained`.
-        on_progress: receives reports of weights that the configuration has no place for.
-        beside: weights in the files that are of other parts than the text part, which `load` reports.
+        name: name of the model, for messages.
+        folder: folder of its files.
+        options: options of `from_pretrained`.
+        on_progress: receives a message about unused weights.
+        beside: weights in the files that belong to other parts than the text part, which `load` reports.
 
     Raises:
-        UnsupportedModelError: when weights are missing, or of another shape than the configuration asks for.
+        UnsupportedModelError: if weights are missing or have another shape than in the configuration.
     """
     _quiet()
     before = transformers_logging.get_verbosity()
     if beside:
-        transformers_logging.set_verbosity_error()  # the parts left out are known, and transformers would list all of them
+        transformers_logging.set_verbosity_error()  # transformers would list all weights of the other parts
     try:
         model, info = pretrained.model(folder, options)
     except RuntimeError as error:
@@ -59,24 +58,23 @@ def whole(
         raise _not_joined(name) from error
     finally:
         transformers_logging.set_verbosity(before)
-    whole_numbers = set() if "gguf_file" in options else pretrained.whole_numbers(folder)
-    if whole_numbers and getattr(pretrained.config(folder), "quantization_config", None) is None:
+    if "gguf_file" not in options and getattr(pretrained.config(folder), "quantization_config", None) is None:
         steps = get_model_conversion_mapping(model, options.get("key_mapping"))
-        _check_numbers(name, model, called(model, steps, whole_numbers))
+        _check_numbers(name, model, called(model, steps, WeightFiles(folder).integers))
     if "key_mapping" in options:
-        del model._weight_conversions  # it is saved as any model of its family, and not under the names that it was read by
+        del model._weight_conversions  # save it under the usual names of its family
     _check(name, SimpleNamespace(conversion_errors=None, **info), on_progress, beside)
     return model
 
 
 def _quiet() -> None:
-    """Keep the bars of transformers away: progress is ours to show, and in a job's log they hide the messages that matter."""
+    """Disable the progress bars of transformers, which would fill the log of a job."""
     transformers_logging.disable_progress_bar()
-    setattr(modeling_gguf_pytorch_utils, "tqdm", partial(tqdm, disable=True))  # noqa: B010 (which that does not reach)
+    setattr(modeling_gguf_pytorch_utils, "tqdm", partial(tqdm, disable=True))  # noqa: B010 (not covered by the line above)
 
 
 def _check(name: str, report: Any, on_progress: OnProgress, beside: Collection[str]) -> None:
-    """Refuse a model if transformers reports weights that are missing, do not fit together or have another shape."""
+    """Refuse a model if transformers reports missing or mismatched weights."""
     if report.conversion_errors:
         raise _not_joined(name)
     missing = sorted(report.missing_keys)
@@ -105,12 +103,12 @@ def _check(name: str, report: Any, on_progress: OnProgress, beside: Collection[s
 
 
 def _check_numbers(name: str, model: Any, places: Mapping[str, str]) -> None:
-    """Refuse weights that are stored as whole numbers, which transformers would take for the weights themselves.
+    """Refuse integer weights, which transformers would use without a scale.
 
     Args:
-        name: of the model, to show.
-        model: of transformers.
-        places: names in the model of such tensors, by their names in the files; buffers, such as masks, may be.
+        name: name of the model, for the error.
+        model: transformers model.
+        places: names in the model of integer tensors, by their names in the files. Buffers, such as masks, are allowed.
     """
     weights = dict(model.named_parameters(remove_duplicate=False))
     if wrong := sorted(stored for stored, model_name in places.items() if model_name in weights):
@@ -128,14 +126,9 @@ def _not_joined(name: str) -> UnsupportedModelError:
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first few names, and how many there are: "3 weights (a, b, c)"."""
-    ellipsis = ", …" if len(names) > _NAMED else ""
-    return f"{len(names)} {'weight' if len(names) == 1 else 'weights'} ({', '.join(names[:_NAMED])}{ellipsis})"
-
-
-def joins(decoder: Decoder) -> bool:
-    """Return whether weights of its family are joined or split on loading, as those of experts are."""
-    return any(isinstance(step, WeightConverter) for step in get_model_conversion_mapping(decoder.model))
+    """Return the number of names and the first few: "3 weights (a, b, c)"."""
+    ellipsis = ", …" if len(names) > _MAX_NAMES else ""
+    return f"{len(names)} {'weight' if len(names) == 1 else 'weights'} ({', '.join(names[:_MAX_NAMES])}{ellipsis})"
 
 
 def without_layers(
@@ -151,22 +144,22 @@ def without_layers(
     key_mapping: dict[str, str] | None = None,
     beside: Collection[str] = (),
 ) -> Decoder:
-    """A model whose decoder layers stay on the disk (`Decoder.on_disk`); the rest of it is in memory.
+    """Load a model with its decoder layers on disk (`Decoder.on_disk`).
 
     Args:
-        name: to show.
+        name: name of the model, for messages.
         path: the folder of its files, or a GGUF file.
-        config: of transformers.
-        dtype: of its computation.
-        device: where.
-        quantization: of bitsandbytes, as transformers wants it, or None.
-        identity: of the weights and of how they are computed with.
-        on_progress: receives reports of weights that the configuration has no place for.
-        key_mapping: how names of the files are changed beforehand, as `from_pretrained` wants it.
-        beside: as in `whole`.
+        config: transformers configuration.
+        dtype: compute dtype.
+        device: device of the other parts.
+        quantization: bitsandbytes configuration, or None.
+        identity: identity of the weights and of their compute precision.
+        on_progress: receives a message about unused weights.
+        key_mapping: renaming of the names in the files, as for `from_pretrained`.
+        beside: as in `load_all`.
 
     Raises:
-        UnsupportedModelError: when weights are missing, or its files or its family do not let its layers be read one by one.
+        UnsupportedModelError: if weights are missing, or the files or the family do not allow reading layers one by one.
     """
     _quiet()
     checkpoint = WeightFiles(path)
@@ -180,11 +173,11 @@ def without_layers(
     model.eval()
     _check(name, assembly.report, on_progress, beside)
     if path.is_dir():
-        _check_numbers(name, model, assembly.of_whole_numbers)
+        _check_numbers(name, model, assembly.integers)
     decoder = architecture.find_decoder(model)
     layers = layers_on_disk.LayersOnDisk(decoder, assembly, identity=identity)
     decoder = replace(decoder, on_disk=layers)
-    decoder.check_layers_are_apart()  # later on layers that are like each other share weights, for a trial
+    decoder.check_layers_are_apart()  # before a trial, in which layers of the same kind share weights
     report = assembly.load(checkpoint.places.keys() - layers.stored - set(beside))
     model.tie_weights(missing_keys=report.missing_keys, recompute_mapping=False)
     for buffer_name, buffer in list(model.named_buffers()):

@@ -1,4 +1,4 @@
-"""PEFT adapters on a cut model: checked and put on."""
+"""PEFT adapters on pruned models."""
 
 import contextlib
 import os
@@ -19,28 +19,28 @@ from analysis.models.loading.load import LoadedModel
 from analysis.models.running import pruning
 from analysis.models.source import adapter_config, model_files
 
-if TYPE_CHECKING:  # it brings bitsandbytes, and seconds
+if TYPE_CHECKING:  # imports bitsandbytes, which takes seconds
     from peft import PeftModel
 
 
 WEIGHTS_FILE = "adapter_model.safetensors"
-"""Name of the file of an adapter's weights, in its folder."""
+"""Name of the weights file in the folder of an adapter."""
 _BRIDGE_FILE = "bridge.safetensors"
 _MOST_RECORD_BYTES = 8 << 20
 UNTOLD_RANKS = r"The following (rank|alpha)_pattern keys did not match any targeted module"
-"""Of a warning of PEFT, which looks for them among modules only, and not among parameters."""
+"""Pattern of a warning of PEFT, which looks for these keys among modules only, not among parameters."""
 
 
 def check_adapter(adapter: str, block: Removal | None) -> None:
-    """Check that a folder is a PEFT adapter and, if it says so, one for this removal.
+    """Check that a folder is a PEFT adapter and, if it records a removal, that it is this one.
 
-    PEFT itself puts an adapter on any model that has some of the layers it names.
+    PEFT itself accepts an adapter for any model that has some of its layers.
 
     Raises:
-        RecipeError: when it is not.
-        NotEnoughMemoryError: when its files do not fit in memory.
+        RecipeError: if it is not.
+        NotEnoughMemoryError: if its files do not fit in memory.
     """
-    if not os.path.isfile(Path(adapter) / adapter_config.FILE):  # of a name that no file can have, `Path.is_file` raises
+    if not os.path.isfile(Path(adapter) / adapter_config.FILE):  # `Path.is_file` raises for invalid names
         raise RecipeError(
             f"The folder {adapter} has no adapter_config.json, so it is not a PEFT adapter. Give an adapter that "
             "a healing run saved."
@@ -69,10 +69,10 @@ def check_adapter(adapter: str, block: Removal | None) -> None:
 
 
 def _check_files(folder: Path) -> None:
-    """Refuse an adapter folder that leads to files elsewhere.
+    """Refuse an adapter folder that refers to files outside of it.
 
     Raises:
-        RecipeError: when it does.
+        RecipeError: if it does.
     """
     try:
         model_files.check(folder)
@@ -85,10 +85,7 @@ def _check_files(folder: Path) -> None:
 
 
 def _healed(record: Path) -> dict | None:
-    """Return the facts that one of our healing runs notes beside its adapter: the removed block, or {} for a control.
-
-    None without such a note.
-    """
+    """Return the removed block that a healing run recorded with its adapter; {} for a control, None without a record."""
     try:
         heal = input_files.parsed(input_files.read(record, _MOST_RECORD_BYTES).decode())["heal"]
         return {} if heal.get("control") else _cut(heal["block"]).to_json()
@@ -97,10 +94,10 @@ def _healed(record: Path) -> dict | None:
 
 
 def healed_cut(adapter: str) -> Removal:
-    """Return the removed layers that a healing run noted beside its adapter.
+    """Return the removed layers that a healing run recorded with its adapter.
 
     Raises:
-        RecipeError: if there is no such note.
+        RecipeError: if there is no such record.
     """
     noted = _healed(adapter_config.located(adapter) / "layerscope.json")
     if not noted:
@@ -115,10 +112,10 @@ def _cut(noted: dict) -> Removal:
 
 
 def with_adapter(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedModel:
-    """Prune a privately loaded model for good and put a PEFT adapter on the remaining layers.
+    """Prune a model permanently and apply a PEFT adapter to the remaining layers.
 
     Raises:
-        RecipeError: when the folder is no PEFT adapter or does not fit the cut model.
+        RecipeError: if the folder is no PEFT adapter or does not fit the pruned model.
     """
     check_adapter(adapter, block)
     if block is not None:
@@ -127,26 +124,26 @@ def with_adapter(loaded: LoadedModel, block: Removal | None, adapter: str) -> Lo
 
 
 def put_on(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedModel:
-    """Put a PEFT adapter that was checked on a privately loaded model that is cut already.
+    """Apply a checked PEFT adapter to a pruned model.
 
     Raises:
-        RecipeError: when it does not fit the cut model.
+        RecipeError: if it does not fit the pruned model.
     """
     part_head(loaded.model, Path(adapter))
     try:
         with warnings.catch_warnings():
-            # PEFT only warns when the adapter has no weights for some layer, and then leaves that layer unhealed.
+            # PEFT only warns if the adapter lacks weights for a layer, which then stays unhealed.
             warnings.filterwarnings("error", message="Found missing adapter keys")
             warnings.filterwarnings("ignore", message=UNTOLD_RANKS)
             model = pretrained.with_adapter(loaded.model, Path(adapter)).eval()
-        # Nor does it mind weights for layers that the cut model does not have.
-        left_over = _weight_names(Path(adapter)) - set(weights_on(model))
+        # PEFT ignores weights for layers that the pruned model does not have.
+        left_over = pretrained.names(Path(adapter) / WEIGHTS_FILE) - set(weights_on(model))
         if left_over:
             raise ValueError(f"the model has no place for {weights.listed(sorted(left_over))}")
         _check_numbers(model, adapter)
     except LayerscopeError:
         raise
-    except Exception as error:  # of an adapter that is not as it should be PEFT raises a dozen unrelated types
+    except Exception as error:  # PEFT raises a dozen unrelated types for invalid adapters
         if failures.is_of_machine(error):
             raise
         raise RecipeError(
@@ -158,15 +155,15 @@ def put_on(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedMo
 
 
 _ALWAYS_FITS = 2**20
-"""Bytes of a file that are not compared with the free memory."""
+"""Maximum bytes of a file that is not compared with the free memory."""
 
 
 def _check_sizes(adapter: Path) -> None:
-    """Compare the files of an adapter with the memory that is free, before any of them is read.
+    """Compare the sizes of an adapter's files with the free memory.
 
     Raises:
-        RecipeError: when one is no regular file.
-        NotEnoughMemoryError: when one does not fit.
+        RecipeError: if one is no regular file.
+        NotEnoughMemoryError: if one does not fit.
     """
     for file in sorted(adapter.glob("*.safetensors")):
         try:
@@ -194,28 +191,26 @@ def _check_numbers(model: Any, adapter: str) -> None:
 
 
 def weights_on(model: Any) -> dict[str, Any]:
-    """The weights of the adapter that is on a model, by name."""
+    """Return the adapter weights of a PEFT model by name."""
     from peft import get_peft_model_state_dict
 
     config = model.active_peft_config
-    base, config.base_model_name_or_path = config.base_model_name_or_path, None  # else PEFT asks the hub for its vocabulary
+    base, config.base_model_name_or_path = (
+        config.base_model_name_or_path,
+        None,
+    )  # else PEFT asks the Hub
     try:
         return dict(get_peft_model_state_dict(model))
     finally:
         config.base_model_name_or_path = base
 
 
-def _weight_names(adapter: Path) -> set[str]:
-    """Names of the weights in an adapter folder."""
-    return pretrained.names(adapter / WEIGHTS_FILE)
-
-
 def part_head(model: Any, adapter: Path) -> None:
-    """Untie a head from the embeddings if an adapter changes it: merging would change both.
+    """Untie the head from the embeddings if an adapter changes it, since merging would change both.
 
     Args:
-        model: the transformers model that the adapter is going to be put on.
-        adapter: its folder.
+        model: transformers model without the adapter.
+        adapter: folder of the adapter.
     """
     targets = adapter_config.read(adapter).get("target_modules") or []
     head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
@@ -231,13 +226,13 @@ def part_head(model: Any, adapter: Path) -> None:
 
 @contextlib.contextmanager
 def without_adapter(model: "PeftModel") -> Iterator[None]:
-    """Run the body of a `with` statement as if the adapter were not there."""
+    """Disable the adapter inside a `with` statement."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
         with model.disable_adapter():
             yield
     finally:
-        # PEFT lets all of an adapter be trained when it is put back, the factors that stay as they are too.
+        # PEFT makes the full adapter trainable when it is enabled again, frozen factors included.
         for parameter in model.parameters():
             parameter.requires_grad_(False)
         for parameter in trained:
@@ -245,7 +240,7 @@ def without_adapter(model: "PeftModel") -> Iterator[None]:
 
 
 def folder(fingerprint: str) -> Path:
-    """Folder of the adapter of the heal with this key."""
+    """Return the adapter folder of the healing run with this key."""
     return store.cache_dir() / "adapters" / fingerprint
 
 

@@ -1,4 +1,4 @@
-"""Continues a prompt token by token, with the surprisal of each token, and splits a prompt into tokens."""
+"""Generation token by token with a KV cache, surprisals, and the text of single tokens."""
 
 import inspect
 import time
@@ -13,42 +13,39 @@ from torch import Tensor, nn
 
 from analysis.core.errors import SpecError, UnsupportedModelError
 from analysis.models.architecture.decoder import Decoder, cache_of
+from analysis.models.running.head import log_probabilities
 
 _AT_ONCE = 16
-"""Prompts decoded together."""
+"""Maximum number of prompts per batch."""
 _AT_FIRST, _ONE_BY_ONE = 20, 6
-"""Tokens on which the cache of a model is tried out: together, and after them."""
+"""Numbers of trial tokens for the cache: read at once, and read one by one after them."""
 _OTHERWISE = 0.05
-"""Allowed distance of their logits, as a share of their length, if that is more than rounding.
-
-Recurrent layers have other code for one token, which rounds more. A cache that wrongly forgets tokens is three times as
-far off from the first token on.
-"""
+"""Tolerance of the relative error of the logits with a cache. Recurrent layers use other code for single tokens, which rounds
+more. A cache that wrongly drops tokens has three times this error from the first token on."""
 _TRIED: WeakSet[nn.Module] = WeakSet()
-"""Models whose cache is right."""
+"""Models whose cache passed the trial."""
 OnStep = Callable[[int, int], None]
-"""Receives how many tokens of how many at most have been decoded for every prompt; may raise `Cancelled`."""
+"""Callback with the number of decoded tokens per prompt and its maximum; may raise `Cancelled`."""
 
 
 class Cached:
-    """A model that continues a sequence with a KV cache; it works on pruned models because pruning renumbers the layers."""
+    """A model with a KV cache. It supports pruned models, because pruning renumbers the layers."""
 
     def __init__(self, decoder: Decoder, *, is_trial: bool = False) -> None:
-        """Begin with nothing read; the name of the cache is looked up with the first tokens.
+        """Create an empty cache.
 
         Args:
-            decoder: the model as it is now.
-            is_trial: whether this run tests its cache, which is done once for every model.
+            decoder: the model in its present state.
+            is_trial: whether this is the trial of the cache, which runs once per model.
 
         Raises:
-            UnsupportedModelError: when tokens that are read one by one come out otherwise than read all at once.
+            UnsupportedModelError: if reading tokens one by one gives other logits than reading all at once.
         """
         if not is_trial:
             _try_cache(decoder)
         parameters = inspect.signature(decoder.model.forward).parameters
         self._model = decoder.model
-        # The library renamed the argument; both names are in the range that is supported.
-        self._name = "cache" if "cache" in parameters else "past_key_values"
+        self._name = decoder.cache_name
         self._settings: dict[str, Any] = {"use_cache": True}
         if "logits_to_keep" in parameters:
             self._settings["logits_to_keep"] = 1
@@ -56,10 +53,10 @@ class Cached:
 
     @torch.inference_mode()
     def read(self, ids: Tensor) -> Tensor:
-        """Read (batch, n) further tokens and return the logits of the token after them, (batch, vocabulary).
+        """Read (batch, n) more tokens and return the logits of the next token, (batch, vocabulary).
 
         Raises:
-            UnsupportedModelError: when the family keeps the tokens it has read in another way.
+            UnsupportedModelError: if the family does not return a cache.
         """
         output = self._model(input_ids=ids, **self._settings, **({} if self._cache is None else {self._name: self._cache}))
         self._cache = cache_of(self._model, output, self._name)
@@ -69,7 +66,7 @@ class Cached:
 
 @torch.inference_mode()
 def _try_cache(decoder: Decoder) -> None:
-    """Check that reading with the cache gives the same as reading without, as far as few tokens show it."""
+    """Check on a few tokens that the cache does not change the logits."""
     if decoder.model in _TRIED:
         return
     ids = torch.tensor([decoder.trial_tokens(_AT_FIRST + _ONE_BY_ONE)], device=decoder.device)
@@ -94,16 +91,16 @@ def greedy(
     stop: Collection[int] = (),
     on_step: OnStep = lambda done, total: None,
 ) -> list[list[int]]:
-    """Append the most likely next token, again and again, to every prompt; with a KV cache.
+    """Continue every prompt greedily, with a KV cache.
 
-    Prompts of one length run together, so that no padding is needed, which families place in different ways.
+    Prompts of equal length run together, because families differ in their padding.
 
     Args:
-        decoder: the model as it is now.
+        decoder: the model in its present state.
         prompts: token ids, at least one each.
         max_new_tokens: maximum number of new tokens.
-        stop: tokens that end a text; a text that ended keeps its stop token at its end.
-        on_step: receives the number of tokens that are done, and of all.
+        stop: stop tokens; an ended text keeps its stop token.
+        on_step: receives the number of generated tokens and the total.
     """
     by_length = defaultdict(list)
     for index, prompt in enumerate(prompts):
@@ -125,21 +122,21 @@ def greedy(
 
 
 def stop_tokens(decoder: Decoder, tokenizer: Any) -> set[int]:
-    """The tokens with which this model ends a text."""
+    """Return the end-of-text tokens of a model."""
     configured = getattr(decoder.model.generation_config, "eos_token_id", None)
     listed = configured if isinstance(configured, list) else [configured]
     return {token for token in (*listed, tokenizer.eos_token_id) if token is not None}
 
 
 _UNFINISHED = "\ufffd"
-"""The text that decoders give for a letter whose bytes are not all there yet."""
+"""Replacement character that decoders return for incomplete bytes."""
 
 
 def encode(tokenizer: Any, prompt: str) -> list[int]:
-    """The prompt as the tokenizer gives it to its model, special tokens included.
+    """Return the token ids of a prompt, special tokens included.
 
     Raises:
-        SpecError: when nothing is left of it.
+        SpecError: if there are none.
     """
     ids = [int(token) for token in tokenizer(prompt).input_ids]
     if not ids:
@@ -151,33 +148,33 @@ class TextPieces:
     """Splits a text that grows token by token into the text of each token."""
 
     def __init__(self, tokenizer: Any, before: Sequence[int] = ()) -> None:
-        """Begin after the tokens `before`, whose text decides about a leading space."""
+        """Start after the tokens `before`, which determine a leading space."""
         self._tokenizer = tokenizer
         self._ids = list(before)
-        self._shown = len(self._decode())
+        self._n_returned = len(self._decode())
 
     def add(self, token: int) -> str:
-        """The text that this token adds; empty while a letter is unfinished, and then all of it with its last token."""
+        """Return the text that a token adds; empty until the last token of a multi-token character."""
         self._ids.append(token)
         text = self._decode()
         if text.endswith(_UNFINISHED):
             return ""
-        piece = text[self._shown :]
-        self._shown = len(text)
+        piece = text[self._n_returned :]
+        self._n_returned = len(text)
         return piece
 
     def rest(self) -> str:
-        """Return the text that was held back, at the end of the text."""
-        return self._decode()[self._shown :]
+        """Return the remaining text at the end."""
+        return self._decode()[self._n_returned :]
 
     def _decode(self) -> str:
-        # Tidying up spaces would change letters that were given out before.
+        # Cleaning up spaces would change text that was returned before.
         text: str = self._tokenizer.decode(self._ids, clean_up_tokenization_spaces=False)
         return text
 
 
 def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
-    """The text of each token; joined they are the whole text."""
+    """Return the text of each token; joined they are the full text."""
     pieces = TextPieces(tokenizer)
     pieces_of_text = [pieces.add(token) for token in ids]
     if pieces_of_text:
@@ -186,7 +183,7 @@ def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
 
 
 def token_text(tokenizer: Any, token: int) -> str:
-    """The text of one token in the middle of a text, with its leading space; a part of a letter is the mark for one."""
+    """Return the text of a token inside a text, with its leading space; the replacement character for incomplete bytes."""
     pieces = TextPieces(tokenizer, tokenizer("a", add_special_tokens=False).input_ids)
     return pieces.add(token) or pieces.rest()
 
@@ -218,28 +215,28 @@ class Chooser:
         """The token for this step, from logits (vocabulary,)."""
         if self._temperature == 0:
             return int(logits.argmax())
-        # Minus the logarithm of an exponential variable is a Gumbel one.
+        # The negative logarithm of an exponential variable is Gumbel distributed.
         waiting = torch.empty(logits.shape, dtype=torch.float64).exponential_(generator=self._noise)
         return int((logits.cpu().double() / self._temperature - waiting.log()).argmax())
 
 
 @torch.inference_mode()
 def warm_up(decoder: Decoder) -> None:
-    """Run one token untimed, so that no model's first token pays for the first touch of its weights."""
+    """Run one token untimed, since the first access to the weights is slow."""
     decoder.model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=decoder.device), use_cache=False)
 
 
 def generate(decoder: Decoder, prompt: Sequence[int], max_new_tokens: int, chooser: Chooser) -> Iterator[GeneratedToken]:
-    """Continue a prompt, with a KV cache; each step uses the model as it is then, so leave it unchanged until the end.
+    """Continue a prompt, with a KV cache. The model must be in the same state at each step.
 
     Args:
-        decoder: the model, whole, inside `pruning.without_block`, or cut and healed.
+        decoder: the model, unpruned, inside `pruning.without_block`, or pruned and healed.
         prompt: token ids, at least one.
-        max_new_tokens: maximum number of new tokens; a caller that sees a stop token stops iterating.
-        chooser: how the next token is chosen.
+        max_new_tokens: maximum number of new tokens. Callers stop iterating at a stop token.
+        chooser: sampler of the next token.
 
     Raises:
-        UnsupportedModelError: when the model's output is not a number.
+        UnsupportedModelError: if the output of the model is not finite.
     """
     model = Cached(decoder)
     ids = list(prompt)
@@ -258,18 +255,15 @@ def generate(decoder: Decoder, prompt: Sequence[int], max_new_tokens: int, choos
 
 @torch.inference_mode()
 def surprisals(decoder: Decoder, prompt: Sequence[int], written: Sequence[int]) -> list[float]:
-    """Return -log of the probability of each written token under a model that reads them, from any writer; nats.
+    """Return the surprisal of each generated token under a model that reads them, in nats.
 
-    One forward pass, with the head only at the positions that need it.
+    It takes one forward pass, with the head at the generated positions only.
     """
     if not written:
         return []
     ids = torch.tensor([[*prompt, *written]], device=decoder.device)
     states = decoder.body(input_ids=ids, use_cache=False).last_hidden_state[0, len(prompt) - 1 : -1]
+    indices = torch.arange(len(written), device=decoder.head_device)
     targets = ids[0, len(prompt) :].to(decoder.head_device)
-    nats: list[float] = []
-    for begin in range(0, len(targets), decoder.states_at_once):
-        part = slice(begin, begin + decoder.states_at_once)
-        scores = decoder.logits(states[part]).log_softmax(-1)
-        nats += (-scores.gather(1, targets[part, None])[:, 0]).clamp(min=0).tolist()
+    nats: list[float] = (-log_probabilities(decoder, states, indices, targets)).clamp(min=0).tolist()
     return nats

@@ -1,4 +1,4 @@
-"""A GGUF file without some layers: the bytes of the remaining tensors unchanged, their blocks numbered again."""
+"""GGUF files without some layers. The bytes of the remaining tensors are unchanged, and their layers are renumbered."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -30,11 +30,11 @@ def write(
 
     Args:
         source: the file.
-        cut: whole layers that `refusal` allows.
+        cut: full layers that `refusal` allows.
         out: the new file.
-        changed: new weights by the name of the tensor in the new file, as llama.cpp computes with them. They are written in the
-            type of the old ones if `gguf` can write that, else in Q8_0, or in F16 if their rows fit no block.
-        in_float32: write every tensor in float32: the same weights, with which llama.cpp does not round activations.
+        changed: new weights by the name of the tensor in the new file, in the row order of llama.cpp. They are written in the
+            original type if `gguf` supports it, else in Q8_0, or in F16 if their rows are no multiple of a block.
+        in_float32: write every tensor in float32, so that llama.cpp does not round activations.
 
     Raises:
         UnsupportedModelError: if the file is broken.
@@ -58,11 +58,11 @@ def write(
             value = [value[layer] for layer in kept]
         file.add_key_value(key, value, kind, field.types[1] if kind == library.GGUFValueType.ARRAY else None)
     for tensor in reader.tensors:
-        found, name = BLOCK.fullmatch(tensor.name), tensor.name
-        if found is not None:
-            if int(found[1]) not in kept:
+        match, name = BLOCK.fullmatch(tensor.name), tensor.name
+        if match is not None:
+            if int(match[1]) not in kept:
                 continue
-            name = f"blk.{kept.index(int(found[1]))}.{found[2]}"
+            name = f"blk.{kept.index(int(match[1]))}.{match[2]}"
         if changed and name in changed:
             data, kind = _quantized(changed[name], tensor.tensor_type)
             file.add_tensor(name, data, raw_dtype=kind)
@@ -77,14 +77,14 @@ def write(
 
 
 def heal(planned: Plan, cut: Removal, adapter: str, out: Path, on_progress: OnProgress = ignore) -> None:
-    """Write the file of a healed model: cut, its changed matrices merged with the adapter and quantized again.
+    """Write the file of a healed model: pruned, with its changed matrices merged and quantized again.
 
     Args:
-        planned: the model, which comes as a GGUF file.
-        cut: whole layers that `refusal` allows.
+        planned: the model, a GGUF file.
+        cut: full layers that `refusal` allows.
         adapter: folder of the PEFT adapter.
         out: the new file.
-        on_progress: receives the progress.
+        on_progress: receives progress.
 
     Raises:
         RecipeError: if the adapter does not fit.
@@ -96,24 +96,24 @@ def heal(planned: Plan, cut: Removal, adapter: str, out: Path, on_progress: OnPr
 
 
 def changed(source: Path, cut: Removal, model: Any) -> dict[str, Tensor]:
-    """Return the matrices of a healed model that differ from those of its file, by their name in the cut file.
+    """Return the matrices of a healed model that differ from its file, by their name in the pruned file.
 
     Args:
         source: the file that the model was loaded from.
         cut: the removed layers.
-        model: of transformers, cut, with its adapter merged in.
+        model: pruned transformers model with the adapter merged.
     """
     return {name: reorder(heads, weight.cpu()) for name, weight, heads, _ in _changed(source, cut, model)}
 
 
 @torch.no_grad()
 def round_as_file(source: Path, cut: Removal, model: Any) -> None:
-    """Round the changed matrices of a healed model as `write` does, so that it computes with the weights of its file.
+    """Round the changed matrices of a healed model as `write` does.
 
     Args:
         source: the file that the model was loaded from.
         cut: the removed layers.
-        model: of transformers, cut, with its adapter merged in.
+        model: pruned transformers model with the adapter merged.
     """
     for _, weight, heads, kind in _changed(source, cut, model):
         numbers = torch.from_numpy(library.dequantize(*_quantized(reorder(heads, weight.cpu()), kind)).copy())
@@ -121,7 +121,7 @@ def round_as_file(source: Path, cut: Removal, model: Any) -> None:
 
 
 def _changed(source: Path, cut: Removal, model: Any) -> Iterator[tuple[str, Tensor, int, Any]]:
-    """Yield the name in the cut file, the weight, the heads whose rows the file orders otherwise, and the type in the file."""
+    """Yield the name in the pruned file, the weight, the number of heads with permuted rows, and the type in the file."""
     stored = {tensor.name: tensor for tensor in _checked(source).tensors}
     config, n_kept = model.config, model.config.num_hidden_layers
     kept = [layer for layer in range(n_kept + len(cut.layers)) if layer not in cut.layers]
@@ -159,7 +159,7 @@ def reordered_heads(family: str, config: Any, name: str) -> int:
 
 
 def reorder(n_heads: int, weight: Tensor, *, is_file: bool = False) -> Tensor:
-    """Return a weight in the order of the other side: rotated pairs are neighbours in the file, halves of a head here."""
+    """Permute rows between the file, with adjacent rotary pairs, and transformers, with the halves of a head."""
     if not n_heads:
         return weight
     half = len(weight) // n_heads // 2
@@ -172,7 +172,7 @@ def _is_per_layer(key: str, family: str) -> bool:
 
 
 def _checked(path: Path) -> Any:
-    """Return the reader of a file whose tensors are complete, of known types, and in the order that llama.cpp expects."""
+    """Return the reader of a file, after a check that its tensors are complete, of known types and in order."""
     WeightFiles(path)
     begins = [entry.begin for entry in gguf.tensors(path)]
     if begins != sorted(begins):
@@ -187,4 +187,4 @@ def _quantized(weight: Tensor, kind: Any) -> tuple[np.ndarray, Any]:
             return library.quantize(numbers, written), written
         except (NotImplementedError, library.QuantError):
             continue
-    raise AssertionError("every number can be written in F16")
+    raise AssertionError("F16 supports every shape")

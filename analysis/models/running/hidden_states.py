@@ -1,4 +1,4 @@
-"""The pre-norm residual stream x[0..L], read with hooks on the decoder layers of an unmodified model."""
+"""The pre-norm residual stream x[0..L], read with hooks on the decoder layers."""
 
 import contextlib
 import functools
@@ -20,7 +20,7 @@ from analysis.models.running.pruning import without_block
 
 
 def tokens_per_batch(device: torch.device) -> int:
-    """Tokens in one forward pass: enough to keep the device busy, and few enough that a cancel is heard within a second."""
+    """Return the number of tokens per forward pass: enough to use the device, and few enough to cancel within a second."""
     return 1024 if device.type == "cpu" else 16384
 
 
@@ -51,7 +51,7 @@ def _hooks(decoder: Decoder, on_input: Any, on_last_output: Any) -> Iterator[Non
 
 @contextlib.contextmanager
 def before_each_layer(decoder: Decoder, call: Callable[[], None]) -> Iterator[None]:
-    """Call something before every layer that runs; an exception of it ends the run."""
+    """Call a function before every layer. An exception ends the pass."""
     handles = [layer.register_forward_pre_hook(lambda module, args: call()) for layer in decoder.layers]
     try:
         yield
@@ -61,10 +61,10 @@ def before_each_layer(decoder: Decoder, call: Callable[[], None]) -> Iterator[No
 
 
 def batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Group sequences into batches of at most `budget` padded tokens, longest first so that padding is small.
+    """Group sequences into batches of at most `budget` padded tokens, longest first to reduce padding.
 
     Returns:
-        Indices into `lengths`; every index once.
+        Indices into `lengths`, each once.
     """
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
     groups: list[list[int]] = []
@@ -77,16 +77,16 @@ def batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
 
 
 def right_padded(sequences: Sequence[Sequence[int]]) -> Tensor:
-    """Token ids as one (batch, longest) tensor.
+    """Return token ids as a right-padded (batch, longest) tensor.
 
-    Right padding needs no attention mask here: under a causal mask no real token attends to tokens on its right.
+    It needs no attention mask, because under a causal mask no token attends to padding on its right.
     """
     longest = max(len(sequence) for sequence in sequences)
     return torch.tensor([[*sequence, *[sequence[-1]] * (longest - len(sequence))] for sequence in sequences])
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor on a device; from the host to a GPU through pinned memory, so that the host does not wait for the copy."""
+    """Copy a tensor to a device; from the CPU to a GPU through pinned memory, without waiting."""
     if device.type == "cuda" and tensor.device.type == "cpu":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
@@ -94,18 +94,18 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
 
 @torch.inference_mode()
 def token_streams(decoder: Decoder, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
-    """x[0..L] at every real token of a batch, from one forward pass without the vocabulary head.
+    """Return x[0..L] at every token of a batch, from one forward pass without the head.
 
     Args:
-        decoder: the model, taken apart.
+        decoder: the model.
         sequences: token ids of one batch.
 
     Returns:
-        L+1 tensors (n_tokens, hidden_size), in the model's dtype and on its device. They hold the tokens of one sequence after
-        another, without padding. x[L] is taken before the final norm.
+        L+1 tensors (n_tokens, hidden_size), in the dtype and on the device of the model. They contain the tokens of all
+        sequences in order, without padding. x[L] is before the final norm.
     """
     padded, real = right_padded(sequences), _real(sequences)
-    real_on = functools.cache(functools.partial(sent, real))  # once a device, not once a layer
+    real_on = functools.cache(functools.partial(sent, real))  # once per device instead of once per layer
     streams: list[Tensor] = []
 
     def keep(stream: Tensor) -> None:
@@ -117,7 +117,7 @@ def token_streams(decoder: Decoder, sequences: Sequence[Sequence[int]]) -> list[
 
 
 def _real(sequences: Sequence[Sequence[int]]) -> Tensor:
-    """Flat indices of the tokens of a right-padded batch that are no padding."""
+    """Return the flat indices of the tokens of a right-padded batch, without padding."""
     lengths = torch.tensor([len(sequence) for sequence in sequences])
     return (torch.arange(int(lengths.max())) < lengths[:, None]).flatten().nonzero()[:, 0]
 
@@ -125,19 +125,19 @@ def _real(sequences: Sequence[Sequence[int]]) -> Tensor:
 def all_token_streams(
     decoder: Decoder, groups: Sequence[Sequence[Sequence[int]]], on_step: OnStep = lambda done, total: None
 ) -> Iterator[list[Tensor]]:
-    """`token_streams` of one batch after another; of a model that is read layer by layer they all go through it together.
+    """Yield `token_streams` of each batch. If the layers are on disk, all batches share one reading.
 
     Args:
-        decoder: the model, taken apart.
+        decoder: the model.
         groups: token ids of each batch.
-        on_step: receives a report per layer if layers are on the disk; may raise `Cancelled`.
+        on_step: called for each layer if the layers are on disk; may raise `Cancelled`.
     """
     if decoder.on_disk is None:
         for sequences in groups:
             yield token_streams(decoder, sequences)
         return
     if not groups:
-        return  # or all layers would be read for nothing
+        return  # without reading all layers
     inputs = [Inputs(right_padded(sequences), [None], every_depth=True) for sequences in groups]
     streams: list[Tensor] = []
     for number, _, stream in finals(decoder, inputs, on_step):
@@ -148,7 +148,7 @@ def all_token_streams(
 
 
 def _scratch(decoder: Decoder, inputs: Sequence[Inputs]) -> Scratch:
-    """Location of the streams of these batches, under a key of all that they depend on."""
+    """Return the scratch files of these batches, with a key of all their inputs."""
     assert decoder.on_disk is not None
     key = hashlib.sha256(decoder.on_disk.identity.encode())
     for batch in inputs:
@@ -161,39 +161,39 @@ def _scratch(decoder: Decoder, inputs: Sequence[Inputs]) -> Scratch:
 
 
 def last_token_states(streams: Sequence[Tensor], lengths: Sequence[int]) -> Tensor:
-    """x[0..L] at the last real token of each sequence.
+    """Return x[0..L] at the last token of each sequence.
 
     Args:
-        streams: as `token_streams` returns them.
-        lengths: tokens of each sequence.
+        streams: output of `token_streams`.
+        lengths: number of tokens of each sequence.
 
     Returns:
         (batch, L+1, hidden_size), float32, on the CPU.
     """
     last_on = functools.cache(functools.partial(sent, torch.tensor(lengths).cumsum(0) - 1))
-    # Together on the first device, so that the host waits for one copy and not for one of every depth.
+    # On the first device, so that the CPU waits for one copy instead of one per depth.
     return torch.stack([stream[last_on(stream.device)].to(streams[0].device) for stream in streams], dim=1).float().cpu()
 
 
 @dataclass(frozen=True)
 class Trunk:
-    """One forward pass of the whole model, remembered so that any block can be left out of it afterwards."""
+    """A forward pass of the unpruned model with its stored streams, from which pruned models continue."""
 
     states: dict[int, Tensor]
-    """x[l] for the depths that were asked to be kept, (batch, seq, hidden_size)."""
+    """x[l] at the requested depths, (batch, seq, hidden_size)."""
     calls: list[tuple[tuple, dict]]
-    """Per layer, the family's arguments beside the states: masks, rotary tables, positions."""
+    """Other arguments of each layer: masks, rotary tables, positions."""
 
 
 @torch.inference_mode()
 def run_trunk(decoder: Decoder, input_ids: Tensor, *, keep: set[int], **body_arguments: Any) -> Trunk:
-    """Run the unpruned body once and keep x[l] at the depths in `keep` (0..L; L is before the final norm).
+    """Run the unpruned body once and store x[l] at the depths in `keep` (0..L; x[L] is before the final norm).
 
     Args:
-        decoder: the model, taken apart.
+        decoder: the model.
         input_ids: (batch, seq).
-        keep: depths to remember.
-        body_arguments: attention_mask and position_ids, when they are not the plain causal ones.
+        keep: depths to store.
+        body_arguments: attention_mask and position_ids, unless they are the plain causal ones.
     """
     states: dict[int, Tensor] = {}
     calls: list[tuple[tuple, dict]] = []
@@ -215,20 +215,20 @@ def run_trunk(decoder: Decoder, input_ids: Tensor, *, keep: set[int], **body_arg
 def finals(
     decoder: Decoder, inputs: Iterable[Inputs], on_step: OnStep = lambda done, total: None
 ) -> Iterator[tuple[int, int, Tensor]]:
-    """x[L] of every batch without each of its cuts: exactly that of the really cut model.
+    """Yield x[L] of every batch for each of its cuts, identical to that of the pruned model.
 
-    With the whole model in memory one batch after another is taken from `inputs`, and its cuts share one trunk. A single cut
-    needs no unpruned stream, so the pruned model itself runs, if layers can be removed. Of a model that is read layer by
-    layer all batches go through it together, so that each weight is read once.
+    With the model in memory, batches are taken from `inputs` one after the other, and the cuts of a batch share one trunk. For
+    a single cut the pruned model itself runs, if layers can be removed. If the layers are on disk, all batches share one
+    reading.
 
     Args:
         decoder: the unpruned model; it is not changed.
         inputs: the batches.
-        on_step: receives a report per layer if layers are on the disk; may raise `Cancelled`.
+        on_step: called for each layer if the layers are on disk; may raise `Cancelled`.
 
     Yields:
-        (number of the batch, index into its cuts, (batch, seq, hidden_size) before the final norm); every cut of a batch once,
-        in no particular order. Of a batch that is wanted at every depth the index is the depth, 0..L.
+        (index of the batch, index into its cuts, (batch, seq, hidden_size) before the final norm), in no particular order. The
+        second index of a batch with `every_depth` is the depth, 0..L.
     """
     if decoder.on_disk is not None:
         together = list(inputs)
@@ -248,7 +248,7 @@ def finals(
 
 
 def tail_depths(cuts: Sequence[Removal | None], n_layers: int) -> set[int]:
-    """Depths at which the tails of these removals begin: those that `run_trunk` must keep for `run_tails`."""
+    """Return the depths at which these cuts begin, which `run_trunk` must store for `run_tails`."""
     return {n_layers if cut is None else cut.start for cut in cuts}
 
 
@@ -260,20 +260,20 @@ def run_tails(
     cache: StreamCache | None = None,
     batch: int = 0,
 ) -> Iterator[tuple[int, Tensor]]:
-    """x[L] of the model without each cut, from the kept streams: every layer runs as rarely as exact results allow.
+    """Yield x[L] of the pruned model for each cut, from the stored streams, with as few layer passes as possible.
 
-    Identical to the forward pass of the really cut model. Up to its first removed layer a cut reads the unpruned stream. Cuts
-    that agree on their removed layers up to some depth share one stream up to there.
+    It is identical to the forward pass of the pruned model. A cut uses the unpruned stream up to its first removed layer. Cuts
+    with the same removed layers up to a depth share one stream up to that depth.
 
     Args:
         decoder: the unpruned model; it is not changed.
-        trunk: a pass that kept x[cut.start] of every cut, and x[L] if None is among them.
-        cuts: the removed layers and parts of each; None is the unpruned model.
-        cache: streams of cuts that were run before: these continue from them, and theirs are kept there.
-        batch: number of the trunk's batch in `cache`.
+        trunk: pass with x[cut.start] of every cut, and x[L] for None.
+        cuts: removed layers and sublayers; None for the unpruned model.
+        cache: streams of earlier cuts, which are reused and extended.
+        batch: index of the batch in `cache`.
 
     Yields:
-        (index into `cuts`, (batch, seq, hidden_size) before the final norm), each cut once, in no particular order.
+        (index into `cuts`, (batch, seq, hidden_size) before the final norm), in no particular order.
     """
     if any(cut is not None for cut in cuts):
         decoder.check_states_are_own()
@@ -298,13 +298,13 @@ def run_tails(
 
 @torch.inference_mode()
 def carried(decoder: Decoder, trunk: Trunk, depth: int, cut: Removal | None) -> Tensor:
-    """x[L], (batch, seq, hidden_size), from the stream that a trunk keeps at a depth.
+    """Return x[L], (batch, seq, hidden_size), from the stored stream at a depth.
 
     Args:
-        decoder: the model that the trunk is of; it is not changed.
-        trunk: keeps x[depth].
+        decoder: the model of the trunk; it is not changed.
+        trunk: pass with x[depth].
         depth: 0..L.
-        cut: the layers and parts to leave out behind it; None for nothing.
+        cut: layers and sublayers to skip after the depth; None for none.
     """
     sublayers.check(decoder, [cut])
     states = trunk.states[depth]
@@ -321,12 +321,12 @@ def _tails(
     group: list[int],
     keep: Callable[[int, frozenset[Part], Tensor], None],
 ) -> Iterator[tuple[int, Tensor]]:
-    """Run the stream that the removals of `group` share from `depth` on, branching where they differ."""
+    """Run the shared stream of the cuts in `group` from `depth` on, branching if they differ."""
     for index in range(depth, decoder.n_layers):
         by_loss: dict[frozenset[str], list[int]] = {}
         for cut in group:
             by_loss.setdefault(sublayers.lost(removed_by_cut[cut], index), []).append(cut)
-        # Those that lose nothing here stay in this stream; each other kind of loss is carried to the end by itself.
+        # Cuts that keep this layer stay in this stream. The others branch and run to the end.
         loses = frozenset[str]() if frozenset() in by_loss else next(iter(by_loss))
         group = by_loss.pop(loses)
         for cuts in by_loss.values():
@@ -339,10 +339,9 @@ def _tails(
 
 
 def layer_passes(cuts: Sequence[Removal | None], n_layers: int) -> int:
-    """How many layers `finals` runs for a batch: the fewest that give every cut's exact x[L].
+    """Return the number of layer passes of `finals` for a batch, the minimum for exact results.
 
-    Every distinct set of removed parts up to a layer that keeps one needs that layer run once. The unpruned one is the trunk,
-    which a single cut does not need.
+    A layer runs once for every distinct set of removed parts up to it. The trunk is not needed for a single cut.
     """
     distinct = set(removed_parts(cuts))
     passes = {(layer, frozenset[Part]()) for layer in range(n_layers)} if len(distinct) > 1 else set()

@@ -1,9 +1,8 @@
-"""A model whose decoder layers stay on the disk: each is read once, every batch goes through it, and the next follows.
+"""Layer streaming: decoder layers stay on disk, each is read once, and all batches pass through it.
 
-In memory are the embeddings, the final norm and the head, the layer at work, the next layer and the residual streams. The next
-layer is read while the other is at work. Streams go to files if they would take too much memory (`Scratch`). Nothing is
-rounded or summed in another way than with the whole model in memory, so the figures are the same to the last bit. The progress
-is noted every few seconds, so that a run that was stopped, or killed, resumes behind the last layer noted.
+Embeddings, final norm, head, the computing layer, the next layer and the residual streams are in memory. Streams are moved to
+files if memory is short (`Scratch`). Results are identical to those with the model in memory. Checkpoints are written every few
+seconds, so that a stopped or killed run resumes after the last of them.
 """
 
 import contextlib
@@ -30,30 +29,30 @@ from analysis.models.architecture.residual import entry
 from analysis.models.loading.layers_on_disk import in_part
 
 OnStep = Callable[[int, int], None]
-"""Receives how many passes of a batch through a layer are done, and of how many; may raise `Cancelled`."""
+"""Callback with the number of finished layer passes and their total; may raise `Cancelled`."""
 
 
 StreamKey = tuple[int, tuple[int, ...]]
-"""Identifies a stream: the number of the batch, and the label that separates it from others of its batch."""
-_NOTE_EVERY_S = 20.0
+"""Index of a batch, and label of a stream within the batch."""
+_CHECKPOINT_INTERVAL_S = 20.0
 _NOTES = "state.json"
 _FORGOTTEN_S = 3 * 24 * 3600
-"""After so long nobody resumes a run that was stopped."""
+"""Age after which the files of a stopped run are removed."""
 _ZEROS = bytes(1 << 20)
 
 
 class Scratch:
-    """Storage of the streams of one run."""
+    """Files and memory of the streams of a run."""
 
     def __init__(self, key: str, *, memory_bytes: int) -> None:
-        """Begin, or resume the streams that were left under this key, unless another process is at it now.
+        """Create the folder of a run, or resume it unless another process uses it.
 
         Args:
-            key: identifies this work: made of the request, of the batches and of the weights.
-            memory_bytes: bytes of streams in memory before they go to files, which the system writes out as it needs to.
+            key: key of the request, the batches and the weights.
+            memory_bytes: maximum bytes of streams in memory; others are memory-mapped files.
 
         Raises:
-            StorageError: when the cache cannot be written.
+            StorageError: if the cache cannot be written.
         """
         top = store.cache_dir() / "scratch"
         store.make_folder(top)
@@ -71,15 +70,15 @@ class Scratch:
         """Return the stream, in a file if memory is short.
 
         Raises:
-            StorageError: when that would be on a disk that is full.
+            StorageError: if the disk is full.
         """
         if stream.nbytes <= self._free:
             self._free -= stream.nbytes
-            weakref.finalize(stream, self._give_back, stream.nbytes)
+            weakref.finalize(stream, self._release, stream.nbytes)
             return stream
         return self._written(stream)
 
-    def _give_back(self, n_bytes: int) -> None:
+    def _release(self, n_bytes: int) -> None:
         self._free += n_bytes
 
     def _written(self, stream: Tensor) -> Tensor:
@@ -93,12 +92,12 @@ class Scratch:
         return mapped
 
     def passed(self, depth: int, streams: Mapping[StreamKey, Tensor]) -> None:
-        """Note that all streams are at a depth, unless that was done a moment ago.
+        """Write a checkpoint of all streams at a depth, unless the last one is recent.
 
         Raises:
-            StorageError: when the disk is full.
+            StorageError: if the disk is full.
         """
-        if time.monotonic() - self._noted < _NOTE_EVERY_S:
+        if time.monotonic() - self._noted < _CHECKPOINT_INTERVAL_S:
             return
         written: dict[int, tuple[Tensor, Path]] = {}
         for stream in streams.values():
@@ -107,7 +106,7 @@ class Scratch:
                 written[id(stream)] = mapped, self._files[mapped]
         with store.disk_errors_explained(self._folder):
             for _, path in written.values():
-                disk.sync(path)  # or after a power cut the note would tell of numbers that are not there
+                disk.sync(path)  # otherwise a power cut could leave a checkpoint without its data
             notes = [
                 [number, list(label), written[id(stream)][1].name, list(stream.shape), str(stream.dtype).removeprefix("torch.")]
                 for (number, label), stream in streams.items()
@@ -120,7 +119,7 @@ class Scratch:
         self._noted = time.monotonic()
 
     def resumed(self) -> tuple[int, dict[StreamKey, Tensor]]:
-        """The depth of the last checkpoint, and its streams; 0 and nothing if there is none, or it cannot be read."""
+        """Return the depth and the streams of the last checkpoint; 0 and no streams if it is missing or unreadable."""
         streams: dict[StreamKey, Tensor] = {}
         by_name: dict[str, Tensor] = {}
         try:
@@ -139,20 +138,20 @@ class Scratch:
         return depth, streams
 
     def clear(self) -> None:
-        """The run is over: nothing of it is needed any more."""
+        """Remove the files of a finished run."""
         disk.remove(self._folder)
         disk.remove(self._folder.with_name(f"{self._folder.name}.lock"))
         self.close()
 
     def close(self) -> None:
-        """Let others have the files that are here."""
+        """Release the lock of the files."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None
 
 
 def _forget_old(top: Path) -> None:
-    """Remove runs that nobody resumed for days."""
+    """Remove the files of runs that were not resumed for days."""
     for folder in top.iterdir():
         if folder.is_dir() and time.time() - folder.stat().st_mtime > _FORGOTTEN_S:
             lock = disk.lock(top / f"{folder.name}.lock")
@@ -163,7 +162,7 @@ def _forget_old(top: Path) -> None:
 
 
 def _set_aside(path: Path, n_bytes: int) -> None:
-    """Make a file with its space reserved: to write to a mapped one on a full disk would end the process."""
+    """Create a file with its space allocated, since writing to a mapped file on a full disk kills the process."""
     with path.open("wb") as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, n_bytes)
@@ -173,25 +172,25 @@ def _set_aside(path: Path, n_bytes: int) -> None:
 
 
 def _mapped(path: Path, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """A tensor whose numbers are those of a file."""
+    """Return a tensor that maps a file."""
     return torch.from_file(str(path), shared=True, size=math.prod(shape), dtype=dtype).view(shape)
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """One batch, and the parts to leave out of the model that it goes through."""
+    """A batch and its cuts."""
 
     ids: Tensor
     """(batch, seq)."""
     cuts: Sequence[Removal | None]
     arguments: dict = field(default_factory=dict)
-    """Arguments of the body beside the ids: masks and positions, when they are not the plain causal ones."""
+    """Other arguments of the body: masks and positions, unless they are the plain causal ones."""
     every_depth: bool = False
-    """Whether x[0..L] of the unpruned model are wanted, rather than x[L] without each cut."""
+    """Whether to return x[0..L] of the unpruned model, instead of x[L] for each cut."""
 
 
 def removed_parts(cuts: Sequence[Removal | None]) -> list[frozenset[Part]]:
-    """Return the parts that each cut removes; none for None."""
+    """Return the removed parts of each cut; empty for None."""
     return [frozenset[Part]() if cut is None else cut.parts for cut in cuts]
 
 
@@ -204,14 +203,14 @@ def through(
     *,
     loses: frozenset[str],
 ) -> Tensor:
-    """Return a stream after a layer without some of its parts; without both it is the stream itself.
+    """Return the stream after a layer without some of its sublayers; without both it is unchanged.
 
     Args:
         decoder: the model.
-        index: of the layer.
-        stream: (batch, seq, hidden_size), that enters it.
-        args, named: the family's arguments of the layer beside the stream.
-        loses: the parts that are left out.
+        index: index of the layer.
+        stream: input stream, (batch, seq, hidden_size).
+        args, named: other arguments of the layer.
+        loses: removed sublayers.
     """
     if loses == sublayers.BOTH:
         return stream
@@ -221,11 +220,11 @@ def through(
 
 @torch.inference_mode()
 def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step: OnStep) -> Iterator[tuple[int, int, Tensor]]:
-    """x[L] of every batch without each of its cuts, all of them layer by layer; arguments and order as `hidden_states.finals`.
+    """Yield x[L] of every batch for each of its cuts, layer by layer; arguments and output as in `hidden_states.finals`.
 
-    Up to its first removed part a cut shares the unpruned stream. Cuts that agree on the removed parts share one stream up to
-    the depth where they part. So a layer runs exactly as often as `hidden_states.layer_passes` says. For a batch that is wanted
-    at every depth the index is the depth, 0..L in their order, and the streams are in the scratch.
+    A cut shares the unpruned stream up to its first removed part. Cuts with the same removed parts share one stream up to the
+    depth at which they differ. So the number of layer passes is `hidden_states.layer_passes`. For a batch with `every_depth`,
+    the second index is the depth, 0..L, and the streams are scratch files.
     """
     _try_parts(decoder, inputs)
     removed_by_cut = [removed_parts(batch.cuts) for batch in inputs]
@@ -233,7 +232,7 @@ def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step
         decoder.check_states_are_own()
 
     def streams_at(depth: int) -> dict[StreamKey, set[frozenset[str]]]:
-        """Return the streams at a depth, by batch and parts removed below it, and the parts that they lose in its layer."""
+        """Return the sublayers that the streams at a depth lose in its layer, by batch and parts removed below it."""
         streams: dict[StreamKey, set[frozenset[str]]] = {}
         for number, of_one in enumerate(removed_by_cut):
             for removed in of_one:
@@ -250,7 +249,7 @@ def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step
                 stream = walk.streams.pop((number, below))
                 if inputs[number].every_depth:
                     after[number, _depth_label(depth)] = stream
-                # The one that loses nothing comes last: it continues this very stream.
+                # The full layer comes last, since it replaces this stream.
                 for loses in sorted(streams_here[number, below], key=len, reverse=True):
                     label = (*below, depth + _LABELS[loses]) if loses else below
                     after[number, label] = walk.through(depth, number, stream, loses)
@@ -269,7 +268,7 @@ def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step
 
 
 def _try_parts(decoder: Decoder, inputs: Sequence[Inputs]) -> None:
-    """Refuse parts that cannot be separated before the first layer is read."""
+    """Refuse sublayers that cannot be separated before the first layer is read."""
     if any(isinstance(cut, PartSet) for batch in inputs for cut in batch.cuts):
         with in_part(decoder) as part:
             for index in range(part.n_layers):
@@ -277,7 +276,7 @@ def _try_parts(decoder: Decoder, inputs: Sequence[Inputs]) -> None:
 
 
 _LABELS = {sublayers.BOTH: 0, frozenset((ATTENTION,)): MOST_LAYERS, frozenset((FEED_FORWARD,)): 2 * MOST_LAYERS}
-"""Added to the number of a layer in the label of a stream, by the parts of the layer that it has left out."""
+"""Offset of a layer index in the label of a stream, by the removed sublayers of the layer."""
 
 
 def _below(removed: frozenset[Part], depth: int) -> tuple[int, ...]:
@@ -286,12 +285,12 @@ def _below(removed: frozenset[Part], depth: int) -> tuple[int, ...]:
 
 
 def _depth_label(depth: int) -> tuple[int, ...]:
-    """Return the label of the stream that was at a depth; streams on their way are labelled by their left-out layers."""
+    """Return the label of a stored stream at a depth; other streams are labelled by their removed layers."""
     return (-1 - depth,)
 
 
 class _Walk:
-    """The streams on their way through the layers."""
+    """The streams of a pass through the layers."""
 
     def __init__(self, decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch) -> None:
         self._decoder, self._scratch = decoder, scratch
@@ -306,27 +305,27 @@ class _Walk:
             self.streams = {(number, ()): scratch.keep(stream) for number, stream in enumerate(first)}
 
     def layers(self) -> Iterator[tuple[int, nn.Module]]:
-        """The layers that are still to be passed."""
+        """Yield the remaining layers."""
         on_disk = self._decoder.on_disk
         assert on_disk is not None
         yield from on_disk.each(self._depth)
 
     def through(self, depth: int, number: int, stream: Tensor, loses: frozenset[str]) -> Tensor:
-        """Return the stream of a batch after the layer at work without some of its parts."""
+        """Return the stream of a batch after the current layer without some of its sublayers."""
         if loses == sublayers.BOTH:
             return stream
         output = through(self._decoder, depth, stream.to(self._decoder.device), *self._calls[number][depth], loses=loses)
         return self._scratch.keep(output.cpu())
 
     def passed(self, depth: int, streams: dict[StreamKey, Tensor]) -> None:
-        """A layer is behind all that had to go through it."""
+        """Store the streams after a layer."""
         self.streams = streams
         self._scratch.passed(depth, streams)
 
 
 @contextlib.contextmanager
 def _walk(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch) -> Iterator[_Walk]:
-    """Remove the files of the scratch when all was taken; keep them for the next try when it was not."""
+    """Remove the scratch files after a complete pass; keep them for resuming otherwise."""
     try:
         yield _Walk(decoder, inputs, scratch)
         scratch.clear()

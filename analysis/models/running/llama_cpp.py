@@ -1,4 +1,4 @@
-"""llama.cpp in a process of its own, by the optional package `xllamacpp`: its threads spin, and its memory is its own."""
+"""llama.cpp in a separate process, by the optional package `xllamacpp`."""
 
 import importlib.metadata
 import importlib.util
@@ -14,7 +14,7 @@ MISSING = "llama.cpp is not installed. Run `pip install -r requirements-llamacpp
 N_THREADS = 2
 _SECONDS = 1800.0
 _MEMORY_BYTES = 8 << 30
-"""Address space on top of the file, which is mapped."""
+"""Address space in addition to the memory-mapped file."""
 
 
 def is_installed() -> bool:
@@ -23,20 +23,20 @@ def is_installed() -> bool:
 
 
 def version() -> str:
-    """Return the program with its version and threads, "llama.cpp (xllamacpp 2026.10), 2 threads"."""
+    """Return name, version and threads: "llama.cpp (xllamacpp 2026.10), 2 threads"."""
     return f"llama.cpp (xllamacpp {importlib.metadata.version('xllamacpp')}), {N_THREADS} threads"
 
 
 def complete(
     file: Path, requests: list[dict[str, Any]], n_ctx: int = 512, *, in_float32: bool = False, adapter: Path | None = None
 ) -> tuple[list[dict[str, Any]], int]:
-    """Run completions with a GGUF file, greedily, one after the other.
+    """Run greedy completions with a GGUF file, one after the other.
 
     Args:
         file: the model.
         requests: `prompt` (text or token ids), `max_tokens` and `logprobs`, as in the OpenAI interface.
         n_ctx: length of the context in tokens.
-        in_float32: keep keys and values in float32, not in half precision.
+        in_float32: whether the KV cache is in float32 instead of half precision.
         adapter: GGUF file of a LoRA adapter to apply.
 
     Returns:
@@ -81,7 +81,7 @@ def _complete(file: str, requests: str, n_ctx: str, in_float32: str, adapter: st
 
 
 def _peak_bytes() -> int:
-    """Return the peak memory of this process by Linux, 0 elsewhere. That of `getrusage` includes the process that forked it."""
+    """Return the peak memory of this process on Linux, else 0. `getrusage` would include the parent process."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)

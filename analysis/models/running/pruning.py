@@ -1,4 +1,4 @@
-"""Removing decoder layers and sublayers: for a while (`without_block`), or for good (`cut`)."""
+"""Removal of decoder layers and sublayers: temporary (`without_block`) or permanent (`cut`)."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -12,15 +12,15 @@ from analysis.models.architecture.layer_removal import take_out
 
 @contextlib.contextmanager
 def without_block(decoder: Decoder, block: Removal | None) -> Iterator[Decoder]:
-    """Run the body of a `with` statement as if `block` were not there, then restore the model bit for bit.
+    """Remove `block` inside a `with` statement, then restore the model bit for bit.
 
     Args:
-        decoder: the model, taken apart; it is the same object inside and after.
-        block: the layers, or parts of layers, to leave out; None leaves the model as it is.
+        decoder: the model, which is modified in place.
+        block: layers or sublayers to remove; None for none.
 
     Raises:
-        BlockRangeError: when the block does not lie inside the model.
-        UnsupportedModelError: when the parts of a layer cannot be separated.
+        BlockRangeError: if the block is not inside the model.
+        UnsupportedModelError: if the sublayers of a layer cannot be separated.
     """
     undo = _remove(decoder, block)
     try:
@@ -30,13 +30,13 @@ def without_block(decoder: Decoder, block: Removal | None) -> Iterator[Decoder]:
 
 
 class PrunedBlock:
-    """A block that is out, and can be put back for a while."""
+    """A removed block, which can be restored temporarily."""
 
     def __init__(self, decoder: Decoder, block: Removal) -> None:
-        """Take the block out.
+        """Remove the block.
 
         Raises:
-            BlockRangeError: when the block does not lie inside the model.
+            BlockRangeError: if the block is not inside the model.
         """
         self.block = block
         self._decoder = decoder
@@ -44,7 +44,7 @@ class PrunedBlock:
 
     @contextlib.contextmanager
     def undone(self) -> Iterator[None]:
-        """Run the body of a `with` statement with the block back in its place."""
+        """Restore the block inside a `with` statement."""
         self._undo()
         try:
             yield
@@ -52,10 +52,10 @@ class PrunedBlock:
             self._undo = _remove(self._decoder, self.block)
 
     def zeroed(self) -> None:
-        """Put the parts of layers back in their places as zeros, for good; whole layers that are out stay out.
+        """Restore removed sublayers as zeros, permanently. Removed layers stay removed.
 
         Raises:
-            UnsupportedModelError: as `zeroed`.
+            UnsupportedModelError: as in `zeroed`.
         """
         if isinstance(self.block, PartSet):
             self._undo()
@@ -63,27 +63,27 @@ class PrunedBlock:
 
 
 def cut(decoder: Decoder, block: Removal) -> PrunedBlock:
-    """Remove `block` for good; the model then saves, reloads and generates like any smaller model of its family.
+    """Remove `block` permanently. The model then saves, reloads and generates like a smaller model of its family.
 
-    A model without a part of a layer generates, too, but no model of its family is built so. It is saved with that part zeroed
+    A model without sublayers generates too, but transformers has no class for it. It is saved with these sublayers set to zero
     (`zeroed`).
 
     Raises:
-        BlockRangeError: when the block does not lie inside the model.
-        UnsupportedModelError: when the parts of a layer cannot be separated.
+        BlockRangeError: if the block is not inside the model.
+        UnsupportedModelError: if the sublayers of a layer cannot be separated.
     """
     return PrunedBlock(decoder, block)
 
 
 def zeroed(decoder: Decoder, block: PartSet) -> None:
-    """Remove the whole layers of `block` for good, and make the last matrices of its single parts zero in their place.
+    """Remove the full layers of `block` permanently, and set the last matrices of its single sublayers to zero.
 
-    The outputs are exactly those of the model without these parts. The model stays one of its family, which saves and reloads.
-    It is as large and as slow as with them.
+    The outputs are exactly those without these sublayers. The model can be saved and reloaded by transformers, but is as large
+    and as slow as with them.
 
     Raises:
-        BlockRangeError: when the block does not lie inside the model.
-        UnsupportedModelError: when the parts of a layer cannot be separated, or have no such matrix.
+        BlockRangeError: if the block is not inside the model.
+        UnsupportedModelError: if the sublayers cannot be separated, or have no such matrix.
     """
     block.check_depth(decoder.n_layers)
     for matrix in [sublayers.output_projection(decoder, *part) for part in blocks.single_parts(block)]:
@@ -93,7 +93,7 @@ def zeroed(decoder: Decoder, block: PartSet) -> None:
 
 
 def _remove(decoder: Decoder, block: Removal | None) -> Callable[[], None]:
-    """Take the block out and return the function that puts everything back."""
+    """Remove the block and return the function that restores it."""
     if block is None:
         return lambda: None
     block.check_depth(decoder.n_layers)
@@ -102,7 +102,7 @@ def _remove(decoder: Decoder, block: Removal | None) -> Callable[[], None]:
     decoder.check_states_are_own()
     sublayers.check(decoder, [block])
     with contextlib.ExitStack() as stack:
-        # Parts first, so that the stand-in for attention is renumbered with all others.
+        # Sublayers first, so that the replacement of attention is renumbered as well.
         for layer in (touched for touched in block.touched if touched not in block.layers):
             stack.callback(sublayers.take_out(decoder, layer, sublayers.lost(block.parts, layer)))
         stack.callback(take_out(decoder, block))
