@@ -26,18 +26,6 @@ from analysis.models.source import resolving
 from analysis.models.source.model_spec import ModelSpec
 
 COMMANDS = ("distances", "damage", "sweep", "evaluate", "heal")
-ENDLESS = CorpusSpec("/dev/zero")
-REQUESTS = [
-    DistanceSpec(corpus=ENDLESS),
-    DamageSpec(corpus=ENDLESS),
-    SweepSpec(loss_corpus=ENDLESS),
-    SweepSpec(benchmark=BenchmarkSpec("missing.jsonl")),
-    EvaluateSpec(loss_corpus=ENDLESS),
-    EvaluateSpec(benchmark=BenchmarkSpec("missing.jsonl")),
-    HealSpec(block=Block(3, 2), corpus=ENDLESS),
-    HealSpec(block=Block(3, 2), validation=ENDLESS),
-    HealSpec(block=Block(3, 2), benchmark=BenchmarkSpec("missing.jsonl")),
-]
 
 for runner in (entry.run for entry in EXPERIMENTS.values()):  # not first while a function that they import is replaced
     importlib.import_module(runner.split(":")[0])
@@ -56,14 +44,6 @@ def test_an_endless_text_is_refused_before_the_model_is_sought(capsys, command):
     block = ["--block", "3:2"] if command == "heal" else []
     assert main.main([command, "starter", "--texts", "/dev/zero", *block]) == 2
     assert "(it is not a regular file)" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("spec", REQUESTS, ids=lambda spec: spec.kind)
-def test_a_job_is_refused_before_its_loader_is_called(spec):
-    module, name = EXPERIMENTS[spec.kind].run.split(":")
-    run = getattr(importlib.import_module(module), name)
-    with pytest.raises(LayerscopeError, match="cannot be read"):
-        run(spec, load=lambda *_: pytest.fail("A model was loaded."))
 
 
 @pytest.fixture

@@ -8,21 +8,20 @@ import pytest
 from analysis import jobs
 from analysis.charts import curves, look
 from analysis.cli import main
-from analysis.core.blocks import Block, LayerSet
-from analysis.core.errors import BlockRangeError, SpecError
+from analysis.core.blocks import Block
+from analysis.core.errors import SpecError
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy import sweep
 from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
 from analysis.experiments.maps import distance_map
-from analysis.experiments.maps.damage_spec import DamageResult, LeastDamage
-from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
-from analysis.experiments.strategies import DAMAGE, STRATEGIES, Strategy, StrategyInputs, chosen
-from analysis.exports import report
+from analysis.experiments.maps.damage_spec import DamageResult
+from analysis.experiments.maps.distance_spec import DistanceSpec
+from analysis.experiments.strategies import DAMAGE, STRATEGIES, Strategy
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored import summaries
 from tests.support import fakes, own
 from tests.support.seen import figures, texts, trace
-from tests.support.toy import MAP, SWEEP
+from tests.support.toy import SWEEP
 
 SEARCHING = ["greedy", "swaps"]
 OURS = ["similarity", "deepest", "reverse", "block-influence", "loss-greedy", "random", "manual", *SEARCHING]
@@ -53,21 +52,6 @@ def late(n, given):
 
 
 register(Strategy("late", title="Late", help="a block from the second half, drawn.", choose=late, needs=(DRAW,)))
-'''
-SPARING = '''
-"""Of each size the most similar block, but for single layers the one of least influence."""
-
-from analysis.core.blocks import Block
-from analysis.experiments.strategies import INFLUENCE, MAP, Strategy, register
-
-
-def sparing(n, given):
-    if n == 1:
-        return Block(min(range(given.n_layers), key=given.influence.__getitem__), 1)
-    return next(best.block for best in given.best if best.n == n)
-
-
-register(Strategy("sparing", title="Sparing", help="two rules.", choose=sparing, needs=(MAP, INFLUENCE)))
 '''
 
 
@@ -134,18 +118,6 @@ def test_the_command_line_offers_it_while_it_is_there(capsys, register):
 
 
 @pytest.mark.usefixtures("middle")
-def test_it_chooses_within_the_model_only():
-    assert chosen("middle", 2, StrategyInputs(6)) == Block(2, 2)
-    assert chosen("middle", 0, StrategyInputs(6)) is None
-    with pytest.raises(BlockRangeError):
-        chosen("middle", 6, StrategyInputs(6))
-    with pytest.raises(
-        SpecError, match="similarity, deepest, reverse, block-influence, loss-greedy, random, greedy, .*, middle, not"
-    ):
-        chosen("manual", 1, StrategyInputs(6))
-
-
-@pytest.mark.usefixtures("middle")
 def test_its_curve_is_measured_without_a_map_and_read_back(spec, monkeypatch):
     monkeypatch.setattr(distance_map, "run", lambda *args, **kwargs: pytest.fail("a map was measured"))
     measured = sweep.run(replace(spec, strategy="middle"))
@@ -153,17 +125,6 @@ def test_its_curve_is_measured_without_a_map_and_read_back(spec, monkeypatch):
     assert all(point.acc is not None and math.isfinite(point.loss) for point in measured.points)
     assert measured.spec == sweep.resolve(replace(spec, strategy="middle", draw=3))
     assert SweepResult.load(measured.spec).to_json() == measured.to_json()
-
-
-def test_a_strategy_with_map_and_influence_receives_both(spec, register):
-    register("sparing", SPARING)
-    asked = replace(spec, strategy="sparing", distances=replace(spec.distances, metric="relative-l2"))
-    measured = sweep.run(asked)
-    assert measured.spec.distances.metric == "relative-l2"
-    found = DistanceResult.load(measured.spec.distances)
-    influence = found.others["cosine-tokens"][0]
-    assert measured.points[1].block == Block(influence.index(min(influence)), 1)
-    assert measured.points[2].block == found.best[1].block
 
 
 def test_one_that_needs_the_damage_is_given_it(spec, register):
@@ -201,16 +162,6 @@ def test_explore_offers_it_and_shows_its_cut_and_its_curve(spec, monkeypatch):
     at = own.page(monkeypatch, "pages/explore.py", **model, strategy="deepest", n="2")
     at.pills(key="compare-middle").set_value(["middle"]).run()
     assert trace(figures(at)["accuracy"], "middle")["line"]["dash"] == look.style_of("middle").dash
-
-
-def test_a_drawn_one_is_asked_for_in_several_draws(spec, register, monkeypatch):
-    register("late", DRAWN)
-    distance_map.run(spec.distances)
-    at = own.page(monkeypatch, "pages/explore.py", model=spec.model.source, dtype="float32")
-    at.multiselect(key="sweep-how").set_value(["late"]).run()
-    at.button(key="sweep-go").click().run()
-    assert [(job.spec.strategy, job.spec.draw) for job in jobs.active()] == [("late", 0), ("late", 1), ("late", 2)]
-    assert jobs.active()[1].label.endswith("late (draw 1)")
 
 
 def of(name, draw=0):
@@ -251,37 +202,6 @@ def test_looks_have_contrast_and_repeat_when_used_up(dark, background):
     for style in styles[:4]:
         high, low = sorted((luminance(style.shade(dark=dark)), luminance(background)), reverse=True)
         assert (high + 0.05) / (low + 0.05) >= 3
-
-
-@pytest.mark.usefixtures("middle")
-def test_the_report_has_its_curve(spec):
-    sweep.run(replace(spec, strategy="middle"))
-    [section] = [s for s in report.of(spec.model, None, main.command_line).sections if s.title == "Accuracy and loss"]
-    assert [row[0] for row in section.tables[0].rows] == ["middle"] * 4
-    assert section.tables[0].rows[2][2] == Block(2, 2).describe()
-    assert "--strategy middle" in section.commands[0]
-    assert section.records[0][0] == "Sweep, middle"
-
-
-@pytest.mark.usefixtures("cache")
-def test_damage_of_single_layer_cuts_is_drawn_where_known(monkeypatch):
-    def scattered(n, given):
-        if n > len(given.least):
-            raise BlockRangeError("That size is not measured.")
-        return LayerSet(tuple(range(1, 2 * n, 2))) if n > 1 else Block(1, 1)
-
-    from pages.components.shared import cuts
-    from tests.support.toy import DAMAGE as MEASURED
-
-    damage = replace(MEASURED, best=[LeastDamage(1, 1, 0.1), LeastDamage(2, 1, 0.2)])
-    STRATEGIES.add(Strategy("scattered", "Scattered", "a test.", scattered, (DAMAGE,)))
-    try:
-        assert cuts.ChosenStrategy("scattered", MAP, None, damage).cut(2).removed == LayerSet((1, 3))
-        unknown = cuts.ChosenStrategy("scattered", MAP, None, damage).cut(3)
-        assert (unknown.removed, "loss-increase map" in unknown.unknown) == (None, True)
-        assert [best.block for best in cuts.ChosenStrategy("scattered", MAP, None, damage).path()] == [Block(1, 1)]
-    finally:
-        STRATEGIES.remove("scattered")
 
 
 @pytest.mark.parametrize(

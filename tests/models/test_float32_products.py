@@ -10,10 +10,8 @@ from analysis.core import host
 from analysis.models.architecture import decoder as architecture
 from analysis.models.architecture import float32_products, residual
 from analysis.models.architecture.float32_products import InFloat32
-from analysis.models.loading import machine
-from analysis.models.running import head
 from tests.support.families import build
-from tests.support.matrices import error_of_head, in_float64, linear, prepared
+from tests.support.matrices import in_float64, linear, prepared
 
 HALF = (torch.bfloat16, torch.float16)
 
@@ -126,14 +124,6 @@ def test_models_in_float32_stay_as_they_are():
     assert not any(isinstance(part, InFloat32) for part in decoder.model.modules())
 
 
-@pytest.mark.parametrize("dtype", HALF)
-@pytest.mark.parametrize("family", ["llama", "gemma2", "phi"])  # plain, scaled, and with a bias
-def test_log_probabilities_are_not_rounded_to_half_precision(family, dtype, monkeypatch):
-    monkeypatch.setattr(head, "_AT_ONCE", 700)  # several pieces, the last one shorter
-    decoder = prepared(family, dtype)
-    assert error_of_head(decoder, dtype) < 1e-5
-
-
 PROCESSORS = [
     # flags, vendor, whether bfloat16 and float16 are multiplied in float32
     ("fpu avx2", "AuthenticAMD", (True, True)),
@@ -155,10 +145,3 @@ def test_processors_with_fast_instructions_keep_torchs_way(flags, vendor, wanted
     assert not is_here(torch.float32)
     monkeypatch.setattr(nn.functional, "linear", lambda inputs, weight, bias=None: inputs.new_zeros(len(inputs), len(weight)))
     assert not any(map(is_here, HALF)), "a product that fails its self-test is not taken"
-
-
-def test_default_precision_of_such_a_processor_is_float32():
-    found = machine.choose_dtype("auto", "cpu")
-    assert found.value == "float32"
-    assert "float32 is faster" in found.reason
-    assert machine.choose_dtype("bfloat16", "cpu").value == "bfloat16"

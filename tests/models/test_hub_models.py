@@ -1,8 +1,5 @@
 """A model on the Hub is known before it is fetched, stays of one commit, and is found without the Hub, or refused."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -11,7 +8,6 @@ from huggingface_hub import constants
 from analysis import hub
 from analysis.cli import lines, main
 from analysis.core.errors import ModelNotFoundError, UnsupportedModelError
-from analysis.core.progress import Cancelled
 from analysis.hub import cache
 from analysis.models.loading import inspection, load, planning
 from analysis.models.source import identity, location, resolving
@@ -75,13 +71,6 @@ def test_one_command_asks_the_hub_once(there, words, tmp_path, monkeypatch):
     monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
     main.main([words[0], "org/tiny", *words[1:]])
     assert [one.path for one in there.asked if "/api/" in one.path] == ["/api/models/org/tiny/revision/main"]
-
-
-def test_a_branch_that_moved_is_another_model(there):
-    before = resolving.resolve_model(SPEC).identity
-    there.models["org/tiny"].commit(without_weights(there, **{"model.safetensors": b"other"}))
-    assert resolving.resolve_model(SPEC).identity != before
-    assert resolving.resolve_model(replace(SPEC, revision=before.removeprefix("hub:"))).identity == before
 
 
 @pytest.mark.parametrize(
@@ -153,18 +142,6 @@ def test_a_name_that_none_can_have(there, name):
         location.locate(ModelSpec(name), weights=False)
 
 
-@pytest.mark.long
-def test_the_command_line_says_it_in_one_line(there, tmp_path):
-    there.fault("/api/", portal=True)
-    environ = {**os.environ, "LAYERSCOPE_CACHE": str(tmp_path / "cache")}
-    done = subprocess.run(
-        [sys.executable, "-m", "analysis", "models", "org/tiny"], env=environ, capture_output=True, text=True, timeout=120
-    )
-    assert done.returncode == 2
-    assert "may require a login" in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
-
-
 def test_inspection_reports_commit_and_sizes(there, tmp_path, monkeypatch):
     from analysis.models.loading import inspection
 
@@ -176,31 +153,6 @@ def test_inspection_reports_commit_and_sizes(there, tmp_path, monkeypatch):
     (said,) = (line for line in lines.of_model(result, None) if line.startswith("hub "))
     assert f"commit {commit(there)} (--revision pins it)" in said
     assert "not downloaded yet" in said
-
-
-def test_fetching_weights_resumes_after_a_pause(there, tmp_path, monkeypatch):
-    from analysis.core.progress import how_far
-    from analysis.models.loading import inspection
-
-    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
-    there.fault("/cdn/", bytes_per_s=400_000)
-    told = []
-
-    def stop_in_the_middle(progress):
-        told.append(progress)
-        if "of_bytes" in progress.values and progress.done > progress.total / 2:
-            raise Cancelled
-
-    with pytest.raises(Cancelled):
-        inspection.run(InspectSpec(SPEC, fetch=True), stop_in_the_middle)
-    assert how_far(told[-1].done, told[-1].total, told[-1].values).endswith("/s")
-    there.faults.clear()
-    sent = there.sent("/cdn/")
-    result = inspection.run(InspectSpec(SPEC, fetch=True))
-    assert there.sent("/cdn/") - sent < 0.7 * result.file_bytes
-    assert result.missing_bytes == 0
-    assert any("all downloaded" in line for line in lines.of_model(result, None))
-    assert result.spec.fingerprint() != inspection.run(InspectSpec(SPEC)).spec.fingerprint()
 
 
 @pytest.mark.long

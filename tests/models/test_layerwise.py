@@ -24,6 +24,7 @@ from analysis.models.source.model_spec import ModelSpec
 from tests.support import gguf_files
 from tests.support.families import BY_MASK, FAMILIES
 from tests.support.levels import few
+from tests.support.on_disk import load_from_disk
 
 TEXTS = [[5, 9, 200, 31, 17, 8], [3, 4, 5], list(range(40, 90)), [7, 7, 7, 250, 11]]
 CUTS = [None, Block(1, 2), Block(0, 1), Block(5, 1), Block(2, 3), LayerSet((0, 3)), LayerSet((1, 2, 4))]
@@ -40,12 +41,7 @@ def pair(tiny_folder, tmp_path, monkeypatch, no_trial):
         spec = ModelSpec(source=str(path), device="cpu", **{"dtype": "float32", **settings})
         whole = load.load(spec)
         conversions.delete(whole.spec.identity)  # of a GGUF file: the file itself is read by layer
-        monkeypatch.setattr(planning.Plan, "fits", False)
-        monkeypatch.setattr(planning.Plan, "streams", True)
-        monkeypatch.setattr(planning.Plan, "room_bytes", 1 << 30)
-        on_disk = load.load(spec, by_layer=True)
-        monkeypatch.undo()
-        monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "cache"))
+        on_disk = load_from_disk(spec)
         assert on_disk.decoder.on_disk is not None
         return whole, on_disk
 
@@ -127,29 +123,6 @@ def test_streams_beyond_memory_go_to_files_with_equal_results(pair):
     assert not list((layer_streaming.store.cache_dir() / "scratch").iterdir()), "no lock either"
 
 
-@pytest.mark.parametrize("room", [0, 1 << 30])
-def test_stopped_run_resumes_behind_the_last_layer_noted(pair, monkeypatch, room):
-    whole, on_disk = pair("llama")
-    monkeypatch.setattr(layer_streaming, "_NOTE_EVERY_S", 0.0)
-    on_disk.decoder.on_disk.room_bytes = room
-    batches = [layer_streaming.Inputs(hidden_states.right_padded([ids]), CUTS) for ids in TEXTS]
-    read: list[int] = []
-    each = layers_on_disk.LayersOnDisk.each
-    monkeypatch.setattr(layers_on_disk.LayersOnDisk, "each", lambda self, first=0: (read.append(first), each(self, first))[1])
-
-    def stop(done: int, total: int) -> None:
-        if done > 0.6 * total:
-            raise Cancelled
-
-    with pytest.raises(Cancelled):
-        list(hidden_states.finals(on_disk.decoder, batches, stop))
-    found = {(number, index): states for number, index, states in hidden_states.finals(on_disk.decoder, batches)}
-    assert read[0] == 0
-    assert read[1] >= 2
-    for key, states in ends(whole).items():
-        assert torch.equal(states, found[key])
-
-
 def test_progress_ends_at_its_total_and_layers_run_least_often(pair):
     _, on_disk = pair("llama")
     told: list[tuple[int, int]] = []
@@ -161,7 +134,7 @@ def test_progress_ends_at_its_total_and_layers_run_least_often(pair):
 
 def test_another_request_takes_nothing_over(pair, monkeypatch):
     whole, on_disk = pair("llama")
-    monkeypatch.setattr(layer_streaming, "_NOTE_EVERY_S", 0.0)
+    monkeypatch.setattr(layer_streaming, "_CHECKPOINT_INTERVAL_S", 0.0)
 
     def stop(done: int, total: int) -> None:
         if done > 0.6 * total:
@@ -179,7 +152,7 @@ def test_another_request_takes_nothing_over(pair, monkeypatch):
 @pytest.mark.parametrize("room", few([0, 1 << 30], 0))
 def test_next_process_resumes_the_run_of_a_killed_one(pair, monkeypatch, room):
     whole, on_disk = pair("llama")
-    monkeypatch.setattr(layer_streaming, "_NOTE_EVERY_S", 0.0)
+    monkeypatch.setattr(layer_streaming, "_CHECKPOINT_INTERVAL_S", 0.0)
     on_disk.decoder.on_disk.room_bytes = room
 
     def kill(done: int, total: int) -> None:
@@ -261,7 +234,7 @@ def test_gguf_file_without_a_weight_is_refused_before_reading(pair, tmp_path, mo
     file = gguf_files.write(tmp_path / "m.gguf", "llama", without="blk.2.ffn_down.weight")
     monkeypatch.setattr(WeightFiles, "read", lambda self, names: pytest.fail("no weight is read"))
     with pytest.raises(UnsupportedModelError, match=r"lacks 1 weight \(model\.layers\.2\.mlp\.down_proj\.weight\)"):
-        by_layer(file, monkeypatch)
+        load_from_disk(ModelSpec(source=str(file), device="cpu", dtype="float32"))
     monkeypatch.undo()
     with pytest.raises(UnsupportedModelError, match=r"lacks 1 weight \(model\.layers\.2\.mlp\.down_proj\.weight\)"):
         load.load(ModelSpec(source=str(file), device="cpu", dtype="float32"))
@@ -275,13 +248,7 @@ def test_incomplete_experts_are_refused_before_reading(tiny_folder, tmp_path, mo
     save_file(held, folder / "model.safetensors", metadata={"format": "pt"})
     monkeypatch.setattr(WeightFiles, "read", lambda self, names: pytest.fail("no weight is read"))
     with pytest.raises(UnsupportedModelError, match="missing or do not match|another shape"):
-        by_layer(folder, monkeypatch)
-
-
-def by_layer(path, monkeypatch) -> load.LoadedModel:
-    for name, value in {"fits": False, "streams": True, "room_bytes": 1 << 30}.items():
-        monkeypatch.setattr(planning.Plan, name, value)
-    return load.load(ModelSpec(source=str(path), device="cpu", dtype="float32"), by_layer=True)
+        load_from_disk(ModelSpec(source=str(folder), device="cpu", dtype="float32"))
 
 
 def test_notes_beside_quantized_weights_are_released_with_them(pair):

@@ -9,14 +9,9 @@ import pytest
 import torch
 
 from analysis.core import host
-from analysis.core.blocks import Block
 from analysis.core.errors import ModelNotFoundError, SpecError
-from analysis.data.spec import CorpusSpec
-from analysis.experiments.heal import healing
-from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models.loading import load, machine
 from analysis.models.source.model_spec import ModelSpec
-from tests.support import documents
 
 LOT, PIECE = 600_000_000, 30_000_000
 
@@ -69,25 +64,6 @@ def test_where_a_peak_cannot_be_reset_nothing_happens(monkeypatch):
     assert machine.peak_bytes("cpu") > 0
 
 
-@pytest.mark.long
-def test_the_peak_of_a_heal_is_its_own(cache, tiny_folder, tmp_path, peak_of_before):
-    texts, others = documents.two_kinds(tmp_path)
-    result = healing.run(
-        HealSpec(
-            block=Block(2, 2),
-            model=ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"),
-            corpus=CorpusSpec(texts, n_texts=100, seq_len=32, split="train"),
-            validation=CorpusSpec(others, n_texts=3, seq_len=32),
-            benchmark=None,
-            steps=1,
-            batch_size=2,
-            warmup_steps=0,
-            r=4,
-        )
-    )
-    assert result.steps[0].memory_bytes < peak_of_before - LOT // 3
-
-
 @pytest.mark.parametrize("device", ["cpu:abc", "cpu:0", "cpu:", "mps:0", "cuda:x", "tpu", ""])
 def test_a_device_that_is_none_is_refused(device):
     with pytest.raises(SpecError, match=f"Device '{device}' is not (valid|available): "):
@@ -99,10 +75,10 @@ def test_a_device_that_is_none_is_refused(device):
     [("8bit", (7, 0), "Choose quantization 4bit or none, or device cpu"), ("4bit", (5, 2), "Choose quantization none, or")],
 )
 def test_a_gpu_without_a_quantization_is_refused_with_the_alternative(monkeypatch, quantization, capability, advice):
-    monkeypatch.setattr(machine, "_capability", lambda device: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     with pytest.raises(SpecError, match=advice):
         machine.refuse_quantization(quantization, "cuda")
-    monkeypatch.setattr(machine, "_capability", lambda device: (8, 0))
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     machine.refuse_quantization(quantization, "cuda")
 
 
@@ -111,9 +87,3 @@ def test_bfloat16_on_an_old_mac_is_refused_with_the_alternative(monkeypatch):
     with pytest.raises(SpecError, match="Choose dtype float16 or float32, or device cpu"):
         machine.choose_dtype("bfloat16", "mps")
     assert machine.choose_dtype("float16", "mps").value == "float16"
-
-
-def test_advice_for_too_large_models_omits_their_own_precision():
-    assert load._smaller(ModelSpec(dtype="float32")) == "bfloat16, 4bit, a smaller model or another device"
-    assert load._smaller(ModelSpec(dtype="bfloat16")) == "4bit, a smaller model or another device"
-    assert load._smaller(ModelSpec(dtype="bfloat16", quantization="4bit")) == "a smaller model or another device"

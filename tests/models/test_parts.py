@@ -13,7 +13,7 @@ from analysis.models.architecture.families import Family
 from analysis.models.running import generation, hidden_states
 from analysis.models.running.pruning import cut, without_block, zeroed
 from tests.models.test_pruning import same, snapshot
-from tests.support.families import BY_MASK, BY_ROW, FAMILIES, N_LAYERS, build
+from tests.support.families import N_LAYERS, build
 
 IDS = torch.tensor([[5, 9, 33, 7, 8, 120, 44, 6]])
 CUT = parse_removal("a0+m1+a3+2:1+m4")
@@ -184,19 +184,6 @@ def test_a_row_that_names_something_else_is_refused(row, why):
             sublayers.find(find_decoder(build(row.name)), 1)
     finally:
         families.FAMILIES.remove(row.name)
-
-
-def test_parts_of_all_families_are_separated_or_refused():
-    """Families that are not refused are exact, by the trial that every layer passes before a part of it is left out."""
-    told = {}
-    for family in (*FAMILIES, *BY_MASK, *BY_ROW):
-        try:
-            told[family] = sorted(sublayers.find(find_decoder(build(family)), 1))
-        except UnsupportedModelError as error:
-            told[family] = str(error).partition(":")[0]
-    refused = {family: why for family, why in told.items() if why != [ATTENTION, FEED_FORWARD]}
-    why = "The parts of layer 1 of this {} model cannot be removed separately"
-    assert refused == {family: why.format(family) for family in ADDING}
 
 
 def test_a_cut_for_good_can_be_undone():

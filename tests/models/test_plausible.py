@@ -1,7 +1,6 @@
 """Sizes that no model has, and headers that are not whole, are refused before anything is made of them."""
 
 import json
-import os
 import struct
 import time
 import tracemalloc
@@ -10,12 +9,11 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from analysis.core.errors import ModelNotFoundError, UnsupportedModelError
+from analysis.core.errors import UnsupportedModelError
 from analysis.data import starter
 from analysis.models.loading.config import read_config
-from analysis.models.source import gguf, location, plausible
+from analysis.models.source import gguf, plausible
 from analysis.models.source.location import Source
-from analysis.models.source.model_spec import ModelSpec
 from tests.support.made_up import json_values, refusal
 
 LLAMA = {"model_type": "llama", "num_hidden_layers": 2, "hidden_size": 8, "vocab_size": 16, "num_attention_heads": 2}
@@ -71,16 +69,6 @@ def test_configuration_with_an_impossible_size_is_refused_at_once(tmp_path, chan
         tracemalloc.stop()
     assert said in str(refused.value)
     assert time.perf_counter() - began < 5
-
-
-@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
-def test_model_folder_with_a_pipe_is_refused_without_waiting(tmp_path, name):
-    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
-    (tmp_path / "model.safetensors").write_bytes(b"")
-    (tmp_path / name).unlink()
-    os.mkfifo(tmp_path / name)
-    with pytest.raises(ModelNotFoundError, match=f"{name}: it is not a regular file. Get it again"):
-        location.locate(ModelSpec(str(tmp_path)))
 
 
 def test_defaults_of_every_family_are_plausible():

@@ -12,7 +12,6 @@ from transformers import AutoModelForCausalLM, GptOssConfig
 
 from analysis.core.errors import SpecError, UnsupportedModelError
 from analysis.models.loading import load, planning
-from analysis.models.loading.config import unquantized
 from analysis.models.source.model_spec import ModelSpec
 from tests.support.families import build
 
@@ -126,7 +125,3 @@ def test_stored_quantized_weights_are_not_quantized_again(small_tokenizer, tmp_p
         SpecError, match="already quantized as FP8, so they cannot be quantized again. Choose quantization none"
     ):
         planning.plan(ModelSpec(str(folder), device="cpu", quantization="4bit"))
-
-
-def test_a_plain_checkpoint_asks_for_nothing():
-    assert unquantized(object()) == {}

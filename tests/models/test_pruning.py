@@ -62,11 +62,6 @@ def test_it_restores_after_an_exception_and_when_nested(decoder):
     same(before, snapshot(decoder))
 
 
-def test_no_block_changes_nothing(decoder):
-    with without_block(decoder, None):
-        assert decoder.n_layers == N_LAYERS
-
-
 def generate(model, *, use_cache):
     settings = {"max_new_tokens": 12, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
     return model.generate(PROMPT, use_cache=use_cache, **settings).tolist()

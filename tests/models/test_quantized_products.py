@@ -65,23 +65,6 @@ def test_products_in_half_precision_are_the_same(is_slow, monkeypatch):
         assert (wanted.double() - found.double()).norm() < 4e-3 * wanted.double().norm()
 
 
-@pytest.mark.parametrize("is_slow", [True, False])
-def test_small_matrices_go_in_pieces_where_half_precision_is_slow(is_slow, monkeypatch):
-    monkeypatch.setattr(float32_products, "is_here", lambda dtype: is_slow and dtype == torch.bfloat16)
-    monkeypatch.setattr(quantized_products, "LARGE", 1 << 30)
-    half, full = matrix(200, 96, dtype=torch.bfloat16), matrix(200, 96)
-    quantized_products.prepare(nn.ModuleList([half, full]))
-    assert hasattr(half, "is_in_pieces") == is_slow
-    assert not hasattr(full, "is_in_pieces")
-    asked, multiplied = [], float32_products.multiplied
-    monkeypatch.setattr(
-        float32_products, "multiplied", lambda inputs, *given: asked.append(len(inputs)) or multiplied(inputs, *given)
-    )
-    for n_rows in (1, 3, 4):  # one token after another goes the way of bitsandbytes
-        half(torch.randn(n_rows, 96).bfloat16())
-    assert asked == ([4] if is_slow else [])
-
-
 def test_no_piece_is_larger_than_its_limit():
     layer = matrix(200, 96)
     rows = [rows for rows, piece in quantized_products._pieces(layer.weight.data, layer.weight.quant_state, torch.float32)]

@@ -86,7 +86,7 @@ def test_nf4_weights_go_to_their_gpus_unchanged(tmp_path):
 
     def loaded() -> Decoder:
         options = {"dtype": torch.float32, "quantization_config": load._bitsandbytes(spec), "device_map": {"": "cpu"}}
-        model = weights.whole("tiny", tmp_path, options).eval()
+        model = weights.load_all("tiny", tmp_path, options).eval()
         quantized_products.prepare(model)
         return find_decoder(model)
 

@@ -12,10 +12,11 @@ from analysis.core.errors import UnsupportedModelError
 from analysis.exports import export as exports
 from analysis.exports import formats
 from analysis.models.architecture.decoder import find_decoder
-from analysis.models.loading import inspection, load, planning
+from analysis.models.loading import load, planning
 from analysis.models.running import generation
-from analysis.models.source.model_spec import InspectSpec, ModelSpec
+from analysis.models.source.model_spec import ModelSpec
 from tests.support.levels import few
+from tests.support.on_disk import load_from_disk
 from tests.zoo import models
 from tests.zoo.truth import Truth
 
@@ -99,7 +100,7 @@ def test_cut_text_part_exports_as_plain_model_naming_its_source(seeing, tmp_path
 def test_text_part_on_the_disk_reads_only_its_weights(seeing, tmp_path):
     folder = seeing("qwen3_vl_moe")
     whole = load.load(spec_of(folder))
-    decoder = load.load_layers_on_disk(spec_of(folder), reason="").decoder
+    decoder = load_from_disk(spec_of(folder)).decoder
     layers = sum(1 for _ in decoder.on_disk.each())
     assert layers == whole.decoder.n_layers
     of_text = sum(weight.numel() * weight.element_size() for weight in whole.model.parameters())
@@ -142,9 +143,3 @@ def test_text_part_without_a_causal_model_is_refused(seeing):
         UnsupportedModelError, match="is of type 'paddleocr_vl_text', for which this transformers version has no"
     ):
         planning.plan(spec_of(seeing("paddleocr_vl")))
-
-
-def test_inspection_reports_that_a_text_part_is_taken(seeing, tmp_path, monkeypatch):
-    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path))
-    found = inspection.run(InspectSpec(spec_of(seeing("llava"))))
-    assert found.notes[0].startswith("Layerscope loads the text part of this llava model as a plain llama model")

@@ -78,13 +78,3 @@ def test_condition_names_the_format_and_compares_with_older_ones():
     conditions = [one.condition for one in readings]
     assert conditions[0] == replace(conditions[1], weights="")
     assert changes.change(*readings).difference == 0
-
-
-def test_the_format_changes_no_key_of_a_stored_result():
-    spec = fakes.sweep().spec
-    assert "weights_format" not in json.dumps(spec.to_json())
-
-
-def test_tables_name_the_format():
-    assert "in bfloat16 from Q4_1 weights" in fakes.distances().table().caption
-    assert fakes.sweep().table().caption.startswith("bfloat16 from Q4_1 weights on cpu. ")

@@ -29,9 +29,9 @@ from analysis.experiments.speed.speed_spec import SpeedSpec
 from analysis.exports import export as exports
 from analysis.exports import folders
 from analysis.exports.spec import ExportSpec
-from analysis.models.loading import load
 from analysis.models.source.model_spec import ModelSpec
 from tests.support import documents
+from tests.support.on_disk import load_from_disk
 from tests.zoo import models
 from tests.zoo.truth import Truth
 
@@ -151,7 +151,7 @@ def _options(animal: Animal, benchmark: BenchmarkSpec, found: dict[str, list[flo
 
 def layer_by_layer(animal: Animal) -> None:
     """Losses of a cut with the layers on the disk."""
-    decoder = load.load_layers_on_disk(animal.spec, reason="").decoder
+    decoder = load_from_disk(animal.spec).decoder
     texts = animal.texts(animal.corpus)
     (found,) = likelihood.text_losses(decoder, texts, [BLOCK])
     for ids, loss in zip(texts, found, strict=True):

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from analysis.core.blocks import Block
-from analysis.data.spec import GenerationSpec
 from analysis.experiments.accuracy import generation
 from analysis.models.architecture import decoder as architecture
 from analysis.models.running import generation as writing
@@ -78,16 +77,3 @@ def test_a_text_ends_at_a_stop_token_and_others_continue():
     assert stopped == first[: first.index(stop) + 1]
     assert other == second
     assert done[-1] == (12, 12)
-
-
-@pytest.mark.long
-@pytest.mark.starter
-def test_the_starter_model_speaks_and_a_deep_cut_does_not(starter):
-    whole = generation.check(starter.decoder, starter.tokenizer, GenerationSpec(2, 24, 6))
-    with pruning.without_block(starter.decoder, Block(2, 15)):
-        pruned = generation.check(starter.decoder, starter.tokenizer, GenerationSpec(2, 24, 6))
-    assert [one.prompt for one in whole.continuations] == [one.prompt for one in pruned.continuations]
-    assert whole.repetition_rate < pruned.repetition_rate
-    assert whole.distinct_rate > pruned.distinct_rate
-    assert whole.acc >= pruned.acc
-    assert [one.answer for one in whole.sums] == [one.answer for one in generation.sums(6)]

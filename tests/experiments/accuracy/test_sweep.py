@@ -1,10 +1,7 @@
 """Sweeps from spec to stored curve: strategies, reuse of measurements, kills, and generation."""
 
 import dataclasses
-import json
 import math
-import multiprocessing
-import signal
 
 import pytest
 from transformers import AutoTokenizer
@@ -18,14 +15,12 @@ from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
 from analysis.experiments.accuracy import evaluation, generation, measurement, scores, sweep
 from analysis.experiments.accuracy.points import place
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepResult, SweepSpec
-from analysis.experiments.maps import distance_map
 from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec
 from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
 from analysis.experiments.scoring import likelihood
 from analysis.models.loading import load
 from analysis.models.running import pruning
 from analysis.models.source.model_spec import ModelSpec
-from tests.support import sweep_child
 from tests.support.told import Told
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -300,38 +295,6 @@ def test_every_cut_writes_if_asked_and_is_asked_once(sweep_spec, monkeypatch):
 
 
 @pytest.mark.long
-def test_a_killed_sweep_resumes_without_repeating_a_question(sweep_spec, cache, tmp_path, monkeypatch):
-    """Killed again and again, a few reports later each time, until it lives."""
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    # A server that has imported everything forks each child: a new process would import for seconds.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.support.sweep_child"])
-    log, kills, report = tmp_path / "asked.txt", 0, 8
-    while True:
-        process = context.Process(target=sweep_child.run, args=(json.dumps(sweep_spec.to_json()), str(cache), log, report))
-        process.start()
-        process.join(120)
-        if process.exitcode == 0:
-            break
-        assert process.exitcode == -signal.SIGKILL
-        kills, report = kills + 1, report + 5
-        assert kills < 12
-    assert kills >= 2
-    lines = log.read_text().splitlines()
-    assert len(lines) == len(set(lines)) == 4 * 60
-    survived = SweepResult.load(sweep.resolve(sweep_spec))
-    assert survived.complete
-    store.discard_result("sweep", survived.spec.fingerprint())
-    whole = sweep.run(sweep_spec)
-    for part, other in zip(survived.questions, whole.questions, strict=True):  # on other threads, so rounded otherwise
-        assert [answer.id for answer in part] == [answer.id for answer in other]
-        for one, two in zip(part, other, strict=True):
-            assert one.loglikelihoods == pytest.approx(two.loglikelihoods, abs=1e-4)
-    for part, other in zip(survived.text_losses, whole.text_losses, strict=True):
-        assert part == pytest.approx(other, abs=1e-5)
-
-
-@pytest.mark.long
 def test_chunks_end_where_groups_end_and_are_never_many():
     def question(index, group=""):
         return tasks.Question(str(index), "", [" a", " b"], 0, group)
@@ -346,26 +309,13 @@ def test_chunks_end_where_groups_end_and_are_never_many():
 
 def told_key(told):
     """The key of the sweep: the last that was told, since the map it needs tells its own first."""
-    keys = [progress.values["result_key"] for progress in told if "result_key" in progress.values]
-    return keys[-1] if keys else None
-
-
-def test_deepest_needs_no_map(sweep_spec, monkeypatch):
-    monkeypatch.setattr(distance_map, "run", lambda *a, **k: pytest.fail("needs no map"))
-    result = sweep.run(dataclasses.replace(sweep_spec, strategy="deepest", max_n=2))
-    assert [(point.n, point.start) for point in result.points] == [(0, None), (1, 4), (2, 3)]
+    return [progress.values["result_key"] for progress in told if "result_key" in progress.values][-1]
 
 
 @pytest.mark.parametrize("max_n", [6, 99])
 def test_too_many_layers(sweep_spec, max_n):
     with pytest.raises(BlockRangeError, match=r"Choose max-n 0\.\.5"):
         sweep.run(dataclasses.replace(sweep_spec, max_n=max_n))
-
-
-def test_results_survive_json_and_disk(sweep_spec):
-    result = sweep.run(sweep_spec)
-    assert json.loads(json.dumps(result.to_json())) == result.to_json()
-    assert SweepResult.load(result.spec) == result
 
 
 def test_tokens_of_questions_are_those_of_their_rows(model):

@@ -1,16 +1,9 @@
 """A grid is its curves: each stored as any other, none measured twice, none lost to another's failure."""
 
-import json
-import signal
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
-import pandas
 import pytest
 
-from analysis.cli import main
 from analysis.core.errors import BenchmarkError, SpecError
 from analysis.data.spec import BenchmarkSpec, CorpusSpec
 from analysis.experiments.accuracy import sweep
@@ -20,11 +13,9 @@ from analysis.experiments.batch import grid
 from analysis.experiments.batch.grid_spec import MOST_CELLS, GridResult, GridSpec
 from analysis.models.loading import load
 from analysis.models.source.model_spec import ModelSpec
-from tests.support.stored import walked
 from tests.support.told import Told
 
 pytestmark = pytest.mark.usefixtures("cache")
-REPOSITORY = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -149,51 +140,3 @@ def test_random_strategies_are_drawn_repeatedly_and_maps_count_where_read():
         ("similarity", 0, "c4"),
         ("similarity", 0, "wiki"),
     ]
-
-
-KILLED = """
-import json, os, signal, sys
-from analysis.experiments.batch import grid
-from analysis.experiments.batch.grid_spec import GridSpec
-
-reports = [0]
-
-def told(progress):
-    in_second = progress.done == 1 and "scoring questions" in progress.values.get("doing", "")
-    reports[0] += in_second
-    if reports[0] == 3:
-        os.kill(os.getpid(), signal.SIGKILL)
-
-grid.run(GridSpec.from_json(json.loads(sys.argv[1])), told)
-"""
-
-
-@pytest.mark.long
-def test_grid_killed_within_a_curve_resumes_to_equal_figures(spec, monkeypatch, tmp_path):
-    spec = replace(spec, models=spec.models[:1], benchmarks=(BenchmarkSpec(limit=60),))
-    command = [sys.executable, "-c", KILLED, json.dumps(spec.to_json())]
-    ended = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
-    assert ended.returncode == -signal.SIGKILL, ended.stderr
-    (partial,) = [GridResult.read(stored) for stored in walked("grid") if not stored.precomputed]
-    assert (partial.complete, len(partial.cells)) == (False, 1)
-    survived = grid.run(spec)
-    monkeypatch.setenv("LAYERSCOPE_CACHE", str(tmp_path / "other"))
-    whole = grid.run(spec)
-    for cell, other in zip(survived.cells, whole.cells, strict=True):
-        assert [cut.acc for cut in cell.cuts] == [cut.acc for cut in other.cuts]
-        assert [cut.acc_change for cut in cell.cuts] == [cut.acc_change for cut in other.cuts]
-        assert [cut.loss for cut in cell.cuts] == pytest.approx([cut.loss for cut in other.cuts], abs=1e-5)
-
-
-def test_the_command_line_measures_a_grid_and_writes_its_table(tiny_folder, tmp_path, capsys):
-    small = ["--limit", "8", "--texts", "wiki", "--samples", "2", "--seq-len", "24", "--max-n", "1", "--strategies", "deepest"]
-    asked = ["grid", "--models", f"{tiny_folder()},/no/such", *small, "--dtype", "float32"]
-    assert main.main([*asked, "--csv", str(tmp_path / "grid.csv")]) == 0
-    said = capsys.readouterr().out
-    assert "not measured: such, deepest, ARC-Easy, Wikipedia: There is no model at '/no/such'" in said
-    assert f"The table of all measured removals is in {tmp_path / 'grid.csv'}." in said
-    rows = pandas.read_csv(tmp_path / "grid.csv")
-    assert list(rows["n"]) == [0, 1]
-    assert {"acc", "acc_low", "acc_high", "acc_change_low", "removed", "wall_s"} <= set(rows)
-    assert main.main(["grid", "--models", "/no/such", *small]) == 2
-    assert "None of the 1 curves of this grid could be measured." in capsys.readouterr().err

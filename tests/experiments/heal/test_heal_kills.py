@@ -16,7 +16,6 @@ from tests.support import little_heal
 from tests.support.heal_child import work
 from tests.support.worker import wait_for, wait_state
 
-KILLS = 8
 STEPS = 120
 
 

@@ -10,7 +10,7 @@ from peft import PeftModel
 from analysis.core.blocks import Block
 from analysis.core.errors import RecipeError, SpecError
 from analysis.core.progress import Cancelled
-from analysis.data.spec import CorpusSpec, GenerationSpec
+from analysis.data.spec import GenerationSpec
 from analysis.experiments.accuracy import evaluation, generation, measurement, scores
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.experiments.heal import healing, recipes
@@ -18,8 +18,7 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.healing_run import HealingRun
 from analysis.models.loading import load
-from analysis.models.source.model_spec import ModelSpec
-from tests.support import documents
+from tests.support import little_heal
 from tests.support.levels import few
 
 BLOCK = Block(2, 2)
@@ -28,25 +27,8 @@ READING = ["packing the healing text", "looking for the questions in the healing
 
 
 @pytest.fixture
-def texts(tmp_path) -> str:
-    return documents.two_kinds(tmp_path)[0]
-
-
-@pytest.fixture
-def spec(cache, tiny_folder, texts) -> HealSpec:
-    return HealSpec(
-        block=BLOCK,
-        model=ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"),
-        corpus=CorpusSpec(texts, n_texts=100, seq_len=32, split="train"),
-        validation=CorpusSpec(texts.replace("texts.jsonl", "others.jsonl"), n_texts=3, seq_len=32),
-        benchmark=None,
-        steps=6,
-        batch_size=2,
-        warmup_steps=1,
-        learning_rate=1e-2,
-        r=4,
-        eval_every=2,
-    )
+def spec(cache, tiny_folder, tmp_path) -> HealSpec:
+    return little_heal.spec(tiny_folder("llama"), tmp_path, steps=6, warmup_steps=1, eval_every=2)
 
 
 def cancel_at(step: int):
@@ -118,18 +100,6 @@ def test_too_short_a_time_is_one_sentence(spec):
         healing.run(replace(spec, steps=0, minutes=1e-4))
 
 
-@pytest.mark.parametrize(
-    ("changes", "sentence"),
-    [
-        ({"block": Block(0, 2), "instant": True}, r"none before layer 0\. Choose another block"),
-    ],
-)
-def test_untrainable_requests_are_refused_before_loading(spec, monkeypatch, changes, sentence):
-    monkeypatch.setattr(load, "load", lambda *given, **how: pytest.fail("the model was loaded"))
-    with pytest.raises(RecipeError, match=sentence):
-        healing.run(replace(spec, **changes))
-
-
 def test_a_control_trains_the_unpruned_model(spec, cache):
     result = healing.run(replace(spec, control=True))
     assert result.pruned is None
@@ -156,14 +126,16 @@ def test_distilling_the_most_likely_tokens_resumes_to_the_same_losses(spec):
 
 
 @pytest.mark.long
-def test_accuracy_is_checked_in_training_and_overlap_is_searched(spec, questions, texts):
+def test_accuracy_is_checked_in_training_and_overlap_is_searched(spec, questions):
     result = healing.run(replace(spec, benchmark=questions, check_questions=4))
     assert [check.n_questions for check in result.validations] == [0, 4, 4, 4]
     assert all(0 <= check.acc <= 1 for check in result.validations[1:])
     first_four = result.questions["healed"][:4]
     assert result.validations[-1].acc == sum(answer.prediction == answer.gold for answer in first_four) / 4
     assert (result.overlap.n_questions, result.overlap.ids) == (8, [])
-    given_away = healing.run(replace(spec, benchmark=questions, corpus=replace(spec.corpus, source=given_text(texts))))
+    given_away = healing.run(
+        replace(spec, benchmark=questions, corpus=replace(spec.corpus, source=given_text(spec.corpus.source)))
+    )
     assert len(given_away.overlap.ids) == 1
 
 

@@ -19,7 +19,7 @@ from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models.loading import load
 from analysis.models.running import pruning
 from analysis.models.source.model_spec import ModelSpec
-from tests.support import documents
+from tests.support import documents, little_heal
 from tests.support.levels import few
 
 BLOCK = Block(2, 2)
@@ -27,25 +27,8 @@ STEPS = 6
 
 
 @pytest.fixture
-def texts(tmp_path) -> str:
-    return documents.two_kinds(tmp_path)[0]
-
-
-@pytest.fixture
-def spec(cache, tiny_folder, texts) -> HealSpec:
-    return HealSpec(
-        block=BLOCK,
-        model=ModelSpec(str(tiny_folder("llama")), dtype="float32", device="cpu"),
-        corpus=CorpusSpec(texts, n_texts=100, seq_len=32, split="train"),
-        validation=CorpusSpec(texts.replace("texts.jsonl", "others.jsonl"), n_texts=3, seq_len=32),
-        benchmark=None,
-        steps=STEPS,
-        batch_size=2,
-        warmup_steps=1,
-        learning_rate=1e-2,
-        r=4,
-        eval_every=2,
-    )
+def spec(cache, tiny_folder, tmp_path) -> HealSpec:
+    return little_heal.spec(tiny_folder("llama"), tmp_path, steps=6, warmup_steps=1, eval_every=2)
 
 
 class Reports(list):
@@ -382,11 +365,3 @@ def test_an_instant_heal_needs_text_to_choose_on(spec, tmp_path):
     short.write_text("The one sentence that there is here is not much to go by for any request. " * 4)
     with pytest.raises(RecipeError, match="has 1 documents outside the evaluation texts, .* needs 8 or more"):
         healing.run(instant(spec, corpus=CorpusSpec(str(short), n_texts=4, seq_len=32, split="all")))
-
-
-@pytest.mark.long
-def test_distilling_learns_from_the_unpruned_model(spec):
-    plain, distilled = healing.run(spec), healing.run(replace(spec, distill=0.5))
-    assert distilled.complete
-    assert distilled.healed.loss != plain.healed.loss
-    assert distilled.healed.loss < distilled.pruned.loss

@@ -61,15 +61,6 @@ def test_refinement_reuses_the_adapter_and_scores_only_new_questions(first, monk
     assert refined.wall_s >= made.wall_s
 
 
-@pytest.mark.long
-def test_a_smaller_judgement_of_the_same_training_scores_nothing(first, monkeypatch):
-    wanted = replace(first, benchmark=BenchmarkSpec(limit=12), validation=replace(first.validation, n_texts=5))
-    whole = healing.run(wanted)
-    monkeypatch.setattr(training.Trainer, "take_step", lambda *_: pytest.fail("it trains again"))
-    monkeypatch.setattr(Measurement, "_scored", lambda *_: pytest.fail("it scores again"))
-    assert healing.run(first).text_losses["healed"] == whole.text_losses["healed"][:2]
-
-
 def test_choosing_and_training_text_shares_nothing_with_the_full_judgement(first):
     assert first.n_kept_clear == 5
     assert recipes.refined(first).validation.n_texts == 5

@@ -179,13 +179,6 @@ def test_the_outline_comes_first_and_every_batch_refines_it(spec, monkeypatch):
         store.json.dumps(point.to_json(), allow_nan=False)
 
 
-def test_rounds():
-    cuts = [None, *blocks_up_to(7, 8)]
-    rounds = damage._rounds(cuts)
-    assert [{0 if cut is None else cut.size for cut in part} for part in rounds] == [{0}, {1}, {2}, {4}, {3, 5, 6, 7}]
-    assert sorted(sum(rounds, []), key=cuts.index) == cuts
-
-
 def test_more_texts_and_larger_blocks_refine_the_stored_map(spec, computed):
     few = dataclasses.replace(spec, corpus=dataclasses.replace(CORPUS, n_texts=2), max_size=2)
     small = damage.run(few)

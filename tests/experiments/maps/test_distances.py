@@ -29,24 +29,6 @@ def test_known_angles(degrees, distance):
     assert angular_distance(a, b).item() == pytest.approx(distance, abs=1e-7)
 
 
-def test_agrees_with_a_brute_force_loop():
-    states = torch.randn(5, 7, 16, generator=torch.Generator().manual_seed(1))
-    pairs = Depths(states).angles
-    for text in range(5):
-        for i in range(7):
-            for j in range(7):
-                expected = 0 if i == j else brute_force(states[text, i].tolist(), states[text, j].tolist())
-                assert pairs[text, i, j].item() == pytest.approx(expected, abs=1e-9)
-
-
-def test_range_symmetry_and_scale():
-    states = torch.randn(8, 5, 12, generator=torch.Generator().manual_seed(2))
-    pairs = Depths(states).angles
-    assert ((pairs >= 0) & (pairs <= 1)).all()
-    torch.testing.assert_close(pairs, pairs.transpose(1, 2))
-    torch.testing.assert_close(pairs, Depths(states * 37.5).angles)
-
-
 def test_identical_states_are_at_distance_zero_and_never_nan():
     row = torch.randn(1, 1, 576, generator=torch.Generator().manual_seed(3))
     states = torch.cat([row, row, row * 1e6, row * 1e-6], dim=1).repeat(256, 1, 1)
@@ -59,14 +41,6 @@ def test_identical_states_are_at_distance_zero_and_never_nan():
 def test_a_zero_state_gives_a_number():
     pairs = Depths(torch.tensor([[[0.0, 0.0], [1.0, 0.0]]])).angles
     assert pairs[0, 0, 1].item() == 0.5
-
-
-def test_bfloat16_states_keep_small_angles_apart():
-    """In bfloat16 arithmetic 64 pairs of mean distance 0.01 collapse to a few values; float64 keeps them apart."""
-    generator = torch.Generator().manual_seed(4)
-    a = torch.randn(64, 576, generator=generator).bfloat16()
-    b = (a + 0.03 * torch.randn(64, 576, generator=generator)).bfloat16()
-    assert len(set(angular_distance(a, b).tolist())) == 64
 
 
 def streams_of(states):
@@ -132,11 +106,6 @@ def test_ranges_and_diagonals_of_all_metrics():
         metric = found[name]
         assert (metric <= most).all()
         torch.testing.assert_close(metric, metric.transpose(1, 2))
-
-
-def test_one_token_per_text_makes_the_angles_the_same():
-    states = torch.randn(5, 4, 8, generator=torch.Generator().manual_seed(8))
-    torch.testing.assert_close(matrices(states, [1] * 5, "angular"), matrices(states, [1] * 5, "angular-tokens"))
 
 
 def test_bfloat16_streams_give_right_small_angles():

@@ -8,18 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from analysis.charts import maps
 from analysis.cli import main
 from analysis.core.errors import SpecError
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps import distance_map, distances
 from analysis.experiments.maps.depths import Depths
 from analysis.experiments.maps.distance_spec import DistanceResult, DistanceSpec
-from analysis.experiments.maps.metrics import METRICS, Metric, title, unit
-from analysis.exports import report
+from analysis.experiments.maps.metrics import METRICS, Metric
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import remarks
-from tests.support import fakes, own
+from tests.support import own
 from tests.support.seen import figures, texts, trace
 
 CORPUS = CorpusSpec("c4", n_texts=4, seq_len=24)
@@ -53,12 +51,6 @@ def helped(capsys, command):
     with pytest.raises(SystemExit):
         main.main([command, "--help"])
     return " ".join(capsys.readouterr().out.split())
-
-
-def test_ours_are_there_in_their_order():
-    assert list(METRICS) == OURS
-    assert list(map(title, METRICS)) == ["angular distance", "angular, all tokens", "cosine, all tokens", "relative L2"]
-    assert unit("angular") == "distance, fraction of π"
 
 
 def test_the_command_line_offers_it_while_it_is_there(capsys, tmp_path):
@@ -127,24 +119,6 @@ def test_explore_offers_and_draws_it(model, monkeypatch):
     METRICS.remove("chord")  # its stored distances can still be shown
     at = own.page(monkeypatch, "pages/explore.py", model=model.source, dtype="float32", n="2", metric="chord")
     assert "Dotted: the most similar block by chord." in texts(at)
-
-
-@pytest.mark.usefixtures("chord")
-def test_charts_carry_its_unit():
-    plain = fakes.rich_distances()
-    result = fakes.distances(others={**plain.others, "chord": plain.mean})
-    assert maps.distance_map(result, metric="chord").data[0].colorbar.title.text == "chord, 0 to 2"
-    assert "chord, 0 to 2" in maps.distance_lines(result, metric="chord").to_json()
-
-
-@pytest.mark.usefixtures("chord")
-def test_the_report_has_its_map(model):
-    measured = distance_map.run(DistanceSpec(model, CORPUS, "chord"))
-    [section] = [s for s in report.of(model, None, main.command_line).sections if s.title == "Distance of every block"]
-    assert section.pictures[0].light.data[0].colorbar.title.text == "chord, 0 to 2"
-    assert section.pictures[0].alt.startswith("Heat map of the chord distance. Smallest: ")
-    assert "--metric chord" in section.commands[0]
-    assert section.tables[0].rows[0][2].startswith(f"{measured.best[0].distance:.4f}")
 
 
 @pytest.mark.parametrize("name", ["", "Chord", "a b", "a.b", "a/b", "-a"])

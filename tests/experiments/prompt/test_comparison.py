@@ -12,12 +12,10 @@ from analysis.core.errors import BlockRangeError, RecipeError, SpecError
 from analysis.core.progress import Cancelled
 from analysis.experiments.prompt import comparison
 from analysis.experiments.prompt.comparison_spec import CompareResult, CompareSpec, Variant
-from analysis.models.architecture import decoder
 from analysis.models.loading import load
 from analysis.models.running import adapters, pruning
 from analysis.models.source.model_spec import ModelSpec
 from tests.support import loud
-from tests.support.families import build
 
 BLOCK = Block(2, 2)
 PROMPT = "Once upon a time"
@@ -214,14 +212,3 @@ def test_an_adapter_of_a_control_is_refused_for_a_cut(model, adapter, cache):
     with pytest.raises(RecipeError, match="as a control"):
         comparison.resolve(asked(model, Variant("healed", BLOCK, adapter)))
     comparison.resolve(asked(model, Variant("healed", None, adapter)))
-
-
-def test_families_with_other_caches_match_a_permanent_cut(tokenizer):
-    from analysis.models.running import generation
-
-    for family in ("gemma3_text", "smollm3"):
-        what_if, for_good = (decoder.find_decoder(build(family)) for _ in range(2))
-        pruning.cut(for_good, BLOCK)
-        with pruning.without_block(what_if, BLOCK):
-            one = [step.token for step in generation.generate(what_if, [5, 6, 7], 9, generation.Chooser(0.8, 2))]
-        assert one == [step.token for step in generation.generate(for_good, [5, 6, 7], 9, generation.Chooser(0.8, 2))]

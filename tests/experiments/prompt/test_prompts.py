@@ -1,15 +1,12 @@
 """Prompts: requests about them, the text of single tokens, drawing, and surprisal against naive references."""
 
-import dataclasses
 import random
 
 import pytest
 import torch
 
-from analysis.charts import prompts
 from analysis.core.blocks import Block, LayerSet
 from analysis.core.errors import SpecError, UnsupportedModelError
-from analysis.core.experiment import EXPERIMENTS
 from analysis.experiments.prompt.comparison_spec import (
     CompareResult,
     CompareSpec,
@@ -26,29 +23,6 @@ from tests.support.families import build
 
 VARIANTS = (Variant(), Variant("pruned", LayerSet((1, 3))), Variant("healed", Block(1, 2), "adapters/a"))
 FULL = CompareSpec(ModelSpec("some/model"), "Once", VARIANTS, 7, 0.5, 3)
-OTHER_WEIGHTS = (*VARIANTS[:2], dataclasses.replace(VARIANTS[2], identity="x"))
-
-
-@pytest.mark.parametrize("spec", [FULL, CompareSpec(), MicroscopeSpec(block=Block(1, 2)), MicroscopeSpec()])
-def test_json_round_trip(spec):
-    assert EXPERIMENTS[spec.kind].spec.from_json(spec.to_json()) == spec
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"model": ModelSpec("other/model")},
-        {"prompt": "Twice"},
-        {"variants": VARIANTS[:2]},
-        {"max_new_tokens": 8},
-        {"temperature": 0.25},
-        {"seed": 4},
-        {"variants": OTHER_WEIGHTS},
-    ],
-    ids=str,
-)
-def test_every_field_is_part_of_the_fingerprint(change):
-    assert dataclasses.replace(FULL, **change).fingerprint() != FULL.fingerprint()
 
 
 @pytest.mark.parametrize(
@@ -221,34 +195,3 @@ def test_output_that_is_no_number_is_one_sentence():
         decoder.head.weight.fill_(float("nan"))
     with pytest.raises(UnsupportedModelError, match="Choose float32"):
         next(generation.generate(decoder, [5, 6], 3, generation.Chooser(0.0, 0)))
-
-
-@pytest.mark.parametrize(
-    ("piece", "shown"),
-    [
-        (" Paris", "Paris"),
-        ("\n\n", "↵↵"),
-        ("  ", "␣"),
-        ("", "…"),
-        ("<b>&", "&lt;b&gt;&amp;"),
-        ("\x00\u202ex", "��x"),
-        (" internationalisation", "internat…"),
-    ],
-)
-def test_labels_of_tokens_are_one_line_without_markup(piece, shown):
-    assert prompts.visible(piece, 9 if piece.startswith(" i") else None) == shown
-
-
-def test_variants_of_one_kind_are_numbered():
-    healed = Variant("healed", Block(1, 2), "a")
-    assert prompts.names([Variant(), healed, healed, Variant("instant")]) == [
-        "unpruned",
-        "healed 1",
-        "healed 2",
-        "instant heal",
-    ]
-
-
-def test_a_scattered_cut_is_framed_run_by_run():
-    assert prompts._runs(range(6), LayerSet((1, 2, 4))) == [(1, 2), (4, 4)]
-    assert prompts._runs([0, 3, 4], Block(1, 2)) == prompts._runs(range(6), None) == []

@@ -158,49 +158,6 @@ def test_the_continuation_is_the_text_after_the_context():
     assert short.tokens[:-1] == long.tokens[:-3]
 
 
-def test_a_bos_token_belongs_to_the_context():
-    option = encoded("Question", " yes", tokenizer=Words(bos=True)).options[0]
-    assert option.tokens[0] == 1
-    assert (len(option.tokens), option.n_scored) == (3, 1)
-
-
-def test_a_bos_token_in_the_text_is_not_doubled():
-    option = encoded("<s>Question", " yes", tokenizer=Words(bos=True)).options[0]
-    assert option.tokens[0] == 1
-    assert option.tokens[1] != 1
-
-
-def test_an_empty_context_has_one_unscored_bos_token():
-    option = encoded("", "yes it", tokenizer=Words(bos=True)).options[0]
-    assert option.tokens[0] == 1
-    assert (len(option.tokens), option.n_scored) == (3, 2)
-
-
-def test_every_option_may_have_its_own_context():
-    question = Question("q", "shown", [" fell over", " fell over"], 0, contexts=("The cat", "The big dog"))
-    first, second = encode(question, Words(), None).options
-    assert (len(first.tokens), first.n_scored) == (4, 2)
-    assert (len(second.tokens), second.n_scored) == (5, 2)
-    assert first.tokens[-2:] == second.tokens[-2:]
-
-
-def test_tokens_across_the_boundary_split_as_in_the_harness():
-    """The context alone has one token, the whole has one merged token: at least that one token is scored, never none."""
-    option = encoded("ab", "c").options[0]
-    assert option.n_scored == 1
-    assert len(option.tokens) - option.n_scored >= 0
-
-
-def test_trailing_spaces_of_the_context_belong_to_the_option():
-    assert encoded("Answer: ", "yes").options == encoded("Answer:", " yes").options
-
-
-def test_an_empty_context_is_predicted_from_the_end_token():
-    option = encoded("", "yes it is").options[0]
-    assert option.tokens[0] == Words.eos_token_id
-    assert option.n_scored == 3
-
-
 @pytest.mark.parametrize(("window", "truncated"), [(50, False), (7, False), (6, True), (3, True)])
 def test_a_prompt_beyond_the_window_loses_tokens_on_the_left(window, truncated):
     result = encoded("a b c d e f", " g h", window=window)

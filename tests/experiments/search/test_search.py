@@ -106,19 +106,6 @@ def test_swaps_find_the_best_set_and_greedy_the_stepwise_best(spec, objective):
     assert [one[0] for one in ends] == exhaustive
 
 
-@pytest.mark.parametrize("strategy", ["greedy", "swaps"])
-def test_the_command_line_shows_the_texts_that_were_read(spec, capsys, strategy):
-    command = main.command_line(replace(spec, strategy=strategy)).split()[3:]
-    assert main.main(command) == 0
-    said = capsys.readouterr().out.splitlines()
-    heads = next(line for line in said if "KL, search text" in line)
-    is_decided = any(one.n_rivals > 1 for one in search.run(replace(spec, strategy=strategy)).found)
-    assert is_decided == ("KL, decision text" in heads)
-    assert "loss increase, held-out text" in heads
-    read = "Decided between candidates on 2 texts" if is_decided else "Loss on 3 texts"
-    assert said[-1].startswith(f"Searched on 4 texts of Wikipedia (train part), up to 24 tokens. {read}")
-
-
 @pytest.mark.long
 def test_planted_layers_that_do_nothing_go_first(spec, tmp_path):
     loaded = load.load(spec.model)
@@ -147,22 +134,6 @@ def test_no_set_is_measured_twice_and_searches_share_measurements(spec, measured
     assert len(both) > before
     searched = [pair for pair in both if len(pair[1]) == 2 and pair[1][0] in (0, 2)]  # halves of the text that is searched on
     assert len([pair for pair in searched if len(pair[0]) == 1]) <= 2 * 6 + 6
-
-
-@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
-def test_figures_of_two_searches_add_up(spec, order):
-    result = search.run(replace(spec, strategy="greedy", max_n=1))
-    rows = [int(np.flatnonzero(result.sets.sum(1) == 1)[0])]
-    parts = []
-    for kept in (2, 3):
-        values = {name: np.full_like(figures, np.nan) for name, figures in result.values.items()}
-        values["search"][rows, :kept] = 1.0 + np.arange(kept)
-        parts.append(replace(result, values=values))
-    run = search._SearchRun.of(search.resolve(spec), load.load(spec.model), lambda progress: None)
-    for index in order:
-        run.take_over(parts[index])
-    (figures,) = run.texts["search"].known.values()
-    assert figures[:3].tolist() == [1.0, 2.0, 3.0]
 
 
 @pytest.mark.parametrize("k", few([1, 9, 40], 9))
@@ -360,20 +331,3 @@ def test_questions_quoted_in_the_search_text_are_flagged(spec, tmp_path):
     sweep.run(curve, lambda progress: told.append(progress.message))
     [flag] = [message for message in told if "share 8 words in a row" in message]
     assert flag.startswith("1 of 2 questions")
-
-
-@pytest.mark.long
-@pytest.mark.starter
-def test_greedy_on_the_starter_model_spares_the_first_layer(starter):
-    short = {name: replace(corpus, n_texts=1, seq_len=16) for name, corpus in TEXTS.items()}
-    spec = SearchSpec(ModelSpec(dtype="float32"), "greedy", max_n=1, first=1, stride=4, **short)
-    result = search.run(spec, load=load.ReadyModel(starter))
-    assert len(result.found[0].layers) == 1
-    assert result.n_sets == 30
-    singles = {
-        int(np.flatnonzero(row)[0]): value[0]
-        for row, value in zip(result.sets, result.values["search"], strict=True)
-        if row.sum() == 1
-    }
-    assert max(singles, key=singles.get) == 0
-    assert result.found[0].cost == min(singles.values())

@@ -141,12 +141,6 @@ def test_a_stopped_run_keeps_its_rounds_and_resumes(spec, timed, stop_after):
     assert {len(point.decode.repeats_s) for point in finished.points} == {3}
 
 
-def test_a_run_stopped_before_its_first_number_stores_nothing(spec, timed):
-    with pytest.raises(Cancelled):
-        run(spec, Told(speed.PHASE, 0))
-    assert SpeedResult.load(speed.resolve(spec)) is None
-
-
 def test_rounds_of_another_machine_are_not_continued(spec, timed, monkeypatch):
     with pytest.raises(Cancelled):
         run(spec, Told(speed.PHASE, 4))
