@@ -37,11 +37,6 @@ def test_distance_is_the_angle_for_any_length_as_on_maps(degrees, length):
     assert float(of_maps) == pytest.approx(distance, abs=1e-6)
 
 
-def test_an_arrow_without_length_has_no_direction():
-    with pytest.raises(ValueError, match="no direction"):
-        lesson.angular_distance((0, 0), (1, 0))
-
-
 # Guesses
 
 
@@ -174,8 +169,6 @@ def test_rungs_are_points_in_the_colours_of_their_meaning():
     ]
     accuracy = lesson_figures.rungs(ladder, "acc", Lines(0.25, 0.3))
     assert (named(accuracy, "chance").x[0], named(accuracy, "majority").x[0]) == (0.25, 0.3)
-    bars, (low, high) = named(accuracy, "50 steps").error_x, healed.interval
-    assert (bars.arrayminus[0], bars.array[0]) == (pytest.approx(0.45 - low), pytest.approx(high - 0.45))
     drawn = lesson_figures.rungs(ladder, "loss", None, [None, None, 2.5])
     assert (named(drawn, "your drawing").x, named(drawn, "your drawing").y) == ((2.5,), (2,))
 

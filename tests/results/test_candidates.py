@@ -304,20 +304,6 @@ def test_missing_measurements_are_requests_on_the_same_material():
     assert 0 < lasts.high_s <= unmeasured.MAX_GRID_S
 
 
-def without_bits(result):
-    """A curve of before there were bits per byte."""
-    return replace(result, points=[replace(point, bits_per_byte=None) for point in result.points])
-
-
-def test_loss_per_token_of_another_tokenizer_chooses_nothing():
-    small = replace(FACTS, name="other", vocab_size=999, layer_parameters=[1_000_000] * fakes.L)
-    rival = without_bits(curve("float32", -2.5, facts=small, identity="another", last=0))
-    found = compare([without_bits(curve("float32", 0)), without_bits(curve("4bit", 2.0))], [rival], named={"another"})
-    assert found.quality == LOSS
-    fitting = Goal(BYTES, of(found, "float32", 1).memory)
-    assert goals.answer(found, fitting).candidate is of(found, "float32", 1)
-
-
 def test_fitting_model_without_a_loss_is_chosen_by_accuracy():
     bare = curve("4bit", 0.2)
     points = [replace(point, loss=None, loss_stderr=None, n_texts=0, bits_per_byte=None) for point in bare.points]

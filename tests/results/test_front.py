@@ -6,8 +6,7 @@ from analysis.experiments.accuracy.points import QuestionScore
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.results import verdict
 from analysis.results.compared import front
-from analysis.results.compared.front import SIZE
-from analysis.results.stored.reading import ACCURACY, LOSS
+from analysis.results.stored.reading import ACCURACY
 from tests.support import fakes
 
 
@@ -29,26 +28,3 @@ def test_better_needs_a_paired_interval_above_zero():
         candidates = {candidate.cut.size if candidate.cut else 0: candidate for candidate in found.candidates}
         assert verdict.is_better(candidates[2], candidates[1], ACCURACY) == better
         assert not verdict.is_better(candidates[1], candidates[2], ACCURACY)
-
-
-def test_a_heal_stands_next_to_the_prunings_of_its_condition():
-    heal = fakes.heal()
-    found = of(heal, quantity=LOSS)
-    assert {(candidate.cut, candidate.repair) for candidate in found.candidates} == {
-        (None, ""),
-        (heal.spec.block, ""),
-        (heal.spec.block, heal.spec.recipe),
-    }
-    healed = next(candidate for candidate in found.candidates if candidate.repair)
-    bare = next(candidate for candidate in found.candidates if candidate.cut and not candidate.repair)
-    assert healed.memory == bare.memory
-    assert healed in verdict.best(found, SIZE)
-    assert bare not in verdict.best(found, SIZE)
-
-
-def test_of_the_same_removal_the_first_result_counts():
-    curve = replace(fakes.sweep(), questions=[])
-    weaker = replace(curve, points=[replace(point, acc=0.0) for point in curve.points])
-    found = of(curve, weaker)
-    assert len(found.candidates) == len({point.block for point in curve.points})
-    assert all(candidate.readings[ACCURACY].value for candidate in found.candidates)

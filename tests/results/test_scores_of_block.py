@@ -7,7 +7,7 @@ import pytest
 from analysis.core.blocks import Block
 from analysis.results.compared import scores_of_block
 from analysis.results.stored import reading
-from analysis.results.stored.reading import ACCURACY, LOSS
+from analysis.results.stored.reading import ACCURACY
 from tests.support import fakes
 
 OTHER = Block(3, 5)
@@ -73,9 +73,3 @@ def test_a_healed_model_scores_no_block():
     found = scores_of_block.select(heal.spec.block, [heal], shown=heal)
     assert found.loss.reading.value == heal.pruned.loss
     assert found.loss.unpruned.value == heal.unpruned.loss
-
-
-def test_nothing_stored_selects_no_dataset():
-    found = scores_of_block.select(OTHER, [])
-    assert (found.accuracy.condition, found.loss.condition) == (None, None)
-    assert found.measured(LOSS) is found.loss

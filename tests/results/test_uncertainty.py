@@ -167,17 +167,6 @@ def test_losses_weighed_by_tokens_are_the_loss_per_token():
     assert stats.weighted_mean_and_stderr([2.0], [9]) == (2.0, 0.0)
 
 
-def test_a_paired_difference_weighs_texts_by_their_tokens():
-    first, second, sizes = [2.0, 3.0, 4.0, 2.5], [2.1, 3.3, 4.1, 2.4], [100, 1, 100, 50]
-    mean, low, high = stats.compare_losses(first, second, sizes)
-    assert mean == pytest.approx((0.1 * 100 + 0.3 + 0.1 * 100 - 0.1 * 50) / 251)
-    assert low < mean < high
-    rounded = [pytest.approx(value) for value in stats.compare_losses(first, second)]
-    assert list(stats.compare_losses(first, second, [5] * 4)) == rounded
-    # A stub of a token or two moves nothing.
-    assert stats.compare_losses(first, [2.1, 0.0, 4.1, 2.4], sizes)[0] == pytest.approx(mean, abs=0.015)
-
-
 def test_arithmetic_scores_have_wilson_intervals_at_zero_and_one():
     for right, n in ((1, 24), (12, 24), (23, 24), (3, 8)):
         share, error = stats.mean_and_stderr([1.0] * right + [0.0] * (n - right))
