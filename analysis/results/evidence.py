@@ -180,7 +180,7 @@ class Evidence:
             return (
                 self._mapped() if name == LOSS and self._map is not None else self._unmeasured(name, measured.condition, after)
             )
-        material, on = after.condition.material_in_words(), after.on_what()
+        material, on = after.condition.material_in_words(), after.condition.on_what()
         return Quantity(name, MEASURED, change, before, after, material, on, result)
 
     @cached_property
@@ -195,7 +195,7 @@ class Evidence:
         assert self._map is not None
         damage, value = self._map
         change = Change(value.value, value.low, value.high, True, value.condition.n, None)
-        material, on = (f"{LOSS_MAP}, {words}" for words in (value.condition.material_in_words(), value.on_what()))
+        material, on = (f"{LOSS_MAP}, {words}" for words in (value.condition.material_in_words(), value.condition.on_what()))
         return Quantity(LOSS, ESTIMATED, change, None, value, material, on, damage, self._request())
 
     def _unmeasured(self, name: str, condition: Condition | None, after: Reading | None) -> Quantity:

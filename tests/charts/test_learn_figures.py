@@ -43,7 +43,7 @@ def test_distance_is_the_angle_for_any_length_as_on_maps(degrees, length):
 def test_a_guessed_block_is_ranked_among_those_of_its_size():
     judged = lesson.judge_block(MAP, Block(0, 1))
     assert (judged.best, judged.best_distance) == (Block(1, 1), 0.10)
-    assert (judged.guess_distance, judged.rank, judged.n_blocks, judged.layers_off) == (0.30, 3, 4, 1)
+    assert (judged.guess_distance, judged.rank, judged.n_blocks) == (0.30, 3, 4)
     assert lesson.judge_block(MAP, Block(1, 1)).rank == 1
     assert lesson.judge_block(MAP, Block(2, 2)).rank == 3
 

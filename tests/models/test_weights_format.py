@@ -73,7 +73,7 @@ def test_condition_names_the_format_and_compares_with_older_ones():
     elsewhere = replace(sweep, spec=replace(sweep.spec, model=replace(sweep.spec.model, identity="", source="/models/a")))
     readings = [reading.of_sweep(one, one.points[5].block)[reading.ACCURACY] for one in (sweep, new)]
     assert [one.condition.weights for one in readings] == ["Q4_1", "Q4_1"]
-    assert readings[0].on_what() == "100 ARC-Easy questions, bfloat16 from Q4_1 weights"
+    assert readings[0].condition.on_what() == "100 ARC-Easy questions, bfloat16 from Q4_1 weights"
     assert reading.of_sweep(elsewhere, elsewhere.points[5].block)[reading.ACCURACY].condition.weights == ""
     conditions = [one.condition for one in readings]
     assert conditions[0] == replace(conditions[1], weights="")

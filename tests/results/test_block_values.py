@@ -42,7 +42,7 @@ def test_damage_equals_the_reading_of_each_block():
         read = reading.of_damage(damage, block)
         assert found.values[block.size - 1][block.start] == pytest.approx(read.value, abs=1e-4)
         assert found.halves[block.size - 1][block.start] == pytest.approx((read.high - read.low) / 2, abs=1e-4)
-    assert found.on == reading.of_damage(damage, Block(7, 5)).on_what()
+    assert found.on == reading.of_damage(damage, Block(7, 5)).condition.on_what()
 
 
 def test_only_blocks_with_most_texts_are_given_while_damage_grows():

@@ -42,8 +42,8 @@ def test_a_curve_is_read_at_one_n():
     assert (accuracy.cut, accuracy.repair, accuracy.value) == (point.block, "", point.acc)
     assert (accuracy.low, accuracy.high) == stats.share_interval(point.acc, 200)
     assert len(accuracy.answers) == 200
-    assert accuracy.on_what() == "200 ARC-Easy questions, bfloat16 from Q4_1 weights"
-    assert loss.on_what() == "8 texts of C4, bfloat16 from Q4_1 weights"
+    assert accuracy.condition.on_what() == "200 ARC-Easy questions, bfloat16 from Q4_1 weights"
+    assert loss.condition.on_what() == "8 texts of C4, bfloat16 from Q4_1 weights"
     assert loss.high - loss.value == pytest.approx(2.364624 * point.loss_stderr, rel=1e-6)
     assert loss.low == pytest.approx(2 * loss.value - loss.high)
     assert loss.condition.name == fakes.FACTS.name
@@ -68,7 +68,7 @@ def test_heal_has_three_models_in_the_training_precision():
     whole, cut, healed = (reading.of_heal(heal, which) for which in ("unpruned", "pruned", "healed"))
     assert (whole[LOSS].cut, cut[LOSS].cut, healed[LOSS].cut) == (None, Block(11, 5), Block(11, 5))
     assert (whole[LOSS].repair, cut[LOSS].repair, healed[LOSS].repair) == ("", "", "quick")
-    assert healed[ACCURACY].on_what() == "100 ARC-Easy questions, NF4, bfloat16 from Q4_1 weights"
+    assert healed[ACCURACY].condition.on_what() == "100 ARC-Easy questions, NF4, bfloat16 from Q4_1 weights"
     assert whole[LOSS].condition == healed[LOSS].condition
     assert reading.of_heal(fakes.heal(30), "healed") == {}
     assert reading.of_heal(fakes.timed_heal(control=True), "healed")[LOSS].repair == "control"
@@ -78,7 +78,7 @@ def test_damage_is_read_with_its_own_text():
     found = reading.of_damage(fakes.damage(), Block(11, 5))
     assert found.quantity == DAMAGE
     assert found.value == fakes.damage().increase[4][11]
-    assert found.on_what() == "8 texts of Wikipedia, bfloat16 from Q4_1 weights"
+    assert found.condition.on_what() == "8 texts of Wikipedia, bfloat16 from Q4_1 weights"
     assert found.high - found.low == pytest.approx(2 * 2.364624 * 0.05, rel=1e-5)
     assert reading.of_damage(fakes.damage(0.2), Block(3, 15)) is None
     assert reading.of_damage(fakes.damage(max_size=3), Block(3, 15)) is None

@@ -82,7 +82,7 @@ def _of_damage(damage: DamageResult) -> OverBlocks | None:
         unit="nats",
         values=[[round(entry.value, _DIGITS) if entry else None for entry in row] for row in read],
         halves=[[_half(entry) for entry in row] for row in read],
-        on=first.on_what(),
+        on=first.condition.on_what(),
     )
 
 

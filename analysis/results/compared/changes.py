@@ -59,8 +59,8 @@ def change(reference: Reading, result: Reading) -> Change:
     """
     if (reference.quantity, reference.condition) != (result.quantity, result.condition):
         raise MixedConditionsError(
-            f"These two numbers have different conditions: {reference.quantity} on {reference.on_what()}, and "
-            f"{result.quantity} on {result.on_what()}. Measure both under the same conditions."
+            f"These two numbers have different conditions: {reference.quantity} on {reference.condition.on_what()}, and "
+            f"{result.quantity} on {result.condition.on_what()}. Measure both under the same conditions."
         )
     n = result.condition.n
     if _share_questions(reference, result):

@@ -60,7 +60,7 @@ def _is_of_other_parts(sweep: SweepResult, other: Scored) -> bool:
 
 def _scores(healed: Reading, unpruned: Reading | None) -> str:
     reference = "" if unpruned is None else f" (unpruned: {unpruned.number()})"
-    return f"{healed.in_words()} on {healed.on_what()}{reference}"
+    return f"{healed.in_words()} on {healed.condition.on_what()}{reference}"
 
 
 def _drawn(result: Scored) -> Readings:

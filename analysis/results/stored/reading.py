@@ -102,10 +102,6 @@ class Reading:
     tokens_per_byte: float | None = field(default=None, repr=False, compare=False)
     """Predicted tokens for each byte of the scored texts; None if the bits per byte are not known."""
 
-    def on_what(self) -> str:
-        """Return the dataset and the precision that it was measured on."""
-        return self.condition.on_what()
-
     def number(self) -> str:
         """The value alone: "46.0 %" or "3.10"."""
         return f"{100 * self.value:.1f} %" if self.is_share else f"{self.value:.2f}"

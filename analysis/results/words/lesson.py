@@ -36,11 +36,6 @@ class JudgedBlock:
         """True if the guess is statistically tied with the most similar block."""
         return self.guess.start in self.rivals
 
-    @property
-    def layers_off(self) -> int:
-        """Layers between the two starts."""
-        return abs(self.guess.start - self.best.start)
-
 
 def judge_block(distances: DistanceResult, guess: Block) -> JudgedBlock:
     """Compare a guess with the measurement.

@@ -53,7 +53,7 @@ def show(view: Shown, is_first: bool) -> None:
         key=KEY,
         data={
             "gauges": {name: {_key(block): _ends(reading) for block, reading in each.items()} for name, each in scores.items()},
-            "conditions": {name: next(iter(each.values())).on_what() for name, each in scores.items() if each},
+            "conditions": {name: next(iter(each.values())).condition.on_what() for name, each in scores.items() if each},
             **texts(generated),
             "cut": _key(cut.removed),
             "n": cut.n,

@@ -186,7 +186,9 @@ def _block(lesson: Lesson, results: LessonResults) -> dict[str, str]:
     assert results.distances
     judged = guesses.judge_block(results.distances, Block(lesson.guesses[distance_map.QUESTION], results.size))
     excess = judged.guess_distance - judged.best_distance
-    off = f"number {judged.rank} of {judged.n_blocks}, {excess:+.3f}, {words.layers(judged.layers_off)}"
+    off = (
+        f"number {judged.rank} of {judged.n_blocks}, {excess:+.3f}, {words.layers(abs(judged.guess.start - judged.best.start))}"
+    )
     return {
         "yours": f"{judged.guess.brief()}, {judged.guess_distance:.3f}",
         "measured": f"{judged.best.brief()}, {judged.best_distance:.3f}",

@@ -112,7 +112,7 @@ def verdict(judged: guesses.JudgedBlock, guess: Block | None) -> str:
         return answer + rivals if judged.rivals else answer
     if judged.rank == 1:
         return f"{answer} Your guess is right: the best of {judged.n_blocks}."
-    off = words.layers(judged.layers_off)
+    off = words.layers(abs(guess.start - judged.best.start))
     sentence = (
         f"{answer} Your guess, {judged.guess.brief()}, has {judged.guess_distance:.3f}: number {judged.rank} of "
         f"{judged.n_blocks}, {off} off."

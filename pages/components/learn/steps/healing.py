@@ -139,7 +139,7 @@ def _told(heal: HealResult) -> str:
     healing = "lowers" if healed.value < pruned.value else "raises"
     sentence = (
         f"The loss {moved} from {unpruned.value:.2f} to {pruned.value:.2f} nats/token, and healing {healing} it to "
-        f"{healed.value:.2f} ({healed.on_what()})."
+        f"{healed.value:.2f} ({healed.condition.on_what()})."
     )
     change = changes.change(unpruned, healed)
     ends = "" if change.low is None or change.high is None else f"95 % CI {change.low:+.2f} to {change.high:+.2f}"
