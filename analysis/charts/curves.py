@@ -81,7 +81,7 @@ def loss_curve(
     dark: bool = False,
     height: int = 250,
 ) -> Figure:
-    """Loss on held-out text against the number of removed layers, with 95 % intervals; arguments as `accuracy_curve`.
+    """Draw loss on held-out text against the number of removed layers, with 95 % intervals; arguments as `accuracy_curve`.
 
     With several strategies the axis is logarithmic, since some losses are far above the others.
     """
@@ -350,7 +350,7 @@ def dodge(index: int, n_curves: int) -> float:
 
 
 def _add_draws(figure: Figure, draws: Sequence[SweepResult], measure: Measure, dark: bool) -> None:
-    """Add several draws of one strategy: lowest to highest as a band, and their mean up to the n that all have reached."""
+    """Add several draws of one strategy: a band from lowest to highest, and their mean up to the last common n."""
     style, name = style_of(draws[0].spec.strategy), draws[0].spec.strategy
     values_by_n: dict[int, list[float]] = {}
     for sweep in draws:
@@ -384,7 +384,7 @@ _WRITTEN = (
 
 
 def writing_curve(sweep: SweepResult, *, dark: bool = False, height: int = 230) -> Figure:
-    """Repetition, distinct tokens and right arithmetic answers of generated text against the number of removed layers."""
+    """Draw repetition, distinct tokens and right arithmetic answers of generated text against the number of removed layers."""
     figure, colours = Figure(), palette(dark)
     for field, name, look in _WRITTEN:
         style = style_of(look)

@@ -390,8 +390,8 @@ def votes(
 
     Args:
         options: the possible answers.
-        counts: answers, by option.
-        right: options that the measurement allows; None while it is not shown.
+        counts: number of answers by option.
+        right: correct options; None before the reveal.
         dark: whether the page is dark.
         height: pixels.
     """

@@ -1,4 +1,4 @@
-"""Look of every chart: palettes, styles of strategies, axes, and the reference levels of measures."""
+"""Shared style of charts: palettes, styles of strategies, axes, measures and reference levels."""
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,9 +22,9 @@ class Palette:
     healed: str
     chance: str
     kept: str
-    """A layer that stays in the model."""
+    """A layer that remains."""
     marker: str
-    """Ink over the data: paths, guesses and names."""
+    """Marks over the data: paths, predictions and names."""
     grid: str
 
 

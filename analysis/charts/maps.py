@@ -124,7 +124,7 @@ def hover_texts(marks: Scatter) -> list[str]:
 
 _Cells = Sequence[Sequence[float | None]]
 _BAR = 48
-"""Height that a colour bar above the map takes, pixels."""
+"""Height of a colour bar above the map, pixels."""
 _COLOURS_END_AT = 90
 """Percentile at which the colour scale of the loss-increase map ends, since a few blocks lie far above the rest."""
 
@@ -144,7 +144,7 @@ def distance_map(
     Args:
         result: the map.
         path: the chosen block of each size, drawn as a line; by default the most similar one, l*(n).
-        others: blocks that another rule would choose, drawn as a thin line.
+        others: blocks of another rule, drawn as a thin line.
         rivals: row n-1 holds the starts of blocks statistically tied with the most similar one, drawn as small circles.
         selected: the removed layers; a ring marks each contiguous run.
         metric: which of `result.others` to show instead of the map's own.
@@ -355,16 +355,16 @@ def layer_strip(n_layers: int, block: Removal | None, *, dark: bool = False, hei
 
 
 _SHADES = {False: (0.0, 0.93), True: (0.22, 1.0)}
-"""Part of the scale by whether the page is dark: the last yellows are not seen on white, nor the first purples on black."""
+"""Range of the colour scale by dark mode: the last yellows are invisible on white, the first purples on black."""
 _LINES_BAR = 46
-"""Height that the bar above the lines takes, pixels; it stands inside the figure: outside it would widen the margins."""
+"""Height of the colour bar above the lines, pixels; inside the figure it does not widen the margins."""
 _LINES_END_AT = 97
-"""Percentile of all blocks where the vertical axis ends."""
+"""Percentile of all blocks at which the vertical axis ends."""
 _Rows = Sequence[Sequence[float | None]]
 
 
 def distance_lines(result: DistanceResult, *, metric: str | None = None, dark: bool = False, height: int = 412) -> Figure:
-    """Distance against the start layer l, a line for each block size n from dark (n = 1) to light, and one through the minima.
+    """Draw distance against the start layer l, a line for each block size n from dark (n = 1) to light, and one of the minima.
 
     Args:
         result: the map.
@@ -378,12 +378,12 @@ def distance_lines(result: DistanceResult, *, metric: str | None = None, dark: b
 
 
 def damage_lines(result: DamageResult, *, dark: bool = False, height: int = 412) -> Figure:
-    """The measured loss increase against the start layer, as `distance_lines`."""
+    """Draw the measured loss increase against the start layer, as `distance_lines`."""
     return _lines(result.increase, damage_read_outs(result), "loss increase, nats/token", dark, height)
 
 
 def picked(figure: Figure, selected: Removal | None, *, dark: bool = False) -> Figure:
-    """Lines with those of the selected block's size drawn strongly, as a new figure; the given one may be shared."""
+    """Return a new figure with a strong line for the size of the selected block."""
     if not isinstance(selected, Block):
         return figure
     spec = figure.to_dict()
@@ -422,7 +422,7 @@ def _lines(rows: _Rows, read_outs: ReadOuts, unit: str, dark: bool, height: int)
     add_cells(figure, read_outs, [rows[block.size - 1][block.start] or 0.0 for block in read_outs.fields])
     _add_scale(figure, shades)
     n_layers = max((len(row) for row in rows), default=1)
-    # A few ruinous blocks would press all others to the bottom.
+    # A few blocks are far above all others.
     values = [value for row in measured for value, _ in row] or [1.0]
     low, high = min(0.0, *values), float(np.percentile(values, _LINES_END_AT))
     margin = 0.06 * (high - low)
@@ -441,7 +441,7 @@ def _lines(rows: _Rows, read_outs: ReadOuts, unit: str, dark: bool, height: int)
 
 
 def _add_scale(figure: Figure, shades: Sequence[str]) -> None:
-    """Add the bar that relates shades to sizes."""
+    """Add the colour bar of block sizes."""
     figure.add_scatter(
         x=[None],
         y=[None],

@@ -21,15 +21,15 @@ _PROBABILITY = {False: ("#ffffff", "#79c2bb", "#1c2530"), True: ("#1a2026", "#1f
 _TICKS = 44
 """Maximum number of tokens named below the map; the others are named on hover."""
 _ABOVE = {"yanchor": "bottom", "len": 0.6, "thickness": 9}
-"""Place of a colour bar above the map."""
+"""Position of a colour bar above the map."""
 
 
 def visible(piece: str, max_chars: int | None = None) -> str:
-    """The text of a token for a label: on one line, without the space around it, and nothing in it is markup.
+    """Return the text of a token as a label: one line, stripped, with markup escaped.
 
     Args:
         piece: the text of the token, from any author.
-        max_chars: letters to show at most.
+        max_chars: maximum number of characters.
     """
     label = piece.replace("\r", "").replace("\n", "↵").replace("\t", "⇥").strip(" ") or ("␣" if piece else "…")
     label = "".join(letter if letter.isprintable() else "\ufffd" for letter in label)
@@ -59,7 +59,7 @@ def surprise_curve(result: CompareResult, *, is_own: bool = False, dark: bool = 
 
     Args:
         result: the generated texts.
-        is_own: surprisal under the model that wrote it instead of the unpruned model.
+        is_own: surprisal under the model that generated the text instead of the unpruned model.
         dark: whether the page is dark.
         height: pixels.
     """
@@ -101,12 +101,12 @@ def token_map(
     position: int | None = None,
     dark: bool = False,
 ) -> Figure:
-    """Draw how far every layer turns every token: tokens to the right, layers upwards, small turns in yellow.
+    """Draw the distance across every layer at every token: tokens to the right, layers upwards, small distances in yellow.
 
     Args:
         result: the measured values.
-        block: layers to frame: the block considered for removal.
-        position: the token to frame.
+        block: the selected layers, which are framed.
+        position: the token that is framed.
         dark: whether the page is dark.
     """
     count, n_tokens = len(result.layers), len(result.pieces)
@@ -157,7 +157,7 @@ def token_map(
 
 
 def map_height(n_layers: int) -> int:
-    """Pixels of the map and of the lens beside it."""
+    """Return the height of the map and of the lens next to it, pixels."""
     return 150 + max(260, min(15 * n_layers + 15, 620))
 
 
@@ -166,7 +166,7 @@ def lens(result: MicroscopeResult, position: int, *, dark: bool = False) -> Figu
 
     Args:
         result: the measured values.
-        position: the token after which the model guesses.
+        position: the token after which the model predicts.
         dark: whether the page is dark.
     """
     depths = range(len(result.guesses))
@@ -207,7 +207,7 @@ def lens(result: MicroscopeResult, position: int, *, dark: bool = False) -> Figu
 def _moved(result: MicroscopeResult, row: int, token: int) -> str:
     position = f"token {token + 1} “{visible(result.pieces[token])}”, layer {result.layers[row]}"
     depth = row + 1
-    guess = f"then guesses “{visible(result.guess(depth, token))}” at {result.probabilities[depth][token][0]:.1%}"
+    guess = f"then predicts “{visible(result.guess(depth, token))}” at {result.probabilities[depth][token][0]:.1%}"
     return f"{position}<br>distance {result.distances[row][token]:.4f}<br>{guess}"
 
 
@@ -228,7 +228,7 @@ def _rows(labels: Sequence[str]) -> dict[str, Any]:
 
 
 def _runs(layers: Sequence[int], block: Removal | None) -> list[tuple[int, int]]:
-    """First and last row of every unbroken run of removed layers."""
+    """Return the first and last row of every contiguous run of removed layers."""
     rows = [row for row, layer in enumerate(layers) if block is not None and layer in block.layers]
     runs: list[tuple[int, int]] = []
     for row in rows:
@@ -241,10 +241,10 @@ def _frame(figure: Figure, x: tuple[float, float], y: tuple[float, float], shade
 
 
 def _margin(result: MicroscopeResult) -> dict[str, int]:
-    """Return the margins that the map and the lens share, so that their rows are level."""
+    """Return the margins of the map and the lens, which align their rows."""
     return {"t": 52, "b": 78 if _is_turned(result) else 34}
 
 
 def _is_turned(result: MicroscopeResult) -> bool:
-    """Return True if the tokens' names must be turned to fit below the map."""
+    """Return whether the names of tokens are rotated to fit below the map."""
     return len(result.pieces) > 9
