@@ -1,4 +1,4 @@
-"""Inputs of measurements: texts, question sets, the starter pack."""
+"""Texts and question sets."""
 
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
 

@@ -1,4 +1,4 @@
-"""From a `CorpusSpec` to documents and token ids: seeded draws, cut to length, never padded."""
+"""Documents and token ids of a `CorpusSpec`: seeded selection, truncated, without padding."""
 
 import functools
 import hashlib
@@ -16,20 +16,20 @@ from analysis.data import files, near_copies, starter
 from analysis.data.spec import MIN_DOCUMENT_TOKENS, STREAMED, CorpusSpec
 
 TITLES = {"c4": "C4", "c4-train": "C4 (training split)", "wiki": "Wikipedia"}
-"""Names of the texts of the starter pack, to show."""
+"""Display names of the built-in texts."""
 STARTER = ("c4", "wiki")
 _HUB = {"c4": ("allenai/c4", "en", "validation"), "wiki": ("wikimedia/wikipedia", "20231101.en", "train")}
 _HUB_DOCUMENTS = 4000
-"""Documents streamed from the hub when the starter pack is not installed."""
+"""Number of documents streamed from the Hub if the starter pack is not installed."""
 _STREAM = ("allenai/c4", "en", "train")
-_SHUFFLED_AT_ONCE = 2_000
-"""Streamed documents that are held to be put in a random order."""
+_SHUFFLE_BUFFER = 2_000
+"""Number of streamed documents in the shuffle buffer."""
 _SPLIT_RULE = "near-copies on one side"
-"""Part of the identity of a text that is read on one side only: another rule of splitting makes another text."""
+"""Part of the identity of a split. Change it if the rule of the split changes."""
 _MOST_BYTES = 512 << 20
-"""Of a text file, which is held whole."""
-_LOOKED_THROUGH = 10_000
-"""Documents among which long ones are looked for before shorter ones are taken."""
+"""Maximum size of a text file."""
+_MAX_SEARCHED = 10_000
+"""Maximum number of documents searched for long ones before shorter ones are used."""
 
 
 @dataclass(frozen=True)
@@ -37,22 +37,22 @@ class Texts:
     """Documents as token ids."""
 
     token_ids: list[list[int]]
-    """At most seq_len ids each, in the drawn order; no padding."""
+    """At most `seq_len` ids per document, in the order of the draw, without padding."""
     n_skipped: int
-    """Documents passed over because they were under 16 tokens, or because longer ones were there."""
+    """Number of documents skipped because they have fewer than 16 tokens, or because longer ones were available."""
 
 
 def title(spec: CorpusSpec) -> str:
-    """Return the name of the texts, to show."""
+    """Return the display name of a text."""
     return TITLES.get(spec.source) or files.title(spec.source)
 
 
 def shortfall(spec: CorpusSpec, lengths: Sequence[int]) -> str:
-    """Return a sentence on the difference between the texts that were read and the request; "" for none.
+    """Return a sentence if fewer texts than requested have enough tokens, else "".
 
     Args:
-        spec: the request.
-        lengths: tokens of each text that was read.
+        spec: request.
+        lengths: number of tokens of each text.
     """
     long = sum(length >= spec.long_enough for length in lengths)
     if long >= spec.n_texts:
@@ -61,7 +61,7 @@ def shortfall(spec: CorpusSpec, lengths: Sequence[int]) -> str:
 
 
 def resolve(spec: CorpusSpec) -> CorpusSpec:
-    """The spec with the identity of its text as it is now."""
+    """Return the request with the current identity of its text."""
     return replace(spec, identity=_identity(spec.source) + (f", {_SPLIT_RULE}" if spec.split != "all" else ""))
 
 
@@ -77,24 +77,23 @@ def _identity(source: str) -> str:
 
 
 def documents(spec: CorpusSpec) -> list[str]:
-    """All documents of the spec's split in the seeded order of its draw, whole and as text.
+    """Return all documents of a split as text, shuffled by the seed.
 
-    Near-copies are on one side of the split, and the training part does not quote the validation texts (`near_copies`).
-    The caller takes as many as it needs from the front.
+    `near_copies` describes the split.
 
     Raises:
-        CorpusError: when the text is missing, empty, not UTF-8, or has no document in the asked split.
+        CorpusError: if the text is missing, empty or not UTF-8, or has no document in the split.
     """
     if spec.source == STREAMED:
         raise CorpusError(
             f"The text {STREAMED} has no end, so it can be used for healing only. Choose `c4`, `wiki`, or a TXT or JSONL file."
         )
     texts = _starter_documents(spec.source) if spec.source in STARTER else _file_documents(Path(spec.source))
-    texts = list(dict.fromkeys(texts))  # a repeated document must not stand on both sides of a split
+    texts = list(dict.fromkeys(texts))  # a repeated document must not be on both sides of a split
     if spec.split != "all":
         parts = near_copies.split(texts)
-        chosen = parts.train if spec.split == "train" else parts.validation
-        texts = [text for text in texts if text in chosen]
+        selected = parts.train if spec.split == "train" else parts.validation
+        texts = [text for text in texts if text in selected]
     if not texts:
         raise CorpusError(
             f"{spec.source} has no "
@@ -106,10 +105,10 @@ def documents(spec: CorpusSpec) -> list[str]:
 
 
 def check(spec: CorpusSpec) -> None:
-    """Check that a text can be read; of one on the Hub, that its first row arrives.
+    """Check that a text can be read. For a streamed text, only the first row is downloaded.
 
     Raises:
-        CorpusError: as `stream`.
+        CorpusError: as for `stream`.
     """
     if spec.source == STREAMED:
         next(_streamed(lambda rows: rows), None)
@@ -117,36 +116,39 @@ def check(spec: CorpusSpec) -> None:
         _check_once(spec.source, spec.split, _identity(spec.source))
 
 
-@functools.lru_cache(maxsize=64)  # a batch asks for the same text in every cell
+@functools.lru_cache(maxsize=64)  # each cell of a batch checks the same text
 def _check_once(source: str, split: str, identity: str) -> None:
     documents(CorpusSpec(source, split=split))
 
 
 def stream(spec: CorpusSpec) -> Iterator[str]:
-    """Yield the documents one by one; of a source that is streamed, no more are fetched than are taken.
+    """Yield the documents of a split; a streamed source is downloaded as far as it is iterated.
 
     Raises:
-        CorpusError: as `documents`, and when the hub cannot be reached.
+        CorpusError: as for `documents`, or if the Hub cannot be reached.
     """
     if spec.source != STREAMED:
         yield from documents(spec)
         return
-    for text in _streamed(lambda rows: rows.shuffle(seed=spec.seed, buffer_size=_SHUFFLED_AT_ONCE)):
-        # Measured texts are not in this split at all, and near-copies of them are left out when rows are packed.
+    for text in _streamed(lambda rows: rows.shuffle(seed=spec.seed, buffer_size=_SHUFFLE_BUFFER)):
+        # Near-copies of measured texts are removed when sequences are packed.
         if spec.split == "all" or near_copies.is_validation(text) == (spec.split == "validation"):
             yield text
 
 
 def _streamed(ordered: Callable[[Any], Any]) -> Iterator[str]:
-    """Yield the texts of the streamed source, its rows put into an order.
+    """Yield the texts of the streamed source.
+
+    Args:
+        ordered: function that shuffles the rows.
 
     Raises:
-        CorpusError: when the Hub cannot be reached.
+        CorpusError: if the Hub cannot be reached.
     """
     try:
         for row in ordered(_hub_rows(*_STREAM)):
             yield row["text"]
-    except Exception as error:  # the hub client raises a dozen unrelated types when it cannot be reached
+    except Exception as error:  # the client raises many unrelated types if the Hub cannot be reached
         raise CorpusError(
             f"The text {STREAMED!r} cannot be streamed from {_STREAM[0]} on the Hub ({failures.clause(error)}). "
             "Connect to the network, or choose `c4`, `wiki`, or a TXT or JSONL file."
@@ -154,26 +156,26 @@ def _streamed(ordered: Callable[[Any], Any]) -> Iterator[str]:
 
 
 def tokenize(spec: CorpusSpec, tokenizer: Any, *, skip: int = 0) -> Texts:
-    """Draw `n_texts` documents and cut each to `seq_len` tokens; a shorter one keeps its own last token.
+    """Select `n_texts` documents and truncate each to `seq_len` tokens.
 
-    A smaller draw is the front of a larger one. Documents under `min_tokens` come last (`shortfall` tells of them).
+    A smaller selection is the beginning of a larger one. Documents with fewer than `min_tokens` come last.
 
     Args:
-        spec: which texts.
-        tokenizer: a transformers tokenizer.
-        skip: documents at the front of the draw to leave to others.
+        spec: request.
+        tokenizer: tokenizer of transformers.
+        skip: number of documents to skip at the beginning.
 
     Raises:
-        CorpusError: as `documents`, and when every document is under 16 tokens.
+        CorpusError: as for `documents`, or if all documents have fewer than 16 tokens.
     """
     n_wanted = skip + spec.n_texts
     long: list[list[int]] = []
     shorter: list[list[int]] = []
     skipped = 0
-    for looked_at, text in enumerate(documents(spec)):
-        if looked_at >= _LOOKED_THROUGH and len(long) + len(shorter) >= n_wanted:
+    for index, text in enumerate(documents(spec)):
+        if index >= _MAX_SEARCHED and len(long) + len(shorter) >= n_wanted:
             break
-        # Forty characters a token is more than any tokenizer needs, and saves tokenizing whole books.
+        # No tokenizer needs 40 characters per token, so the rest of a long text is not tokenized.
         ids = tokenizer(text[: spec.seq_len * 40]).input_ids[: spec.seq_len]
         if len(ids) < MIN_DOCUMENT_TOKENS:
             skipped += 1
@@ -186,8 +188,8 @@ def tokenize(spec: CorpusSpec, tokenizer: Any, *, skip: int = 0) -> Texts:
             f"Every document of {spec.source} is shorter than {MIN_DOCUMENT_TOKENS} tokens ({skipped} skipped). "
             "Give longer texts, separated by blank lines."
         )
-    chosen = [*long, *shorter][:n_wanted]
-    return Texts(chosen[skip:], skipped + len(long) + len(shorter) - len(chosen))
+    selected = [*long, *shorter][:n_wanted]
+    return Texts(selected[skip:], skipped + len(long) + len(shorter) - len(selected))
 
 
 def _starter_documents(name: str) -> list[str]:
@@ -205,7 +207,7 @@ def _hub_documents(name: str) -> list[str]:
     path, config, split = _HUB[name]
     try:
         return [row["text"] for row in _hub_rows(path, config, split).take(_HUB_DOCUMENTS)]
-    except Exception as error:  # the hub client raises a dozen unrelated types when it cannot be reached
+    except Exception as error:  # the client raises many unrelated types if the Hub cannot be reached
         raise CorpusError(
             f"The text {name!r} is missing: the starter pack is not installed, and the Hub did not send {path} "
             f"({failures.clause(error)}). Install the pack with `{starter.GET_IT}`, connect to the network, or "
@@ -261,7 +263,7 @@ def _text(value: Any) -> str:
 
 def _json_lines(name: str, text: str) -> list[str]:
     texts = []
-    # Only a line feed ends a line of JSON: texts may hold U+2028 and its like as they are.
+    # Only line feeds separate lines, because texts may contain U+2028 and similar characters.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue

@@ -1,7 +1,7 @@
-"""Shared runs of words between the text that a model is fitted to and the material that measures it.
+"""Overlap between texts used for fitting and the questions and texts used for measuring.
 
-A question that stands in the training text may be answered from memory. A text that chose the removed layers makes pruning
-look too good.
+A question contained in the training text may be answered from memory. A text that was used to choose the removed layers
+underestimates the loss increase.
 """
 
 from collections.abc import Iterable, Sequence
@@ -14,41 +14,41 @@ from analysis.data import near_copies
 from analysis.data.tasks import Question
 
 N_WORDS = 8
-"""Words in a row, by which a question counts as seen. Benchmarks' questions are short: the 13 of GPT-3 (arXiv:2005.14165) would
-miss most of them."""
-_LEAST_WORDS = 6
-"""A question of fewer words is never flagged."""
+"""Length of a shared run of words that flags a question. Many questions are shorter than the 13 words used for GPT-3
+(arXiv:2005.14165)."""
+_MIN_WORDS = 6
+"""Minimum words of a flagged question."""
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """Number of questions that share a run of words with some text, and so may have been answered from memory."""
+    """Questions that share a run of words with a text and may be answered from memory."""
 
     n_words: int
-    """Length of the run."""
+    """Length of a run in words."""
     n_questions: int
-    """Questions looked at."""
+    """Number of checked questions."""
     ids: list[str]
-    """Identifiers of the questions that share one."""
+    """Ids of the questions with a shared run."""
 
 
 def shared_questions(questions: Sequence[Question], texts: Iterable[str]) -> Overlap:
-    """Find the questions that share eight consecutive words with some text, regardless of case and punctuation.
+    """Find the questions that share eight consecutive words with a text, ignoring case and punctuation.
 
-    Worked examples before a question do not count. A question that has fewer words with its right answer must stand there
-    whole. A question of under six words is never flagged.
+    Worked examples are ignored. A question that, with its right answer, has six or seven words must be contained entirely.
+    Shorter questions are never flagged.
 
     Args:
-        questions: of the question set.
-        texts: all of the text; read once, word by word.
+        questions: questions to check.
+        texts: texts, which are iterated once.
     """
     wanted: dict[int, dict[int, set[str]]] = {}
     for question in questions:
         context, right = question.pairs()[question.gold]
-        asked = context.rpartition("\n\n")[2] + " " + right
-        length = min(N_WORDS, len(near_copies.words(asked)))
-        if length >= _LEAST_WORDS:
-            for run in near_copies.runs(asked, length).tolist():
+        text = context.rpartition("\n\n")[2] + " " + right
+        length = min(N_WORDS, len(near_copies.words(text)))
+        if length >= _MIN_WORDS:
+            for run in near_copies.runs(text, length).tolist():
                 wanted.setdefault(length, {}).setdefault(run, set()).add(question.id)
     quoted: set[str] = set()
     for text in texts:
@@ -58,22 +58,22 @@ def shared_questions(questions: Sequence[Question], texts: Iterable[str]) -> Ove
 
 
 def shared_runs(earlier: Iterable[str], measured: Sequence[str]) -> float:
-    """Return the largest share of a measured text's runs of words that stands in the earlier texts, in [0, 1]."""
+    """Return the largest share, in [0, 1], of the word runs of a measured text that earlier texts contain."""
     runs = [near_copies.runs(text) for text in earlier]
     all_runs = np.unique(np.concatenate([np.zeros(0, dtype=np.uint64), *runs]))
     return max((near_copies.share(near_copies.runs(text), all_runs) for text in measured), default=0.0)
 
 
 def refuse_shared(earlier: Iterable[str], measured: Sequence[str], *, measured_title: str, earlier_title: str) -> float:
-    """Return the share of `shared_runs`, and refuse more than `near_copies.MOST_QUOTED`.
+    """Return `shared_runs` after checking that it is at most `near_copies.MOST_QUOTED`.
 
     Args:
-        earlier, measured: as for `shared_runs`.
-        measured_title: name of the measured texts: "report text (C4)".
-        earlier_title: name of the earlier texts: "search text (C4)".
+        earlier, measured: texts as in `shared_runs`.
+        measured_title: name of the measured texts, such as "report text (C4)".
+        earlier_title: name of the earlier texts, such as "search text (C4)".
 
     Raises:
-        CorpusError: with one sentence.
+        CorpusError: if the share is larger.
     """
     share = shared_runs(earlier, measured)
     if share > near_copies.MOST_QUOTED:

@@ -1,7 +1,7 @@
-"""Question files of the user's own: JSONL, CSV or Parquet, read row by row with an error for each row that cannot be asked.
+"""Question files of the user in JSONL, CSV or Parquet, with an error for each invalid row.
 
-The limits here are those of a file's content. Before them an upload meets Streamlit's `server.maxUploadSize` and the limit of
-kept uploads (`pages.components.shared.access`). `read_sandboxed` adds limits of memory and time.
+The limits here apply to the content of a file. Uploads are also limited by Streamlit's `server.maxUploadSize` and by the total
+size of uploads (`pages.components.shared.access`). `read_sandboxed` adds limits of memory and time.
 """
 
 import ast
@@ -23,48 +23,49 @@ from analysis.data.tasks import LETTERS, Question, lettered
 
 UPLOADS = "uploads"
 """Folder of uploads in the cache."""
-_LONGEST_NAME = 60
+_MAX_NAME = 60
+"""Maximum length of the name of an upload."""
 QUESTION_NAMES = ("question", "question_stem", "prompt", "query")
-"""Fields that may hold the question, in lower case; the first one present is taken."""
+"""Lower-case names of the question field; the first one present is used."""
 ANSWER_NAMES = ("answer", "answerkey", "answer_key", "label", "gold", "target", "correct")
-"""Fields that may hold the answer."""
+"""Lower-case names of the answer field."""
 
 
 MOST_ROWS = 250_000
-"""Of a file; a benchmark has some ten thousand."""
+"""Maximum number of rows of a file."""
 MOST_BYTES = 64 << 20
-"""Maximum size of a file, and of its rows if they take more memory than on disk."""
+"""Maximum size of a file, and of its unpacked rows."""
 _MOST_LINE = 1 << 20
-"""Characters of a row; a longer one is no question, and values nested in it may take twenty times as much."""
+"""Maximum characters of a row, whose parsed values may take twenty times as much memory."""
 _BATCH = 16
-"""Rows of a Parquet file that are unpacked at once."""
-_APART_BYTES, _APART_S = 2 << 30, 30.0
-"""Memory, libraries included, and time for the file of a visitor."""
-_WIDEST = 28
-"""Columns of a file without a header: a question, a choice for every letter of the alphabet, an answer."""
+"""Number of Parquet rows unpacked at once."""
+_SANDBOX_BYTES, _SANDBOX_S = 2 << 30, 30.0
+"""Limits of memory, including libraries, and of time for the file of a visitor."""
+_MAX_COLUMNS = 28
+"""Maximum columns of a file without header: a question, a choice per letter of the alphabet, an answer."""
 
 
 class BadRowError(Exception):
-    """Reason why a row is not a question; caught when rows are turned into questions."""
+    """A row is invalid; the message is the reason."""
 
 
 Fields = Mapping[str, Any] | BadRowError
-"""A row by lower-case field name, or why it has no fields."""
+"""Fields of a row by lower-case name, or the reason why it has none."""
 Numbered = tuple[int, Fields]
-"""Number and fields of a row. The number is its line in a text file (the first is 1), else its place from 1."""
+"""Number and fields of a row. The number is the line in a text file or the position, from 1."""
 
 
 @dataclass(frozen=True)
 class RawTable:
-    """All rows of a file."""
+    """Rows of a file."""
 
     rows: list[Numbered]
     names: frozenset[str]
-    """Lower-case column names; empty for JSON, in which every row names its own fields."""
+    """Lower-case column names; empty for JSON."""
 
 
 def title(path: str) -> str:
-    """Return the name of a file, to show: the name under which a visitor brought it, else its own."""
+    """Return the display name of a file: the original name of an upload, or the file name."""
     try:
         return name_file(Path(path)).read_text(encoding="utf-8") or Path(path).name
     except (OSError, ValueError):
@@ -72,31 +73,31 @@ def title(path: str) -> str:
 
 
 def name_file(path: Path) -> Path:
-    """Where the visitor's name of an upload lies, which itself is stored under one made from its content."""
+    """Return the path of the file with the original name of an upload, whose own name is a hash."""
     return path.with_name(f"{path.name}.name")
 
 
 def upload_path(content: bytes, suffix: str) -> Path:
-    """Return the path of an upload in the cache, with a name made from its content."""
+    """Return the path of an upload in the cache, whose name is a hash of its content."""
     return store.cache_dir() / UPLOADS / f"{hashlib.sha256(content).hexdigest()}{suffix}"
 
 
 def keep_upload(path: Path, content: bytes, name: str) -> None:
-    """Store an upload, and its printable name next to it.
+    """Store an upload, with the printable characters of its name in a second file.
 
     Raises:
         StorageError: if it cannot be stored.
     """
     store.write_atomic(path, content)
-    shown = "".join(letter for letter in name.replace("\\", "/").rsplit("/", 1)[-1] if letter.isprintable())
-    store.write_atomic(name_file(path), shown[-_LONGEST_NAME:].encode("utf-8", "replace"))
+    printable = "".join(letter for letter in name.replace("\\", "/").rsplit("/", 1)[-1] if letter.isprintable())
+    store.write_atomic(name_file(path), printable[-_MAX_NAME:].encode("utf-8", "replace"))
 
 
 def identity(path: Path) -> str:
-    """Return the identity of the file's content, under any path.
+    """Return the identity of the content of a file.
 
     Raises:
-        BenchmarkError: when it cannot be read.
+        BenchmarkError: if it cannot be read.
     """
     return f"sha256:{hashlib.sha256(_content(path)).hexdigest()[:24]}"
 
@@ -107,17 +108,17 @@ def _check_rows(name: str, n_rows: int) -> None:
 
 
 def read_table(path: Path) -> RawTable:
-    """Every row of the file that is not blank.
+    """Read all rows of a file that are not blank.
 
     Raises:
-        BenchmarkError: when the file is missing, or nothing of it can be read in the format of its name.
+        BenchmarkError: if the file is missing or not in the format of its name.
     """
     content, ending = _content(path), path.suffix.lower()
     if ending == ".parquet":
         return _parquet(path.name, content)
     if content.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in content:
         raise BenchmarkError(f"{path.name} is not UTF-8 text (it looks like UTF-16). Save it as UTF-8 and try again.")
-    # Bytes that are no UTF-8 survive as surrogates, so that only the rows that hold them are refused.
+    # Invalid bytes become surrogates, so that only their rows are invalid.
     text = content.decode("utf-8-sig", errors="surrogateescape")
     if ending in (".csv", ".tsv"):
         return _csv(path.name, text, "\t" if ending == ".tsv" else ",")
@@ -143,7 +144,7 @@ def _parquet(name: str, content: bytes) -> RawTable:
     import pyarrow.parquet
 
     try:
-        # No threads: in a process whose memory is bounded they cannot be started.
+        # Threads cannot be started in a process with limited memory.
         file = pyarrow.parquet.ParquetFile(io.BytesIO(content), pre_buffer=False)
         names = [str(column).lower() for column in file.schema_arrow.names]
         if len(set(names)) < len(names):
@@ -151,7 +152,7 @@ def _parquet(name: str, content: bytes) -> RawTable:
         _check_rows(name, file.metadata.num_rows)
         unpacked, rows = 0, []
         for batch in file.iter_batches(_BATCH, use_threads=False):
-            # The file's own size counts its pages: a text that many rows share is in them once.
+            # The size in the file's metadata counts repeated values once.
             unpacked += batch.nbytes
             if unpacked > MOST_BYTES:
                 raise BenchmarkError(
@@ -193,7 +194,7 @@ def _lowered(entry: Any) -> Fields:
 
 
 def _csv(name: str, text: str, delimiter: str) -> RawTable:
-    records = list(itertools.islice(_csv_records(text, delimiter), MOST_ROWS + 2))  # a header too
+    records = list(itertools.islice(_csv_records(text, delimiter), MOST_ROWS + 2))  # with a header
     _check_rows(name, len(records) - 1)
     readable = [(line, cells) for line, cells in records if not isinstance(cells, BadRowError)]
     if not readable:
@@ -202,15 +203,15 @@ def _csv(name: str, text: str, delimiter: str) -> RawTable:
     if set(names) & set(QUESTION_NAMES) and set(names) & set(ANSWER_NAMES):
         records.remove(readable[0])
     else:
-        # No header: question, choices, answer. All rows are as wide; another width is a stray comma or a missing cell.
+        # Without header: question, choices, answer. Rows of another width have a stray comma or lack a cell.
         width = Counter(len(cells) for _, cells in readable).most_common(1)[0][0]
-        width = min(width, _WIDEST)
+        width = min(width, _MAX_COLUMNS)
         names = ["question", *(chr(ord("a") + index) for index in range(width - 2)), "answer"]
     return RawTable([(line, _named(names, cells)) for line, cells in records], frozenset(names))
 
 
 def _csv_records(text: str, delimiter: str) -> Iterator[tuple[int, list[str] | BadRowError]]:
-    """Records with the line on which each begins; quoted cells may hold line breaks."""
+    """Yield the first line and the cells of each record; quoted cells may contain line breaks."""
     csv.field_size_limit(max(csv.field_size_limit(), len(text) + 1))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     while True:
@@ -239,41 +240,41 @@ def _named(names: Sequence[str], cells: list[str] | BadRowError) -> Fields:
 _CHOICES_NAMES = ("choices", "options", "endings")
 _ID_NAMES = ("id", "question_id")
 _STRING_LITERAL = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")
-_ENOUGH_TO_TELL_ONES = 10
-"""Answers that must be there before a column without a single 0 is taken to count from 1."""
+_MIN_ANSWERS = 10
+"""Minimum number of answers to conclude from missing zeros that they count from 1."""
 
 
 @dataclass(frozen=True)
 class RowError:
-    """A row that cannot be asked."""
+    """Invalid row."""
 
     row: int
-    """Its line in a JSONL or CSV file (the first line is 1), its number from 1 in a Parquet file."""
+    """Line in a JSONL or CSV file, or position in a Parquet file, from 1."""
     reason: str
 
     def in_words(self) -> str:
-        """One clause for people."""
+        """Return the row and the reason as a clause."""
         return f"row {self.row}: {self.reason}"
 
 
 @dataclass(frozen=True)
 class QuestionFile:
-    """The content of a file: every row is either a question or an error."""
+    """Content of a question file; each row is a question or an error."""
 
     questions: list[Question]
     errors: list[RowError]
     answers_as: str
-    """How the answer column was read: labels, letters, numbers from 0, numbers from 1, or text."""
+    """Type of the answers: labels, letters, numbers from 0, numbers from 1, or text."""
 
     @property
     def n_rows(self) -> int:
-        """Rows in all, blank lines not counted."""
+        """Number of rows without blank lines."""
         return len(self.questions) + len(self.errors)
 
 
 @dataclass(frozen=True)
 class _Raw:
-    """The parts of a row, before the answer is understood."""
+    """Parts of a row before its answer is interpreted."""
 
     row: int
     id: str
@@ -285,17 +286,16 @@ class _Raw:
 
 
 def read(path: Path) -> QuestionFile:
-    """All questions of a file.
+    """Read all questions of a file.
 
-    A row needs a question, choices and an answer. It has two choices or more: a list, columns A, B, C …, or option1, option2 ….
-    The answer is a label of the choices, a letter, a number from 0, or the text of the right choice. The column as a whole
-    decides how answers are meant, so that choices which are numbers or letters themselves are no riddle. Files in the
-    layout of Hendrycks et al. are asked with lettered choices. Their columns are lettered, with or without a header, or they
-    have the Hub's header, a list and a number. All others are asked with the choices as continuations of
-    "Question: … Answer:". A subject column groups questions.
+    A row has a question, at least two choices and an answer. Choices are a list, columns A, B, C …, or option1, option2 …. The
+    answer is a label, a letter, a number from 0 or from 1, or the text of the right choice; its type is determined for the
+    whole column. Files in the layout of Hendrycks et al., with lettered columns or with the columns of the Hub, use prompts
+    with lettered choices. All others use the choices as continuations of "Question: … Answer:". A column `subject` defines
+    groups.
 
     Raises:
-        BenchmarkError: when the file is missing, of another kind, or not readable at all.
+        BenchmarkError: if the file is missing or not in the format of its name.
     """
     table = read_table(path)
     letters = {"a", "b", "answer"} <= table.names or {"question", "subject", "choices", "answer"} <= table.names
@@ -317,14 +317,14 @@ def read(path: Path) -> QuestionFile:
 
 
 def read_sandboxed(path: Path) -> QuestionFile:
-    """Read a file that a visitor brought as `read` does, in a process of its own with bounds of memory and time.
+    """Read the file of a visitor in a child process with limited memory and time.
 
     Raises:
-        BenchmarkError: as `read`, and when the file takes more than its bounds.
+        BenchmarkError: as for `read`, or if a limit is exceeded.
     """
     try:
         answer = sandbox.answer(
-            "analysis.data.files:read_plain", str(path.absolute()), memory_bytes=_APART_BYTES, seconds=_APART_S
+            "analysis.data.files:read_plain", str(path.absolute()), memory_bytes=_SANDBOX_BYTES, seconds=_SANDBOX_S
         )
     except sandbox.OverLimitError as error:
         raise BenchmarkError(f"Reading {title(str(path))} takes more than {error}. Give a smaller file.") from error
@@ -336,7 +336,7 @@ def read_sandboxed(path: Path) -> QuestionFile:
 
 
 def read_plain(path: str) -> dict[str, Any]:
-    """Return the result of `read`, as JSON has it."""
+    """Return the result of `read` as JSON types."""
     return asdict(read(Path(path)))
 
 
@@ -350,7 +350,7 @@ def _parts(number: int, fields: Fields) -> _Raw:
         raise BadRowError("the question is not text")
     choices, labels = _choices(fields)
     answer = _first(fields, ANSWER_NAMES)
-    if answer is None or not str(answer).strip() or answer != answer:  # a missing number in Parquet is not equal to itself
+    if answer is None or not str(answer).strip() or answer != answer:  # missing numbers in Parquet are NaN
         raise BadRowError("no answer")
     if isinstance(answer, list | dict):
         raise BadRowError("the answer is neither text nor a number")
@@ -380,7 +380,7 @@ def _first(fields: Mapping[str, Any], names: Sequence[str]) -> Any:
 
 
 def _choices(fields: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """The choices and their labels, if the row gives them."""
+    """Return the choices and their labels, if there are any."""
     choices = _first(fields, _CHOICES_NAMES)
     if isinstance(choices, str):
         choices = _parse_list(choices)
@@ -397,7 +397,7 @@ def _choices(fields: Mapping[str, Any]) -> tuple[list[str], list[str]]:
         names = [pattern.format(letter=letter.lower(), number=number) for number, letter in enumerate(LETTERS, start=1)]
         values = [fields.get(name) for name in names if name in fields]
         while values and (values[-1] is None or not str(values[-1]).strip()):
-            values.pop()  # rows with fewer choices than columns
+            values.pop()  # a row may have fewer choices than columns
         if values:
             return _texts(values), []
     raise BadRowError("no choices")
@@ -411,24 +411,24 @@ def _texts(values: Sequence[Any]) -> list[str]:
 
 
 def _parse_list(text: str) -> Any:
-    """A list or labelled list that was written into one cell, as JSON, as Python, or as numpy prints it (no commas)."""
+    """Parse a list in a cell in the notation of JSON, Python or numpy (without commas)."""
     try:
         return input_files.parsed(text)
     except ValueError:
         pass
     inside = text.strip()
     literals = _STRING_LITERAL.findall(inside)
-    # Python would join strings with only a space between them into one, so they are taken one by one.
+    # Python would concatenate adjacent strings, so they are parsed one by one.
     if inside.startswith("[") and not _STRING_LITERAL.sub("", inside).strip("[], \n\t"):
         return [ast.literal_eval(literal) for literal in literals]
     try:
         return ast.literal_eval(inside)
-    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:  # the last two of a list in a list in a list
+    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:  # the last two for deep nesting
         raise BadRowError("choices is not a list") from error
 
 
 def _number(answer: Any) -> int | None:
-    """A whole number, or None; Parquet and pandas store integers as floats if a column has missing values."""
+    """Return an integer answer, also if it is stored as a float or text; None for others."""
     if isinstance(answer, bool):
         return None
     if isinstance(answer, int) or (isinstance(answer, float) and answer.is_integer()):
@@ -471,24 +471,22 @@ _READERS: dict[str, Callable[[_Raw], int | None]] = {
 
 
 def _kind_of_answers(raws: Sequence[_Raw]) -> str:
-    """The reading that makes sense of most rows; of equals the first in `_READERS`."""
+    """Return the type of answers that fits most rows, the first in `_READERS` if several do."""
     numbers = [(_number(raw.answer), len(raw.choices)) for raw in raws if not raw.labels]
-    whole_numbers = [(number, size) for number, size in numbers if number is not None]
+    integers = [(number, size) for number, size in numbers if number is not None]
     fits = Counter(kind for raw in raws for kind, reader in _READERS.items() if reader(raw) is not None)
     kind = max(_READERS, key=lambda name: fits[name]) if raws else "letters"
-    from_one = all(1 <= number <= size for number, size in whole_numbers) and any(
-        number == size for number, size in whole_numbers
-    )
-    if kind == "numbers from 0" and len(whole_numbers) >= _ENOUGH_TO_TELL_ONES and from_one:
+    from_one = all(1 <= number <= size for number, size in integers) and any(number == size for number, size in integers)
+    if kind == "numbers from 0" and len(integers) >= _MIN_ANSWERS and from_one:
         return "numbers from 1"
     return kind
 
 
 def _gold(raw: _Raw, kind: str) -> int:
-    """The right choice: as the column is meant, or in the one way that makes sense of this row."""
-    meant = _by_number_from_one(raw) if kind == "numbers from 1" else _READERS[kind](raw)
-    if meant is not None:
-        return meant
+    """Return the index of the right choice by the type of the column, or by the only type that fits this row."""
+    gold = _by_number_from_one(raw) if kind == "numbers from 1" else _READERS[kind](raw)
+    if gold is not None:
+        return gold
     readings = {reader(raw) for name, reader in _READERS.items() if not (kind == "numbers from 1" and name == "numbers from 0")}
     readings.discard(None)
     if len(readings) == 1:

@@ -1,33 +1,33 @@
-"""The gallery: models whose results come with the program, made elsewhere, so that their weights need not be here."""
+"""Gallery: models whose results come with the program, so that their weights are not needed."""
 
 from dataclasses import dataclass
 
 from analysis.data import starter
 
 STARTER = "starter"
-"""The source of the model that comes with the starter pack."""
+"""Source of the model of the starter pack."""
 
 
 @dataclass(frozen=True)
 class Exhibit:
-    """A model of the gallery, and the very file that its results were computed from."""
+    """Model of the gallery, with the file that its results were computed from."""
 
     source: str
-    """As in `ModelSpec.source`: the same on every machine, whether the weights are there or not."""
+    """Source as in `ModelSpec.source`, the same on all machines."""
     title: str
-    """Name to show."""
+    """Display name."""
     weights: str
-    """Whose weights, and how they are rounded, in a clause."""
+    """Publisher and quantization of the weights, in a clause."""
     licence: str
-    """Of the weights."""
+    """Licence of the weights."""
     page: str
-    """Hub id of the page that publishes them."""
+    """Hub id of the publisher's repository."""
     sha256: str = ""
-    """Of the file with the weights; "" if the version of a package says which they are."""
+    """SHA-256 of the file with the weights; "" if they are in a package."""
     identity: str = ""
-    """Of that file, as in `ModelSpec.identity`; of a package without its version."""
+    """Identity of the weights as in `ModelSpec.identity`, without the version of a package."""
     file_bytes: int = 0
-    """Size of that file, which is not here."""
+    """Size of the file in bytes; 0 if it is in a package."""
 
 
 EXHIBITS = (
@@ -53,25 +53,25 @@ EXHIBITS = (
         1_117_320_768,
     ),
 )
-"""All of them, in the order in which they are shown; their stored results tell which measurements there are."""
+"""All models of the gallery, in display order."""
 
 
 def exhibit(source: str) -> Exhibit | None:
-    """The model of the gallery with this source; None for any other."""
+    """Return the model of the gallery with a source; None for any other."""
     return next((entry for entry in EXHIBITS if entry.source == source), None)
 
 
 def is_exhibit(source: str, identity: str) -> bool:
-    """Return whether weights are those of a model of the gallery: by their identity, by their source if that is unknown."""
+    """Return whether weights belong to the gallery, by their identity, or by their source if the identity is unknown."""
     return any(identity.startswith(entry.identity) if identity else source == entry.source for entry in EXHIBITS)
 
 
 def name_of(source: str, file_name: str) -> str:
-    """Return the title of a model of the gallery, and the name of its file or folder for any other.
+    """Return the title of a model of the gallery, or the file name of any other model.
 
     Args:
-        source: as in `ModelSpec.source`.
-        file_name: as in `ModelFacts.name`.
+        source: source as in `ModelSpec.source`.
+        file_name: name as in `ModelFacts.name`.
     """
-    known = exhibit(source)
-    return file_name if known is None else known.title
+    model = exhibit(source)
+    return file_name if model is None else model.title

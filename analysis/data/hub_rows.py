@@ -1,7 +1,7 @@
-"""Rows of a dataset from the Hub as a file of one's own: texts or questions, with the chosen columns.
+"""Conversion of rows of a dataset from the Hub to a file with texts or questions.
 
-Of one file of the set, at a commit, only as much is read as its first rows take. The rows are kept under the names that
-`corpora` and `files` read. The result is a file like any other, so that it is measured on, shown and reproduced like one.
+Only the first rows of one file of the dataset at a commit are read. The selected columns are stored under the names that
+`corpora` and `files` read, so that the result is used like any other file.
 """
 
 import csv
@@ -22,26 +22,26 @@ from analysis.core.progress import OnProgress, ignore
 from analysis.data.files import ANSWER_NAMES, QUESTION_NAMES
 
 ENDINGS = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt")
-"""Of files whose rows are read; all but Parquet may be packed by gzip."""
+"""Supported file name endings; all but Parquet may be followed by `.gz`."""
 _WHOLE_BYTES = 16 << 20
-"""A file that is no larger is downloaded, and compared with its checksum."""
+"""Maximum size of a file that is downloaded completely and verified by its checksum."""
 _BLOCK_BYTES = 4 << 20
-"""Bytes of a larger file that are requested at once."""
+"""Block size of the requests for larger files."""
 MOST_ROWS = 100_000
 USUAL_ROWS = 2_000
 _MOST_BYTES = 64 << 20
-"""Most bytes of the rows that are kept."""
+"""Maximum size of the stored rows."""
 _MOST_LINE = 1 << 20
 _BATCH = 64
-_APART_BYTES, _APART_S = 2 << 30, 300.0
-"""Memory, libraries included, and time for reading a file, with the download of the parts of a large one."""
-_MOST_TOLD = 256 << 20
-"""Bytes of rows as JSON."""
+_SANDBOX_BYTES, _SANDBOX_S = 2 << 30, 300.0
+"""Limits of memory, including libraries, and of time for reading a file, including the download of a large one."""
+_MAX_JSON = 256 << 20
+"""Maximum size of the rows as JSON."""
 
 TEXT = "text"
 QUESTION, CHOICES, ANSWER = "question", "choices", "answer"
 ROLES = {"texts": (TEXT,), "questions": (QUESTION, CHOICES, ANSWER)}
-"""Uses of columns: the names that they are kept under."""
+"""Stored column names for texts and for questions."""
 _USUAL = {
     TEXT: ("text", "content", "document", "article", "body", "passage"),
     QUESTION: QUESTION_NAMES,
@@ -49,23 +49,23 @@ _USUAL = {
     ANSWER: ANSWER_NAMES,
 }
 Columns = Mapping[str, Sequence[str]]
-"""Columns of the set by the names that they are kept under; choices may stand in several."""
+"""Columns of the dataset by stored name; choices may be in several columns."""
 
 
 @dataclass(frozen=True)
 class HubDataset:
-    """A dataset at a commit, and the files of it whose rows can be read."""
+    """Dataset at a commit, with its readable files."""
 
     repository: hub.repository.Repository
     files: tuple[hub.repository.File, ...]
 
 
 def look(id: str, revision: str | None = None) -> HubDataset:
-    """Ask the Hub for the files of a dataset; nothing of it is fetched.
+    """Request the file list of a dataset from the Hub.
 
     Raises:
-        HubError: when the hub does not give it.
-        CorpusError: when no file of it can be read.
+        HubError: if the request fails.
+        CorpusError: if the dataset has no readable file.
     """
     repository = hub.cache.resolve(id, revision, kind=hub.repository.DATA_SET)
     files = [file for file in repository.files if _ending(file.path) in ENDINGS and not _is_about(file.path)]
@@ -82,7 +82,7 @@ def _ending(path: str) -> str:
 
 
 def _is_about(path: str) -> bool:
-    """Return whether a file is about the set and not of it."""
+    """Return whether a file contains documentation or metadata."""
     name = path.rsplit("/", 1)[-1].lower()
     return name.startswith(("dataset_info", "state.", "readme", "license", "requirements")) or name == "data.txt"
 
@@ -90,28 +90,28 @@ def _is_about(path: str) -> bool:
 def first_rows(
     dataset: HubDataset, path: str, max_rows: int = USUAL_ROWS, *, on_progress: OnProgress = ignore
 ) -> list[dict[str, Any]]:
-    """Read the first rows of one file of the set, in a process of its own with bounds of memory and time.
+    """Read the first rows of a file of a dataset, in a child process with limited memory and time.
 
-    A small file is downloaded and kept. Of a large one only the parts that these rows take are requested, each time.
+    A small file is downloaded and cached. Only the required blocks of a large file are downloaded, without caching.
 
     Args:
-        dataset: the set.
-        path: of the file.
+        dataset: dataset.
+        path: path of the file.
         max_rows: maximum number of rows.
-        on_progress: told of the bytes of a small file.
+        on_progress: progress callback for the download of a small file.
 
     Returns:
-        The rows by column.
+        Rows by column.
 
     Raises:
-        CorpusError: when there is none of this name, it is of another format, or its first rows take too much.
-        HubError, StorageError: as `hub.download.fetch`.
+        CorpusError: if there is no such file, its format is wrong, or a limit is exceeded.
+        HubError, StorageError: as for `hub.download.fetch`.
     """
     file = next((file for file in dataset.files if file.path == path), None)
     if file is None:
-        some = ", ".join(file.path for file in dataset.files[:5])
+        examples = ", ".join(file.path for file in dataset.files[:5])
         raise CorpusError(
-            f"{dataset.repository.id} has no file {shown(path)} with readable rows. Choose one of its files, such as {some}."
+            f"{dataset.repository.id} has no file {shown(path)} with readable rows. Choose one of its files, such as {examples}."
         )
     repository, local = dataset.repository, ""
     if file.size <= _WHOLE_BYTES:
@@ -119,7 +119,7 @@ def first_rows(
     arguments = (local, repository.id, repository.commit, path, str(max_rows), str(_BLOCK_BYTES))
     try:
         read_rows: list[dict[str, Any]] = sandbox.answer(
-            f"{__name__}:rows_as_json", *arguments, memory_bytes=_APART_BYTES, seconds=_APART_S
+            f"{__name__}:rows_as_json", *arguments, memory_bytes=_SANDBOX_BYTES, seconds=_SANDBOX_S
         )
     except sandbox.OverLimitError as error:
         raise CorpusError(f"Reading {path} takes more than {error}. Take fewer rows, or another file.") from error
@@ -127,13 +127,13 @@ def first_rows(
 
 
 def rows_as_json(local: str, id: str, commit: str, path: str, max_rows: str, block_bytes: str) -> Any:
-    """Return the first rows of a local file, or of a file on the Hub if `local` is empty, as in JSON."""
+    """Return the first rows of a local file, or of a file on the Hub if `local` is empty, as JSON types."""
     name = Path(path).name
     with Path(local).open("rb") if local else hub.download.opened(id, commit, path, int(block_bytes)) as stream:
         text = json.dumps(rows(stream, name, int(max_rows)), default=str)
-    if len(text) > _MOST_TOLD:
+    if len(text) > _MAX_JSON:
         raise CorpusError(
-            f"The rows of {name} take {len(text) / 1e6:,.0f} MB, but at most {_MOST_TOLD / 1e6:,.0f} "
+            f"The rows of {name} take {len(text) / 1e6:,.0f} MB, but at most {_MAX_JSON / 1e6:,.0f} "
             "MB are read. Take fewer rows."
         )
     return json.loads(text)
@@ -143,12 +143,12 @@ def rows(stream: BinaryIO, name: str, max_rows: int) -> list[dict[str, Any]]:
     """Return the first rows of a file by column.
 
     Args:
-        stream: its content.
-        name: with any of `ENDINGS`.
-        max_rows: number of rows at most.
+        stream: content of the file.
+        name: name of the file with one of `ENDINGS`.
+        max_rows: maximum number of rows.
 
     Raises:
-        CorpusError: when the file is of another format than its name says.
+        CorpusError: if the file is not in the format of its name.
     """
     import httpx
 
@@ -162,9 +162,9 @@ def rows(stream: BinaryIO, name: str, max_rows: int) -> list[dict[str, Any]]:
         else:
             read = _lines(text) if _ending(name) == ".txt" else _json(text)
         return list(itertools.islice(read, max_rows))
-    except httpx.HTTPError:  # some of the Hub's errors are OSErrors too
+    except httpx.HTTPError:  # errors of the Hub may be OSErrors
         raise
-    except (OSError, EOFError, ValueError, TypeError, csv.Error) as error:  # those of pyarrow are ValueErrors and OSErrors
+    except (OSError, EOFError, ValueError, TypeError, csv.Error) as error:  # pyarrow raises ValueErrors and OSErrors
         raise CorpusError(
             f"{name} cannot be read in the format of its name ({str(error).splitlines()[0].rstrip('.')}). Choose another file."
         ) from error
@@ -210,32 +210,32 @@ def _json(text: io.TextIOBase) -> Iterator[dict[str, Any]]:
 
 
 def names(read: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The columns of some rows, in their order."""
+    """Return the columns of rows in order."""
     return list(dict.fromkeys(name for row in read for name in row))
 
 
 def guess(columns: Sequence[str], role: str) -> str | None:
-    """The column that is probably meant; None if no name is similar."""
+    """Return the probable column of a role by its name; None if there is none."""
     by_lower_name = {name.lower(): name for name in reversed(columns)}
     return next((by_lower_name[name] for name in _USUAL[role] if name in by_lower_name), None)
 
 
 def guessed(columns: Sequence[str], kind: str) -> dict[str, list[str]]:
-    """Return the columns for all roles of a kind, as far as their names tell."""
+    """Return the probable columns of all roles of a kind."""
     guesses = {role: guess(columns, role) for role in ROLES[kind]}
     return {role: [name] for role, name in guesses.items() if name is not None}
 
 
 def as_jsonl(read: Sequence[Mapping[str, Any]], kind: str, columns: Columns) -> bytes:
-    """Rows as the lines of a JSONL file of one's own.
+    """Return rows as the content of a JSONL file.
 
     Args:
-        read: the rows.
-        kind: a key of `ROLES`.
-        columns: of the set, for every role of the kind.
+        read: rows.
+        kind: key of `ROLES`.
+        columns: columns of the dataset for each role of the kind.
 
     Raises:
-        CorpusError: when a column is missing or holds no value that is needed.
+        CorpusError: if a column is missing, or no row has the required values.
     """
     columns_read = names(read)
     for role in ROLES[kind]:

@@ -1,9 +1,8 @@
-"""Near-copies: documents that say nearly the same, and texts whose long runs of words stand in others.
+"""Training and validation split without near-duplicates or quotations.
 
-A loss on text that a model has all but read says how well it remembers. So documents that are near-duplicates go to one side
-of the split into training and validation. A validation document is dropped if too much of it is contained in the training
-part, be it in pieces. Templates are the case in point, such as "… is a species of small sea snail, a marine gastropod
-mollusk in the family …". Nearly all of it stands in the training part, though in no single document.
+The loss on text similar to the training text measures memory. Near-duplicate documents are therefore on the same side of the
+split, and a validation document is dropped if too many of its word runs are contained in the training documents together, as
+for templates such as "… is a species of small sea snail, a marine gastropod mollusk in the family …".
 """
 
 import functools
@@ -16,24 +15,23 @@ from typing import cast
 import numpy as np
 
 RUN = 8
-"""Words in a row that count as quoted: the length by which PaLM (arXiv:2204.02311) looks for its test data."""
+"""Length of a quoted run in words, as for the contamination check of PaLM (arXiv:2204.02311)."""
 MOST_QUOTED = 0.05
-"""Largest share of a text's runs of words that may stand in training text. Of the starter pack's Wikipedia, documents are
-either templates, with 12 to 100 %, or have less than 5 %: phrases and titles that everybody writes."""
+"""Maximum share of the word runs of a text that training text may contain. In the Wikipedia of the starter pack, templates have
+12 to 100 %, and other documents less than 5 %."""
 ALIKE = 0.5
-"""Jaccard similarity of two documents' shingles from which on they are near-duplicates; copies with some words changed have
-0.6 and more."""
+"""Minimum Jaccard similarity of the shingles of near-duplicates; copies with a few changed words have 0.6 and more."""
 _SHINGLE = 5
-"""Words of a shingle, as the makers of training sets take (The Stack, arXiv:2211.15533)."""
+"""Length of a shingle in words, as for the deduplication of The Stack (arXiv:2211.15533)."""
 _BANDS, _ROWS = 32, 2
-"""Of the search for candidates, which are then compared exactly: it misses one pair in 10,000 at `ALIKE`, fewer above."""
+"""Parameters of the search for candidate pairs, which are then compared exactly; it misses 1 in 10,000 pairs at `ALIKE`."""
 _UNSPACED = "\u0e00-\u0e7f\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
-"""Scripts without spaces between words: every letter of them counts as a word."""
+"""Scripts without spaces between words, of which each letter counts as a word."""
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in lower case, without punctuation; of scripts that part no words, the letters."""
+    """Return the words of a text in lower case without punctuation; the letters in scripts without spaces."""
     return _WORD.findall(text.lower())
 
 
@@ -43,15 +41,15 @@ def _number(word: str) -> int:
 
 
 def runs(text: str, length: int = RUN) -> np.ndarray:
-    """The different runs of `length` words of a text, each as a 64-bit hash, ascending, uint64.
+    """Return the hashes of the distinct runs of `length` words of a text, ascending, uint64.
 
-    Of a text with fewer words all of it is one run; one without any has none. Two runs share a hash once in 10^19 pairs.
+    A text with fewer words is one run, and a text without words has none.
     """
     return _runs_of(numbered(text), length)
 
 
 def numbered(text: str) -> np.ndarray:
-    """The words of a text in their order, each as a 64-bit hash, uint64."""
+    """Return the hashes of the words of a text in order, uint64."""
     return np.fromiter(map(_number, words(text)), dtype=np.uint64)
 
 
@@ -61,24 +59,24 @@ def _runs_of(numbers: np.ndarray, length: int) -> np.ndarray:
     length = min(length, len(numbers))
     mixed = np.full(len(numbers) - length + 1, length, dtype=np.uint64)
     for position in range(length):
-        # One round of a multiplicative hash: the product spreads every word, the shift brings the high bits down again.
+        # One round of a multiplicative hash.
         mixed = (mixed ^ numbers[position : len(numbers) - length + 1 + position]) * np.uint64(0x9E3779B97F4A7C15)
         mixed ^= mixed >> np.uint64(29)
     return np.unique(mixed)
 
 
 def clusters(documents: Sequence[np.ndarray]) -> list[int]:
-    """Which documents are near-duplicates, or joined by a chain of them.
+    """Find clusters of documents that are connected by near-duplicates.
 
     Args:
-        documents: `numbered` of each.
+        documents: result of `numbered` for each document.
 
     Returns:
-        Of every document, the place of the first of its cluster.
+        For each document the index of the first document of its cluster.
 
     Source: MinHash and its locality-sensitive hashing, Broder, SEQUENCES (1997) 21, in the form of `datasketch`.
     """
-    from datasketch import MinHash, MinHashLSH  # here: half a second that only a split needs
+    from datasketch import MinHash, MinHashLSH  # slow to import
 
     shingles = [_runs_of(numbers, _SHINGLE) for numbers in documents]
     first = list(range(len(documents)))
@@ -94,18 +92,18 @@ def clusters(documents: Sequence[np.ndarray]) -> list[int]:
     for index, shingles_of_text in enumerate(shingles):
         if not len(shingles_of_text):
             continue
-        sketch = empty.copy()  # a new one would draw the same permutations again
-        sketch.update_batch((shingles_of_text >> np.uint64(32)).tolist())  # of the hash, the half that MinHash takes
+        sketch = empty.copy()  # a copy reuses the permutations
+        sketch.update_batch((shingles_of_text >> np.uint64(32)).tolist())  # MinHash uses 32 bits
         for other in cast(list[int], index_of_sketches.query(sketch)):
-            own_root, other_root = root(index), root(other)
-            if own_root != other_root and similarity(shingles_of_text, shingles[other]) >= ALIKE:
-                first[max(own_root, other_root)] = min(own_root, other_root)
+            low, high = sorted((root(index), root(other)))
+            if low != high and similarity(shingles_of_text, shingles[other]) >= ALIKE:
+                first[high] = low
         index_of_sketches.insert(index, sketch)
     return [root(index) for index in range(len(documents))]
 
 
 def similarity(a: np.ndarray, b: np.ndarray) -> float:
-    """Jaccard similarity of two sets of hashes, in [0, 1]: the shared part of all that they have."""
+    """Return the Jaccard similarity of two sets of hashes, in [0, 1]."""
     if not len(a) or not len(b):
         return 0.0
     shared = int(_among(a, b).sum())
@@ -114,26 +112,26 @@ def similarity(a: np.ndarray, b: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Split:
-    """Documents to train on and documents to validate on; neither side repeats the other."""
+    """Training and validation documents."""
 
     train: frozenset[str]
     validation: frozenset[str]
     left_out: frozenset[str]
-    """Drawn for validation, but more than `MOST_QUOTED` of its runs of words stand in `train`: on neither side."""
+    """Validation documents dropped because `train` contains more than `MOST_QUOTED` of their word runs."""
 
 
 def split(texts: Sequence[str]) -> Split:
-    """Part documents into training and validation, one in ten of their clusters to the latter, decided by content alone.
+    """Split documents by their content, with one in ten clusters for validation.
 
     Args:
-        texts: different documents, in any order.
+        texts: distinct documents in any order.
     """
     return _split(tuple(sorted(texts)))
 
 
-@functools.lru_cache(maxsize=4)  # seconds for a few megabytes, and asked for every draw
+@functools.lru_cache(maxsize=4)  # takes seconds for a few megabytes
 def _split(texts: tuple[str, ...]) -> Split:
-    # Sorted, so that the first of a cluster is its smallest text in any order of the file.
+    # The texts are sorted, so that clusters do not depend on their order.
     rows = list(map(numbered, texts))
     draws = [is_validation(texts[first]) for first in clusters(rows)]
     documents = list(zip(texts, (_runs_of(row, RUN) for row in rows), draws, strict=True))
@@ -144,24 +142,25 @@ def _split(texts: tuple[str, ...]) -> Split:
 
 
 def is_validation(text: str) -> bool:
-    """Return whether a document is among the one in ten that is validated on; of a cluster its smallest document decides."""
+    """Return whether a document is drawn for validation, one in ten; the first document decides for its cluster."""
     return hashlib.sha256(text.encode()).digest()[0] % 10 == 0
 
 
-def share(runs_of_text: np.ndarray, known: np.ndarray) -> float:
-    """Share of a text's runs of words that are among the known ones, in [0, 1]; 0 without runs.
+def share(runs_of_text: np.ndarray, others: np.ndarray) -> float:
+    """Return the share of the word runs of a text that are among others, in [0, 1]; 0 without runs.
 
     Args:
-        runs_of_text: `runs` of the text.
-        known: hashes of runs, ascending.
+        runs_of_text: result of `runs` for the text.
+        others: hashes of other runs, ascending.
     """
-    return float(_among(runs_of_text, known).mean()) if len(runs_of_text) else 0.0
+    return float(_among(runs_of_text, others).mean()) if len(runs_of_text) else 0.0
 
 
-def _among(own: np.ndarray, known: np.ndarray) -> np.ndarray:
-    if not len(known):
-        return np.zeros(len(own), dtype=bool)
-    return np.asarray(known[np.searchsorted(known, own).clip(max=len(known) - 1)] == own)
+def _among(values: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return a mask of the values that are among others, which are ascending."""
+    if not len(others):
+        return np.zeros(len(values), dtype=bool)
+    return np.asarray(others[np.searchsorted(others, values).clip(max=len(others) - 1)] == values)
 
 
 def _joined(parts: Iterable[np.ndarray]) -> np.ndarray:
@@ -169,42 +168,42 @@ def _joined(parts: Iterable[np.ndarray]) -> np.ndarray:
 
 
 class NearCopyFilter:
-    """Keeps training documents apart from the measured texts.
+    """Filter of training documents that quote measured texts.
 
-    Together, all documents that it admits quote no measured text for more than `MOST_QUOTED` of its runs of words.
+    The admitted documents together contain at most `MOST_QUOTED` of the word runs of each measured text.
     """
 
     def __init__(self, measured: Iterable[str]) -> None:
-        """Remember the texts.
+        """Index the measured texts.
 
         Args:
-            measured: every text that a loss is taken of, as far as it is read.
+            measured: texts on which loss is measured, cut to the measured length.
         """
         measured_runs = [runs(text) for text in measured]
-        self._known = _joined(measured_runs)
-        # Row by row the texts, column by column the known runs: which text has which.
-        self._has = (
-            np.stack([_among(self._known, text_runs) for text_runs in measured_runs])
+        self._runs = _joined(measured_runs)
+        # A row per text and a column per run.
+        self._runs_of_text = (
+            np.stack([_among(self._runs, text_runs) for text_runs in measured_runs])
             if measured_runs
             else np.zeros((0, 0), dtype=bool)
         )
-        self._seen = np.zeros(len(self._known), dtype=bool)
+        self._seen = np.zeros(len(self._runs), dtype=bool)
         self._sizes = np.array([max(1, len(text_runs)) for text_runs in measured_runs])
         self._refused: set[str] = set()
 
     @property
     def n_refused(self) -> int:
-        """Different documents that were refused so far."""
+        """Number of distinct refused documents."""
         return len(self._refused)
 
     def admits(self, document: str) -> bool:
-        """Return whether the document may be trained on beside those that were admitted before."""
-        if not len(self._known):
+        """Return whether a document can be used for training in addition to those admitted before."""
+        if not len(self._runs):
             return True
-        here = _among(self._known, runs(document))
-        if not (here & ~self._seen).any():
+        quoted = _among(self._runs, runs(document))
+        if not (quoted & ~self._seen).any():
             return True
-        seen = self._seen | here
+        seen = self._seen | quoted
         if self._shares(seen).max() > MOST_QUOTED:
             self._refused.add(document)
             return False
@@ -213,8 +212,8 @@ class NearCopyFilter:
 
     @property
     def highest(self) -> float:
-        """Return the largest share of a measured text's runs that stands in admitted documents, in [0, 1]."""
-        return float(self._shares(self._seen).max()) if len(self._known) else 0.0
+        """Largest share, in [0, 1], of the runs of a measured text that admitted documents contain."""
+        return float(self._shares(self._seen).max()) if len(self._runs) else 0.0
 
     def _shares(self, seen: np.ndarray) -> np.ndarray:
-        return np.asarray(self._has[:, seen].sum(axis=1) / self._sizes)
+        return np.asarray(self._runs_of_text[:, seen].sum(axis=1) / self._sizes)

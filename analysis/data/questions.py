@@ -1,4 +1,4 @@
-"""Multiple-choice questions with their prompts: from a `BenchmarkSpec` to contexts, options and right answers."""
+"""Multiple-choice questions of a `BenchmarkSpec`: contexts, options and right answers."""
 
 import hashlib
 import json
@@ -17,11 +17,11 @@ from analysis.data.spec import BenchmarkSpec
 from analysis.data.tasks import TASKS, Question, Row, Task
 
 ReadFile = Callable[[Path], files.QuestionFile]
-"""`files.read`, or a function that bounds it."""
+"""`files.read`, or a function that limits its memory and time."""
 
 
 def title(spec: BenchmarkSpec) -> str:
-    """The set's name for people, with the part of it and the way of asking if they are not the default ones."""
+    """Return the display name of a question set, with its subset and protocol if they are not the default."""
     if spec.is_file:
         return files.title(spec.task)
     part = f", {', '.join(name.replace('_', ' ') for name in spec.subset)}" if spec.subset else ""
@@ -29,10 +29,10 @@ def title(spec: BenchmarkSpec) -> str:
 
 
 def resolve(spec: BenchmarkSpec) -> BenchmarkSpec:
-    """The spec with the number of shots filled in and the identity of the questions as they are now.
+    """Return the request with its number of shots and the current identity of the questions.
 
     Raises:
-        BenchmarkError: when the set does not offer the shots, the protocol or the subset asked for, or cannot be read.
+        BenchmarkError: if the set has no such shots, protocol or subset, or cannot be read.
     """
     task = None if spec.is_file else TASKS[spec.task]
     shots = usual_shots(spec) if spec.shots is None else spec.shots
@@ -49,17 +49,17 @@ def resolve(spec: BenchmarkSpec) -> BenchmarkSpec:
             f"{'have' if len(parted) > 1 else 'has'}. Leave the subjects out."
         )
     if task:
-        task.chosen_groups(spec.subset)  # a wrong name is an error now, not when a job begins
+        task.chosen_groups(spec.subset)  # check the names before a job begins
     return replace(spec, shots=shots, identity=_identity(task) if task else files.identity(Path(spec.task)))
 
 
 def usual_shots(spec: BenchmarkSpec) -> int:
-    """Default number of worked examples before a question: the task's own number, 0 for a file."""
+    """Return the default number of worked examples of a question set, 0 for a file."""
     return 0 if spec.is_file else TASKS[spec.task].default_shots
 
 
 def _identity(task: Task) -> str:
-    """Return the identity of all its rows, with any part of them asked."""
+    """Return the identity of all rows of a question set."""
     if task.rows is None:
         return starter.benchmark_identity() if starter.has_benchmarks() else "hub"
     splits = [task.split, *([task.worked_split] if task.max_shots else [])]
@@ -68,45 +68,45 @@ def _identity(task: Task) -> str:
 
 
 def load(spec: BenchmarkSpec, read: ReadFile = files.read) -> list[Question]:
-    """The seeded subset of the questions, in a seeded order; questions of one group stand together.
+    """Load a seeded subset of the questions, sorted by group.
 
-    The first k questions of a larger limit are not those of a smaller one if there are groups; without groups they are.
+    Without groups, a smaller subset is the beginning of a larger one.
 
     Args:
-        spec: which questions.
-        read: how a file of the user's own is read.
+        spec: request.
+        read: function that reads a question file.
 
     Raises:
-        BenchmarkError: when neither the starter pack nor the hub has them, or no row of a file can be read.
+        BenchmarkError: if neither the starter pack nor the Hub provides them, or a file has no valid row.
     """
     spec = resolve(spec)
     questions = list(_file(spec, read).questions) if spec.is_file else _questions_of_groups(TASKS[spec.task], spec)
     draw = random.Random(spec.seed)
     draw.shuffle(questions)
-    chosen = questions[: spec.limit]
-    groups = {group: number for number, group in enumerate(dict.fromkeys(question.group for question in chosen))}
-    return sorted(chosen, key=lambda question: groups[question.group])
+    subset = questions[: spec.limit]
+    groups = {group: number for number, group in enumerate(dict.fromkeys(question.group for question in subset))}
+    return sorted(subset, key=lambda question: groups[question.group])
 
 
 def check(spec: BenchmarkSpec) -> None:
-    """Check that questions can be read, without reading more than that takes.
+    """Check that questions can be read.
 
     Raises:
-        BenchmarkError: as `load`.
+        BenchmarkError: as for `load`.
     """
     if size(spec) is None:
         load(spec)
 
 
 def size(spec: BenchmarkSpec, read: ReadFile = files.read) -> int | None:
-    """Return the number of questions to ask from, under any limit, without reading them; None if only the Hub knows.
+    """Return the number of available questions, regardless of the limit; None if it is known only to the Hub.
 
     Args:
-        spec: which questions.
-        read: how a file of the user's own is read.
+        spec: request.
+        read: function that reads a question file.
 
     Raises:
-        BenchmarkError: as `load`, for a file of the user's own.
+        BenchmarkError: as for `load` of a file.
     """
     if spec.is_file:
         return len(_file(spec, read).questions)
@@ -130,22 +130,22 @@ def _rows_in(folder: Path, split: str) -> int:
 
 
 def skipped_rows(spec: BenchmarkSpec) -> list[str]:
-    """Rows of the user's own file that cannot be asked, each with its number and the reason; none of a built-in set."""
+    """Return the invalid rows of a question file with their reasons; none for a built-in set."""
     if not spec.is_file:
         return []
     return [error.in_words() for error in files.read(Path(spec.task)).errors]
 
 
 def chance(questions: Iterable[Question]) -> float:
-    """Expected accuracy of guessing uniformly among each question's options."""
+    """Return the expected accuracy of uniform guessing."""
     return fmean(1 / len(question.options) for question in questions)
 
 
 def majority(questions: Iterable[Question]) -> float:
-    """Accuracy of always giving the option position that is right most often among these questions.
+    """Return the accuracy of always choosing the most frequent position of the right option.
 
-    If every question has its own options, the right one may always have the same position (SciQ lists it last). That
-    place is only how the source is written and nothing that a model sees: chance is returned then.
+    If questions have different options and the right one is always at the same position, as in SciQ, the position is an
+    artifact of the source that the model does not see, and chance is returned.
     """
     questions = list(questions)
     golds = [question.gold for question in questions]
@@ -156,11 +156,11 @@ def majority(questions: Iterable[Question]) -> float:
 
 
 def by_group(questions: Sequence[Question], right: Sequence[float]) -> dict[str, tuple[float, int]]:
-    """Accuracy and number of questions of every group, such as each subject of MMLU; empty without groups.
+    """Return accuracy and number of questions by group, such as the subjects of MMLU; empty without groups.
 
     Args:
-        questions: the questions.
-        right: 1 for each that was answered right, 0 for each that was not.
+        questions: questions.
+        right: 1 for each right answer, else 0.
     """
     grouped: dict[str, list[float]] = {}
     for question, value in zip(questions, right, strict=True):
@@ -170,7 +170,7 @@ def by_group(questions: Sequence[Question], right: Sequence[float]) -> dict[str,
 
 
 def macro_average(questions: Sequence[Question], right: Sequence[float]) -> float | None:
-    """Mean over groups of each group's accuracy, every group counting the same; None without groups."""
+    """Return the unweighted mean accuracy over groups; None without groups."""
     groups = by_group(questions, right)
     return fmean(accuracy for accuracy, _ in groups.values()) if groups else None
 
@@ -180,7 +180,7 @@ def _folder(task: Task, group: str) -> str:
 
 
 def _rows(task: Task, split: str, group: str) -> Sequence[Row]:
-    """Rows of a split: from where the set itself says, else from the starter pack if it is installed, else from the hub."""
+    """Return the rows of a split from the set itself, the starter pack or the Hub, in this order."""
     if task.rows is not None:
         return task.rows(split, group)
     try:
@@ -197,7 +197,7 @@ def _rows(task: Task, split: str, group: str) -> Sequence[Row]:
     name, config = task.hub
     try:
         return list(datasets.load_dataset(name, group or config, split=split, token=hub.refusal.token() or False))
-    except Exception as error:  # the hub client raises a dozen unrelated types when it cannot be reached
+    except Exception as error:  # the client raises many unrelated types if the Hub cannot be reached
         raise BenchmarkError(
             f"The questions of {name} are missing: the starter pack is not installed, and the Hub did not send "
             f"them ({failures.clause(error)}). Install the pack with `{starter.GET_IT}`, or connect to the "
@@ -206,7 +206,7 @@ def _rows(task: Task, split: str, group: str) -> Sequence[Row]:
 
 
 def _questions_of_groups(task: Task, spec: BenchmarkSpec) -> list[Question]:
-    """Return every question of the chosen groups, behind the header and the worked examples of its group."""
+    """Return all questions of the selected groups, with the header and the worked examples of the group."""
     read = task.read_as.get(spec.protocol, task.read)
     questions = []
     for group in task.chosen_groups(spec.subset) or [""]:
@@ -221,7 +221,7 @@ def _questions_of_groups(task: Task, spec: BenchmarkSpec) -> list[Question]:
 
 
 def _worked(question: Question) -> str:
-    """The question with its answer, as it stands before another one."""
+    """Return a question with its answer as a worked example."""
     context, answer = question.pairs()[question.gold]
     return f"{context}{answer}\n\n"
 

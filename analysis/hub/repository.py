@@ -1,4 +1,4 @@
-"""Repositories on the Hub: a model or a dataset at one commit, with every file's size before it is fetched; and search."""
+"""Metadata and search of repositories on the Hub."""
 
 import re
 from dataclasses import dataclass
@@ -18,24 +18,24 @@ MODEL, DATA_SET = "model", "dataset"
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _DIGEST = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REVISION = re.compile(r"\w[\w.+-]*(/[\w.+-]+)*", re.ASCII)
-_FOUND = 20
-"""Models that a search shows."""
+_MAX_MODELS = 20
+"""Maximum number of models of a search."""
 
 
 @dataclass(frozen=True)
 class File:
-    """A file of a repository."""
+    """File of a repository."""
 
     path: str
     size: int
-    """Bytes."""
+    """Size in bytes."""
     digest: str
-    """Of its content: SHA-256, or for small files the 40 digits that git gives it; the name of its blob in the cache."""
+    """SHA-256 of its content, or the SHA-1 of its git blob for small files; the name of its blob in the cache."""
 
 
 @dataclass(frozen=True)
 class Repository:
-    """A model or a dataset at one commit."""
+    """Model or dataset at a commit."""
 
     kind: str
     """`MODEL` or `DATA_SET`."""
@@ -45,27 +45,27 @@ class Repository:
     files: tuple[File, ...]
 
     def file(self, path: str) -> File | None:
-        """A file of it; None where there is none of this name."""
+        """Return a file by its path; None if there is none."""
         return next((file for file in self.files if file.path == path), None)
 
 
 def api() -> "HfApi":
-    """Return the client of huggingface_hub, which sends HF_TOKEN or no token."""
+    """Return the client of huggingface_hub, which sends no other token than HF_TOKEN."""
     from huggingface_hub import HfApi
 
     return HfApi(endpoint=constants.ENDPOINT, token=token() or False, library_name="layerscope")
 
 
 def is_commit(revision: str | None) -> bool:
-    """Return whether a revision is a commit in full, and not a branch, a tag or a part of one."""
+    """Return whether a revision is a full commit hash, and not a branch, tag or abbreviated hash."""
     return revision is not None and bool(_COMMIT.fullmatch(revision))
 
 
 def check_revision(revision: str | None) -> None:
-    """Refuse any text but a name of a branch, a tag or a commit: files are named after it.
+    """Check that a text can be a branch, tag or commit, because it becomes a file name in the cache.
 
     Raises:
-        HubError: when it is none.
+        HubError: if it cannot.
     """
     if revision is not None and (not _REVISION.fullmatch(revision) or ".." in revision):
         raise HubError(
@@ -75,15 +75,15 @@ def check_revision(revision: str | None) -> None:
 
 
 def look(id: str, revision: str | None = None, *, kind: str = MODEL) -> Repository:
-    """Ask the hub for a repository: one request.
+    """Request the metadata of a repository from the Hub.
 
     Args:
-        id: of the repository on the Hub.
-        revision: a branch, a tag or a commit; None for the default branch.
+        id: id of the repository.
+        revision: branch, tag or commit (default: the main branch).
         kind: `MODEL` or `DATA_SET`.
 
     Raises:
-        HubError: when the hub does not give it.
+        HubError: if the request fails.
     """
     check_revision(revision)
     subject = f"the {kind} {id}" + (f" at revision {revision}" if revision else "")
@@ -102,12 +102,12 @@ def _file(listed: Any) -> File:
 
 
 def checked(file: File) -> File:
-    """Return a file whose path and digest can be names in the cache: no path leads out of it.
+    """Return a file after checking that its path and digest are safe as names in the cache.
 
     Raises:
-        ValueError: if they cannot.
+        ValueError: if they are not.
     """
-    file.path.encode()  # raises for half of a surrogate pair
+    file.path.encode()  # raises an error for lone surrogates
     is_path = all(map(input_files.is_file_name, file.path.split("/")))
     if not is_path or not _DIGEST.fullmatch(file.digest) or file.size < 0:
         raise ValueError(file.path)
@@ -115,10 +115,10 @@ def checked(file: File) -> File:
 
 
 def search(words: str) -> list["ModelInfo"]:
-    """Models with safetensors weights that write text and whose names hold these words, the most used ones first.
+    """Return text-generation models with safetensors weights whose names contain the words, most downloads first.
 
     Raises:
-        HubError: if the Hub does not answer.
+        HubError: if the request fails.
     """
     with explained(f"models called {words!r}"):
         return list(
@@ -127,7 +127,7 @@ def search(words: str) -> list["ModelInfo"]:
                 filter="safetensors",
                 pipeline_tag="text-generation",
                 sort="downloads",
-                limit=_FOUND,
+                limit=_MAX_MODELS,
                 expand=["downloads", "gated", "safetensors"],
             )
         )

@@ -1,6 +1,6 @@
-"""Uploads a folder to the Hub: a preview first, then the files in one commit; files that are there are never replaced.
+"""Upload of a folder to the Hub in one commit, with a preview. Existing files are never replaced.
 
-The token comes from HF_TOKEN in the environment and nowhere else.
+The only source of the token is the environment variable HF_TOKEN.
 """
 
 from dataclasses import dataclass
@@ -20,34 +20,34 @@ _ATTRIBUTES = ".gitattributes"
 
 @dataclass(frozen=True)
 class Upload:
-    """The files of an upload, before it is made."""
+    """Preview of an upload."""
 
     is_there: bool
-    """Whether the repository is there, empty or with the same files."""
+    """Whether the repository exists, empty or with equal files."""
     files: tuple[File, ...]
-    """All files of the folder; the digest is that of one that is on the hub already, else ""."""
+    """All files of the folder, with the digest of those that are already on the Hub, else ""."""
 
     @property
     def missing(self) -> tuple[File, ...]:
-        """Those that are not on the hub."""
+        """Files that are not on the Hub."""
         return tuple(file for file in self.files if not file.digest)
 
     @property
     def n_bytes(self) -> int:
-        """Return the bytes to upload."""
+        """Bytes to upload."""
         return sum(file.size for file in self.missing)
 
 
 def plan(folder: Path, id: str, *, kind: str = MODEL) -> Upload:
-    """Preview an upload, without changing anything: one request.
+    """Preview an upload without changing anything.
 
     Args:
-        folder: whose files go there.
-        id: ORG/NAME.
-        kind: of the repository, `MODEL` or `DATA_SET`.
+        folder: folder with the files.
+        id: id of the repository, OWNER/NAME.
+        kind: kind of the repository, `MODEL` or `DATA_SET`.
 
     Raises:
-        HubError: without a token, when the hub does not answer, or when it has other content under this id.
+        HubError: if there is no token, the request fails, or the repository has other content.
     """
     if "/" not in id:
         raise HubError(f"The repository {id!r} has no owner. Name it OWNER/NAME.")
@@ -85,20 +85,20 @@ def push(
     kind: str = MODEL,
     on_progress: OnProgress = ignore,
 ) -> str:
-    """Upload the files of a folder that are not on the hub, in one commit.
+    """Upload the files of a folder that are not on the Hub, in one commit.
 
     Args:
-        folder: whose files go there.
-        id: ORG/NAME; made when it is not there.
+        folder: folder with the files.
+        id: id of the repository, OWNER/NAME, which is created if it does not exist.
         is_private: whether a new repository is private.
-        kind: as in `plan`.
-        on_progress: told about it.
+        kind: kind of the repository, `MODEL` or `DATA_SET`.
+        on_progress: progress callback.
 
     Returns:
-        The address of the repository.
+        Address of the repository.
 
     Raises:
-        HubError: as `plan`, and when the token may not write there.
+        HubError: as for `plan`, or if the token has no write access.
     """
     planned = plan(folder, id, kind=kind)
     address = f"{constants.ENDPOINT}/{'datasets/' if kind == DATA_SET else ''}{id}"
@@ -109,7 +109,7 @@ def push(
         from huggingface_hub import CommitOperationAdd
         from huggingface_hub.utils import disable_progress_bars
 
-        disable_progress_bars()  # progress is ours to show
+        disable_progress_bars()  # Layerscope shows its own progress
         with explained(f"the {kind} {id}", "upload of"):
             if not planned.is_there:
                 api().create_repo(id, private=is_private, repo_type=kind)

@@ -228,7 +228,7 @@ def bomb(content, times):
     [("long.csv.gz", b"a" * (1 << 20)), ("cells.csv.gz", b'"' + b"a,\n" * (1 << 18)), ("blank.txt.gz", b"\n" * (1 << 20))],
 )
 def test_file_that_unpacks_to_gigabytes_is_refused_in_little_memory(loopback, monkeypatch, path, content):
-    monkeypatch.setattr(hub_rows, "_APART_S", 5.0)
+    monkeypatch.setattr(hub_rows, "_SANDBOX_S", 5.0)
     loopback.data_sets["org/set"] = Repo("org/set")
     loopback.data_sets["org/set"].commit({path: bomb(content, 6000)})
     tracemalloc.start()
@@ -239,7 +239,7 @@ def test_file_that_unpacks_to_gigabytes_is_refused_in_little_memory(loopback, mo
 
 
 def test_rows_that_take_too_much_are_refused(there, monkeypatch, tmp_path):
-    monkeypatch.setattr(hub_rows, "_MOST_TOLD", 100)
+    monkeypatch.setattr(hub_rows, "_MAX_JSON", 100)
     (tmp_path / "texts.csv").write_text("body\n" + "words " * 50)
     with pytest.raises(CorpusError, match="The rows of texts.csv take 0 MB"):
         hub_rows.rows_as_json(str(tmp_path / "texts.csv"), "org/set", "", "texts.csv", "5", "0")

@@ -118,7 +118,7 @@ def test_visitors_file_beyond_the_bounds_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "q.csv"
     path.write_text("question,A,B,answer\n" + "Q,a,b,A\n" * 100_000)
     files.name_file(path).write_text("mine.csv")
-    monkeypatch.setattr(files, "_APART_S", 0.05)
+    monkeypatch.setattr(files, "_SANDBOX_S", 0.05)
     with pytest.raises(BenchmarkError, match=r"Reading mine\.csv takes more than 0\.05 s\. Give a smaller file\."):
         files.read_sandboxed(path)
 

@@ -1,7 +1,7 @@
-"""The question sets that can be asked by name, one file a set or family of sets; each registers itself.
+"""Built-in question sets, each registered by a file of its own.
 
-Prompts, options and right answers follow the task definitions of lm-evaluation-harness 0.4.13, letter by letter. Every
-continuation there begins with its target delimiter, one space, even if the choice itself begins with one.
+Prompts, options and right answers are exactly those of lm-evaluation-harness 0.4.13. Each continuation begins with the target
+delimiter, one space, even if the choice itself begins with a space.
 """
 
 from analysis.data.tasks.question import LETTERS, Question, Row, continuations, lettered

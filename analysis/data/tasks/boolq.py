@@ -5,7 +5,7 @@ from analysis.data.tasks.registry import task
 
 
 def as_in_the_paper(row: Row, id: str) -> Question:
-    """Passage, question, "Answer:", then No or Yes, as the paper's own evaluation asks."""
+    """Return passage and question with "No" and "Yes", as in the evaluation of the paper."""
     return Question(id, f"{row['passage']}\n{row['question']}\nAnswer:", [" No", " Yes"], int(row["answer"]))
 
 
@@ -20,6 +20,6 @@ def as_in_the_paper(row: Row, id: str) -> Question:
     place=4,
 )
 def boolq(row: Row, id: str) -> Question:
-    """Passage and question, then no or yes."""
+    """Return passage and question with "no" and "yes"."""
     context = f"{row['passage']}\nQuestion: {row['question']}?\nAnswer:"
     return Question(id, context, [" no", " yes"], int(row["answer"]))

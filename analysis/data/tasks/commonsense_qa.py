@@ -15,6 +15,6 @@ from analysis.data.tasks.registry import task
     place=10,
 )
 def commonsense_qa(row: Row, id: str) -> Question:
-    """The question with lettered choices; the letters as continuations."""
+    """Return the question with lettered choices and the letters as continuations."""
     context = f"Question: {lettered(row['question'], row['choices']['text'])}"
     return Question(id, context, continuations("ABCDE"), "ABCDE".index(row["answerKey"]))

@@ -6,9 +6,9 @@ from analysis.data.tasks.registry import task
 
 @task("copa", "COPA", "super_glue/copa", ("aps/super_glue", "copa"), id_field="idx", chance=0.5, place=12)
 def copa(row: Row, id: str) -> Question:
-    """The premise with because or therefore; both halves as continuations."""
+    """Return the premise with "because" or "therefore" and both alternatives as continuations."""
     connector = {"cause": "because", "effect": "therefore"}[row["question"]]
-    context = f"{row['premise'].strip()[:-1]} {connector}"  # the premise without its full stop
+    context = f"{row['premise'].strip()[:-1]} {connector}"  # without the full stop
     choices = [row["choice1"], row["choice2"]]
-    # These choices have a space of their own behind the delimiter's, so that two spaces are scored.
+    # The choices begin with a space after the delimiter, so two spaces are scored.
     return Question(id, context, [f"  {choice[0].lower()}{choice[1:]}" for choice in choices], int(row["label"]))

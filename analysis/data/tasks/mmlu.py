@@ -1,4 +1,4 @@
-"""MMLU: exams of 57 subjects, asked with worked examples of the same subject. Hendrycks et al., arXiv:2009.03300."""
+"""MMLU: exams in 57 subjects, with worked examples of the same subject. Hendrycks et al., arXiv:2009.03300."""
 
 from analysis.data.tasks.question import LETTERS, Question, Row, continuations, lettered
 from analysis.data.tasks.registry import Task, register
@@ -28,18 +28,18 @@ SUBJECTS = {
     "social_sciences": tuple(_SOCIAL_SCIENCES.split()),
     "other": tuple(_OTHER.split()),
 }
-"""The subjects of every category, as Hendrycks et al. group them."""
+"""Subjects by category, as in Hendrycks et al."""
 
 
 def header(subject: str, protocol: str) -> str:
     """Return the sentence above the worked examples of a subject."""
-    # Hendrycks et al. put a space before every word of the subject, the first one included; the harness does not.
+    # Hendrycks et al. put a space before each word of the subject, including the first; the harness does not.
     about = f"{' ' if protocol == 'paper' else ''}{subject.replace('_', ' ')}"
     return f"The following are multiple choice questions (with answers) about {about}.\n\n"
 
 
 def mmlu(row: Row, id: str) -> Question:
-    """The question with lettered choices; the letters as continuations."""
+    """Return the question with lettered choices and the letters as continuations."""
     choices = row["choices"]
     return Question(id, lettered(row["question"], choices), continuations(LETTERS[: len(choices)]), int(row["answer"]))
 

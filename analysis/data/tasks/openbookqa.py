@@ -6,6 +6,6 @@ from analysis.data.tasks.registry import task
 
 @task("openbookqa", "OpenBookQA", "openbookqa/main", ("allenai/openbookqa", "main"), id_field="id", place=6)
 def openbookqa(row: Row, id: str) -> Question:
-    """The stem of the question, nothing around it; the answers as continuations."""
+    """Return the question stem alone and the answers as continuations."""
     gold = row["choices"]["label"].index(row["answerKey"].lstrip())
     return Question(id, row["question_stem"], continuations(row["choices"]["text"]), gold)

@@ -1,4 +1,4 @@
-"""A question as it is asked, and how its choices are written."""
+"""Question and the text form of its choices."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,32 +10,32 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Question:
-    """One question, ready to be scored by option log-likelihood."""
+    """Question that is scored by the log-likelihoods of its options."""
 
     id: str
-    """Identifier in the source, or split/row if the source has none."""
+    """Id in the source, or SPLIT/ROW if it has none."""
     context: str
-    """Everything before the option, worked examples included."""
+    """Text before the option, with worked examples."""
     options: list[str]
-    """Continuations to compare, each with the one space that parts it from the context."""
+    """Continuations to compare, each beginning with one space."""
     gold: int
     """Index of the right option."""
     group: str = ""
-    """Questions of one group share their worked examples: the subject of MMLU."""
+    """Group with common worked examples, such as the subject of MMLU; "" for none."""
     contexts: tuple[str, ...] = ()
-    """Text before each option if it differs between options (WinoGrande); empty if all share `context`."""
+    """Text before each option if it differs (WinoGrande); empty if all options share `context`."""
 
     def pairs(self) -> list[tuple[str, str]]:
-        """Context and continuation of every option."""
+        """Return the context and continuation of each option."""
         return list(zip(self.contexts or [self.context] * len(self.options), self.options, strict=True))
 
 
 def continuations(choices: Iterable[str]) -> list[str]:
-    """The choices as continuations of a context, each behind one space."""
+    """Return choices as continuations, each after one space."""
     return [f" {choice}" for choice in choices]
 
 
 def lettered(question: str, choices: Sequence[str]) -> str:
-    """The question, its choices on lettered lines, and "Answer:"."""
+    """Return the question, its choices on lettered lines, and "Answer:"."""
     lines = [f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False)]
     return "\n".join([question.strip(), *lines, "Answer:"])

@@ -1,4 +1,4 @@
-"""The question sets there are: each registers its rows, how one becomes a question, and all that may be asked of it."""
+"""Registry of question sets."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -9,64 +9,67 @@ from analysis.core.registry import Registry, modules_in
 from analysis.data.tasks.question import Question, Row
 
 Read = Callable[[Row, str], Question]
-"""From a row and its id to a question without worked examples."""
+"""Function from a row and its id to a question without worked examples."""
 P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
 class Task:
-    """One question set."""
+    """Question set."""
 
     read: Read
-    """How a row is asked."""
+    """Function that converts a row to a question."""
     name: str
-    """Its name in a `BenchmarkSpec`, on the command line and in addresses."""
+    """Name in a `BenchmarkSpec`, on the command line and in addresses."""
     title: str
-    """Display name, with the licence if that limits its use."""
+    """Display name, with the licence if it restricts the use."""
     folder: str = ""
-    """Path of its rows in the starter pack; a set of groups has one folder per group below it."""
+    """Path of the rows in the starter pack, with a subfolder per group."""
     hub: tuple[str, str | None] = ("", None)
-    """Name and configuration on the hub, for machines without the starter pack; each group is a configuration of its own."""
+    """Name and configuration on the Hub, for use without the starter pack; each group is a configuration."""
     rows: Callable[[str, str], Sequence[Row]] | None = None
-    """From split and group ("" if there are none) to rows that lie elsewhere; None for those of the starter pack or the hub.
+    """Function from split and group ("" for none) to rows from another source; None for those of the starter pack or the Hub.
 
-    Their content is the identity of the set, so that other rows are other requests."""
+    Their content determines the identity of the set."""
     split: str = "validation"
     id_field: str | None = None
-    """The field with the id of a row; None if the source has none, and the row's number is used."""
+    """Field with the id of a row; None to use the row number."""
     scoring: str = "continuation"
-    """The texts compared: the answers as continuations, letters, yes and no, or one continuation of several contexts."""
+    """Compared texts: "continuation", "letter", "yes or no", or "partial" for one continuation of several contexts."""
     chance: float = 0.25
-    """Accuracy of guessing on a row with the usual number of options."""
+    """Accuracy of guessing with the usual number of options."""
     default_shots: int = 0
     max_shots: int = 0
-    """Worked examples that the set itself offers."""
+    """Number of worked examples in the set."""
     worked_split: str = "dev"
-    """The split that they are the first rows of."""
+    """Split whose first rows are the worked examples."""
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """Categories and the subjects in each, if the set is asked by subject."""
+    """Subjects by category; empty for a set without subjects."""
     header: Callable[[str, str], str] | None = None
-    """From group and protocol to the text before the worked examples."""
+    """Function from group and protocol to the text before the worked examples."""
     read_as: Mapping[str, Read] = field(default_factory=dict)
-    """How a row is asked under the other protocols on offer."""
+    """Functions that convert a row to a question, by further protocol."""
     licence_note: str = ""
-    """Restrictions of its licence."""
+    """Restrictions of the licence."""
     place: int = 100
-    """Position in lists; entries of one position keep the order in which they were registered."""
+    """Position in lists; sets with equal positions keep the order of registration."""
 
     @property
     def protocols(self) -> tuple[str, ...]:
-        """Ways of asking that are on offer, the usual one first."""
+        """Available protocols, the default first."""
         return ("harness", *self.read_as)
 
     def chosen_groups(self, subset: Iterable[str] = ()) -> list[str]:
-        """Alphabetical: those of the named subjects and categories, or all of them.
+        """Return the selected subjects in alphabetical order.
+
+        Args:
+            subset: names of subjects and categories (default: all).
 
         Raises:
-            BenchmarkError: when a name is neither a subject nor a category.
+            BenchmarkError: if a name is neither a subject nor a category.
         """
         all_groups = sorted(group for groups in self.groups.values() for group in groups)
-        chosen: set[str] = set()
+        selected: set[str] = set()
         for name in subset:
             members = self.groups.get(name, (name,) if name in all_groups else ())
             if not members:
@@ -74,28 +77,28 @@ class Task:
                     f"{self.title} has no subject or category {name!r}. Choose one of {', '.join(self.groups)}, or a "
                     f"subject such as {all_groups[0]}."
                 )
-            chosen.update(members)
-        return sorted(chosen) if chosen else all_groups
+            selected.update(members)
+        return sorted(selected) if selected else all_groups
 
 
 TASKS: Registry[Task] = Registry("question set", modules=modules_in(__package__), order=lambda task: task.place)
-"""Every question set, by the name that a `BenchmarkSpec` uses."""
+"""All question sets by name."""
 register = TASKS.add
-"""Make a question set known everywhere: requests, command line, pages, reports."""
+"""Register a question set."""
 
 
 def _of_a_reader(make_task: Callable[Concatenate[Read, P], Task]) -> Callable[P, Callable[[Read], Read]]:
-    """Return a decorator that takes all arguments of `make_task` but the reader, which is the function that it decorates."""
+    """Return a decorator factory with the arguments of `make_task` except the reader, which is the decorated function."""
 
-    def described(*args: P.args, **kwargs: P.kwargs) -> Callable[[Read], Read]:
-        def decorated(read: Read) -> Read:
+    def factory(*args: P.args, **kwargs: P.kwargs) -> Callable[[Read], Read]:
+        def decorator(read: Read) -> Read:
             register(make_task(read, *args, **kwargs))
             return read
 
-        return decorated
+        return decorator
 
-    return described
+    return factory
 
 
 task = _of_a_reader(Task)
-"""Decorator of a reader: registers the `Task` of these fields; the reader itself stays a plain function."""
+"""Decorator of a reader that registers a `Task` with the given fields and returns the reader unchanged."""

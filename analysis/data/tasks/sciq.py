@@ -13,6 +13,6 @@ from analysis.data.tasks.registry import task
     place=8,
 )
 def sciq(row: Row, id: str) -> Question:
-    """Passage and question; the answers as continuations, the right one last."""
+    """Return passage and question, and the answers as continuations, with the right one last."""
     choices = [row["distractor1"], row["distractor2"], row["distractor3"], row["correct_answer"]]
     return Question(id, f"{row['support'].lstrip()}\nQuestion: {row['question']}\nAnswer:", continuations(choices), 3)
