@@ -109,9 +109,9 @@ def first_rows(
     """
     file = next((file for file in dataset.files if file.path == path), None)
     if file is None:
-        examples = ", ".join(file.path for file in dataset.files[:5])
+        paths = ", ".join(file.path for file in dataset.files[:5])
         raise CorpusError(
-            f"{dataset.repository.id} has no file {shown(path)} with readable rows. Choose one of its files, such as {examples}."
+            f"{dataset.repository.id} has no file {shown(path)} with readable rows. Choose one of its files, such as {paths}."
         )
     repository, local = dataset.repository, ""
     if file.size <= _WHOLE_BYTES:
