@@ -165,13 +165,6 @@ def test_all_files_in_the_cache_are_for_their_owner(cache):
     db.close()
 
 
-def test_a_readable_table_of_jobs_is_closed_to_others(cache):
-    jobs.submit(request("quick"))
-    (cache / "jobs.sqlite").chmod(0o644)
-    assert len(jobs.list_jobs()) == 1
-    assert mode(cache / "jobs.sqlite") == 0o600
-
-
 def test_a_lock_whose_file_its_holder_removed_is_none(tmp_path):
     path = tmp_path / "a.lock"
     first = disk.lock(path)

@@ -1,14 +1,9 @@
 """A kind of experiment is one file: it has a version of its own, and its requests are answered, stored and reported."""
 
-import sys
 from pathlib import Path
-from pkgutil import resolve_name
 
 import pytest
 
-import analysis
-from analysis import experiments
-from analysis.api import ResultView
 from analysis.charts import kinds
 from analysis.core import store
 from analysis.core.errors import SpecError
@@ -72,28 +67,3 @@ def test_an_added_kind_reads_back_with_its_table_and_chart(letters, found):
     assert usual(kind, fakes.MODEL) == letters.LettersSpec(fakes.MODEL)
     with pytest.raises(SpecError, match="has no table 'best'. It has rows"):
         read.table("best")
-
-
-def test_a_folder_of_experiments_is_found_by_itself(letters, tmp_path, monkeypatch):
-    folder = tmp_path / "experiments" / "syllables"
-    folder.mkdir(parents=True)
-    (folder / "__init__.py").write_text("")
-    (folder / "spec.py").write_text(Path(letters.__file__).read_text().replace('"letters"', '"syllables"'))
-    monkeypatch.setattr(analysis, "__path__", [*analysis.__path__, str(tmp_path)])
-    monkeypatch.setattr(experiments, "__path__", [*experiments.__path__, str(tmp_path / "experiments")])
-    monkeypatch.setattr(EXPERIMENTS, "_is_loaded", False)
-    try:
-        assert list(additions()) == [*OWN, "syllables", "letters"]
-        assert resolve_name(EXPERIMENTS["syllables"].run).__module__ == "analysis.experiments.syllables.spec"
-    finally:
-        EXPERIMENTS.remove("syllables")
-        for name in ("analysis.experiments.syllables.spec", "analysis.experiments.syllables"):
-            del sys.modules[name]
-
-
-def test_a_script_gets_its_table_and_its_chart(found):
-    answer = ResultView(found)
-    assert list(answer.table()["share"]) == [row.share for row in found.rows]
-    assert answer.figures == ("figure",)
-    assert answer.figure().data[0].name == "share"
-    assert ResultView(fakes.distances()).table("best")["block"][0] == fakes.distances().best[0].block.describe()

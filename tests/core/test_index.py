@@ -17,8 +17,6 @@ from hypothesis import strategies as st
 from analysis.core import index, index_table, store
 from analysis.core.index import ResultFilter
 from analysis.experiments.maps.distance_spec import DistanceResult
-from analysis.results import library
-from analysis.results.stored import evidence
 from analysis.results.stored.result import of_entry
 from tests.support import fakes, stored
 
@@ -234,16 +232,6 @@ def test_others_continue_with_the_index_of_a_killed_process():
     child.join(30)
     assert len(walked()) >= 5
     assert sorted(listed()) == sorted(walked())
-
-
-def test_results_of_a_model_have_the_order_of_whole_reading():
-    results = [fakes.sweep(limit=limit) for limit in (5, 200, 50, 20)]
-    results[2] = replace(results[2], complete=False)
-    for place, result in enumerate(results):
-        result.save()
-        os.utime(file_of(result), (1000 + place, 1000 + place))
-    newest_first = list(reversed(results))
-    assert library.of("sweep", fakes.MODEL) == sorted(newest_first, key=evidence.weight, reverse=True)
 
 
 def test_jobs_take_over_results_of_the_same_weights_and_version(monkeypatch):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy.stats import t
 
-import analysis
 from analysis.core import stats
 
 
@@ -44,35 +43,9 @@ def test_an_interval_of_a_loss_difference_covers_95_percent(n, skewness, shortes
     assert 0.935 <= hits / n_draws <= 0.965
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("n", [4, 8, 12, 32])
-def test_intervals_cover_95_percent_of_texts_drawn_like_the_gallerys(n):
-    """Texts of every stored curve are drawn again, smoothed by a normal kernel of half their standard deviation."""
-    draw, hits, n_draws = np.random.default_rng(n), 0, 0
-    for found in analysis.stored("sweep"):
-        losses, tokens = np.array(found.result.text_losses), np.array(found.result.text_tokens)
-        for pruned in losses[1:] if found.result.text_tokens else ():
-            changes = pruned - losses[0]
-            truth = np.average(changes, weights=tokens)
-            for _ in range(200):
-                texts = draw.integers(len(tokens), size=n)
-                drawn = changes[texts] + draw.normal(scale=changes.std() / 2, size=n)
-                _, low, high = stats.compare_losses([0.0] * n, drawn.tolist(), tokens[texts].tolist())
-                hits, n_draws = hits + (low <= truth <= high), n_draws + 1
-    assert n_draws > 10_000
-    assert 0.935 <= hits / n_draws <= 0.965
-
-
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_fewer_than_four_texts_give_no_interval(n):
     assert stats.compare_losses([1.0] * n, [2.0] * n) == (1.0, None, None)
-
-
-def test_the_interval_of_equal_texts_of_no_skew_is_students():
-    differences = [0.1, 0.2, 0.3, 0.4, 0.5]
-    mean, stderr = stats.mean_and_stderr(differences)
-    low, high = stats.compare_losses([0.0] * 5, differences)[1:]
-    assert (low, high) == pytest.approx(stats.mean_interval(mean, stderr, 5))
 
 
 def test_an_interval_reaches_farther_to_the_longer_tail():

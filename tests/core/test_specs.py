@@ -101,12 +101,6 @@ def test_every_field_is_part_of_the_fingerprint(spec):
         seen.add(fingerprint)
 
 
-def test_the_code_version_is_part_of_the_fingerprint(monkeypatch):
-    before = DistanceSpec().fingerprint()
-    monkeypatch.setattr("analysis.core.record.Spec.version", 10**6)
-    assert DistanceSpec().fingerprint() != before
-
-
 def test_unknown_and_missing_fields_are_refused():
     with pytest.raises(SpecError, match="has no field speed"):
         DistanceSpec.from_json({"speed": 1})

@@ -41,10 +41,6 @@ def test_round_trip_with_arrays():
     np.testing.assert_array_equal(stored.arrays()["states"], states)
 
 
-def test_nothing_stored_is_none():
-    assert store.load_result("distances", "abc") is None
-
-
 def test_stale_arrays_are_removed():
     folder = save(1, np.zeros((1, 2)))
     save(1, np.full((1, 2), 7.0))
@@ -52,31 +48,23 @@ def test_stale_arrays_are_removed():
     assert len(list(folder.glob("*.safetensors"))) == 1
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "json", "missing", "format", "list", "number", "seal", "deep", "moved"])
-def test_damage_is_noticed(damage):
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("arrays", lambda content: content[:-1] + b"\x07"),
+        ("arrays", lambda content: content[:10]),
+        ("result", lambda content: content[:-20]),
+        ("result", lambda content: json.dumps(json.loads(content) | {"format": 99}).encode()),
+        ("result", lambda content: content.replace(b'"value": 1', b'"value": 9')),
+        ("result", lambda content: content.replace(b'"sha256"', b'"sha255"')),
+        ("result", lambda content: b"[" * 100_000),
+        ("result", lambda content: (save_as("other", 1) / "result.json").read_bytes()),
+    ],
+)
+def test_damage_is_noticed(file, change):
     folder = save(1, np.ones((2, 3), dtype=np.float32))
-    array = next(folder.glob("*.safetensors"))
-    result = folder / "result.json"
-    if damage == "flip":
-        array.write_bytes(array.read_bytes()[:-1] + b"\x07")
-    elif damage == "truncate":
-        array.write_bytes(array.read_bytes()[:10])
-    elif damage == "json":
-        result.write_bytes(result.read_bytes()[:-20])
-    elif damage == "missing":
-        array.unlink()
-    elif damage == "format":
-        result.write_text(json.dumps(json.loads(result.read_text()) | {"format": 99}))
-    elif damage == "number":
-        result.write_text(result.read_text().replace('"value": 1', '"value": 9'))
-    elif damage == "seal":
-        result.write_text(result.read_text().replace('"sha256"', '"sha255"'))
-    elif damage == "deep":
-        result.write_text("[" * 100_000)
-    elif damage == "moved":
-        result.write_bytes((save_as("other", 1) / "result.json").read_bytes())
-    else:
-        result.write_text("[]")
+    (path,) = folder.glob(f"{file}*")
+    path.write_bytes(change(path.read_bytes()))
     with pytest.raises(CorruptResultError):
         store.load_result("distances", "abc").arrays()
     store.discard_result("distances", "abc")
@@ -186,11 +174,6 @@ def test_a_nonfinite_figure_is_refused_and_nothing_is_stored(figures, name):
 def test_a_gap_in_the_losses_of_texts_is_stored():
     FigureResult(Spec(), {}, 1.0, 5, complete=True, loss=None, losses=np.array([0.5, np.nan, np.inf])).save()
     assert store.load_result("figures", Spec().fingerprint()) is not None
-
-
-def test_cache_folder_is_resolved_once(tmp_path):
-    assert store.cache_dir() is store.cache_dir()
-    assert store.cache_dir() == (tmp_path / "cache").resolve()
 
 
 def test_relative_cache_folder_follows_the_current_folder(tmp_path, monkeypatch):

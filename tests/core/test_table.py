@@ -2,7 +2,7 @@
 
 import pytest
 
-from analysis.core.table import Column, Table, of_values
+from analysis.core.table import Column, Table
 from analysis.exports import document
 from tests.support import fakes, toy
 
@@ -50,14 +50,6 @@ def test_a_frame_has_the_plain_values_and_no_empty_column():
     assert frame["share"][0] == 0.5
     assert list(TABLE.only("n").frame().columns) == ["n"]
     assert list(Table("", (Column("a"), Column("b")), [{"a": 1, "b": None}]).frame().columns) == ["a"]
-
-
-def test_a_document_has_the_cells():
-    assert document.TextTable.of(TABLE) == document.TextTable(TABLE.heads, TABLE.cells)
-
-
-def test_plain_values_are_one_row():
-    assert of_values("one", [{"a": 1, "b": [2], "c": "x"}]).records() == [{"a": 1, "c": "x"}]
 
 
 @pytest.mark.parametrize(

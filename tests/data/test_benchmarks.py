@@ -68,12 +68,6 @@ def test_the_subset_is_seeded_and_grows_at_its_end(arc):
     assert benchmarks.load(BenchmarkSpec(limit=20, seed=1)) != few
 
 
-def test_chance_and_majority_are_counted():
-    questions = [Question("a", "", ["x", "y"], 1), Question("b", "", ["x", "y", "z", "w"], 1), Question("c", "", ["x", "y"], 0)]
-    assert benchmarks.chance(questions) == pytest.approx((0.5 + 0.25 + 0.5) / 3)
-    assert benchmarks.majority(questions) == pytest.approx(2 / 3)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("task", "n", "chance"),

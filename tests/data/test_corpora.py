@@ -1,13 +1,12 @@
 """Texts: formats, cuts, splits, and sentences for files that cannot be used."""
 
-import importlib
 import json
 from dataclasses import replace
 
 import pytest
 
 from analysis.core.errors import CorpusError
-from analysis.data import corpora, near_copies, starter
+from analysis.data import corpora, near_copies
 from analysis.data.spec import CorpusSpec, default_loss_corpus, held_out_text, other_text
 
 LONG = "The quick brown fox jumps over the lazy dog and then runs all the way back home again, number {}."
@@ -31,37 +30,6 @@ def test_without_blank_lines_every_line_is_a_document(tmp_path):
 def test_json_lines(tmp_path):
     lines = "\n".join(json.dumps({"text": text, "id": 1}) for text in ("a b", "c\n\nd"))
     assert sorted(corpora.documents(write(tmp_path, lines, "texts.jsonl"))) == ["a b", "c\n\nd"]
-
-
-def test_a_pack_that_is_installed_later_is_found(tmp_path, monkeypatch):
-    folder = tmp_path / "a_pack"
-    monkeypatch.syspath_prepend(tmp_path)
-    assert starter._package("a_pack") is None
-    folder.mkdir()
-    (folder / "__init__.py").touch()
-    importlib.invalidate_caches()
-    assert starter._package("a_pack") == folder
-
-
-@pytest.mark.parametrize(
-    ("content", "name", "sentence"),
-    [
-        ("", "a.txt", "is empty"),
-        (" \n\n ", "a.txt", "is empty"),
-        (b"caf\xe9 au lait", "a.txt", r"not UTF-8 text \(byte 3 is 0xe9\)"),
-        ('{"text": "x"}\n{"body": "y"}', "a.jsonl", "Line 2 of a.jsonl"),
-        ('{"text": "x"}\nnope', "a.jsonl", "Line 2 of a.jsonl"),
-        ("[1]", "a.jsonl", "Line 1 of a.jsonl"),
-    ],
-)
-def test_a_file_that_cannot_be_used(tmp_path, content, name, sentence):
-    with pytest.raises(CorpusError, match=sentence):
-        corpora.documents(write(tmp_path, content, name))
-
-
-def test_a_missing_file(tmp_path):
-    with pytest.raises(CorpusError, match="cannot be read"):
-        corpora.resolve(CorpusSpec(str(tmp_path / "none.txt")))
 
 
 def test_documents_are_cut_never_padded_and_short_ones_counted(tmp_path, tokenizer):
@@ -108,22 +76,6 @@ def test_of_each_source_there_is_text_of_another_kind():
     assert [other_text(source) for source in ("wiki", "c4", "c4-train", "my.txt")] == [c4, wiki, wiki, c4]
     assert held_out_text("c4-train") == held_out_text("c4")
     assert held_out_text("c4").source == "c4"
-
-
-def test_the_draw_is_seeded(tokenizer):
-    def draw(seed):
-        return corpora.tokenize(CorpusSpec("wiki", n_texts=5, seq_len=32, seed=seed), tokenizer).token_ids
-
-    assert draw(0) == draw(0) != draw(1)
-
-
-def test_training_and_validation_share_no_document():
-    training, validation = (set(corpora.documents(CorpusSpec("wiki", split=split))) for split in ("train", "validation"))
-    assert not training & validation
-    everything = set(corpora.documents(CorpusSpec("wiki")))
-    assert training | validation <= everything
-    assert len(everything - training - validation) < 0.01 * len(everything)  # drawn to validate on, but quoted by the others
-    assert 0.07 < len(validation) / len(everything) < 0.13
 
 
 def test_a_repeated_document_stands_on_one_side_only(tmp_path):

@@ -148,12 +148,6 @@ def test_a_quote_that_is_never_closed_swallows_nothing_silently(write):
     assert "lines 2 to 3" in file.errors[0].reason
 
 
-def test_right_answers_listed_first_give_no_majority_line(write):
-    rows = [row(0, [f"right {index}", f"wrong {index}", f"bad {index}"]) for index in range(5)]
-    questions = files.read(write("q.jsonl", lines(*rows))).questions
-    assert benchmarks.majority(questions) == pytest.approx(1 / 3)
-
-
 def test_parquet_from_the_hub_with_a_gap(tmp_path):
     frame = pandas.DataFrame(
         {"question": ["Q1", "Q2", "Q3"], "subject": "virology", "choices": [["a", "b", "c", "d"]] * 3, "answer": [3, None, 0]}
@@ -163,12 +157,6 @@ def test_parquet_from_the_hub_with_a_gap(tmp_path):
     assert golds(file) == [3, 0]
     assert [error.in_words() for error in file.errors] == ["row 2: no answer"]
     assert file.questions[0].group == "virology"
-
-
-def test_files_of_another_format_than_their_name_are_refused(write, tmp_path):
-    for path in (write("q.parquet", "no parquet"), write("q.json", "[{"), tmp_path / "missing.csv"):
-        with pytest.raises(BenchmarkError):
-            files.read(path)
 
 
 def test_file_is_a_task_identified_by_its_content(write):

@@ -10,11 +10,6 @@ from analysis.core.errors import BenchmarkError, SpecError
 from analysis.data import questions
 from analysis.data.spec import BenchmarkSpec
 from analysis.data.tasks import TASKS
-from analysis.experiments.accuracy import evaluation, sweep
-from analysis.experiments.accuracy.sweep_spec import EvaluateResult, EvaluateSpec, SweepSpec
-from analysis.exports import report
-from analysis.models.source.model_spec import ModelSpec
-from tests.support.stored import walked
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -80,22 +75,6 @@ def test_set_from_a_file_has_own_parts_examples_and_protocols(capitals):
     ]:
         with pytest.raises(BenchmarkError, match=sentence):
             questions.resolve(replace(spec, **changes))
-
-
-@pytest.mark.usefixtures("cache")
-def test_scores_on_a_set_from_a_file_are_reported(capitals, tiny_folder):
-    model = ModelSpec(str(tiny_folder()), dtype="float32")
-    result = evaluation.run(EvaluateSpec(model, None, None, BenchmarkSpec(capitals, limit=None), None))
-    assert result.point.n_samples == 3
-    assert EvaluateResult.load(result.spec) == result
-    (stored,) = [found for found in walked("evaluate") if not found.precomputed]
-    assert stored.data["spec"]["benchmark"]["task"] == capitals
-    sweep.run(SweepSpec(model, BenchmarkSpec(capitals, limit=None), None, strategy="deepest", max_n=1))
-    (curves,) = [
-        section for section in report.of(model, None, main.command_line).sections if section.title.startswith("Accuracy")
-    ]
-    assert "3 questions of Capitals" in curves.sentences[0]
-    assert f"--task {capitals}" in curves.commands[0]
 
 
 def test_without_its_file_a_set_is_none():

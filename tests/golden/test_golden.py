@@ -36,8 +36,7 @@ def test_results_of_every_former_version_are_there():
     assert len({path.parts[-4] for path in FORMER}) >= 3
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("family", ["llama", "qwen3"])
+@pytest.mark.parametrize(("family", "dtype"), [("llama", "float32"), ("qwen3", "bfloat16")])
 @pytest.mark.usefixtures("cache", "short_texts", "no_trial")
 def test_figures_of_small_models_stay(tmp_path, tokenizer, family, dtype):
     build(family, vocab_size=len(tokenizer)).save_pretrained(tmp_path / "model")

@@ -75,17 +75,6 @@ def test_files_fetched_by_huggingface_hub_are_found(there, tmp_path):
     assert there.sent("/cdn/") == sent
 
 
-def test_progress_has_bytes_and_speed(there):
-    there.fault("/cdn/", bytes_per_s=3_000_000)
-    told = []
-    fetched(told.append)
-    assert "3.0 MB" in told[0].message
-    assert told[-1].done == told[-1].total == sum(map(len, FILES.values()))
-    assert [one.done for one in told] == sorted(one.done for one in told)
-    middle = next(one.values for one in told if one.values["bytes_per_s"] > 0)
-    assert 500_000 < middle["bytes_per_s"] < 6_000_000
-
-
 def test_interrupted_transfer_resumes_at_its_end(there):
     there.fault("/cdn/", cut_after=1_000_000, times=2)
     assert contents(fetched()) == FILES
@@ -108,21 +97,6 @@ def test_download_restarts_where_the_server_cannot_resume(there):
     there.fault("/cdn/", cut_after=1_000_000, times=1)
     there.fault("/cdn/", no_ranges=True)
     assert contents(fetched()) == FILES
-
-
-def test_stopped_download_keeps_its_bytes(there):
-    there.fault("/cdn/", bytes_per_s=2_000_000)
-
-    def stop(progress):
-        if progress.done > 500_000:
-            raise Cancelled
-
-    with pytest.raises(Cancelled):
-        fetched(stop)
-    there.faults.clear()
-    sent = there.sent("/cdn/")
-    assert contents(fetched()) == FILES
-    assert there.sent("/cdn/") - sent < len(BIG) - 400_000
 
 
 def test_a_cancel_is_noticed_while_the_server_is_silent(there):

@@ -51,20 +51,6 @@ def test_each_answer_has_its_own_sentence(there, fault, words):
     assert all(word in sentence for word in words), sentence
 
 
-@pytest.mark.parametrize(
-    ("fault", "words"),
-    [
-        ({"portal": True}, ("login",)),
-        ({"status": 403, "headers": {"x-error-code": "GatedRepo"}}, ("is gated",)),
-        ({"status": 500}, ("a server error",)),
-    ],
-)
-def test_files_have_the_same_sentences(there, fault, words):
-    there.fault("/cdn/", **fault)
-    sentence = said(fetch=True)
-    assert all(word in sentence for word in ("model.safetensors", *words)), sentence
-
-
 def test_a_gated_model_is_explained_without_and_with_a_token(there, monkeypatch):
     there.models["org/model"].gated = True
     assert "set HF_TOKEN to a token" in said(fetch=True)
@@ -92,11 +78,6 @@ def test_nobody_is_there(loopback, monkeypatch):
         closed.bind(("127.0.0.1", 0))
         monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{closed.getsockname()[1]}")
     assert "does not answer" in said()
-
-
-def test_a_name_that_nobody_has(loopback, monkeypatch):
-    monkeypatch.setattr(constants, "ENDPOINT", "http://no-such-host.invalid")
-    assert "no-such-host.invalid does not answer" in said()
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{}", b'{"sha": 3, "siblings": []}', b'{"sha": "main", "siblings": []}', b"null"])

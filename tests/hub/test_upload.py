@@ -2,7 +2,6 @@
 
 import json
 import random
-import time
 from dataclasses import replace
 
 import pytest
@@ -117,9 +116,7 @@ def test_without_a_token_nothing_is_asked(there, folder, monkeypatch):
             ("denies write access to the model org/mine with the token", "401"),
         ),
         ({"path": "/commit/", "status": 403}, ("denies write access to the model org/mine", "403", "write access")),
-        ({"path": "/commit/", "status": 418}, ("with status 418", "HF_ENDPOINT")),
         ({"path": "/api/", "status": 401}, ("denies read access", "401")),
-        ({"path": "/api/", "silent": True}, ("does not answer (", "timed out")),
     ],
 )
 def test_each_refusal_has_its_own_sentence(there, folder, fault, words):
@@ -131,13 +128,6 @@ def test_each_refusal_has_its_own_sentence(there, folder, fault, words):
 def test_under_another_owner_it_is_forbidden(there, folder):
     assert "of an account without this right" in said(there, folder, "other/mine")
     assert "has no owner. Name it OWNER/NAME" in said(there, folder, "mine")
-
-
-def test_lost_connection_is_a_sentence(there, folder, monkeypatch):
-    monkeypatch.setattr(time, "sleep", lambda seconds: None)
-    there.fault("/upload/", cut_after=0)
-    there.close()
-    assert "does not answer" in said(there, folder)
 
 
 def test_a_wrong_card_is_the_hubs_own_word(there, folder):
