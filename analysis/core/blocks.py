@@ -176,9 +176,9 @@ class PartSet(_Scattered):
         lists = (self.attention, self.feed_forward, self.layers)
         if not all(map(_is_ascending, lists)) or len(set().union(*lists)) < sum(map(len, lists)):
             raise BlockRangeError(
-                f"Pruned layers must be ascending, within 0..{MOST_LAYERS - 1}, and named once, as whole where both "
-                f"sublayers go. Given: attention {shown(self.attention)}, feed-forward {shown(self.feed_forward)}, whole "
-                f"{shown(self.layers)}."
+                f"Pruned layers must be ascending, within 0..{MOST_LAYERS - 1}, and named once, as whole layers if both "
+                f"sublayers are removed. Given: attention {shown(self.attention)}, feed-forward {shown(self.feed_forward)}, "
+                f"whole {shown(self.layers)}."
             )
         if not self.attention and not self.feed_forward:
             raise BlockRangeError(f"Sublayer pruning needs at least one sublayer, not only whole layers {shown(self.layers)}.")
