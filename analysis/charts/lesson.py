@@ -124,7 +124,7 @@ def blocks_of_one_size(
             font={"color": colours.marker},
         )
     x = {"title": f"start of the block of {best.size} layers (0-based)", "range": [-0.8, len(row) - 0.2], "showgrid": False}
-    y = {"title": "distance, fraction of π", "gridcolor": colours.grid, "range": [0, max(row) * 1.25]}
+    y = {"title": "distance, share of 180°", "gridcolor": colours.grid, "range": [0, max(row) * 1.25]}
     return finish(figure, height, x=x, y=y, margin={"t": 8, "b": 46}, bargap=0.18)
 
 
@@ -155,7 +155,8 @@ def answers(
         x0=cliff.earliest - 0.5, x1=end, fillcolor=translucent(colours.unpruned, 0.13), line={"width": 0}, layer="below"
     )
     figure.add_annotation(
-        x=(cliff.earliest - 0.5 + end) / 2,
+        x=(cliff.earliest - 0.5 + end) / 2 if cliff.is_located else end,
+        xanchor="center" if cliff.is_located else "right",
         y=0.0,
         yref="paper",
         yanchor="bottom",
@@ -375,7 +376,7 @@ def distance_and_damage(
                 showlegend=False,
             )
         figure.update_yaxes(type="log" if is_log else "linear")
-    x = {"title": "distance, fraction of π", "gridcolor": colours.grid}
+    x = {"title": "distance, share of 180°", "gridcolor": colours.grid}
     y = {"title": "loss increase, nats", "gridcolor": colours.grid, **({"tickvals": _TICKS} if costs and is_log else {})}
     return finish(figure, height, x=x, y=y, margin={"t": 8, "b": 46})
 

@@ -125,7 +125,7 @@ def token_map(
         xgap=0.6 if n_tokens < 60 else 0,
         ygap=0.6,
         name="distance",
-        colorbar=colour_bar("distance, fraction of π", **_ABOVE),
+        colorbar=colour_bar("distance, share of 180°", **_ABOVE),
     )
     for width, shade in ((4.5, "#ffffff"), (2, PATH)):
         figure.add_scatter(

@@ -45,7 +45,7 @@ def test_a_map_has_every_cell():
     rows = of(data.rows(maps.distance_map(result, selected=Block(11, 5))), "distance")
     assert len(rows) == sum(map(len, result.mean))
     cell = next(row for row in rows if (row["start layer l (0-based)"], row["block size n, layers"]) == (11, 5))
-    assert cell["distance, fraction of π"] == result.mean[4][11]
+    assert cell["distance, share of 180°"] == result.mean[4][11]
     place, value = cell["label"].split("; ", 1)
     assert place == "layers 11-15"
     assert value.startswith("distance")

@@ -39,5 +39,6 @@ def menu(header: DeltaGenerator, model: ModelSpec, maps: list[FoundResult], swee
                 curves.menu(view.sweep, model, n_layers)
             cuts.field(n_layers, view.strategy)
             layer_choice.sheet_button()
+            st.page_link("pages/learn.py", label="How a layer changes a token", icon=":material/school:")
             compute.forms(distances, view.sweep)
     return view

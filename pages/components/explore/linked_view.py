@@ -123,7 +123,6 @@ def _map_and_curves(view: Shown) -> None:
         compared = curves.compared(view.sweep, view.model) if view.sweep else []
         curves.show(view.sweep, compared, view.heals, view.strategy, view.cut)
         curves.not_measured(view)
-        st.page_link("pages/learn.py", label="How a layer changes a token", icon=":material/school:")
     marks = {chart_selection.name_now(map_view.CHART): chart_selection.CELLS}
     marks |= {chart_selection.name_now(name): mark for name, mark in chart_selection.of_curves(view).items()}
     chart_selection.mark(marks, view.cut, view.strategy, _SQUARE if _is_first_look(view) else "")

@@ -48,9 +48,9 @@ class Readout {
     const { prompt, texts, names } = this.data, without = key ? `without ${named(key, names)}` : "layers not known";
     const row = (title, runs) => element("p", "text", element("b", "", `${title} `), ...(runs ?? [[MISSING, false]])
       .flatMap(([words, differs]) => [differs ? element("mark", "", words) : words, " "]));
-    const rows = [row("unpruned", texts[""])];
-    if (key !== "") rows.push(row(without, texts[key]));
-    const made = element("div", "texts", ...(prompt ? [element("p", "prompt", prompt)] : []), ...rows);
+    const rows = prompt ? [element("p", "prompt", prompt), row("unpruned", texts[""])] : [];
+    if (prompt && key !== "") rows.push(row(without, texts[key]));
+    const made = element("div", "texts", ...(prompt ? rows : [element("p", "prompt", "No generated text is stored for this model.")]));
     made.dataset.key = key ?? "";
     return made;
   }

@@ -4,7 +4,7 @@ The results are the strongest evidence of the current model. The selection of ot
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import streamlit as st
@@ -12,6 +12,7 @@ import streamlit as st
 from analysis.charts.lesson import Rung
 from analysis.core import units
 from analysis.core.record import Spec
+from analysis.data import gallery
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.maps.damage_spec import DamageResult
@@ -201,6 +202,8 @@ def results_of(model: ModelSpec) -> LessonResults:
     damage, heals = next(iter(same_map or damages), None), _finished("heal", model, any_precision=True)
     candidates = [*_finished("inspect", model), distances, *curves, damage, *heals]
     facts = next((result.model for result in candidates if result is not None), None)
+    if facts is not None:
+        facts = replace(facts, name=gallery.name_of(model.source, facts.name))
     return LessonResults(facts, distances, next(iter(curves), None), heals, damage)
 
 

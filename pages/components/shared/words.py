@@ -197,16 +197,17 @@ def scores(point: Point | None) -> tuple[str, str]:
 
 
 def provenance(distances: DistanceResult, sweep: SweepResult | None) -> Markdown:
-    """Where the numbers of a map and its curves come from."""
+    """Return the texts and questions that a map and its curves were measured on, the precision and the duration."""
     corpus = distances.spec.corpus
+    skipped = f", {distances.n_skipped} too short and skipped" if distances.n_skipped else ""
     text = (
-        f"Map: {distances.n_texts} texts of {plain(texts(corpus))}, up to {corpus.seq_len} tokens, {distances.n_skipped} too "
-        f"short and skipped, seed {corpus.seed:d}, {plain(distances.ran_in)}, {duration(distances.wall_s)}."
+        f"Map: {distances.n_texts} texts of {plain(texts(corpus))}, up to {corpus.seq_len} tokens{skipped}, seed "
+        f"{corpus.seed:d}, {plain(distances.ran_in)}, {duration(distances.wall_s)}."
     )
-    if sweep:
-        text += (
-            f" Curves: {sweep.n_questions} questions, the same for every n, {sweep.n_truncated} truncated to the window, "
-            f"seed {sweep.spec.benchmark.seed:d}, {duration(sweep.wall_s)}. Shaded: the 95 % interval of an "
-            "accuracy (Wilson) or of a loss (Student's t)."
-        )
-    return text
+    if sweep is None:
+        return text
+    truncated = f", {sweep.n_truncated} truncated to the window" if sweep.n_truncated else ""
+    return (
+        f"{text} Curves: {sweep.n_questions} questions, the same for every n{truncated}, seed {sweep.spec.benchmark.seed:d}, "
+        f"{duration(sweep.wall_s)}. Shaded: the 95 % interval of an accuracy (Wilson) or of a loss (Student's t)."
+    )

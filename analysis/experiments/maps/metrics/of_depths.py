@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from analysis.experiments.maps.depths import Depths
 
 
-@metric("angular", title="angular distance", unit="distance, fraction of π", of=LAST, source="arXiv:2403.17887, equation (7)")
+@metric("angular", title="angular distance", unit="distance, share of 180°", of=LAST, source="arXiv:2403.17887, equation (7)")
 @metric(
     "angular-tokens",
     title="angular, all tokens",
-    unit="distance over all tokens, fraction of π",
+    unit="distance over all tokens, share of 180°",
     of=TOKENS,
     source="arXiv:2403.17887, equation (7), defined there on the last token",
 )

@@ -75,6 +75,7 @@ def _stream(lesson: Lesson) -> None:
         alt=f"An arrow for each layer. Next token unpruned: {unpruned.token}. Without {removed.brief()}: "
         f"{pruned[removed.start].token}.",
     )
+    st.caption("One arrow per layer, tilted by the angle by which it turns the stream. At the end: the next token.")
 
 
 def _axes(distances: DistanceResult) -> Axes:
@@ -125,7 +126,8 @@ def verdict(distances: DistanceResult, drawn: Drawn | None) -> str:
     rivals = remarks.of_map(distances, distances.spec.metric)[0]
     answer = f"Layer {least} turns it least, {row[least]:.3f}"
     if rivals:
-        answer += f", statistically tied with layers {guesses.spans(rivals)} ({distances.n_texts} texts)"
+        noun = "layer" if len(rivals) == 1 else "layers"
+        answer += f", statistically tied with {noun} {guesses.spans(rivals)} ({distances.n_texts} texts)"
     judged = guesses.judge_drawing(drawn.values, guesses.blocks_of(distances)) if drawn else None
     if drawn is None or judged is None:
         return f"{answer}."

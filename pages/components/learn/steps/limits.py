@@ -164,15 +164,13 @@ def _share(value: float, ends: tuple[float, float] | None) -> str:
 
 
 def _ranks(results: LessonResults) -> str:
-    damage = results.damage
-    if damage is None or damage.rank_correlation is None:
-        return "Distance predicts the loss increase. Only a measurement shows it."
-    distances = _compared(results)
-    here = agreement.correlation(damage, distances, results.size) if distances else None
+    damage, distances = results.damage, _compared(results)
+    size = min(results.size, len(damage.increase)) if damage else 0
+    here = agreement.correlation(damage, distances, size) if damage and distances else None
     if here is None:
-        return f"Rank correlation with the loss increase, all sizes pooled: {damage.rank_correlation:.2f}, mostly due to size."
+        return "Distance predicts the loss increase. Only a measurement shows it."
     ends = "" if here.low is None or here.high is None else f" (95 % CI {here.low:.2f} to {here.high:.2f})"
-    return f"Rank correlation with the loss increase, blocks of {results.size}: {here.value:.2f}{ends}."
+    return f"Rank correlation of distance and loss increase, blocks of {words.layers(size)}: {here.value:.2f}{ends}."
 
 
 def _favourite(sweep: SweepResult | None) -> str:
@@ -185,7 +183,7 @@ def _favourite(sweep: SweepResult | None) -> str:
     if not favourites:
         return ""
     share, n, option = max(favourites)
-    return f"Nearest in yours: option {option + 1}, {share:.0%} at n = {n}."
+    return f"Your pruned models pick one option in at most {share:.0%} of the questions (option {option + 1}, n = {n})."
 
 
 def _writing(sweep: SweepResult | None) -> None:
@@ -209,7 +207,9 @@ def _damage(results: LessonResults, guess: Block | None) -> None:
     damage, size = results.damage, results.size
     distances = _compared(results)
     if damage is None or distances is None or size > len(damage.increase):
-        say_missing("The loss increase of each block has not been measured yet.", "pages/explore.py", "Measure loss increase")
+        say_missing(
+            f"The loss increase of blocks of {words.layers(size)} is not measured.", "pages/explore.py", "Measure loss increase"
+        )
         return
     row, block = distances.mean[size - 1], marks.selected_block(size)
     cost = damage.increase[size - 1][block.start] if block else None
