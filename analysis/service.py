@@ -246,7 +246,7 @@ def submit(
     Args:
         request: a request of a registered kind.
         label: title of the job (default: one made from the request).
-        backend: where to run it, a key of `jobs.BACKENDS`.
+        backend: key of `jobs.BACKENDS`.
         workers: number of processes that share the request.
         owner: identity of the user, None for the user of the machine.
         owner_label: name or e-mail address of the user to show.

@@ -1,4 +1,4 @@
-"""The queue of long computations, and the places where they run."""
+"""Background jobs: the queue, and the backends that run it."""
 
 from analysis.jobs.queue.attempt import events, log_tail
 from analysis.jobs.queue.backend import BACKENDS, usable_backends
