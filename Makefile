@@ -35,7 +35,7 @@ help:
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-starter.txt
 	@touch $@
 
-.venv/dev: .venv/runtime requirements-dev.txt requirements-dev.lock
+.venv/dev: .venv/runtime requirements-dev.txt requirements-mcp.txt requirements-ray.txt requirements-slurm.txt requirements-dev.lock
 	$(BIN)/python -m supply.install $(call locked,requirements-dev.lock) requirements-dev.txt
 	@touch $@
 

@@ -79,15 +79,6 @@ def test_python_gives_the_fields_of_the_command(capsys):
 
 
 @pytest.mark.usefixtures("stored")
-@pytest.mark.parametrize("words", [("--limit", "300"), ("--task", "boolq"), ("--samples", "5")])
-def test_data_that_nothing_is_measured_on_are_refused(words, capsys):
-    assert main.main(["front", "starter", *words]) == 2
-    said = capsys.readouterr().err
-    assert f"No scores of this model are stored for {' '.join(words)}." in said
-    assert ("8 texts of C4" if words[0] == "--samples" else "100 ARC-Easy questions") in said
-
-
-@pytest.mark.usefixtures("stored")
 def test_answers_are_printed_first_and_commands_last(capsys):
     assert main.main(["front", "starter", "--speed", "1.1"]) == 0
     printed = capsys.readouterr().out

@@ -72,12 +72,6 @@ def test_a_misspelt_name_gets_the_nearest_one(words, nearest, monkeypatch, capsy
     assert f"Did you mean {nearest}?" in capsys.readouterr().err
 
 
-def test_recipes_list_their_settings():
-    shown = commands()["heal"].format_help()
-    assert re.search(r"^  paper: .*\n +steps=5000", shown, re.MULTILINE)
-    assert re.search(r"^  first: .*\n.*\n.*validation.n_texts=8", shown, re.MULTILINE)
-
-
 def test_number_of_questions_below_all_names_the_option_for_all():
     with pytest.raises(SpecError, match=r"benchmark.limit must be 1..1,000,000, not -5\."):
         command_line.request(["evaluate", "starter", "--limit", "-5"])

@@ -18,7 +18,7 @@ from huggingface_hub import constants
 from mcp import Client
 
 from analysis import jobs, service
-from analysis.cli import answers, decision_sheet
+from analysis.cli import answers
 from analysis.cli import main as command_line
 from analysis.cli.mcp import schema, server, stored
 from analysis.cli.mcp.tools import Tools
@@ -347,15 +347,6 @@ def test_stored_results_are_listed_with_key_condition_and_interval():
     assert len(got["points"]) == 16
 
 
-def test_the_sheet_is_that_of_the_command():
-    for result in (fakes.distances(), fakes.sweep(answers=True), fakes.speed()):
-        result.save()
-    asked = decision_sheet.SheetSpec(fakes.Block(11, 5), accept_nats=9.0)
-    page = decision_sheet.decide(asked, command_line.command_line)
-    got = call(made(), "sheet", {"model": "starter", "block": "11:5", "accept_nats": 9})
-    assert got == json.loads(json.dumps(decision_sheet.data(page)))
-
-
 def test_the_front_is_that_of_the_command(capsys, monkeypatch):
     for result in (fakes.sweep(answers=True), fakes.speed()):
         result.save()
@@ -422,11 +413,6 @@ def test_only_an_allowed_server_asks_the_hub(monkeypatch, words):
     assert command_line.main(["mcp", *words]) == 0
     assert [tools.allow_run for tools in served] == [bool(words)]
     assert (constants.HF_HUB_OFFLINE, os.environ["HF_HUB_OFFLINE"]) == ((False, "0") if words else (True, "1"))
-
-
-def test_the_extra_installs_the_tested_range():
-    [line] = [line for line in (ROOT / "requirements-mcp.txt").read_text().splitlines() if not line.startswith("#")]
-    assert line in (ROOT / "requirements-dev.txt").read_text().splitlines()
 
 
 def test_an_unforeseen_failure_is_a_sentence(monkeypatch):

@@ -73,11 +73,6 @@ def test_a_verdict_states_a_speed_that_was_measured_earlier():
     assert "% faster" in lines(curve)[-1]
 
 
-def test_cuts_by_hand_have_a_verdict_each():
-    curve = fakes.sweep(strategy="manual", cuts=(Block(3, 2), Block(20, 4)))
-    assert [line.split(" makes")[0] for line in verdicts(curve)] == ["Removing layers 3-4", "Removing layers 20-23"]
-
-
 def test_an_evaluation_has_a_verdict_where_unpruned_scores_match():
     cut = fakes.evaluate(Block(11, 5))
     assert verdicts(cut) == [], "nothing to compare it with"
@@ -89,11 +84,3 @@ def test_an_evaluation_has_a_verdict_where_unpruned_scores_match():
     assert len(verdicts(cut)) == 1
     assert lines(cut)[-1].startswith("Removing layers 11-15 makes the model")
     assert verdicts(replace(cut, spec=replace(cut.spec, adapter="adapters/abc"))) == [], "a healed model is not the cut alone"
-
-
-def test_methods_are_printed_without_the_fields_of_the_result():
-    table = fakes.methods()
-    said = lines(table)
-    assert said[0] == "Loss increase over the unpruned model, nats/token:"
-    assert said[-1] == table.measured_on()
-    assert not [line for line in said if line.startswith(("n_tokens", "text_tokens", "losses"))]

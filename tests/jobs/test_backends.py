@@ -286,19 +286,6 @@ def test_an_unknown_place_is_one_sentence_with_those_that_exist(toy, count):
     assert jobs.list_jobs() == []
 
 
-def test_unavailable_backend_says_why_and_is_not_offered(toy, count):
-    assert list(jobs.usable_backends()) == ["local", "toy"]
-    job = begun(count, 4)
-    jobs.cancel(job.id)
-    wait_state(job, "cancelled")
-    toy.closed = "the toy box is shut; open it."
-    assert list(jobs.usable_backends()) == ["local"]
-    for act in (lambda: jobs.submit(count.CountSpec(1), backend="toy"), lambda: jobs.resume(job.id)):
-        with pytest.raises(JobError, match="The backend toy is not available: the toy box is shut; open it."):
-            act()
-    assert [found.state for found in jobs.list_jobs()] == ["cancelled"]
-
-
 def test_the_worker_of_this_machine_takes_only_its_own_jobs(toy, count):
     here = jobs.submit(count.CountSpec(1))
     there = begun(count)

@@ -97,13 +97,6 @@ def test_the_wish_to_pause_outlives_the_worker():
     assert [found.state for found in jobs.reap()] == ["paused"]
 
 
-def test_new_request_for_paused_work_resumes_it():
-    (job_id,) = queue(1)
-    jobs.pause(job_id)
-    assert jobs.submit(request(seed=0)).id == job_id
-    assert waiting() == [job_id]
-
-
 # Move
 
 
@@ -392,25 +385,6 @@ def held(cache):
     with contextlib.closing(sqlite3.connect(cache / "jobs.sqlite", isolation_level=None)) as db:
         db.execute("BEGIN IMMEDIATE")
         yield
-
-
-def test_final_report_waits_for_held_list_and_keeps_reserve(cache, monkeypatch):
-    (job_id,) = queue(1)
-    job = table.claim(HERE)
-    interruption.reserve_disk_space()
-    monkeypatch.setattr(table, "_BUSY_S", 0.05)
-    holder, tried = held(cache), []
-    holder.__enter__()
-    monkeypatch.setattr(interruption.time, "sleep", lambda seconds: holder.__exit__(None, None, None))
-
-    def finish() -> None:
-        tried.append(1)
-        table.finish(job, "done")
-
-    interruption.write_down(finish)
-    assert len(tried) == 2
-    assert jobs.get(job_id).state == "done"
-    assert interruption._file().exists()
 
 
 def test_submitting_waits_for_the_held_list_and_says_so_once(cache, monkeypatch):

@@ -108,14 +108,6 @@ def test_the_cache_is_a_volume_for_its_owner_alone():
     assert any(word == "ENV" and "LAYERSCOPE_CACHE=/cache" in rest for word, rest in lines)
 
 
-def test_dashboard_listens_on_the_network_and_asks_for_login():
-    [command] = [rest for word, rest in stage("dashboard") if word == "CMD"]
-    words = yaml.safe_load(command)
-    assert words[:4] == ["python", "-m", "analysis", "dashboard"]
-    assert words[words.index("--address") + 1] == "0.0.0.0"
-    assert not any("TOKEN" in rest for word, rest in instructions() if word in ("ENV", "ARG"))
-
-
 def test_started_container_is_healthy_asks_for_login_and_names_token(tmp_path):
     """The unchanged command of the image, on a port of our own and in a cache that was made as the image makes it."""
     cache = tmp_path / "cache"

@@ -13,7 +13,7 @@ from supply import install
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCKS = ("requirements.lock", "requirements-dev.lock")
-RANGES = ("requirements.txt", "requirements-dev.txt")
+RANGES = ("requirements.txt", "requirements-dev.txt", *(f"requirements-{name}.txt" for name in ("mcp", "ray", "slurm")))
 OUTSIDE = "torch"
 OURS = {"python_full_version": "3.11.9", "python_version": "3.11", "sys_platform": "linux", "platform_machine": "x86_64"}
 
@@ -21,7 +21,7 @@ OURS = {"python_full_version": "3.11.9", "python_version": "3.11", "sys_platform
 def lines(name: str) -> list[str]:
     """Return the packages of a requirements file, a line each, with continuations joined."""
     text = (ROOT / name).read_text().replace("\\\n", " ")
-    return [line for line in text.splitlines() if line and not line.startswith(("#", "--"))]
+    return [line for line in text.splitlines() if line and not line.startswith(("#", "-"))]
 
 
 def pins(name: str) -> list[Requirement]:
