@@ -121,8 +121,8 @@ def _stored(request: Spec, on_progress: OnProgress, *, read_only: bool = False) 
         return None
     resolve = resolve_name(resolver or "analysis.models.source.resolving:resolve")
     model = getattr(request, "model", None)
-    found = find(request.kind, model if isinstance(model, ModelSpec) else None, most=MAX_COMPARED)
-    for entry in found if read_only else [entry for entry in found if entry.origin in ("", PRECOMPUTED)]:
+    candidates = find(request.kind, model if isinstance(model, ModelSpec) else None, most=MAX_COMPARED)
+    for entry in candidates if read_only else [entry for entry in candidates if entry.origin in ("", PRECOMPUTED)]:
         with contextlib.suppress(CorruptResultError):
             is_open = entry.precomputed or read_only
             if not entry.result.complete or not _answers(entry.result.spec, request, resolve, is_open, read_only):
@@ -383,8 +383,8 @@ def n_of_other_weights(model: ModelSpec) -> int:
 
 def folder(path: str | None) -> Path | None:
     """Return a folder of the cache or of the program, such as that of an adapter; None if it is not on this machine."""
-    found = store.find(path) if path else None
-    return found if found is not None and found.is_dir() else None
+    located = store.find(path) if path else None
+    return located if located is not None and located.is_dir() else None
 
 
 def disk_use(*folders: str) -> int:

@@ -152,8 +152,8 @@ def _of_starter(model: ModelSpec, measured: Measurements) -> None:
     measured.add(MethodsSpec(half, ("similarity", "greedy"), ("instant",), benchmark=QUESTIONS))
     measured.add(_exams(model))
     if "evaluate" in measured.kinds:
-        least = [one.block for one in measured.run(DamageSpec(here)).best if one.block != best[one.n - 1].block]
-        measured.add(*(_text(here, block, GenerationSpec()) for block in [*least, *(one.block for one in best[15:])]))
+        least = [entry.block for entry in measured.run(DamageSpec(here)).best if entry.block != best[entry.n - 1].block]
+        measured.add(*(_text(here, block, GenerationSpec()) for block in [*least, *(entry.block for entry in best[15:])]))
     for quantization, sizes in _QUANTIZED.items():
         quantized = dataclasses.replace(model, quantization=quantization)
         blocks = [best[n - 1].block if n else None for n in sizes]
@@ -176,7 +176,7 @@ def _of_larger(model: ModelSpec, measured: Measurements) -> None:
         SpeedSpec(model),
     )
     if is_small:
-        measured.add(*(_text(model, block, _SHORT) for block in [None, *(one.block for one in best)]))
+        measured.add(*(_text(model, block, _SHORT) for block in [None, *(entry.block for entry in best)]))
     for quantization in _QUANTIZED:
         quantized = dataclasses.replace(model, quantization=quantization)
         measured.add(EvaluateSpec(quantized, benchmark=QUESTIONS), SpeedSpec(quantized))
@@ -224,7 +224,7 @@ def heal(recipe: str, model: ModelSpec, n_parameters: int, block: Any) -> Any:
 
 def _rounded(questions: Sequence[QuestionScore]) -> list[QuestionScore]:
     """Round log-likelihoods to a ten-thousandth of a nat, far finer than machines agree: half a megabyte less."""
-    return [dataclasses.replace(one, loglikelihoods=[round(value, 4) for value in one.loglikelihoods]) for one in questions]
+    return [dataclasses.replace(row, loglikelihoods=[round(value, 4) for value in row.loglikelihoods]) for row in questions]
 
 
 def lean(result: Result) -> Result:

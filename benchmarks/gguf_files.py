@@ -78,13 +78,13 @@ def _print_table(model: ModelSpec) -> None:
     compared = front.of_model(model)
     say(f"{model.source}, {' and '.join(each.material_in_words() for each in (compared.questions, compared.texts) if each)}")
     say("| | MB | decode, tokens/s | loss, nats/token | accuracy |\n|---|---|---|---|---|")
-    for one in compared.forms:
-        if one.is_file:
-            removed = f"without {one.cut.brief()}" if one.cut else "unpruned"
-            speed = "" if one.pace is None or one.pace.tokens_per_s is None else f"{one.pace.tokens_per_s:.1f}"
-            scores = [f"{one.readings[name].value:.3f}" if name in one.readings else "" for name in (LOSS, ACCURACY)]
-            name = f"{removed}{', healed' if one.repair else ''}"
-            say(f"| {name} | {one.memory / 1e6:.0f} | {speed} | {' | '.join(scores)} |")
+    for form in compared.forms:
+        if form.is_file:
+            removed = f"without {form.cut.brief()}" if form.cut else "unpruned"
+            speed = "" if form.pace is None or form.pace.tokens_per_s is None else f"{form.pace.tokens_per_s:.1f}"
+            scores = [f"{form.readings[name].value:.3f}" if name in form.readings else "" for name in (LOSS, ACCURACY)]
+            name = f"{removed}{', healed' if form.repair else ''}"
+            say(f"| {name} | {form.memory / 1e6:.0f} | {speed} | {' | '.join(scores)} |")
 
 
 if __name__ == "__main__":

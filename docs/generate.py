@@ -40,13 +40,13 @@ def pages() -> dict[str, str]:
 
 def commands() -> dict[str, argparse.ArgumentParser]:
     """Return the parser of each command by its name."""
-    parsers = (one for one in command_line.parser()._actions if isinstance(one, argparse._SubParsersAction))
+    parsers = (action for action in command_line.parser()._actions if isinstance(action, argparse._SubParsersAction))
     return dict(next(parsers).choices)
 
 
 def options(command: argparse.ArgumentParser) -> list[argparse.Action]:
     """Return the options and positions of a command, hidden ones included."""
-    return [one for one in command._actions if not isinstance(one, argparse._HelpAction | argparse._SubParsersAction)]
+    return [action for action in command._actions if not isinstance(action, argparse._HelpAction | argparse._SubParsersAction)]
 
 
 def command_line_page() -> str:
@@ -67,7 +67,7 @@ def _command(command: argparse.ArgumentParser, shared: set[str]) -> Iterator[str
     words = usage.split(" ")
     yield from [_escaped(command.description or ""), "", f"    {' '.join([*words[:4], '[OPTIONS]', *words[4:]]).strip()}", ""]
     yield from (_option(action) for action in _shown(command) if action.dest not in shared)
-    if (asked := command.get_default("asks")) is not None and (settings := list(_settings(asked.spec))):
+    if (subcommand := command.get_default("asks")) is not None and (settings := list(_settings(subcommand.spec))):
         yield from ["", "Settings for `--set`:", "", *settings]
     if command.epilog:
         yield from ["", "```", *_lines(command.epilog.strip()), "```"]
@@ -117,9 +117,9 @@ def python_page() -> str:
     for name in analysis.__all__:
         if inspect.isfunction(function := getattr(analysis, name)):
             lines += _documented(f"layerscope.{name}", function)
-    for title, name, shown in CLASSES:
-        lines += [f"## {title}", "", *_docstring(shown), ""]
-        for member, value in vars(shown).items():
+    for title, name, documented in CLASSES:
+        lines += [f"## {title}", "", *_docstring(documented), ""]
+        for member, value in vars(documented).items():
             if not member.startswith("_") and not isinstance(value, classmethod):
                 lines += _documented(f"{name}.{member}", value)
     return "\n".join(lines)

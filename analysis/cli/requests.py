@@ -66,15 +66,15 @@ def request_of_values(kind: type[SpecT], part: Mapping[str, Spec], values: Mappi
         LayerscopeError: if the values are not valid.
     """
     flags = {flag.dest: flag for flag in flags_of(kind)}
-    given = {name: value for flag in flags.values() for name, value in _of_part(flag, part)}
+    option_values = {name: value for flag in flags.values() for name, value in _of_part(flag, part)}
     for name, value in values.items():
         if name in flags and (value is not None or flags[name].takes_none or flags[name].first.default is not None):
-            given[name] = value
+            option_values[name] = value
     for name, flag in flags.items():
-        if flag.first.is_needed and name not in given:
+        if flag.first.is_needed and name not in option_values:
             raise SpecError(f"{kind.__name__} needs {name}. Pass it as {name}=….")
     others = [(path, _as_json(value)) for name, value in values.items() if name not in flags for path in _paths(kind, name)]
-    return built(kind, given, others)
+    return built(kind, option_values, others)
 
 
 def _of_part(flag: Flag, parts: Mapping[str, Spec]) -> Iterator[tuple[str, Any]]:
@@ -109,11 +109,11 @@ def built(kind: type[SpecT], values: Mapping[str, Any], settings: Settings = ())
     Raises:
         LayerscopeError: for an unknown or missing field, or an invalid value.
     """
-    given = _set_fields(kind, values)
-    if kind.asked_by and given:  # not `run`, which has settings alone
+    field_values = _set_fields(kind, values)
+    if kind.asked_by and field_values:  # not `run`, which has settings alone
         plain = {name: value for name, value in settings if "." not in name and not isinstance(value, dict)}
         nested: dict[str, Any] = {}
-        for field, value in given:
+        for field, value in field_values:
             level = nested
             for name in field.path[:-1]:
                 level = level.setdefault(name, {})
@@ -122,12 +122,14 @@ def built(kind: type[SpecT], values: Mapping[str, Any], settings: Settings = ())
             part, _, last = name.partition(".")
             if part == "model" and last in ("dtype", "quantization") and isinstance(value, str):
                 nested.setdefault(part, {})[last] = value  # the precision of a recipe depends on them
-        top_level = {field.path[0]: value for field, value in given if len(field.path) == 1 and not isinstance(value, type)}
+        top_level = {
+            field.path[0]: value for field, value in field_values if len(field.path) == 1 and not isinstance(value, type)
+        }
         kind.check_fields(top_level | plain)  # before other fields are derived from them
         data = resolve_name(kind.asked_by)(nested, plain).to_json()
     else:
         data = _defaults(kind)
-        for field, value in given:
+        for field, value in field_values:
             _put(data, field, value)
     for name, value in settings:
         _set(data, name, value, kind.__name__)

@@ -279,17 +279,17 @@ class Tools:
 def _results(request: ResultsSpec) -> Json:
     kinds = [request.of_kind] if request.of_kind else [*EXPERIMENTS]
     model = ModelSpec(request.model) if request.model else None
-    found = [entry for kind in kinds for entry in service.find(kind, model, most=request.most, text=request.text)]
-    return {"results": [stored.listed(entry) for entry in found]}
+    entries = [entry for kind in kinds for entry in service.find(kind, model, most=request.most, text=request.text)]
+    return {"results": [stored.listed(entry) for entry in entries]}
 
 
 def _result(request: ResultKeySpec, selection: Selection) -> Json:
-    found = service.by_key(request.of_kind, request.key)
-    if found is None:
+    entry = service.by_key(request.of_kind, request.key)
+    if entry is None:
         raise SpecError(
             f"There is no stored result {request.key[:60]!r} of kind {request.of_kind[:60]!r}. The tool results lists them."
         )
-    return stored.data(found.result, selection.fields, per_question=selection.per_question)
+    return stored.data(entry.result, selection.fields, per_question=selection.per_question)
 
 
 def _ended(job: Job, answer: Callable[[Any], Json]) -> Json:

@@ -78,8 +78,8 @@ class Ray(Backend):
             "OMP_NUM_THREADS": str(max(1, int(requested["num_cpus"]))),
             OPTIONS: os.environ[OPTIONS],
         }
-        # With several workers, this process only starts them, and waits on the head until Ray has placed them.
-        own = requested if job.shards == 1 else dict.fromkeys(requested, 0.0)
+        # The driver of several workers only starts them, and waits on the head until Ray has placed them.
+        driver = requested if job.shards == 1 else dict.fromkeys(requested, 0.0)
 
         def submitted(client: Any) -> None:
             if _record(client, job) is None:
@@ -88,9 +88,9 @@ class Ray(Backend):
                     submission_id=_name(job),
                     metadata={"layerscope_job": job.id, "kind": job.kind},
                     runtime_env={"env_vars": variables},
-                    entrypoint_num_cpus=own["num_cpus"],
-                    entrypoint_num_gpus=own["num_gpus"],
-                    entrypoint_memory=int(own["memory_gb"] * 1e9),
+                    entrypoint_num_cpus=driver["num_cpus"],
+                    entrypoint_num_gpus=driver["num_gpus"],
+                    entrypoint_memory=int(driver["memory_gb"] * 1e9),
                 )
 
         with contextlib.suppress(_Timeout):  # the cluster may have accepted the job, which `watch` finds out
