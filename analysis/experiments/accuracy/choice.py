@@ -60,8 +60,8 @@ def cuts(spec: SweepSpec, loaded: LoadedModel, stages: Stages) -> Cuts:
     Their work and that of the scores is planned in the stages.
 
     Raises:
-        BlockRangeError: when the model has too few layers.
-        CorpusError: when the texts of a search repeat those of the loss.
+        BlockRangeError: If the model has too few layers.
+        CorpusError: If the texts of a search repeat those of the loss.
     """
     n_layers = loaded.decoder.n_layers
     spec.check_depth(n_layers)
@@ -94,7 +94,7 @@ def _searched(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> 
     """Return the path of a strategy's search, and report the questions that its texts quote.
 
     Raises:
-        CorpusError: when the texts of the search repeat those of the curve's loss.
+        CorpusError: If the texts of the search repeat those of the curve's loss.
     """
     if spec.search is None:
         return []

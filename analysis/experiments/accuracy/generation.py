@@ -97,7 +97,7 @@ def seeded_prompts(tokenizer: Any, n: int, seed: int = 0) -> list[list[int]]:
     """The first tokens of `n` held-out Wikipedia articles.
 
     Raises:
-        CorpusError: when there is no such text.
+        CorpusError: If there is no such text.
     """
     corpus = CorpusSpec("wiki", n_texts=n, seq_len=PROMPT_TOKENS, split="validation", seed=seed)
     return corpora.tokenize(corpus, tokenizer).token_ids

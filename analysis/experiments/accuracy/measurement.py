@@ -360,7 +360,7 @@ def measure(
         cached: scores of this model that need not be measured again.
 
     Raises:
-        CorpusError, BenchmarkError: when the texts or questions cannot be used.
+        CorpusError, BenchmarkError: If the texts or questions cannot be used.
     """
     on_progress(Progress("reading questions and texts"))
     material = scores.prepare(loaded, benchmark, loss_corpus)

@@ -37,7 +37,7 @@ def compare(first: Sequence[QuestionScore], second: Sequence[QuestionScore]) -> 
             questions, and both models answered all of them.
 
     Raises:
-        ValueError: when they share no question.
+        ValueError: If they share no question.
     """
     if all(answer.id for answer in (*first[:1], *second[:1])):
         right = {answer.id: answer.prediction == answer.gold for answer in first}

@@ -79,7 +79,7 @@ def prepare(
         skip_texts: texts at the front of the draw to leave to others.
 
     Raises:
-        CorpusError, BenchmarkError: when the texts or questions cannot be used.
+        CorpusError, BenchmarkError: If the texts or questions cannot be used.
     """
     questions = benchmarks.load(benchmark) if benchmark is not None else []
     window = loaded.facts.max_positions

@@ -29,7 +29,7 @@ def resolve(spec: GridSpec, on_progress: OnProgress = ignore) -> GridSpec:
     A model that does not exist stays in the spec, and its cells report the error.
 
     Raises:
-        BenchmarkError, CorpusError: when questions or texts cannot be used, for they are those of all models.
+        BenchmarkError, CorpusError: If questions or texts cannot be used, for they are those of all models.
     """
     # First: a file that cannot be read is refused before a model is looked for.
     benchmarks = tuple(dict.fromkeys(questions.resolve(benchmark) for benchmark in spec.benchmarks))

@@ -60,7 +60,7 @@ class Batch(ABC, Generic[KeyT, RowT, ResultT]):
             stored: cells that need no measuring. They count as done at first, so that the time left is that of the others.
 
         Raises:
-            LayerscopeError: if nothing can be measured, or for an error that ends the batch.
+            LayerscopeError: If nothing can be measured, or for an error that ends the batch.
         """
         rows, (noun, batch_noun) = dict(stored or {}), self.nouns
         report = _Report(on_progress, self.phase, len(self.keys), self.spec.fingerprint())
@@ -115,7 +115,7 @@ class Once(Generic[T]):
             doing: the work, for the sentence on an unforeseen error.
 
         Raises:
-            LayerscopeError: if it could not be made before; at the first call the error itself.
+            LayerscopeError: If it could not be made before; at the first call the error itself.
         """
         if self._refusal:
             raise LayerscopeError(self._refusal)

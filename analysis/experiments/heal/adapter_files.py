@@ -23,7 +23,7 @@ def save(model: PeftModel, spec: HealSpec, *, base: str, steps_done: int, key: s
         part_of: for the text model of a multimodal model, the family of the whole model; "" otherwise.
 
     Raises:
-        StorageError: when the disk is full; an older folder is intact.
+        StorageError: If the disk is full; an older folder is intact.
     """
     for config in model.peft_config.values():
         config.base_model_name_or_path = base

@@ -41,7 +41,7 @@ def write(fingerprint: str, checkpoint: TrainingState) -> None:
         checkpoint: the state to store.
 
     Raises:
-        StorageError: when the disk is full; the older checkpoints are intact.
+        StorageError: If the disk is full; the older checkpoints are intact.
     """
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()})
     head = {"format": _FORMAT, "step": checkpoint.step, "sha256": hashlib.sha256(content).hexdigest()}
@@ -109,7 +109,7 @@ def restore(checkpoint: TrainingState, parameters: dict[str, torch.nn.Parameter]
     """Put weights and moments back, bit for bit.
 
     Raises:
-        KeyError: when the checkpoint is of another adapter.
+        KeyError: If the checkpoint is of another adapter.
     """
     for name, parameter in parameters.items():
         parameter.detach().copy_(checkpoint.tensors[f"weight/{name}"])

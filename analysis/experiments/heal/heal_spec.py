@@ -197,7 +197,7 @@ class HealSpec(Spec):
         """Return the training of the unpruned model that measures the effect of the healing text by itself.
 
         Raises:
-            RecipeError: when this request trains nothing.
+            RecipeError: If this request trains nothing.
         """
         if not self.trains:
             raise RecipeError(

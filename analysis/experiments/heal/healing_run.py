@@ -307,7 +307,7 @@ class HealingRun:
         """Take the planned steps.
 
         Raises:
-            OutOfTime: when the requested time ends before them.
+            OutOfTime: If the requested time ends before them.
         """
         record, spec = self.record, trainer.spec
         while True:

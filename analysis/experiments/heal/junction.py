@@ -149,7 +149,7 @@ def fit(
         is_late: whether the time is too short for more of the text; at least `LEAST_TEXTS` are read.
 
     Raises:
-        RecipeError: when there is no layer before a gap, or the family cannot be healed in this way.
+        RecipeError: If there is no layer before a gap, or the family cannot be healed in this way.
     """
     removed.check_depth(decoder.n_layers)
     check_start(removed)
@@ -207,7 +207,7 @@ def check(decoder: Decoder, removed: Removal) -> None:
         removed: the layers, or parts of layers, that are to be removed.
 
     Raises:
-        RecipeError: when a norm or a scale stands between the projections and the stream before a gap.
+        RecipeError: If a norm or a scale stands between the projections and the stream before a gap.
     """
     gaps = blocks.gaps(removed)
     for number, gap in enumerate(gaps):
@@ -255,7 +255,7 @@ class Gap:
         """Return the projection to change, with its name.
 
         Raises:
-            RecipeError: when no projection takes the change in.
+            RecipeError: If no projection takes the change in.
         """
         with self.entered() as decoder:
             return output_projection(decoder, self.place)

@@ -107,8 +107,8 @@ def training_rows(
         on_progress: called with the number of full rows; may raise `Cancelled`.
 
     Raises:
-        CorpusError: when the text cannot be read.
-        RecipeError: when the remaining text does not fill a single row.
+        CorpusError: If the text cannot be read.
+        RecipeError: If the remaining text does not fill a single row.
     """
     counts: Counter[str] = Counter()
     documents = itertools.islice(_fresh(spec, near_copies, tokenizer, counts), spec.n_texts)
@@ -131,7 +131,7 @@ def beginnings(spec: CorpusSpec, near_copies: NearCopyFilter, tokenizer: Any, n_
         n_tokens: tokens of each at most.
 
     Raises:
-        CorpusError: when the text cannot be read.
+        CorpusError: If the text cannot be read.
     """
     documents = _fresh(spec, near_copies, tokenizer, Counter())
     return [ids[:n_tokens] for ids in itertools.islice(documents, min(n_texts, spec.n_texts))]

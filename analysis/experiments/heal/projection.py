@@ -76,7 +76,7 @@ def check_start(cut: Removal) -> None:
     """See to it that there is a layer, or a part of one, before every gap.
 
     Raises:
-        RecipeError: when there is none.
+        RecipeError: If there is none.
     """
     if (0, ATTENTION) in cut.parts:
         raise RecipeError(
@@ -95,7 +95,7 @@ def output_projection(decoder: Decoder, depth: int) -> tuple[str, nn.Module]:
         depth: 1..L.
 
     Raises:
-        RecipeError: when no such module's output is added unchanged.
+        RecipeError: If no such module's output is added unchanged.
     """
     layer = decoder.layers[depth - 1]
     if (name := _mixture(decoder, depth - 1)) is not None:

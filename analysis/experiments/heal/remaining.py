@@ -138,7 +138,7 @@ class Remaining(Stages):
             ahead_s: seconds of the work that would follow.
 
         Raises:
-            OutOfTime: when the requested time is over, or would be.
+            OutOfTime: If the requested time is over, or would be.
         """
         reserved_s = self.reserved_s if self.now == TRAIN else 0.0
         if self._deadline is not None and self._clock() + ahead_s > self._deadline - reserved_s:
@@ -160,7 +160,7 @@ class Remaining(Stages):
         """Pass a report on with the remaining time of the whole run.
 
         Raises:
-            OutOfTime: when the requested time is over.
+            OutOfTime: If the requested time is over.
         """
         self.check_bound()
         super().__call__(progress)

@@ -33,7 +33,7 @@ def read_texts(loaded: LoadedModel, spec: HealSpec) -> HealTexts:
         spec: resolved.
 
     Raises:
-        CorpusError: when the judging texts cannot be read or are too short.
+        CorpusError: If the judging texts cannot be read or are too short.
     """
     n = spec.n_kept_clear
     judging = scores.prepare(loaded, None, replace(spec.validation, n_texts=n))

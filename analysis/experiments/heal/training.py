@@ -136,7 +136,7 @@ class Trainer:
             between: called after each forward and backward pass but the last; may raise, and the step then never happened.
 
         Raises:
-            RecipeError: when the loss or the gradient is no longer a number.
+            RecipeError: If the loss or the gradient is no longer a number.
         """
         spec = self.spec
         peak = spec.peak_rate

@@ -46,8 +46,8 @@ def run(spec: DamageSpec, on_progress: OnProgress = ignore, *, load: Loader = mo
     refines the result. The distance map of `spec.distances` is the stored one, or is computed first.
 
     Raises:
-        BlockRangeError: when the largest size leaves no layer, or the model has none to spare.
-        LayerscopeError: for each other problem that the user can fix, in one sentence.
+        BlockRangeError: If the largest size leaves no layer, or the model has none to spare.
+        LayerscopeError: For each other problem that the user can fix, in one sentence.
     """
     resolved = resolve(spec)
     stored = DamageResult.load(resolved, on_progress)
@@ -165,7 +165,7 @@ class _MeasuredLosses:
         """Measure missing losses; store the result every few seconds, and at the end in any case.
 
         Raises:
-            UnsupportedModelError: when the loss of the unpruned model is no finite number.
+            UnsupportedModelError: If the loss of the unpruned model is no finite number.
         """
         batches = self._not_yet(list(self._batches()))
         depth, costs = self.loaded.decoder.n_layers, [self._cost(texts) for texts, _ in batches]

@@ -31,7 +31,7 @@ def resolve(spec: CompareSpec) -> CompareSpec:
     """The spec with concrete dtype, device and identities.
 
     Raises:
-        RecipeError: when an adapter is none, or one for another cut.
+        RecipeError: If an adapter is none, or one for another cut.
     """
     return replace(resolving.resolve(spec), variants=tuple(_identified(variant) for variant in spec.variants))
 

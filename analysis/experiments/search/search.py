@@ -47,10 +47,10 @@ def run(spec: SearchSpec, on_progress: OnProgress = ignore, *, load: Loader = mo
     an uninterrupted one. Figures of other searches of this model on the same texts are reused too.
 
     Raises:
-        BlockRangeError: when protected layers, or a largest size, leave too few.
-        CorpusError: when a text is too short, or one of the three repeats another.
-        SpecError: when the budget ends before a single layer is chosen.
-        LayerscopeError: for each other problem that the user can fix, in one sentence.
+        BlockRangeError: If protected layers, or a largest size, leave too few.
+        CorpusError: If a text is too short, or one of the three repeats another.
+        SpecError: If the budget ends before a single layer is chosen.
+        LayerscopeError: For each other problem that the user can fix, in one sentence.
     """
     resolved = resolve(spec)
     stored = SearchResult.load(resolved, on_progress)
@@ -78,7 +78,7 @@ def documents(corpus: CorpusSpec, loaded: LoadedModel) -> tuple[list[list[int]],
     """Token ids of the texts of a request as they are read by a model, and the texts themselves.
 
     Raises:
-        CorpusError: when they cannot be read or are too short.
+        CorpusError: If they cannot be read or are too short.
     """
     ids = corpora.tokenize(corpus.fitting(loaded.facts.max_positions), loaded.tokenizer).token_ids
     return ids, [loaded.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in ids]

@@ -237,7 +237,7 @@ def check_protected(layers: Iterable[int], n_layers: int) -> None:
     """See to it that a model has the layers that must stay.
 
     Raises:
-        BlockRangeError: when it lacks one.
+        BlockRangeError: If it lacks one.
     """
     if wrong := [layer for layer in layers if layer >= n_layers]:
         raise BlockRangeError(
@@ -249,7 +249,7 @@ def checked_size(spec: SearchSpec, n_layers: int) -> tuple[int, tuple[int, ...]]
     """How many layers to remove at most, and which may go.
 
     Raises:
-        BlockRangeError: when there are too few of them.
+        BlockRangeError: If there are too few of them.
     """
     check_protected(spec.protect, n_layers)
     free = tuple(layer for layer in range(n_layers) if layer not in spec.protect)

@@ -56,9 +56,9 @@ def run(spec: SpeedSpec, on_progress: OnProgress = ignore, *, load: Loader = mod
     taken from the cache: a new request measures again, for the speed of a machine is that of the moment.
 
     Raises:
-        BlockRangeError: when some n leaves no layer.
-        SpecError: when the tokens do not fit into the model's window.
-        LayerscopeError: for each other problem that the user can fix, in one sentence.
+        BlockRangeError: If some n leaves no layer.
+        SpecError: If the tokens do not fit into the model's window.
+        LayerscopeError: For each other problem that the user can fix, in one sentence.
     """
     resolved = resolve(spec)
     stored = SpeedResult.load(resolved, on_progress)
@@ -132,7 +132,7 @@ def read_and_write(
         Seconds until the first new token; mean seconds of each of the others; all of them, (batch, 1 + new_tokens).
 
     Raises:
-        UnsupportedModelError: when the family hands on no cache.
+        UnsupportedModelError: If the family hands on no cache.
     """
     seconds, written = [], []
     token, settings = ids, {"use_cache": True}

@@ -186,7 +186,7 @@ def as_searched(n: int, inputs: StrategyInputs) -> Removal:
     """Return the set of this size that the search found: every strategy that searches chooses so.
 
     Raises:
-        BlockRangeError: when the search did not get that far.
+        BlockRangeError: If the search did not get that far.
     """
     if n <= len(inputs.searched):
         return removal(inputs.searched[n - 1])
@@ -208,7 +208,7 @@ def chosen(strategy: str, n: int, inputs: StrategyInputs) -> Removal | None:
         The removed layers, or None for n = 0.
 
     Raises:
-        BlockRangeError: when n is outside 0..L-1, or the inputs have no entry of that size.
+        BlockRangeError: If n is outside 0..L-1, or the inputs have no entry of that size.
         SpecError: for an unknown strategy; `manual` names its blocks itself.
     """
     check_count(n, inputs.n_layers, "n in 0")

@@ -185,7 +185,7 @@ class Decoder:
         """Check that layers can be skipped in a pass.
 
         Raises:
-            UnsupportedModelError: if layers use tensors that other layers have computed.
+            UnsupportedModelError: If layers use tensors that other layers have computed.
         """
         if field := next((name for name in self.family.shares_states if getattr(self.config, name, None)), None):
             raise UnsupportedModelError(
@@ -227,7 +227,7 @@ class Decoder:
         """Check that layers can be removed from the model.
 
         Raises:
-            UnsupportedModelError: if layers use tensors of other layers, or another module has a part for each layer.
+            UnsupportedModelError: If layers use tensors of other layers, or another module has a part for each layer.
         """
         self.check_states_are_own()
         if reason := self.why_not_apart():
@@ -310,7 +310,7 @@ class Decoder:
         """Compare layers, norm and head with the logits of the model on a few tokens.
 
         Raises:
-            UnsupportedModelError: if they differ. Families are either measured correctly or refused.
+            UnsupportedModelError: If they differ. Families are either measured correctly or refused.
         """
         ids = torch.arange(3, 11, device=self.device)[None] % max(4, self.config.vocab_size)
         captured: list[Tensor] = []
@@ -361,7 +361,7 @@ def find_decoder(model: Any) -> Decoder:
     """Look up the parts of a transformers causal language model, or of a PEFT model around one.
 
     Raises:
-        UnsupportedModelError: if the layers, the norm or the head are not at the path of any known family.
+        UnsupportedModelError: If the layers, the norm or the head are not at the path of any known family.
     """
     if hasattr(model, "get_base_model"):
         model = model.get_base_model()
@@ -404,7 +404,7 @@ def cache_of(model: Any, output: Any, name: str) -> Any:
         name: key of the cache in the output.
 
     Raises:
-        UnsupportedModelError: if there is none, because the family caches tokens in another way.
+        UnsupportedModelError: If there is none, because the family caches tokens in another way.
     """
     cache = output.get(name)
     if cache is None:

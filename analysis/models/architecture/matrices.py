@@ -74,7 +74,7 @@ def attention_matrices(decoder: Decoder) -> Matrices:
     """Return every attention matrix of the remaining decoder layers.
 
     Raises:
-        RecipeError: if no layer has one.
+        RecipeError: If no layer has one.
     """
     paths = {module: name for name, module in decoder.model.named_modules()}
     family = decoder.family

@@ -45,7 +45,7 @@ def check(decoder: Decoder) -> None:
         decoder: the model, or a part of it with one layer of every kind.
 
     Raises:
-        UnsupportedModelError: if the family does not support it.
+        UnsupportedModelError: If the family does not support it.
     """
     if not isinstance(decoder.norm, _Wide):
         return
@@ -113,7 +113,7 @@ def entry(decoder: Decoder, ids: Tensor, **arguments: Any) -> tuple[Tensor, list
         arguments: other arguments of the body: masks and positions, unless they are the plain causal ones.
 
     Raises:
-        UnsupportedModelError: if the body of the family uses the outputs of its layers.
+        UnsupportedModelError: If the body of the family uses the outputs of its layers.
     """
     for as_tuple in (False, True):
         streams: list[Tensor] = []

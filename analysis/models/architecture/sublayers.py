@@ -69,7 +69,7 @@ def find(decoder: Decoder, index: int) -> dict[str, SublayerPlace]:
         index: index of the layer.
 
     Raises:
-        UnsupportedModelError: if the sublayers are unknown or fail the trial.
+        UnsupportedModelError: If the sublayers are unknown or fail the trial.
     """
     layer = decoder.layers[index]
     if layer not in _found:
@@ -245,7 +245,7 @@ def output_projection(decoder: Decoder, index: int, part: str) -> nn.Module:
         part: `ATTENTION` or `FEED_FORWARD`.
 
     Raises:
-        UnsupportedModelError: if there is no such matrix, as in mixtures of experts.
+        UnsupportedModelError: If there is no such matrix, as in mixtures of experts.
     """
     ran: list[nn.Module] = []
     layer, place = decoder.layers[index], find(decoder, index)[part]

@@ -53,7 +53,7 @@ class Assembly:
             key_mapping: renaming of the names in the files, as for `from_pretrained`.
 
         Raises:
-            UnsupportedModelError: if the family of a GGUF file is not supported.
+            UnsupportedModelError: If the family of a GGUF file is not supported.
         """
         self._model, self.checkpoint = model, checkpoint
         self._legacy, self._unpacks = None, False
@@ -134,7 +134,7 @@ class Assembly:
             The report of transformers, in which every other weight is missing.
 
         Raises:
-            UnsupportedModelError: if they do not fit the model.
+            UnsupportedModelError: If they do not fit the model.
         """
         stored = self.checkpoint.read(names)
         if self._legacy is not None:

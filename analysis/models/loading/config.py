@@ -77,7 +77,7 @@ def reading_errors_explained(source: Source, part: str) -> Iterator[None]:
         part: part of the model, for the error message.
 
     Raises:
-        UnsupportedModelError: if the part is broken. Errors of Layerscope, and of memory or disk, are raised unchanged.
+        UnsupportedModelError: If the part is broken. Errors of Layerscope, and of memory or disk, are raised unchanged.
     """
     try:
         yield
@@ -136,8 +136,8 @@ def check_quantization(config: Any, name: str, quantization: str) -> None:
         quantization: requested quantization, as in `ModelSpec`.
 
     Raises:
-        UnsupportedModelError: if their quantization is not supported.
-        SpecError: if they would be quantized again.
+        UnsupportedModelError: If their quantization is not supported.
+        SpecError: If they would be quantized again.
     """
     stored = stored_quantization(config)
     if stored is None:

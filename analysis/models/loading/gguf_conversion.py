@@ -21,8 +21,8 @@ def model_folder(on_progress: OnProgress = ignore) -> Path:
     """Return the starter model as a Hugging Face folder in float32, converted on first use.
 
     Raises:
-        ModelNotFoundError: if the pack is not installed.
-        StorageError: if the disk is full; partial files are removed.
+        ModelNotFoundError: If the pack is not installed.
+        StorageError: If the disk is full; partial files are removed.
     """
     file, folder = gguf_file(), conversions.starter_folder()
     if not conversions.is_starter_converted():
@@ -63,8 +63,8 @@ def converted(source: Source, n_parameters: int, free_bytes: int, on_progress: O
         The folder, or `source` if it is not converted.
 
     Raises:
-        UnsupportedModelError: if the file cannot be used.
-        StorageError: if the cache folder cannot be written.
+        UnsupportedModelError: If the file cannot be used.
+        StorageError: If the cache folder cannot be written.
     """
     assert source.gguf_file is not None
     phase, folder, takes = "converting the GGUF file", conversions.folder_of(source.identity), 4 * n_parameters

@@ -18,7 +18,7 @@ def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Loader = m
     """Inspect a model. Stored results are not reused, because free memory changes.
 
     Raises:
-        LayerscopeError: if the model cannot be used, or the result cannot be stored.
+        LayerscopeError: If the model cannot be used, or the result cannot be stored.
     """
     started = time.perf_counter()
     store.check_writable()

@@ -171,7 +171,7 @@ def check(decoder: Decoder) -> None:
         decoder: the model inside `in_part`.
 
     Raises:
-        UnsupportedModelError: if it does not.
+        UnsupportedModelError: If it does not.
     """
     ids = torch.tensor([decoder.trial_tokens(24)])
     outputs: list[Tensor] = []

@@ -74,7 +74,7 @@ def load(
     Raises:
         ModelNotFoundError, UnsupportedModelError: as in `locate` and `read_config`; also if the weights have another identity
             than the spec.
-        NotEnoughMemoryError: if the estimate exceeds the free memory; nothing has been loaded then.
+        NotEnoughMemoryError: If the estimate exceeds the free memory; nothing has been loaded then.
     """
     reads_gguf = spec.source.endswith(gguf.SUFFIX) or (spec.source == "starter" and not conversions.is_starter_converted())
     with gguf.shared_reader() if reads_gguf else contextlib.nullcontext():
@@ -153,7 +153,7 @@ def _check_quantizable(source: Source, spec: ModelSpec) -> None:
     """Refuse to quantize a GGUF file that is not converted: bitsandbytes reads only safetensors files.
 
     Raises:
-        SpecError: if quantization is requested for such a file.
+        SpecError: If quantization is requested for such a file.
     """
     if source.gguf_file and spec.quantization != "none":
         raise SpecError(
@@ -166,7 +166,7 @@ def _check_unchanged(source: Source) -> None:
     """Refuse a folder whose files changed while they were loaded.
 
     Raises:
-        UnsupportedModelError: if they did.
+        UnsupportedModelError: If they did.
     """
     if source.identity.startswith("files:") and identities.of_folder(source.folder) != source.identity:
         raise UnsupportedModelError(

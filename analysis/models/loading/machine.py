@@ -105,7 +105,7 @@ def choose_device(device: str) -> Setting:
     """Return the device to run on, with the reason.
 
     Raises:
-        SpecError: if the requested device is not available.
+        SpecError: If the requested device is not available.
     """
     has_cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if device == "auto":
@@ -168,7 +168,7 @@ def choose_dtype(dtype: str, device: str) -> Setting:
     """Return the compute dtype, with the reason.
 
     Raises:
-        SpecError: if the device does not support the requested dtype.
+        SpecError: If the device does not support the requested dtype.
     """
     if dtype != "auto":
         _refuse_dtype(dtype, device)
@@ -201,7 +201,7 @@ def refuse_quantization(quantization: str, device: str) -> None:
     """Refuse quantized weights on a GPU that does not support them.
 
     Raises:
-        SpecError: if its compute capability is too low.
+        SpecError: If its compute capability is too low.
     """
     needed = _NEEDED.get(quantization, (0, 0))
     if (

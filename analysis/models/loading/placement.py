@@ -132,7 +132,7 @@ def spread(decoder: Decoder, placement: Placement) -> None:
         placement: devices of its parts.
 
     Raises:
-        UnsupportedModelError: if the body of the family does more between its layers than pass on the stream.
+        UnsupportedModelError: If the body of the family does more between its layers than pass on the stream.
     """
     _without_hooks_of_others(decoder.model)
     for layer, device in zip(decoder.layers, placement.layers, strict=True):

@@ -71,7 +71,7 @@ def find(config: Any, name: str) -> TextPart | None:
         The text part; None for a plain causal model.
 
     Raises:
-        UnsupportedModelError: if transformers has no causal model for it, or its decoder is not found.
+        UnsupportedModelError: If transformers has no causal model for it, or its decoder is not found.
     """
     if not has_text_part(config):
         return None
@@ -135,7 +135,7 @@ def names(part: TextPart, stored: Iterable[str]) -> Names:
         stored: names in the files.
 
     Raises:
-        UnsupportedModelError: if there are none, or only the full model can read their names.
+        UnsupportedModelError: If there are none, or only the full model can read their names.
     """
     whole, alone = part.of_whole, part.alone
     paths = {
@@ -179,7 +179,7 @@ def check(part: TextPart, decoder: Decoder) -> None:
         decoder: the loaded model, or a part of it with one layer of every kind (`layers_on_disk.in_part`).
 
     Raises:
-        UnsupportedModelError: if the logits differ.
+        UnsupportedModelError: If the logits differ.
     """
     whole = find_decoder(_weightless(AutoModelForMultimodalLM, part.whole))
     ids = torch.tensor([_text_tokens(part, decoder)], device=decoder.device)

@@ -28,7 +28,7 @@ def check(source: Source) -> None:
     """Test a tokenizer in a separate process, unless it is the starter's or passed before.
 
     Raises:
-        UnsupportedModelError: if it fails, or takes too much memory or time.
+        UnsupportedModelError: If it fails, or takes too much memory or time.
     """
     if starter.is_installed() and source.identity == starter.model_identity():
         return
@@ -87,7 +87,7 @@ def load(source: Source, vocab_size: int | None = None) -> Any:
         vocab_size: vocabulary size of the model, to refuse a tokenizer of another model; None to skip the check.
 
     Raises:
-        UnsupportedModelError: if it fails the trial, or returns no tokens or tokens that the model does not have.
+        UnsupportedModelError: If it fails the trial, or returns no tokens or tokens that the model does not have.
     """
     check(source)
     with reading_errors_explained(source, "tokenizer"):

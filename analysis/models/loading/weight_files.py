@@ -78,7 +78,7 @@ class WeightFiles:
             path: the folder, or the GGUF file.
 
         Raises:
-            UnsupportedModelError: if a file is broken or has another format.
+            UnsupportedModelError: If a file is broken or has another format.
         """
         self.path = path
         self.places: dict[str, TensorPlace] = {}
@@ -109,8 +109,8 @@ class WeightFiles:
         Their pages in the file cache are released, since they are read only once.
 
         Raises:
-            UnsupportedModelError: if a file is truncated.
-            OSError: if a file cannot be read.
+            UnsupportedModelError: If a file is truncated.
+            OSError: If a file cannot be read.
         """
         by_file: dict[Path, list[str]] = {}
         for name in names:

@@ -44,7 +44,7 @@ def load_all(
         beside: weights in the files that belong to other parts than the text part, which `load` reports.
 
     Raises:
-        UnsupportedModelError: if weights are missing or have another shape than in the configuration.
+        UnsupportedModelError: If weights are missing or have another shape than in the configuration.
     """
     _quiet()
     before = transformers_logging.get_verbosity()
@@ -159,7 +159,7 @@ def without_layers(
         beside: as in `load_all`.
 
     Raises:
-        UnsupportedModelError: if weights are missing, or the files or the family do not allow reading layers one by one.
+        UnsupportedModelError: If weights are missing, or the files or the family do not allow reading layers one by one.
     """
     _quiet()
     checkpoint = WeightFiles(path)

@@ -37,8 +37,8 @@ def check_adapter(adapter: str, block: Removal | None) -> None:
     PEFT itself accepts an adapter for any model that has some of its layers.
 
     Raises:
-        RecipeError: if it is not.
-        NotEnoughMemoryError: if its files do not fit in memory.
+        RecipeError: If it is not.
+        NotEnoughMemoryError: If its files do not fit in memory.
     """
     if not os.path.isfile(Path(adapter) / adapter_config.FILE):  # `Path.is_file` raises for invalid names
         raise RecipeError(
@@ -72,7 +72,7 @@ def _check_files(folder: Path) -> None:
     """Refuse an adapter folder that refers to files outside of it.
 
     Raises:
-        RecipeError: if it does.
+        RecipeError: If it does.
     """
     try:
         model_files.check(folder)
@@ -97,7 +97,7 @@ def healed_cut(adapter: str) -> Removal:
     """Return the removed layers that a healing run recorded with its adapter.
 
     Raises:
-        RecipeError: if there is no such record.
+        RecipeError: If there is no such record.
     """
     noted = _healed(adapter_config.located(adapter) / "layerscope.json")
     if not noted:
@@ -115,7 +115,7 @@ def with_adapter(loaded: LoadedModel, block: Removal | None, adapter: str) -> Lo
     """Prune a model permanently and apply a PEFT adapter to the remaining layers.
 
     Raises:
-        RecipeError: if the folder is no PEFT adapter or does not fit the pruned model.
+        RecipeError: If the folder is no PEFT adapter or does not fit the pruned model.
     """
     check_adapter(adapter, block)
     if block is not None:
@@ -127,7 +127,7 @@ def put_on(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedMo
     """Apply a checked PEFT adapter to a pruned model.
 
     Raises:
-        RecipeError: if it does not fit the pruned model.
+        RecipeError: If it does not fit the pruned model.
     """
     part_head(loaded.model, Path(adapter))
     try:
@@ -162,8 +162,8 @@ def _check_sizes(adapter: Path) -> None:
     """Compare the sizes of an adapter's files with the free memory.
 
     Raises:
-        RecipeError: if one is no regular file.
-        NotEnoughMemoryError: if one does not fit.
+        RecipeError: If one is no regular file.
+        NotEnoughMemoryError: If one does not fit.
     """
     for file in sorted(adapter.glob("*.safetensors")):
         try:

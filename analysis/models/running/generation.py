@@ -39,7 +39,7 @@ class Cached:
             is_trial: whether this is the trial of the cache, which runs once per model.
 
         Raises:
-            UnsupportedModelError: if reading tokens one by one gives other logits than reading all at once.
+            UnsupportedModelError: If reading tokens one by one gives other logits than reading all at once.
         """
         if not is_trial:
             _try_cache(decoder)
@@ -56,7 +56,7 @@ class Cached:
         """Read (batch, n) more tokens and return the logits of the next token, (batch, vocabulary).
 
         Raises:
-            UnsupportedModelError: if the family does not return a cache.
+            UnsupportedModelError: If the family does not return a cache.
         """
         output = self._model(input_ids=ids, **self._settings, **({} if self._cache is None else {self._name: self._cache}))
         self._cache = cache_of(self._model, output, self._name)
@@ -136,7 +136,7 @@ def encode(tokenizer: Any, prompt: str) -> list[int]:
     """Return the token ids of a prompt, special tokens included.
 
     Raises:
-        SpecError: if there are none.
+        SpecError: If there are none.
     """
     ids = [int(token) for token in tokenizer(prompt).input_ids]
     if not ids:
@@ -236,7 +236,7 @@ def generate(decoder: Decoder, prompt: Sequence[int], max_new_tokens: int, choos
         chooser: sampler of the next token.
 
     Raises:
-        UnsupportedModelError: if the output of the model is not finite.
+        UnsupportedModelError: If the output of the model is not finite.
     """
     model = Cached(decoder)
     ids = list(prompt)

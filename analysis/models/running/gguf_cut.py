@@ -37,7 +37,7 @@ def write(
         in_float32: write every tensor in float32, so that llama.cpp does not round activations.
 
     Raises:
-        UnsupportedModelError: if the file is broken.
+        UnsupportedModelError: If the file is broken.
     """
     reader = _checked(source)
     fields = reader.fields
@@ -87,7 +87,7 @@ def heal(planned: Plan, cut: Removal, adapter: str, out: Path, on_progress: OnPr
         on_progress: receives progress.
 
     Raises:
-        RecipeError: if the adapter does not fit.
+        RecipeError: If the adapter does not fit.
     """
     source = gguf_of(planned.spec)
     assert source is not None, "a model without a file is refused"

@@ -52,7 +52,7 @@ class Scratch:
             memory_bytes: maximum bytes of streams in memory; others are memory-mapped files.
 
         Raises:
-            StorageError: if the cache cannot be written.
+            StorageError: If the cache cannot be written.
         """
         top = store.cache_dir() / "scratch"
         store.make_folder(top)
@@ -70,7 +70,7 @@ class Scratch:
         """Return the stream, in a file if memory is short.
 
         Raises:
-            StorageError: if the disk is full.
+            StorageError: If the disk is full.
         """
         if stream.nbytes <= self._free:
             self._free -= stream.nbytes
@@ -95,7 +95,7 @@ class Scratch:
         """Write a checkpoint of all streams at a depth, unless the last one is recent.
 
         Raises:
-            StorageError: if the disk is full.
+            StorageError: If the disk is full.
         """
         if time.monotonic() - self._noted < _CHECKPOINT_INTERVAL_S:
             return

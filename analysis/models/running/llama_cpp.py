@@ -43,8 +43,8 @@ def complete(
         The answers, with llama.cpp's `timings`, and the peak memory of the process in bytes.
 
     Raises:
-        SpecError: if xllamacpp is not installed.
-        UnsupportedModelError: if llama.cpp does not load the file, or fails on it.
+        SpecError: If xllamacpp is not installed.
+        UnsupportedModelError: If llama.cpp does not load the file, or fails on it.
     """
     if not is_installed():
         raise SpecError(MISSING)

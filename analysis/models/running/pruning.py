@@ -19,8 +19,8 @@ def without_block(decoder: Decoder, block: Removal | None) -> Iterator[Decoder]:
         block: layers or sublayers to remove; None for none.
 
     Raises:
-        BlockRangeError: if the block is not inside the model.
-        UnsupportedModelError: if the sublayers of a layer cannot be separated.
+        BlockRangeError: If the block is not inside the model.
+        UnsupportedModelError: If the sublayers of a layer cannot be separated.
     """
     undo = _remove(decoder, block)
     try:
@@ -36,7 +36,7 @@ class PrunedBlock:
         """Remove the block.
 
         Raises:
-            BlockRangeError: if the block is not inside the model.
+            BlockRangeError: If the block is not inside the model.
         """
         self.block = block
         self._decoder = decoder
@@ -69,8 +69,8 @@ def cut(decoder: Decoder, block: Removal) -> PrunedBlock:
     (`zeroed`).
 
     Raises:
-        BlockRangeError: if the block is not inside the model.
-        UnsupportedModelError: if the sublayers of a layer cannot be separated.
+        BlockRangeError: If the block is not inside the model.
+        UnsupportedModelError: If the sublayers of a layer cannot be separated.
     """
     return PrunedBlock(decoder, block)
 
@@ -82,8 +82,8 @@ def zeroed(decoder: Decoder, block: PartSet) -> None:
     and as slow as with them.
 
     Raises:
-        BlockRangeError: if the block is not inside the model.
-        UnsupportedModelError: if the sublayers cannot be separated, or have no such matrix.
+        BlockRangeError: If the block is not inside the model.
+        UnsupportedModelError: If the sublayers cannot be separated, or have no such matrix.
     """
     block.check_depth(decoder.n_layers)
     for matrix in [sublayers.output_projection(decoder, *part) for part in blocks.single_parts(block)]:

@@ -1,1 +1,1 @@
-"""A model's spec, size and files: found, identified and checked without a model library."""
+"""The spec, the size and the files of a model, read and checked without a model library."""

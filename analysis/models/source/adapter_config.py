@@ -1,8 +1,8 @@
 """The configuration of a PEFT adapter, read and checked before PEFT acts on it.
 
 PEFT matches patterns of a configuration against every module, copies layers as often as a configuration says, and multiplies
-by any number: one field can take minutes, fill the memory or turn all figures into NaN. These checks leave names and bounded
-numbers, so reading takes no process of its own.
+by any number: one field can take minutes, fill the memory or turn all figures into NaN. These checks accept only names and
+bounded numbers, so an adapter is read in this process.
 """
 
 import os
@@ -48,7 +48,7 @@ def read(folder: Path) -> dict[str, Any]:
     """Return the configuration of an adapter.
 
     Raises:
-        RecipeError: it cannot be read, or has a field that is refused.
+        RecipeError: If the configuration cannot be read, or has a field that is refused.
     """
     try:
         config = input_files.parsed_object(input_files.read(folder / FILE, _MOST_BYTES).decode("utf-8"))
@@ -116,9 +116,9 @@ def located(adapter: str) -> Path:
     """Return the folder of an adapter.
 
     Args:
-        adapter: the path of a folder, or `adapters/ID` as results name an adapter in the cache folder or of the program.
+        adapter: Path of a folder, or `adapters/ID` for an adapter of the cache folder or of the program.
     """
-    path = os.path.expanduser(adapter)  # as `isdir`, it raises for no text; `Path` does
+    path = os.path.expanduser(adapter)  # raises no error for a malformed text, unlike `Path`
     if _STORED.fullmatch(adapter) and (os.path.isdir(stored := store.find(adapter)) or not os.path.isdir(path)):
         return stored
     return Path(path)

@@ -1,4 +1,4 @@
-"""GGUF files that were turned into plain folders once, in the cache: taking one apart costs more than all that follows."""
+"""GGUF files converted to model folders in the cache, since reading a GGUF file takes longer than all later steps."""
 
 import json
 from importlib import metadata
@@ -9,37 +9,37 @@ from analysis.data.starter import NAME, is_installed
 
 _FOLDER = "models"
 _PREFIX = "gguf-"
-_TOLD = "layerscope.json"
+_NOTE_NAME = "layerscope.json"
 _VERSION = 2
-"""2: the configuration holds the fields of the file that transformers does not read; folders of before are made again."""
+"""Version of the conversion; folders of another version are converted again."""
 
 
 def folder_of(identity: str) -> Path:
-    """Where the folder of a GGUF file with this identity is, or would be."""
+    """Return the path of the folder for a GGUF file with this identity."""
     return store.cache_dir() / _FOLDER / identity.replace(":", "-")
 
 
 def is_converted(identity: str) -> bool:
-    """Return whether a file was turned into a folder before, as this version does it."""
+    """Return whether this version has converted the file to a folder."""
     folder = folder_of(identity)
     try:
-        note = input_files.parsed_object((folder / _TOLD).read_bytes())
+        note = input_files.parsed_object((folder / _NOTE_NAME).read_bytes())
     except (OSError, ValueError):
         return False
     return note.get("version") == _VERSION and (folder / "config.json").exists()
 
 
 def sign(folder: Path, name: str) -> None:
-    """Write down in a new folder which file it was."""
-    (folder / _TOLD).write_text(json.dumps({"file": name, "version": _VERSION}))
+    """Record the name of the file in its new folder."""
+    (folder / _NOTE_NAME).write_text(json.dumps({"file": name, "version": _VERSION}))
 
 
 def stored_conversions() -> list[tuple[str, str, int]]:
-    """Return identity, file name and bytes of the conversions on this machine, the largest first."""
+    """Return identity, file name and bytes of each conversion on this machine, the largest first."""
     conversions = []
     for folder in (store.cache_dir() / _FOLDER).glob(f"{_PREFIX}*"):
         try:
-            name = str(input_files.parsed_object((folder / _TOLD).read_bytes())["file"])
+            name = str(input_files.parsed_object((folder / _NOTE_NAME).read_bytes())["file"])
         except (OSError, ValueError, KeyError):
             name = folder.name
         conversions.append((folder.name.replace("-", ":", 1), name, disk.size_bytes(folder)))
@@ -47,10 +47,10 @@ def stored_conversions() -> list[tuple[str, str, int]]:
 
 
 def delete(identity: str) -> int:
-    """Remove one: it is made again when its file is loaded; returns the bytes that are free again.
+    """Delete a conversion and return the freed bytes; loading the file converts it again.
 
     Raises:
-        StorageError: when the folder cannot be written.
+        StorageError: If the folder cannot be deleted.
     """
     return store.delete_folder(folder_of(identity))
 

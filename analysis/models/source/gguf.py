@@ -1,4 +1,4 @@
-"""The header of a GGUF file, never read beyond its end: its facts about the model, and a check that the file is whole.
+"""The header of a GGUF file: the model's metadata, its tensors, and a check that the file is complete.
 
 Source: the format's description in ggml-org/ggml, docs/gguf.md.
 """
@@ -18,41 +18,41 @@ from typing import Any
 from analysis.core.errors import UnsupportedModelError
 
 SUFFIX = ".gguf"
-"""Of its files."""
+"""Suffix of GGUF files."""
 _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
-"""How a value is packed, by the number of its type."""
+"""`struct` format of a value by the number of its type."""
 _TEXT, _ARRAY = 8, 9
 _VERSIONS = (2, 3)
 _MOST_ITEMS = 8_000_000
-"""Entries of all lists together; a vocabulary has a million with its merges."""
+"""Limit of the entries of all lists together; a vocabulary with its merges has a million."""
 _MOST_KEYS, _MOST_TENSORS, _MOST_DIMENSIONS, _LONGEST = 10_000, 1_000_000, 8, 65_535
 _ALIGNED = 32
-"""Bytes to whose multiples tensors are put where the header says nothing else."""
+"""Default alignment of tensors in bytes."""
 
 
 class _BrokenError(Exception):
-    """Why it is no header."""
+    """The reason why a header cannot be read."""
 
 
 @dataclass(frozen=True)
 class TensorEntry:
-    """The header's facts about one tensor."""
+    """The entry of a tensor in the header."""
 
     name: str
     shape: tuple[int, ...]
-    """Of its numbers, the slowest dimension first, as PyTorch has it."""
+    """Shape in PyTorch's order, the slowest dimension first."""
     kind: int
-    """How they are packed: the number of a type of ggml."""
+    """Number of the tensor's ggml type."""
     begin: int
-    """Bytes from the start of the file."""
+    """Offset in bytes from the start of the file."""
 
 
 @contextlib.contextmanager
 def shared_reader() -> Iterator[None]:
-    """Let transformers read a GGUF file once for all: its configuration, its tokenizer and its weights share one reader.
+    """Let configuration, tokenizer and weights in transformers share one reader of a GGUF file.
 
-    It makes a `gguf.GGUFReader` for each of them, which takes seconds apiece for the vocabulary alone. It also asks for the
-    names of a family's tensors once for each module, which takes seconds for hundreds of modules.
+    Transformers creates a `gguf.GGUFReader` for each of them, which takes seconds each for the vocabulary alone. It also
+    looks up the tensor names of a family once per module, which takes seconds for hundreds of modules.
     """
     import gguf as library
 
@@ -75,22 +75,22 @@ def shared_reader() -> Iterator[None]:
 
 
 def header(path: Path) -> dict[str, Any]:
-    """The numbers, switches and texts of a header by key; of lists and long texts only that they are there is looked at.
+    """Return the metadata of a header by key: numbers, switches and short texts; other values are skipped.
 
     Raises:
-        UnsupportedModelError: when it is no GGUF file of a version that is read, or not a whole one.
-        OSError: when it cannot be opened.
+        UnsupportedModelError: If the file is not a complete GGUF file of a supported version.
+        OSError: If the file cannot be opened.
     """
     return contents(path)[0]
 
 
 def tensors(path: Path) -> list[TensorEntry]:
-    """Where its tensors are and how they are packed, in the order of the header; raises as `header` does."""
+    """Return the tensor entries in the order of the header; raises as `header` does."""
     return contents(path)[1]
 
 
 def contents(path: Path) -> tuple[dict[str, Any], list[TensorEntry]]:
-    """Return `header` and `tensors` of one look at the file; raises as these do."""
+    """Return `header` and `tensors` from one read of the file; raises as `header` does."""
     status = path.stat()
     is_settled = time.time_ns() - status.st_mtime_ns > _SETTLED_NS
     read = _read if is_settled else _read.__wrapped__
@@ -99,17 +99,17 @@ def contents(path: Path) -> tuple[dict[str, Any], list[TensorEntry]]:
 
 
 _SETTLED_NS = 1_000_000_000
-"""Nanoseconds after which another change of a file shows in its time."""
+"""Nanoseconds after which a further change of a file alters its modification time."""
 
 
 @functools.lru_cache(maxsize=8)
 def _read(path: Path, state: tuple[int, ...]) -> tuple[dict[str, Any], list[TensorEntry]]:
-    """Read a header, once for each state of the file: its lists have a hundred thousand entries."""
+    """Read a header; cached per state of the file, since its lists have a hundred thousand entries."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             reader = _HeaderReader(content)
             return reader.settings, reader.tensors
-    except ValueError as error:  # nothing can be mapped of an empty file
+    except ValueError as error:  # an empty file cannot be mapped
         raise UnsupportedModelError(f"{path.name} is empty. Get it again.") from error
     except (_BrokenError, struct.error) as error:
         reason = str(error) if isinstance(error, _BrokenError) else "it ends within its header"
@@ -189,7 +189,7 @@ class _HeaderReader:
         return name
 
     def _text(self) -> str | None:
-        """The text that begins here; None for one that is longer than any that is looked at."""
+        """Return the text at the current position; None if it is longer than the limit."""
         length = self._number("Q")
         begin = self._at
         self._skip(length)
@@ -204,24 +204,24 @@ class _HeaderReader:
 
 
 _HEADS = ("qwen3",)
-"""Families whose heads are as large as the file says; transformers takes them for those of the released models."""
+"""Families whose head size is taken from the file; transformers assumes that of the released models."""
 _LARGEST_GEMMA = 62
-"""Layers of Gemma 3 27B, the only one whose queries are scaled by the share of a head in the stream."""
+"""Layers of Gemma 3 27B, the only size that scales queries by hidden size over heads."""
 _LLAMA_3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
-"""How Llama 3.1 and later stretch positions, but for the factor: files hold the divisors that come of it."""
+"""RoPE scaling of Llama 3.1 and later without its factor, which follows from the divisors in the file."""
 _FLOAT32 = 0
-"""The number of this type in ggml."""
+"""Number of the type float32 in ggml."""
 
 
 def complete(config: Any, path: Path) -> None:
-    """Put the facts that transformers left out into a configuration.
+    """Add the fields that transformers does not read from a GGUF file to a configuration.
 
     Args:
-        config: of transformers, read of the file; it is changed.
-        path: the file.
+        config: Configuration that transformers read from the file; changed in place.
+        path: Path of the GGUF file.
 
     Raises:
-        UnsupportedModelError: when the file is none that can be read.
+        UnsupportedModelError: If the file cannot be read.
     """
     settings, tensors = contents(path)
     _scale(config, settings, {entry.name: entry for entry in tensors}, path)
@@ -232,11 +232,11 @@ def complete(config: Any, path: Path) -> None:
         is_largest = config.num_hidden_layers == _LARGEST_GEMMA
         config.query_pre_attn_scalar = config.hidden_size // config.num_attention_heads if is_largest else config.head_dim
     if "tokenizer.ggml.padding_token_id" not in settings and (getattr(config, "pad_token_id", None) or 0) >= config.vocab_size:
-        config.pad_token_id = None  # the default of the family, which this model has no such token for
+        config.pad_token_id = None  # the family's default, which is no token of this model
 
 
 def _scale(config: Any, settings: dict[str, Any], entries: dict[str, TensorEntry], path: Path) -> None:
-    """Stretch positions as the file says, or refuse a scaling that a configuration cannot express.
+    """Set the RoPE scaling of the file, or refuse one that a configuration cannot express.
 
     Source: Llama 3's rule as in transformers' `rope_type="llama3"`; linear scaling as in arXiv:2306.15595.
     """
@@ -267,7 +267,7 @@ def _is_same(a: float, b: float) -> bool:
 
 
 def _divisors(theta: float, rule: dict[str, Any], n: int) -> list[float]:
-    """Return the divisor of Llama 3 for each of n frequencies: long waves by the factor, short ones by 1, others by both."""
+    """Return Llama 3's divisor of each of n frequencies: the factor for long waves, 1 for short ones, a mean between."""
     divisors = []
     for index in range(n):
         waves = rule["original_max_position_embeddings"] * theta ** (-index / n) / (2 * math.pi)
@@ -278,7 +278,7 @@ def _divisors(theta: float, rule: dict[str, Any], n: int) -> list[float]:
 
 
 def _stretch(config: Any, rule: dict[str, Any]) -> None:
-    """Put a rule into a configuration: in one with two kinds of layers into that of those that attend to everything."""
+    """Set the RoPE scaling of a configuration, or of its full-attention layers if it has two kinds of layers."""
     parameters = config.rope_parameters
     chosen = parameters.get("full_attention", parameters)
     chosen.update(rule)

@@ -1,6 +1,6 @@
-"""Architectures whose GGUF files can be cut, and why a file cannot be.
+"""Architectures whose GGUF files can be exported without some layers.
 
-Source: the loaders of ggml-org/llama.cpp (src/models), which decide what a layer computes.
+Source: the loaders of ggml-org/llama.cpp (src/models), which define what a layer computes.
 """
 
 import re
@@ -46,7 +46,7 @@ def refusal(spec: ModelSpec, cut: Removal | None) -> str | None:
     """Return why a model cannot be exported as a GGUF file without some layers, None if it can.
 
     Raises:
-        UnsupportedModelError: if its file is broken.
+        UnsupportedModelError: If the file is broken.
     """
     if isinstance(cut, PartSet):
         return f"A GGUF file contains whole layers only, so {cut.brief()} cannot be removed. {_FOLDER}."
@@ -66,7 +66,7 @@ def refusal(spec: ModelSpec, cut: Removal | None) -> str | None:
         )
     if not isinstance(n_layers, int):
         raise broken(path, "it states no number of layers")
-    blocks = {int(found[1]) for entry in entries if (found := BLOCK.fullmatch(entry.name))}
+    blocks = {int(match[1]) for entry in entries if (match := BLOCK.fullmatch(entry.name))}
     if blocks != set(range(n_layers)):
         raise broken(path, f"it states {n_layers} layers and has tensors of {len(blocks)}")
     kept = [layer for layer in range(n_layers) if cut is None or layer not in cut.layers]
@@ -85,7 +85,7 @@ def refusal(spec: ModelSpec, cut: Removal | None) -> str | None:
 
 
 def cut_bytes(path: Path, cut: Removal) -> int:
-    """Return the bytes of a GGUF file without some layers."""
+    """Return the size in bytes of a GGUF file without some layers."""
     entries, n_bytes = sorted(gguf.tensors(path), key=lambda entry: entry.begin), path.stat().st_size
     ends = [*(entry.begin for entry in entries[1:]), n_bytes]
     blocks = ((BLOCK.fullmatch(entry.name), end - entry.begin) for entry, end in zip(entries, ends, strict=True))

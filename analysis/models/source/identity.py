@@ -1,4 +1,4 @@
-"""The identity of a model's weights under any path, computed from samples of the files, without loading anything."""
+"""The identity of a model's weights, computed from samples of the files and independent of their path."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,28 +13,28 @@ Stamps = tuple[tuple[str, int, int], ...]
 
 
 def of_file(path: Path) -> str:
-    """The identity of a GGUF file."""
+    """Return the identity of a GGUF file."""
     return f"gguf:{_digest([path])}"
 
 
 def of_folder(path: Path) -> str:
     """Return the identity of a Hugging Face folder: its configuration and its safetensors files.
 
-    They include every file of weights that is opened, since a folder whose index or configuration names another is refused.
+    These are all files of weights that are opened: a folder whose index or configuration names others is refused.
 
     Raises:
-        UnsupportedModelError: when the folder leads to files elsewhere.
-        OSError: when a file cannot be read.
+        UnsupportedModelError: If the folder refers to files outside it.
+        OSError: If a file cannot be read.
     """
     with model_files.checked(path):
         return f"files:{_digest(_files(path))}"
 
 
 def of_local(source: str) -> str:
-    """The identity of a folder or GGUF file on this machine; "" where there is none, or where it cannot be read.
+    """Return the identity of a folder or GGUF file on this machine; "" if it does not exist or cannot be read.
 
     Args:
-        source: as in `ModelSpec.source`.
+        source: As in `ModelSpec.source`.
     """
     path = Path(source).expanduser()
     try:
@@ -46,10 +46,10 @@ def of_local(source: str) -> str:
 
 
 def stamps(source: str) -> Stamps:
-    """Return stamps that change whenever the files behind a source do, at the cost of asking for sizes; () without files.
+    """Return stamps that change whenever the files of a source change; () if there are no files.
 
     Args:
-        source: as in `ModelSpec.source`.
+        source: As in `ModelSpec.source`.
     """
     path = Path(source).expanduser()
     try:
@@ -69,7 +69,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _digest(files: Sequence[Path]) -> str:
-    """Identify files by name, size and sixteen samples of their content: whole for small ones, fast for huge ones."""
+    """Return a digest of the files' names, sizes and sixteen samples of their content (small files: all of it)."""
     digest = hashlib.sha256()
     for file in files:
         size = input_files.regular(file).st_size

@@ -1,4 +1,4 @@
-"""Where a model's files are on this machine: the starter model, a folder, a GGUF file or a model from the Hub."""
+"""Paths of a model's files: of the starter model, a folder, a GGUF file or a model from the Hub."""
 
 import re
 from dataclasses import dataclass
@@ -25,26 +25,26 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 @dataclass(frozen=True)
 class Source:
-    """Where a model's files are on this machine."""
+    """Files of a model on this machine."""
 
     folder: Path
     gguf_file: str | None
     name: str
-    """Name to show."""
+    """Displayed name."""
     identity: str
-    """Identity of the weights, under any path."""
+    """Identity of the weights, independent of their path."""
     remote: Remote | None = None
-    """Of a hub id."""
+    """Facts from the Hub; None for local files."""
 
 
 _DEPTHS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-"""Names of the number of layers in a configuration."""
+"""Fields of a configuration that may hold the number of layers."""
 
 
 def depth(spec: ModelSpec) -> int | None:
-    """Return the number of decoder layers by `config.json` or the header of a GGUF file, without a model library.
+    """Return the number of decoder layers from `config.json` or the header of a GGUF file, without a model library.
 
-    None if they do not say it, or if the model cannot be found or read, which the loader reports.
+    Returns None if it is not stated, or if the model cannot be found or read; the loader reports the reason.
     """
     try:
         source = locate(spec, weights=False)
@@ -66,16 +66,16 @@ def depth(spec: ModelSpec) -> int | None:
 
 
 def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool = True) -> Source:
-    """Find a model's files, downloading them from the Hub if need be.
+    """Return a model's files, and download them from the Hub if they are missing.
 
     Args:
-        spec: the model that is asked for.
-        on_progress: receives reports of the download.
-        weights: False to fetch no more than the configuration of a Hub id; a GGUF file from the Hub must be here then.
+        spec: Spec of the model.
+        on_progress: Receives reports of the download.
+        weights: Whether to download weights too; if False, a GGUF file from the Hub must already be on this machine.
 
     Raises:
-        ModelNotFoundError: nothing is there, or the hub cannot be reached.
-        UnsupportedModelError: only pickled weights are there.
+        ModelNotFoundError: If there is no such model, or the Hub cannot be reached.
+        UnsupportedModelError: If the model has only pickled weights.
     """
     if spec.source == "starter":
         identity = starter.model_identity()
@@ -86,7 +86,7 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
     try:
         path = Path(spec.source).expanduser()
         is_file, is_folder = path.is_file(), path.is_dir()
-    except (OSError, ValueError, RuntimeError):  # a name that no file can have, the home of nobody
+    except (OSError, ValueError, RuntimeError):  # an invalid file name, or the home of an unknown user
         path, is_file, is_folder = Path("/"), False, False
     try:
         if not is_file and not is_folder and remote.file_of(spec.source):
@@ -121,7 +121,7 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
 
 
 def _check_complete(path: Path) -> None:
-    """Refuse a part of a split model: all its parts together are one file for llama.cpp, which merges them."""
+    """Refuse a part of a split model, which llama.cpp can merge."""
     part = re.search(r"-\d{5}-of-(\d{5})\.gguf$", path.name)
     if part is not None and int(part[1]) > 1:
         first = f"{path.name[: part.start()]}-00001-of-{part[1]}.gguf"
@@ -132,7 +132,7 @@ def _check_complete(path: Path) -> None:
 
 
 def _hub(spec: ModelSpec, on_progress: OnProgress, *, weights: bool) -> Source:
-    # A request that has the identity of its weights is of that commit, wherever the branch is now.
+    # A request with the identity of its weights refers to that commit, even if the branch has moved.
     pinned = spec.identity.removeprefix("hub:")
     revision = pinned if spec.identity.startswith("hub:") and hub.repository.is_commit(pinned) else spec.revision
     folder, remote_facts = bring(spec.source, revision, on_progress, weights=weights)
@@ -163,7 +163,7 @@ def _local_folder(path: Path) -> Source:
 
 
 def _adapter_alone(folder: Path) -> str:
-    """The sentence for an adapter that was given as a model."""
+    """Return the error message for an adapter given as a model."""
     try:
         base = input_files.parsed_object((folder / "adapter_config.json").read_bytes()).get("base_model_name_or_path")
     except (OSError, ValueError):
@@ -173,10 +173,10 @@ def _adapter_alone(folder: Path) -> str:
 
 
 def gguf_of(spec: ModelSpec) -> Path | None:
-    """The GGUF file that a model is taken from, whether or not a folder was made of it; None where there is none.
+    """Return the GGUF file of a model, even if it was converted to a folder; None for other models.
 
     Raises:
-        ModelNotFoundError: the file from the Hub is not here.
+        ModelNotFoundError: If the file of the Hub is not on this machine.
     """
     if spec.source == "starter":
         return starter.gguf_file()
@@ -187,20 +187,20 @@ def gguf_of(spec: ModelSpec) -> Path | None:
 
 
 _ENDINGS = ("bin", "ckpt", "ggml", "h5", "json", "onnx", "pickle", "pkl", "pt", "pth", "safetensors", "txt", "zip")
-"""Endings of files of models; other letters behind a dot may be part of a Hub id, as in Qwen2.5."""
+"""Endings of model files; other letters after a dot may be part of a Hub id, as in Qwen2.5."""
 _FIX = "Give a .gguf file, a folder with a config.json, `starter`, or a Hub id such as HuggingFaceTB/SmolLM2-135M."
 _PLAIN_ENDING = re.compile(r"[^/\\]*\.[A-Za-z]{2,12}")
-"""A name without a folder that ends in letters behind a dot: no model on the Hub has such a name."""
+"""Pattern of a name without a folder that ends in letters after a dot, which no model on the Hub has."""
 
 
 def refusal(source: str, *, as_gguf: bool = False) -> str:
-    """Return why a source that is written as a file is no model.
+    """Return the reason why a source written as a file name is not a model.
 
-        "" for a GGUF file, for a folder and for a name that may be a Hub id.
+    Returns "" for a GGUF file, a folder and a name that may be a Hub id.
 
     Args:
-        source: as in `ModelSpec.source`.
-        as_gguf: whether a GGUF file was asked for, so that nothing else will do.
+        source: As in `ModelSpec.source`.
+        as_gguf: Whether only a GGUF file is accepted.
     """
     if source.endswith(gguf.SUFFIX):
         return ""

@@ -1,4 +1,4 @@
-"""Measurements and choices of this machine, kept in a file of the cache folder."""
+"""Measurements and choices of this machine, stored in a file of the cache folder."""
 
 import contextlib
 import json
@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 
 
 def content() -> dict[str, Any]:
-    """Return all kept values; nothing if the file is not as `keep` writes it."""
+    """Return all stored values; an empty dict if the file is invalid."""
     file = _file()
     try:
         return input_files.parsed_object(file.read_bytes())
@@ -25,7 +25,7 @@ def content() -> dict[str, Any]:
 
 
 def keep(key: str, value: Any) -> None:
-    """Store a value next to those stored before, if the cache folder can be written."""
+    """Store a value if the cache folder is writable; other values stay."""
     with contextlib.suppress(StorageError):
         store.write_atomic(_file(), json.dumps({**content(), key: value}, indent=1).encode())
 

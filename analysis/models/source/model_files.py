@@ -42,25 +42,25 @@ _BASE = "base_model_name_or_path"
 
 @dataclass(frozen=True)
 class _Reference:
-    """A file that a document names."""
+    """A reference to a file in a document."""
 
     document: str
     key: str
     name: Any
-    """As it is written."""
+    """Name as written in the document."""
     is_possible: bool
-    """Whether the document may name this file."""
+    """Whether this kind of document may refer to a file."""
 
 
 def check(folder: Path) -> None:
-    """Refuse a folder from which a library could be led to a file elsewhere.
+    """Refuse a folder that refers to files outside it.
 
     Args:
-        folder: of a model or an adapter; a link to a folder counts as that folder.
+        folder: Folder of a model or an adapter, or a link to one.
 
     Raises:
-        UnsupportedModelError: when a link leads out of the folder, or a document names a file that is not in it.
-        OSError: when something that would be read is no regular file, or cannot be read.
+        UnsupportedModelError: If a link or a document refers to a file outside the folder.
+        OSError: If something that would be read is not a regular file, or cannot be read.
     """
     homes, names = _homes(folder), set[str]()
     for entry in _entries(folder):
@@ -82,12 +82,13 @@ def check(folder: Path) -> None:
 
 @contextlib.contextmanager
 def checked(folder: Path) -> Iterator[None]:
-    """Run the body of a `with` statement on a checked folder, and refuse its results where files changed during the body.
+    """Run the body of a `with` statement on a checked folder, and raise if files changed during the body.
 
-    Nobody can set the time at which a file was last put into its place, so an exchange shows, also one that was taken back.
+    A file's change time cannot be set, so an exchange is noticed even if it was undone.
 
     Raises:
-        UnsupportedModelError, OSError: as `check`, and when a file was exchanged.
+        UnsupportedModelError: As `check`, and if a file was exchanged.
+        OSError: As `check`.
     """
     before = _stamps(folder)
     check(folder)
@@ -100,10 +101,10 @@ def checked(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def reading(folder: Path, gguf_file: str | None) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """Yield the folder that a library may read from, and the options that name a GGUF file to it.
+    """Yield the folder that a library may read, and the keyword arguments for a GGUF file in it.
 
-    Transformers also reads the files beside a GGUF file: another tokenizer, an adapter and the model that it names. So it is
-    given a folder with a link to the file and nothing else.
+    Transformers also reads files next to a GGUF file: another tokenizer, an adapter and the model that the adapter names.
+    So the folder contains only a link to the file.
     """
     if gguf_file is None:
         with checked(folder):
@@ -116,23 +117,23 @@ def reading(folder: Path, gguf_file: str | None) -> Iterator[tuple[Path, dict[st
 
 
 def _stamps(folder: Path) -> dict[Path, tuple[int, ...]]:
-    """Return which file each entry is, and when it was last changed or put there; of a link both of it and of its file."""
+    """Return inode and times of each entry; of a link both its own and those of its target."""
     stamps = {}
     for entry in _entries(folder):
         try:
             looks = (entry.lstat(), entry.stat())
-        except OSError:  # nothing to read
+        except OSError:  # a library cannot read it either
             continue
         stamps[entry] = tuple(n for look in looks for n in (look.st_dev, look.st_ino, look.st_size, look.st_ctime_ns))
     return stamps
 
 
 def weights(folder: Path) -> list[Path]:
-    """Return the files that hold the weights of a model, as transformers chooses them.
+    """Return the files of weights that transformers would load.
 
     Raises:
-        UnsupportedModelError: as `check`, and when a file is missing or the index cannot be read.
-        OSError: as `check`.
+        UnsupportedModelError: As `check`, and if a file is missing or the index cannot be read.
+        OSError: As `check`.
     """
     check(folder)
     chosen = json_object(folder / "config.json").get("transformers_weights")
@@ -147,7 +148,7 @@ def weights(folder: Path) -> list[Path]:
 
 
 def _homes(folder: Path) -> tuple[Path, ...]:
-    """Return where files may lie, without links: the folder and, for a snapshot, the blobs of its repository."""
+    """Return the resolved folders that may contain files: the folder and, for a snapshot, its repository's blobs."""
     real = Path(os.path.realpath(folder))
     repository = real.parent.parent
     is_snapshot = real.parent.name == "snapshots" and _REPOSITORY.fullmatch(repository.name)
@@ -155,7 +156,7 @@ def _homes(folder: Path) -> tuple[Path, ...]:
 
 
 def _entries(folder: Path) -> Iterator[Path]:
-    """Yield the entries that a library may read of a folder."""
+    """Yield the entries of a folder that a library may read."""
     for entry in sorted(folder.iterdir()):
         if entry.name == _TEMPLATES:
             yield entry
@@ -168,14 +169,14 @@ def _entries(folder: Path) -> Iterator[Path]:
 def _is_special(entry: Path) -> bool:
     try:
         mode = entry.stat().st_mode
-    except OSError:  # nothing to read
+    except OSError:  # a library cannot read it either
         return False
     return not stat.S_ISREG(mode) and not (entry.name == _TEMPLATES and stat.S_ISDIR(mode))
 
 
 def _references(folder: Path, names: set[str]) -> Iterator[_Reference]:
     for index in sorted(name for name in names if name.endswith(_INDEX_ENDING)):
-        is_read = index.endswith(_SAFE + _INDEX_ENDING)  # an index of pickles is not
+        is_read = index.endswith(_SAFE + _INDEX_ENDING)  # an index of pickles is never opened
         for name in _shards(folder / index) if is_read else _values(json_object(folder / index).get("weight_map")):
             is_safe = not is_read or str(name).endswith(_SAFE)
             yield _Reference(index, "weight_map", name, is_safe and input_files.is_file_name(name))
@@ -209,7 +210,7 @@ def _references(folder: Path, names: set[str]) -> Iterator[_Reference]:
 
 
 def _shards(index: Path) -> list[Any]:
-    """Return the names of files in a weights index, each once."""
+    """Return the distinct file names in a weights index."""
     try:
         places = json.loads(input_files.read(index, _MOST_INDEX_BYTES).decode())["weight_map"].values()
         return sorted({name if isinstance(name, str) else json.dumps(name): name for name in places}.values(), key=str)
@@ -228,7 +229,7 @@ def _reason(error: Exception) -> str:
 
 
 def json_object(document: Path) -> dict[str, Any]:
-    """Return a JSON object as the libraries parse it; {} for text that they cannot parse either, and refuse themselves."""
+    """Return a JSON object as the libraries parse it; {} for text that they refuse."""
     if not document.exists():
         return {}
     try:
@@ -245,7 +246,7 @@ def json_object(document: Path) -> dict[str, Any]:
 
 
 def _pairs(value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the keys of an object and of all objects in it, each with its value."""
+    """Yield the keys and values of an object and of all objects in it."""
     waiting = [value]
     while waiting:
         item = waiting.pop()

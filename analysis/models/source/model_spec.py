@@ -1,4 +1,4 @@
-"""The spec of a model, and the request that looks at a model before loading."""
+"""The spec of a model, and the request for a model's facts before loading."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
@@ -12,17 +12,17 @@ from analysis.models.source import weights_format as formats
 from analysis.models.source.sizes import ModelFacts
 
 AUTO = "auto"
-"""A dtype or device that the machine chooses."""
+"""Value of `dtype` and `device` that lets the machine choose."""
 DTYPES = (AUTO, "float32", "bfloat16", "float16")
 HALF = ("bfloat16", "float16")
-"""Those in which the residual stream alone is in float32 (`architecture.residual`)."""
+"""Dtypes with a float32 residual stream (`architecture.residual`)."""
 QUANTIZATIONS = ("none", "4bit", "8bit")
 _QUANTIZED = {"4bit": "NF4", "8bit": "8-bit"}
 
 
 @spec_dataclass
 class ModelSpec(Spec):
-    """Which model, and in which precision and place it runs."""
+    """A model with the precision and the device that it runs in."""
 
     kind: ClassVar[str] = "model"
 
@@ -37,28 +37,28 @@ class ModelSpec(Spec):
     quantization: Annotated[str, Option(choices=QUANTIZATIONS)] = "none"
     """Quantization: none, 4bit (NF4) or 8bit."""
     identity: str = ""
-    """Identity of the weights, under any path: filled in by `resolving.resolve_model`, empty before."""
+    """Identity of the weights, independent of their path; set by `resolving.resolve_model`."""
 
     @property
     def is_gguf(self) -> bool:
-        """Return whether it comes as a GGUF file, by its source."""
+        """Whether the source is a GGUF file."""
         return self.source == "starter" or self.source.endswith(".gguf")
 
     @property
     def is_exact(self) -> bool:
-        """Return whether it is in the precision that others are compared with: float32 weights as they are."""
+        """Whether the precision is the reference: float32 without quantization."""
         return (self.dtype, self.quantization) == ("float32", "none")
 
     @property
     def precision(self) -> str:
-        """How the weights are held, in words: "float32", or "NF4, bfloat16" for quantized layers that compute in bfloat16."""
+        """Precision in words: "float32", or "NF4, bfloat16" for quantized layers that compute in bfloat16."""
         return ", ".join(part for part in (_QUANTIZED.get(self.quantization), self.dtype) if part)
 
     def format_of_weights(self, facts: ModelFacts | None = None) -> str:
-        """Return the format of the stored weights, for example "Q4_1"; "" where it is not known.
+        """Return the format of the stored weights, for example "Q4_1"; "" if unknown.
 
         Args:
-            facts: of a result; an older one without the format is looked up by the identity of the weights.
+            facts: Facts of a result. If they have no format, it is looked up by the identity of the weights.
         """
         return facts.weights_format if facts and facts.weights_format else formats.of_stored(self.identity, self.source)
 
@@ -67,7 +67,7 @@ class ModelSpec(Spec):
         return formats.in_words(self.precision, self.format_of_weights(facts))
 
     def also_keyed(self) -> dict[str, str]:
-        """In half precision the residual stream was in half precision, too, and results of then are other ones."""
+        """Return what distinguishes half-precision results from older ones, whose residual stream was in half precision."""
         return {"stream": "float32"} if self.dtype in HALF else {}
 
     def __post_init__(self) -> None:
@@ -78,7 +78,7 @@ class ModelSpec(Spec):
 
 @spec_dataclass
 class InspectSpec(Spec):
-    """A model's facts and whether it fits, from its configuration alone; `fetch` fetches its weights, too."""
+    """A request for a model's facts and whether it fits, from its configuration; `fetch` also downloads the weights."""
 
     kind: ClassVar[str] = "inspect"
     later: ClassVar[tuple[str, ...]] = ("fetch",)
@@ -92,7 +92,7 @@ class InspectSpec(Spec):
 
 @dataclass(frozen=True)
 class Setting:
-    """A setting that was chosen, with its reason."""
+    """A chosen setting and its reason."""
 
     value: str
     reason: str
@@ -111,22 +111,22 @@ class InspectResult(Result):
     weight_bytes: int
     """Estimated bytes of all weights as they would be loaded."""
     working_bytes: int
-    """Estimated bytes on top while a map or sweep runs."""
+    """Estimated additional bytes while a map or sweep runs."""
     free_bytes: int
-    """Free on the chosen device now."""
+    """Bytes that are free on the chosen device now."""
     fits: bool
     notes: list[str]
-    """Sentences worth showing: quantization, a window shorter than asked, a family with caveats."""
+    """Sentences to display: on quantization, a window that was shortened, a family with caveats."""
     by_layer: bool = False
-    """Whether it can be measured although it does not fit, its layers read from the disk one by one."""
+    """Whether a model that does not fit can be measured with its layers read from the disk one by one."""
     layered_bytes: int = 0
-    """Estimated bytes that are in memory at least then; 0 in results that are older than this field."""
+    """Estimated least memory in bytes with layers read from the disk; 0 in results that are older than this field."""
     commit: str = ""
-    """Of a hub id the commit that was found, forty hexadecimal digits."""
+    """Commit of a Hub id, forty hexadecimal digits."""
     file_bytes: int = 0
-    """Of a Hub id, bytes on the disk of its weights, configuration and tokenizer."""
+    """Bytes of the weights, configuration and tokenizer of a Hub id."""
     missing_bytes: int = 0
-    """Of these, bytes that are not fetched yet."""
+    """Bytes of `file_bytes` that are not downloaded yet."""
 
 
 register(Experiment(InspectSpec, InspectResult, run="analysis.models.loading.inspection:run", title="Model check", place=0))

@@ -1,7 +1,7 @@
-"""The sizes in a model's configuration, checked to be those of a model before anything is made of them.
+"""Limits of the sizes in a model's configuration, checked before a library builds anything from them.
 
-A library that reads a configuration lists every layer and builds every module that it names. So one wrong number fills the
-memory of a machine before anybody can say that it is wrong.
+A library that reads a configuration builds every layer and module that it states, so one wrong number could fill the
+memory of the machine.
 """
 
 import math
@@ -38,7 +38,7 @@ _BOUNDS = (
     (re.compile(r"size|dim|embd|inner|rank|d_model|length"), 1_000_000),
     (re.compile(r"^(n|num)_|_num_|count"), 10_000),
 )
-"""The most that a whole number may be, by the first of these that its name fits: many times the size of any model."""
+"""Limits of whole numbers by the first pattern that matches the name: many times the size of any model."""
 _MOST_OF_OTHERS = 2**40
 _NUMBERS = (
     (
@@ -69,11 +69,11 @@ def check(config: Mapping[str, Any], name: str) -> None:
     """Refuse a configuration with a size that no model has.
 
     Args:
-        config: as it is written, of a `config.json` or of the header of a GGUF file, parts within it included.
-        name: of the model.
+        config: Contents of a `config.json` or of the header of a GGUF file.
+        name: Displayed name of the model.
 
     Raises:
-        UnsupportedModelError: for the first such size.
+        UnsupportedModelError: If a size is out of its limits.
     """
     for part in _parts(config, 0, name):
         for key, value in part.items():

@@ -1,6 +1,6 @@
-"""A model on the Hub: which files of it make a model, of one commit, and which of them are on this machine.
+"""Files of a model on the Hub: which are needed, and which are on this machine.
 
-Nothing here loads a model library: pages ask it, too.
+Nothing here loads a model library, so pages may call it.
 """
 
 import re
@@ -28,59 +28,59 @@ BESIDE = (".json", ".model", ".txt", ".jinja")
 
 @dataclass(frozen=True)
 class Remote:
-    """Facts from the Hub about a model before its weights are fetched."""
+    """Facts from the Hub about a model, known before its weights are downloaded."""
 
     commit: str
-    """Forty hexadecimal digits."""
+    """Commit, forty hexadecimal digits."""
     n_bytes: int
-    """Of its weights, configuration and tokenizer."""
+    """Bytes of the weights, configuration and tokenizer."""
     missing_bytes: int
-    """Of these, the bytes that are not fetched yet."""
+    """Bytes of `n_bytes` that are not downloaded yet."""
 
 
 def bring(id: str, revision: str | None, on_progress: OnProgress, *, weights: bool) -> tuple[Path, Remote]:
-    """Let a model's files be here.
+    """Download the missing files of a model.
 
     Args:
-        id: of the model on the Hub.
-        revision: a branch, a tag or a commit; None for the default branch.
-        on_progress: receives reports of bytes, and of questions that the Hub did not answer.
-        weights: False for no more than the configuration.
+        id: Hub id of the model.
+        revision: A branch, a tag or a commit; None for the default branch.
+        on_progress: Receives reports of bytes, and of requests that the Hub did not answer.
+        weights: Whether to download weights too, and not only the configuration.
 
     Returns:
-        The folder with them, and the facts about all of them.
+        The folder of the files, and the facts from the Hub.
 
     Raises:
-        ModelNotFoundError: the hub does not give it, and it is not here.
-        UnsupportedModelError: it has no weights that are safe to load.
+        ModelNotFoundError: If the model is neither on this machine nor available from the Hub.
+        UnsupportedModelError: If the model has no weights that are safe to load.
     """
     try:
         repository = _repository(id, revision, on_progress)
         files = of_model(repository)
-        wanted = files if weights else [file for file in files if file.path == _CONFIG]
-        folder = _fetched(repository, wanted, on_progress if weights else ignore)  # a page of text is no transfer to watch
+        needed = files if weights else [file for file in files if file.path == _CONFIG]
+        folder = _fetched(repository, needed, on_progress if weights else ignore)
         return folder, Remote(repository.commit, sum(file.size for file in files), hub.cache.missing_bytes(repository, files))
     except HubError as error:
         raise ModelNotFoundError(str(error)) from error
 
 
 def file_of(source: str) -> tuple[str, str] | None:
-    """The repository and the name of a GGUF file on the Hub, written ORG/NAME/FILE.gguf; None of any other source."""
+    """Return repository and file name of a source like ORG/NAME/FILE.gguf; None for other sources."""
     match = _FILE.fullmatch(source)
     return None if match is None else (match[1], match[2])
 
 
 def bring_file(source: str, revision: str | None, on_progress: OnProgress, *, weights: bool) -> Path:
-    """Let a GGUF file from the Hub be here; one that is here is used without asking.
+    """Download a GGUF file from the Hub if it is not on this machine.
 
     Args:
-        source: as `file_of` reads it.
-        revision: a branch, a tag or a commit; None for the default branch.
-        on_progress: receives reports of bytes.
-        weights: False for no more than a look: its facts are in the file alone, so it must be here.
+        source: ORG/NAME/FILE.gguf.
+        revision: A branch, a tag or a commit; None for the default branch.
+        on_progress: Receives reports of bytes.
+        weights: Whether the file may be downloaded; if False, it must be on this machine.
 
     Raises:
-        ModelNotFoundError: it is not here, or the hub does not give it.
+        ModelNotFoundError: If the file is neither on this machine nor available from the Hub.
     """
     id_and_file = file_of(source)
     assert id_and_file is not None, source
@@ -102,7 +102,7 @@ def bring_file(source: str, revision: str | None, on_progress: OnProgress, *, we
 
 
 def _file_here(id: str, name: str, revision: str | None) -> Path | None:
-    """Where a file from the Hub is that came whole."""
+    """Return the path of a completely downloaded file from the Hub; None if there is none."""
     for repository in (
         hub.cache.recall(MODEL, id, revision),
         hub.cache.recall_unlisted(MODEL, id, revision),
@@ -114,7 +114,7 @@ def _file_here(id: str, name: str, revision: str | None) -> Path | None:
 
 
 def reason_unavailable(source: str, revision: str | None) -> str | None:
-    """Why a GGUF file from the Hub cannot be loaded now, in a sentence; None where it can, and of any other source."""
+    """Return why a GGUF file from the Hub cannot be loaded now; None if it can, and for other sources."""
     id_and_file = file_of(source)
     if id_and_file is None or Path(source).is_file() or _file_here(*id_and_file, revision) is not None:
         return None
@@ -122,7 +122,7 @@ def reason_unavailable(source: str, revision: str | None) -> str | None:
 
 
 def absent(source: str) -> str:
-    """The sentence for a GGUF file from the Hub that is not on this machine."""
+    """Return the error message for a GGUF file from the Hub that is not on this machine."""
     id, name = file_of(source) or ("the Hub", source)
     return (
         f"The weights of {name.removesuffix(_GGUF)} are not on this machine. Download them with `python -m "
@@ -131,35 +131,35 @@ def absent(source: str) -> str:
 
 
 def missing_bytes(id: str, commit: str) -> int | None:
-    """Return the bytes of a model at a commit that are not fetched yet; None where it was never asked for here."""
+    """Return the bytes of a model at a commit that are not downloaded yet; None if its file list is unknown."""
     repository = hub.cache.recall(MODEL, id, commit)
     return None if repository is None else hub.cache.missing_bytes(repository, of_model(repository))
 
 
 def _repository(id: str, revision: str | None, on_progress: OnProgress) -> Repository:
-    """Return the facts from the Hub about a model, or those of its last answer: for a commit both are the same."""
-    is_offline, known = constants.is_offline_mode(), hub.cache.recall(MODEL, id, revision)
-    if known is not None and (is_offline or hub.repository.is_commit(revision)):
-        return known
-    known = known or hub.cache.recall_unlisted(MODEL, id, revision)
+    """Return the model's repository from the Hub; the cached one for a commit, and if the Hub cannot be reached."""
+    is_offline, cached = constants.is_offline_mode(), hub.cache.recall(MODEL, id, revision)
+    if cached is not None and (is_offline or hub.repository.is_commit(revision)):
+        return cached
+    cached = cached or hub.cache.recall_unlisted(MODEL, id, revision)
     try:
         if not is_offline:
             on_progress(Progress("asking the hub", message=f"Asking the Hub for {id}."))
         return hub.cache.resolve(id, revision)
     except HubError as error:
-        if known is None or not _is_whole(known):
+        if cached is None or not _is_complete(cached):
             raise HubError(_not_here(id, revision) if is_offline else str(error)) from error
         if not is_offline:
-            message = f"{error} Commit {known.commit[:12]} of {id} is on this machine and is used."
+            message = f"{error} Commit {cached.commit[:12]} of {id} is on this machine and is used."
             on_progress(Progress("asking the hub", message=message))
-        return known
+        return cached
 
 
 def of_model(repository: Repository) -> list[File]:
-    """The files that a model is loaded from.
+    """Return the files that a model is loaded from.
 
     Raises:
-        UnsupportedModelError: when there are none, or none that are safe to load.
+        UnsupportedModelError: If there are none that are safe to load.
     """
     top = [file for file in repository.files if "/" not in file.path]
     safe = [file for file in top if file.path.endswith(_SAFE)]
@@ -178,7 +178,7 @@ def of_model(repository: Repository) -> list[File]:
         )
     if _CONFIG not in names:
         raise UnsupportedModelError(f"{repository.id} has no {_CONFIG}, so transformers cannot load it. Choose another model.")
-    # The same weights may lie there once more in another layout, as consolidated.safetensors.
+    # Some repositories repeat the weights in another layout, for example consolidated.safetensors.
     chosen = [file for file in safe if file.path.startswith("model")] or safe
     return [*(file for file in top if file.path.endswith(BESIDE)), *chosen]
 
@@ -194,8 +194,8 @@ def _fetched(repository: Repository, files: list[File], on_progress: OnProgress)
     return hub.download.fetch(repository, files, on_progress)
 
 
-def _is_whole(repository: Repository) -> bool:
-    """Return whether all files that a model is loaded from are here."""
+def _is_complete(repository: Repository) -> bool:
+    """Return whether all files that a model is loaded from are on this machine."""
     try:
         return not hub.cache.missing_bytes(repository, of_model(repository))
     except UnsupportedModelError:
@@ -211,9 +211,9 @@ def _not_here(id: str, revision: str | None) -> str:
 
 
 def hub_id(spec: ModelSpec) -> str | None:
-    """Return the Hub id of a model, so that others can ask for it: of the starter the model that was rounded to it.
+    """Return the Hub id of a model; for the starter, that of the model that it was quantized from.
 
-    None for a folder or a file of this machine, whose path says nothing to others.
+    Returns None for local folders and files, whose paths mean nothing on other machines.
     """
     if spec.source == "starter":
         return starter.HUB_ID
@@ -227,5 +227,5 @@ def hub_id(spec: ModelSpec) -> str | None:
 
 
 def may_be_id(name: str) -> bool:
-    """Return whether a name is written as a Hub id, and not as a path."""
+    """Return whether a name has the form of a Hub id, not of a path."""
     return bool(_ID.match(name)) and not name.startswith((".", "~")) and not name.endswith(_GGUF)

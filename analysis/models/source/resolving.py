@@ -1,4 +1,4 @@
-"""Requests with the identities of their model, texts and questions, and with the dtype and the device of this machine."""
+"""Resolution of requests: the identities of model, texts and questions, and the dtype and device of this machine."""
 
 import contextlib
 import os
@@ -22,15 +22,15 @@ SpecT = TypeVar("SpecT", bound=Spec)
 def resolve(spec: SpecT) -> SpecT:
     """Return a request with the identities of its own model, texts and questions, but not those of nested requests.
 
-    An identity of a model that was filled in before stays, so that a request keeps its identity as it is passed on. `load`
-    checks it against the files.
+    A model's identity that is already set stays, so a request keeps its identity when it is passed on. `load` compares it
+    with the files.
 
     Raises:
-        LayerscopeError: when a file, a text or a model cannot be found or read.
+        LayerscopeError: If a file, a text or a model cannot be found or read.
     """
     values = {field.name: getattr(spec, field.name) for field in fields(spec)}
     changes: dict[str, Any] = {}
-    # First: a file that cannot be read is refused before a model is looked for.
+    # First, so that an unreadable file is refused before a model is searched for.
     changes |= {name: questions.resolve(value) for name, value in values.items() if isinstance(value, BenchmarkSpec)}
     changes |= {name: corpora.resolve(value) for name, value in values.items() if isinstance(value, CorpusSpec)}
     changes |= {name: resolve_model(value) for name, value in values.items() if isinstance(value, ModelSpec)}
@@ -38,7 +38,7 @@ def resolve(spec: SpecT) -> SpecT:
 
 
 def resolve_model(spec: ModelSpec) -> ModelSpec:
-    """Return the model with `auto` replaced by the dtype and the device that are used, and the identity of its weights."""
+    """Return the model with `auto` replaced by the chosen dtype and device, and with the identity of its weights."""
     if spec.identity and AUTO not in (spec.dtype, spec.device):
         return spec
     device, dtype = _settings(spec.device, spec.dtype)
@@ -46,7 +46,7 @@ def resolve_model(spec: ModelSpec) -> ModelSpec:
 
 
 def _settings(device: str, dtype: str) -> tuple[str, str]:
-    """Return the device and the dtype of this machine; its last choice if torch is not loaded, which takes seconds."""
+    """Return the device and dtype of this machine; the last choice if torch is not imported, which takes seconds."""
     key = _key(device, dtype)
     cached = machine_file.content().get(key)
     if "torch" not in sys.modules and isinstance(cached, list):
@@ -58,7 +58,7 @@ def _settings(device: str, dtype: str) -> tuple[str, str]:
 
 
 def _key(device: str, dtype: str) -> str:
-    """Return the name of a choice: what was asked for, and all that it depends on and that is known without torch."""
+    """Return the key of a choice: the request, and all it depends on that is known without torch."""
     torch = ""
     with contextlib.suppress(metadata.PackageNotFoundError):
         torch = metadata.version("torch")

@@ -1,4 +1,4 @@
-"""The size of a model, and of the model that remains after pruning: parameters, bytes of weights, KV cache."""
+"""Sizes of a model before and after pruning: parameters, bytes of weights, KV cache."""
 
 from dataclasses import dataclass, field
 
@@ -8,7 +8,7 @@ from analysis.core.errors import SpecError
 
 @dataclass(frozen=True)
 class PartFacts:
-    """Sizes of the attention or the feed-forward part of one decoder layer, without the norms before and behind it."""
+    """Sizes of the attention or the feed-forward part of one decoder layer, without its norms."""
 
     parameters: int
     other_parameters: int
@@ -24,23 +24,23 @@ class LayerFacts:
     other_parameters: int
     """Parameters that stay in the dtype of the rest when layers are quantized: norms, biases, fused experts."""
     int8_bytes: int
-    """Bytes of its matrices in 8 bits, with a float32 scale for each of their outputs."""
+    """Bytes of the matrices in 8 bits, with a float32 scale for each output."""
     nf4_bytes: int
-    """Bytes of its matrices in NF4 with double quantization, scales and tables included: `layer_sizes.nf4_bytes`."""
+    """Bytes of the matrices in NF4 with double quantization, including scales and tables: `layer_sizes.nf4_bytes`."""
     cache_width: int | None
-    """Elements of the keys and values that it keeps for each token; None where they are not kept token by token."""
+    """Elements of the cached keys and values per token; None if they are not cached token by token."""
     cache_tokens: int | None
-    """The most tokens it keeps them of, one less than its sliding window; None for all."""
+    """Limit of cached tokens, one less than the sliding window; None without a limit."""
     attention: PartFacts | None = None
-    """Sizes of its attention; None in results that are older than this field, and where it has no known name."""
+    """Sizes of the attention part; None in results that are older than this field, and if the part has no known name."""
     feed_forward: PartFacts | None = None
-    """Sizes of its feed-forward part."""
+    """Sizes of the feed-forward part; None as for `attention`."""
     expert_parameters: int = 0
-    """Parameters of the experts that its router chooses from; 0 without any, and in results that are older than this field."""
+    """Parameters of the routed experts; 0 without experts, and in results that are older than this field."""
     idle_parameters: int = 0
-    """Of these, as many as a token does not go through."""
+    """Expert parameters that a token does not use."""
     n_experts: int = 0
-    """How many experts these are."""
+    """Number of routed experts."""
 
 
 @dataclass(frozen=True)
@@ -48,50 +48,50 @@ class ModelFacts:
     """The size of a model, from its configuration."""
 
     name: str
-    """Name to show: the hub id, the folder's name, or the starter model's name."""
+    """Displayed name: the Hub id, the folder's name, or the starter model's name."""
     family: str
-    """`model_type` of the configuration: llama, qwen3, gpt2 …"""
+    """`model_type` of the configuration, for example llama, qwen3 or gpt2."""
     n_layers: int
     hidden_size: int
     vocab_size: int
     layer_parameters: list[int]
     """Parameters of each decoder layer."""
     other_parameters: int
-    """Embeddings, final norm and head; tied weights counted once."""
+    """Parameters of embeddings, final norm and head; tied weights count once."""
     bytes_per_parameter: float
-    """Bytes per decoder-layer weight in the dtype or quantization used."""
+    """Bytes per decoder-layer weight in the dtype or quantization of the model."""
     max_positions: int | None
-    """The model's window in tokens, if it states one."""
+    """Context window in tokens; None if not stated."""
     layers: list[LayerFacts] = field(default_factory=list)
     """Sizes of each decoder layer; empty in results that are older than this field."""
     part_of: str = ""
-    """Of the text part of a multimodal model the family of the whole one: llava, qwen2_5_vl …; "" of others."""
+    """Family of the multimodal model that this is the text part of, for example llava; "" for other models."""
 
     weights_format: str = ""
     """Format of the stored weights, for example "Q4_1" or "bfloat16"; "" in results that are older than this field."""
 
     @property
     def family_in_words(self) -> str:
-        """Return its family, and the model that it is a part of: "llama", or "llama, the text part of a llava model"."""
+        """Family in words: "llama", or "llama, the text part of a llava model"."""
         return f"{self.family}, the text part of a {self.part_of} model" if self.part_of else self.family
 
     @property
     def n_parameters(self) -> int:
-        """All parameters, tied weights counted once."""
+        """Number of parameters; tied weights count once."""
         return sum(self.layer_parameters) + self.other_parameters
 
     @property
     def expert_parameters(self) -> int:
-        """Those of experts that a router chooses from; 0 in a model without, and in results that are older than this."""
+        """Parameters of the routed experts; 0 without experts, and in results that are older than this field."""
         return sum(layer.expert_parameters for layer in self.layers)
 
     @property
     def active_parameters(self) -> int:
-        """Those that a token goes through: all, but for the experts that it is not sent to."""
+        """Parameters that a token uses: all except those of experts that it is not routed to."""
         return self.n_parameters - sum(layer.idle_parameters for layer in self.layers)
 
     def flop(self, layers: float, heads: float) -> float:
-        """Return the operations of a token that passes this many layers, and the head this many times."""
+        """Return the floating-point operations of a token that passes through `layers` layers and `heads` heads."""
         return 2 * (layers * sum(self.layer_parameters) / self.n_layers + heads * self.hidden_size * self.vocab_size)
 
 
@@ -100,22 +100,22 @@ DTYPE_BYTES = {"float32": 4.0, "bfloat16": 2.0, "float16": 2.0}
 
 @dataclass(frozen=True)
 class Savings:
-    """Parameters and layers that remain after a cut, and those that are removed."""
+    """Parameters and layers that a cut removes, and those that remain."""
 
     parameters: int
-    """Removed parameters."""
+    """Number of removed parameters."""
     fraction: float
-    """Removed share of ALL parameters, embeddings and head included; below n/L, since those stay."""
+    """Removed share of all parameters, including embeddings and head, which always stay."""
     kept_parameters: int
     active_parameters: int
-    """Of those that are kept, as many as a token goes through: the others are experts that it is not sent to."""
+    """Kept parameters that a token uses: all except those of experts that it is not routed to."""
 
 
 def savings(model: ModelFacts, block: Removal | None) -> Savings:
     """Return the savings from removing `block`; embeddings, final norm and head are never removed.
 
     Raises:
-        SpecError: when parts of layers are removed and their size is not known (`knows`).
+        SpecError: If the size of a removed part is not known (`knows`).
     """
     removed = sum(model.layer_parameters[layer] for layer in block.layers) if block is not None else 0
     removed += sum(part.parameters for parts in _lost_parts(model, block).values() for part in parts)
@@ -137,14 +137,15 @@ def weight_bytes(model: ModelFacts, block: Removal | None, dtype: str, quantizat
     """Return the bytes in memory of the weights that are left without `block`, as `COUNTED` defines them.
 
     Args:
-        model: the unpruned model.
-        block: the removed layers; None for the unpruned model.
-        dtype: of the weights; with a quantization that of everything but the matrices of the decoder layers: embeddings, head,
-            norms, biases, fused experts.
-        quantization: `8bit` or `4bit` (NF4 with double quantization) for the matrices of the decoder layers, or `none`.
+        model: The unpruned model.
+        block: The removed layers; None for the unpruned model.
+        dtype: Dtype of the weights. With a quantization, this is the dtype of embeddings, head, norms, biases and fused
+            experts.
+        quantization: Quantization of the matrices of the decoder layers: `8bit`, `4bit` (NF4 with double quantization) or
+            `none`.
 
     Returns:
-        The bytes, quantization constants included; None for a quantization if the layers' facts are not known.
+        The bytes including quantization constants; None for a quantization if the sizes of the layers are not known.
     """
     if quantization == "none":
         return int(savings(model, block).kept_parameters * DTYPE_BYTES[dtype])
@@ -153,16 +154,16 @@ def weight_bytes(model: ModelFacts, block: Removal | None, dtype: str, quantizat
 
 
 def removed_bytes(model: ModelFacts, block: Removal, dtype: str, quantization: str = "none") -> int | None:
-    """Return the bytes of the weights that removing `block` saves; arguments and None as in `weight_bytes`."""
+    """Return the bytes of weights that removing `block` saves; arguments and None as in `weight_bytes`."""
     before, after = (weight_bytes(model, removed, dtype, quantization) for removed in (None, block))
     return None if before is None or after is None else before - after
 
 
 def layer_bytes(model: ModelFacts, block: Removal | None, dtype: str, quantization: str = "none") -> list[int]:
-    """Bytes of the weights of each layer that is left without `block`; arguments as in `weight_bytes`.
+    """Return the bytes of the weights of each remaining layer; arguments as in `weight_bytes`.
 
     Returns:
-        The bytes, first layer first; none for a quantization if the layers' facts are not known.
+        The bytes by layer; empty for a quantization if the sizes of the layers are not known.
     """
     lost, kept = _lost_parts(model, block), _remaining_layers(model, block)
     if quantization == "none":
@@ -178,18 +179,18 @@ def layer_bytes(model: ModelFacts, block: Removal | None, dtype: str, quantizati
 
 
 def kv_cache_bytes(model: ModelFacts, block: Removal | None, *, tokens: int, batch_size: int = 1, dtype: str) -> int | None:
-    """Bytes of the keys and values that are kept for a context, without `block`.
+    """Return the bytes of the KV cache of a context, without `block`.
 
     Args:
-        model: the unpruned model.
-        block: the removed layers; None for the unpruned model. A layer without its attention keeps none.
-        tokens: length of the context; a sliding-window layer keeps no more than its window needs.
-        batch_size: contexts at once.
-        dtype: of the model's computation, with any quantization of its weights.
+        model: The unpruned model.
+        block: The removed layers; None for the unpruned model. A layer without its attention caches nothing.
+        tokens: Length of the context; a sliding-window layer caches no more than its window.
+        batch_size: Number of contexts.
+        dtype: Dtype of the model's computation.
 
     Returns:
-        The bytes, or None where they are not known: of results that are older than this figure. None also for families that
-        keep something else than keys and values for each token.
+        The bytes, or None in results that are older than this figure and for families that cache something other than keys
+        and values for each token.
     """
     silent = frozenset[tuple[int, str]]() if block is None else block.parts
     elements = 0
@@ -201,13 +202,13 @@ def kv_cache_bytes(model: ModelFacts, block: Removal | None, *, tokens: int, bat
 
 
 def _remaining_layers(model: ModelFacts, block: Removal | None) -> list[int]:
-    """The layers that are left, whole or in part."""
+    """Return the layers that remain, complete or in part."""
     removed = set(block.layers) if block is not None else set()
     return [layer for layer in range(len(model.layer_parameters)) if layer not in removed]
 
 
 def knows(model: ModelFacts, block: Removal | None) -> bool:
-    """Return whether the sizes of the parts in `block` are known; in older results those of parts of layers are not."""
+    """Return whether the sizes of the parts in `block` are known; older results lack those of parts of layers."""
     return block is None or all(_part(model, part) is not None for part in single_parts(block))
 
 
@@ -219,7 +220,7 @@ def _part(model: ModelFacts, part: Part) -> PartFacts | None:
 
 
 def _lost_parts(model: ModelFacts, block: Removal | None) -> dict[int, list[PartFacts]]:
-    """The removed parts of layers that stay in part, by layer."""
+    """Return the sizes of removed parts by layer, for layers that remain in part."""
     removed_parts: dict[int, list[PartFacts]] = {}
     for layer, kind in single_parts(block) if block is not None else ():
         facts = _part(model, (layer, kind))

@@ -1,7 +1,7 @@
 """The format that a model's weights are stored in: a GGUF type such as Q4_1, or the dtype of safetensors files.
 
-A model that computes in float32 still carries the rounding of its file. Results keep the format among the model's facts.
-For results without that field the format is looked up by the identity of the weights, or read from the file.
+A model that computes in float32 still has the rounding errors of its file, so results record the format among the
+model's facts. For results without that field, the format is looked up by the identity of the weights or read from the file.
 """
 
 import math
@@ -24,11 +24,11 @@ _read: dict[tuple[str, str], str] = {}
 
 
 def of_gguf(path: Path) -> str:
-    """Return the format of a GGUF file: its mixture, for example Q4_K_M, else the type of most decoder-layer weights.
+    """Return the format of a GGUF file: its mixture, for example Q4_K_M, or the type of most decoder-layer weights.
 
     Raises:
-        UnsupportedModelError: when it is not a whole GGUF file.
-        OSError: when it cannot be opened.
+        UnsupportedModelError: If it is not a complete GGUF file.
+        OSError: If it cannot be opened.
     """
     from gguf import LlamaFileType
 
@@ -42,11 +42,11 @@ def of_gguf(path: Path) -> str:
 
 
 def of_stored(weights_identity: str, source: str) -> str:
-    """Return the format of a model whose result does not name it; "" where it is not known.
+    """Return the format of a model whose result does not state it; "" if unknown.
 
     Args:
-        weights_identity: as in `ModelSpec.identity`; "" for a model that was not resolved yet.
-        source: as in `ModelSpec.source`: a GGUF file is read if it is still the same one.
+        weights_identity: As in `ModelSpec.identity`; "" for a model that is not resolved yet.
+        source: As in `ModelSpec.source`. A GGUF file is read if its identity is unchanged.
     """
     if source == "starter" or weights_identity.startswith(_STARTER):
         return "Q4_1"
@@ -58,7 +58,7 @@ def of_stored(weights_identity: str, source: str) -> str:
     if key not in _read and identity.of_local(source) == weights_identity:
         try:
             _read[key] = of_gguf(Path(source).expanduser())
-        except (LayerscopeError, OSError, ImportError):  # a viewer has no GGUF library
+        except (LayerscopeError, OSError, ImportError):  # ImportError: a viewer has no GGUF library
             return ""
     return _read.get(key, "")
 
@@ -75,7 +75,7 @@ def in_words(precision: str, weights_format: str) -> str:
 
 
 def _sizes(tensors: Sequence[Any]) -> Counter[str]:
-    """Return the number of weights in each type."""
+    """Return the number of weights by type."""
     from gguf import GGMLQuantizationType
 
     counted: Counter[str] = Counter()
@@ -86,7 +86,7 @@ def _sizes(tensors: Sequence[Any]) -> Counter[str]:
 
 
 def _name(types: type[IntEnum], number: Any) -> str:
-    """Return the name of a type of GGUF by its number."""
+    """Return the name of a ggml type."""
     try:
         return types(number).name
     except ValueError:

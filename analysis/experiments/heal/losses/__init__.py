@@ -51,7 +51,7 @@ def loss(name: str, *, is_taught: bool = False) -> Callable[[PerToken], PerToken
         name, is_taught: as in `Loss`.
 
     Raises:
-        SpecError: if another loss has the name.
+        SpecError: If another loss has the name.
     """
 
     def register(per_token: PerToken) -> PerToken:

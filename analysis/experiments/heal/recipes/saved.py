@@ -23,7 +23,7 @@ def save(name: str, spec: HealSpec) -> None:
 
     Raises:
         RecipeError: for a name that cannot be used.
-        StorageError: when it cannot be written.
+        StorageError: If it cannot be written.
     """
     if not _NAME.fullmatch(name) or name != name.strip():
         raise RecipeError(
@@ -51,7 +51,7 @@ def get(name: str) -> Recipe:
     """Return a saved recipe: it has every setting, and `recipes.with_settings_of` makes a request with the same settings.
 
     Raises:
-        RecipeError: when there is none, or it cannot be read.
+        RecipeError: If there is none, or it cannot be read.
     """
     if not is_saved(name):
         saved = ", ".join(_read_all()) or "none yet"

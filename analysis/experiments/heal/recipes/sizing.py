@@ -58,7 +58,7 @@ def steps_that_fit(*, seconds: float, step_s: float, check_s: float, end_s: floa
         checks: validations during training.
 
     Raises:
-        RecipeError: when not even a few fit.
+        RecipeError: If not even a few fit.
     """
     steps = int((seconds - checks * check_s - end_s) / step_s)
     if steps < LEAST_STEPS:
