@@ -1,9 +1,7 @@
 """The command `layerscope`, and `dashboard`, which opens the pages."""
 
-import importlib
 import os
 import sys
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -12,12 +10,6 @@ from analysis.cli import dashboard
 from analysis.cli import main as command_line
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def test_installed_checkout_has_the_command():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    module, _, function = project["project"]["scripts"]["layerscope"].partition(":")
-    assert getattr(importlib.import_module(module), function) is command_line.main
 
 
 def test_help_names_the_command_as_it_was_called(monkeypatch, capsys):

@@ -21,9 +21,6 @@ from tests.support import fakes
 _RUN = """
 import sys
 from analysis.cli.main import main
-from analysis.core import host
-from analysis.core.blocks import Block
-from analysis.core.errors import RecipeError
 try:
     code = main(sys.argv[1:])
 except SystemExit as end:

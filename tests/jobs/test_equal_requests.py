@@ -100,12 +100,3 @@ def test_request_of_a_killed_process_is_answered_by_the_next():
         assert held.wait(20) == -signal.SIGKILL
     assert len(COMPUTED) == 1
     assert not file.exists()
-
-
-def test_ended_requests_leave_no_locks():
-    MAY_END.set()
-    heard: list[Progress] = []
-    ask(heard.append)
-    ask(heard.append)
-    assert not heard
-    assert list((store.local_dir() / "requests").iterdir()) == []

@@ -99,10 +99,3 @@ def test_process_in_a_cluster_keeps_its_sigterm_handler(pool):
         assert signal.getsignal(signal.SIGTERM) is ours
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def test_outside_of_a_cluster_it_says_how_to_get_there(pool, monkeypatch):
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setitem(sys.modules, "ray", Ray([]))
-    with pytest.raises(JobError, match="belongs to no Ray cluster. Use `--run-on ray`"):
-        RayWorkers(None, 2)

@@ -270,7 +270,6 @@ def failed(spec) -> str:
     ("changed", "sentence"),
     [
         ({"source": "/no/such"}, "There is no model at '/no/such'"),
-        ({"source": "nobody/nothing"}, "'nobody/nothing' is neither a local folder nor in the local Hub cache"),
         ({"identity": "files:0"}, "are files:"),
     ],
 )
