@@ -51,11 +51,6 @@ def test_an_impossible_removal_is_refused_before_its_layers_are_listed():
         tracemalloc.stop()
 
 
-def test_the_deepest_possible_removal_is_still_one():
-    assert parse_removal(f"0:{MOST_LAYERS}").size == MOST_LAYERS
-    assert parse_removal("+".join(f"{start}:1" for start in range(0, MOST_LAYERS, 2))).size == MOST_LAYERS // 2
-
-
 @pytest.mark.slow
 @given(st.text(alphabet="0123456789:+- x", max_size=30) | st.text(max_size=10))
 def test_any_text_is_a_cut_within_bounds_or_refused(text):

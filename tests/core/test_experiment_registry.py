@@ -7,16 +7,13 @@ import pytest
 from analysis.charts import kinds
 from analysis.core import store
 from analysis.core.errors import SpecError
-from analysis.core.experiment import EXPERIMENTS, additions
+from analysis.core.experiment import EXPERIMENTS
 from analysis.data.spec import CorpusSpec
 from analysis.experiments.maps.distance_spec import DistanceSpec
 from tests.support import fakes
 from tests.support.usual import usual
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-
-OWN = ["precision", "search", "methods"]
-"""Kinds of the program that no page was made for."""
 
 
 @pytest.fixture(autouse=True)
@@ -46,12 +43,6 @@ def test_keys_of_stored_results_stay():
     assert {kind: entry.spec.version for kind, entry in EXPERIMENTS.items()} == dict.fromkeys(EXPERIMENTS, 3) | weighed
     assert DistanceSpec().fingerprint() == "770eb5434f1c108d2e2a"
     assert DistanceSpec(corpus=CorpusSpec(min_tokens=64)).fingerprint() != DistanceSpec().fingerprint()
-
-
-def test_only_kinds_from_elsewhere_are_additions(letters):
-    assert list(additions()) == [*OWN, "letters"]
-    EXPERIMENTS.remove("letters")
-    assert list(additions()) == OWN
 
 
 def test_an_added_kind_reads_back_with_its_table_and_chart(letters, found):

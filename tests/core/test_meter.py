@@ -47,8 +47,3 @@ def test_a_job_has_the_time_and_the_peak_of_all_its_attempts(now, device):
 def test_the_memory_of_other_processes_is_not_known(now, device):
     assert Meter(elsewhere=True).read().peak_bytes == 0
     assert device.memory == 50
-
-
-def test_in_words():
-    assert ResourceUsage(100.0, 1_100_000_000).in_words() == "peak memory 1.1 GB"
-    assert ResourceUsage(100.0).in_words() == ""

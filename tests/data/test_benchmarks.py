@@ -35,15 +35,6 @@ def test_arc_easy_prompt_and_odd_rows(arc):
     assert len({question.id for question in arc}) == 570
 
 
-def test_boolq_prompt_and_majority():
-    questions = whole("boolq")
-    assert len(questions) == 3270
-    assert questions[0].context.endswith("?\nAnswer:")
-    assert questions[0].options == [" no", " yes"]
-    assert benchmarks.majority(questions) == pytest.approx(0.6217, abs=1e-4)
-    assert benchmarks.chance(questions) == 0.5
-
-
 @pytest.mark.slow
 def test_mmlu_five_shot_prompt():
     questions = benchmarks.load(BenchmarkSpec("mmlu", limit=40))

@@ -42,11 +42,6 @@ def test_documents_are_cut_never_padded_and_short_ones_counted(tmp_path, tokeniz
         assert tokenizer.decode(ids) in lines  # whole, with its own last token
 
 
-def test_only_too_short_documents(tmp_path, tokenizer):
-    with pytest.raises(CorpusError, match="shorter than 16 tokens"):
-        corpora.tokenize(write(tmp_path, "short\n\nvery short"), tokenizer)
-
-
 def test_long_documents_come_first_shorter_ones_fill_up(tmp_path, tokenizer):
     lines = [LONG.format(index) * (1 + index % 2) for index in range(6)]
     spec = replace(write(tmp_path, "\n".join([*lines, "too short"])), seq_len=64, min_tokens=40)
@@ -76,11 +71,6 @@ def test_of_each_source_there_is_text_of_another_kind():
     assert [other_text(source) for source in ("wiki", "c4", "c4-train", "my.txt")] == [c4, wiki, wiki, c4]
     assert held_out_text("c4-train") == held_out_text("c4")
     assert held_out_text("c4").source == "c4"
-
-
-def test_a_repeated_document_stands_on_one_side_only(tmp_path):
-    spec = write(tmp_path, "\n".join(["same line again", "another one"] * 10))
-    assert sorted(corpora.documents(spec)) == ["another one", "same line again"]
 
 
 def test_an_empty_split_says_so(tmp_path):

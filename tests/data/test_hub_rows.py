@@ -178,7 +178,6 @@ def large(loopback, tmp_path, monkeypatch):
         "rows.jsonl.gz": gzip.compress(lines(rows)),
         "rows.jsonl": lines(rows),
         "rows.csv": b"url,body\n" + b"".join(f"{r['url']},{r['body']}\n".encode() for r in rows),
-        "rows.json": json.dumps(rows).encode(),
     }
     loopback.data_sets["org/set"] = Repo("org/set")
     loopback.data_sets["org/set"].commit(files)

@@ -12,12 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants, snapshot_download
 
 from analysis import hub
 from analysis.core.errors import HubError, StorageError
 from analysis.core.progress import Cancelled
-from analysis.hub import cache
 
 BIG = random.Random(0).randbytes(3_000_000)
 FILES = {"config.json": b'{"a": 1}', "model.safetensors": BIG}
@@ -57,12 +55,6 @@ def test_files_are_copied_on_a_file_system_without_links(there, monkeypatch):
 
     monkeypatch.setattr(Path, "symlink_to", refused)
     assert contents(fetched()) == FILES
-
-
-def test_huggingface_hub_finds_our_files_offline(there, monkeypatch):
-    folder = fetched()
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    assert snapshot_download("org/model", cache_dir=constants.HF_HUB_CACHE, local_files_only=True) == str(folder)
 
 
 def test_files_fetched_by_huggingface_hub_are_found(there, tmp_path):
@@ -141,14 +133,6 @@ def test_other_content_is_thrown_away_and_said(there):
     with pytest.raises(HubError, match="checksum that differs from its list"):
         fetched()
     there.faults.clear()
-    assert contents(fetched()) == FILES
-
-
-def test_leftover_of_other_content_is_not_resumed(there):
-    repository = look()
-    part = cache.folder_of(hub.repository.MODEL, "org/model") / "blobs" / f"{repository.file(WEIGHTS).digest}.incomplete"
-    part.parent.mkdir(parents=True)
-    part.write_bytes(b"x" * 100)
     assert contents(fetched()) == FILES
 
 
