@@ -10,7 +10,7 @@ import re
 import typing
 from typing import ClassVar
 
-from analysis.core.bounds import LONGEST_SHOWN, MOST_LAYERS, WHOLE, shown
+from analysis.core.bounds import MAX_VALUE_LENGTH, MOST_LAYERS, WHOLE, shown
 from analysis.core.errors import BlockRangeError
 from analysis.core.record import Spec, spec_dataclass
 
@@ -288,15 +288,17 @@ def parse_removal(text: str) -> Removal:
         match = _RUN.fullmatch(piece.strip())
         if match is None or not (match[1] or match[3]):
             raise BlockRangeError(
-                f"A block is written START:SIZE, for example 11:5, not {piece[:LONGEST_SHOWN]!r}. "
+                f"A block is written START:SIZE, for example 11:5, not {piece[:MAX_VALUE_LENGTH]!r}. "
                 "The prefix a removes attention alone, m feed-forward alone."
             )
         runs.append((match[1], Block(int(match[2]), int(match[3] or 1))))
     if sum(run.size * (1 if letter else 2) for letter, run in runs) > 2 * MOST_LAYERS:
-        raise BlockRangeError(f"{text[:LONGEST_SHOWN]!r} removes more than {MOST_LAYERS:,} layers, but no model has as many.")
+        raise BlockRangeError(
+            f"{text[:MAX_VALUE_LENGTH]!r} removes more than {MOST_LAYERS:,} layers, but no model has as many."
+        )
     parts = [part for letter, run in runs for part in run.parts if not letter or part[1] == _LETTERS[letter]]
     if len(set(parts)) != len(parts):
-        raise BlockRangeError(f"{text[:LONGEST_SHOWN]!r} names a layer twice. Name every layer once.")
+        raise BlockRangeError(f"{text[:MAX_VALUE_LENGTH]!r} names a layer twice. Name every layer once.")
     return removal_of_parts(parts)
 
 

@@ -16,7 +16,7 @@ MOST_LAYERS = 1_000
 """Maximum number of decoder layers, more than five times that of the deepest published model."""
 MOST_WHOLE = 2**63 - 1
 """Largest integer of a database or an array."""
-LONGEST_SHOWN = 60
+MAX_VALUE_LENGTH = 60
 """Maximum length of an invalid value in a message."""
 _NAMES = {
     "int_type": "a whole number",
@@ -131,12 +131,12 @@ def _path(fault: ErrorDetails) -> str:
 def one_of(name: str, value: str, choices: Collection[str]) -> None:
     """Raise `SpecError` if the value of a field is not one of the choices."""
     if value not in choices:
-        message = f"must be one of {', '.join(choices)}, not {value[:LONGEST_SHOWN]!r}. {did_you_mean(value, choices)}"
+        message = f"must be one of {', '.join(choices)}, not {value[:MAX_VALUE_LENGTH]!r}. {did_you_mean(value, choices)}"
         raise FieldError(name, message.rstrip(" ."))
 
 
 def shown(value: Any) -> str:
-    """Return an invalid value as text for a message, shortened to `LONGEST_SHOWN` characters."""
+    """Return an invalid value as text for a message, shortened to `MAX_VALUE_LENGTH` characters."""
     if isinstance(value, int) and abs(value) > 10**30:
         return f"a number of {math.ceil(value.bit_length() * math.log10(2))} digits"
     if isinstance(value, int) and not isinstance(value, bool):
@@ -145,4 +145,4 @@ def shown(value: Any) -> str:
         text = json.dumps(value, ensure_ascii=False, default=repr)
     except (ValueError, RecursionError):
         text = repr(type(value))
-    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…"
+    return text if len(text) <= MAX_VALUE_LENGTH else f"{text[: MAX_VALUE_LENGTH - 1]}…"

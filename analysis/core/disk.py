@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 _OURS = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{12}\.(?P<what>part|old)")
-_LONGEST = 200
+_MAX_NAME_BYTES = 200
 """Maximum bytes of a name within the name of its draft, which may have 255 bytes."""
 _CANNOT = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 """Errors of file systems that do not support an operation."""
@@ -62,7 +62,7 @@ def draft(path: Path, *, is_folder: bool, private: bool) -> Iterator[Path]:
 
 
 def _hidden(path: Path, what: str) -> Path:
-    name = path.name.encode()[:_LONGEST].decode(errors="ignore") if what == "part" else path.name
+    name = path.name.encode()[:_MAX_NAME_BYTES].decode(errors="ignore") if what == "part" else path.name
     return path.with_name(f".{name}.{secrets.token_hex(6)}.{what}")
 
 

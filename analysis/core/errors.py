@@ -10,7 +10,7 @@ from difflib import get_close_matches
 
 from analysis.core import escapes
 
-_LONG_WORD = 200
+_MAX_WORD = 200
 """Maximum length of a word in a message; longer ones are shortened."""
 
 
@@ -93,7 +93,7 @@ class JobError(LayerscopeError):
 def one_line(text: str) -> str:
     """Return a text as one line: with spaces for line breaks, escapes for control characters, and shortened long words."""
     line = escapes.visible(" ".join(text.split()))
-    return re.sub(rf"\S{{{_LONG_WORD},}}", lambda match: f"{match[0][:60]}…{match[0][-20:]}", line)
+    return re.sub(rf"\S{{{_MAX_WORD},}}", lambda match: f"{match[0][:60]}…{match[0][-20:]}", line)
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:

@@ -23,9 +23,9 @@ from analysis.core.record import Spec
 
 PREFIX = "LAYERSCOPE_"
 SHOW, TEAM, PUBLIC = "show", "team", "public"
-SHORTEST_SECRET = 32
+MIN_SECRET_LENGTH = 32
 """Minimum length of a secret, since guesses are not rate-limited."""
-FEWEST_CHARACTERS = 8
+MIN_DISTINCT = 8
 """Minimum number of different characters of a secret."""
 
 _NAME = re.compile(r"[\w-][\w.-]*(/[\w-][\w.-]*)?")
@@ -207,9 +207,9 @@ def check_secrets(secrets: Mapping[str, str]) -> None:
     """
     for name, value in secrets.items():
         is_equal = any(value == other for other_name, other in secrets.items() if other_name != name)
-        if not value.isascii() or len(value) < SHORTEST_SECRET or len(set(value)) < FEWEST_CHARACTERS or is_equal:
+        if not value.isascii() or len(value) < MIN_SECRET_LENGTH or len(set(value)) < MIN_DISTINCT or is_equal:
             raise SpecError(
-                f"{name} must have at least {SHORTEST_SECRET} ASCII characters, {FEWEST_CHARACTERS} of them different, and "
+                f"{name} must have at least {MIN_SECRET_LENGTH} ASCII characters, {MIN_DISTINCT} of them different, and "
                 "must not equal another secret. Create a secret with `openssl rand -hex 32`."
             )
 

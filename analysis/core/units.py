@@ -8,7 +8,7 @@ from analysis.core.errors import SpecError
 
 _UNITS = {"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40}
 _DECIMAL = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
-_MOST_DECIMALS = 5
+_MAX_DECIMALS = 5
 _SIZE = re.compile(r"(\d{1,9}(?:\.\d{1,3})?) ?([kmgt]i?b)", re.IGNORECASE | re.ASCII)
 
 
@@ -52,7 +52,7 @@ def number(value: float, digits: int, sign: str = "") -> str:
         digits: number of decimals.
         sign: "+" to also write the sign of positive numbers.
     """
-    while value and not round(value, digits) and digits < _MOST_DECIMALS:
+    while value and not round(value, digits) and digits < _MAX_DECIMALS:
         digits += 1
     return f"{value:{sign},.{digits}f}"
 

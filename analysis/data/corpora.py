@@ -26,7 +26,7 @@ _SHUFFLE_BUFFER = 2_000
 """Number of streamed documents in the shuffle buffer."""
 _SPLIT_RULE = "near-copies on one side"
 """Part of the identity of a split. Change it if the rule of the split changes."""
-_MOST_BYTES = 512 << 20
+_MAX_BYTES = 512 << 20
 """Maximum size of a text file."""
 _MAX_SEARCHED = 10_000
 """Maximum number of documents searched for long ones before shorter ones are used."""
@@ -223,7 +223,7 @@ def _hub_rows(path: str, config: str, split: str) -> Any:
 
 def _read(path: Path) -> bytes:
     try:
-        return input_files.read(path, _MOST_BYTES)
+        return input_files.read(path, _MAX_BYTES)
     except OSError as error:
         raise CorpusError(
             f"The text file {str(path)!r} cannot be read ({error.strerror}). Give an existing TXT or JSONL file, "

@@ -65,7 +65,7 @@ def shared_runs(earlier: Iterable[str], measured: Sequence[str]) -> float:
 
 
 def refuse_shared(earlier: Iterable[str], measured: Sequence[str], *, measured_title: str, earlier_title: str) -> float:
-    """Return `shared_runs` after checking that it is at most `near_copies.MOST_QUOTED`.
+    """Return `shared_runs` after checking that it is at most `near_copies.MAX_QUOTED`.
 
     Args:
         earlier, measured: texts as in `shared_runs`.
@@ -76,7 +76,7 @@ def refuse_shared(earlier: Iterable[str], measured: Sequence[str], *, measured_t
         CorpusError: if the share is larger.
     """
     share = shared_runs(earlier, measured)
-    if share > near_copies.MOST_QUOTED:
+    if share > near_copies.MAX_QUOTED:
         raise CorpusError(
             f"The {measured_title} repeats the {earlier_title}: it shares {100 * share:.0f} % of a text's eight-word "
             "sequences. Pruning looks too good on the text that chose it. Choose another text for one of them."

@@ -35,7 +35,7 @@ MOST_ROWS = 250_000
 """Maximum number of rows of a file."""
 MOST_BYTES = 64 << 20
 """Maximum size of a file, and of its unpacked rows."""
-_MOST_LINE = 1 << 20
+_MAX_LINE = 1 << 20
 """Maximum characters of a row, whose parsed values may take twenty times as much memory."""
 _BATCH = 16
 """Number of Parquet rows unpacked at once."""
@@ -179,8 +179,8 @@ def _json_list(name: str, text: str) -> RawTable:
 
 
 def _json_line(line: str) -> Fields:
-    if len(line) > _MOST_LINE:
-        return BadRowError(f"{len(line):,} characters long, at most {_MOST_LINE:,} are possible")
+    if len(line) > _MAX_LINE:
+        return BadRowError(f"{len(line):,} characters long, at most {_MAX_LINE:,} are possible")
     try:
         return _lowered(input_files.parsed(line))
     except ValueError as error:

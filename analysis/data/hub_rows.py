@@ -29,9 +29,9 @@ _BLOCK_BYTES = 4 << 20
 """Block size of the requests for larger files."""
 MOST_ROWS = 100_000
 USUAL_ROWS = 2_000
-_MOST_BYTES = 64 << 20
+_MAX_BYTES = 64 << 20
 """Maximum size of the stored rows."""
-_MOST_LINE = 1 << 20
+_MAX_LINE = 1 << 20
 _BATCH = 64
 _SANDBOX_BYTES, _SANDBOX_S = 2 << 30, 300.0
 """Limits of memory, including libraries, and of time for reading a file, including the download of a large one."""
@@ -178,15 +178,15 @@ def _parquet(stream: BinaryIO) -> Iterator[dict[str, Any]]:
 
 
 def _lines(text: io.TextIOBase) -> Iterator[dict[str, Any]]:
-    while line := text.readline(_MOST_LINE):
+    while line := text.readline(_MAX_LINE):
         if line.strip():
             yield {TEXT: line.rstrip("\r\n")}
 
 
 def _short_lines(stream: io.TextIOBase) -> Iterator[str]:
-    while line := stream.readline(_MOST_LINE):
-        if len(line) == _MOST_LINE:
-            raise ValueError(f"one line is longer than {_MOST_LINE:,} characters")
+    while line := stream.readline(_MAX_LINE):
+        if len(line) == _MAX_LINE:
+            raise ValueError(f"one line is longer than {_MAX_LINE:,} characters")
         yield line
 
 
@@ -199,9 +199,9 @@ def _json(text: io.TextIOBase) -> Iterator[dict[str, Any]]:
     first = text.read(1)
     rest: Iterator[Any]
     if first == "[":
-        rest = iter(input_files.parsed(first + text.read(_MOST_BYTES)))
+        rest = iter(input_files.parsed(first + text.read(_MAX_BYTES)))
     else:
-        lines = itertools.chain([first + text.readline(_MOST_LINE)], iter(lambda: text.readline(_MOST_LINE), ""))
+        lines = itertools.chain([first + text.readline(_MAX_LINE)], iter(lambda: text.readline(_MAX_LINE), ""))
         rest = (input_files.parsed(line) for line in lines if line.strip())
     for row in rest:
         if not isinstance(row, dict):
@@ -250,9 +250,9 @@ def as_jsonl(read: Sequence[Mapping[str, Any]], kind: str, columns: Columns) -> 
             f"{', '.join(name for role in ROLES[kind] for name in columns[role])}. Choose other columns."
         )
     content = "".join(f"{line}\n" for line in lines).encode()
-    if len(content) > _MOST_BYTES:
+    if len(content) > _MAX_BYTES:
         raise CorpusError(
-            f"These rows take {len(content) / 1e6:.0f} MB, but at most {_MOST_BYTES / 1e6:.0f} MB are stored. Take fewer rows."
+            f"These rows take {len(content) / 1e6:.0f} MB, but at most {_MAX_BYTES / 1e6:.0f} MB are stored. Take fewer rows."
         )
     return content
 

@@ -16,7 +16,7 @@ import numpy as np
 
 RUN = 8
 """Length of a quoted run in words, as for the contamination check of PaLM (arXiv:2204.02311)."""
-MOST_QUOTED = 0.05
+MAX_QUOTED = 0.05
 """Maximum share of the word runs of a text that training text may contain. In the Wikipedia of the starter pack, templates have
 12 to 100 %, and other documents less than 5 %."""
 ALIKE = 0.5
@@ -117,7 +117,7 @@ class Split:
     train: frozenset[str]
     validation: frozenset[str]
     left_out: frozenset[str]
-    """Validation documents dropped because `train` contains more than `MOST_QUOTED` of their word runs."""
+    """Validation documents dropped because `train` contains more than `MAX_QUOTED` of their word runs."""
 
 
 def split(texts: Sequence[str]) -> Split:
@@ -137,7 +137,7 @@ def _split(texts: tuple[str, ...]) -> Split:
     documents = list(zip(texts, (_runs_of(row, RUN) for row in rows), draws, strict=True))
     train_runs = _joined(runs_of_text for _, runs_of_text, is_drawn in documents if not is_drawn)
     train = {text for text, _, is_drawn in documents if not is_drawn}
-    quoted = {text for text, row, is_drawn in documents if is_drawn and share(row, train_runs) > MOST_QUOTED}
+    quoted = {text for text, row, is_drawn in documents if is_drawn and share(row, train_runs) > MAX_QUOTED}
     return Split(frozenset(train), frozenset(texts) - train - quoted, frozenset(quoted))
 
 
@@ -170,7 +170,7 @@ def _joined(parts: Iterable[np.ndarray]) -> np.ndarray:
 class NearCopyFilter:
     """Filter of training documents that quote measured texts.
 
-    The admitted documents together contain at most `MOST_QUOTED` of the word runs of each measured text.
+    The admitted documents together contain at most `MAX_QUOTED` of the word runs of each measured text.
     """
 
     def __init__(self, measured: Iterable[str]) -> None:
@@ -204,7 +204,7 @@ class NearCopyFilter:
         if not (quoted & ~self._seen).any():
             return True
         seen = self._seen | quoted
-        if self._shares(seen).max() > MOST_QUOTED:
+        if self._shares(seen).max() > MAX_QUOTED:
             self._refused.add(document)
             return False
         self._seen = seen

@@ -97,7 +97,7 @@ def test_split_keeps_clusters_whole_in_any_order_and_quotes_little(seed):
     joined = set().union(*(word_runs(text, near_copies.RUN) for text in parts.train))
     for text in parts.validation | parts.left_out:
         runs = word_runs(text, near_copies.RUN)
-        assert (len(runs & joined) / len(runs) > near_copies.MOST_QUOTED) == (text in parts.left_out)
+        assert (len(runs & joined) / len(runs) > near_copies.MAX_QUOTED) == (text in parts.left_out)
     shuffled = random.Random(seed).sample(texts, len(texts))
     assert near_copies.split(shuffled) == parts
     near_copies._split.cache_clear()
@@ -120,7 +120,7 @@ def test_admitted_texts_quote_no_measured_text_beyond_the_limit(seed):
     joined = set().union(*(word_runs(text, near_copies.RUN) for text in admitted))
     shares = [len(runs & joined) / len(runs) for runs in (word_runs(text, near_copies.RUN) for text in measured)]
     assert apart.highest == pytest.approx(max(shares))
-    assert 0 < max(shares) <= near_copies.MOST_QUOTED
+    assert 0 < max(shares) <= near_copies.MAX_QUOTED
     assert apart.n_refused == len(offered) - len(admitted)
     assert not set(measured) & set(admitted)
     # A refused one would have gone beyond it.
@@ -151,7 +151,7 @@ def quoted(split: tuple[list[str], list[str]], tokenizer, n_texts: int, seq_len:
 def test_starter_validation_texts_are_not_in_the_training_part(tokenizer):
     split = [corpora.documents(CorpusSpec("wiki", split=split)) for split in ("train", "validation")]
     assert not set(split[0]) & set(split[1])
-    assert max(quoted(tuple(split), tokenizer, 32, 256, 128)) <= near_copies.MOST_QUOTED
+    assert max(quoted(tuple(split), tokenizer, 32, 256, 128)) <= near_copies.MAX_QUOTED
 
 
 def test_enough_long_wikipedia_documents_remain_for_validation_and_selection(tokenizer):

@@ -51,7 +51,7 @@ def test_a_file_that_is_too_large_is_refused(tmp_path, monkeypatch):
     path = tmp_path / "q.jsonl"
     path.write_text("x" * (2 << 20))
     monkeypatch.setattr(files, "MOST_BYTES", 1 << 20)
-    monkeypatch.setattr(corpora, "_MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(corpora, "_MAX_BYTES", 1 << 20)
     with pytest.raises(BenchmarkError, match="it is larger than 1 MB"):
         files.read(path)
     with pytest.raises(CorpusError, match="it is larger than 1 MB"):

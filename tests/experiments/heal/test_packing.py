@@ -127,7 +127,7 @@ def test_rows_and_validation_share_no_document_even_without_a_split(corpus, toke
     packed = packing.training_rows(train, packing.near_copy_filter(measured, tokenizer), tokenizer)
     held_out = corpora.documents(replace(train, seed=0))[:5]
     assert (packed.n_held_out, packed.n_skipped) == (5, 1)
-    assert 0 <= packed.quoted <= near_copies.MOST_QUOTED
+    assert 0 <= packed.quoted <= near_copies.MAX_QUOTED
     text = decoded(packed.rows, tokenizer)
     assert not any(document.split(".")[0] + "." in text for document in held_out)
     others = [document for document in corpora.documents(train) if document not in held_out and document != "short"]
