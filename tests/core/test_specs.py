@@ -62,6 +62,7 @@ OTHERS = {
     "minutes": 2.0,
     "control": True,
     "distill": 0.5,
+    "loss": "cross-entropy",
     "instant": True,
     "lora_on": "attention",
     "separate_documents": False,
