@@ -59,7 +59,7 @@ def _chip(conditions: list[Condition], texts: str = "Loss") -> None:
     """Draw the condition of a group of charts, with a note if the runs differ in it."""
     selection.show_chip(
         conditions,
-        "The runs differ in this." if len(conditions) > 1 else "",
+        "Conditions differ between runs." if len(conditions) > 1 else "",
         texts,
     )
 

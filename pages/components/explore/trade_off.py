@@ -118,7 +118,7 @@ def _budget(comparison: Comparison) -> list[Goal]:
     times = [candidate.times for candidate in comparison.candidates if candidate.times]
     if times:
         low, high = math.floor(10 * min(times)) / 10, math.ceil(10 * max(times)) / 10 + 0.1
-        speed = st.slider("Min. speed, times", low, high, low, 0.05, key="budget-speed", width=220)
+        speed = st.slider("Min. relative speed", low, high, low, 0.05, key="budget-speed", width=220)
         limits += [Goal(verdict.SPEED, speed)] if speed > low else []
     return limits
 

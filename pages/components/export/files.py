@@ -1,6 +1,6 @@
 """The forms of an export, one at a time."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import streamlit as st
@@ -12,6 +12,7 @@ from analysis.data.spec import BenchmarkSpec
 from analysis.exports import card as model_card
 from analysis.exports import folders as exports
 from analysis.exports import formats, lm_eval_task, page, report, sheet, sheet_pdf
+from analysis.exports.document import Section
 from analysis.exports.sheet import Sheet
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import verdict
@@ -99,7 +100,6 @@ _RECOMMENDATIONS = {
 
 def _decision_sheet(choice: Choice) -> None:
     """Draw the decision sheet of the chosen export."""
-    st.caption("The answer on one page, method and commands on a second one.")
     tolerance = _tolerance()
     made = sheet.of(
         choice.model, choice.cut, main.command_line, _on_explore(choice.model), heal=choice.heal, tolerance=tolerance
@@ -113,10 +113,17 @@ def _decision_sheet(choice: Choice) -> None:
     numbers = answer.tables[0]
     rows = [dict(zip(["number", *numbers.columns[1:]], map(words.plain, row), strict=True)) for row in numbers.rows]
     st.table(rows, border="horizontal", hide_index=True, alt="Changes with their intervals")
-    for title, items in method.lists:
-        _listed(words.plain(title), items)
-    st.markdown("**Reproduce**")
-    st.code("\n".join(made.commands), language="bash", wrap_lines=True)
+    _content(answer)
+    with st.expander(method.title, icon=":material/article:"):
+        _content(method)
+
+
+def _content(page: Section) -> None:
+    """Draw the lists and commands of a page of the sheet."""
+    for title, items in page.lists:
+        st.markdown("\n".join([f"**{words.plain(title)}**", "", *(f"- {words.plain(item)}" for item in items)]))
+    if page.commands:
+        st.code("\n".join(page.commands), language="bash", wrap_lines=True)
 
 
 def _tolerance() -> Tolerance:
@@ -157,10 +164,6 @@ def _sheet_downloads(made: Sheet) -> None:
         chart.download(
             "Markdown", lambda: sheet.markdown(made).encode(), "decision-sheet.md", "text/markdown", key="sheet-markdown"
         )
-
-
-def _listed(title: words.Markdown, items: Sequence[str]) -> None:
-    st.markdown("\n".join([f"**{title}**", "", *(f"- {words.plain(item)}" for item in items)]))
 
 
 def _report_of_all(choice: Choice) -> None:

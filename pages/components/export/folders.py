@@ -72,9 +72,11 @@ def show(choice: Choice, format: str = "hf") -> ExportSpec | None:
     needed = sizes.savings(choice.facts, left_out).kept_parameters * DTYPES[dtype]
     free, taken = service.free_bytes(folders.root()), folders.folder(spec.name).exists()
     reason = remote.reason_unavailable(choice.model.source, choice.model.revision)
-    if format == "gguf" and reason is None and (file := location.gguf_of(choice.model)) is not None:
-        needed = gguf_families.cut_bytes(file, choice.cut)
-    about.caption(f"About {words.size(needed)} in exports/{words.plain(spec.name)}, {words.size(free)} free.")
+    if format == "gguf":
+        file = location.gguf_of(choice.model) if reason is None else None
+        needed = gguf_families.cut_bytes(file, choice.cut) if file is not None else 0
+    size = f"About {words.size(needed)} in" if needed else "In"
+    about.caption(f"{size} exports/{words.plain(spec.name)}, {words.size(free)} free.")
     if isinstance(choice.cut, PartSet):
         st.caption(
             "transformers cannot load a model without single sublayers, so the folder contains them as zeros. "

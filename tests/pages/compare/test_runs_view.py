@@ -128,4 +128,4 @@ def test_runs_under_two_conditions_are_marked_as_different(view):
     (chip,) = [read(one.value) for one in at.markdown if one.value.startswith(":gray-badge")]
     assert "C4" in chip
     assert "Wikipedia" in chip
-    assert "The runs differ in this" in chip
+    assert "Conditions differ between runs" in chip
