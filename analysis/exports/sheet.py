@@ -126,9 +126,12 @@ class Sheet:
     def sections(self) -> list[Section]:
         """The answer with its numbers and picture, then method and reproduction, each on a page of its own."""
         decision, tone = self.decision, {verdict.GO: "go", verdict.MORE: "more", verdict.STOP: "stop"}
-        numbers = [[number.name, number.value, number.interval, number.remark] for number in self.numbers]
-        every = [[number.name, number.value, number.interval, number.remark, number.on] for number in decision.numbers]
+        numbers, every = (
+            [[each.name, each.value, each.interval.removeprefix("95 % CI "), each.remark, each.on] for each in numbers]
+            for numbers in (self.numbers, decision.numbers)
+        )
         front = [(f"{front_table.TITLE} Within the tolerance", self.front.sentences)] if self.front is not None else []
+        heads = ["", "value", "95 % CI", "reading", "measured on"]
         unknowns = [unknown for unknown in decision.unknowns if unknown not in decision.reasons]
         next_steps = decision.next_steps[: 2 if decision.recommendation == verdict.MORE else 1]
         file = [("GGUF file for llama.cpp and Ollama", [self.file_size])] if self.file_size else []
@@ -136,7 +139,7 @@ class Sheet:
             Section(
                 self.recommendation,
                 decision.reasons,
-                tables=[TextTable.of_texts(["", "value", "interval", "reading"], numbers)],
+                tables=[TextTable.of_texts(heads[:-1], [row[:-1] for row in numbers])],
                 lists=[
                     ("Risk and unknown", [*decision.risks[:1], *unknowns[:2]]),
                     ("Next step", next_steps),
@@ -150,7 +153,7 @@ class Sheet:
             Section(
                 "Method and reproduction",
                 [f"Judged: {self.judged}. {decision.rule}", decision.summary, written_by(self)],
-                tables=[TextTable.of_texts(["", "value", "interval", "reading", "measured on"], every)],
+                tables=[TextTable.of_texts(heads, every)],
                 lists=[
                     ("Next step", decision.next_steps),
                     ("Cost", [f"{name}: {amount}." for name, amount in decision.costs]),

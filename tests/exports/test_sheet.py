@@ -58,7 +58,7 @@ def test_html_states_recommendation_rule_and_every_number(stored):
         assert text in plain
     for number in made.decision.numbers:
         assert number.value in plain
-        assert number.interval in plain
+        assert number.interval.removeprefix("95 % CI ") in plain
         assert number.on in plain
     assert all(text in plain for text in made.decision.unknowns)
     assert "python -m analysis heal starter" in plain, "the run that scored this block"

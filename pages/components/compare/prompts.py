@@ -98,9 +98,8 @@ def show(form: PromptForm, missing: words.Markdown, *, grown: Draw, done: Draw) 
 def _chip(answer: FoundResult) -> None:
     """Draw the condition of the texts: prompt, block, sampling, precision and weights."""
     spec = answer.result.spec
-    parts = ["n = 1 prompt"]
     block = next((block for block in _blocks(spec) if block is not None), None)
-    parts.append(f"without {block.brief()}" if block else "unpruned")
+    parts = [f"without {block.brief()}" if block else "unpruned"]
     if spec.kind == "compare":
         parts.append(f"temperature {spec.temperature:g}, seed {spec.seed}" if spec.temperature else "greedy")
     parts.append(answer.result.ran_in)
