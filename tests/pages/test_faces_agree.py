@@ -10,8 +10,9 @@ from streamlit.testing.v1 import AppTest
 
 import analysis
 from analysis import jobs
-from analysis.cli import decision_sheet, main
+from analysis.cli import decision_sheet, main, requests
 from analysis.cli.mcp.tools import Tools
+from analysis.core import index
 from analysis.core.blocks import Block
 from analysis.data import gallery
 from analysis.exports import card, report, sheet
@@ -77,10 +78,19 @@ def as_told(found):
 
 
 @pytest.fixture
-def front_is_made_once(monkeypatch):
-    """The front is another question, and takes most of the time of a sheet."""
-    made = front_table.of_model(ModelSpec("nobody/nothing"))
+def answers_are_kept(monkeypatch):
+    """The front is another question, and no result is written meanwhile: both take most of the time of a sheet."""
+    made, rows, kept = front_table.of_model(ModelSpec("nobody/nothing")), index.rows, {}
+
+    def kept_rows(*query):
+        key = repr(query)
+        if key not in kept:
+            kept[key] = rows(*query)
+        return kept[key]
+
     monkeypatch.setattr(front_table, "of_model", lambda *args, **options: made)
+    monkeypatch.setattr(index, "rows", kept_rows)
+    monkeypatch.setattr(requests, "words", functools.cache(requests.words))
 
 
 @pytest.fixture
@@ -95,7 +105,7 @@ def mcp():
     return Tools(main.subcommands(), main.command_line).call
 
 
-@pytest.mark.usefixtures("cache", "front_is_made_once")
+@pytest.mark.usefixtures("cache", "answers_are_kept")
 def test_every_face_has_the_same_evidence(python, mcp):
     for model, block, curve in selections(N):
         first = () if curve is None else (curve.key,)

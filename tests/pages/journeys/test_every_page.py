@@ -71,7 +71,7 @@ class Walk:
 
     asked: list[str]
     errors: list[str]
-    """Errors of the console and failed requests."""
+    """Uncaught errors of scripts."""
     refused: dict[str, list[str]]
     colors: dict[str, list[str]]
 
@@ -81,9 +81,7 @@ def walk(served) -> Walk:
     page, asked = watched(served, "dark")
     refused, colors = {}, {}
     errors: list[str] = []
-    page.on("console", lambda message: message.type == "error" and errors.append(message.text))
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.on("response", lambda answer: answer.status >= 400 and errors.append(f"{answer.status} {answer.url}"))
     for name in browser.PAGES:
         browser.visit(page, served.address, name)
         refused[name] = page.evaluate("window.refused")
