@@ -1,4 +1,4 @@
-"""The removed layers of a sweep: chosen by its strategy from a map, a loss-increase map or a search, or listed by the user."""
+"""The removed layers of a sweep, chosen by a strategy or listed by the user."""
 
 from dataclasses import replace
 
@@ -26,13 +26,13 @@ from analysis.models.loading.load import LoadedModel
 from analysis.models.source.sizes import ModelFacts
 
 SCORES = "scores"
-"""Stage of the scores of all points."""
+"""Name of the stage that scores all points."""
 _TOKENS_PER_QUESTION, _ALL_QUESTIONS = 34, 1000
 """Tokens of a question of ARC-Easy, and the assumed number of questions without a limit."""
 
 
 def rests_on(spec: SweepSpec) -> list[Spec]:
-    """Return the experiments that a resolved sweep chooses its layers from."""
+    """Return the requests whose results a resolved sweep chooses its layers from."""
     maps: list[Spec] = [spec.distances] if needs(spec.strategy, MAP, INFLUENCE) else []
     damaged = [spec.damage.distances, spec.damage] if spec.damage is not None else []
     return [*maps, *damaged, *([spec.search] if spec.search is not None else [])]
@@ -91,7 +91,7 @@ def _strategy_inputs(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgre
 
 
 def _searched(spec: SweepSpec, loaded: LoadedModel, on_progress: OnProgress) -> list[tuple[int, ...]]:
-    """Return the path of a strategy's search, and report the questions that its texts quote.
+    """Return the path of a strategy's search, and report questions that its texts contain.
 
     Raises:
         CorpusError: If the texts of the search repeat those of the curve's loss.

@@ -1,4 +1,4 @@
-"""The experiment that measures a single model, pruned or not, healed or not: a sweep of one point."""
+"""The experiment that evaluates a single model, pruned or not, healed or not."""
 
 from dataclasses import replace
 
@@ -34,7 +34,7 @@ def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Loader = 
         spec=resolved,
         **measured.common_fields(),
         complete=True,
-        point=replace(measured.point, **points.place(resolved.block)),  # a healed model has lost its layers before
+        point=replace(measured.point, **points.place(resolved.block)),  # the layers of a healed model are already removed
         questions=measured.answers[0],
         text_losses=measured.losses[0],
         writing=measured.writings[0],
@@ -44,7 +44,7 @@ def run(spec: EvaluateSpec, on_progress: OnProgress = ignore, *, load: Loader = 
 
 
 def _prepared(spec: EvaluateSpec, on_progress: OnProgress, load: Loader) -> Measurement:
-    """Return the one point of a resolved request."""
+    """Return the measurement of a resolved request."""
     if spec.adapter is None:
         loaded = load(spec.model, on_progress, by_layer=spec.generation is None)
         spec.check_depth(loaded.decoder.n_layers)
@@ -58,7 +58,7 @@ def _prepared(spec: EvaluateSpec, on_progress: OnProgress, load: Loader) -> Meas
 
 
 def _as_file(spec: EvaluateSpec, healed: LoadedModel) -> LoadedModel:
-    """Return a healed model with the weights that its GGUF file has."""
+    """Replace the weights of a healed model by those of its GGUF file."""
     assert spec.block is not None, "an adapter of the unpruned model changes no file"
     refused, source = gguf_families.refusal(spec.model, spec.block), gguf_of(spec.model)
     if refused is not None or source is None:
@@ -69,7 +69,7 @@ def _as_file(spec: EvaluateSpec, healed: LoadedModel) -> LoadedModel:
 
 
 class EvaluationShards(MeasurementShards):
-    """Shards of an evaluation, each with some questions or texts; that of a healed model is not shared."""
+    """Shards of an evaluation, each with some questions or texts; an evaluation of a healed model has none."""
 
     resolve = staticmethod(resolve_evaluation)
 

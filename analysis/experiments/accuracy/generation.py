@@ -1,7 +1,7 @@
-"""Generation by the model itself: repetition in greedy continuations, and right answers to arithmetic problems.
+"""Generated text of a model: repetition in greedy continuations, and right answers to arithmetic problems.
 
-Likelihood scores only compare given answers and take the least unlikely one, and so understate the harm of pruning.
-Generation tests the model's own text. Everything works on the model as it is, so also inside `pruning.without_block`.
+Likelihood scores only compare given answers, and so understate the harm of pruning. All functions use the model in its
+present state, so they also work inside `pruning.without_block`.
 """
 
 import random
@@ -20,11 +20,11 @@ from analysis.models.architecture.decoder import Decoder
 from analysis.models.running.generation import OnStep, greedy, stop_tokens
 
 SUM_TOKENS = 6
-"""Written for a sum."""
+"""Maximum tokens of the answer to an arithmetic problem."""
 PROMPT_TOKENS = 32
-"""Tokens of a document's beginning that are to be continued."""
+"""Tokens of a prompt, from the beginning of a document."""
 _WORKED_SUMS = ((3, "+", 4), (9, "-", 5), (2, "*", 6))
-"""Shown before every sum, so that the form of the answer is clear; never asked."""
+"""Solved problems before every prompt, which show the form of the answer and are never asked."""
 _OPERATIONS: dict[str, Callable[[int, int], int]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,
@@ -34,22 +34,22 @@ _OPERATIONS: dict[str, Callable[[int, int], int]] = {
 
 @dataclass(frozen=True)
 class Sum:
-    """A sum to do."""
+    """An arithmetic problem."""
 
     question: str
     answer: int
 
 
 def first_number(text: str) -> int | None:
-    """The first whole number in a text, or None; thousands may be parted by commas."""
+    """Return the first integer in a text, or None; thousands may be separated by commas."""
     match = re.search(r"-?\d+(?:,\d{3})*", text)
     return None if match is None else int(match.group().replace(",", ""))
 
 
 def sums(n: int, seed: int = 0) -> list[Sum]:
-    """`n` different sums, at most 688: additions up to 20 + 20, subtractions from 20, products up to 9 * 9.
+    """Return `n` different problems, at most 688: additions up to 20 + 20, subtractions from 20, products up to 9 * 9.
 
-    A larger `n` begins with the sums of a smaller one.
+    The problems of a smaller `n` are the first of those of a larger one.
     """
     small, digits = range(1, 21), range(1, 10)
     possible = [(a, "+", b) for a in small for b in small]
@@ -65,7 +65,7 @@ def _ask(a: int, sign: str, b: int) -> str:
 
 
 def sum_prompt(problem: Sum) -> str:
-    """The worked examples, then the sum."""
+    """Return the prompt: solved problems, then the new one."""
     worked = "".join(f"Question: {_ask(a, s, b)}\nAnswer: {_OPERATIONS[s](a, b)}\n\n" for a, s, b in _WORKED_SUMS)
     return f"{worked}Question: {problem.question}\nAnswer:"
 
@@ -73,7 +73,7 @@ def sum_prompt(problem: Sum) -> str:
 def continuations(
     decoder: Decoder, tokenizer: Any, prompts: Sequence[Sequence[int]], max_new_tokens: int, on_step: OnStep = lambda *_: None
 ) -> list[Continuation]:
-    """Greedy continuations, measured."""
+    """Return greedy continuations with their repetition and distinct tokens."""
     stop = stop_tokens(decoder, tokenizer)
     results = []
     for prompt, tokens in zip(prompts, greedy(decoder, prompts, max_new_tokens, stop, on_step), strict=True):
@@ -94,7 +94,7 @@ def continuations(
 
 
 def seeded_prompts(tokenizer: Any, n: int, seed: int = 0) -> list[list[int]]:
-    """The first tokens of `n` held-out Wikipedia articles.
+    """Return the first tokens of `n` held-out Wikipedia articles.
 
     Raises:
         CorpusError: If there is no such text.
@@ -106,13 +106,13 @@ def seeded_prompts(tokenizer: Any, n: int, seed: int = 0) -> list[list[int]]:
 def check(
     decoder: Decoder, tokenizer: Any, spec: GenerationSpec, on_step: OnStep = lambda done, total: None
 ) -> GenerationCheck:
-    """Let the model, as it is now, continue seeded prompts and do seeded sums.
+    """Measure continuations and arithmetic of the model in its present state, on seeded prompts and problems.
 
     Args:
-        decoder: the model, whole, inside `pruning.without_block`, cut for good, or healed.
-        tokenizer: its tokenizer.
-        spec: how many prompts and sums, and which.
-        on_step: told about the progress of the continuations, then of the sums.
+        decoder: The model, which may be pruned or healed.
+        tokenizer: Its tokenizer.
+        spec: Numbers and seed of prompts and problems.
+        on_step: Receives the progress of the continuations, then of the problems.
     """
     prompts = seeded_prompts(tokenizer, spec.n_prompts, spec.seed)
     written = continuations(decoder, tokenizer, prompts, spec.max_new_tokens, on_step)

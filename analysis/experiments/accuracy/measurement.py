@@ -1,4 +1,4 @@
-"""Measurement of missing scores, piece by piece: all removals of a piece from one shared trunk, each score measured once."""
+"""Measurement of missing scores in pieces. All cuts of a piece share one trunk, and no score is measured twice."""
 
 import math
 import time
@@ -26,18 +26,18 @@ from analysis.models.running.pruning import without_block
 from analysis.models.source.model_spec import ModelSpec
 
 QUESTIONS, TEXTS, GENERATION = "scoring questions", "measuring the loss on text", "writing"
-"""Phases of the work, as they are reported."""
+"""Names of the reported phases."""
 QUESTIONS_PER_CHUNK = 24
-"""Questions scored between two stored states, at least; a group of questions is never split over chunks."""
+"""Minimum of questions scored between two stored states; a group of questions is never split."""
 TEXTS_PER_CHUNK = 16
-"""Texts whose loss is measured between two stored states, at least."""
+"""Minimum of texts measured between two stored states."""
 _MOST_CHUNKS = 100
-"""Storing takes longer the more there is, so large sets are stored in larger chunks and not more often than this."""
+"""Maximum of stored states of a measurement, since storing large sets takes long."""
 _ALONE = 16
-"""A generated token waits for the one before it, and takes as long as about so many that are read together."""
+"""Approximate number of prompt tokens that take as long as one generated token."""
 
 Figures = list[list[Any]]
-"""Figures of a piece, by cut: of each question the log-likelihoods of its options, or of each text its loss."""
+"""Scores of a piece by cut: the log-likelihoods of each question's options, or each text's loss."""
 
 
 PointsSpec = TypeVar("PointsSpec", SweepSpec, EvaluateSpec)
@@ -53,23 +53,23 @@ class Piece:
     items: tuple[int, ...]
     """Indices of questions or texts."""
     size: int
-    """In units of progress."""
+    """Amount of work in units of progress."""
 
 
 @dataclass(frozen=True)
 class Origin:
-    """Source of the material, for pieces that other workers may have measured: the model as loaded, unchanged."""
+    """The requests for the material of pieces that other workers may measure, for an unchanged model."""
 
     model: ModelSpec
-    """Resolved, as are the others."""
+    """Resolved request, as the other fields."""
     benchmark: BenchmarkSpec | None
     loss_corpus: CorpusSpec | None
 
     def shard(self, piece: Piece) -> Shard | None:
-        """A piece as work that stands alone; None if it generates, which is not shared."""
+        """Return the request for a piece as a shard; None for generation, which has no shards."""
         source: BenchmarkSpec | CorpusSpec | None = None
         if piece.phase == QUESTIONS and self.benchmark is not None:
-            source = replace(self.benchmark, limit=None)  # the first questions of more are the same, and so are texts
+            source = replace(self.benchmark, limit=None)  # a smaller number of questions or texts is a prefix of a larger one
         elif piece.phase == TEXTS and self.loss_corpus is not None:
             source = replace(self.loss_corpus, n_texts=1)
         if source is None:
@@ -91,7 +91,7 @@ def _piece(shard: Shard) -> Piece:
 
 @dataclass
 class PieceProgress:
-    """Turns pieces of work of several phases into `Progress`."""
+    """Reports progress over pieces of several phases."""
 
     on_progress: OnProgress
     total: int
@@ -105,14 +105,14 @@ class PieceProgress:
 
 @dataclass
 class Measurement:
-    """A model without each of some sets of layers, on questions and texts: its known scores, and how the rest is measured."""
+    """The scores of a model without each of some sets of layers: known ones, and the measurement of the rest."""
 
     loaded: LoadedModel
     material: Material
     cuts: Cuts
-    """Layers to leave out; None is the model as it is."""
+    """Layers to leave out; None leaves out no layer."""
     scores: Scores = field(default_factory=Scores)
-    """Known scores; the missing ones are added."""
+    """Known scores; measured ones are added."""
     generation: GenerationSpec | None = None
     """The prompts that every cut continues; None to skip them."""
     origin: Origin | None = None
@@ -121,7 +121,7 @@ class Measurement:
 
     @classmethod
     def of(cls, spec: PointsSpec, loaded: LoadedModel, cuts: Cuts, on_progress: OnProgress, **values: Any) -> Self:
-        """Read the questions and texts of a resolved request, and the scores that are stored.
+        """Return a measurement with the material and the stored scores of a resolved request.
 
         Args:
             spec: the request.
@@ -186,7 +186,7 @@ class Measurement:
 
         Args:
             on_progress: receives a report of every piece; may raise `Cancelled`.
-            keep: stores the scores so far; called after every piece of work, so that a kill loses only the one in hand.
+            keep: stores the scores so far; called after every piece.
         """
         pieces = [*self._questions(), *self._texts(), *self._generations()]
         progress = PieceProgress(on_progress, sum(piece.size for piece in pieces))
@@ -206,11 +206,11 @@ class Measurement:
         return self
 
     def missing(self) -> list[Shard]:
-        """Return the pieces that nobody has measured, without generation."""
+        """Return the unmeasured pieces, without generation."""
         return [shard for shard in self._shards if not shard.is_stored()]
 
     def measure(self, shards: Sequence[Shard], on_progress: OnProgress) -> None:
-        """Measure some pieces, and store each."""
+        """Measure pieces and store each."""
         pieces = [_piece(shard) for shard in shards]
         progress = PieceProgress(on_progress, sum(piece.size for piece in pieces))
         remaining = iter(shards)
@@ -235,7 +235,7 @@ class Measurement:
         return [pieces] if self.reads_disk else [[piece] for piece in pieces]
 
     def _stored(self, piece: Piece) -> tuple[Figures, float] | None:
-        """Return the figures of a piece that was measured as a shard, and the seconds that took; None if it was not."""
+        """Return scores and seconds of a piece that was measured as a shard; None if there is none."""
         shard = self.origin.shard(piece) if self.origin is not None else None
         arrays = shard.figures() if shard is not None else None
         if arrays is None:
@@ -247,7 +247,7 @@ class Measurement:
         return values, float(arrays["wall_s"][0])
 
     def _measured(self, pieces: Sequence[Piece], progress: PieceProgress) -> list[Figures]:
-        """Return the figures of pieces: one after another, or all in one pass if the layers stay on the disk."""
+        """Yield the scores of pieces, measured one by one, or in one pass if the layers are on the disk."""
         if not self.reads_disk:
             return [self._scored(piece, progress) for piece in pieces]
         decoder, measures = self.loaded.decoder, list[likelihood.Measure]()
@@ -289,7 +289,7 @@ class Measurement:
                 self.scores.writings[cut] = values[0]
 
     def _questions(self) -> Iterator[Piece]:
-        """Yield the unanswered questions, those that the same cuts lack together."""
+        """Yield the unanswered questions, grouped by the cuts that lack them."""
         lacking: dict[tuple[int, ...], list[int]] = {}
         for index, question in enumerate(self.material.questions):
             missing = tuple(i for i, cut in enumerate(self.cuts) if question.id not in self.scores.answers.get(cut, {}))
@@ -302,7 +302,7 @@ class Measurement:
                 yield Piece(QUESTIONS, cuts, tuple(chunk), size)
 
     def _texts(self) -> Iterator[Piece]:
-        """Yield the unmeasured texts, those that the same cuts lack together, in order."""
+        """Yield the unmeasured texts in order, grouped by the cuts that lack them."""
         lacking: dict[int, list[Removal | None]] = {}
         texts = self.material.texts
         for cut, losses in zip(self.cuts, self.losses, strict=True):
@@ -325,18 +325,18 @@ class Measurement:
 
 
 class MeasurementShards(Work):
-    """Shards of a measurement: some cuts on some questions or on some texts each."""
+    """Shards of a measurement, each with some cuts on some questions or texts."""
 
     def __init__(self, measurement: Measurement) -> None:
         """Take the measurement of a resolved request."""
         self._measurement, self.reads_disk = measurement, measurement.reads_disk
 
     def missing(self) -> list[Shard]:
-        """Return the pieces that nobody has measured."""
+        """Return the unmeasured pieces."""
         return self._measurement.missing()
 
     def measure(self, shards: Sequence[Shard], on_progress: OnProgress) -> None:
-        """Measure some pieces, and store each."""
+        """Measure pieces and store each."""
         self._measurement.measure(shards, on_progress)
 
 
@@ -350,7 +350,7 @@ def measure(
     cuts: Cuts = (None,),
     cached: Scores | None = None,
 ) -> Measurement:
-    """Measure accuracy, loss and generated text of a model as it is now, or without each of some sets of layers.
+    """Measure accuracy, loss and generated text of a model in its present state, or without each of some sets of layers.
 
     Args:
         loaded: the model.

@@ -1,4 +1,4 @@
-"""Two models on the same questions: how far they are apart, question by question."""
+"""Comparison of two models, paired by question."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,31 +10,31 @@ from analysis.experiments.accuracy.points import Point, QuestionScore
 
 @dataclass(frozen=True)
 class PairedComparison(Interval):
-    """Two models on the same questions."""
+    """The difference of two models on the same questions."""
 
     difference: float
     """Accuracy of the second minus accuracy of the first."""
     low: float
     """Lower end of the paired interval of the difference."""
     high: float
-    """Upper end."""
+    """Upper end of the interval."""
     gained: int
-    """Questions that only the second got right."""
+    """Number of questions that only the second model answered right."""
     lost: int
-    """Questions that only the first got right."""
+    """Number of questions that only the first model answered right."""
     p_value: float
-    """Exact McNemar test, two-sided: how often a difference this uneven would come about if both were equally good."""
+    """P-value of the exact two-sided McNemar test."""
     n: int
-    """Questions."""
+    """Number of questions."""
 
 
 def compare(first: Sequence[QuestionScore], second: Sequence[QuestionScore]) -> PairedComparison:
     """Compare two models question by question.
 
     Args:
-        first: answers of the reference, usually the unpruned model.
-        second: answers of the other; only questions that both answered count. Answers without an id are in the order of the
-            questions, and both models answered all of them.
+        first: Answers of the reference, usually the unpruned model.
+        second: Answers of the second model. Only questions that both answered count. Answers without an id are in the order
+            of the questions, and both models answered all of them.
 
     Raises:
         ValueError: If they share no question.

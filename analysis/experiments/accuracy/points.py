@@ -1,4 +1,4 @@
-"""Scores of one pruned model: its answers, its losses, its generated text."""
+"""Scores of a pruned model: answers, losses, generated text."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,33 +15,33 @@ class Point:
     """Scores of the model without one set of layers."""
 
     n: int
-    """Removed layers, those that lose one of their parts among them; 0 is the unpruned model."""
+    """Number of removed layers, including those that lose a part; 0 for the unpruned model."""
     start: int | None
     """First removed layer; None for n = 0."""
     acc: float | None = None
     """Share of questions whose highest log-likelihood option is right."""
     acc_stderr: float | None = None
     acc_norm: float | None = None
-    """The same with log-likelihoods divided by the option's length in characters, its leading space not counted."""
+    """Accuracy with log-likelihoods divided by the option's length in characters, without its leading space."""
     acc_norm_stderr: float | None = None
     n_samples: int = 0
-    """Questions scored."""
+    """Number of scored questions."""
     loss: float | None = None
-    """Next-token cross-entropy, nats per token of all texts: every token counts the same, in a long text and in a short one."""
+    """Next-token cross-entropy in nats per token; all tokens of all texts have equal weight."""
     loss_stderr: float | None = None
-    """Standard error, whole texts being the sample."""
+    """Standard error of the loss over texts."""
     n_texts: int = 0
-    """Texts the loss was measured on."""
+    """Number of texts of the loss."""
     acc_macro: float | None = None
-    """Mean over subjects of each subject's accuracy; None if questions have no subjects."""
+    """Mean of the accuracies by subject; None if questions have no subjects."""
     layers: list[int] | None = None
     """The removed layers if they are not one block."""
     loss_per_ln_v: float | None = None
-    """The loss divided by ln V, V the size of the vocabulary: uniform guessing scores 1."""
+    """Loss divided by the logarithm of the vocabulary size: uniform guessing scores 1."""
     perplexity: float | None = None
     """exp(loss)."""
     bits_per_byte: float | None = None
-    """Bits needed per byte of the scored text, which unlike the loss can be compared between vocabularies."""
+    """Bits per byte of text, which unlike the loss are comparable between vocabularies."""
     repetition_rate: float | None = None
     """Mean share of runs of four tokens that repeat within a greedy continuation, in [0, 1]."""
     distinct_rate: float | None = None
@@ -54,7 +54,7 @@ class Point:
     parts: str | None = None
     """The removal as text, "a12+m15", if sublayers are removed."""
     n_sums: int = 0
-    """Arithmetic problems asked; 0 in results that did not store it."""
+    """Number of arithmetic problems; 0 in results that did not store it."""
 
     @property
     def block(self) -> Removal | None:
@@ -86,8 +86,8 @@ class Point:
     def sum_interval(self) -> tuple[float, float] | None:
         """The 95 % interval of the share of sums that are right (Wilson).
 
-        In results that did not store the number of problems it follows from the standard error. A share of 0 or 1 has no error:
-        the default number of a generation check is taken.
+        In results without the number of problems, it is derived from the standard error, or for a share of 0 or 1 from the
+        default number.
         """
         if self.sum_acc is None:
             return None
@@ -98,7 +98,7 @@ class Point:
 
 
 def place(cut: Removal | None) -> dict[str, Any]:
-    """Return the fields of a point that identify its removed layers, by name; None is the unpruned model."""
+    """Return the fields of a point that identify its removed layers; None stands for the unpruned model."""
     if cut is None:
         return {"n": 0, "start": None, "layers": None, "parts": None}
     return {
@@ -110,7 +110,7 @@ def place(cut: Removal | None) -> dict[str, Any]:
 
 
 def _with_interval(name: str, title: str = "", unit: str = "", format: str = ".3f") -> tuple[Column, ...]:
-    """A number, which people read with its 95 % interval, and its standard error for programs."""
+    """Return the columns of a score: the number with its 95 % interval, and the standard error for programs."""
     ends = (f"{name}_low", f"{name}_high")
     number = Column(name, title, unit, format, low=ends[0], high=ends[1], parts=(f"{name}_stderr",))
     return (number, Column(f"{name}_stderr"), *map(Column, ends))
@@ -138,7 +138,7 @@ _WHERE_MEASURED = (
 
 
 def intervals(point: Point) -> dict[str, float]:
-    """The ends of the 95 % intervals of a point's scores, by the names of its table; without those that have none."""
+    """Return the ends of the 95 % intervals of a point's scores by column name, without scores that have none."""
     ends = {"acc": point.interval, "loss": point.loss_interval, "sum_acc": point.sum_interval}
     if point.acc_norm is not None and point.n_samples:
         ends["acc_norm"] = stats.share_interval(point.acc_norm, point.n_samples)
@@ -150,12 +150,12 @@ def intervals(point: Point) -> dict[str, float]:
 
 
 def _number(column: Column) -> str:
-    """The number that a column holds, or holds an end of the interval of."""
+    """Return the name of the score that a column belongs to."""
     return column.name.removesuffix("_low").removesuffix("_high")
 
 
 def table(points: Sequence[Point], title: str = "Accuracy and loss", caption: str = "", **first: Sequence[Any]) -> Table:
-    """Return the scores of pruned models, a row each, without columns that no point has a value of.
+    """Return the scores of pruned models, one row each, without empty columns.
 
     Args:
         points: the scores.
@@ -177,37 +177,37 @@ def table(points: Sequence[Point], title: str = "Accuracy and loss", caption: st
 
 @dataclass(frozen=True)
 class QuestionScore:
-    """How one question was scored, by one cut."""
+    """Score of a question for a cut."""
 
     id: str
-    """Identifier in the source."""
+    """Identifier of the question in its source."""
     loglikelihoods: list[float]
-    """Summed natural-log probability of each option, nats."""
+    """Log-likelihood of each option in nats."""
     prediction: int
-    """Index of the highest."""
+    """Index of the highest log-likelihood."""
     gold: int
 
 
 @dataclass(frozen=True)
 class Lines:
-    """The horizontals every accuracy is read against."""
+    """Reference levels of an accuracy."""
 
     chance: float
     """Expected accuracy of guessing."""
     majority: float
-    """Accuracy of always giving the most frequent right answer of these questions."""
+    """Accuracy of the most frequent right answer."""
 
 
 @dataclass(frozen=True)
 class Continuation:
-    """Generated continuation of one prompt."""
+    """Generated continuation of a prompt."""
 
     prompt: str
     text: str
     n_tokens: int
-    """Length, the end-of-text token not counted."""
+    """Number of tokens without the end-of-text token."""
     repetition_rate: float
-    """Share of its runs of four tokens that have occurred before in it, in [0, 1]."""
+    """Share of its runs of four tokens that repeat earlier ones, in [0, 1]."""
     distinct_rate: float
     """Distinct tokens per token, in [0, 1]."""
     ended: bool
@@ -231,11 +231,11 @@ class GenerationCheck:
     continuations: list[Continuation]
     sums: list[SumAnswer]
     repetition_rate: float
-    """Means over the continuations."""
+    """Mean repetition rate of the continuations."""
     distinct_rate: float
     n_tokens: float
     acc: float
-    """Share of the sums that came out right."""
+    """Share of right sums."""
     acc_stderr: float
 
     @property
@@ -255,7 +255,7 @@ class GenerationCheck:
 
 
 def _within(shares: Iterable[float]) -> tuple[float, float] | None:
-    """The interval of a mean of shares, which is no further from 0 and 1 than a share can be."""
+    """Return the interval of a mean of shares, limited to [0, 1]."""
     values = list(shares)
     ends = stats.mean_interval(*stats.mean_and_stderr(values), len(values)) if values else None
     return None if ends is None else (max(0.0, ends[0]), min(1.0, ends[1]))

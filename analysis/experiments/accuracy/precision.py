@@ -1,4 +1,4 @@
-"""The experiment that holds a precision against float32: two evaluations of the unpruned model on the same questions."""
+"""The experiment that compares a precision with float32: two evaluations of the unpruned model on the same questions."""
 
 from dataclasses import replace
 

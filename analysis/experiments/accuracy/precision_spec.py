@@ -1,4 +1,4 @@
-"""Cost of half precision: how far it moves the log-likelihoods of options, and how many predictions it changes."""
+"""Effect of a reduced precision on log-likelihoods and predictions."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -15,7 +15,7 @@ from analysis.models.source.sizes import ModelFacts
 
 @spec_dataclass
 class PrecisionSpec(Spec):
-    """The unpruned model in its precision beside the same weights in float32, on the same questions."""
+    """A comparison of the unpruned model's precision with float32, on the same questions."""
 
     kind: ClassVar[str] = "precision"
 
@@ -31,7 +31,7 @@ class PrecisionSpec(Spec):
 
 @dataclass(frozen=True)
 class PrecisionResult(Result):
-    """How far a precision is from float32."""
+    """The difference of a precision from float32."""
 
     kind: ClassVar[str] = "precision"
     spec_type: ClassVar[type[Spec]] = PrecisionSpec
@@ -40,17 +40,17 @@ class PrecisionResult(Result):
     n_questions: int
     n_options: int
     mean_nats: float
-    """Mean over questions of how far an option's log-likelihood is moved, either way, nats."""
+    """Mean absolute difference of an option's log-likelihood in nats."""
     low_nats: float | None
-    """Ends of its 95 % interval over questions; None for fewer than two."""
+    """Ends of the 95 % interval over questions; None for fewer than two questions."""
     high_nats: float | None
     largest_nats: float
-    """The most that an option is moved."""
+    """Largest difference of an option in nats."""
     n_changed: int
-    """Questions on which half precision gives another option the highest log-likelihood."""
+    """Number of questions with another prediction."""
 
     def tables(self) -> dict[str, Table]:
-        """One row."""
+        """Return the finding as a table of one row."""
         columns = (
             Column("dtype"),
             Column("mean_nats", "mean change of an option", "nats", ".3f", low="low_nats", high="high_nats"),
@@ -62,7 +62,7 @@ class PrecisionResult(Result):
         return {"precision": Table("Against float32", columns, [row], f"{self.sentence()} {self.measured_on()}")}
 
     def measured_on(self) -> str:
-        """On which questions."""
+        """Return the questions in words."""
         benchmark = self.spec.benchmark
         return (
             f"{self.ran_in}. The unpruned model on {self.n_questions} questions of {questions.title(benchmark)}, seed "
@@ -70,7 +70,7 @@ class PrecisionResult(Result):
         )
 
     def sentence(self) -> str:
-        """The finding as a sentence."""
+        """Return the finding as a sentence."""
         differ = "1 prediction differs" if self.n_changed == 1 else f"{self.n_changed} predictions differ"
         ends = "" if self.low_nats is None else f" ({self.low_nats:.3f} to {self.high_nats:.3f})"
         return (
@@ -112,7 +112,7 @@ def describe_cost(model: ModelSpec) -> str:
 
 
 def moved(half: list[list[float]], exact: list[list[float]]) -> tuple[float, tuple[float, float] | None, float]:
-    """How far options are moved: the mean over questions of the mean over their options, its interval, and the most.
+    """Return the differences of options: mean over questions of the mean over options, its interval, and the largest.
 
     Args:
         half, exact: log-likelihoods per question and option, nats.

@@ -1,4 +1,4 @@
-"""Scores of pruned models on tokenized questions and texts: those of stored results, and the point that they amount to."""
+"""Scores of pruned models on tokenized questions and texts, from stored results, and their summary as a point."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -29,32 +29,32 @@ class Material:
     encoded: list[EncodedQuestion]
     texts: list[list[int]]
     text_bytes: list[int]
-    """UTF-8 bytes of the predicted part of each text: all of it but its first token."""
+    """UTF-8 bytes of each text without its first token."""
     vocab_size: int
     packed: bool
     """Whether questions share rows."""
     packing: str = ""
-    """Why they do not although the model's family seemed to allow it, in a sentence; "" otherwise."""
+    """Reason why questions do not share rows although the model's family seemed to allow it; "" otherwise."""
     question_tokens: int = 0
-    """Tokens of the questions' rows, shared prefixes counted once a row."""
+    """Number of tokens of the questions' rows; shared prefixes count once per row."""
     skipped_rows: list[str] = field(default_factory=list)
     """Rows of the user's own file that cannot be asked, each with its number and the reason."""
 
     @property
     def lines(self) -> Lines | None:
-        """Chance and majority accuracy of these questions; None without questions."""
+        """Reference levels of these questions; None without questions."""
         if not self.questions:
             return None
         return Lines(benchmarks.chance(self.questions), benchmarks.majority(self.questions))
 
     @cached_property
     def question_by_id(self) -> dict[str, Question]:
-        """The questions by their identifier in the source."""
+        """Questions by their identifier in the source."""
         return {question.id: question for question in self.questions}
 
     @property
     def n_truncated(self) -> int:
-        """Questions whose prompt did not fit the model's window."""
+        """Number of questions whose prompt did not fit the model's window."""
         return sum(question.truncated for question in self.encoded)
 
     @property
@@ -64,7 +64,7 @@ class Material:
 
     @property
     def n_tokens(self) -> int:
-        """Tokens that run through the layers of one cut."""
+        """Number of tokens that run through the layers of one cut."""
         return self.question_tokens + sum(len(ids) for ids in self.texts)
 
 
@@ -76,7 +76,7 @@ def prepare(
     Args:
         loaded: the model, for its tokenizer and its window.
         benchmark, loss_corpus: questions and texts; None to skip either.
-        skip_texts: texts at the front of the draw to leave to others.
+        skip_texts: Number of texts to skip at the front of the draw.
 
     Raises:
         CorpusError, BenchmarkError: If the texts or questions cannot be used.
@@ -109,14 +109,14 @@ def _predicted_bytes(loaded: LoadedModel, ids: list[int]) -> int:
 
 
 def answer(question: Question, loglikelihoods: list[float]) -> QuestionScore:
-    """The verdict on one question: the option with the highest log-likelihood, the first of equals."""
+    """Return the score of a question; of equally likely options the first is the prediction."""
     prediction = max(range(len(loglikelihoods)), key=lambda index: loglikelihoods[index])
     return QuestionScore(question.id, loglikelihoods, prediction, question.gold)
 
 
 def is_right_normalised(question: Question, answered: QuestionScore) -> bool:
     """Return whether the option with the highest log-likelihood per character is the right one (`acc_norm`)."""
-    # Characters of the choice without the one space that parts it from the context, as the harness counts them.
+    # Characters of the option without the space that separates it from the context, as in lm-evaluation-harness.
     lengths = [max(1, len(option) - 1) for option in question.options]
     scores = [value / length for value, length in zip(answered.loglikelihoods, lengths, strict=True)]
     return scores.index(max(scores)) == question.gold
@@ -168,7 +168,7 @@ def _loss_values(material: Material, losses: Sequence[float]) -> dict[str, Any]:
         "loss": loss,
         "loss_stderr": stderr,
         "loss_per_ln_v": loss / math.log(material.vocab_size),
-        "perplexity": math.exp(min(loss, 700.0)),  # beyond it is infinite, which JSON does not know
+        "perplexity": math.exp(min(loss, 700.0)),  # a larger loss would give infinity, which JSON does not allow
         "bits_per_byte": loss * sum(tokens) / math.log(2) / n_bytes if n_bytes else None,
     }
 
@@ -178,9 +178,9 @@ class Scores:
     """Scores of each set of removed layers measured so far, and the seconds they took."""
 
     answers: dict[Removal | None, dict[str, QuestionScore]] = field(default_factory=dict)
-    """By cut, by the question's identifier."""
+    """Answers by cut and question identifier."""
     losses: dict[Removal | None, list[float]] = field(default_factory=dict)
-    """By cut, of the first texts: mean cross-entropy, nats per token."""
+    """Losses of the first texts by cut, nats per token."""
     writings: dict[Removal | None, GenerationCheck] = field(default_factory=dict)
     wall_s: float = 0.0
 
@@ -190,7 +190,7 @@ class Scores:
         return [by_id[question.id] for question in material.questions if question.id in by_id]
 
     def losses_of(self, cut: Removal | None, material: Material) -> list[float]:
-        """The losses of a cut on the first texts."""
+        """Return the losses of a cut on the first texts."""
         return self.losses.get(cut, [])[: len(material.texts)]
 
     def point(self, cut: Removal | None, material: Material) -> Point:
@@ -209,7 +209,8 @@ def stored_scores(
 ) -> Scores:
     """Return the scores in stored sweeps and evaluations of this model on these questions, texts and prompts.
 
-    The numbers of questions and texts do not matter: both are drawn in a seeded order, so that fewer are the first of more.
+    The numbers of questions and texts do not matter: both are drawn in a seeded order, so a smaller set is a prefix of a
+    larger one.
 
     Args:
         model, benchmark, loss_corpus, generation: resolved.
@@ -228,7 +229,7 @@ _CutScores = tuple[Removal | None, list[QuestionScore], list[float], GenerationC
 
 
 def _stored_cuts(model: ModelSpec) -> Iterator[tuple[SweepSpec | EvaluateSpec, list[_CutScores]]]:
-    """The cuts of every stored sweep and evaluation of a model, adapters left out."""
+    """Yield the cuts of stored sweeps and evaluations of a model without adapters."""
     for swept in SweepResult.all_of(model):
         if swept.spec.model == model:
             writings = swept.writings or [None] * len(swept.points)

@@ -1,4 +1,4 @@
-"""The experiment behind the curve: accuracy, loss and generation for n = 0 .. max_n, all cuts of a batch from one trunk."""
+"""The experiment behind the curve: accuracy, loss and generation for n = 0 .. max_n."""
 
 from collections.abc import Sequence
 
@@ -15,12 +15,12 @@ def run(spec: SweepSpec, on_progress: OnProgress = ignore, *, load: Loader = mod
     """Measure the curve, or return the stored one; no question is measured twice on the same cut.
 
     A stopped run resumes. The unfinished result is stored after every piece. `scores.stored_scores` reads it back with all
-    other stored sweeps and evaluations of this model. So more questions refine a curve, and strategies share the blocks that
-    they agree on.
+    other stored sweeps and evaluations of this model. So more questions refine a curve, and strategies share the scores of
+    equal blocks.
 
     Strategies that need a map or the layers' influence use the stored distance map of `spec.distances`. Those that need the
     damage use the stored damage map of `spec.damage`, those that search the stored search of `spec.search`. Each is computed
-    first where it is missing.
+    first if it is missing.
 
     Raises:
         LayerscopeError: for each problem that the user can fix, in one sentence.

@@ -52,7 +52,7 @@ class SweepSpec(Spec):
     loss_corpus: CorpusSpec | None = field(default_factory=default_loss_corpus)
     """Text for the mean next-token loss; None to skip it."""
     distances: Annotated[DistanceSpec, Part(only=("model", "metric"))] = field(default_factory=DistanceSpec)
-    """The map that `similarity` selects from."""
+    """The map that `similarity` chooses from."""
     strategy: Annotated[str, Option(choices=STRATEGIES)] = USUAL
     """Strategy that chooses the removed layers."""
     max_n: Annotated[int | None, Option(), Bound(0, MOST_LAYERS)] = None
@@ -62,11 +62,11 @@ class SweepSpec(Spec):
     blocks: Annotated[tuple[Removal, ...], Option()] = ()
     """Blocks that the strategy `manual` removes, one point of the curve each."""
     damage: Annotated[DamageSpec | None, Part(usual="analysis.experiments.accuracy.sweep_spec:usual_damage")] = None
-    """The measured damage that `loss-greedy` selects from; filled in for it, None for the others."""
+    """The damage map of `loss-greedy`; None for other strategies."""
     generation: Annotated[GenerationSpec | None, Option("--generate")] = None
     """Also measure generated text at each n: repetition, distinct tokens and arithmetic (default: off)."""
     search: Annotated[SearchSpec | None, Part(usual="analysis.experiments.accuracy.sweep_spec:usual_search")] = None
-    """The search whose cuts a strategy takes that searches; filled in for it, None for the others."""
+    """The search of a strategy that searches; None for other strategies."""
 
     def __post_init__(self) -> None:
         require(
@@ -96,7 +96,7 @@ def usual_search(spec: SweepSpec) -> SearchSpec | None:
 
 
 def sparing(spec: SweepSpec, layers: Iterable[int]) -> SweepSpec:
-    """Return this curve by a search that keeps these layers; one of a strategy that does not search is unchanged."""
+    """Return the request with a search that keeps these layers; unchanged if the strategy does not search."""
     protected = tuple(sorted(layers))
     if not protected or not needs(spec.strategy, SEARCHED):
         return spec
@@ -186,7 +186,7 @@ def lacking(corpus: CorpusSpec, model: ModelFacts, text_tokens: Sequence[int]) -
 
     Args:
         corpus: the requested text.
-        model: whose window truncates the texts.
+        model: The model, whose window truncates the texts.
         text_tokens: predicted tokens of each text.
     """
     return corpora.shortfall(corpus.fitting(model.max_positions), [n + 1 for n in text_tokens]) if text_tokens else ""
@@ -202,38 +202,38 @@ class SweepResult(Result):
     model: ModelFacts
     n_layers: int
     points: list[Point]
-    """n = 0 first."""
+    """Scores by n, from n = 0."""
     lines: Lines | None
-    """None until questions are scored."""
+    """Reference levels; None until questions are scored."""
     n_questions: int
-    """Questions asked for in all; `points[i].n_samples` of them are scored."""
+    """Number of requested questions; `points[i].n_samples` of them are scored."""
     n_truncated: int
-    """Prompts cut on the left because they were longer than the model's window."""
+    """Number of prompts truncated on the left to the model's window."""
     questions: list[list[QuestionScore]] = field(default_factory=list)
-    """Per point, per question."""
+    """Score of each question by point."""
     skipped_rows: list[str] = field(default_factory=list)
     """Rows of the user's own question file that could not be asked, each with its number and the reason."""
     packing: str = ""
     """Why questions did not share rows although the model's family seemed to allow it, in a sentence; "" otherwise."""
     text_losses: list[list[float]] = field(default_factory=list)
-    """Per point, per text: mean next-token cross-entropy, nats."""
+    """Mean next-token cross-entropy of each text by point, nats."""
     text_tokens: list[int] = field(default_factory=list)
-    """Predicted tokens of each text, by which its loss counts."""
+    """Predicted tokens of each text, the weights of the losses."""
     writings: list[GenerationCheck | None] = field(default_factory=list)
-    """Per point, its generated text, or None until it is measured; empty if no generation is requested."""
+    """Generated text by point, None until it is measured; empty if no generation is requested."""
 
     def tables(self) -> dict[str, Table]:
         """Return the scores of every point."""
         return {"points": cuts.table(self.points, caption=self.measured_on())}
 
     def measured_on(self) -> str:
-        """On which questions and texts."""
+        """Return the questions and texts in words."""
         return _measured_on(self, self.points)
 
 
 @dataclass(frozen=True)
 class EvaluateResult(Result):
-    """One model's accuracy and loss."""
+    """Accuracy and loss of one model."""
 
     kind: ClassVar[str] = "evaluate"
     spec_type: ClassVar[type[Spec]] = EvaluateSpec
@@ -249,18 +249,18 @@ class EvaluateResult(Result):
     packing: str = ""
     """Why questions did not share rows although the model's family seemed to allow it, in a sentence; "" otherwise."""
     text_losses: list[float] = field(default_factory=list)
-    """Per text: mean next-token cross-entropy, nats."""
+    """Mean next-token cross-entropy of each text, nats."""
     text_tokens: list[int] = field(default_factory=list)
-    """Predicted tokens of each text, by which its loss counts."""
+    """Predicted tokens of each text, the weights of the losses."""
     writing: GenerationCheck | None = None
-    """Its generated text, if generation was requested."""
+    """Generated text, if requested."""
 
     def tables(self) -> dict[str, Table]:
-        """Return the scores of the one point."""
+        """Return the scores as a table."""
         return {"points": cuts.table([self.point], caption=self.measured_on())}
 
     def measured_on(self) -> str:
-        """On which questions and texts."""
+        """Return the questions and texts in words."""
         return _measured_on(self, [self.point])
 
 

@@ -155,26 +155,26 @@ class MethodsResult(Result):
         measured = {(cell.strategy, cell.recipe) for cell in self.cells}
         return [method for method in self.spec.methods if method in measured]
 
-    def nats(self, place: int, against: int | None = None) -> Ends | None:
+    def nats(self, index: int, against: int | None = None) -> Ends | None:
         """Return the loss increase of a cell over another, paired by text; None without losses of both.
 
         Args:
-            place: of the cell, 0-based.
+            index: of the cell, 0-based.
             against: of the other cell; None for the unpruned model.
         """
-        if (place, against) not in self._nats:
-            first, second = self.losses[0 if against is None else 1 + against], self.losses[1 + place]
-            self._nats[place, against] = stats.compare_losses(first, second, self.text_tokens) if first and second else None
-        return self._nats[place, against]
+        if (index, against) not in self._nats:
+            first, second = self.losses[0 if against is None else 1 + against], self.losses[1 + index]
+            self._nats[index, against] = stats.compare_losses(first, second, self.text_tokens) if first and second else None
+        return self._nats[index, against]
 
     @cached_property
     def _nats(self) -> dict[tuple[int, int | None], Ends | None]:
         """Known answers of `nats`: the tables need each of them several times."""
         return {}
 
-    def gained(self, place: int, against: int | None = None) -> Ends | None:
+    def gained(self, index: int, against: int | None = None) -> Ends | None:
         """Return the accuracy difference of two cells, paired by question (Bonett and Price); arguments as in `nats`."""
-        first, second = self.right[0 if against is None else 1 + against], self.right[1 + place]
+        first, second = self.right[0 if against is None else 1 + against], self.right[1 + index]
         if not first or not second:
             return None
         gained = sum(after and not before for before, after in zip(first, second, strict=True))

@@ -29,14 +29,14 @@ CHOICE_TEXTS = 8
 those."""
 
 
-def judged_by(corpus: CorpusSpec, wanted: CorpusSpec | None = None) -> CorpusSpec:
+def judged_by(corpus: CorpusSpec, preferred: CorpusSpec | None = None) -> CorpusSpec:
     """Return the text that judges a run trained on `corpus`: never of the same kind.
 
     Args:
         corpus: the healing text.
-        wanted: used if it is of another kind, such as the text of a curve that the run is compared with.
+        preferred: Text to use if it is of another kind, for example the text of a curve that the run is compared with.
     """
-    return wanted if wanted is not None and wanted.subject != corpus.subject else other_text(corpus.source)
+    return preferred if preferred is not None and preferred.subject != corpus.subject else other_text(corpus.source)
 
 
 def default_heal_corpus() -> CorpusSpec:

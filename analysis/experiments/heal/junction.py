@@ -163,8 +163,8 @@ def fit(
         def on_fraction(share: float, before: int = number) -> None:
             on_progress(Progress("fitting the junction", round(_PARTS * (before + share)), _PARTS * len(gaps)))
 
-        known = losses[1] if reports else loss_before  # the gap before this one ended with this very model
-        report, change, losses_here, n_read = _fit_gap(gap_states, calibration, selection, on_fraction, known, is_late)
+        cost_before = losses[1] if reports else loss_before  # the gap before this one ended with this very model
+        report, change, losses_here, n_read = _fit_gap(gap_states, calibration, selection, on_fraction, cost_before, is_late)
         n_tokens = max(n_tokens, n_read)
         changes[report.module] = change
         losses = [losses[0] if reports else losses_here[0], losses_here[1]]
@@ -226,7 +226,7 @@ class Gap:
     """Of the earlier gaps."""
 
     @property
-    def place(self) -> int:
+    def entry_layer(self) -> int:
         """The layer that is entered behind the gap, numbered as inside of `entered`."""
         layer, part = self._last
         return layer + (part == FEED_FORWARD) - self._shift
@@ -258,20 +258,20 @@ class Gap:
             RecipeError: If no projection takes the change in.
         """
         with self.entered() as decoder:
-            return output_projection(decoder, self.place)
+            return output_projection(decoder, self.entry_layer)
 
     def states(self, module: nn.Module, sequences: Sequence[Sequence[int]]) -> GapStates:
         """Return the states of a batch of texts at this gap, from a single pass if it is the first gap and of whole layers."""
         waited = _Streams(module, sequences)
         if not self.earlier and isinstance(self.gap, Block):
             waited.run(self.decoder, self.gap.start, self.gap.stop)
-            return waited.found()
+            return waited.states()
         with self.entered() as decoder:
-            waited.run(decoder, self.place, None)
+            waited.run(decoder, self.entry_layer, None)
         layer, part = self._last
         with sublayers.without(self.decoder, layer, [FEED_FORWARD] * (part == ATTENTION)):
             waited.run(self.decoder, None, layer + 1)
-        return waited.found()
+        return waited.states()
 
 
 @contextlib.contextmanager
@@ -398,7 +398,7 @@ class _Streams:
             for handle in handles:
                 handle.remove()
 
-    def found(self) -> GapStates:
+    def states(self) -> GapStates:
         """All of it, on the device of the layer behind the gap."""
         longest = max(map(len, self._sequences))
         real = torch.tensor([[position < len(ids) for position in range(longest)] for ids in self._sequences])
@@ -431,14 +431,14 @@ def _tries(gap: Gap, module: nn.Module, texts: Sequence[Sequence[int]]) -> Itera
         module: the projection that is changed.
         texts: token ids.
     """
-    place, streams, batches_of_texts = gap.place, list[Tensor](), list[_Tried]()
+    entry_layer, streams, batches_of_texts = gap.entry_layer, list[Tensor](), list[_Tried]()
     with gap.entered() as decoder:
         handle = watched(module, streams.append)
         try:
             for group in likelihood.text_batches(decoder, texts):
                 sequences = [texts[index] for index in group]
-                trunk = run_trunk(decoder, right_padded(sequences), keep={place})
-                features = streams.pop().reshape(*trunk.states[place].shape[:2], -1)
+                trunk = run_trunk(decoder, right_padded(sequences), keep={entry_layer})
+                features = streams.pop().reshape(*trunk.states[entry_layer].shape[:2], -1)
                 batches_of_texts.append(_Tried(sequences, trunk, features))
         finally:
             handle.remove()
@@ -446,10 +446,10 @@ def _tries(gap: Gap, module: nn.Module, texts: Sequence[Sequence[int]]) -> Itera
         def loss_with(change: Tensor) -> float:
             nats = 0.0
             for batch in batches_of_texts:
-                stream = batch.trunk.states[place]
+                stream = batch.trunk.states[entry_layer]
                 moves = _product(change)(batch.features)
                 calls = batch.trunk.calls
-                behind = carried(decoder, Trunk({place: stream + moves.to(stream)}, calls), place, gap.rest)
+                behind = carried(decoder, Trunk({entry_layer: stream + moves.to(stream)}, calls), entry_layer, gap.rest)
                 losses = likelihood.batch_losses(decoder, behind, batch.sequences)
                 nats += sum(loss * (len(ids) - 1) for loss, ids in zip(losses, batch.sequences, strict=True))
             return nats / sum(len(ids) - 1 for ids in texts)

@@ -71,13 +71,13 @@ class Remaining(Stages):
                 healing text's kind.
         """
         spec = self._spec
-        asked, read = question_tokens(spec.benchmark), spec.validation.n_texts * spec.validation.seq_len
+        n_asked, n_read = question_tokens(spec.benchmark), spec.validation.n_texts * spec.validation.seq_len
         n_texts, every = spec.validation.n_texts, _from_one_trunk([1.0] * len(stored))
         answers, losses, own_kind = (
             _from_one_trunk([_lacking(counts[index], n) for counts in stored])
             for index, n in enumerate((n_questions(spec.benchmark), n_texts, n_texts))
         )
-        self.stages[name].work *= (asked * answers + read * losses) / (asked + read) / every
+        self.stages[name].work *= (n_asked * answers + n_read * losses) / (n_asked + n_read) / every
         self.stages[f"{name}, same kind"].work *= own_kind / every
 
     def skip(self, *names: str) -> None:
@@ -227,7 +227,7 @@ def _step_tokens(spec: HealSpec) -> int:
 def planned(spec: HealSpec) -> dict[str, Stage]:
     """The stages of a healing run in their order, each with its work in tokens of a forward pass."""
     judging = spec.validation
-    asked = question_tokens(spec.benchmark)
+    n_asked = question_tokens(spec.benchmark)
     text = judging.n_texts * judging.seq_len
     choice = CHOICE_TEXTS * judging.seq_len
     n_wrote = 0 if spec.generation is None else spec.generation.n_prompts * spec.generation.max_new_tokens * 8
@@ -237,13 +237,13 @@ def planned(spec: HealSpec) -> dict[str, Stage]:
     fit = _FIT_SHARE * CALIBRATION_TEXTS * min(spec.corpus.seq_len, 256) if spec.instant else 0
     phases = {
         "load": (LOAD, 1.0),
-        "before": (BEFORE, before * (asked + text) + n_models * n_wrote),
+        "before": (BEFORE, before * (n_asked + text) + n_models * n_wrote),
         "before, same kind": (BEFORE, before * text),
         "choice": (BEFORE, before * choice),
         "fit": (FIT, fit),
         "prepare": (FIT, (PROBES * step + choice) if spec.minutes is not None else choice if spec.trains else 0),
         "train": (TRAIN, spec.steps * step if spec.steps else 1.0 if spec.minutes is not None else 0),
-        "healed": (HEALED, _HEALED_TIME * (asked + text + n_wrote)),
+        "healed": (HEALED, _HEALED_TIME * (n_asked + text + n_wrote)),
         "healed, same kind": (HEALED, _HEALED_TIME * text),
     }
     return {name: Stage(tokens, _KINDS.get(name, SCORE), title) for name, (title, tokens) in phases.items()}

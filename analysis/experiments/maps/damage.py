@@ -1,4 +1,4 @@
-"""The experiment that measures the loss without every block up to a size, which the distance map only predicts."""
+"""The experiment that measures the loss without each block up to a size."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -32,11 +32,11 @@ _Batch = tuple[list[int], list[Cut]]
 
 PHASE = "measuring the loss without each block"
 CUTS_PER_SHARD = 64
-"""Number of removals of a batch in one shard of a shared map: each shard runs the unpruned model once."""
+"""Number of cuts per shard; each shard runs the unpruned model once."""
 _SAVE_EVERY_S = 3.0
-"""Pages draw the stored part while the rest is measured."""
+"""Seconds between two stored states, which pages draw."""
 _TRUNK_BYTES = 1 << 30
-"""Depths of one batch that are kept at once; the trunk is run again for those that did not fit."""
+"""Maximum bytes of kept depths of a batch; the trunk is run again for depths beyond it."""
 
 
 def run(spec: DamageSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> DamageResult:
@@ -66,7 +66,7 @@ def work(spec: DamageSpec, facts: ModelFacts) -> float:
 
 
 def _ready(spec: DamageSpec, stored: DamageResult | None, stages: Stages, load: Loader) -> "_MeasuredLosses":
-    """Return the losses known of a resolved request, with all inputs of the measurement of the rest."""
+    """Return the measurement of a resolved request with its known losses."""
     loaded = load(spec.model, stages, by_layer=True)
     n_layers = loaded.decoder.n_layers
     stages.plan({distance_map.PHASE: distance_map.work(spec.distances, loaded.facts), PHASE: work(spec, loaded.facts)})
@@ -83,7 +83,7 @@ def _ready(spec: DamageSpec, stored: DamageResult | None, stages: Stages, load: 
 
 
 def _others_of_these_texts(spec: DamageSpec) -> list[DamageResult]:
-    """Stored results of the same model that differ from this one in nothing but sizes, number of texts and map."""
+    """Yield stored results that differ from this request only in sizes, number of texts and map."""
     matching = []
     for result in DamageResult.all_of(spec.model):
         corpus = replace(result.spec.corpus, n_texts=spec.corpus.n_texts)
@@ -94,14 +94,14 @@ def _others_of_these_texts(spec: DamageSpec) -> list[DamageResult]:
 
 
 def _split(cuts: list[Cut]) -> list[list[Cut]]:
-    """The cuts of a batch in parts that are worth a trunk of their own, so that many processes have something to do."""
+    """Return the cuts of a batch in parts of `CUTS_PER_SHARD`, for several processes."""
     return [cuts[first : first + CUTS_PER_SHARD] for first in range(0, len(cuts), CUTS_PER_SHARD)]
 
 
 def _rounds(cuts: Sequence[Cut]) -> list[list[Cut]]:
-    """The unpruned model, without which nothing can be compared, then sizes 1, 2, 4, 8, … one by one, then all others.
+    """Return cuts in the order of measuring: the unpruned model, sizes 1, 2, 4, 8, …, then all others.
 
-    So the outline of the map is there early.
+    So an outline of the map is available early.
     """
     rounds: dict[int, list[Cut]] = {}
     for cut in cuts:
@@ -113,7 +113,7 @@ def _rounds(cuts: Sequence[Cut]) -> list[list[Cut]]:
 
 
 def _parts(cuts: Sequence[Cut], n_layers: int, at_once: int) -> Iterator[list[Cut]]:
-    """The rounds, each split into cuts whose tails begin at no more than `at_once` depths."""
+    """Return the rounds split into cuts whose tails begin at no more than `at_once` depths."""
     for cuts_of_round in _rounds(cuts):
         depths = sorted(tail_depths(cuts_of_round, n_layers))
         for begin in range(0, len(depths), at_once):
@@ -128,7 +128,7 @@ def _work(cost: likelihood.PassCost, cut: Cut, depth: int) -> int:
 
 @dataclass
 class _MeasuredLosses:
-    """The losses measured so far, and the result that they amount to."""
+    """The losses measured so far."""
 
     spec: DamageSpec
     loaded: LoadedModel
@@ -136,7 +136,7 @@ class _MeasuredLosses:
     texts: list[list[int]]
     blocks: list[Block]
     losses: np.ndarray = field(init=False)
-    """As `DamageResult.text_losses`; infinite if the loss of a pruned model is not finite."""
+    """Losses as in `DamageResult.text_losses`; infinite if the loss of a pruned model is not finite."""
     row: dict[Cut, int] = field(init=False)
     """Index of each removal in `losses`."""
     wall_s: float = 0.0
@@ -144,7 +144,7 @@ class _MeasuredLosses:
     def __post_init__(self) -> None:
         cuts: list[Cut] = [None, *self.blocks]
         self.row = {cut: index for index, cut in enumerate(cuts)}
-        # Rounded as they will be stored, so that a run that was stopped ends with the very numbers of one that was not.
+        # Rounded as they will be stored, so that a resumed run gives equal numbers.
         self.losses = np.full((len(cuts), len(self.texts)), np.nan, dtype=np.float32)
 
     def take_over(self, earlier: DamageResult) -> None:
@@ -218,10 +218,10 @@ class _MeasuredLosses:
         return missing
 
     def shard(self, texts: list[int], cuts: Sequence[Cut]) -> Shard:
-        """A batch of texts without each of some blocks, as a piece of work that stands alone."""
+        """Return the request for a batch of texts without each of some blocks, as a shard."""
         content = {
             "model": self.spec.model.to_json(),
-            "corpus": replace(self.spec.corpus, n_texts=1).to_json(),  # the first texts of more are the same
+            "corpus": replace(self.spec.corpus, n_texts=1).to_json(),  # a smaller number of texts is a prefix of a larger one
             "texts": texts,
             "cuts": [None if cut is None else [cut.start, cut.size] for cut in cuts],
             "version": self.spec.version,
@@ -229,7 +229,7 @@ class _MeasuredLosses:
         return Shard("damage", content, size=len(texts) * len(cuts))
 
     def shards(self) -> list[Shard]:
-        """Batches with some of their cuts that nobody has measured."""
+        """Return unmeasured batches, each with some of its cuts."""
         shards = [self.shard(texts, part) for texts, cuts in self._batches() for part in _split(cuts)]
         return [shard for shard in shards if not shard.is_stored()]
 
@@ -259,7 +259,7 @@ class _MeasuredLosses:
 
     @torch.inference_mode()
     def of_all(self, batches: Sequence[_Batch], on_step: OnStep) -> Iterator[tuple[int, Cut, list[float]]]:
-        """The number of a batch, one of its cuts, and the losses; of a model on the disk all batches in one reading."""
+        """Yield batch number, cut and losses; a model on the disk is read once for all batches."""
         decoder = self.loaded.decoder
         if decoder.on_disk is None:
             for number, (texts, missing) in enumerate(batches):
@@ -273,7 +273,7 @@ class _MeasuredLosses:
 
     @torch.inference_mode()
     def _losses(self, texts: list[int], cuts: Sequence[Cut]) -> Iterator[tuple[Cut, list[float]]]:
-        """Each cut with its mean cross-entropy per text, all from one trunk as far as memory allows."""
+        """Yield each cut with its mean cross-entropy per text, from one trunk as far as memory allows."""
         decoder = self.loaded.decoder
         sequences = [self.texts[text] for text in texts]
         input_ids = right_padded(sequences)
@@ -283,13 +283,13 @@ class _MeasuredLosses:
         for part in _parts(cuts, decoder.n_layers, at_once):
             needed = tail_depths(part, decoder.n_layers)
             if not needed <= trunk.states.keys():
-                trunk = Trunk({}, [])  # the old depths are let go before the new ones are kept
+                trunk = Trunk({}, [])  # frees the depths before new ones are kept
                 trunk = run_trunk(decoder, input_ids, keep=all_depths if len(all_depths) <= at_once else needed)
             for index, stream in run_tails(decoder, trunk, part):
                 yield part[index], likelihood.batch_losses(decoder, stream, sequences)
 
     def result(self, *, complete: bool) -> DamageResult:
-        """The map of the damage as it is now."""
+        """Return the result so far."""
         losses = self.losses.astype(np.float64)
         measured = ~np.isnan(losses)
         tokens = np.array([len(ids) - 1 for ids in self.texts])
@@ -330,7 +330,7 @@ class _MeasuredLosses:
 
 
 class DamageShards(Work):
-    """Shards of a damage map: every batch of texts with some of its missing cuts."""
+    """Shards of a damage map, each a batch of texts with some of its missing cuts."""
 
     resolve = staticmethod(resolve)
 
@@ -341,15 +341,15 @@ class DamageShards(Work):
 
     @staticmethod
     def before(spec: DamageSpec) -> list[Spec]:
-        """The distance map that it is compared with."""
+        """Return the request for the distance map."""
         return [spec.distances]
 
     def missing(self) -> list[Shard]:
-        """Batches with some of their cuts that nobody has measured."""
+        """Return unmeasured batches, each with some of its cuts."""
         return self._measured.shards()
 
     def measure(self, shards: Sequence[Shard], on_progress: OnProgress) -> None:
-        """Measure some batches, and store each."""
+        """Measure batches and store each."""
         total = sum(len(missing.content["cuts"]) for missing in shards)
         batches = [
             (shard.content["texts"], [None if cut is None else Block(*cut) for cut in shard.content["cuts"]])
@@ -373,7 +373,7 @@ class DamageShards(Work):
 
 
 def _least(increase: Sequence[Sequence[float | None]], n_measured: Sequence[Sequence[int]]) -> list[LeastDamage]:
-    """The argmin over the start for every size that is measured all through, ties to the deeper start."""
+    """Return the block of least loss for each completely measured size; ties go to the deeper start."""
     best = []
     for n, (row, counts) in enumerate(zip(increase, n_measured, strict=True), start=1):
         candidates = [(value, -start) for start, value in enumerate(row) if value is not None]

@@ -1,4 +1,4 @@
-"""The request for a loss-increase map, and the map: the measured loss without every block up to a size."""
+"""Request and result of a loss-increase map: the measured loss without each block up to a size."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +20,7 @@ from analysis.models.source.sizes import ModelFacts
 
 
 def default_damage_corpus() -> CorpusSpec:
-    """The held-out Wikipedia text on which the loss without every block is measured unless another is asked for."""
+    """Return the default text of a loss-increase map, which is held-out Wikipedia text."""
     return CorpusSpec(source="wiki", n_texts=8, seq_len=128, split="validation", min_tokens=128)
 
 
@@ -35,7 +35,7 @@ class DamageSpec(Spec):
     model: ModelSpec = field(default_factory=ModelSpec)
     corpus: CorpusSpec = field(default_factory=default_damage_corpus)
     distances: Annotated[DistanceSpec, Part(only=("model", "metric"))] = field(default_factory=DistanceSpec)
-    """The map that the damage is compared with."""
+    """The distance map that the loss increase is compared with."""
     max_size: Annotated[int | None, Option(), Bound(1, MOST_LAYERS)] = None
     """Largest block size (default: half of the layers)."""
 
@@ -52,7 +52,7 @@ def resolve(spec: DamageSpec) -> DamageSpec:
 
 @dataclass(frozen=True)
 class LeastDamage:
-    """The block of one size whose removal was measured to cost least."""
+    """The block of one size with the least measured loss increase."""
 
     n: int
     start: int
@@ -61,7 +61,7 @@ class LeastDamage:
 
     @property
     def block(self) -> Block:
-        """The block itself."""
+        """The block as a `Block`."""
         return Block(self.start, self.n)
 
 
@@ -82,25 +82,25 @@ class DamageResult(Result):
     """Row n-1 holds n = 1..max_size; entry l is the loss without [l, l+n) minus the unpruned loss, nats per token of all texts.
     None until a text is measured, and if the loss of the pruned model is not finite."""
     stderr: list[list[float | None]]
-    """Standard errors of `increase`, whole texts being the sample, each paired with itself; None until two are measured."""
+    """Standard errors of `increase` over texts, paired by text; None until two are measured."""
     n_measured: list[list[int]]
     """Texts measured so far for each block."""
     best: list[LeastDamage]
     """argmin over l for each n, ties to the deeper start; only sizes whose blocks are all measured."""
     n_texts: int
-    """Texts there are."""
+    """Number of texts."""
     rank_correlation: float | None
     """Spearman's rho between distance and increase over all measured blocks; None with fewer than three."""
     rank_correlation_by_size: list[float | None]
-    """The same among the blocks of each size n = 1..max_size."""
+    """Spearman's rho among the blocks of each size n = 1..max_size."""
     text_tokens: list[int] = field(default_factory=list)
-    """Predicted tokens of each text, by which its loss counts."""
+    """Predicted tokens of each text, the weights of the losses."""
     text_losses: np.ndarray | None = None
     """Loss per block and text, (1 + n_blocks, n_texts), float32, NaN where not measured yet. Row 0 is the unpruned model, then
     all blocks by size and start. None in results that came with version 0.2."""
 
     def tables(self) -> dict[str, Table]:
-        """Every block, and the least damaging one of each size."""
+        """Return a table of all blocks, and one of the least damaging block of each size."""
         # Once all is measured, a missing value is a loss that is no finite number.
         blank = "not finite" if self.complete else MISSING
         rho = Column("rank_correlation", "rank correlation", format=".2f")
@@ -121,7 +121,7 @@ class DamageResult(Result):
         }
 
     def beside(self, best: Sequence[Best]) -> Table:
-        """The least damaging block of each size beside the most similar one.
+        """Return a table of the least damaging and the most similar block of each size.
 
         Args:
             best: the chosen blocks of the map that the damage is compared with.

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 _SMALLEST = 1e-300
-"""Stands in for the length of an all-zero state, so that its cosine is 0 and its angle 0.5."""
+"""Minimum norm of a state, so that an all-zero state has cosine 0 and angle 0.5."""
 
 
 def angular_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Angle between hidden states, as a fraction of pi.
+    """Return the angle between hidden states as a fraction of pi.
 
     Computed in float64: bfloat16 cannot tell apart angles below about 0.03.
 

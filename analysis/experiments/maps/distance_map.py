@@ -1,4 +1,4 @@
-"""The experiment behind the heat map: texts in, distances of all pairs of depths out, in one pass over the model."""
+"""The experiment that measures the distances of all pairs of depths in one pass over the model."""
 
 import contextlib
 import time
@@ -26,12 +26,11 @@ from analysis.models.source.sizes import ModelFacts
 PHASE = "reading the residual stream"
 _SAVE_EVERY_S = 20.0
 _SAVE_SHARE = 0.05
-"""Largest share of the time spent on storing. The more texts are known, the longer storing takes: unbounded, it would come to
-take all of the time."""
+"""Maximum share of the time that is spent on storing, which takes longer with every text."""
 _MOST_STATE_BYTES = 2 << 30
-"""An array of kept states of the texts is dropped from the result above this size: the map does not need it."""
+"""Maximum bytes of the states in a result; larger ones are dropped, since the map does not need them."""
 _MOST_STREAM_BYTES = 2 << 30
-"""The whole residual stream of one batch is held at once; batches get smaller before it takes more than this."""
+"""Maximum bytes of the residual stream of a batch; larger batches are split."""
 
 
 def run(spec: DistanceSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> DistanceResult:
@@ -58,7 +57,7 @@ def work(spec: DistanceSpec, facts: ModelFacts) -> float:
 
 
 def stored_map(spec: DistanceSpec) -> DistanceResult | None:
-    """Return the whole map of a request from the cache, else the one that came with the program; None without either.
+    """Return the complete map of a request from the cache or of the program; None if there is none.
 
     Code that only reads distances, such as the choice of blocks, needs no map of its own.
     """
@@ -74,7 +73,7 @@ def stored_map(spec: DistanceSpec) -> DistanceResult | None:
 
 
 def _cached(spec: DistanceSpec, on_progress: OnProgress) -> "DistanceResult | _MeasuredTexts":
-    """Return the whole map, or the distances measured so far."""
+    """Return the complete map, or the distances measured so far."""
     stored = DistanceResult.load(spec, on_progress)
     if stored is not None and stored.complete:
         return stored
@@ -99,9 +98,9 @@ def _ready(spec: DistanceSpec, on_progress: OnProgress, load: Loader) -> tuple[L
 
 
 def _furthest(spec: DistanceSpec, stored: DistanceResult | None, on_progress: OnProgress) -> DistanceResult | None:
-    """Return the stored map of these texts that has the most texts one by one, in any metric; None without a usable one.
+    """Return the stored map with the most single texts, in any metric; None without a usable one.
 
-    A whole map has to have the requested metric. A partial one, which is continued, has to have all metrics measured now.
+    A complete map has to have the requested metric. A partial one, which is continued, has to have all metrics measured now.
     """
     other_metrics = [DistanceResult.load(replace(spec, metric=name), on_progress) for name in METRICS if name != spec.metric]
 
@@ -122,9 +121,9 @@ class _MeasuredTexts:
     """Distances of the texts measured so far, batch by batch: they do not depend on the requested metric."""
 
     distances: list[dict[str, np.ndarray]] = field(default_factory=list)
-    """Per batch, as in `DistanceResult.text_distances`."""
+    """Distances by batch, as in `DistanceResult.text_distances`."""
     states: list[np.ndarray] = field(default_factory=list)
-    """Per batch, as in `DistanceResult.states`; empty if a stored map had dropped them."""
+    """States by batch, as in `DistanceResult.states`; empty if a stored map has dropped them."""
     lengths: list[int] = field(default_factory=list)
     wall_s: float = 0.0
 
@@ -197,8 +196,8 @@ class _MeasuredTexts:
 
 
 def _missing_shards(spec: DistanceSpec, loaded: LoadedModel, texts: corpora.Texts, done: int) -> list[Shard]:
-    """The batches after the first `done` texts: they are the same on every run, so a stored part ends at a batch's end."""
-    corpus = replace(spec.corpus, n_texts=1)  # the first texts of more are the same
+    """Return the batches after the first `done` texts; batches are equal in every run, so a stored part ends with a batch."""
+    corpus = replace(spec.corpus, n_texts=1)  # a smaller number of texts is a prefix of a larger one
     shared = {"model": spec.model.to_json(), "corpus": corpus.to_json(), "metrics": sorted(METRICS), "version": spec.version}
     first, batches_left = 0, []
     for group in hidden_states.batches([len(ids) for ids in texts.token_ids], _tokens_per_batch(loaded)):
@@ -247,7 +246,7 @@ def _measure(
                 result(complete=False).save()
                 saved = time.perf_counter()
                 pause = max(_SAVE_EVERY_S, (saved - now) / _SAVE_SHARE)
-        next(streams, None)  # a reading releases its files only at its end
+        next(streams, None)  # the reader releases its files at its end
     except BaseException:
         if measured.lengths:
             result(complete=False).save()
@@ -263,7 +262,7 @@ def _tokens_per_batch(loaded: LoadedModel) -> int:
 
 
 class DistanceShards(Work):
-    """Shards of a distance map: one for every batch of texts."""
+    """Shards of a distance map, one per batch of texts."""
 
     resolve = staticmethod(resolve)
 
@@ -276,11 +275,11 @@ class DistanceShards(Work):
         self._left = _missing_shards(spec, self._loaded, self.texts, n_measured)
 
     def missing(self) -> list[Shard]:
-        """The batches that nobody has measured."""
+        """Return the unmeasured batches."""
         return [shard for shard in self._left if not shard.is_stored()]
 
     def measure(self, shards: Sequence[Shard], on_progress: OnProgress) -> None:
-        """Measure some batches, and store each."""
+        """Measure batches and store each."""
         total = len(shards)
         groups = [_token_ids(shard, self.texts) for shard in shards]
         started = time.perf_counter()
@@ -294,4 +293,4 @@ class DistanceShards(Work):
             shard.keep(measured.figures())
             started = time.perf_counter()
             on_progress(Progress(PHASE, done, total))
-        next(streams, None)  # a reading releases its files only at its end
+        next(streams, None)  # the reader releases its files at its end

@@ -1,4 +1,4 @@
-"""The request for a distance map, and the map: the distance of every pair of depths, and the most similar blocks."""
+"""Request and result of a distance map: the distance of every pair of depths, and the most similar blocks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -45,11 +45,11 @@ class Best:
     start: int
     """First removed layer."""
     distance: float
-    """Its mean distance."""
+    """Mean distance of the block."""
 
     @property
     def block(self) -> Block:
-        """The block itself."""
+        """The block as a `Block`."""
         return Block(self.start, self.n)
 
 
@@ -63,7 +63,7 @@ class DistanceResult(Result):
 
     model: ModelFacts
     n_layers: int
-    """L."""
+    """Number of decoder layers, L."""
     mean: list[list[float]]
     """Row n-1 holds n = 1..L; entry l of it is the mean over texts of d(x[l], x[l+n]), l = 0..L-n; in [0, 1]."""
     stderr: list[list[float]]
@@ -71,22 +71,22 @@ class DistanceResult(Result):
     best: list[Best]
     """argmin over l for each n = 1..L-1, ties to the deeper start (paper section 2)."""
     n_texts: int
-    """Texts really used."""
+    """Number of texts used."""
     n_skipped: int
-    """Documents passed over because they were under 16 tokens."""
+    """Number of documents skipped because they had fewer than 16 tokens."""
     text_lengths: list[int]
-    """Tokens of each text used."""
+    """Number of tokens of each text."""
     states: np.ndarray | None = None
     """Last-token residual stream x[0..L], pre-norm, (n_texts, L+1, hidden_size), float32; None in precomputed results."""
     wins: list[list[float]] = field(default_factory=list)
-    """Same shape as `mean`: share of bootstrap resamples of the texts in which this block is the best of its size."""
+    """Share of bootstrap resamples of the texts in which a block is the best of its size; shaped like `mean`."""
     others: dict[str, list[list[float]]] = field(default_factory=dict)
-    """By the name of a metric, the mean map of that metric on the same texts, shaped like `mean`."""
+    """Mean maps of other metrics on the same texts by name, shaped like `mean`."""
     text_distances: dict[str, np.ndarray] | None = None
     """By metric, the distance of every pair of depths per text, (n_texts, L+1, L+1), float64; None in precomputed results."""
 
     def tables(self) -> dict[str, Table]:
-        """Every block, and the most similar one of each size."""
+        """Return a table of all blocks, and one of the most similar block of each size."""
         distances = [
             Column("n"),
             Column("start"),
@@ -123,7 +123,7 @@ class DistanceResult(Result):
         }
 
     def measured_on(self) -> str:
-        """On which texts."""
+        """Return the texts in words."""
         return (
             f"{texts_read(self.n_texts, self.spec.corpus, self.precision_in_words)}. Too short and skipped: {self.n_skipped}."
         )
@@ -148,13 +148,13 @@ INTERVAL_COLUMNS = (Column("stderr", format=".4f"), Column("low", format=".4f"),
 
 
 def interval_ends(mean: float | None, stderr: float | None, n: int) -> dict[str, float | None]:
-    """The ends of a mean's interval by Student's t; None twice where there is none."""
+    """Return the ends of a mean's interval by Student's t; (None, None) if there is none."""
     low, high = (None if mean is None else stats.mean_interval(mean, stderr, n)) or (None, None)
     return {"low": low, "high": high}
 
 
 def best_blocks(mean: Sequence[Sequence[float]]) -> list[Best]:
-    """The most similar block of every size: argmin over start l of the mean distance d(x[l], x[l+n]).
+    """Return the most similar block of every size: argmin over start l of the mean distance d(x[l], x[l+n]).
 
     Args:
         mean: row n-1, entry l, as in `DistanceResult.mean`.

@@ -10,7 +10,7 @@ from analysis.experiments.maps.depths import Depths
 from analysis.experiments.maps.metrics import LAST, METRICS, TOKENS, Metric
 
 _CHUNK_BYTES = 16 << 20
-"""Float64 states held at once: about as much as stays in the cache of a CPU."""
+"""Bytes of float64 states per chunk, about the size of a CPU cache."""
 
 
 def text_distances(streams: Sequence[Tensor], lengths: Sequence[int]) -> dict[str, Tensor]:
@@ -26,7 +26,7 @@ def text_distances(streams: Sequence[Tensor], lengths: Sequence[int]) -> dict[st
         By the name of a metric, all of `METRICS`: float64, (n_texts, L+1, L+1), on the CPU. Entry [l, m] with l < m is the
         distance of the block [l, m).
     """
-    # Apple's accelerator has no float64.
+    # MPS has no float64.
     device = torch.device("cpu") if streams[0].device.type == "mps" else streams[0].device
     chunk = max(1, _CHUNK_BYTES // (8 * len(streams) * streams[0].shape[-1]))
     of_last, of_tokens = ([metric for metric in METRICS.values() if metric.of == kind] for kind in (LAST, TOKENS))
@@ -45,7 +45,7 @@ def text_distances(streams: Sequence[Tensor], lengths: Sequence[int]) -> dict[st
         for name, total in sums.items():
             means[name].append(total / length)
     by_metric |= {name: torch.stack(of_texts) for name, of_texts in means.items()}
-    # A card is waited for once a metric, and not once a text.
+    # One synchronization per metric, not one per text.
     return {name: by_metric[name].cpu() for name in METRICS}
 
 
@@ -57,12 +57,12 @@ def _measured(metric: Metric, depths: Depths) -> Tensor:
 
 
 def _stack(streams: Sequence[Tensor], tokens: slice | list[int], device: torch.device) -> Tensor:
-    """The states of some tokens, (n, L+1, hidden_size), float64."""
+    """Return the states of some tokens, (n, L+1, hidden_size), float64."""
     return torch.stack([stream[tokens].to(device) for stream in streams], dim=1).double()
 
 
 def rows_by_size(matrix: Tensor) -> list[list[float]]:
-    """The upper triangle of an (L+1, L+1) matrix of depths as rows of block size.
+    """Return the upper triangle of an (L+1, L+1) matrix of depths as rows of block size.
 
     Returns:
         Row n-1 holds block size n = 1..L; its entry l, l = 0..L-n, is matrix[l, l+n].

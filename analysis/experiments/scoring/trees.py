@@ -57,8 +57,8 @@ def encode(question: Question, tokenizer: Any, max_positions: int | None) -> Enc
     return EncodedQuestion(options, truncated)
 
 
-def _split(context: str, continuation: str, tokenizer: Any, known: dict[str, list[int]]) -> tuple[list[int], list[int]]:
-    """Tokens of the context, at least one, and of the continuation, at least one; `known` remembers contexts."""
+def _split(context: str, continuation: str, tokenizer: Any, cache: dict[str, list[int]]) -> tuple[list[int], list[int]]:
+    """Tokens of the context, at least one, and of the continuation, at least one; `cache` holds those of contexts."""
     stripped = context.rstrip()
     # Spaces at the end of the context belong to the continuation: that is how words begin in most vocabularies.
     continuation = context[len(stripped) :] + continuation
@@ -66,13 +66,13 @@ def _split(context: str, continuation: str, tokenizer: Any, known: dict[str, lis
         start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
         scored = _tokens(continuation, tokenizer, special=False)
         return ([start], scored) if scored[0] != start or len(scored) == 1 else (scored[:1], scored[1:])
-    if stripped not in known:
-        known[stripped] = _tokens(stripped, tokenizer)
-    tokens, before = _tokens(stripped + continuation, tokenizer), known[stripped]
+    if stripped not in cache:
+        cache[stripped] = _tokens(stripped, tokenizer)
+    tokens, before = _tokens(stripped + continuation, tokenizer), cache[stripped]
     if len(tokens) > len(before):
         return before, tokens[len(before) :]
     # The harness stops at a boundary that merges into one token; here that token is scored.
-    return tokens[:-1] or _split("", stripped + continuation, tokenizer, known)[0], tokens[-1:]
+    return tokens[:-1] or _split("", stripped + continuation, tokenizer, cache)[0], tokens[-1:]
 
 
 def _tokens(text: str, tokenizer: Any, *, special: bool = True) -> list[int]:

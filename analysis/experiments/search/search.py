@@ -92,7 +92,7 @@ class _SearchText:
     make: Callable[[], Objective]
     ends: tuple[int, ...]
     """Numbers of texts that are measured together, from the first one on: ascending, of all of them at last."""
-    known: dict[Layers, np.ndarray] = field(default_factory=dict)
+    figures: dict[Layers, np.ndarray] = field(default_factory=dict)
     """(n_texts,) of each set, NaN where it is not measured."""
     made: Objective | None = None
 
@@ -110,7 +110,7 @@ class _SearchText:
 
     def lacks(self, layers: Layers, n: int) -> bool:
         """Return whether a set has still to be measured on some of the first so-many texts."""
-        return layers not in self.known or bool(np.isnan(self.known[layers][:n]).any())
+        return layers not in self.figures or bool(np.isnan(self.figures[layers][:n]).any())
 
 
 @dataclass
@@ -127,7 +127,7 @@ class _SearchRun:
     max_n: int
     free: tuple[int, ...]
     decided: list[Searched] = field(default_factory=list)
-    asked: set[Layers] = field(default_factory=set)
+    visited: set[Layers] = field(default_factory=set)
     n_measured: int = 0
     wall_s: float = 0.0
     ended: str = ""
@@ -204,10 +204,10 @@ class _SearchRun:
         return self._costs(sets, self.texts[SEARCH].n_texts)
 
     def _costs(self, sets: Sequence[Layers], n_texts: int) -> list[float]:
-        requested = self.asked | (set(sets) - {()})  # the unpruned model is no set
+        requested = self.visited | (set(sets) - {()})  # the unpruned model is no set
         if len(requested) > self.budget:
             raise _Spent
-        self.asked = requested
+        self.visited = requested
         return self._means(SEARCH, sets, n_texts)
 
     # How it is answered.
@@ -254,7 +254,7 @@ class _SearchRun:
             value, layers = min(zip(validated, distinct, strict=True))
         [cost] = self._means(SEARCH, [layers], self.texts[SEARCH].n_texts)
         self._measure(REPORT, [(), layers], self.texts[REPORT].n_texts)
-        raised = self.texts[REPORT].known[layers] - self.texts[REPORT].known[()]
+        raised = self.texts[REPORT].figures[layers] - self.texts[REPORT].figures[()]
         loss, error = stats.weighted_mean_and_stderr(raised.tolist(), self.weights[REPORT].tolist())
         if self.spec.objective == "loss":
             cost -= self._means(SEARCH, [()], self.texts[SEARCH].n_texts)[0]
@@ -264,8 +264,8 @@ class _SearchRun:
 
     def _means(self, name: str, sets: Sequence[Layers], n: int) -> list[float]:
         self._measure(name, sets, n)
-        known, weights = self.texts[name].known, self.weights[name][:n]
-        return [float(np.average(known[layers][:n], weights=weights)) for layers in sets]
+        figures, weights = self.texts[name].figures, self.weights[name][:n]
+        return [float(np.average(figures[layers][:n], weights=weights)) for layers in sets]
 
     def _measure(self, name: str, sets: Sequence[Layers], n: int) -> None:
         """Measure these sets on the first `n` texts that are not measured yet."""
@@ -274,15 +274,15 @@ class _SearchRun:
         if not missing:
             return
         unmeasured = np.full(text.n_texts, np.nan)
-        measured = {layers: text.known.get(layers, unmeasured).copy() for layers in missing}
+        measured = {layers: text.figures.get(layers, unmeasured).copy() for layers in missing}
         for begin, end in itertools.pairwise((0, *(end for end in text.ends if end <= n))):
             layer_sets = [layers for layers in missing if np.isnan(measured[layers][begin:end]).any()]
             for index, texts, values in text.objective.measured(layer_sets, begin, end) if layer_sets else ():
                 measured[layer_sets[index]][texts] = self._finite(layer_sets[index], values)
                 self._tell()
         if name == SEARCH:
-            self.n_measured += sum(layers in self.asked and layers not in text.known for layers in missing)
-        text.known |= measured
+            self.n_measured += sum(layers in self.visited and layers not in text.figures for layers in missing)
+        text.figures |= measured
         self._keep_sometimes()
 
     def _finite(self, layers: Layers, values: list[float]) -> list[float]:
@@ -313,12 +313,12 @@ class _SearchRun:
                 continue
             for layers, row in zip(masks, values, strict=True):
                 if not np.isnan(row).all() and text.lacks(layers, text.n_texts):
-                    text.known[layers] = np.where(np.isnan(row), text.known.get(layers, row), row)
+                    text.figures[layers] = np.where(np.isnan(row), text.figures.get(layers, row), row)
 
     def _tell(self) -> None:
         values = {"result_key": self.key, "n": len(self.decided)}
         if self.planned:
-            self.on_progress(Progress(PHASE, len(self.asked), max(self.planned, len(self.asked)), values=values))
+            self.on_progress(Progress(PHASE, len(self.visited), max(self.planned, len(self.visited)), values=values))
         else:
             self.on_progress(Progress(PHASE, len(self.decided), self.max_n, values=values))
 
@@ -331,7 +331,7 @@ class _SearchRun:
         """Return the result so far."""
         report = self.texts[REPORT]
         sets = sorted(
-            {layers for text in self.texts.values() for layers in text.known}, key=lambda layers: (len(layers), layers)
+            {layers for text in self.texts.values() for layers in text.figures}, key=lambda layers: (len(layers), layers)
         )
         masks = np.zeros((len(sets), self.n_layers), dtype=np.uint8)
         for row, layers in enumerate(sets):
@@ -339,8 +339,8 @@ class _SearchRun:
         values = {}
         for name, text in self.texts.items():
             unmeasured = np.full(text.n_texts, np.nan)
-            values[name] = np.array([text.known.get(layers, unmeasured) for layers in sets]).reshape(len(sets), text.n_texts)
-        base = report.known.get(())
+            values[name] = np.array([text.figures.get(layers, unmeasured) for layers in sets]).reshape(len(sets), text.n_texts)
+        base = report.figures.get(())
         now = time.perf_counter()
         facts: dict[str, Any] = {"versions": self.loaded.versions(), "wall_s": self.wall_s + now - self._began}
         return SearchResult(
@@ -352,7 +352,7 @@ class _SearchRun:
             n_layers=self.n_layers,
             max_n=self.max_n,
             found=list(self.decided),
-            n_sets=len(self.asked),
+            n_sets=len(self.visited),
             n_measured=self.n_measured,
             n_texts=self.texts[SEARCH].n_texts,
             n_validation=self.texts[VALIDATION].n_texts,

@@ -60,8 +60,8 @@ def looked_at(model: Explored, bounds: Mapping[Layers, float], most: int) -> dic
     waiting = sorted(bounds, key=lambda layers: (bounds[layers], layers))
     while waiting and (len(costs) < most or bounds[waiting[0]] <= sorted(costs.values())[most - 1]):
         unknown = sum(bounds[layers] == -math.inf for layers in waiting)
-        asked, waiting = waiting[: unknown or 1], waiting[unknown or 1 :]
-        costs |= zip(asked, model.first(asked), strict=True)
+        batch, waiting = waiting[: unknown or 1], waiting[unknown or 1 :]
+        costs |= zip(batch, model.first(batch), strict=True)
     return costs
 
 

@@ -207,13 +207,14 @@ def refuse_quantization(quantization: str, device: str) -> None:
     if (
         not device.startswith("cuda")
         or torch.version.hip
-        or (own := torch.cuda.get_device_capability(first_gpu(device))) >= needed
+        or (capability := torch.cuda.get_device_capability(first_gpu(device))) >= needed
     ):
         return
-    other = "4bit or none" if quantization == "8bit" and own >= _NEEDED["4bit"] else "none"
+    alternative = "4bit or none" if quantization == "8bit" and capability >= _NEEDED["4bit"] else "none"
     raise SpecError(
-        f"{quantization} weights need a GPU of compute capability {needed[0]}.{needed[1]}, but this one has {own[0]}.{own[1]}. "
-        f"Choose quantization {other}, or device cpu."
+        f"{quantization} weights need a GPU of compute capability {needed[0]}.{needed[1]}, but this one has "
+        f"{capability[0]}.{capability[1]}. "
+        f"Choose quantization {alternative}, or device cpu."
     )
 
 

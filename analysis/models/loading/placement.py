@@ -142,9 +142,9 @@ def spread(decoder: Decoder, placement: Placement) -> None:
     inside = {module for layer in decoder.layers for module in layer.modules()}
     for module in decoder.model.modules():
         if module not in inside and (module._parameters or module._buffers):
-            place = torch.device(placement.head_on if module in last else placement.first)
-            module._apply(lambda tensor, place=place: tensor.to(place), recurse=False)
-            _fetches(module, place)
+            target = torch.device(placement.head_on if module in last else placement.first)
+            module._apply(lambda tensor, target=target: tensor.to(target), recurse=False)
+            _fetches(module, target)
     _fetches(decoder.body, torch.device(placement.first))
     try:
         with torch.inference_mode():

@@ -240,7 +240,7 @@ def test_inputs_that_a_strategy_ignores_do_not_change_its_curve(sweep_spec):
 
 
 def test_the_manual_blocks_must_fit(sweep_spec):
-    with pytest.raises(BlockRangeError, match=r"the start must be 0\.\.3"):
+    with pytest.raises(BlockRangeError, match=r"this model has layers 0\.\.5"):
         sweep.run(dataclasses.replace(sweep_spec, strategy="manual", blocks=(Block(4, 3),)))
     with pytest.raises(SpecError):
         dataclasses.replace(sweep_spec, strategy="manual")

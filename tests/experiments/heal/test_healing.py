@@ -278,7 +278,7 @@ def test_other_families_heal(spec, tiny_folder, family):
 @pytest.mark.parametrize(
     ("changes", "error", "sentence"),
     [
-        ({"block": Block(4, 3)}, BlockRangeError, "the start must be 0..3"),
+        ({"block": Block(4, 3)}, BlockRangeError, "this model has layers 0..5"),
         ({"seq_len": 512}, RecipeError, "window of 256 tokens"),
         ({"r": 4_000}, RecipeError, "Choose an r of at most 32"),
         ({"dtype": "float16"}, RecipeError, "Choose bfloat16"),

@@ -188,7 +188,7 @@ def test_a_text_ends_at_the_stop_token(model, monkeypatch):
 @pytest.mark.parametrize(
     ("variant", "settings", "error", "sentence"),
     [
-        (Variant("pruned", Block(4, 3)), {}, BlockRangeError, "the start must be 0..3"),
+        (Variant("pruned", Block(4, 3)), {}, BlockRangeError, "this model has layers 0..5"),
         (Variant("healed", BLOCK, "nowhere"), {}, RecipeError, "not a PEFT adapter"),
         (Variant(), {"max_new_tokens": 300}, SpecError, "window of tiny-llama.*, 256 tokens"),
     ],

@@ -66,7 +66,7 @@ class Recipe:
         spec = HealSpec(block=block, recipe=self.name, **self.values)
         return spec if "validation" in self.values else replace(spec, validation=judged_by(spec.corpus))
 
-    def here(self, *, model: str, on_gpu: bool) -> "Recipe":
+    def adapted(self, *, model: str, on_gpu: bool) -> "Recipe":
         """The recipe as it is for a model and on a machine.
 
         Args:
@@ -92,7 +92,7 @@ def register(recipe: Recipe) -> Recipe:
         SpecError: for a value out of range, or a name that another recipe has.
     """
     for on_gpu in (False, True):
-        recipe.here(model="", on_gpu=on_gpu).spec()
+        recipe.adapted(model="", on_gpu=on_gpu).spec()
     return RECIPES.add(recipe)
 
 
@@ -109,4 +109,4 @@ def get(name: str, *, model: str = "", on_gpu: bool = False) -> Recipe:
     """
     if name not in RECIPES:
         raise RecipeError(f"There is no recipe {name!r}. The recipes are {', '.join(NAMES)}.")
-    return RECIPES[name].here(model=model, on_gpu=on_gpu)
+    return RECIPES[name].adapted(model=model, on_gpu=on_gpu)

@@ -120,18 +120,18 @@ def with_settings_of(numbers: HealSpec | Recipe, *, model: ModelSpec, block: Rem
     return replace(spec, model=quantized, block=block, benchmark=benchmark, **{**fresh, **overrides})
 
 
-def _spread(own: HealSpec, overrides: Mapping[str, Any]) -> dict[str, Any]:
+def _spread(recipe: HealSpec, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Warm-up and validations of a heal whose number of steps is not its recipe's."""
     if "minutes" in overrides and overrides["minutes"] is not None:
         return {"steps": 0}
-    steps = overrides.get("steps", own.steps)
-    if own.minutes is not None and "steps" in overrides:
+    steps = overrides.get("steps", recipe.steps)
+    if recipe.minutes is not None and "steps" in overrides:
         return {"minutes": None, **spread(steps)}
-    if steps >= own.steps:
+    if steps >= recipe.steps:
         return {}
     return {
-        "warmup_steps": own.warmup_steps * steps // own.steps,
-        "eval_every": max(1, own.eval_every * steps // own.steps),
+        "warmup_steps": recipe.warmup_steps * steps // recipe.steps,
+        "eval_every": max(1, recipe.eval_every * steps // recipe.steps),
     }
 
 
@@ -200,9 +200,9 @@ def from_options(options: Mapping[str, Any], settings: Mapping[str, Any]) -> Hea
 def _size(model: ModelSpec) -> int:
     """Parameters of the model, on which the precision of some recipes depends; those of a stored result need no torch."""
     exhibit = gallery.exhibit(model.source)  # its weights need not be here
-    known = replace(model, identity=exhibit.identity) if exhibit and exhibit.sha256 else resolve_model(model)
-    wanted = ResultFilter(_WITH_SIZES, (known.identity, known.source, known.revision or ""))
-    for entry in index.entries(wanted, most=1):
+    resolved = replace(model, identity=exhibit.identity) if exhibit and exhibit.sha256 else resolve_model(model)
+    with_sizes = ResultFilter(_WITH_SIZES, (resolved.identity, resolved.source, resolved.revision or ""))
+    for entry in index.entries(with_sizes, most=1):
         with contextlib.suppress(CorruptResultError):
             result: Any = EXPERIMENTS[entry.kind].result.read(store.read(entry.folder, precomputed=entry.precomputed))
             return int(result.model.n_parameters)

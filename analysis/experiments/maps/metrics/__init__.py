@@ -1,9 +1,9 @@
 """Distances between depths of the residual stream: one decorated function in one file adds a metric.
 
-The file lies in this folder or in a package of yours.
+The file is in this folder or in a package of yours.
 
-Every metric measures how little the layers l .. l+n-1 change the stream. Every map is measured in all of them on the way.
-It keeps its figures by name, so that one more metric neither shifts nor orphans stored results:
+Every metric measures how much the layers l .. l+n-1 change the stream. Every map contains all metrics by name, so a new
+metric does not affect stored results:
 
     @metric("chord", title="chord distance", unit="chord, 0 to 2", of=LAST)
     def chord(depths: "Depths") -> "Tensor":
@@ -42,16 +42,16 @@ class Metric:
     """A distance between two depths."""
 
     name: str
-    """How it is called on the command line and in results."""
+    """Name on the command line and in results."""
     title: str
-    """How people call it."""
+    """Displayed name."""
     unit: str
-    """Label of the colour scale and axes that show it."""
+    """Label of colour scales and axes."""
     measure: Measure
     of: str = LAST
-    """Which tokens count: `LAST` or `TOKENS`."""
+    """Tokens that count: `LAST` or `TOKENS`."""
     source: str = ""
-    """Who proposed it: the paper, with the place in it."""
+    """Paper that proposed the metric, with section."""
 
     def __post_init__(self) -> None:
         require(
@@ -78,7 +78,7 @@ def unit(name: str) -> str:
 
 
 def metric(name: str, *, title: str, unit: str, of: str = LAST, source: str = "") -> Callable[[Measure], Measure]:
-    """Make a function a metric, known to command line, maps, pages, charts and reports.
+    """Register a function as a metric.
 
     Args:
         name, title, unit, of, source: as in `Metric`.
