@@ -134,7 +134,7 @@ def distance_map(
     path: Sequence[Best] | None = None,
     *,
     others: Sequence[Best] = (),
-    rivals: Sequence[Sequence[int]] = (),
+    tied: Sequence[Sequence[int]] = (),
     selected: Removal | None = None,
     metric: str | None = None,
     height: int = 470,
@@ -145,14 +145,14 @@ def distance_map(
         result: the map.
         path: the chosen block of each size, drawn as a line; by default the most similar one, l*(n).
         others: blocks of another rule, drawn as a thin line.
-        rivals: row n-1 holds the starts of blocks statistically tied with the most similar one, drawn as small circles.
+        tied: row n-1 holds the starts of blocks statistically tied with the most similar one, drawn as small circles.
         selected: the removed layers; a ring marks each contiguous run.
         metric: which of `result.others` to show instead of the map's own.
         height: pixels.
     """
     metric = metric or result.spec.metric
     figure = _block_map(result.mean if metric == result.spec.metric else result.others[metric], result.n_layers, "distance")
-    _add_rivals(figure, rivals)
+    _add_tied(figure, tied)
     _add_path(figure, others, "other path", 1.1, "dot")
     _add_path(figure, result.best if path is None else path, "path", 1.6, "solid")
     read_outs = distance_read_outs(result, metric)
@@ -274,14 +274,14 @@ def _add_path(figure: Figure, path: Sequence[Best], name: str, width: float, das
     )
 
 
-def _add_rivals(figure: Figure, rivals: Sequence[Sequence[int]]) -> None:
-    places = [(start, n) for n, starts in enumerate(rivals, start=1) for start in starts]
+def _add_tied(figure: Figure, tied: Sequence[Sequence[int]]) -> None:
+    places = [(start, n) for n, starts in enumerate(tied, start=1) for start in starts]
     if places:
         figure.add_scatter(
             x=[start for start, _ in places],
             y=[n for _, n in places],
             mode="markers",
-            name="rivals",
+            name="tied",
             marker={"symbol": "circle-open", "size": 5, "color": PATH, "opacity": 0.7, "line": {"width": 1}},
             hoverinfo="skip",
             showlegend=False,

@@ -265,10 +265,10 @@ def test_lines_are_map_rows_with_one_line_through_minima(dark):
 
 
 def test_ringing_and_marking_leave_the_shared_chart_alone():
-    plain = maps.distance_map(MAP, rivals=[[2], [], [0], []])
+    plain = maps.distance_map(MAP, tied=[[2], [], [0], []])
     ringed = maps.ringed(plain, Block(1, 2))
     assert len(ringed.data) == len(plain.data) + 2
-    assert list(zip(trace(plain, "rivals").x, trace(plain, "rivals").y, strict=True)) == [(2, 1), (0, 3)]
+    assert list(zip(trace(plain, "tied").x, trace(plain, "tied").y, strict=True)) == [(2, 1), (0, 3)]
     curve = curves.accuracy_curve(SWEEP)
     assert curves.reaching(curve, 9).layout.xaxis.range == (-0.5, 9.5)
     assert not curve.layout.shapes

@@ -49,7 +49,7 @@ def test_distances_of_a_size_carry_their_intervals():
     assert seen[0].high - seen[0].value == pytest.approx(4.303 * MAP.stderr[1][0], rel=1e-3), "t of three texts"
 
 
-def test_guess_statistically_tied_with_the_best_is_a_rival():
+def test_guess_statistically_tied_with_the_best_is_tied_with_it():
     close = replace(MAP, mean=[[0.30, 0.10, 0.105, 0.40], *MAP.mean[1:]], stderr=[[0.01] * 4, *MAP.stderr[1:]], wins=[])
-    assert lesson.judge_block(close, lesson.Block(2, 1)).is_rival
-    assert not lesson.judge_block(close, lesson.Block(0, 1)).is_rival
+    assert lesson.judge_block(close, lesson.Block(2, 1)).is_tied
+    assert not lesson.judge_block(close, lesson.Block(0, 1)).is_tied

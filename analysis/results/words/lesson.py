@@ -28,13 +28,13 @@ class JudgedBlock:
     n_blocks: int
     """Blocks of this size."""
 
-    rivals: tuple[int, ...]
+    tied: tuple[int, ...]
     """Starts of blocks that are statistically tied with the most similar one."""
 
     @property
-    def is_rival(self) -> bool:
+    def is_tied(self) -> bool:
         """True if the guess is statistically tied with the most similar block."""
-        return self.guess.start in self.rivals
+        return self.guess.start in self.tied
 
 
 def judge_block(distances: DistanceResult, guess: Block) -> JudgedBlock:
@@ -49,8 +49,8 @@ def judge_block(distances: DistanceResult, guess: Block) -> JudgedBlock:
     best = distance_spec.best_blocks([row, []])[0]
     distance = row[guess.start]
     rank = 1 + sum(value < distance for value in row)
-    rivals = remarks.of_map(distances, distances.spec.metric)[guess.size - 1]
-    return JudgedBlock(guess, Block(best.start, guess.size), distance, best.distance, rank, len(row), tuple(rivals))
+    tied = remarks.of_map(distances, distances.spec.metric)[guess.size - 1]
+    return JudgedBlock(guess, Block(best.start, guess.size), distance, best.distance, rank, len(row), tuple(tied))
 
 
 def question_size(n_layers: int) -> int:

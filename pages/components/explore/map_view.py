@@ -120,7 +120,7 @@ def _distance_map(
     _others: Sequence[Best],
 ) -> Figure:
     close = remarks.of_map(_found.result, metric, service.arrays(_found).get("text_distances"))
-    return Finished(maps.distance_map(_found.result, _path, others=_others, rivals=close, metric=metric, height=_HEIGHT))
+    return Finished(maps.distance_map(_found.result, _path, others=_others, tied=close, metric=metric, height=_HEIGHT))
 
 
 @st.cache_resource(max_entries=12, show_spinner=False)

@@ -96,7 +96,7 @@ def _poll(results: LessonResults) -> list[PollQuestion]:
         return []
     blocks = [Block(start, size) for start in range(distances.n_layers - size + 1)]
     judged = [guesses.judge_block(distances, block) for block in blocks]
-    right = frozenset(each.guess.start for each in judged if each.rank == 1 or each.is_rival)
+    right = frozenset(each.guess.start for each in judged if each.rank == 1 or each.is_tied)
     return [PollQuestion(QUESTION, f"Which {words.layers(size)} in a row change the stream least?", _names(blocks), right)]
 
 
@@ -108,8 +108,8 @@ def verdict(judged: guesses.JudgedBlock, guess: Block | None) -> str:
     """The most similar block, as far as the texts can tell, and how far off a guess is."""
     answer = f"Most similar: {judged.best.brief()}, distance {judged.best_distance:.3f}."
     if guess is None:
-        rivals = f" Statistically tied with the blocks that begin at {guesses.spans(judged.rivals)}."
-        return answer + rivals if judged.rivals else answer
+        tied = f" Statistically tied with the blocks that begin at {guesses.spans(judged.tied)}."
+        return answer + tied if judged.tied else answer
     if judged.rank == 1:
         return f"{answer} Your guess is right: the best of {judged.n_blocks}."
     off = words.layers(abs(guess.start - judged.best.start))
@@ -117,7 +117,7 @@ def verdict(judged: guesses.JudgedBlock, guess: Block | None) -> str:
         f"{answer} Your guess, {judged.guess.brief()}, has {judged.guess_distance:.3f}: number {judged.rank} of "
         f"{judged.n_blocks}, {off} off."
     )
-    return f"{sentence} The two are statistically tied." if judged.is_rival else sentence
+    return f"{sentence} The two are statistically tied." if judged.is_tied else sentence
 
 
 STEP = Step(

@@ -14,7 +14,7 @@ T = {12: 2.200985}
 
 
 def by_hand(per_text: np.ndarray) -> list[int]:
-    """Return the rivals, one block after the other."""
+    """Return the tied blocks, one block after the other."""
     columns = [[float(value) for value in per_text[:, start]] for start in range(per_text.shape[1])]
     best = min(range(len(columns)), key=lambda start: (mean(columns[start]), -start))
     found = []
@@ -25,7 +25,7 @@ def by_hand(per_text: np.ndarray) -> list[int]:
     return found
 
 
-def test_block_whose_interval_includes_zero_is_a_rival():
+def test_block_whose_interval_includes_zero_is_tied():
     gaps = np.array([0.5, 3.5, -0.5, 2.5, 0.0, 3.0, -0.5, 3.5])
     error = stdev(gaps) / 8**0.5
     for errors, expected in ((1.5, [1]), (2.3, [1]), (2.4, [])):
@@ -35,7 +35,7 @@ def test_block_whose_interval_includes_zero_is_a_rival():
 
 def test_pairing_finds_differences_below_the_spread_over_texts():
     texts = np.array([[0.1, 0.11, 0.12], [0.5, 0.51, 0.49], [0.9, 0.91, 0.92]])
-    # Block 1 is always a little worse, on every text: no rival, although texts differ by far more than that.
+    # Block 1 is always a little worse, on every text: not tied, although texts differ by far more than that.
     assert remarks.tied_starts(texts) == [2]
 
 
@@ -60,6 +60,6 @@ def test_the_map_is_asked_in_the_best_way_it_allows():
 
 
 @pytest.mark.parametrize("texts", [2, 40])
-def test_identical_blocks_are_always_rivals(texts):
+def test_identical_blocks_are_always_tied(texts):
     same = np.repeat(np.random.default_rng(1).uniform(size=(texts, 1)), 4, axis=1)
     assert remarks.tied_starts(same) == [0, 1, 2]
