@@ -116,9 +116,6 @@ def test_draws_of_random_are_one_band_with_a_mean():
     assert list(trace(figure, "random × 3").y) == pytest.approx([0.5, 0.3])
     assert "lowest 20.0%, highest 40.0%" in trace(figure, "random × 3").text[1]
     assert not [item for item in figure.data if item.name == "random"]
-    shown = curves.accuracy_curve(draws[0], others=draws[1:])
-    assert list(trace(shown, "random").y) == [0.5, 0.3]
-    assert list(trace(shown, "random × 3").y) == pytest.approx([0.5, 0.3])
 
 
 def test_two_manual_cuts_of_one_size_are_not_joined():

@@ -60,11 +60,6 @@ def test_model_name_makes_no_link_in_a_chart(found):
     assert "&lt;a href" in " ".join(text for trace in drawn.data if trace.text for text in trace.text)
 
 
-def test_far_sizes_are_on_a_log_axis(found):
-    assert figures.trade_off(found, SIZE, dark=False).layout.xaxis.type is None
-    assert figures.trade_off(with_others(found, "Large"), SIZE, dark=False).layout.xaxis.type == "log"
-
-
 def test_a_symbol_is_a_model_and_a_colour_a_variant(found):
     drawn = with_others(found, "Large", "Huge")
     quantized = [replace(one, is_quantized=True, memory=one.memory // 2) for one in found.candidates]

@@ -169,8 +169,6 @@ def test_rungs_are_points_in_the_colours_of_their_meaning():
     ]
     accuracy = lesson_figures.rungs(ladder, "acc", Lines(0.25, 0.3))
     assert (named(accuracy, "chance").x[0], named(accuracy, "majority").x[0]) == (0.25, 0.3)
-    drawn = lesson_figures.rungs(ladder, "loss", None, [None, None, 2.5])
-    assert (named(drawn, "your drawing").x, named(drawn, "your drawing").y) == ((2.5,), (2,))
 
 
 def test_distance_against_damage_shows_measured_blocks_and_names_two():
@@ -180,8 +178,6 @@ def test_distance_against_damage_shows_measured_blocks_and_names_two():
     other = replace(DAMAGE, increase=[[0.05, 0.1, None, -0.1], [3.0, 0.2, 0.5]])
     figure = lesson_figures.distance_and_damage(MAP, other, 1)
     assert (named(figure, "most similar").x[0], named(figure, "lowest loss increase").x[0]) == (0.10, 0.40)
-    guessed = lesson_figures.distance_and_damage(MAP, other, 1, Block(1, 1))
-    assert named(guessed, "most similar, yours").x[0] == 0.10
     assert figure.layout.yaxis.type == "linear", "a block whose removal helps has no place on a logarithmic axis"
     assert lesson_figures.distance_and_damage(MAP, replace(DAMAGE, increase=[[None] * 4]), 1).data[0].x == ()
 

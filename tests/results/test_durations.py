@@ -50,11 +50,6 @@ def test_range_spans_the_quickest_to_the_slowest_measured_run():
     assert (found.low_s, found.high_s, found.n) == (pytest.approx(60), pytest.approx(75), 3)
 
 
-def test_more_questions_take_longer():
-    more = replace(INSTANT, benchmark=BenchmarkSpec(identity="q", limit=1000))
-    assert expected(more, [instant(60), instant(60)]).low_s > 2 * 60
-
-
 def test_times_of_another_model_scale_by_parameters_and_name_it():
     large = replace(fakes.FACTS, name="large", layer_parameters=[7_080_000] * 30, other_parameters=56_624_000)
     found = expected(results=[instant(60), instant(60)], facts=large)

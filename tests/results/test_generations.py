@@ -56,8 +56,6 @@ def test_another_precision_other_prompts_and_healed_models_are_ignored():
     [
         (["日本管理会計学会 is the", "F.C. Internazionale 2000-01", "He was born in the town"], 2),
         (["日本管理会計学会", "F.C. Internazionale 2000-01"], 0),
-        (["日本管理会計学会"], 0),
-        ([], 0),
     ],
 )
 def test_the_first_english_prompt_is_found(texts, position):

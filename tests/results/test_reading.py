@@ -52,11 +52,6 @@ def test_a_curve_is_read_at_one_n():
     assert reading.of_sweep(sweep, None)[ACCURACY].cut is None
 
 
-def test_a_curve_by_hand_is_read_by_its_cut():
-    cuts = (Block(3, 2), Block(20, 2))
-    assert reading.of_sweep(fakes.sweep(strategy="manual", cuts=cuts), cuts[1])[LOSS].cut == cuts[1]
-
-
 def test_the_number_of_questions_is_that_which_was_asked():
     unfinished = fakes.sweep(limit=200, asked=24, complete=False)
     condition = at(unfinished, 5)[ACCURACY].condition

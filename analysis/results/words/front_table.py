@@ -65,7 +65,7 @@ class FrontAnswer:
         listed = {candidate.id for candidate in self.listed}
         caption = "A Pareto front compares measured values, without their intervals."
         if n_more := len(self.comparison.candidates) - len(listed):
-            caption += f" Left out, on no Pareto front: {n_more}."
+            caption += f" {n_more} variants on no Pareto front are omitted."
         return Table(TITLE, _COLUMNS, [row for row in self.rows() if row["id"] in listed], f"{self.measured_on} {caption}")
 
     @property

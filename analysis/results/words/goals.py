@@ -152,10 +152,10 @@ def _none(comparison: Comparison, goal: Goal) -> str:
     if comparison.reference is None:
         return f"{prefix} the unpruned model in full precision, the reference, is not measured."
     if goal.kind == SPEED:
-        timed = [(each.gain.low, each) for each in comparison.candidates if each.gain and each.id != comparison.reference.id]
-        if timed:
-            _, fastest = max(timed, key=lambda pair: pair[0])
-            return f"{prefix} no measured model is. The fastest: {action(fastest)} ({_speed(fastest)})."
+        faster = ((each.gain.low, f"{action(each)} ({_speed(each)})") for each in comparison.candidates if each.gain)
+        low, fastest = max(faster, default=(0.0, ""))
+        if low > 0:
+            return f"{prefix} no measured model is. The fastest: {fastest}."
     if goal.is_drop and not any(map(goal.change, comparison.candidates)):
         return f"{prefix} no {goal.quantity} is measured together with that of the reference."
     return f"{prefix} no measured {'smaller ' if goal.is_drop else ''}model meets this."
