@@ -205,7 +205,7 @@ def _legend_columns(figure: Figure) -> int:
 
 
 def n_axis(last: int, colours: Palette) -> dict[str, Any]:
-    """The horizontal axis of curves that reach to `last` removed layers."""
+    """Return the horizontal axis of curves up to `last` removed layers."""
     return {
         "title": "removed layers n",
         "range": [-0.5, last + 0.5],
@@ -217,7 +217,7 @@ def n_axis(last: int, colours: Palette) -> dict[str, Any]:
 
 
 def _every(last: int) -> int:
-    """Distance between the ticks of an axis of n."""
+    """Return the distance between the ticks of an axis of n."""
     return 1 if last <= 10 else 2 if last <= 20 else 5
 
 

@@ -83,7 +83,7 @@ def _steps(heal: HealResult, colours: Palette) -> dict:
 def heal_comparison(
     heal: HealResult, field: str, *, control: HealResult | None = None, dark: bool = False, height: int = 260
 ) -> Figure:
-    """Unpruned, pruned and healed side by side with their 95 % intervals.
+    """Draw the unpruned, pruned and healed model side by side with their 95 % intervals.
 
     Args:
         heal: the result.

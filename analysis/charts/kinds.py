@@ -26,11 +26,11 @@ class Chart:
 
 
 CHARTS: Registry[Chart] = Registry("chart", key=lambda chart: f"{chart.kind} {chart.name}")
-"""Charts of all kinds; of one kind, the first is drawn unasked."""
+"""Charts of all kinds; the first one of a kind is its default."""
 
 
 def draws(kind: str, name: str) -> Callable[[Draw], Draw]:
-    """Make a function the chart of a kind of result under a name; the first one is drawn unasked."""
+    """Register a function as a chart of a kind of result; the first one is its default."""
 
     def keep(draw: Draw) -> Draw:
         CHARTS.add(Chart(kind, name, draw))
@@ -40,7 +40,7 @@ def draws(kind: str, name: str) -> Callable[[Draw], Draw]:
 
 
 def names(kind: str) -> tuple[str, ...]:
-    """The charts of a kind, the one that is drawn unasked first."""
+    """Return the names of the charts of a kind, the default first."""
     return tuple(_charts(kind))
 
 
@@ -54,7 +54,7 @@ def _charts(kind: str) -> dict[str, Draw]:
 
 
 def figure(result: Result, name: str = "", *, dark: bool = False) -> Figure:
-    """A chart of a result.
+    """Return a chart of a result.
 
     Args:
         result: of any kind.

@@ -42,7 +42,7 @@ LEVEL_ENDS = (-1, 1_000_000)
 
 
 def palette(dark: bool) -> Palette:
-    """The shades for a dark or a light page."""
+    """Return the colours for a dark or a light page."""
     return DARK if dark else LIGHT
 
 
@@ -57,7 +57,7 @@ class Style:
     dark: str
 
     def shade(self, *, dark: bool) -> str:
-        """The shade for a dark or a light page."""
+        """Return the shade for a dark or a light page."""
         return self.dark if dark else self.light
 
 
@@ -92,7 +92,7 @@ def style_of(strategy: str) -> Style:
 
 
 def translucent(colour: str, opacity: float) -> str:
-    """A hexadecimal colour with an opacity, for the fill of a band."""
+    """Return a hexadecimal colour with an opacity."""
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity})"
 
@@ -347,11 +347,11 @@ class Measure:
         return f"{removed}<br>{self.name} {number}<br>{count} {self.unit}"
 
     def bars(self, points: Sequence[Point], *, width: int = 2) -> dict[str, Any]:
-        """Error bars of `interval`."""
+        """Return error bars of `interval`."""
         return bars([self.value(point) or 0.0 for point in points], [self.interval(point) for point in points], width=width)
 
     def points(self, sweep: SweepResult) -> list[Point]:
-        """The points of a curve that have this number, by n."""
+        """Return the points of a curve that have this number, by n."""
         return sorted((point for point in sweep.points if self.value(point) is not None), key=lambda point: point.n)
 
 

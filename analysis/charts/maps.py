@@ -84,7 +84,7 @@ def _about(block: Block, result: DistanceResult | DamageResult) -> tuple[str, ..
 
 
 def _short(number: float) -> str:
-    """17700000 -> "17.7 M"."""
+    """Return a number with a prefix: "17.7 M" of 17,700,000."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if number >= size:
             return f"{number / size:.1f} {letter}"

@@ -116,7 +116,7 @@ def _add(
 
 
 def _is_significant(ends: Ends) -> bool:
-    """True if a difference is significant."""
+    """Return whether a difference is significant."""
     return ends[1] is not None and ends[2] is not None and (ends[1] > 0 or ends[2] < 0)
 
 

@@ -102,7 +102,7 @@ def best_curves(runs: Sequence[DrawnRun], *, dark: bool = False, height: int = 3
 
 
 def score_curves(curves: Sequence[DrawnRun], measure: Measure, *, dark: bool = False, height: int = 300) -> Figure:
-    """Accuracy or loss against the share of the layers that is removed.
+    """Draw accuracy or loss against the share of layers removed.
 
     As on a curve of one model, a point is filled if it differs significantly from the unpruned model of its own run. All runs
     but the first are shifted a little, so that none covers another.

@@ -105,7 +105,7 @@ class Evidence:
 
     @property
     def name(self) -> str:
-        """The judged model: "healed model" or "pruned model"."""
+        """Return the judged model: "healed model" or "pruned model"."""
         return "pruned model" if self.heal is None else "healed model"
 
     def quantity(self, name: str) -> Quantity:
@@ -120,7 +120,7 @@ class Evidence:
 
     @cached_property
     def missing(self) -> tuple[str, ...]:
-        """Names of the quantities that are not measured under the selected condition: a map has texts of its own."""
+        """Names of the quantities that are not measured under the selected condition; a loss-increase map has other texts."""
         states = {UNKNOWN: tuple(self._quantities), ESTIMATED: (LOSS,)}
         return tuple(name for name, quantity in self._quantities.items() if name in states.get(quantity.state, ()))
 
@@ -143,12 +143,12 @@ class Evidence:
 
     @property
     def scored(self) -> Any:
-        """The result that scores the judged model; None without one."""
+        """Return the result that scores the judged model; None without one."""
         return self.heal or next((result for name in (ACCURACY, LOSS) if (result := self._source(name))), None)
 
     @property
     def baseline(self) -> tuple[float, str] | None:
-        """Accuracy without any knowledge, with its name: chance or, if that is higher, the most frequent answer."""
+        """Accuracy of the better baseline with its name: chance, or the most frequent answer."""
         lines = getattr(self.scored, "lines", None)
         questions = self.selected.accuracy.condition
         for result in self.results if lines is None else ():  # a table of methods has none, a curve on its questions may
@@ -185,7 +185,7 @@ class Evidence:
 
     @cached_property
     def _map(self) -> tuple[DamageResult, Reading] | None:
-        """The loss-increase map that estimates the loss of the pruned model, and its value."""
+        """Return the loss-increase map that estimates the loss of the pruned model, and its value."""
         if self.heal is not None or not isinstance(self.removed, Block):
             return None
         values = ((damage, reading.of_damage(damage, self.removed)) for damage in self.damage)
@@ -244,7 +244,7 @@ class Evidence:
 
     @property
     def _sized_model(self) -> ModelSpec:
-        """The model in the precision of its size: of the healing run, the requested one, or that of the scores."""
+        """Return the model in the precision of its size: of the healing run, the requested one, or that of the scores."""
         if self.heal is not None:
             return self.heal.spec.model
         results = (each for each in (self.scored, self.shown, *self.results) if each is not None)

@@ -114,7 +114,7 @@ class Judged:
 
     @property
     def position(self) -> str:
-        """WITHIN, OUTSIDE or OPEN."""
+        """Return WITHIN, OUTSIDE or OPEN."""
         measured = position(self.quantity.name, self.quantity.change, self.bound)
         return OPEN if measured == WITHIN and self.caveat else measured
 
@@ -243,7 +243,7 @@ class Goal:
 
     @property
     def is_drop(self) -> bool:
-        """Whether the goal is an accepted drop or rise."""
+        """Return whether the goal is an accepted drop or rise."""
         return self.kind in (POINTS, NATS)
 
     @property

@@ -34,10 +34,10 @@ class Rank:
     high: float | None
     n_blocks: int
     n_independent: float
-    """Number of independent blocks with as much evidence: blocks of one size overlap, and neighbours resemble each other."""
+    """Effective number of independent blocks, since blocks of one size overlap."""
 
     def in_words(self) -> str:
-        """The value, its interval and numbers of blocks: "0.72 (95 % 0.09 to 0.94, 26 blocks, effectively 10 independent)"."""
+        """Return value, interval and numbers: "0.72 (95 % 0.09 to 0.94, 26 blocks, effectively 10 independent)"."""
         ends = "interval unknown" if self.low is None or self.high is None else f"95 % {self.low:.2f} to {self.high:.2f}"
         fewer = f", effectively {self.n_independent:.0f} independent" if self.n_independent < self.n_blocks - 0.5 else ""
         return f"{self.value:.2f} ({ends}, {self.n_blocks} blocks{fewer})"
@@ -58,7 +58,7 @@ def correlation(damage: DamageResult, distances: DistanceResult, n: int) -> Rank
 
 
 def rank(pairs: list[tuple[float, float]], size: int) -> Rank | None:
-    """Spearman's rank correlation among the blocks of one size, with its interval.
+    """Return Spearman's rank correlation among the blocks of one size, with its interval.
 
     Overlapping blocks are not independent. Fisher's interval is therefore that of the effective number of independent blocks,
     from the autocorrelation of both rankings along the start layer (`stats.independent_pairs`).
@@ -104,7 +104,7 @@ def price(damage: DamageResult, block: Block, reference: Block, losses: np.ndarr
 
 
 def stored_losses(damage: DamageResult) -> np.ndarray | None:
-    """`DamageResult.text_losses`, from disk if the result was read without arrays; None if they are not stored."""
+    """Return `DamageResult.text_losses`, from disk if the result was read without arrays; None if they are not stored."""
     if damage.text_losses is not None:
         return damage.text_losses
     entry = index.entry(damage.kind, damage.spec.fingerprint())

@@ -46,7 +46,7 @@ class QuestionOutcome:
 
 
 def outcomes(before: Sequence[QuestionScore], after: Sequence[QuestionScore]) -> list[QuestionOutcome]:
-    """Return the outcome of every question that both models answered, those that moved most first.
+    """Return the outcome of every question that both models answered, sorted by the change of the margin.
 
     Args:
         before: answers of the unpruned model.
@@ -97,7 +97,7 @@ def _margin(score: QuestionScore) -> float:
 
 
 def _question_text(question: Question | None) -> str:
-    """The question without the worked examples before it."""
+    """Return the question without the worked examples before it."""
     return "" if question is None else question.context.rpartition("\n\n")[2].strip()
 
 

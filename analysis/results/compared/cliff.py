@@ -47,17 +47,17 @@ class Cliff:
 
     @property
     def is_located(self) -> bool:
-        """True if the sweep shows a cliff and its interval has two ends."""
+        """Return whether the sweep shows a cliff and its interval has two ends."""
         return self.latest is not None
 
     def allows(self, guess: int | None) -> bool:
-        """True if the measurement does not rule out a guess; None is the guess that there is no cliff."""
+        """Return whether the measurement does not rule out a guess; None is the guess that there is no cliff."""
         if guess is None:
             return not self.is_located
         return self.earliest <= guess <= (self.last if self.latest is None else self.latest)
 
     def interval(self) -> str:
-        """The 95 % interval in words: "6 to 8", or "7 only"."""
+        """Return the 95 % interval in words: "6 to 8", or "7 only"."""
         if self.latest is None:
             return ""
         return f"{self.latest} only" if self.earliest == self.latest else f"{self.earliest} to {self.latest}"
@@ -107,13 +107,13 @@ def locate(sweep: SweepResult) -> Cliff | None:
 
 
 def sentence(sweep: SweepResult) -> str:
-    """The sentence on the cliff of a sweep; "" if there is nothing to locate."""
+    """Return the sentence on the cliff of a sweep; "" if there is nothing to locate."""
     cliff = locate(sweep)
     return cliff.sentence() if cliff is not None else ""
 
 
 def removed_in_words(sweep: SweepResult) -> str:
-    """The removed layers of a sweep by its strategy: "similarity blocks", "greedy layer sets"."""
+    """Return the removed layers of a sweep by its strategy: "similarity blocks", "greedy layer sets"."""
     spec, cuts = sweep.spec, [point.block for point in sweep.points if point.block is not None]
     name = "chosen" if needs(spec.strategy, BLOCKS) else spec.strategy
     draw = f" (draw {spec.draw})" if needs(spec.strategy, DRAW) else ""
@@ -125,7 +125,7 @@ def removed_in_words(sweep: SweepResult) -> str:
 def _above_midpoint(
     unpruned: Point, point: Point, answers_by_n: Mapping[int, Sequence[QuestionScore]], chance: float
 ) -> tuple[float, float]:
-    """95 % interval of an accuracy less the midpoint of the unpruned accuracy and chance."""
+    """Return the 95 % interval of an accuracy less the midpoint of the unpruned accuracy and chance."""
     before = {answer.id: answer.prediction == answer.gold for answer in answers_by_n.get(unpruned.n, ())}
     pairs = [
         (before[answer.id], answer.prediction == answer.gold) for answer in answers_by_n.get(point.n, ()) if answer.id in before
@@ -135,7 +135,7 @@ def _above_midpoint(
 
 
 def _paired(pairs: Sequence[tuple[bool, bool]]) -> tuple[float, float]:
-    """Interval of the mean of (pruned - unpruned / 2) over the same questions.
+    """Return the interval of the mean of (pruned - unpruned / 2) over the same questions.
 
     Half a question is added to each of the four cells, so that the interval is wide enough if few answers differ.
 

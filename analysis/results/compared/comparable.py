@@ -53,7 +53,7 @@ def same_tokens(first: MeasuredResult, second: MeasuredResult) -> bool:
 
 
 def _is_of_other_parts(sweep: SweepResult, other: Scored) -> bool:
-    """Return True for a healing run of removed sublayers that a curve does not have."""
+    """Return whether a healing run removes sublayers that a curve does not have."""
     cut = other.spec.removed if isinstance(other, HealResult) else None
     return isinstance(cut, PartSet) and all(point.block != cut for point in sweep.points)
 

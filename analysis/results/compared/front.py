@@ -31,7 +31,7 @@ class Front:
     quantity: str
     """ACCURACY, LOSS or BITS."""
     condition: Condition
-    """Condition of the reference; a rival's differs in the model, another precision's in the precision."""
+    """Condition of the reference; that of another model differs in the model, of another precision in the precision."""
     candidates: tuple[Candidate, ...]
 
 

@@ -11,7 +11,7 @@ Material = BenchmarkSpec | CorpusSpec
 
 @dataclass(frozen=True)
 class MaterialFilter:
-    """Filter of questions and texts; an empty field stands for any."""
+    """Filter of questions and texts; an empty field matches any."""
 
     task: str = ""
     limit: int | None = None
@@ -46,7 +46,7 @@ ANY = MaterialFilter()
 
 @dataclass(frozen=True)
 class SameMaterial:
-    """Filter of exactly the questions or texts of some readings; a kind of material that none of them names stays open."""
+    """Filter of exactly the questions or texts of some readings; a kind of material without reading matches any."""
 
     materials: tuple[tuple[Material, int], ...]
 

@@ -31,7 +31,7 @@ class Recovery(Interval):
 
     @property
     def interval(self) -> str:
-        """The interval in brackets: "(95 % CI 74 to 92)"."""
+        """Return the interval in brackets: "(95 % CI 74 to 92)"."""
         if self.low is None or self.high is None:
             return "(no interval: losses per text were not stored)"
         return f"(95 % CI {number(100 * self.low, 0)} to {number(100 * self.high, 0)})"

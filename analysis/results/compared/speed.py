@@ -50,7 +50,7 @@ class PairedTimes:
 
 
 def timed(speed: SpeedResult, removed: int | Removal, field: str = DECODE, adapter: str = "") -> PairedTimes:
-    """Seconds of the unpruned and of the pruned model, and the gain that they make.
+    """Return the seconds of the unpruned and of the pruned model, and the gain.
 
     Args:
         speed: the measurement.
@@ -98,7 +98,7 @@ def timed_instead(speed: SpeedResult, removed: int | Removal) -> Removal | None:
 
 
 def sentence(speed: SpeedResult, removed: Removal) -> str:
-    """The gain of a removal in one sentence; "" if it has none."""
+    """Return the gain of a removal in one sentence; "" if it has none."""
     times = timed(speed, removed)
     if times.gain is None:
         return ""

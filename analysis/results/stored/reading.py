@@ -103,7 +103,7 @@ class Reading:
     """Predicted tokens for each byte of the scored texts; None if the bits per byte are not known."""
 
     def number(self) -> str:
-        """The value alone: "46.0 %" or "3.10"."""
+        """Return the value alone: "46.0 %" or "3.10"."""
         return f"{100 * self.value:.1f} %" if self.is_share else f"{self.value:.2f}"
 
     def in_words(self) -> str:
@@ -144,7 +144,7 @@ def of_map(result: DistanceResult | DamageResult) -> Condition:
 
 
 def of_sweep(result: SweepResult, removed: Removal | None) -> Readings:
-    """Scores of one block on a curve; empty if the curve has no point of exactly these layers.
+    """Return the scores of one block on a curve; empty if the curve has no point of exactly these layers.
 
     Args:
         result: the curve.
@@ -241,7 +241,7 @@ def _of_methods(result: MethodsResult) -> Iterator[Readings]:
 
 
 def of_same_kind(result: HealResult, model: str) -> Readings:
-    """The loss of one of the three models of a heal on text of the kind that was trained on; arguments as `of_heal`."""
+    """Return the loss of one of the three models of a heal on text of the kind that was trained on; arguments as `of_heal`."""
     point = result.same_kind.get(model)
     if point is None:
         return {}
@@ -255,7 +255,7 @@ def repair_of(result: HealResult) -> str:
 
 
 def of_damage(result: DamageResult, block: Block) -> Reading | None:
-    """The measured loss increase without a block; None if it is not measured.
+    """Return the measured loss increase without a block; None if it is not measured.
 
     Args:
         result: the damage map.

@@ -85,7 +85,7 @@ class FoundResult:
 
     @property
     def id(self) -> str:
-        """KIND:KEY, which no other result has."""
+        """Return the unique id KIND:KEY."""
         return f"{self.kind}:{self.key}"
 
     @property
@@ -111,12 +111,12 @@ class FoundResult:
 
 
 def of_entry(entry: IndexEntry) -> FoundResult:
-    """A stored result that the index knows."""
+    """Return the stored result of an entry of the index."""
     return FoundResult(entry.kind, entry.key, entry.precomputed, entry.saved_at, entry)
 
 
 def read(entry: IndexEntry) -> Any:
-    """The result behind an entry of the index, arrays left on disk.
+    """Return the result behind an entry of the index, arrays left on disk.
 
     Raises:
         CorruptResultError: when the content differs from the stored one; the index notes that.

@@ -30,7 +30,7 @@ from analysis.results.stored import evidence, reading
 from analysis.results.stored.result import KeyFigure, Summary, codec
 
 KINDS = {"distances": "map", "sweep": "curve", "heal": "heal", "damage": "damage", "evaluate": "evaluation"}
-"""Kinds of results that can be laid over each other, with the words for them."""
+"""Kinds of results that charts can overlay, with their names."""
 
 
 MeasuredResult = DistanceResult | SweepResult | HealResult | DamageResult | EvaluateResult
@@ -38,7 +38,7 @@ MeasuredResult = DistanceResult | SweepResult | HealResult | DamageResult | Eval
 
 
 def kinds() -> dict[str, str]:
-    """`KINDS`, and every kind that was added to those of this program, with its title."""
+    """Return `KINDS` and every kind that was added to those of this program, with its title."""
     return KINDS | {kind: experiment.title.lower() for kind, experiment in additions().items()}
 
 
@@ -58,7 +58,7 @@ def name(result: Any) -> str:
 
 
 def how(result: Any) -> str:
-    """The metric of a map, the strategy of a curve, the recipe of a heal, the block of an evaluation."""
+    """Return the metric of a map, the strategy of a curve, the recipe of a heal, the block of an evaluation."""
     if isinstance(result, DistanceResult):
         return str(result.spec.metric)
     if isinstance(result, SweepResult):
@@ -169,7 +169,7 @@ def n_measured(result: MeasuredResult) -> int:
 
 
 def seed(result: MeasuredResult) -> int | None:
-    """The seed that picked the questions or texts, or that a heal trained with."""
+    """Return the seed that picked the questions or texts, or that a heal trained with."""
     spec = result.spec
     if isinstance(result, HealResult) or isinstance(getattr(spec, "seed", None), int):
         return int(spec.seed)
@@ -283,7 +283,7 @@ def _conditions(result: Any) -> dict[str, str]:
 
 @functools.lru_cache(maxsize=4096)
 def key_of(spec: Spec) -> str:
-    """Return the fingerprint of a part of many requests, which is made once."""
+    """Return the cached fingerprint of a part of requests."""
     return spec.fingerprint()
 
 
@@ -334,7 +334,7 @@ def _builds_on(spec: Spec) -> Iterator[str]:
 
 
 def texts_read(result: MeasuredResult) -> CorpusSpec | None:
-    """The text that losses, distances or damage were measured on."""
+    """Return the text that losses, distances or damage were measured on."""
     spec = result.spec
     if isinstance(result, HealResult):
         corpus: CorpusSpec | None = spec.validation

@@ -43,7 +43,7 @@ class Number:
 
     @property
     def remark(self) -> str:
-        """Significance, state and position in a few words; "" for an exact number."""
+        """Return significance, state and position in a few words; "" for an exact number."""
         parts = ["" if self.is_significant else "not significant", self.state if self.state == ESTIMATED else "", self.position]
         return ", ".join(part for part in parts if part)
 

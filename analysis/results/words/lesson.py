@@ -33,7 +33,7 @@ class JudgedBlock:
 
     @property
     def is_tied(self) -> bool:
-        """True if the guess is statistically tied with the most similar block."""
+        """Return whether the guess is statistically tied with the most similar block."""
         return self.guess.start in self.tied
 
 
@@ -74,13 +74,13 @@ class JudgedDrawing:
     """A drawing compared with the measurement."""
 
     mean_distance: float
-    """Mean of |drawn - measured| over the places that have both, in the unit of the measurement."""
+    """Mean of |drawn - measured| over the positions that have both, in the unit of the measurement."""
     inside: tuple[int, ...]
-    """Places where the drawing lies inside the 95 % interval."""
+    """Positions of the drawing inside the 95 % interval."""
     compared: tuple[int, ...]
-    """Places that have both."""
+    """Positions that have both."""
     farthest: int
-    """The place where drawing and measurement are farthest apart."""
+    """Position of the largest distance."""
 
 
 def judge_drawing(drawn: Sequence[float | None], measured: Sequence[MeasuredPoint]) -> JudgedDrawing | None:
@@ -149,7 +149,7 @@ class PublishedPath:
     """l*(n) for n = 1, 2, 3, …, 0-based."""
 
     def blocks(self) -> list[Block]:
-        """The blocks, by size."""
+        """Return the blocks, by size."""
         return [Block(start, n) for n, start in enumerate(self.starts, start=1)]
 
 
