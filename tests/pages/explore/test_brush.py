@@ -31,8 +31,6 @@ def test_curves_keep_to_the_range_of_the_address(app, filled):
 def test_the_handles_set_the_range(app, filled):
     at = app()
     whole = axis(at, "accuracy")
-    at.session_state["curves-menu"] = True
-    at.run()
     assert at.slider(key="sizes-handles").value == (0, 29)
     at.slider(key="sizes-handles").set_value((4, 8)).run()
     assert axis(at, "accuracy") == [3.5, 8.5]

@@ -47,15 +47,6 @@ def test_other_strategies_on_the_same_questions_are_drawn_on_request(app):
     assert "deepest" not in names(at, "accuracy"), "a hidden curve stays hidden"
 
 
-def test_loss_is_compared_only_on_the_same_text(app):
-    fill("similarity")
-    other = fakes.sweep(strategy="deepest")
-    replace(other, spec=replace(other.spec, loss_corpus=replace(other.spec.loss_corpus, seq_len=64))).save()
-    at = compare(app(), "deepest")
-    assert "deepest" in names(at, "accuracy")
-    assert "deepest" not in names(at, "loss, nats per token")
-
-
 @pytest.mark.parametrize("strategy", few(STRATEGIES, "similarity", "random", "manual"))
 def test_every_strategy_drives_slider_strip_and_map(app, strategy):
     fill("similarity", strategy)

@@ -75,8 +75,3 @@ def test_texts_are_mapped_shown_and_measured_on(form):
     form.button(key="map-go").click().run()
     (job,) = jobs.active()
     assert job.spec.corpus.source.endswith(".jsonl")
-
-
-def test_a_set_that_is_not_there_is_a_sentence(form):
-    chosen(form, "map", "map-texts", None, id="org/none")
-    assert "The Hub shows no dataset org/none" in read(texts(form))

@@ -159,16 +159,6 @@ class TestInABrowser:
         page.keyboard.press("Escape")
         expect_words(page, Block(11, 5), None)
 
-    def test_either_end_is_stretched(self, page):
-        drag(page, place(page, 15, 0.98), place(page, 19, 0.9))
-        expect_strip(page, removed=range(11, 20), ring="11:9")
-        page.mouse.up()
-        expect_words(page, Block(11, 9), "11:9")
-        drag(page, place(page, 11, 0.02), place(page, 17, 0.1))
-        expect_strip(page, removed=range(17, 20), ring="17:3")
-        page.mouse.up()
-        expect_words(page, Block(17, 3), "17:3")
-
     def test_keys_move_and_stretch_and_server_hears_the_last(self, page):
         block = page.get_by_role("slider", name="Removed block")
         block.focus()

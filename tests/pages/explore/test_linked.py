@@ -98,18 +98,6 @@ def test_lines_of_every_measure(app, what):
     assert at.query_params["view"] in ("lines", ["lines"])
 
 
-def test_metric_and_view_are_kept_in_the_address(app):
-    fill()
-    at = app(n="5")
-    at.selectbox(key="metric").set_value("damage").run()
-    at.selectbox(key="map-view").set_value("lines").run()
-    assert at.query_params["metric"] in ("damage", ["damage"])
-    assert at.query_params["view"] in ("lines", ["lines"])
-    assert trace(figures(at)["map"], "minima")
-    at.selectbox(key="metric").set_value("angular").run()
-    assert "metric" not in at.query_params
-
-
 def test_the_address_asks_for_texts_and_questions_by_name(app):
     older = fakes.sweep(limit=50)
     older.save()

@@ -241,11 +241,6 @@ def test_the_lesson_works_with_a_model_of_four_layers(app, ui_cache):
     assert "4 layers to mark a block on" in handout.html(sheet, solved=False)
 
 
-def test_unfinished_results_are_not_taught_with(app):
-    fakes.distances(complete=False).save()
-    assert "no distance map yet" in said(turn_to(app(PAGE), 3))
-
-
 # Kept guesses and drafts
 
 

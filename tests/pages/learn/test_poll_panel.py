@@ -94,13 +94,6 @@ def test_a_guest_reveals_nothing(app, known, monkeypatch):
     assert poll.standing().is_open
 
 
-def test_a_guest_is_offered_no_poll(app, known, monkeypatch):
-    monkeypatch.setattr(access, "visitor", lambda: Visitor(VIEWER))
-    at = app(PAGE)
-    at.session_state["learn-teach"] = True
-    assert not asks(at.run())
-
-
 @pytest.mark.parametrize("there", [Visitor(HOST), Visitor(OPERATOR, "oidc:x#1", "Root")], ids=["host", "operator"])
 def test_the_host_and_operators_run_polls(app, known, monkeypatch, there):
     monkeypatch.setattr(access, "visitor", lambda: there)
@@ -124,11 +117,6 @@ def test_every_step_with_results_has_a_question_with_right_options(app, known):
             assert question.right <= set(range(len(question.options)))
             assert len(set(question.options)) == len(question.options)
             assert question.asked in read(texts(at))
-
-
-def test_a_step_without_a_result_asks_nothing(app, ui_cache):
-    at, _ = begin(app)
-    assert "This step has no question for a class, because its result is missing." in texts(at)
 
 
 def test_a_reload_finds_the_poll_and_opens_no_second(app, known):

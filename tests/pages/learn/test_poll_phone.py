@@ -37,14 +37,6 @@ def test_two_phones_join_answer_and_are_counted(poll: Ballot):
     assert "You answered 1." in phones[0].page()
 
 
-def test_a_browser_that_joins_again_is_the_same_student(poll: Ballot):
-    one = Phone()
-    for _ in range(3):
-        one.join(poll.code)
-        one.page(f"?c={poll.link}")
-    assert poll.standing().students == 1
-
-
 def test_a_page_hears_that_the_poll_advances(poll: Ballot):
     one = Phone()
     one.join(poll.code)

@@ -37,10 +37,6 @@ def test_a_reload_keeps_the_typed_source(app):
     assert app("pages/model.py", source="Qwen/Qwen2.5-0.5B").text_input(key="source-Hub id").value == "Qwen/Qwen2.5-0.5B"
 
 
-def test_nothing_was_looked_at_yet(app):
-    assert "Models you have looked at" not in [item.value for item in app("pages/model.py").header]
-
-
 @pytest.mark.parametrize(
     ("kind", "source", "says"),
     [

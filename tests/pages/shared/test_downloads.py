@@ -1,16 +1,12 @@
 """Beside every chart its data and an image; on every page of results one panel with the command lines."""
 
-import io
 import json
 import shlex
 
-import pandas as pd
 import pytest
 
-from analysis.charts import curves
 from analysis.cli import main, requests
 from analysis.core.blocks import Block
-from pages.components.shared import chart
 from tests.support import fakes
 from tests.support.seen import figures as figures_of
 
@@ -55,14 +51,6 @@ def test_all_charts_and_pages_share_one_image_format(app, results):
     at.session_state["address"]["block"] = Block(11, 5)
     at.switch_page("pages/heal.py").run()
     assert formats(at) == {"svg"}
-
-
-def test_the_csv_opens_in_pandas_with_units_and_all_digits():
-    sweep = fakes.sweep()
-    frame = pd.read_csv(io.BytesIO(chart.csv(curves.loss_curve(sweep))))
-    drawn = frame[frame["curve"] == "pruned"]
-    assert drawn["loss, nats per token"].tolist() == [point.loss for point in sweep.points]
-    assert drawn["removed layers n"].tolist() == [point.n for point in sweep.points]
 
 
 def commands(at) -> list[str]:

@@ -114,14 +114,6 @@ def test_a_weaker_result_that_comes_in_stands_in_the_list(app, job):
     assert [name.partition(" · ")[0] for name in menu.options] == ["ARC-Easy × 200", "ARC-Easy × 5"]
 
 
-def test_a_stronger_result_that_comes_in_is_shown(app, job):
-    fakes.distances().save()
-    TRY.save()
-    at, said = ended(app, job, STRONG)
-    assert said == ["The try: done."]
-    assert questions_of(at) == 200
-
-
 def test_another_question_set_is_another_question(app, job):
     fakes.distances().save()
     STRONG.save()

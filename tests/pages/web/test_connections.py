@@ -15,8 +15,7 @@ import websockets
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
-from analysis.core.serving import Serving
-from pages.web import connections, start
+from pages.web import connections
 from tests.support import server
 
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
@@ -262,12 +261,6 @@ def test_a_repeated_message_makes_a_bounded_log(caplog):
         assert len(caplog.records) == 21 + 299
     finally:
         logger.removeFilter(repeats)
-
-
-def test_open_files_bound_the_connections(monkeypatch):
-    monkeypatch.setattr(start, "file_limit", lambda: start.SPARE_FILES + 4 * 50)
-    assert start.max_connections(Serving()) == 50
-    assert start.max_connections(Serving(connections=20)) == 20
 
 
 def test_a_port_in_use_ends_the_start_with_the_fix():
