@@ -33,7 +33,7 @@ def forms(distances: FoundResult, sweep: FoundResult | None) -> None:
     with st.expander("New map"):
         _map_form(model, distances.result, "map")
     with st.expander("Run a sweep"):
-        _sweep_form(model, distances.result, sweep and sweep.result, "sweep")
+        st.fragment(_sweep_form)(model, distances.result, sweep and sweep.result, "sweep")
     with st.expander("Measure loss increase"):
         _damage_form(model, distances.result, "damage")
 
@@ -108,10 +108,6 @@ def _sweep_form(model: ModelSpec, distances: DistanceResult, curve: SweepResult 
         curve: the curve on screen, whose questions, texts and precision the form starts from; None without any.
         name: first part of the widgets' keys.
     """
-    st.fragment(_form)(model, distances, curve, name)
-
-
-def _form(model: ModelSpec, distances: DistanceResult, curve: SweepResult | None, name: str) -> None:
     with frame.errors_shown():
         begun = SweepSpec(model, max_n=distances.n_layers // 2) if curve is None else curve.spec.request
         requested = selection.as_shown(model, curve, distances)

@@ -12,6 +12,7 @@ from plotly.graph_objs import Figure
 from analysis import service
 from analysis.charts import curves as figures
 from analysis.charts.look import ACCURACY, LOSS, Finished
+from analysis.core.blocks import Removal
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepResult
 from analysis.experiments.strategies import DRAW, STRATEGIES, needs
@@ -48,7 +49,10 @@ def show(
     dark = chart.is_dark()
     points = len(sweep.result.points)
     others_said = f", next to {len(others)} other curves" if others else ""
-    sizes, alone = state.sizes(strategy.distances.n_layers), _scored_alone(sweep)
+    sizes, alone = (
+        state.sizes(strategy.distances.n_layers),
+        stored_results.scores_of("evaluate", sweep.result.spec.model, sweep),
+    )
     drawn_heals = _of_blocks(heals, [sweep, *others], cut)
     for quantity, name, height in ((reading.ACCURACY, "Accuracy", 178), (reading.LOSS, "Loss in nats per token", 166)):
         alike = [
@@ -194,7 +198,7 @@ def not_measured(view: Shown) -> None:
     with st.container(horizontal=True, vertical_alignment="center", border=True, gap="small", key="not-measured-scores"):
         what = "" if len(missing) == 2 or view.sweep is None else f" ({missing[0]})"
         st.markdown(f"**Not measured**{what}: {words.plain(removed.brief())}", width="content")
-        measure_button(view)
+        _measure_button(view, removed)
 
 
 def missing_scores(view: Shown) -> list[str]:
@@ -203,24 +207,20 @@ def missing_scores(view: Shown) -> list[str]:
     return [name for name, each in quantities.items() if each.reading is None and (each.condition or view.sweep is None)]
 
 
-def measure_button(view: Shown) -> None:
-    """Draw the button that measures the selected block under the selected condition, its progress, or why it failed.
-
-    Nothing is drawn if the block is measured, or if a growing curve will measure it.
-    """
-    cut, curve = view.cut, _curve(view.sweep, view.model)
-    if cut.removed is None or _is_measured(view) or _is_growing(curve):
+def _measure_button(view: Shown, removed: Removal) -> None:
+    """Draw the button that measures the selected block, unless a growing curve will, its progress, or why it failed."""
+    curve = _curve(view.sweep, view.model)
+    if curve is None:
+        spec, questions = EvaluateSpec(view.asked, removed), "100 questions and held-out text"
+    elif not curve.complete and any(job.kind == "sweep" for job in service.jobs.active()):
         return
-    spec = _request(curve, cut, view.asked)
-    questions = f"the curve's {curve.n_questions} questions and text" if curve else "100 questions and held-out text"
+    else:
+        request = curve.spec.request
+        spec = EvaluateSpec(request.model, removed, benchmark=request.benchmark, loss_corpus=request.loss_corpus)
+        questions = f"the curve's {curve.n_questions} questions and text"
     why = f"Measures accuracy and loss without exactly these layers on {questions}."
-    title = f"Score without {cut.removed.brief()}"
+    title = f"Score without {removed.brief()}"
     card.start_button(spec, title, "Measure scores", key="score-cut", icon=":material/target:", help=why)
-
-
-def _scored_alone(curve: FoundResult) -> list[FoundResult]:
-    """Return the strongest evaluations of single blocks of the model of a curve."""
-    return stored_results.scores_of("evaluate", curve.result.spec.model, curve)
 
 
 def _single_cuts(shown: FoundResult, alone: Sequence[FoundResult]) -> Sequence[Point]:
@@ -241,22 +241,3 @@ def _curve(sweep: FoundResult | None, model: ModelSpec) -> SweepResult | None:
     if sweep is not None:
         return sweep.result
     return next((entry.result for entry in stored_results.find("sweep", model, most=1)), None)
-
-
-def _is_measured(view: Shown) -> bool:
-    """Return True if the block on screen has a score of every quantity under the selected condition."""
-    readings = view.readings
-    quantities = [name for name in (reading.ACCURACY, reading.LOSS) if view.selected.measured(name).condition is not None]
-    return all(name in readings for name in quantities) and bool(readings)
-
-
-def _is_growing(curve: SweepResult | None) -> bool:
-    """Return True while a sweep is on its way that will score its blocks anyway."""
-    return curve is not None and not curve.complete and any(job.kind == "sweep" for job in service.jobs.active())
-
-
-def _request(curve: SweepResult | None, cut: Cut, model: ModelSpec) -> EvaluateSpec:
-    if curve is None:
-        return EvaluateSpec(model=model, block=cut.removed)
-    request = curve.spec.request
-    return EvaluateSpec(request.model, cut.removed, benchmark=request.benchmark, loss_corpus=request.loss_corpus)

@@ -11,7 +11,7 @@ from plotly.graph_objs import Figure
 from analysis import service
 from analysis.charts import maps
 from analysis.charts.look import Finished
-from analysis.experiments.maps import distance_spec
+from analysis.experiments.maps import distance_spec, metrics
 from analysis.experiments.maps.distance_spec import Best, DistanceResult
 from analysis.results.compared import remarks
 from analysis.results.stored.result import FoundResult
@@ -107,7 +107,7 @@ def show(entry: FoundResult, damage: FoundResult | None, strategy: ChosenStrateg
 
 
 def _name(metric: str) -> str:
-    return "loss increase" if metric == DAMAGE else words.metric(metric)
+    return "loss increase" if metric == DAMAGE else metrics.title(metric)
 
 
 @st.cache_resource(max_entries=24, show_spinner=False)

@@ -13,7 +13,6 @@ from analysis.experiments import strategies
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
 from analysis.experiments.heal.heal_spec import HealSpec
-from analysis.experiments.maps import metrics
 from analysis.experiments.maps.distance_spec import DistanceResult
 from analysis.results.stored import summaries
 from analysis.results.stored.reading import Reading
@@ -34,11 +33,6 @@ _FOUND_LATER = re.compile(
 """Beginnings of links without brackets, of emoji and icons by name, and of arrows."""
 _AT_THE_START = re.compile(r"^(\d*)([-+=.)])(?=[-+=\s]|$)")
 """Of lists, rules and underlined headings."""
-
-
-def metric(name: str) -> str:
-    """A distance as people call it; a stored map may have been measured in one that is no longer there."""
-    return metrics.title(name)
 
 
 def task_names() -> dict[str, str]:
