@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 _HIDDEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Unicode categories: control, format, surrogate, private and unassigned characters, line and paragraph separators."""
-_LAYOUT = "\n\t"
 _FORMULA = ("=", "+", "-", "@")
 _PLAIN = re.compile(r"[\n\t -~]*")
 
@@ -33,7 +32,7 @@ def visible(text: str) -> str:
     r"""Replace every hidden character by its Python escape ("\x1b", "\u202e"), except line breaks and tabs."""
     if _PLAIN.fullmatch(text):
         return text
-    return "".join(ascii(letter)[1:-1] if letter not in _LAYOUT and is_hidden(letter) else letter for letter in text)
+    return "".join(ascii(letter)[1:-1] if letter not in "\n\t" and is_hidden(letter) else letter for letter in text)
 
 
 def command(words: Sequence[str]) -> str:

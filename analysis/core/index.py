@@ -65,9 +65,13 @@ class ResultFilter:
 
     def condition(self) -> tuple[str, dict[str, Any]]:
         """Return the condition in SQL, with the values of its parameters."""
-        values: dict[str, Any] = {"kinds": self.kinds, "places": places(), "own": OWN}
+        values: dict[str, Any] = {"places": places(), "own": OWN}
+        values |= {"kind_order": _ordered(self.kinds), "place_order": _ordered(values["places"])}
         parts = ["is_readable", _HAS_PRECEDENCE]
-        filters = [("kind", self.kinds), ("place", self.places or values["places"]), *self.having]
+        # The plus sign keeps SQLite from searching by place instead of by model.
+        filters = [("kind", self.kinds), ("+place", self.places or values["places"]), *self.having]
+        if self.quantization is not None:
+            filters.append(("coalesce(quantization, '')", (self.quantization, "")))  # "" for results of several models
         for number, (column, value) in enumerate(filters):
             parts.append(f"{column} IN (SELECT value FROM json_each(:choices{number}))")
             values[f"choices{number}"] = value if isinstance(value, tuple) else (value,)
@@ -75,15 +79,11 @@ class ResultFilter:
             weights, weights_values = _weights_condition(self.weights)
             parts.append(weights)
             values |= weights_values
-        if self.words:
-            parts.append("NOT EXISTS (SELECT 1 FROM json_each(:words) WHERE NOT instr(said, value))")
-            values["words"] = self.words
+        parts += [f"instr(said, :word{number})" for number in range(len(self.words))]
+        values |= {f"word{number}": word for number, word in enumerate(self.words)}
         if self.materials:
-            parts.append("EXISTS (SELECT 1 FROM json_each(:materials) WHERE instr(materials, value))")
-            values["materials"] = self.materials
-        if self.quantization is not None:
-            parts.append("(quantization IS NULL OR quantization = :quantization)")
-            values["quantization"] = self.quantization
+            parts.append(f"({' OR '.join(f'instr(materials, :material{number})' for number in range(len(self.materials)))})")
+            values |= {f"material{number}": material for number, material in enumerate(self.materials)}
         return " AND ".join(parts), values
 
     def select(self, columns: str, end: str = "", **values: Any) -> list[tuple[Any, ...]]:
@@ -98,16 +98,21 @@ class ResultFilter:
         return rows(self.kinds, f"SELECT {columns} FROM results WHERE {where} {end}", own_values | values)
 
 
-_BY_KIND = "instr(:kinds, json_quote(kind))"
+_BY_KIND = "instr(:kind_order, char(10) || kind || char(10))"
 """Position of the kind in the filter."""
-_BY_PLACE = "instr(:places, json_quote({table}.place))"
+_BY_PLACE = "instr(:place_order, char(10) || {table}.place || char(10))"
 """Precedence of the place."""
 _HAS_PRECEDENCE = f"""(place = :own OR NOT EXISTS (
-    SELECT 1 FROM results same
-    WHERE same.place IN (SELECT value FROM json_each(:places)) AND same.kind = results.kind AND same.key = results.key
-        AND same.is_readable AND {_BY_PLACE.format(table="same")} < {_BY_PLACE.format(table="results")}
+    SELECT 1 FROM json_each(:places) CROSS JOIN results same
+    ON same.place = json_each.value AND same.kind = results.kind AND same.key = results.key
+    WHERE same.is_readable AND {_BY_PLACE.format(table="same")} < {_BY_PLACE.format(table="results")}
 ))"""
 """Condition that no place of higher precedence has the same result."""
+
+
+def _ordered(names: Sequence[str]) -> str:
+    """Return names as a text in which the position of a name is its rank."""
+    return "".join(f"\n{name}\n" for name in names)
 
 
 def _weights_condition(weights: tuple[str, str, str]) -> tuple[str, dict[str, Any]]:
@@ -201,6 +206,7 @@ def firsts(
     """
     where, values = wanted.condition()
     order, order_values = like.order()
+    values |= order_values | {"each": each, "most": -1 if most is None else most}
     order, group = f"{first}, {order}" if first else order, ", ".join(per)
     ranked = (
         f"SELECT number, row_number() OVER (PARTITION BY {group} ORDER BY {order}) AS rank, "
@@ -211,8 +217,7 @@ def firsts(
         f"SELECT {_ENTRY}, largest_n FROM ({ranked}) CROSS JOIN results USING (number) "
         "WHERE rank <= :each ORDER BY position LIMIT :most"
     )
-    limits = {"each": each, "most": -1 if most is None else most}
-    return [(IndexEntry(*columns), n) for *columns, n in rows(wanted.kinds, sql, values | order_values | limits)]
+    return [(IndexEntry(*columns), n) for *columns, n in rows(wanted.kinds, sql, values)]
 
 
 class Score(NamedTuple):
@@ -277,9 +282,9 @@ def last_identity(kinds: Sequence[str], source: str, revision: str) -> str:
 
     Results of the cache come first, then those of the gallery and of packs.
     """
-    order = "place = :own DESC, place = :committed DESC, mtime_ns DESC, identity DESC"
     of_name = ResultFilter(tuple(kinds), ("", source, revision))
-    identities = of_name.select("identity", f"AND identity != '' ORDER BY {order} LIMIT 1", committed=committed())
+    order = "ORDER BY place = :own DESC, place = :committed DESC, mtime_ns DESC, identity DESC LIMIT 1"
+    identities = of_name.select("identity", f"AND identity != '' {order}", committed=committed())
     return str(identities[0][0]) if identities else ""
 
 
