@@ -33,7 +33,6 @@ def test_two_phones_answer_and_the_reveal_draws_the_distribution(show):
         page.get_by_role("button", name="Start a poll").click()
         panel = page.locator(".st-key-learn-poll")
         expect(panel).to_contain_text("0 students have joined")
-        page.keyboard.press("Escape")
         expect(panel.get_by_role("img").first).to_be_visible()
         expect(panel).to_contain_text(re.compile(r"[2-9B-Z]{4} [2-9B-Z]{4}"))
         code = re.search(r"[2-9B-Z]{4} [2-9B-Z]{4}", panel.inner_text())[0]
