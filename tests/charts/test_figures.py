@@ -198,13 +198,6 @@ def test_rings_mark_every_run_of_a_scattered_cut():
     assert [text.endswith("removed") for text in bars.text] == [True, False, True, True]
 
 
-def test_strip_marks_exactly_the_block():
-    bars = maps.layer_strip(4, Block(1, 2)).data[0]
-    pruned = drawing.LIGHT.pruned
-    assert [colour == pruned for colour in bars.marker.color] == [False, True, True, False]
-    assert all(colour != pruned for colour in maps.layer_strip(4, None).data[0].marker.color)
-
-
 def test_training_curve_and_comparison():
     figure = heals.training_curve(HEAL)
     assert list(trace(figure, "training loss").y) == [2.5, 2.3]

@@ -6,13 +6,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from analysis.charts import drawings, look, maps, published
+from analysis.charts import drawings, look, maps
 from analysis.charts import lesson as lesson_figures
 from analysis.charts.lesson import Rung
 from analysis.core.blocks import Block
 from analysis.experiments.accuracy.points import Lines, Point
 from analysis.experiments.maps import depths
-from analysis.experiments.maps.distance_spec import Best
 from analysis.results.compared import cliff
 from analysis.results.words import lesson
 from tests.support.toy import DAMAGE, MAP, SWEEP
@@ -86,18 +85,6 @@ def test_cliffs_are_shares_and_agree_with_the_paper():
         "Phi-2": (0.25, 0.25),
         "Qwen 7B, 14B": (0.20, 0.20),
     }
-
-
-def test_paths_are_drawn_on_relative_depth():
-    own = [Best(1, 3, 0.1), Best(2, 1, 0.2), Best(9, 0, 0.4)]
-    figure = published.depth_paths(own, 10, "mine")
-    mine = named(figure, "mine")
-    assert (list(mine.x), list(mine.y)) == ([0.3, 0.1], [0.1, 0.2]), "as far as the published ones, four fifths of the layers"
-    big = named(figure, "Llama-2 70B")
-    assert (big.x[19], big.y[19]) == (53 / 80, 20 / 80)
-    assert big.text[19] == "<b>Llama-2 70B</b>, 80 layers<br>layers 53-72"
-    assert mine.line.color == look.LIGHT.pruned
-    assert "mine" not in [trace.name for trace in published.depth_paths().data]
 
 
 # Figures of the steps

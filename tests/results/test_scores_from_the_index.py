@@ -123,17 +123,6 @@ def test_index_selects_scores_of_every_block_as_a_walk_does(seed):
         assert scores_of_block.select(removed, [one.result for one in found], shown=shown and shown.result) == expected
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_index_lists_a_models_results_like_a_full_sort(seed):
-    fill(seed)
-    model = replace(fakes.MODEL, source="lab/a", identity="files:a", dtype=("auto", "float32")[seed % 2])
-    for kind in KINDS:
-        every = [library.EXPERIMENTS[kind].result.read(replace(one, files={})) for one in stored.walked(kind)]
-        expected = preferred([one for one in _once(every) if _is_of(one, model)], model)
-        assert [one.result for one in library.find(kind, model)] == expected
-        assert [one.result for one in library.find(kind, model, most=2)] == expected[:2]
-
-
 @pytest.mark.slow
 def test_scores_of_a_block_open_few_of_many_results(monkeypatch):
     for number in range(60):
