@@ -162,6 +162,6 @@ def test_layers_that_are_bound_to_others_are_not_taken_out(settings, says):
 @pytest.mark.parametrize("block", [Block(4, 3), Block(0, 6), Block(9, 1)])
 def test_a_block_outside_the_model_changes_nothing(block):
     decoder = architecture.find_decoder(build("llama"))
-    with pytest.raises(BlockRangeError, match="this model has 6 layers"):
+    with pytest.raises(BlockRangeError):
         cut(decoder, block)
     assert decoder.n_layers == N_LAYERS
