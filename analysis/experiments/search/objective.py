@@ -2,13 +2,12 @@
 
 The divergence at a position is `KL(p, q) = -H(p) - sum_v p_v z_v + log sum_v exp(z_v)`, p of the unpruned model and z the
 logits of the pruned one. Logits are linear in the normed state h, `z_v = h . w_v`, so the middle term is `h . m` with
-`m = sum_v p_v w_v`. That is one vector of the model's width per position, which is made once. So the whole p, a vocabulary of
-floats per position, need not be kept. Nor need the top of p with a remainder, which would be no KL to the model. The unpruned
-model is not computed again: a cut costs one pass through the head, as its loss does.
+`m = sum_v p_v w_v`. That is one vector of the model's width per position, computed once. So p is not stored, and the
+unpruned model is not computed again: a cut costs one pass through the head, as its loss does.
 
-To keep rounding small it is taken from the log-probability of one token r, the most likely under p:
-`KL = h . (w_r - m) - H(p) - log q_r`. With p all on the next token that is the loss, the other objective. A family whose head
-is not linear, as one with capped logits, has whole rows of both compared.
+To keep rounding errors small, it is computed from the log-probability of the token r that is most likely under p:
+`KL = h . (w_r - m) - H(p) - log q_r`. If p is one for the next token, that is the loss, the other objective. For a family
+whose head is not linear, for example with capped logits, complete rows of both are compared.
 """
 
 import itertools
@@ -36,16 +35,16 @@ from analysis.models.running.hidden_states import (
 )
 
 _PIECE = 4096
-"""Rows of the head that are taken to float32 at once."""
+"""Rows of the head that are converted to float32 at once."""
 
 
 def counted(length: int, stride: int) -> range:
-    """The places of a text from which the next token is predicted and that count: every so-many-th, the last one among them."""
+    """Return the positions of a text whose predictions count: every `stride`-th, including the last."""
     return range((length - 2) % stride, length - 1, stride)
 
 
 def looks(n_texts: int, first: int) -> tuple[int, int, int]:
-    """Return the numbers of texts of a quick look, of a look at half of them, and of all: a look begins with those before."""
+    """Return the numbers of texts of the three stages of measurement: the first few, half, all."""
     quick = min(first, n_texts)
     return quick, max(quick, n_texts // 2), n_texts
 
@@ -59,17 +58,17 @@ class _ObjectiveBatch:
     where: Tensor
     """Flat indices (row * seq + place) of the positions that count."""
     text_of: Tensor
-    """For each of them, its row."""
+    """Row of each position."""
     tokens: Tensor
-    """For each the token r, on the device of the head."""
+    """Token r of each position, on the device of the head."""
     gap: Tensor | None
-    """For each w_r - m, float64, (n_positions, hidden); None if it is zero, or if rows are compared."""
+    """w_r - m of each position, float64, (n_positions, hidden); None if it is zero, or if rows are compared."""
     offset: Tensor
-    """For each the added constant, float64: the head's bias at r less its mean under p, less the entropy of p."""
+    """Added constant of each position, float64: the head's bias at r minus its mean under p, minus the entropy of p."""
     teacher: Tensor | None
     """Normed states of the unpruned model, if rows are compared."""
     trunk: Trunk | None
-    """Its streams at every depth, if they are kept."""
+    """Streams of the unpruned model at every depth, if they are kept."""
 
 
 class Objective:
@@ -88,10 +87,10 @@ class Objective:
         """Run the unpruned model once.
 
         Args:
-            decoder: the model, taken apart; it is not changed.
-            texts: token ids, at least two of each.
+            decoder: The model; it is not changed.
+            texts: Token ids of texts, at least two each.
             kind: "kl" or "loss".
-            stride: every so-many-th prediction counts, the last one of a text always.
+            stride: Step between predictions that count; the last one of a text always counts.
             ends: places in the texts that no batch crosses, ascending, so that the texts before them are measured alone.
             keep_bytes: streams that may be kept: the unpruned model's first, then those of cuts, from which later ones resume.
         """
@@ -137,11 +136,11 @@ class Objective:
         return batch
 
     def _scale(self) -> float:
-        """Return the family's factor of its logits."""
+        """Return the family's factor of the logits."""
         return float(self._decoder.scaled(torch.ones(1)))
 
     def _fill(self, batch: _ObjectiveBatch, states: Tensor) -> None:
-        """Work out m, r and the entropy of p at every position, some positions at a time."""
+        """Compute m, r and the entropy of p at every position, in chunks of positions."""
         assert isinstance(self._decoder.head, nn.Linear), "a head of another kind has rows compared"
         weight, bias = self._decoder.head.weight, self._decoder.head.bias
         gaps, offsets, top_tokens = [], [], []
@@ -149,7 +148,7 @@ class Objective:
             z = torch.cat([chunk.float() @ piece.float().T for piece in weight.split(_PIECE)], dim=1)
             if bias is not None:
                 z += bias.float()
-            log_p = self._decoder.scaled(z).double().log_softmax(-1)  # once for a whole search, so that it is exact
+            log_p = self._decoder.scaled(z).double().log_softmax(-1)  # in float64, once per search
             p = log_p.exp()
             mean = torch.zeros(len(chunk), weight.shape[1], dtype=torch.float64, device=z.device)
             for part, piece in zip(p.split(_PIECE, dim=1), weight.split(_PIECE), strict=True):
@@ -166,9 +165,9 @@ class Objective:
     def measured(
         self, sets: Sequence[Layers], begin: int = 0, end: int | None = None
     ) -> Iterator[tuple[int, list[int], list[float]]]:
-        """The objective without each set, batch by batch.
+        """Yield the objective without each set, batch by batch.
 
-        A figure does not depend on which other sets are asked for: each runs the very products of its own cut.
+        A value does not depend on the other sets, since each cut runs its own products.
 
         Args:
             sets: removed layers; none of them for the unpruned model.

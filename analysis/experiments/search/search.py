@@ -1,4 +1,4 @@
-"""The experiment that searches: a strategy walks from set to set, and each set is measured once and kept for good."""
+"""The experiment that runs a search strategy, whose measurements of sets of layers are stored."""
 
 import itertools
 import time
@@ -31,7 +31,7 @@ from analysis.models.source.resolving import resolve
 from analysis.models.source.sizes import ModelFacts
 
 _SAVE_EVERY_S = 3.0
-"""Sets found so far are usable while the rest is searched."""
+"""Seconds between two stored states, which pages draw."""
 PHASE = "searching layers"
 SEARCH, VALIDATION, REPORT = "search", "validation", "report"
 
@@ -43,11 +43,11 @@ class _Spent(Exception):
 def run(spec: SearchSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> SearchResult:
     """Search, or return the stored result; no set is measured twice on the same text.
 
-    A search is a deterministic function of its measurements. So a stopped run is walked again from stored figures and ends as
-    an uninterrupted one. Figures of other searches of this model on the same texts are reused too.
+    A search is a deterministic function of its measurements, so a stopped run repeats its steps from stored values and ends
+    like an uninterrupted one. Values of other searches of this model on the same texts are reused too.
 
     Raises:
-        BlockRangeError: If protected layers, or a largest size, leave too few.
+        BlockRangeError: If protected layers or the largest size leave too few layers.
         CorpusError: If a text is too short, or one of the three repeats another.
         SpecError: If the budget ends before a single layer is chosen.
         LayerscopeError: For each other problem that the user can fix, in one sentence.
@@ -56,7 +56,7 @@ def run(spec: SearchSpec, on_progress: OnProgress = ignore, *, load: Loader = mo
     stored = SearchResult.load(resolved, on_progress)
     if stored is not None and stored.complete:
         return stored
-    # All of it in memory: layer by layer from the disk, every step of a search would read the whole model again.
+    # With layers on the disk, every step of a search would read the whole model again.
     stages = Stages.after_loading(on_progress, {PHASE: 1.0})
     loaded = load(resolved.model, stages)
     searching = _SearchRun.of(resolved, loaded, stages)
@@ -75,7 +75,7 @@ def work(spec: SearchSpec, facts: ModelFacts) -> float:
 
 
 def documents(corpus: CorpusSpec, loaded: LoadedModel) -> tuple[list[list[int]], list[str]]:
-    """Token ids of the texts of a request as they are read by a model, and the texts themselves.
+    """Return the token ids of a request's text for a model, and the documents.
 
     Raises:
         CorpusError: If they cannot be read or are too short.
@@ -86,43 +86,43 @@ def documents(corpus: CorpusSpec, loaded: LoadedModel) -> tuple[list[list[int]],
 
 @dataclass
 class _SearchText:
-    """One of the three texts: its objective, and the figures of each set measured there."""
+    """One of the three texts, with the values of the measured sets."""
 
     corpus: CorpusSpec
     make: Callable[[], Objective]
     ends: tuple[int, ...]
-    """Numbers of texts that are measured together, from the first one on: ascending, of all of them at last."""
+    """Numbers of texts of the stages of measurement, ascending."""
     figures: dict[Layers, np.ndarray] = field(default_factory=dict)
-    """(n_texts,) of each set, NaN where it is not measured."""
+    """Values of each set, (n_texts,), NaN for texts that are not measured."""
     made: Objective | None = None
 
     @property
     def n_texts(self) -> int:
-        """All of them."""
+        """Number of texts."""
         return self.ends[-1]
 
     @property
     def objective(self) -> Objective:
-        """Made when it is first needed: a search that is only walked again asks the model nothing."""
+        """Objective on the texts, created on first use, since a search from stored values does not need the model."""
         if self.made is None:
             self.made = self.make()
         return self.made
 
     def lacks(self, layers: Layers, n: int) -> bool:
-        """Return whether a set has still to be measured on some of the first so-many texts."""
+        """Return whether a set is not measured on some of the first `n` texts."""
         return layers not in self.figures or bool(np.isnan(self.figures[layers][:n]).any())
 
 
 @dataclass
 class _SearchRun:
-    """A search under way: it answers the walk from memory, or measures (`strategies.Explored`)."""
+    """A running search, which measures sets or returns known values (`strategies.Explored`)."""
 
     spec: SearchSpec
     loaded: LoadedModel
     on_progress: OnProgress
     texts: dict[str, _SearchText]
     weights: dict[str, np.ndarray]
-    """Of each text, the positions that count in it."""
+    """Numbers of positions that count, by text."""
     quoted: float
     max_n: int
     free: tuple[int, ...]
@@ -133,13 +133,13 @@ class _SearchRun:
     ended: str = ""
     key: str = ""
     planned: int = 0
-    """Sets that are usually measured; 0 for a search that measures none."""
+    """Expected number of measured sets, for the progress."""
     _saved: float = field(default_factory=time.perf_counter)
     _began: float = field(default_factory=time.perf_counter)
 
     @classmethod
     def of(cls, spec: SearchSpec, loaded: LoadedModel, on_progress: OnProgress) -> "_SearchRun":
-        """Read the texts of a resolved request and see to it that they are apart."""
+        """Read the texts of a resolved request, and refuse texts that repeat one another."""
         max_n, free = checked_size(spec, loaded.decoder.n_layers)
         on_progress(Progress("reading texts", values={"result_key": spec.fingerprint()}))
         ids, decoded, texts = {}, {}, {}
@@ -174,11 +174,11 @@ class _SearchRun:
         planned = cost.usual
         return cls(spec, loaded, on_progress, texts, weights, quoted, max_n, free, key=spec.fingerprint(), planned=planned)
 
-    # Questions of the walk.
+    # The protocol `strategies.Explored`.
 
     @property
     def n_layers(self) -> int:
-        """L."""
+        """Number of decoder layers, L."""
         return self.loaded.decoder.n_layers
 
     @property
@@ -204,16 +204,16 @@ class _SearchRun:
         return self._costs(sets, self.texts[SEARCH].n_texts)
 
     def _costs(self, sets: Sequence[Layers], n_texts: int) -> list[float]:
-        requested = self.visited | (set(sets) - {()})  # the unpruned model is no set
+        requested = self.visited | (set(sets) - {()})  # the empty set is the unpruned model
         if len(requested) > self.budget:
             raise _Spent
         self.visited = requested
         return self._means(SEARCH, sets, n_texts)
 
-    # How it is answered.
+    # Measurement.
 
     def run(self) -> SearchResult:
-        """Walk to the end; store the result every few seconds, and at the end in any case."""
+        """Run the strategy; store the result every few seconds and at the end."""
         search = STRATEGIES[self.spec.strategy].search
         assert search is not None, "the request was checked"
         try:
@@ -246,7 +246,7 @@ class _SearchRun:
         return finished
 
     def _decided(self, n: int, rivals: Sequence[Layers]) -> Searched:
-        """The best of the final sets, by the deciding text if there are several."""
+        """Return the best of the final sets, by the validation text if there are several."""
         distinct = list(dict.fromkeys(rivals))
         value, layers = None, distinct[0]
         if len(distinct) > 1:
@@ -268,7 +268,7 @@ class _SearchRun:
         return [float(np.average(figures[layers][:n], weights=weights)) for layers in sets]
 
     def _measure(self, name: str, sets: Sequence[Layers], n: int) -> None:
-        """Measure these sets on the first `n` texts that are not measured yet."""
+        """Measure sets on those of the first `n` texts that lack a value."""
         text = self.texts[name]
         missing = [layers for layers in dict.fromkeys(sets) if text.lacks(layers, n)]
         if not missing:
@@ -286,7 +286,7 @@ class _SearchRun:
         self._keep_sometimes()
 
     def _finite(self, layers: Layers, values: list[float]) -> list[float]:
-        """A cut whose predictions are no numbers is infinitely far away; with such an unpruned model nothing compares."""
+        """Return values with infinity for NaN; raise if they belong to the unpruned model."""
         if np.isfinite(values).all():
             return values
         if not layers:
@@ -297,7 +297,7 @@ class _SearchRun:
         return [float("inf")] * len(values)
 
     def take_over(self, earlier: SearchResult) -> None:
-        """Keep the figures that another search measured on the same texts, and no others."""
+        """Copy the values that another search measured on the same texts."""
         if earlier.sets is None or earlier.values is None:
             return
         masks = [tuple(map(int, np.flatnonzero(row))) for row in earlier.sets]

@@ -23,17 +23,17 @@ from analysis.models.source.sizes import ModelFacts
 OBJECTIVES = ("kl", "loss")
 """Quantities that a search minimizes: the divergence from the unpruned next-token distribution, or the loss on the text."""
 STREAM_BYTES = 1 << 29
-"""Residual streams on the search text that are kept for a whole search: first the unpruned model's, then those of cuts.
-Half as much is kept on each other text. Streams beyond it are made again when needed."""
+"""Bytes of residual streams that are kept for the search text, first of the unpruned model, then of cuts. Half as much is
+kept for each other text. Other streams are recomputed."""
 
 
 def default_search_corpus() -> CorpusSpec:
-    """The Wikipedia text on which cuts are searched, never the held-out part."""
+    """Return the default text for searches, which is Wikipedia without its held-out part."""
     return CorpusSpec(source="wiki", n_texts=8, seq_len=128, split="train", min_tokens=128)
 
 
 def default_validation_corpus() -> CorpusSpec:
-    """The held-out Wikipedia text that decides between the best sets of a size."""
+    """Return the default text that decides between the best sets of a size, held-out Wikipedia text."""
     return replace(default_search_corpus(), split="validation")
 
 
@@ -94,7 +94,7 @@ class SearchSpec(Spec):
         checked_size(self, n_layers)
 
     def like(self, other: "SearchSpec") -> bool:
-        """Return whether the other search's figures on its texts hold for this one: only its way from set to set may differ."""
+        """Return whether the values of the other search hold for this one; only strategy, size and budget may differ."""
         free = ("strategy", "max_n", "protect", "budget", "seed", "validation", "report")
         return replace(other, **{name: getattr(self, name) for name in free}) == self
 
@@ -107,32 +107,32 @@ def same_text(first: CorpusSpec, second: CorpusSpec) -> bool:
 
 @dataclass(frozen=True)
 class Searched:
-    """The set of one size that was found."""
+    """The set of one size that a search found."""
 
     n: int
     """Removed layers."""
     layers: list[int]
-    """Which."""
+    """The removed layers."""
     cost: float
-    """The objective on the text that was searched on, nats per token; a KL, or a loss over that of the unpruned model."""
+    """Objective on the search text in nats per token: a KL divergence, or the increase of the loss."""
     validation: float | None
-    """The same on the text that decided; None if one set alone was found, so that there was nothing to decide."""
+    """Objective on the validation text; None if only one set was found."""
     loss: float
-    """Next-token loss on the reported text over that of the unpruned model, nats per token."""
+    """Increase of the next-token loss on the report text in nats per token."""
     loss_stderr: float | None
-    """Standard error, whole texts being the sample, each paired with itself; None for one text."""
+    """Standard error of `loss` over texts, paired by text; None for one text."""
     n_rivals: int
-    """Sets of this size that the search ended with, this one among them: the validation text decides between several."""
+    """Number of final sets of this size, between which the validation text decided."""
 
     @property
     def removed(self) -> Removal:
-        """The cut."""
+        """The removed layers as a block or a set of layers."""
         return removal(self.layers)
 
 
 @dataclass(frozen=True)
 class SearchResult(Result):
-    """Sets that a search found for n = 1, 2, …, with all figures measured on the way."""
+    """Sets that a search found for n = 1, 2, …, with all measured values."""
 
     kind: ClassVar[str] = "search"
     array_names: ClassVar[tuple[str, ...]] = ("sets", "values")
@@ -142,41 +142,41 @@ class SearchResult(Result):
     model: ModelFacts
     n_layers: int
     max_n: int
-    """How far it was to go."""
+    """Largest requested n."""
     found: list[Searched]
-    """n = 1 first; shorter than `max_n` while it runs, and if the budget or the free layers ended it."""
+    """Found sets by n, from n = 1; fewer than `max_n` while the search runs or if it ended early."""
     n_sets: int
-    """Sets that this search measured or found measured."""
+    """Number of sets whose values the search used."""
     n_texts: int
-    """Texts searched on."""
+    """Number of search texts."""
     n_validation: int
     n_report: int
-    """Texts of the other two."""
+    """Number of validation texts and of report texts."""
     unpruned_loss: float
-    """On the reported text, nats per token."""
+    """Loss of the unpruned model on the report text, nats per token."""
     quoted: float
-    """Of the texts that decide and report, the largest share of runs of words that stands in a text before it, in [0, 1]."""
+    """Largest share of word runs of the validation or report text that an earlier text contains, in [0, 1]."""
     n_measured: int = 0
-    """Of `n_sets`, those that it measured itself; the others were found measured."""
+    """Number of sets that this search measured itself."""
     ended: str = ""
-    """Why it ended before `max_n`, in a sentence; empty if it did not."""
+    """Reason why the search ended before `max_n`, in a sentence; empty if it did not."""
     sets: np.ndarray | None = None
-    """Every set that was measured, (n_sets, L), uint8, 1 for a removed layer; None in precomputed results."""
+    """All measured sets, (n_sets, L), uint8, 1 for a removed layer; None in precomputed results."""
     values: dict[str, np.ndarray] | None = None
-    """By text (search, validation, report), the figure of each set on each text, (n_sets, n_texts), float64, or NaN."""
+    """Values of each set on each text, (n_sets, n_texts), float64 or NaN, by kind of text (search, validation, report)."""
 
     @property
     def path(self) -> list[Layers]:
-        """The layers of each size, as strategies read them."""
+        """Layers of each size, as strategies read them."""
         return [tuple(searched.layers) for searched in self.found]
 
     @property
     def is_decided(self) -> bool:
-        """True if the search ended with several sets of a size, so that the text that decides was read."""
+        """Whether the validation text was read, because the search ended with several sets of a size."""
         return any(searched.validation is not None for searched in self.found)
 
     def tables(self) -> dict[str, Table]:
-        """Return the set found of each size, with its figures on all texts that were read."""
+        """Return a table of the found set of each size, with its values on all texts."""
         quantity = "KL" if self.spec.objective == "kl" else "loss increase"
         decision = (Column("validation", f"{quantity}, decision text", "nats/token", ".4f"), Column("n_rivals", "candidates"))
         columns = (
@@ -208,13 +208,13 @@ class SearchResult(Result):
 
     @property
     def _counted(self) -> str:
-        """Return how many predictions of a text the figures that choose sets rest on."""
+        """Return in words how many predictions of a text count."""
         if self.spec.stride == 1:
             return "They count every prediction."
         return f"Search and decision count 1 of {self.spec.stride} predictions, the loss counts all."
 
     def measured_on(self) -> str:
-        """On which texts, and how much of one stands in another."""
+        """Return the texts and their overlap in words."""
         spec = self.spec
         parts = [
             f"Searched on {_texts(self.n_texts, spec.corpus)}.",
@@ -234,10 +234,10 @@ def _texts(n: int, corpus: CorpusSpec) -> str:
 
 
 def check_protected(layers: Iterable[int], n_layers: int) -> None:
-    """See to it that a model has the layers that must stay.
+    """Check that a model has the protected layers.
 
     Raises:
-        BlockRangeError: If it lacks one.
+        BlockRangeError: If the model lacks one of them.
     """
     if wrong := [layer for layer in layers if layer >= n_layers]:
         raise BlockRangeError(
@@ -246,10 +246,10 @@ def check_protected(layers: Iterable[int], n_layers: int) -> None:
 
 
 def checked_size(spec: SearchSpec, n_layers: int) -> tuple[int, tuple[int, ...]]:
-    """How many layers to remove at most, and which may go.
+    """Return the largest number of removed layers, and the layers that may be removed.
 
     Raises:
-        BlockRangeError: If there are too few of them.
+        BlockRangeError: If too few layers may be removed.
     """
     check_protected(spec.protect, n_layers)
     free = tuple(layer for layer in range(n_layers) if layer not in spec.protect)
@@ -267,28 +267,28 @@ def checked_size(spec: SearchSpec, n_layers: int) -> tuple[int, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class SearchCost:
-    """Cost of a search, known before it begins."""
+    """Estimated cost of a search."""
 
     sets: int
-    """Sets that it measures at most."""
+    """Maximum number of measured sets."""
     usual: int
-    """Sets that it usually measures."""
+    """Expected number of measured sets."""
     flop: float
-    """Operations that it usually takes."""
+    """Expected floating-point operations."""
 
     @property
     def sentence(self) -> str:
-        """In a sentence."""
+        """Return the cost in a sentence."""
         usual_text = f", usually {self.usual:,}" if self.usual < self.sets else ""
         return f"The search measures up to {self.sets:,} sets of layers{usual_text}, about {self.flop / 1e12:,.0f} TFLOP."
 
 
 def takes(spec: SearchSpec, facts: ModelFacts) -> SearchCost:
-    """Return the cost of a search from its request alone: the largest number of sets, and the usual number of operations.
+    """Return the estimated cost of a search from its request.
 
-    A set passes about a third of the layers, for it continues from the point where it differs from a set measured before. Added
-    to the quick looks are the few sets measured on all texts, and those measured on the validation and the report text. The
-    unpruned model runs once on every text that is read.
+    A set runs about a third of the layers, since it continues from the first layer that differs from a measured set. The
+    estimate includes sets measured on all texts, on the validation text and on the report text, and one run of the unpruned
+    model on every text.
     """
     n_layers = facts.n_layers
     n_free = n_layers - len({layer for layer in spec.protect if layer < n_layers})
@@ -311,9 +311,9 @@ def takes(spec: SearchSpec, facts: ModelFacts) -> SearchCost:
 
 
 _SETS_FOR_ONE = 6
-"""Sets of a quick look for one that is measured on all texts, about."""
+"""Approximate ratio of sets measured on the first texts to sets measured on all texts."""
 _ENDS = 1.5
-"""Approximate number of sets of a size that are measured on the deciding text if there may be several."""
+"""Approximate number of sets of a size that are measured on the validation text if there may be several."""
 
 
 def search_for(
@@ -322,10 +322,10 @@ def search_for(
     """Return the default search of a curve: on Wikipedia, and on C4 if the loss of the curve is on Wikipedia.
 
     Args:
-        strategy, model: of the curve.
-        max_n: its largest n; None for half of the layers.
-        reports: the text of its loss, on which nothing may be searched.
-        protect: layers that must stay.
+        strategy, model: Strategy and model of the curve.
+        max_n: Largest n of the curve; None for half of the layers.
+        reports: Text of the curve's loss, which no search may read.
+        protect: Layers that stay.
     """
     default = SearchSpec(model=model, strategy=strategy, max_n=max_n or None, protect=tuple(sorted(protect)))
     if reports is None or reports.subject != default.corpus.subject:

@@ -1,4 +1,4 @@
-"""The experiment that measures how fast a model reads and writes without n layers, for several n in turn."""
+"""The experiment that measures the speed of prefill and decode without n layers, for several n."""
 
 import contextlib
 import tempfile
@@ -29,9 +29,9 @@ from analysis.models.source.location import gguf_of
 from analysis.models.source.sizes import ModelFacts
 
 RULE = "deepest"
-"""Rule of the block that stands for its size: layers of one kind take equal time, wherever they are."""
+"""Strategy that chooses the measured block of each size, since the position of layers hardly affects their time."""
 _USUAL = (0, 2, 5, 10)
-"""Numbers of removed layers that are measured unless others are asked for, with half of the model's layers."""
+"""Default numbers of removed layers, besides half of the model's layers."""
 WARM_UP, PHASE = "warming up", "measuring the speed"
 
 Cut = Removal | None
@@ -41,7 +41,7 @@ Variant = tuple[Cut, str]
 
 
 def resolve(spec: SpeedSpec) -> SpeedSpec:
-    """Return the request with identities. In llama.cpp the file says the precision, and the processor computes."""
+    """Return the request with identities. In llama.cpp, the file determines the precision and the CPU computes."""
     if spec.runtime == LLAMA_CPP:
         model = replace(spec.model, dtype="float32", device="cpu")
         spec = replace(spec, model=model, adapters=tuple(str(adapter_config.result_name(adapter)) for adapter in spec.adapters))
@@ -51,9 +51,9 @@ def resolve(spec: SpeedSpec) -> SpeedSpec:
 def run(spec: SpeedSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> SpeedResult:
     """Measure the seconds of prefill and decode without n layers, for each n of the spec.
 
-    All n are measured in turn, again and again, so that other load of the machine affects all of them equally. The first round
-    is a warm-up and does not count. A stopped run keeps its rounds and resumes on the same machine. A finished one is never
-    taken from the cache: a new request measures again, for the speed of a machine is that of the moment.
+    Each round measures every n once, so that other load of the machine affects all of them equally. The first round is a
+    warm-up and does not count. A stopped run resumes on the same machine. A finished run is not read from the cache, since
+    the speed of a machine changes.
 
     Raises:
         BlockRangeError: If some n leaves no layer.
@@ -78,7 +78,7 @@ def run(spec: SpeedSpec, on_progress: OnProgress = ignore, *, load: Loader = mod
 
 
 def _of_files(spec: SpeedSpec, stack: contextlib.ExitStack, on_progress: OnProgress) -> "_SpeedRounds":
-    """Write the cut and the healed files into a folder that the stack removes."""
+    """Write the pruned and healed files into a temporary folder."""
     if not llama_cpp.is_installed():
         raise SpecError(llama_cpp.MISSING)
     planned = planning.plan(spec.model, on_progress)
@@ -120,7 +120,7 @@ def _cuts(spec: SpeedSpec, facts: ModelFacts) -> list[Cut]:
 def read_and_write(
     decoder: Decoder, ids: Tensor, new_tokens: int, between: Callable[[], None] = lambda: None
 ) -> tuple[float, float, Tensor]:
-    """Read prompts and write on greedily, as the model is now, with a KV cache.
+    """Time prefill and greedy decode of the model in its present state, with a KV cache.
 
     Args:
         decoder: the model, whole or inside `without_block`.
@@ -140,7 +140,7 @@ def read_and_write(
         between()
         started = _now(decoder)
         output = decoder.body(input_ids=token, **settings)
-        # The head sees the last position only, in reading too, as wherever models are served.
+        # The head reads only the last position, as in inference servers.
         token = decoder.logits(output.last_hidden_state[:, -1:]).argmax(-1)
         seconds.append(_now(decoder) - started)
         settings |= {decoder.cache_name: cache_of(decoder.model, output, decoder.cache_name)}
@@ -149,7 +149,7 @@ def read_and_write(
 
 
 def _now(decoder: Decoder) -> float:
-    """Seconds on a clock, once the devices have done all they were asked to."""
+    """Return the clock's seconds after synchronizing the devices."""
     if decoder.device.type != "cpu":
         for device in {decoder.device, *decoder.layers_on, decoder.head_device}:
             torch.accelerator.synchronize(device)
@@ -170,7 +170,7 @@ class _Loaded:
         return prefill_s, decode_s
 
     def bytes_of(self, variant: Variant) -> tuple[int, int]:
-        """Return the bytes of the file, which is none, and the peak memory."""
+        """Return 0 for the file, and the peak memory in bytes."""
         return 0, machine.peak_bytes(self._loaded.spec.device)
 
 
@@ -198,7 +198,7 @@ class _Files:
 
 
 def _prompts(spec: SpeedSpec, facts: ModelFacts) -> list[list[int]]:
-    """Return random tokens: their meaning takes no time."""
+    """Return random token ids; the time does not depend on them."""
     generator = torch.Generator().manual_seed(spec.seed)
     ids: list[list[int]] = torch.randint(facts.vocab_size, (spec.batch_size, spec.prompt_tokens), generator=generator).tolist()
     return ids
@@ -206,7 +206,7 @@ def _prompts(spec: SpeedSpec, facts: ModelFacts) -> list[list[int]]:
 
 @dataclass
 class _SpeedRounds:
-    """The seconds measured so far, and the result that they amount to."""
+    """The seconds measured so far."""
 
     spec: SpeedSpec
     facts: ModelFacts
@@ -218,7 +218,7 @@ class _SpeedRounds:
     wall_s: float = 0.0
 
     def take_over(self, earlier: SpeedResult) -> None:
-        """Keep the rounds of a stopped run, if it was on this very machine."""
+        """Keep the rounds of a stopped run on the same machine."""
         same = ("processor", "accelerator", "device", "runtime")
         if all(earlier.versions.get(name) == self.versions.get(name) for name in same):
             for point in earlier.points:
@@ -227,7 +227,7 @@ class _SpeedRounds:
             self.wall_s = earlier.wall_s
 
     def measure(self, on_progress: OnProgress) -> SpeedResult:
-        """Measure missing rounds; store the result after each round, and at the end in any case."""
+        """Measure missing rounds; store the result after each round and at the end."""
         values = {"result_key": self.spec.fingerprint()}
         total = len(self.variants) * self.spec.repeats
         if self._done < total:
@@ -255,7 +255,7 @@ class _SpeedRounds:
         return finished
 
     def _missing(self, number: int) -> Iterator[Variant]:
-        """Return the models that a round has not measured yet: there and back, so that a slowdown affects all equally."""
+        """Return the variants that a round lacks, in alternating order, so that a slowdown affects all equally."""
         for variant in self.variants if number % 2 == 0 else reversed(self.variants):
             if len(self.prefill.get(variant, ())) <= number:
                 yield variant

@@ -1,4 +1,4 @@
-"""Measured speed: requests, results, and the line through the layers that are left."""
+"""Requests and results of speed measurements, with a line fitted over the remaining layers."""
 
 import math
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 
 WHAT = {"decode": "decode of a token", "prefill": "prefill of the prompt"}
-"""Timed phases, by their field of a point, in words."""
+"""Names of the timed phases by field of `SpeedPoint`."""
 
 TRANSFORMERS, LLAMA_CPP = "transformers", "llama.cpp"
 RUNTIMES = (TRANSFORMERS, LLAMA_CPP)
@@ -28,7 +28,7 @@ RUNTIMES = (TRANSFORMERS, LLAMA_CPP)
 
 @spec_dataclass
 class SpeedSpec(Spec):
-    """How long reading a prompt and writing on takes without n layers, for several n."""
+    """The seconds of prefill and decode without n layers, for several n."""
 
     kind: ClassVar[str] = "speed"
     later: ClassVar[tuple[str, ...]] = ("blocks", "runtime", "adapters")
@@ -75,29 +75,29 @@ class SpeedSpec(Spec):
 
 @dataclass(frozen=True)
 class Timing:
-    """Seconds that one thing took, again and again."""
+    """Repeated measurements of a time."""
 
     median_s: float
     low_s: float
-    """First quartile: a quarter of the repeats took no longer."""
+    """First quartile."""
     high_s: float
     """Third quartile."""
     repeats_s: list[float] = field(default_factory=list)
-    """Every repeat, in the order of measuring."""
+    """All repeats in the order of measurement."""
 
 
 @dataclass(frozen=True)
 class SpeedPoint:
-    """How fast the model is without n layers, or without parts of some."""
+    """Speed of the model without some layers or parts of layers."""
 
     n: int
-    """Removed layers, those that lose one of their parts among them; 0 is the unpruned model."""
+    """Number of removed layers, including those that lose a part; 0 for the unpruned model."""
     start: int | None
-    """First layer that something is removed of; None for n = 0."""
+    """First layer of the removal; None for n = 0."""
     prefill: Timing
-    """Seconds of one pass over the whole prompt: the time until the first new token."""
+    """Seconds of a pass over the prompt, until the first new token."""
     decode: Timing
-    """Seconds per new token, each a pass over one position with the keys and values of all before it."""
+    """Seconds per new token with a KV cache."""
 
     parts: str | None = None
     """The removal as text, "a12+m15", if it is not one block."""
@@ -124,15 +124,15 @@ class SpeedLine:
     """The least-squares line through the medians: seconds = intercept + slope * layers left."""
 
     intercept_s: float
-    """Seconds that no cut saves: embeddings, final norm, head, and the work of calling the model at all."""
+    """Seconds that no cut saves: embeddings, final norm, head and overhead."""
     slope_s: float
     """Seconds per layer."""
     slope_stderr_s: float | None
-    """Its standard error, from how far the medians are off the line; None with fewer than three of them."""
+    """Standard error of `slope_s` from the residuals; None with fewer than three medians."""
     r_squared: float | None
-    """Share of the medians' variance that the line accounts for, at most 1; None if they do not differ."""
+    """Coefficient of determination, at most 1; None if the medians are equal."""
     fixed_share: float
-    """Share of the unpruned model's time that no cut saves, in [0, 1]: the intercept over the line at all layers."""
+    """Share of the unpruned model's time that no cut saves, in [0, 1]: the intercept divided by the line at all layers."""
 
     def slope_interval(self, n_points: int) -> tuple[float, float] | None:
         """The 95 % interval of the seconds per layer, by Student's t; None if so few points give none.
@@ -143,18 +143,18 @@ class SpeedLine:
         return stats.mean_interval(self.slope_s, self.slope_stderr_s, n_points - 1)
 
     def at(self, layers_left: int) -> float:
-        """Seconds with this many layers left, as the line has it."""
+        """Return the seconds with this many layers left, from the line."""
         return self.intercept_s + self.slope_s * layers_left
 
 
 def timing(repeats_s: Sequence[float]) -> Timing:
-    """Median and quartiles of at least one repeat, with linear interpolation between neighbours."""
+    """Return median and quartiles of at least one repeat, with linear interpolation."""
     low, median, high = np.quantile(np.asarray(repeats_s, dtype=np.float64), [0.25, 0.5, 0.75])
     return Timing(float(median), float(low), float(high), list(repeats_s))
 
 
 def fit(layers_left: Sequence[int], seconds: Sequence[float], n_layers: int) -> SpeedLine | None:
-    """The least-squares line through measured seconds.
+    """Return the least-squares line through measured seconds.
 
     Args:
         layers_left: layers of each measured model.
@@ -184,7 +184,7 @@ def fit(layers_left: Sequence[int], seconds: Sequence[float], n_layers: int) -> 
 
 @dataclass(frozen=True)
 class SpeedResult(Result):
-    """How fast a model reads a prompt and writes on, without n layers for several n."""
+    """Speed of a model without n layers, for several n."""
 
     kind: ClassVar[str] = "speed"
     spec_type: ClassVar[type[Spec]] = SpeedSpec
@@ -192,27 +192,27 @@ class SpeedResult(Result):
     model: ModelFacts
     n_layers: int
     points: list[SpeedPoint]
-    """By n; only those measured at least once."""
+    """Speeds by n, of those measured at least once."""
     prefill: SpeedLine | None
     """The line through the medians of reading the prompt; None with fewer than two points."""
     decode: SpeedLine | None
     """The line through the medians of decoding one token; None with fewer than two points."""
     rounds: int
-    """Rounds finished: in each, every n is measured once, one after the other."""
+    """Number of finished rounds, each of which measures every n once."""
     peak_bytes: int
-    """Peak memory: of the accelerator if there is one, else of the process. The layers left out stay in it."""
+    """Peak memory of the accelerator if there is one, otherwise of the process. It includes layers that are left out."""
 
     @property
     def of_layers(self) -> list[SpeedPoint]:
-        """Those of whole layers, which the lines go through."""
+        """Points of whole layers, to which the lines are fitted."""
         return [point for point in self.points if point.is_of_layers]
 
     def tokens_per_s(self, field: str, seconds: float) -> float:
-        """Tokens read (`prefill`) or written (`decode`) per second, over all prompts of the batch."""
+        """Return the tokens per second of `prefill` or `decode`, over all prompts of the batch."""
         return self.spec.batch_size * (self.spec.prompt_tokens if field == "prefill" else 1) / seconds
 
     def tables(self) -> dict[str, Table]:
-        """Medians with quartiles of every n."""
+        """Return a table of medians with quartiles by n."""
         columns = [
             column
             for field, description in WHAT.items()
@@ -250,16 +250,16 @@ class SpeedResult(Result):
 
     @property
     def machine(self) -> str:
-        """The accelerator or processor that was measured."""
+        """Name of the measured accelerator or CPU."""
         return self.versions.get("accelerator") or self.versions.get("processor") or "an unknown machine"
 
     @property
     def precision_in_words(self) -> str:
-        """Precision and format of the stored weights, or the other program."""
+        """Precision and format of the stored weights, or llama.cpp."""
         return super().precision_in_words if self.spec.runtime == TRANSFORMERS else self.versions["runtime"]
 
     def measured_on(self) -> str:
-        """On which machine, in which precision, and how often."""
+        """Return machine, precision and number of repeats in words."""
         return (
             f"Measured on {self.machine}, {self.precision_in_words}: {self.spec.prompt_tokens} prompt tokens, "
             f"{self.spec.new_tokens} generated tokens, medians of {self.rounds} rounds, peak memory "

@@ -1,6 +1,6 @@
-"""Strategies, each a rule for the layers to drop at a given number of them: one registered rule in one file adds a strategy.
+"""Strategies for choosing the layers to remove: one registered rule in one file adds a strategy.
 
-The file lies in this folder or in a package of yours.
+The file is in this folder or in a package of yours.
 
     def middle(n: int, given: StrategyInputs) -> Block:
         return Block((given.n_layers - n) // 2, n)
@@ -25,18 +25,18 @@ MAP = "map"
 INFLUENCE = "influence"
 """Reads the influence of each layer, `StrategyInputs.influence`."""
 DAMAGE = "damage"
-"""Reads the block of each size that was measured to cost least, `StrategyInputs.least`."""
+"""Reads the block of each size with the least measured loss increase, `StrategyInputs.least`."""
 DRAW = "draw"
-"""Draws at random from the seed `StrategyInputs.draw`; pages ask for several draws and charts make a band of them."""
+"""Draws at random with the seed `StrategyInputs.draw`; charts show several draws as a band."""
 SEARCHED = "searched"
 """Reads the layers of each size that its own search found, `StrategyInputs.searched`."""
 BLOCKS = "blocks"
-"""Receives its blocks, all of them at once, and so never chooses."""
+"""Receives its blocks from the user and does not choose."""
 NEEDS = (MAP, INFLUENCE, DAMAGE, DRAW, SEARCHED, BLOCKS)
 """Inputs that a strategy may read besides the number of layers."""
 
 USUAL = "similarity"
-"""The default strategy: the paper's own."""
+"""The default strategy, that of the paper."""
 INFLUENCE_METRIC = "cosine-tokens"
 """Block Influence is one minus the cosine between a layer's input and output, over all tokens (arXiv:2403.03853)."""
 Layers = tuple[int, ...]
@@ -46,28 +46,28 @@ _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 @dataclass(frozen=True)
 class StrategyInputs:
-    """Inputs of a strategy's choice: those that it does not need may be missing."""
+    """Inputs of a strategy; those that it does not need may be missing."""
 
     n_layers: int
     """L."""
     best: Sequence[Best] = ()
     """The most similar block of each size."""
     influence: Sequence[float] = ()
-    """Of each layer."""
+    """Influence of each layer."""
     least: Sequence[LeastDamage] = ()
-    """The block of each size whose removal was measured to cost least."""
+    """The block of each size with the least measured loss increase."""
     draw: int = 0
-    """A seed."""
+    """Seed of random draws."""
     searched: Sequence[Layers] = ()
     """The layers that a search found, n = 1 first."""
 
 
 Choose = Callable[[int, StrategyInputs], Removal]
-"""Return the layers to remove, n = 1..L-1 of them. Raises a `BlockRangeError` where the inputs have no entry of that size."""
+"""Function that returns n = 1..L-1 layers to remove; raises a `BlockRangeError` if the inputs have no entry of that size."""
 
 
 class Explored(Protocol):
-    """Questions of a search to the model: the distance of a cut from the unpruned model, nats per token, and its states."""
+    """The interface of a model to a search, which measures the distance of sets of removed layers in nats per token."""
 
     @property
     def n_layers(self) -> int:
@@ -79,38 +79,38 @@ class Explored(Protocol):
 
     @property
     def max_n(self) -> int:
-        """How many to remove at most."""
+        """Largest number of removed layers."""
 
     @property
     def budget(self) -> int:
-        """Sets of layers that may be measured in all."""
+        """Largest number of sets to measure."""
 
     @property
     def seed(self) -> int:
         """Seed of the random draws."""
 
     def first(self, sets: Sequence[Layers]) -> list[float]:
-        """The objective without each of these sets on the first of the search's texts: a quick look."""
+        """Return the objective without each set, on the first texts of the search."""
 
     def half(self, sets: Sequence[Layers]) -> list[float]:
-        """The objective without each of these sets on half of the search's texts, among them the first."""
+        """Return the objective without each set, on half of the texts of the search."""
 
     def whole(self, sets: Sequence[Layers]) -> list[float]:
-        """The objective without each of these sets on all of the search's texts."""
+        """Return the objective without each set, on all texts of the search."""
 
 
 @dataclass(frozen=True)
 class Search:
-    """A strategy's search: a deterministic function of its measurements, so that a stopped one is walked again from memory."""
+    """The search of a strategy. It must be a deterministic function of its measurements, so that a stopped one can resume."""
 
     walk: Callable[[Explored], Iterator[Sequence[Layers]]]
-    """For n = 1, 2, … the sets that it ends with, best first; of several the validation text decides."""
+    """Function that yields the final sets for n = 1, 2, …, best first; the validation text decides between several."""
     sets: Callable[[int, int, int], int]
-    """How many sets it measures at most of so many free layers, up to so many removed, within a budget; 0 for none."""
+    """Function that returns the largest number of measured sets for free layers, removed layers and a budget."""
     usual: float = 1.0
-    """Of these, the share that it usually measures, in (0, 1]."""
+    """Share of these sets that is usually measured, in (0, 1]."""
     most_ends: int = 1
-    """How many sets of a size it ends with at most: with a single one the validation text has nothing to decide."""
+    """Maximum number of final sets of a size; if it is one, no validation text is read."""
 
 
 @dataclass(frozen=True)
@@ -118,17 +118,17 @@ class Strategy:
     """A way of choosing the layers to remove."""
 
     name: str
-    """How it is called on the command line and in results."""
+    """Name on the command line and in results."""
     title: str
-    """How people call it, in one or two words."""
+    """Displayed name of one or two words."""
     help: str
-    """Which layers it takes, in half a sentence that ends with a full stop."""
+    """Phrase for the chosen layers that ends with a full stop."""
     choose: Choose | None
-    """None for one that receives its blocks."""
+    """Function that chooses layers; None for a strategy that receives its blocks."""
     needs: tuple[str, ...] = ()
-    """Its inputs besides the number of layers: of `NEEDS`."""
+    """Required inputs, from `NEEDS`."""
     search: Search | None = None
-    """How its layers are searched, for one that needs `SEARCHED`."""
+    """The search of a strategy that needs `SEARCHED`."""
 
     def __post_init__(self) -> None:
         require(
@@ -157,11 +157,11 @@ STRATEGIES: Registry[Strategy] = Registry(
 )
 """Every strategy by name."""
 register = STRATEGIES.add
-"""Make a strategy known to command line, sweeps, pages, charts and reports."""
+"""Register a strategy."""
 
 
 class _SearchingNames(Collection[str]):
-    """The names of the strategies that search, as live as `STRATEGIES`."""
+    """Live view of the names of strategies that search."""
 
     def __iter__(self) -> Iterator[str]:
         return (name for name, strategy in STRATEGIES.items() if strategy.search is not None)
@@ -183,10 +183,10 @@ def needs(name: str, *inputs: str) -> bool:
 
 
 def as_searched(n: int, inputs: StrategyInputs) -> Removal:
-    """Return the set of this size that the search found: every strategy that searches chooses so.
+    """Return the set of this size that the search found; the choice of every strategy that searches.
 
     Raises:
-        BlockRangeError: If the search did not get that far.
+        BlockRangeError: If the search ended at a smaller size.
     """
     if n <= len(inputs.searched):
         return removal(inputs.searched[n - 1])

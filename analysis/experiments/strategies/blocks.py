@@ -1,4 +1,4 @@
-"""The strategies that choose from the depth alone or from a stored map; each that searches has a file of its own."""
+"""Strategies that choose by depth or from a stored map."""
 
 from random import Random
 
@@ -8,7 +8,7 @@ from analysis.experiments.strategies import BLOCKS, DAMAGE, DRAW, INFLUENCE, MAP
 
 
 def _most_similar(n: int, inputs: StrategyInputs) -> Block:
-    """Return the block with the least distance, as `maps.distance_spec.best_blocks` chose it when the map was measured."""
+    """Return the block with the least distance, chosen by `maps.distance_spec.best_blocks`."""
     return next(entry.block for entry in inputs.best if entry.n == n)
 
 
@@ -62,7 +62,7 @@ for _strategy in (
         choose=_least_loss_increase,
         needs=(DAMAGE,),
     ),
-    Strategy(  # uniform among the blocks of a size, independently for every n: the baseline of every other rule
+    Strategy(  # uniform among the blocks of a size, independently for every n
         "random",
         title="Random",
         help="a block at a random depth. Three draws are measured and shown as a band.",

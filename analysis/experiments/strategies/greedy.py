@@ -1,4 +1,4 @@
-"""One layer after another: each time the one whose removal, after those before, changes the predictions least.
+"""Greedy removal: one layer at a time, each time the one whose removal changes the predictions least.
 
 Few sets need the quick look. A layer rarely costs much less after others are gone than before. So the cost that it added to an
 earlier set, times `SLACK`, is a lower bound of its cost now. The set with the lowest bound comes first. The search ends when
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from analysis.experiments.strategies import SEARCHED, Explored, Layers, Search, Strategy, as_searched, register
 
 KEPT = 4
-"""Candidates of a quick look that are measured on more texts."""
+"""Number of candidates that are measured on more texts."""
 EXCESS = 0.08
 """Share of the lowest cost on half of the texts by which others may exceed it there, and be measured on all texts. The best
 set of a step exceeds it by at most 0.041 over 15 layers of SmolLM2-135M, and by 0.05 over 10 of Qwen2.5-Coder-1.5B."""
@@ -23,12 +23,12 @@ SmolLM2-135M, also with 0.7, and 12 layers of Qwen2.5-Coder-0.5B."""
 def best(model: Explored, sets: Sequence[Layers], most: int = KEPT) -> list[Layers]:
     """Return the best few of some sets of one size, best first.
 
-    The quick look picks them. A look at half of the texts picks those of them that are measured on all. The others come last.
+    Candidates are chosen on the first texts, then on half of the texts, then on all. The others come last.
 
     Args:
-        model: the model that is searched.
-        sets: candidates; the same one may come several times.
-        most: number of sets to keep. If there are no more than these, the quick search is skipped.
+        model: Interface to the model.
+        sets: Candidates, possibly with duplicates.
+        most: Number of sets to keep. With no more candidates than that, the first stage is skipped.
     """
     distinct = sorted(set(sets))
     if len(distinct) > most:
@@ -39,22 +39,22 @@ def best(model: Explored, sets: Sequence[Layers], most: int = KEPT) -> list[Laye
 
 
 def _ordered(look: Callable[[Sequence[Layers]], list[float]], sets: Sequence[Layers]) -> list[tuple[float, Layers]]:
-    """Return sets with their costs by a look, in ascending order."""
+    """Return sets with their costs, in ascending order."""
     return sorted(zip(look(sets), sets, strict=True))
 
 
 def with_one_more(model: Explored, removed: Layers) -> list[Layers]:
-    """Every set of one free layer more."""
+    """Return all sets with one more free layer."""
     return [tuple(sorted((*removed, layer))) for layer in model.free if layer not in removed]
 
 
 def looked_at(model: Explored, bounds: Mapping[Layers, float], most: int) -> dict[Layers, float]:
-    """Return the costs, by a quick look, of the sets that can be among the best few of some.
+    """Return the costs on the first texts of sets that can be among the best few.
 
     Args:
-        model: the model that is searched.
-        bounds: the lower bound of each set's cost; minus infinity if unknown.
-        most: how many are wanted.
+        model: Interface to the model.
+        bounds: Lower bound of each set's cost; minus infinity if unknown.
+        most: Number of best sets.
     """
     costs: dict[Layers, float] = {}
     waiting = sorted(bounds, key=lambda layers: (bounds[layers], layers))
@@ -66,20 +66,20 @@ def looked_at(model: Explored, bounds: Mapping[Layers, float], most: int) -> dic
 
 
 class Growth:
-    """Sets of one layer more than another set, without those whose layer costs too much."""
+    """Extends sets by one layer, without layers that cost too much."""
 
     def __init__(self, model: Explored) -> None:
-        """Know no layer's cost yet.
+        """Start without known costs.
 
         Args:
-            model: the model that is searched.
+            model: Interface to the model.
         """
         self._model = model
         self._added: dict[int, float] = {}
-        """By layer, the cost that it added when it was last looked at."""
+        """Cost that each layer added when it was last measured."""
 
     def sets(self, removed: Layers, most: int = KEPT) -> list[Layers]:
-        """Return sets of one free layer more, among them the best `most` as far as the bounds hold."""
+        """Return sets with one more free layer, among them the best `most` as far as the bounds hold."""
         base = self._model.first([removed])[0]
         layer_of = {larger: next(iter({*larger} - {*removed})) for larger in with_one_more(self._model, removed)}
         bounds = {larger: base + SLACK * self._added.get(layer, -math.inf) for larger, layer in layer_of.items()}
@@ -89,7 +89,7 @@ class Growth:
 
 
 def n_grown(n_free: int, max_n: int) -> int:
-    """How many sets a path of single layers looks at, at most."""
+    """Return the largest number of sets that a path of single layers measures."""
     return sum(n_free - n + 1 for n in range(1, max_n + 1))
 
 

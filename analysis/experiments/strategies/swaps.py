@@ -1,8 +1,8 @@
-"""Greedy removal, then changes of the set until none helps, begun from the best contiguous block as well.
+"""Greedy removal followed by local search, also from the best contiguous block.
 
-Single swaps alone miss a contiguous optimum, so whole runs are shifted and pairs of layers exchanged too. Of the many swaps
-only promising ones are measured. The cost of a swap is predicted from its halves, as if they were independent. These
-are the set without the layer that returns, and the set with the layer that leaves.
+Single swaps alone miss a contiguous optimum, so whole runs are shifted and pairs of layers exchanged too. Only
+promising swaps are measured: the cost of a swap is predicted as the sum of its two halves' costs, the set without the layer
+that returns and the set with the layer that leaves.
 """
 
 import math
@@ -14,17 +14,17 @@ from analysis.experiments.strategies import SEARCHED, Explored, Layers, Search, 
 from analysis.experiments.strategies.greedy import KEPT, SLACK, Growth, best, looked_at, n_grown
 
 _SWAPS, _PAIRS = 8, 4
-"""Single swaps and exchanges of two layers that are measured at each step."""
+"""Numbers of single swaps and of exchanges of two layers that are measured at each step."""
 _STEPS = 3
-"""Steps of one climb in the predicted cost; a climb ends when none helps."""
+"""Maximum number of steps of a local search."""
 _ENDS = 3
-"""Sets of a size that are judged on the validation text."""
+"""Number of sets of a size that are measured on the validation text."""
 _LEAST_GAIN = 1e-4
-"""Nats per token by which a change must help: less is rounding."""
+"""Minimum improvement by a change in nats per token, above rounding errors."""
 
 
 def _shifted(model: Explored, layers: Layers) -> list[Layers]:
-    """The set with one of its unbroken runs moved by a layer or two."""
+    """Return the sets with one contiguous run moved by one or two layers."""
     shifts = []
     for run in removal(layers).blocks:
         rest = [layer for layer in layers if layer not in run.layers]
@@ -62,7 +62,7 @@ def _promising(model: Explored, growth: Growth, layers: Layers) -> list[Layers]:
 
 
 def _climbed(model: Explored, growth: Growth, start: Layers) -> Layers:
-    """The set that is reached from `start` by changes that help, until none does."""
+    """Return the local optimum that is reached from `start`."""
     current, cost = start, model.whole([start])[0]
     while changes := [*_shifted(model, current), *_promising(model, growth, current)]:
         candidate = best(model, changes)[0]
@@ -74,12 +74,12 @@ def _climbed(model: Explored, growth: Growth, start: Layers) -> Layers:
 
 
 def _blocks(model: Explored, n: int, costs: dict[Layers, float]) -> list[Layers]:
-    """Return blocks of a size, among them the best few as far as a block costs no less than a part of it, times `SLACK`.
+    """Return blocks of a size, among them the best few if a block costs at least `SLACK` times a part of it.
 
     Args:
         model: the model that is searched.
-        n: the size.
-        costs: of the blocks of one layer less, or their bounds; replaced by those of this size.
+        n: Number of layers.
+        costs: Costs of the blocks of one layer less, or their bounds; replaced by those of this size.
     """
     blocks = [tuple(range(start, start + n)) for start in range(model.n_layers - n + 1)]
     free = [block for block in blocks if set(block) <= set(model.free)]
