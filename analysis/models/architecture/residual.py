@@ -1,8 +1,8 @@
 """The residual stream of a half-precision model in float32.
 
 Weights, products and attention stay in half precision, at the same time and memory. The stream, which is the sum of the outputs
-of all layers, is not rounded at every layer. On the starter model in bfloat16, this halves the error of the log-likelihood of
-an option (`benchmarks/half_precision.py`).
+of all layers, is not rounded at every layer. On the starter model in bfloat16, this halved the error of the log-likelihood of
+an option.
 
 A float32 stream stays in float32 by type promotion, since layers add half precision to it. The modules that read it, norms or
 linear modules before norms (OLMo 2), are replaced by subclasses that accept float32 and return the dtype of the model.
