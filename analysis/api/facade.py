@@ -152,7 +152,7 @@ class Model:
         """Return the loading plan: dtype and device with their reasons, and the bytes of the model.
 
         Raises:
-            LayerscopeError: when the model cannot be used, with the reason.
+            LayerscopeError: if the model cannot be used.
         """
         return planning.plan(self.spec)
 
