@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from analysis.api import Model, ResultView, clear, model, open_pack, pack, run, stored
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 __all__ = ["ResultView", "Model", "__version__", "clear", "model", "open_pack", "pack", "run", "stored"]
 
