@@ -44,7 +44,6 @@ def add_dtype_option(parser: argparse.ArgumentParser, default: str = "auto") -> 
 def use_empty_cache() -> None:
     """Compute in an empty cache that shares the converted starter model, so that no stored result is read."""
     gguf_conversion.model_folder()
-    machine.bfloat16_speed_ratio()
     scratch = Path(tempfile.mkdtemp(prefix="layerscope-bench-"))
     for name in ("models", "machine.json"):
         (scratch / name).symlink_to(store.cache_dir() / name)
