@@ -100,5 +100,5 @@ def test_a_gallery_file_answers_for_another_model(cache):
     smallest = goals.answer(largest, Goal(BYTES, 600e6)).said
     assert smallest.startswith("To fit 600 MB: take SmolLM2-135M-Instruct as its Q4_1 file in llama.cpp, 98.4 MB (loss +")
     said = goals.answer(middle, Goal(BYTES, 1e9)).said
-    assert said.startswith("To fit 1 GB: Q4_K_M file in llama.cpp, 491 MB (the same weights, speed not measured).")
+    assert said.startswith("To fit 1 GB: Q4_K_M file in llama.cpp, 491 MB (the same weights, ")
     assert "llama-cli -hf Qwen/Qwen2.5-Coder-0.5B-Instruct-GGUF -hff qwen2.5-coder-0.5b-instruct-q4_k_m.gguf" in said

@@ -73,14 +73,21 @@ def action(candidate: Candidate) -> str:
 
 def effects(candidate: Candidate) -> list[str]:
     """Return loss, accuracy and speed against the reference; a difference only if its 95 % interval excludes zero."""
-    loss = candidate.changes.get(LOSS)
-    if candidate.is_file and loss is not None and loss.low == loss.high == 0:
-        return ["the same weights", _speed(candidate)]
+    if _has_same_weights(candidate):
+        return [_loss(candidate), _speed(candidate)]
     accuracy = _difference("accuracy", candidate.changes.get(ACCURACY), "points", 100)
     return [_loss(candidate), accuracy, _speed(candidate)]
 
 
+def _has_same_weights(candidate: Candidate) -> bool:
+    """Whether a candidate is the file of the reference."""
+    loss = candidate.changes.get(LOSS)
+    return candidate.is_file and loss is not None and loss.low == loss.high == 0
+
+
 def _loss(candidate: Candidate) -> str:
+    if _has_same_weights(candidate):
+        return "the same weights"
     change, unit = candidate.changes.get(LOSS), "nats/token"
     if change is None:
         change, unit = candidate.changes.get(BITS), "bits per byte"
