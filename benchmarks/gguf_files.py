@@ -2,6 +2,7 @@
 
     python benchmarks/gguf_files.py                                    everything
     python benchmarks/gguf_files.py --model starter --publish          one model, and put its results into the gallery
+    python benchmarks/gguf_files.py --stored                           the tables of the gallery
     python benchmarks/gguf_files.py --work DIR --no-speed              first what needs no quiet machine, then the rest in DIR
 
 Layers are removed by similarity and by greedy search at four sizes, and two of the former are healed (instant). Prints a table
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="cache folder of the runs, which is kept (default: a new one)")
     parser.add_argument("--no-speed", action="store_true", help="measure no speed")
     parser.add_argument("--publish", action="store_true", help="put the results into the gallery")
+    parser.add_argument("--stored", action="store_true", help="measure nothing, and print the tables of stored results")
     options = parser.parse_args()
     if options.work:
         os.environ["LAYERSCOPE_CACHE"] = str(options.work.resolve())
@@ -49,7 +51,7 @@ def main() -> None:
     for source in options.model or [exhibit.source for exhibit in gallery.EXHIBITS]:
         model = ModelSpec(source, dtype="float32", device="cpu")
         kinds = ("evaluate",) if options.no_speed else ("evaluate", "speed")
-        measured = list(_measured(model, Measurements(kinds, load)))
+        measured = [] if options.stored else list(_measured(model, Measurements(kinds, load)))
         load.clear()
         _print_table(model)
         for result in measured if options.publish else ():

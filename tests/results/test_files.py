@@ -91,6 +91,8 @@ def test_the_answer_names_file_size_program_and_command(cache, compared):
     assert f"Command: llama-cli -m {starter.gguf_file().name}." in answer.said
     cut, mended = [one for one in compared.candidates if one.is_file][1:]
     assert files.command(cut) == f"python -m analysis export starter --block {written(CUT)} --format gguf --out smaller"
+    assert files.command(mended).startswith("python -m analysis heal starter --block")
+    (cache / ADAPTER).mkdir(parents=True)
     assert f"--adapter {ADAPTER} " in files.command(mended)
     assert {row["runtime"] for row in front_table.FrontAnswer(compared, (), ()).rows()} == {"transformers", "llama.cpp"}
 

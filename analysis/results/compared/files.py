@@ -13,6 +13,7 @@ from analysis.core.blocks import PartSet, written
 from analysis.data import starter
 from analysis.data.gallery import STARTER
 from analysis.experiments.speed.speed_spec import LLAMA_CPP, SpeedResult
+from analysis.models.source import adapter_config
 from analysis.models.source.weights_format import IN_LLAMA_CPP
 from analysis.results.compared.candidates import Candidate
 from analysis.results.compared.disk import MEASURED, Bytes
@@ -51,8 +52,14 @@ def with_files(forms: Sequence[Candidate], speeds: Sequence[SpeedResult]) -> lis
 
 
 def command(candidate: Candidate) -> str:
-    """Return the command that runs the file of a candidate, or that writes it if it is cut."""
+    """Return the command that runs the file of a candidate, that writes it if it is cut, or that heals it again.
+
+    Results of the gallery come without most adapters: the healing run makes them.
+    """
     source = candidate.model.source
+    if candidate.cut is not None and candidate.adapter and not adapter_config.located(candidate.adapter).is_dir():
+        words = ["python", "-m", "analysis", "heal", source, "--block", written(candidate.cut), "--recipe", candidate.repair]
+        return escapes.command([*words, "--dtype", candidate.model.dtype])
     if candidate.cut is not None:
         words = ["python", "-m", "analysis", "export", source, "--block", written(candidate.cut), "--format", "gguf"]
         return escapes.command([*words, *(["--adapter", candidate.adapter] if candidate.adapter else []), "--out", "smaller"])
