@@ -155,7 +155,7 @@ def listed(options: argparse.Namespace) -> None:
 def _in_a_line(opened: "OpenedPack") -> str:
     if opened.manifest is None:
         return f"{opened.id}  damaged"
-    newest = time.strftime("%Y-%m-%d", time.localtime(opened.manifest.newest_at))
+    newest = time.strftime("%Y-%m-%d", time.localtime(max((each.saved_at for each in opened.manifest.results), default=0.0)))
     return f"{opened.id}  {opened.title}: {_n_results(opened.manifest)}, newest of {newest}"
 
 

@@ -106,7 +106,7 @@ class Serving:
         Raises:
             AccessError: if the file is outside the roots. The message does not reveal whether it exists.
         """
-        if self.roots is None or is_plain_name(value):
+        if self.roots is None or (_NAME.fullmatch(value) and not Path(value).exists()):
             return
         try:
             path = Path(value).expanduser().resolve()
@@ -216,11 +216,6 @@ def check_secrets(secrets: Mapping[str, str]) -> None:
 
 _SHARED: dict[str, Any] = {"roots": (), "uploads_gb": 2.0, "results_gb": 50.0, "job_hours": 12.0}
 """Default limits of visitors from the network."""
-
-
-def is_plain_name(value: str) -> bool:
-    """Return whether a text is a word or Hub id and not an existing path."""
-    return _NAME.fullmatch(value) is not None and not Path(value).exists()
 
 
 def named_files(spec: Spec) -> Iterator[str]:

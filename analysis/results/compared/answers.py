@@ -68,7 +68,8 @@ def table(cases: Sequence[QuestionOutcome], questions: Mapping[str, Question]) -
     for case in cases:
         question, picks = questions.get(case.before.id), (case.before.gold, case.before.prediction, case.after.prediction)
         options = (_option(question, index) for index in picks)
-        values = (case.outcome, _question_text(question), *options, *case.margins, case.before.id)
+        text = "" if question is None else question.context.rpartition("\n\n")[2].strip()  # without worked examples
+        values = (case.outcome, text, *options, *case.margins, case.before.id)
         rows.append(dict(zip((column.name for column in _COLUMNS), values, strict=True)))
     return Table("Per-question results", _COLUMNS, rows)
 
@@ -94,11 +95,6 @@ def stored_answers(results: Sequence[Any], removed: Removal | None, condition: C
 def _margin(score: QuestionScore) -> float:
     rival = max(value for index, value in enumerate(score.loglikelihoods) if index != score.gold)
     return score.loglikelihoods[score.gold] - rival
-
-
-def _question_text(question: Question | None) -> str:
-    """Return the question without the worked examples before it."""
-    return "" if question is None else question.context.rpartition("\n\n")[2].strip()
 
 
 def _option(question: Question | None, index: int) -> str:

@@ -10,7 +10,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from analysis.core.blocks import Removal, written
@@ -166,7 +165,7 @@ def of_results(results: Sequence[Any], chosen: Chosen, *, is_other: bool) -> lis
         is_other: whether they are of another model than the requested one.
     """
     heals = [result for result in results if result.spec.kind == "heal"]
-    recipes = {name: reading.repair_of(result) for result in heals for name in _adapters_of(result)}
+    recipes = {heal.spec.fingerprint(): reading.repair_of(heal) for heal in heals}
     runs: dict[tuple[str, str, Removal | None, str], list[tuple[Any, Readings]]] = {}
     for result in results:
         for form_readings in reading.of_all(result):
@@ -188,11 +187,6 @@ def of_results(results: Sequence[Any], chosen: Chosen, *, is_other: bool) -> lis
 def is_on(condition: Condition, wanted: Condition) -> bool:
     """Return whether a condition has the questions or texts of another one, and as many."""
     return (condition.material, condition.n) == (wanted.material, wanted.n)
-
-
-def _adapters_of(heal: Any) -> list[str]:
-    """Return the names of the adapter of a healing run; a committed result has only its fingerprint."""
-    return [*([Path(heal.adapter).name] if heal.adapter else []), heal.spec.fingerprint()]
 
 
 def _form(runs: Sequence[tuple[Any, Readings]], *, is_healed: bool) -> tuple[Any, Readings]:

@@ -66,11 +66,6 @@ class Manifest:
     files: Annotated[dict[_SHORT, _DIGEST], pydantic.Field(max_length=MAX_FILES)]
     """SHA-256 of each file by its name."""
 
-    @property
-    def newest_at(self) -> float:
-        """Return the time of the newest result, seconds since the epoch."""
-        return max((result.saved_at for result in self.results), default=0.0)
-
 
 def manifest(content: bytes) -> Manifest:
     """Return the manifest in `pack.json`.

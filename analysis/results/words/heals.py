@@ -32,7 +32,8 @@ def control_of(result: HealResult, heals: Sequence[HealResult]) -> HealResult | 
         and control.healed is not None
         and (control.spec.model, control.spec.corpus) == (result.spec.model, result.spec.corpus)
         and (control.spec.validation, control.same_kind_text) == (result.spec.validation, result.same_kind_text)
-        and _take_as_long(control.spec.minutes, result.spec.minutes)
+        and max(minutes := [each for each in (control.spec.minutes, result.spec.minutes) if each], default=0)
+        <= _NEAR * min(minutes, default=0)
     ]
     wanted = result.spec.as_control()
     same = [control for control in comparable if replace(control.spec, block=wanted.block, recipe=wanted.recipe) == wanted]
@@ -41,11 +42,6 @@ def control_of(result: HealResult, heals: Sequence[HealResult]) -> HealResult | 
 
 _NEAR = 1.25
 """Largest ratio of two training times that count as the same: twelve minutes and ten."""
-
-
-def _take_as_long(first: float | None, second: float | None) -> bool:
-    """Return whether two trainings take about the same minutes, as far as both name them."""
-    return first is None or second is None or max(first, second) <= _NEAR * min(first, second)
 
 
 def sentences(result: HealResult, control: HealResult | None = None) -> list[str]:
