@@ -204,7 +204,8 @@ def test_fronts_have_the_values_of_the_sheet(model, python, mcp, monkeypatch):
     rows = {row["id"]: row for row in mcp("front", {"model": model.source, "fields": ["points"]})["points"]}
     assert list(rows.values()) == python(model).front().to_json()["points"]
     for candidate in made.comparison.forms:
-        if not isinstance(candidate.cut, Block) or candidate.repair:
+        # A file has the scores of its weights in float32, which the sheet states under that condition.
+        if not isinstance(candidate.cut, Block) or candidate.repair or candidate.is_file:
             continue
         for name, score in candidate.readings.items():
             shown = next(

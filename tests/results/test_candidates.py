@@ -356,7 +356,7 @@ def test_healed_form_has_the_numbers_of_one_run():
 def test_evaluated_adapter_is_a_run_of_its_heal():
     made = fakes.alike_heal()
     alone = fakes.evaluate(made.spec.block, acc=0.5)
-    again = replace(alone, spec=replace(alone.spec, adapter=made.adapter))
+    again = replace(alone, spec=replace(alone.spec, adapter=f"adapters/{made.spec.fingerprint()}"))
     for order in ([made, again], [again, made]):
         (form,) = [candidate for candidate in compare(order).forms if candidate.repair]
         assert form.repair == made.spec.recipe
