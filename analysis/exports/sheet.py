@@ -18,6 +18,7 @@ from analysis.exports.document import Document, Drawing, Rectangle, Section, Tex
 from analysis.models.source import gguf, gguf_families, location
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import library, verdict
+from analysis.results.compared import files
 from analysis.results.compared.material_filter import ANY as ANY_MATERIAL
 from analysis.results.compared.material_filter import Filter, MaterialFilter, SameMaterial
 from analysis.results.evidence import UNKNOWN, Evidence
@@ -255,7 +256,8 @@ def from_evidence(evidence: Evidence, command_line: CommandLine, *, tolerance: T
 def _file(evidence: Evidence) -> tuple[tuple[str, ...], str]:
     """Return the commands that write and run the GGUF file of the judged model, and its size in a sentence."""
     model, cut, heal = evidence.model, evidence.removed, evidence.heal
-    if not model.is_gguf or isinstance(cut, PartSet):
+    # The adapters of most healed models of the gallery are not stored, and the file without one is not healed.
+    if not model.is_gguf or isinstance(cut, PartSet) or (heal is not None and not heal.adapter):
         return (), ""
     try:
         path = location.gguf_of(model)
@@ -265,9 +267,8 @@ def _file(evidence: Evidence) -> tuple[tuple[str, ...], str]:
     except LayerscopeError:
         size = "The weights are not on this machine. The first command needs them."
     folder = folders.suggested_name(evidence.facts.name, cut, healed=heal is not None)
-    words = ["python", "-m", "analysis", "export", model.source, "--block", written(cut), "--format", "gguf", "--out", folder]
-    words += ["--adapter", heal.adapter] if heal is not None and heal.adapter else []
-    return (escapes.command(words), *formats.run_gguf(folder, f"{folder}{gguf.SUFFIX}").splitlines()), size
+    command = files.export_command(model.source, cut, (heal.adapter or "") if heal is not None else "", folder)
+    return (command, *formats.run_gguf(folder, f"{folder}{gguf.SUFFIX}").splitlines()), size
 
 
 def material_filter(curve: SweepResult | None) -> Filter:

@@ -75,6 +75,12 @@ def test_the_sheet_of_a_gguf_model_offers_the_file_with_its_size(stored):
     assert not make(PartSet(attention=(3,))).sections[0].commands
 
 
+def test_a_healed_model_offers_its_file_only_with_its_adapter(stored):
+    healed = fakes.alike_heal()
+    assert not make(heal=replace(healed, adapter=None)).file
+    assert f"--adapter {healed.adapter} " in make(heal=healed).file[0]
+
+
 def test_hostile_names_stay_text_in_html_and_markdown(stored):
     made = hostile()
     said = Cells(sheet.html(made))

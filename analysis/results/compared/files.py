@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from analysis.core import escapes
-from analysis.core.blocks import PartSet, written
+from analysis.core.blocks import PartSet, Removal, written
 from analysis.data import starter
 from analysis.data.gallery import STARTER
 from analysis.experiments.speed.speed_spec import LLAMA_CPP, SpeedResult
@@ -56,15 +56,20 @@ def command(candidate: Candidate) -> str:
 
     Results of the gallery come without most adapters: the healing run makes them.
     """
-    source = candidate.model.source
-    if candidate.cut is not None and candidate.adapter and not adapter_config.located(candidate.adapter).is_dir():
+    source, adapter = candidate.model.source, candidate.adapter
+    if candidate.cut is not None and adapter and not adapter_config.located(adapter).is_dir():
         words = ["python", "-m", "analysis", "heal", source, "--block", written(candidate.cut), "--recipe", candidate.repair]
         return escapes.command([*words, "--dtype", candidate.model.dtype])
     if candidate.cut is not None:
-        words = ["python", "-m", "analysis", "export", source, "--block", written(candidate.cut), "--format", "gguf"]
-        return escapes.command([*words, *(["--adapter", candidate.adapter] if candidate.adapter else []), "--out", "smaller"])
+        return export_command(source, candidate.cut, adapter, "smaller")
     if source == STARTER:
         return escapes.command(["llama-cli", "-m", starter.gguf_file().name])
     repository, _, file = source.rpartition("/")
     is_remote = repository.count("/") == 1 and not Path(source).exists()
     return escapes.command(["llama-cli", *(["-hf", repository, "-hff", file] if is_remote else ["-m", source])])
+
+
+def export_command(source: str, cut: Removal, adapter: str, out: str) -> str:
+    """Return the command that writes a GGUF file without layers, healed if an adapter is named."""
+    words = ["python", "-m", "analysis", "export", source, "--block", written(cut), "--format", "gguf"]
+    return escapes.command([*words, *(["--adapter", adapter] if adapter else []), "--out", out])

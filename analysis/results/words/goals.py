@@ -73,10 +73,8 @@ def action(candidate: Candidate) -> str:
 
 def effects(candidate: Candidate) -> list[str]:
     """Return loss, accuracy and speed against the reference; a difference only if its 95 % interval excludes zero."""
-    if _has_same_weights(candidate):
-        return [_loss(candidate), _speed(candidate)]
-    accuracy = _difference("accuracy", candidate.changes.get(ACCURACY), "points", 100)
-    return [_loss(candidate), accuracy, _speed(candidate)]
+    accuracy = [] if _has_same_weights(candidate) else [_difference("accuracy", candidate.changes.get(ACCURACY), "points", 100)]
+    return [_loss(candidate), *accuracy, _speed(candidate)]
 
 
 def _has_same_weights(candidate: Candidate) -> bool:
