@@ -115,7 +115,7 @@ check: lint
 # new environment in .versions/. Variables of uv choose the index and the build of torch, such as UV_TORCH_BACKEND=cpu.
 check-versions: check-lowest-direct check-highest
 
-check-lowest-direct check-highest: check-%: install-dev
+check-lowest-direct check-highest: check-%: .venv/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.9,<1'
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .versions/$*
 	$(BIN)/uv pip install --quiet --python .versions/$* --resolution $* -r requirements.txt -r requirements-dev.txt
