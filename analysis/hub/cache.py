@@ -50,7 +50,7 @@ def part(repository: Repository, file: File) -> Path:
 
 
 def has(repository: Repository, file: File) -> bool:
-    """Return whether a file is complete. A link must lead to the blob with its digest."""
+    """Return whether a file is completely downloaded. A symbolic link must point to the blob of its digest."""
     pointer = _pointer(repository, file)
     with contextlib.suppress(OSError):
         is_complete = pointer.stat().st_size == file.size

@@ -26,7 +26,7 @@ from analysis.models.source.sizes import ModelFacts
 PHASE = "reading the residual stream"
 _SAVE_EVERY_S = 20.0
 _SAVE_SHARE = 0.05
-"""Maximum share of the time that is spent on storing, which takes longer with every text."""
+"""Maximum share of the time spent on saving partial results, whose size grows with the number of texts."""
 _MOST_STATE_BYTES = 2 << 30
 """Maximum bytes of the states in a result; larger ones are dropped, since the map does not need them."""
 _MOST_STREAM_BYTES = 2 << 30
@@ -36,7 +36,7 @@ _MOST_STREAM_BYTES = 2 << 30
 def run(spec: DistanceSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> DistanceResult:
     """Measure the distance map, or return the stored one; a partial one resumes.
 
-    Every metric is measured on the way, so the map of another metric follows from a stored one without the model.
+    A run measures all metrics, so the map of another metric is derived from a stored one without the model.
 
     Raises:
         LayerscopeError: for each problem that the user can fix, in one sentence.
@@ -59,7 +59,7 @@ def work(spec: DistanceSpec, facts: ModelFacts) -> float:
 def stored_map(spec: DistanceSpec) -> DistanceResult | None:
     """Return the complete map of a request from the cache or of the program; None if there is none.
 
-    Code that only reads distances, such as the choice of blocks, needs no map of its own.
+    Strategies read distances from it, so that they need not compute the map again.
     """
     resolved = resolve(spec)
     cached = _cached(resolved, ignore)
@@ -98,9 +98,9 @@ def _ready(spec: DistanceSpec, on_progress: OnProgress, load: Loader) -> tuple[L
 
 
 def _furthest(spec: DistanceSpec, stored: DistanceResult | None, on_progress: OnProgress) -> DistanceResult | None:
-    """Return the stored map with the most single texts, in any metric; None without a usable one.
+    """Return the usable stored map with the most texts; None if there is none.
 
-    A complete map has to have the requested metric. A partial one, which is continued, has to have all metrics measured now.
+    A complete map is usable if it contains the requested metric, a partial one if it contains all metrics.
     """
     other_metrics = [DistanceResult.load(replace(spec, metric=name), on_progress) for name in METRICS if name != spec.metric]
 
@@ -118,7 +118,7 @@ def _furthest(spec: DistanceSpec, stored: DistanceResult | None, on_progress: On
 
 @dataclass
 class _MeasuredTexts:
-    """Distances of the texts measured so far, batch by batch: they do not depend on the requested metric."""
+    """Distances of the texts measured so far, by batch and in all metrics."""
 
     distances: list[dict[str, np.ndarray]] = field(default_factory=list)
     """Distances by batch, as in `DistanceResult.text_distances`."""
@@ -129,7 +129,7 @@ class _MeasuredTexts:
 
     @classmethod
     def of(cls, stored: DistanceResult) -> "_MeasuredTexts":
-        """Return the distances and states that a stored map has kept of its texts."""
+        """Return the distances and states in a stored map."""
         stored_distances = [] if stored.text_distances is None else [stored.text_distances]
         states = [] if stored.states is None else [stored.states]
         return cls(stored_distances, states, list(stored.text_lengths), stored.wall_s)
@@ -142,7 +142,7 @@ class _MeasuredTexts:
         self.lengths += lengths
 
     def figures(self) -> dict[str, np.ndarray]:
-        """Return the arrays of a single batch, as a shard holds them."""
+        """Return the arrays of a single batch, in the format of a shard."""
         (of_metrics,), (states,) = self.distances, self.states
         return {
             "states": states,
@@ -160,7 +160,7 @@ class _MeasuredTexts:
     def result(
         self, spec: DistanceSpec, facts: ModelFacts, n_skipped: int, versions: dict[str, str], *, complete: bool
     ) -> DistanceResult:
-        """Return the map in the spec's metric, and the mean distances of the texts in the other metrics."""
+        """Return the map in the requested metric, with the means of the other metrics."""
         names = [name for name in METRICS if name in self.distances[0]]
         per_text = {name: np.concatenate([batch[name] for batch in self.distances]) for name in names}
         means = {name: distances.rows_by_size(torch.from_numpy(array.mean(0))) for name, array in per_text.items()}
@@ -196,7 +196,7 @@ class _MeasuredTexts:
 
 
 def _missing_shards(spec: DistanceSpec, loaded: LoadedModel, texts: corpora.Texts, done: int) -> list[Shard]:
-    """Return the batches after the first `done` texts; batches are equal in every run, so a stored part ends with a batch."""
+    """Return the batches after the first `done` texts. Every run has the same batches, so a stored part ends with one."""
     corpus = replace(spec.corpus, n_texts=1)  # a smaller number of texts is a prefix of a larger one
     shared = {"model": spec.model.to_json(), "corpus": corpus.to_json(), "metrics": sorted(METRICS), "version": spec.version}
     first, batches_left = 0, []

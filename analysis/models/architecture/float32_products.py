@@ -16,16 +16,16 @@ from analysis.core import host
 
 PIECE = 8 << 20
 """Maximum size of a piece in float32 in bytes, to fit CPU caches. A single row may be larger."""
-FEW_ROWS = 4
-"""Minimum number of rows for which a product takes longer than the cast of its matrix."""
+MIN_ROWS = 4
+"""Minimum number of input rows for which the cast of the matrix pays off."""
 
 Pieces = Callable[[], Iterator[tuple[slice, Tensor]]]
-"""Function that yields the rows of a matrix piece by piece, each with its slice: (rows, n_in)."""
+"""Function that yields pieces of a matrix, (rows, n_in), each with the slice of its rows."""
 
 
 @functools.cache
 def is_here(dtype: torch.dtype) -> bool:
-    """Return whether this CPU multiplies a half-precision dtype faster in float32. Only x86 CPUs were measured."""
+    """Return whether this CPU multiplies a half-precision dtype faster in float32; False on other CPUs than x86."""
     flags = host.cpuinfo("flags").split()
     if "avx2" not in flags:
         return False
@@ -61,7 +61,7 @@ class InFloat32(nn.Linear):
         inputs = input.to(torch.get_autocast_dtype("cpu")) if torch.is_autocast_enabled("cpu") else input
         is_usual = inputs.device.type == "cpu" and inputs.dtype == self.weight.dtype and is_here(inputs.dtype)
         is_trained = torch.is_grad_enabled() and self.weight.requires_grad
-        if not is_usual or is_trained or inputs.shape[:-1].numel() < FEW_ROWS:
+        if not is_usual or is_trained or inputs.shape[:-1].numel() < MIN_ROWS:
             return super().forward(input)
         return multiplied(inputs, functools.partial(rows, self.weight), len(self.weight), self.bias)
 
@@ -74,7 +74,7 @@ def prepare(modules: Iterable[Any]) -> None:
 
 
 def multiplied(inputs: Tensor, pieces: Pieces, n_out: int, bias: Tensor | None) -> Tensor:
-    """Return inputs (..., n_in) times a transposed matrix that comes in pieces, plus a bias (n_out,), in the inputs' dtype.
+    """Return inputs (..., n_in) times the transpose of a matrix in pieces, plus a bias (n_out,), in the dtype of the inputs.
 
     Args:
         inputs: on a CPU. Gradients flow into them and into the bias.
@@ -82,7 +82,7 @@ def multiplied(inputs: Tensor, pieces: Pieces, n_out: int, bias: Tensor | None) 
         n_out: number of rows of the matrix.
         bias: in the dtype of the inputs.
     """
-    dtype = dtype_of_products(inputs.dtype) if inputs.shape[:-1].numel() >= FEW_ROWS else inputs.dtype
+    dtype = dtype_of_products(inputs.dtype) if inputs.shape[:-1].numel() >= MIN_ROWS else inputs.dtype
     result: Tensor = _Product.apply(inputs, bias, pieces, n_out, dtype)
     return result
 

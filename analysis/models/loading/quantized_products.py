@@ -119,7 +119,7 @@ def _in_pieces(matrix: type[nn.Module]) -> type[nn.Module]:
             fix_4bit_weight_quant_state_from_module(self)
             state = self.weight.quant_state
             is_usual = x.device.type == "cpu" and tuple(state.shape) == (self.out_features, self.in_features)
-            if not is_usual or not (self.is_large or x.shape[:-1].numel() >= float32_products.FEW_ROWS):
+            if not is_usual or not (self.is_large or x.shape[:-1].numel() >= float32_products.MIN_ROWS):
                 return super().forward(x)
             inputs = x.to(self.compute_dtype or x.dtype)
             bias = None if self.bias is None else self.bias.to(inputs.dtype)

@@ -1,6 +1,6 @@
-"""Files of a model on the Hub: which are needed, and which are on this machine.
+"""Files of a model on the Hub: required files, downloaded files, and downloads.
 
-Nothing here loads a model library, so pages may call it.
+This module imports no model library, so pages may use it.
 """
 
 import re
@@ -22,13 +22,13 @@ _SAFE = ".safetensors"
 _GGUF = ".gguf"
 _ID = re.compile(r"^[\w.-]+/[\w.-]+$|^[A-Za-z][\w.-]*$")
 _FILE = re.compile(r"(\w[\w.-]*/\w[\w.-]*)/(\w[\w.-]*\.gguf)", re.ASCII)
-BESIDE = (".json", ".model", ".txt", ".jinja")
-"""Files beside the weights: the configuration and the tokenizer."""
+_METADATA_SUFFIXES = (".json", ".model", ".txt", ".jinja")
+"""Suffixes of the configuration and of the tokenizer's files."""
 
 
 @dataclass(frozen=True)
 class Remote:
-    """Facts from the Hub about a model, known before its weights are downloaded."""
+    """Commit and size of a model on the Hub."""
 
     commit: str
     """Commit, forty hexadecimal digits."""
@@ -45,10 +45,10 @@ def bring(id: str, revision: str | None, on_progress: OnProgress, *, weights: bo
         id: Hub id of the model.
         revision: A branch, a tag or a commit; None for the default branch.
         on_progress: Receives reports of bytes, and of requests that the Hub did not answer.
-        weights: Whether to download weights too, and not only the configuration.
+        weights: Whether to download the weights as well as the configuration.
 
     Returns:
-        The folder of the files, and the facts from the Hub.
+        Folder of the files, and commit and size of the model.
 
     Raises:
         ModelNotFoundError: If the model is neither on this machine nor available from the Hub.
@@ -86,7 +86,7 @@ def bring_file(source: str, revision: str | None, on_progress: OnProgress, *, we
     assert id_and_file is not None, source
     id, name = id_and_file
     try:
-        if (local_file := _file_here(id, name, revision)) is not None:
+        if (local_file := _downloaded_file(id, name, revision)) is not None:
             return local_file
         if not weights:
             raise ModelNotFoundError(absent(source))
@@ -101,8 +101,8 @@ def bring_file(source: str, revision: str | None, on_progress: OnProgress, *, we
         raise ModelNotFoundError(f"{absent(source)} {error}") from error
 
 
-def _file_here(id: str, name: str, revision: str | None) -> Path | None:
-    """Return the path of a completely downloaded file from the Hub; None if there is none."""
+def _downloaded_file(id: str, name: str, revision: str | None) -> Path | None:
+    """Return the path of a file from the Hub; None if it is not completely downloaded."""
     for repository in (
         hub.cache.recall(MODEL, id, revision),
         hub.cache.recall_unlisted(MODEL, id, revision),
@@ -114,9 +114,9 @@ def _file_here(id: str, name: str, revision: str | None) -> Path | None:
 
 
 def reason_unavailable(source: str, revision: str | None) -> str | None:
-    """Return why a GGUF file from the Hub cannot be loaded now; None if it can, and for other sources."""
+    """Return the error message if a source is a GGUF file on the Hub that is not downloaded, else None."""
     id_and_file = file_of(source)
-    if id_and_file is None or Path(source).is_file() or _file_here(*id_and_file, revision) is not None:
+    if id_and_file is None or Path(source).is_file() or _downloaded_file(*id_and_file, revision) is not None:
         return None
     return absent(source)
 
@@ -137,7 +137,11 @@ def missing_bytes(id: str, commit: str) -> int | None:
 
 
 def _repository(id: str, revision: str | None, on_progress: OnProgress) -> Repository:
-    """Return the model's repository from the Hub; the cached one for a commit, and if the Hub cannot be reached."""
+    """Return the repository of a model.
+
+    The Hub is asked for the current commit of a branch or tag. For a full commit, or if the Hub cannot be reached, the cached
+    list of files is returned.
+    """
     is_offline, cached = constants.is_offline_mode(), hub.cache.recall(MODEL, id, revision)
     if cached is not None and (is_offline or hub.repository.is_commit(revision)):
         return cached
@@ -156,10 +160,10 @@ def _repository(id: str, revision: str | None, on_progress: OnProgress) -> Repos
 
 
 def of_model(repository: Repository) -> list[File]:
-    """Return the files that a model is loaded from.
+    """Return configuration, tokenizer and safetensors files of a model.
 
     Raises:
-        UnsupportedModelError: If there are none that are safe to load.
+        UnsupportedModelError: If the repository has no safetensors files or no configuration.
     """
     top = [file for file in repository.files if "/" not in file.path]
     safe = [file for file in top if file.path.endswith(_SAFE)]
@@ -180,7 +184,7 @@ def of_model(repository: Repository) -> list[File]:
         raise UnsupportedModelError(f"{repository.id} has no {_CONFIG}, so transformers cannot load it. Choose another model.")
     # Some repositories repeat the weights in another layout, for example consolidated.safetensors.
     chosen = [file for file in safe if file.path.startswith("model")] or safe
-    return [*(file for file in top if file.path.endswith(BESIDE)), *chosen]
+    return [*(file for file in top if file.path.endswith(_METADATA_SUFFIXES)), *chosen]
 
 
 def _fetched(repository: Repository, files: list[File], on_progress: OnProgress) -> Path:
@@ -195,7 +199,7 @@ def _fetched(repository: Repository, files: list[File], on_progress: OnProgress)
 
 
 def _is_complete(repository: Repository) -> bool:
-    """Return whether all files that a model is loaded from are on this machine."""
+    """Return whether all required files of a model are downloaded."""
     try:
         return not hub.cache.missing_bytes(repository, of_model(repository))
     except UnsupportedModelError:
@@ -211,21 +215,21 @@ def _not_here(id: str, revision: str | None) -> str:
 
 
 def hub_id(spec: ModelSpec) -> str | None:
-    """Return the Hub id of a model; for the starter, that of the model that it was quantized from.
+    """Return the Hub id of a model, None for local folders and files.
 
-    Returns None for local folders and files, whose paths mean nothing on other machines.
+    The starter has the id of the model that it was quantized from.
     """
     if spec.source == "starter":
         return starter.HUB_ID
     file = file_of(spec.source)
     name = file[0] if file else spec.source
     try:
-        is_own = Path(spec.source).expanduser().exists()
+        is_local = Path(spec.source).expanduser().exists()
     except (OSError, ValueError, RuntimeError):
-        is_own = True
-    return None if is_own or not may_be_id(name) else name
+        is_local = True
+    return None if is_local or not may_be_id(name) else name
 
 
 def may_be_id(name: str) -> bool:
-    """Return whether a name has the form of a Hub id, not of a path."""
+    """Return whether a name can be a Hub id."""
     return bool(_ID.match(name)) and not name.startswith((".", "~")) and not name.endswith(_GGUF)

@@ -14,18 +14,19 @@ from analysis.models.source.model_spec import ModelSpec
 
 _ENGLISH = re.compile(r"\b(?:a|an|and|are|as|by|for|from|he|in|is|it|of|on|she|that|the|to|was|who)\b")
 """Frequent words of English."""
-_ENOUGH_WORDS = 3
+_MIN_ENGLISH_WORDS = 3
+"""Minimum number of distinct frequent words in an English text."""
 
 
 @dataclass(frozen=True)
 class Generation:
-    """Texts that one model, with a block removed or unpruned, generated."""
+    """Generated texts of the unpruned model or of one pruned model."""
 
     removed: Removal | None
     """The removed layers; None for the unpruned model."""
     point: Point
     check: GenerationCheck | None
-    """The text itself; None if only the rates were kept."""
+    """Generated texts; None if only the rates are stored."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Generations:
 
     model: ModelSpec
     """Weights and precision."""
-    asked: GenerationSpec
+    spec: GenerationSpec
     """Prompts and arithmetic problems."""
     by_block: dict[Removal | None, Generation] = field(default_factory=dict)
 
@@ -43,17 +44,17 @@ class Generations:
         return self.by_block.get(removed)
 
     def ordered(self) -> list[Generation]:
-        """Return all of them: the unpruned model, then by number of removed layers and first layer."""
+        """Return all generations by number of removed layers and first layer, the unpruned model first."""
         return sorted(self.by_block.values(), key=lambda generation: (generation.point.n, generation.point.start or 0))
 
     def prompts(self) -> list[str]:
-        """Return the prompts in their stored order; empty if no text was kept."""
+        """Return the prompts in their stored order; empty if no texts are stored."""
         check = next((generation.check for generation in self.ordered() if generation.check), None)
         return [continuation.prompt for continuation in check.continuations] if check else []
 
     def condition(self) -> str:
-        """Return the condition in words: "8 Wikipedia articles, 64 tokens each; 24 arithmetic problems; seed 0; float32"."""
-        spec = self.asked
+        """Return the condition in words: "8 Wikipedia articles of 64 tokens each, 24 arithmetic problems, seed 0, float32"."""
+        spec = self.spec
         return (
             f"{spec.n_prompts} Wikipedia articles of {spec.max_new_tokens} tokens each, "
             f"{spec.n_sums} arithmetic problems, seed {spec.seed}, {self.model.precision_in_words()}"
@@ -66,7 +67,7 @@ def collect(model: ModelSpec, results: Sequence[Any], spec: GenerationSpec | Non
     Args:
         model: resolved; only results of its weights in its precision count.
         results: curves and evaluations, strongest evidence first; healed models are ignored.
-        spec: the prompts and arithmetic problems; None for those of the first result that has any, else the default ones.
+        spec: prompts and arithmetic problems (default: those of the first result with generated text).
     """
     comparable = [result for result in results if _is_alike(result, model)]
     spec = spec or next((result.spec.generation for result in comparable if result.spec.generation), None) or GenerationSpec()
@@ -84,11 +85,9 @@ def _is_alike(result: Any, model: ModelSpec) -> bool:
         return False
     if isinstance(result, EvaluateResult) and result.spec.adapter is not None:
         return False
-    own_model = result.spec.model
-    weights = (
-        own_model.identity == model.identity if own_model.identity and model.identity else own_model.source == model.source
-    )
-    return weights and own_model.precision == model.precision
+    measured = result.spec.model
+    weights = measured.identity == model.identity if measured.identity and model.identity else measured.source == model.source
+    return weights and measured.precision == model.precision
 
 
 def _generated(result: SweepResult | EvaluateResult) -> Iterator[tuple[Point, GenerationCheck | None]]:
@@ -103,12 +102,12 @@ def _generated(result: SweepResult | EvaluateResult) -> Iterator[tuple[Point, Ge
 
 
 def first_english(texts: Sequence[str]) -> int:
-    """Return the position of the first English text, 0 without one.
+    """Return the position of the first English text; 0 if there is none.
 
     Args:
         texts: prompts, in their stored order.
     """
-    is_english = (len(set(_ENGLISH.findall(text.lower()))) >= _ENOUGH_WORDS for text in texts)
+    is_english = (len(set(_ENGLISH.findall(text.lower()))) >= _MIN_ENGLISH_WORDS for text in texts)
     return next((position for position, english in enumerate(is_english) if english), 0)
 
 

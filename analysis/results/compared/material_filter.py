@@ -1,4 +1,4 @@
-"""Filters of questions and texts: by the options of a command, or exactly those of some readings."""
+"""Filters of questions and texts: by the options of a command, or equal to those of given readings."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ class MaterialFilter:
 
     task: str = ""
     limit: int | None = None
-    """Scored questions."""
+    """Number of scored questions."""
     shots: int | None = None
     texts: str = ""
     """Source of the texts."""
     samples: int | None = None
-    """Scored texts."""
+    """Number of scored texts."""
 
     @property
     def named_questions(self) -> list[str]:
@@ -33,7 +33,7 @@ class MaterialFilter:
         return _options(texts=self.texts, samples=self.samples)
 
     def fits(self, condition: Condition) -> bool:
-        """Return whether a reading under this condition is on these questions or texts."""
+        """Return whether a condition passes the filter."""
         material = condition.material
         wanted: list[tuple[object, object]] = [(self.texts, getattr(material, "source", "")), (self.samples, condition.n)]
         if isinstance(material, BenchmarkSpec):
@@ -46,7 +46,7 @@ ANY = MaterialFilter()
 
 @dataclass(frozen=True)
 class SameMaterial:
-    """Filter of exactly the questions or texts of some readings; a kind of material without reading matches any."""
+    """Filter of the questions and texts of given readings. Without readings on texts, any texts match, and so for questions."""
 
     materials: tuple[tuple[Material, int], ...]
 
@@ -56,7 +56,7 @@ class SameMaterial:
         return cls(tuple((condition.material, condition.n) for condition in conditions))
 
     def fits(self, condition: Condition) -> bool:
-        """Return whether a reading under this condition is on these questions or texts."""
+        """Return whether a condition passes the filter."""
         of_kind = [each for each in self.materials if type(each[0]) is type(condition.material)]
         return not of_kind or (condition.material, condition.n) in of_kind
 

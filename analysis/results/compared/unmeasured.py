@@ -1,4 +1,4 @@
-"""Measurements that a comparison of precisions lacks, as requests, with their duration on this machine."""
+"""Missing measurements of a comparison, as requests, and their expected duration on this machine."""
 
 import importlib.util
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from analysis.results.compared.speed import weights_and_precision
 from analysis.results.stored.reading import ACCURACY, LOSS
 
 NAMES = {"none": "full precision", "8bit": "8-bit weights", "4bit": "NF4 weights"}
-"""Precisions in words, by quantization."""
+"""Name of the precision by quantization."""
 MAX_GRID_S = 3600.0
 """Maximum duration of an offered grid, in seconds, if a smaller one is possible."""
 
@@ -29,7 +29,7 @@ class Missing:
     """A missing measurement."""
 
     what: str
-    """Subject: "accuracy and loss of NF4 weights"."""
+    """Name of the measurement, such as "accuracy and loss of NF4 weights"."""
     spec: Spec
 
 
@@ -103,11 +103,11 @@ def speeds(wanted: Sequence[Missing]) -> list[SpeedSpec]:
 
 
 def duration(spec: GridSpec, comparison: Comparison, known: Sequence[SweepResult]) -> Duration | None:
-    """Return the longest duration of a grid of missing curves; None if a precision was not measured on this machine.
+    """Return the expected duration of a grid of missing curves; None if a precision was not measured on this machine.
 
     Args:
         spec: the grid.
-        comparison: the one that lacks them.
+        comparison: the comparison without these curves.
         known: curves of any machine.
     """
     facts = {model.source: form.facts for model in spec.models for form in comparison.forms[:1]}
@@ -117,10 +117,10 @@ def duration(spec: GridSpec, comparison: Comparison, known: Sequence[SweepResult
 def affordable_grid(
     comparison: Comparison, wanted: Sequence[Missing], known: Sequence[SweepResult]
 ) -> tuple[GridSpec | None, Duration | None]:
-    """Return the part of the missing curves that fits `MAX_GRID_S`, with its duration; None twice without missing ones.
+    """Return the missing curves that can be measured in `MAX_GRID_S`, and their duration; (None, None) if no curve is missing.
 
     Args:
-        comparison: the one that lacks them.
+        comparison: the comparison without these curves.
         wanted: the missing measurements.
         known: curves of any machine.
     """
@@ -132,20 +132,20 @@ def affordable_grid(
 
 
 def quantizations(device: str) -> list[str]:
-    """Return the quantizations that a device can hold, as far as that is known without torch."""
+    """Return the quantizations that a device supports, without importing torch."""
     if device == "mps" or importlib.util.find_spec("bitsandbytes") is None:
         return []
     return ["4bit"] if device == "cuda:all" else ["8bit", "4bit"]
 
 
 def _has_unpruned(comparison: Comparison, forms: Sequence[Candidate]) -> bool:
-    """Return whether one of these forms has all layers, no repair, and every quantity of the comparison."""
+    """Return whether a form is unpruned, not healed, and measured in every quantity of the comparison."""
     wanted = {quantity for quantity, on in ((ACCURACY, comparison.questions), (LOSS, comparison.texts)) if on is not None}
     return any(form.cut is None and not form.repair and wanted <= set(form.readings) for form in forms)
 
 
 def _scores(comparison: Comparison, model: ModelSpec) -> Spec:
-    """Return the request for a precision: the curve that another precision has, else the unpruned model alone."""
+    """Return the request for another precision: the curve of the comparison if it has one, else the unpruned model."""
     curve, questions, texts = comparison.curve, _questions(comparison), _texts(comparison)
     if questions is None and texts is None:
         return EvaluateSpec(model=model)
@@ -172,13 +172,13 @@ def _texts(comparison: Comparison) -> CorpusSpec | None:
 
 
 def _speeds(comparison: Comparison, plain: ModelSpec) -> list[Missing]:
-    """Return the speeds of the unpruned variants that are not timed on this machine, each with the prompt of those that are."""
+    """Return the missing speeds of unpruned variants on this machine, with the prompt length of the stored speeds."""
     here = [speed for speed in comparison.speeds if speed.is_from_this_machine and speed.spec.runtime == TRANSFORMERS]
     timed = {weights_and_precision(speed.spec.model) for speed in here}
-    usual = SpeedSpec()
+    default = SpeedSpec()
     if here:
         spec = here[0].spec
-        usual = SpeedSpec(prompt_tokens=spec.prompt_tokens, new_tokens=spec.new_tokens, batch_size=spec.batch_size)
+        default = SpeedSpec(prompt_tokens=spec.prompt_tokens, new_tokens=spec.new_tokens, batch_size=spec.batch_size)
     lacking: dict[tuple[str, str, str], Missing] = {}
     for form in comparison.forms:
         key = weights_and_precision(form.model)
@@ -187,5 +187,5 @@ def _speeds(comparison: Comparison, plain: ModelSpec) -> list[Missing]:
             weights = plain if is_own else replace(form.model, identity="", device=plain.device)
             model = replace(weights, dtype=form.model.dtype, quantization=form.model.quantization)
             name = form.model.precision if is_own else f"{form.name} in {form.model.precision}"
-            lacking.setdefault(key, Missing(f"speed of {name} on this machine", replace(usual, model=model)))
+            lacking.setdefault(key, Missing(f"speed of {name} on this machine", replace(default, model=model)))
     return list(lacking.values())

@@ -1,4 +1,4 @@
-"""Forms that start a computation on the Explore page: a map, curves, the damage of every block."""
+"""Forms of the Explore page that start a distance map, a sweep or a loss-increase map."""
 
 from dataclasses import replace
 
@@ -23,12 +23,12 @@ from pages.components.jobs import card
 from pages.components.shared import frame, inputs, selection, start, state, stored_results, words
 
 DRAWS = 3
-"""Sweeps that a strategy of draws is measured by: a single draw could be a lucky one."""
+"""Number of sweeps of a random strategy."""
 _TEXTS = ("wiki", "c4")
 
 
 def forms(distances: FoundResult, sweep: FoundResult | None) -> None:
-    """Draw the forms of a new map, curve and loss-increase map, folded away."""
+    """Draw the forms of a new map, sweep and loss-increase map in collapsed expanders."""
     model = state.current_model()
     with st.expander("New map"):
         _map_form(model, distances.result, "map")
@@ -40,23 +40,23 @@ def forms(distances: FoundResult, sweep: FoundResult | None) -> None:
 
 def first_map() -> None:
     """Offer the first computation of a model without a map."""
-    if _on_its_way():
-        st.fragment(_coming, run_every="1s")()
+    if _jobs_of_first_map():
+        st.fragment(_pending_map, run_every="1s")()
         return
     st.info("This model has no distance map yet. Choose texts and click **Compute map**.")
     with st.container(border=True, width=560):
         _map_form(state.current_model(), None, "first-map")
 
 
-def _on_its_way() -> list[jobs.Job]:
+def _jobs_of_first_map() -> list[jobs.Job]:
     return [job for job in service.jobs.active() if job.kind in ("distances", "sweep")]
 
 
-def _coming() -> None:
-    """The job that makes the first map, as the strip shows it."""
+def _pending_map() -> None:
+    """Draw the progress of the job that computes the first map."""
     with frame.errors_shown():
         st.info("The map is being computed. It appears here when it is done.")
-        for job in _on_its_way()[:1]:
+        for job in _jobs_of_first_map()[:1]:
             card.active(job, where="first-map")
 
 
@@ -64,36 +64,36 @@ def _map_form(model: ModelSpec, distances: DistanceResult | None, name: str) -> 
     """Draw the form; submitting it queues a job.
 
     Args:
-        model: to measure.
-        distances: the map on screen, whose texts and precision the form starts from; None without any.
+        model: the model to measure.
+        distances: the map on screen, whose texts and precision are the initial values; None if there is none.
         name: first part of the widgets' keys.
     """
     with frame.errors_shown():
-        begun = CorpusSpec() if distances is None else distances.spec.corpus.request
+        initial = CorpusSpec() if distances is None else distances.spec.corpus.request
         requested = selection.as_shown(model, distances)
-        key = state.since(name, [begun.fingerprint(), requested.dtype])
-        source = inputs.texts(key, begun)
+        key = state.since(name, [initial.fingerprint(), requested.dtype])
+        source = inputs.texts(key, initial)
         with st.form(f"{key}-form", border=False):
             left, middle, right, last = st.columns(4)
             n_texts = left.number_input(
-                "Number of texts", 1, 100_000, begun.n_texts, key=f"{key}-n", help="Number of texts in the sample."
+                "Number of texts", 1, 100_000, initial.n_texts, key=f"{key}-n", help="Number of texts in the sample."
             )
             seq_len = middle.number_input(
                 "Tokens per text",
                 16,
                 131_072,
-                begun.seq_len,
+                initial.seq_len,
                 step=16,
                 key=f"{key}-len",
                 help="Longer texts are truncated to this length.",
             )
-            seed = right.number_input("Seed", 0, 2**31, begun.seed, key=f"{key}-seed", help="Seed of the random sample.")
+            seed = right.number_input("Seed", 0, 2**31, initial.seed, key=f"{key}-seed", help="Seed of the random sample.")
             requested = selection.dtype_field(requested, distances, key, place=last)
             if start.button("Compute map", in_form=True, type="primary", key=f"{key}-go"):
                 if not source:
                     st.error("No text file is chosen. Choose a file above.")
                     return
-                same = begun if source == begun.source else CorpusSpec(source)
+                same = initial if source == initial.source else CorpusSpec(source)
                 corpus = replace(same, n_texts=int(n_texts), seq_len=int(seq_len), seed=int(seed))
                 label = f"Distance map, {words.texts(corpus)} {n_texts} × {seq_len}"
                 start.start_and_show(DistanceSpec(model=requested, corpus=corpus), label)
@@ -103,18 +103,18 @@ def _sweep_form(model: ModelSpec, distances: DistanceResult, curve: SweepResult 
     """Draw the form; submitting it queues a job for each strategy, all on the same questions.
 
     Args:
-        model: the model to ask.
-        distances: the map on screen, which blocks are chosen from.
-        curve: the curve on screen, whose questions, texts and precision the form starts from; None without any.
+        model: the model to measure.
+        distances: the map on screen, which strategies choose blocks from.
+        curve: the curve on screen, whose questions, texts and precision are the initial values; None if there is none.
         name: first part of the widgets' keys.
     """
     with frame.errors_shown():
-        begun = SweepSpec(model, max_n=distances.n_layers // 2) if curve is None else curve.spec.request
+        initial = SweepSpec(model, max_n=distances.n_layers // 2) if curve is None else curve.spec.request
         requested = selection.as_shown(model, curve, distances)
-        key = state.since(name, [begun.benchmark.fingerprint(), str(begun.max_n), requested.dtype])
-        benchmark, size = inputs.questions(key, begun.benchmark)
-        how, held = st.columns([3, 1])
-        chosen = how.multiselect(
+        key = state.since(name, [initial.benchmark.fingerprint(), str(initial.max_n), requested.dtype])
+        benchmark, size = inputs.questions(key, initial.benchmark)
+        left, right = st.columns([3, 1])
+        chosen = left.multiselect(
             "Blocks chosen by",
             list(STRATEGIES),
             default=[state.strategy()],
@@ -122,54 +122,54 @@ def _sweep_form(model: ModelSpec, distances: DistanceResult, curve: SweepResult 
             help=words.strategies_help(),
             placeholder="Choose at least one",
         )
-        model = selection.dtype_field(requested, curve or distances, key, place=held)
+        model = selection.dtype_field(requested, curve or distances, key, place=right)
         st.caption(_condition(model, distances, curve))
         _say_search(model, distances, [name for name in chosen if name in SEARCHING])
-        is_told_blocks = any(needs(name, BLOCKS) for name in chosen)
-        cuts = _cuts(distances.n_layers, key) if is_told_blocks else ()
-        submitted = _numbers(begun, distances.n_layers, size, key)
+        needs_blocks = any(needs(name, BLOCKS) for name in chosen)
+        cuts = _cuts(distances.n_layers, key) if needs_blocks else ()
+        submitted = _numbers(initial, distances.n_layers, size, key)
         if submitted is None:
             return
         if benchmark is None:
             st.error("No file with usable questions is chosen. Choose a file above.")
         elif not chosen:
             st.error("No strategy is chosen. Choose at least one under **Blocks chosen by**.")
-        elif is_told_blocks and not cuts:
+        elif needs_blocks and not cuts:
             st.error("No block is entered. Enter at least one, for example 11:5.")
         else:
             benchmark = replace(benchmark, limit=submitted.benchmark.limit, seed=submitted.benchmark.seed)
-            begun = replace(submitted, model=model, benchmark=benchmark)
-            specs = [spec for strategy in chosen for spec in _specs(begun, distances, strategy, cuts)]
+            template = replace(submitted, model=model, benchmark=benchmark)
+            specs = [spec for strategy in chosen for spec in _specs(template, distances, strategy, cuts)]
             for spec in specs:
-                if spec.search is not None:  # before anything is queued: the curves alone would be half of the request
+                if spec.search is not None:  # checked before the first job is queued
                     checked_size(spec.search, distances.n_layers)
             state.choose_strategy(chosen[0])
             start.start_all([(spec, words.curve(spec)) for spec in specs])
 
 
 def _condition(model: ModelSpec, distances: DistanceResult, curve: SweepResult | None) -> words.Markdown:
-    """Return the condition of the curves to come."""
+    """Return the condition of the requested curves."""
     loss = default_loss_corpus() if curve is None else curve.spec.loss_corpus
     texts = "" if loss is None else f" Loss: {loss.n_texts} texts of {words.plain(words.texts(loss))}."
     return selection.precision_of_request(model, curve or distances) + texts
 
 
 def _say_search(model: ModelSpec, distances: DistanceResult, searching: list[str]) -> None:
-    """Say how much the searches of these strategies cost, before they are started."""
+    """Draw the expected cost of the search of each strategy."""
     searches = [entry.result for entry in stored_results.find("search", model)] if searching else []
-    kept = state.protected(distances.n_layers)
-    reach = min(distances.n_layers // 2, distances.n_layers - len(kept))
+    protected = state.protected(distances.n_layers)
+    max_n = min(distances.n_layers // 2, distances.n_layers - len(protected))
     for name in searching:
-        spec = search_for(name, model, None, default_loss_corpus(), kept)
+        spec = search_for(name, model, None, default_loss_corpus(), protected)
         duration = durations.expected(spec, {model.source: distances.model}, searches)
-        lasts = "" if duration is None else f" It takes about {words.span(duration.low_s, duration.high_s)} here."
-        st.caption(f"{words.plain(name)}, up to n = {reach}: {words.plain(takes(spec, distances.model).sentence)}{lasts}")
-    if searching and kept:
-        st.caption(f"Searches never remove {removal(kept).brief()}: protected on the layer strip.")
+        estimate = "" if duration is None else f" It takes about {words.span(duration.low_s, duration.high_s)} here."
+        st.caption(f"{words.plain(name)}, up to n = {max_n}: {words.plain(takes(spec, distances.model).sentence)}{estimate}")
+    if searching and protected:
+        st.caption(f"Searches never remove {removal(protected).brief()}: protected on the layer strip.")
 
 
 def _cuts(n_layers: int, key: str) -> tuple[Removal, ...]:
-    """Return the removed layers that the user writes by hand; unreadable input gives none and one sentence that says why."""
+    """Draw the text field for blocks and return them; on invalid input, draw an error and return none."""
     text = st.text_input(
         "Blocks",
         key=f"{key}-cuts",
@@ -191,9 +191,9 @@ def _cuts(n_layers: int, key: str) -> tuple[Removal, ...]:
     return cuts
 
 
-def _numbers(begun: SweepSpec, n_layers: int, size: int | None, key: str) -> SweepSpec | None:
-    """Draw the lower half of the form; return the request with its numbers, or None until it is submitted."""
-    benchmark, reach = begun.benchmark, n_layers // 2 if begun.max_n is None else min(begun.max_n, n_layers - 1)
+def _numbers(initial: SweepSpec, n_layers: int, size: int | None, key: str) -> SweepSpec | None:
+    """Draw the numbers of the form. Return the request with them once it is submitted, else None."""
+    benchmark, reach = initial.benchmark, n_layers // 2 if initial.max_n is None else min(initial.max_n, n_layers - 1)
     with st.form(f"{key}-form", border=False):
         left, middle, right = st.columns(3, vertical_alignment="bottom")
         limit = left.number_input(
@@ -227,62 +227,64 @@ def _numbers(begun: SweepSpec, n_layers: int, size: int | None, key: str) -> Swe
             return None
     wanted = None if everything or (size is not None and int(limit) >= size) else int(limit)
     return replace(
-        begun,
+        initial,
         benchmark=replace(benchmark, limit=wanted, seed=int(seed)),
         max_n=int(max_n),
         generation=GenerationSpec() if writes else None,
     )
 
 
-def _specs(begun: SweepSpec, distances: DistanceResult, strategy: str, cuts: tuple[Removal, ...]) -> list[SweepSpec]:
-    """Return the requests that measure a strategy: one for each draw of a random one. A search spares the protected layers.
+def _specs(template: SweepSpec, distances: DistanceResult, strategy: str, cuts: tuple[Removal, ...]) -> list[SweepSpec]:
+    """Return the requests that measure a strategy: one, or one for each draw of a random strategy.
+
+    A search never removes protected layers.
 
     Args:
-        begun: the model, the questions, the texts and the largest n.
+        template: the model, the questions, the texts and the largest n.
         distances: the map on screen.
-        strategy: how layers are chosen.
-        cuts: layers to remove that the user wrote by hand.
+        strategy: name of the strategy.
+        cuts: blocks that the user entered.
     """
     spec = SweepSpec(
-        model=begun.model,
-        benchmark=begun.benchmark,
-        loss_corpus=begun.loss_corpus,
-        distances=DistanceSpec(begun.model, distances.spec.corpus.request, distances.spec.metric),
+        model=template.model,
+        benchmark=template.benchmark,
+        loss_corpus=template.loss_corpus,
+        distances=DistanceSpec(template.model, distances.spec.corpus.request, distances.spec.metric),
         strategy=strategy,
-        max_n=None if needs(strategy, BLOCKS) else begun.max_n,
+        max_n=None if needs(strategy, BLOCKS) else template.max_n,
         blocks=cuts if needs(strategy, BLOCKS) else (),
-        generation=begun.generation,
+        generation=template.generation,
     )
     spec = sparing(spec, state.protected(distances.n_layers))
     return [replace(spec, draw=draw) for draw in range(DRAWS)] if needs(strategy, DRAW) else [spec]
 
 
-def _damage_form(model: ModelSpec, map_shown: DistanceResult, key: str) -> None:
+def _damage_form(model: ModelSpec, distances: DistanceResult, key: str) -> None:
     """Draw the form; submitting it queues a job.
 
     Args:
         model: the model to prune.
-        map_shown: the map on screen, which the damage is compared with.
+        distances: the map on screen, which is compared with the loss increase.
         key: first part of the widgets' keys.
     """
-    usual, most = DamageSpec().corpus, map_shown.n_layers - 1
+    default, max_size = DamageSpec().corpus, distances.n_layers - 1
     with frame.errors_shown(), st.form(f"{key}-form", border=False):
         columns = st.columns(5, vertical_alignment="bottom")
         source = columns[0].selectbox("Texts", _TEXTS, format_func=corpora.TITLES.get, key=f"{key}-texts")
-        n_texts = columns[1].number_input("Number of texts", 1, 10_000, usual.n_texts, key=f"{key}-n")
-        seq_len = columns[2].number_input("Tokens per text", 16, 131_072, usual.seq_len, step=16, key=f"{key}-len")
+        n_texts = columns[1].number_input("Number of texts", 1, 10_000, default.n_texts, key=f"{key}-n")
+        seq_len = columns[2].number_input("Tokens per text", 16, 131_072, default.seq_len, step=16, key=f"{key}-len")
         size = columns[3].number_input(
             "Largest block",
             1,
-            most,
-            max(1, map_shown.n_layers // 2),
+            max_size,
+            max(1, distances.n_layers // 2),
             key=f"{key}-size",
             help="Largest number of layers in a block. Each block up to this size is removed once.",
         )
-        model = selection.dtype_field(selection.as_shown(model, map_shown), map_shown, key, place=columns[4])
+        model = selection.dtype_field(selection.as_shown(model, distances), distances, key, place=columns[4])
         if start.button("Measure loss increase", in_form=True, type="primary", key=f"{key}-go"):
-            corpus = replace(usual, source=source, n_texts=int(n_texts), seq_len=int(seq_len))
-            distances = DistanceSpec(model=model, corpus=map_shown.spec.corpus.request)
-            spec = DamageSpec(model=model, corpus=corpus, distances=distances, max_size=int(size))
+            corpus = replace(default, source=source, n_texts=int(n_texts), seq_len=int(seq_len))
+            map_spec = DistanceSpec(model=model, corpus=distances.spec.corpus.request)
+            spec = DamageSpec(model=model, corpus=corpus, distances=map_spec, max_size=int(size))
             label = f"Loss-increase map, {words.texts(corpus)} {n_texts} × {seq_len}, blocks up to {size}"
             start.start_and_show(spec, label)

@@ -119,7 +119,7 @@ def measure_button(view: Shown) -> None:
     removed, generated = view.cut.removed, stored(view)
     if removed is None or generated.of(removed) is not None:
         return
-    generation = generated.asked
+    generation = generated.spec
     spec = EvaluateSpec(generated.model.request, removed, benchmark=None, loss_corpus=None, generation=generation)
     why = (
         f"Generates {generation.n_prompts} texts of up to {generation.max_new_tokens} tokens and answers {generation.n_sums} "

@@ -1,4 +1,4 @@
-"""The savings of the selected block: memory, and speed with its measurement, its button and its chart."""
+"""The section Savings: memory and speed without the selected block."""
 
 import importlib.util
 from collections.abc import Callable
@@ -29,11 +29,11 @@ from pages.components.shared.selection import Version, version
 _CONTEXTS = tuple(1 << power for power in range(9, 18))
 _USUAL_CONTEXT = 4096
 _PRECISIONS = [ModelSpec(dtype=dtype, quantization=name) for name in QUANTIZATIONS for dtype in ("float32", "bfloat16")]
-"""Precisions that the table names: "Weights, float32", "Weights, NF4, bfloat16"."""
+"""Precisions in the table: "Weights, float32", "Weights, NF4, bfloat16"."""
 _TIMED = {"prefill": "Prefill", "decode": "Decode"}
 _FIELDS = {"decode": "Decode: one token", "prefill": "Prefill: the prompt"}
-_STRAIGHT = 0.9
-"""R² below which a warning is shown: each layer takes equal time, so that points of an idle machine are on a line."""
+_MIN_R_SQUARED = 0.9
+"""R² below which a warning is shown. Each layer takes equal time, so on an idle machine the points lie on a line."""
 
 
 def show_savings(distances: DistanceResult, cut: Cut, strategy: ChosenStrategy, model: ModelSpec) -> None:
@@ -42,7 +42,7 @@ def show_savings(distances: DistanceResult, cut: Cut, strategy: ChosenStrategy, 
     Args:
         distances: the map on screen, with the size of the model.
         cut: the removed layers.
-        strategy: how blocks are chosen.
+        strategy: the selected strategy.
         model: the model of the page.
     """
     measured_model = selection.as_shown(model, strategy.sweep, distances)
@@ -65,7 +65,7 @@ def show_savings(distances: DistanceResult, cut: Cut, strategy: ChosenStrategy, 
 
 
 def _runtime(model: ModelSpec) -> str:
-    """Draw the choice of the runtime of a GGUF model, and return the chosen one."""
+    """Return the runtime; for a GGUF model, draw the control that chooses it."""
     if not model.is_gguf:
         return TRANSFORMERS
     chosen: str = st.segmented_control(
@@ -140,10 +140,10 @@ def saved_by(model: ModelFacts, speed: SpeedResult | None, cut: Cut, *, tokens: 
     Args:
         model: the unpruned model.
         speed: its measured speed, if any.
-        cut: the removed layers; if they are not known, only the numbers of the unpruned model are returned.
+        cut: the removed layers; if they are unknown, the pruned values are None.
         tokens: length of each context in the KV cache.
         batch_size: number of contexts.
-        dtype: the precision that the model computes in.
+        dtype: dtype of the KV cache.
     """
     is_known = cut.n == 0 or cut.removed is not None
     is_weighed = is_known and sizes.knows(model, cut.removed)
@@ -156,11 +156,11 @@ def saved_by(model: ModelFacts, speed: SpeedResult | None, cut: Cut, *, tokens: 
         rows.append(both("Active parameters", "parameters", lambda block: sizes.savings(model, block).active_parameters))
     rows += [
         both(
-            f"Weights, {held.precision}",
+            f"Weights, {precision.precision}",
             "bytes",
-            lambda block, held=held: sizes.weight_bytes(model, block, held.dtype, held.quantization),
+            lambda block, precision=precision: sizes.weight_bytes(model, block, precision.dtype, precision.quantization),
         )
-        for held in _PRECISIONS
+        for precision in _PRECISIONS
     ]
     cache = partial(sizes.kv_cache_bytes, model, tokens=tokens, batch_size=batch_size, dtype=dtype)
     rows.append(both(f"KV cache, {dtype}", "bytes", cache, is_known))
@@ -180,15 +180,15 @@ def cells(rows: list[Row], n: int) -> list[dict[str, str]]:
     return [
         {
             "": words.plain(row.what),
-            "unpruned": _said(row.unpruned, row.unit),
-            f"n = {n}": _said(row.pruned, row.unit),
+            "unpruned": _formatted(row.unpruned, row.unit),
+            f"n = {n}": _formatted(row.pruned, row.unit),
             "change": _change(row),
         }
         for row in rows
     ]
 
 
-def _said(value: float | None, unit: str) -> str:
+def _formatted(value: float | None, unit: str) -> str:
     if value is None:
         return "–"
     if unit == "tokens/s":
@@ -208,13 +208,13 @@ def _change(row: Row) -> str:
 
 
 def find_speed(model: ModelSpec, runtime: str = TRANSFORMERS) -> FoundResult | None:
-    """Return the measurement to show, finished or partial."""
+    """Return the preferred stored measurement, complete or partial; None if there is none."""
     return stored_results.shown("speed", stored_results.find("speed", model, having=summaries.timed_in(runtime)))
 
 
 def last_speed_job(model: ModelSpec, runtime: str = TRANSFORMERS) -> jobs.Job | None:
     """Return the job of this model that runs or waits, else the one that ended last."""
-    as_spec = (model, replace(model, dtype="auto"))  # as the command line asks by default
+    as_spec = (model, replace(model, dtype="auto"))  # the default of the command line
     return card.last_of("speed", lambda spec: spec.model in as_spec and spec.runtime == runtime)
 
 
@@ -225,14 +225,14 @@ def speed_button(
 
     Args:
         entry: the measurement on screen.
-        job: the last requested one.
+        job: the last job that measures it.
         model: the model of the page.
-        removed: the layers on screen; sublayers, which have no point on the line, are measured, too.
-        runtime: the program.
+        removed: the selected layers; sublayers are measured as well, since the fitted line is of whole layers.
+        runtime: a value of `RUNTIMES`.
     """
-    why_not = _why_not(model, removed) if runtime == LLAMA_CPP else None
-    if why_not is not None:
-        st.caption(words.plain(why_not))
+    refusal = _refusal(model, removed) if runtime == LLAMA_CPP else None
+    if refusal is not None:
+        st.caption(words.plain(refusal))
         return
     if job is not None and job.is_active:
         with st.container(width=340):
@@ -249,8 +249,8 @@ def speed_button(
         start.start_and_show(spec, f"Speed of {state.name(model)} in {runtime}")
 
 
-def _why_not(model: ModelSpec, removed: Removal | None) -> str | None:
-    """Return why the speed in llama.cpp cannot be measured, in a sentence; None if it can."""
+def _refusal(model: ModelSpec, removed: Removal | None) -> str | None:
+    """Return the error message if the speed in llama.cpp cannot be measured, else None."""
     if importlib.util.find_spec("xllamacpp") is None:
         return "llama.cpp is not installed. Run `pip install -r requirements-llamacpp.txt`."
     try:
@@ -260,13 +260,13 @@ def _why_not(model: ModelSpec, removed: Removal | None) -> str | None:
 
 
 def _show_speed(entry: FoundResult | None, job: jobs.Job | None, n: int, runtime: str) -> None:
-    """Draw the chart, or the next step while there is none.
+    """Draw the chart of a measurement, or a hint if there is none.
 
     Args:
-        entry: the measurement; None while there is none.
-        job: the last requested one.
+        entry: the measurement; None if there is none.
+        job: the last job that measures it.
         n: number of removed layers.
-        runtime: the program.
+        runtime: a value of `RUNTIMES`.
     """
     card.failure(job, 0.0 if entry is None or entry.precomputed else entry.saved_at)
     if entry is None or not entry.result.points:
@@ -306,7 +306,7 @@ def _speed_provenance(entry: FoundResult) -> str:
         f"{words.plain(result.ran_in)}. The position of removed layers does not affect the time."
     )
     fits = [line.r_squared for line in (result.decode, result.prefill) if line and line.r_squared is not None]
-    if fits and min(fits) < _STRAIGHT:
+    if fits and min(fits) < _MIN_R_SQUARED:
         sentences += " The points are far from a line. Measure again on an idle machine."
     if not entry.precomputed:
         sentences += f" {words.plain(result.machine)}, {words.date(entry.saved_at)}."

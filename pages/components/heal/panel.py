@@ -127,7 +127,7 @@ def _unfinished(run: ListedHeal, job: jobs.Job) -> None:
 
 def _in_progress(run: ListedHeal) -> None:
     """Draw an active healing run, which refreshes itself from the files on disk."""
-    st.fragment(_live, run_every=card.every([run.job]))(run.id)
+    st.fragment(_live, run_every=card.refresh_interval([run.job]))(run.id)
 
 
 def _live(run_id: str) -> None:

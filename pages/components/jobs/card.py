@@ -1,4 +1,4 @@
-"""One job: in the strip in a few lines with its buttons, and where its result will be in a line that refreshes itself."""
+"""Background job as a card with its progress and its buttons."""
 
 from collections.abc import Sequence
 
@@ -19,7 +19,7 @@ _COLOURS = {
 }
 _LONG_S, _VERY_LONG_S = 120, 600
 GROWING = ("sweep", "damage")
-"""Kinds whose unfinished results are worth looking at."""
+"""Kinds of experiment whose partial results are displayed."""
 _PLACES = {"Up": -1, "Down": 1, "To the front": service.jobs.FRONT, "To the end": service.jobs.END}
 
 
@@ -78,7 +78,7 @@ def progress_text(job: jobs.Job) -> str:
 
 
 def ended(job: jobs.Job, *, where: str = "strip") -> None:
-    """Draw a job that ended or is paused: how, why, and buttons to continue."""
+    """Draw a finished, failed or paused job with its error message and buttons."""
     with st.container(gap=None):
         when = words.date(job.finished_at) if job.finished_at else ""
         st.markdown(f":{_COLOURS[job.state]}-badge[{words.plain(job.state)}] {words.plain(job.label)}")
@@ -96,13 +96,13 @@ def ended(job: jobs.Job, *, where: str = "strip") -> None:
 
 
 def _owner(job: jobs.Job) -> None:
-    """Say who started it, if that is somebody else."""
+    """Draw the name of the user who started a job, if it is somebody else."""
     if access.is_of_somebody_else(job):
         st.caption(f"Started by {words.plain(access.owner_of(job))}")
 
 
 def log(job: jobs.Job, where: str) -> None:
-    """The last lines of its log, read only while it is unfolded."""
+    """Draw the last lines of a job's log, which is read only while the expander is open."""
     folded = st.expander("Log", key=f"{where}-log-{job.id}", type="compact", on_change="rerun")
     if folded.open:
         with folded:
@@ -111,7 +111,7 @@ def log(job: jobs.Job, where: str) -> None:
 
 
 def resume_button(job: jobs.Job, *, where: str, primary: bool = False) -> None:
-    """Draw the button that puts the job back into the queue: it resumes from its saved work."""
+    """Draw the button that resumes a job."""
     kind = "primary" if primary else "tertiary"
     _button("Resume", "resume", job, where, icon=":material/play_arrow:", kind=kind)
 
@@ -126,7 +126,7 @@ def _button(
     help: words.Markdown | None = None,
     kind="tertiary",
 ) -> None:
-    """A button that does something to a job; the outcome shows on the redraw that follows."""
+    """Draw a button that changes a job. The page shows the new state on its next rerun."""
     key = f"{where}-{label.lower()}-{job.id}"
     refused = access.why_not_change(job)
     st.button(
@@ -153,8 +153,8 @@ def _act(action: str, job_id: str, *given, **options) -> None:
 
 
 def _removal_button(job: jobs.Job, *, where: str) -> None:
-    """Draw the button; it opens a panel with the job's disk use and the files that may be deleted."""
-    # Sizes are worked out only while it is open: that reads the request of every stored result.
+    """Draw the button that opens a popover with the job's disk use and the files that may be deleted."""
+    # Sizes are computed only while the popover is open, because that reads the request of every stored result.
     popover = st.popover(
         "Remove",
         key=f"{where}-remove-{job.id}",
@@ -164,10 +164,10 @@ def _removal_button(job: jobs.Job, *, where: str) -> None:
     )
     if popover.open:
         with popover, frame.errors_shown():
-            _ask(job, where)
+            _removal_choices(job, where)
 
 
-def _ask(job: jobs.Job, where: str) -> None:
+def _removal_choices(job: jobs.Job, where: str) -> None:
     space = service.jobs.space(job.id)
     st.markdown(f"This job takes **{words.size(space.total_bytes)}** on disk.")
     st.button(
@@ -194,8 +194,8 @@ def _ask(job: jobs.Job, where: str) -> None:
         st.caption("It has no other saved files.")
 
 
-def every(active: Sequence[jobs.Job]) -> str | None:
-    """Return the refresh interval of parts that show these jobs; None without jobs. Long jobs refresh less often.
+def refresh_interval(active: Sequence[jobs.Job]) -> str | None:
+    """Return the refresh interval for some jobs; None without jobs. Long jobs refresh less often.
 
     The server's part of a refresh is small, but a browser redraws its whole page: a tenth of a second of CPU time.
     """
@@ -207,19 +207,19 @@ def every(active: Sequence[jobs.Job]) -> str | None:
 
 
 def in_place(job: jobs.Job, where: str) -> None:
-    """Draw a job that runs or waits, with its bar and a way to stop it.
+    """Draw an active job, refreshed at its interval.
 
     Args:
         job: the job.
-        where: part of the widgets' keys, since a job is in the strip too.
+        where: part of the widgets' keys, since a job can be on a page and in the strip at once.
     """
-    # Where results grow, the view around this looks again by itself, and timers inside one another do not go together.
+    # The surrounding view refreshes itself while partial results are displayed, and Streamlit cannot nest timed fragments.
     inside_timer = any(other.kind in GROWING for other in service.jobs.active())
-    st.fragment(_refreshed, run_every=None if inside_timer else every([job]))(job.id, where)
+    st.fragment(_refreshed, run_every=None if inside_timer else refresh_interval([job]))(job.id, where)
 
 
 def last_of(kind: str, matches) -> jobs.Job | None:
-    """The job of a kind whose spec matches: the one that runs or waits, else the one that ended last.
+    """Return the active job of a kind whose spec matches, else the one that ended last; None if there is none.
 
     Args:
         kind: a key of `EXPERIMENTS`.
@@ -235,8 +235,8 @@ def start_button(
 
     Args:
         spec: the request.
-        title: of the job.
-        label, key, icon, help: of the button.
+        title: title of the job.
+        label, key, icon, help: arguments of `st.button`.
     """
     job = last_of(spec.kind, lambda other: other == spec)
     if job is not None and job.is_active:
@@ -248,11 +248,11 @@ def start_button(
 
 
 def failure(job: jobs.Job | None, since: float = 0.0) -> None:
-    """Draw why a job ended without a result, unless there is a result that is newer.
+    """Draw the error message of a failed or interrupted job, unless a newer result is displayed.
 
     Args:
         job: the job, if there is one.
-        since: when the shown result was stored, seconds since the epoch.
+        since: time when the displayed result was stored, in seconds since the epoch.
     """
     if job is not None and job.state in (jobs.FAILED, jobs.INTERRUPTED) and (job.finished_at or 0) > since:
         st.error(words.plain(job.error or "The job ended without a result. Open its log under All jobs."))

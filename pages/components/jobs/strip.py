@@ -30,7 +30,7 @@ def show() -> None:
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.markdown("**Jobs**", width="content")
         _all_jobs_button()
-    st.fragment(_running, run_every=card.every(active))(bool(active))
+    st.fragment(_running, run_every=card.refresh_interval(active))(bool(active))
     st.fragment(_rest)({job.id for job in active})
     _all_jobs()
 

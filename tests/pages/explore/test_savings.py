@@ -105,7 +105,7 @@ def test_a_failed_measurement_says_why(cost, job):
 
 
 def test_speed_in_llama_cpp_is_measured_and_shown_apart(cost, monkeypatch):
-    monkeypatch.setattr(savings, "_why_not", lambda model, removed: None)
+    monkeypatch.setattr(savings, "_refusal", lambda model, removed: None)
     fakes.speed().save()
     at = cost(n="5", block="11:5")
     at.segmented_control(key="runtime").set_value("llama.cpp").run()
@@ -124,7 +124,7 @@ def test_speed_in_llama_cpp_is_measured_and_shown_apart(cost, monkeypatch):
 
 
 def test_llama_cpp_that_is_not_installed_is_one_sentence(cost, monkeypatch):
-    monkeypatch.setattr(savings, "_why_not", lambda model, removed: "llama.cpp is not installed.")
+    monkeypatch.setattr(savings, "_refusal", lambda model, removed: "llama.cpp is not installed.")
     at = cost(n="5")
     at.segmented_control(key="runtime").set_value("llama.cpp").run()
     assert "llama.cpp is not installed." in texts(at)

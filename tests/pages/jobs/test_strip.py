@@ -56,7 +56,7 @@ def test_strip_refreshes_less_often_while_jobs_run_for_minutes(left, every):
         )
         for seconds in left
     ]
-    assert card.every(active) == every
+    assert card.refresh_interval(active) == every
 
 
 def test_a_running_job_has_a_bar_and_can_be_paused(app, known, job):
