@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from analysis.experiments.heal import recipes
+from analysis.experiments.heal.recipes.recipe import RECIPES
 
 NAME = "gentle"
 SOURCE = '''
@@ -49,4 +50,4 @@ def registered(folder: Path) -> Iterator[recipes.Recipe]:
     try:
         yield recipes.get(NAME)
     finally:
-        recipes.RECIPES.remove(NAME)
+        RECIPES.remove(NAME)

@@ -2,9 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -20,7 +19,6 @@ from analysis.experiments.accuracy.scores import Material, Scores, answer
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
 from analysis.experiments.scoring import likelihood
 from analysis.experiments.scoring.likelihood import Cuts
-from analysis.experiments.scoring.trees import EncodedQuestion
 from analysis.models.loading.load import LoadedModel
 from analysis.models.running.pruning import without_block
 from analysis.models.source.model_spec import ModelSpec
@@ -188,14 +186,14 @@ class Measurement:
             on_progress: receives a report of every piece; may raise `Cancelled`.
             keep: stores the scores so far; called after every piece.
         """
-        pieces = [*self._questions(), *self._texts(), *self._generations()]
+        pieces = [*self.pieces_of_shards(), *self._generations()]
         progress = PieceProgress(on_progress, sum(piece.size for piece in pieces))
-        for together in self._together(pieces):
+        for together in self.together(pieces):
             progress.phase = "reading layer by layer" if self.reads_disk else together[0].phase
             started = time.perf_counter()
             stored = [self._stored(piece) for piece in together]
             missing = [piece for piece, piece_scores in zip(together, stored, strict=True) if piece_scores is None]
-            measured = iter(self._measured(missing, progress))
+            measured = iter(self.measured(missing, progress))
             for piece, piece_scores in zip(together, stored, strict=True):
                 self._take(piece, next(measured) if piece_scores is None else piece_scores[0])
                 progress.begun += piece.size
@@ -205,32 +203,11 @@ class Measurement:
             keep()
         return self
 
-    def missing(self) -> list[Shard]:
-        """Return the unmeasured pieces, without generation."""
-        return [shard for shard in self._shards if not shard.is_stored()]
+    def pieces_of_shards(self) -> list[Piece]:
+        """Return the pieces that other workers may measure: all without generation."""
+        return [*self._questions(), *self._texts()]
 
-    def measure(self, shards: Sequence[Shard], on_progress: OnProgress) -> None:
-        """Measure pieces and store each."""
-        pieces = [_piece(shard) for shard in shards]
-        progress = PieceProgress(on_progress, sum(piece.size for piece in pieces))
-        remaining = iter(shards)
-        for together in self._together(pieces):
-            progress.phase = together[0].phase
-            started = time.perf_counter()
-            measured = self._measured(together, progress)
-            seconds = (time.perf_counter() - started) / len(together)
-            for piece, figures in zip(together, measured, strict=True):
-                next(remaining).keep(_arrays(figures, seconds))
-                progress.begun += piece.size
-
-    @cached_property
-    def _shards(self) -> list[Shard]:
-        if self.origin is None:
-            return []
-        shards = [self.origin.shard(piece) for piece in (*self._questions(), *self._texts())]
-        return [shard for shard in shards if shard is not None]
-
-    def _together(self, pieces: list[Piece]) -> list[list[Piece]]:
+    def together(self, pieces: list[Piece]) -> list[list[Piece]]:
         """Return the pieces that are measured together: one each, or all of a model that is read from the disk."""
         return [pieces] if self.reads_disk else [[piece] for piece in pieces]
 
@@ -242,41 +219,29 @@ class Measurement:
             return None
         values = arrays["values"].tolist()
         if piece.phase == QUESTIONS:
-            ends = np.cumsum([len(question.options) for question in self._encoded(piece)]).tolist()
+            ends = np.cumsum([len(self.material.encoded[index].options) for index in piece.items]).tolist()
             values = [[row[a:b] for a, b in zip([0, *ends], ends, strict=False)] for row in values]
         return values, float(arrays["wall_s"][0])
 
-    def _measured(self, pieces: Sequence[Piece], progress: PieceProgress) -> list[Figures]:
-        """Yield the scores of pieces, measured one by one, or in one pass if the layers are on the disk."""
-        if not self.reads_disk:
-            return [self._scored(piece, progress) for piece in pieces]
-        decoder, measures = self.loaded.decoder, list[likelihood.Measure]()
-        for piece in pieces:
-            if piece.phase == QUESTIONS:
-                measures.append(
-                    likelihood.QuestionScoring(decoder, self._encoded(piece), piece.cuts, packed=self.material.packed)
-                )
-            else:
-                measures.append(likelihood.TextScoring(decoder, self._token_ids(piece), piece.cuts))
-        likelihood.measure(decoder, measures, progress)
-        return [measure.figures for measure in measures]
-
-    def _scored(self, piece: Piece, progress: PieceProgress) -> Figures:
+    def measured(self, pieces: Sequence[Piece], progress: PieceProgress) -> list[Figures]:
+        """Return the scores of pieces that are measured together."""
+        if not pieces:
+            return []
         decoder = self.loaded.decoder
-        if piece.phase == QUESTIONS:
-            questions = self._encoded(piece)
-            return likelihood.option_loglikelihoods(decoder, questions, piece.cuts, progress, packed=self.material.packed)
-        if piece.phase == TEXTS:
-            return likelihood.text_losses(decoder, self._token_ids(piece), piece.cuts, progress)
-        assert self.generation is not None
-        with without_block(decoder, piece.cuts[0]):
-            return [[generation.check(decoder, self.loaded.tokenizer, self.generation, lambda done, total: progress(0))]]
+        if pieces[0].phase == GENERATION:
+            assert self.generation is not None
+            with without_block(decoder, pieces[0].cuts[0]):
+                return [[[generation.check(decoder, self.loaded.tokenizer, self.generation, lambda *_: progress(0))]]]
+        scorings = [self._scoring(piece.phase, piece.cuts, piece.items) for piece in pieces]
+        likelihood.measure(decoder, scorings, progress)
+        return [scoring.figures for scoring in scorings]
 
-    def _encoded(self, piece: Piece) -> list[EncodedQuestion]:
-        return [self.material.encoded[index] for index in piece.items]
-
-    def _token_ids(self, piece: Piece) -> list[list[int]]:
-        return [self.material.texts[index] for index in piece.items]
+    def _scoring(self, phase: str, cuts: Cuts, items: Iterable[int]) -> likelihood.Measure:
+        """Return the scoring of some questions or texts for some cuts."""
+        decoder, material = self.loaded.decoder, self.material
+        if phase == QUESTIONS:
+            return likelihood.QuestionScoring(decoder, [material.encoded[i] for i in items], cuts, packed=material.packed)
+        return likelihood.TextScoring(decoder, [material.texts[i] for i in items], cuts)
 
     def _take(self, piece: Piece, figures: Figures) -> None:
         for cut, values in zip(piece.cuts, figures, strict=True):
@@ -297,22 +262,20 @@ class Measurement:
                 lacking.setdefault(missing, []).append(index)
         for missing, indices in lacking.items():
             for chunk in chunks(self.material.questions, indices):
-                questions, cuts = [self.material.encoded[index] for index in chunk], [self.cuts[i] for i in missing]
-                size = likelihood.QuestionScoring(self.loaded.decoder, questions, cuts, packed=self.material.packed).size
-                yield Piece(QUESTIONS, cuts, tuple(chunk), size)
+                cuts = [self.cuts[i] for i in missing]
+                yield Piece(QUESTIONS, cuts, tuple(chunk), self._scoring(QUESTIONS, cuts, chunk).size)
 
     def _texts(self) -> Iterator[Piece]:
         """Yield the unmeasured texts in order, grouped by the cuts that lack them."""
         lacking: dict[int, list[Removal | None]] = {}
-        texts = self.material.texts
+        n_texts = len(self.material.texts)
         for cut, losses in zip(self.cuts, self.losses, strict=True):
             lacking.setdefault(len(losses), []).append(cut)
-        step = _chunk_size(TEXTS_PER_CHUNK, len(texts))
+        step = _chunk_size(TEXTS_PER_CHUNK, n_texts)
         for begin, cuts in lacking.items():
-            for first in range(begin, len(texts), step):
-                chunk = range(first, min(first + step, len(texts)))
-                size = likelihood.TextScoring(self.loaded.decoder, [texts[index] for index in chunk], cuts).size
-                yield Piece(TEXTS, cuts, tuple(chunk), size)
+            for first in range(begin, n_texts, step):
+                chunk = tuple(range(first, min(first + step, n_texts)))
+                yield Piece(TEXTS, cuts, chunk, self._scoring(TEXTS, cuts, chunk).size)
 
     def _generations(self) -> Iterator[Piece]:
         """Yield the cuts that have not generated yet."""
@@ -329,15 +292,28 @@ class MeasurementShards(Work):
 
     def __init__(self, measurement: Measurement) -> None:
         """Take the measurement of a resolved request."""
+        assert measurement.origin is not None, "a changed model has no shards"
         self._measurement, self.reads_disk = measurement, measurement.reads_disk
+        shards = map(measurement.origin.shard, measurement.pieces_of_shards())
+        self._shards = [shard for shard in shards if shard is not None]
 
     def missing(self) -> list[Shard]:
-        """Return the unmeasured pieces."""
-        return self._measurement.missing()
+        """Return the unmeasured pieces, without generation."""
+        return [shard for shard in self._shards if not shard.is_stored()]
 
     def measure(self, shards: Sequence[Shard], on_progress: OnProgress) -> None:
         """Measure pieces and store each."""
-        self._measurement.measure(shards, on_progress)
+        pieces = [_piece(shard) for shard in shards]
+        progress = PieceProgress(on_progress, sum(piece.size for piece in pieces))
+        remaining = iter(shards)
+        for together in self._measurement.together(pieces):
+            progress.phase = together[0].phase
+            started = time.perf_counter()
+            measured = self._measurement.measured(together, progress)
+            seconds = (time.perf_counter() - started) / len(together)
+            for piece, figures in zip(together, measured, strict=True):
+                next(remaining).keep(_arrays(figures, seconds))
+                progress.begun += piece.size
 
 
 def measure(

@@ -6,7 +6,6 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -50,7 +49,7 @@ def write(fingerprint: str, checkpoint: TrainingState) -> None:
         (target / "state.safetensors").write_bytes(content)
         (target / "checkpoint.json").write_text(json.dumps(head))
 
-    store.write_folder(folder(fingerprint) / _name(checkpoint.step), fill)
+    store.write_folder(folder(fingerprint) / f"step-{checkpoint.step:08d}", fill)
     for old in _folders(fingerprint)[KEPT:]:
         shutil.rmtree(old, ignore_errors=True)
 
@@ -80,10 +79,6 @@ def _read(path: Path) -> TrainingState | None:
         return None
 
 
-def _name(step: int) -> str:
-    return f"step-{step:08d}"
-
-
 def discard(fingerprint: str) -> None:
     """Remove all checkpoints of a heal that has ended, or that has to begin again."""
     shutil.rmtree(folder(fingerprint), ignore_errors=True)
@@ -92,29 +87,3 @@ def discard(fingerprint: str) -> None:
 def _folders(fingerprint: str) -> list[Path]:
     """Newest first."""
     return sorted(folder(fingerprint).glob("step-*"), reverse=True)
-
-
-def trainable_state(parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Weights and AdamW moments by name, as `restore` reads them; the tensors are shared, not copied."""
-    tensors: dict[str, Tensor] = {}
-    for name, parameter in parameters.items():
-        tensors[f"weight/{name}"] = parameter.data
-        for key in ("exp_avg", "exp_avg_sq"):
-            if key in optimizer.state.get(parameter, {}):
-                tensors[f"{key}/{name}"] = optimizer.state[parameter][key]
-    return tensors
-
-
-def restore(checkpoint: TrainingState, parameters: dict[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
-    """Put weights and moments back, bit for bit.
-
-    Raises:
-        KeyError: If the checkpoint is of another adapter.
-    """
-    for name, parameter in parameters.items():
-        parameter.detach().copy_(checkpoint.tensors[f"weight/{name}"])
-        if checkpoint.step:
-            optimizer.state[parameter] = {
-                "step": torch.tensor(float(checkpoint.step)),
-                **{key: checkpoint.tensors[f"{key}/{name}"].to(parameter.device) for key in ("exp_avg", "exp_avg_sq")},
-            }

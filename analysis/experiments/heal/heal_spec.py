@@ -126,7 +126,7 @@ class HealSpec(Spec):
     gradient_accumulation: Annotated[int, Bound(1, MOST_ROWS)] = 1
     """Forward passes per optimizer step."""
     learning_rate: Annotated[float | None, Bound(0, 10, above=True)] = 3e-4
-    """Peak learning rate, reached after the warm-up. A cosine to 0 follows. None: by the model's size (`recipes.rate_for`)."""
+    """Peak learning rate, reached after the warm-up. A cosine to 0 follows. None: by the model's size (`sizing.rate_for`)."""
     warmup_steps: Annotated[int, Bound(0, MOST_STEPS)] = 5
     """Optimizer steps in which the learning rate rises to its peak."""
     r: Annotated[int, Bound(1, MOST_RANK)] = 16

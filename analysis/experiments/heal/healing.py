@@ -5,13 +5,14 @@ from dataclasses import replace
 
 from analysis.core import store
 from analysis.core.blocks import ATTENTION
-from analysis.core.errors import RecipeError
+from analysis.core.errors import NotEnoughMemoryError, RecipeError
 from analysis.core.progress import OnProgress, Progress, ignore
 from analysis.data import corpora, questions
 from analysis.experiments.heal import checkpoints, memory, projection, recipes, refining
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.healing_run import HealingRun
+from analysis.experiments.heal.recipes import sizing
 from analysis.experiments.heal.record import Record, nothing_yet
 from analysis.experiments.heal.remaining import FIT, SCORE, Remaining
 from analysis.experiments.heal.training import memory_explained
@@ -48,7 +49,7 @@ def resolve(spec: HealSpec) -> HealSpec:
     planned = planning.plan(model)
     if starts_instantly and not _holds_change(resolved, planned):
         resolved = replace(resolved, instant=False)
-    return recipes.rated(resolved, planned.facts.n_parameters, on_gpu=model.device.startswith("cuda"))
+    return sizing.rated(resolved, planned.facts.n_parameters, on_gpu=model.device.startswith("cuda"))
 
 
 def _holds_change(spec: HealSpec, planned: Plan) -> bool:
@@ -97,13 +98,18 @@ def run(
         message = f"{recipes.NO_WEIGHT.format(family=planned.facts.family)} The training begins without it."
         on_progress(Progress("loading the model", message=message, values={"result_key": key}))
     alternative = machine.ALL_GPUS if planned.gpus and planned.placement is None else ""
-    memory.check(resolved, planned.facts, planned.free_bytes, planned.where, alternative=alternative)
+    shortage = memory.shortage(resolved, planned.facts, planned.free_bytes, planned.where, alternative=alternative)
+    if shortage is not None:
+        raise NotEnoughMemoryError(shortage)
     heals = HealResult.all_of(resolved.model)
     source, result = refining.source(resolved, heals), stored or nothing_yet(resolved, planned.facts)
     if spec.instant and not resolved.instant:
         result = replace(result, is_instant_left_out=True)
     remaining = Remaining(on_progress, resolved, started, time.perf_counter)
-    remaining.skip(*_done(result))
+    if result.unpruned is not None and (resolved.control or result.pruned is not None):
+        remaining.skip("before", "before, same kind")
+    if result.validations:
+        remaining.skip("choice")
     if source is not None:
         remaining.lift_bound()
     if resolved.minutes is not None and source is None:
@@ -114,15 +120,9 @@ def run(
     loaded = models.load(resolved.model, remaining)
     record.publish(versions=loaded.versions())
     with memory_explained(resolved, planned.source.name, planned.where):
-        base = _base_name(resolved, planned)
-        heal = HealingRun(record, loaded, base=base)
+        # The Hub id, or the name of a local folder or file, never its path.
+        heal = HealingRun(record, loaded, base=hub_id(resolved.model) or planned.source.name)
         return heal.run(loaded) if source is None else refining.judge(heal, source, loaded)
-
-
-def _done(result: HealResult) -> list[str]:
-    """Return the phases that a stored part has done."""
-    scored = result.unpruned is not None and (result.spec.control or result.pruned is not None)
-    return ["before", "before, same kind"] * scored + ["choice"] * bool(result.validations)
 
 
 def _check(spec: HealSpec, planned: Plan) -> None:
@@ -143,8 +143,3 @@ def _check(spec: HealSpec, planned: Plan) -> None:
             f"Sequences of {spec.corpus.seq_len} tokens exceed the window of {facts.max_positions} tokens of {facts.name}. "
             f"Choose a seq-len of at most {facts.max_positions}."
         )
-
-
-def _base_name(spec: HealSpec, planned: Plan) -> str:
-    """Return the adapter's name of its base: the Hub id, or the name of a local folder or file, never its path."""
-    return hub_id(spec.model) or planned.source.name

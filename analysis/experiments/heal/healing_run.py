@@ -21,7 +21,6 @@ from analysis.experiments.heal import (
     checkpoints,
     junction,
     packing,
-    recipes,
     texts,
 )
 from analysis.experiments.heal.cached_scores import CachedScores, load_cached_scores
@@ -29,6 +28,7 @@ from analysis.experiments.heal.heal_result import SAMPLE_PROMPT, SAMPLE_TOKENS, 
 from analysis.experiments.heal.heal_spec import CALIBRATION_TEXTS, HealSpec
 from analysis.experiments.heal.junction import Junction
 from analysis.experiments.heal.packing import PackedRows
+from analysis.experiments.heal.recipes import sizing
 from analysis.experiments.heal.record import Record
 from analysis.experiments.heal.remaining import FIT, PROBES, SCORE, OutOfTime
 from analysis.experiments.heal.teacher import Teacher, can_separate
@@ -116,18 +116,18 @@ class HealingRun:
                 self.train(trainer, healed)
             except Cancelled:
                 if trainer.steps_done:
-                    self.keep(trainer)
+                    self.save(trainer)
+                    checkpoints.write(record.key, trainer.state())
                 raise
             except OutOfTime:  # the last check took too long
                 pass
         self.save(trainer)
-        record.publish(adapter=adapter.relative(record.key), kept_step=trainer.steps_done)
         try:
             self.measure_after(healed)
         except OutOfTime:
             record.publish()
             record.remaining.lift_bound()
-            record.on_progress(Progress("scoring", message=_UNSCORED.format(minutes=spec.minutes)))
+            record.remaining(Progress("scoring", message=_UNSCORED.format(minutes=spec.minutes)))
             return record.result
         checkpoints.discard(record.key)
         return record.result
@@ -145,28 +145,21 @@ class HealingRun:
             record.publish(lines=measured.material.lines, **points)
         if not record.result.validations:
             record.remaining.begin("choice")
-            unpruned, start = self.checks_before(loaded)
-            record.result = replace(record.result, unpruned_check=unpruned)
+            checked = Measurement(loaded, texts.choice(loaded, spec), list(models.values())).complete(record.remaining)
+            checks = [_validation(0, point) for point in checked.points]
+            n_tokens = record.result.n_tokens + checked.material.n_tokens
+            record.result = replace(record.result, n_tokens=n_tokens, unpruned_check=checks[0])
             for model, cut in models.items():
                 with without_block(loaded.decoder, cut) as left:
                     self.sample(model, 0, replace(loaded, decoder=left))
-            record.add_validation(start, 0)
+            record.add_validation(checks[-1], 0)
 
     def check_time(self, loaded: LoadedModel) -> None:
         """Refuse a requested time that is too short at the present speed of the machine, which one scoring measures."""
         if self.spec.minutes is not None:
             material = texts.choice(loaded, self.spec)
-            seconds = timed(lambda: Measurement(loaded, material, [None]).complete(self.record.on_progress))
+            seconds = timed(lambda: Measurement(loaded, material, [None]).complete(self.record.remaining))
             self.record.remaining.check_time(dict.fromkeys((SCORE, FIT), seconds / material.n_tokens))
-
-    def checks_before(self, loaded: LoadedModel) -> tuple[Validation, Validation]:
-        """Return the checks of the unpruned model and of the model to heal."""
-        cuts: list[Removal | None] = [None] if self.spec.control else [None, self.spec.block]
-        measured = Measurement(loaded, texts.choice(loaded, self.spec), cuts).complete(self.record.on_progress)
-        result = self.record.result
-        self.record.result = replace(result, n_tokens=result.n_tokens + measured.material.n_tokens)
-        checks = [_validation(0, point) for point in measured.points]
-        return checks[0], checks[-1]
 
     def fit_junction(self, loaded: LoadedModel) -> Junction:
         """The instant heal of the model that is not cut yet; the same at every start, so that nothing of it is stored."""
@@ -179,7 +172,7 @@ class HealingRun:
                 f"{junction.LEAST_TEXTS} or more. Choose a longer healing text."
             )
         selection = texts.choice(loaded, spec).texts
-        on_progress = self.record.on_progress
+        on_progress = self.record.remaining
         fitted = junction.fit(
             loaded.decoder,
             spec.block,
@@ -199,7 +192,7 @@ class HealingRun:
         record, spec = self.record, self.spec
         record.remaining.begin("prepare")
         planned = record.result.planned_steps
-        full_spec = spec if spec.minutes is None else recipes.planned(spec, planned or 0)
+        full_spec = spec if spec.minutes is None else sizing.planned(spec, planned or 0)
         at_once = spec.batch_size * spec.gradient_accumulation
         packed = self.pack(healed, max(1, (full_spec.steps or 1) * at_once))
         positions = packed.positions if is_separate else None
@@ -211,7 +204,7 @@ class HealingRun:
             steps = self.work_out_steps(trainer, healed)
             if steps:
                 packed = self.pack(healed, steps * at_once)
-            trainer.plan(recipes.planned(spec, steps), packed.rows, packed.positions if is_separate else None)
+            trainer.plan(sizing.planned(spec, steps), packed.rows, packed.positions if is_separate else None)
             record.publish(planned_steps=steps)
         record.publish(
             trainable_parameters=trainer.n_trainable if spec.trains else 0,
@@ -227,7 +220,7 @@ class HealingRun:
 
     def pack(self, healed: LoadedModel, max_rows: int) -> PackedRows:
         """The healing text in rows, no more than are looked at."""
-        spec, on_progress = self.spec, self.record.on_progress
+        spec, on_progress = self.spec, self.record.remaining
         on_progress(Progress("packing the healing text"))
         return packing.training_rows(
             spec.corpus, self.texts.near_copies, healed.tokenizer, max_rows=max_rows, on_progress=on_progress
@@ -238,20 +231,20 @@ class HealingRun:
         record, spec = self.record, self.spec
         seconds = []
         for number in range(PROBES):
-            record.on_progress(Progress("measuring the speed", number, PROBES))
+            record.remaining(Progress("measuring the speed", number, PROBES))
             seconds.append(timed(trainer.rehearse))
         material = self.check_material(healed)
         check_s = timed(lambda: self.check(trainer, healed, material))
-        step_s, checks = spec.gradient_accumulation * median(seconds[1:]), recipes.checks_in(spec.minutes)
+        step_s, checks = spec.gradient_accumulation * median(seconds[1:]), sizing.checks_in(spec.minutes)
         end_s = check_s / material.n_tokens * record.remaining.work_of_verdict
         left_s = 60 * (spec.minutes or 0.0) - (time.perf_counter() - record.began)
         try:
-            steps = recipes.steps_that_fit(seconds=left_s, step_s=step_s, check_s=check_s, end_s=end_s, checks=checks)
+            steps = sizing.steps_that_fit(seconds=left_s, step_s=step_s, check_s=check_s, end_s=end_s, checks=checks)
         except RecipeError:
             if not spec.instant:
                 raise
             steps = 0
-            record.on_progress(Progress("measuring the speed", PROBES, PROBES, _NO_TIME))
+            record.remaining(Progress("measuring the speed", PROBES, PROBES, _NO_TIME))
         self.reserved_s = check_s + end_s
         return steps
 
@@ -263,7 +256,7 @@ class HealingRun:
         def texts() -> Iterator[str]:
             for done, row in enumerate(packed.rows):
                 progress = Progress("looking for the questions in the healing text", done, len(packed.rows))
-                self.record.on_progress(progress)
+                self.record.remaining(progress)
                 yield healed.tokenizer.decode(row)
 
         self.record.publish(overlap=decontamination.shared_questions(questions.load(self.spec.benchmark), texts()))
@@ -311,7 +304,8 @@ class HealingRun:
         """
         record, spec = self.record, trainer.spec
         while True:
-            if _due(trainer.steps_done, self.validated, spec):
+            is_due = trainer.steps_done % spec.eval_every == 0 or trainer.steps_done == spec.steps
+            if is_due and self.validated < trainer.steps_done:
                 self.validate(trainer, healed, material)
                 record.report(trainer.steps_done, spec.steps)
             elif trainer.steps_done.bit_count() == 1 and time.perf_counter() - self.sampled_at > _SAMPLE_PAUSE * self.sample_s:
@@ -326,12 +320,11 @@ class HealingRun:
     def step(self, trainer: Trainer) -> None:
         """One optimizer step into the curve."""
         started, total = time.perf_counter(), trainer.spec.steps
-        step = trainer.take_step(lambda: self.record.report(trainer.steps_done, total))
+        loss, rate = trainer.take_step(lambda: self.record.report(trainer.steps_done, total))
         now = time.perf_counter()
         memory = machine.peak_bytes(self.spec.model.device)
         speed = trainer.tokens_per_step / (now - started)
-        done = HealStep(step.number, step.loss, step.learning_rate, speed, memory)
-        self.record.add_step(done, trainer.tokens_per_step)
+        self.record.add_step(HealStep(trainer.steps_done, loss, rate, speed, memory), trainer.tokens_per_step)
 
     def check_material(self, healed: LoadedModel) -> Material:
         """Return the material of checks during training: the texts that choose, and the first few of the questions."""
@@ -366,7 +359,7 @@ class HealingRun:
             if step:
                 self.record.report(step, total)
             else:
-                self.record.on_progress(Progress("writing", done, n_tokens))
+                self.record.remaining(Progress("writing", done, n_tokens))
 
         prompt = generation.encode(loaded.tokenizer, SAMPLE_PROMPT)
         stop = generation.stop_tokens(loaded.decoder, loaded.tokenizer)
@@ -376,18 +369,12 @@ class HealingRun:
         self.sampled_at = time.perf_counter()
         self.sample_s = self.sampled_at - began
 
-    def keep(self, trainer: Trainer) -> None:
-        """Save a cancelled training, so that it is usable and can resume from exactly here."""
-        key = self.record.key
-        self.save(trainer)
-        self.record.publish(adapter=adapter.relative(key), kept_step=trainer.steps_done)
-        checkpoints.write(key, trainer.state())
-
     def save(self, trainer: Trainer) -> None:
-        """Save the adapter."""
+        """Save the adapter of the steps taken so far."""
         done, key = trainer.steps_done, self.record.key
         part_of = self.record.result.model.part_of
         adapter_files.save(trainer.model, trainer.spec, base=self.base, steps_done=done, key=key, part_of=part_of)
+        self.record.publish(adapter=adapter.relative(key), kept_step=done)
 
     def measure_after(self, healed: LoadedModel, cached: CachedScores | None = None) -> None:
         """The healed model; then the heal is complete.
@@ -403,7 +390,3 @@ class HealingRun:
 
 def _validation(steps_done: int, point: Point) -> Validation:
     return Validation(steps_done, point.loss or 0.0, point.loss_stderr or 0.0, point.acc, point.acc_stderr, point.n_samples)
-
-
-def _due(steps_done: int, validated: int, spec: HealSpec) -> bool:
-    return validated < steps_done and (steps_done % spec.eval_every == 0 or steps_done == spec.steps)

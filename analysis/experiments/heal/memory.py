@@ -4,7 +4,6 @@ import bisect
 from dataclasses import replace
 
 from analysis.core import host, units
-from analysis.core.errors import NotEnoughMemoryError
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models.source.sizes import DTYPE_BYTES, LayerFacts, ModelFacts, weight_bytes
 
@@ -64,11 +63,6 @@ def step_bytes(spec: HealSpec, facts: ModelFacts) -> int:
     return min(kept, recomputed) + states + logits + _TRAINED_BYTES * _trained(spec, facts, n_left, width)
 
 
-def working_bytes(spec: HealSpec, facts: ModelFacts) -> int:
-    """Estimate the bytes that any healing run takes in addition to the weights: 0 if it trains nothing."""
-    return step_bytes(spec, facts) if spec.trains else 0
-
-
 def _trained(spec: HealSpec, facts: ModelFacts, n_left: int, width: int) -> int:
     """About how many parameters are trained."""
     attending = 0 if spec.lora_on == "feed_forward" else 4 * spec.r * 2 * facts.hidden_size
@@ -113,19 +107,6 @@ def shortage(spec: HealSpec, facts: ModelFacts, free_bytes: int, device: str, *,
         f"{units.size(needed)}, and only {host.free_in_words(free_bytes, device)}. "
         f"{_instead(spec, facts, free_bytes - weights, alternative)}."
     )
-
-
-def check(spec: HealSpec, facts: ModelFacts, free_bytes: int, device: str, *, alternative: str = "") -> None:
-    """Refuse a heal whose training step cannot fit.
-
-    Args:
-        spec, facts, free_bytes, device, alternative: as in `shortage`.
-
-    Raises:
-        NotEnoughMemoryError: with that sentence.
-    """
-    if (sentence := shortage(spec, facts, free_bytes, device, alternative=alternative)) is not None:
-        raise NotEnoughMemoryError(sentence)
 
 
 def _instead(spec: HealSpec, facts: ModelFacts, room: int, alternative: str) -> str:

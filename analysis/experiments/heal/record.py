@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from analysis.core.blocks import Removal
-from analysis.core.progress import OnProgress, Progress
+from analysis.core.progress import Progress
 from analysis.experiments.accuracy import measurement
 from analysis.experiments.accuracy.measurement import Measurement
 from analysis.experiments.accuracy.points import place
@@ -58,7 +58,7 @@ class Record:
     spec: HealSpec
     """Resolved."""
     remaining: Remaining
-    """Hears every report, and adds the time that is left of all phases."""
+    """Receives every progress report, and adds the time left over all phases."""
     result: HealResult
     began: float
     """When this run of the heal began, `time.perf_counter`."""
@@ -67,11 +67,6 @@ class Record:
     """Up to when `result.wall_s` counts; None while loading."""
     last_values: dict[str, Any] = field(default_factory=dict)
     """The latest measured numbers of the training."""
-
-    @property
-    def on_progress(self) -> OnProgress:
-        """Hears every report."""
-        return self.remaining
 
     @property
     def key(self) -> str:
@@ -108,7 +103,7 @@ class Record:
         names, cuts = " and ".join(models), list(models.values())
 
         def report(progress: Progress) -> None:
-            self.on_progress(replace(progress, phase=f"{progress.phase} ({names} model)"))
+            self.remaining(replace(progress, phase=f"{progress.phase} ({names} model)"))
 
         spec, result = self.spec, self.result
         self.remaining.begin(phase)
@@ -185,4 +180,4 @@ class Record:
 
     def report(self, done: int, total: int, message: str = "") -> None:
         """Report the progress of training; raises `Cancelled`."""
-        self.on_progress(Progress("healing", done, total, message, values=self.last_values))
+        self.remaining(Progress("healing", done, total, message, values=self.last_values))

@@ -43,11 +43,7 @@ def source(spec: HealSpec, heals: Sequence[HealResult]) -> HealResult | None:
         return (store.cache_dir() / heal.adapter / "adapter_config.json").exists()
 
     usable = [heal for heal in heals if is_source(heal)]
-    return max(usable, key=lambda heal: (heal.spec.validation.n_texts, _n_questions(heal)), default=None)
-
-
-def _n_questions(heal: HealResult) -> int:
-    return len(heal.questions.get("healed", ()))
+    return max(usable, key=lambda heal: (heal.spec.validation.n_texts, len(heal.questions.get("healed", ()))), default=None)
 
 
 def judge(heal: HealingRun, source: HealResult, loaded: LoadedModel) -> HealResult:
@@ -62,7 +58,7 @@ def judge(heal: HealingRun, source: HealResult, loaded: LoadedModel) -> HealResu
     record.remaining.skip("choice", "fit", "prepare", "train")
     cached = _cached_scores(source, heal)
     record.remaining.reuse("healed", cached.counts(None))
-    overlap = source.overlap if _asks_no_more(spec, source) else None
+    overlap = source.overlap if spec.benchmark in (None, source.spec.benchmark) else None
     record.result = replace(
         record.result,
         **{name: getattr(source, name) for name in _CARRIED},
@@ -72,19 +68,13 @@ def judge(heal: HealingRun, source: HealResult, loaded: LoadedModel) -> HealResu
     )
     record.publish()
     heal.measure_before(loaded)
-    if overlap is None:
+    if overlap is None:  # of other questions, or not computed yet
         heal.look_for_overlap(loaded, heal.pack(loaded, max(1, source.packed_rows)))
     folder = _copied(source, record.key, spec)
     record.publish(adapter=adapters.relative(record.key))
     healed = with_adapter(loaded, spec.removed, str(folder))
     heal.measure_after(healed, cached=cached)
     return record.result
-
-
-def _asks_no_more(spec: HealSpec, source: HealResult) -> bool:
-    if spec.benchmark is None:
-        return True
-    return source.overlap is not None and spec.benchmark == source.spec.benchmark
 
 
 def _cached_scores(source: HealResult, heal: HealingRun) -> CachedScores:

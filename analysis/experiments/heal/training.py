@@ -5,7 +5,6 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from analysis.core.errors import NotEnoughMemoryError, RecipeError
-from analysis.experiments.heal import adapters, checkpoints, memory, packing
+from analysis.experiments.heal import adapters, memory, packing
 from analysis.experiments.heal.checkpoints import TrainingState
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.teacher import Teacher, head_loss, run_rows
@@ -22,6 +21,8 @@ from analysis.models.architecture.decoder import Decoder
 from analysis.models.loading import machine
 
 BETAS = (0.9, 0.999)
+_MOMENTS = ("exp_avg", "exp_avg_sq")
+"""Names of AdamW's moments in its state."""
 _ACTIVATION_SHARE = 0.6
 """Share of the free memory that activations may take before gradient checkpointing is turned on."""
 MAX_GRADIENT_NORM = 1.0
@@ -80,17 +81,6 @@ def memory_explained(spec: HealSpec, name: str, device: str) -> Iterator[None]:
         ) from error
 
 
-@dataclass(frozen=True)
-class TakenStep:
-    """One optimizer step that was taken."""
-
-    number: int
-    """1-based."""
-    loss: float
-    """Mean over its tokens, nats per token, before the update."""
-    learning_rate: float
-
-
 class Trainer:
     """The optimizer and the place in the schedule."""
 
@@ -129,11 +119,14 @@ class Trainer:
         """Tokens of one optimizer step."""
         return self.spec.batch_size * self.spec.gradient_accumulation * self.rows.shape[1]
 
-    def take_step(self, between: Callable[[], None]) -> TakenStep:
-        """Train on the next rows.
+    def take_step(self, between: Callable[[], None]) -> tuple[float, float]:
+        """Take one optimizer step on the next rows.
 
         Args:
-            between: called after each forward and backward pass but the last; may raise, and the step then never happened.
+            between: Called after each forward and backward pass but the last. If it raises, the step is not taken.
+
+        Returns:
+            The loss before the update, mean over the tokens of the step in nats per token, and the learning rate.
 
         Raises:
             RecipeError: If the loss or the gradient is no longer a number.
@@ -161,7 +154,7 @@ class Trainer:
         finally:
             self.optimizer.zero_grad(set_to_none=True)
         self.steps_done += 1
-        return TakenStep(self.steps_done, loss, rate)
+        return loss, rate
 
     def _accumulate(self, batch: int) -> float:
         """Add the gradient of one batch; return its mean loss."""
@@ -224,14 +217,27 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
 
     def state(self) -> TrainingState:
-        """Return the state that `resume_from` needs; its tensors are shared with the trainer."""
-        return TrainingState(self.steps_done, checkpoints.trainable_state(self.parameters, self.optimizer))
+        """Return the state for a checkpoint; its tensors are shared with the trainer, not copied."""
+        tensors: dict[str, Tensor] = {}
+        for name, parameter in self.parameters.items():
+            tensors[f"weight/{name}"] = parameter.data
+            moments = self.optimizer.state.get(parameter, {})
+            tensors |= {f"{key}/{name}": moments[key] for key in _MOMENTS if key in moments}
+        return TrainingState(self.steps_done, tensors)
 
     def plan(self, spec: HealSpec, rows: np.ndarray, positions: np.ndarray | None) -> None:
         """Train so many steps on other rows."""
         self.spec, self.rows, self.positions = spec, rows, positions
 
     def resume_from(self, checkpoint: TrainingState) -> None:
-        """Continue as if this trainer had taken the checkpoint's steps itself."""
-        checkpoints.restore(checkpoint, self.parameters, self.optimizer)
+        """Restore the weights and moments of a checkpoint bit for bit.
+
+        Raises:
+            KeyError: If the checkpoint belongs to another adapter.
+        """
+        for name, parameter in self.parameters.items():
+            parameter.detach().copy_(checkpoint.tensors[f"weight/{name}"])
+            if checkpoint.step:
+                moments = {key: checkpoint.tensors[f"{key}/{name}"].to(parameter.device) for key in _MOMENTS}
+                self.optimizer.state[parameter] = {"step": torch.tensor(float(checkpoint.step)), **moments}
         self.steps_done = checkpoint.step

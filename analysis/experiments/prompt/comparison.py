@@ -49,13 +49,8 @@ def _identity(folder: Path) -> str:
     for file in sorted([*folder.glob("adapter_config.json"), *folder.glob("*.safetensors")]):
         digest.update(file.name.encode())
         with file.open("rb") as content:
-            while part := content.read(_AT_ONCE):
-                digest.update(part)
+            hashlib.file_digest(content, lambda: digest)
     return f"adapter:{digest.hexdigest()[:24]}"
-
-
-_AT_ONCE = 8 << 20
-"""Bytes of an adapter that are read at a time."""
 
 
 class _Writer:

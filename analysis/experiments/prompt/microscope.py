@@ -42,7 +42,7 @@ def run(spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Loader 
     with pruning.without_block(loaded.decoder, resolved.block) as decoder:
         on_progress(Progress("reading the prompt", 0, decoder.n_layers + 1))
         streams = token_streams(decoder, [read])
-        guesses, probabilities, final, settled = _lens(decoder, streams, on_progress)
+        guesses, probabilities, final = _lens(decoder, streams, on_progress)
     tokens = {token for depth in guesses for position in depth for token in position}
     result = MicroscopeResult(
         spec=resolved,
@@ -59,7 +59,7 @@ def run(spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Loader 
         guesses=guesses,
         probabilities=probabilities,
         final_probability=final,
-        settled=settled,
+        settled=settled_at(guesses),
         vocabulary={str(token): generation.token_text(loaded.tokenizer, token) for token in sorted(tokens)},
     )
     result.save()
@@ -100,37 +100,24 @@ def next_token_probabilities(decoder: Decoder, stream: Tensor) -> Tensor:
     return decoder.logits(decoder.norm(stream)).softmax(-1)
 
 
-Lens = tuple[list[list[list[int]]], list[list[list[float]]], list[list[float]], list[int]]
-
-
-def _lens(decoder: Decoder, streams: Sequence[Tensor], on_progress: OnProgress) -> Lens:
+def _lens(
+    decoder: Decoder, streams: Sequence[Tensor], on_progress: OnProgress
+) -> tuple[list[list[list[int]]], list[list[list[float]]], list[list[float]]]:
     """Return the predicted next tokens after every layer.
 
     Returns:
-        Per depth and token the most likely next tokens, their probabilities and that of the final prediction. Per token the
-        depth from which on the final prediction stays on top.
+        Per depth and token, the most likely next tokens, their probabilities, and the probability of the final prediction.
     """
-    final = _top_tokens(decoder, streams[-1], None)[2]
+    final = next_token_probabilities(decoder, streams[-1]).argmax(-1, keepdim=True)
     guesses, probabilities, of_final = [], [], []
     for depth, stream in enumerate(streams):
-        tokens, values, _, followed = _top_tokens(decoder, stream, final)
+        distribution = next_token_probabilities(decoder, stream)
+        values, tokens = distribution.topk(min(N_GUESSES, distribution.shape[-1]), -1)
         guesses.append(tokens.tolist())
         probabilities.append(values.tolist())
-        of_final.append(followed.tolist())
+        of_final.append(distribution.gather(1, final)[:, 0].tolist())
         on_progress(Progress("reading the prompt", depth + 1, len(streams)))
-    return guesses, probabilities, of_final, settled_at(guesses)
-
-
-def _top_tokens(decoder: Decoder, stream: Tensor, follow: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the top tokens, their probabilities, the most likely one, and the probabilities of the tokens to follow."""
-    parts = []
-    for begin in range(0, len(stream), decoder.states_at_once):
-        part = next_token_probabilities(decoder, stream[begin : begin + decoder.states_at_once])
-        values, tokens = part.topk(min(N_GUESSES, part.shape[-1]), -1)
-        followed = tokens[:, 0] if follow is None else follow[begin : begin + decoder.states_at_once]
-        parts.append((tokens, values, tokens[:, 0], part.gather(1, followed[:, None])[:, 0]))
-    tokens, values, first, followed = (torch.cat(column) for column in zip(*parts, strict=True))
-    return tokens, values, first, followed
+    return guesses, probabilities, of_final
 
 
 def settled_at(guesses: Sequence[Sequence[Sequence[int]]]) -> list[int]:

@@ -10,7 +10,7 @@ from analysis.core.blocks import Removal
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.heal import memory, recipes
 from analysis.experiments.heal.heal_spec import HealSpec, judged_by
-from analysis.experiments.heal.recipes import saved
+from analysis.experiments.heal.recipes import saved, sizing
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import DTYPE_BYTES, ModelFacts
 from pages.components.heal import settings
@@ -40,7 +40,7 @@ def _begin(model: ModelSpec, facts: ModelFacts, block: Removal) -> tuple[str, He
         mine = saved.get(choice.removeprefix(_SAVED))
         preset = recipes.with_settings_of(mine, model=model, block=block)
         on_gpu = recipes.sees_gpu(model.device)
-        return (f"saved-{mine.name}", recipes.rated(preset, facts.n_parameters, on_gpu=on_gpu), mine.why)
+        return (f"saved-{mine.name}", sizing.rated(preset, facts.n_parameters, on_gpu=on_gpu), mine.why)
     preset = recipes.heal_spec(choice, model=model, block=block, n_parameters=facts.n_parameters)
     return (choice, preset, recipes.get(choice, model=model.source).why)
 

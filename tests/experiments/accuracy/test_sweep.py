@@ -13,6 +13,7 @@ from analysis.core.progress import Cancelled
 from analysis.data import corpora, tasks
 from analysis.data.spec import BenchmarkSpec, CorpusSpec, GenerationSpec
 from analysis.experiments.accuracy import evaluation, generation, measurement, scores, sweep
+from analysis.experiments.accuracy.measurement import Measurement
 from analysis.experiments.accuracy.points import place
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepResult, SweepSpec
 from analysis.experiments.maps.damage_spec import DamageResult, DamageSpec
@@ -44,16 +45,18 @@ def sweep_spec(model):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """(cut, question) for every verdict that was measured rather than looked up; questions by their tokens."""
+    """(cut, question) for every verdict that was measured rather than looked up; questions by their identifiers."""
     found = []
-    original = likelihood.option_loglikelihoods
+    measured = Measurement.measured
 
-    def recording(decoder, questions, cuts, *args, **kwargs):
-        result = original(decoder, questions, cuts, *args, **kwargs)
-        found.extend((cut, tuple(tuple(option.tokens) for option in one.options)) for cut in cuts for one in questions)
+    def recording(self, pieces, progress):
+        result = measured(self, pieces, progress)
+        for piece in pieces:
+            if piece.phase == measurement.QUESTIONS:
+                found.extend((cut, self.material.questions[index].id) for cut in piece.cuts for index in piece.items)
         return result
 
-    monkeypatch.setattr(likelihood, "option_loglikelihoods", recording)
+    monkeypatch.setattr(Measurement, "measured", recording)
     return found
 
 
@@ -127,13 +130,13 @@ def test_more_texts_are_added_to_those_measured(sweep_spec, monkeypatch):
     def reading(n):
         return dataclasses.replace(sweep_spec, loss_corpus=dataclasses.replace(sweep_spec.loss_corpus, n_texts=n))
 
-    few, measured, original = sweep.run(reading(2)), [], likelihood.text_losses
+    few, measured, original = sweep.run(reading(2)), [], Measurement.measured
 
-    def recording(decoder, texts, *rest):
-        measured.append(len(texts))
-        return original(decoder, texts, *rest)
+    def recording(self, pieces, progress):
+        measured.extend(len(piece.items) for piece in pieces)
+        return original(self, pieces, progress)
 
-    monkeypatch.setattr(likelihood, "text_losses", recording)
+    monkeypatch.setattr(Measurement, "measured", recording)
     more = sweep.run(reading(5))
     assert measured == [3]
     assert [losses[:2] for losses in more.text_losses] == few.text_losses

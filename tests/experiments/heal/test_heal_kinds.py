@@ -13,10 +13,11 @@ from analysis.core.progress import Cancelled
 from analysis.data.spec import GenerationSpec
 from analysis.experiments.accuracy import evaluation, generation, measurement, scores
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
-from analysis.experiments.heal import healing, recipes
+from analysis.experiments.heal import healing
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.healing_run import HealingRun
+from analysis.experiments.heal.recipes import sizing
 from analysis.models.loading import load
 from tests.support import little_heal
 from tests.support.levels import few
@@ -46,7 +47,7 @@ def test_timed_run_derives_its_steps_and_keeps_its_time(spec, monkeypatch):
         seen.append(measured)
         return 7
 
-    monkeypatch.setattr(recipes, "steps_that_fit", steps)
+    monkeypatch.setattr(sizing, "steps_that_fit", steps)
     timed = replace(spec, steps=0, minutes=2.0)
     with pytest.raises(Cancelled):
         healing.run(timed, cancel_at(3))
@@ -60,7 +61,7 @@ def test_timed_run_derives_its_steps_and_keeps_its_time(spec, monkeypatch):
     assert [check.step for check in result.validations] == [0, 4, 7], "a short heal is checked less often"
     assert result.complete
     # The speed was tried out without a trace: the same heal by number of steps ends with the same digits.
-    counted = healing.run(replace(spec, **recipes.spread(7, recipes.checks_in(2.0)), steps=7))
+    counted = healing.run(replace(spec, **sizing.spread(7, sizing.checks_in(2.0)), steps=7))
     assert [step.loss for step in counted.steps] == pytest.approx([step.loss for step in result.steps], abs=1e-6)
     assert counted.healed.loss == pytest.approx(result.healed.loss, abs=1e-6)
 
@@ -81,7 +82,7 @@ def test_last_measurement_has_its_time_despite_remembered_scores(spec, questions
         seen.append(measured)
         raise Cancelled
 
-    monkeypatch.setattr(recipes, "steps_that_fit", steps)
+    monkeypatch.setattr(sizing, "steps_that_fit", steps)
     # Every token takes five thousandths of a second to measure, independent of the load of this machine.
     monkeypatch.setattr(HealingRun, "check", lambda self, trainer, healed, stuff: time.sleep(stuff.n_tokens / 200))
     check = generation.check

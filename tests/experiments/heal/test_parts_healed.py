@@ -82,7 +82,7 @@ def test_training_matches_a_zeroed_model_resumes_and_is_exported(spec, cache, tm
     model = adapters.attach(decoder, found.spec, derived_seed(spec.seed, "adapter"))
     packed = packed_again(found)
     trainer = Trainer(model, find_decoder(model), packed.rows, found.spec, None, packed.positions)
-    losses = [trainer.take_step(lambda: None).loss for _ in range(4)]
+    losses = [trainer.take_step(lambda: None)[0] for _ in range(4)]
     assert [step.loss for step in found.steps] == pytest.approx(losses, abs=1e-5)
     model.eval()
 

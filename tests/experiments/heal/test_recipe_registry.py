@@ -12,6 +12,7 @@ from analysis.experiments.heal import healing, recipes
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.experiments.heal.recipes import saved
+from analysis.experiments.heal.recipes.recipe import SETTINGS
 from analysis.exports import report
 from analysis.models.source.model_spec import ModelSpec
 from tests.support import own_recipe
@@ -39,7 +40,7 @@ def test_its_name_is_known_while_it_is_registered(tmp_path):
 def test_it_changes_only_its_own_settings(recipe):
     spec = recipes.heal_spec("gentle", model=ModelSpec(), block=BLOCK, on_gpu=False)
     plain = HealSpec(block=BLOCK)
-    differing = {name for name in recipes.SETTINGS if getattr(spec, name) != getattr(plain, name)}
+    differing = {name for name in SETTINGS if getattr(spec, name) != getattr(plain, name)}
     assert differing == set(recipe.values)
     assert (spec.recipe, spec.r, spec.lora_dropout, spec.model.quantization) == ("gentle", 2, plain.lora_dropout, "none")
     assert (spec.corpus.n_texts, spec.validation) == (40, default_loss_corpus())

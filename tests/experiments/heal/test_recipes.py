@@ -10,6 +10,7 @@ from analysis.core.errors import RecipeError, SpecError
 from analysis.data.spec import CorpusSpec, default_loss_corpus
 from analysis.experiments.heal import healing, recipes
 from analysis.experiments.heal.heal_spec import HealSpec, judged_by
+from analysis.experiments.heal.recipes import sizing
 from analysis.models.loading import planning
 from analysis.models.source import identity
 from analysis.models.source.model_spec import ModelSpec
@@ -142,8 +143,8 @@ def test_quick_recipes_quantize_only_large_models():
 
 def test_learning_rate_falls_with_the_size_of_the_model():
     sizes = (1_000, 134_515_008, 494_032_768, 1_543_714_304, 70 * 10**9)
-    assert [recipes.rate_for(n, on_gpu=False) for n in sizes] == [3e-3, 3e-3, 8.2e-4, 3e-4, 3e-4]
-    assert [recipes.rate_for(n, on_gpu=True) for n in sizes] == [1e-3, 1e-3, 3e-4, 3e-4, 3e-4]
+    assert [sizing.rate_for(n, on_gpu=False) for n in sizes] == [3e-3, 3e-3, 8.2e-4, 3e-4, 3e-4]
+    assert [sizing.rate_for(n, on_gpu=True) for n in sizes] == [1e-3, 1e-3, 3e-4, 3e-4, 3e-4]
 
 
 @pytest.mark.parametrize("name", [name for name in recipes.NAMES if recipes.get(name).minutes])
@@ -171,7 +172,7 @@ def test_resolving_a_request_finds_its_learning_rate(tiny_folder, monkeypatch):
     assert healing.resolve(asked).learning_rate == 3e-3
     large = SimpleNamespace(facts=SimpleNamespace(n_parameters=10**9, n_layers=6))
     monkeypatch.setattr(planning, "plan", lambda model: large)
-    assert healing.resolve(asked).learning_rate == recipes.rate_for(10**9, on_gpu=False) < 3e-3
+    assert healing.resolve(asked).learning_rate == sizing.rate_for(10**9, on_gpu=False) < 3e-3
     assert healing.resolve(replace(asked, learning_rate=5e-3)).learning_rate == 5e-3
 
 

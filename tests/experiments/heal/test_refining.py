@@ -38,18 +38,18 @@ def test_refinement_reuses_the_adapter_and_scores_only_new_questions(first, monk
     made = healing.run(first)
     wanted = replace(first, benchmark=BenchmarkSpec(limit=12), validation=replace(first.validation, n_texts=5))
     monkeypatch.setattr(training.Trainer, "take_step", lambda *_: pytest.fail("it trains again"))
-    measured: list[tuple[str, int]] = []
+    counts: list[tuple[str, int]] = []
 
-    def scored(self, piece, progress, _scored=Measurement._scored):
-        measured.append((piece.phase, len(piece.items)))
-        return _scored(self, piece, progress)
+    def recording(self, pieces, progress, measured=Measurement.measured):
+        counts.extend((piece.phase, len(piece.items)) for piece in pieces)
+        return measured(self, pieces, progress)
 
-    monkeypatch.setattr(Measurement, "_scored", scored)
+    monkeypatch.setattr(Measurement, "measured", recording)
     refined = healing.run(wanted)
     assert refined.complete
     # The unpruned with the pruned model, and the healed one.
-    assert [count for phase, count in measured if phase == measurement.QUESTIONS] == [6, 6]
-    assert max(count for phase, count in measured if phase == measurement.TEXTS) == 3
+    assert [count for phase, count in counts if phase == measurement.QUESTIONS] == [6, 6]
+    assert max(count for phase, count in counts if phase == measurement.TEXTS) == 3
     assert refined.adapter != made.adapter
     assert (cache / refined.adapter / "adapter_config.json").exists()
     assert refined.steps == made.steps

@@ -7,7 +7,7 @@ One of your own is one file that registers it when it is imported (`analysis.cor
     register(Recipe("gentle", "LoRA of low rank", "Rank 2, for models that forget easily.", {"r": 2, "steps": 200}))
 """
 
-from analysis.experiments.heal.recipes.recipe import NAMES, RECIPES, SETTINGS, Recipe, get, register
+from analysis.experiments.heal.recipes.recipe import NAMES, Recipe, get, register
 from analysis.experiments.heal.recipes.request import (
     builtin_recipe,
     for_model,
@@ -18,34 +18,24 @@ from analysis.experiments.heal.recipes.request import (
     sees_gpu,
     with_settings_of,
 )
-from analysis.experiments.heal.recipes.sizing import CHECKS, checks_in, planned, rate_for, rated, spread, steps_that_fit
 from analysis.experiments.heal.recipes.table import DEFAULT, FIRST, INSTANT, NO_WEIGHT, QUICK
 
 __all__ = [
-    "CHECKS",
     "DEFAULT",
     "FIRST",
     "INSTANT",
     "NAMES",
     "NO_WEIGHT",
     "QUICK",
-    "RECIPES",
-    "SETTINGS",
     "Recipe",
     "from_options",
-    "checks_in",
     "for_model",
     "get",
     "heal_spec",
     "is_first",
     "with_settings_of",
-    "planned",
-    "rate_for",
-    "rated",
     "refined",
     "register",
     "builtin_recipe",
     "sees_gpu",
-    "spread",
-    "steps_that_fit",
 ]

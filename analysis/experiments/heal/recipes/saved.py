@@ -82,13 +82,10 @@ def _read(path: Path) -> Recipe:
         content = input_files.parsed(path.read_bytes())
         if (content["format"], content["name"]) != (_FORMAT, path.stem):
             raise ValueError("it was stored by another version, or under another name")
-        return _recipe(path.stem, HealSpec.from_json(content["heal"]))
+        spec = HealSpec.from_json(content["heal"])
+        return Recipe(path.stem, "", "Your saved recipe.", {setting: getattr(spec, setting) for setting in SETTINGS})
     except (OSError, ValueError, KeyError, TypeError, AttributeError, LayerscopeError) as error:
         reason = f"it has no {error.args[0]}" if isinstance(error, KeyError) else str(error).rstrip(".")
         raise RecipeError(
             f"The saved recipe {path.stem!r} cannot be used: {reason}. Save it again, or choose another one."
         ) from error
-
-
-def _recipe(name: str, spec: HealSpec) -> Recipe:
-    return Recipe(name, "", "Your saved recipe.", {setting: getattr(spec, setting) for setting in SETTINGS})
