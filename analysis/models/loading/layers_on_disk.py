@@ -124,13 +124,12 @@ def put(module: nn.Module, weights: dict[str, Any]) -> None:
     for name, value in weights.items():
         path, _, last = name.rpartition(".")
         owner = module.get_submodule(path)
-        if last not in owner._parameters:
-            owner._buffers[last] = value
-        elif getattr(value, "SCB", None) is not None:
+        if getattr(value, "SCB", None) is not None:
             # LLM.int8 removes the scales from the weight at its first use, and two layers may share the weight.
-            owner._parameters[last] = type(value)(value.data, requires_grad=False, CB=value.CB, SCB=value.SCB)
-        else:
-            owner._parameters[last] = value if isinstance(value, nn.Parameter) else nn.Parameter(value, requires_grad=False)
+            value = type(value)(value.data, requires_grad=False, CB=value.CB, SCB=value.SCB)
+        elif isinstance(getattr(owner, last), nn.Parameter) and not isinstance(value, nn.Parameter):
+            value = nn.Parameter(value, requires_grad=False)
+        setattr(owner, last, value)
 
 
 def kinds(decoder: Decoder) -> dict[int, int]:

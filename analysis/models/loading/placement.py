@@ -141,9 +141,11 @@ def spread(decoder: Decoder, placement: Placement) -> None:
     last = {module for end in (decoder.norm, decoder.head) for module in end.modules()}
     inside = {module for layer in decoder.layers for module in layer.modules()}
     for module in decoder.model.modules():
-        if module not in inside and (module._parameters or module._buffers):
+        tensors = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
+        if module not in inside and tensors:
             target = torch.device(placement.head_on if module in last else placement.first)
-            module._apply(lambda tensor, target=target: tensor.to(target), recurse=False)
+            for tensor in tensors:
+                tensor.data = tensor.data.to(target)
             _fetches(module, target)
     _fetches(decoder.body, torch.device(placement.first))
     try:

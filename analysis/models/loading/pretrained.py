@@ -29,7 +29,7 @@ def config(folder: Path, gguf_file: str | None = None) -> Any:
     with model_files.reading(folder, gguf_file) as (path, options):
         loaded = AutoConfig.from_pretrained(path, trust_remote_code=False, **options)
     if gguf_file is not None:
-        loaded._name_or_path = str(folder)
+        loaded.name_or_path = str(folder)
     return loaded
 
 
@@ -56,7 +56,7 @@ def model(folder: Path, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
         pair: Any = AutoModelForCausalLM.from_pretrained(path, **options, **gguf_options)
     loaded, info = pair
     if gguf_file is not None:
-        loaded.config._name_or_path = loaded.name_or_path = str(folder)
+        loaded.config.name_or_path = loaded.name_or_path = str(folder)
     return loaded, info
 
 

@@ -60,32 +60,25 @@ def _unpack_all_widths() -> None:
     )
     if torch.equal(rows.flatten(), blocks.flatten()):
         return
-    kernel, keys = torch.library.get_kernel(_UNPACK, "CPU"), torch._C.DispatchKeySet(torch._C.DispatchKey.CPU)
+    kernel = torch.library.get_kernel(_UNPACK, "CPU")
 
     def unpacked(
-        matrix: Tensor, scales: Tensor, n_per_scale: int, kind: str, shape: Sequence[int], dtype: torch.dtype
+        keys: Any, matrix: Tensor, scales: Tensor, n_per_scale: int, kind: str, shape: Sequence[int], dtype: torch.dtype
     ) -> Tensor:
-        n_weights, like = torch.Size(shape).numel(), list(shape)
-        if like[-1] % n_per_scale and n_weights % n_per_scale == 0:
-            like = [n_weights // n_per_scale, n_per_scale]
-        elif like[-1] % n_per_scale:
-            from bitsandbytes.backends.default.ops import _dequantize_4bit_compute
-            from bitsandbytes.backends.utils import _get_4bit_code
-
-            code = _get_4bit_code(kind, matrix.device)
-            flat = matrix.reshape(-1).view(torch.uint8)
-            plain: Tensor = _dequantize_4bit_compute(flat, scales, code, n_per_scale, like, dtype)
-            return plain
-        result: Tensor = kernel.call_boxed(keys, matrix, scales, n_per_scale, kind, like, dtype)
-        return result.reshape(list(shape))
+        by_scale, n_weights = list(shape), torch.Size(shape).numel()
+        if by_scale[-1] % n_per_scale:
+            by_scale, matrix = [scales.numel(), n_per_scale], matrix.reshape(-1).view(torch.uint8)
+            matrix = nn.functional.pad(matrix, (0, scales.numel() * n_per_scale // 2 - len(matrix)))
+        result: Tensor = kernel.call_boxed(keys, matrix, scales, n_per_scale, kind, by_scale, dtype)
+        return result.flatten()[:n_weights].reshape(list(shape))
 
     with warnings.catch_warnings():  # torch warns about a replaced kernel
         warnings.simplefilter("ignore")
-        _ours.impl(_UNPACK, unpacked, "CPU", allow_override=True)
+        _kernels.impl(_UNPACK, unpacked, "CPU", with_keyset=True, allow_override=True)
 
 
-_ours = torch.library.Library("bitsandbytes", "FRAGMENT")
-"""Library of our kernels, for the lifetime of the process."""
+_kernels = torch.library.Library("bitsandbytes", "FRAGMENT")
+"""Registration of the replaced kernels, for the lifetime of the process."""
 
 
 def _multiply_int8_in_pieces() -> None:

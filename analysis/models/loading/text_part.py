@@ -209,9 +209,9 @@ def _share(part: TextPart, target: nn.Module, source: nn.Module) -> None:
             continue
         for name, weight in module.named_parameters(recurse=False):
             owner = target.get_submodule(path)
-            if name not in owner._parameters:
+            if not isinstance(getattr(owner, name, None), nn.Parameter):
                 raise _otherwise(part)
-            owner._parameters[name] = weight
+            setattr(owner, name, weight)
     if any(weight.is_meta for weight in target.parameters()):
         raise _otherwise(part)
 
