@@ -28,7 +28,8 @@ import transformers
 from safetensors.torch import save_file
 
 from analysis.core import units
-from analysis.models.loading import gguf_conversion
+from analysis.models.loading import load
+from analysis.models.source.model_spec import ModelSpec
 from benchmarks.work import add_dtype_option, describe_machine, say, use_empty_cache
 
 SHAPE = {
@@ -58,7 +59,7 @@ def written(folder: Path, n_layers: int, dtype: str) -> int:
 
 def write_model(folder: Path, n_layers: int, dtype: str) -> None:
     """Write one file for each layer, so that no more than one layer is in memory."""
-    tokenizer = transformers.AutoTokenizer.from_pretrained(gguf_conversion.model_folder())
+    tokenizer = load.load(ModelSpec()).tokenizer
     config = transformers.LlamaConfig(
         **SHAPE,
         num_hidden_layers=n_layers,

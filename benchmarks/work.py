@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 
 from analysis.core import host, store
-from analysis.models.loading import gguf_conversion, machine
+from analysis.models.loading import load, machine
 from analysis.models.source import resolving
 from analysis.models.source.model_spec import ModelSpec
 
@@ -43,7 +43,7 @@ def add_dtype_option(parser: argparse.ArgumentParser, default: str = "auto") -> 
 
 def use_empty_cache() -> None:
     """Compute in an empty cache that shares the converted starter model, so that no stored result is read."""
-    gguf_conversion.model_folder()
+    load.load(ModelSpec(dtype="float32"))
     scratch = Path(tempfile.mkdtemp(prefix="layerscope-bench-"))
     for name in ("models", "machine.json"):
         (scratch / name).symlink_to(store.cache_dir() / name)

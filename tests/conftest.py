@@ -100,10 +100,14 @@ def the_default_dtype_stays() -> Iterator[None]:
 def starter_folder(_tokenizers_are_read_once: None) -> Path:
     """The converted starter model in the repository's own cache, converted on the first run only."""
     from analysis.core import store
-    from analysis.models.loading import gguf_conversion
+    from analysis.models.loading import load
+    from analysis.models.source.location import locate
+    from analysis.models.source.model_spec import ModelSpec
 
     with FileLock(store.cache_dir() / "tests.lock"):  # another process of the same run waits for it
-        return gguf_conversion.model_folder()
+        if locate(ModelSpec()).gguf_file is not None:
+            load.load(ModelSpec())
+        return locate(ModelSpec()).folder
 
 
 @pytest.fixture(scope="session")

@@ -130,8 +130,8 @@ def _evaluated(score: Reading, model: ModelSpec) -> "EvalResult":
 
     args: dict[str, Any] = {"n": score.condition.n, "low": score.low, "high": score.high, "dtype": model.dtype}
     args["quantization"] = model.quantization
-    if weights := model.format_of_weights():
-        args["weights"] = weights
+    if score.condition.weights:
+        args["weights"] = score.condition.weights
     material = score.condition.material
     if isinstance(material, CorpusSpec):
         name = _text_name(material)

@@ -10,7 +10,8 @@ from analysis.experiments.accuracy import evaluation, sweep
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec, SweepSpec
 from analysis.experiments.maps import distance_map
 from analysis.experiments.maps.distance_spec import DistanceSpec
-from analysis.models.loading import gguf_conversion, inspection, load
+from analysis.models.loading import inspection, load
+from analysis.models.source.location import locate
 from analysis.models.source.model_spec import InspectSpec, ModelSpec
 
 MODEL = ModelSpec(dtype="float32", device="cpu")
@@ -55,7 +56,7 @@ def test_the_figures_are_those_of_the_whole_model(starter, cache, with_starter, 
 def test_each_weight_of_a_map_is_read_once(cache, little_memory):
     loaded = load.load(MODEL, by_layer=True)
     distance_map.run(ASKED[0][1], load=load.ReadyModel(loaded))
-    stored = sum(file.stat().st_size for file in gguf_conversion.model_folder().glob("*.safetensors"))
+    stored = sum(file.stat().st_size for file in locate(MODEL).folder.glob("*.safetensors"))
     assert loaded.decoder.on_disk.bytes_read <= stored, "the trials on loading included"
 
 

@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, GgufConfig
 from analysis.core import sandbox
 from analysis.core.errors import SpecError
 from analysis.data import starter
-from analysis.models.loading import gguf_conversion, load, machine, tokenizer
+from analysis.models.loading import load, machine, tokenizer
 from analysis.models.source import conversions, gguf, location
 from analysis.models.source.model_spec import ModelSpec
 from tests.support import gguf_files
@@ -62,11 +62,10 @@ def test_starter_is_read_once_without_a_trial(tmp_path, looks, monkeypatch):
     file = gguf_files.write(tmp_path / "m.gguf", "llama")
     looks.clear()
     monkeypatch.setattr(tokenizer, "_passed", set())
-    for module in (starter, gguf_conversion):
-        monkeypatch.setattr(module, "gguf_file", lambda: file)
+    monkeypatch.setattr(starter, "gguf_file", lambda: file)
     monkeypatch.setattr(sandbox, "answer", lambda *given, **named: pytest.fail("its tokenizer was tried out"))
-    load.load(ModelSpec("starter", dtype="float32", device="cpu"))
-    assert conversions.is_starter_converted()
+    loaded = load.load(ModelSpec("starter", dtype="float32", device="cpu"))
+    assert conversions.is_converted(loaded.spec.identity)
     assert len(looks) == 1
 
 

@@ -20,9 +20,7 @@ CUTS = (None, Block(2, 3), LayerSet((0, 3, 5)), PartSet(attention=(0, 4), feed_f
 
 
 def facts_of(model, dtype="float32"):
-    decoder = architecture.find_decoder(model)
-    found = layer_sizes.facts(decoder, name="tiny", dtype=dtype, quantization="none")
-    return replace(found, layers=layer_sizes.layer_facts(decoder))
+    return layer_sizes.facts(architecture.find_decoder(model), name="tiny", dtype=dtype, quantization="none")
 
 
 def parameter_bytes(model):
@@ -143,4 +141,4 @@ def test_unknown_costs_are_none_and_not_a_guess():
 def test_body_that_needs_numbers_leaves_its_cache_unknown(monkeypatch):
     model = build("llama")
     monkeypatch.setattr(type(model.base_model), "forward", lambda self, **inputs: 1 / 0)
-    assert {layer.cache_width for layer in layer_sizes.layer_facts(architecture.find_decoder(model))} == {None}
+    assert {layer.cache_width for layer in facts_of(model).layers} == {None}

@@ -15,11 +15,11 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from analysis.core import host
-from analysis.core.errors import ModelNotFoundError, NotEnoughMemoryError, SpecError, StorageError, UnsupportedModelError
+from analysis.core.errors import ModelNotFoundError, NotEnoughMemoryError, SpecError, UnsupportedModelError
 from analysis.data import starter as data_starter
-from analysis.models.loading import gguf_conversion, machine, planning
 from analysis.models.loading import load as models
-from analysis.models.source import conversions, resolving
+from analysis.models.loading import machine, planning
+from analysis.models.source import resolving
 from analysis.models.source.model_spec import ModelSpec
 from tests.support.on_disk import load_from_disk
 
@@ -202,28 +202,6 @@ def test_a_warm_loader_loads_once(tiny_folder):
     other = load(ModelSpec(str(tiny_folder("gpt2")), dtype="float32"))
     assert other.facts.family == "gpt2"
     assert load(spec) is not first
-
-
-def test_the_starter_is_converted_once_atomically_and_with_a_message(cache, monkeypatch):
-    (cache / "models" / next((cache / "models").iterdir()).name).unlink()
-    told = []
-
-    def half(source, target):
-        (target / "config.json").write_text("{}")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(gguf_conversion, "_convert", half)
-    with pytest.raises(StorageError, match="no space left"):
-        gguf_conversion.model_folder(told.append)
-    assert list((cache / "models").iterdir()) == []
-    assert not conversions.is_starter_converted()
-    assert "Converting the starter model once" in told[0].message
-    calls = []
-    monkeypatch.setattr(
-        gguf_conversion, "_convert", lambda source, target: calls.append((target / "config.json").write_text("{}"))
-    )
-    assert gguf_conversion.model_folder() == gguf_conversion.model_folder()
-    assert len(calls) == 1
 
 
 @pytest.mark.starter

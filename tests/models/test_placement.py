@@ -2,7 +2,6 @@
 
 import itertools
 import random
-from dataclasses import replace
 
 import bitsandbytes  # noqa: F401  (looks for cards when it is imported first: before a test says that there are some)
 import pytest
@@ -17,6 +16,7 @@ from analysis.models.architecture import layer_sizes
 from analysis.models.loading import load, machine, placement, planning
 from analysis.models.loading.placement import Needs, Placement
 from analysis.models.source.model_spec import ModelSpec
+from analysis.models.source.sizes import ModelFacts
 from tests.support.families import build
 
 GB = 10**9
@@ -38,10 +38,13 @@ def skeleton() -> architecture.Decoder:
         return architecture.find_decoder(transformers.AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16))
 
 
-def needs(skeleton: architecture.Decoder, quantization: str = "none") -> Needs:
-    facts = layer_sizes.facts(skeleton, name="70B", dtype="bfloat16", quantization="none")
-    if quantization != "none":
-        facts = replace(facts, layers=[layer_sizes._layer(layer, skeleton, None, None) for layer in skeleton.layers])
+@pytest.fixture(scope="module")
+def facts(skeleton: architecture.Decoder) -> ModelFacts:
+    """Its sizes."""
+    return layer_sizes.facts(skeleton, name="70B", dtype="bfloat16", quantization="none")
+
+
+def needs(skeleton: architecture.Decoder, facts: ModelFacts, quantization: str = "none") -> Needs:
     return planning.needs(skeleton, facts, "bfloat16", quantization)
 
 
@@ -65,8 +68,8 @@ def room(found: Placement, asked: Needs, free: dict[str, int]) -> dict[str, int]
         (1, 80, "none", False),
     ],
 )
-def test_70_billion_parameters(skeleton, n, size, quantization, fits):
-    asked, free = needs(skeleton, quantization), {f"cuda:{index}": size * GB for index in range(n)}
+def test_70_billion_parameters(skeleton, facts, n, size, quantization, fits):
+    asked, free = needs(skeleton, facts, quantization), {f"cuda:{index}": size * GB for index in range(n)}
     found = placement.place(asked, free)
     assert (found is not None) == fits
     if found is None:
@@ -99,8 +102,8 @@ def test_no_other_division_leaves_the_fullest_gpu_more_memory():
     assert tried > 20
 
 
-def test_planned_parts_add_up_to_the_whole_model(skeleton):
-    asked = needs(skeleton)
+def test_planned_parts_add_up_to_the_whole_model(skeleton, facts):
+    asked = needs(skeleton, facts)
     assert sum(asked.layers) + asked.first + asked.last == 2 * sum(one.numel() for one in skeleton.model.parameters())
 
 
@@ -135,12 +138,12 @@ def two_cards(monkeypatch):
 
 
 def test_devices_that_are_not_there_are_refused(two_cards, monkeypatch):
-    with pytest.raises(SpecError, match="'cuda:3' is not available: this machine has 2 CUDA devices, counted from 0"):
+    with pytest.raises(SpecError, match="'cuda:3' is not available: this machine offers cpu, cuda, cuda:0, cuda:1, cuda:all"):
         machine.choose_device("cuda:3")
     assert machine.choose_device("cuda:all").reason == "cuda:all: all 2 GPUs, chosen by you"
     assert machine.choose_device("auto").reason == "cuda: Card and 1 more are available"
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(SpecError, match="'cuda:all' needs several CUDA devices, but this machine has one. Choose cuda or auto"):
+    with pytest.raises(SpecError, match="'cuda:all' is not available: this machine offers cpu, cuda, cuda:0[.] Choose one"):
         machine.choose_device("cuda:all")
 
 

@@ -103,11 +103,8 @@ def test_loaded_weights_equal_their_codes_in_a_plain_model(small_tokenizer, tmp_
 @pytest.mark.parametrize(
     ("told", "called"),
     [
-        ({"quant_method": "gptq", "bits": 4, "group_size": 32}, "GPTQ"),
-        ({"quant_method": "awq", "bits": 4, "group_size": 32}, "AWQ"),
-        ({"quant_method": "compressed-tensors"}, "compressed-tensors"),
-        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "bitsandbytes"),
-        ({"load_in_8bit": True}, "bitsandbytes"),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 32}, "'gptq'"),
+        ({"load_in_8bit": True}, "'bitsandbytes'"),
         ({"quant_method": "of tomorrow"}, "'of tomorrow'"),
     ],
 )

@@ -46,17 +46,6 @@ def test_a_folder_names_its_dtype_only_if_another_computes(tiny_folder, tmp_path
     assert planned.spec.precision_in_words(planned.facts) == words
 
 
-def test_older_results_of_a_file_are_looked_up_in_it(tmp_path):
-    file = gguf_files.write(tmp_path / "m.gguf", "llama")
-    planned = planning.plan(ModelSpec(str(file), dtype="float32", device="cpu"))
-    older = replace(planned.facts, weights_format="")
-    assert planned.spec.format_of_weights(older) == planned.facts.weights_format
-    others = replace(planned.spec, identity="gguf:of-another-file")
-    assert others.format_of_weights(older) == "", "the file was exchanged"
-    file.unlink()
-    assert replace(planned.spec, source=str(tmp_path / "gone.gguf")).format_of_weights(older) == ""
-
-
 def test_every_gallery_result_names_the_format_of_its_weights():
     found = [one.result for kind in EXPERIMENTS for one in library.find(kind)]
     formats = {(one.spec.model.source, one.spec.model.format_of_weights(getattr(one, "model", None))) for one in found}

@@ -18,7 +18,14 @@ QUANTIZED_BYTES = {"4bit": 0.5 + 0.127 / 8, "8bit": 1.0}
 
 
 def facts(decoder: Decoder, *, name: str, dtype: str, quantization: str) -> ModelFacts:
-    """Return the sizes of a model, or of its weightless skeleton on the meta device."""
+    """Return the sizes of a model and its layers.
+
+    Args:
+        decoder: the model, or its weightless skeleton. A skeleton runs on two positions of the meta device, which takes no
+            memory and shows how its cache grows.
+        name: displayed name of the model.
+        dtype, quantization: as in `ModelSpec`.
+    """
     config = decoder.config
     layers = [sum(parameter.numel() for parameter in layer.parameters()) for layer in decoder.layers]
     total = sum(parameter.numel() for parameter in decoder.model.parameters())  # tied weights are yielded once
@@ -32,6 +39,7 @@ def facts(decoder: Decoder, *, name: str, dtype: str, quantization: str) -> Mode
         other_parameters=total - sum(layers),
         bytes_per_parameter=QUANTIZED_BYTES.get(quantization, DTYPE_BYTES[dtype]),
         max_positions=getattr(config, "max_position_embeddings", None),
+        layers=[_layer(layer, decoder, *cache) for layer, cache in zip(decoder.layers, _caches(decoder), strict=True)],
     )
 
 
@@ -41,16 +49,6 @@ _NF4_SCALES = 256
 """Number of one-byte scales per float32 scale (double quantization)."""
 _NF4_TABLES = 4 * (16 + 256 + 1)
 """Bytes of tables per matrix: the 16 values of NF4, the 256 values of a scale and the mean of the scales, all float32."""
-
-
-def layer_facts(decoder: Decoder) -> list[LayerFacts]:
-    """Return the sizes of each layer, from the model or from its weightless skeleton on the meta device.
-
-    Args:
-        decoder: the model. A skeleton runs on two positions, which takes no memory and shows how its cache grows.
-    """
-    caches = _caches(decoder)
-    return [_layer(layer, decoder, *cache) for layer, cache in zip(decoder.layers, caches, strict=True)]
 
 
 def _layer(layer: nn.Module, decoder: Decoder, cache_width: int | None, cache_tokens: int | None) -> LayerFacts:

@@ -100,14 +100,7 @@ def has_text_part(config: Any) -> bool:
 
 
 _UNPACKED = {"fp8": ("FP8", FineGrainedFP8Config), "mxfp4": ("MXFP4", Mxfp4Config)}
-_NAMES = {
-    "gptq": "GPTQ",
-    "awq": "AWQ",
-    "compressed-tensors": "compressed-tensors",
-    "bitsandbytes": "bitsandbytes",
-    "torchao": "torchao",
-    "bitnet": "BitNet",
-}
+"""Name and configuration class of the quantization methods that transformers dequantizes without another package."""
 
 
 def stored_quantization(config: Any) -> str | None:
@@ -123,8 +116,8 @@ def stored_quantization(config: Any) -> str | None:
 
 def quantization_name(config: Any) -> str:
     """Return the name of the format of quantized stored weights, for example "FP8"; "" if they are not quantized."""
-    stored = stored_quantization(config) or ""
-    return _UNPACKED[stored][0] if stored in _UNPACKED else _NAMES.get(stored, stored)
+    stored = stored_quantization(config)
+    return "" if stored is None else _UNPACKED[stored][0]
 
 
 def check_quantization(config: Any, name: str, quantization: str) -> None:
@@ -143,9 +136,8 @@ def check_quantization(config: Any, name: str, quantization: str) -> None:
     if stored is None:
         return
     if stored not in _UNPACKED:
-        called = _NAMES.get(stored, repr(stored))
         raise UnsupportedModelError(
-            f"The weights of {name} are quantized with {called}, which Layerscope cannot unpack. Use the original "
+            f"The weights of {name} are quantized with {stored!r}, which Layerscope cannot unpack. Use the original "
             "model with --quantization 4bit, or a GGUF file of it."
         )
     if quantization != "none":

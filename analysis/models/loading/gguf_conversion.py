@@ -1,4 +1,4 @@
-"""Conversion of GGUF files, the starter model included, to Hugging Face folders in the cache."""
+"""Conversion of GGUF files to Hugging Face folders in the cache."""
 
 from pathlib import Path
 from typing import Any
@@ -8,46 +8,11 @@ from transformers import GgufConfig
 
 from analysis.core import disk, store, units
 from analysis.core.progress import OnProgress, Progress, ignore
-from analysis.data.starter import NAME, gguf_file, model_identity
 from analysis.models.loading import tokenizer as tokenizers
 from analysis.models.loading import weights
 from analysis.models.loading.config import read_config, reading_errors_explained
 from analysis.models.source import conversions, gguf
-from analysis.models.source.location import Source, locate
-from analysis.models.source.model_spec import ModelSpec
-
-
-def model_folder(on_progress: OnProgress = ignore) -> Path:
-    """Return the starter model as a Hugging Face folder in float32, converted on first use.
-
-    Raises:
-        ModelNotFoundError: If the pack is not installed.
-        StorageError: If the disk is full; partial files are removed.
-    """
-    file, folder = gguf_file(), conversions.starter_folder()
-    if not conversions.is_starter_converted():
-        on_progress(Progress("converting the starter model", 0, 1, "Converting the starter model once, about 10 seconds."))
-        source = Source(file.parent, file.name, NAME, model_identity())
-        store.write_folder(folder, lambda target: _convert(source, target))
-        on_progress(Progress("converting the starter model", 1, 1, f"The starter model is ready in {folder.name}."))
-    return folder
-
-
-def with_weights(spec: ModelSpec, on_progress: OnProgress = ignore) -> Source:
-    """Locate the files of a model, weights included. The starter model is converted on first use."""
-    if spec.source == "starter":
-        model_folder(on_progress)
-    return locate(spec, on_progress)
-
-
-def _convert(source: Source, target: Path) -> None:
-    with gguf.shared_reader():
-        tokenizer = tokenizers.load(source)
-        plain = unpacked(source, read_config(source))
-        with reading_errors_explained(source, "weights"):
-            model = weights.load_all(source.name, source.folder, {**plain, "dtype": torch.float32})
-    tokenizer.save_pretrained(target)
-    model.save_pretrained(target)
+from analysis.models.source.location import Source
 
 
 def converted(source: Source, n_parameters: int, free_bytes: int, on_progress: OnProgress = ignore) -> Source:
@@ -75,7 +40,13 @@ def converted(source: Source, n_parameters: int, free_bytes: int, on_progress: O
             return source
 
     def fill(target: Path) -> None:
-        _convert(source, target)
+        with gguf.shared_reader():
+            tokenizer = tokenizers.load(source)
+            plain = unpacked(source, read_config(source))
+            with reading_errors_explained(source, "weights"):
+                model = weights.load_all(source.name, source.folder, {**plain, "dtype": torch.float32})
+        tokenizer.save_pretrained(target)
+        model.save_pretrained(target)
         conversions.sign(target, str(source.gguf_file))
 
     message = f"Converting {source.gguf_file} once into a folder of {units.size(takes)}. Later starts load the folder."

@@ -7,7 +7,6 @@ from analysis.core import store
 from analysis.core.progress import OnProgress, ignore
 from analysis.models.loading import load as models
 from analysis.models.loading import planning
-from analysis.models.loading.gguf_conversion import with_weights
 from analysis.models.loading.load import Loader
 from analysis.models.source import remote
 from analysis.models.source.location import locate
@@ -26,7 +25,7 @@ def run(spec: InspectSpec, on_progress: OnProgress = ignore, *, load: Loader = m
         locate(spec.model, on_progress)  # only the file itself describes the model
     planned = planning.plan(spec.model, on_progress)
     if spec.fetch:
-        planned = replace(planned, source=with_weights(planned.spec, on_progress))  # of the inspected commit
+        planned = replace(planned, source=locate(planned.spec, on_progress))  # of the inspected commit
     if spec.load:
         load(planned.spec, on_progress)
     remote_facts = planned.source.remote

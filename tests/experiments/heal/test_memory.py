@@ -64,9 +64,7 @@ def test_more_of_anything_takes_more(more):
 def test_of_experts_their_adapter_and_their_changed_weights_count(cache):
     """Compared with the adapters that PEFT really adds."""
     built = find_decoder(models.build("qwen2_moe"))
-    facts = replace(
-        layer_sizes.facts(built, name="tiny", dtype="float32", quantization="none"), layers=layer_sizes.layer_facts(built)
-    )
+    facts = layer_sizes.facts(built, name="tiny", dtype="float32", quantization="none")
     asked = replace(SPEC, model=ModelSpec(dtype="float32", device="cpu"), batch_size=1, block=Block(2, 2), r=4)
     none = replace(facts, layers=[replace(layer, n_experts=0) for layer in facts.layers])
     more = memory.step_bytes(asked, facts) - memory.step_bytes(asked, none)
