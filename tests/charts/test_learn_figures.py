@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from analysis.charts import drawings, look, maps
+from analysis.charts import drawings, look
 from analysis.charts import lesson as lesson_figures
 from analysis.charts.lesson import Rung
 from analysis.core.blocks import Block
@@ -75,16 +75,6 @@ def test_published_blocks_fit_their_models_and_spare_the_last_layer():
         behind = [path.n_layers - block.stop for block in path.blocks()]
         kept_behind[path.name] = (min(behind), max(behind))
     assert kept_behind == {"Llama-2 7B": (2, 9), "Llama-2 13B": (1, 13), "Llama-2 70B": (4, 17), "Mistral 7B": (2, 6)}
-
-
-def test_cliffs_are_shares_and_agree_with_the_paper():
-    assert {entry.name: (entry.low, entry.high) for entry in lesson.CLIFFS} == {
-        "Llama-2 70B": (0.40, 0.55),
-        "Llama-2 7B, 13B": (0.45, 0.55),
-        "Mistral 7B": (0.35, 0.35),
-        "Phi-2": (0.25, 0.25),
-        "Qwen 7B, 14B": (0.20, 0.20),
-    }
 
 
 # Figures of the steps
@@ -183,11 +173,3 @@ def test_right_answers_of_a_class_stand_out_after_the_reveal():
     assert [place for place, shade in enumerate(bars.marker.color) if shade == look.LIGHT.pruned] == [3, 4]
     assert list(bars.y) == [1] * 26
     assert named(after, "correct answers").showlegend is not False
-
-
-def test_settings_other_than_pixel_lengths_do_not_grow():
-    strip = look.enlarged(maps.layer_strip(4, Block(1, 2)), 1.5)
-    assert strip.data[0].width == 0.86
-    arrows = look.enlarged(drawings.arrows((1, 0), (0, 1)), 1.5)
-    assert {(note.x, note.y) for note in arrows.layout.annotations} == {(1, 0), (0, 1)}
-    assert arrows.layout.annotations[0].arrowwidth == 1.5 * 3.5

@@ -147,7 +147,6 @@ def test_report_card_and_command_line_agree_on_a_heal(stored):
 
 OTHER = Block(14, 5)
 """Not the block of five layers of any strategy."""
-RING = f"Ring: the selected block, {OTHER.brief()}."
 
 
 def chart(document: Document, section: str, alt: str) -> Picture:
@@ -157,50 +156,24 @@ def chart(document: Document, section: str, alt: str) -> Picture:
 
 def ringed(picture: Picture) -> list[tuple[float, float]]:
     """Places of the rings, the same on the light and the dark chart; without any the chart and its text say so."""
-    found = [
-        [list(zip(trace.x, trace.y, strict=True)) for trace in figure.data if trace.name == mark.NAME]
+    light, dark = (
+        [point for trace in figure.data if trace.name == mark.NAME for point in zip(trace.x, trace.y, strict=True)]
         for figure in (picture.light, picture.dark)
-    ]
-    assert found[0] == found[1]
-    assert not [shape for shape in picture.light.layout.shapes if shape.type == "line" and shape.x0 == 5], "no line at n"
-    notes = [note.text for note in picture.dark.layout.annotations]
-    assert (mark.UNMEASURED in notes) == (not found[0])
-    assert (mark.UNMEASURED in picture.alt) == (not found[0])
-    assert ("Ring" in picture.alt) == bool(found[0])
-    return found[0][0] if found[0] else []
+    )
+    assert light == dark
+    assert (mark.UNMEASURED in picture.alt) == (not light)
+    assert ("Ring" in picture.alt) == bool(light)
+    return light
 
 
-CHARTS = [
-    ("Accuracy and loss", "Accuracy against"),
-    ("Accuracy and loss", "Loss against"),
-    ("Accuracy and loss", "Generated text"),
-    ("Speed", "Milliseconds for decode"),
-    ("Speed", "Milliseconds for prefill"),
-]
-
-
-def test_charts_of_the_report_note_an_unmeasured_block(stored):
-    document = make(OTHER)
-    assert [ringed(chart(document, section, alt)) for section, alt in CHARTS] == [[]] * len(CHARTS)
-
-
-def test_maps_of_the_report_ring_the_selected_block(stored):
-    document = make(OTHER)
-    assert ringed(chart(document, "Loss increase of each block", "Heat map")) == [(14, 5)]
-    distances = chart(document, "Distance of every block", "Heat map")
-    assert [list(zip(trace.x, trace.y, strict=True)) for trace in distances.light.data if trace.name == mark.NAME] == [
-        [(14, 5)]
-    ]
-    assert distances.alt.endswith(RING)
-
-
-def test_curves_of_the_report_ring_a_block_scored_alone(stored):
+def test_charts_of_the_report_ring_the_selected_block(stored):
     curve = stored[1]
     fakes.evaluate(OTHER, curve=curve).save()
     document = make(OTHER)
     assert ringed(chart(document, "Accuracy and loss", "Accuracy against")) == [(5, 0.37)]
     assert ringed(chart(document, "Accuracy and loss", "Loss against")) == [(5, 3.3)]
     assert ringed(chart(document, "Accuracy and loss", "Generated text")) == []
+    assert ringed(chart(document, "Loss increase of each block", "Heat map")) == [(14, 5)]
     own = next(point for point in curve.points if point.n == 5)
     assert ringed(chart(make(own.block), "Accuracy and loss", "Accuracy against")) == [(5, own.acc)]
 
@@ -273,6 +246,7 @@ def test_text_code_and_fences_hold_anything():
     assert text("a|b\n# c") == r"a\|b \# c"
     assert code("a`b") == "`` a`b ``"
     assert fenced("x\n````\ny").startswith("`````\n")
+    assert fenced("a ` b", "sh") == "```sh\na ` b\n```"
     assert TextTable(["a"], [["x|y"], ["<b>"]]).markdown().splitlines()[2:] == [r"| x\|y |", r"| \<b\> |"]
 
 
@@ -418,15 +392,6 @@ def test_a_heal_in_nf4_stands_below_its_own_unpruned_model(stored):
     assert named == {"unpruned": in_nf4, "pruned": in_nf4, "healed, quick": in_nf4}
     fakes.evaluate(CUT).save()
     assert table(make(), "Single evaluations")[0]["measured on"] == alike
-
-
-def test_a_heal_in_nf4_is_on_no_curve_of_reports(stored):
-    section = next(section for section in make().sections if section.title == "Accuracy and loss")
-    assert "healed" not in str([picture.light.to_dict() for picture in section.pictures])
-    assert "Not on the curve (measured differently)" in " ".join(section.sentences)
-    fakes.alike_heal().save()
-    section = next(section for section in make().sections if section.title == "Accuracy and loss")
-    assert "healed" in str([trace["name"] for picture in section.pictures[:2] for trace in picture.light.to_dict()["data"]])
 
 
 def test_the_report_of_each_model_holds_their_common_grid(tmp_path, monkeypatch):

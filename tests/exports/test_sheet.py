@@ -10,9 +10,6 @@ from analysis.core import store
 from analysis.core.blocks import Block, PartSet
 from analysis.core.errors import BlockRangeError, SpecError
 from analysis.exports import page, report, sheet, sheet_pdf
-from analysis.exports.document import fenced
-from analysis.results import verdict
-from analysis.results.verdict import Tolerance
 from tests.exports.test_report import EVIL, Cells
 from tests.support import browser, fakes
 
@@ -93,11 +90,6 @@ def test_hostile_names_stay_text_in_html_and_markdown(stored):
     assert "<script" not in re.sub(r"\\<", "", plain)
 
 
-def test_a_single_backtick_does_not_open_a_code_fence():
-    assert fenced("a ` b", "sh") == "```sh\na ` b\n```"
-    assert fenced("a ``` b") == "````\na ``` b\n````"
-
-
 @pytest.mark.parametrize("which", [make, hostile], ids=["usual", "hostile"])
 def test_pdf_has_two_pages_and_its_fonts(stored, which):
     content, n_most = sheet_pdf.pdf(which()), 2 if which is make else 3
@@ -156,13 +148,6 @@ def test_the_heal_of_a_recipe_is_judged(stored):
     assert "--healed-by quick" in made.commands[-1]
     with pytest.raises(SpecError, match="uses the recipe 'paper'. Stored recipes: quick"):
         make(recipe="paper")
-
-
-def test_the_tolerance_is_printed_and_reproduced(stored):
-    made = make(tolerance=Tolerance(30, 9))
-    assert made.decision.recommendation == verdict.GO or made.decision.recommendation == verdict.MORE
-    assert "up to 30 points and a loss rise of up to 9 nats/token" in sheet.html(made)
-    assert "--accept-points 30 --accept-nats 9" in made.commands[-1]
 
 
 def test_the_dataset_on_screen_is_the_selected_one(stored):

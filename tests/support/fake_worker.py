@@ -132,11 +132,6 @@ def _bug(spec, on_progress, load) -> None:
     raise ValueError(f"seven is not\na number ({TOKEN})")
 
 
-def _suicide(spec, on_progress, load) -> None:
-    on_progress(Progress("loading", 1, 2, message="as far as it ever comes"))
-    os.kill(os.getpid(), 9)
-
-
 def _aborts(spec, on_progress, load) -> None:
     os.abort()
 

@@ -5,7 +5,6 @@ from torch import nn
 
 from analysis.models.architecture import decoder as architecture
 from analysis.models.architecture import float32_products, residual
-from analysis.models.running import head
 from tests.support.families import build
 
 
@@ -29,14 +28,3 @@ def prepared(family, dtype):
     float32_products.prepare(decoder.model.modules())
     residual.widen(decoder)
     return decoder
-
-
-def error_of_head(decoder, dtype):
-    """The largest error of some log-probabilities, in nats."""
-    torch.manual_seed(0)
-    states = torch.randn(6, decoder.config.hidden_size).to(dtype)
-    indices, tokens = torch.tensor([0, 1, 2, 3, 4, 5, 5]), torch.tensor([3, 1, 4, 1, 5, 9, 2])
-    weight, bias = decoder.head.weight.double(), decoder.head.bias
-    logits = states.double() @ weight.T + (0 if bias is None else bias.double())
-    wanted = decoder.scaled(logits).log_softmax(-1)[indices, tokens]
-    return (head.log_probabilities(decoder, states, indices, tokens) - wanted).abs().max()

@@ -10,7 +10,7 @@ from analysis.experiments.strategies import STRATEGIES
 from analysis.results.compared import cliff
 from tests.support import fakes
 from tests.support.levels import few
-from tests.support.seen import charts, names, opened, read, ringed, strip, texts, trace
+from tests.support.seen import charts, names, opened, ringed, strip, texts, trace
 
 LOSS_AXIS = "loss, nats per token"
 CUTS = (Block(3, 2), Block(11, 5), LayerSet((4, 9, 15, 20, 21)))
@@ -107,12 +107,3 @@ def test_the_curve_shows_heals_of_its_own_blocks_alone(app, curve):
     diamonds = trace(charts(app(n="5"))["accuracy"], "healed")
     assert len(diamonds["x"]) == 1
     assert curve.points[5].block.brief() in diamonds["text"][0]
-
-
-def test_nf4_heal_is_off_the_curve_and_named_with_precision(app, curve):
-    fakes.heal().save()
-    at = app(block="11:5")
-    assert "healed" not in names(at, "accuracy")
-    assert "healed" not in names(at, LOSS_AXIS)
-    assert "NF4, bfloat16" in texts(at)
-    assert "unpruned: 48.0 %" in read(texts(at))

@@ -2,15 +2,12 @@
 
 from dataclasses import replace
 
-import pytest
-
 from analysis import jobs
 from analysis.core.blocks import Block
-from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy.sweep_spec import EvaluateSpec
 from analysis.models.source.model_spec import ModelSpec
 from tests.support import fakes
-from tests.support.seen import figures, marked, names, opened, score, texts, trace
+from tests.support.seen import figures, marked, opened, score, texts, trace
 
 OTHER = Block(14, 5)
 
@@ -56,16 +53,6 @@ def test_scores_of_the_block_appear_in_numbers_and_curves(app, curve):
     assert not at.exception
 
 
-def test_scores_on_other_data_are_not_on_the_curve(app, curve):
-    own = fakes.evaluate(cut_at(18), curve=curve)
-    few = replace(own.point, n_samples=7)
-    replace(own, spec=replace(own.spec, benchmark=BenchmarkSpec(identity="q", limit=7)), point=few).save()
-    at = app(n="18")
-    assert has_button(at)
-    assert "scored separately" not in names(at, "accuracy")
-    assert "scored separately" in names(at, "loss, nats per token"), "the text is the same"
-
-
 def test_scores_of_a_healing_run_are_known_already(app, curve):
     heal, place = fakes.alike_heal(), {"n": 18, "start": cut_at(18).start}
     scores = {name: replace(getattr(heal, name), **place) for name in ("pruned", "healed")}
@@ -102,20 +89,3 @@ def test_the_marker_is_not_on_the_curve_of_another_block(app, curve):
     at = app(block="14:5")
     assert marked(at, "accuracy") == marked(at, "loss") == []
     assert "shapes" not in figures(at)["loss"]["layout"], "no line at n crosses the curve"
-
-
-def test_a_block_scored_alone_is_marked_at_its_own_value(app, curve):
-    fakes.evaluate(OTHER, curve=curve).save()
-    at = app(block="14:5")
-    assert (marked(at, "accuracy"), marked(at, "loss")) == ([(5, 0.37)], [(5, 3.3)])
-    assert marked(app(n="5"), "accuracy") == [(5, curve.points[5].acc)]
-
-
-@pytest.mark.parametrize("tab", ["map", "cost", "trade-off", "data"])
-def test_an_evaluation_that_only_generated_is_no_score(app, curve, tab):
-    made = fakes.generating(OTHER, "text")
-    point = replace(made.point, acc=None, acc_norm=None, loss=None, n_samples=0, n_texts=0)
-    replace(made, spec=replace(made.spec, benchmark=None, loss_corpus=None), point=point).save()
-    at = app(block="14:5", tab=tab)
-    assert not at.exception
-    assert ("**Not measured**" in texts(at)) == (tab != "data")

@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 from analysis import jobs
-from analysis.core import store
 from analysis.jobs.queue import table as job_table
 from analysis.results.stored import result as stored_result
 from pages.components.shared import stored_results
@@ -23,15 +22,6 @@ def another(result, task="arc_challenge"):
     return replace(result, spec=replace(result.spec, benchmark=replace(result.spec.benchmark, task=task)))
 
 
-def told_of(questions: int, loss: float):
-    """A heal of the usual block that was measured with as many questions, and its healed loss."""
-    made = fakes.heal()
-    spec = replace(made.spec, benchmark=replace(made.spec.benchmark, limit=questions), seed=questions)
-    scored = {name: replace(point, n_samples=questions) for name, point in made.models.items()}
-    scored["healed"] = replace(scored["healed"], loss=loss)
-    return replace(made, spec=spec, **scored)
-
-
 STRONG, TRY = fakes.sweep(limit=200, answers=True), fakes.sweep(limit=5, answers=True)
 
 
@@ -40,9 +30,8 @@ def cache(request, ui_cache, precomputed):
     """A result on 200 questions, and a newer one on five."""
     keep = precomputed if request.param == "precomputed" else lambda result: result.save()
     fakes.distances().save()
-    for stronger, weaker in ((STRONG, TRY), (told_of(200, 3.11), told_of(5, 7.77))):
-        keep(stronger)
-        weaker.save()
+    keep(STRONG)
+    TRY.save()
     return ui_cache
 
 
@@ -57,29 +46,6 @@ def test_explore_shows_the_200_questions(app, cache):
     at = app()
     assert questions_of(at) == 200
     assert at.selectbox(key=f"pick-sweep-{STRONG.spec.fingerprint()}").options[0].startswith("ARC-Easy × 200")
-
-
-def test_export_offers_the_heal_of_200_questions_first(app, cache):
-    for heal in (told_of(200, 3.11), told_of(5, 7.77)):
-        folder = store.cache_dir() / heal.adapter
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "adapter_config.json").write_text("{}")
-    at = app("pages/export.py", n="5", block="11:5")
-    healed = next(box for box in at.selectbox if box.label == "Healing run")
-    assert "3.11" in healed.options[0]
-    assert healed.index == 0
-
-
-def test_learn_shows_200_questions_even_where_the_try_was_picked(app, cache):
-    at = app()
-    at.selectbox(key=f"pick-sweep-{STRONG.spec.fingerprint()}").set_value(TRY.spec.fingerprint()).run()
-    assert questions_of(at) == 5
-    from pages.components.learn import lesson
-
-    at.switch_page("pages/learn.py").run()
-    assert not at.exception
-    assert lesson.results_of(fakes.MODEL).sweep == STRONG
-    assert lesson.heal_ladder(lesson.results_of(fakes.MODEL).heals)[1].unpruned.n_samples == 200
 
 
 def test_more_questions_beat_fewer_and_float32_beats_them_all(app, ui_cache):
