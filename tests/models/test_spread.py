@@ -66,7 +66,7 @@ def figures(decoder: Decoder) -> dict:
             lens = hidden_states.token_streams(decoder, [TEXTS[0]])
             found["lens", block] = microscope._lens(decoder, lens, lambda told: None)
             found["turned", block] = microscope.layer_distances(lens)
-            found["read", block] = speed.read_and_write(decoder, torch.tensor(TEXTS[:1]).to(decoder.device), 4)[2].tolist()
+            found["read", block] = speed.time_generation(decoder, torch.tensor(TEXTS[:1]).to(decoder.device), 4)[2].tolist()
     return found
 
 

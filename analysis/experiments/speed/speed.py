@@ -1,4 +1,4 @@
-"""The experiment that measures the speed of prefill and decode without n layers, for several n."""
+"""Speed experiment: time of prefill and decode without n layers, for several n."""
 
 import contextlib
 import tempfile
@@ -31,13 +31,13 @@ from analysis.models.source.sizes import ModelFacts
 RULE = "deepest"
 """Strategy that chooses the measured block of each size, since the position of layers hardly affects their time."""
 _USUAL = (0, 2, 5, 10)
-"""Default numbers of removed layers, besides half of the model's layers."""
+"""Default numbers of removed layers, in addition to half of the model's layers."""
 WARM_UP, PHASE = "warming up", "measuring the speed"
 
 Cut = Removal | None
-"""The removed layers; None is the unpruned model."""
+"""Removed layers; None for the unpruned model."""
 Variant = tuple[Cut, str]
-"""The removed layers, and the adapter of a healed model, "" for none."""
+"""Removed layers, and adapter of a healed model, "" if there is none."""
 
 
 def resolve(spec: SpeedSpec) -> SpeedSpec:
@@ -56,7 +56,7 @@ def run(spec: SpeedSpec, on_progress: OnProgress = ignore, *, load: Loader = mod
     the speed of a machine changes.
 
     Raises:
-        BlockRangeError: If some n leaves no layer.
+        BlockRangeError: If n is not less than the number of layers.
         SpecError: If the tokens do not fit into the model's window.
         LayerscopeError: For each other problem that the user can fix, in one sentence.
     """
@@ -117,22 +117,22 @@ def _cuts(spec: SpeedSpec, facts: ModelFacts) -> list[Cut]:
 
 
 @torch.inference_mode()
-def read_and_write(
+def time_generation(
     decoder: Decoder, ids: Tensor, new_tokens: int, between: Callable[[], None] = lambda: None
 ) -> tuple[float, float, Tensor]:
-    """Time prefill and greedy decode of the model in its present state, with a KV cache.
+    """Time prefill and greedy decoding with a KV cache.
 
     Args:
-        decoder: the model, whole or inside `without_block`.
+        decoder: the unpruned model, or the one that `without_block` yields.
         ids: prompts of one length, (batch, tokens).
-        new_tokens: tokens to write after the one that reading the prompt gives, one pass each.
-        between: called before every pass, off the clock; may raise `Cancelled`.
+        new_tokens: number of decoding steps after prefill, which generates the first token.
+        between: called before every forward pass, outside of the measured time; may raise `Cancelled`.
 
     Returns:
-        Seconds until the first new token; mean seconds of each of the others; all of them, (batch, 1 + new_tokens).
+        Seconds of prefill, mean seconds of a decoding step, and the generated tokens, (batch, 1 + new_tokens).
 
     Raises:
-        UnsupportedModelError: If the family hands on no cache.
+        UnsupportedModelError: If the family has no KV cache.
     """
     seconds, written = [], []
     token, settings = ids, {"use_cache": True}
@@ -149,7 +149,7 @@ def read_and_write(
 
 
 def _now(decoder: Decoder) -> float:
-    """Return the clock's seconds after synchronizing the devices."""
+    """Return the time in seconds, after synchronizing the devices."""
     if decoder.device.type != "cpu":
         for device in {decoder.device, *decoder.layers_on, decoder.head_device}:
             torch.accelerator.synchronize(device)
@@ -157,16 +157,16 @@ def _now(decoder: Decoder) -> float:
 
 
 class _Loaded:
-    """The model in transformers, pruned while it is timed."""
+    """Variants in transformers: one loaded model, pruned for each measurement."""
 
     def __init__(self, spec: SpeedSpec, loaded: LoadedModel) -> None:
         self._spec, self._loaded = spec, loaded
         self._ids = torch.tensor(_prompts(spec, loaded.facts)).to(loaded.decoder.device)
 
     def time(self, variant: Variant, between: Callable[[], None]) -> tuple[float, float]:
-        """Return the seconds of prefill and of a new token."""
+        """Return the seconds of prefill and of a decoding step."""
         with without_block(self._loaded.decoder, variant[0]) as decoder:
-            prefill_s, decode_s, _ = read_and_write(decoder, self._ids, self._spec.new_tokens, between)
+            prefill_s, decode_s, _ = time_generation(decoder, self._ids, self._spec.new_tokens, between)
         return prefill_s, decode_s
 
     def bytes_of(self, variant: Variant) -> tuple[int, int]:
@@ -175,18 +175,18 @@ class _Loaded:
 
 
 class _Files:
-    """GGUF files in llama.cpp, each time in a new process."""
+    """Variants in llama.cpp: one GGUF file each, timed in a new process."""
 
     def __init__(self, spec: SpeedSpec, facts: ModelFacts, files: dict[Variant, Path]) -> None:
         (prompt,) = _prompts(spec, facts)
         request = {"prompt": prompt, "max_tokens": 1 + spec.new_tokens, "ignore_eos": True}
-        self._requests = [request, request]  # the first warms up
+        self._requests = [request, request]  # the first one is a warm-up
         self._length = spec.prompt_tokens + spec.new_tokens + 8
         self._files = files
         self._peaks: dict[Variant, int] = {}
 
     def time(self, variant: Variant, between: Callable[[], None]) -> tuple[float, float]:
-        """Return the seconds of prefill and of a new token."""
+        """Return the seconds of prefill and of a decoding step."""
         between()
         answers, self._peaks[variant] = llama_cpp.complete(self._files[variant], self._requests, self._length)
         timings = answers[1]["timings"]
@@ -198,7 +198,7 @@ class _Files:
 
 
 def _prompts(spec: SpeedSpec, facts: ModelFacts) -> list[list[int]]:
-    """Return random token ids; the time does not depend on them."""
+    """Return prompts of random tokens, since the time does not depend on the tokens."""
     generator = torch.Generator().manual_seed(spec.seed)
     ids: list[list[int]] = torch.randint(facts.vocab_size, (spec.batch_size, spec.prompt_tokens), generator=generator).tolist()
     return ids
@@ -206,7 +206,7 @@ def _prompts(spec: SpeedSpec, facts: ModelFacts) -> list[list[int]]:
 
 @dataclass
 class _SpeedRounds:
-    """The seconds measured so far."""
+    """Measured times by variant."""
 
     spec: SpeedSpec
     facts: ModelFacts
@@ -218,7 +218,7 @@ class _SpeedRounds:
     wall_s: float = 0.0
 
     def take_over(self, earlier: SpeedResult) -> None:
-        """Keep the rounds of a stopped run on the same machine."""
+        """Take over the rounds of a stopped run, if it ran on the same machine."""
         same = ("processor", "accelerator", "device", "runtime")
         if all(earlier.versions.get(name) == self.versions.get(name) for name in same):
             for point in earlier.points:
@@ -255,7 +255,7 @@ class _SpeedRounds:
         return finished
 
     def _missing(self, number: int) -> Iterator[Variant]:
-        """Return the variants that a round lacks, in alternating order, so that a slowdown affects all equally."""
+        """Yield the unmeasured variants of a round, in alternating order, so that a slowdown affects all equally."""
         for variant in self.variants if number % 2 == 0 else reversed(self.variants):
             if len(self.prefill.get(variant, ())) <= number:
                 yield variant
@@ -270,7 +270,7 @@ class _SpeedRounds:
         measured = [(cut, adapter) for cut, adapter in self.variants if (cut, adapter) in self.prefill]
         points = [self._point(cut, adapter) for cut, adapter in measured]
         of_layers = [point for point in points if point.is_of_layers]
-        layers_left = [facts.n_layers - point.n for point in of_layers]
+        n_kept = [facts.n_layers - point.n for point in of_layers]
         return SpeedResult(
             spec=spec,
             versions=self.versions,
@@ -280,8 +280,8 @@ class _SpeedRounds:
             model=facts,
             n_layers=facts.n_layers,
             points=points,
-            prefill=fit(layers_left, [point.prefill.median_s for point in of_layers], facts.n_layers),
-            decode=fit(layers_left, [point.decode.median_s for point in of_layers], facts.n_layers),
+            prefill=fit(n_kept, [point.prefill.median_s for point in of_layers], facts.n_layers),
+            decode=fit(n_kept, [point.decode.median_s for point in of_layers], facts.n_layers),
             rounds=min(len(self.prefill.get(variant, ())) for variant in self.variants),
             peak_bytes=max((self.timed.bytes_of(variant)[1] for variant in measured), default=0),
         )

@@ -1,8 +1,8 @@
 """Greedy removal: one layer at a time, each time the one whose removal changes the predictions least.
 
-Few sets need the quick look. A layer rarely costs much less after others are gone than before. So the cost that it added to an
-earlier set, times `SLACK`, is a lower bound of its cost now. The set with the lowest bound comes first. The search ends when
-the next bound exceeds the cost of the best few (Minoux, 1978, for functions where such bounds hold without a slack).
+Few sets are measured at each step. A layer rarely costs much less once other layers are removed, so the cost that it added to
+an earlier set, times `SLACK`, is a lower bound of its cost. Sets are measured in the order of their bounds until the next bound
+exceeds the cost of the best few (lazy greedy, Minoux, 1978, which needs no slack for submodular functions).
 """
 
 import math
@@ -16,8 +16,8 @@ EXCESS = 0.08
 """Share of the lowest cost on half of the texts by which others may exceed it there, and be measured on all texts. The best
 set of a step exceeds it by at most 0.041 over 15 layers of SmolLM2-135M, and by 0.05 over 10 of Qwen2.5-Coder-1.5B."""
 SLACK = 0.6
-"""Share of an earlier cost that is expected to remain at least. Greedy finds the same paths as without bounds: 15 layers of
-SmolLM2-135M, also with 0.7, and 12 layers of Qwen2.5-Coder-0.5B."""
+"""Expected minimum of a cost, as a share of the cost at an earlier step. Greedy finds the same paths as without bounds: 15
+layers of SmolLM2-135M, also with 0.7, and 12 layers of Qwen2.5-Coder-0.5B."""
 
 
 def best(model: Explored, sets: Sequence[Layers], most: int = KEPT) -> list[Layers]:
@@ -48,7 +48,7 @@ def with_one_more(model: Explored, removed: Layers) -> list[Layers]:
     return [tuple(sorted((*removed, layer))) for layer in model.free if layer not in removed]
 
 
-def looked_at(model: Explored, bounds: Mapping[Layers, float], most: int) -> dict[Layers, float]:
+def first_costs(model: Explored, bounds: Mapping[Layers, float], most: int) -> dict[Layers, float]:
     """Return the costs on the first texts of sets that can be among the best few.
 
     Args:
@@ -83,7 +83,7 @@ class Growth:
         base = self._model.first([removed])[0]
         layer_of = {larger: next(iter({*larger} - {*removed})) for larger in with_one_more(self._model, removed)}
         bounds = {larger: base + SLACK * self._added.get(layer, -math.inf) for larger, layer in layer_of.items()}
-        costs = looked_at(self._model, bounds, most)
+        costs = first_costs(self._model, bounds, most)
         self._added |= {layer_of[larger]: cost - base for larger, cost in costs.items()}
         return list(costs)
 

@@ -1,8 +1,7 @@
-"""Greedy removal followed by local search, also from the best contiguous block.
+"""Greedy removal followed by local search, which also starts from the best contiguous block.
 
-Single swaps alone miss a contiguous optimum, so whole runs are shifted and pairs of layers exchanged too. Only
-promising swaps are measured: the cost of a swap is predicted as the sum of its two halves' costs, the set without the layer
-that returns and the set with the layer that leaves.
+A step swaps one or two layers or shifts a contiguous run, because single swaps rarely reach a contiguous optimum. Only
+promising swaps are measured: the predicted cost of a swap is the cost without the restored layer plus that with the added one.
 """
 
 import math
@@ -11,16 +10,16 @@ from itertools import combinations
 
 from analysis.core.blocks import removal
 from analysis.experiments.strategies import SEARCHED, Explored, Layers, Search, Strategy, as_searched, register
-from analysis.experiments.strategies.greedy import KEPT, SLACK, Growth, best, looked_at, n_grown
+from analysis.experiments.strategies.greedy import KEPT, SLACK, Growth, best, first_costs, n_grown
 
 _SWAPS, _PAIRS = 8, 4
-"""Numbers of single swaps and of exchanges of two layers that are measured at each step."""
+"""Numbers of swaps of one layer and of two layers that are measured at each step."""
 _STEPS = 3
 """Maximum number of steps of a local search."""
-_ENDS = 3
-"""Number of sets of a size that are measured on the validation text."""
-_LEAST_GAIN = 1e-4
-"""Minimum improvement by a change in nats per token, above rounding errors."""
+_MAX_ENDS = 3
+"""Maximum number of sets of a size that are measured on the validation text."""
+_MIN_GAIN = 1e-4
+"""Minimum improvement of a step in nats per token, above rounding errors."""
 
 
 def _shifted(model: Explored, layers: Layers) -> list[Layers]:
@@ -28,29 +27,29 @@ def _shifted(model: Explored, layers: Layers) -> list[Layers]:
     shifts = []
     for run in removal(layers).blocks:
         rest = [layer for layer in layers if layer not in run.layers]
-        for by in (-2, -1, 1, 2):
-            moved = {layer + by for layer in run.layers}
+        for offset in (-2, -1, 1, 2):
+            moved = {layer + offset for layer in run.layers}
             if moved <= set(model.free) and moved.isdisjoint(rest):
                 shifts.append(tuple(sorted([*rest, *moved])))
     return shifts
 
 
 def _promising(model: Explored, growth: Growth, layers: Layers) -> list[Layers]:
-    """Return the swaps of one layer and of two that should help most, predicted from their halves."""
-    back = [tuple(kept_layer for kept_layer in layers if kept_layer != layer) for layer in layers]
+    """Return the swaps of one layer and of two layers with the lowest predicted costs."""
+    smaller = [tuple(kept_layer for kept_layer in layers if kept_layer != layer) for layer in layers]
     larger = growth.sets(layers, _SWAPS)
     if not larger:
         return []
-    less = dict(zip(layers, model.first(back), strict=True))
+    cost_without = dict(zip(layers, model.first(smaller), strict=True))
     cost_with = {next(iter({*grown} - {*layers})): cost for grown, cost in zip(larger, model.first(larger), strict=True)}
 
     def changed(out: Sequence[int], added: Sequence[int]) -> Layers:
         return tuple(sorted([*(layer for layer in layers if layer not in out), *added]))
 
-    ranked_out, ranked_in = (sorted(costs, key=lambda layer: (costs[layer], layer)) for costs in (less, cost_with))
-    single = {changed([out], [added]): less[out] + cost_with[added] for out in ranked_out for added in ranked_in}
+    ranked_out, ranked_in = (sorted(costs, key=lambda layer: (costs[layer], layer)) for costs in (cost_without, cost_with))
+    single = {changed([out], [added]): cost_without[out] + cost_with[added] for out in ranked_out for added in ranked_in}
     pairs = {
-        changed(out, added): sum(less[layer] for layer in out) + sum(cost_with[layer] for layer in added)
+        changed(out, added): sum(cost_without[layer] for layer in out) + sum(cost_with[layer] for layer in added)
         for out in combinations(ranked_out[:4], 2)
         for added in combinations(ranked_in[:4], 2)
     }
@@ -67,27 +66,27 @@ def _climbed(model: Explored, growth: Growth, start: Layers) -> Layers:
     while changes := [*_shifted(model, current), *_promising(model, growth, current)]:
         candidate = best(model, changes)[0]
         candidate_cost = model.whole([candidate])[0]
-        if candidate_cost > cost - _LEAST_GAIN:
+        if candidate_cost > cost - _MIN_GAIN:
             break
         current, cost = candidate, candidate_cost
     return current
 
 
 def _blocks(model: Explored, n: int, costs: dict[Layers, float]) -> list[Layers]:
-    """Return blocks of a size, among them the best few if a block costs at least `SLACK` times a part of it.
+    """Return the measured blocks of a size. The best few are among them if a block costs at least `SLACK` times any part of it.
 
     Args:
         model: the model that is searched.
         n: Number of layers.
-        costs: Costs of the blocks of one layer less, or their bounds; replaced by those of this size.
+        costs: Costs of the blocks with one layer less, or lower bounds; replaced by those of this size.
     """
     blocks = [tuple(range(start, start + n)) for start in range(model.n_layers - n + 1)]
     free = [block for block in blocks if set(block) <= set(model.free)]
     parts = {block: max(costs.get(block[1:], -math.inf), costs.get(block[:-1], -math.inf)) for block in free}
-    looked = looked_at(model, {block: SLACK * part for block, part in parts.items()}, KEPT)
+    measured = first_costs(model, {block: SLACK * part for block, part in parts.items()}, KEPT)
     costs.clear()
-    costs |= parts | looked
-    return list(looked)
+    costs |= parts | measured
+    return list(measured)
 
 
 def _walk(model: Explored) -> Iterator[Sequence[Layers]]:
@@ -97,7 +96,7 @@ def _walk(model: Explored) -> Iterator[Sequence[Layers]]:
         starts = [grown[0], *(best(model, blocks)[:1] if (blocks := _blocks(model, n, costs)) else [])]
         ends = best(model, [_climbed(model, growth, start) for start in dict.fromkeys(starts)])
         before = ends[0]
-        yield list(dict.fromkeys([*ends, *starts]))[:_ENDS]
+        yield list(dict.fromkeys([*ends, *starts]))[:_MAX_ENDS]
 
 
 def _sets(n_free: int, max_n: int, budget: int) -> int:
@@ -113,6 +112,6 @@ register(
         help="greedy, then swaps layers and runs of layers until no swap helps. Also starts from the best block.",
         choose=as_searched,
         needs=(SEARCHED,),
-        search=Search(_walk, _sets, usual=0.36, most_ends=_ENDS),
+        search=Search(_walk, _sets, usual=0.36, most_ends=_MAX_ENDS),
     )
 )

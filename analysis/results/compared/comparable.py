@@ -1,4 +1,4 @@
-"""Scores of different results that may be drawn in one chart: those of one condition. Others are listed with their own."""
+"""Comparability of results: one chart has scores of one condition only, and others are listed with their own condition."""
 
 from collections.abc import Sequence
 
@@ -11,23 +11,23 @@ from analysis.results.stored.summaries import MeasuredResult, texts_read
 
 
 def is_comparable(sweep: SweepResult, other: Scored, quantity: str) -> bool:
-    """Return whether a number may be drawn on a curve: equal model, precision, and questions or texts in number and kind.
+    """Return whether a score may be drawn on a curve: both need the same model, precision, and questions or texts.
 
-    A healed model without some sublayers may be drawn only if the curve has these sublayers: they are no whole layers.
+    A healed model without sublayers also needs a point of the curve without the same sublayers.
 
     Args:
         sweep: the curve.
-        other: the result to draw on it; of a healing run its healed model, of another curve its unpruned one.
-        quantity: `ACCURACY` or `LOSS`; False for a result that has not measured it.
+        other: the result to draw on it. A healing run stands for its healed model, another curve for its unpruned model.
+        quantity: `ACCURACY` or `LOSS`.
     """
-    if _is_of_other_parts(sweep, other):
+    if _has_other_sublayers(sweep, other):
         return False
     sweep_reading, other_reading = reading.of_sweep(sweep, None).get(quantity), _drawn(other).get(quantity)
     return sweep_reading is not None and other_reading is not None and sweep_reading.condition == other_reading.condition
 
 
 def incomparable(sweep: SweepResult, heals: Sequence[HealResult]) -> list[str]:
-    """Return a sentence for each healing run that may not be drawn on a curve, with its condition and its unpruned model."""
+    """Return a sentence for each healing run that may not be drawn on a curve, with its scores and their condition."""
     sentences = []
     for heal in heals:
         unlike = [name for name in (ACCURACY, LOSS) if name in _drawn(heal) and not is_comparable(sweep, heal, name)]
@@ -35,7 +35,7 @@ def incomparable(sweep: SweepResult, heals: Sequence[HealResult]) -> list[str]:
             unpruned, healed = reading.of_heal(heal, "unpruned"), _drawn(heal)
             scores = " and ".join(_scores(healed[name], unpruned.get(name)) for name in unlike)
             model = f"{heal.spec.block.brief()}, healed by {heal.spec.recipe}"
-            reason = "sublayers are removed" if _is_of_other_parts(sweep, heal) else "measured differently"
+            reason = "sublayers are removed" if _has_other_sublayers(sweep, heal) else "measured differently"
             sentences.append(f"Not on the curve ({reason}): {model}, {scores}.")
     return sentences
 
@@ -46,14 +46,14 @@ def same_texts(first: MeasuredResult, second: MeasuredResult) -> bool:
 
 
 def same_tokens(first: MeasuredResult, second: MeasuredResult) -> bool:
-    """Return whether losses per token of two results are of the same tokens of the same texts, as far as the results tell."""
+    """Return whether the losses of two results are of the same texts and tokens, by vocabulary size and bits per byte."""
     losses = (next((readings.get(LOSS) for readings in reading.of_all(result)), None) for result in (first, second))
     same_vocabulary = first.model.vocab_size == second.model.vocab_size
     return same_texts(first, second) and same_vocabulary and reading.have_same_tokens(*losses)
 
 
-def _is_of_other_parts(sweep: SweepResult, other: Scored) -> bool:
-    """Return whether a healing run removes sublayers that a curve does not have."""
+def _has_other_sublayers(sweep: SweepResult, other: Scored) -> bool:
+    """Return whether a healing run removes sublayers that no point of a curve removes."""
     cut = other.spec.removed if isinstance(other, HealResult) else None
     return isinstance(cut, PartSet) and all(point.block != cut for point in sweep.points)
 
@@ -64,7 +64,7 @@ def _scores(healed: Reading, unpruned: Reading | None) -> str:
 
 
 def _drawn(result: Scored) -> Readings:
-    """Return the scores that a curve shows of a result."""
+    """Return the scores of a result that are drawn on a curve."""
     if isinstance(result, SweepResult):
         return reading.of_sweep(result, None)
     return reading.of_evaluate(result) if isinstance(result, EvaluateResult) else reading.of_heal(result, "healed")

@@ -32,13 +32,13 @@ def of_cuts(results: Sequence[Any], quantity: str, like: int | Removal) -> list[
     """Return the costs of all removals of one size.
 
     Args:
-        results: curves, evaluations, heals and loss-increase maps of one model, strongest first; others are ignored.
-        quantity: ACCURACY or LOSS; a loss-increase map gives the latter.
+        results: curves, evaluations, healing runs and loss-increase maps of one model, strongest first; others are ignored.
+        quantity: ACCURACY or LOSS; loss-increase maps have LOSS only.
         like: number of removed layers, or a removal of the same shape (`blocks.shape`).
 
     Returns:
-        The first cost of each removal and condition, in the order of the results. A removal without an unpruned model under
-        the same condition has none.
+        The cost of each removal under each condition, from the first result that has it. Without an unpruned model under the
+        same condition there is no cost.
     """
     readings = [measured for result in results for measured in _readings(result, quantity)]
     unpruned: dict[Condition, Reading] = {}
@@ -78,14 +78,12 @@ def _damages(results: Sequence[Any], n: int) -> Iterator[Reading]:
 
 
 def best_cut(costs: Sequence[Cost]) -> Cost | None:
-    """Return the lowest cost of one size under the condition of most measured removals.
+    """Return the lowest cost under the condition with the most removals; None if it has only one.
 
-    Returns:
-        The best, which is biased low as the lowest of many; None if no two removals were measured under the
-        same condition.
+    As the lowest of several measurements, it is biased low.
     """
     groups: dict[Condition, list[Cost]] = {}
     for cost in costs:
         groups.setdefault(cost.condition, []).append(cost)
-    choosing = max(groups.values(), key=len, default=[])
-    return min(choosing, key=lambda cost: cost.change.difference) if len(choosing) > 1 else None
+    largest = max(groups.values(), key=len, default=[])
+    return min(largest, key=lambda cost: cost.change.difference) if len(largest) > 1 else None

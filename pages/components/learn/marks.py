@@ -1,7 +1,7 @@
-"""Marks on the lesson's charts: predictions that a visitor drags or draws, and the ring of the block selected on other pages.
+"""Marks on the lesson's charts: predictions that a visitor drags or draws, and the ring of the selected block.
 
-The state of a prediction is a draft; locking it in makes it the guess. Both come from a browser, so a value that does not fit
-the question is no draft. No measurement is shown before a guess is locked or skipped.
+A prediction is a draft until the visitor locks it in. Values come from the browser, so invalid ones are ignored. The
+measurement is shown after the guess is locked or skipped.
 """
 
 import math
@@ -49,14 +49,14 @@ _curve = st.components.v2.component(
 
 
 def block(lesson: Lesson, question: str, n_layers: int, size: int, *, label: str) -> Block:
-    """Draw the model's layers with a block to drag along them; returns its place now.
+    """Draw the layers of a model with a block to drag, and return its current position.
 
     Args:
         lesson: the visitor's progress.
-        question: name of the draft, which is the start of the block.
-        n_layers: layers of the model.
-        size: of the block.
-        label: description of the block for people who do not see it.
+        question: name of the draft. Its value is the first layer of the block.
+        n_layers: number of layers of the model.
+        size: number of layers of the block.
+        label: accessible name of the block.
     """
     key = lesson.key(question)
     last = n_layers - size
@@ -74,12 +74,12 @@ def block(lesson: Lesson, question: str, n_layers: int, size: int, *, label: str
 
 @dataclass(frozen=True)
 class Axes:
-    """The axes to draw on."""
+    """Axes of a drawing."""
 
     places: Sequence[str]
-    """Names of the places from left to right."""
+    """Labels of the points, from left to right."""
     one: str
-    """Noun before the name of a place, as in "layer 3"."""
+    """Noun before the label of a point, such as "layer"."""
     axis: str
     """Title of the horizontal axis."""
     vertical: str
@@ -87,48 +87,48 @@ class Axes:
     low: float
     high: float
     step: float
-    """Distance that one press of a key moves."""
+    """Change of a value by one key press."""
     ticks: Sequence[float]
     percent: bool = False
     digits: int = 2
     unit: str = ""
     given: Sequence[float] = ()
-    """Values of the first places, which are shown and not drawn."""
+    """Known values of the first points, which cannot be drawn."""
     levels: Mapping[str, float] | None = None
-    """Horizontals to read the drawing against, by name."""
+    """Horizontal reference lines by name."""
     bars: bool = False
-    """Whether places are things apart, so that no line joins them."""
+    """Whether values are drawn as bars, not as a line."""
 
     def printed(self) -> handout.HandoutAxes:
-        """Return the axes on paper."""
+        """Return the axes for the printed handout."""
         named = [(tick, f"{tick:.0%}" if self.percent else f"{tick:.{min(self.digits, 1)}f}") for tick in self.ticks]
         return handout.HandoutAxes(self.places, self.axis, named, self.given, list((self.levels or {}).items()), self.bars)
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A drawing: a value for each place, None if nothing was drawn, and the place that was marked."""
+    """A drawing: a value for each point, None if nothing was drawn there, and the marked point."""
 
     values: tuple[float | None, ...]
     mark: int | None = None
 
     @property
     def is_empty(self) -> bool:
-        """Return whether nothing was drawn beyond the given values."""
+        """Return whether nothing was drawn."""
         return all(value is None for value in self.values)
 
 
 def curve(lesson: Lesson, question: str, axes: Axes, *, label: str, height: int = 300, mark: str = "", none: str = "") -> Drawn:
-    """Draw empty axes to draw on; returns the drawing now.
+    """Draw axes that a visitor can draw on, and return the current drawing.
 
     Args:
         lesson: the visitor's progress.
-        question: name of the draft, a `Drawn` whose values begin after the given ones.
-        axes: the axes to draw on.
-        label: description of the drawing for people who do not see it.
-        height: pixels.
-        mark: meaning of the handle below the axis; empty for no handle.
-        none: meaning of the handle behind the last place.
+        question: name of the draft, a `Drawn` with the values after the known ones.
+        axes: the axes.
+        label: accessible name of the drawing.
+        height: height in pixels.
+        mark: label of the handle below the axis; empty for no handle.
+        none: label of the handle if it is behind the last point.
     """
     key, n_given = lesson.key(question), len(axes.given)
     n_drawn = len(axes.places) - n_given
@@ -166,7 +166,7 @@ def curve(lesson: Lesson, question: str, axes: Axes, *, label: str, height: int 
 
 
 def _sent(key: str, name: str) -> object:
-    """Return the browser's last message."""
+    """Return the last value that the browser sent."""
     return (st.session_state.get(key) or {}).get(name)
 
 
@@ -188,13 +188,13 @@ def _read(sent: object, n_given: int, n_drawn: int, axes: Axes, *, marks: bool) 
 
 
 def buttons(lesson: Lesson, question: str, *, ready: bool = True, missing: words.Markdown = "") -> None:
-    """Draw the two buttons after a prediction: lock it in, or see the answer without one.
+    """Draw the buttons that lock a prediction in or skip it.
 
     Args:
         lesson: the visitor's progress.
         question: name of the draft.
-        ready: whether there is something to lock in.
-        missing: the step to do first, if it is not ready.
+        ready: whether a prediction can be locked in.
+        missing: hint on the disabled button.
     """
     with st.container(horizontal=True, gap="small"):
         st.button(
@@ -218,25 +218,25 @@ def buttons(lesson: Lesson, question: str, *, ready: bool = True, missing: words
 
 
 def selected_removal() -> Removal | None:
-    """The selected block; None while the model has no distance map, or nothing is removed."""
+    """Return the selected block; None if the model has no distance map or nothing is removed."""
     now = selection.now(state.current_model())
     return None if now is None else now.cut.removed
 
 
 def selected_block(size: int) -> Block | None:
-    """The selected block if it has this number of layers."""
+    """Return the selected block if it has `size` layers, else None."""
     block = selected_removal()
     return block if isinstance(block, Block) and block.size == size else None
 
 
 def places_of_scores(sweep: SweepResult) -> dict[str, Places]:
-    """By quantity, the places of the selected block on a chart of accuracy or loss, under the condition of a curve."""
+    """Return the points of the selected block on charts of accuracy and loss under the condition of a curve, by quantity."""
     block = selected_removal()
     return {} if block is None else {**selected.of_scores(scores.select(block, _scores_of_selection(), shown=sweep))}
 
 
 def places_of_generations(sweep: SweepResult) -> Places:
-    """The places of the selected block on the chart of generated text, under the condition of a curve."""
+    """Return the points of the selected block on the chart of generated text under the condition of a curve."""
     points = generations.collect(sweep.spec.model, [sweep, *_scores_of_selection()], sweep.spec.generation)
     return selected.of_generations(points, selected_removal())
 
@@ -247,22 +247,22 @@ def _scores_of_selection() -> list[Any]:
 
 
 def ringed(figure: Figure, places: Places, note: str = selected.UNMEASURED) -> Figure:
-    """A chart with the ring of the selected block, or with a note that it has no value there.
+    """Return a copy of a chart with the ring of the selected block, or with a note if it has no value.
 
     Args:
-        figure: the chart, which stays as it is.
-        places: of the selected block.
-        note: the text on the chart without a place.
+        figure: the chart.
+        places: points of the selected block.
+        note: text on the chart if there is no point.
     """
     return figure if selected_removal() is None else selected.marked(figure, places, note=note, dark=chart.is_dark())
 
 
 def ring_caption(places_by_quantity: dict[str, Places], reason: Callable[[Removal], str] | None = None) -> None:
-    """Name the selected block below the charts, and the quantities that are not measured for it.
+    """Draw a caption with the selected block and the quantities that are not measured for it.
 
     Args:
-        places_by_quantity: by quantity, its places.
-        reason: the sentence on a block without a place; None for the usual one.
+        places_by_quantity: points of the selected block by quantity.
+        reason: sentence for a block without a point (default: "Not measured").
     """
     removed = selected_removal()
     if removed is None:

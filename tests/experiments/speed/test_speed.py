@@ -46,7 +46,7 @@ def timed(monkeypatch):
         seconds = FIXED_S + LAYER_S * decoder.n_layers
         return seconds, seconds / 5, ids
 
-    monkeypatch.setattr(speed, "read_and_write", by_layers)
+    monkeypatch.setattr(speed, "time_generation", by_layers)
     return calls
 
 
@@ -55,7 +55,7 @@ def test_the_timed_pass_writes_the_tokens_of_the_model(family):
     decoder = find_decoder(build(family))
     ids = torch.arange(3, 83)[None]
     with without_block(decoder, Block(2, 2)):
-        prefill_s, decode_s, written = speed.read_and_write(decoder, ids, 4)
+        prefill_s, decode_s, written = speed.time_generation(decoder, ids, 4)
         assert written[0].tolist() == generation.greedy(decoder, ids.tolist(), 5)[0]
     assert prefill_s > 0
     assert decode_s > 0
@@ -119,7 +119,7 @@ def test_it_stops_between_two_passes_and_off_the_clock(monkeypatch):
     def between():
         clock[0] += 1.0
 
-    prefill_s, decode_s, _ = speed.read_and_write(decoder, ids, 3, between)
+    prefill_s, decode_s, _ = speed.time_generation(decoder, ids, 3, between)
     assert clock == [4.0]
     assert (prefill_s, decode_s) == (0.0, 0.0)
 
