@@ -427,12 +427,12 @@ def with_singles(figure: Figure, points: Sequence[Point], measure: Measure, *, d
         y=[measure.value(point) for point in measured],
         error_y={**measure.bars(measured), "color": colour},
         mode="markers",
-        name="scored separately",
+        name="other layers",
         marker={"color": colour, "size": 10, "symbol": "diamond-open", "line": {"width": 2}},
         customdata=_clicked_layers(measured),
-        text=[f"scored separately<br>{measure.hover(point)}" for point in measured],
+        text=[f"other layers<br>{measure.hover(point)}" for point in measured],
         hovertemplate="%{text}<extra></extra>",
-        showlegend=False,  # the legend's rows are counted before
+        showlegend=figure.layout.legend.entrywidth is None,  # a legend of several rows has no space for one more
     )
     low, high = figure.layout.xaxis.range
     figure.update_xaxes(range=[low, max(high, max(point.n for point in measured) + 0.5)])

@@ -339,7 +339,7 @@ def test_model_of_exactly_the_limit_fits():
 def test_unmeasured_pruning_of_quantized_weights_is_missing():
     compared = compare([curve("float32", 0), curve("bfloat16", 0), curve("8bit", 0), curve("4bit", 0.2, last=0)])
     missing = [each for each in unmeasured.missing(compared, fakes.MODEL) if not each.what.startswith("speed")]
-    assert [each.what for each in missing] == ["accuracy and loss of NF4 weights without layers"]
+    assert [each.what for each in missing] == ["accuracy and loss of pruned models with NF4 weights"]
     assert missing[0].spec.max_n == 4
 
 

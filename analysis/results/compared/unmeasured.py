@@ -57,7 +57,7 @@ def missing(comparison: Comparison, model: ModelSpec) -> list[Missing]:
         if not _has_unpruned(comparison, quantized):
             lacking.append(Missing(f"accuracy and loss of {NAMES[quantization]}", spec))
         elif isinstance(spec, SweepSpec) and spec.max_n and not any(form.kind == BOTH for form in quantized):
-            lacking.append(Missing(f"accuracy and loss of {NAMES[quantization]} without layers", spec))
+            lacking.append(Missing(f"accuracy and loss of pruned models with {NAMES[quantization]}", spec))
     return lacking + _speeds(comparison, plain)
 
 

@@ -44,7 +44,7 @@ def test_scores_of_the_block_appear_in_numbers_and_curves(app, curve):
     assert r":gray-badge[ARC-Easy · n = 100 · C4 · n = 8 texts] :gray-badge[bfloat16 · Q4\_1 weights]" in texts(at)
     opened(at, "map")
     for key, value in (("accuracy", 0.37), ("loss", 3.3)):
-        diamond = trace(figures(at)[key], "scored separately")
+        diamond = trace(figures(at)[key], "other layers")
         assert (diamond["x"], diamond["y"]) == ([18], [value])
         assert cut_at(18).brief() in diamond["text"][0]
         assert figures(at)[key]["layout"]["xaxis"]["range"][1] >= 18.5
