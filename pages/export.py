@@ -22,10 +22,11 @@ with frame.errors_shown():
             if choice is not None:
                 with frame.errors_shown():
                     pruned_model.show_gains(choice)
+                request = folders.request(choice)
                 with frame.errors_shown():
-                    files.show(choice)
+                    request = files.show(choice)
         with frame.errors_shown():
             folders.on_this_machine(model)
         if choice is not None:
             specs = [choice.heal.spec] if choice.heal else []
-            frame.commands([*specs, folders.request(choice)])
+            frame.commands([*specs, request])

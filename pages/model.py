@@ -60,7 +60,7 @@ def facts_and_actions(model: ModelSpec) -> None:
     if facts is None:
         inspection.coming(model)
         return
-    st.header(words.plain(facts.model.name, most=80), anchor=False)
+    inspection.show_name(model, facts.model)
     actions(model, facts)
     inspection.show_files(model, facts)
     inspection.show(facts)

@@ -18,7 +18,7 @@ def training_curve(heal: HealResult, *, dark: bool = False, height: int = 320) -
         x=[step.step for step in heal.steps],
         y=[step.loss for step in heal.steps],
         mode="lines",
-        name="training loss",
+        name=_trained_on(heal),
         line={"color": colours.healed, "width": 1.2},
         opacity=0.55,
         hovertemplate="step %{x}<br>training loss %{y:.4f}<extra></extra>",
@@ -32,7 +32,8 @@ def training_curve(heal: HealResult, *, dark: bool = False, height: int = 320) -
         line={"color": colours.healed, "width": 2.2},
         marker={"size": 7},
         text=[with_interval(check.loss, end, ".4f") for check, end in zip(heal.validations, ends, strict=True)],
-        hovertemplate="after step %{x}<br>loss %{text}<extra></extra>",
+        customdata=_moments(heal),
+        hovertemplate="%{customdata}<br>loss %{text}<extra></extra>",
     )
     if heal.unpruned_check is not None:  # on the texts of the checks
         add_level(figure, "unpruned", heal.unpruned_check.loss, colours.unpruned, "dash", ".4f")
@@ -44,6 +45,18 @@ def validation_intervals(heal: HealResult) -> list[tuple[float, float] | None]:
     n_judging_texts = next((point.n_texts for point in (heal.unpruned, heal.pruned, heal.healed) if point and point.n_texts), 0)
     n_texts = heal.n_choice_texts or n_judging_texts
     return [stats.mean_interval(check.loss, check.loss_stderr, n_texts) for check in heal.validations]
+
+
+def _trained_on(heal: HealResult) -> str:
+    """Return the texts of the training loss, and its share of distillation, which has another scale than the checks."""
+    share = f", {heal.spec.distill:.0%} distillation" if heal.spec.distill else ""
+    return f"training loss on {escape(corpora.title(heal.spec.corpus))}{share}"
+
+
+def _moments(heal: HealResult) -> list[str]:
+    """Return when each check was made: two checks at step 0 are those before and after the instant heal."""
+    later = (f"after step {check.step}" if check.step else "after the instant heal" for check in heal.validations[1:])
+    return ["pruned model", *later][: len(heal.validations)]
 
 
 def _choosing(heal: HealResult) -> str:

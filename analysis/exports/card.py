@@ -83,7 +83,7 @@ def of(
         f"# {text(name)}",
         f"{facts.n_layers - len(cut.layers)} of {facts.n_layers} layers of {code(base)}"
         f"{f' at revision {code(model.revision)}' if model.revision else ''} (family {text(facts.family_in_words)}), saved in "
-        f"{_precision(model, facts, file)}. Layers are counted from 0 and a block [a, b) ends before b.",
+        f"{_precision(model, facts, file)}. Layers are counted from 0.",
         "## How it was made",
         _recipe_text(cut, heal, adapter),
         *([_ZEROED] if isinstance(cut, PartSet) else []),

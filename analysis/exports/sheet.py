@@ -34,7 +34,7 @@ from analysis.results.words.front_table import FrontAnswer
 CommandLine = Callable[[Spec], str]
 """Function that returns the command of a request."""
 TITLES = {verdict.GO: "Go", verdict.MORE: "Measure more", verdict.STOP: "Don't"}
-_NO_RISK = "No stored result shows a risk."
+_NO_RISK = "None in the stored results."
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,8 @@ class Sheet:
     @property
     def title(self) -> str:
         """The question that the sheet answers."""
-        return f"Decision: remove {self.decision.removed.brief()} of {self.model}?"
+        healed = " and heal it" if self.decision.healed else ""
+        return f"Decision: remove {self.decision.removed.brief()} of {self.model}{healed}?"
 
     @property
     def judged(self) -> str:
@@ -157,8 +158,8 @@ class Sheet:
                 tables=[TextTable.of_texts(heads, every)],
                 lists=[
                     ("Next step", decision.next_steps),
-                    ("Cost", [f"{name}: {amount}." for name, amount in decision.costs]),
-                    ("Risk", decision.risks or [_NO_RISK]),
+                    ("Time taken", [f"{name}: {amount}." for name, amount in decision.costs]),
+                    ("Further risks", decision.risks or [_NO_RISK]),
                     ("Unknown", decision.unknowns),
                     *front,
                 ],
@@ -174,7 +175,7 @@ def _drawing(sheet: Sheet) -> Drawing:
     shapes = [
         Rectangle(layer * step, 0, 0.8 * step, 5, "removed" if layer in removed else "layer") for layer in range(sheet.n_layers)
     ]
-    y = 9.0
+    y, legend = 9.0, "Blue: removed layers."
     for judged in sheet.decision.judged:
         change, name = judged.quantity.change, judged.quantity.name
         if change is None or change.low is None or change.high is None:
@@ -191,8 +192,8 @@ def _drawing(sheet: Sheet) -> Drawing:
             Rectangle(at[0] - 0.1, y, 0.2, 4, "soft"),
             Rectangle(0, y + 3, 0, 2.8, "ink", f"{name.capitalize()} change"),
         ]
-        y += 6
-    shapes.append(Rectangle(0, y + 2, 0, 2.6, "soft", "Shaded: accepted. Bar: 95 % CI. Thin line: no change. Right is worse."))
+        y, legend = y + 6, "Blue: removed. Shaded: accepted. Bar: 95 % CI. Thin line: 0. Right: worse."
+    shapes.append(Rectangle(0, y + 2, 0, 2.6, "soft", legend))
     return Drawing(tuple(shapes), y + 4, f"Layers of the model, {sheet.decision.removed.brief()} removed, and both changes.")
 
 

@@ -221,8 +221,10 @@ class Evidence:
             return Quantity(SPEED, request=SpeedSpec(model=self.model, ns=ns, blocks=blocks))
         speed, instead = self.speed, timed_instead(self.speed, self.removed)
         before, after = decode_speed(speed, self.removed) or (None, None)
-        remark = "" if instead is None else f"timed without {instead.brief()}, the same number of layers, "
-        on = f"decode, {remark}{speed.rounds} rounds, {speed.precision_in_words}, {speed.machine}"
+        remark = "" if gain.is_measured else "estimated from other numbers of layers, "
+        if instead is not None:
+            remark = f"timed without {instead.brief()}, the same number of layers, "
+        on = f"decode in transformers, {remark}{speed.rounds} rounds, {speed.precision_in_words}, {speed.machine}"
         return Quantity(
             SPEED,
             MEASURED if gain.is_measured else ESTIMATED,

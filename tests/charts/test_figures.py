@@ -200,7 +200,7 @@ def test_rings_mark_every_run_of_a_scattered_cut():
 
 def test_training_curve_and_comparison():
     figure = heals.training_curve(HEAL)
-    assert list(trace(figure, "training loss").y) == [2.5, 2.3]
+    assert list(trace(figure, "training loss on Wikipedia").y) == [2.5, 2.3]
     assert list(trace(figure, "loss on held-out text").x) == [0, 2]
     accuracy = heals.heal_comparison(HEAL, "acc")
     assert [trace(accuracy, name).y[0] for name in ("unpruned", "pruned", "healed")] == [0.5, 0.4, 0.45]

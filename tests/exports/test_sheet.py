@@ -76,6 +76,7 @@ def test_a_healed_model_offers_its_file_only_with_its_adapter(stored):
     healed = fakes.alike_heal()
     assert not make(heal=replace(healed, adapter=None)).file
     assert f"--adapter {healed.adapter} " in make(heal=healed).file[0]
+    assert make(heal=healed).title.endswith(" and heal it?"), "its numbers are those of the healed model"
 
 
 def test_hostile_names_stay_text_in_html_and_markdown(stored):
@@ -121,7 +122,7 @@ def test_the_report_begins_with_the_sheet(stored):
     answer, method = document.sections[:2]
     assert answer.title == f"{make().title} {make().recommendation}"
     assert [section.is_page for section in document.sections[:3]] == [True, True, False]
-    assert dict(method.lists)["Risk"] == (make().decision.risks or ["No stored result shows a risk."])
+    assert dict(method.lists)["Further risks"] == (make().decision.risks or ["None in the stored results."])
     assert '<section class="page">' in page.html(document)
     assert "### Unknown" in document.markdown()
     assert not any(section.is_page for section in report.of(fakes.MODEL, None, main.command_line).sections)

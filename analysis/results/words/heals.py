@@ -94,7 +94,7 @@ def _of_own_kind(losses: dict[str, Reading], control: HealResult | None) -> str:
     """Return the losses on the kind of text that was trained on, with that of the control."""
     values = [f"{measured.value:.2f} {name}" for name, measured in losses.items()]
     reached = None if control is None else _losses(control, own_kind=True).get("healed")
-    values += [f"{reached.value:.2f} control"] if reached else []
+    values += [f"{reached.value:.2f} unpruned after the same training"] if reached else []
     return f"Loss on {losses['healed'].condition.material_in_words()}, the kind of the healing text: {', '.join(values)}."
 
 

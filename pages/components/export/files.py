@@ -14,6 +14,7 @@ from analysis.exports import folders as exports
 from analysis.exports import formats, lm_eval_task, page, report, sheet, sheet_pdf
 from analysis.exports.document import Section
 from analysis.exports.sheet import Sheet
+from analysis.exports.spec import ExportSpec
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results import verdict
 from analysis.results.stored.reading import ACCURACY, Reading
@@ -52,7 +53,8 @@ def _lm_eval(choice: Choice) -> None:
             "Measure it on Explore: lm_eval can then ask the same questions."
         )
         return
-    named = words.plain(f"{questions.title(benchmark)}, seed {benchmark.seed}")
+    n = f"{benchmark.limit} questions, " if benchmark.limit else ""
+    named = words.plain(f"{questions.title(benchmark)}, {n}seed {benchmark.seed}")
     st.caption(f"lm-evaluation-harness asks the same questions with this task: {named}.")
 
     chart.download(
@@ -64,7 +66,7 @@ def _lm_eval(choice: Choice) -> None:
         icon=":material/folder_zip:",
         type="primary",
     )
-    st.caption("Unpack the task and run this in its folder. It evaluates the saved model folder:")
+    st.caption("Save the model folder, unpack the task, and run this in the task's folder:")
     folder = exports.folder(folders.request(choice).name)
     line = lm_eval_task.command(benchmark, ".", str(folder), choice.model.dtype)
     st.code(line, language="bash", wrap_lines=True)
@@ -196,8 +198,9 @@ def _report_of_all(choice: Choice) -> None:
 
 
 SHEET, FOLDER, ADAPTER, FILE = "Decision sheet", "Model folder", "Adapter", "llama.cpp"
-_WAYS: dict[str, Callable[[Choice], None]] = {
+_WAYS: dict[str, Callable[[Choice], ExportSpec | None]] = {
     SHEET: _decision_sheet,
+    FOLDER: folders.model_folder,
     FILE: folders.llama_cpp,
     ADAPTER: folders.adapter,
     "mergekit": _mergekit,
@@ -207,9 +210,9 @@ _WAYS: dict[str, Callable[[Choice], None]] = {
 }
 
 
-def show(choice: Choice) -> None:
-    """Draw the choice of the form and its panel."""
-    ways = [SHEET, FOLDER, *(way for way in _WAYS if way != SHEET and (way != ADAPTER or choice.adapter))]
+def show(choice: Choice) -> ExportSpec:
+    """Draw the choice of the form and its panel; returns the request of its files, else of a model folder."""
+    ways = [way for way in _WAYS if way != ADAPTER or choice.adapter]
     key = f"export-way-{choice.adapter is not None}"
     usual = FILE if choice.model.is_gguf else FOLDER
     if usual == FILE:
@@ -218,10 +221,7 @@ def show(choice: Choice) -> None:
     way = st.segmented_control(
         "Export as", ways, default=chosen, required=True, key=key, on_change=_remember, args=(key, usual)
     )
-    if way == FOLDER:
-        folders.model_folder(choice)
-    else:
-        _WAYS[way](choice)
+    return _WAYS[way](choice) or folders.request(choice)
 
 
 def _remember(key: str, usual: str) -> None:

@@ -100,23 +100,23 @@ def show(choice: Choice, format: str = "hf") -> ExportSpec | None:
     return spec
 
 
-def model_folder(choice: Choice) -> None:
-    """Draw the form of a model folder."""
+def model_folder(choice: Choice) -> ExportSpec | None:
+    """Draw the form of a model folder; returns the request, None if it is impossible."""
     st.caption(
-        "A standard Hugging Face folder. transformers loads it without custom code. Any adapter is merged in. "
-        "Layerscope loads the folder and compares it with the pruned model."
+        "A standard Hugging Face folder. transformers loads it without custom code. "
+        f"{'The adapter is merged in. ' if choice.adapter else ''}{_compared(choice, 'folder')}"
     )
-    show(choice)
+    return show(choice)
 
 
-def llama_cpp(choice: Choice) -> None:
+def llama_cpp(choice: Choice) -> ExportSpec | None:
     """Draw the cut GGUF file of a model that comes as one and how to run it, else a folder and its conversion."""
     is_absent = choice.model.is_gguf and remote.reason_unavailable(choice.model.source, choice.model.revision) is not None
     why_not = None if is_absent else gguf_families.refusal(choice.model, choice.cut)
     if why_not is None:
         st.caption(
-            "The GGUF file without the layers: its quantized weights unchanged, healed matrices quantized again. "
-            "Layerscope loads the file and compares it with the pruned model."
+            f"The GGUF file without the layers. {'Healed matrices are quantized again. Other' if choice.adapter else 'Its'} "
+            f"weights are unchanged. {_compared(choice, 'file')}"
         )
         spec = show(choice, format="gguf")
         if spec is not None:
@@ -126,12 +126,18 @@ def llama_cpp(choice: Choice) -> None:
             st.code(commands, language="bash", wrap_lines=True)
             if choice.adapter is not None:
                 st.caption(f"`--lora {folders.ADAPTER}` applies the adapter, if it is plain LoRA, to the file without healing.")
-        return
+        return spec
     st.caption(f"{words.plain(why_not)}")
     spec = show(choice)
     if spec is not None and not isinstance(choice.cut, PartSet):
         st.caption("Then run in the folder of llama.cpp:")
         st.code(formats.to_gguf(str(folders.folder(spec.name))), language="bash", wrap_lines=True)
+    return spec
+
+
+def _compared(choice: Choice, noun: str) -> str:
+    """Return the sentence on the check of an export."""
+    return f"Layerscope loads the {noun} and compares it with the {'healed' if choice.adapter else 'pruned'} model."
 
 
 def without_healing(choice: Choice) -> str:

@@ -114,9 +114,6 @@ def show_gains(choice: Choice) -> None:
         st.table(rows, border="horizontal", hide_index=True, alt="Size, speed and quality next to the unpruned model")
     measured = [quantity for name in _TITLES if (quantity := evidence.quantity(name)).on]
     st.caption("  \n".join(words.plain(f"{quantity.name.capitalize()}: {quantity.on}.") for quantity in measured))
-    # A healing run that was scored under another condition than Explore shows has its own.
-    conditions = [after.condition for name in (ACCURACY, LOSS) if isinstance(after := evidence.quantity(name).after, Reading)]
-    selection.show_chip(conditions or selection.selected_conditions(evidence.selected))
     if isinstance(choice.cut, PartSet):
         st.caption("A folder keeps single sublayers as zeros, at their full size.")
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):

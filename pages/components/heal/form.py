@@ -15,7 +15,7 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import DTYPE_BYTES, ModelFacts
 from pages.components.heal import settings
 from pages.components.heal.runs import ListedHeal, runs_of, say_expected
-from pages.components.shared import access, frame, selection, start, state, words
+from pages.components.shared import access, frame, start, state, words
 
 
 def _begin(model: ModelSpec, facts: ModelFacts, block: Removal) -> tuple[str, HealSpec, str]:
@@ -196,7 +196,7 @@ def _start_button(spec: HealSpec | None, facts: ModelFacts) -> None:
         say_expected(spec, facts)
         if (sentence := _does_not_fit(spec, facts)) is not None:
             st.warning(words.plain(sentence))
-        st.caption(selection.precision_of_request(spec.model, None))
+        st.caption(f"Computes in {words.plain(spec.model.precision_in_words(facts))}.")
     if not clicked:
         return
     if spec is None:

@@ -4,7 +4,6 @@ import streamlit as st
 
 from analysis import service
 from analysis.charts import heals as figures
-from analysis.experiments.accuracy.points import Point
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_result import SAMPLE_PROMPT, HealResult
 from analysis.experiments.speed.speed_spec import SpeedResult
@@ -123,21 +122,20 @@ def _table(result: HealResult, control: HealResult | None) -> str:
     timed = ((speed, rates) for speed in stored if (rates := speeds.decode_speed(speed, result.spec.block)))
     speed, rates = next(timed, (None, None))
     judged, trained_text = words.plain(words.texts(result.spec.validation)), result.same_kind_text
+    own_kind = f"loss, {words.plain(words.texts(trained_text))} (as trained on)" if trained_text else ""
     rows = []
     for name, measured in _rows(result, control).items():
         which = "healed" if name == "control" else name
         is_cut = name in ("pruned", "healed")
-        readings, same = reading.of_heal(measured, which), measured.same_kind.get(which)
+        readings = reading.of_heal(measured, which)
         if not readings:
             continue
         cells = {
-            "model": words.plain(name),
+            "model": "unpruned, trained" if name == "control" else name,
             "layers": result.model.n_layers - (len(result.spec.block.layers) if is_cut else 0),
             "accuracy": _share(readings.get(ACCURACY)),
             f"loss, {judged}": _loss(readings.get(LOSS)),
-            f"loss, {words.plain(words.texts(trained_text))} (trained on)" if trained_text else "": _nats(same)
-            if trained_text
-            else "",
+            own_kind: _loss(reading.of_same_kind(measured, which).get(LOSS)),
             "size": _size(result, is_cut),
             "tokens/s": "" if rates is None else f"{rates[is_cut]:,.1f}",
         }
@@ -162,7 +160,7 @@ def _table_says(result: HealResult, control: HealResult | None, speed: SpeedResu
         parts.append(f"Tokens generated per second in {speed.precision_in_words} on {speed.machine}")
     sentences = words.plain(". ".join(parts)) + "."
     if control is not None or result.spec.control:
-        sentences += " Control: the unpruned model trained in the same way, which shows the effect of the healing text alone."
+        sentences += " Unpruned, trained: the control, which shows the effect of the healing text alone."
     return sentences
 
 
@@ -178,10 +176,6 @@ def _loss(score: Reading | None) -> str:
         return "–"
     ends = "" if score.low is None or score.high is None else f" ({score.low:.2f}{_TO}{score.high:.2f})"
     return f"{score.value:.2f}{ends}"
-
-
-def _nats(point: Point | None) -> str:
-    return "–" if point is None or point.loss is None else f"{point.loss:.2f}"
 
 
 def _precision(result: HealResult) -> str:

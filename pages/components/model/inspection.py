@@ -11,6 +11,7 @@ import streamlit as st
 from analysis import hub, service
 from analysis.core import host
 from analysis.core.errors import LayerscopeError
+from analysis.data import gallery
 from analysis.models.source import conversions, remote
 from analysis.models.source.model_spec import InspectResult, InspectSpec, ModelSpec, Setting
 from analysis.models.source.sizes import ModelFacts
@@ -40,9 +41,14 @@ def show_stored(model: ModelSpec) -> None:
     """Draw the facts of a model that its stored results hold, if there are any."""
     for entry in stored_results.find("distances", model, most=1)[:1]:
         facts = entry.result.model
-        st.header(words.plain(facts.name, most=80), anchor=False)
+        show_name(model, facts)
         _numbers(facts)
         _parameters(facts)
+
+
+def show_name(model: ModelSpec, facts: ModelFacts) -> None:
+    """Draw the name of a model as the heading of its facts."""
+    st.header(words.plain(gallery.name_of(model.source, facts.name), most=80), anchor=False)
 
 
 def coming(model: ModelSpec) -> None:

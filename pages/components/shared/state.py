@@ -8,6 +8,7 @@ import streamlit as st
 
 from analysis.core.blocks import Removal
 from analysis.core.errors import BlockRangeError, LayerscopeError
+from analysis.data import gallery
 from analysis.models.source.model_spec import ModelSpec
 from pages.components.shared import access, address, words
 from pages.components.shared.address import AddressError, Field
@@ -90,8 +91,8 @@ def use_model(model: ModelSpec) -> None:
 
 
 def name(model: ModelSpec) -> str:
-    """The model's short name, before anything of it is read."""
-    return "Starter model" if model.source == "starter" else model.source.rstrip("/").rsplit("/", 1)[-1]
+    """Return the model's short name: of a gallery model its title, else the last part of its source."""
+    return gallery.name_of(model.source, model.source.rstrip("/").rsplit("/", 1)[-1])
 
 
 def chosen_n() -> int:

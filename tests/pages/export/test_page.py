@@ -199,6 +199,7 @@ def test_a_file_for_llama_cpp_and_its_instructions(app, healed):
     assert shlex.split(commands[0]) == ["llama-cli", "-m", f"{folders.folder(name)}/{file}"]
     assert shlex.split(commands[1])[-1] == f"{folders.folder(name)}/Modelfile"
     assert save_button(at).label == "Save the GGUF file"
+    assert "--format gguf" in codes(at), "the command under the page is that of the form"
     made = saved(at)
     assert (made.spec.adapter, made.spec.format) == ("adapters/abc", "gguf"), "the heal is merged in"
 

@@ -207,7 +207,7 @@ def test_a_done_heal_shows_verdict_models_and_adapter(app, known, ui_cache):
     assert list(table["model"]) == ["unpruned", "pruned", "healed"]
     assert list(table["accuracy"]) == ["48.0% (38‑58)", "41.0% (32‑51)", "46.0% (37‑56)"]
     assert list(table["loss, C4"]) == ["2.41 (2.22‑2.60)", "4.45 (4.24‑4.66)", "3.10 (2.91‑3.29)"]
-    assert list(table["loss, Wikipedia (trained on)"]) == ["2.30", "4.60", "2.75"]
+    assert list(table["loss, Wikipedia (as trained on)"]) == ["2.30 (2.16‑2.44)", "4.60 (4.42‑4.78)", "2.75 (2.61‑2.89)"]
     assert "tokens/s" not in table, "no speed was measured"
     assert axes(at) == ["loss, nats per token"]
     assert str(ui_cache / "adapters" / "abc") in texts(at)
@@ -264,7 +264,7 @@ def test_a_control_stands_beside_the_heal_it_belongs_to(app, known):
     replace(heal, spec=spec, pruned=None, healed=replace(heal.unpruned, loss=2.2)).save()
     heal.save()
     at = app("pages/heal.py", **OF_HEAL)
-    assert list(at.table[0].value["model"]) == ["unpruned", "pruned", "healed", "control"]
+    assert list(at.table[0].value["model"]) == ["unpruned", "pruned", "healed", "unpruned, trained"]
     assert list(at.table[0].value["layers"]) == [30, 25, 25, 30]
     assert "the effect of the healing text alone" in texts(at)
 

@@ -121,7 +121,7 @@ def has_row(model: str, n_layers: int) -> bool:
 TABLE: tuple[tuple[str, str, str, dict[str, Any], dict[str, Any]], ...] = (
     (
         "distill",
-        "LoRA in the chosen time, taught by the unpruned model",
+        "LoRA, taught by the unpruned model",
         "Takes as many steps as fit into the chosen time. Starts with the instant heal, then trains LoRA on Wikipedia. "
         "Half of the loss compares with the unpruned model's next-token distribution. On the starter model, it recovered more "
         "loss on text of another kind (C4) than plain training in the same ten minutes.",
@@ -130,7 +130,7 @@ TABLE: tuple[tuple[str, str, str, dict[str, Any], dict[str, Any]], ...] = (
     ),
     (
         "quick",
-        "LoRA in the chosen time, on the text alone",
+        "LoRA on the text alone",
         "Takes as many steps as fit into the chosen time. Starts with the instant heal, then trains LoRA on Wikipedia. Best on "
         "text like the healing text. The recipe distill recovers more on other text. Models under a billion parameters stay "
         "unquantized.",
@@ -139,7 +139,7 @@ TABLE: tuple[tuple[str, str, str, dict[str, Any], dict[str, Any]], ...] = (
     ),
     (
         "distill-all",
-        "the unpruned model alone, at every token",
+        "taught at every token",
         "The whole loss is the divergence from the unpruned model's distribution at every token: its 64 most likely tokens "
         "and the remainder. Starts with the instant heal, then trains LoRA on Wikipedia. Takes as many steps as fit into the "
         "chosen time.",
@@ -157,7 +157,7 @@ TABLE: tuple[tuple[str, str, str, dict[str, Any], dict[str, Any]], ...] = (
     ),
     (
         "first",
-        "a verdict in three minutes, to refine later",
+        "a verdict in three minutes",
         "The recipe distill in 2.5 minutes, loading and scoring included. 50 questions and 8 texts judge it. Refine judges "
         "the same adapter by 200 questions and 32 texts, and scores only the new ones.",
         _QUICK
@@ -180,7 +180,7 @@ for _name, _title, _why, _values, _on_gpu in TABLE:
 register(
     Recipe(
         name="paper",
-        title="the settings of the paper for this model",
+        title="the paper's settings for this model",
         why="The paper's rule for models outside its table: rank 64 and a peak learning rate of 3e-4, usual in pretraining. If "
         "the healed model answers worse than the unhealed one, lower the rank first.",
         values=PaperRow("", 0, 2048, 3e-4, 64).values,
