@@ -175,8 +175,7 @@ def _of_larger(model: ModelSpec, measured: Measurements) -> None:
         _exams(model),
         SpeedSpec(model),
     )
-    if is_small:
-        measured.add(*(_text(model, block, _SHORT) for block in [None, *(entry.block for entry in best)]))
+    measured.add(*(_text(model, block, _SHORT) for block in [None, *(entry.block for entry in best)]))
     for quantization in _QUANTIZED:
         quantized = dataclasses.replace(model, quantization=quantization)
         measured.add(EvaluateSpec(quantized, benchmark=QUESTIONS), SpeedSpec(quantized))
