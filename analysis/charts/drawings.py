@@ -50,8 +50,8 @@ def stream(unpruned: Walk, pruned: Walk, *, dark: bool = False, height: int = 27
             name=name,
             line={"color": shade, "width": 2, "dash": dash},
             marker={"symbol": "arrow", "angleref": "previous", "size": 9, "color": shade},
-            text=[*[""] * len(steps), f"<b>“{escape(walk.token)}”</b> {walk.probability:.0%}"],
-            textposition="top center" if name == "unpruned" else "bottom right",
+            text=[*[""] * len(steps), f"<b>“{escape(walk.token.strip())}”</b> {walk.probability:.0%}"],
+            textposition="middle right" if name == "unpruned" else "top left",  # the pruned chain ends further left
             textfont={"color": shade},
             cliponaxis=False,
             hovertext=["before layer 0", *(f"layer {layer}: turns {180 * turn:.0f}°" for layer, turn in walk.turns.items())],

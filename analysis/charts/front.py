@@ -113,9 +113,9 @@ def _log(axis: str, values: Sequence[float]) -> dict[str, Any]:
     """Return the settings of a logarithmic axis if the values are far apart; without it most of the plot would be empty."""
     if max(values, default=0) <= _ON_A_LOG_AXIS[axis] * min(values, default=0):
         return {}
-    steps = (1, 2, 5) if axis == "x" else (1, 1.5, 2, 3, 4, 6, 8)
+    steps = (1, 3) if axis == "x" else (1, 1.5, 2, 3, 4, 6, 8)
     ticks = [step * 10**power for power in range(-3, 8) for step in steps]
-    return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:,g}" for tick in ticks]}
+    return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:,g}" for tick in ticks], "tickangle": 0}
 
 
 def _points(models: Sequence[Candidate], by: str, shade: str, symbol: str, front: Front) -> dict[str, Any]:

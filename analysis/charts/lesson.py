@@ -150,20 +150,20 @@ def answers(
         height: pixels.
     """
     colours, figure, points = palette(dark), Figure(), ACCURACY.points(sweep)
-    end = cliff.last + 0.5 if cliff.latest is None else cliff.latest + 0.5
-    figure.add_vrect(
-        x0=cliff.earliest - 0.5, x1=end, fillcolor=translucent(colours.unpruned, 0.13), line={"width": 0}, layer="below"
-    )
-    figure.add_annotation(
-        x=(cliff.earliest - 0.5 + end) / 2 if cliff.is_located else end,
-        xanchor="center" if cliff.is_located else "right",
-        y=0.0,
-        yref="paper",
-        yanchor="bottom",
-        showarrow=False,
-        text="the cliff begins here" if cliff.is_located else "a cliff may begin here",
-        font={"size": 11, "color": colours.unpruned},
-    )
+    last = cliff.last if cliff.latest is None else cliff.latest
+    if cliff.earliest <= last:
+        figure.add_vrect(
+            x0=cliff.earliest - 0.5,
+            x1=last + 0.5,
+            fillcolor=translucent(colours.unpruned, 0.13),
+            line={"width": 0},
+            layer="below",
+            annotation={
+                "text": "the cliff begins here" if cliff.is_located else "a cliff may begin here",
+                "font": {"size": 11, "color": colours.unpruned},
+            },
+            annotation_position="bottom" if cliff.is_located else "bottom right",
+        )
     add_levels(figure, sweep.lines, colours)
     add_level(figure, "halfway", cliff.midpoint, colours.unpruned, "dash", ".1%")
     sides, numbers = [ACCURACY.interval(point) or (0.0, 1.0) for point in points], [point.n for point in points]

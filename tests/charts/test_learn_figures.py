@@ -131,6 +131,13 @@ def test_revealed_curve_shows_intervals_drawing_and_possible_cliff():
     assert {"chance", "majority", "halfway"} <= {trace.name for trace in figure.data}
 
 
+def test_a_curve_above_the_midpoint_has_no_possible_cliff():
+    sweep = curve(0.65, 0.64, 0.63)
+    figure = lesson_figures.answers(sweep, cliff.locate(sweep), [])
+    assert not figure.layout.annotations
+    assert not [shape for shape in figure.layout.shapes if shape.type == "rect"]
+
+
 def test_rungs_are_points_in_the_colours_of_their_meaning():
     measured = ((0, None, 0.5, 2.0), (5, 1, 0.4, 4.0), (5, 1, 0.45, 3.0))
     whole, cut, healed = (
