@@ -73,3 +73,9 @@ def test_a_healed_model_scores_no_block():
     found = scores_of_block.select(heal.spec.block, [heal], shown=heal)
     assert found.loss.reading.value == heal.pruned.loss
     assert found.loss.unpruned.value == heal.unpruned.loss
+
+
+def test_scores_of_a_file_never_select_the_condition():
+    curve, alone = held(fakes.sweep(), dtype="float32"), held(fakes.evaluate(OTHER), dtype="float32")
+    file = replace(alone, spec=replace(alone.spec, adapter="adapters/a", as_file=True))
+    assert scores_of_block.select(OTHER, [file, curve]).accuracy.condition == reading.conditions_of(curve)[ACCURACY]

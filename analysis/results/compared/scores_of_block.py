@@ -60,10 +60,10 @@ def select(removed: Removal | None, results: Sequence[Any], *, shown: Any = None
         removed: the removed layers; None for the unpruned model.
         results: curves, evaluations and heals of one model, strongest evidence first; scores of healed models are ignored.
         shown: the result whose dataset, texts and precision are selected. Without it the first result that scores the block,
-            else the first one that scores anything.
+            else the first one that scores anything. Scores of a file are of its own block, so they are never selected.
     """
     if shown is None:
-        scored = [result for result in results if conditions_of(result)]
+        scored = [result for result in results if conditions_of(result) and not getattr(result.spec, "as_file", False)]
         shown = next((result for result in scored if _scores(result, removed)), scored[0] if scored else None)
     conditions = {} if shown is None else conditions_of(shown)
     return Selected(removed, *(_measured(name, removed, conditions.get(name), results) for name in (ACCURACY, LOSS)))
