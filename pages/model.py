@@ -17,7 +17,7 @@ def checked(model: ModelSpec) -> bool:
     models_checked = st.session_state.setdefault("checked-models", set())
     if model.source == "starter":
         return True
-    if start.button("Check this model", key="check", type="primary"):
+    if start.button("Check this model", key="check", type="primary", needs_weights=False):
         models_checked.add(model.source)
     return model.source in models_checked
 
@@ -39,6 +39,7 @@ def actions(model: ModelSpec, facts: InspectResult) -> None:
         if start.button(
             "Load it now",
             key="load",
+            needs_weights=False,
             disabled=not facts.fits,
             help="Loads the model into the worker. The first map then starts sooner.",
         ):

@@ -17,13 +17,13 @@ export default function({ parentElement, data, setStateValue }) {
       strip.insertBefore(cell, block);
     }
   }
-  const said = start => size === 1 ? `layer ${start}` : `layers ${start} to ${start + size - 1}`;
+  const said = (start, to) => size === 1 ? `layer ${start}` : `layers ${start}${to}${start + size - 1}`;
   const paint = () => {
     block.style.left = `${100 * here.start / layers}%`;
     block.style.width = `${100 * size / layers}%`;
     block.setAttribute("aria-valuenow", here.start);
-    block.setAttribute("aria-valuetext", said(here.start));
-    parentElement.querySelector(".said").textContent = said(here.start);
+    block.setAttribute("aria-valuetext", said(here.start, " to "));
+    parentElement.querySelector(".said").textContent = said(here.start, "-");
   };
   const move = start => {
     here.start = Math.max(0, Math.min(last, start));

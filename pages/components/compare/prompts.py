@@ -19,7 +19,7 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.results.compared import prompt_answers
 from analysis.results.stored.result import FoundResult
 from pages.components.jobs import card
-from pages.components.shared import frame, selection, state, stored_results, words
+from pages.components.shared import frame, selection, start, state, stored_results, words
 
 _LIVE_S = 0.5
 """Interval at which a growing result is written to disk, in seconds."""
@@ -86,7 +86,8 @@ def show(form: PromptForm, missing: words.Markdown, *, grown: Draw, done: Draw) 
     answer = form.found()
     if answer is None:
         with st.container(border=True, key=f"{form.kind}-missing"):
-            st.markdown(f":gray[:material/block: {missing}]")
+            reason = start.why_not_run()
+            st.markdown(f":gray[:material/block: {words.plain(reason) if reason else missing}]")
         _menu(form, None)
         return
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):

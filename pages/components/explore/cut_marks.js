@@ -4,7 +4,7 @@
 // else null.
 
 const SVG = "http://www.w3.org/2000/svg";
-const UNMEASURED = "Not measured for this selection";
+const UNMEASURED = "Not measured";
 const RING = [["outer", 8], ["inner", 6]]; // two circles, seen on dark and on light cells alike
 
 const written = blocks => blocks.map(block => block.join(":")).join("+");

@@ -77,9 +77,8 @@ def _tabs(view: Shown) -> None:
         places = st.tabs(list(_TABS.values()), key="tab", on_change=_opened)
     with places[list(_TABS).index(tab())], st.container(key=f"tab-{tab()}", gap="small"):
         _DRAWN[tab()](view)
-        if tab() != MAP:  # there the conditions show on hover
+        if tab() not in (MAP, FRONT):  # the map shows the conditions on hover, the trade-off below its chart
             selection.show_chip(selection.selected_conditions(view.selected))
-        if tab() not in (MAP, FRONT):
             chart_selection.mark({}, view.cut, view.strategy)  # for those who follow the slider while it is dragged
 
 

@@ -272,6 +272,6 @@ def _planned(result: ExportResult, id: str, *, is_private: bool) -> None:
         "\n".join(f"{words.size(file.size):>9}  {file.path}" for file in planned.missing)
         or "The repository already has all files."
     )
-    if start.button("Upload", key=f"push-now-{name}", type="primary", icon=":material/cloud_upload:"):
+    if start.button("Upload", key=f"push-now-{name}", type="primary", icon=":material/cloud_upload:", needs_weights=False):
         del st.session_state[f"push-looked-{name}"]
         start.start_and_show(replace(result.spec, push=id, is_private=is_private), f"Push {name} to {id}")

@@ -246,15 +246,14 @@ def _scores_of_selection() -> list[Any]:
     return [] if now is None else [entry.result for entry in now.scores]
 
 
-def ringed(figure: Figure, places: Places, note: str = selected.UNMEASURED) -> Figure:
-    """Return a copy of a chart with the ring of the selected block, or with a note if it has no value.
+def ringed(figure: Figure, places: Places) -> Figure:
+    """Return a copy of a chart with the ring of the selected block; the chart itself if the block has no value.
 
     Args:
         figure: the chart.
         places: points of the selected block.
-        note: text on the chart if there is no point.
     """
-    return figure if selected_removal() is None else selected.marked(figure, places, note=note, dark=chart.is_dark())
+    return selected.marked(figure, places, dark=chart.is_dark()) if places else figure
 
 
 def ring_caption(places_by_quantity: dict[str, Places], reason: Callable[[Removal], str] | None = None) -> None:

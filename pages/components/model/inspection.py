@@ -159,6 +159,7 @@ def show_files(model: ModelSpec, inspected: InspectResult) -> None:
         "Downloading" if fetching else f"Download {words.size(missing)}",
         key="fetch",
         icon=":material/download:",
+        needs_weights=False,
         disabled=fetching or free < missing,
         help=short if free < missing else "Downloads in the background. You can pause it, and an interrupted download resumes.",
     ):
@@ -171,7 +172,7 @@ def absent(model: ModelSpec) -> bool:
     if sentence is None:
         return False
     st.info(words.plain(sentence))
-    if start.button("Download the file", key="fetch", icon=":material/download:"):
+    if start.button("Download the file", key="fetch", icon=":material/download:", needs_weights=False):
         start.start_and_show(InspectSpec(model, fetch=True), f"Download {state.name(model)}")
     show_stored(model)
     return True

@@ -238,9 +238,7 @@ def field(n_layers: int, strategy: ChosenStrategy | None) -> None:
         except BlockRangeError as error:
             st.session_state["own-block-error"] = str(error)
 
-    st.text_input(
-        "START:SIZE, counted from 0", key="own-block", placeholder="11:5 or 3:1+7:2", on_change=written, help=words.A_CUT
-    )
+    st.text_input("Layers to remove", key="own-block", placeholder="11:5 or 3:1+7:2", on_change=written, help=words.A_CUT)
     if st.session_state.get("own-block-error"):
         st.error(words.plain(st.session_state["own-block-error"]))
 

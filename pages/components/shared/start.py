@@ -18,9 +18,10 @@ from analysis.core.record import Spec
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_spec import judged_by
 from analysis.jobs.queue.job import LOCAL, Job
+from analysis.models.source import remote
 from analysis.models.source.model_spec import ModelSpec
 from analysis.results.stored.result import FoundResult
-from pages.components.shared import access, selection, words
+from pages.components.shared import access, selection, state, words
 from pages.components.shared.cuts import Cut
 
 MAX_AGE_S = 240.0
@@ -45,22 +46,30 @@ def start(spec: Spec, label: str) -> Job | None:
     return job
 
 
-def button(label: str, *, place: Any = st, in_form: bool = False, **options: Any) -> bool:
-    """Draw a button that starts something, disabled with the reason if nothing may be started.
+def button(label: str, *, place: Any = st, in_form: bool = False, needs_weights: bool = True, **options: Any) -> bool:
+    """Draw a button that starts something, disabled with the reason if nothing may be started or the weights are not here.
 
     Args:
         label: its text.
         place: the container to draw it in.
         in_form: whether it submits a form.
+        needs_weights: whether it runs the model of the page.
         options: as `st.button` takes them.
 
     Returns:
         Whether it was clicked.
     """
-    if (sentence := access.why_not_start()) is not None:
-        options |= {"disabled": True, "help": sentence}
+    sentence = access.why_not_start() or (why_not_run() if needs_weights else None)
+    if sentence is not None:
+        options |= {"disabled": True, "help": words.plain(sentence)}
     draw = place.form_submit_button if in_form else place.button
     return draw(label, **options)
+
+
+def why_not_run() -> str | None:
+    """Return the reason why the model of the page cannot run on this machine; None if it can, or jobs run elsewhere."""
+    model, is_local = state.current_model(), st.session_state.get("place", LOCAL) == LOCAL
+    return remote.reason_unavailable(model.source, model.revision) if is_local else None
 
 
 def choose_place() -> None:

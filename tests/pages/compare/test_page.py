@@ -8,6 +8,7 @@ from streamlit.testing.v1 import AppTest
 from analysis import jobs
 from analysis.core.blocks import Block
 from analysis.experiments.prompt.comparison_spec import CompareResult, CompareSpec, Variant, Writing
+from analysis.models.source import remote
 from tests.support import fakes
 from tests.support.seen import figures, read, texts, trace
 
@@ -221,3 +222,11 @@ def test_runs_are_one_click_away_and_first_where_pinned(app, known):
     assert at.get("arrow_data_frame") or at.dataframe
     key = fakes.distances().spec.fingerprint()
     assert app(PAGE, pin=f"distances:{key}").button_group(key="compare-view").value == "Runs"
+
+
+@pytest.mark.parametrize(("view", "key"), [("Prompt", "compare-go"), ("Microscope", "microscope-go")])
+def test_weights_that_are_not_here_generate_nothing(compare, known, monkeypatch, view, key):
+    monkeypatch.setattr(remote, "reason_unavailable", lambda source, revision: "The weights are not on this machine.")
+    at = compare(view)
+    assert at.button(key=key).disabled
+    assert "The weights are not on this machine." in read(texts(at))

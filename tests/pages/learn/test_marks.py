@@ -1,4 +1,4 @@
-"""Marks on the lesson's charts: the selected block as a ring at its own value or a note, and drawings from a browser."""
+"""Marks on the lesson's charts: the selected block as a ring at its own value or named below, and drawings from a browser."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from pages.components.learn import marks
 from pages.components.learn.marks import Drawn
 from tests.support import fakes
 from tests.support.lesson import PAGE, skip, turn_to
-from tests.support.seen import figures
+from tests.support.seen import figures, texts
 
 OTHER = "14:5"
 """Not the block of five layers of any strategy."""
@@ -19,7 +19,7 @@ def revealed(app, step: int, block: str = OTHER):
 
 
 def rings(at, key: str) -> list[tuple[float, float]]:
-    """Places of the selected block on a chart; a chart without any has the note instead."""
+    """Places of the selected block on a chart."""
     figure = figures(at)[key]
     found = [item for item in figure["data"] if item["name"] == "selected"]
     if not found:
@@ -28,17 +28,13 @@ def rings(at, key: str) -> list[tuple[float, float]]:
     return list(zip(found[0]["x"], found[0]["y"], strict=True))
 
 
-def notes(at, key: str) -> list[str]:
-    return [note["text"] for note in figures(at)[key]["layout"].get("annotations", [])]
-
-
 def test_map_charts_ring_the_selected_block_and_not_the_best(app, known):
     at, mean = revealed(app, 3), fakes.distances().mean
     assert rings(at, "learn-row") == [(14, mean[4][14])]
     assert rings(at, "learn-map") == [(14, 5)]
     other = revealed(app, 3, "3:7")
     assert rings(other, "learn-row") == []
-    assert "Selected block: another size" in notes(other, "learn-row")
+    assert "layers 3-9" in texts(other)
     assert rings(other, "learn-map") == [(3, 7)]
 
 

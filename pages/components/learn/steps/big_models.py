@@ -85,7 +85,7 @@ def _paths(distances: DistanceResult | None, name: str, guess: tuple[float, floa
     places = [(own.start / n_layers, own.size / n_layers)] if isinstance(own, Block) and n_layers else []
     figure = published.depth_paths(best, n_layers, name, guess=guess, dark=chart.is_dark())
     chart.show_with_table(
-        marks.ringed(figure, places, "Selected layers: not one block"),
+        marks.ringed(figure, places),
         key="learn-paths",
         file_name="by-depth",
         alt="Start of the most similar block against layers removed, both as shares of depth, for four published models.",

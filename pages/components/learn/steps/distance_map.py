@@ -57,7 +57,7 @@ def _after(distances: DistanceResult, guess: Block | None, best: Block) -> None:
         places = [(block.start, distances.mean[best.size - 1][block.start])] if block else []
         figure = learn_figures.blocks_of_one_size(distances, guess, best, dark=chart.is_dark())
         chart.show_with_table(
-            marks.ringed(figure, places, _OTHER_SIZE),
+            marks.ringed(figure, places),
             key="learn-row",
             file_name="blocks",
             alt=f"Bars: distance of every block of {best.size} layers. The most similar is {best.brief()}.",
@@ -73,9 +73,6 @@ def _after(distances: DistanceResult, guess: Block | None, best: Block) -> None:
         st.caption("Each row is one size. Yellow is similar. The line marks the most similar block of each size.")
         if (removed := marks.selected_removal()) is not None:
             marks.ring_caption({"distance": [(run.start, run.size) for run in removed.blocks]})
-
-
-_OTHER_SIZE = "Selected block: another size"
 
 
 def _tasks(results: LessonResults) -> list[HandoutTask]:

@@ -16,7 +16,7 @@ from pages.components.learn import marks
 from pages.components.learn.ballot import PollQuestion
 from pages.components.learn.lesson import Lesson, LessonResults, Step, say_missing
 from pages.components.learn.marks import Axes, Drawn
-from pages.components.shared import chart
+from pages.components.shared import chart, state, words
 
 TITLE = "How does a layer work?"
 QUESTION = "turns"
@@ -30,7 +30,7 @@ def _show(lesson: Lesson, results: LessonResults) -> None:
     facts, distances = results.facts, results.distances
     left, right = st.columns([4, 7], gap="large")
     with left:
-        width = f"here {facts.hidden_size}" if facts else "hundreds of them"
+        width = f"{facts.hidden_size} in {words.plain(state.name(lesson.model))}" if facts else "hundreds of them"
         st.markdown(
             f"A model keeps a list of numbers for each token (a word or part of one): {width}. Each layer reads the list and "
             "**adds** to it: $x_{l+1} = x_l + f_l(x_l)$. This *residual stream* ends in the next token."
@@ -52,7 +52,7 @@ def _show(lesson: Lesson, results: LessonResults) -> None:
         marks.buttons(lesson, QUESTION, ready=not draft.is_empty, missing="Draw at least one bar first.")
     with left:
         st.markdown(
-            "**Draw how far each layer turns the stream**, as a share of 180°. "
+            "**Draw how far each layer of your model turns the stream**, as a share of 180°. "
             "Is it the same for all layers, or more for early ones? You may not need a layer that hardly turns it."
         )
 

@@ -4,7 +4,6 @@ import streamlit as st
 
 from analysis.charts import curves
 from analysis.charts import lesson as learn_figures
-from analysis.charts.selected import UNMEASURED
 from analysis.core.blocks import Block
 from analysis.experiments.accuracy.points import Point
 from analysis.experiments.accuracy.sweep_spec import SweepResult
@@ -216,7 +215,7 @@ def _damage(results: LessonResults, guess: Block | None) -> None:
     places = [(row[block.start], cost)] if block and cost is not None else []
     figure = learn_figures.distance_and_damage(distances, damage, size, guess, dark=chart.is_dark(), height=330)
     chart.show_with_table(
-        marks.ringed(figure, places, f"Selected block: not {size} layers" if block is None else UNMEASURED),
+        marks.ringed(figure, places),
         key="learn-damage",
         alt=f"Distance against measured loss increase for every block of {size} layers.",
         file_name="distance-and-damage",
