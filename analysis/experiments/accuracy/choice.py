@@ -1,6 +1,7 @@
 """The removed layers of a sweep, chosen by a strategy or listed by the user."""
 
 from dataclasses import replace
+from typing import Any
 
 from analysis.core.progress import OnProgress, Progress, Stages
 from analysis.core.record import Spec
@@ -45,12 +46,8 @@ def _work(spec: SweepSpec, facts: ModelFacts) -> dict[str, float]:
     n_cuts = len(spec.blocks) or (n_layers // 2 if spec.max_n is None else spec.max_n)
     planned = dict.fromkeys((distance_map.PHASE, damage.PHASE, search.PHASE, SCORES), 0.0)
     for request in rests_on(spec):
-        if isinstance(request, DistanceSpec):
-            planned[distance_map.PHASE] += distance_map.work(request, facts)
-        elif isinstance(request, DamageSpec):
-            planned[damage.PHASE] += damage.work(request, facts)
-        elif isinstance(request, SearchSpec):
-            planned[search.PHASE] += search.work(request, facts)
+        experiment: Any = {DistanceSpec: distance_map, DamageSpec: damage, SearchSpec: search}[type(request)]
+        planned[experiment.PHASE] += experiment.work(request, facts)
     return planned | {SCORES: tokens * facts.flop(n_layers * (1 + n_cuts / 2), 1 + n_cuts)}
 
 

@@ -5,8 +5,7 @@ from dataclasses import replace
 
 from analysis.core.errors import LayerscopeError, StorageError
 from analysis.core.progress import OnProgress, Progress, ignore
-from analysis.core.record import Spec
-from analysis.core.shards import Shard
+from analysis.core.shards import Shard, Work
 from analysis.data import corpora, questions
 from analysis.experiments.accuracy import sweep
 from analysis.experiments.accuracy.sweep_spec import SweepResult, SweepSpec
@@ -123,8 +122,11 @@ def _stored(cell: SweepSpec, on_progress: OnProgress = ignore) -> SweepResult | 
     return curve if curve is not None and curve.complete else None
 
 
-class GridShards:
-    """A grid as shards, one per curve (`shards.Work`); a shard's content only records that its curve is stored."""
+class GridShards(Work):
+    """Shards of a grid, one per curve; a stored shard only records that its curve is stored.
+
+    A grid measures nothing `before` its shards, since a model that fails must not fail the curves of others.
+    """
 
     resolve = staticmethod(resolve)
     reads_disk = False
@@ -133,15 +135,11 @@ class GridShards:
         """Nothing is loaded before the first curve needs its model."""
         self._spec, self._model = spec, SharedModel(load)
 
-    @staticmethod
-    def before(spec: GridSpec) -> list[Spec]:
-        """Nothing: a model that fails must cost its own curves alone, and so measures its own maps."""
-        return []
-
     def missing(self) -> list[Shard]:
         """The curves that nobody has measured, without those of models that are not there."""
         local_cells = [cell for cell in self._spec.cells() if cell.model.identity]
-        return [_shard(cell) for cell in local_cells if _stored(cell) is None]
+        unmeasured = [sweep.resolve(cell) for cell in local_cells if _stored(cell) is None]
+        return [Shard("curve", {"curve": cell.to_json(), "version": cell.version}) for cell in unmeasured]
 
     def measure(self, shards: Sequence[Shard], on_progress: OnProgress) -> None:
         """Measure some curves; one that cannot be is left for the run of the grid to say why."""
@@ -154,8 +152,3 @@ class GridShards:
             except LayerscopeError:
                 continue
             shard.keep({})
-
-
-def _shard(cell: SweepSpec) -> Shard:
-    resolved = sweep.resolve(cell)
-    return Shard("curve", {"curve": resolved.to_json(), "version": resolved.version})

@@ -97,11 +97,6 @@ class GridCell:
         """Return model, strategy, questions and texts of the curve, in a line."""
         return ", ".join(part for part in (self.model, self.strategy, self.questions, self.texts) if part)
 
-    @property
-    def at_no_loss(self) -> CutScores | None:
-        """The cut with the most layers up to which no loss is seen."""
-        return next((cut for cut in self.cuts if cut.n == self.no_loss_n), None)
-
 
 def _distinguishing_values(spec: SweepSpec) -> dict[str, Any]:
     """Return the values that distinguish a cell from the others, as far as its request has them."""
@@ -221,7 +216,8 @@ def each_cell(cells: list[GridCell], caption: str) -> Table:
     columns = (*_WHICH, _NO_LOSS, *unpruned, *_SCORES, _WALL, Column("error", "not measured because", missing=""))
     rows = []
     for cell in cells:
-        no_loss, first_cut = cell.at_no_loss, next(iter(cell.cuts), None)
+        no_loss = next((cut for cut in cell.cuts if cut.n == cell.no_loss_n), None)
+        first_cut = next(iter(cell.cuts), None)
         ends = interval_values("unpruned_acc", (first_cut.acc, first_cut.acc_low, first_cut.acc_high) if first_cut else None)
         rows.append((_row(cell, no_loss) if no_loss else _labels(cell)) | ends | {"error": cell.error or None})
     return Table("Largest pruning of each curve without a significant drop, and its scores", columns, rows, caption)

@@ -72,7 +72,14 @@ class Batch(ABC, Generic[KeyT, RowT, ResultT]):
             name = self.name(key)
             report.begin(len(rows), name, f"{noun.capitalize()} {index + 1} of {len(self.keys)}: {name}.")
             stages.begin(name)
-            rows[key] = self._attempt(key, report, stages)
+            try:
+                rows[key] = self.measure(key, stages)
+            except self.fatal:
+                raise
+            except Exception as error:  # any error: other cells may still succeed
+                rows[key] = self.failed(key, failures.in_a_sentence(error, doing=f"measuring {name}"))
+            if reason := rows[key][0].error:
+                report.say(f"{name} could not be measured: {reason}")
             partial = self.result(rows, complete=False)
             if partial is not None:
                 partial.save()
@@ -86,17 +93,6 @@ class Batch(ABC, Generic[KeyT, RowT, ResultT]):
         finished.save()
         measured: ResultT = finished
         return measured
-
-    def _attempt(self, key: KeyT, report: "_Report", stages: Stages) -> RowT:
-        try:
-            row = self.measure(key, stages)
-        except self.fatal:
-            raise
-        except Exception as error:  # any error: other cells may still succeed
-            row = self.failed(key, failures.in_a_sentence(error, doing=f"measuring {self.name(key)}"))
-        if row[0].error:
-            report.say(f"{row[0].name} could not be measured: {row[0].error}")
-        return row
 
 
 class Once(Generic[T]):

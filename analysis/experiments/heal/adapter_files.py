@@ -12,24 +12,24 @@ from analysis.models.running.adapters import folder
 
 
 def save(model: PeftModel, spec: HealSpec, *, base: str, steps_done: int, key: str, part_of: str = "") -> Path:
-    """Save the adapter as a standard PEFT folder, atomically, over an older one of the same healing run.
+    """Save the adapter as a standard PEFT folder, atomically, over an older one of the same run.
 
     Args:
-        model: the healed model.
-        spec: resolved.
-        base: name of the base model, a Hub id or a folder.
-        steps_done: optimizer steps taken, for the card.
-        key: of the healing run.
-        part_of: for the text model of a multimodal model, the family of the whole model; "" otherwise.
+        model: The healed model.
+        spec: The resolved request.
+        base: Name of the base model, a Hub id or a folder.
+        steps_done: Number of optimizer steps taken, for the card.
+        key: Key of the healing run.
+        part_of: For the text model of a multimodal model, the family of the full model; "" otherwise.
 
     Raises:
-        StorageError: If the disk is full; an older folder is intact.
+        StorageError: If the disk is full; an older folder stays intact.
     """
     for config in model.peft_config.values():
         config.base_model_name_or_path = base
 
     def fill(target: Path) -> None:
-        # False: else PEFT asks the hub whether the vocabulary was resized
+        # save_embedding_layers=False, because otherwise PEFT asks the Hub whether the vocabulary was resized.
         model.save_pretrained(str(target), safe_serialization=True, save_embedding_layers=False)
         note = _TEXT_PART.format(base=base, whole=part_of) if part_of else ""
         (target / "README.md").write_text(card(spec, base=base, steps_done=steps_done) + note, encoding="utf-8")
@@ -42,7 +42,7 @@ def save(model: PeftModel, spec: HealSpec, *, base: str, steps_done: int, key: s
 
 
 def card(spec: HealSpec, *, base: str, steps_done: int) -> str:
-    """Return the adapter's model card: the layers to remove before it is applied, and its training."""
+    """Return the model card of the adapter: the layers to remove before loading it, and its training."""
     block, weights = spec.block, spec.model.quantization
     description = "the unpruned model, as a control" if spec.control else f"the model without {block.describe()}"
     first = "" if spec.control else _how_to_cut(base, block)

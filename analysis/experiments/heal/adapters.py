@@ -28,33 +28,33 @@ from analysis.models.running.adapters import UNTOLD_RANKS
 def trained_matrices(decoder: Decoder, spec: HealSpec) -> Matrices:
     """Return the weight matrices that a healing run trains.
 
-    Norms and biases are not trained, nor are the routers of experts: which tokens go where stays as it is.
+    Norms, biases and the routers of experts are not trained.
 
     Raises:
-        RecipeError: see `feed_forward_matrices` and `attention_matrices`.
+        RecipeError: See `feed_forward_matrices` and `attention_matrices`.
     """
     attention = Matrices() if spec.lora_on == "feed_forward" else attention_matrices(decoder)
     return attention if spec.lora_on == "attention" else feed_forward_matrices(decoder) + attention
 
 
 def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[str, Tensor] | None = None) -> PeftModel:
-    """Put an adapter on a pruned model; except for `changes` it does nothing until it is trained.
+    """Add an adapter to a pruned model. Except for `changes`, it has no effect until it is trained.
 
     Args:
-        decoder: the pruned model; its base weights are frozen.
-        spec: lora_on, r, lora_dropout.
-        init_seed: seed of the random start of the A matrices (B starts at 0).
-        changes: by projection the tensor to add to its weight, as in `Junction`: a LoRA of full rank that is not trained.
+        decoder: The pruned model; its base weights are frozen.
+        spec: Request with lora_on, r and lora_dropout.
+        init_seed: Seed of the random initialization of the A matrices (B starts at 0).
+        changes: Tensors to add to weights by projection, as in `Junction`, stored as LoRA of full rank that is not trained.
 
     Raises:
-        RecipeError: see `trained_matrices`; also if PEFT would adapt other weights than intended.
+        RecipeError: See `trained_matrices`; also if PEFT would adapt other weights than intended.
     """
     changes = spread(decoder, changes or {})
     trained = trained_matrices(decoder, spec).names
     names = [*trained, *(name for name in changes if name not in trained)]
     targets = _targets(decoder, names)
-    modules = [target for target in targets.values() if not _is_parameter(decoder.model, target)]
-    parameters = [target for target in targets.values() if _is_parameter(decoder.model, target)]
+    parameters = [target for target in targets.values() if isinstance(attrgetter(target)(decoder.model), Tensor)]
+    modules = [target for target in targets.values() if target not in parameters]
     full = {targets[name]: full_rank(attrgetter(name)(decoder.model)) for name in changes}
     config = LoraConfig(
         r=spec.r,
@@ -70,7 +70,7 @@ def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[st
     )
     torch.manual_seed(init_seed)
     with warnings.catch_warnings():
-        # Whether tied embeddings have to be parted before a trained head is merged is handled at the merge.
+        # Tied embeddings are handled when the adapter is merged.
         warnings.filterwarnings("ignore", message="(?s).*tie")
         warnings.filterwarnings("ignore", message=UNTOLD_RANKS)
         model = get_peft_model(decoder.model, config)
@@ -80,7 +80,7 @@ def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[st
         wrapper = _wrapper(base, targets[name], is_parameter=targets[name] in parameters)
         if name in changes:
             _make_full(wrapper, changes[name])
-        elif parameters and spec.lora_dropout and not isinstance(wrapper, ParamWrapper):  # which PEFT has none for
+        elif parameters and spec.lora_dropout and not isinstance(wrapper, ParamWrapper):  # PEFT has no dropout for parameters
             wrapper.lora_dropout["default"] = nn.Dropout(spec.lora_dropout)
     if parameters:
         _check_is_read(decoder, model)
@@ -88,14 +88,14 @@ def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[st
 
 
 def check(decoder: Decoder, spec: HealSpec) -> None:
-    """Refuse a model or request that `attach` would refuse, before anything is measured.
+    """Raise the errors of `attach` before anything is measured.
 
     Args:
-        decoder: the pruned model without an adapter.
-        spec: as in `attach`.
+        decoder: The pruned model without an adapter.
+        spec: As in `attach`.
 
     Raises:
-        RecipeError: as `attach`.
+        RecipeError: As in `attach`.
     """
     trained_matrices(decoder, spec)
     if has_experts(decoder):
@@ -103,11 +103,10 @@ def check(decoder: Decoder, spec: HealSpec) -> None:
 
 
 def _targets(decoder: Decoder, names: Sequence[str]) -> dict[str, str]:
-    """Return the targets that make PEFT adapt these weights.
+    """Return the PEFT targets of weights.
 
-    In models with experts PEFT takes modules of some names, such as `gate_proj`, for experts of an older layout and looks for
-    them elsewhere. They may be shared experts, dense layers or gates of attention. So the targets there are their weights
-    instead.
+    In models with experts, PEFT takes modules with names such as `gate_proj` for experts in an older layout. They may be
+    shared experts, dense layers or gates of attention, so their weights are the targets instead.
     """
     model = decoder.model
     if not has_experts(decoder):
@@ -122,23 +121,19 @@ def _targets(decoder: Decoder, names: Sequence[str]) -> dict[str, str]:
     return {name: target(name) for name in names}
 
 
-def _is_parameter(model: Any, name: str) -> bool:
-    return isinstance(attrgetter(name)(model), Tensor)
-
-
 def _wrapper(base: Any, target: str, *, is_parameter: bool) -> Any:
-    """The module of PEFT that adapts a target."""
+    """Return the PEFT layer of a target."""
     if not is_parameter:
         return base.get_submodule(target)
     owner, _, attribute = target.rpartition(".")
     module = base.get_submodule(owner)
-    while module.parameter_name != attribute:  # of several parameters of a module one is wrapped around the other
+    while module.parameter_name != attribute:  # wrappers of several parameters of a module are nested
         module = module.base_layer
     return module
 
 
 def written_out_bytes(layer: nn.Module) -> int:
-    """Bytes of the weights of a layer that PEFT writes out changed at every pass: all in a layer with experts."""
+    """Return the bytes of the weights that PEFT materializes in each pass of a layer, which are those of experts."""
     weights = [module.get_param() for module in layer.modules() if isinstance(module, ParamWrapper)]
     return sum(weight.numel() * weight.element_size() for weight in weights)
 
@@ -164,9 +159,9 @@ def _check_adapted(decoder: Decoder, meant: set[str], adapted: set[str]) -> None
 
 
 def _check_is_read(decoder: Decoder, model: PeftModel) -> None:
-    """Check that PEFT reads a saved adapter under the names that it saves.
+    """Check that PEFT can load the adapter under the names that it saves.
 
-    In a model with experts it takes some names for those of an older layout, and changes them.
+    In models with experts, it takes some names for those of an older layout and renames them.
     """
     loaded: Any = set_peft_model_state_dict(model, adapters.weights_on(model))
     if unread := loaded.unexpected_keys:
@@ -177,20 +172,15 @@ def _check_is_read(decoder: Decoder, model: PeftModel) -> None:
 
 
 def full_rank(weight: Any) -> int:
-    """The rank at which a LoRA can be any change of this weight: of a linear module, or of each expert in a parameter."""
-    return min(weight.shape[-2:] if isinstance(weight, Tensor) else _shape(weight))
-
-
-def _shape(module: Any) -> tuple[int, int]:
-    """(out_features, in_features)."""
-    if isinstance(module, Conv1D):
-        n_in, n_out = module.weight.shape
-        return int(n_out), int(n_in)
-    return int(module.out_features), int(module.in_features)
+    """Return the rank at which LoRA can represent any change of a linear module, or of each expert in a parameter."""
+    if isinstance(weight, Tensor):
+        return min(weight.shape[-2:])
+    # The weight of a module in 4 bits is packed, so its shape is not used.
+    return min(weight.weight.shape) if isinstance(weight, Conv1D) else min(weight.out_features, weight.in_features)
 
 
 def _make_full(module: Any, change: Tensor) -> None:
-    """Make a LoRA of full rank amount to `change`: one factor is the identity. Neither is trained."""
+    """Set a LoRA of full rank to `change`, with one factor the identity, and freeze both factors."""
     first, second = module.lora_A["default"].weight, module.lora_B["default"].weight
     n_experts = getattr(module, "num_experts", 1)
     n_out, n_in = second.shape[0], first.shape[1]
@@ -198,7 +188,7 @@ def _make_full(module: Any, change: Tensor) -> None:
         change = change.transpose(1, 2)
     with torch.no_grad():
         for expert in range(n_experts):
-            a = first.view(n_experts, -1, n_in)[expert]  # as PEFT reads them
+            a = first.view(n_experts, -1, n_in)[expert]  # in the layout of PEFT
             b = second.view(n_out, -1, n_experts)[..., expert]
             changing, unit = (a, b) if n_out <= n_in else (b, a)
             unit.copy_(torch.eye(len(unit)))

@@ -1,4 +1,4 @@
-"""Scores of a model that are stored already, so that a heal does not compute them again."""
+"""Stored scores of the models of a healing run, which are not computed again."""
 
 from dataclasses import dataclass
 
@@ -12,18 +12,18 @@ from analysis.experiments.heal.heal_spec import HealSpec
 
 @dataclass(frozen=True)
 class CachedScores:
-    """Stored scores of the unpruned model, and of the model without any block."""
+    """Stored scores by removed layers."""
 
     judging: Scores
-    """On the questions, and on the text that judges."""
+    """Scores on the questions and the judging texts."""
     same_kind: Scores
-    """On the text of the healing text's kind."""
+    """Losses on held-out text of the kind of the healing text."""
 
     def counts(self, cut: Removal | None) -> tuple[int, int, int]:
-        """Number of stored answers, losses on judging texts and losses on texts of the healing text's kind.
+        """Return the numbers of stored answers, of losses on judging texts, and of losses on text of the healing text's kind.
 
         Args:
-            cut: the removed layers; None for the unpruned model.
+            cut: Removed layers; None for the unpruned model.
         """
         judging, same_kind = self.judging, self.same_kind
         return len(judging.answers.get(cut, {})), len(judging.losses.get(cut, [])), len(same_kind.losses.get(cut, []))
@@ -32,11 +32,11 @@ class CachedScores:
 def load_cached_scores(spec: HealSpec, same_kind: CorpusSpec | None) -> CachedScores:
     """Return scores of stored sweeps, evaluations and healing runs with the same weights, dtype, questions and texts.
 
-    Larger sets begin with the same questions or texts, so their sizes need not be equal.
+    The number of questions or texts may differ, since a smaller set is a prefix of a larger one.
 
     Args:
-        spec: the request, resolved.
-        same_kind: text of the healing text's kind, resolved.
+        spec: The resolved request.
+        same_kind: Resolved request for held-out text of the kind of the healing text.
     """
     judging = scores.stored_scores(spec.model, spec.benchmark, spec.validation, spec.generation)
     same_kind_scores = scores.stored_scores(spec.model, None, same_kind, None)

@@ -1,4 +1,4 @@
-"""Checkpoints from which a healing run resumes: adapter weights, optimizer state, step count; the last two are kept."""
+"""Checkpoints of healing runs: adapter weights, optimizer state and step count."""
 
 import hashlib
 import json
@@ -13,34 +13,34 @@ from torch import Tensor
 from analysis.core import input_files, store
 
 KEPT = 2
-"""Checkpoints kept: the newest, and the one before in case the newest turns out damaged."""
+"""Number of checkpoints kept: the newest, and the previous one in case the newest is damaged."""
 _FORMAT = 1
 
 
 @dataclass(frozen=True)
 class TrainingState:
-    """The state of a training after whole optimizer steps."""
+    """State of a training between optimizer steps."""
 
     step: int
-    """Optimizer steps taken."""
+    """Number of optimizer steps taken."""
     tensors: dict[str, Tensor]
-    """Adapter weights and optimizer moments by name, on the CPU."""
+    """Adapter weights and optimizer moments by name."""
 
 
 def folder(fingerprint: str) -> Path:
-    """Return the folder of the checkpoints of the healing run with this key."""
+    """Return the folder of the checkpoints of a healing run."""
     return store.cache_dir() / "checkpoints" / fingerprint
 
 
 def write(fingerprint: str, checkpoint: TrainingState) -> None:
-    """Store a checkpoint atomically, then remove the ones that are older than the last two.
+    """Store a checkpoint atomically and remove old ones.
 
     Args:
-        fingerprint: key of the healing run.
-        checkpoint: the state to store.
+        fingerprint: Key of the healing run.
+        checkpoint: The state to store.
 
     Raises:
-        StorageError: If the disk is full; the older checkpoints are intact.
+        StorageError: If the disk is full; older checkpoints stay intact.
     """
     content = save({name: tensor.detach().cpu().contiguous() for name, tensor in checkpoint.tensors.items()})
     head = {"format": _FORMAT, "step": checkpoint.step, "sha256": hashlib.sha256(content).hexdigest()}
@@ -55,11 +55,11 @@ def write(fingerprint: str, checkpoint: TrainingState) -> None:
 
 
 def newest(fingerprint: str, *, at_most: int | None = None) -> TrainingState | None:
-    """The latest checkpoint that is whole, or None; a damaged one is passed over for the one before.
+    """Return the newest intact checkpoint, or None if there is none.
 
     Args:
-        fingerprint: key of the heal.
-        at_most: ignore checkpoints after this step; None for no limit.
+        fingerprint: Key of the healing run.
+        at_most: Largest step to return; None for no limit.
     """
     for path in _folders(fingerprint):
         checkpoint = _read(path)
@@ -80,10 +80,10 @@ def _read(path: Path) -> TrainingState | None:
 
 
 def discard(fingerprint: str) -> None:
-    """Remove all checkpoints of a heal that has ended, or that has to begin again."""
+    """Remove all checkpoints of a healing run."""
     shutil.rmtree(folder(fingerprint), ignore_errors=True)
 
 
 def _folders(fingerprint: str) -> list[Path]:
-    """Newest first."""
+    """Return the folders of checkpoints, newest first."""
     return sorted(folder(fingerprint).glob("step-*"), reverse=True)

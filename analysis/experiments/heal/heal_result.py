@@ -1,4 +1,4 @@
-"""The result of a healing run: its curve, its adapter, and the unpruned, pruned and healed model side by side."""
+"""The result of a healing run: learning curve, adapter, and scores of the unpruned, pruned and healed model."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
@@ -22,29 +22,29 @@ from analysis.models.source.sizes import ModelFacts
 
 @dataclass(frozen=True)
 class HealStep:
-    """One reported optimizer step."""
+    """An optimizer step of the learning curve."""
 
     step: int
     """1-based."""
     loss: float
-    """Training loss, nats per token, on the sequences of this step before its update. With distillation, it is the mixture that
-    training lowers. The loss after steps is in `validations`."""
+    """Training loss on the sequences of this step before the update, in nats per token. With distillation, it is the weighted
+    sum of both losses."""
     learning_rate: float
     tokens_per_s: float
     memory_bytes: int
-    """Peak memory of this run of the heal so far: of the accelerator if there is one, else of the process (`machine`)."""
+    """Peak memory since this process started or resumed the run: of the accelerator, or of the process if there is none."""
 
 
 @dataclass(frozen=True)
 class Validation:
-    """A loss during training, on the texts that choose: `CHOICE_TEXTS` others of the kind that the run is judged by."""
+    """Scores during training on the selection texts (`CHOICE_TEXTS`), which are not used in the final evaluation."""
 
     step: int
-    """Steps done; 0 is the pruned, unhealed model, and once more 0 the same after the instant heal, if there is one."""
+    """Number of steps taken. 0 is the pruned model, and a second entry of 0 the model after the instant heal."""
     loss: float
     loss_stderr: float
     acc: float | None = None
-    """Accuracy on the first few of the questions, if they were asked."""
+    """Accuracy on the first `HealSpec.check_questions` questions, if any."""
     acc_stderr: float | None = None
     n_questions: int = 0
 
@@ -62,28 +62,28 @@ SAMPLE_TOKENS = 24
 
 @dataclass(frozen=True)
 class Sample:
-    """A greedy continuation of `SAMPLE_PROMPT` during the run, to watch; no score follows from it."""
+    """Greedy continuation of `SAMPLE_PROMPT` during the run, for display only."""
 
     model: str
     """`unpruned`, `pruned` or `healed`."""
     step: int
-    """Steps done."""
+    """Number of steps taken."""
     text: str
 
 
 @dataclass(frozen=True)
 class GapReport:
-    """Report of the instant heal at one gap of the cut."""
+    """Report of the instant heal at one gap."""
 
     __pydantic_config__: ClassVar[pydantic.ConfigDict] = {"extra": "ignore"}
-    """Former versions stored a factor of withdrawn methods as well."""
+    """Results of earlier versions have further fields of withdrawn methods."""
 
     gap: Removal
-    """The removed layers, or parts of layers."""
+    """Removed layers or sublayers."""
     module: str
-    """The projection, or mixture of experts, before it that was changed, named as in the pruned model."""
+    """Name in the pruned model of the changed module before the gap: a projection or a mixture of experts."""
     strength: float
-    """Share of the fitted change that was applied."""
+    """Applied share of the fitted change."""
 
 
 @dataclass(frozen=True)
@@ -91,19 +91,19 @@ class JunctionReport:
     """Report of the instant heal."""
 
     module: str
-    """The projection before the cut that was changed; of several gaps all of them, joined by commas."""
+    """Names of the changed modules, joined by commas."""
     strength: float
-    """Share of the fitted change that repaired most on the texts that choose, 0 when none of it helped; of several gaps the
-    mean."""
+    """Applied share of the fitted change, chosen on the selection texts; 0 if no change lowered their loss. The mean over
+    several gaps."""
     loss_before: float
-    """Loss of the pruned model on those texts, nats per token."""
+    """Loss of the pruned model on the selection texts, in nats per token."""
     loss_after: float
-    """The same after the change; never above `loss_before`."""
+    """Loss after the change, at most `loss_before`."""
     n_tokens: int
-    """Tokens that were fitted on."""
+    """Number of tokens of the fit."""
     wall_s: float
     gaps: list[GapReport] = field(default_factory=list)
-    """Gap by gap, in the model's order; empty in healing runs of former versions, which had one."""
+    """Reports by gap, first gap first; empty in results of earlier versions, which had a single gap."""
 
 
 _WRITING = (
@@ -118,7 +118,7 @@ _WRITING = (
 
 @dataclass(frozen=True)
 class HealResult(Result):
-    """A heal: its curve, its adapter, and the three models side by side, all in the precision that was trained in."""
+    """Result of a healing run. All models are measured in the precision of the training."""
 
     kind: ClassVar[str] = "heal"
     spec_type: ClassVar[type[Spec]] = HealSpec
@@ -127,102 +127,100 @@ class HealResult(Result):
     model: ModelFacts
     steps: list[HealStep]
     validations: list[Validation]
-    """Checks during training, on the texts that choose the step (`texts.choice`). `HealSpec.validation` is something else: the
-    judging texts, whose losses are `unpruned`, `pruned` and `healed`."""
+    """Validations during training, on the selection texts (`texts.choice`) and not on `HealSpec.validation`."""
     unpruned: Point | None
-    """Judged by `spec.validation`, as the next two are."""
+    """Scores on `spec.benchmark` and `spec.validation`, like `pruned` and `healed`."""
     pruned: Point | None
     healed: Point | None
     lines: Lines | None
     adapter: str | None
-    """Folder of the PEFT adapter under the cache folder, relative to it; None until there is one."""
+    """Folder of the PEFT adapter, relative to the cache folder; None until it is saved."""
     trainable_parameters: int
     packed_rows: int
-    """Training rows available; a row is seq_len tokens."""
+    """Number of training sequences of seq_len tokens."""
     n_skipped: int
-    """Healing documents passed over because they were too short."""
+    """Number of healing documents skipped because they were too short."""
     precision: str
-    """The words for how the base ran: "NF4, bfloat16 compute"."""
+    """Precision of the base model in words, such as "NF4, bfloat16 compute"."""
     junction: JunctionReport | None = None
-    """The instant heal that the training began with; None without one."""
+    """Report of the instant heal; None without one."""
     is_instant_left_out: bool = False
-    """Whether training began without the instant heal of the recipe, because no weight of the model can hold its change."""
+    """Whether the instant heal of the recipe was skipped because no weight of the model can hold its change."""
     text_losses: dict[str, list[float]] = field(default_factory=dict)
-    """By model (`unpruned`, `pruned`, `healed`), loss per text, so that differences are paired."""
+    """Loss per judging text by model (`unpruned`, `pruned`, `healed`), for paired differences."""
     text_tokens: list[int] = field(default_factory=list)
-    """Predicted tokens of each of these texts, by which its loss counts."""
+    """Number of predicted tokens of each judging text, the weights of the losses."""
     same_kind: dict[str, Point] = field(default_factory=dict)
-    """By model, the loss on held-out text of the kind that was trained on; empty if the healing text has no such part."""
+    """Loss by model on held-out text of the kind of the healing text; empty if the healing text is too small for any."""
     same_kind_text: CorpusSpec | None = None
-    """That text, resolved."""
+    """Resolved request for that held-out text."""
     same_kind_losses: dict[str, list[float]] = field(default_factory=dict)
-    """By model, loss per text of it."""
+    """Loss per held-out text by model."""
     same_kind_tokens: list[int] = field(default_factory=list)
-    """Predicted tokens of each of these."""
+    """Number of predicted tokens of each held-out text."""
     unpruned_check: Validation | None = None
-    """The unpruned model on the texts that choose, the level that `validations` are read against; None until measured."""
+    """Scores of the unpruned model on the selection texts, the reference level of `validations`; None until measured."""
     n_choice_texts: int = 0
-    """Texts that chose during training; 0 if the draw had only enough for judging, and these texts chose as well."""
+    """Number of selection texts; 0 if the draw was too small, so that the judging texts were used for selection too."""
     n_held_out: int = 0
-    """Healing documents left out because, with the others, they contain too many word runs of a measured text."""
+    """Number of healing documents excluded because they share too many word sequences with a measured text."""
     quoted: float | None = None
-    """Largest share, over the measured texts, of runs of eight words that occur somewhere in the healing text; None until it is
-    packed."""
+    """Largest share of the eight-word sequences of a measured text that occur in the healing text; None until it is packed."""
     questions: dict[str, list[QuestionScore]] = field(default_factory=dict)
-    """By model, every answer."""
+    """Score of each question by model."""
     writings: dict[str, GenerationCheck] = field(default_factory=dict)
     """Generated texts by model, if requested."""
     samples: list[Sample] = field(default_factory=list)
-    """Continuations on the way: before the training, at each check, and at steps 1, 2, 4, 8 ... as far as they cost little."""
+    """Sample continuations: before the training, at each validation, and at steps 1, 2, 4, 8, … if they take little time."""
     planned_steps: int | None = None
-    """Total optimizer steps if the spec names a time; None until they are estimated."""
+    """Number of optimizer steps that fit into `HealSpec.minutes`; None until estimated."""
     kept_step: int | None = None
-    """The step whose adapter was measured and kept; None until then."""
+    """Number of steps of the saved adapter; None until it is saved."""
     processes: list[int] = field(default_factory=list)
-    """Numbers of processes that trained a result of a former version, in order; empty for one process."""
+    """Numbers of training processes in results of an earlier version, in order; empty for a single process."""
     documents_apart: bool = False
-    """Whether documents that share a row were read each by itself."""
+    """Whether documents packed into one sequence did not attend to each other."""
     overlap: Overlap | None = None
-    """Questions that the healing text gives away; None if no question was asked."""
+    """Questions that occur in the healing text; None without questions."""
 
     @property
     def ended_early(self) -> bool:
-        """Return whether it was cancelled in training and its adapter was kept, without scores."""
+        """Return whether the training was cancelled: the adapter is saved, but not scored."""
         return self.healed is None and self.adapter is not None and bool(self.kept_step)
 
     @property
     def is_trained(self) -> bool:
-        """Return whether any optimizer step was taken; a requested time may be too short for one."""
+        """Return whether any optimizer step was taken; the requested time may be too short for one."""
         return self.spec.trains and bool(self.steps)
 
     @property
     def fit_s(self) -> float:
-        """Seconds of the instant heal's fit; 0 without one."""
+        """Return the seconds of the instant heal; 0 without one."""
         return 0.0 if self.junction is None else self.junction.wall_s
 
     @property
     def training_s(self) -> float:
-        """Seconds of the optimizer steps."""
+        """Return the seconds of the optimizer steps."""
         tokens = self.spec.batch_size * self.spec.gradient_accumulation * self.spec.corpus.seq_len
         return sum(tokens / step.tokens_per_s for step in self.steps if step.tokens_per_s > 0)
 
     @property
     def scoring_s(self) -> float:
-        """Seconds of everything else: scoring, checks during training and the reading of the text."""
+        """Return the seconds of everything else: scoring, validations and text processing."""
         return max(0.0, self.wall_s - self.fit_s - self.training_s)
 
     def is_of(self, cut: Removal | None) -> bool:
-        """Return whether this cut was healed; a control trains the unpruned model."""
+        """Return whether this removal was healed, and the run is not a control."""
         return self.spec.block == cut and not self.spec.control
 
     @property
     def models(self) -> dict[str, Point]:
-        """Return the scores of the models by name, as far as they were measured."""
+        """Return the measured scores by model."""
         points = {"unpruned": self.unpruned, "pruned": self.pruned, "healed": self.healed}
         return {name: point for name, point in points.items() if point is not None}
 
     def tables(self) -> dict[str, Table]:
-        """The models side by side, the training step by step, and the checks on the way."""
+        """Return tables of the scores by model, the optimizer steps and the validations."""
         models, caption = self.models, self.measured_on()
         return {
             "models": cuts.table(list(models.values()), "Unpruned, pruned and healed", caption, model=list(models)),
@@ -267,7 +265,7 @@ class HealResult(Result):
         }
 
     def measured_on(self) -> str:
-        """By which text it is judged, in which precision, and the number of processes that trained it if more than one."""
+        """Return the precision, the device and the judging texts in words."""
         together = f", trained by {' then '.join(map(str, self.processes))} processes" if self.processes else ""
         ran_as = f"{self.precision_in_words} on {self.ran_on}{together}"
         if not self.text_tokens:
@@ -281,7 +279,7 @@ class HealResult(Result):
 
     @property
     def total_steps(self) -> int:
-        """Optimizer steps that this heal takes in all, as far as it is known."""
+        """Return the total number of optimizer steps, 0 if it is not known yet."""
         return self.spec.steps if self.planned_steps is None else self.planned_steps
 
 

@@ -1,4 +1,4 @@
-"""The request for a healing run: the removed layers, the training and its judgement."""
+"""The request for a healing run: removed layers, training and evaluation."""
 
 from collections.abc import Mapping
 from dataclasses import field, replace
@@ -14,26 +14,26 @@ from analysis.experiments.heal import losses
 from analysis.models.source.model_spec import ModelSpec
 
 LORA_ON = ("feed_forward", "attention", "both")
-"""Weights of every layer that a LoRA adapts."""
+"""Modules of every layer that LoRA can adapt."""
 
 MOST_STEPS = 1_000_000
 MOST_ROWS = 4_096
-"""Training rows of one forward pass, and passes of one step."""
+"""Maximum number of sequences per forward pass, of passes per step, and of judging texts."""
 MOST_RANK = 4_096
 MOST_KEPT = 65_536
-"""Tokens of a distribution that are learnt one by one, at most."""
+"""Maximum number of top tokens of the unpruned model in the loss."""
 CALIBRATION_TEXTS = 96
-"""Texts that the instant heal is fitted on."""
+"""Number of texts that the instant heal is fitted on."""
 CHOICE_TEXTS = 8
-"""Texts that choose the instant heal's strength and check the training. They are of the kind of the judging texts, but none of
-those."""
+"""Number of texts that choose the strength of the instant heal and validate the training: the next documents after the judging
+texts in the same draw."""
 
 
 def judged_by(corpus: CorpusSpec, preferred: CorpusSpec | None = None) -> CorpusSpec:
-    """Return the text that judges a run trained on `corpus`: never of the same kind.
+    """Return the text that evaluates a run trained on `corpus`; it is always of another kind.
 
     Args:
-        corpus: the healing text.
+        corpus: The healing text.
         preferred: Text to use if it is of another kind, for example the text of a curve that the run is compared with.
     """
     return preferred if preferred is not None and preferred.subject != corpus.subject else other_text(corpus.source)
@@ -46,11 +46,11 @@ def default_heal_corpus() -> CorpusSpec:
 
 @spec_dataclass
 class HealSpec(Spec):
-    """A heal of the model without `block`: in closed form, by training, or both. Names follow PEFT and transformers."""
+    """Healing of a pruned model: in closed form, by training, or both. Names follow PEFT and transformers."""
 
     kind: ClassVar[str] = "heal"
     version: ClassVar[int] = 4
-    """4: judged by text of another kind than the healing text, weighed by tokens."""
+    """4: evaluated on text of another kind than the healing text, weighted by tokens."""
     later: ClassVar[tuple[str, ...]] = (
         "compensation",
         "written",
@@ -83,11 +83,11 @@ class HealSpec(Spec):
     """Removed layers or sublayers."""
     model: Annotated[ModelSpec, Part(always=("quantization",))] = field(default_factory=lambda: ModelSpec(quantization="4bit"))
     corpus: Annotated[CorpusSpec, Part(only=("source", "seq_len"))] = field(default_factory=default_heal_corpus)
-    """Documents that are packed into training rows of `corpus.seq_len` tokens."""
+    """Documents that are packed into training sequences of `corpus.seq_len` tokens."""
     validation: Annotated[CorpusSpec, Part(only=())] = field(default_factory=lambda: other_text(default_heal_corpus().source))
-    """Text of another kind than `corpus`, for the loss before and after. The documents that follow in the same draw choose the
-    instant heal's strength and check the training. Text of the healing text's own kind would measure how well that kind was
-    learnt. These are the judging texts; `HealResult.validations` are the checks on the choosing texts."""
+    """Judging texts: text of another kind than `corpus`, for the loss before and after healing. The next documents of the same
+    draw choose the strength of the instant heal and validate the training (`HealResult.validations`). Text of the same kind
+    would only measure how well that kind was learned."""
     benchmark: Annotated[BenchmarkSpec | None, Part(only=())] = field(default_factory=BenchmarkSpec)
     """Questions asked of the unpruned, pruned and healed model; None to skip them."""
     generation: Annotated[GenerationSpec | None, Option("--generate")] = None
@@ -106,15 +106,15 @@ class HealSpec(Spec):
     steps: Annotated[int, Option(), Bound(0, MOST_STEPS)] = 50
     """Optimizer steps (0: closed form, or `--minutes` decides)."""
     minutes: Annotated[float | None, Option(), Bound(0, 525_600, above=True)] = None
-    """Longest time for everything, scoring included. The steps that fit follow from the measured speed (default: no limit)."""
+    """Maximum time of the run, scoring included. The steps that fit follow from the measured speed (default: no limit)."""
     lora_on: str = "feed_forward"
     """Modules that LoRA adapts: `feed_forward` as in the paper, `attention`, or `both`. Experts are feed-forward modules."""
     instant: bool = False
-    """Start with the instant heal: a fit on text changes the model at each gap before any training."""
+    """Start with the instant heal, a closed-form fit of the weights before each gap."""
     distill: Annotated[float, Bound(0, 1)] = 0.0
     """Weight of `loss` in the training loss, in [0, 1]. The cross-entropy with the text has the rest."""
     loss: str = "divergence"
-    """Loss with the weight `distill`, of `losses.LOSSES`: by default the divergence from the unpruned model."""
+    """Loss with the weight `distill`, a name in `losses.LOSSES` (default: divergence from the unpruned model)."""
     top_k: Annotated[int, Bound(0, MOST_KEPT)] = 0
     """Number of most likely tokens of the unpruned model in the loss, with all others as one remainder (0: every token)."""
     control: Annotated[bool, Option()] = False
@@ -132,14 +132,14 @@ class HealSpec(Spec):
     r: Annotated[int, Bound(1, MOST_RANK)] = 16
     """LoRA rank. `lora_alpha` has the same value."""
     lora_dropout: Annotated[float, Bound(0, 1, below=True)] = 0.05
-    """Share of the input of LoRA that is dropped in training. It is 0 in models with experts, where PEFT cannot drop it."""
+    """Dropout probability of the LoRA layers. It is 0 for models with experts, for which PEFT does not support dropout."""
     eval_every: Annotated[int, Bound(1, MOST_STEPS)] = 10
-    """Optimizer steps between two losses on held-out text. Each check saves a checkpoint."""
+    """Number of optimizer steps between validations. Each validation saves a checkpoint."""
     check_questions: Annotated[int, Bound(0, 1_000_000)] = 0
-    """Number of questions at each of these checks (0: none)."""
+    """Number of questions per validation (0: none)."""
     judging_texts: Annotated[int, Bound(0, MOST_ROWS)] = 0
-    """Number of texts that a refined verdict may read (0: those of `validation`). No training and no choice reads them, so a
-    run that a few of them judged can be judged by all."""
+    """Number of texts reserved for a refined evaluation (0: those of `validation`). Training and selection never use them, so a
+    run evaluated on a few of them can later be evaluated on all."""
 
     def __post_init__(self) -> None:
         min_steps = 0 if self.instant or self.minutes is not None else 1
@@ -157,44 +157,47 @@ class HealSpec(Spec):
 
     @property
     def trains(self) -> bool:
-        """Return whether any step is taken; without steps only the instant heal is applied."""
+        """Return whether the run takes optimizer steps; otherwise it only applies the instant heal."""
         return self.steps > 0 or self.minutes is not None
 
     @property
     def is_taught(self) -> bool:
-        """Return whether the training loss compares with the unpruned model."""
+        """Return whether the training loss needs the predictions of the unpruned model."""
         return self.distill > 0 and losses.LOSSES[self.loss].is_taught
 
     @property
     def peak_rate(self) -> float:
-        """Return the learning rate of a resolved request, which always has one."""
+        """Return the peak learning rate of a resolved request."""
         assert self.learning_rate is not None, "the request is not resolved"
         return self.learning_rate
 
     @property
     def training(self) -> "HealSpec":
-        """Return the request without its judgement: equal for runs that make the same adapter."""
+        """Return the request without its evaluation; equal for runs that train the same adapter."""
         one_text = replace(self.validation, n_texts=1)
         return replace(self, benchmark=None, generation=None, check_questions=0, validation=one_text)
 
     @property
     def n_kept_clear(self) -> int:
-        """Texts of the judging draw that nothing else reads."""
+        """Number of texts at the front of the judging draw that are reserved for the evaluation."""
         return max(self.validation.n_texts, self.judging_texts)
 
     @property
     def removed(self) -> Removal | None:
-        """Return the layers that the trained model lacks; None in a control."""
+        """Return the removed layers; None in a control."""
         return None if self.control else self.block
 
     @property
     def same_kind(self) -> CorpusSpec:
-        """The held-out text of the kind that is trained on, as much as judges: it tells how well that kind was learnt."""
+        """Return held-out text of the kind of the healing text, as many texts as judge.
+
+        It measures how well that kind of text was learned.
+        """
         judging = self.validation
         return replace(held_out_text(self.corpus.source), n_texts=judging.n_texts, seq_len=judging.seq_len)
 
     def as_control(self) -> "HealSpec":
-        """Return the training of the unpruned model that measures the effect of the healing text by itself.
+        """Return the control: the same training of the unpruned model, which measures the effect of the healing text alone.
 
         Raises:
             RecipeError: If this request trains nothing.

@@ -1,4 +1,4 @@
-"""The experiment that heals a pruned model: refuses impossible requests, loads the model, and resumes or starts the run."""
+"""The experiment that heals a pruned model: validates the request, loads the model, and starts or resumes the run."""
 
 import time
 from dataclasses import replace
@@ -25,12 +25,12 @@ from analysis.models.source.resolving import resolve_model
 
 
 def resolve(spec: HealSpec) -> HealSpec:
-    """The spec with concrete dtype, device, learning rate and identities.
+    """Return the request with concrete dtype, device, learning rate and identities.
 
-    Training starts without the instant heal if no weight of the model can hold its change.
+    The instant heal before training is left out if no weight of the model can hold its change.
 
     Raises:
-        RecipeError: for float16, in which gradients underflow to 0.
+        RecipeError: For float16, in which gradients underflow to 0.
     """
     # First: a file that cannot be read is refused before a model is looked for.
     corpus, validation = corpora.resolve(spec.corpus), corpora.resolve(spec.validation)
@@ -53,7 +53,7 @@ def resolve(spec: HealSpec) -> HealSpec:
 
 
 def _holds_change(spec: HealSpec, planned: Plan) -> bool:
-    """Return whether weights can hold the change of an instant heal, from the configuration; True for an impossible block."""
+    """Return whether weights can hold the change of an instant heal, by the configuration; True for an invalid block."""
     if (0, ATTENTION) in spec.block.parts or spec.block.touched[-1] >= planned.facts.n_layers:
         return True
     return projection.holds_change(planning.skeleton(planned.config), spec.block)
@@ -67,17 +67,17 @@ def run(
 ) -> HealResult:
     """Heal a model, or return the stored healing run; an interrupted one resumes from its last checkpoint.
 
-    The unpruned, pruned and healed model are measured in the precision of training. When `on_progress` raises `Cancelled`, the
-    adapter and a checkpoint of the last whole step are saved first.
+    The unpruned, pruned and healed model are measured in the precision of the training. If `on_progress` raises `Cancelled`,
+    the adapter and a checkpoint of the last complete step are saved.
 
     Args:
-        spec: the model, the removed layers, and the training.
-        on_progress: called at every step; `values` holds step, loss, learning_rate, tokens_per_s, memory_bytes, and
-            validation_loss if one was measured, and `remaining` with the bar and the time left.
-        load: the loader, whose memory is released. Healing changes the model, so it always loads a copy of its own.
+        spec: The model, the removed layers, and the training.
+        on_progress: Called at every step; `values` holds step, loss, learning_rate, tokens_per_s, memory_bytes, and
+            validation_loss if measured, and `remaining` with the finished share and the time left.
+        load: Loader whose model is released. Healing changes the model, so it always loads its own copy.
 
     Raises:
-        LayerscopeError: one sentence on a problem that the user can fix.
+        LayerscopeError: For each problem that the user can fix, in one sentence.
     """
     started = time.perf_counter()
     resolved = resolve(spec)
@@ -85,7 +85,7 @@ def run(
     if stored is not None and stored.complete:
         if stored.adapter and (store.cache_dir() / stored.adapter / "adapter_config.json").exists():
             return stored
-        stored = None  # a precomputed result, or the adapter was deleted: its numbers alone do not answer the request
+        stored = None  # a precomputed result, or the adapter was deleted: a healing run must return an adapter
     load.clear()
     machine.reset_peak(resolved.model.device)
     key = resolved.fingerprint()
@@ -126,7 +126,7 @@ def run(
 
 
 def _check(spec: HealSpec, planned: Plan) -> None:
-    """Refuse an impossible request before anything is loaded or measured."""
+    """Raise an error for an invalid request before the model is loaded."""
     facts = planned.facts
     spec.block.check_depth(facts.n_layers)
     if spec.instant:

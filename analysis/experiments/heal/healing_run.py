@@ -1,4 +1,4 @@
-"""A healing run from the loaded model to the result: measure, heal in closed form, train, measure, and record every step."""
+"""A healing run of a loaded model: measure, heal in closed form, train, and measure again."""
 
 import contextlib
 import time
@@ -41,7 +41,7 @@ from analysis.models.running import generation, pruning
 from analysis.models.running.pruning import PrunedBlock, without_block
 
 _SAMPLE_PAUSE = 10
-"""Time between samples outside of checks, in durations of a sample: it costs a tenth of the training at most."""
+"""Minimum time between samples outside of validations, in durations of a sample. Samples take at most a tenth of the time."""
 _NO_TIME = "The time allows no training steps, so only the instant heal is kept. Give more minutes to train."
 _UNSCORED = (
     "The {minutes:g} minutes are over before the healed model was scored. Its adapter is kept. Send the same request again to "
@@ -50,21 +50,21 @@ _UNSCORED = (
 
 
 def timed(function: Callable[[], object]) -> float:
-    """Seconds that some work takes."""
+    """Return the seconds that a function takes."""
     started = time.perf_counter()
     function()
     return time.perf_counter() - started
 
 
 def prepare_model(loaded: LoadedModel, spec: HealSpec, changes: Mapping[str, Tensor]) -> tuple[LoadedModel, PrunedBlock | None]:
-    """The model without the block and with its adapter, and the cut; that is None in a control.
+    """Return the pruned model with its adapter, and the removed block; None in a control.
 
     Args:
-        loaded: the model, which is changed.
-        spec: resolved.
-        changes: of the instant heal; empty without one.
+        loaded: The model, which is modified.
+        spec: The resolved request.
+        changes: Changes of weights by the instant heal; empty without one.
     """
-    loaded.model.requires_grad_(False)  # of layers that come back for a moment too
+    loaded.model.requires_grad_(False)  # also for removed layers, which the teacher restores temporarily
     cut = None if spec.control else pruning.cut(loaded.decoder, spec.block)
     model = adapters.attach(loaded.decoder, spec, derived_seed(spec.seed, "adapter"), changes)
     healed = replace(loaded, model=model, decoder=find_decoder(model))
@@ -72,15 +72,15 @@ def prepare_model(loaded: LoadedModel, spec: HealSpec, changes: Mapping[str, Ten
 
 
 class HealingRun:
-    """A healing run in the making: all that happens between loading the model and the complete result."""
+    """A healing run from the loaded model to the complete result."""
 
     def __init__(self, record: Record, loaded: LoadedModel, *, base: str) -> None:
-        """Refuse a model that cannot be healed so, and read the texts that measure it.
+        """Check that the model can be healed as requested, and read the evaluation texts.
 
         Args:
-            record: the result so far.
-            loaded: the model, a copy of its own.
-            base: the adapter's name of its base.
+            record: The partial result.
+            loaded: The model, a copy that the run may modify.
+            base: Name of the base model in the adapter's configuration.
         """
         self.record, self.spec, self.base = record, record.spec, base
         spec = self.spec
@@ -91,17 +91,17 @@ class HealingRun:
             junction.check(loaded.decoder, spec.block)
         self.texts = texts.read_texts(loaded, spec)
         self.changes: dict[str, Tensor] = {}
-        """By module, the tensor that the instant heal adds to its weight."""
+        """Tensors that the instant heal adds to weights, by module."""
         self.reserved_s = 0.0
-        """Measured seconds of a check and the last measurement, which training leaves of a requested time."""
+        """Estimated seconds of a validation and the final evaluation, which the training leaves of a requested time."""
         self.sampled_at = self.sample_s = 0.0
-        """When the last sample was written, and the seconds that it took."""
+        """Time of the last sample, and its duration in seconds."""
 
     def run(self, loaded: LoadedModel) -> HealResult:
         """Measure, heal in closed form, train, and measure again.
 
         Args:
-            loaded: the model of the beginning, which is changed.
+            loaded: The unpruned model, which is modified.
         """
         record, spec = self.record, self.spec
         record.publish(same_kind_text=self.texts.same_kind, n_choice_texts=self.texts.n_choice)
@@ -119,7 +119,7 @@ class HealingRun:
                     self.save(trainer)
                     checkpoints.write(record.key, trainer.state())
                 raise
-            except OutOfTime:  # the last check took too long
+            except OutOfTime:  # the last validation took too long
                 pass
         self.save(trainer)
         try:
@@ -133,7 +133,7 @@ class HealingRun:
         return record.result
 
     def measure_before(self, loaded: LoadedModel) -> None:
-        """The unpruned and the pruned model, from one trunk, unless they are already in the stored part."""
+        """Measure the unpruned and the pruned model with a shared trunk, unless the stored result contains their scores."""
         record, spec = self.record, self.spec
         models: dict[str, Removal | None] = {"unpruned": None} if spec.control else {"unpruned": None, "pruned": spec.block}
         if any(getattr(record.result, model) is None for model in models):
@@ -155,14 +155,14 @@ class HealingRun:
             record.add_validation(checks[-1], 0)
 
     def check_time(self, loaded: LoadedModel) -> None:
-        """Refuse a requested time that is too short at the present speed of the machine, which one scoring measures."""
+        """Raise an error if the requested time is too short at the current speed of the machine, measured by one evaluation."""
         if self.spec.minutes is not None:
             material = texts.choice(loaded, self.spec)
             seconds = timed(lambda: Measurement(loaded, material, [None]).complete(self.record.remaining))
             self.record.remaining.check_time(dict.fromkeys((SCORE, FIT), seconds / material.n_tokens))
 
     def fit_junction(self, loaded: LoadedModel) -> Junction:
-        """The instant heal of the model that is not cut yet; the same at every start, so that nothing of it is stored."""
+        """Fit the instant heal on the unpruned model. The fit is deterministic, so a resumed run repeats it."""
         self.record.remaining.begin("fit")
         spec, n_tokens = self.spec, min(self.spec.corpus.seq_len, junction.TEXT_TOKENS)
         calibration = packing.beginnings(spec.corpus, self.texts.near_copies, loaded.tokenizer, CALIBRATION_TEXTS, n_tokens)
@@ -183,12 +183,13 @@ class HealingRun:
             is_late=self.record.remaining.is_fit_late,
         )
         result = self.record.result
-        counted = 0 if result.junction is not None else fitted.report.n_tokens  # once, however often it is fitted
+        # A resumed run repeats the fit, whose tokens count once.
+        counted = 0 if result.junction is not None else fitted.report.n_tokens
         self.record.publish(junction=fitted.report, n_tokens=result.n_tokens + counted)
         return fitted
 
     def prepare(self, healed: LoadedModel, cut: PrunedBlock | None, is_separate: bool) -> Trainer:
-        """The trainer with its rows and its number of steps, as the last checkpoint left it."""
+        """Return the trainer with its sequences and its number of steps, restored from the last checkpoint."""
         record, spec = self.record, self.spec
         record.remaining.begin("prepare")
         planned = record.result.planned_steps
@@ -219,7 +220,7 @@ class HealingRun:
         return trainer
 
     def pack(self, healed: LoadedModel, max_rows: int) -> PackedRows:
-        """The healing text in rows, no more than are looked at."""
+        """Return the healing text packed into at most `max_rows` sequences."""
         spec, on_progress = self.spec, self.record.remaining
         on_progress(Progress("packing the healing text"))
         return packing.training_rows(
@@ -227,7 +228,7 @@ class HealingRun:
         )
 
     def work_out_steps(self, trainer: Trainer, healed: LoadedModel) -> int:
-        """Return the steps that fit into the requested time, from the measured speed of a few that change nothing."""
+        """Return the number of steps that fit into the requested time, by timing a few steps without optimizer updates."""
         record, spec = self.record, self.spec
         seconds = []
         for number in range(PROBES):
@@ -249,7 +250,7 @@ class HealingRun:
         return steps
 
     def look_for_overlap(self, healed: LoadedModel, packed: PackedRows) -> None:
-        """Return the questions that the healing text contains; computed once."""
+        """Store the questions that the healing text contains, unless they are known."""
         if self.spec.benchmark is None or self.record.result.overlap is not None:
             return
 
@@ -262,7 +263,7 @@ class HealingRun:
         self.record.publish(overlap=decontamination.shared_questions(questions.load(self.spec.benchmark), texts()))
 
     def resume(self, trainer: Trainer, healed: LoadedModel) -> None:
-        """Continue from the newest checkpoint that the stored curve reaches, and forget the curve after it."""
+        """Restore the newest checkpoint that the stored learning curve includes, and drop the curve after it."""
         record = self.record
         reached = record.result.steps[-1].step if record.result.steps else 0
         checkpoint = checkpoints.newest(record.key, at_most=reached)
@@ -274,33 +275,33 @@ class HealingRun:
         record.forget_after(step, trainer.tokens_per_step, lambda: self.check_material(healed).n_tokens)
 
     def train(self, trainer: Trainer, healed: LoadedModel) -> None:
-        """Take the remaining steps, with a loss on the texts that choose and a checkpoint every so often."""
+        """Take the remaining steps, with regular validations and checkpoints."""
         record, spec = self.record, trainer.spec
         record.remaining.begin("train", trainer.steps_done / max(1, spec.steps))
         material = self.check_material(healed)
-        if spec.instant and len(record.result.validations) == 1:  # the pruned model's, and not yet the instantly healed one's
+        if spec.instant and len(record.result.validations) == 1:  # only the pruned model is validated so far
             self.validate(trainer, healed, material)
-        if self.spec.minutes is not None and not self.reserved_s:  # resumed, so that no steps were worked out
+        if self.spec.minutes is not None and not self.reserved_s:  # resumed, so the number of steps was not estimated
             check_s = timed(lambda: self.check(trainer, healed, material))
             self.reserved_s = check_s + check_s / material.n_tokens * record.remaining.work_of_verdict
         record.remaining.reserve(self.reserved_s)
         try:
             self.take_steps(trainer, healed, material)
-        except OutOfTime:  # of training: what is left is for the last measurement
+        except OutOfTime:  # the reserved time is left for the final evaluation
             record.remaining.reserved_s = 0.0
             if trainer.steps_done > self.validated:
                 self.validate(trainer, healed, material)
 
     @property
     def validated(self) -> int:
-        """The last step that was validated; -1 for none."""
+        """Return the last validated step; -1 if there is none."""
         return self.record.result.validations[-1].step if self.record.result.validations else -1
 
     def take_steps(self, trainer: Trainer, healed: LoadedModel, material: Material) -> None:
         """Take the planned steps.
 
         Raises:
-            OutOfTime: If the requested time ends before them.
+            OutOfTime: If the requested time ends before the last step.
         """
         record, spec = self.record, trainer.spec
         while True:
@@ -318,7 +319,7 @@ class HealingRun:
                 record.remaining.check_bound(step_s)
 
     def step(self, trainer: Trainer) -> None:
-        """One optimizer step into the curve."""
+        """Take one optimizer step and add it to the learning curve."""
         started, total = time.perf_counter(), trainer.spec.steps
         loss, rate = trainer.take_step(lambda: self.record.report(trainer.steps_done, total))
         now = time.perf_counter()
@@ -327,20 +328,20 @@ class HealingRun:
         self.record.add_step(HealStep(trainer.steps_done, loss, rate, speed, memory), trainer.tokens_per_step)
 
     def check_material(self, healed: LoadedModel) -> Material:
-        """Return the material of checks during training: the texts that choose, and the first few of the questions."""
+        """Return the material of validations: the selection texts and the first `check_questions` questions."""
         spec = self.spec
         benchmark = None if spec.benchmark is None or not spec.check_questions else spec.benchmark
         return texts.choice(healed, spec, benchmark and replace(benchmark, limit=spec.check_questions))
 
     def check(self, trainer: Trainer, healed: LoadedModel, material: Material) -> Validation:
-        """Measure loss and accuracy of the model in its present state."""
+        """Measure loss and accuracy of the model in its current state."""
         healed.model.eval()
         done, total = trainer.steps_done, trainer.spec.steps
         measured = Measurement(healed, material, [None]).complete(lambda _: self.record.report(done, total))
         return _validation(done, measured.point)
 
     def validate(self, trainer: Trainer, healed: LoadedModel, material: Material) -> None:
-        """Measure on the way and write a checkpoint; the curve goes to disk first, so that it never lags a checkpoint."""
+        """Add a validation and write a checkpoint. The curve is saved first, so it always includes the checkpoint's steps."""
         validation = self.check(trainer, healed, material)
         self.sample("healed", trainer.steps_done, healed)
         self.record.add_validation(validation, material.n_tokens)
@@ -348,14 +349,14 @@ class HealingRun:
             checkpoints.write(self.record.key, trainer.state())
 
     def sample(self, model: str, step: int, loaded: LoadedModel) -> None:
-        """Continue the sample prompt with a model in its present state, if the run trains and the family has a usable cache."""
+        """Continue the sample prompt with the model in its current state, if the run trains and the family has a KV cache."""
         if not self.spec.trains:
             return
         began, total = time.perf_counter(), self.record.result.total_steps
         loaded.model.eval()
 
         def report(done: int, n_tokens: int) -> None:
-            """Report the step of the training, or the tokens before it."""
+            """Report the step of the training, or the tokens of a sample before the training."""
             if step:
                 self.record.report(step, total)
             else:
@@ -377,11 +378,11 @@ class HealingRun:
         self.record.publish(adapter=adapter.relative(key), kept_step=done)
 
     def measure_after(self, healed: LoadedModel, cached: CachedScores | None = None) -> None:
-        """The healed model; then the heal is complete.
+        """Measure the healed model and complete the result.
 
         Args:
-            healed: the model.
-            cached: its stored scores on the judging questions and texts, and on texts of the healing text's kind.
+            healed: The model with its adapter.
+            cached: Stored scores of the healed model.
         """
         healed.model.eval()
         measured = self.record.measure(healed, "healed", {"healed": None}, cached)

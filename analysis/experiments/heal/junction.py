@@ -1,13 +1,13 @@
-"""Closed-form healing: the change of the stream by removed layers, replaced gap by gap by a change fitted on text.
+"""Closed-form healing: a change of weights, fitted on text, that approximates the effect of removed layers.
 
-Behind a gap the stream should be x[stop] of the unpruned model and is x[start]. A gap is an unbroken run of removed modules.
-If a layer keeps one of its two modules, the gap begins or ends inside the layer. The stream that enters the module behind
-the gap is then the one to compensate. The projection before the gap, which may then be the attention's, is made to add
-x[stop] - x[start]. That is a change of an existing weight, so it saves as a LoRA adapter of full rank and merges into a plain
-checkpoint. The idea of a closed-form linear map in place of a block is ReplaceMe's (arXiv:2505.02819).
+A gap is a contiguous run of removed modules. After it, the residual stream is x[start] instead of the unpruned model's x[stop].
+The projection before the gap is changed to add an estimate of x[stop] - x[start]. If a layer keeps one of its two modules, the
+gap begins or ends inside the layer, and the projection may be that of the attention. Since only existing weights change, the
+result is stored as a LoRA adapter of full rank and merges into a plain checkpoint. Replacing a block by a linear map in closed
+form is the idea of ReplaceMe (arXiv:2505.02819).
 
-Gaps are compensated from the first to the last, each in the model whose earlier gaps are. So a fit also corrects the error
-that the earlier ones leave.
+Gaps are compensated from first to last, each in the model with earlier gaps compensated. So a fit also corrects errors that
+earlier ones leave.
 """
 
 import contextlib
@@ -40,88 +40,71 @@ from analysis.models.running.hidden_states import (
 )
 
 RIDGE = 0.1
-"""Ridge of the regression, as a share of the mean squared feature: the best over cuts of 3 to 10 layers."""
+"""Ridge penalty as a share of the mean squared feature. It was the best over removals of 3 to 10 layers."""
 STRENGTHS = (0.4, 0.7, 1.0)
-"""Shares of a fitted change to try, ascending. The change by many layers is not linear, so less of a fit may repair more."""
+"""Shares of a fitted change to try, ascending. Layers are not linear, so a share may recover more than the full change."""
 LEAST_TEXTS = 8
-"""Fewer say too little to fit on."""
+"""Minimum number of texts of a fit."""
 TEXT_TOKENS = 256
-"""Longest beginning of a text that is fitted on."""
+"""Maximum number of tokens of a text that are fitted on."""
 
 
 @dataclass(frozen=True)
 class Junction:
-    """Fitted changes, with names and places of the pruned model."""
+    """Fitted changes of the pruned model."""
 
     changes: dict[str, Tensor]
-    """By projection, the tensor that is added to its weight, (out_features, in_features), float32. For a mixture of experts it
-    is the map of its output that is added to that output (`projection.spread`). Zero if no tried strength helped."""
+    """Tensors to add to weights by name of the projection, (out_features, in_features), float32. For a mixture of experts, a
+    linear map of its output to add to that output (`projection.spread`). Zero if no tried strength lowered the loss."""
     report: JunctionReport
-    """Report of the fit."""
 
 
 @dataclass(frozen=True)
 class GapStates:
-    """States of a batch of texts at a gap, float32, all on one device."""
+    """States of a batch of texts at a gap, float32, on one device."""
 
     features: Tensor
     """Input of the projection before the gap, (batch, seq, n_features)."""
     before: Tensor
-    """x[start], (batch, seq, hidden_size), in the model whose earlier gaps are compensated."""
+    """x[start] in the model with earlier gaps compensated, (batch, seq, hidden_size)."""
     behind: Tensor
-    """x[stop] of the unpruned model, same shape."""
+    """x[stop] of the unpruned model, (batch, seq, hidden_size)."""
     real: Tensor
-    """(batch, seq), False for padding; the first position is never padding."""
-
-
-@dataclass
-class _Sums:
-    """Weighted products of features and targets, from which a regression follows."""
-
-    gram: Tensor
-    """Features with features, (n_in, n_in), float64."""
-    cross: Tensor
-    """Features with targets, (n_in, n_out), float64."""
-
-    @classmethod
-    def none(cls, n_in: int, n_out: int) -> "_Sums":
-        return cls(torch.zeros(n_in, n_in, dtype=torch.float64), torch.zeros(n_in, n_out, dtype=torch.float64))
-
-    def add(self, features: Tensor, targets: Tensor) -> None:
-        # Products of one batch as they come, float32 being fast; their sum in float64, in which many do not drown the last.
-        self.gram += (features.T @ features).double().cpu()
-        self.cross += (features.T @ targets).double().cpu()
-
-    def solve(self, ridge: float) -> Tensor:
-        """The (n_out, n_in) map, float32."""
-        eye = torch.eye(len(self.gram), dtype=torch.float64)
-        return torch.linalg.solve(self.gram + ridge * eye, self.cross).T.float()
+    """False for padding, (batch, seq). The first position is never padding."""
 
 
 class _Regression:
-    """Regression of x[stop] - x[start] on the features of the projection, tokens weighted by 1/|x[start]|."""
+    """Ridge regression of x[stop] - x[start] on the features of the projection, with tokens weighted by 1 / |x[start]|."""
 
     def __init__(self, n_in: int, n_out: int) -> None:
-        self._first, self._rest = _Sums.none(n_in, n_out), _Sums.none(n_in, n_out)
+        # Index 0: first positions of the texts, index 1: all other positions.
+        self._gram = torch.zeros(2, n_in, n_in, dtype=torch.float64)
+        self._cross = torch.zeros(2, n_in, n_out, dtype=torch.float64)
 
     def add(self, states: GapStates) -> None:
-        """Take in a batch."""
+        """Add a batch."""
         weight = 1 / states.before.norm(dim=-1, keepdim=True).clamp(min=1e-6)
-        features, targets, real = states.features * weight, (states.behind - states.before) * weight, states.real
-        self._first.add(features[:, 0], targets[:, 0])
-        self._rest.add(features[:, 1:][real[:, 1:]], targets[:, 1:][real[:, 1:]])
+        features, targets, real = states.features * weight, (states.behind - states.before) * weight, states.real[:, 1:]
+        parts = (features[:, 0], targets[:, 0]), (features[:, 1:][real], targets[:, 1:][real])
+        for index, (inputs, outputs) in enumerate(parts):
+            # Products of a batch in float32 for speed, sums over batches in float64 for accuracy.
+            self._gram[index] += (inputs.T @ inputs).double().cpu()
+            self._cross[index] += (inputs.T @ outputs).double().cpu()
 
     def changes(self) -> list[Tensor]:
-        """Return the fitted changes of the projection's weight, without the first position and with it.
+        """Return the fitted changes of the projection's weight, first without and then with the first positions.
 
-        The first position holds the attention sink, unlike all others. Fitting it too helps some cuts, and harms others.
+        The first position holds the attention sink, unlike all others. Fitting it too helps for some cuts and harms for others.
         """
-        total = _Sums(self._first.gram + self._rest.gram, self._first.cross + self._rest.cross)
-        return [sums.solve(RIDGE * float(sums.gram.diagonal().mean()) + 1e-12) for sums in (self._rest, total)]
+        changes = []
+        for gram, cross in ((self._gram[1], self._cross[1]), (self._gram.sum(0), self._cross.sum(0))):
+            ridge = RIDGE * float(gram.diagonal().mean()) + 1e-12
+            changes.append(torch.linalg.solve(gram + ridge * torch.eye(len(gram), dtype=gram.dtype), cross).T.float())
+        return changes
 
 
 class _Reached(Exception):
-    """The stream that was waited for is known; the layers after it need not run."""
+    """Raised when the requested streams are known, since later layers need not run."""
 
 
 @torch.inference_mode()
@@ -135,25 +118,30 @@ def fit(
     loss_before: float | None = None,
     is_late: Callable[[], bool] = lambda: False,
 ) -> Junction:
-    """Fit the change of weights that makes up for removed layers.
+    """Fit the change of weights that compensates for removed layers.
 
     It takes one pass over the text for the first gap, and two for each later gap.
 
     Args:
-        decoder: the unpruned model; it is not changed.
-        removed: the layers, or parts of layers, that are to be removed.
-        calibration: token ids to fit on.
-        selection: token ids of another kind of text than `calibration`, for the choice of a strength.
-        on_progress: called for every batch; may raise `Cancelled`.
-        loss_before: of the pruned model on `selection`, nats per token, if known.
-        is_late: whether the time is too short for more of the text; at least `LEAST_TEXTS` are read.
+        decoder: The unpruned model; it is not changed.
+        removed: Layers or sublayers to remove.
+        calibration: Token ids to fit on.
+        selection: Token ids of another kind of text than `calibration`, for the choice of a strength.
+        on_progress: Called for every batch; may raise `Cancelled`.
+        loss_before: Loss of the pruned model on `selection` in nats per token, if known.
+        is_late: Returns whether no time is left for more text. At least `LEAST_TEXTS` texts are read.
 
     Raises:
         RecipeError: If there is no layer before a gap, or the family cannot be healed in this way.
     """
     removed.check_depth(decoder.n_layers)
     check_start(removed)
-    _check_in_turn(decoder, removed)
+    for layer, _ in blocks.single_parts(removed):
+        if not sublayers.find(decoder, layer)[ATTENTION].in_turn:
+            raise RecipeError(
+                f"Attention and feed-forward part of this {decoder.config.model_type} model read the same stream, so an "
+                f"instant heal has nothing to change between them. Remove whole layers, or heal without it (instant=false)."
+            )
     started, gaps = time.perf_counter(), blocks.gaps(removed)
     losses, n_tokens = [0.0, 0.0], 0
     changes, reports = dict[str, Tensor](), list[GapReport]()
@@ -163,7 +151,7 @@ def fit(
         def on_fraction(share: float, before: int = number) -> None:
             on_progress(Progress("fitting the junction", round(_PARTS * (before + share)), _PARTS * len(gaps)))
 
-        cost_before = losses[1] if reports else loss_before  # the gap before this one ended with this very model
+        cost_before = losses[1] if reports else loss_before  # the model after the previous gap
         report, change, losses_here, n_read = _fit_gap(gap_states, calibration, selection, on_fraction, cost_before, is_late)
         n_tokens = max(n_tokens, n_read)
         changes[report.module] = change
@@ -184,30 +172,20 @@ def fit(
 
 
 _PARTS = 100
-"""Steps of the progress of a gap."""
+"""Progress units per gap."""
 _FITTING = 0.6
-"""Share of them until its fit is there and is tried."""
-
-
-def _check_in_turn(decoder: Decoder, removed: Removal) -> None:
-    """Ensure that there is a stream between the sublayers if a gap ends inside a layer."""
-    for layer, _ in blocks.single_parts(removed):
-        if not sublayers.find(decoder, layer)[ATTENTION].in_turn:
-            raise RecipeError(
-                f"Attention and feed-forward part of this {decoder.config.model_type} model read the same stream, so an "
-                f"instant heal has nothing to change between them. Remove whole layers, or heal without it (instant=false)."
-            )
+"""Share of the units before strengths are tried."""
 
 
 def check(decoder: Decoder, removed: Removal) -> None:
-    """Refuse an instant heal whose change fits into no weight of the model.
+    """Check that weights of the model can hold the change of an instant heal.
 
     Args:
-        decoder: the unpruned model; it is not changed.
-        removed: the layers, or parts of layers, that are to be removed.
+        decoder: The unpruned model; it is not changed.
+        removed: Layers or sublayers to remove.
 
     Raises:
-        RecipeError: If a norm or a scale stands between the projections and the stream before a gap.
+        RecipeError: If a norm or a scale follows each projection before a gap.
     """
     gaps = blocks.gaps(removed)
     for number, gap in enumerate(gaps):
@@ -216,30 +194,30 @@ def check(decoder: Decoder, removed: Removal) -> None:
 
 @dataclass(frozen=True)
 class Gap:
-    """A gap, and the model in which it is compensated: earlier gaps are out and compensated, later layers are still there."""
+    """A gap in the model in which it is compensated: earlier gaps are removed and compensated, later ones not yet removed."""
 
     decoder: Decoder
     earlier: Sequence[Removal]
     gap: Removal
     later: Sequence[Removal]
     changes: dict[str, Tensor]
-    """Of the earlier gaps."""
+    """Changes of the earlier gaps."""
 
     @property
     def entry_layer(self) -> int:
-        """The layer that is entered behind the gap, numbered as inside of `entered`."""
+        """Return the layer after the gap, by its index inside `entered`."""
         layer, part = self._last
         return layer + (part == FEED_FORWARD) - self._shift
 
     @property
     def rest(self) -> Removal | None:
-        """The later gaps, numbered as inside of `entered`."""
+        """Return the later gaps, by their indices inside `entered`."""
         parts = [(layer - self._shift, part) for gap in self.later for layer, part in gap.parts]
         return blocks.removal_of_parts(parts) if parts else None
 
     @property
     def _last(self) -> Part:
-        """The last part that is gone."""
+        """Return the last removed sublayer."""
         return max(self.gap.parts, key=lambda part: (part[0], part[1] == FEED_FORWARD))
 
     @property
@@ -247,21 +225,21 @@ class Gap:
         return sum(len(gap.layers) for gap in (*self.earlier, self.gap))
 
     def entered(self) -> contextlib.AbstractContextManager[Decoder]:
-        """Return the model in which the gap is compensated, without it."""
+        """Return a context in which this gap and earlier ones are removed, and the earlier ones compensated."""
         removed = blocks.removal_of_parts(part for gap in (*self.earlier, self.gap) for part in gap.parts)
         return applied(self.decoder, removed, self.changes)
 
     def projection(self) -> tuple[str, nn.Module]:
-        """Return the projection to change, with its name.
+        """Return the name of the projection to change, and the projection.
 
         Raises:
-            RecipeError: If no projection takes the change in.
+            RecipeError: If no projection can hold the change.
         """
         with self.entered() as decoder:
             return output_projection(decoder, self.entry_layer)
 
     def states(self, module: nn.Module, sequences: Sequence[Sequence[int]]) -> GapStates:
-        """Return the states of a batch of texts at this gap, from a single pass if it is the first gap and of whole layers."""
+        """Return the states of a batch of texts at this gap, from a single pass if it is the first gap and has whole layers."""
         waited = _Streams(module, sequences)
         if not self.earlier and isinstance(self.gap, Block):
             waited.run(self.decoder, self.gap.start, self.gap.stop)
@@ -276,12 +254,12 @@ class Gap:
 
 @contextlib.contextmanager
 def applied(decoder: Decoder, removed: Removal, changes: Mapping[str, Tensor]) -> Iterator[Decoder]:
-    """Run the body of a `with` statement with layers out and compensated, then restore the model.
+    """Remove and compensate layers in the body of a `with` statement, then restore the model.
 
     Args:
-        decoder: the unpruned model.
-        removed: the layers.
-        changes: as in a `Junction`.
+        decoder: The unpruned model.
+        removed: Layers or sublayers to remove.
+        changes: As in `Junction`.
     """
     with pruning.without_block(decoder, removed), contextlib.ExitStack() as put_on:
         for name, change in changes.items():
@@ -301,14 +279,13 @@ def _fit_gap(
     loss_before: float | None,
     is_late: Callable[[], bool],
 ) -> tuple[GapReport, Tensor, tuple[float, float], int]:
-    """Return the report of one gap, its change, the losses of the pruned model before it and after it, and the tokens read.
+    """Return the report of a gap, its change, the losses before and after the change, and the number of tokens read.
 
     Args:
-        gap: the gap.
-        calibration, selection: as in `fit`.
-        on_fraction: called with the share that is done; may raise `Cancelled`.
-        loss_before: as in `fit`, without this gap's change.
-        is_late: as in `fit`.
+        gap: The gap.
+        calibration, selection, is_late: As in `fit`.
+        on_fraction: Called with the finished share; may raise `Cancelled`.
+        loss_before: Loss without this gap's change, if known.
     """
     name, module = gap.projection()
     n_out = gap.decoder.config.hidden_size
@@ -336,14 +313,14 @@ def _fit_gap(
 
 
 def _chosen(changes: Sequence[Tensor], before: float, tried: Callable[[Tensor], float]) -> tuple[float, Tensor, float]:
-    """Return the strength whose change costs least, that change, and its loss; none if nothing helps.
+    """Return the strength with the lowest loss, its change and its loss; zeros and `before` if no change lowers the loss.
 
-    More of a change is tried until it costs more than less of it did.
+    Strengths of a change are tried in ascending order until the loss rises.
 
     Args:
-        changes: in full.
-        before: the loss without a change.
-        tried: returns the loss with a change.
+        changes: Full changes.
+        before: Loss without a change.
+        tried: Function that returns the loss with a change.
     """
     best = 0.0, torch.zeros_like(changes[0]), before
     for full in changes:
@@ -359,19 +336,19 @@ def _chosen(changes: Sequence[Tensor], before: float, tried: Callable[[Tensor], 
 
 
 class _Streams:
-    """Collector of the states that pass at a gap."""
+    """Collects the states at a gap."""
 
     def __init__(self, module: nn.Module, sequences: Sequence[Sequence[int]]) -> None:
         self._module, self._sequences = module, sequences
         self._found: dict[str, Tensor] = {}
 
     def run(self, decoder: Decoder, before: int | None, behind: int | None) -> None:
-        """Run one pass, up to the last of the requested states.
+        """Run one pass up to the last requested state.
 
         Args:
-            decoder: the model as it is now.
-            before: the layer that x[start] enters; None if not requested.
-            behind: the layer that x[stop] enters, `n_layers` for none; None if not requested.
+            decoder: The model in its current state.
+            before: Layer with the input x[start]; None if that is not requested.
+            behind: Layer with the input x[stop], `n_layers` for the final stream; None if that is not requested.
         """
         last = "before" if behind is None else "behind"
 
@@ -399,37 +376,38 @@ class _Streams:
                 handle.remove()
 
     def states(self) -> GapStates:
-        """All of it, on the device of the layer behind the gap."""
+        """Return the collected states on the device of the layer after the gap."""
         longest = max(map(len, self._sequences))
         real = torch.tensor([[position < len(ids) for position in range(longest)] for ids in self._sequences])
         before, behind = self._found["before"], self._found["behind"]
         features = self._found["features"]
-        features = features.reshape(*real.shape, -1)  # OPT runs its feed-forward part on all tokens in one row
+        features = features.reshape(*real.shape, -1)  # OPT flattens batch and sequence in its feed-forward module
         device = behind.device
         return GapStates(features.to(device), before.to(device), behind, real.to(device))
 
 
 @dataclass(frozen=True)
 class _Tried:
-    """Texts that a change is tried on, as far as the gap."""
+    """States of a batch of selection texts up to the gap."""
 
     sequences: list[Sequence[int]]
     trunk: Trunk
-    """Keeps the stream behind the gap."""
+    """Trunk with the stream after the gap."""
     features: Tensor
     """Input of the projection, (batch, seq, n_features)."""
 
 
 @contextlib.contextmanager
 def _tries(gap: Gap, module: nn.Module, texts: Sequence[Sequence[int]]) -> Iterator[Callable[[Tensor], float]]:
-    """Yield a function: the loss per token of the pruned model with a change, from one pass up to the gap; later gaps are out.
+    """Yield a function that returns the loss per token of the pruned model with a change.
 
-    A change of the projection's output changes the stream before the gap by as much: `output_projection` has tried it.
+    The texts run up to the gap once. The change of the projection's output is added to the stream, which is exact for every
+    module that `output_projection` returns.
 
     Args:
-        gap: the gap.
-        module: the projection that is changed.
-        texts: token ids.
+        gap: The gap.
+        module: The projection to change.
+        texts: Token ids of the selection texts.
     """
     entry_layer, streams, batches_of_texts = gap.entry_layer, list[Tensor](), list[_Tried]()
     with gap.entered() as decoder:

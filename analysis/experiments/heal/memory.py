@@ -1,4 +1,4 @@
-"""Memory of a training step, estimated from shapes alone: a step that cannot fit is refused before anything is loaded."""
+"""Estimated memory of a training step, so that a run that cannot fit is refused before the model is loaded."""
 
 import bisect
 from dataclasses import replace
@@ -8,44 +8,43 @@ from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models.source.sizes import DTYPE_BYTES, LayerFacts, ModelFacts, weight_bytes
 
 LOGITS_AT_ONCE = 1 << 25
-"""Logits that exist at the same time, as in `Decoder.states_at_once` on a GPU; on a CPU there are fewer."""
+"""Maximum number of logits in memory, as in `Decoder.states_at_once` on a GPU; fewer on a CPU."""
 _LOGIT_COPIES = {False: 3, True: 6}
-"""Arrays of that many float32 numbers at the peak of the loss: without and with the unpruned model's distribution."""
+"""Number of float32 arrays of that size at the peak of the loss, without and with the unpruned model's distribution."""
 _TRAINED_BYTES = 16
-"""Of a trained parameter in float32: itself, its gradient and two moments of AdamW."""
+"""Bytes per trained parameter in float32: weight, gradient and two moments of AdamW."""
 _WIDEST = 8
-"""Feed-forward widths beyond so many times the hidden size are those of experts. A token uses a few of them."""
+"""Maximum feed-forward width as a multiple of the hidden size. Larger ones are of experts, of which a token uses few."""
 
 
 def activation_bytes(hidden_size: int, width: int, n_layers: int, tokens: int, dtype: str) -> int:
-    """Return the bytes that one forward pass keeps for its backward pass, without gradient checkpointing.
+    """Estimate the bytes of the activations that a forward pass stores, without gradient checkpointing.
 
-    Per token and layer about 16 x hidden_size + 8 x feed-forward width numbers, measured on the starter model.
+    About 16 x hidden_size + 8 x feed-forward width numbers per token and layer, measured on the starter model.
 
     Args:
-        hidden_size, width: numbers per token in the stream and inside the feed-forward part of a layer.
-        n_layers: layers that gradients flow through.
-        tokens: of the pass.
-        dtype: of the computation.
+        hidden_size: Width of the residual stream.
+        width: Width of the feed-forward part of a layer.
+        n_layers: Number of layers.
+        tokens: Number of tokens of the pass.
+        dtype: Data type of the computation.
     """
     return int(tokens * n_layers * (16 * hidden_size + 8 * width) * DTYPE_BYTES[dtype])
 
 
 def step_bytes(spec: HealSpec, facts: ModelFacts) -> int:
-    """Estimate the least bytes that a training step takes in addition to the weights.
+    """Estimate the minimum memory of a training step in bytes, in addition to the weights.
 
-    It counts activations, with gradient checkpointing or without, whichever is less. Checkpointing is on if they would not
-    fit otherwise. It also counts states before the head and the unpruned model's; logits and the tensors computed from them;
-    adapter, gradients and moments.
+    The estimate includes activations, with or without gradient checkpointing, whichever is less; final states of the pruned
+    and the unpruned model; logits and tensors computed from them; adapter, gradients and moments. It does not include
+    attention scores, so it is too low for long sequences and does not refuse every step that does not fit.
 
-    The measured peak with checkpointing, in float32 on a CPU, on the starter model without five layers, compares as follows.
-    For 4 sequences of 256 tokens the estimate is 681 MB, the peak 508 MB. For 8 of 512 it is 1.40 GB, the peak 1.92 GB. For
-    long sequences it is too low, since it leaves out attention scores. So it refuses steps that are far too large, but not
-    every step that does not fit.
+    With checkpointing, in float32 on a CPU, on the starter model without five layers, the estimate is 681 MB and the measured
+    peak 508 MB for 4 sequences of 256 tokens, and 1.40 GB and 1.92 GB for 8 sequences of 512 tokens.
 
     Args:
-        spec: concrete in its dtype.
-        facts: of the unpruned model.
+        spec: Request with a concrete dtype.
+        facts: Sizes of the unpruned model.
     """
     tokens, item = spec.batch_size * spec.corpus.seq_len, DTYPE_BYTES[spec.model.dtype]
     hidden, width, n_left = facts.hidden_size, _width(facts), facts.n_layers - (0 if spec.control else len(spec.block.layers))
@@ -53,9 +52,9 @@ def step_bytes(spec: HealSpec, facts: ModelFacts) -> int:
         int(item * layer.feed_forward.parameters) for layer in facts.layers if layer.n_experts and layer.feed_forward
     ]
     largest = max(written_out, default=0)
-    # Of experts PEFT writes W + BA out at every pass; the gradient of that is as large, of one layer at a time.
+    # PEFT materializes W + BA of experts in every pass. Its gradient is as large, for one layer at a time.
     kept = activation_bytes(hidden, width, n_left, tokens, spec.model.dtype) + sum(written_out[-n_left:]) + largest
-    # The stream into every layer, and one layer with its gradients at a time.
+    # The input of every layer, and the activations and gradients of one layer at a time.
     recomputed = int(tokens * hidden * item * n_left) + 2 * activation_bytes(hidden, width, 1, tokens, spec.model.dtype)
     recomputed += 2 * largest
     states = int(tokens * hidden * (3 * item + spec.is_taught * (item + 2)))
@@ -64,7 +63,7 @@ def step_bytes(spec: HealSpec, facts: ModelFacts) -> int:
 
 
 def _trained(spec: HealSpec, facts: ModelFacts, n_left: int, width: int) -> int:
-    """About how many parameters are trained."""
+    """Estimate the number of trained parameters."""
     attending = 0 if spec.lora_on == "feed_forward" else 4 * spec.r * 2 * facts.hidden_size
     if spec.lora_on == "attention":
         return n_left * attending
@@ -74,30 +73,27 @@ def _trained(spec: HealSpec, facts: ModelFacts, n_left: int, width: int) -> int:
 
 
 def _of_experts(layer: LayerFacts, r: int, hidden: int) -> int:
-    """Parameters of a LoRA on every expert of a layer: each has a matrix of hidden_size x two widths and one back."""
+    """Return the number of LoRA parameters of the experts of a layer, with two matrices each."""
     if not layer.n_experts:
         return 0
     return layer.n_experts * r * 2 * hidden + layer.expert_parameters * r // hidden
 
 
 def _width(facts: ModelFacts) -> int:
-    """About how wide the feed-forward part of a layer is, from its parameters: attention has some three squares of them."""
+    """Estimate the feed-forward width from the parameters of a layer, of which attention has about 3 x hidden_size^2."""
     largest, hidden = max(facts.layer_parameters), facts.hidden_size
     return min(_WIDEST * hidden, max(hidden, largest // hidden - 3 * hidden) // 3)
 
 
 def shortage(spec: HealSpec, facts: ModelFacts, free_bytes: int, device: str, *, alternative: str = "") -> str | None:
-    """Explain why a training step cannot fit, in one sentence with both amounts and the settings to change.
+    """Return the error message if a training step cannot fit into memory, otherwise None.
 
     Args:
-        spec: concrete in its dtype.
-        facts: of the unpruned model.
-        free_bytes: free before its weights are loaded.
-        device: the device.
-        alternative: a device with more memory; "" for none.
-
-    Returns:
-        The sentence; None if the step can fit.
+        spec: Request with a concrete dtype.
+        facts: Sizes of the unpruned model.
+        free_bytes: Free memory before the weights are loaded.
+        device: The device.
+        alternative: A device with more memory; "" for none.
     """
     weights = weight_bytes(facts, None, spec.model.dtype, spec.model.quantization)
     if not spec.trains or weights is None or (needed := weights + step_bytes(spec, facts)) <= free_bytes:

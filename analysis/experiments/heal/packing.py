@@ -1,4 +1,4 @@
-"""Documents packed into training rows, without those that contain measured texts."""
+"""Documents packed into training sequences, without those that contain evaluation texts."""
 
 import itertools
 from array import array
@@ -16,23 +16,23 @@ from analysis.data.near_copies import NearCopyFilter
 from analysis.data.spec import MIN_DOCUMENT_TOKENS, CorpusSpec
 
 _TOKENIZED_AT_ONCE = 32
-"""Documents handed to the tokenizer in one call: it works on them in parallel, and little is done in vain."""
+"""Number of documents per tokenizer call, which processes them in parallel."""
 
 
 @dataclass(frozen=True)
 class PackedRows:
-    """Training text as a rectangle of token ids."""
+    """Training text as an array of token ids."""
 
     rows: np.ndarray
-    """(n_rows, seq_len), int32; every position is a real token."""
+    """Token ids without padding, (n_rows, seq_len), int32."""
     positions: np.ndarray
-    """(n_rows, seq_len), int32; how many tokens of the same document stand before each token in its row."""
+    """Number of earlier tokens of the same document in the row, (n_rows, seq_len), int32."""
     n_skipped: int
-    """Documents passed over because they were under 16 tokens."""
+    """Number of documents skipped because they had fewer than 16 tokens."""
     n_held_out: int
-    """Documents left out because, with the others, they contain too many word runs of a measured text."""
+    """Number of documents excluded because they share too many word sequences with an evaluation text."""
     quoted: float
-    """Of the measured texts, the largest share of runs of words that stands in the documents, in [0, 1]."""
+    """Largest share of the word sequences of an evaluation text that occur in the documents, in [0, 1]."""
 
 
 def pack(
@@ -43,23 +43,22 @@ def pack(
     max_rows: int | None = None,
     on_progress: OnProgress = ignore,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Join documents with an end-of-text token after each and cut the stream into rows.
+    """Concatenate documents, each followed by an end-of-text token, and split the result into rows.
 
-    No token is lost but the tail that does not fill a row.
+    Only the tail that does not fill a row is dropped.
 
     Args:
-        documents: token ids of each document.
-        seq_len: tokens per row.
-        eos_token_id: the end-of-text token; None when the tokenizer has none, and nothing is put between documents.
-        max_rows: stop reading documents when so many rows are full; None to read all.
-        on_progress: called before every document with the number of full rows; may raise `Cancelled`.
+        documents: Token ids of each document.
+        seq_len: Number of tokens per row.
+        eos_token_id: End-of-text token; None if the tokenizer has none.
+        max_rows: Maximum number of rows; None for no limit.
+        on_progress: Called before every document with the number of full rows; may raise `Cancelled`.
 
     Returns:
-        Token ids and positions, both (n_rows, seq_len), int32; no rows when the text is shorter than one. A position counts the
-        tokens of the same document before it in its row. So it is 0 wherever a document begins or continues from the row
-        before.
+        Token ids and positions, both (n_rows, seq_len), int32, without rows if the text is shorter than one. A position is the
+        number of earlier tokens of the same document in the row, and 0 where a document begins or continues a previous row.
     """
-    stream, begins = array("i"), array("q")  # 4 bytes a token: the paper's recipes read hundreds of millions
+    stream, begins = array("i"), array("q")  # compact, since the paper's recipes read hundreds of millions of tokens
     for ids in documents:
         on_progress(Progress("packing the healing text", len(stream) // seq_len, max_rows or 0))
         begins.append(len(stream))
@@ -76,7 +75,7 @@ def pack(
 
 
 def _positions(begins: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """The positions that `pack` returns, of rows of this shape, from the places in the stream where documents begin."""
+    """Return the positions of `pack` for rows of this shape, from the offsets of the documents in the token stream."""
     within = begins[begins < shape[0] * shape[1]]
     starts = np.zeros(shape, dtype=np.int32)
     starts.flat[within] = within % shape[1]
@@ -85,7 +84,7 @@ def _positions(begins: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def near_copy_filter(texts: Iterable[Sequence[int]], tokenizer: Any) -> NearCopyFilter:
-    """Return the filter that keeps these tokenized texts, which are measured on, out of training, in whole or in pieces."""
+    """Return a filter that excludes documents with parts of these tokenized evaluation texts from training."""
     return NearCopyFilter(tokenizer.decode(ids, skip_special_tokens=True) for ids in texts)
 
 
@@ -97,14 +96,14 @@ def training_rows(
     max_rows: int | None = None,
     on_progress: OnProgress = ignore,
 ) -> PackedRows:
-    """Draw and pack the documents of `spec`, without documents that contain measured texts.
+    """Draw and pack documents, without those that contain evaluation texts.
 
     Args:
-        spec: resolved; `n_texts` documents at most are packed into rows of `seq_len` tokens.
-        near_copies: filter, called with every document in order.
-        tokenizer: a transformers tokenizer.
-        max_rows: rows that the training will ever use; no more are made.
-        on_progress: called with the number of full rows; may raise `Cancelled`.
+        spec: Resolved request for at most `n_texts` documents and rows of `seq_len` tokens.
+        near_copies: Filter, called with every document in order.
+        tokenizer: A transformers tokenizer.
+        max_rows: Maximum number of rows; None for no limit.
+        on_progress: Called with the number of full rows; may raise `Cancelled`.
 
     Raises:
         CorpusError: If the text cannot be read.
@@ -123,12 +122,12 @@ def training_rows(
 
 
 def beginnings(spec: CorpusSpec, near_copies: NearCopyFilter, tokenizer: Any, n_texts: int, n_tokens: int) -> list[list[int]]:
-    """Return the first tokens of documents of `spec`, without documents that contain measured texts.
+    """Return the first tokens of documents, without documents that contain evaluation texts.
 
     Args:
-        spec, near_copies, tokenizer: as for `training_rows`.
-        n_texts: documents at most.
-        n_tokens: tokens of each at most.
+        spec, near_copies, tokenizer: As in `training_rows`.
+        n_texts: Maximum number of documents.
+        n_tokens: Maximum number of tokens per document.
 
     Raises:
         CorpusError: If the text cannot be read.
@@ -138,7 +137,7 @@ def beginnings(spec: CorpusSpec, near_copies: NearCopyFilter, tokenizer: Any, n_
 
 
 def _fresh(spec: CorpusSpec, near_copies: NearCopyFilter, tokenizer: Any, counts: Counter[str]) -> Iterator[list[int]]:
-    """Tokenized documents that are long enough and admitted; `counts` tells how many were `skipped`."""
+    """Yield tokenized documents that pass the filter and are long enough; `counts["skipped"]` counts those too short."""
     for ids in _tokenized(filter(near_copies.admits, corpora.stream(spec)), tokenizer):
         if len(ids) < MIN_DOCUMENT_TOKENS:
             counts["skipped"] += 1
@@ -152,20 +151,17 @@ def _tokenized(texts: Iterator[str], tokenizer: Any) -> Iterator[list[int]]:
 
 
 def row_numbers(n_rows: int, first: int, count: int, seed: int) -> list[int]:
-    """Return the numbers of the rows at positions `first` .. `first + count - 1` of the training order.
+    """Return the indices of the rows at positions `first` .. `first + count - 1` of the training order.
 
-    Every row comes once before any comes again, each round in an order of its own. A pure function of its arguments, so a
-    resumed run reads the rows that an uninterrupted run would have read.
+    The rows are shuffled again for each epoch. The order depends only on the arguments, so a resumed run reads the same rows
+    as an uninterrupted one.
 
     Args:
-        n_rows: number of rows.
+        n_rows: Number of rows.
         first: 0-based position in the order.
-        count: how many.
-        seed: of the order.
+        count: Number of indices.
+        seed: Seed of the order.
     """
-    rounds = {number: _order(n_rows, number, seed) for number in range(first // n_rows, (first + count - 1) // n_rows + 1)}
-    return [int(rounds[position // n_rows][position % n_rows]) for position in range(first, first + count)]
-
-
-def _order(n_rows: int, number: int, seed: int) -> np.ndarray:
-    return np.random.default_rng([seed, number]).permutation(n_rows)
+    epochs = range(first // n_rows, (first + count - 1) // n_rows + 1)
+    order = {epoch: np.random.default_rng([seed, epoch]).permutation(n_rows) for epoch in epochs}
+    return [int(order[position // n_rows][position % n_rows]) for position in range(first, first + count)]

@@ -1,4 +1,4 @@
-"""The projection in front of a gap: the last module before it whose output is added to the stream unchanged."""
+"""The projection before a gap: the last module whose output is added to the residual stream unchanged."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
@@ -20,18 +20,18 @@ _ADDING = (
     *("AddBackward0", "ViewBackward0", "UnsafeViewBackward0", "ReshapeAliasBackward0", "TransposeBackward0"),
     *("ToCopyBackward0", "CloneBackward0", "AliasBackward0", "SqueezeBackward0", "UnsqueezeBackward0", "SliceBackward0"),
 )
-"""Operations of autograd that add a tensor, or only change its shape or dtype."""
+"""Autograd nodes of additions and of changes of shape or dtype."""
 
 
 def holds_change(skeleton: Decoder, removed: Removal) -> bool:
-    """Return whether weights can hold the instant heal's change, from the operations of a pass without weights.
+    """Return whether weights can hold the change of the instant heal, by the operations of a forward pass without weights.
 
-    A factor counts as a scale, even a factor of one. A pass that does not run without weights is taken as yes, since
-    `output_projection` tries the loaded model out.
+    A multiplication counts as a scale, even by one. If the pass does not run without weights, the answer is True, since
+    `output_projection` tests the loaded model.
 
     Args:
-        skeleton: the model on the meta device.
-        removed: the layers, or parts of layers, that are to be removed; not from the first layer on.
+        skeleton: The model on the meta device.
+        removed: Layers or sublayers to remove, which must not begin with the first layer.
     """
     firsts = [min(gap.parts, key=lambda part: (part[0], part[1] == FEED_FORWARD)) for gap in blocks.gaps(removed)]
     return all(
@@ -41,7 +41,7 @@ def holds_change(skeleton: Decoder, removed: Removal) -> bool:
 
 
 def _reaches_stream(skeleton: Decoder, index: int, *, is_whole: bool) -> bool:
-    """Return whether the output of a projection of a layer, or of its attention alone, is added to the stream unchanged."""
+    """Return whether the output of a projection of a layer, or of its attention only, is added to the stream unchanged."""
     layer, outputs, streams = skeleton.layers[index], list[Any](), list[Any]()
     mixture = _mixture(skeleton, index) if is_whole else None
     names = [*([mixture] if mixture else []), *_projections(skeleton, layer, is_whole=is_whole)]
@@ -53,7 +53,7 @@ def _reaches_stream(skeleton: Decoder, index: int, *, is_whole: bool) -> bool:
     ]
     handles.append(layer.register_forward_hook(lambda _, args, output: streams.append(output_stream(output).grad_fn)))
     ids = _trial_ids(skeleton)
-    # A mask of four dimensions is taken as it is. Others would be looked into, which have no values without weights.
+    # A four-dimensional mask is used as it is. transformers reads the values of other masks, which the meta device lacks.
     mask = torch.ones(1, 1, *[ids.shape[1]] * 2, dtype=torch.bool, device=ids.device)
     try:
         with torch.enable_grad():
@@ -73,7 +73,7 @@ def _reaches_stream(skeleton: Decoder, index: int, *, is_whole: bool) -> bool:
 
 
 def check_start(cut: Removal) -> None:
-    """See to it that there is a layer, or a part of one, before every gap.
+    """Check that there is a module before every gap.
 
     Raises:
         RecipeError: If there is none.
@@ -86,16 +86,17 @@ def check_start(cut: Removal) -> None:
 
 
 def output_projection(decoder: Decoder, depth: int) -> tuple[str, nn.Module]:
-    """Return the last module that adds to the stream before a depth, with its name: a linear module or a mixture of experts.
+    """Return name and module of the last linear module or mixture of experts that adds to the stream before a depth.
 
-    The output of a mixture is a sum over its experts, so a linear map of it is one of each expert's last matrix (`spread`).
+    The output of a mixture is a sum over its experts, so a linear map of it equals one of each expert's last matrix (`spread`).
 
     Args:
-        decoder: the model in its present state; in a layer without its feed-forward module the result is of the attention.
+        decoder: The model in its current state. In a layer without its feed-forward module, the attention's projection is
+            returned.
         depth: 1..L.
 
     Raises:
-        RecipeError: If no such module's output is added unchanged.
+        RecipeError: If no module's output is added unchanged.
     """
     layer = decoder.layers[depth - 1]
     if (name := _mixture(decoder, depth - 1)) is not None:
@@ -113,12 +114,12 @@ def output_projection(decoder: Decoder, depth: int) -> tuple[str, nn.Module]:
 
 
 def _projections(decoder: Decoder, layer: nn.Module, *, is_whole: bool) -> list[str]:
-    """Return the linear modules of the feed-forward part of a layer, or else of its attention, by name.
+    """Return the names of the linear modules of a layer's feed-forward part, or of its attention if there are none.
 
     Args:
-        decoder: the model.
-        layer: one of its layers.
-        is_whole: whether the feed-forward part counts.
+        decoder: The model.
+        layer: One of its layers.
+        is_whole: Whether to include the feed-forward part.
     """
     paths = {module: name for name, module in decoder.model.named_modules()}
     inside = [paths[module] for module in layer.modules() if is_linear(module)]
@@ -128,13 +129,13 @@ def _projections(decoder: Decoder, layer: nn.Module, *, is_whole: bool) -> list[
 
 
 def _mixture(decoder: Decoder, index: int) -> str | None:
-    """Name of the feed-forward part of a layer if that is one mixture of experts kept in tensors."""
+    """Return the name of the feed-forward part of a layer if it is a mixture of experts stored as tensors, otherwise None."""
     mixture = mixture_of(decoder, index)
     return mixture[0] if mixture is not None and mixture[1].experts else None
 
 
 def _adds_to_stream(decoder: Decoder, layer: nn.Module, module: nn.Module) -> bool:
-    """Try out whether a change of the module's output changes the stream behind the layer by exactly as much."""
+    """Return whether a change of the module's output changes the output of the layer by the same amount, by a trial."""
     outputs, parts = list[Tensor](), list[Tensor]()
     handles = [
         layer.register_forward_hook(lambda _, args, output: outputs.append(output_stream(output))),
@@ -143,18 +144,18 @@ def _adds_to_stream(decoder: Decoder, layer: nn.Module, module: nn.Module) -> bo
     ids = _trial_ids(decoder)
     try:
         decoder.body(input_ids=ids, use_cache=False)
-        # As large as the stream itself, so that it is not lost in the rounding of a half-precision model.
+        # As large as the stream, so that rounding in half precision does not hide it.
         scale = outputs[0].float().abs().mean()
         bump = scale * torch.linspace(-1, 1, decoder.config.hidden_size, device=scale.device)
         with added(module, lambda features: bump.expand(*features.shape[:-1], -1)):
             decoder.body(input_ids=ids, use_cache=False)
-    except RuntimeError:  # the shapes do not fit: this projection does not lead into the stream
+    except RuntimeError:  # the shapes do not match, so this projection does not write to the stream
         return False
     finally:
         for handle in handles:
             handle.remove()
     before, after = (stream.float() for stream in outputs)
-    # The output of the module may be much larger than the sum, and is rounded as well.
+    # The module's output may be much larger than the sum, and rounding errors are proportional to the larger one.
     added_to = [part.float().reshape(before.shape) for part in parts if part.numel() == before.numel()]
     largest = torch.stack([before, after, *added_to]).abs().amax(0)
     rounding = 4 * torch.finfo(outputs[0].dtype).eps * largest
@@ -162,7 +163,7 @@ def _adds_to_stream(decoder: Decoder, layer: nn.Module, module: nn.Module) -> bo
 
 
 def _takes_in(decoder: Decoder, mixture: nn.Module) -> bool:
-    """Try out, with a random map, whether a linear map of a mixture's output is one of its experts' last matrices."""
+    """Return whether a linear map of a mixture's output equals one of its experts' last matrices, by a trial."""
     hidden = decoder.config.hidden_size
     change = torch.randn(hidden, hidden, generator=torch.Generator().manual_seed(0)) / hidden**0.5
     ids, inputs = _trial_ids(decoder), list[Tensor]()
@@ -179,7 +180,7 @@ def _takes_in(decoder: Decoder, mixture: nn.Module) -> bool:
             for module in _last_modules(decoder, mixture).values():
                 mapped.enter_context(_mapping(module, change))
             decoder.body(input_ids=ids, use_cache=False)
-    except RuntimeError:  # the shapes do not fit
+    except RuntimeError:  # the shapes do not match
         return False
     finally:
         handle.remove()
@@ -190,17 +191,17 @@ def _takes_in(decoder: Decoder, mixture: nn.Module) -> bool:
 
 
 def spread(decoder: Decoder, changes: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the changes of weights that are equivalent to changes of projections; only those of mixtures of experts differ.
+    """Return changes of projections as changes of weights. Only those of mixtures of experts differ.
 
-    (I + M) Σ w_e D_e h_e = Σ w_e (I + M) D_e h_e. So M D_e, added to the last matrix of each expert, has the effect of M behind
-    the mixture, for any weights of the router. The same holds for their biases, and for shared experts.
+    (I + M) Σ w_e D_e h_e = Σ w_e (I + M) D_e h_e. So adding M D_e to the last matrix of each expert has the effect of M on the
+    output of the mixture, for any router weights. The same holds for biases and shared experts.
 
     Args:
-        decoder: the model in its present state, without an adapter.
-        changes: by name, as in `output_projection`.
+        decoder: The model in its current state, without an adapter.
+        changes: Changes by name of the module, as in `Junction.changes`.
 
     Returns:
-        By name of a module or a parameter, float32, shaped as its weight.
+        Float32 changes by name of a module or a parameter, in the shape of its weight.
     """
     tensors: dict[str, Tensor] = {}
     for name, change in changes.items():
@@ -216,7 +217,7 @@ def spread(decoder: Decoder, changes: Mapping[str, Tensor]) -> dict[str, Tensor]
 
 
 def _last_tensors(decoder: Decoder, mixture: nn.Module) -> dict[str, nn.Parameter]:
-    """The last matrices of experts that are kept in one tensor, and their biases, by name within the mixture."""
+    """Return the stacked last matrices of the experts and their biases, by name within the mixture."""
     writers = decoder.family.writers
     tensors = {}
     for name, tensor in mixture.named_parameters():
@@ -229,7 +230,7 @@ def _last_tensors(decoder: Decoder, mixture: nn.Module) -> dict[str, nn.Paramete
 
 
 def _last_modules(decoder: Decoder, mixture: nn.Module) -> dict[str, Any]:
-    """The last matrices of the experts that all share."""
+    """Return the last linear modules of shared experts, by name within the mixture."""
     return {
         name: module
         for name, module in mixture.named_modules()
@@ -238,7 +239,7 @@ def _last_modules(decoder: Decoder, mixture: nn.Module) -> dict[str, Any]:
 
 
 def _mapped(tensor: Tensor, change: Tensor, mixture: nn.Module, name: str) -> Tensor:
-    """Return the change of experts' matrices, (n_experts, out, in) or as they are kept, or biases, by a map of their output."""
+    """Return the change of stacked matrices, (n_experts, out, in) or transposed, or of biases by a map of their output."""
     change, wide = change.to(tensor.device), tensor.detach().float()
     owner = mixture.get_submodule(name.rpartition(".")[0])
     if tensor.dim() == 2 or getattr(owner, "is_transposed", False):
@@ -257,7 +258,7 @@ def _hooked(module: nn.Module, hook: Callable[..., Any]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _mapping(module: Any, change: Tensor) -> Iterator[None]:
-    """Add a map of a linear module's product to its output; its bias is left out, for an adapter cannot change one."""
+    """Add a map of a linear module's output without bias to the output, since an adapter cannot change biases."""
 
     def add(_: nn.Module, args: Any, output: Tensor) -> Tensor:
         product = output if module.bias is None else output - module.bias
@@ -272,13 +273,13 @@ def _trial_ids(decoder: Decoder) -> Tensor:
 
 
 def is_linear(module: nn.Module) -> bool:
-    """Return whether a module is linear: its change applies to its input. A change of a mixture applies to its output."""
+    """Return whether a module is linear. Changes of linear modules apply to inputs, changes of mixtures to outputs."""
     return isinstance(module, nn.Linear | Conv1D)
 
 
 @contextlib.contextmanager
 def added(module: nn.Module, extra: Callable[[Tensor], Tensor]) -> Iterator[None]:
-    """Add `extra(features)` to a module's output: features are the input of a linear module, or the output of a mixture."""
+    """Add `extra(features)` to a module's output. Features are the input of a linear module or the output of a mixture."""
 
     def add(_: nn.Module, args: Any, output: Any) -> Any:
         stream = output_stream(output)
@@ -290,14 +291,14 @@ def added(module: nn.Module, extra: Callable[[Tensor], Tensor]) -> Iterator[None
 
 
 def watched(module: nn.Module, keep: Callable[[Tensor], None]) -> RemovableHandle:
-    """Pass on the features of a module at every call, as in `added`."""
+    """Register a hook that receives the features of a module at every call, as in `added`."""
     if is_linear(module):
         return module.register_forward_pre_hook(lambda _, args: keep(args[0]))
     return module.register_forward_hook(lambda _, args, output: keep(output_stream(output)))
 
 
 def n_features(module: Any, hidden_size: int) -> int:
-    """Return the numbers per token that a change of a module reads, as in `added`."""
+    """Return the number of features of a module per token, as in `added`."""
     if not is_linear(module):
         return hidden_size
     return int(module.weight.shape[0] if isinstance(module, Conv1D) else module.in_features)

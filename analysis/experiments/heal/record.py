@@ -1,4 +1,4 @@
-"""The record of a healing run: the result so far, which pages watch on disk, and the reports of its progress."""
+"""The partial result of a healing run, stored regularly for pages to display, and its progress reports."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -19,16 +19,16 @@ from analysis.models.loading.load import LoadedModel
 from analysis.models.source.sizes import ModelFacts
 
 PUBLISH_EVERY_S = 4.0
-"""Seconds between two states of the curve on disk, for pages that watch."""
+"""Seconds between two saves of the learning curve, which pages display."""
 _PRECISIONS = {"4bit": "NF4, {dtype} compute", "8bit": "8-bit, {dtype} compute", "none": "unquantized {dtype}"}
 
 
 def nothing_yet(spec: HealSpec, facts: ModelFacts) -> HealResult:
-    """Return the result of a healing run that has not begun.
+    """Return the empty result of a healing run.
 
     Args:
-        spec: resolved.
-        facts: of the model that is healed.
+        spec: The resolved request.
+        facts: Sizes of the model.
     """
     return HealResult(
         spec=spec,
@@ -53,28 +53,28 @@ def nothing_yet(spec: HealSpec, facts: ModelFacts) -> HealResult:
 
 @dataclass
 class Record:
-    """The result so far, and when it was last put on disk."""
+    """The partial result, and the time when it was last saved."""
 
     spec: HealSpec
-    """Resolved."""
+    """The resolved request."""
     remaining: Remaining
     """Receives every progress report, and adds the time left over all phases."""
     result: HealResult
     began: float
-    """When this run of the heal began, `time.perf_counter`."""
+    """Time when the run was started or resumed, by `time.perf_counter`."""
     published_at: float = 0.0
     counted_to: float | None = None
-    """Up to when `result.wall_s` counts; None while loading."""
+    """Time up to which `result.wall_s` counts; None while loading."""
     last_values: dict[str, Any] = field(default_factory=dict)
-    """The latest measured numbers of the training."""
+    """Latest values of the training, for progress reports."""
 
     @property
     def key(self) -> str:
-        """Under which the result is stored."""
+        """Return the fingerprint under which the result is stored."""
         return self.spec.fingerprint()
 
     def publish(self, **changes: Any) -> None:
-        """Change the result and store it."""
+        """Update fields of the result and save it."""
         now = time.perf_counter()
         spent = 0.0 if self.counted_to is None else now - self.counted_to
         self.counted_to = None if self.counted_to is None else now
@@ -89,16 +89,16 @@ class Record:
         models: Mapping[str, Removal | None],
         cached: CachedScores | None = None,
     ) -> Measurement:
-        """Measure questions, loss and generation of some models from one trunk, with their names in progress reports.
+        """Measure accuracy, loss and generated text of some models with a shared trunk.
 
         Args:
-            loaded: the model.
-            phase: of `remaining`.
-            models: layers to leave out of each model, by its name.
-            cached: scores that need not be measured again.
+            loaded: The model.
+            phase: Name of the stage in `remaining`.
+            models: Layers to leave out by name of the model.
+            cached: Stored scores, which are not measured again.
 
         Returns:
-            The measurement, its cuts in the order of `models`.
+            The measurement, with its cuts in the order of `models`.
         """
         names, cuts = " and ".join(models), list(models.values())
 
@@ -139,7 +139,7 @@ class Record:
         return measured
 
     def add_step(self, step: HealStep, n_tokens: int) -> None:
-        """Put an optimizer step into the curve."""
+        """Add an optimizer step to the learning curve."""
         self.result = replace(self.result, steps=[*self.result.steps, step], n_tokens=self.result.n_tokens + n_tokens)
         self.last_values = {
             "step": step.step,
@@ -152,22 +152,22 @@ class Record:
             self.publish()
 
     def add_validation(self, check: Validation, n_tokens: int) -> None:
-        """Put a validation into the curve and on disk."""
+        """Add a validation to the learning curve and save the result."""
         self.publish(validations=[*self.result.validations, check], n_tokens=self.result.n_tokens + n_tokens)
         self.last_values = {**self.last_values, "validation_loss": check.loss}
 
     def add_sample(self, sample: Sample) -> None:
-        """Put a continuation into the result; it reaches the disk with the next step or validation."""
+        """Add a sample to the result, in place of one of the same model and step. The next save stores it."""
         others = [old for old in self.result.samples if (old.model, old.step) != (sample.model, sample.step)]
         self.result = replace(self.result, samples=[*others, sample])
 
     def forget_after(self, step: int, tokens_per_step: int, tokens_per_validation: Callable[[], int]) -> None:
-        """Remove the steps and validations after a step that the heal resumes from, with their tokens: they come again.
+        """Remove the steps and validations after a checkpoint and their tokens, since resuming repeats them.
 
         Args:
-            step: the step of the checkpoint; 0 without one.
-            tokens_per_step: tokens of an optimizer step.
-            tokens_per_validation: tokens of a validation, asked only if one is removed.
+            step: Step of the checkpoint; 0 without one.
+            tokens_per_step: Number of tokens of an optimizer step.
+            tokens_per_validation: Function that returns the number of tokens of a validation; called if one is removed.
         """
         steps = [done for done in self.result.steps if done.step <= step]
         validations = [check for check in self.result.validations if check.step <= step]
@@ -179,5 +179,5 @@ class Record:
         self.result = replace(self.result, steps=steps, validations=validations, samples=samples, n_tokens=n_tokens)
 
     def report(self, done: int, total: int, message: str = "") -> None:
-        """Report the progress of training; raises `Cancelled`."""
+        """Report the progress of the training. May raise `Cancelled`."""
         self.remaining(Progress("healing", done, total, message, values=self.last_values))

@@ -1,4 +1,4 @@
-"""A refined judgement: the adapter of a finished heal, scored on more questions and texts; only the new ones are computed."""
+"""Refined evaluation: the adapter of a finished healing run on more questions and texts. Stored scores are reused."""
 
 import json
 import shutil
@@ -22,22 +22,22 @@ _CARRIED = (
     *("n_choice_texts", "n_held_out", "quoted", "planned_steps", "kept_step", "processes", "documents_apart"),
     *("is_instant_left_out", "samples"),
 )
-"""Fields of a result that say how its adapter was made."""
+"""Fields of a result that describe the training of its adapter."""
 
 
 def source(spec: HealSpec, heals: Sequence[HealResult]) -> HealResult | None:
-    """Return the finished run of the same training that was judged by the most of the requested texts and has its adapter.
+    """Return the finished run of the same training, with its adapter, that was evaluated on the most of the requested texts.
 
     Args:
-        spec: resolved.
-        heals: stored healing runs of the model.
+        spec: The resolved request.
+        heals: Stored healing runs of the model.
     """
 
     def is_source(heal: HealResult) -> bool:
         other_spec = heal.spec
         if not heal.complete or not heal.adapter or other_spec == spec or other_spec.training != spec.training:
             return False
-        # The texts that chose come after those that were kept clear: judged by more, they would choose and judge.
+        # Selection texts follow the reserved texts. With more reserved texts, some would be used for both.
         if other_spec.n_kept_clear != spec.n_kept_clear or not scores.same_texts(other_spec.validation, spec.validation):
             return False
         return (store.cache_dir() / heal.adapter / "adapter_config.json").exists()
@@ -47,12 +47,12 @@ def source(spec: HealSpec, heals: Sequence[HealResult]) -> HealResult | None:
 
 
 def judge(heal: HealingRun, source: HealResult, loaded: LoadedModel) -> HealResult:
-    """Judge the adapter of a finished healing run on the questions and texts of `heal`.
+    """Evaluate the adapter of a finished healing run on the questions and texts of `heal`.
 
     Args:
-        heal: the request, nothing of it trained.
-        source: the finished run.
-        loaded: the model, a copy of its own.
+        heal: Run of the new request, not trained.
+        source: The finished run.
+        loaded: The model, a copy that the run may modify.
     """
     record, spec = heal.record, heal.spec
     record.remaining.skip("choice", "fit", "prepare", "train")
@@ -78,7 +78,7 @@ def judge(heal: HealingRun, source: HealResult, loaded: LoadedModel) -> HealResu
 
 
 def _cached_scores(source: HealResult, heal: HealingRun) -> CachedScores:
-    """Stored scores of the healed model: on the judging questions and texts, and on texts of the healing text's kind."""
+    """Return the stored scores of the healed model of `source` that hold for `heal`."""
     judging, same_kind = Scores(), Scores()
     is_same_benchmark = scores.same_questions(source.spec.benchmark, heal.spec.benchmark)
     judging.take(None, source.questions.get("healed", []) if is_same_benchmark else [], source.text_losses.get("healed", []))
@@ -88,7 +88,7 @@ def _cached_scores(source: HealResult, heal: HealingRun) -> CachedScores:
 
 
 def _copied(source: HealResult, key: str, spec: HealSpec) -> str:
-    """The folder of the new heal with a copy of the adapter; its note names the new request."""
+    """Copy the adapter into the folder of the new run, record the new request there, and return the folder."""
     adapter_folder = store.cache_dir() / str(source.adapter)
 
     def fill(target: Path) -> None:

@@ -1,6 +1,6 @@
-"""Time left of a healing run over all of its phases, and the bound of a run of so many minutes.
+"""Time left of a healing run over all stages, and the deadline of a run with a requested time.
 
-The planned work of a phase is counted in tokens of a forward pass, which is proportional to its FLOPs.
+The planned work of a stage is measured in tokens of a forward pass, which are proportional to FLOPs.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,62 +13,62 @@ from analysis.experiments.heal.heal_result import HealResult
 from analysis.experiments.heal.heal_spec import CALIBRATION_TEXTS, CHOICE_TEXTS, HealSpec
 
 LOAD, BEFORE, FIT, TRAIN, HEALED = ("load", "score before healing", "fit", "train", "score healed")
-"""Stages that a page names."""
+"""Displayed titles of stages."""
 SCORE = "score"
-"""Kind of work of all that is neither loading, fit nor training; these have rates of their own."""
+"""Kind of work of all stages except loading, fit and training, each of which has its own rate."""
 
 _KINDS = {"load": LOAD, "fit": FIT, "train": TRAIN}
-"""Kinds of work of phases that do not score."""
+"""Kinds of work by stage; all other stages score."""
 TOKENS_PER_QUESTION = 34
-"""Tokens of a text that take as long as a question of ARC-Easy: it has 45, and most predict nothing that is scored."""
+"""Number of text tokens that take as long as an ARC-Easy question, which has 45 tokens, few of them scored."""
 _TOKENS_PER_SHOT = 45
-"""Tokens of a text that take as long as a worked example of MMLU, per question: a few questions share each."""
+"""Number of text tokens per question that take as long as an MMLU example, which several questions share."""
 _ALL_QUESTIONS = 1000
-"""Of a benchmark without a limit."""
+"""Assumed number of questions of a benchmark without a limit."""
 _FIT_SHARE = 0.6
-"""Forward passes per calibration token of the instant heal: it reads the layers up to the gap, then tries some strengths."""
+"""Forward passes per calibration token of the instant heal, which runs the layers up to the gap and tries some strengths."""
 STEP_PASSES = 4.5
-"""Forward passes that a training step takes as long as: forward, backward, and the unpruned model's."""
+"""Time of a training step in forward passes: forward, backward, and the forward pass of the unpruned model."""
 PROBES = 3
-"""Steps that are timed, the first of them not counted, to work out how many fit into a time."""
+"""Number of timed steps for the estimate of how many fit into the requested time. The first one is a warm-up."""
 _SHARED = 0.5
-"""Time that the pruned model adds to the unpruned one's, from one trunk: the layers behind a usual block, and the head."""
+"""Additional time of the pruned model with a shared trunk, as a share of the unpruned model's time: later layers and head."""
 _HEALED_TIME = 0.8
-"""Time of a healed model over the unpruned one's."""
+"""Time of the healed model as a share of the unpruned model's time."""
 _TRIALS = 0.7
-"""Time that the trials of a fit take, over that of its reading."""
+"""Time of trying strengths as a share of the time of the fit before."""
 
 
 class OutOfTime(RecipeError):
-    """The minutes of the request are over."""
+    """Raised if the requested time is over."""
 
 
 class Remaining(Stages):
-    """The stages of a healing run; ends a run that is out of time."""
+    """Stages of a healing run, which also enforce its deadline."""
 
     def __init__(self, on_progress: OnProgress, spec: HealSpec, started: float, clock: Callable[[], float]) -> None:
         """Plan the stages of a run.
 
         Args:
-            on_progress: called with every report.
-            spec: resolved.
-            started: when the run began, by the clock.
-            clock: seconds.
+            on_progress: Called with every report.
+            spec: The resolved request.
+            started: Start time of the run by `clock`.
+            clock: Function that returns the time in seconds.
         """
         super().__init__(on_progress, planned(spec), clock)
         self.started = self._began = started
         self._deadline = None if spec.minutes is None else started + 60 * spec.minutes
         self._spec = spec
         self.reserved_s = 0.0
-        """Seconds of the requested time that training leaves for the last measurement."""
+        """Seconds of the requested time that the training leaves for the final evaluation."""
 
     def reuse(self, name: str, *stored: tuple[int, int, int]) -> None:
-        """Plan no work for stored scores.
+        """Reduce the planned work by stored scores.
 
         Args:
             name: "before" or "healed".
-            stored: for each model, the number of its stored answers, of losses on judging texts, and of losses on texts of the
-                healing text's kind.
+            stored: For each model, the numbers of stored answers, of losses on judging texts, and of losses on texts of the
+                kind of the healing text.
         """
         spec = self._spec
         n_asked, n_read = question_tokens(spec.benchmark), spec.validation.n_texts * spec.validation.seq_len
@@ -81,43 +81,43 @@ class Remaining(Stages):
         self.stages[f"{name}, same kind"].work *= own_kind / every
 
     def skip(self, *names: str) -> None:
-        """Plan no work for phases that a stored run has done."""
+        """Set the work of stages to 0, because a stored run has finished them."""
         for name in names:
             self.stages[name].work = 0.0
 
     def lift_bound(self) -> None:
-        """Let the run take longer than the requested time."""
+        """Remove the deadline."""
         self._deadline = None
 
     def reserve(self, seconds: float) -> None:
-        """Leave some of the requested time for the last measurement, at least as much as is known to be needed."""
+        """Reserve time for the final evaluation, at least as much as its estimate."""
         self.reserved_s = max(seconds, self.seconds(lambda stage: stage.title == HEALED) or 0.0)
 
     @property
     def work_of_verdict(self) -> float:
-        """Return the planned work of the last measurement, in tokens of a forward pass."""
+        """Return the planned work of the final evaluation, in tokens of a forward pass."""
         return sum(stage.work for stage in self.stages.values() if stage.title == HEALED)
 
     @property
     def left_s(self) -> float | None:
-        """Seconds until the run is judged: those of the requested time, else None while a rate is not measured."""
+        """Return the seconds left: until the deadline, or without one by measured rates; None while a rate is missing."""
         return super().left_s if self._deadline is None else max(0.0, self._deadline - self._clock())
 
     @property
     def share(self) -> float:
-        """Share of all work that is finished; of a run with a bound the share of its time that is over."""
+        """Return the finished share of the work, or the elapsed share of the requested time if there is a deadline."""
         if self._deadline is None:
             return super().share
         return (self._clock() - self.started) / (self._deadline - self.started)
 
     def check_time(self, rates: Mapping[str, float]) -> None:
-        """Refuse a requested time that is too short for all but training.
+        """Raise an error if the requested time is too short for everything except training.
 
         Args:
-            rates: measured seconds per token of each kind of work.
+            rates: Measured seconds per token by kind of work. If one is missing, nothing is checked.
 
         Raises:
-            RecipeError: with the least time. Nothing is raised if a rate is missing.
+            RecipeError: With the minimum time.
         """
         if self._deadline is None:
             return
@@ -132,13 +132,13 @@ class Remaining(Stages):
             raise too_short(self._spec, needed_s)
 
     def check_bound(self, ahead_s: float = 0.0) -> None:
-        """End what the requested time does not allow; training ends early enough for the last measurement.
+        """Check the deadline; the training ends early enough for the final evaluation.
 
         Args:
-            ahead_s: seconds of the work that would follow.
+            ahead_s: Seconds of the next piece of work.
 
         Raises:
-            OutOfTime: If the requested time is over, or would be.
+            OutOfTime: If the requested time is over, or would be after the next piece of work.
         """
         reserved_s = self.reserved_s if self.now == TRAIN else 0.0
         if self._deadline is not None and self._clock() + ahead_s > self._deadline - reserved_s:
@@ -149,7 +149,7 @@ class Remaining(Stages):
             )
 
     def is_fit_late(self) -> bool:
-        """Return whether the fit must end its reading, so that its trials and the last measurement stay within the time."""
+        """Return whether the fit must stop reading text, so that trials and final evaluation end before the deadline."""
         if self._deadline is None:
             return False
         self._spend()
@@ -157,7 +157,7 @@ class Remaining(Stages):
         return self._clock() + _TRIALS * self.stages[self.now].spent_s + later_s > self._deadline
 
     def __call__(self, progress: Progress) -> None:
-        """Pass a report on with the remaining time of the whole run.
+        """Forward a report with the time left of the run.
 
         Raises:
             OutOfTime: If the requested time is over.
@@ -167,7 +167,7 @@ class Remaining(Stages):
 
 
 def too_short(spec: HealSpec, needed_s: float) -> RecipeError:
-    """Return the error for a requested time that all but training takes up."""
+    """Return the error for a requested time that is too short for everything except training."""
     minutes = f"{-(-needed_s // 6) / 10:.1f}"
     return RecipeError(
         f"{spec.minutes:g} minutes are too short: loading, fit and scoring alone take about {minutes} on this machine now. "
@@ -176,7 +176,7 @@ def too_short(spec: HealSpec, needed_s: float) -> RecipeError:
 
 
 def measured(heal: HealResult) -> dict[str, tuple[float, float]]:
-    """Return the seconds and the tokens of each kind of work of a finished run."""
+    """Return seconds and tokens by kind of work of a finished run."""
     trained = len(heal.steps) * _step_tokens(heal.spec) * STEP_PASSES
     tokens = work(heal.spec) | {TRAIN: trained}
     seconds = {SCORE: heal.scoring_s, FIT: heal.fit_s, TRAIN: heal.training_s}
@@ -184,7 +184,7 @@ def measured(heal: HealResult) -> dict[str, tuple[float, float]]:
 
 
 def work(spec: HealSpec) -> dict[str, float]:
-    """Return the planned tokens of each kind of work of a run, loading left out; no training if the time decides its steps."""
+    """Return the planned tokens by kind of work, without loading, and without training if its number of steps is unknown."""
     tokens: dict[str, float] = {}
     for stage in planned(spec).values():
         if stage.work and stage.kind != LOAD and (stage.kind != TRAIN or spec.steps):
@@ -193,26 +193,26 @@ def work(spec: HealSpec) -> dict[str, float]:
 
 
 def _lacking(n_stored: int, n: int) -> float:
-    """Share of n that is not stored."""
+    """Return the share of `n` scores that are not stored."""
     return 1 - min(1.0, n_stored / n) if n else 0.0
 
 
 def _from_one_trunk(shares: list[float]) -> float:
-    """Return the time of models that are scored together, each to some share, over that of one that is scored alone."""
+    """Return the time of scoring models together, each to some share, relative to one model scored alone."""
     return max(shares) + _SHARED * (sum(shares) - max(shares))
 
 
 def n_questions(benchmark: BenchmarkSpec | None) -> int:
-    """Return the questions that are asked; without a limit an estimate."""
+    """Return the number of questions; an estimate if there is no limit."""
     return 0 if benchmark is None else benchmark.limit or _ALL_QUESTIONS
 
 
 def question_tokens(benchmark: BenchmarkSpec | None, n: int | None = None) -> int:
-    """Return how many tokens of texts take as long as questions with their worked examples.
+    """Return the number of text tokens that take as long as questions with their examples.
 
     Args:
-        benchmark: None for no questions.
-        n: how many; by default all that are asked.
+        benchmark: The questions; None for none.
+        n: Number of questions (default: all).
     """
     if benchmark is None:
         return 0
@@ -225,7 +225,7 @@ def _step_tokens(spec: HealSpec) -> int:
 
 
 def planned(spec: HealSpec) -> dict[str, Stage]:
-    """The stages of a healing run in their order, each with its work in tokens of a forward pass."""
+    """Return the stages of a healing run in order, with their work in tokens of a forward pass."""
     judging = spec.validation
     n_asked = question_tokens(spec.benchmark)
     text = judging.n_texts * judging.seq_len

@@ -15,24 +15,24 @@ from analysis.models.running.pruning import PrunedBlock
 
 
 def head_loss(decoder: Decoder, states: Tensor, targets: Tensor, teacher: Tensor | None, spec: HealSpec) -> Tensor:
-    """Return the mean training loss, in nats per token, of normed states through the vocabulary head.
+    """Return the mean training loss of final states, in nats per token.
 
     Args:
-        decoder: for the head and the family's scaling of logits.
-        states: (tokens, hidden_size), after the final norm.
-        targets: (tokens,), the token that follows each.
-        teacher: the unpruned model's states for the same tokens, after its final norm; the head is the same. None if the
-            loss does not compare with the unpruned model.
-        spec: the request, with its loss.
+        decoder: The model, for its head and its scaling of logits.
+        states: States after the final norm, (tokens, hidden_size).
+        targets: Next token of each, (tokens,).
+        teacher: States of the unpruned model for the same tokens, after its final norm, which have the same head. None if
+            the loss does not need the unpruned model.
+        spec: The request, with its loss.
 
     Returns:
-        float32 scalar that gradients flow through.
+        Differentiable float32 scalar.
     """
     return _HeadLoss.apply(states, targets, decoder, teacher, spec)
 
 
 class _HeadLoss(torch.autograd.Function):
-    """Computes its gradient in the forward pass, chunk by chunk, so that the logits of a whole batch never exist."""
+    """Loss that computes its gradient in the forward pass in chunks, so that the logits of a full batch never exist."""
 
     @staticmethod
     def forward(ctx: Any, states: Tensor, targets: Tensor, decoder: Decoder, teacher: Tensor | None, spec: HealSpec) -> Tensor:
@@ -56,28 +56,29 @@ class _HeadLoss(torch.autograd.Function):
 
 
 class Teacher:
-    """The unpruned model, in the memory of the pruned model: the block is back and the adapter off while it answers."""
+    """The unpruned model in the memory of the pruned one: each call restores the block and disables the adapter."""
 
     def __init__(self, model: PeftModel, decoder: Decoder, cut: PrunedBlock) -> None:
-        """Hold the model without running it.
+        """Initialize without running the model.
 
         Args:
-            model: the pruned model with its adapter.
-            decoder: decoder of the same model.
-            cut: record of the removed block.
+            model: Pruned model with its adapter.
+            decoder: Decoder of the same model.
+            cut: The removed block.
         """
         self._model, self._decoder, self._cut = model, decoder, cut
 
     @torch.no_grad()
     def __call__(self, rows: np.ndarray, positions: np.ndarray | None) -> Tensor:
-        """Return the unpruned model's states of some rows, after its final norm.
+        """Return the states of the unpruned model after its final norm.
 
         Args:
-            rows: token ids, (batch, seq_len).
-            positions: of every token in its document, same shape; None when documents in a row see each other.
+            rows: Token ids, (batch, seq_len).
+            positions: Position of every token in its document, same shape; None if documents in a sequence attend to each
+                other.
 
         Returns:
-            (batch, seq_len, hidden_size), on the device of the logits.
+            States, (batch, seq_len, hidden_size), on the device of the head.
         """
         was_training = self._model.training
         self._model.eval()
@@ -89,7 +90,7 @@ class Teacher:
 
 
 def run_rows(decoder: Decoder, rows: np.ndarray, positions: np.ndarray | None) -> Tensor:
-    """Normed states of packed rows, (batch, seq_len, hidden_size); with positions, each document is read by itself."""
+    """Return the final states of packed sequences, (batch, seq_len, hidden_size). Positions keep documents separate."""
     position_ids = {} if positions is None else {"position_ids": torch.from_numpy(positions).to(decoder.device, torch.long)}
     ids = torch.from_numpy(rows).to(decoder.device, torch.long)
     states: Tensor = decoder.body(input_ids=ids, use_cache=False, **position_ids).last_hidden_state
@@ -98,9 +99,9 @@ def run_rows(decoder: Decoder, rows: np.ndarray, positions: np.ndarray | None) -
 
 @torch.inference_mode()
 def can_separate(decoder: Decoder) -> bool:
-    """Try out on three documents whether this family reads packed documents each by itself when it gets their positions.
+    """Return whether position ids keep packed documents separate in this family, by a trial on three documents.
 
-    Each must have the states that it has alone, beyond the reach of local attention too.
+    Each document must have the same states as alone, also beyond the window of local attention.
     """
     tokens, lengths = np.array(decoder.trial_tokens(66)), (17, 28, 21)
     documents = np.split(tokens, np.cumsum(lengths)[:-1])
@@ -111,7 +112,7 @@ def can_separate(decoder: Decoder) -> bool:
             alone = [run_rows(decoder, document[None], None)[0] for document in documents]
     except (RuntimeError, ValueError, TypeError, KeyError, IndexError):
         return False
-    # A leak through a recurrence or convolution shows at the beginnings.
+    # Leaks through a recurrence or a convolution appear at the beginning of a document.
     return all(
         decoder.agree(packed[part], separate[part])
         for packed, separate in zip(together.split(lengths), alone, strict=True)

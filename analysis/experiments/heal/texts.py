@@ -1,4 +1,4 @@
-"""The texts that a healing run is measured on, and their separation from its training text."""
+"""Texts that a healing run is evaluated on, kept separate from its training text."""
 
 from dataclasses import dataclass, replace
 
@@ -15,22 +15,22 @@ from analysis.models.loading.load import LoadedModel
 
 @dataclass(frozen=True)
 class HealTexts:
-    """Texts that judge, that choose, and of the healing text's kind: each document in one of them."""
+    """Judging texts, selection texts and held-out text of the healing text's kind, without common documents."""
 
     near_copies: NearCopyFilter
-    """Filter that keeps them out of the text for fitting and training."""
+    """Filter that excludes these texts from fitting and training."""
     same_kind: CorpusSpec | None
-    """Held-out text of the healing text's kind, resolved; None if that is too small to hold any back."""
+    """Resolved request for held-out text of the healing text's kind; None if the healing text is too small for any."""
     n_choice: int
-    """Texts that choose during training; 0 if the judging texts choose."""
+    """Number of selection texts; 0 if the judging texts are used for selection too."""
 
 
 def read_texts(loaded: LoadedModel, spec: HealSpec) -> HealTexts:
     """Read the texts of a healing run.
 
     Args:
-        loaded: the model.
-        spec: resolved.
+        loaded: The model.
+        spec: The resolved request.
 
     Raises:
         CorpusError: If the judging texts cannot be read or are too short.
@@ -43,7 +43,7 @@ def read_texts(loaded: LoadedModel, spec: HealSpec) -> HealTexts:
     same_kind: CorpusSpec | None = corpus
     try:
         prepared = scores.prepare(loaded, None, replace(corpus, n_texts=n))
-    except CorpusError:  # too small a text of one's own to hold any of it back
+    except CorpusError:  # a custom text that is too small to hold any out
         same_kind = None
     else:
         texts += prepared.texts
@@ -52,12 +52,12 @@ def read_texts(loaded: LoadedModel, spec: HealSpec) -> HealTexts:
 
 
 def choice(loaded: LoadedModel, spec: HealSpec, benchmark: BenchmarkSpec | None = None) -> Material:
-    """The texts that choose, the next documents of the draw that judges; the draw itself if it has too few.
+    """Return the selection texts: the next documents of the judging draw, or the judging texts if there are too few.
 
     Args:
-        loaded: the model.
-        spec: resolved.
-        benchmark: questions that are asked as well.
+        loaded: The model.
+        spec: The resolved request.
+        benchmark: Questions of validations; None for none.
     """
     next_ones = replace(spec.validation, n_texts=CHOICE_TEXTS)
     material = scores.prepare(loaded, benchmark, next_ones, skip_texts=spec.n_kept_clear)

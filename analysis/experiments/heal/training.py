@@ -1,4 +1,4 @@
-"""LoRA training step by step, reproducible from any step on: the state is (weights, moments, step) and nothing else."""
+"""LoRA training that can resume at any step with identical results: its state is weights, moments and step."""
 
 import contextlib
 import hashlib
@@ -24,19 +24,19 @@ BETAS = (0.9, 0.999)
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 """Names of AdamW's moments in its state."""
 _ACTIVATION_SHARE = 0.6
-"""Share of the free memory that activations may take before gradient checkpointing is turned on."""
+"""Share of the free memory above which activations are recomputed by gradient checkpointing."""
 MAX_GRADIENT_NORM = 1.0
-"""With weight decay 0, the defaults of transformers' Trainer, which the paper used (`paper.md` 3.3)."""
+"""Maximum gradient norm. Like the betas and no weight decay, the default of transformers' Trainer, which the paper used."""
 
 
 def learning_rate(step: int, *, peak: float, warmup_steps: int, steps: int) -> float:
-    """Linear warm-up to `peak`, then a cosine to 0.
+    """Return the learning rate of a step: linear warm-up to `peak`, then cosine decay to 0.
 
     Args:
-        step: 0-based step that is about to be taken, 0 .. steps-1.
-        peak: the highest rate, reached at the last warm-up step.
-        warmup_steps: steps of the warm-up; 0 for none.
-        steps: all steps.
+        step: 0-based step, 0 .. steps-1.
+        peak: Maximum learning rate, reached at the last warm-up step.
+        warmup_steps: Number of warm-up steps; 0 for none.
+        steps: Total number of steps.
     """
     if step < warmup_steps:
         return peak * (step + 1) / warmup_steps
@@ -44,13 +44,13 @@ def learning_rate(step: int, *, peak: float, warmup_steps: int, steps: int) -> f
 
 
 def derived_seed(*parts: int | str) -> int:
-    """A seed that is a pure function of its parts, below 2^63."""
+    """Return a seed below 2^63 that depends only on the parts."""
     return int.from_bytes(hashlib.sha256(":".join(map(str, parts)).encode()).digest()[:8], "big") >> 1
 
 
 @contextlib.contextmanager
 def deterministic(device: str) -> Iterator[None]:
-    """Make accelerators take the algorithms that give the same digits every time, as the paper did; CPUs do anyway."""
+    """Use deterministic algorithms on CUDA devices, as the paper did; CPUs are deterministic anyway."""
     if not device.startswith("cuda"):
         yield
         return
@@ -65,12 +65,15 @@ def deterministic(device: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def memory_explained(spec: HealSpec, name: str, device: str) -> Iterator[None]:
-    """Report in one sentence that memory ran out, and the settings to lower.
+    """Raise an error that names the settings to lower if memory runs out.
 
     Args:
-        spec: resolved.
-        name: of the model.
-        device: device that it ran on.
+        spec: The resolved request.
+        name: Name of the model.
+        device: Device that the model runs on.
+
+    Raises:
+        NotEnoughMemoryError: If memory runs out in the body of the `with` statement.
     """
     try:
         yield
@@ -82,7 +85,7 @@ def memory_explained(spec: HealSpec, name: str, device: str) -> Iterator[None]:
 
 
 class Trainer:
-    """The optimizer and the place in the schedule."""
+    """Optimizer, training sequences and step count."""
 
     def __init__(
         self,
@@ -93,15 +96,16 @@ class Trainer:
         teacher: Teacher | None = None,
         positions: np.ndarray | None = None,
     ) -> None:
-        """Get ready for the first step.
+        """Create the optimizer.
 
         Args:
-            model: the pruned model with its adapter; parameters that require gradients are trained.
-            decoder: the same model, taken apart.
-            rows: packed text, (n_rows, seq_len).
-            spec: the request, with its number of steps.
-            teacher: returns the unpruned model's states; None if the loss needs none.
-            positions: of every token in its document, shaped like the rows; None when documents in a row see each other.
+            model: Pruned model with its adapter. Parameters that require gradients are trained.
+            decoder: Decoder of the same model.
+            rows: Packed sequences, (n_rows, seq_len).
+            spec: Request with its number of steps.
+            teacher: Returns the final states of the unpruned model; None if the loss does not need them.
+            positions: Position of every token in its document, shaped like the rows; None if documents packed into one
+                sequence attend to each other.
         """
         self.model, self.decoder, self.rows, self.spec = model, decoder, rows, spec
         self.teacher, self.positions = teacher, positions
@@ -111,12 +115,12 @@ class Trainer:
 
     @property
     def n_trainable(self) -> int:
-        """Parameters that are trained."""
+        """Return the number of trained parameters."""
         return sum(parameter.numel() for parameter in self.parameters.values())
 
     @property
     def tokens_per_step(self) -> int:
-        """Tokens of one optimizer step."""
+        """Return the number of tokens per optimizer step."""
         return self.spec.batch_size * self.spec.gradient_accumulation * self.rows.shape[1]
 
     def take_step(self, between: Callable[[], None]) -> tuple[float, float]:
@@ -129,7 +133,7 @@ class Trainer:
             The loss before the update, mean over the tokens of the step in nats per token, and the learning rate.
 
         Raises:
-            RecipeError: If the loss or the gradient is no longer a number.
+            RecipeError: If the loss or the gradient is not finite.
         """
         spec = self.spec
         peak = spec.peak_rate
@@ -157,7 +161,7 @@ class Trainer:
         return loss, rate
 
     def _accumulate(self, batch: int) -> float:
-        """Add the gradient of one batch; return its mean loss."""
+        """Accumulate the gradient of one batch and return its mean loss."""
         spec = self.spec
         first = (self.steps_done * spec.gradient_accumulation + batch) * spec.batch_size
         numbers = packing.row_numbers(len(self.rows), first, spec.batch_size, spec.seed)
@@ -168,19 +172,19 @@ class Trainer:
         return float(loss.detach())
 
     def mixed_precision(self) -> contextlib.AbstractContextManager[Any]:
-        """Products in bfloat16 of a bfloat16 model: adapter weights are float32, and PEFT would multiply them as such."""
+        """Return autocast to bfloat16 for bfloat16 models, since PEFT would multiply the float32 adapter weights in float32."""
         half = self.spec.model.dtype == "bfloat16"
         return torch.autocast(self.decoder.device.type, torch.bfloat16) if half else contextlib.nullcontext()
 
     def batch_loss(self, numbers: Sequence[int]) -> Tensor:
-        """Return the loss of a batch, a scalar that gradients flow through.
+        """Return the differentiable mean loss of a batch.
 
         Args:
-            numbers: of its rows.
+            numbers: Indices of the sequences in the batch.
         """
         rows = self.rows[numbers]
         positions = None if self.positions is None else self.positions[numbers]
-        # The token after a document's end is the chance beginning of another: nothing to learn from.
+        # The first token of a document cannot be predicted from the end of the document before it.
         learnt = np.ones((len(numbers), rows.shape[1] - 1), dtype=bool) if positions is None else positions[:, 1:] > 0
         device = self.decoder.head_device
         within = torch.from_numpy(learnt).to(device)
@@ -195,7 +199,7 @@ class Trainer:
         )
 
     def save_memory(self) -> None:
-        """Recompute activations in the backward pass when they would not fit otherwise; it costs a third more time."""
+        """Enable gradient checkpointing if the activations would not fit into memory; it takes about a third more time."""
         spec = self.spec
         hidden, width = self.decoder.config.hidden_size, self.decoder.feed_forward_width
         tokens = spec.batch_size * spec.corpus.seq_len
@@ -209,7 +213,7 @@ class Trainer:
             self.decoder.model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
     def rehearse(self) -> None:
-        """Work through the next batch without learning from it, to see how long that takes."""
+        """Run a forward and backward pass without an optimizer update, to time it."""
         self.model.train()
         try:
             self._accumulate(0)
@@ -226,7 +230,7 @@ class Trainer:
         return TrainingState(self.steps_done, tensors)
 
     def plan(self, spec: HealSpec, rows: np.ndarray, positions: np.ndarray | None) -> None:
-        """Train so many steps on other rows."""
+        """Replace the request and the training sequences."""
         self.spec, self.rows, self.positions = spec, rows, positions
 
     def resume_from(self, checkpoint: TrainingState) -> None:

@@ -83,14 +83,13 @@ def _ready(spec: DamageSpec, stored: DamageResult | None, stages: Stages, load: 
 
 
 def _others_of_these_texts(spec: DamageSpec) -> list[DamageResult]:
-    """Yield stored results that differ from this request only in sizes, number of texts and map."""
-    matching = []
-    for result in DamageResult.all_of(spec.model):
-        corpus = replace(result.spec.corpus, n_texts=spec.corpus.n_texts)
-        same = replace(result.spec, corpus=corpus, distances=spec.distances, max_size=spec.max_size) == spec
-        if same and result.text_losses is not None:
-            matching.append(result)
-    return matching
+    """Return stored results that differ from this request only in sizes, number of texts and map."""
+
+    def matches(other: DamageSpec) -> bool:
+        corpus = replace(other.corpus, n_texts=spec.corpus.n_texts)
+        return replace(other, corpus=corpus, distances=spec.distances, max_size=spec.max_size) == spec
+
+    return [result for result in DamageResult.all_of(spec.model) if matches(result.spec)]
 
 
 def _split(cuts: list[Cut]) -> list[list[Cut]]:

@@ -15,7 +15,7 @@ from analysis.experiments.maps.depths import angular_distance
 from analysis.experiments.prompt.microscope_spec import MicroscopeResult, MicroscopeSpec
 from analysis.models.architecture.decoder import Decoder
 from analysis.models.loading import load as models
-from analysis.models.loading.load import LoadedModel, Loader
+from analysis.models.loading.load import Loader
 from analysis.models.running import generation, pruning
 from analysis.models.running.hidden_states import token_streams
 from analysis.models.source.resolving import resolve
@@ -37,7 +37,8 @@ def run(spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Loader 
         return stored
     loaded = load(resolved.model, on_progress)
     started = time.perf_counter()
-    read, n_left_out = shown_tokens(loaded, resolved.prompt)
+    ids = generation.encode(loaded.tokenizer, resolved.prompt)
+    read = ids[: min(MOST_TOKENS, loaded.facts.max_positions or MOST_TOKENS)]
     removed = set() if resolved.block is None else set(resolved.block.layers)
     with pruning.without_block(loaded.decoder, resolved.block) as decoder:
         on_progress(Progress("reading the prompt", 0, decoder.n_layers + 1))
@@ -54,7 +55,7 @@ def run(spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Loader 
         n_layers=loaded.facts.n_layers,
         layers=[layer for layer in range(loaded.facts.n_layers) if layer not in removed],
         pieces=generation.token_texts(loaded.tokenizer, read),
-        n_left_out=n_left_out,
+        n_left_out=len(ids) - len(read),
         distances=layer_distances(streams),
         guesses=guesses,
         probabilities=probabilities,
@@ -64,13 +65,6 @@ def run(spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Loader 
     )
     result.save()
     return result
-
-
-def shown_tokens(loaded: LoadedModel, prompt: str) -> tuple[list[int], int]:
-    """Return the tokens of a prompt that are read, and the number of tokens left out behind them."""
-    ids = generation.encode(loaded.tokenizer, prompt)
-    max_tokens = min(MOST_TOKENS, loaded.facts.max_positions or MOST_TOKENS)
-    return ids[:max_tokens], max(0, len(ids) - max_tokens)
 
 
 def layer_distances(streams: Sequence[Tensor]) -> list[list[float]]:

@@ -267,7 +267,8 @@ class QuestionScoring:
         self._batches: dict[int, _PackedBatch] = {}
         self._totals = torch.zeros(len(cuts), sum(len(question.options) for question in questions), dtype=torch.float64)
         rows = [[self._rows[index] for index in group] for group in self.groups]
-        self.costs = [cost_of(decoder, [len(row) for row in of_group], sum(map(_n_predicted, of_group))) for of_group in rows]
+        n_predicted = [sum(len({node for _, node, _ in row.targets}) for row in of_group) for of_group in rows]
+        self.costs = [cost_of(decoder, list(map(len, of_group)), n) for of_group, n in zip(rows, n_predicted, strict=True)]
 
     @property
     def size(self) -> int:
@@ -293,7 +294,8 @@ class QuestionScoring:
     @property
     def figures(self) -> list[list[list[float]]]:
         """As `option_loglikelihoods` returns them."""
-        return [list(_by_question(row.tolist(), self._questions)) for row in self._totals]
+        n_options = [len(question.options) for question in self._questions]
+        return [[values.tolist() for values in row.split(n_options)] for row in self._totals]
 
 
 class TextScoring:
@@ -358,10 +360,6 @@ def cost_of(decoder: Decoder, lengths: Sequence[int], n_predicted: int) -> PassC
 
 
 _passes = functools.lru_cache(maxsize=8)(layer_passes)
-
-
-def _n_predicted(row: TreeRow) -> int:
-    return len({node for _, node, _ in row.targets})
 
 
 def _size(measured: Measure, decoder: Decoder) -> int:
@@ -442,13 +440,6 @@ def option_loglikelihoods(
     scoring = QuestionScoring(decoder, questions, cuts, packed=packed)
     measure(decoder, [scoring], on_batch)
     return scoring.figures
-
-
-def _by_question(values: list[float], questions: Sequence[EncodedQuestion]) -> Iterator[list[float]]:
-    begin = 0
-    for question in questions:
-        yield values[begin : begin + len(question.options)]
-        begin += len(question.options)
 
 
 def text_losses(

@@ -283,7 +283,9 @@ class _SearchRun:
         if name == SEARCH:
             self.n_measured += sum(layers in self.visited and layers not in text.figures for layers in missing)
         text.figures |= measured
-        self._keep_sometimes()
+        if time.perf_counter() - self._saved > _SAVE_EVERY_S:
+            self.result(complete=False).save()
+            self._saved = time.perf_counter()
 
     def _finite(self, layers: Layers, values: list[float]) -> list[float]:
         """Return values with infinity for NaN; raise if they belong to the unpruned model."""
@@ -321,11 +323,6 @@ class _SearchRun:
             self.on_progress(Progress(PHASE, len(self.visited), max(self.planned, len(self.visited)), values=values))
         else:
             self.on_progress(Progress(PHASE, len(self.decided), self.max_n, values=values))
-
-    def _keep_sometimes(self) -> None:
-        if time.perf_counter() - self._saved > _SAVE_EVERY_S:
-            self.result(complete=False).save()
-            self._saved = time.perf_counter()
 
     def result(self, *, complete: bool) -> SearchResult:
         """Return the result so far."""
