@@ -1,5 +1,5 @@
-"""Batches: many curves and healing runs as one request, each cell stored like a single request.
+"""Batches: many curves and healing runs in one request, each stored like a single request.
 
-`run` measures the cells of any batch. Two kinds say which cells there are, and how a cell becomes a row: `grid` (models by
-datasets, texts and strategies) and `methods` (strategies and healing recipes of one model by sizes).
+`run` measures the cells of a batch. There are two kinds: `grid` (models by datasets, texts and strategies) and `methods`
+(strategies and healing recipes of one model by sizes).
 """

@@ -1,4 +1,4 @@
-"""Measure a grid: model by model and curve by curve, each stored as any other curve."""
+"""The experiment that measures a grid of curves, each stored like a single curve."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,14 +23,14 @@ PHASE = "measuring the curves of the grid"
 
 
 def resolve(spec: GridSpec, on_progress: OnProgress = ignore) -> GridSpec:
-    """Return the spec with concrete dtypes, devices and identities, without duplicates.
+    """Return the request with concrete dtypes, devices and identities, without duplicates.
 
-    A model that does not exist stays in the spec, and its cells report the error.
+    A model that does not exist is kept, and its cells report the error.
 
     Raises:
-        BenchmarkError, CorpusError: If questions or texts cannot be used, for they are those of all models.
+        BenchmarkError, CorpusError: If questions or texts, which all models share, cannot be used.
     """
-    # First: a file that cannot be read is refused before a model is looked for.
+    # First, so that an unreadable file is refused before the models are resolved.
     benchmarks = tuple(dict.fromkeys(questions.resolve(benchmark) for benchmark in spec.benchmarks))
     loss_corpora, map_corpora = (
         tuple(dict.fromkeys(map(corpora.resolve, requested))) for requested in (spec.loss_corpora, spec.map_corpora)
@@ -60,13 +60,12 @@ def _resolved(model: ModelSpec) -> ModelSpec:
 def run(spec: GridSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> GridResult:
     """Measure every curve of the grid, or return the stored result; an interrupted grid resumes.
 
-    Each model is loaded once, when its first curve needs it, and released before the next. Every curve is stored like a single
-    curve, and reuses scores of other curves, evaluations and maps. A curve that cannot be measured is recorded with the reason,
-    and tried again when the grid is requested again.
+    Each model is loaded once, when its first curve is measured, and released before the next. Every curve is stored like a
+    single curve and reuses stored scores. A curve that fails is recorded with the reason and retried when the grid is requested
+    again.
 
     Raises:
-        LayerscopeError: one sentence on a problem that the user can fix. It concerns questions and texts, the disk, or, if
-            no curve can be measured, the first curve.
+        LayerscopeError: For problems with questions, texts or the disk, and if no curve can be measured, in one sentence.
     """
     resolved = resolve(spec, on_progress)
     stored = GridResult.load(resolved, on_progress)
@@ -82,11 +81,11 @@ def run(spec: GridSpec, on_progress: OnProgress = ignore, *, load: Loader = mode
 
 
 _Row = tuple[GridCell, int]
-"""A cell, and the tokens that went through its model."""
+"""A cell and its number of tokens."""
 
 
 class _Grid(Batch[SweepSpec, _Row, GridResult]):
-    """The curves of a grid, by their requests."""
+    """Curves of a grid by request."""
 
     phase = PHASE
     nouns = "curve", "grid"
@@ -117,7 +116,7 @@ class _Grid(Batch[SweepSpec, _Row, GridResult]):
 
 
 def _stored(cell: SweepSpec, on_progress: OnProgress = ignore) -> SweepResult | None:
-    """Return the finished curve of a cell; None if nobody has measured it."""
+    """Return the stored complete curve of a cell; None if there is none."""
     curve = SweepResult.load(sweep.resolve(cell), on_progress)
     return curve if curve is not None and curve.complete else None
 
@@ -132,17 +131,17 @@ class GridShards(Work):
     reads_disk = False
 
     def __init__(self, spec: GridSpec, on_progress: OnProgress, *, load: Loader) -> None:
-        """Nothing is loaded before the first curve needs its model."""
+        """Load no model before the first curve."""
         self._spec, self._model = spec, SharedModel(load)
 
     def missing(self) -> list[Shard]:
-        """The curves that nobody has measured, without those of models that are not there."""
+        """Return the unmeasured curves, without those of missing models."""
         local_cells = [cell for cell in self._spec.cells() if cell.model.identity]
         unmeasured = [sweep.resolve(cell) for cell in local_cells if _stored(cell) is None]
         return [Shard("curve", {"curve": cell.to_json(), "version": cell.version}) for cell in unmeasured]
 
     def measure(self, shards: Sequence[Shard], on_progress: OnProgress) -> None:
-        """Measure some curves; one that cannot be is left for the run of the grid to say why."""
+        """Measure curves. One that fails is left to the run of the grid, which records the reason."""
         for shard in shards:
             cell = SweepSpec.from_json(shard.content["curve"])
             try:

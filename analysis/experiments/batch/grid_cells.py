@@ -1,4 +1,4 @@
-"""Cells of a grid: the points of each finished curve, compared with the unpruned model on the same material."""
+"""Cells of a grid: the points of a curve, compared with the unpruned model on the same questions and texts."""
 
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -17,89 +17,89 @@ NO_LOSS = (
     "tested alone, because a correction over n would only raise this n. The lower end of the change is the largest drop that "
     "may be missed"
 )
-"""Definition of `GridCell.no_loss_n`, in sentences without the last full stop."""
+"""Definition of `GridCell.no_loss_n`, without the final full stop."""
 
 
 @dataclass(frozen=True)
 class PairedChange(Interval):
-    """Difference of a pruned model from the unpruned model."""
+    """Difference between a pruned and the unpruned model."""
 
     difference: float
-    """The cut minus the unpruned model: a share of questions, or nats per token."""
+    """Score of the pruned model minus that of the unpruned model: accuracy, or loss in nats per token."""
     low: float | None
-    """Lower end of the 95 % interval, paired by question or by text; None with fewer than four texts."""
+    """Lower end of the paired 95 % interval; None with fewer than four texts."""
     high: float | None
 
 
 @dataclass(frozen=True)
 class CutScores:
-    """Scores of the model without one block."""
+    """Scores of the model without a block."""
 
     n: int
-    """Removed layers; 0 is the unpruned model."""
+    """Number of removed layers; 0 for the unpruned model."""
     removed: str
-    """Removed layers, in both index forms."""
+    """Removed layers in words."""
     acc: float | None
     acc_low: float | None
-    """The ends of the 95 % interval (Wilson)."""
+    """Ends of the 95 % interval (Wilson)."""
     acc_high: float | None
     n_samples: int
-    """Questions."""
+    """Number of questions."""
     loss: float | None
     """Nats per token."""
     loss_low: float | None
-    """The ends of the 95 % interval over texts (Student's t); None for fewer than four texts."""
+    """Ends of the 95 % interval over texts (Student's t); None for fewer than four texts."""
     loss_high: float | None
     n_texts: int
     bits_per_byte: float | None
-    """Loss per character, if vocabularies differ."""
+    """Loss in bits per byte, comparable between vocabularies."""
     acc_change: PairedChange | None
-    """None of the unpruned model, and if no question was asked."""
+    """Change in accuracy; None for the unpruned model and without questions."""
     loss_change: PairedChange | None
-    """None of the unpruned model, and without losses per text."""
+    """Change in loss; None for the unpruned model and without losses per text."""
     start: int | None = None
     """First removed layer; None in grids of earlier versions and for the unpruned model."""
 
 
 @dataclass(frozen=True)
 class GridCell:
-    """One curve of a grid, or why it could not be measured."""
+    """A curve of a grid, or the reason why it could not be measured."""
 
     model: str
     """Name of the model."""
     n_layers: int | None
-    """None if the model could not be looked at."""
+    """Number of layers; None if the model could not be read."""
     precision: str
-    """dtype, with the quantization if there is one, and the format of the stored weights."""
+    """dtype, quantization and format of the stored weights in words."""
     strategy: str
-    """Strategy that chose the layers to remove, with the draw of a random one."""
+    """Strategy that chose the removed layers, with the draw of a random one."""
     map_texts: str
-    """The texts whose distance map it chose from; "" if it reads none."""
+    """Texts of the distance map that the strategy used; "" if it used none."""
     questions: str
     texts: str
-    """The texts of the loss."""
+    """Texts of the loss."""
     key: str
-    """Fingerprint of the curve, under which it is stored as any other; "" if there is none."""
+    """Fingerprint of the stored curve; "" if there is none."""
     wall_s: float
-    """Seconds of computing, without scores that another curve had measured before."""
+    """Seconds of the measurement, without reused scores."""
     error: str = ""
-    """Reason why it could not be measured, in a sentence."""
+    """Reason why it could not be measured, in a sentence; "" if it was measured."""
     chance: float | None = None
     """Expected accuracy of guessing."""
     no_loss_n: int | None = None
-    """The largest n up to which no significant drop of accuracy is measured. None without questions, and if the unpruned
-    model does not differ significantly from chance, so that it has nothing to lose."""
+    """Largest n up to which accuracy does not drop significantly (`NO_LOSS`). None without questions, and if the unpruned
+    model's accuracy is not significantly above chance."""
     cuts: list[CutScores] = field(default_factory=list)
-    """n = 0 first."""
+    """Scores by n, from n = 0."""
 
     @property
     def name(self) -> str:
-        """Return model, strategy, questions and texts of the curve, in a line."""
+        """Return model, strategy, questions and texts of the curve in one line."""
         return ", ".join(part for part in (self.model, self.strategy, self.questions, self.texts) if part)
 
 
 def _distinguishing_values(spec: SweepSpec) -> dict[str, Any]:
-    """Return the values that distinguish a cell from the others, as far as its request has them."""
+    """Return the fields of a cell that follow from its request."""
     model, corpus, strategy = spec.model, spec.loss_corpus, spec.strategy
     short = model.source.rstrip("/").rsplit("/", 1)[-1]
     return {
@@ -113,7 +113,7 @@ def _distinguishing_values(spec: SweepSpec) -> dict[str, Any]:
 
 
 def without_numbers(spec: SweepSpec, reason: str = "") -> GridCell:
-    """Return a cell that is not measured yet, or cannot be, with the reason in a sentence."""
+    """Return a cell without scores, because it is not measured yet or failed for a reason."""
     return GridCell(**_distinguishing_values(spec), n_layers=None, key="", wall_s=0.0, error=reason)
 
 
@@ -204,7 +204,7 @@ _WALL = Column("wall_s", "time", "s", ".1f")
 
 
 def every_cut(cells: list[GridCell], caption: str) -> Table:
-    """Every cut of every cell, a row each."""
+    """Return a table with a row per removed block of every cell."""
     rows = [_row(cell, cut) for cell in cells for cut in cell.cuts]
     columns = (*_WHICH, Column("n"), *REMOVED, *_SCORES, _NO_LOSS, _WALL, Column("key", "curve"))
     return Table("All removed blocks of the grid", columns, rows, caption)

@@ -19,29 +19,29 @@ from analysis.experiments.strategies import BLOCKS, DRAW, INFLUENCE, MAP, STRATE
 from analysis.models.source.model_spec import ModelSpec
 
 MOST_CELLS = 400
-"""Curves of a grid at most, so that one table stays readable."""
+"""Maximum number of curves of a grid, so that its table stays readable."""
 MOST_DRAWS = 20
-"""Draws of a strategy that draws at random."""
+"""Maximum number of draws of a random strategy."""
 SpecT = TypeVar("SpecT", bound=Spec)
 
 
 def _each_of(make: Callable[[str], SpecT]) -> Callable[[str], tuple[SpecT, ...]]:
-    """From names joined by commas to a request for each."""
+    """Return a parser of comma-separated names that creates a request for each."""
     return lambda text: tuple(make(name.strip()) for name in text.split(",") if name.strip())
 
 
 def _joined(names: Sequence[str]) -> str | None:
-    """Names joined by commas; None if one of them could not be read back."""
+    """Return names joined by commas; None if they could not be parsed again."""
     return ",".join(names) if all(name and name == name.strip() and "," not in name for name in names) else None
 
 
 def name_sources(specs: Sequence[Any]) -> str | None:
-    """Return models or texts as the command line names them; None if it has no name for one."""
+    """Return models or texts as an option of the command line; None if one of them has no such form."""
     return _joined([spec.source for spec in specs])
 
 
 def name_tasks(benchmarks: Sequence[BenchmarkSpec]) -> str | None:
-    """Return question sets as the command line names them; None if it has no name for one."""
+    """Return datasets as an option of the command line; None if one of them has no such form."""
     return _joined([benchmark.task for benchmark in benchmarks])
 
 
@@ -54,11 +54,11 @@ _SOURCES = f"{__name__}:name_sources"
 
 @spec_dataclass
 class GridSpec(Spec):
-    """Curves of several models on several question sets and texts by several strategies: each with each, in one table."""
+    """Curves for all combinations of models, datasets, texts and strategies, in one table."""
 
     kind: ClassVar[str] = "grid"
     version: ClassVar[int] = SweepSpec.version
-    """As that of the curves it is made of."""
+    """The version of its curves."""
 
     models: Annotated[
         tuple[ModelSpec, ...],
@@ -114,7 +114,7 @@ class GridSpec(Spec):
         self.cells()[0].check_depth(n_layers)
 
     def cells(self) -> tuple[SweepSpec, ...]:
-        """A request for each curve, model by model: the order in which they are measured and listed."""
+        """Return the requests for all curves, grouped by model, in the order of measuring and listing."""
         return tuple(
             SweepSpec(
                 model=model,
@@ -140,23 +140,23 @@ def _named(part: Any) -> Any:
 
 @dataclass(frozen=True)
 class GridResult(Result):
-    """The curves of a grid that were measured, and why the others were not."""
+    """Measured curves of a grid, and the reasons why others failed."""
 
     kind: ClassVar[str] = "grid"
     spec_type: ClassVar[type[Spec]] = GridSpec
 
     n_cells: int
-    """Requested curves."""
+    """Number of requested curves."""
     cells: list[GridCell]
-    """Finished curves, and curves that cannot be measured, in the order of `GridSpec.cells`."""
+    """Measured and failed curves in the order of `GridSpec.cells`."""
 
     @property
     def failures(self) -> list[GridCell]:
-        """The cells that could not be measured."""
+        """Return the cells that could not be measured."""
         return [cell for cell in self.cells if cell.error]
 
     def tables(self) -> dict[str, Table]:
-        """Every cut of every curve, and every curve."""
+        """Return a table of all removed blocks, and one of all curves."""
         caption = self.measured_on()
         return {"cuts": grid_cells.every_cut(self.cells, caption), "cells": grid_cells.each_cell(self.cells, caption)}
 

@@ -1,4 +1,4 @@
-"""Measure a table of methods: curves and healing runs, each stored like a separate request."""
+"""The experiment that measures a table of methods: curves and healing runs, each stored like a single request."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,17 +24,17 @@ PHASE = "measuring methods"
 
 
 def resolve(spec: MethodsSpec) -> MethodsSpec:
-    """The spec with concrete dtype, device and identities.
+    """Return the request with concrete dtype, device and identities.
 
     Raises:
-        SpecError: also if a healing run would train on the text that judges all methods.
+        SpecError: If a healing run would train on the kind of text that evaluates all methods.
     """
     benchmark, corpus = questions.resolve(spec.benchmark), corpora.resolve(spec.loss_corpus)
     for recipe in spec.recipes:
-        learnt: CorpusSpec = recipes.get(recipe).corpus
-        if learnt.subject == corpus.subject:
+        trained: CorpusSpec = recipes.get(recipe).corpus
+        if trained.subject == corpus.subject:
             raise SpecError(
-                f"The recipe {recipe} trains on {corpora.title(learnt)}, the kind of text that judges all methods. Choose "
+                f"The recipe {recipe} trains on {corpora.title(trained)}, the kind of text that judges all methods. Choose "
                 f"another text for the loss, or leave the recipe out."
             )
     return replace(spec, model=resolve_model(spec.model), benchmark=benchmark, loss_corpus=corpus)
@@ -43,11 +43,11 @@ def resolve(spec: MethodsSpec) -> MethodsSpec:
 def run(spec: MethodsSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> MethodsResult:
     """Measure every cell, or return the stored result; an interrupted table resumes.
 
-    Curves and healing runs that are stored, alone or by another table, are reused. A cell that cannot be measured is recorded
-    with the reason, and tried again when the table is requested again.
+    Stored curves and healing runs are reused. A cell that fails is recorded with the reason and retried when the table is
+    requested again.
 
     Raises:
-        LayerscopeError: one sentence on a problem with the model, questions, texts or disk that the user can fix.
+        LayerscopeError: For problems with the model, questions, texts or the disk, in one sentence.
     """
     resolved = resolve(spec)
     stored = MethodsResult.load(resolved, on_progress)
@@ -59,16 +59,16 @@ def run(spec: MethodsSpec, on_progress: OnProgress = ignore, *, load: Loader = m
 
 
 _Row = tuple[MethodCell, list[float], list[bool]]
-"""A cell, its losses by text and whether it answered each question rightly."""
+"""A cell, its loss per text, and whether each answer is right."""
 
 
 class _Methods(Batch[MethodKey, _Row, MethodsResult]):
-    """The methods of a table: a curve for each strategy, and the healing runs of its blocks."""
+    """Cells of a table: a curve per strategy, and healing runs of its blocks."""
 
     phase = PHASE
     nouns = "cell", "table"
     fatal = (*FATAL, BlockRangeError)
-    """More layers than the model has are too many for every method."""
+    """Errors that end the table. Too large a number of layers fails for every method."""
 
     def __init__(self, spec: MethodsSpec, keys: Sequence[MethodKey], load: Loader) -> None:
         super().__init__(spec, keys, load)
@@ -141,7 +141,7 @@ class _Methods(Batch[MethodKey, _Row, MethodsResult]):
         return next((curve.value for curve in self._curves.values() if curve.value is not None), None)
 
     def _point(self, strategy: str, n: int) -> Point | None:
-        """Return the point of a strategy's curve at a size; None if it has none."""
+        """Return the point of a strategy's curve at a size; None if there is none."""
         curve = self._curves[strategy].value
         return next((point for point in curve.points if point.n == n), None) if curve is not None else None
 
@@ -153,7 +153,7 @@ class _Methods(Batch[MethodKey, _Row, MethodsResult]):
         return MethodCell(strategy, recipe, n, point.block.describe(), 0.0, start=point.block.start)
 
     def _right(self, answers: Sequence[QuestionScore]) -> list[bool]:
-        """Return whether each question was answered rightly, in the order of the unpruned model's answers."""
+        """Return whether each answer is right, in the order of the unpruned model's answers."""
         curve = self._unpruned()
         assert curve is not None, "no answers without a curve"
         by_id = {answer.id: answer.prediction == answer.gold for answer in answers}
@@ -161,7 +161,7 @@ class _Methods(Batch[MethodKey, _Row, MethodsResult]):
 
 
 def _heal(spec: MethodsSpec, recipe: str, cut: Removal) -> HealSpec:
-    """Return the healing run for pruned layers, in the precision of the curves and judged on the same questions and texts."""
+    """Return the request for a healing run with the precision, questions and texts of the curves."""
     overrides: dict[str, Any] = {"minutes": spec.minutes} if recipes.get(recipe).spec().trains else {}
     return recipes.heal_spec(
         recipe,

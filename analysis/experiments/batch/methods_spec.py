@@ -23,16 +23,16 @@ from analysis.models.source.model_spec import ModelSpec
 from analysis.models.source.sizes import ModelFacts
 
 MOST_CELLS = 200
-"""Cells of a table at most, so that it stays readable."""
+"""Maximum number of cells of a table, so that it stays readable."""
 
 
 MethodKey = tuple[str, str, int]
-"""A cell of a table: a strategy, a recipe or "", and a number of removed layers."""
+"""Key of a cell: strategy, recipe ("" for none), and number of removed layers."""
 
 
 @spec_dataclass
 class MethodsSpec(Spec):
-    """Strategies of choosing layers, alone and with each of some recipes, at some sizes, on the same questions and text."""
+    """Strategies without and with healing recipes, at several sizes, on the same questions and text."""
 
     kind: ClassVar[str] = "methods"
     later: ClassVar[tuple[str, ...]] = ("protect",)
@@ -48,7 +48,7 @@ class MethodsSpec(Spec):
     """Numbers of removed layers."""
     benchmark: BenchmarkSpec = field(default_factory=BenchmarkSpec)
     loss_corpus: CorpusSpec = field(default_factory=default_loss_corpus)
-    """Text for the loss, which no heal trains on and no search searches on."""
+    """Text for the loss, which is not used for healing or searching."""
     minutes: Annotated[float, Option(), Bound(0, 10_000, above=True)] = 2.0
     """Minutes of each healing run that trains."""
     protect: Annotated[tuple[int, ...], Option(metavar="N,…"), Bound(0, MOST_LAYERS)] = ()
@@ -75,29 +75,29 @@ class MethodsSpec(Spec):
 
     @property
     def methods(self) -> list[tuple[str, str]]:
-        """Its rows: a strategy, and a recipe or "" for the cut as it is."""
+        """Return the rows: pairs of strategy and recipe ("" for none)."""
         return [(strategy, recipe) for strategy in self.strategies for recipe in ("", *self.recipes)]
 
     def cells(self) -> list[MethodKey]:
-        """Return every cell, method by method."""
+        """Return the keys of all cells, grouped by method."""
         return [(strategy, recipe, n) for strategy, recipe in self.methods for n in self.ns]
 
 
 def method_name(strategy: str, recipe: str) -> str:
-    """Return the name of a strategy of choosing layers, with the recipe of healing unless that is ""."""
+    """Return the name of a method, such as "swaps" or "swaps + instant"."""
     return f"{strategy} + {recipe}" if recipe else strategy
 
 
 @dataclass(frozen=True)
 class MethodCell:
-    """Result of one method at one number of removed layers."""
+    """Result of a method at one number of removed layers."""
 
     strategy: str
     recipe: str
-    """Recipe of healing; "" for the unhealed model."""
+    """Healing recipe; "" for none."""
     n: int
     removed: str
-    """Removed layers, in both index forms; "" if they could not be chosen."""
+    """Removed layers in words; "" if they could not be chosen."""
     wall_s: float
     """Seconds of the healing run, scoring included; 0 without one."""
     error: str = ""
@@ -107,49 +107,49 @@ class MethodCell:
 
     @property
     def method(self) -> str:
-        """Return the method's name: "swaps", "swaps + instant"."""
+        """Return the name of the method."""
         return method_name(self.strategy, self.recipe)
 
     @property
     def key(self) -> MethodKey:
-        """Return the identity of the cell within a table."""
+        """Return the key of the cell within a table."""
         return self.strategy, self.recipe, self.n
 
     @property
     def name(self) -> str:
-        """Return the method and its size in a line."""
+        """Return method and size in one line."""
         return f"{self.method}, n = {self.n}"
 
 
 Ends = tuple[float, float | None, float | None]
-"""A difference with the ends of its 95 % interval; None twice with fewer than four texts."""
+"""A difference and the ends of its 95 % interval, which are None with fewer than four texts."""
 
 
 @dataclass(frozen=True)
 class MethodsResult(Result):
-    """Every method at every size, each paired with the unpruned model, text by text and question by question."""
+    """Every method at every size, compared with the unpruned model on the same texts and questions."""
 
     kind: ClassVar[str] = "methods"
     spec_type: ClassVar[type[Spec]] = MethodsSpec
 
     model: ModelFacts
     cells: list[MethodCell]
-    """Those that are finished or cannot be measured, method by method."""
+    """Measured and failed cells, grouped by method."""
     text_tokens: list[int]
-    """Predicted tokens of each text, by which its loss counts."""
+    """Number of predicted tokens of each text, the weights of the losses."""
     losses: list[list[float]]
-    """Of the unpruned model, then of each cell: loss per text, nats per token; empty if it could not be measured."""
+    """Loss per text of the unpruned model, then of each cell, in nats per token; empty for a failed cell."""
     right: list[list[bool]]
-    """In the same order: whether each question was answered rightly."""
+    """Whether each answer is right, in the same order."""
 
     @property
     def failures(self) -> list[MethodCell]:
-        """The cells that could not be measured."""
+        """Return the cells that could not be measured."""
         return [cell for cell in self.cells if cell.error]
 
     @property
     def methods(self) -> list[tuple[str, str]]:
-        """Return its rows: the requested methods that have a cell, and all methods before it is finished."""
+        """Return the rows: the methods that have a cell, or all methods if the result is not complete."""
         if not self.complete:
             return self.spec.methods
         measured = {(cell.strategy, cell.recipe) for cell in self.cells}
@@ -159,8 +159,8 @@ class MethodsResult(Result):
         """Return the loss increase of a cell over another, paired by text; None without losses of both.
 
         Args:
-            index: of the cell, 0-based.
-            against: of the other cell; None for the unpruned model.
+            index: Index of the cell.
+            against: Index of the other cell; None for the unpruned model.
         """
         if (index, against) not in self._nats:
             first, second = self.losses[0 if against is None else 1 + against], self.losses[1 + index]
@@ -169,11 +169,11 @@ class MethodsResult(Result):
 
     @cached_property
     def _nats(self) -> dict[tuple[int, int | None], Ends | None]:
-        """Known answers of `nats`: the tables need each of them several times."""
+        """Return the cache of `nats`, whose values the tables need several times."""
         return {}
 
     def gained(self, index: int, against: int | None = None) -> Ends | None:
-        """Return the accuracy difference of two cells, paired by question (Bonett and Price); arguments as in `nats`."""
+        """Return the accuracy difference of two cells, paired by question (Bonett and Price), with arguments as in `nats`."""
         first, second = self.right[0 if against is None else 1 + against], self.right[1 + index]
         if not first or not second:
             return None
@@ -182,23 +182,23 @@ class MethodsResult(Result):
         return (gained - lost) / len(first), *stats.paired_interval(gained, lost, len(first))
 
     def at(self, n: int) -> list[int]:
-        """The places of the cells of one size that were measured."""
+        """Return the indices of the measured cells of a size."""
         return [index for index, cell in enumerate(self.cells) if cell.n == n and not cell.error]
 
     def best(self, n: int) -> list[int]:
-        """Return the places of the method with the lowest loss at a size, and of methods that make the same model.
+        """Return the indices of the method with the lowest loss at a size, and of methods that result in the same model.
 
-        Empty if another method does not differ significantly from it, or there is no other.
+        Empty if another method is not significantly worse, or there is no other.
         """
-        places = [index for index in self.at(n) if self.nats(index) is not None]
-        means = {index: float(np.average(self.losses[1 + index], weights=self.text_tokens)) for index in places}
-        first = min(places, key=means.__getitem__, default=-1)
-        same = [index for index in places if self.losses[1 + index] == self.losses[1 + first]]
-        others = [self.nats(index, first) for index in places if index not in same]
+        indices = [index for index in self.at(n) if self.nats(index) is not None]
+        means = {index: float(np.average(self.losses[1 + index], weights=self.text_tokens)) for index in indices}
+        first = min(indices, key=means.__getitem__, default=-1)
+        same = [index for index in indices if self.losses[1 + index] == self.losses[1 + first]]
+        others = [self.nats(index, first) for index in indices if index not in same]
         return same if others and all(ends is not None and ends[1] is not None and ends[1] > 0 for ends in others) else []
 
     def tables(self) -> dict[str, Table]:
-        """Methods by sizes in nats and in accuracy, and every cell."""
+        """Return tables of methods by size, in nats and in accuracy, and of all cells."""
         columns = (
             Column("strategy"),
             Column("recipe", missing=""),

@@ -1,4 +1,4 @@
-"""Cells of a batch, measured one after another: failures stay in the result, which is saved after each cell."""
+"""Measurement of the cells of a batch. The result is saved after each cell and contains failures."""
 
 import gc
 from abc import ABC, abstractmethod
@@ -14,26 +14,26 @@ from analysis.models.loading.load import LoadedModel, Loader
 from analysis.models.source.model_spec import ModelSpec
 
 FATAL: tuple[type[Exception], ...] = (Cancelled, StorageError)
-"""Errors that end a batch: the user stops it, or the disk keeps nothing."""
+"""Errors that end a batch: a cancel, and storage errors."""
 T = TypeVar("T")
 KeyT = TypeVar("KeyT", bound=Hashable)
 RowT = TypeVar("RowT", bound=tuple[Any, ...])
-"""A cell, which has a `name` and an `error` ("" if it was measured), then further values for the result."""
+"""A cell with `name` and `error` ("" if it was measured), and further values for the result."""
 ResultT = TypeVar("ResultT")
 
 
 class Batch(ABC, Generic[KeyT, RowT, ResultT]):
-    """The cells of one resolved request, in the order of measuring."""
+    """Cells of a resolved request, in the order of measuring."""
 
     phase: ClassVar[str]
-    """Phase that the progress of the whole batch is reported as."""
+    """Reported phase of the batch."""
     nouns: ClassVar[tuple[str, str]]
-    """Nouns of a cell and of the batch: "curve", "grid"."""
+    """Nouns for a cell and for the batch, such as "curve" and "grid"."""
     fatal: ClassVar[tuple[type[Exception], ...]] = FATAL
     """Errors of one cell that end the batch."""
 
     def __init__(self, spec: Any, keys: Sequence[KeyT], load: Loader) -> None:
-        """Load nothing before the first cell needs its model."""
+        """Initialize without loading the model."""
         self.spec, self.keys, self.model = spec, keys, SharedModel(load)
 
     @abstractmethod
@@ -42,22 +42,22 @@ class Batch(ABC, Generic[KeyT, RowT, ResultT]):
 
     @abstractmethod
     def measure(self, key: KeyT, on_progress: OnProgress) -> RowT:
-        """Measure one cell; any error but those of `fatal` leaves the others."""
+        """Measure a cell. Errors other than those of `fatal` do not affect other cells."""
 
     @abstractmethod
     def failed(self, key: KeyT, reason: str) -> RowT:
-        """Return the cell that could not be measured."""
+        """Return the row of a cell that could not be measured."""
 
     @abstractmethod
     def result(self, rows: Mapping[KeyT, RowT], *, complete: bool) -> Any:
-        """Return the result of some cells; None if there is nothing to store."""
+        """Return the result of the measured cells; None if there is nothing to store."""
 
     def run(self, on_progress: OnProgress, stored: Mapping[KeyT, RowT] | None = None) -> ResultT:
         """Measure every cell, and save the result after each.
 
         Args:
-            on_progress: called with the progress of the whole batch.
-            stored: cells that need no measuring. They count as done at first, so that the time left is that of the others.
+            on_progress: Called with the progress of the batch.
+            stored: Cells that are not measured again and do not count for the time left.
 
         Raises:
             LayerscopeError: If nothing can be measured, or for an error that ends the batch.
@@ -96,10 +96,10 @@ class Batch(ABC, Generic[KeyT, RowT, ResultT]):
 
 
 class Once(Generic[T]):
-    """A value that several cells need: made for the first of them, and refused to all if it cannot be made."""
+    """A value that is created on first use and shared by cells. If creation fails, all cells get the error."""
 
     def __init__(self) -> None:
-        """Nothing is made yet."""
+        """Initialize without a value."""
         self.value: T | None = None
         self._refusal = ""
 
@@ -107,11 +107,11 @@ class Once(Generic[T]):
         """Return the value.
 
         Args:
-            make: makes it, at the first call.
-            doing: the work, for the sentence on an unforeseen error.
+            make: Function that creates the value, called once.
+            doing: Description of the work for error messages.
 
         Raises:
-            LayerscopeError: If it could not be made before; at the first call the error itself.
+            LayerscopeError: If creation failed before. The first call raises the original error.
         """
         if self._refusal:
             raise LayerscopeError(self._refusal)
@@ -121,23 +121,23 @@ class Once(Generic[T]):
             except FATAL:
                 raise
             except Exception as error:
-                # The sentence alone: a kept error would keep the partly loaded model in memory.
+                # Only the message, since the traceback would keep the partly loaded model in memory.
                 self._refusal = failures.in_a_sentence(error, doing=doing)
                 raise
         return self.value
 
 
 class SharedModel(Loader):
-    """The loader of a batch: one model at a time, loaded for the first curve that needs it and kept for the next ones."""
+    """Loader of a batch, which keeps one model for consecutive curves."""
 
     def __init__(self, load: Loader) -> None:
-        """Nothing is loaded yet."""
+        """Initialize without a model."""
         self._load = load
         self._spec: ModelSpec | None = None
         self._loaded = Once[LoadedModel]()
 
     def curve(self, spec: SweepSpec, on_progress: OnProgress) -> SweepResult:
-        """Measure a curve, reusing stored scores of others; raises the errors of `sweep.run`."""
+        """Measure a curve; raises the errors of `sweep.run`."""
         if spec.model != self._spec:
             if self._loaded.value is not None:
                 self.clear()
@@ -145,7 +145,7 @@ class SharedModel(Loader):
         return sweep.run(spec, on_progress, load=self)
 
     def __call__(self, spec: ModelSpec, on_progress: OnProgress = ignore, /, *, by_layer: bool = False) -> LoadedModel:
-        """Return the model of the curve; raises the errors of loading it, again if it was refused before."""
+        """Return the current model, loading it on first use; raises the errors of loading."""
         return self._loaded.get(lambda: self._load(spec, on_progress, by_layer=by_layer), f"loading {spec.source}")
 
     def clear(self) -> None:
@@ -156,19 +156,19 @@ class SharedModel(Loader):
 
 
 class _Report:
-    """Reporter that passes the progress of a cell on as progress of the batch."""
+    """Progress callback of a cell that reports the progress of the batch."""
 
     def __init__(self, on_progress: OnProgress, phase: str, total: int, key: str) -> None:
         self._on_progress, self._phase, self._total, self._key = on_progress, phase, total, key
         self._done, self._name = 0, ""
 
     def begin(self, done: int, name: str, message: str) -> None:
-        """Say that so many cells are done, and which one comes next."""
+        """Report the number of finished cells, and begin the next one."""
         self._done, self._name = done, name
         self.say(message)
 
     def say(self, message: str) -> None:
-        """Say a sentence for the log."""
+        """Report a message for the log."""
         self(Progress("", message=message))
 
     def __call__(self, inner: Progress) -> None:

@@ -1,4 +1,4 @@
-"""The experiment that lets a model and its pruned and healed variants generate in step, with one prompt and one seed."""
+"""The experiment that generates text with several variants of a model in parallel, with the same prompt and seed."""
 
 import copy
 import hashlib
@@ -22,16 +22,16 @@ from analysis.models.source import resolving
 from analysis.models.source.adapter_config import located, result_name
 
 PUBLISH_EVERY_S = 0.5
-"""Seconds between two states of a text on disk, for pages that watch it grow."""
+"""Seconds between two saves of growing texts, which pages display."""
 
 PHASE = "writing"
 
 
 def resolve(spec: CompareSpec) -> CompareSpec:
-    """The spec with concrete dtype, device and identities.
+    """Return the request with concrete dtype, device and identities.
 
     Raises:
-        RecipeError: If an adapter is none, or one for another cut.
+        RecipeError: If a folder contains no adapter, or an adapter for other removed layers.
     """
     return replace(resolving.resolve(spec), variants=tuple(_identified(variant) for variant in spec.variants))
 
@@ -54,10 +54,10 @@ def _identity(folder: Path) -> str:
 
 
 class _Writer:
-    """One variant at its text, a token at a time."""
+    """Generation of one variant, token by token."""
 
     def __init__(self, variant: Variant, loaded: LoadedModel, spec: CompareSpec, prompt: Sequence[int]) -> None:
-        """Make the variant ready: a cut is made for each token and undone again, an adapter lies on a copy of its own."""
+        """Prepare a variant. Layers are removed only while it generates a token, and an adapter is applied to a copy."""
         self.variant = variant
         self._own = None if variant.adapter is None else _healed(loaded, variant)
         self._decoder = self._own.decoder if self._own else loaded.decoder
@@ -72,16 +72,16 @@ class _Writer:
         self._begun = False
 
     def _in_place(self) -> AbstractContextManager[Decoder]:
-        """The model as this variant wants it, for as long as the body runs."""
+        """Return a context with the model of this variant."""
         return nullcontext(self._own.decoder) if self._own else pruning.without_block(self._decoder, self.variant.block)
 
     @property
     def is_over(self) -> bool:
-        """Return whether no more tokens are coming."""
+        """Return whether the text is finished."""
         return self.text.ended or not self._left
 
     def step(self) -> None:
-        """Write one token, or end the text."""
+        """Generate one token, or end the text."""
         with self._in_place():
             step = next(self._steps)
         text = self.text
@@ -103,19 +103,19 @@ class _Writer:
 
 
 def _healed(loaded: LoadedModel, variant: Variant) -> LoadedModel:
-    """The cut and healed model, which has its own layers but shares every weight with the model that it was made of."""
-    copy = _sharing_weights(loaded.model)
+    """Return the healed model, which has its own modules but shares its weights with `loaded`."""
+    model = _sharing_weights(loaded.model)
     return with_adapter(
-        replace(loaded, model=copy, decoder=find_decoder(copy)), variant.block, str(located(str(variant.adapter)))
+        replace(loaded, model=model, decoder=find_decoder(model)), variant.block, str(located(str(variant.adapter)))
     )
 
 
 def _sharing_weights(model: nn.Module) -> nn.Module:
-    """A copy whose modules can be cut and wrapped by themselves, with the weights of the original: no second one in memory."""
+    """Return a copy of a model whose modules can be modified, without copying the weights."""
     weights: dict[int, object] = {}
     for parameter in model.parameters():
         is_plain = type(parameter) is nn.Parameter
-        # A separate parameter over the same numbers: the original keeps its parameter when the copy binds a new one.
+        # A new parameter with the same storage, so that the original keeps its own if the copy replaces it.
         weights[id(parameter)] = nn.Parameter(parameter.data, requires_grad=False) if is_plain else parameter
     weights |= {id(buffer): buffer for buffer in model.buffers()}
     return copy.deepcopy(model, weights)
@@ -123,21 +123,21 @@ def _sharing_weights(model: nn.Module) -> nn.Module:
 
 @dataclass
 class _Desk:
-    """All that has been written so far."""
+    """Texts of all variants so far."""
 
     spec: CompareSpec
     loaded: LoadedModel
     prompt: list[int]
     on_progress: OnProgress
     texts: list[Writing] = field(default_factory=list)
-    """One per variant, growing or done."""
+    """Texts by variant, complete or not."""
     before_s: float = 0.0
-    """Seconds of an earlier, interrupted run."""
+    """Seconds of an interrupted run that this one resumes."""
     began: float = field(default_factory=time.perf_counter)
     published: float = 0.0
 
     def result(self, *, complete: bool = False) -> CompareResult:
-        """The texts as they are now."""
+        """Return the result so far."""
         return CompareResult(
             spec=self.spec,
             versions=self.loaded.versions(),
@@ -151,7 +151,7 @@ class _Desk:
         )
 
     def report(self) -> None:
-        """Tell how far it is, and put the texts on disk if that is due."""
+        """Report the progress, and save the texts every `PUBLISH_EVERY_S` seconds."""
         if time.monotonic() - self.published >= PUBLISH_EVERY_S:
             self.result().save()
             self.published = time.monotonic()
@@ -161,7 +161,7 @@ class _Desk:
         self.on_progress(Progress(PHASE, done, len(self.spec.variants) * max_tokens, values=values))
 
     def finish(self, index: int, text: Writing) -> None:
-        """Keep a text that is over, after the unpruned model has read it, which knows its own already."""
+        """Complete a text with its surprisal under the unpruned model, which its own text has already."""
         read = text.own_surprise
         if not self.spec.variants[index].is_unpruned:
             read = generation.surprisals(self.loaded.decoder, self.prompt, text.token_ids)
@@ -171,12 +171,12 @@ class _Desk:
 
 
 def run(spec: CompareSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> CompareResult:
-    """Let all variants generate in step, a token each in turn, or return the stored texts; texts finished at a stop are kept.
+    """Generate with all variants, one token each in turn, or return the stored texts. A stopped run keeps complete texts.
 
-    All of them share the weights of one model: a cut is a view of it, an adapter lies on a copy of its layers.
+    All variants share the weights of one model.
 
     Raises:
-        LayerscopeError: one sentence on a problem that the user can fix.
+        LayerscopeError: For each problem that the user can fix, in one sentence.
     """
     resolved = resolve(spec)
     stored = CompareResult.load(resolved, on_progress)

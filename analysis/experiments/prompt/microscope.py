@@ -1,6 +1,6 @@
-"""The experiment that watches a model read a prompt: each layer's turn of each token, and its next-token prediction.
+"""The experiment that measures the effect of each layer on each token of a prompt, and the prediction after it.
 
-The prediction after a layer is the logit lens: the residual stream there goes straight through the final norm and the head.
+The prediction after a layer is the logit lens: final norm and head are applied to the residual stream after the layer.
 Source: nostalgebraist, "interpreting GPT: the logit lens", 2020.
 """
 
@@ -21,15 +21,15 @@ from analysis.models.running.hidden_states import token_streams
 from analysis.models.source.resolving import resolve
 
 MOST_TOKENS = 128
-"""Tokens of a prompt that are watched; later tokens have no influence on them."""
+"""Maximum number of tokens of a prompt. Later tokens do not affect earlier ones."""
 N_GUESSES = 5
 
 
 def run(spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Loader = models.FRESH) -> MicroscopeResult:
-    """Watch the model read the prompt, or return the stored result.
+    """Measure the layers on the prompt, or return the stored result.
 
     Raises:
-        LayerscopeError: one sentence on a problem that the user can fix.
+        LayerscopeError: For each problem that the user can fix, in one sentence.
     """
     resolved = resolve(spec)
     stored = MicroscopeResult.load(resolved, on_progress)
@@ -68,13 +68,13 @@ def run(spec: MicroscopeSpec, on_progress: OnProgress = ignore, *, load: Loader 
 
 
 def layer_distances(streams: Sequence[Tensor]) -> list[list[float]]:
-    """Angular distance d(x[l], x[l+1]) of every token.
+    """Return the angular distance d(x[l], x[l+1]) of every token.
 
     Args:
         streams: x[0..L], each (n_tokens, hidden_size).
 
     Returns:
-        L rows, entry t is token t; in [0, 1].
+        L rows with an entry per token, in [0, 1].
     """
     pairs = zip(streams, streams[1:], strict=False)
     return [angular_distance(before, after.to(before.device)).cpu().tolist() for before, after in pairs]
@@ -82,14 +82,14 @@ def layer_distances(streams: Sequence[Tensor]) -> list[list[float]]:
 
 @torch.inference_mode()
 def next_token_probabilities(decoder: Decoder, stream: Tensor) -> Tensor:
-    """Return the next-token probabilities of a residual stream as if it were the last: through the final norm and the head.
+    """Return the next-token probabilities of a residual stream by the logit lens.
 
     Args:
-        decoder: the model, taken apart.
+        decoder: The model.
         stream: x[l] before the final norm, (n, hidden_size).
 
     Returns:
-        float32, (n, vocabulary), on the device of the head.
+        Probabilities, float32, (n, vocabulary), on the device of the head.
     """
     return decoder.logits(decoder.norm(stream)).softmax(-1)
 
@@ -115,10 +115,10 @@ def _lens(
 
 
 def settled_at(guesses: Sequence[Sequence[Sequence[int]]]) -> list[int]:
-    """Return for each token the first depth from which on the last depth's prediction is always on top.
+    """Return the first depth of each token from which the final prediction is always the most likely one.
 
     Args:
-        guesses: per depth, per token, token ids, most likely first.
+        guesses: Token ids by depth and token, most likely first.
     """
     depths = []
     for position, final in enumerate(guesses[-1]):

@@ -1,4 +1,4 @@
-"""The request to read a prompt layer by layer, and the effect of every layer on every token."""
+"""Request and result of the effect of every layer on every token of a prompt."""
 
 from dataclasses import dataclass, field
 from typing import Annotated, ClassVar
@@ -11,11 +11,15 @@ from analysis.core.table import Column, Table
 from analysis.models.source.model_spec import ModelSpec
 
 LONGEST_PROMPT = 2000
-"""Characters of a prompt."""
+"""Maximum number of characters of a prompt."""
 
 
 def check_prompt(prompt: str) -> None:
-    """Raise `SpecError` unless there is a prompt and it is short enough."""
+    """Check that a prompt is not empty, not too long and valid text.
+
+    Raises:
+        SpecError: If it is not.
+    """
     require(bool(prompt.strip()), "The prompt is empty. Write the beginning of a text for the model to continue.")
     require(
         len(prompt) <= LONGEST_PROMPT,
@@ -51,27 +55,26 @@ class MicroscopeResult(Result):
     n_layers: int
     """L of the unpruned model."""
     layers: list[int]
-    """The layers that ran, by their number in the unpruned model, first one first."""
+    """Layers that ran, by their index in the unpruned model, ascending."""
     pieces: list[str]
-    """The text of each token that was read."""
+    """Text of each token."""
     n_left_out: int
-    """Tokens at the prompt's end that were not read, because only so many are shown."""
+    """Number of tokens at the end of the prompt that were left out."""
     distances: list[list[float]]
-    """Per layer that ran, per token: angular distance between its input and its output, in [0, 1]."""
+    """Angular distance between input and output of each layer that ran, by token, in [0, 1]."""
     guesses: list[list[list[int]]]
-    """Per depth (0 = embeddings, i = after the i-th layer that ran), per token: the most likely next tokens, most likely
-    first."""
+    """Most likely next tokens by depth (0: embeddings, i: after the i-th layer that ran) and token, most likely first."""
     probabilities: list[list[list[float]]]
-    """Their probabilities, same shape."""
+    """Probabilities of these tokens, same shape."""
     final_probability: list[list[float]]
-    """Per depth, per token: the probability of the token that is most likely after the last layer."""
+    """Probability of the final prediction by depth and token."""
     settled: list[int]
-    """Per token: the first depth from which on the final prediction stays on top."""
+    """First depth of each token from which the final prediction is always the most likely one."""
     vocabulary: dict[str, str]
-    """The text of every predicted token, by its id in decimal."""
+    """Text of every predicted token by id, as a decimal string."""
 
     def tables(self) -> dict[str, Table]:
-        """Return the effect of every layer on every token, and the prediction after it."""
+        """Return a table of the effect of every layer on every token, and the prediction after it."""
         columns = (
             Column("layer"),
             Column("token"),

@@ -1,1 +1,1 @@
-"""Log-likelihoods of options and losses of texts, for many cuts in one pass."""
+"""Log-likelihoods of answer options and losses on texts, for many sets of removed layers in one pass."""

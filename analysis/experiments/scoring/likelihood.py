@@ -1,13 +1,13 @@
-"""Log-likelihoods of answer options and the loss on text, for any number of cuts of one unmodified model at once.
+"""Log-likelihoods of answer options and losses on texts, for many sets of removed layers of one model at once.
 
-Two savings that change no result:
+Two optimizations do not change the results:
 
-* Shared context. Questions run as packed prefix trees (`trees`): a prefix that sequences share, such as a context
-  or worked examples, is computed once. Every token attends to its own ancestors only and is placed at its own depth. So it
-  sees exactly the tokens that it would see alone. Pairs that no token sees are not computed (`attention`). Families that
-  cannot do that run one row per option (`can_pack`). So do models whose first questions come out otherwise (`packing`).
-* Shared trunk. The layers before a cut see no difference. So the unpruned model runs once, and each cut runs only the layers
-  after it, from the kept residual stream (`hidden_states.run_trunk`, `run_tails`).
+* Shared context. Questions run as packed prefix trees (`trees`), so a common prefix, such as worked examples, is computed
+  once. Each token has the position of its depth and attends only to its ancestors, exactly as in a sequence of its own. Masked
+  pairs are not computed (`attention`). Families that cannot run packed rows (`can_pack`), and models with other scores for the
+  first questions (`packing`), run one row per option.
+* Shared trunk. Layers before the removed ones have the same input in all models. The unpruned model runs once, and each pruned
+  model only runs its later layers from the stored residual stream (`hidden_states.run_trunk`, `run_tails`).
 """
 
 import contextlib
@@ -45,22 +45,22 @@ from analysis.models.running.hidden_states import (
 from analysis.models.running.layer_streaming import Inputs
 
 Cuts = Sequence[Removal | None]
-"""Sets of removed layers to measure in one pass; None is the unpruned model."""
+"""Sets of removed layers that are measured in one pass; None is the unpruned model."""
 OnBatch = Callable[[int], None]
-"""Told again and again how much of the work is done, in units of `Measure.size`; may raise `Cancelled`."""
+"""Progress callback that receives the finished work in units of `Measure.size`; may raise `Cancelled`."""
 
 
 @dataclass(frozen=True)
 class _PackedBatch:
-    """Rows as tensors: ids and other inputs of the body where ids go, targets where the logits are."""
+    """Rows as tensors, inputs on the device of the embeddings and targets on the device of the head."""
 
     input_ids: Tensor
     arguments: dict
-    """Inputs of the body besides the ids: positions and masks for packed rows, none for plain ones."""
-    where: Tensor
-    """Flat indices (row * seq + node) of the distinct nodes that something is predicted from."""
-    target_where: Tensor
-    """For each target, its index into `where`."""
+    """Further inputs of the body: positions and masks of packed rows, none for plain rows."""
+    nodes: Tensor
+    """Flat indices (row * seq + node) of the distinct predicting nodes."""
+    target_nodes: Tensor
+    """Index into `nodes` of each target."""
     target_tokens: Tensor
     target_options: Tensor
 
@@ -89,9 +89,9 @@ def _batch(rows: Sequence[TreeRow], decoder: Decoder, *, packed: bool) -> _Packe
 
 
 def _packed_arguments(rows: Sequence[TreeRow], max_length: int, decoder: Decoder) -> dict:
-    """Return positions and attention masks that let every node of a tree see the tokens that it would see alone."""
+    """Return positions and attention masks in which every node sees the same tokens as in a sequence of its own."""
     positions = torch.zeros(len(rows), max_length, dtype=torch.long)
-    # Padding sees itself, so that no softmax runs over nothing.
+    # Padding attends to itself, since a softmax over no columns is NaN.
     visible = torch.eye(max_length, dtype=torch.bool).repeat(len(rows), 1, 1)
     for index, row in enumerate(rows):
         positions[index, : len(row)] = torch.tensor(row.depths)
@@ -114,13 +114,13 @@ def _packed_arguments(rows: Sequence[TreeRow], max_length: int, decoder: Decoder
 
 
 def _sliding_window(decoder: Decoder) -> int | None:
-    """The window of the family's sliding layers, or None when every layer sees everything."""
+    """Return the window of sliding attention; None if all layers have full attention."""
     types = decoder.layer_types
     return None if types and "sliding_attention" not in types else decoder.sliding_window
 
 
 def _trial(decoder: Decoder) -> list[EncodedQuestion]:
-    """Questions behind one prefix, with options of unequal length, much farther apart in a row than in their own sequence."""
+    """Return questions with a common prefix and options of unequal lengths, far apart in a packed row."""
     drawn_tokens = iter(decoder.trial_tokens(160))
 
     def tokens(n: int) -> list[int]:
@@ -135,15 +135,15 @@ def _trial(decoder: Decoder) -> list[EncodedQuestion]:
 
 @torch.inference_mode()
 def can_pack(decoder: Decoder) -> bool:
-    """Return whether this family runs packed rows right: by its known properties, and by a trial on a row of three questions.
+    """Return whether this family can run packed rows, by its properties and a trial on a row of three questions.
 
-    Every option must have the states that it has alone, behind one layer of every kind. Families with recurrent layers or
-    position biases of their own do not, and are scored one row per option.
+    Every option must have the same states as alone, after one layer of every kind. Families with recurrent layers or position
+    biases do not fulfil this.
     """
     if decoder.is_row_bound or not set(decoder.layer_types) <= {"full_attention", "sliding_attention"}:
         return False
     questions = _trial(decoder)
-    # The last option of each question has the other beside it in the row; less is run so.
+    # Only the last option of each question, which follows the other one in the row.
     last = {number: option for number, option in _options(questions).items() if number % 2}
     with layers_on_disk.in_part(decoder) as part, part.short_windows():
         scores = _packed_and_alone(part, pack(questions)[0], last)
@@ -151,12 +151,12 @@ def can_pack(decoder: Decoder) -> bool:
 
 
 def _options(questions: Sequence[EncodedQuestion]) -> dict[int, EncodedOption]:
-    """Options by the numbers that a row files them under."""
+    """Return options by their number in packed rows."""
     return dict(enumerate(option for question in questions for option in question.options))
 
 
 def _packed_and_alone(decoder: Decoder, row: TreeRow, options: dict[int, EncodedOption]) -> list[tuple[Tensor, Tensor]] | None:
-    """The normed states that predict some options of a row, in the shared row and alone; None if it cannot be run."""
+    """Return the final states that predict options of a row, in the row and alone; None if the row cannot be run."""
     try:
         with skipping_masked(decoder):
             together = decoder.body(
@@ -183,35 +183,35 @@ class Packing:
 
     packed: bool
     sentence: str = ""
-    """Why they do not although the family seemed to allow it, in a sentence; "" otherwise."""
+    """Reason why they do not although the family seemed to allow it, in a sentence; "" otherwise."""
 
 
 _TRIED_TOKENS = 256
-"""Tokens of the trial on a first batch, as far as its questions allow: they run once more than they need."""
+"""Maximum number of tokens of the trial with the first questions, if they are not longer."""
 _NATS = {torch.float32: 0.01, torch.float16: 0.2, torch.bfloat16: 1.5}
-"""Largest difference between the log-likelihoods of an option scored in a row and alone. Rounding to bfloat16 moved one by up
-to 0.9. Their states must agree as well."""
-_found: WeakKeyDictionary[nn.Module, Packing] = WeakKeyDictionary()
-"""By model, for the same one is looked up again and again: unpruned, pruned, healed."""
+"""Maximum difference between the log-likelihoods of an option in a row and alone. Rounding to bfloat16 caused up to 0.9. The
+states must agree too."""
+_packing_of: WeakKeyDictionary[nn.Module, Packing] = WeakKeyDictionary()
+"""Cache of `packing` by model."""
 
 
 def packing(decoder: Decoder, questions: Sequence[EncodedQuestion]) -> Packing:
-    """Return whether these questions are scored in shared rows: where the family can, and the first ones come out the same.
+    """Return whether questions share rows: if the family can pack them and the scores of the first ones are equal.
 
     Args:
-        decoder: the model.
-        questions: the questions; the first ones are tried out once for each model.
+        decoder: The model.
+        questions: The questions. The first ones are tested, once per model.
     """
     if not questions:
         return Packing(packed=False)
-    if decoder.model not in _found:
-        _found[decoder.model] = _tried(decoder, questions) if can_pack(decoder) else Packing(packed=False)
-    return _found[decoder.model]
+    if decoder.model not in _packing_of:
+        _packing_of[decoder.model] = _tried(decoder, questions) if can_pack(decoder) else Packing(packed=False)
+    return _packing_of[decoder.model]
 
 
 @torch.inference_mode()
 def _tried(decoder: Decoder, questions: Sequence[EncodedQuestion]) -> Packing:
-    """Score the first, the middle and the last option of a row of these questions alone as well."""
+    """Compare the scores of the first, middle and last option of a packed row with those alone."""
     if decoder.on_disk is not None:
         with layers_on_disk.in_part(decoder) as part:
             return _tried(part, questions)
@@ -235,7 +235,7 @@ def _tried(decoder: Decoder, questions: Sequence[EncodedQuestion]) -> Packing:
 
 
 def _largest_difference(decoder: Decoder, scores: Sequence[tuple[Tensor, Tensor]], options: Sequence[EncodedOption]) -> float:
-    """Return how far the log-likelihood of an option in a row is from the one alone, by the states of `_packed_and_alone`."""
+    """Return the largest difference between log-likelihoods in a row and alone, from the states of `_packed_and_alone`."""
     states = torch.cat([states for pair in scores for states in pair]).to(decoder.head_device)
     scored = [option.tokens[-option.n_scored :] for option in options]
     targets = torch.tensor([token for tokens in scored for token in (*tokens, *tokens)], device=decoder.head_device)
@@ -247,17 +247,17 @@ def _largest_difference(decoder: Decoder, scores: Sequence[tuple[Tensor, Tensor]
 
 
 def rows_of(questions: Sequence[EncodedQuestion], *, packed: bool) -> list[TreeRow]:
-    """Return the rows of tokens that questions go through a model in; `packed` as in `option_loglikelihoods`."""
+    """Return the rows in which questions run through the model; `packed` as in `option_loglikelihoods`."""
     return pack(questions) if packed else one_row_each(questions)
 
 
 class QuestionScoring:
-    """Questions for some cuts: the rows that go through the model, and their scores."""
+    """Scoring of questions for some cuts: batches of rows and the log-likelihoods of options."""
 
     groups: list[list[int]]
-    """The rows of each batch."""
+    """Indices of the rows of each batch."""
     costs: list["PassCost"]
-    """Of each batch."""
+    """Cost of each batch."""
 
     def __init__(self, decoder: Decoder, questions: Sequence[EncodedQuestion], cuts: Cuts, *, packed: bool) -> None:
         """Arguments as in `option_loglikelihoods`."""
@@ -276,35 +276,35 @@ class QuestionScoring:
         return _size(self, self._decoder)
 
     def inputs(self) -> Iterator[Inputs]:
-        """The batches, each made when it is asked for."""
+        """Yield the batches, each created when it is requested."""
         for number, group in enumerate(self.groups):
             batch = self._batches[number] = _batch([self._rows[index] for index in group], self._decoder, packed=self.packed)
             yield Inputs(batch.input_ids, self.cuts, batch.arguments)
-            # With the whole model in memory a batch is done when the next one is asked for.
+            # If the model is in memory, a batch is finished when the next one is requested.
             if self._decoder.on_disk is None:
                 del self._batches[number]
 
     def take(self, number: int, index: int, stream: Tensor) -> None:
-        """x[L] of a batch without one of the cuts."""
+        """Add the scores of a batch for one cut, from its x[L]."""
         batch = self._batches[number]
-        states = self._decoder.norm(stream.flatten(0, 1)[batch.where.to(stream.device)])
-        log_probabilities = head.log_probabilities(self._decoder, states, batch.target_where, batch.target_tokens)
+        states = self._decoder.norm(stream.flatten(0, 1)[batch.nodes.to(stream.device)])
+        log_probabilities = head.log_probabilities(self._decoder, states, batch.target_nodes, batch.target_tokens)
         self._totals[index].index_add_(0, batch.target_options, log_probabilities)
 
     @property
     def figures(self) -> list[list[list[float]]]:
-        """As `option_loglikelihoods` returns them."""
+        """Return the log-likelihoods, as in `option_loglikelihoods`."""
         n_options = [len(question.options) for question in self._questions]
         return [[values.tolist() for values in row.split(n_options)] for row in self._totals]
 
 
 class TextScoring:
-    """Texts whose loss is measured without some cuts: the rows that go through the model, and their losses."""
+    """Scoring of texts for some cuts: batches of texts and their losses."""
 
     groups: list[list[int]]
-    """The texts of each batch."""
+    """Indices of the texts of each batch."""
     costs: list["PassCost"]
-    """Of each batch."""
+    """Cost of each batch."""
 
     def __init__(self, decoder: Decoder, token_ids: Sequence[Sequence[int]], cuts: Cuts) -> None:
         """Arguments as in `text_losses`."""
@@ -313,7 +313,7 @@ class TextScoring:
         lengths = [[len(token_ids[index]) for index in group] for group in self.groups]
         self.costs = [cost_of(decoder, of_group, sum(of_group) - len(of_group)) for of_group in lengths]
         self.figures: list[list[float]] = [[0.0] * len(token_ids) for _ in cuts]
-        """As `text_losses` returns them."""
+        """Losses, as in `text_losses`."""
 
     @property
     def size(self) -> int:
@@ -321,12 +321,12 @@ class TextScoring:
         return _size(self, self._decoder)
 
     def inputs(self) -> Iterator[Inputs]:
-        """The batches."""
+        """Yield the batches."""
         for group in self.groups:
             yield Inputs(right_padded([self._token_ids[index] for index in group]), self.cuts)
 
     def take(self, number: int, index: int, stream: Tensor) -> None:
-        """x[L] of a batch without one of the cuts."""
+        """Set the losses of a batch for one cut, from its x[L]."""
         group = self.groups[number]
         sequences = [self._token_ids[text] for text in group]
         for text, loss in zip(group, batch_losses(self._decoder, stream, sequences), strict=True):
@@ -341,18 +341,18 @@ class PassCost:
     """Cost of a batch, in tokens through a layer."""
 
     layer: int
-    """Of a layer that it goes through, padding included."""
+    """Cost of a layer: the number of tokens, padding included."""
     head: int
-    """Of the vocabulary head, for each cut: a state through it costs as much as the layers that have so many weights."""
+    """Cost of the vocabulary head per cut, by the number of its weights relative to a layer."""
 
 
 def cost_of(decoder: Decoder, lengths: Sequence[int], n_predicted: int) -> PassCost:
     """Return the cost of a batch.
 
     Args:
-        decoder: the model.
-        lengths: tokens of each row.
-        n_predicted: states that go through the vocabulary head.
+        decoder: The model.
+        lengths: Number of tokens of each row.
+        n_predicted: Number of states that go through the vocabulary head.
     """
     weights = sum(parameter.numel() for parameter in decoder.layers.parameters()) / decoder.n_layers
     of_head = decoder.config.hidden_size * decoder.config.vocab_size
@@ -372,15 +372,15 @@ def _size_of(cost: PassCost, measured: Measure, decoder: Decoder) -> int:
 
 @torch.inference_mode()
 def measure(decoder: Decoder, measures: Sequence[Measure], on_batch: OnBatch = lambda done: None) -> None:
-    """Let batches of questions and texts go through the model; one that is read layer by layer takes all of them together.
+    """Run batches of questions and texts through the model. A model with layers on disk runs all batches layer by layer.
 
     Args:
-        decoder: the unpruned model; it is not changed.
-        measures: the questions and texts; their `figures` are complete afterwards.
-        on_batch: receives how much of the `size` of all of them is done, the same number many times.
+        decoder: The unpruned model; it is not changed.
+        measures: Questions and texts, whose `figures` are complete afterwards.
+        on_batch: Receives the finished part of the total `size`, possibly several times the same number.
     """
     if any(cut is not None for scoring in measures for cut in scoring.cuts):
-        decoder.check_states_are_own()  # tries a few tokens, which are no progress
+        decoder.check_states_are_own()  # runs a few tokens, which are not reported
     owners = [(scoring, number) for scoring in measures for number in range(len(scoring.groups))]
     total, done, owners_iterator = sum(scoring.size for scoring in measures), 0, iter(owners)
     cost, end = PassCost(0, 0), 0
@@ -401,15 +401,14 @@ def measure(decoder: Decoder, measures: Sequence[Measure], on_batch: OnBatch = l
         on_batch(done)
         done = min(done + cost.layer, end)
 
-    if decoder.on_disk is None:  # before anything is counted; layers on the disk are tried when they are read
+    if decoder.on_disk is None:  # layers on disk are checked when they are read
         sublayers.check(decoder, itertools.chain.from_iterable(scoring.cuts for scoring in measures))
-    # A long row is many seconds of work, and a cancel shall be heard within a few: hence a report before each layer.
-    # Only for masks of ours: some families (Falcon) ask for the attention's name and make another kind of mask of their own.
+    # Only for packed rows, since some families (Falcon) create another kind of mask for an unknown attention function.
     is_packed = any(isinstance(scoring, QuestionScoring) and scoring.packed for scoring in measures)
     attention = skipping_masked(decoder) if is_packed else contextlib.nullcontext()
-    # If layers are on the disk, `passed` is that report.
-    heard = before_each_layer(decoder, entered) if decoder.on_disk is None else contextlib.nullcontext()
-    with attention, heard:
+    # Report before each layer, so that a cancel takes effect within seconds. With layers on disk, `passed` reports.
+    reporting = before_each_layer(decoder, entered) if decoder.on_disk is None else contextlib.nullcontext()
+    with attention, reporting:
         for batch, index, stream in finals(decoder, one_by_one(), passed):
             scoring, number = owners[batch]
             scoring.take(number, index, stream)
@@ -425,17 +424,17 @@ def option_loglikelihoods(
     *,
     packed: bool,
 ) -> list[list[list[float]]]:
-    """Return the summed log-probability of every option's continuation, in nats, for every cut.
+    """Return the log-likelihood of every option in nats, for every cut.
 
     Args:
-        decoder: the unpruned model; it is not changed.
-        questions: the questions to score.
-        cuts: layers to leave out, each set measured on its own.
-        on_batch: receives how much of `QuestionScoring(...).size` is done, the same number many times.
+        decoder: The unpruned model; it is not changed.
+        questions: The questions.
+        cuts: Sets of layers to remove, each measured separately.
+        on_batch: Receives the finished part of `QuestionScoring(...).size`.
         packed: `packing(decoder, questions).packed`.
 
     Returns:
-        Per cut, per question, per option.
+        Log-likelihoods by cut, question and option.
     """
     scoring = QuestionScoring(decoder, questions, cuts, packed=packed)
     measure(decoder, [scoring], on_batch)
@@ -448,29 +447,29 @@ def text_losses(
     """Return the mean next-token cross-entropy of every text, in nats per token, for every cut.
 
     Args:
-        decoder: the unpruned model; it is not changed.
-        token_ids: texts of at least two tokens.
-        cuts: layers to leave out, each set measured on its own.
-        on_batch: receives how much of `TextScoring(...).size` is done.
+        decoder: The unpruned model; it is not changed.
+        token_ids: Texts of at least two tokens.
+        cuts: Sets of layers to remove, each measured separately.
+        on_batch: Receives the finished part of `TextScoring(...).size`.
 
     Returns:
-        Per cut, per text.
+        Losses by cut and text.
     """
-    read = TextScoring(decoder, token_ids, cuts)
-    measure(decoder, [read], on_batch)
-    return read.figures
+    scoring = TextScoring(decoder, token_ids, cuts)
+    measure(decoder, [scoring], on_batch)
+    return scoring.figures
 
 
 def text_batches(decoder: Decoder, token_ids: Sequence[Sequence[int]]) -> list[list[int]]:
     """Return the texts of each batch of `text_losses`, as indices into `token_ids`.
 
-    A batch is half as large as elsewhere, since every position goes through the head.
+    Batches are half as large as others, since every position goes through the head.
     """
     return batches([len(ids) for ids in token_ids], tokens_per_batch(decoder.device) // 2)
 
 
 def batch_losses(decoder: Decoder, stream: Tensor, sequences: Sequence[Sequence[int]]) -> list[float]:
-    """Mean next-token cross-entropy of each sequence of a right-padded batch, from its x[L], nats per token."""
+    """Return the mean next-token cross-entropy of each sequence of a right-padded batch from its x[L], in nats per token."""
     states = torch.cat([row[: len(ids) - 1] for row, ids in zip(stream, sequences, strict=True)])
     targets = sent(torch.tensor([token for ids in sequences for token in ids[1:]]), decoder.head_device)
     log_probabilities = head.log_probabilities(

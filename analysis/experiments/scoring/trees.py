@@ -1,4 +1,4 @@
-"""Token sequences of questions merged into prefix trees and packed side by side, so that no shared prefix runs twice."""
+"""Token sequences of questions as prefix trees in packed rows, so that shared prefixes are computed once."""
 
 from array import array
 from collections.abc import Sequence
@@ -11,18 +11,18 @@ from torch import Tensor
 from analysis.data.tasks import Question
 
 ROW_TOKENS = 1024
-"""Packed tokens per row."""
+"""Maximum number of packed tokens per row."""
 SHARED_ROW_TOKENS = 4096
-"""Most tokens of a row whose questions share most of theirs; its mask takes the square of it, 64 MB in float32."""
+"""Maximum number of tokens of a row whose questions share most tokens. Its mask takes 64 MB in float32."""
 
 
 @dataclass(frozen=True)
 class EncodedOption:
-    """One context and continuation as token ids."""
+    """Context and continuation as token ids."""
 
     tokens: Sequence[int]
     n_scored: int
-    """The last `n_scored` tokens are the continuation; at least one token stands before them."""
+    """Number of tokens of the continuation, which are the last ones, after at least one token of context."""
 
 
 @dataclass(frozen=True)
@@ -31,19 +31,19 @@ class EncodedQuestion:
 
     options: list[EncodedOption]
     truncated: bool
-    """Whether the context lost tokens on the left to fit the model's window."""
+    """Whether the context is truncated on the left to the model's window."""
 
 
 def encode(question: Question, tokenizer: Any, max_positions: int | None) -> EncodedQuestion:
     """Tokenize a question as lm-evaluation-harness does.
 
-    Context and continuation are tokenized together. The tokens after as many as the context alone has are scored behind the
-    context's own tokens. If a token spans the boundary, the two do not match, there as here.
+    Context and continuation are tokenized together, and the tokens of the context are those of the context alone. If a token
+    spans the boundary, the two do not match, as in the harness.
 
     Args:
-        question: the question.
-        tokenizer: a transformers tokenizer.
-        max_positions: the model's window; longer prompts lose tokens on the left.
+        question: The question.
+        tokenizer: A transformers tokenizer.
+        max_positions: Window of the model, to which longer prompts are truncated on the left.
     """
     options, truncated = [], False
     contexts: dict[str, list[int]] = {}
@@ -52,15 +52,15 @@ def encode(question: Question, tokenizer: Any, max_positions: int | None) -> Enc
         tokens = before + scored
         if max_positions is not None and len(tokens) > max_positions + 1:
             tokens, truncated = tokens[-(max_positions + 1) :], True
-        # Numbers of four bytes: a large set of questions behind worked examples has a hundred million of them.
+        # Compact, since a large dataset with worked examples has a hundred million tokens.
         options.append(EncodedOption(array("i", tokens), min(len(scored), len(tokens) - 1)))
     return EncodedQuestion(options, truncated)
 
 
 def _split(context: str, continuation: str, tokenizer: Any, cache: dict[str, list[int]]) -> tuple[list[int], list[int]]:
-    """Tokens of the context, at least one, and of the continuation, at least one; `cache` holds those of contexts."""
+    """Return the tokens of context and continuation, at least one each; `cache` contains tokens by context."""
     stripped = context.rstrip()
-    # Spaces at the end of the context belong to the continuation: that is how words begin in most vocabularies.
+    # Trailing spaces of the context move to the continuation, since words begin with a space in most vocabularies.
     continuation = context[len(stripped) :] + continuation
     if not stripped:
         start = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
@@ -71,12 +71,12 @@ def _split(context: str, continuation: str, tokenizer: Any, cache: dict[str, lis
     tokens, before = _tokens(stripped + continuation, tokenizer), cache[stripped]
     if len(tokens) > len(before):
         return before, tokens[len(before) :]
-    # The harness stops at a boundary that merges into one token; here that token is scored.
+    # Context and continuation merge into one token, at which the harness fails. Here it is scored.
     return tokens[:-1] or _split("", stripped + continuation, tokenizer, cache)[0], tokens[-1:]
 
 
 def _tokens(text: str, tokenizer: Any, *, special: bool = True) -> list[int]:
-    """Token ids, with the special tokens that this tokenizer adds of itself unless the text already begins with one."""
+    """Return token ids, with the special tokens of the tokenizer unless the text begins with one."""
     start = tokenizer.bos_token if tokenizer.bos_token_id is not None else tokenizer.eos_token
     if special and not (start and text.startswith(start)):
         return list(tokenizer(text).input_ids)
@@ -84,14 +84,14 @@ def _tokens(text: str, tokenizer: Any, *, special: bool = True) -> list[int]:
 
 
 class TreeRow:
-    """Prefix trees of several token sequences, packed side by side.
+    """Row of packed prefix trees of token sequences.
 
-    `tokens[i]` has parent `parents[i]` (-1 for a root) and depth `depths[i]`. `targets` lists, for each scored token,
-    (option number, node it is predicted from, token id). The last token of a sequence predicts nothing and is no node.
+    `tokens[i]` has the parent `parents[i]` (-1 for a root) and the depth `depths[i]`. `targets` contains (option number, index
+    of the predicting node, token id) of each scored token. The last token of a sequence predicts nothing and has no node.
     """
 
     def __init__(self) -> None:
-        """Start empty."""
+        """Create an empty row."""
         self.tokens: list[int] = []
         self.parents: list[int] = []
         self.depths: list[int] = []
@@ -102,18 +102,18 @@ class TreeRow:
         return len(self.tokens)
 
     def cost(self, options: Sequence[EncodedOption]) -> int:
-        """How many tokens the options would add."""
+        """Return the number of tokens that options would add."""
         new: dict[tuple[int, int], int] = {}
         for option in options:
             node = -1
             for token in option.tokens[:-1]:
                 child = self._children.get((node, token))
-                # Nodes that do not exist yet are numbered from -2 down, apart from those that do.
+                # New nodes have the numbers -2, -3, …, unlike existing ones.
                 node = new.setdefault((node, token), -2 - len(new)) if child is None else child
         return len(new)
 
     def add(self, number: int, option: EncodedOption) -> None:
-        """Merge one option's tokens into the tree; its targets are filed under `number`."""
+        """Add the tokens and targets of an option with this number."""
         node, first_scored = -1, len(option.tokens) - option.n_scored
         for depth, token in enumerate(option.tokens):
             if depth >= first_scored:
@@ -130,11 +130,11 @@ class TreeRow:
             node = child
 
     def close(self) -> None:
-        """Release the index of shared prefixes: nothing more is added."""
+        """Free the index of prefixes after the last option."""
         self._children.clear()
 
     def visible(self) -> Tensor:
-        """Attention mask: (len, len) booleans, True where the column is the row itself or an ancestor of it."""
+        """Return the visible tokens, (len, len) booleans, True for the token itself and its ancestors."""
         mask = torch.zeros(len(self), len(self), dtype=torch.bool)
         for node, parent in enumerate(self.parents):
             if parent >= 0:
@@ -148,17 +148,16 @@ def pack(
     row_tokens: int = ROW_TOKENS,
     shared_row_tokens: int = SHARED_ROW_TOKENS,
 ) -> list[TreeRow]:
-    """Pack questions, in order, into rows; options are numbered through, and all options of a question are in one row.
+    """Pack questions into rows, in order. Options are numbered consecutively, and those of a question share a row.
 
-    A question joins the row before it as long as the row stays within `row_tokens`. The limit is `shared_row_tokens` if the
-    row already holds most of the question's tokens. Then a new row would repeat more tokens, such as worked examples, than
-    the question has of its own. Attention adds nothing to that: in any row a question's own tokens look at the prefix and at
-    themselves (see `attention`). Questions of one group must stand together to find each other's prefix. A question that is
-    longer than a row has one to itself.
+    A question is added to the last row if the row stays within `row_tokens`. If the row already contains most tokens of the
+    question, such as worked examples, the limit is `shared_row_tokens`, since a new row would repeat them. The cost of
+    attention does not depend on the row, in which a question only attends to its prefix and itself (see `attention`).
+    Questions of a group must be adjacent to share their prefix. A question longer than a row gets its own row.
 
     Args:
-        questions: to be packed.
-        row_tokens, shared_row_tokens: limits of a row.
+        questions: Questions to pack.
+        row_tokens, shared_row_tokens: Maximum numbers of tokens of a row.
     """
     rows = [TreeRow()]
     number = 0
@@ -176,7 +175,7 @@ def pack(
 
 
 def one_row_each(questions: Sequence[EncodedQuestion]) -> list[TreeRow]:
-    """Every option in a row of its own, for families that cannot run packed rows."""
+    """Return one row per option, for families that cannot run packed rows."""
     rows = []
     for number, option in enumerate(option for question in questions for option in question.options):
         rows.append(TreeRow())

@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     from analysis.experiments.heal.heal_spec import HealSpec
 
 _MIN_REMAINDER = 1e-6
-"""Minimum probability of the remainder: rounded probabilities may add up to a little more than 1."""
+"""Minimum probability of the remainder, since rounded probabilities may add up to slightly more than 1."""
 
 
 @loss("divergence", is_taught=True)
 def divergence(logs: "Tensor", targets: "Tensor", teacher: "Tensor | None", spec: "HealSpec") -> "Tensor":
-    """KL over the vocabulary, or with `top_k` over the teacher's most likely tokens and the remainder as one more token."""
+    """Return the KL divergence over the vocabulary, or with `top_k` over the teacher's top tokens and their remainder."""
     assert teacher is not None
     if not spec.top_k:
         return (teacher.exp() * (teacher - logs)).sum(-1)

@@ -1,6 +1,6 @@
-"""Recipes: named settings of healing runs, and the request that one makes for a model and a cut.
+"""Recipes: named settings of healing runs, and the requests that follow from them for a model and removed layers.
 
-One of your own is one file that registers it when it is imported (`analysis.core.extensions`):
+A custom recipe is a file that registers it when it is imported (`analysis.core.extensions`):
 
     from analysis.experiments.heal.recipes import Recipe, register
 

@@ -1,4 +1,4 @@
-"""Recipes and their registry: each recipe registers itself from a file of its own."""
+"""Recipes and their registry."""
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, fields, replace
@@ -10,31 +10,31 @@ from analysis.core.registry import Registry
 from analysis.experiments.heal.heal_spec import HealSpec, judged_by
 
 SETTINGS = tuple(field.name for field in fields(HealSpec) if field.name not in ("block", "recipe"))
-"""Settings that a recipe may set."""
+"""Names of the fields of `HealSpec` that a recipe may set."""
 _SOME_BLOCK = Block(1, 1)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A partial `HealSpec` with a title and a reason; other settings have the defaults of `HealSpec`.
+    """Named settings of a healing run; settings that it does not contain have the defaults of `HealSpec`.
 
-    Every setting reads as an attribute, `recipe.r`, whether the recipe sets it or not.
+    Every setting is available as an attribute, such as `recipe.r`.
     """
 
     name: str
     """Name on the command line."""
     title: str
-    """Summary in a few words to choose by; empty if the name is enough."""
+    """Summary in a few words; "" if the name is enough."""
     why: str
-    """A sentence on where the numbers come from."""
+    """Reason for the settings, in a few sentences."""
     values: dict[str, Any]
-    """Fields of `HealSpec` by name; of `model` only the quantization counts."""
+    """Values of fields of `HealSpec` by name. Only the quantization of `model` is used."""
     on_gpu: dict[str, Any] = field(default_factory=dict)
-    """Settings with other values on a CUDA device."""
+    """Values that replace those of `values` on a CUDA device."""
     quantize_small: bool = True
-    """Whether models that are small enough for any machine are quantized too (`request.SMALL`)."""
+    """Whether models below `request.SMALL` parameters are quantized too."""
     of_model: "Callable[[str], Recipe | None] | None" = None
-    """The recipe whose reason and numbers take the place of its own for a model of this source or name, if there is one."""
+    """Function that returns the recipe to use instead for a model source or name, or None."""
 
     def __post_init__(self) -> None:
         unknown = sorted({*self.values, *self.on_gpu} - set(SETTINGS))
@@ -51,27 +51,27 @@ class Recipe:
 
     @property
     def label(self) -> str:
-        """Name and title in one line, as menus show them."""
+        """Return name and title for menus."""
         return f"{self.name}: {self.title}" if self.title else self.name
 
     def spec(self, block: Removal = _SOME_BLOCK) -> HealSpec:
-        """The heal that it stands for, as it stands.
+        """Return the request with these settings.
 
         Args:
-            block: the layers, or parts of layers, to remove.
+            block: Layers or sublayers to remove.
 
         Raises:
-            SpecError: for a value out of range.
+            SpecError: If a value is out of range.
         """
         spec = HealSpec(block=block, recipe=self.name, **self.values)
         return spec if "validation" in self.values else replace(spec, validation=judged_by(spec.corpus))
 
     def adapted(self, *, model: str, on_gpu: bool) -> "Recipe":
-        """The recipe as it is for a model and on a machine.
+        """Return the recipe for a model and a device.
 
         Args:
-            model: the model's source or name.
-            on_gpu: whether it will run on a CUDA device.
+            model: Source or name of the model.
+            on_gpu: Whether it will run on a CUDA device.
         """
         model_values = self.of_model(model) if self.of_model else None
         recipe = replace(model_values, name=self.name, title=self.title) if model_values else self
@@ -79,17 +79,16 @@ class Recipe:
 
 
 RECIPES: Registry[Recipe] = Registry("recipe")
-"""Every recipe but the saved ones, by name. The timed ones depend on the machine, `paper` on the model; the others are the same
-everywhere."""
+"""Recipes by name, without saved ones."""
 NAMES: Collection[str] = RECIPES.keys()
-"""Their names in the order of registration, as live as the registry."""
+"""Names of the recipes in the order of registration, a live view of the registry."""
 
 
 def register(recipe: Recipe) -> Recipe:
-    """Make a recipe known everywhere: command line, pages, saved names.
+    """Register a recipe.
 
     Raises:
-        SpecError: for a value out of range, or a name that another recipe has.
+        SpecError: If a value is out of range, or another recipe has the same name.
     """
     for on_gpu in (False, True):
         recipe.adapted(model="", on_gpu=on_gpu).spec()
@@ -97,15 +96,15 @@ def register(recipe: Recipe) -> Recipe:
 
 
 def get(name: str, *, model: str = "", on_gpu: bool = False) -> Recipe:
-    """The recipe of this name.
+    """Return a recipe by name.
 
     Args:
-        name: one of `NAMES`.
-        model: the model's source or name; `paper` takes its row if the table has one.
-        on_gpu: whether it will run on a CUDA device; timed recipes take larger batches there.
+        name: One of `NAMES`.
+        model: Source or name of the model, for which `paper` has the settings of its row in the paper's table.
+        on_gpu: Whether it will run on a CUDA device, for which timed recipes have larger batches.
 
     Raises:
-        RecipeError: for an unknown name.
+        RecipeError: If the name is unknown.
     """
     if name not in RECIPES:
         raise RecipeError(f"There is no recipe {name!r}. The recipes are {', '.join(NAMES)}.")

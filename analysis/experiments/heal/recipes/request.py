@@ -1,4 +1,4 @@
-"""From a recipe, a saved one or an older run to the request for a heal of a model and a cut."""
+"""Requests for healing runs from built-in recipes, saved recipes or earlier runs."""
 
 import contextlib
 from collections.abc import Mapping
@@ -23,22 +23,22 @@ from analysis.models.source.model_spec import AUTO, ModelSpec
 from analysis.models.source.resolving import resolve_model
 
 FULL_QUESTIONS = 200
-"""Questions of a refined judgement, which reads as many texts as the loss of a sweep."""
+"""Number of questions of a refined evaluation."""
 SMALL = 1_000_000_000
-"""Parameters below which memory is not short on any machine, while NF4 costs a model dear: the starter model 0.4 nats."""
+"""Number of parameters below which models fit any machine unquantized. NF4 raises the loss of the starter by 0.4 nats/token."""
 _WITH_SIZES = ("inspect", "distances", "sweep", "evaluate", "heal")
-"""Kinds of results that hold the sizes of their model."""
+"""Kinds of results that contain the sizes of their model."""
 _SUBJECT = ("model", "corpus", "validation", "benchmark", "generation", "seed", "control", "separate_documents")
-"""Settings of the subject of a healing run: other values of these do not change its recipe."""
+"""Settings that may differ from a recipe without counting as changes to it."""
 
 
 def for_model(model: str, n_layers: int, on_gpu: bool) -> Recipe:
-    """Return the recipe to offer first; its `why` has the reason.
+    """Return the default recipe for a model.
 
     Args:
-        model: hub id, folder or name.
-        n_layers: L; it distinguishes the sizes of a family when only the family's name is known.
-        on_gpu: whether a CUDA device is there.
+        model: Hub id, folder or name.
+        n_layers: Number of layers, which distinguishes sizes of a family that share a name.
+        on_gpu: Whether a CUDA device is available.
     """
     return get("paper" if on_gpu and has_row(model, n_layers) else DEFAULT, model=model, on_gpu=on_gpu)
 
@@ -57,21 +57,21 @@ def heal_spec(
     """Return the request for healing `model` without `block` by a recipe.
 
     Args:
-        name: one of `NAMES`.
-        model: the model; if its dtype is `auto` and its quantization `none`, the recipe's quantization is used. An
-            explicit dtype means weights in this dtype.
-        block: the layers, or parts of layers, to remove.
-        on_gpu: whether it will run on a CUDA device; None to derive it from the model's device and the GPUs of the machine.
-        quantization: overrides the recipe's and the model's, `none` included.
-        seq_len: overrides the recipe's tokens per row.
-        n_parameters: size of the model, if it is known. Some recipes quantize only large models, and the timed ones train
-            larger models at a lower learning rate. That stays None for an unknown size, and `healing.resolve` finds it.
-        **overrides: fields of `HealSpec` to use instead of the recipe's. `steps` replaces a time, and `minutes` replaces a
-            number of steps. Warm-up and the distance between validations follow the steps unless they are given too.
+        name: One of `NAMES`.
+        model: The model. If its dtype is `auto` and its quantization `none`, the recipe's quantization is used. An explicit
+            dtype means unquantized weights in that dtype.
+        block: Layers or sublayers to remove.
+        on_gpu: Whether it will run on a CUDA device; None to derive it from the model's device and the GPUs of the machine.
+        quantization: Quantization that overrides the recipe's and the model's.
+        seq_len: Number of tokens per sequence that overrides the recipe's.
+        n_parameters: Number of parameters of the model, if known. Some recipes quantize only large models, and timed ones
+            train larger models at a lower learning rate. Without it, `healing.resolve` sets the learning rate.
+        **overrides: Fields of `HealSpec` that override the recipe's. `steps` replaces a time, and `minutes` a number of
+            steps. Warm-up and validation interval follow the steps unless they are given.
 
     Raises:
-        RecipeError: for an unknown recipe or field.
-        SpecError: for a value out of range.
+        RecipeError: If the recipe or a field is unknown.
+        SpecError: If a value is out of range.
     """
     on_gpu = sees_gpu(model.device) if on_gpu is None else on_gpu
     recipe = get(name, model=model.source, on_gpu=on_gpu)
@@ -96,18 +96,18 @@ def heal_spec(
 
 
 def with_settings_of(numbers: HealSpec | Recipe, *, model: ModelSpec, block: Removal, **overrides: Any) -> HealSpec:
-    """Return the request with the settings of another run or recipe, for another cut or model.
+    """Return the request with the settings of another run or recipe, for another model or other removed layers.
 
-    A validation text of the kind that it trained on is not copied.
+    A validation text of the same kind as the healing text is not copied.
 
     Args:
-        numbers: the healing run to copy, or a saved recipe.
-        model: the model; it is quantized as in the copied run. With a saved recipe and an explicit dtype it is not.
-        block: the layers, or parts of layers, to remove.
-        **overrides: fields of `HealSpec` to change.
+        numbers: Request of the run to copy, or a saved recipe.
+        model: The model, quantized as in the copied run. With a saved recipe and an explicit dtype, it is not quantized.
+        block: Layers or sublayers to remove.
+        **overrides: Fields of `HealSpec` to change.
 
     Raises:
-        SpecError: for a value out of range.
+        SpecError: If a value is out of range.
     """
     spec = numbers.spec(block) if isinstance(numbers, Recipe) else numbers
     corpus = replace(spec.corpus, identity="")
@@ -121,7 +121,7 @@ def with_settings_of(numbers: HealSpec | Recipe, *, model: ModelSpec, block: Rem
 
 
 def _spread(recipe: HealSpec, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Warm-up and validations of a heal whose number of steps is not its recipe's."""
+    """Return steps, warm-up and validation interval if the number of steps or the time differs from the recipe's."""
     if "minutes" in overrides and overrides["minutes"] is not None:
         return {"steps": 0}
     steps = overrides.get("steps", recipe.steps)
@@ -144,31 +144,31 @@ def _quantization(recipe: Recipe, model: ModelSpec, requested: str | None, n_par
         return "none"
     if n_parameters is not None and n_parameters < SMALL and not recipe.quantize_small:
         return "none"
-    # A GGUF file is already rounded to few bits, so it is rounded again only on request.
+    # The weights of a GGUF file are quantized already, so they are quantized again only on request.
     return "none" if model.source.lower().endswith(".gguf") or model.device == "mps" else recipe.model.quantization
 
 
 def sees_gpu(device: str) -> bool:
-    """Return whether a model of this device setting will run on CUDA, without loading torch."""
+    """Return whether a model with this device setting will run on CUDA, without importing torch."""
     return device.startswith("cuda") or (device == "auto" and host.cards() > 0)
 
 
 def builtin_recipe(recipe: str) -> str | None:
-    """The built-in recipe that a heal's numbers came from, changed or not; None if it is no built-in one."""
+    """Return the built-in recipe of a run, whether its settings were changed or not; None if it has none."""
     name = recipe.removesuffix(", changed")
     return name if name in NAMES else None
 
 
 def from_options(options: Mapping[str, Any], settings: Mapping[str, Any]) -> HealSpec:
-    """Return the request of a command line: a built-in or a saved recipe, with the given values in place of its own.
+    """Return the request of a command line: a built-in or saved recipe, overridden by the given values.
 
     Args:
-        options: values of options, nested as the fields of `HealSpec`; `recipe` is the name of one.
-        settings: other fields of `HealSpec` by name.
+        options: Values of options, nested like the fields of `HealSpec`; `recipe` is the name of a recipe.
+        settings: Other fields of `HealSpec` by name.
 
     Raises:
-        RecipeError: for an unknown recipe or field.
-        SpecError: for a value out of range.
+        RecipeError: If the recipe or a field is unknown.
+        SpecError: If a value is out of range.
     """
     model, text = ModelSpec(**options["model"]), options.get("corpus", {})
     changes = {name: options[name] for name in ("steps", "minutes", "seed") if name in options} | dict(settings)
@@ -180,7 +180,7 @@ def from_options(options: Mapping[str, Any], settings: Mapping[str, Any]) -> Hea
         if quantization is not None:
             spec = replace(spec, model=replace(spec.model, quantization=quantization))
     else:
-        if quantization is None and "source" in text:  # a file that cannot be read is refused before the model is looked for
+        if quantization is None and "source" in text:  # refuse an unreadable file before resolving the model
             resolve_name("analysis.data.corpora:resolve")(CorpusSpec(text["source"]))
         is_settled = quantization is not None or model.dtype != AUTO
         if not is_settled and (n_layers := depth(model)) is not None:
@@ -191,15 +191,15 @@ def from_options(options: Mapping[str, Any], settings: Mapping[str, Any]) -> Hea
         spec = replace(spec, corpus=replace(spec.corpus, seq_len=text["seq_len"]))
     if "source" in text:
         corpus = replace(spec.corpus, source=text["source"], identity="")
-        # A validation text of `--set` is kept; the recipe's stays only while it is of another kind than the healing text.
+        # A validation text of `--set` is kept, the recipe's only if it is of another kind than the healing text.
         validation = spec.validation if "validation" in settings else judged_by(corpus, spec.validation)
         spec = replace(spec, corpus=corpus, validation=validation)
     return spec.as_control() if options.get("control") else spec
 
 
 def _size(model: ModelSpec) -> int:
-    """Parameters of the model, on which the precision of some recipes depends; those of a stored result need no torch."""
-    exhibit = gallery.exhibit(model.source)  # its weights need not be here
+    """Return the number of parameters of a model, from a stored result if there is one, which needs no torch."""
+    exhibit = gallery.exhibit(model.source)  # works without the weights
     resolved = replace(model, identity=exhibit.identity) if exhibit and exhibit.sha256 else resolve_model(model)
     with_sizes = ResultFilter(_WITH_SIZES, (resolved.identity, resolved.source, resolved.revision or ""))
     for entry in index.entries(with_sizes, most=1):
@@ -210,9 +210,9 @@ def _size(model: ModelSpec) -> int:
 
 
 def refined(spec: HealSpec) -> HealSpec:
-    """The full judgement of a heal: the same training, 200 questions or more, and all texts that were kept clear for it.
+    """Return the request for the full evaluation of a run: 200 questions or more and all reserved texts, the same training.
 
-    Equal to `spec` if it is judged in full already.
+    Equal to `spec` if that is a full evaluation.
     """
     benchmark = spec.benchmark
     if benchmark is not None and benchmark.limit is not None:
@@ -221,5 +221,5 @@ def refined(spec: HealSpec) -> HealSpec:
 
 
 def is_first(spec: HealSpec) -> bool:
-    """Return whether a healing run was judged by fewer questions or texts than it can be."""
+    """Return whether a run was evaluated on fewer questions or texts than are available."""
     return spec.judging_texts > 0 and refined(spec) != spec

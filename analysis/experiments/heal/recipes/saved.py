@@ -1,4 +1,4 @@
-"""Recipes of the user: settings of healing runs, saved under a name in the cache folder."""
+"""Recipes that the user has saved in the cache folder."""
 
 import contextlib
 import json
@@ -15,15 +15,15 @@ _FORMAT = 1
 
 
 def save(name: str, spec: HealSpec) -> None:
-    """Save the settings of a healing run under a name, over older ones of the same name.
+    """Save the settings of a healing run under a name, replacing those of the same name.
 
     Args:
-        name: up to 40 letters, digits, spaces and .,()+-_; not one of the built-in recipes.
-        spec: the request; its model and block are only an example.
+        name: Up to 40 letters, digits, spaces and .,()+-_; not a built-in recipe.
+        spec: The request, whose model and block are ignored.
 
     Raises:
-        RecipeError: for a name that cannot be used.
-        StorageError: If it cannot be written.
+        RecipeError: If the name is invalid.
+        StorageError: If the file cannot be written.
     """
     if not _NAME.fullmatch(name) or name != name.strip():
         raise RecipeError(
@@ -37,21 +37,21 @@ def save(name: str, spec: HealSpec) -> None:
 
 
 def names() -> list[str]:
-    """The names of all that can be read, in alphabetical order."""
+    """Return the names of readable recipes in alphabetical order."""
     return sorted(_read_all())
 
 
 def is_saved(name: str) -> bool:
-    """Return whether a recipe was saved under a name, even if it can no longer be read."""
-    # A page's command line asks for a built-in one dozens of times, and files are slow to look for.
+    """Return whether a recipe was saved under a name, even if its file is unreadable."""
+    # Built-in names first, since pages call this often and file access is slow.
     return name not in NAMES and _NAME.fullmatch(name) is not None and (_folder() / f"{name}.json").is_file()
 
 
 def get(name: str) -> Recipe:
-    """Return a saved recipe: it has every setting, and `recipes.with_settings_of` makes a request with the same settings.
+    """Return a saved recipe, which has a value for every setting.
 
     Raises:
-        RecipeError: If there is none, or it cannot be read.
+        RecipeError: If there is none, or its file is unreadable.
     """
     if not is_saved(name):
         saved = ", ".join(_read_all()) or "none yet"
@@ -60,7 +60,7 @@ def get(name: str) -> Recipe:
 
 
 def delete(name: str) -> None:
-    """Delete a saved recipe; healing runs that were made with it stay."""
+    """Delete a saved recipe, but not the healing runs that used it."""
     if name in _read_all():
         (_folder() / f"{name}.json").unlink(missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""Steps of a healing run that fit into a time, the spread of warm-up and validations, and the learning rate by size."""
+"""Number of steps that fit into a time, warm-up and validation interval, and learning rate by model size."""
 
 from dataclasses import replace
 from typing import Any
@@ -7,58 +7,58 @@ from analysis.core.errors import RecipeError
 from analysis.experiments.heal.heal_spec import HealSpec
 
 CHECKS = 6
-"""Validation losses on the way of a heal whose length is worked out."""
+"""Number of validations of a run with a requested time."""
 _WARM_UP = 0.07
-"""Share of the steps in which the learning rate rises."""
+"""Share of warm-up steps."""
 SHORT_MINUTES = 4.0
-"""A heal of fewer minutes is checked less often: six checks would take more of its time than its training."""
+"""Minutes below which a run has fewer validations, since six would take longer than its training."""
 _SHORT_CHECKS = 2
 LEAST_STEPS = 5
-"""Fewer are not worth the name of a training."""
+"""Minimum number of steps of a run with a requested time."""
 
 _RATE, _RATE_ON_GPU = 3e-3, 1e-3
-"""Learning rates of the smallest models. Batches on a GPU are larger, and their rate is a third."""
+"""Peak learning rates of the smallest models, on a CPU and on a GPU, where batches are larger."""
 _RATED = 135_000_000
-"""Parameters of the model that they were chosen on, the starter."""
+"""Number of parameters of the starter, for which these rates were chosen."""
 _LEAST_RATE = 3e-4
-"""The paper's, usual in pretraining."""
+"""Minimum learning rate, that of the paper."""
 
 
 def rate_for(n_parameters: int, *, on_gpu: bool) -> float:
-    """Return the peak learning rate of a LoRA training of some minutes, which falls with the size of the model.
+    """Return the peak learning rate of LoRA training for a few minutes, which decreases with the size of the model.
 
     Of the rates tried, the starter recovers most at 3e-3, and Qwen2.5-Coder-0.5B at 5e-4 to 1e-3 (`docs/methods-measured.md`).
 
     Args:
-        n_parameters: of the model.
-        on_gpu: whether it will run on a CUDA device.
+        n_parameters: Number of parameters of the model.
+        on_gpu: Whether it will run on a CUDA device.
     """
     rate = _RATE_ON_GPU if on_gpu else _RATE
     return max(_LEAST_RATE, min(rate, float(f"{rate * _RATED / n_parameters:.1e}")))
 
 
 def rated(spec: HealSpec, n_parameters: int, *, on_gpu: bool) -> HealSpec:
-    """Return the request with `rate_for` its model if it names no learning rate."""
+    """Return the request with the learning rate of `rate_for` if it has none."""
     return spec if spec.learning_rate is not None else replace(spec, learning_rate=rate_for(n_parameters, on_gpu=on_gpu))
 
 
 def checks_in(minutes: float | None) -> int:
-    """Validation losses on the way of a heal of this many minutes."""
+    """Return the number of validations of a run of this many minutes."""
     return _SHORT_CHECKS if minutes is not None and minutes < SHORT_MINUTES else CHECKS
 
 
 def steps_that_fit(*, seconds: float, step_s: float, check_s: float, end_s: float, checks: int = CHECKS) -> int:
-    """Return the steps that fit in some time, with validations and the last measurement.
+    """Return the number of steps that fit into the remaining time, with validations and the final evaluation.
 
     Args:
-        seconds: remaining time.
-        step_s: seconds per step.
-        check_s: seconds per validation with its checkpoint.
-        end_s: seconds to save the adapter and measure the healed model.
-        checks: validations during training.
+        seconds: Remaining time.
+        step_s: Seconds per step.
+        check_s: Seconds per validation with its checkpoint.
+        end_s: Seconds to save the adapter and evaluate the healed model.
+        checks: Number of validations.
 
     Raises:
-        RecipeError: If not even a few fit.
+        RecipeError: If fewer than `LEAST_STEPS` fit.
     """
     steps = int((seconds - checks * check_s - end_s) / step_s)
     if steps < LEAST_STEPS:
@@ -72,10 +72,10 @@ def steps_that_fit(*, seconds: float, step_s: float, check_s: float, end_s: floa
 
 
 def planned(spec: HealSpec, steps: int) -> HealSpec:
-    """The spec of a heal whose number of steps is known, with warm-up and validations spread over them."""
+    """Return the request of a timed run with its number of steps, warm-up and validation interval."""
     return spec if spec.minutes is None else replace(spec, steps=steps, **spread(steps, checks_in(spec.minutes)))
 
 
 def spread(steps: int, checks: int = CHECKS) -> dict[str, Any]:
-    """`warmup_steps` and `eval_every` that suit a number of steps."""
+    """Return `warmup_steps` and `eval_every` for a number of steps."""
     return {"warmup_steps": round(_WARM_UP * steps), "eval_every": max(1, -(-steps // checks))}

@@ -1,6 +1,6 @@
-"""The recipes of the program, in the order in which they are listed: name, title, reason and numbers of each.
+"""The built-in recipes, in the order in which they are listed.
 
-They register when they are imported. A recipe of your own is one more entry here, or one file that calls `register`
+They register when they are imported. A custom recipe is one more entry here, or a file that calls `register`
 (`analysis.core.extensions`).
 """
 
@@ -13,7 +13,7 @@ from analysis.experiments.heal.recipes.recipe import Recipe, get, register
 from analysis.models.source.model_spec import ModelSpec
 
 DEFAULT = "distill"
-"""The recipe of those who name none: of the timed ones the best on the starter model, see README."""
+"""Default recipe, the timed recipe with the best results on the starter model."""
 
 NO_WEIGHT = (
     "No weight of this {family} model can hold the change of the instant heal, since a norm or a scale follows each projection."
@@ -22,7 +22,7 @@ NO_WEIGHT = (
 
 _WIKI = replace(default_heal_corpus(), n_texts=2400)
 _GENERATION = GenerationSpec(n_prompts=6, max_new_tokens=32, n_sums=12)
-"""Generation by default: little, which takes seconds."""
+"""Short generation, which takes seconds."""
 
 _QUICK: dict[str, Any] = {
     "minutes": 10.0,
@@ -35,11 +35,10 @@ _QUICK: dict[str, Any] = {
     "generation": _GENERATION,
     "corpus": _WIKI,
 }
-"""As many steps as fit into the time, at the speed measured on this machine, and at the learning rate of the model's size."""
+"""Settings of timed recipes: as many steps as fit into the time at the measured speed."""
 _QUICK_ON_GPU: dict[str, Any] = {"batch_size": 8, "corpus": replace(_WIKI, seq_len=512)}
 _INSTANT: dict[str, Any] = _QUICK | {
-    # The numbers of the quick training serve requests with steps. Generation of three models would take longer than the
-    # healing, so it is rated only on request.
+    # The training settings apply if steps are requested. Generation with three models would take longer than the healing.
     "minutes": None,
     "learning_rate": 3e-3,
     "generation": None,
@@ -50,7 +49,7 @@ _INSTANT: dict[str, Any] = _QUICK | {
 
 @dataclass(frozen=True)
 class PaperRow:
-    """One model of the paper's healing table (`paper.md` 3.2)."""
+    """A model of the paper's table of healing settings."""
 
     model: str
     """Hub id."""
@@ -59,11 +58,11 @@ class PaperRow:
     learning_rate: float
     r: int
     swept: bool = False
-    """Whether the paper chose the learning rate by a sweep."""
+    """Whether the paper selected the learning rate by a sweep."""
 
     @property
     def short(self) -> str:
-        """Return the model's name without its owner: llama-2-7b."""
+        """Return the short name of the model, such as llama-2-7b."""
         return self._whole.removesuffix("-hf").removesuffix("-v0.1")
 
     @property
@@ -71,12 +70,12 @@ class PaperRow:
         return self.model.partition("/")[2].lower()
 
     def is_of(self, model: str) -> bool:
-        """Return whether a Hub id or folder names this very model, regardless of owner and case."""
+        """Return whether a Hub id or folder names this model, regardless of owner and case."""
         return model.rstrip("/").rpartition("/")[2].lower() in (self._whole, self.short)
 
     @property
     def values(self) -> dict[str, Any]:
-        """Batch 16 as 1 row x 16 passes, which fits one 24-80 GB GPU; C4's training split, because the paper heals on it."""
+        """Return the settings. The batch of 16 is 16 passes of one sequence, which fits a GPU of 24-80 GB."""
         return {
             "steps": 5000,
             "batch_size": 1,
@@ -91,7 +90,7 @@ class PaperRow:
 
     @property
     def recipe(self) -> Recipe:
-        """Return the paper's numbers for this model."""
+        """Return the recipe with the paper's settings for this model."""
         return Recipe(
             name=f"paper-{self.short}",
             title="",
@@ -110,11 +109,11 @@ PAPER_ROWS = (
     PaperRow("mistralai/Mistral-7B-v0.1", 32, 2048, 3e-6, 4, swept=True),
     PaperRow("microsoft/phi-2", 32, 2048, 2e-4, 64),
 )
-"""Gromov et al., arXiv:2403.17887, appendix A. Every row 5000 steps of batch 16, 100 warm-up steps, alpha = r."""
+"""Table of Gromov et al., arXiv:2403.17887, appendix A. All models: 5000 steps of batch 16, 100 warm-up steps, alpha = r."""
 
 
 def has_row(model: str, n_layers: int) -> bool:
-    """Return whether the table has a row for this model; its depth distinguishes sizes of a family that share a name."""
+    """Return whether the table has this model. The depth distinguishes sizes of a family that share a name."""
     return any(row.is_of(model) and row.n_layers == n_layers for row in PAPER_ROWS)
 
 
