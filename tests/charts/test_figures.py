@@ -13,6 +13,7 @@ from analysis.core import stats
 from analysis.core.blocks import Block, LayerSet, parse_removal
 from analysis.experiments.accuracy.sweep_spec import SweepSpec
 from analysis.experiments.strategies import STRATEGIES
+from tests.support.seen import contrast
 from tests.support.toy import DAMAGE, HEAL, MAP, MEAN, SWEEP
 
 
@@ -219,26 +220,17 @@ def test_gap_of_a_heal_spans_the_losses_of_its_checks():
     assert now.base + now.x[0] == pytest.approx(last.loss)
 
 
-def luminance(colour):
-    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
-    linear = [c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
 @pytest.mark.parametrize(("dark", "background"), [(False, "#ffffff"), (True, "#13181d")])
 def test_lines_have_contrast_on_the_page(dark, background):
     colours = drawing.palette(dark)
     for name in ("unpruned", "pruned", "healed", "chance", "marker"):
         colour = getattr(colours, name)
         assert re.fullmatch("#[0-9a-f]{6}", colour)
-        high, low = sorted((luminance(colour), luminance(background)), reverse=True)
-        assert (high + 0.05) / (low + 0.05) >= 3, f"{name} {colour} on {background}"
-    high, low = sorted((luminance(drawing.SELECTED), luminance(background)), reverse=True)
-    assert (high + 0.05) / (low + 0.05) >= 3, "the marker of the selected block"
+        assert contrast(colour, background) >= 3, f"{name} {colour} on {background}"
+    assert contrast(drawing.SELECTED, background) >= 3, "the marker of the selected block"
     for strategy in STRATEGIES:
         colour = drawing.STRATEGY_STYLES[strategy].shade(dark=dark)
-        high, low = sorted((luminance(colour), luminance(background)), reverse=True)
-        assert (high + 0.05) / (low + 0.05) >= 3, f"{strategy} {colour} on {background}"
+        assert contrast(colour, background) >= 3, f"{strategy} {colour} on {background}"
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -22,6 +22,7 @@ from analysis.models.architecture import decoder
 from analysis.models.loading import load
 from analysis.models.running import pruning
 from analysis.models.source.model_spec import ModelSpec
+from tests.support import planted
 from tests.support.stored import walked
 from tests.support.told import Told
 
@@ -52,19 +53,12 @@ def test_a_map_is_whole_stored_and_found_again(model):
     assert [stored.data["n_texts"] for stored in walked("distances") if not stored.precomputed] == [6]
 
 
-def test_a_planted_identity_layer_wins(tiny_folder, tmp_path):
+def test_a_planted_identity_layer_wins(model, tmp_path):
     """Layers 3 and 4 write nothing into the stream.
 
     So [3, 5) is the best pair at distance 0, and 3 or 4 the best single layer.
     """
-    loaded = load.load(ModelSpec(str(tiny_folder()), dtype="float32"))
-    with torch.no_grad():
-        for index in (3, 4):
-            loaded.decoder.layers[index].self_attn.o_proj.weight.zero_()
-            loaded.decoder.layers[index].mlp.down_proj.weight.zero_()
-    loaded.model.save_pretrained(tmp_path)
-    loaded.tokenizer.save_pretrained(tmp_path)
-    best = distance_map.run(DistanceSpec(ModelSpec(str(tmp_path)), CORPUS)).best
+    best = distance_map.run(DistanceSpec(planted.identity_layers(model, (3, 4), tmp_path), CORPUS)).best
     assert best[0].start in (3, 4)  # both are at distance 0 but for rounding, which differs between processors
     assert best[1].start == 3
     assert best[0].distance < 1e-6
@@ -134,11 +128,12 @@ def test_with_one_text_the_best_blocks_win_every_resample(model):
     assert set(sum(result.stderr, [])) == {0}
 
 
+def no_model(spec, on_progress):
+    pytest.fail("the model was loaded again")
+
+
 @pytest.mark.parametrize("metric", [name for name in METRICS if name != "angular"])
 def test_another_metric_of_a_stored_map_needs_no_model(model, metric):
-    def no_model(spec, on_progress):
-        pytest.fail("the model was loaded again")
-
     first = distance_map.run(DistanceSpec(model, CORPUS))
     derived = distance_map.run(DistanceSpec(model, CORPUS, metric), load=no_model)
     assert derived.complete
@@ -162,9 +157,6 @@ def stored_by_position(result: DistanceResult) -> None:
 
 
 def test_a_map_stored_by_position_opens_and_yields_other_metrics(model):
-    def no_model(spec, on_progress):
-        pytest.fail("the model was loaded again")
-
     first = distance_map.run(DistanceSpec(model, CORPUS))
     stored_by_position(first)
     opened = DistanceResult.load(first.spec)
@@ -174,28 +166,6 @@ def test_a_map_stored_by_position_opens_and_yields_other_metrics(model):
         np.testing.assert_array_equal(opened.text_distances[name], kept)
     derived = distance_map.run(DistanceSpec(model, CORPUS, "relative-l2"), load=no_model)
     assert derived.mean == first.others["relative-l2"]
-
-
-@pytest.fixture
-def new_metric():
-    """A function that registers a metric called `new`, for as long as the test lasts."""
-    yield lambda: METRICS.add(dataclasses.replace(METRICS["angular"], name="new"))
-    METRICS.remove("new")
-
-
-def test_a_new_metric_neither_shifts_nor_orphans_stored_maps(model, new_metric):
-    def no_model(spec, on_progress):
-        pytest.fail("the model was loaded again")
-
-    there_were = list(METRICS)
-    first = distance_map.run(DistanceSpec(model, CORPUS))
-    new_metric()
-    derived = distance_map.run(DistanceSpec(model, CORPUS, "cosine-tokens"), load=no_model)
-    assert derived.mean == first.others["cosine-tokens"]
-    assert distance_map.run(DistanceSpec(model, CORPUS), load=no_model).mean == first.mean
-    new = distance_map.run(DistanceSpec(model, CORPUS, "new"))
-    assert new.mean == first.mean
-    assert list(new.others) == there_were
 
 
 def test_another_metric_measures_again_where_texts_were_dropped(model, monkeypatch):

@@ -91,3 +91,15 @@ def trace(figure: dict, name: str) -> dict:
 def names(at, chart: str) -> list[str]:
     """Names of the traces of a chart."""
     return [trace["name"] for trace in charts(at)[chart]["data"]]
+
+
+def contrast(first: str, second: str) -> float:
+    """Return the contrast ratio of two colours, "#rrggbb", by WCAG 2."""
+    darker, lighter = sorted(map(_luminance, (first, second)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (c / 12.92 if c <= 0.03928 else ((c + 0.055) / 1.055) ** 2.4 for c in channels)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue

@@ -32,14 +32,6 @@ def spec(cache, tiny_folder, tmp_path) -> HealSpec:
     return little_heal.spec(tiny_folder("llama"), tmp_path, steps=6, warmup_steps=1, eval_every=2)
 
 
-def cancel_at(step: int):
-    def told(progress) -> None:
-        if progress.phase == "healing" and progress.values.get("step") == step:
-            raise Cancelled
-
-    return told
-
-
 def test_timed_run_derives_its_steps_and_keeps_its_time(spec, monkeypatch):
     seen = []
 
@@ -50,7 +42,7 @@ def test_timed_run_derives_its_steps_and_keeps_its_time(spec, monkeypatch):
     monkeypatch.setattr(sizing, "steps_that_fit", steps)
     timed = replace(spec, steps=0, minutes=2.0)
     with pytest.raises(Cancelled):
-        healing.run(timed, cancel_at(3))
+        healing.run(timed, little_heal.cancel_at(3))
     part = HealResult.load(healing.resolve(timed))
     assert (part.planned_steps, part.total_steps, part.complete) == (7, 7, False)
     result = healing.run(timed)
@@ -118,7 +110,7 @@ def test_a_control_trains_the_unpruned_model(spec, cache):
 def test_distilling_the_most_likely_tokens_resumes_to_the_same_losses(spec):
     asked = replace(spec, distill=1.0, top_k=5, steps=8, corpus=replace(spec.corpus, n_texts=2, seq_len=96))
     with pytest.raises(Cancelled):
-        healing.run(asked, cancel_at(5))
+        healing.run(asked, little_heal.cancel_at(5))
     whole = healing.run(asked)
     again = healing.run(replace(asked, eval_every=5))
     assert [step.loss for step in again.steps] == pytest.approx([step.loss for step in whole.steps], abs=1e-5)

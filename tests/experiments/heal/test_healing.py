@@ -77,6 +77,15 @@ def test_a_heal_from_start_to_end(spec, cache):
     assert HealResult.load(result.spec) == result
     assert not checkpoints.folder(result.spec.fingerprint()).exists()
     assert healing.run(spec, Reports(lambda progress: True)) == result  # from the store, without a report
+    assert [report.values["result_key"] for report in reports if "result_key" in report.values] == [result.spec.fingerprint()]
+    steps = [report for report in reports if report.phase == "healing" and "validation_loss" not in report.values]
+    assert list(dict.fromkeys(report.done for report in steps)) == list(range(1, STEPS + 1))
+    assert set(steps[0].values) - {"remaining"} == {"step", "loss", "learning_rate", "tokens_per_s", "memory_bytes"}
+    assert {report.total for report in steps} == {STEPS}
+    losses = [report.values["validation_loss"] for report in reports if "validation_loss" in report.values]
+    assert losses == [check.loss for check in result.validations[1:]]
+    phases = {report.phase for report in reports}
+    assert {f"measuring the loss on text ({model} model)" for model in ("unpruned and pruned", "healed")} <= phases
 
 
 def test_judging_choosing_and_training_documents_are_different(spec, monkeypatch):
@@ -130,21 +139,6 @@ def test_second_run_of_a_cut_measures_only_its_own_model(spec):
     assert second.same_kind["pruned"] == first.same_kind["pruned"]
     measured = [report.phase for report in reports if report.phase.startswith("measuring the loss on text (")]
     assert set(measured) == {"measuring the loss on text (healed model)"}
-
-
-def test_reports(spec):
-    reports = Reports()
-    result = healing.run(spec, reports)
-    assert [report.values["result_key"] for report in reports if "result_key" in report.values] == [result.spec.fingerprint()]
-    steps = [report for report in reports if report.phase == "healing" and "validation_loss" not in report.values]
-    assert list(dict.fromkeys(report.done for report in steps)) == list(range(1, STEPS + 1))
-    assert set(steps[0].values) - {"remaining"} == {"step", "loss", "learning_rate", "tokens_per_s", "memory_bytes"}
-    assert all(report.total == STEPS for report in steps)
-    assert [report.values["validation_loss"] for report in reports if "validation_loss" in report.values] == [
-        check.loss for check in result.validations[1:]
-    ]
-    phases = {report.phase for report in reports}
-    assert {f"measuring the loss on text ({model} model)" for model in ("unpruned and pruned", "healed")} <= phases
 
 
 def test_the_adapter_gives_the_healed_loss_in_plain_peft(spec, cache):

@@ -39,14 +39,6 @@ def spec(cache, tiny_folder, tmp_path):
     )
 
 
-def stop_at(step):
-    def told(progress):
-        if progress.phase == "healing" and progress.values.get("step") == step:
-            raise Cancelled
-
-    return told
-
-
 def really_zeroed(source):
     """The model with its parts zeroed and its layer taken out by hand."""
     model = transformers.AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32)
@@ -63,7 +55,7 @@ def really_zeroed(source):
 @pytest.mark.long
 def test_training_matches_a_zeroed_model_resumes_and_is_exported(spec, cache, tmp_path, monkeypatch):
     with pytest.raises(Cancelled):
-        healing.run(spec, stop_at(3))
+        healing.run(spec, little_heal.cancel_at(3))
     found = healing.run(spec)
     assert HealResult.load(healing.resolve(spec)) == found
     assert found.healed.block == CUT
@@ -107,7 +99,7 @@ def packed_again(found):
 def test_unpruned_model_teaches_and_is_complete_when_asked(spec, cache):
     asked = replace(spec, block=PartSet(attention=(2,), feed_forward=(4,)), instant=True, distill=0.5, steps=3)
     with pytest.raises(Cancelled):
-        healing.run(asked, stop_at(2))
+        healing.run(asked, little_heal.cancel_at(2))
     found = healing.run(asked)
     assert [one.gap for one in found.junction.gaps] == [PartSet(attention=(2,)), PartSet(feed_forward=(4,))]
     assert HealResult.load(healing.resolve(asked)) == found

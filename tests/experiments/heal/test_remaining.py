@@ -64,33 +64,6 @@ def test_no_time_left_without_a_measured_rate():
     assert sum("left_s" in values for _, values in said) > 10, "training and the last scoring are measured"
 
 
-@pytest.mark.parametrize("pace", [0.3, 1.0, 5.0])
-def test_bar_is_finished_work_over_all_work_and_never_goes_back(pace):
-    said, _ = heal(SPEC, pace)
-    shares = [values["share"] for _, values in said]
-    assert shares == sorted(shares)
-    work = {name: phase.work for name, phase in remaining.planned(SPEC).items()}
-    before = sum(list(work.values())[: list(work).index("fit")])
-    middle = (before + 0.5 * work["fit"]) / sum(work.values())
-    assert min(shares, key=lambda share: abs(share - middle)) == pytest.approx(middle, abs=0.03), "at any speed"
-
-
-def test_work_of_an_earlier_attempt_says_nothing_about_the_rate():
-    """A training resumed at 80 % said that a second was left."""
-    clock, told = Clock(), []
-    made = Remaining(told.append, replace(SPEC, steps=100), clock.now, clock)
-    made.begin("train", 0.8)
-    clock.now += 1
-    made(Progress("healing", 80, 100))
-    assert "left_s" not in told[-1].values[REMAINING]
-    assert told[-1].values[REMAINING]["share"] > 0.7
-    clock.now += 59
-    made(Progress("healing", 90, 100))
-    left = made.left_s
-    assert left is None, "the scoring of the healed model is not measured"
-    assert made.rate(remaining.TRAIN) * made.stages["train"].work == pytest.approx(600)
-
-
 def test_bar_of_a_bounded_run_is_the_time_that_is_over():
     clock, told = Clock(), []
     first = recipes.heal_spec("first", model=ModelSpec(), block=Block(14, 5), on_gpu=False)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from analysis.core import stats, store
-from analysis.core.blocks import Block, blocks_up_to
+from analysis.core.blocks import blocks_up_to
 from analysis.core.errors import BlockRangeError, UnsupportedModelError
 from analysis.core.progress import Cancelled
 from analysis.data import corpora
@@ -20,6 +20,7 @@ from analysis.models.loading import load
 from analysis.models.running import hidden_states
 from analysis.models.running.pruning import without_block
 from analysis.models.source.model_spec import ModelSpec
+from tests.support import planted
 from tests.support.levels import few
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -226,13 +227,7 @@ def test_all_sizes_up_to_one_layer_left(spec):
 
 
 def test_a_planted_identity_layer_costs_nothing(spec, tmp_path):
-    loaded = load.load(spec.model)
-    for index in (3, 4):
-        loaded.decoder.layers[index].self_attn.o_proj.weight.data.zero_()
-        loaded.decoder.layers[index].mlp.down_proj.weight.data.zero_()
-    loaded.model.save_pretrained(tmp_path)
-    loaded.tokenizer.save_pretrained(tmp_path)
-    result = damage.run(dataclasses.replace(spec, model=ModelSpec(str(tmp_path), dtype="float32")))
+    result = damage.run(dataclasses.replace(spec, model=planted.identity_layers(spec.model, (3, 4), tmp_path)))
     assert result.increase[0][3] == result.increase[0][4] == result.increase[1][3] == pytest.approx(0, abs=1e-6)
     assert min(map(abs, result.increase[2])) > 1e-3
 
@@ -258,18 +253,3 @@ def test_a_loss_that_is_no_number(spec, monkeypatch):
     broken = 1
     with pytest.raises(UnsupportedModelError, match="not finite in float32"):
         damage.run(dataclasses.replace(spec, corpus=dataclasses.replace(CORPUS, seed=1)))
-
-
-@pytest.mark.long
-@pytest.mark.starter
-def test_damage_of_the_starter_model_equals_its_cut_models(starter, monkeypatch):
-    corpus = CorpusSpec("wiki", n_texts=1, seq_len=32, split="validation")
-    spec = DamageSpec(ModelSpec(dtype="float32"), corpus, DistanceSpec(corpus=CorpusSpec("c4", 2, 32)), max_size=1)
-    result = damage.run(spec, load=load.ReadyModel(starter))
-    assert len(result.increase[0]) == 30
-    texts = corpora.tokenize(corpus, starter.tokenizer).token_ids
-    for start in (0, 13, 29):
-        with without_block(starter.decoder, Block(start, 1)):
-            loss = likelihood.text_losses(starter.decoder, texts, [None])[0][0]
-        assert result.increase[0][start] + result.unpruned_loss == pytest.approx(loss, abs=1e-4)
-    assert max(result.increase[0]) == result.increase[0][0]  # the first layer is the one it can least do without

@@ -180,15 +180,6 @@ def test_tokens_and_surprisal_match_whole_passes_without_a_cache(family, block):
     assert generation.surprisals(decoder, prompt, []) == []
 
 
-def test_surprisal_is_the_same_with_one_state_per_head_call(monkeypatch):
-    decoder = architecture.find_decoder(build("llama"))
-    prompt, written = tokens(4, 0), tokens(9, 1)
-    whole = generation.surprisals(decoder, prompt, written)
-    monkeypatch.setattr(architecture, "_LOGITS_AT_ONCE", 1)
-    assert decoder.states_at_once == 1
-    assert generation.surprisals(decoder, prompt, written) == pytest.approx(whole, abs=1e-5)
-
-
 def test_output_that_is_no_number_is_one_sentence():
     decoder = architecture.find_decoder(build("llama"))
     with torch.no_grad():

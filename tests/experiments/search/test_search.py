@@ -21,6 +21,7 @@ from analysis.experiments.search.search_spec import SearchResult, SearchSpec, ta
 from analysis.experiments.strategies import SEARCHING, STRATEGIES, StrategyInputs, greedy, swaps
 from analysis.models.loading import load
 from analysis.models.source.model_spec import ModelSpec
+from tests.support import planted
 from tests.support.levels import few
 
 pytestmark = pytest.mark.usefixtures("cache")
@@ -108,14 +109,9 @@ def test_swaps_find_the_best_set_and_greedy_the_stepwise_best(spec, objective):
 
 @pytest.mark.long
 def test_planted_layers_that_do_nothing_go_first(spec, tmp_path):
-    loaded = load.load(spec.model)
-    for index in (1, 4):
-        loaded.decoder.layers[index].self_attn.o_proj.weight.data.zero_()
-        loaded.decoder.layers[index].mlp.down_proj.weight.data.zero_()
-    loaded.model.save_pretrained(tmp_path)
-    loaded.tokenizer.save_pretrained(tmp_path)
+    model = planted.identity_layers(spec.model, (1, 4), tmp_path)
     for strategy in ("greedy", "swaps"):
-        result = search.run(replace(spec, strategy=strategy, max_n=2, model=ModelSpec(str(tmp_path), dtype="float32")))
+        result = search.run(replace(spec, strategy=strategy, max_n=2, model=model))
         assert result.found[1].layers == [1, 4]
         assert result.found[1].cost == pytest.approx(0, abs=1e-6)
         assert result.found[1].loss == pytest.approx(0, abs=1e-6)
