@@ -28,12 +28,6 @@ def test_a_toy_stack_with_known_distances():
         assert entry.distance == pytest.approx(min(sums) / 180, abs=1e-9)
 
 
-def test_every_layer_the_same_turn_has_distance_n():
-    mean = rows_by_size(Depths(toy_stack([3.0] * 8)).angles[0])
-    for entry in best_blocks(mean):
-        assert entry.distance == pytest.approx(3.0 * entry.n / 180, abs=1e-9)
-
-
 def test_ties_go_to_the_deeper_start():
     assert best_blocks([[0.2, 0.1, 0.1], [0.3, 0.3], [0.4]]) == [Best(1, 2, 0.1), Best(2, 1, 0.3)]
 

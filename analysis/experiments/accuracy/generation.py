@@ -22,7 +22,7 @@ from analysis.models.running.generation import OnStep, greedy, stop_tokens
 SUM_TOKENS = 6
 """Maximum tokens of the answer to an arithmetic problem."""
 PROMPT_TOKENS = 32
-"""Tokens of a prompt, from the beginning of a document."""
+"""Number of tokens of a prompt, from the beginning of a held-out Wikipedia article."""
 _WORKED_SUMS = ((3, "+", 4), (9, "-", 5), (2, "*", 6))
 """Solved problems before every prompt, which show the form of the answer and are never asked."""
 _OPERATIONS: dict[str, Callable[[int, int], int]] = {
@@ -93,16 +93,6 @@ def continuations(
     return results
 
 
-def seeded_prompts(tokenizer: Any, n: int, seed: int = 0) -> list[list[int]]:
-    """Return the first tokens of `n` held-out Wikipedia articles.
-
-    Raises:
-        CorpusError: If there is no such text.
-    """
-    corpus = CorpusSpec("wiki", n_texts=n, seq_len=PROMPT_TOKENS, split="validation", seed=seed)
-    return corpora.tokenize(corpus, tokenizer).token_ids
-
-
 def check(
     decoder: Decoder, tokenizer: Any, spec: GenerationSpec, on_step: OnStep = lambda done, total: None
 ) -> GenerationCheck:
@@ -113,8 +103,12 @@ def check(
         tokenizer: Its tokenizer.
         spec: Numbers and seed of prompts and problems.
         on_step: Receives the progress of the continuations, then of the problems.
+
+    Raises:
+        CorpusError: If there is no text for prompts.
     """
-    prompts = seeded_prompts(tokenizer, spec.n_prompts, spec.seed)
+    corpus = CorpusSpec("wiki", n_texts=spec.n_prompts, seq_len=PROMPT_TOKENS, split="validation", seed=spec.seed)
+    prompts = corpora.tokenize(corpus, tokenizer).token_ids
     written = continuations(decoder, tokenizer, prompts, spec.max_new_tokens, on_step)
     problems = sums(spec.n_sums, spec.seed)
     encoded = [list(tokenizer(sum_prompt(problem)).input_ids) for problem in problems]

@@ -4,7 +4,6 @@ import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
@@ -338,11 +337,10 @@ class _SearchRun:
             unmeasured = np.full(text.n_texts, np.nan)
             values[name] = np.array([text.figures.get(layers, unmeasured) for layers in sets]).reshape(len(sets), text.n_texts)
         base = report.figures.get(())
-        now = time.perf_counter()
-        facts: dict[str, Any] = {"versions": self.loaded.versions(), "wall_s": self.wall_s + now - self._began}
         return SearchResult(
             spec=self.spec,
-            **facts,
+            versions=self.loaded.versions(),
+            wall_s=self.wall_s + time.perf_counter() - self._began,
             n_tokens=self.spec.corpus.seq_len * self.texts[SEARCH].n_texts,
             complete=complete,
             model=self.loaded.facts,

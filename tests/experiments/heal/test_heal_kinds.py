@@ -8,7 +8,7 @@ import pytest
 from peft import PeftModel
 
 from analysis.core.blocks import Block
-from analysis.core.errors import RecipeError, SpecError
+from analysis.core.errors import SpecError
 from analysis.core.progress import Cancelled
 from analysis.data.spec import GenerationSpec
 from analysis.experiments.accuracy import evaluation, generation, measurement, scores
@@ -86,11 +86,6 @@ def test_last_measurement_has_its_time_despite_remembered_scores(spec, questions
     assert seen[0]["end_s"] >= whole_s + (0.4 if writing else 0.0)
     assert seen[0]["check_s"] < 0.8 * whole_s
     assert wrote == ([replace(writing, max_new_tokens=8, n_sums=1)] if writing else [])
-
-
-def test_too_short_a_time_is_one_sentence(spec):
-    with pytest.raises(RecipeError, match="too short"):
-        healing.run(replace(spec, steps=0, minutes=1e-4))
 
 
 def test_a_control_trains_the_unpruned_model(spec, cache):
@@ -172,10 +167,3 @@ def test_generated_texts_of_the_three_models_are_kept(spec):
     wrote, row = result.writings["healed"], rows["healed"]
     assert (row["repetition_rate"], row["n_texts"], row["n_sums"]) == (wrote.repetition_rate, 2, 2)
     assert 0 <= row["distinct_rate_low"] <= row["distinct_rate"] <= row["distinct_rate_high"] <= 1
-
-
-@pytest.mark.long
-def test_documents_of_a_row_are_read_separately_where_possible(spec):
-    assert healing.run(spec).documents_apart
-    together = healing.run(replace(spec, separate_documents=False))
-    assert not together.documents_apart

@@ -83,7 +83,7 @@ def test_scores_that_do_not_fit_are_left_for_the_same_request(spec, clock, monke
 def test_zero_steps_are_said_in_the_verdict(spec, clock, monkeypatch):
     slowed(monkeypatch, Trainer, "rehearse", clock, 12.0)
     found = healing.run(spec)
-    assert (found.complete, found.steps) == (True, [])
+    assert (found.complete, found.total_steps, found.steps, found.junction is None) == (True, 0, [], False)
     assert any("No training step fit into 1 minutes" in sentence for sentence in heals.sentences(found))
     assert "no training step in 1 min" in recovery.course(found)
 

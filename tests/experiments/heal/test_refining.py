@@ -8,7 +8,7 @@ from analysis.core.blocks import Block
 from analysis.data.spec import BenchmarkSpec
 from analysis.experiments.accuracy import measurement
 from analysis.experiments.accuracy.measurement import Measurement
-from analysis.experiments.heal import healing, healing_run, recipes, training
+from analysis.experiments.heal import healing, recipes, training
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.models.source.model_spec import ModelSpec
 from tests.support import documents
@@ -70,12 +70,3 @@ def test_choosing_and_training_text_shares_nothing_with_the_full_judgement(first
     assert not recipes.is_first(recipes.refined(first))
     other = replace(first, judging_texts=0)
     assert other.training != first.training, "its texts that chose are among those that would judge"
-
-
-def test_time_too_short_for_a_step_keeps_the_instant_heal(first, monkeypatch):
-    monkeypatch.setattr(healing_run.HealingRun, "check_time", lambda self, loaded: None)  # the machine became slower after it
-    monkeypatch.setattr(healing_run, "timed", lambda work: (work(), 1000.0)[1])
-    result = healing.run(replace(first, minutes=0.5, steps=0, instant=True))
-    assert result.complete
-    assert (result.total_steps, result.steps) == (0, [])
-    assert result.junction is not None

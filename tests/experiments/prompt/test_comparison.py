@@ -175,16 +175,6 @@ def test_finished_texts_survive_a_stop_and_others_are_repeated(model, monkeypatc
     assert (told[-1].done, told[-1].total) == (24, 24)
 
 
-def test_a_text_ends_at_the_stop_token(model, monkeypatch):
-    plain = comparison.run(asked(model, Variant()))
-    stop = plain.writings[0].token_ids[3]
-    monkeypatch.setattr("analysis.models.running.generation.stop_tokens", lambda *_: {stop})
-    ended = comparison.run(asked(model, Variant(), max_new_tokens=11)).writings[0]
-    assert ended.token_ids == plain.writings[0].token_ids[: plain.writings[0].token_ids.index(stop)]
-    assert ended.ended
-    assert len(ended.own_surprise) == len(ended.pieces) == len(ended.token_ids)
-
-
 @pytest.mark.parametrize(
     ("variant", "settings", "error", "sentence"),
     [

@@ -15,10 +15,6 @@ def test_quartiles_of_known_numbers():
     assert (alone.low_s, alone.median_s, alone.high_s) == (0.25, 0.25, 0.25)
 
 
-def test_one_slow_repeat_does_not_move_the_median():
-    assert timing([1.0, 1.0, 1.0, 1.0, 90.0]).median_s == 1.0
-
-
 def test_an_exact_line_is_found_exactly():
     line = fit([30, 28, 25, 20, 15], [0.5 + 0.1 * left for left in (30, 28, 25, 20, 15)], 30)
     assert line.intercept_s == pytest.approx(0.5)
