@@ -43,7 +43,7 @@ _ZEROED = (
 
 def of(
     model: ModelSpec,
-    found: Evidence,
+    evidence: Evidence,
     *,
     heal: HealResult | None = None,
     adapter: str | None = None,
@@ -55,7 +55,7 @@ def of(
 
     Args:
         model: the model that was pruned; the folder is saved in its dtype.
-        found: the evidence on the removed layers, healed if `heal` was measured to its end.
+        evidence: Evidence on the removed layers, healed if `heal` was measured to its end.
         heal: the healing run of the cut, if there is one with a stored result.
         adapter: folder of the adapter that was merged in.
         check: result of loading the folder again; None for a card without a folder.
@@ -64,8 +64,8 @@ def of(
     """
     from huggingface_hub import ModelCardData  # here: a tenth of a second that only a card needs
 
-    facts, cut, is_scored = found.facts, found.removed, found.heal is not None or (heal is None and adapter is None)
-    scores = {name: value for name in (ACCURACY, LOSS) if is_scored and (value := found.reading(name))}
+    facts, cut, is_scored = evidence.facts, evidence.removed, evidence.heal is not None or (heal is None and adapter is None)
+    scores = {name: value for name in (ACCURACY, LOSS) if is_scored and (value := evidence.reading(name))}
     hub_id = remote.hub_id(model)
     base = hub_id or facts.name
     name = f"{facts.name} without {cut.describe()}"
@@ -76,7 +76,7 @@ def of(
         pipeline_tag="text-generation",
         tags=["layer-pruning"],
         model_name=name,
-        eval_results=[_evaluated(score, found.scored.spec.model) for score in scores.values()] or None,
+        eval_results=[_evaluated(score, evidence.scored.spec.model) for score in scores.values()] or None,
     )
     parts = [
         f"---\n{head.to_yaml()}\n---",
@@ -87,7 +87,7 @@ def of(
         "## How it was made",
         _recipe_text(cut, heal, adapter),
         *([_ZEROED] if isinstance(cut, PartSet) else []),
-        *_scores(found),
+        *_scores(evidence),
         *(_judgement(heal, library.of("heal", model)) if heal is not None else []),
         *([_checked(check)] if check else []),
         "## Use",
@@ -98,7 +98,7 @@ def of(
         "## Limits",
         "Likelihood scores overstate the quality of a pruned model: free generation and arithmetic degrade first. Safety and "
         "bias were not evaluated or changed. Limits of the base model apply to this one, too.",
-        f"Made with layerscope {__version__}.{_versions(found)}",
+        f"Made with layerscope {__version__}.{_versions(evidence)}",
     ]
     return escapes.visible("\n\n".join(parts) + "\n")
 
@@ -190,18 +190,18 @@ def _recipe_text(cut: Removal, heal: HealResult | None, adapter: str | None) -> 
     )
 
 
-def _scores(found: Evidence) -> list[str]:
-    models = models_of(found)
+def _scores(evidence: Evidence) -> list[str]:
+    models = models_of(evidence)
     if not models:
         return ["## Scores", "This pruned model was not measured."]
-    return ["## Scores", scores(models).markdown(), text(found.scored.measured_on())]
+    return ["## Scores", scores(models).markdown(), text(evidence.scored.measured_on())]
 
 
-def models_of(found: Evidence) -> list[tuple[str, Readings]]:
+def models_of(evidence: Evidence) -> list[tuple[str, Readings]]:
     """Return the scores of the unpruned, the pruned and the healed model by name, as far as they are measured."""
-    if found.heal is not None:
-        return [(name, reading.of_heal(found.heal, name)) for name in found.heal.models]
-    measured = [found.selected.measured(name) for name in (ACCURACY, LOSS)]
+    if evidence.heal is not None:
+        return [(name, reading.of_heal(evidence.heal, name)) for name in evidence.heal.models]
+    measured = [evidence.selected.measured(name) for name in (ACCURACY, LOSS)]
     pruned = {each.quantity: each.reading for each in measured if each.reading}
     unpruned = {each.quantity: each.unpruned for each in measured if each.unpruned}
     return [(name, readings) for name, readings in (("unpruned", unpruned), ("pruned", pruned)) if readings] if pruned else []
@@ -249,7 +249,7 @@ def _checked(check: ReloadCheck) -> str:
     )
 
 
-def _versions(found: Evidence) -> str:
-    versions: dict[str, Any] = found.scored.versions if found.scored is not None else {}
+def _versions(evidence: Evidence) -> str:
+    versions: dict[str, Any] = evidence.scored.versions if evidence.scored is not None else {}
     listed = ", ".join(f"{name} {value}" for name, value in versions.items() if name != "layerscope")
     return f" Measured with {text(listed)}." if listed else ""

@@ -2,8 +2,8 @@
 
 The file is in this folder or in a package of yours.
 
-    def middle(n: int, given: StrategyInputs) -> Block:
-        return Block((given.n_layers - n) // 2, n)
+    def middle(n: int, inputs: StrategyInputs) -> Block:
+        return Block((inputs.n_layers - n) // 2, n)
 
     register(Strategy("middle", title="Middle", help="layers in the middle.", choose=middle))
 """
