@@ -15,7 +15,7 @@ __all__ = ["ResultView", "Model", "__version__", "clear", "model", "open_pack", 
 
 
 def __getattr__(name: str) -> Any:
-    """A name of `analysis.api`, loaded at its first use: importing this package stays instant and free of torch."""
+    """Return a name of `analysis.api`, which is imported at its first use, so that importing this package is fast."""
     if name in __all__:
         value = globals()[name] = getattr(importlib.import_module("analysis.api"), name)
         return value

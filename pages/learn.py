@@ -10,7 +10,7 @@ frame.require()
 
 @st.fragment
 def current_step() -> None:
-    """The outline and the current step; turning to another redraws nothing else."""
+    """Draw the outline and the current step as a fragment."""
     with frame.errors_shown():
         current = lesson.current()
         step = steps.IN_ORDER[current.step]

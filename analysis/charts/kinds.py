@@ -13,7 +13,7 @@ from analysis.core.experiment import EXPERIMENTS, Registry
 from analysis.core.record import Result
 
 Draw = Callable[[Any, bool], Figure]
-"""From a result, and whether the background is dark, to its chart."""
+"""Function of a result and of whether the background is dark that returns a chart."""
 
 
 @dataclass(frozen=True)

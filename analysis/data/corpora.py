@@ -37,7 +37,7 @@ class Texts:
     """Documents as token ids."""
 
     token_ids: list[list[int]]
-    """At most `seq_len` ids per document, in the order of the draw, without padding."""
+    """Token ids of each document, at most `seq_len`, in random order and without padding."""
     n_skipped: int
     """Number of documents skipped because they have fewer than 16 tokens, or because longer ones were available."""
 

@@ -38,7 +38,7 @@ _ZEROED = (
     "nothing, so the outputs equal those of the pruned model. Size, speed and KV cache do not improve in this form. A program "
     "that skips these sublayers saves all three."
 )
-"""Of parts of layers in a folder, which transformers has no model without."""
+"""Note on removed sublayers in a folder, for which transformers has no model."""
 
 
 def of(
@@ -112,7 +112,7 @@ def _precision(model: ModelSpec, facts: ModelFacts, file: str) -> str:
 
 
 def _use(file: str) -> str:
-    """How it is loaded, as code."""
+    """Return the code that loads the model."""
     arguments = f'"this folder", gguf_file="{file}"' if file else '"this folder"'
     lines = [*formats.run_gguf(".", file).splitlines(), ""] if file else []
     lines += [
@@ -160,7 +160,7 @@ def _evaluated(score: Reading, model: ModelSpec) -> "EvalResult":
 
 
 def _without_name(spec: Spec, name: str) -> dict[str, Any]:
-    """A request without its name, which may be a path of this machine."""
+    """Return a request without its name, which may be a path of this machine."""
     return {field: value for field, value in spec.to_json().items() if field != name}
 
 

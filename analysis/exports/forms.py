@@ -138,4 +138,4 @@ FORMS = {
         Form("gguf", gguf_families.refusal, lambda decoder: None, _write_gguf, _load_gguf),
     )
 }
-"""By name."""
+"""Forms by name."""

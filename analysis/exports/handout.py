@@ -54,7 +54,7 @@ class Handout:
 
     title: str
     about: Sequence[str]
-    """On which model and results, in sentences."""
+    """Sentences on the model and the results."""
     tasks: Sequence[HandoutTask]
     exercises: Sequence[Exercise]
     missing: str = ""

@@ -70,7 +70,7 @@ class CurveFilter(MaterialFilter):
         return is_same_precision and all(values.get(name) == value for name, value in self.options.items())
 
     def words(self) -> list[str]:
-        """The options of the command."""
+        """Return the options of the command that makes the sheet."""
         return [word for name, value in self.options.items() for word in (f"--{name}", str(value))]
 
 

@@ -20,10 +20,10 @@ _LONGEST = 1500
 
 
 def pdf(sheet: Sheet) -> bytes:
-    """The file: the answer on an A4 page, then method and reproduction; equal sheets give equal files.
+    """Return the PDF file: the answer on one A4 page, then method and reproduction. Equal sheets give equal files.
 
     Raises:
-        SpecError: where reportlab is not installed.
+        SpecError: if reportlab is not installed.
     """
     try:
         import reportlab.platypus
@@ -74,7 +74,7 @@ class _Story:
         return parts
 
     def drawing(self, drawing: Drawing) -> Any:
-        """The shapes of a drawing, whose origin is at the upper left."""
+        """Return the shapes of a drawing, whose origin is at the upper left."""
         from reportlab.graphics import shapes
 
         factor, regular = self.width / 100, _fonts()[0]
@@ -92,7 +92,7 @@ class _Story:
         return made
 
     def grid(self, rows: list[list[str]]) -> Any:
-        """A table under its bold heads, its columns as wide as their longest texts ask for."""
+        """Return a table with bold column names and columns as wide as their longest texts."""
         longest = [min(40, max(6, *(len(row[place]) for row in rows))) for place in range(len(rows[0]))]
         widths = [self.width * length / sum(longest) for length in longest]
         style: list[tuple[Any, ...]] = [("VALIGN", (0, 0), (-1, -1), "TOP"), ("BACKGROUND", (0, 0), (-1, 0), _COLOURS["panel"])]

@@ -73,9 +73,9 @@ class RuntimeCheck:
     tolerance: float
     """Largest `mean_difference`."""
     n_same_stored: int
-    """As `n_same` for the file as it is, with which llama.cpp rounds activations to 8 bits."""
+    """`n_same` for the written file itself, for which llama.cpp rounds activations to 8 bits."""
     stored_difference: float
-    """As `mean_difference` for the file as it is."""
+    """`mean_difference` for the written file itself."""
 
     def in_words(self) -> str:
         """Return the comparison in a sentence."""

@@ -125,7 +125,7 @@ class Requests:
         """Number of held messages that are passed on at once, because one behind them does not wait."""
 
     async def next(self) -> Message:
-        """The next that is passed on."""
+        """Return the next message to pass on."""
         while True:
             now = time.monotonic()
             if self._held and (self._at_once or self.window.is_idle(now) or now - self._held[0][2] > _LOST_S):

@@ -47,7 +47,7 @@ class Selection(Spec):
 
 @spec_dataclass
 class Delivery(Spec):
-    """How a measurement is run."""
+    """Mode in which a measurement runs."""
 
     kind: ClassVar[str] = "delivery"
 

@@ -70,7 +70,7 @@ class Job:
     values: dict[str, Any]
     """Latest reported numbers."""
     error: str | None
-    """Why the job failed or was stopped, or why a running one cannot be polled, in one sentence."""
+    """Reason why the job failed or stopped, or cannot be polled, in one sentence."""
     created_at: float
     """Time of submission."""
     started_at: float | None

@@ -25,7 +25,7 @@ class Space:
     saved_bytes: int
     """Size of its checkpoints, adapter and result."""
     needed_by: str | None
-    """What else needs its saved files, in words; None if they can be removed with the job."""
+    """Job or result that needs the saved files, in words; None if they can be removed with the job."""
 
     @property
     def total_bytes(self) -> int:

@@ -371,7 +371,7 @@ def _take(which: str, values: tuple[str, ...], process: Process | None) -> Job |
 
 
 class RowState(enum.Enum):
-    """What the row of a running job asks of its attempt."""
+    """Instruction of the row of a running job to its worker."""
 
     GO_ON = "go on"
     STOP = "stop"

@@ -60,7 +60,7 @@ class Candidate:
     readings: Readings
     """Accuracy, loss, and the loss in bits per byte."""
     changes: Mapping[str, Change] = field(default_factory=dict)
-    """By quantity, the change against the reference; missing if one of the two is not measured."""
+    """Changes against the reference by quantity, without those that are not measured."""
     pace: DecodePace | None = None
     """Speed of generation; None if it is not measured."""
     adapter: str = ""

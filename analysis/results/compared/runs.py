@@ -90,7 +90,7 @@ class StoredModel:
     sources: list[str]
     """Paths of its weights, newest first."""
     saved_at: float
-    """When the newest result was stored, seconds since the epoch; 0 if all are precomputed."""
+    """Time of the newest result in seconds since the epoch; 0 if all are precomputed."""
 
 
 def models_seen(groups: Sequence[ResultGroup]) -> list[StoredModel]:

@@ -67,7 +67,7 @@ def chart_of_blocks(
 
 
 def name_now(key: str) -> str:
-    """The key that the chart of this name is drawn under until the next click."""
+    """Return the widget key of a chart until its next click."""
     count = st.session_state.get(_counted(key), 0)
     return f"{key}-{count}" if count else key
 
@@ -108,7 +108,7 @@ CELLS = Mark()
 
 
 def at_places(places: Mapping[Removal | None, Sequence[tuple[float, float]]], guide: bool = False) -> Mark:
-    """The mark of a chart whose measured values are at these places by block."""
+    """Return the mark on a chart, from its measured points by block."""
     return Mark({_key(removed): list(points) for removed, points in places.items()}, guide)
 
 
@@ -159,7 +159,7 @@ def path(strategy: ChosenStrategy) -> dict[int, str]:
 
 
 def of_curves(view: Shown) -> dict[str, Mark]:
-    """Marks of the charts of accuracy and loss, by quantity; without a curve on screen there are no charts."""
+    """Return the marks on the charts of accuracy and loss, by quantity; empty without a curve on screen."""
     if view.sweep is None:
         return {}
     return {
@@ -186,7 +186,7 @@ def _scores(
 
 
 def of_front(front: Front, by: str, condition: Condition) -> Mark:
-    """The mark of the trade-off: the selected block, healed or not, at its own scores in the selected precision.
+    """Return the mark on the trade-off: the selected block, healed or not, at its scores in the selected precision.
 
     Args:
         front: the models on the chart.

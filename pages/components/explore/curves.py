@@ -94,7 +94,7 @@ def _figure(
     _heals: Sequence[FoundResult],
     _alone: Sequence[FoundResult],
 ) -> Figure:
-    """The chart without its selection, built once and shared: building it takes far longer than ringing a block.
+    """Return the chart without the selected block, from a cache, since building it takes far longer than adding a ring.
 
     Args:
         quantity: accuracy or loss.

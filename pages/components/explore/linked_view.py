@@ -52,7 +52,7 @@ def show(map_key: str, sweep_key: str | None, model: ModelSpec, *, live: bool) -
 
 
 def tab() -> str:
-    """The open tab, one of `_TABS`."""
+    """Return the open tab, one of `_TABS`."""
     name = state.option_of("tab", [*_TABS, *_FORMER], MAP)
     return MAP if name in _FORMER else name
 
@@ -156,7 +156,7 @@ def _weighed(view: Shown) -> None:
 
 
 def _data(view: Shown) -> None:
-    """The numbers behind all tabs, and the commands that make them again."""
+    """Draw the tables of all tabs and the commands that reproduce them."""
     model, sweep = view.model, view.sweep
     curves_shown = [sweep, *curves.flat(curves.same_questions(sweep, model).values())] if sweep else []
     speed = savings.find_speed(model)

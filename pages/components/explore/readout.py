@@ -1,4 +1,4 @@
-"""What the removal costs, under the slider: accuracy and loss as gauges, and one prompt continued with and without the layers.
+"""Gauges of accuracy and loss under the slider, and one prompt continued with and without the removed layers.
 
 The values of all measured blocks are in the page, so that they change while the slider or the strip of layers is dragged.
 """
@@ -91,14 +91,14 @@ def texts(generated: Generations) -> dict[str, Any]:
 
 
 def _text(each: Generation, index: int) -> str | None:
-    """The beginning of a continuation without hidden characters; None if it was not kept."""
+    """Return the beginning of a continuation without hidden characters; None if it is not stored."""
     if each.check is None or index >= len(each.check.continuations):
         return None
     return " ".join(words.seen(each.check.continuations[index].text, _LONGEST).split()[:_TEXT_WORDS])
 
 
 def stored(view: Shown) -> Generations:
-    """The stored generations in the precision on screen, after the prompts of the curve on screen if it has any."""
+    """Return the stored generations in the precision on screen, for the prompts of the curve on screen if it has any."""
     sweep = view.sweep.result if view.sweep else None
     spec = sweep.spec if sweep else view.distances.result.spec
     every = [

@@ -1,4 +1,4 @@
-"""Which stored results are on screen: those that the address requests, those picked in a menu, else the strongest.
+"""Choice of the results on screen: those in the address, those selected in a menu, else the strongest.
 
 Texts and questions have names in the address, so that the same link means the same elsewhere.
 """
@@ -181,7 +181,7 @@ def _menu_of(kind: str, label: words.Markdown, entries: list[FoundResult], curre
 
 
 def describe(entry: FoundResult) -> str:
-    """A result in one line: texts or questions, precision, and when."""
+    """Return a result in one line: texts or questions, precision and date."""
     result = entry.result
     when = words.saved(entry)
     unfinished = "" if result.complete else " · unfinished"

@@ -171,7 +171,7 @@ def _close() -> None:
 
 
 def _live() -> None:
-    """The list, which looks again every two seconds while anything is active."""
+    """Draw the list, which refreshes every two seconds while jobs are active."""
     st.fragment(_list, run_every="2s" if service.jobs.active() else None)()
 
 
@@ -190,7 +190,7 @@ def _list() -> None:
 
 
 def _chosen(listed: list[jobs.Job], sizes: dict[str, int]) -> jobs.Job:
-    """The table; the job whose row is picked, also when rows have moved since."""
+    """Draw the table and return the job of the selected row, also if rows have moved."""
     ids = [job.id for job in listed]
     index = ids.index(st.session_state[_CHOSEN]) if st.session_state.get(_CHOSEN) in ids else 0
     # A table remembers a row by its number: one of another order is another table, with the same job picked.

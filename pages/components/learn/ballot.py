@@ -177,12 +177,12 @@ class Ballot:
             self._choices[token] = chosen
 
     def choice(self, token: str) -> int | None:
-        """The answer of a student to the question; None without one."""
+        """Return the answer of a student to the question; None if there is none."""
         with self._lock:
             return self._choices.get(token)
 
     def standing(self) -> PollState:
-        """The present state."""
+        """Return the state of the poll."""
         with self._lock:
             answers = Counter(self._choices.values())
             counts = tuple(answers[option] for option in range(len(self._question.options if self._question else ())))
@@ -198,7 +198,7 @@ def _same(sent: str, right: str) -> bool:
 
 
 def _network(address: str) -> str:
-    """A phone has many addresses of IPv6 in one network: they count as one."""
+    """Return the network of an address, since a phone has many IPv6 addresses in one network."""
     with contextlib.suppress(ValueError):
         known = ip_address(address)
         if isinstance(known, IPv6Address) and known.ipv4_mapped is None:
@@ -207,5 +207,5 @@ def _network(address: str) -> str:
 
 
 def _whole(text: str) -> int | None:
-    """A whole number of a few plain digits; None for any other text."""
+    """Return the integer in a text of a few digits; None for other texts."""
     return int(text) if 0 < len(text) <= 4 and text.isascii() and text.isdecimal() else None

@@ -33,7 +33,7 @@ SLUGS = tuple(name.lower().replace(" ", "-") for name in STEPS)
 NO_CLIFF = "no cliff"
 """The guess in place of a number of layers."""
 MINUTES = (2, 1, 2, 3, 1, 2, 2, 2)
-"""How long each step takes a class, roughly."""
+"""Approximate minutes of each step in a class."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class Lesson:
     answers: dict[int, int] = field(default_factory=dict)
     """Locked answers to the questions at the end, by number."""
     round: int = 0
-    """How often it was begun; part of the widgets' keys, so that a new round begins with untouched ones."""
+    """Number of the round, part of the widgets' keys, so that a new round has new widgets."""
 
     def go(self, step: int) -> None:
         """Turn to a step, as far as there is one."""
@@ -107,7 +107,7 @@ class Lesson:
         self.answers.setdefault(number, st.session_state[self.key(f"check-{number}")])
 
     def key(self, name: str) -> str:
-        """A widget's key in this round."""
+        """Return the key of a widget in this round."""
         return f"learn-{name}-{self.round}"
 
 
@@ -130,7 +130,7 @@ class Step:
 
 
 def current() -> Lesson:
-    """The lesson of this session about the current model."""
+    """Return the lesson of this session about the current model."""
     lesson: Lesson | None = st.session_state.get("lesson")
     model = state.current_model()
     if lesson is None:
@@ -143,7 +143,7 @@ def current() -> Lesson:
 
 
 def _step_in_address() -> int:
-    """The step that the address names, else the first."""
+    """Return the step in the address, else the first one."""
     return SLUGS.index(state.option_of("step", SLUGS, SLUGS[0]))
 
 
@@ -208,7 +208,7 @@ def results_of(model: ModelSpec) -> LessonResults:
 
 
 def specs_of(results: LessonResults) -> list[Spec]:
-    """The requests that the lesson's figures are the answers to."""
+    """Return the requests of the results in the lesson."""
     return [result.spec for result in (results.distances, results.sweep, results.damage, *results.heals) if result is not None]
 
 

@@ -28,7 +28,7 @@ _open: Ballot | None = None
 
 
 def current() -> Ballot | None:
-    """The poll that is open; None without one."""
+    """Return the open poll; None if there is none."""
     return _open if _open is not None and not _open.is_over else None
 
 
@@ -45,7 +45,7 @@ def end() -> None:
 
 
 def addresses() -> list[str]:
-    """The addresses of the poll's page for phones, best first; none if they cannot reach this server."""
+    """Return the addresses of the poll's page for phones, best first; empty if phones cannot reach this server."""
     if config.is_manually_set("browser.serverAddress"):
         host = str(config.get_option("browser.serverAddress"))
         behind_proxy = bool(serving.read(shared=True).proxies)
@@ -56,7 +56,7 @@ def addresses() -> list[str]:
 
 
 def _hosts() -> list[str]:
-    """This computer's addresses in networks."""
+    """Return the network addresses of this machine."""
     up = {name for name, status in psutil.net_if_stats().items() if status.isup}
     entries = [entry for name, interfaces in psutil.net_if_addrs().items() if name in up for entry in interfaces]
     hosts = [ipaddress.ip_address(entry.address) for entry in entries if entry.family == socket.AF_INET]
@@ -102,7 +102,7 @@ def is_public(path: str) -> bool:
 
 
 def routes() -> list[Route]:
-    """The paths of the poll."""
+    """Return the routes of the poll."""
     answers = {"": _show, "/now": _now, "/join": _join, "/answer": _answer}
     # With fewer methods Streamlit's own page, which stands behind every other path, would answer the rest.
     return [Route(f"{_page_path()}{path}", answer, methods=["GET", "POST"]) for path, answer in answers.items()]
@@ -121,7 +121,7 @@ def _student(request: Request) -> str:
 
 
 def _handled(answer: Callable[[Request, Ballot], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """An endpoint that says when no poll is open, and why something does not count."""
+    """Wrap an endpoint: if no poll is open or a form is refused, it answers with a message."""
 
     async def handle(request: Request) -> Response:
         if (ballot := current()) is None:
@@ -138,7 +138,7 @@ def _handled(answer: Callable[[Request, Ballot], Awaitable[Response]]) -> Callab
 
 @_handled
 async def _show(request: Request, ballot: Ballot) -> Response:
-    """The page of a student; the link of the QR code joins at once."""
+    """Answer with the page of a student. The link of the QR code joins at once."""
     if (link := request.query_params.get("c")) is not None:
         return _joined(request, ballot, link)
     token, standing = _student(request), ballot.standing()
@@ -149,7 +149,7 @@ async def _show(request: Request, ballot: Ballot) -> Response:
 
 
 async def _now(request: Request) -> Response:
-    """A word that changes whenever the page of a student does."""
+    """Answer with a token that changes whenever the page of a student changes."""
     ballot = current()
     return PlainTextResponse(_moment(ballot) if ballot and ballot.has(_student(request)) else "over", headers=_HEADERS)
 
@@ -179,7 +179,7 @@ def _joined(request: Request, ballot: Ballot, code: str) -> Response:
 
 
 async def _form(request: Request) -> dict[str, str]:
-    """The fields of a form of the page itself.
+    """Return the fields of a form that this page sent.
 
     Raises:
         RefusedError: when it is none.
@@ -208,7 +208,7 @@ _NOT_A_FORM = "This answer did not come from the poll's page. Open the address o
 
 
 def _back() -> Response:
-    """To the page, so that a reload sends nothing twice."""
+    """Redirect to the page, so that a reload sends no form again."""
     return RedirectResponse(_page_path(), status_code=303, headers=_HEADERS)
 
 

@@ -1,4 +1,4 @@
-"""For the one who teaches: a poll of the class with its QR code and answers, the sheets to print, and notes on every step."""
+"""Panel for teachers: a poll with its QR code and answers, handouts to print, and notes on each step."""
 
 import io
 from collections.abc import Callable, Sequence
@@ -71,7 +71,7 @@ def _note(step: Step) -> str:
 
 
 def _about(results: LessonResults) -> list[str]:
-    """On which results, in sentences."""
+    """Return sentences on the results of the lesson."""
     sentences = [f"All numbers were measured on {results.name}." if results.facts else "This model has no results yet."]
     if results.facts:
         sentences.append(
@@ -134,7 +134,7 @@ def show_poll(lesson: Lesson, questions: Sequence[PollQuestion]) -> None:
 
 
 def _way_in(ballot: Ballot) -> None:
-    """The QR code, the address and the code."""
+    """Draw the QR code, the address and the code."""
     addresses = phone.addresses()
     if len(addresses) > 1:
         address = st.selectbox("Network", addresses, key="learn-poll-network", format_func=_short)
@@ -206,7 +206,7 @@ def _act(what: str, action: Callable[[], None]) -> None:
 
 @st.fragment(run_every="1s")
 def _answers(here: Sequence[str]) -> None:
-    """The number of answers, drawn again every second; after the reveal their distribution."""
+    """Draw the number of answers, refreshed every second, or their distribution after the reveal."""
     ballot = phone.current()
     if ballot is None:
         st.caption("The poll is over.")

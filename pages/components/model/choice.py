@@ -1,4 +1,4 @@
-"""Which model, in which precision, on which device: named afresh, found on the Hub, or one that something is stored of."""
+"""Form for model, precision and device, with the search of the Hub and the models of stored results."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -99,7 +99,7 @@ def _is_refused(source: str, kind: str) -> bool:
 
 
 def _revision(source: str, current: ModelSpec) -> str | None:
-    """Which state of a hub id; the box is of this id, so that another one does not inherit its commit."""
+    """Draw the field for the revision of a Hub id. Its key has the id, so that another id does not inherit the revision."""
     _search_box(_pick)
     if not source:
         return None
@@ -185,7 +185,7 @@ def card(title: words.Markdown, caption: str) -> Iterator[None]:
 
 
 def size(stored: StoredModel) -> str:
-    """How large a model is: "30 layers, 134.5 M parameters"."""
+    """Return the size of a model: "30 layers, 134.5 M parameters"."""
     return f"{stored.facts.n_layers} layers, {words.count(stored.facts.n_parameters)} parameters"
 
 

@@ -110,7 +110,7 @@ def _settings(result: InspectResult) -> None:
 
 
 def _reason(choice: Setting) -> str:
-    """The reason without the value that stands in the column before it."""
+    """Return a reason without its value, which has its own column."""
     return choice.reason.removeprefix(f"{choice.value}: ")
 
 
@@ -128,7 +128,7 @@ def _parameters(model: ModelFacts) -> None:
 
 
 def pinned(model: ModelSpec, inspected: InspectResult) -> ModelSpec:
-    """The model at the commit that was found, so that all that is computed with it is of the same weights."""
+    """Return the model with its commit, so that all results are of the same weights."""
     return replace(model, revision=inspected.commit) if inspected.commit else model
 
 

@@ -119,7 +119,7 @@ def _of_model(name: str, part: str, *, is_always_written: bool = False) -> Field
 
 
 def _option(name: str, former: Mapping[str, str] | None = None) -> Field[str]:
-    """A name that its page checks, since not every page knows the names of all; the usual one is ""."""
+    """Return a field for a name that only its page can check; the default is ""."""
     return Field(name, "", lambda text: text[:_LONGEST], str, former or {})
 
 

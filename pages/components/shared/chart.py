@@ -182,7 +182,7 @@ def show_with_table(figure: Figure, *, key: str, alt: str, file_name: str) -> No
 
 
 def folded_table(rows: Table | list[dict], *, key: str, alt: str, file_name: str) -> None:
-    """The numbers behind one chart, folded away below it."""
+    """Draw the table of a chart in a collapsed expander."""
     with st.expander("Numbers behind the chart", icon=":material/table:"):
         table(rows, key=key, alt=alt, file_name=file_name)
 

@@ -30,14 +30,14 @@ class Cut:
     removed: Removal | None
     """None for n = 0, and if it is not known yet."""
     unknown: words.Markdown = ""
-    """Why the layers are not known yet, and the control that finds them; empty if they are."""
+    """Reason why the layers are unknown, with the control that finds them; empty if they are known."""
     by_hand: bool = False
     """Whether these layers were picked instead of the strategy's choice."""
 
 
 @dataclass(frozen=True)
 class ChosenStrategy:
-    """How blocks are chosen, and the measurements that they are chosen by."""
+    """Strategy with the results that it chooses blocks from."""
 
     name: str
     """One of `strategies.STRATEGIES`."""
@@ -62,7 +62,7 @@ class ChosenStrategy:
         return Cut(n, least, "" if least else _missing(self.name, n, self.sweep))
 
     def block(self, n: int) -> Block | None:
-        """The cut of n layers, if it is known and one block."""
+        """Return the removal if it is known and one block, else None."""
         removed = self.cut(n).removed
         return removed if isinstance(removed, Block) else None
 
@@ -162,7 +162,7 @@ def take_or_say(removed: Removal, strategy: Removal | None, n_layers: int) -> No
 
 
 def protected_in(removed: Removal | None, n_layers: int) -> list[int]:
-    """The protected layers that a cut would take, ascending."""
+    """Return the protected layers in a removal, ascending."""
     return sorted(state.protected(n_layers).intersection(removed.touched)) if removed else []
 
 
@@ -244,7 +244,7 @@ def field(n_layers: int, strategy: ChosenStrategy | None) -> None:
 
 
 def damage_shown(distances: FoundResult, model: ModelSpec) -> FoundResult | None:
-    """The damage to show beside a map: the strongest, of equal ones that which is compared with this map."""
+    """Return the loss-increase map next to a distance map: the strongest, preferably compared with this map."""
     entries = stored_results.find("damage", model)
     if not entries:
         return None

@@ -181,7 +181,7 @@ def commands(specs: Sequence[Spec]) -> None:
 
 @st.cache_data(max_entries=512, show_spinner=False)
 def command_line(spec: Spec) -> str:
-    """The command line of a request."""
+    """Return the command line of a request."""
     return main.command_line(spec)
 
 

@@ -283,7 +283,7 @@ def _kept(name: str, content: bytes, key: str) -> tuple[BenchmarkSpec | None, in
 
 
 def _preview(file: QuestionFile, key: str) -> None:
-    """The first questions as they will be asked, and every row that cannot be."""
+    """Draw the first questions of a file and its invalid rows."""
     st.caption(
         f"{len(file.questions):,} of {file.n_rows:,} rows are valid questions. Answers are read as "
         f"{words.plain(file.answers_as)}. The first {min(_QUESTIONS_SHOWN, len(file.questions))} prompts:"

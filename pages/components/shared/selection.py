@@ -95,13 +95,13 @@ class Shown:
 
 
 def now(model: ModelSpec) -> Shown | None:
-    """The selection on screen; None while the model has no distance map."""
+    """Return the selection on screen; None if the model has no distance map."""
     distances = stored_results.shown("distances", stored_results.find("distances", model))
     return None if distances is None else on_map(distances, curve(model), model)
 
 
 def on_map(distances: FoundResult, sweep: FoundResult | None, model: ModelSpec) -> Shown:
-    """The selection with this map and this curve on screen.
+    """Return the selection with a map and a curve on screen.
 
     Args:
         distances: the distance map.
@@ -155,7 +155,7 @@ def curves(model: ModelSpec, strategy: str = "") -> list[FoundResult]:
 
 
 def curve(model: ModelSpec, strategy: str = "") -> FoundResult | None:
-    """The curve on screen: of the strategy on screen or the one named, on the selected dataset if it has one."""
+    """Return the curve on screen, of the selected or a given strategy, on the selected dataset if there is one."""
     dataset = selected_dataset(model)
     if dataset is None:
         return None
@@ -173,7 +173,7 @@ def selected_dataset(model: ModelSpec) -> BenchmarkSpec | None:
 
 
 def other_datasets(model: ModelSpec) -> list[str]:
-    """The further datasets with a curve of the model, each with its largest number of questions: "MMLU, 5-shot (114)"."""
+    """Return the other datasets with a curve of the model and their largest number of questions: "MMLU, 5-shot (114)"."""
     selected = selected_dataset(model)
     datasets: dict[str, int] = {}
     for entry, n in stored_results.datasets(model):
@@ -185,7 +185,7 @@ def other_datasets(model: ModelSpec) -> list[str]:
 
 
 def dataset_of(entry: FoundResult) -> BenchmarkSpec:
-    """The dataset of a curve, without its number of questions, draw and release."""
+    """Return the dataset of a curve without number of questions, seed and identity."""
     return replace(entry.result.spec.benchmark, limit=None, seed=0, identity="")
 
 
@@ -216,12 +216,12 @@ def evidence_on(
 
 
 def version(entry: FoundResult) -> Version:
-    """The key of a result with its time, which differs from all others and from itself with fewer numbers."""
+    """Return a cache key of a result, which changes when the result grows."""
     return entry.key, entry.saved_at
 
 
 def versions(entries: Sequence[FoundResult]) -> str:
-    """The keys of results with their times, for caches that must notice a growing result.
+    """Return a cache key of several results, which changes when one of them grows.
 
     One text, since Streamlit takes a tuple of fifty pairs apart for the key of a cache: longer than some panels take to draw.
     """
@@ -242,7 +242,7 @@ def _evidence(
 
 
 def chip(conditions: Iterable[Condition | None]) -> words.Markdown:
-    """The chip as Markdown, to end a line with: "ARC-Easy · n = 200 · C4 · n = 32 texts", "float32 · Q4_1 weights".
+    """Return the condition as a badge in Markdown: "ARC-Easy · n = 200 · C4 · n = 32 texts", "float32 · Q4_1 weights".
 
     Args:
         conditions: of the numbers beside it; None is left out.
@@ -290,17 +290,17 @@ def show_chip(conditions: Sequence[Condition | None], note: words.Markdown = "",
 
 
 def selected_conditions(selected: Selected) -> list[Condition | None]:
-    """The selected condition: that of accuracies, then that of losses."""
+    """Return the selected conditions of accuracies and of losses."""
     return [selected.accuracy.condition, selected.loss.condition]
 
 
 def conditions_of_readings(readings: Readings) -> list[Condition | None]:
-    """The conditions of the scores of one model."""
+    """Return the conditions of the scores of one model."""
     return list(dict.fromkeys(score.condition for score in readings.values()))
 
 
 def conditions_of_results(results: Iterable[Any], *quantities: str) -> list[Condition]:
-    """The conditions of the scores of curves, evaluations and heals.
+    """Return the conditions of the scores of curves, evaluations and healing runs.
 
     Args:
         results: the results.
@@ -315,7 +315,7 @@ def conditions_of_results(results: Iterable[Any], *quantities: str) -> list[Cond
 
 
 def conditions_of_maps(results: Iterable[DistanceResult | DamageResult]) -> list[Condition]:
-    """The conditions of maps of blocks: their texts, precision and weights format."""
+    """Return the conditions of maps: their texts, precision and weights format."""
     return list(dict.fromkeys(map(reading.of_map, results)))
 
 

@@ -1,4 +1,4 @@
-"""From a click to a job in the queue, and answers that take seconds: no page waits for either.
+"""Start of jobs from a click, and slow answers computed in the background.
 
 The instant heal is the job that a single click asks for. A thread finds an answer, once for all pages.
 """

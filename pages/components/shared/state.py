@@ -20,7 +20,7 @@ _MAX_REMEMBERED = 20
 
 
 def current_model() -> ModelSpec:
-    """The model that all pages are about; at first the one in the address, else the starter model."""
+    """Return the current model: at first the one in the address, else the starter model."""
     if "model" not in st.session_state:
         query = st.query_params
         parts = {field.part: query[field.name] for field in address.FIELDS if field.part and field.name in query}
@@ -96,7 +96,7 @@ def name(model: ModelSpec) -> str:
 
 
 def chosen_n() -> int:
-    """The slider's n, or the one in the address; a block in the address brings its own size."""
+    """Return the selected n: of the slider, the address, or the block in the address."""
     if address.N.name not in _chosen() and (removed := own_cut()):
         _chosen()[address.N.name] = removed.size
     return value(address.N)
@@ -109,7 +109,7 @@ def choose_n(n: int) -> None:
 
 
 def own_cut(n_layers: int | None = None) -> Removal | None:
-    """The layers that were picked by hand instead of the strategy's choice, if any were.
+    """Return the layers that the user selected in place of the strategy's choice; None if there are none.
 
     Args:
         n_layers: layers of the model; a cut that it cannot have is reported and forgotten.
@@ -133,7 +133,7 @@ def choose_cut(cut: Removal | None) -> None:
 
 
 def protected(n_layers: int | None = None) -> frozenset[int]:
-    """The layers that no cut by hand may take.
+    """Return the protected layers.
 
     Args:
         n_layers: layers of the model; those that it does not have are left out.
@@ -193,7 +193,7 @@ def choose_option(name: str, value: str) -> None:
 
 
 def strategy() -> str:
-    """How blocks are chosen."""
+    """Return the selected strategy."""
     return value(address.STRATEGY)
 
 
@@ -204,7 +204,7 @@ def choose_strategy(strategy: str) -> None:
 
 
 def pinned() -> str:
-    """The run that others are compared with, as KIND:KEY; "" without one."""
+    """Return the run that others are compared with, as KIND:KEY; "" if there is none."""
     return value(address.PINNED)
 
 

@@ -124,7 +124,7 @@ def known(model: ModelSpec) -> ModelSpec:
 
 
 def by_key(kind: str, key: str | None) -> FoundResult | None:
-    """The result with this fingerprint, finished or on its way."""
+    """Return the result with this fingerprint, complete or partial."""
     return service.by_key(kind, key)
 
 
@@ -146,7 +146,7 @@ def shown(kind: str, found: Sequence[FoundResult]) -> FoundResult | None:
 
 
 def _rivals(entry: FoundResult, found: Sequence[FoundResult]) -> list[FoundResult]:
-    """Of these the answers to the same request, in their order; the result alone if it is not among them."""
+    """Return the results of the same request in their order; only the result itself if it is not among them."""
     return [other for other in found if other.summary.request == entry.summary.request] or [entry]
 
 
@@ -176,7 +176,7 @@ def identity(model: ModelSpec) -> str:
 
 
 def n_of_other_weights(model: ModelSpec) -> int:
-    """How many results were measured under this name or path when other weights lay there; pages do not show them."""
+    """Return the number of results under this name or path with other weights, which pages do not show."""
     return service.n_of_other_weights(known(model))
 
 
@@ -223,5 +223,5 @@ def _starter_identity() -> str:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _identity_here(source: str, stamps: identities.Stamps) -> str:
-    """Samples of the files are read again only when their sizes or times change."""
+    """Return the identity of the local files, from a cache that sizes and times invalidate."""
     return identities.of_local(source)

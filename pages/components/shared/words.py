@@ -32,7 +32,7 @@ _FOUND_LATER = re.compile(
 )
 """Beginnings of links without brackets, of emoji and icons by name, and of arrows."""
 _AT_THE_START = re.compile(r"^(\d*)([-+=.)])(?=[-+=\s]|$)")
-"""Of lists, rules and underlined headings."""
+"""Markup of lists, rules and underlined headings."""
 
 
 def task_names() -> dict[str, str]:
@@ -46,7 +46,7 @@ def strategies_help() -> str:
 
 
 def questions(spec: BenchmarkSpec) -> str:
-    """Which questions, in a few words; to be shown as plain text."""
+    """Return the name of a question set as plain text."""
     return summaries.in_words(spec)
 
 
@@ -58,7 +58,7 @@ def strategy(spec: SweepSpec) -> str:
 
 
 def curve(spec: SweepSpec) -> str:
-    """A sweep as a job is called."""
+    """Return the title of the job of a sweep."""
     n_questions = "all" if spec.benchmark.limit is None else spec.benchmark.limit
     reach = f"{len(spec.blocks)} blocks" if spec.blocks else "n up to L/2" if spec.max_n is None else f"n ≤ {spec.max_n}"
     return f"Sweep, {questions(spec.benchmark)} {n_questions}, {reach}, {strategy(spec)}"
@@ -88,7 +88,7 @@ def seen(text: str, most: int = _LONGEST) -> str:
 
 
 def _visible(letter: str) -> str:
-    """A character as it may be shown: control characters part words, those of no width are left out."""
+    """Return a character for display: a space for a control character, "" for one without width."""
     if not escapes.is_hidden(letter):
         return letter
     kind = unicodedata.category(letter)
@@ -104,7 +104,7 @@ def count(number: float) -> str:
 
 
 def span(low: float, high: float) -> str:
-    """A range of seconds, no finer than it is known: 310, 395 -> "5-7 min"; 41, 58 -> "40-60 s"."""
+    """Return a range of seconds in rounded words: 310, 395 -> "5-7 min"; 41, 58 -> "40-60 s"."""
     if high < 100:
         ends = [max(1, round(value)) if high < 10 else max(5, 5 * round(value / 5)) for value in (low, high)]
         unit = "s"
@@ -124,7 +124,7 @@ A_CUT: Markdown = (
     "START:SIZE, counted from 0. Join several with +. The prefix a removes only the attention of these layers, m only the "
     "feed-forward part: a12+m15:2."
 )
-"""How a cut is written."""
+"""Return the text of a removal."""
 
 
 def layers(number: int) -> str:
@@ -133,7 +133,7 @@ def layers(number: int) -> str:
 
 
 def date(at: float) -> str:
-    """The local day and minute of a time in seconds since the epoch."""
+    """Return the local date and minute of a time in seconds since the epoch."""
     return time.strftime("%d %b %H:%M", time.localtime(at))
 
 
@@ -157,7 +157,7 @@ def nats(value: float | None, ends: tuple[float, float] | None = None) -> str:
 
 
 def other_losses(loss: Reading | None, vocab_size: int) -> str:
-    """A loss in the units that other papers use; "" if they are not known."""
+    """Return a loss as perplexity, bits per byte and share of uniform guessing; "" if they are not known."""
     if loss is None or loss.bits_per_byte is None:
         return ""
     perplexity = math.exp(loss.value)
@@ -167,12 +167,12 @@ def other_losses(loss: Reading | None, vocab_size: int) -> str:
 
 
 def texts(corpus: CorpusSpec) -> str:
-    """Which texts, in two words."""
+    """Return the name of a corpus."""
     return summaries.in_words(corpus)
 
 
 def heal_length(spec: HealSpec) -> str:
-    """How long a heal trains, in two words."""
+    """Return the training duration of a healing run in words."""
     if spec.minutes is not None:
         return f"{spec.minutes:g} minutes"
     return f"{spec.steps} steps" if spec.steps else "instant"

@@ -65,7 +65,7 @@ def _poll(results: LessonResults) -> list[PollQuestion]:
 
 
 def verdict(guess: int | None) -> str:
-    """How far a guessed angle is from the wanted one."""
+    """Return a sentence on the difference between a guessed angle and the answer."""
     answer = f"{WANTED} of 180° is {180 * WANTED:.0f}°. The length does not matter."
     if guess is None:
         return answer
@@ -74,7 +74,7 @@ def verdict(guess: int | None) -> str:
 
 
 def said(distance: float) -> str:
-    """A distance in words."""
+    """Return a distance in words."""
     if abs(distance - 0.5) < 1e-9:
         return "a right angle, nothing in common"
     if distance < 1e-9:
@@ -85,7 +85,7 @@ def said(distance: float) -> str:
 
 
 def example() -> str:
-    """The worked example, with its numbers worked out."""
+    """Return the worked example with its numbers."""
     a, b = plane.EXAMPLE
     cosine, distance = plane.cosine(a, b), plane.angular_distance(a, b)
     return (

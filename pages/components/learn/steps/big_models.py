@@ -23,7 +23,7 @@ SIZE = BIG.n_layers // 4
 
 
 def _show(lesson: Lesson, results: LessonResults) -> None:
-    """The question; then published choices and cliffs on relative depth, with the user's own among them."""
+    """Draw the question, then published choices and cliffs on relative depth next to those of the current model."""
     # Plotly shows a part of HTML, so a model's name must not be any.
     distances, name = results.distances, html.escape(results.name)
     left, right = st.columns([4, 7], gap="large")
@@ -70,7 +70,7 @@ def _poll(results: LessonResults) -> list[PollQuestion]:
 
 
 def verdict(start: int | None) -> str:
-    """Where the published block lies, and how far off a guess is."""
+    """Return sentences on the published block and the distance of the guess."""
     block = BIG.blocks()[SIZE - 1]
     answer = f"{BIG.name}: {block.brief()}."
     if start is None:
@@ -116,7 +116,7 @@ _LINK = f"[{guesses.PAPER}](https://arxiv.org/abs/{guesses.PAPER.removeprefix('a
 
 
 def _own(distances: DistanceResult | None) -> str:
-    """Where the user's own blocks of up to a quarter of the layers begin, beside those of the largest published model."""
+    """Return a sentence that compares the blocks of the current model with those of the largest published model."""
     if distances is None:
         return ""
     most = max(1, distances.n_layers // 4)

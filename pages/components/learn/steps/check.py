@@ -52,7 +52,7 @@ QUESTIONS = (
 
 
 def _show(lesson: Lesson, results: LessonResults) -> None:
-    """The questions side by side, the exercises, and the summary."""
+    """Draw the questions side by side, the exercises and the summary."""
     asked, worked, told = st.tabs(["Questions", "Exercises", "Your results"])
     with asked:
         for number, (column, question) in enumerate(zip(st.columns(3, gap="medium"), QUESTIONS, strict=True)):
@@ -162,7 +162,7 @@ def _predicted(results: LessonResults) -> list[tuple[str, str, Found, bool]]:
 
 
 def _not_yet(lesson: Lesson, question: str) -> dict[str, str]:
-    """The row of a question that was not guessed; empty if it was."""
+    """Return the row of a question without a guess; empty if there is a guess."""
     if question in lesson.guesses:
         return {}
     status = "skipped" if question in lesson.skipped else "no guess yet"
@@ -213,7 +213,7 @@ def _cliff(lesson: Lesson, results: LessonResults) -> dict[str, str]:
 
 
 def _range(cliff: cliffs.Cliff) -> str:
-    """Where the cliff begins, as short as in a table."""
+    """Return the position of the cliff for a table."""
     return f"n = {cliff.earliest}" if cliff.earliest == cliff.latest else f"n = {cliff.earliest} to {cliff.latest}"
 
 

@@ -25,7 +25,7 @@ QUESTION = "cliff"
 
 
 def _show(lesson: Lesson, results: LessonResults) -> None:
-    """The empty axes, and once something is locked the curves."""
+    """Draw the empty axes, or the curves once a guess is locked."""
     sweep = results.sweep
     if sweep is None:
         say_missing("The accuracy of your pruned model has not been measured yet.", "pages/explore.py", "Run a sweep")
@@ -93,7 +93,7 @@ def _axes(sweep: SweepResult, cliff: Cliff) -> Axes:
 
 
 def expected(drawn: Drawn | None, cliff: Cliff) -> list[float | None]:
-    """The drawn accuracy by n, from the unpruned model that was told."""
+    """Return the drawn accuracy by n, beginning with the known accuracy of the unpruned model."""
     return [cliff.unpruned, *drawn.values] if drawn and not drawn.is_empty else []
 
 
@@ -174,7 +174,7 @@ def verdict(sweep: SweepResult, cliff: Cliff, drawn: Drawn | None) -> list[str]:
 
 
 def found(cliff: Cliff) -> str:
-    """The sentence on the cliff, and up to which n there is none."""
+    """Return a sentence on the cliff."""
     safe = cliff.earliest - 1
     start = f" Up to n = {safe}, accuracy is significantly above the midpoint of unpruned and chance." if safe else ""
     return cliff.sentence() + start

@@ -19,7 +19,7 @@ QUESTION = "block"
 
 
 def _show(lesson: Lesson, results: LessonResults) -> None:
-    """The question, and once a guess is locked the answer."""
+    """Draw the question, and the answer once a guess is locked."""
     distances, size = results.distances, results.size
     if distances is None:
         say_missing("Your model has no distance map yet, so there is nothing to guess.", "pages/explore.py", "Compute a map")
@@ -45,7 +45,7 @@ def _show(lesson: Lesson, results: LessonResults) -> None:
 
 
 def guessed(lesson: Lesson, size: int) -> Block | None:
-    """The guessed block; None if none was."""
+    """Return the guessed block; None if there is none."""
     start = lesson.guesses.get(QUESTION)
     return None if start is None else Block(start, size)
 
@@ -102,7 +102,7 @@ def _names(blocks: list[Block]) -> tuple[str, ...]:
 
 
 def verdict(judged: guesses.JudgedBlock, guess: Block | None) -> str:
-    """The most similar block, as far as the texts can tell, and how far off a guess is."""
+    """Return sentences on the most similar block, its uncertainty and the distance of the guess."""
     answer = f"Most similar: {judged.best.brief()}, distance {judged.best_distance:.3f}."
     if guess is None:
         tied = f" Statistically tied with the blocks that begin at {guesses.spans(judged.tied)}."

@@ -126,7 +126,7 @@ def _poll(results: LessonResults) -> list[PollQuestion]:
 
 
 def told(heal: HealResult) -> str:
-    """The effect of this heal on loss and accuracy, with its texts and intervals, as Markdown of plain words."""
+    """Return the effect of a healing run on loss and accuracy with its texts and intervals, as Markdown."""
     return words.plain(_told(heal))
 
 
@@ -155,7 +155,7 @@ def _told(heal: HealResult) -> str:
 
 
 def _same_kind(heal: HealResult) -> str:
-    """The loss on text like that which was trained on; empty if it was not measured."""
+    """Return a sentence on the loss on text of the training kind; empty if it is not measured."""
     before, after = (readings.of_same_kind(heal, which).get(readings.LOSS) for which in ("unpruned", "healed"))
     if before is None or after is None:
         return ""
@@ -166,7 +166,7 @@ def _same_kind(heal: HealResult) -> str:
 
 
 def judged(ladder: list[Rung], drawn: Drawn | None) -> list[str]:
-    """How near each drawn loss came, a sentence each."""
+    """Return a sentence on the error of each drawn loss."""
     pairs = zip(ladder[2:], drawn.values if drawn else (), strict=False)
     return [
         f"You drew {value:.2f} for {words.plain(rung.name)}: {abs(value - rung.point.loss):.2f} off."

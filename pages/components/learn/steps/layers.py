@@ -26,7 +26,7 @@ _STREAM = Path(__file__).resolve().parents[3] / "assets" / "learn" / "stream.jso
 
 
 def _show(lesson: Lesson, results: LessonResults) -> None:
-    """The stream; then one draws how far each layer of the current model turns it, and sees."""
+    """Draw the residual stream, then the question how far each layer turns it, and the answer."""
     facts, distances = results.facts, results.distances
     left, right = st.columns([4, 7], gap="large")
     with left:
@@ -120,7 +120,7 @@ def _poll(results: LessonResults) -> list[PollQuestion]:
 
 
 def verdict(distances: DistanceResult, drawn: Drawn | None) -> str:
-    """Which layer turns the stream least, as far as the texts can tell, and how near a drawing came."""
+    """Return sentences on the layer that turns the stream least and on the error of the drawing."""
     row = distances.mean[0]
     least = min(range(len(row)), key=lambda layer: (row[layer], -layer))
     rivals = remarks.of_map(distances, distances.spec.metric)[0]

@@ -23,7 +23,7 @@ QUESTION = "damage"
 
 
 def _show(lesson: Lesson, results: LessonResults) -> None:
-    """The question; then four limits, those that were measured with the user's own numbers, and two charts behind them."""
+    """Draw the question, then four limits with the measured numbers of the current model and two charts."""
     left, right = st.columns([4, 7], gap="large")
     costs = _costs(results)
     if costs is not None and results.damage is not None and not lesson.is_revealed(QUESTION):
@@ -86,7 +86,7 @@ def _poll(results: LessonResults) -> list[PollQuestion]:
 
 
 def verdict(costs: dict[int, float], start: int | None, results: LessonResults) -> str:
-    """The block that cost least beside the most similar one, and how far off a guess is."""
+    """Return sentences on the block with the lowest loss increase, the most similar block and the guess."""
     least = min(costs, key=costs.__getitem__)
     sentence = f"Smallest loss increase: {Block(least, results.size).brief()}, {costs[least]:+.2f} nats/token."
     distances = _compared(results)
@@ -107,7 +107,7 @@ def verdict(costs: dict[int, float], start: int | None, results: LessonResults) 
 
 
 def rivals(costs: dict[int, float], results: LessonResults) -> set[int]:
-    """Starts of blocks whose loss increase is statistically tied with the lowest, or is measured on other texts."""
+    """Return the starts of blocks whose loss increase is tied with the lowest or measured on other texts."""
     assert results.damage
     increases = {start: readings.of_damage(results.damage, Block(start, results.size)) for start in costs}
     least = increases[min(costs, key=costs.__getitem__)]
@@ -132,7 +132,7 @@ def _limits(results: LessonResults) -> list[str]:
 
 
 def _pair(results: LessonResults):
-    """The unpruned point and the one of the lesson's block size, if both are known."""
+    """Return the unpruned point and the one of the lesson's block size; None if one is missing."""
     points = {point.n: point for point in results.sweep.points} if results.sweep else {}
     return points.get(0), points.get(results.size)
 
@@ -158,7 +158,7 @@ def _named(cut: Point) -> str:
 
 
 def _share(value: float, ends: tuple[float, float] | None) -> str:
-    """A share with its 95 % interval, as short as a lesson needs: "50% (31-69)"."""
+    """Return a share with its 95 % interval: "50% (31-69)"."""
     return f"{value:.0%}" + (f" ({100 * ends[0]:.0f}-{100 * ends[1]:.0f})" if ends else "")
 
 
@@ -173,7 +173,7 @@ def _ranks(results: LessonResults) -> str:
 
 
 def _favourite(sweep: SweepResult | None) -> str:
-    """How near the cuts of the curve came to a collapse."""
+    """Return a sentence on how near the curve comes to a collapse."""
     favourites = [
         (favourite[1], point.n, favourite[0])
         for point, answers in zip(sweep.points if sweep else [], sweep.questions if sweep else [], strict=False)
@@ -227,7 +227,7 @@ def _damage(results: LessonResults, guess: Block | None) -> None:
 
 
 def _compared(results: LessonResults) -> DistanceResult | None:
-    """The map that the damage was compared with, or else the one on screen."""
+    """Return the distance map of a loss-increase map, else the one on screen."""
     entry = stored_results.by_key("distances", results.damage.spec.distances.fingerprint()) if results.damage else None
     return entry.result if entry else results.distances
 
