@@ -77,7 +77,7 @@ with frame.errors_shown():
             st.info(f"{host.VIEWER} Open a model of the gallery or of a result pack below.")
             ready = False
         elif wanted is None:
-            st.info("Name a model, then click **Check this model**.")
+            st.info("Enter a model above.")
             ready = False
         elif wanted.source == "starter" and not starter.is_installed():
             st.info("The starter pack is not installed. It has a small real model, question sets and texts (180 MB):")

@@ -60,7 +60,7 @@ def _form(request: HealSpec) -> tuple[Removal, str]:
 def _picker(of_block: dict[str, ListedHeal], selected: ListedHeal) -> None:
     """Draw the list of healing runs of the selected block."""
     ids = list(of_block)
-    key = f"pick-heal-{selected.id}"
+    key = f"pick-heal-{selected.id}-{selected.state}"  # a menu keeps the text of its value, which names the state
     st.selectbox(
         "Run",
         ids,

@@ -84,7 +84,7 @@ def ended(job: jobs.Job, *, where: str = "strip") -> None:
         st.markdown(f":{_COLOURS[job.state]}-badge[{words.plain(job.state)}] {words.plain(job.label)}")
         st.caption(words.plain(job.error) if job.error else f"{when}, took {words.duration(job.elapsed_s or 0)}")
         if job.work is not None and (done := job.work.in_words()):
-            st.caption(words.plain(done))
+            st.caption(words.plain(f"{done[0].upper()}{done[1:]}"))
         _owner(job)
         if job.state in (jobs.FAILED, jobs.INTERRUPTED):
             log(job, where)

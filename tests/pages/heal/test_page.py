@@ -296,7 +296,7 @@ def test_the_shown_heal_is_always_of_the_selected_block(app, known):
     other, own = healed(5, 11), healed(8, 12)
     at = app("pages/heal.py", block="12:8")
     assert list(at.table[0].value["layers"]) == [30, 22, 22]
-    assert len(at.selectbox(key=f"pick-heal-{own.spec.fingerprint()}").options) == 1
+    assert len(at.selectbox(key=f"pick-heal-{own.spec.fingerprint()}-done").options) == 1
     at.selectbox(key="heals-elsewhere").set_value(other.spec.fingerprint()).run()
     assert not at.exception
     assert Block(11, 5).brief() in texts(at), "its block is selected with it"
@@ -339,8 +339,8 @@ def test_run_with_the_settings_of_the_form_comes_first(app, known):
     replace(worse, healed=replace(worse.healed, loss=4.0)).save()
     better = healed(5, 11, recipe="better")
     at = app("pages/heal.py", block="11:5")
-    assert at.selectbox(key=f"pick-heal-{better.spec.fingerprint()}")
+    assert at.selectbox(key=f"pick-heal-{better.spec.fingerprint()}-done")
     timed = healed(5, 11, recipe="distill", steps=0, minutes=10.0)
     replace(timed, healed=replace(timed.healed, loss=4.4)).save()
     at = app("pages/heal.py", block="11:5")
-    assert at.selectbox(key=f"pick-heal-{timed.spec.fingerprint()}")
+    assert at.selectbox(key=f"pick-heal-{timed.spec.fingerprint()}-done")

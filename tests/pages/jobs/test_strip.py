@@ -80,7 +80,7 @@ def test_a_paused_job_stays_in_sight_and_is_resumed(app, known, job):
         db.execute("UPDATE jobs SET finished_at = 1.0")
     at = app("pages/heal.py")
     assert "It was paused" in texts(at)
-    assert "peak memory 1.0 GB" in texts(at)
+    assert "Peak memory 1.0 GB" in texts(at)
     at.sidebar.button(key=f"strip-resume-{made.id}").click().run()
     assert jobs.get(made.id).state == jobs.QUEUED
 
