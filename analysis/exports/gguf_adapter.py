@@ -62,10 +62,7 @@ def write(source: Path, adapter: Path, config: Any, out: Path) -> None:
         b = gguf_cut.reorder(gguf_cut.reordered_heads(family, config, name), b * (alphas.get(module, alpha) / alpha))
         file.add_tensor(f"{name}.weight.lora_a", a.numpy())
         file.add_tensor(f"{name}.weight.lora_b", b.contiguous().numpy())
-    file.write_header_to_file()
-    file.write_kv_data_to_file()
-    file.write_tensors_to_file()
-    file.close()
+    gguf_cut.finish(file)
 
 
 def _modules(adapter: Path) -> list[str]:

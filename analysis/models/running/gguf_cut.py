@@ -20,7 +20,9 @@ from analysis.models.source import adapter_config, gguf
 from analysis.models.source.gguf_families import BLOCK, broken
 from analysis.models.source.location import gguf_of
 
+_WRITTEN_BY_LIBRARY = ("general.architecture", "general.alignment")
 _NOT_PER_LAYER = ("rope.dimension_sections", "rope.scaling.factors")
+"""Endings of the keys of arrays that may have as many entries as the model has layers, but are not one for each."""
 
 
 def write(
@@ -47,15 +49,12 @@ def write(
     file = library.GGUFWriter(out, family)
     for key, field in fields.items():
         value, kind = field.contents(), field.types[0]
-        if key.startswith("GGUF.") or key == "general.architecture":
+        if key.startswith("GGUF.") or key in _WRITTEN_BY_LIBRARY:
             continue
         if key == f"{family}.block_count":
             value = len(kept)
-        elif key == "general.alignment":
-            file.add_custom_alignment(value)
-            continue
-        elif kind == library.GGUFValueType.ARRAY and len(value) == n_layers and _is_per_layer(key, family):
-            value = [value[layer] for layer in kept]
+        elif kind == library.GGUFValueType.ARRAY and len(value) == n_layers and key.startswith(f"{family}."):
+            value = value if key.endswith(_NOT_PER_LAYER) else [value[layer] for layer in kept]
         file.add_key_value(key, value, kind, field.types[1] if kind == library.GGUFValueType.ARRAY else None)
     for tensor in reader.tensors:
         match, name = BLOCK.fullmatch(tensor.name), tensor.name
@@ -70,6 +69,11 @@ def write(
             file.add_tensor(name, library.dequantize(tensor.data, tensor.tensor_type).astype(np.float32))
         else:
             file.add_tensor(name, tensor.data, raw_dtype=tensor.tensor_type)
+    finish(file)
+
+
+def finish(file: Any) -> None:
+    """Write header, metadata and tensors of a `GGUFWriter`, and close it."""
     file.write_header_to_file()
     file.write_kv_data_to_file()
     file.write_tensors_to_file()
@@ -165,10 +169,6 @@ def reorder(n_heads: int, weight: Tensor, *, is_file: bool = False) -> Tensor:
     half = len(weight) // n_heads // 2
     sizes = (half, 2) if is_file else (2, half)
     return weight.reshape(n_heads, *sizes, -1).transpose(1, 2).reshape(weight.shape)
-
-
-def _is_per_layer(key: str, family: str) -> bool:
-    return key.startswith(f"{family}.") and not key.endswith(_NOT_PER_LAYER)
 
 
 def _checked(path: Path) -> Any:
