@@ -7,7 +7,7 @@ from analysis.core import escapes
 from analysis.core.blocks import PartSet, Removal
 from analysis.core.errors import SpecError
 from analysis.data import starter
-from analysis.models.architecture.families import KNOW_THEIR_PLACE
+from analysis.models.architecture.families import DEPENDENT_ON_INDEX
 from analysis.models.source.model_spec import ModelSpec
 
 _LISTING = (
@@ -35,7 +35,7 @@ def mergekit_stops(family: str) -> str:
 
     Found with mergekit 0.1.5 and transformers 5: it sets the number of layers, and leaves `layer_types` as long as it was.
     """
-    if family in KNOW_THEIR_PLACE:
+    if family in DEPENDENT_ON_INDEX:
         return (
             f"mergekit copies the layers of a {family} model unchanged, but they depend on their index, so the outputs would "
             f"differ. Export the folder (hf) instead."

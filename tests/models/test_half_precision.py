@@ -104,7 +104,7 @@ def test_log_probabilities_are_those_of_whole_rows_in_float64(family, width, mon
         rows = decoder.head(states.double())
         right = decoder.scaled(rows.float()).double().log_softmax(-1)[at, tokens]
     decoder.head.float()
-    monkeypatch.setattr(head, "_AT_ONCE", 5 * width)
+    monkeypatch.setattr(head, "_MAX_LOGITS_CPU", 5 * width)
     found = head.log_probabilities(decoder, states, at, tokens)
     torch.testing.assert_close(found.double(), right, atol=1e-5, rtol=1e-5)
 

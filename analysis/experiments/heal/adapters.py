@@ -22,7 +22,7 @@ from analysis.models.architecture.matrices import (
     has_experts,
 )
 from analysis.models.running import adapters
-from analysis.models.running.adapters import UNTOLD_RANKS
+from analysis.models.running.adapters import UNMATCHED_PATTERNS
 
 
 def trained_matrices(decoder: Decoder, spec: HealSpec) -> Matrices:
@@ -72,7 +72,7 @@ def attach(decoder: Decoder, spec: HealSpec, init_seed: int, changes: Mapping[st
     with warnings.catch_warnings():
         # Tied embeddings are handled when the adapter is merged.
         warnings.filterwarnings("ignore", message="(?s).*tie")
-        warnings.filterwarnings("ignore", message=UNTOLD_RANKS)
+        warnings.filterwarnings("ignore", message=UNMATCHED_PATTERNS)
         model = get_peft_model(decoder.model, config)
     base = model.get_base_model()
     _check_adapted(decoder, set(targets.values()), _adapted(base))

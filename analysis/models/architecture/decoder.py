@@ -26,7 +26,7 @@ _LOGITS_AT_ONCE = 1 << 25
 """Maximum number of logits in memory (128 MB in float32)."""
 _LOGITS_IN_CACHE = 1 << 23
 """Maximum number of logits in memory on a CPU, to fit its caches. Four times as many made a loss a third slower."""
-_hands_on_more: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+_passes_on_more: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 """Results of `Decoder.check_states_are_own`, by model."""
 _share_weights: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 """Whether layers share weights, by model."""
@@ -193,17 +193,17 @@ class Decoder:
                 f"{getattr(self.config, field)} in its configuration), so no layer can be removed. Only its distances "
                 "can be measured."
             )
-        if self.model not in _hands_on_more:
+        if self.model not in _passes_on_more:
             # With its layers on the disk such a model is refused when it is loaded (`layers_on_disk.check`).
-            _hands_on_more[self.model] = self.on_disk is None and self._hands_on_more()
-        if _hands_on_more[self.model]:
+            _passes_on_more[self.model] = self.on_disk is None and self._passes_on_more()
+        if _passes_on_more[self.model]:
             raise UnsupportedModelError(
                 f"Layers of this {self.config.model_type} model pass on more than the residual stream, so no layer "
                 "can be removed. Only its distances can be measured."
             )
 
     @torch.inference_mode()
-    def _hands_on_more(self) -> bool:
+    def _passes_on_more(self) -> bool:
         """Return whether a layer receives a tensor that the previous layer returned next to the stream."""
         returned: list[Tensor] = []
         is_passed_on: list[bool] = []
@@ -281,8 +281,8 @@ class Decoder:
         """
         states, expected = states.float(), expected.float()
         distance = (states - expected).norm(dim=-1) / expected.norm(dim=-1)
-        eight = getattr(self.model, "is_loaded_in_8bit", False)
-        rounding = _ROUNDING_8BIT if eight else _ROUNDING[self.dtype]
+        is_8bit = getattr(self.model, "is_loaded_in_8bit", False)
+        rounding = _ROUNDING_8BIT if is_8bit else _ROUNDING[self.dtype]
         # The median: if a route among experts is nearly a tie, rounding sends single tokens another way.
         return bool((distance.max() if all_tokens else distance.median()) <= rounding)  # False if it is not a number
 

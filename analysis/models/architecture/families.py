@@ -17,7 +17,7 @@ from typing import Any
 from analysis.core.errors import SpecError
 from analysis.core.registry import Registry
 
-KNOW_THEIR_PLACE = ("beam", "diffllama", "minicpm3")
+DEPENDENT_ON_INDEX = ("beam", "diffllama", "minicpm3")
 """Families whose layers depend on their index or on the number of layers, so that copied weights give other outputs."""
 
 

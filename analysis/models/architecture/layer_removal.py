@@ -72,7 +72,7 @@ def take_out(decoder: Decoder, block: Removal) -> Callable[[], None]:
     per_layer = {name: [value[index] for index in kept] for name, value in computed.items()}
     if any(list(getattr(config, name)) != value for name, value in per_layer.items()):
         # Such as a period of attention layers, which then names others than those that are there.
-        changes.append((config, "__class__", type(config), _saying(type(config), per_layer)))
+        changes.append((config, "__class__", type(config), _with_fixed_lists(type(config), per_layer)))
         config.__class__ = changes[-1][-1]
 
     def undo() -> None:
@@ -115,7 +115,7 @@ def _computed_lists(config: Any, n_layers: int) -> dict[str, list]:
     return lists
 
 
-def _saying(kind: type, lists: dict[str, list]) -> type:
+def _with_fixed_lists(kind: type, lists: dict[str, list]) -> type:
     """Return a subclass of a configuration with fixed values of these lists."""
 
     def stored(name: str) -> property:

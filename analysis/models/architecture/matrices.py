@@ -54,14 +54,14 @@ def feed_forward_matrices(decoder: Decoder) -> Matrices:
     family, matrices = decoder.family, Matrices()
     for index, layer in enumerate(decoder.layers):
         parts = _parts(layer, family)
-        found_here = _all(_of_part(part, paths, family) for part in parts)
-        if not found_here and not any(isinstance(part, Absent) for part in parts):
+        matrices_of_layer = _all(_of_part(part, paths, family) for part in parts)
+        if not matrices_of_layer and not any(isinstance(part, Absent) for part in parts):
             raise RecipeError(
                 f"Layer {index} of this {decoder.config.model_type} model has no known feed-forward part "
                 f"({', '.join((*family.feed_forward, *family.feed_forward_linears))}), so LoRA has no target "
                 "there. Choose a model of another family."
             )
-        matrices += found_here
+        matrices += matrices_of_layer
     if not matrices:
         raise RecipeError(
             "No layer keeps its feed-forward part, so LoRA has no target modules. Set lora_on to attention, or "

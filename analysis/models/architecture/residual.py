@@ -118,7 +118,7 @@ def entry(decoder: Decoder, ids: Tensor, **arguments: Any) -> tuple[Tensor, list
     for as_tuple in (False, True):
         streams: list[Tensor] = []
         calls: list[tuple[tuple, dict]] = []
-        with _skipped(decoder, streams, calls, as_tuple), contextlib.suppress(*_CONFUSED):
+        with _skipped(decoder, streams, calls, as_tuple), contextlib.suppress(*_SKIPPING_ERRORS):
             decoder.body(input_ids=ids.to(decoder.device), use_cache=False, **arguments)
         if (
             len(streams) == decoder.n_layers
@@ -137,7 +137,7 @@ def not_one_by_one(decoder: Decoder) -> UnsupportedModelError:
     )
 
 
-_CONFUSED = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError)
+_SKIPPING_ERRORS = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
 @contextlib.contextmanager

@@ -80,11 +80,11 @@ def find(decoder: Decoder, index: int) -> dict[str, SublayerPlace]:
 @contextlib.contextmanager
 def without(decoder: Decoder, index: int, parts: Collection[str]) -> Iterator[None]:
     """Remove sublayers of a layer inside a `with` statement."""
-    put_back = take_out(decoder, index, parts)
+    restore = take_out(decoder, index, parts)
     try:
         yield
     finally:
-        put_back()
+        restore()
 
 
 def take_out(decoder: Decoder, index: int, parts: Collection[str]) -> Callable[[], None]:
@@ -132,20 +132,20 @@ class _Absent(Absent):
 
 def _exchange(layer: nn.Module, places: dict[str, SublayerPlace], decoder: Decoder) -> Callable[[], None]:
     """Replace sublayers by stand-ins; the returned function restores them."""
-    were: list[tuple[str, nn.Module]] = []
+    originals: list[tuple[str, nn.Module]] = []
     for part, place in places.items():
         for name in place.names:
             original = layer.get_submodule(name)
             is_last = name == place.names[-1]
             stand_in = _Absent(place, original, decoder, is_attention=part == ATTENTION) if is_last else nn.Identity()
-            were.append((name, original))
+            originals.append((name, original))
             setattr(layer, name, stand_in)
 
-    def put_back() -> None:
-        for name, original in were:
+    def restore() -> None:
+        for name, original in originals:
             setattr(layer, name, original)
 
-    return put_back
+    return restore
 
 
 @torch.inference_mode()
@@ -178,12 +178,12 @@ class _Trial:
     """Trial of one layer with and without its sublayers."""
 
     def __init__(self, decoder: Decoder, layer: nn.Module, names: dict[str, tuple[str, ...]], args: Any, kwargs: Any) -> None:
-        self._decoder, self._layer, self._names, self._args, self._given = decoder, layer, names, args, kwargs
+        self._decoder, self._layer, self._names, self._args, self._kwargs = decoder, layer, names, args, kwargs
         self._places: dict[str, SublayerPlace] = {}
 
     def of(self, stream: Tensor) -> dict[str, SublayerPlace]:
         """Return the paths of the sublayers, verified."""
-        agree, put_first = self._decoder.agree, stream.clone()
+        agree, changed_first = self._decoder.agree, stream.clone()
         with self._watched():
             expected = self._run(stream)
         self._places = {part: self._place(part) for part in self._names}
@@ -194,28 +194,28 @@ class _Trial:
         is_in_turn = agree(in_turn[0], expected[0])
         if not is_in_turn and not agree(side_by_side[0], expected[0]):
             raise _Unfit("both together do not give the output of the layer")
-        put_first[:, 0] = stream[:, -1]
-        if not agree(self._run(put_first, ATTENTION)[0, 1:], fed[0, 1:]):
+        changed_first[:, 0] = stream[:, -1]
+        if not agree(self._run(changed_first, ATTENTION)[0, 1:], fed[0, 1:]):
             raise _Unfit("without attention a token still depends on another")
         return {part: replace(place, in_turn=is_in_turn) for part, place in self._places.items()}
 
     def _run(self, stream: Tensor, *parts: str) -> Tensor:
-        put_back = _exchange(self._layer, {part: self._places[part] for part in parts}, self._decoder)
+        restore = _exchange(self._layer, {part: self._places[part] for part in parts}, self._decoder)
         try:
-            return output_stream(self._layer(stream, *self._args, **self._given))
+            return output_stream(self._layer(stream, *self._args, **self._kwargs))
         finally:
-            put_back()
+            restore()
 
     @contextlib.contextmanager
     def _watched(self) -> Iterator[None]:
         """Record the output of the last module of each sublayer."""
         self._returned: dict[str, Any] = {}
 
-        def noting(part: str) -> Callable[[Any, Any, Any], None]:
+        def record(part: str) -> Callable[[Any, Any, Any], None]:
             return lambda module, args, output: self._returned.update({part: output})
 
         last = {part: self._layer.get_submodule(names[-1]) for part, names in self._names.items()}
-        handles = [module.register_forward_hook(noting(part)) for part, module in last.items()]
+        handles = [module.register_forward_hook(record(part)) for part, module in last.items()]
         try:
             yield
         finally:

@@ -19,7 +19,7 @@ from analysis.models.loading import pretrained
 from analysis.models.source import gguf, plausible
 from analysis.models.source.location import Source
 
-_MOST_BYTES = 16 << 20
+_MAX_BYTES = 16 << 20
 """Maximum size of a config.json."""
 
 
@@ -63,7 +63,7 @@ def read_config(source: Source) -> Any:
 
 def _raw_config(source: Source) -> dict[str, Any]:
     try:
-        return input_files.parsed_object(input_files.read(source.folder / "config.json", _MOST_BYTES).decode())
+        return input_files.parsed_object(input_files.read(source.folder / "config.json", _MAX_BYTES).decode())
     except (OSError, ValueError) as error:
         raise ModelNotFoundError(f"The config.json of {source.name} cannot be read: {error}. Get its files again.") from error
 

@@ -17,7 +17,7 @@ from analysis.models.architecture.layer_removal import layers_out
 from analysis.models.architecture.residual import entry, not_one_by_one
 from analysis.models.loading.assembly import Assembly
 
-_NOTED = {"state", "quant_state"}
+_STATE_ATTRIBUTES = {"state", "quant_state"}
 """Attributes in which the modules of bitsandbytes store the state of their weights."""
 
 
@@ -111,11 +111,15 @@ def _weights(module: nn.Module) -> dict[str, Tensor]:
 @contextlib.contextmanager
 def _state_restored(layer: nn.Module) -> Iterator[None]:
     """Restore the state that the modules of bitsandbytes store next to their weights."""
-    noted = [(part, name, copy.copy(part.__dict__[name])) for part in layer.modules() for name in _NOTED & part.__dict__.keys()]
+    states = [
+        (part, name, copy.copy(part.__dict__[name]))
+        for part in layer.modules()
+        for name in _STATE_ATTRIBUTES & part.__dict__.keys()
+    ]
     try:
         yield
     finally:
-        for part, name, before in noted:
+        for part, name, before in states:
             part.__dict__[name] = before
 
 

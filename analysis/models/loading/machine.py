@@ -111,8 +111,8 @@ def choose_device(device: str) -> Setting:
     if device == "auto":
         if has_cuda:
             n_more = torch.cuda.device_count() - 1
-            is_present = f"and {n_more} more are available" if n_more else "is available"
-            return Setting("cuda", f"cuda: {torch.cuda.get_device_name()} {is_present}")
+            availability = f"and {n_more} more are available" if n_more else "is available"
+            return Setting("cuda", f"cuda: {torch.cuda.get_device_name()} {availability}")
         if mps:
             return Setting("mps", "mps: this is Apple silicon")
         return Setting("cpu", "cpu: no CUDA or Apple accelerator is visible to torch")

@@ -17,9 +17,9 @@ from analysis.core.blocks import Removal
 from analysis.core.errors import UnsupportedModelError
 from analysis.models.architecture.decoder import Decoder
 
-_ELSEWHERE = "layerscope_elsewhere"
+_COPIES = "layerscope_elsewhere"
 """Attribute of a mask or table with its copies by device."""
-_HANGING = "layerscope_runs"
+_MOVED_ALONG = "layerscope_runs"
 """Attribute of a mask that is moved with it; its value has a method `to`, as tensors do."""
 _STEP = 1 << 20
 """Resolution in bytes of the search for the placement."""
@@ -134,10 +134,10 @@ def spread(decoder: Decoder, placement: Placement) -> None:
     Raises:
         UnsupportedModelError: If the body of the family does more between its layers than pass on the stream.
     """
-    _without_hooks_of_others(decoder.model)
+    _remove_accelerate_hooks(decoder.model)
     for layer, device in zip(decoder.layers, placement.layers, strict=True):
         layer.to(device)
-        _fetches(layer, torch.device(device))
+        _move_arguments(layer, torch.device(device))
     last = {module for end in (decoder.norm, decoder.head) for module in end.modules()}
     inside = {module for layer in decoder.layers for module in layer.modules()}
     for module in decoder.model.modules():
@@ -146,8 +146,8 @@ def spread(decoder: Decoder, placement: Placement) -> None:
             target = torch.device(placement.head_on if module in last else placement.first)
             for tensor in tensors:
                 tensor.data = tensor.data.to(target)
-            _fetches(module, target)
-    _fetches(decoder.body, torch.device(placement.first))
+            _move_arguments(module, target)
+    _move_arguments(decoder.body, torch.device(placement.first))
     try:
         with torch.inference_mode():
             decoder.model(input_ids=torch.tensor([decoder.trial_tokens(8)]), use_cache=False)
@@ -161,7 +161,7 @@ def spread(decoder: Decoder, placement: Placement) -> None:
         ) from error
 
 
-def _without_hooks_of_others(model: Any) -> None:
+def _remove_accelerate_hooks(model: Any) -> None:
     """Remove the hooks of transformers from a model that was loaded to several devices."""
     hooked = [module for module in model.modules() if hasattr(module, "_hf_hook")]
     remove_hook_from_module(model, recurse=True)
@@ -170,7 +170,7 @@ def _without_hooks_of_others(model: Any) -> None:
     vars(model).pop("hf_device_map", None)
 
 
-def _fetches(module: nn.Module, device: torch.device) -> None:
+def _move_arguments(module: nn.Module, device: torch.device) -> None:
     """Make a module move its arguments to its device."""
 
     def fetch(_: nn.Module, args: tuple, named: dict) -> tuple[tuple, dict]:
@@ -202,9 +202,9 @@ def _moved(value: Any, device: torch.device, *, keep: bool) -> Any:
 def _copy(tensor: Tensor, device: torch.device, *, keep: bool) -> Tensor:
     if not keep or tensor.requires_grad:
         return tensor.to(device)
-    copies: dict[torch.device, Tensor] = vars(tensor).setdefault(_ELSEWHERE, {})
+    copies: dict[torch.device, Tensor] = vars(tensor).setdefault(_COPIES, {})
     if device not in copies:
         copy = copies[device] = tensor.to(device)
-        if (hanging := getattr(tensor, _HANGING, None)) is not None:
-            setattr(copy, _HANGING, hanging.to(device))
+        if (attached := getattr(tensor, _MOVED_ALONG, None)) is not None:
+            setattr(copy, _MOVED_ALONG, attached.to(device))
     return copies[device]

@@ -61,7 +61,7 @@ class Plan:
     @property
     def where(self) -> str:
         """Name of its device or devices."""
-        return _together(self.placement) if self.placement is not None else machine.first_gpu(self.spec.device)
+        return _device_name(self.placement) if self.placement is not None else machine.first_gpu(self.spec.device)
 
     def versions(self) -> dict[str, str]:
         """Return the versions of a result: `machine.versions`, and the devices if there are several."""
@@ -88,14 +88,14 @@ class Plan:
         return f"{needs}, so its layers are read from the disk one by one, with the same figures."
 
 
-def _together(placement: Placement) -> str:
+def _device_name(placement: Placement) -> str:
     """Return the name of several devices: "cuda x2"."""
     return f"{torch.device(placement.first).type} x{len(placement.devices)}"
 
 
 def versions(placement: Placement | None) -> dict[str, str]:
     """Return the versions of a result: `machine.versions`, and the devices if there are several."""
-    return machine.versions() | ({} if placement is None else {"device": _together(placement)})
+    return machine.versions() | ({} if placement is None else {"device": _device_name(placement)})
 
 
 def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
@@ -124,15 +124,16 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
     resolved = replace(spec, dtype=dtype.value, device=device.value, identity=source.identity)
     weight_bytes = sizes.weight_bytes(facts, None, dtype.value, spec.quantization)
     assert weight_bytes is not None, "new facts have the sizes of every layer"
-    stream_bytes, head_bytes = _at_work(facts, dtype.value)
+    stream_bytes, head_bytes = _working_memory(facts, dtype.value)
     working_bytes, free = stream_bytes + head_bytes, machine.free_bytes(device.value)
     # The scales of 8-bit weights in bitsandbytes are not moved to another GPU.
     gpus = {} if spec.quantization == "8bit" else machine.gpus(device.value)
-    placed = None
+    chosen_placement = None
     if gpus and (device.value == machine.ALL_GPUS or weight_bytes + working_bytes > free):
-        placed = placement.place(needs(decoder, facts, dtype.value, spec.quantization), gpus)
-    if placed is not None:
-        working_bytes, free = len(placed.devices) * stream_bytes + head_bytes, sum(gpus[gpu] for gpu in placed.devices)
+        chosen_placement = placement.place(needs(decoder, facts, dtype.value, spec.quantization), gpus)
+    if chosen_placement is not None:
+        working_bytes = len(chosen_placement.devices) * stream_bytes + head_bytes
+        free = sum(gpus[gpu] for gpu in chosen_placement.devices)
     return Plan(
         source=source,
         spec=resolved,
@@ -145,8 +146,8 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
         free_bytes=free,
         # Batches are at most half as large as for a model in memory.
         layered_bytes=_few_layers_bytes(decoder, facts, resolved, stored_as, source) + working_bytes // 2,
-        placement=placed,
-        modules={} if placed is None else placement.device_map(decoder, placed),
+        placement=chosen_placement,
+        modules={} if chosen_placement is None else placement.device_map(decoder, chosen_placement),
         gpus=gpus,
         part=part,
     )
@@ -169,7 +170,7 @@ def _weights_format(spec: ModelSpec, source: Source, config: Any, stored_as: str
     return quantization_name(config) or (stored_as if stored_as in sizes.DTYPE_BYTES else "")
 
 
-def _at_work(facts: ModelFacts, dtype: str) -> tuple[int, int]:
+def _working_memory(facts: ModelFacts, dtype: str) -> tuple[int, int]:
     """Return the working memory of a pass: of its layers, and of the logits."""
     inside = int(_WORKING_TOKENS * facts.hidden_size * 16 * sizes.DTYPE_BYTES[dtype])
     return inside, _WORKING_TOKENS * max(facts.hidden_size * 16, facts.vocab_size) * 4
@@ -183,7 +184,7 @@ def needs(decoder: Decoder, facts: ModelFacts, dtype: str, quantization: str) ->
         facts: sizes of the model.
         dtype, quantization: as in `sizes.weight_bytes`.
     """
-    inside, at_head = _at_work(facts, dtype)
+    inside, at_head = _working_memory(facts, dtype)
     last = sum(parameter.numel() for end in (decoder.norm, decoder.head) for parameter in end.parameters())
     tied = decoder.head.weight is decoder.model.get_input_embeddings().weight
     outside = facts.other_parameters  # tied weights counted once

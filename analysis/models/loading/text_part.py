@@ -30,11 +30,11 @@ from analysis.models.loading import layers_on_disk, pretrained
 from analysis.models.loading.assembly import called
 from analysis.models.loading.config import has_text_part, stored_quantization
 
-_OF_IMAGES = ("mrope_section", "mrope_interleaved")
+_IMAGE_FIELDS = ("mrope_section", "mrope_interleaved")
 """Fields that divide rotary positions over the axes of an image; for text all axes are equal."""
-_TOKENS = ("token_id", "token_index")
+_TOKEN_SUFFIXES = ("token_id", "token_index")
 """Suffixes of the configuration fields of image and audio tokens."""
-_TRIED = 32
+_N_TRIAL_TOKENS = 32
 """Number of tokens of the comparison with the full model."""
 
 
@@ -50,7 +50,7 @@ class TextPart:
     """Configuration of the plain causal model."""
 
     @cached_property
-    def of_whole(self) -> Decoder:
+    def full_decoder(self) -> Decoder:
         """The decoder inside the full model, without weights."""
         return find_decoder(_weightless(AutoModelForMultimodalLM, self.whole))
 
@@ -106,7 +106,7 @@ def _plain(text: Any, name: str) -> Any:
     fields = text.to_dict() | fields
     del fields["model_type"]
     if isinstance(rope := fields.get("rope_parameters"), dict):
-        fields["rope_parameters"] = {key: value for key, value in rope.items() if key not in _OF_IMAGES}
+        fields["rope_parameters"] = {key: value for key, value in rope.items() if key not in _IMAGE_FIELDS}
     if hasattr(kind, "head_dim") and fields.get("head_dim") is None:  # otherwise the default of the family is used
         fields["head_dim"] = text.hidden_size // text.num_attention_heads
     return kind.from_dict(fields)
@@ -137,32 +137,32 @@ def names(part: TextPart, stored: Iterable[str]) -> Names:
     Raises:
         UnsupportedModelError: If there are none, or only the full model can read their names.
     """
-    whole, alone = part.of_whole, part.alone
+    whole, alone = part.full_decoder, part.alone
     paths = {
         _path(whole, module): _path(alone, module_alone)
         for module, module_alone in ((whole.owner, alone.owner), (whole.head, alone.head))
     }
     model_names = called(whole.model, get_model_conversion_mapping(whole.model), stored := sorted(stored))
-    begins: dict[str, str] = {}
+    prefixes: dict[str, str] = {}
     for name, stored_name in model_names.items():
         for path, plain in paths.items():
             within = stored_name.removeprefix(path)
             if within != stored_name and name.endswith(within):
-                begins[name.removesuffix(within)] = plain
-    if not begins:
+                prefixes[name.removesuffix(within)] = plain
+    if not prefixes:
         raise UnsupportedModelError(f"{part.name} holds no weights of its text part. Get its files again.")
-    longest_first = sorted(begins, key=len, reverse=True)
-    key_mapping = {f"^{begin.replace('.', r'[.]')}": begins[begin] for begin in longest_first}
-    placed = called(alone.model, get_model_conversion_mapping(alone.model, key_mapping), stored)
+    longest_first = sorted(prefixes, key=len, reverse=True)
+    key_mapping = {f"^{prefix.replace('.', r'[.]')}": prefixes[prefix] for prefix in longest_first}
+    matched = called(alone.model, get_model_conversion_mapping(alone.model, key_mapping), stored)
     if unmatched := [
-        name for name, stored_name in model_names.items() if stored_name.startswith(tuple(paths)) and name not in placed
+        name for name, stored_name in model_names.items() if stored_name.startswith(tuple(paths)) and name not in matched
     ]:
         raise UnsupportedModelError(
             f"The files of {part.name} store weights of its text part, such as {unmatched[0]}, under names that only "
             f"the full {part.whole.model_type} model has. Layerscope cannot load its text part alone. Choose a "
             "text-only model."
         )
-    return Names(key_mapping, frozenset(name for name in stored if not name.startswith(tuple(begins))))
+    return Names(key_mapping, frozenset(name for name in stored if not name.startswith(tuple(prefixes))))
 
 
 def _path(decoder: Decoder, module: nn.Module) -> str:
@@ -198,7 +198,7 @@ def check(part: TextPart, decoder: Decoder) -> None:
     expected = whole.model(input_ids=ids, use_cache=False).logits[0]
     logits = decoder.model(input_ids=ids, use_cache=False).logits[0]
     if not decoder.agree(logits, expected, all_tokens=True):
-        raise _otherwise(part)
+        raise _differs(part)
 
 
 def _share(part: TextPart, target: nn.Module, source: nn.Module) -> None:
@@ -210,19 +210,19 @@ def _share(part: TextPart, target: nn.Module, source: nn.Module) -> None:
         for name, weight in module.named_parameters(recurse=False):
             owner = target.get_submodule(path)
             if not isinstance(getattr(owner, name, None), nn.Parameter):
-                raise _otherwise(part)
+                raise _differs(part)
             setattr(owner, name, weight)
     if any(weight.is_meta for weight in target.parameters()):
-        raise _otherwise(part)
+        raise _differs(part)
 
 
 def _text_tokens(part: TextPart, decoder: Decoder) -> list[int]:
     """Return trial tokens that are no image or audio tokens."""
-    other_tokens = {value for name, value in vars(part.whole).items() if name.endswith(_TOKENS) and isinstance(value, int)}
-    return [token for token in decoder.trial_tokens(_TRIED) if token not in other_tokens]
+    tokens = {value for name, value in vars(part.whole).items() if name.endswith(_TOKEN_SUFFIXES) and isinstance(value, int)}
+    return [token for token in decoder.trial_tokens(_N_TRIAL_TOKENS) if token not in tokens]
 
 
-def _otherwise(part: TextPart) -> UnsupportedModelError:
+def _differs(part: TextPart) -> UnsupportedModelError:
     return UnsupportedModelError(
         f"The text part of {part.name} gives other outputs as a plain {part.config.model_type} model than in "
         f"the full {part.whole.model_type} model. Layerscope cannot load it alone. Choose a text-only model."

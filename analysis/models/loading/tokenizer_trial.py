@@ -37,13 +37,13 @@ _PAIRS = (
     ("ACGT TGCA", "TGAC CAGT"),
 )
 """Pairs of texts of the same shape, of which a working tokenizer encodes at least one differently."""
-_MOST_ADDED = 8
+_MAX_ADDED = 8
 """Maximum number of special tokens around a text."""
-_MOST_GROWTH = 16
+_MAX_GROWTH = 16
 """Maximum factor by which the rules lengthen a text, and maximum number of characters before it."""
-_MOST_LETTERS = 64
+_MAX_LETTERS = 64
 """Maximum bytes that a character table puts in place of a character; sentencepiece has at most 33."""
-_MORE_BYTES = 3 << 30
+_MAX_ADDED_BYTES = 3 << 30
 """Maximum memory in addition to the libraries; a tokenizer of 262,144 tokens takes 0.6 GB."""
 
 
@@ -65,7 +65,7 @@ def try_out(folder: str, gguf_file: str) -> int:
         sys.modules["torch"] = None  # type: ignore[assignment]
     from transformers import AutoTokenizer
 
-    sandbox.bound_further(_MORE_BYTES)
+    sandbox.bound_further(_MAX_ADDED_BYTES)
     try:
         with model_files.reading(Path(folder), gguf_file or None) as (path, options):
             tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, **options)
@@ -92,12 +92,12 @@ def faults(tokenizer: Any) -> Iterator[str]:
         [list(tokenizer(text, add_special_tokens=added).input_ids) for text in _TEXTS] for added in (False, True)
     )
     added = max(len(ids) - len(plain_ids) for ids, plain_ids in zip(with_special, plain, strict=True))
-    if added > _MOST_ADDED:
-        yield f"it adds {added:,} tokens around a text, but at most {_MOST_ADDED} are possible"
+    if added > _MAX_ADDED:
+        yield f"it adds {added:,} tokens around a text, but at most {_MAX_ADDED} are possible"
     if not with_special[0]:
         yield "it returns no tokens for a sentence"
     for text, ids in zip(_TEXTS, plain, strict=True):
-        if len(ids) > _MOST_GROWTH * len(text.encode()):
+        if len(ids) > _MAX_GROWTH * len(text.encode()):
             yield f"it returns {len(ids):,} tokens for {len(text):,} letters"
         if list(tokenizer(text, add_special_tokens=False).input_ids) != ids:
             yield "it returns other tokens for the same text each time"
@@ -117,8 +117,8 @@ def _faults_of_rules(rules: Sequence[Any]) -> Iterator[str]:
         for step in _steps(rule):
             content = [str(step[name]) for name in ("content", "prepend", "replacement", "prefix", "suffix") if step.get(name)]
             growth *= max(map(len, content), default=1)
-            if growth > _MOST_GROWTH:
-                yield f"its rules lengthen a text more than {_MOST_GROWTH} times"
+            if growth > _MAX_GROWTH:
+                yield f"its rules lengthen a text more than {_MAX_GROWTH} times"
             if letters := step.get("precompiled_charsmap"):
                 yield from faults_of_letters(letters)
 
@@ -139,5 +139,5 @@ def faults_of_letters(letters: Any) -> Iterator[str]:
     table = base64.b64decode(letters) if isinstance(letters, str) else bytes(letters)
     texts = table[4 + int.from_bytes(table[:4], "little") :]
     longest = max(map(len, texts.split(b"\0")))
-    if longest > _MOST_LETTERS:
-        yield (f"its table of letters replaces a letter by {longest:,} bytes, but at most {_MOST_LETTERS} are possible")
+    if longest > _MAX_LETTERS:
+        yield (f"its table of letters replaces a letter by {longest:,} bytes, but at most {_MAX_LETTERS} are possible")

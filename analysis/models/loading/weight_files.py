@@ -33,10 +33,10 @@ _DTYPES = {
 }
 _GGUF_DTYPES = {0: torch.float32, 1: torch.float16, 30: torch.bfloat16}
 """Unquantized ggml types by number."""
-_MOST_HEADER_BYTES = 100 << 20
+_MAX_HEADER_BYTES = 100 << 20
 _ALIGNED = 64
 """Alignment of reads in bytes, so that every tensor can be viewed in its dtype."""
-_AT_ONCE = 64 << 20
+_MAX_READ_BYTES = 64 << 20
 """Maximum bytes per system call."""
 
 
@@ -84,14 +84,14 @@ class WeightFiles:
         self.places: dict[str, TensorPlace] = {}
         self.bytes_read = 0
         """Bytes of weights read so far."""
-        self._are: dict[Path, tuple[int, int]] = {}
+        self._file_identities: dict[Path, tuple[int, int]] = {}
         if path.is_file():
             self.places = _of_gguf(path)
             return
         with model_files.checked(path):
             for file in model_files.weights(path):
                 self.places.update(_header(file))
-                self._are[file] = _file_identity(file.stat())
+                self._file_identities[file] = _file_identity(file.stat())
 
     @property
     def integers(self) -> list[str]:
@@ -119,17 +119,17 @@ class WeightFiles:
         tensors = {}
         handle = os.open(file, os.O_RDONLY)
         try:
-            if self._are.get(file, _file_identity(os.fstat(handle))) != _file_identity(os.fstat(handle)):
+            if self._file_identities.get(file, _file_identity(os.fstat(handle))) != _file_identity(os.fstat(handle)):
                 raise UnsupportedModelError(
                     f"{file.name} changed while it was read. Wait until it is complete, and run it again."
                 )
-            for stretch in _stretches(names, self.places):
-                begin, end = self.places[stretch[0]].begin, self.places[stretch[-1]].end
+            for names_in_range in _contiguous_ranges(names, self.places):
+                begin, end = self.places[names_in_range[0]].begin, self.places[names_in_range[-1]].end
                 before = begin % _ALIGNED
                 buffer = torch.empty(before + end - begin, dtype=torch.uint8)
                 _fill(handle, buffer[before:], begin, file)
                 self.bytes_read += end - begin
-                for name in stretch:
+                for name in names_in_range:
                     place = self.places[name]
                     part = buffer[before + place.begin - begin : before + place.end - begin]
                     if part.storage_offset() % place.dtype.itemsize:
@@ -150,21 +150,21 @@ def _file_identity(status: os.stat_result) -> tuple[int, int]:
 def _fill(handle: int, buffer: Tensor, begin: int, file: Path) -> None:
     view, done = buffer.numpy().data, 0
     while done < len(view):
-        got = os.preadv(handle, [view[done : done + _AT_ONCE]], begin + done)
-        if not got:
+        n_read = os.preadv(handle, [view[done : done + _MAX_READ_BYTES]], begin + done)
+        if not n_read:
             raise UnsupportedModelError(f"{file.name} ends within its weights. Get it again.")
-        done += got
+        done += n_read
 
 
-def _stretches(names: Sequence[str], places: Mapping[str, TensorPlace]) -> list[list[str]]:
+def _contiguous_ranges(names: Sequence[str], places: Mapping[str, TensorPlace]) -> list[list[str]]:
     """Group names, in the order of the file, into contiguous ranges."""
-    stretches: list[list[str]] = []
+    ranges: list[list[str]] = []
     for name in names:
-        if stretches and 0 <= places[name].begin - places[stretches[-1][-1]].end < _ALIGNED:
-            stretches[-1].append(name)
+        if ranges and 0 <= places[name].begin - places[ranges[-1][-1]].end < _ALIGNED:
+            ranges[-1].append(name)
         else:
-            stretches.append([name])
-    return stretches
+            ranges.append([name])
+    return ranges
 
 
 def _of_gguf(file: Path) -> dict[str, TensorPlace]:
@@ -197,7 +197,7 @@ def _header(file: Path) -> dict[str, TensorPlace]:
         size = input_files.regular(file).st_size
         with file.open("rb") as opened:
             (length,) = struct.unpack("<Q", opened.read(8))
-            if not 0 < length <= min(size - 8, _MOST_HEADER_BYTES):
+            if not 0 < length <= min(size - 8, _MAX_HEADER_BYTES):
                 raise ValueError("its header is longer than the file")
             header = input_files.parsed_object(opened.read(length).decode())
         header.pop("__metadata__", None)

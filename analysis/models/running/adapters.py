@@ -26,8 +26,8 @@ if TYPE_CHECKING:  # imports bitsandbytes, which takes seconds
 WEIGHTS_FILE = "adapter_model.safetensors"
 """Name of the weights file in the folder of an adapter."""
 _BRIDGE_FILE = "bridge.safetensors"
-_MOST_RECORD_BYTES = 8 << 20
-UNTOLD_RANKS = r"The following (rank|alpha)_pattern keys did not match any targeted module"
+_MAX_RECORD_BYTES = 8 << 20
+UNMATCHED_PATTERNS = r"The following (rank|alpha)_pattern keys did not match any targeted module"
 """Pattern of a warning of PEFT, which looks for these keys among modules only, not among parameters."""
 
 
@@ -59,10 +59,10 @@ def check_adapter(adapter: str, block: Removal | None) -> None:
         )
     adapter_config.read(Path(adapter))
     _check_sizes(Path(adapter))
-    healed = _healed(Path(adapter) / "layerscope.json")
-    if block is None or healed is None or healed == block.to_json():
+    recorded_cut = _healed(Path(adapter) / "layerscope.json")
+    if block is None or recorded_cut is None or recorded_cut == block.to_json():
         return
-    description = f"without {_cut(healed).describe()}" if healed else "as a control, with no layer removed"
+    description = f"without {_cut(recorded_cut).describe()}" if recorded_cut else "as a control, with no layer removed"
     raise RecipeError(
         f"The adapter {adapter} was healed {description}, but you remove {block.describe()}. Give the block of its healing run."
     )
@@ -87,7 +87,7 @@ def _check_files(folder: Path) -> None:
 def _healed(record: Path) -> dict | None:
     """Return the removed block that a healing run recorded with its adapter; {} for a control, None without a record."""
     try:
-        heal = input_files.parsed(input_files.read(record, _MOST_RECORD_BYTES).decode())["heal"]
+        heal = input_files.parsed(input_files.read(record, _MAX_RECORD_BYTES).decode())["heal"]
         return {} if heal.get("control") else _cut(heal["block"]).to_json()
     except (OSError, ValueError, KeyError, TypeError, AttributeError, LayerscopeError):
         return None
@@ -129,17 +129,17 @@ def put_on(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedMo
     Raises:
         RecipeError: If it does not fit the pruned model.
     """
-    part_head(loaded.model, Path(adapter))
+    untie_head(loaded.model, Path(adapter))
     try:
         with warnings.catch_warnings():
             # PEFT only warns if the adapter lacks weights for a layer, which then stays unhealed.
             warnings.filterwarnings("error", message="Found missing adapter keys")
-            warnings.filterwarnings("ignore", message=UNTOLD_RANKS)
+            warnings.filterwarnings("ignore", message=UNMATCHED_PATTERNS)
             model = pretrained.with_adapter(loaded.model, Path(adapter)).eval()
         # PEFT ignores weights for layers that the pruned model does not have.
-        left_over = pretrained.names(Path(adapter) / WEIGHTS_FILE) - set(weights_on(model))
-        if left_over:
-            raise ValueError(f"the model has no place for {weights.listed(sorted(left_over))}")
+        unused = pretrained.names(Path(adapter) / WEIGHTS_FILE) - set(weights_on(model))
+        if unused:
+            raise ValueError(f"the model has no place for {weights.listed(sorted(unused))}")
         _check_numbers(model, adapter)
     except LayerscopeError:
         raise
@@ -154,7 +154,7 @@ def put_on(loaded: LoadedModel, block: Removal | None, adapter: str) -> LoadedMo
     return replace(loaded, model=model, decoder=find_decoder(model))
 
 
-_ALWAYS_FITS = 2**20
+_MIN_CHECKED_BYTES = 2**20
 """Maximum bytes of a file that is not compared with the free memory."""
 
 
@@ -174,7 +174,7 @@ def _check_sizes(adapter: Path) -> None:
             ) from error
         free = machine.free_bytes("cpu")
         free_in_words = host.free_in_words(free, "this machine")
-        if n_bytes > max(free, _ALWAYS_FITS):
+        if n_bytes > max(free, _MIN_CHECKED_BYTES):
             raise NotEnoughMemoryError(
                 f"The {file.name} of {adapter} takes {units.size(n_bytes)}, but only {free_in_words}. Give a smaller adapter, "
                 "or free memory."
@@ -205,18 +205,19 @@ def weights_on(model: Any) -> dict[str, Any]:
         config.base_model_name_or_path = base
 
 
-def part_head(model: Any, adapter: Path) -> None:
+def untie_head(model: Any, adapter: Path) -> None:
     """Untie the head from the embeddings if an adapter changes it, since merging would change both.
 
     Args:
         model: transformers model without the adapter.
         adapter: folder of the adapter.
     """
-    targets = adapter_config.read(adapter).get("target_modules") or []
+    targets = adapter_config.read(adapter).get("target_modules")
+    targets = targets if isinstance(targets, list) else []
     head, embeddings = model.get_output_embeddings(), model.get_input_embeddings()
     name = next(name for name, module in model.named_modules() if module is head)
-    is_meant = any(name == target or name.endswith(f".{target}") for target in targets) if isinstance(targets, list) else False
-    if not is_meant or head.weight is not embeddings.weight:
+    is_adapted = any(name == target or name.endswith(f".{target}") for target in targets)
+    if not is_adapted or head.weight is not embeddings.weight:
         return
     head.weight = nn.Parameter(head.weight.detach().clone(), requires_grad=False)
     for config in {id(config): config for config in (model.config, model.config.get_text_config())}.values():

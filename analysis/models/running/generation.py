@@ -15,11 +15,11 @@ from analysis.core.errors import SpecError, UnsupportedModelError
 from analysis.models.architecture.decoder import Decoder, cache_of
 from analysis.models.running.head import log_probabilities
 
-_AT_ONCE = 16
+_MAX_BATCH_SIZE = 16
 """Maximum number of prompts per batch."""
-_AT_FIRST, _ONE_BY_ONE = 20, 6
+_N_PREFILL, _N_DECODE = 20, 6
 """Numbers of trial tokens for the cache: read at once, and read one by one after them."""
-_OTHERWISE = 0.05
+_CACHE_TOLERANCE = 0.05
 """Tolerance of the relative error of the logits with a cache. Recurrent layers use other code for single tokens, which rounds
 more. A cache that wrongly drops tokens has three times this error from the first token on."""
 _TRIED: WeakSet[nn.Module] = WeakSet()
@@ -69,13 +69,13 @@ def _try_cache(decoder: Decoder) -> None:
     """Check on a few tokens that the cache does not change the logits."""
     if decoder.model in _TRIED:
         return
-    ids = torch.tensor([decoder.trial_tokens(_AT_FIRST + _ONE_BY_ONE)], device=decoder.device)
-    at_once = decoder.model(input_ids=ids, use_cache=False).logits[0, _AT_FIRST:]
+    ids = torch.tensor([decoder.trial_tokens(_N_PREFILL + _N_DECODE)], device=decoder.device)
+    at_once = decoder.model(input_ids=ids, use_cache=False).logits[0, _N_PREFILL:]
     cached = Cached(decoder, is_trial=True)
-    cached.read(ids[:, :_AT_FIRST])
-    one_by_one = torch.cat([cached.read(token) for token in ids[:, _AT_FIRST:].split(1, dim=1)])
+    cached.read(ids[:, :_N_PREFILL])
+    one_by_one = torch.cat([cached.read(token) for token in ids[:, _N_PREFILL:].split(1, dim=1)])
     distance = (one_by_one - at_once).float().norm(dim=-1) / at_once.float().norm(dim=-1)
-    if distance.isfinite().all() and distance.median() > _OTHERWISE and not decoder.agree(one_by_one, at_once):
+    if distance.isfinite().all() and distance.median() > _CACHE_TOLERANCE and not decoder.agree(one_by_one, at_once):
         raise UnsupportedModelError(
             f"{type(decoder.model).__name__} gives other outputs with its cache than without it, by its code in "
             "transformers, so generation is not available. Distances, scores and healing are available."
@@ -105,7 +105,8 @@ def greedy(
     by_length = defaultdict(list)
     for index, prompt in enumerate(prompts):
         by_length[len(prompt)].append(index)
-    groups = [places[first : first + _AT_ONCE] for places in by_length.values() for first in range(0, len(places), _AT_ONCE)]
+    size = _MAX_BATCH_SIZE
+    groups = [indices[first : first + size] for indices in by_length.values() for first in range(0, len(indices), size)]
     written: list[list[int]] = [[] for _ in prompts]
     for number, group in enumerate(groups):
         ids = torch.tensor([list(prompts[index]) for index in group], device=decoder.device)

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from analysis.models.architecture import float32_products
 from analysis.models.architecture.decoder import Decoder
 
-_AT_ONCE = 1 << 21
+_MAX_LOGITS_CPU = 1 << 21
 """Maximum number of logits in memory on a CPU, to fit its caches."""
-_ELSEWHERE = 1 << 27
+_MAX_LOGITS = 1 << 27
 """Maximum number of logits in memory on other devices."""
-_TARGETS_AT_ONCE = 2048
+_MAX_TARGETS = 2048
 """Maximum number of targets whose rows of the head are gathered in float32 at once."""
 
 
@@ -36,7 +36,7 @@ def log_probabilities(decoder: Decoder, states: Tensor, indices: Tensor, tokens:
     """
     states = states.to(decoder.head_device)
     if not float32_products.is_plain(decoder.head):
-        return _plainly(decoder, states, indices, tokens)
+        return _from_full_rows(decoder, states, indices, tokens)
     assert isinstance(decoder.head, nn.Linear)
     if states.device.type == "cpu":
         states = states.to(float32_products.dtype_of_products(states.dtype))
@@ -44,7 +44,7 @@ def log_probabilities(decoder: Decoder, states: Tensor, indices: Tensor, tokens:
     raw = torch.cat(
         [
             (states[rows].float() * weight[ids].float()).sum(-1)
-            for rows, ids in zip(indices.split(_TARGETS_AT_ONCE), tokens.split(_TARGETS_AT_ONCE), strict=True)
+            for rows, ids in zip(indices.split(_MAX_TARGETS), tokens.split(_MAX_TARGETS), strict=True)
         ]
     )
     # The most likely target of each state: the smaller the difference, the smaller its rounding.
@@ -55,7 +55,7 @@ def log_probabilities(decoder: Decoder, states: Tensor, indices: Tensor, tokens:
     total = _sums(decoder, decoder.head, states, shift, reference)
     values = (chosen - reference[indices] - total.log()[indices]).double().cpu()
     # For nearly impossible tokens the exponentials overflow float32.
-    return values if bool(values.isfinite().all()) else _plainly(decoder, states, indices, tokens)
+    return values if bool(values.isfinite().all()) else _from_full_rows(decoder, states, indices, tokens)
 
 
 def _sums(decoder: Decoder, head: nn.Linear, states: Tensor, shift: Tensor, reference: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ def _sums(decoder: Decoder, head: nn.Linear, states: Tensor, shift: Tensor, refe
         shift, reference: as in `log_probabilities`.
     """
     weight, bias = head.weight, head.bias
-    width = max(1, (_AT_ONCE if states.device.type == "cpu" else _ELSEWHERE) // len(states))
+    width = max(1, (_MAX_LOGITS_CPU if states.device.type == "cpu" else _MAX_LOGITS) // len(states))
     if weight.dtype != states.dtype:
         width = min(width, float32_products.n_rows_of_piece(weight))
     total = torch.zeros(len(states), device=states.device)
@@ -81,7 +81,7 @@ def _sums(decoder: Decoder, head: nn.Linear, states: Tensor, shift: Tensor, refe
     return total
 
 
-def _plainly(decoder: Decoder, states: Tensor, indices: Tensor, tokens: Tensor) -> Tensor:
+def _from_full_rows(decoder: Decoder, states: Tensor, indices: Tensor, tokens: Tensor) -> Tensor:
     """Return the same log-probabilities from full rows of logits, some states at a time."""
     values = torch.empty(len(tokens), device=states.device)
     for begin in range(0, len(states), decoder.states_at_once):

@@ -35,8 +35,8 @@ OnStep = Callable[[int, int], None]
 StreamKey = tuple[int, tuple[int, ...]]
 """Index of a batch, and label of a stream within the batch."""
 _CHECKPOINT_INTERVAL_S = 20.0
-_NOTES = "state.json"
-_FORGOTTEN_S = 3 * 24 * 3600
+_CHECKPOINT_FILE = "state.json"
+_MAX_AGE_S = 3 * 24 * 3600
 """Age after which the files of a stopped run are removed."""
 _ZEROS = bytes(1 << 20)
 
@@ -56,7 +56,7 @@ class Scratch:
         """
         top = store.cache_dir() / "scratch"
         store.make_folder(top)
-        _forget_old(top)
+        _remove_old(top)
         self._folder, lock = top / key, disk.lock(top / f"{key}.lock")
         if lock is None:
             folder_name = f"{key}-{secrets.token_hex(4)}"
@@ -64,7 +64,7 @@ class Scratch:
         self._lock = lock
         self._free = memory_bytes
         self._files = WeakIdKeyDictionary()
-        self._noted = time.monotonic()
+        self._checkpoint_time = time.monotonic()
 
     def keep(self, stream: Tensor) -> Tensor:
         """Return the stream, in a file if memory is short.
@@ -85,7 +85,7 @@ class Scratch:
         store.make_folder(self._folder)
         path = self._folder / f"{secrets.token_hex(8)}.stream"
         with store.disk_errors_explained(path):
-            _set_aside(path, stream.nbytes)
+            _allocate(path, stream.nbytes)
             mapped = _mapped(path, tuple(stream.shape), stream.dtype)
         mapped.copy_(stream)
         self._files[mapped] = path
@@ -97,7 +97,7 @@ class Scratch:
         Raises:
             StorageError: If the disk is full.
         """
-        if time.monotonic() - self._noted < _CHECKPOINT_INTERVAL_S:
+        if time.monotonic() - self._checkpoint_time < _CHECKPOINT_INTERVAL_S:
             return
         written: dict[int, tuple[Tensor, Path]] = {}
         for stream in streams.values():
@@ -107,25 +107,25 @@ class Scratch:
         with store.disk_errors_explained(self._folder):
             for _, path in written.values():
                 disk.sync(path)  # otherwise a power cut could leave a checkpoint without its data
-            notes = [
+            checkpoint = [
                 [number, list(label), written[id(stream)][1].name, list(stream.shape), str(stream.dtype).removeprefix("torch.")]
                 for (number, label), stream in streams.items()
             ]
-            store.write_atomic(self._folder / _NOTES, json.dumps({"depth": depth, "streams": notes}).encode())
+            store.write_atomic(self._folder / _CHECKPOINT_FILE, json.dumps({"depth": depth, "streams": checkpoint}).encode())
             used = {path.name for _, path in written.values()}
             for file in self._folder.glob("*.stream"):
                 if file.name not in used:
                     disk.remove(file)
-        self._noted = time.monotonic()
+        self._checkpoint_time = time.monotonic()
 
     def resumed(self) -> tuple[int, dict[StreamKey, Tensor]]:
         """Return the depth and the streams of the last checkpoint; 0 and no streams if it is missing or unreadable."""
         streams: dict[StreamKey, Tensor] = {}
         by_name: dict[str, Tensor] = {}
         try:
-            notes = input_files.parsed_object((self._folder / _NOTES).read_text(encoding="utf-8"))
-            depth = int(notes["depth"])
-            for number, label, name, shape, dtype in notes["streams"]:
+            checkpoint = input_files.parsed_object((self._folder / _CHECKPOINT_FILE).read_text(encoding="utf-8"))
+            depth = int(checkpoint["depth"])
+            for number, label, name, shape, dtype in checkpoint["streams"]:
                 if name not in by_name:
                     path, kind = self._folder / Path(name).name, getattr(torch, dtype)
                     if path.stat().st_size != math.prod(shape) * kind.itemsize:
@@ -150,10 +150,10 @@ class Scratch:
             self._lock = None
 
 
-def _forget_old(top: Path) -> None:
+def _remove_old(top: Path) -> None:
     """Remove the files of runs that were not resumed for days."""
     for folder in top.iterdir():
-        if folder.is_dir() and time.time() - folder.stat().st_mtime > _FORGOTTEN_S:
+        if folder.is_dir() and time.time() - folder.stat().st_mtime > _MAX_AGE_S:
             lock = disk.lock(top / f"{folder.name}.lock")
             if lock is not None:
                 disk.remove(folder)
@@ -161,7 +161,7 @@ def _forget_old(top: Path) -> None:
                 lock.release()
 
 
-def _set_aside(path: Path, n_bytes: int) -> None:
+def _allocate(path: Path, n_bytes: int) -> None:
     """Create a file with its space allocated, since writing to a mapped file on a full disk kills the process."""
     with path.open("wb") as file:
         if hasattr(os, "posix_fallocate"):
@@ -228,14 +228,14 @@ def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step
     """
     _try_parts(decoder, inputs)
     removed_by_cut = [removed_parts(batch.cuts) for batch in inputs]
-    if any(removed for of_one in removed_by_cut for removed in of_one):
+    if any(removed for removed_of_batch in removed_by_cut for removed in removed_of_batch):
         decoder.check_states_are_own()
 
     def streams_at(depth: int) -> dict[StreamKey, set[frozenset[str]]]:
         """Return the sublayers that the streams at a depth lose in its layer, by batch and parts removed below it."""
         streams: dict[StreamKey, set[frozenset[str]]] = {}
-        for number, of_one in enumerate(removed_by_cut):
-            for removed in of_one:
+        for number, removed_of_batch in enumerate(removed_by_cut):
+            for removed in removed_of_batch:
                 streams.setdefault((number, _below(removed, depth)), set()).add(sublayers.lost(removed, depth))
         return streams
 
@@ -257,13 +257,13 @@ def finals(decoder: Decoder, inputs: Sequence[Inputs], scratch: Scratch, on_step
                         done += 1
                         on_step(done, total)
             walk.passed(depth + 1, after)
-        for number, of_one in enumerate(removed_by_cut):
+        for number, removed_of_batch in enumerate(removed_by_cut):
             if inputs[number].every_depth:
                 for depth in range(decoder.n_layers):
                     yield number, depth, walk.streams[number, _depth_label(depth)]
                 yield number, decoder.n_layers, walk.streams[number, ()]
                 continue
-            for index, removed in enumerate(of_one):
+            for index, removed in enumerate(removed_of_batch):
                 yield number, index, walk.streams[number, _below(removed, decoder.n_layers)].to(decoder.device)
 
 

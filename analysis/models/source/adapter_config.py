@@ -17,14 +17,14 @@ from analysis.core.errors import RecipeError
 
 FILE = "adapter_config.json"
 """Its name in an adapter folder."""
-_MOST_BYTES = 8 << 20
-_MOST_NAMES = 10_000
+_MAX_BYTES = 8 << 20
+_MAX_NAMES = 10_000
 _NAME = re.compile(r"\^?[\w.\-]{1,300}")
 """Name of a module or parameter; PEFT reads a leading ^ as "the whole name"."""
 _ALL_LINEAR = "all-linear"
 _NAMES = ("target_modules", "exclude_modules", "target_parameters", "modules_to_save", "layers_pattern", "feedforward_modules")
 _PATTERNS = ("rank_pattern", "alpha_pattern")
-_MOST_SCALE = 1_000_000
+_MAX_SCALE = 1_000_000
 """Largest `r` and `lora_alpha`, also per module."""
 _REFUSED = {
     "layer_replication": "copies layers, but the layers of the pruned model are fixed",
@@ -51,7 +51,7 @@ def read(folder: Path) -> dict[str, Any]:
         RecipeError: If the configuration cannot be read, or has a field that is refused.
     """
     try:
-        config = input_files.parsed_object(input_files.read(folder / FILE, _MOST_BYTES).decode("utf-8"))
+        config = input_files.parsed_object(input_files.read(folder / FILE, _MAX_BYTES).decode("utf-8"))
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise RecipeError(
@@ -92,9 +92,9 @@ def _faults_of_names(field: str, value: Any) -> Iterator[str]:
             f"its {field} is the pattern {shown(value)}, but only a list of names is supported. List the names of the modules"
         )
     elif isinstance(value, list):
-        if len(value) > _MOST_NAMES:
+        if len(value) > _MAX_NAMES:
             yield (
-                f"its {field} has {len(value):,} names, but at most {_MOST_NAMES:,} are supported. Name modules by "
+                f"its {field} has {len(value):,} names, but at most {_MAX_NAMES:,} are supported. Name modules by "
                 "their last part"
             )
         for name in value:
@@ -103,9 +103,9 @@ def _faults_of_names(field: str, value: Any) -> Iterator[str]:
 
 
 def _faults_of_scale(field: str, value: Any) -> Iterator[str]:
-    if isinstance(value, int | float) and not abs(value) <= _MOST_SCALE:  # NaN too
+    if isinstance(value, int | float) and not abs(value) <= _MAX_SCALE:  # NaN too
         number = value if isinstance(value, float) else shown(value)
-        yield (f"its {field} is {number}, but at most {_MOST_SCALE:,} is possible. Save it with the value of its training")
+        yield (f"its {field} is {number}, but at most {_MAX_SCALE:,} is possible. Save it with the value of its training")
 
 
 _STORED = re.compile(r"adapters/[\w-][\w.-]*")

@@ -23,9 +23,9 @@ _NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: 
 """`struct` format of a value by the number of its type."""
 _TEXT, _ARRAY = 8, 9
 _VERSIONS = (2, 3)
-_MOST_ITEMS = 8_000_000
+_MAX_ITEMS = 8_000_000
 """Limit of the entries of all lists together; a vocabulary with its merges has a million."""
-_MOST_KEYS, _MOST_TENSORS, _MOST_DIMENSIONS, _LONGEST = 10_000, 1_000_000, 8, 65_535
+_MAX_KEYS, _MAX_TENSORS, _MAX_DIMENSIONS, _MAX_TEXT_BYTES = 10_000, 1_000_000, 8, 65_535
 _ALIGNED = 32
 """Default alignment of tensors in bytes."""
 
@@ -120,7 +120,7 @@ class _HeaderReader:
     def __init__(self, content: mmap.mmap) -> None:
         self._content = content
         self._at = 0
-        self._left = _MOST_ITEMS
+        self._left = _MAX_ITEMS
         self.settings: dict[str, Any] = {}
         self.tensors: list[TensorEntry] = []
         self._header()
@@ -133,7 +133,7 @@ class _HeaderReader:
         if version not in _VERSIONS:
             raise _BrokenError(f"its version is {version}, but only 2 and 3 can be read")
         n_tensors, n_keys = self._number("Q"), self._number("Q")
-        if n_tensors > _MOST_TENSORS or n_keys > _MOST_KEYS:
+        if n_tensors > _MAX_TENSORS or n_keys > _MAX_KEYS:
             raise _BrokenError(f"it names {n_tensors:,} tensors and {n_keys:,} settings, more than can be read")
         for _ in range(n_keys):
             key = self._name()
@@ -144,7 +144,7 @@ class _HeaderReader:
         entries = []
         for _ in range(count):
             name, n_dimensions = self._name(), self._number("I")
-            if n_dimensions > _MOST_DIMENSIONS:
+            if n_dimensions > _MAX_DIMENSIONS:
                 raise _BrokenError(f"one of its tensors has {n_dimensions:,} dimensions, more than can be read")
             shape = tuple(self._number("Q") for _ in range(n_dimensions))[::-1]
             entries.append((name, shape, self._number("I"), self._number("Q")))
@@ -193,7 +193,7 @@ class _HeaderReader:
         length = self._number("Q")
         begin = self._at
         self._skip(length)
-        if length > _LONGEST:
+        if length > _MAX_TEXT_BYTES:
             return None
         return self._content[begin : self._at].decode("utf-8", "replace")
 
@@ -248,7 +248,7 @@ def _scale(config: Any, settings: dict[str, Any], entries: dict[str, TensorEntry
     if kind not in ("none", "linear"):
         raise _unreadable_scaling(path, f"by the rule {kind}")
     if factor not in (0.0, 1.0):
-        _stretch(config, {"rope_type": "linear", "factor": float(factor)})
+        _set_scaling(config, {"rope_type": "linear", "factor": float(factor)})
     if "rope_freqs.weight" in entries:
         divisors = _numbers(path, entries["rope_freqs.weight"])
         if any(divisor != 1.0 for divisor in divisors):
@@ -257,7 +257,7 @@ def _scale(config: Any, settings: dict[str, Any], entries: dict[str, TensorEntry
             expected = _divisors(theta, rule, len(divisors)) if theta else []
             if len(expected) != len(divisors) or not all(map(_is_same, divisors, expected)):
                 raise _unreadable_scaling(path, "with frequency divisors that differ from those of Llama 3.1")
-            _stretch(config, rule)
+            _set_scaling(config, rule)
 
 
 def _is_same(a: float, b: float) -> bool:
@@ -275,7 +275,7 @@ def _divisors(theta: float, rule: dict[str, Any], n: int) -> list[float]:
     return divisors
 
 
-def _stretch(config: Any, rule: dict[str, Any]) -> None:
+def _set_scaling(config: Any, rule: dict[str, Any]) -> None:
     """Set the RoPE scaling of a configuration, or of its full-attention layers if it has two kinds of layers."""
     parameters = config.rope_parameters
     chosen = parameters.get("full_attention", parameters)

@@ -12,7 +12,7 @@ from analysis.data import gallery, starter
 from analysis.models.source import conversions, gguf, model_files, plausible, remote
 from analysis.models.source import identity as identities
 from analysis.models.source.model_spec import ModelSpec
-from analysis.models.source.remote import Remote, bring
+from analysis.models.source.remote import Remote, download
 
 _CONVERT = (
     'python -c "import glob, torch, safetensors.torch as s; s.save_file({k: t.contiguous().clone() for f in '
@@ -86,7 +86,7 @@ def locate(spec: ModelSpec, on_progress: OnProgress = ignore, *, weights: bool =
         path, is_file, is_folder = Path("/"), False, False
     try:
         if not is_file and not is_folder and remote.file_of(spec.source):
-            path = remote.bring_file(spec.source, spec.revision, on_progress, weights=weights)
+            path = remote.download_file(spec.source, spec.revision, on_progress, weights=weights)
             is_file = True
         if is_file and path.suffix == ".gguf":
             _check_complete(path)
@@ -132,7 +132,7 @@ def _hub(spec: ModelSpec, on_progress: OnProgress, *, weights: bool) -> Source:
     # A request with the identity of its weights refers to that commit, even if the branch has moved.
     pinned = spec.identity.removeprefix("hub:")
     revision = pinned if spec.identity.startswith("hub:") and hub.repository.is_commit(pinned) else spec.revision
-    folder, remote_facts = bring(spec.source, revision, on_progress, weights=weights)
+    folder, remote_facts = download(spec.source, revision, on_progress, weights=weights)
     model_files.check(folder)
     return Source(folder, None, spec.source, f"hub:{remote_facts.commit}", remote_facts)
 
@@ -180,7 +180,7 @@ def gguf_of(spec: ModelSpec) -> Path | None:
     if not spec.source.endswith(gguf.SUFFIX):
         return None
     path = Path(spec.source).expanduser()
-    return path if path.is_file() else remote.bring_file(spec.source, spec.revision, ignore, weights=False)
+    return path if path.is_file() else remote.download_file(spec.source, spec.revision, ignore, weights=False)
 
 
 _ENDINGS = ("bin", "ckpt", "ggml", "h5", "json", "onnx", "pickle", "pkl", "pt", "pth", "safetensors", "txt", "zip")

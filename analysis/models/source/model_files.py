@@ -28,8 +28,8 @@ _TEMPLATES = "additional_chat_templates"
 _READ = (".json", ".model", ".txt", ".jinja", _SAFE, ".gguf", ".bin", ".tiktoken")
 """Endings of files that libraries look for by name: a folder called so is refused."""
 _REPOSITORY = re.compile(r"(models|datasets)--.+")
-_MOST_INDEX_BYTES = 64 << 20
-_MOST_BYTES = 16 << 20
+_MAX_INDEX_BYTES = 64 << 20
+_MAX_BYTES = 16 << 20
 _OF_TOKENIZER = re.compile(r".*_files?|vocab|merges")
 """Keys by which a tokenizer names files; a vocabulary that is written out is no text."""
 _NEVER_OPENED = ("special_tokens_map_file", "added_tokens_file")
@@ -212,7 +212,7 @@ def _references(folder: Path, names: set[str]) -> Iterator[_Reference]:
 def _shards(index: Path) -> list[Any]:
     """Return the distinct file names in a weights index."""
     try:
-        places = json.loads(input_files.read(index, _MOST_INDEX_BYTES).decode())["weight_map"].values()
+        places = json.loads(input_files.read(index, _MAX_INDEX_BYTES).decode())["weight_map"].values()
         return sorted({name if isinstance(name, str) else json.dumps(name): name for name in places}.values(), key=str)
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
         raise UnsupportedModelError(
@@ -233,7 +233,7 @@ def json_object(document: Path) -> dict[str, Any]:
     if not document.exists():
         return {}
     try:
-        content = input_files.read(document, _MOST_BYTES)
+        content = input_files.read(document, _MAX_BYTES)
     except OSError as error:
         raise UnsupportedModelError(
             f"{document.name} of {document.parent.name} cannot be read: {_reason(error)}. Get its files again."

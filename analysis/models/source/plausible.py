@@ -39,7 +39,7 @@ _BOUNDS = (
     (re.compile(r"^(n|num)_|_num_|count"), 10_000),
 )
 """Limits of whole numbers by the first pattern that matches the name: many times the size of any model."""
-_MOST_OF_OTHERS = 2**40
+_MAX_OTHER_NUMBER = 2**40
 _NUMBERS = (
     (
         re.compile(r"^rope_(local_)?(theta|base_freq|base)$|^rotary_emb_base$|^(global|local)_rope_theta$|^freq_base(_\w+)?$"),
@@ -58,10 +58,10 @@ _CODE = re.compile(r"implementation|kernel")
 """Entries on the code that computes a part of the model; a name with a slash is a repository, whose code would be run."""
 _UNBOUNDED = re.compile(r"limit$")
 """Pairs of a least and a most value, which is infinite for none."""
-_MOST_EXPERTS = 1_000_000
+_MAX_EXPERTS = 1_000_000
 """Experts of all layers."""
-_MOST_ENTRIES = 100_000
-_DEEPEST = 8
+_MAX_ENTRIES = 100_000
+_MAX_DEPTH = 8
 """Parts of a configuration within each other."""
 
 
@@ -84,7 +84,7 @@ def check(config: Mapping[str, Any], name: str) -> None:
                 )
             _check_entry(str(key), value, name)
         layers, experts = (_largest(part, pattern) for pattern in (r"layers?$|block_count$", r"(local|routed|num)_experts$"))
-        if layers * experts > _MOST_EXPERTS:
+        if layers * experts > _MAX_EXPERTS:
             raise UnsupportedModelError(
                 f"{name} cannot be a language model: its configuration names {experts:,} experts in each of "
                 f"{layers:,} layers. Get the configuration that belongs to its weights."
@@ -92,7 +92,7 @@ def check(config: Mapping[str, Any], name: str) -> None:
 
 
 def _parts(config: Mapping[str, Any], depth: int, name: str) -> Iterator[Mapping[str, Any]]:
-    if depth > _DEEPEST:
+    if depth > _MAX_DEPTH:
         raise UnsupportedModelError(f"{name} cannot be a language model: its configuration is nested too deeply. Get it again.")
     yield config
     for value in config.values():
@@ -104,7 +104,7 @@ def _texts(value: Any, depth: int = 0) -> Iterator[str]:
     """Yield the texts in an entry of a configuration."""
     if isinstance(value, str):
         yield value
-    elif isinstance(value, Mapping | list) and depth < _DEEPEST:
+    elif isinstance(value, Mapping | list) and depth < _MAX_DEPTH:
         for inner in value.values() if isinstance(value, Mapping) else value:
             yield from _texts(inner, depth + 1)
 
@@ -113,9 +113,9 @@ def _check_entry(key: str, value: Any, name: str) -> None:
     last = key.rpartition(".")[2]
     if last in _CORE and value is not None and not isinstance(value, list) and (type(value) is not int or value < 1):
         raise _wrong(name, key, f"must be a whole number of at least 1, not {shown(value)}")
-    most = next((most for pattern, most in _BOUNDS if pattern.search(last)), _MOST_OF_OTHERS)
-    if isinstance(value, list) and len(value) > _MOST_ENTRIES:
-        raise _wrong(name, key, f"has {len(value):,} entries, but at most {_MOST_ENTRIES:,} are possible")
+    most = next((most for pattern, most in _BOUNDS if pattern.search(last)), _MAX_OTHER_NUMBER)
+    if isinstance(value, list) and len(value) > _MAX_ENTRIES:
+        raise _wrong(name, key, f"has {len(value):,} entries, but at most {_MAX_ENTRIES:,} are possible")
     bound = next((bound for pattern, bound in _NUMBERS if pattern.search(last)), None)
     if bound is None and _FACTOR.search(key):
         bound = Bound(0, 1_000_000, above=True)

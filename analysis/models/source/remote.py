@@ -38,7 +38,7 @@ class Remote:
     """Bytes of `n_bytes` that are not downloaded yet."""
 
 
-def bring(id: str, revision: str | None, on_progress: OnProgress, *, weights: bool) -> tuple[Path, Remote]:
+def download(id: str, revision: str | None, on_progress: OnProgress, *, weights: bool) -> tuple[Path, Remote]:
     """Download the missing files of a model.
 
     Args:
@@ -70,7 +70,7 @@ def file_of(source: str) -> tuple[str, str] | None:
     return None if match is None else (match[1], match[2])
 
 
-def bring_file(source: str, revision: str | None, on_progress: OnProgress, *, weights: bool) -> Path:
+def download_file(source: str, revision: str | None, on_progress: OnProgress, *, weights: bool) -> Path:
     """Download a GGUF file from the Hub if it is not on this machine.
 
     Args:
