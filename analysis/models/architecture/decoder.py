@@ -110,7 +110,7 @@ class Decoder:
 
     @property
     def family(self) -> Family:
-        """Return the facts about models of its family."""
+        """Row of its family."""
         return families.of(self.config)
 
     @property
@@ -120,7 +120,7 @@ class Decoder:
 
     @property
     def device(self) -> torch.device:
-        """Return the device of token ids and of tensors next to them: the first if a model is spread over several."""
+        """Device of token ids and other inputs of the model: the first if a model is spread over several."""
         return next(self.body.parameters()).device
 
     @property
@@ -130,7 +130,7 @@ class Decoder:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Return the dtype of its computation: of the final norm, or of the embeddings if a norm has no weights (OLMo)."""
+        """Compute dtype: of the final norm, or of the embeddings if a norm has no weights (OLMo)."""
         weight = next(self.norm.parameters(), self.model.get_input_embeddings().weight)
         return weight.dtype
 
@@ -141,7 +141,7 @@ class Decoder:
 
     @property
     def cache_name(self) -> str:
-        """Return the name that this version of transformers gives the KV cache, as an argument and in the output."""
+        """Name of the KV cache in this version of transformers, as an argument and in the output."""
         return "cache" if "cache" in inspect.signature(self.body.forward).parameters else "past_key_values"
 
     @property

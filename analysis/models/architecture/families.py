@@ -18,7 +18,7 @@ from analysis.core.errors import SpecError
 from analysis.core.registry import Registry
 
 DEPENDENT_ON_INDEX = ("beam", "diffllama", "minicpm3")
-"""Families whose layers depend on their index or on the number of layers, so that copied weights give other outputs."""
+"""Families whose layers depend on their index or on the number of layers, so copied layers have other outputs."""
 
 
 def _never(config: Any) -> bool:
@@ -103,8 +103,8 @@ class Family:
     """Names of the number of experts that a token goes through in the configuration."""
 
     row_bound: Callable[[Any], bool] = _never
-    """Function of the configuration: whether attention depends on the position of a token in its row, whatever the position
-    ids and the mask. Other families are tested before questions are packed. This is for models that a short trial misses."""
+    """Function of the configuration that returns whether attention depends on the position of a token in its row, regardless of
+    position ids and mask. Other families are tested before questions are packed; a short trial would not notice these."""
     layer_types: str = "layer_types"
     """Name of the list of attention types in the configuration."""
     sliding_window: str = "sliding_window"
@@ -113,10 +113,10 @@ class Family:
     """Name of the length of the chunks of chunked attention in the configuration."""
 
     shares_states: tuple[str, ...] = ("num_kv_shared_layers",)
-    """Configuration fields under which layers reuse keys and values of earlier layers, so none can be skipped (Gemma 3n)."""
+    """Configuration fields that make layers reuse keys and values of earlier layers, so none can be skipped (Gemma 3n)."""
     joins_layers: tuple[str, ...] = ("hidden_size_per_layer_input",)
-    """Configuration fields under which a module outside the layers has a part for each layer, such as the embeddings by layer
-    of Gemma 3n. A cut would have to remove that part as well."""
+    """Configuration fields that give a module outside the layers a part for each layer, such as the per-layer embeddings of
+    Gemma 3n. Removing a layer would have to remove that part as well."""
 
     logits_times: tuple[str, ...] = ("logit_scale",)
     """Configuration field that the logits are multiplied by (Cohere)."""

@@ -138,6 +138,7 @@ def not_one_by_one(decoder: Decoder) -> UnsupportedModelError:
 
 
 _SKIPPING_ERRORS = (RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError)
+"""Errors of a body that uses the outputs of its layers, when they are skipped."""
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from analysis.models.architecture.decoder import Decoder
 _COPIES = "layerscope_elsewhere"
 """Attribute of a mask or table with its copies by device."""
 _MOVED_ALONG = "layerscope_runs"
-"""Attribute of a mask that is moved with it; its value has a method `to`, as tensors do."""
+"""Attribute of a mask whose value is moved with the mask, by its method `to`."""
 _STEP = 1 << 20
 """Resolution in bytes of the search for the placement."""
 
@@ -174,7 +174,7 @@ def _move_arguments(module: nn.Module, device: torch.device) -> None:
     """Make a module move its arguments to its device."""
 
     def fetch(_: nn.Module, args: tuple, named: dict) -> tuple[tuple, dict]:
-        # The stream differs at every call. The other arguments are shared by all layers.
+        # Only the stream differs from layer to layer, so copies of the others are cached.
         stream, rest = args[:1], args[1:]
         moved = {name: _moved(value, device, keep=name != "hidden_states") for name, value in named.items()}
         return (*_moved(stream, device, keep=False), *_moved(rest, device, keep=True)), moved

@@ -55,7 +55,7 @@ class Plan:
 
     @property
     def fits(self) -> bool:
-        """Return whether weights and working memory fit in the free memory."""
+        """Whether weights and working memory fit in the free memory."""
         return self.placement is not None or self.weight_bytes + self.working_bytes <= self.free_bytes
 
     @property
@@ -69,7 +69,7 @@ class Plan:
 
     @property
     def streams(self) -> bool:
-        """Return whether it can be measured with its layers on disk."""
+        """Whether it can be measured with its layers on disk."""
         return self.layered_bytes <= self.free_bytes
 
     @property

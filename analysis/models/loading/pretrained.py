@@ -1,4 +1,4 @@
-"""All calls of libraries that load models and adapters, inside `model_files.checked` or `model_files.reading`."""
+"""Calls of libraries that load models and adapters, on folders checked by `model_files`."""
 
 import threading
 from pathlib import Path

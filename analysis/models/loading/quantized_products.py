@@ -50,8 +50,8 @@ def prepare(model: Any) -> None:
 def _unpack_all_widths() -> None:
     """Replace the dequantization of bitsandbytes if it is wrong: on CPUs with AVX-512, for widths such as 96.
 
-    Its kernel starts every row with a new scale. But a scale applies to a fixed number of consecutive weights, across rows. So
-    such a matrix is dequantized in a shape with one row per scale.
+    Its kernel starts each row with a new scale, although a scale applies to a fixed number of consecutive weights, across rows.
+    Such a matrix is therefore dequantized in a shape with one row per scale.
     """
     packed = torch.arange(96, dtype=torch.uint8)[:, None]
     scales = torch.tensor([1.0, 2.0, 3.0])

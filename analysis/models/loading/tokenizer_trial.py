@@ -40,9 +40,9 @@ _PAIRS = (
 _MAX_ADDED = 8
 """Maximum number of special tokens around a text."""
 _MAX_GROWTH = 16
-"""Maximum factor by which the rules lengthen a text, and maximum number of characters before it."""
+"""Maximum factor by which the rules lengthen a text, and maximum number of tokens per byte."""
 _MAX_LETTERS = 64
-"""Maximum bytes that a character table puts in place of a character; sentencepiece has at most 33."""
+"""Maximum bytes of a replacement in a character table; those of sentencepiece have at most 33."""
 _MAX_ADDED_BYTES = 3 << 30
 """Maximum memory in addition to the libraries; a tokenizer of 262,144 tokens takes 0.6 GB."""
 

@@ -18,7 +18,7 @@ from analysis.models.running.head import log_probabilities
 _MAX_BATCH_SIZE = 16
 """Maximum number of prompts per batch."""
 _N_PREFILL, _N_DECODE = 20, 6
-"""Numbers of trial tokens for the cache: read at once, and read one by one after them."""
+"""Numbers of trial tokens for the cache: of the prefill, and decoded one by one after it."""
 _CACHE_TOLERANCE = 0.05
 """Tolerance of the relative error of the logits with a cache. Recurrent layers use other code for single tokens, which rounds
 more. A cache that wrongly drops tokens has three times this error from the first token on."""
@@ -191,29 +191,29 @@ def token_text(tokenizer: Any, token: int) -> str:
 
 @dataclass(frozen=True)
 class GeneratedToken:
-    """One token that was written."""
+    """A generated token."""
 
     token: int
     surprise: float
     """-log of its probability under the model itself, at temperature 1; nats, at least 0."""
     seconds: float
-    """Time to read the tokens before and to choose; the first step reads the whole prompt."""
+    """Time of the forward pass and the choice; the first step includes the prefill of the prompt."""
 
 
 class Chooser:
     """Chooses the next token: the most likely one, or one drawn by the model's probabilities.
 
     A draw adds seeded Gumbel noise to the logits and takes the largest, which is an exact draw from their softmax. Two models
-    with one seed meet the same noise at the same step. So their texts diverge because the models differ, not by chance.
+    with the same seed get the same noise at each step, so their texts diverge because the models differ, not by chance.
     """
 
     def __init__(self, temperature: float, seed: int) -> None:
-        """Begin at the first step; temperature 0 is greedy."""
+        """Start at the first step; temperature 0 is greedy."""
         self._temperature = temperature
         self._noise = torch.Generator().manual_seed(seed)
 
     def choose(self, logits: Tensor) -> int:
-        """The token for this step, from logits (vocabulary,)."""
+        """Return the token for this step, from logits (vocabulary,)."""
         if self._temperature == 0:
             return int(logits.argmax())
         # The negative logarithm of an exponential variable is Gumbel distributed.

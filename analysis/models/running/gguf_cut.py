@@ -34,8 +34,8 @@ def write(
         source: the file.
         cut: full layers that `refusal` allows.
         out: the new file.
-        changed: new weights by the name of the tensor in the new file, in the row order of llama.cpp. They are written in the
-            original type if `gguf` supports it, else in Q8_0, or in F16 if their rows are no multiple of a block.
+        changed: new weights by the name of the tensor in the new file, in the row order of llama.cpp. They are quantized to the
+            original type if `gguf` can write it, else to Q8_0, or to F16 if a row is not a multiple of the block size.
         in_float32: write every tensor in float32, so that llama.cpp does not round activations.
 
     Raises:

@@ -14,7 +14,7 @@ MISSING = "llama.cpp is not installed. Run `pip install -r requirements-llamacpp
 N_THREADS = 2
 _SECONDS = 1800.0
 _MEMORY_BYTES = 8 << 30
-"""Address space in addition to the memory-mapped file."""
+"""Maximum address space of the process in addition to the memory-mapped file."""
 
 
 def is_installed() -> bool:

@@ -16,7 +16,7 @@ from analysis.core.bounds import shown
 from analysis.core.errors import RecipeError
 
 FILE = "adapter_config.json"
-"""Its name in an adapter folder."""
+"""File name of the configuration in an adapter folder."""
 _MAX_BYTES = 8 << 20
 _MAX_NAMES = 10_000
 _NAME = re.compile(r"\^?[\w.\-]{1,300}")
@@ -35,13 +35,13 @@ _REFUSED = {
     "alora_invocation_tokens": "acts only after some tokens, but figures are of all tokens",
 }
 _PLAIN_STARTS = ("gaussian", "orthogonal")
-"""Texts in `init_lora_weights` that leave the model's own weights alone.
+"""Values of `init_lora_weights` that do not change the weights of the model.
 
-The others compute a new part of them at each loading, some for as many rounds as they name.
+The others decompose these weights at each loading, some in as many iterations as they name.
 """
 _TYPES = ("LORA", "LOHA", "LOKR", "IA3", "LN_TUNING")
-"""Types that change weights of the layers and take the memory of their file. Others add tokens before the text, take other
-adapters by name, or make tables and loops as large as their configuration says."""
+"""Supported types. They change weights of the layers, and need as much memory as their file. Others add tokens before the
+text, load other adapters by name, or create tables and loops of a size in their configuration."""
 
 
 def read(folder: Path) -> dict[str, Any]:

@@ -31,12 +31,12 @@ PERIODS = {
     "gpt-oss": 2,
     "gemma3": 6,
 }
-"""Period of the layer types by architecture: llama.cpp gives every such layer full attention, and the others a window.
+"""Period p of the attention types by architecture: in llama.cpp, every p-th layer has full attention, and the others a window.
 
-It reads another period from the file, but no list. With 1, a layer computes by its tensors and per-layer arrays alone.
+A file may state another period, but no list. With period 1, a layer depends only on its tensors and per-layer arrays.
 """
 _SCALED = {"gemma2": 46, "gemma3": 62}
-"""Depth at which llama.cpp scales attention differently, because it takes the model for the largest of its family."""
+"""Number of layers by which llama.cpp recognizes the largest model of a family, whose attention it scales differently."""
 BLOCK = re.compile(r"blk\.(\d+)\.(.+)")
 """Name of a tensor of a layer."""
 _FOLDER = "Export the folder (hf) instead"

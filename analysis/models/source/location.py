@@ -19,7 +19,7 @@ _CONVERT = (
     "glob.glob('pytorch_model*.bin') for k, t in torch.load(f, map_location='cpu', weights_only=True).items()}, "
     "'model.safetensors', {'format': 'pt'})\""
 )
-"""Command that converts pickled weights in the current folder: PyTorch reads tensors alone."""
+"""Command that converts pickled weights in the current folder. PyTorch reads only tensors with it."""
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 

@@ -26,18 +26,18 @@ _INDEX_ENDING = ".index.json"
 _SAFE = ".safetensors"
 _TEMPLATES = "additional_chat_templates"
 _READ = (".json", ".model", ".txt", ".jinja", _SAFE, ".gguf", ".bin", ".tiktoken")
-"""Endings of files that libraries look for by name: a folder called so is refused."""
+"""Suffixes of files that libraries look for by name. A folder with such a name is refused."""
 _REPOSITORY = re.compile(r"(models|datasets)--.+")
 _MAX_INDEX_BYTES = 64 << 20
 _MAX_BYTES = 16 << 20
 _OF_TOKENIZER = re.compile(r".*_files?|vocab|merges")
-"""Keys by which a tokenizer names files; a vocabulary that is written out is no text."""
+"""Pattern of keys that name files of a tokenizer. An inline vocabulary is a list or an object, not text."""
 _NEVER_OPENED = ("special_tokens_map_file", "added_tokens_file")
-"""Keys that older versions of transformers left in tokenizer_config.json; it looks these files up in the folder alone."""
+"""Keys that older versions of transformers left in tokenizer_config.json. Their paths are ignored."""
 _OF_ADAPTER = re.compile(r".*_(files?|path|dir|folder)")
-"""Keys by which the configuration of an adapter names files."""
+"""Pattern of keys that name files in the configuration of an adapter."""
 _BASE = "base_model_name_or_path"
-"""The model that an adapter was made for, which PEFT does not open."""
+"""Key of the model that an adapter was trained on. PEFT does not open it."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ _CORE = {
     "n_heads",
     "head_count",
 }
-"""Sizes of every decoder, by their names: where one is there it is a whole number of at least 1."""
+"""Names of the sizes that every decoder has; each is a whole number of at least 1."""
 _BOUNDS = (
     (re.compile(r"layers?$|block_count$"), MOST_LAYERS),
     (re.compile(r"heads?$|head_count(_kv)?$"), 10_000),
@@ -38,7 +38,7 @@ _BOUNDS = (
     (re.compile(r"size|dim|embd|inner|rank|d_model|length"), 1_000_000),
     (re.compile(r"^(n|num)_|_num_|count"), 10_000),
 )
-"""Limits of whole numbers by the first pattern that matches the name: many times the size of any model."""
+"""Patterns of names with the maximum of a whole number, many times that of any model; the first match counts."""
 _MAX_OTHER_NUMBER = 2**40
 _NUMBERS = (
     (
@@ -51,18 +51,18 @@ _NUMBERS = (
     (re.compile(r"^original_max_position_embeddings$"), Bound(1, 10**9)),
     (re.compile(r"^head_dim$"), Bound(1, 1_000_000)),
 )
-"""Range of a number, whole or not, by the first of these that its name fits."""
+"""Patterns of names with the range of a number, whole or not; the first match counts."""
 _FACTOR = re.compile(r"^((long|short)_)?factor$")
-"""Divisors in `rope_parameters`; a GGUF file has 0 for none."""
+"""Pattern of divisors in `rope_parameters`. A GGUF file without one has 0 there."""
 _CODE = re.compile(r"implementation|kernel")
-"""Entries on the code that computes a part of the model; a name with a slash is a repository, whose code would be run."""
+"""Pattern of keys that select code. A value with a slash names a repository, whose code transformers would run."""
 _UNBOUNDED = re.compile(r"limit$")
-"""Pairs of a least and a most value, which is infinite for none."""
+"""Pattern of keys with a minimum and a maximum, which may be infinite."""
 _MAX_EXPERTS = 1_000_000
-"""Experts of all layers."""
+"""Maximum number of experts in all layers."""
 _MAX_ENTRIES = 100_000
 _MAX_DEPTH = 8
-"""Parts of a configuration within each other."""
+"""Maximum nesting depth of a configuration."""
 
 
 def check(config: Mapping[str, Any], name: str) -> None:

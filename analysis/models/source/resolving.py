@@ -30,7 +30,7 @@ def resolve(spec: SpecT) -> SpecT:
     """
     values = {field.name: getattr(spec, field.name) for field in fields(spec)}
     changes: dict[str, Any] = {}
-    # First, so that an unreadable file is refused before a model is searched for.
+    # Questions first, so that an unreadable file is refused before a model is looked up.
     changes |= {name: questions.resolve(value) for name, value in values.items() if isinstance(value, BenchmarkSpec)}
     changes |= {name: corpora.resolve(value) for name, value in values.items() if isinstance(value, CorpusSpec)}
     changes |= {name: resolve_model(value) for name, value in values.items() if isinstance(value, ModelSpec)}

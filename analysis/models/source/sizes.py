@@ -30,7 +30,7 @@ class LayerFacts:
     cache_width: int | None
     """Elements of the cached keys and values per token; None if they are not cached token by token."""
     cache_tokens: int | None
-    """Limit of cached tokens, one less than the sliding window; None without a limit."""
+    """Maximum number of cached tokens, one less than the sliding window; None without a maximum."""
     attention: PartFacts | None = None
     """Sizes of the attention part; None in results that are older than this field, and if the part has no known name."""
     feed_forward: PartFacts | None = None
