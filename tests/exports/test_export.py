@@ -11,7 +11,6 @@ from peft import LoraConfig, get_peft_model
 
 from analysis.core.blocks import Block, LayerSet, PartSet
 from analysis.core.errors import BlockRangeError, RecipeError, SpecError, StorageError, UnsupportedModelError
-from analysis.core.progress import Cancelled
 from analysis.experiments.heal import adapter_files
 from analysis.experiments.heal.heal_spec import HealSpec
 from analysis.exports import export, folders
@@ -220,21 +219,6 @@ def test_an_export_runs_again_only_when_its_folder_is_gone(spec):
     assert folders.size_bytes("scattered") == first.size_bytes
     with pytest.raises(SpecError, match="already exists and is not empty"):
         export.run(ExportSpec(BLOCK, "scattered", spec))
-
-
-def test_a_cancelled_export_leaves_nothing(spec, cache):
-    def stop(progress):
-        if progress.phase == "loading it again":
-            raise Cancelled
-
-    with pytest.raises(Cancelled):
-        export.run(ExportSpec(BLOCK, "stopped", spec), stop)
-    assert list((cache / "exports").iterdir()) == []
-
-
-def test_an_adapter_of_another_cut_is_one_sentence(spec, adapter):
-    with pytest.raises(RecipeError, match="Give the block of its healing run"):
-        export.run(ExportSpec(Block(0, 3), "other", spec, adapter))
 
 
 def test_the_disk_is_looked_at_before_anything_is_loaded(spec, monkeypatch):

@@ -3,13 +3,11 @@
 import dataclasses
 import itertools
 import os
-import shutil
 import signal
 
 import pytest
 import torch
 from gguf import dequantize
-from safetensors.torch import load_file, save_file
 
 from analysis.core.blocks import Block, LayerSet, parse_removal
 from analysis.core.errors import NotEnoughMemoryError, UnsupportedModelError
@@ -240,17 +238,6 @@ def test_gguf_file_without_a_weight_is_refused_before_reading(pair, tmp_path, mo
         load.load(ModelSpec(source=str(file), device="cpu", dtype="float32"))
 
 
-def test_incomplete_experts_are_refused_before_reading(tiny_folder, tmp_path, monkeypatch):
-    folder = tmp_path / "moe"
-    shutil.copytree(tiny_folder("qwen3_moe"), folder)
-    held = load_file(folder / "model.safetensors")
-    del held["model.layers.2.mlp.experts.1.down_proj.weight"]
-    save_file(held, folder / "model.safetensors", metadata={"format": "pt"})
-    monkeypatch.setattr(WeightFiles, "read", lambda self, names: pytest.fail("no weight is read"))
-    with pytest.raises(UnsupportedModelError, match="missing or do not match|another shape"):
-        load_from_disk(ModelSpec(source=str(folder), device="cpu", dtype="float32"))
-
-
 def test_notes_beside_quantized_weights_are_released_with_them(pair):
     for quantization in ("4bit", "8bit"):
         _, on_disk = pair("llama", quantization=quantization)
@@ -261,24 +248,6 @@ def test_notes_beside_quantized_weights_are_released_with_them(pair):
             state = getattr(part, "state", None)
             assert getattr(part, "quant_state", None) is None
             assert state is None or (state.CB is None and state.SCB is None)
-
-
-def test_memory_estimate_includes_buffers_that_make_layers(tiny_folder, tmp_path):
-    def needed(path, **settings) -> int:
-        planned = planning.plan(ModelSpec(source=str(path), device="cpu", **{"dtype": "bfloat16", **settings}))
-        rest = planned.facts.other_parameters * 4 if settings.get("dtype") == "float32" else 2 * planned.facts.other_parameters
-        return planned.layered_bytes - planned.working_bytes // 2 - rest
-
-    dense, experts = tiny_folder("llama"), tiny_folder("qwen3_moe")
-    one = max(planning.plan(ModelSpec(source=str(dense), device="cpu")).facts.layer_parameters)
-    # Stored in float32, so as large as two layers in bfloat16.
-    assert needed(dense) == 2 * 2 * one + 4 * one
-    assert needed(dense, dtype="float32") == 3 * 4 * one
-    joined = max(planning.plan(ModelSpec(source=str(experts), device="cpu")).facts.layer_parameters)
-    assert needed(experts) > 2 * 2 * joined + 4 * joined
-    assert needed(dense, quantization="4bit") < needed(dense) + 4 * one
-    file = gguf_files.write(tmp_path / "m.gguf", "llama")
-    assert 0 < needed(file) < file.stat().st_size + 40 * 64 * 96
 
 
 def test_the_whole_model_is_wanted_where_it_must_be_changed(pair, monkeypatch, tiny_folder):

@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,16 +51,6 @@ def test_reset_peak_measures_only_later_work(peak_of_before):
     again = np.ones(LOT // 2, dtype=np.uint8)
     assert machine.peak_bytes("cpu") > after + LOT // 3
     del again
-
-
-def test_where_a_peak_cannot_be_reset_nothing_happens(monkeypatch):
-    def refused(self, text):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "write_text", refused)
-    machine.reset_peak("cpu")
-    machine.reset_peak("cuda")
-    assert machine.peak_bytes("cpu") > 0
 
 
 @pytest.mark.parametrize("device", ["cpu:abc", "cpu:0", "cpu:", "mps:0", "cuda:x", "tpu", ""])

@@ -65,12 +65,6 @@ def test_products_in_half_precision_are_the_same(is_slow, monkeypatch):
         assert (wanted.double() - found.double()).norm() < 4e-3 * wanted.double().norm()
 
 
-def test_no_piece_is_larger_than_its_limit():
-    layer = matrix(200, 96)
-    rows = [rows for rows, piece in quantized_products._pieces(layer.weight.data, layer.weight.quant_state, torch.float32)]
-    assert [(part.start, part.stop) for part in rows] == [(0, 64), (64, 128), (128, 192), (192, 200)]
-
-
 def test_small_matrices_stay_as_they_are(monkeypatch):
     monkeypatch.setattr(quantized_products, "LARGE", 200 * 96 * 4)
     layer = matrix(200, 96)
