@@ -122,7 +122,7 @@ def _load(spec: ModelSpec, on_progress: OnProgress, by_layer: bool) -> LoadedMod
         names = _names(planned, source, on_progress)
         if names is not None:
             options |= {"config": planned.config, "key_mapping": names.key_mapping}
-        model: Any = weights.load_all(source.name, source.folder, options, on_progress, names.beside if names else ())
+        model: Any = weights.load_all(source.name, source.folder, options, on_progress, names.other_parts if names else ())
         _check_unchanged(source)
     if source.gguf_file:
         for parameter in model.parameters():  # a transposed one sums in another order and rounds differently
@@ -177,7 +177,7 @@ def _by_layer(planned: planning.Plan, source: Source, on_progress: OnProgress) -
             identity=f"{spec.identity} {spec.dtype} {spec.quantization} {spec.device}",
             on_progress=on_progress,
             key_mapping=names.key_mapping if names else None,
-            beside=names.beside if names else (),
+            other_parts=names.other_parts if names else (),
         )
         _check_unchanged(source)
         quantized_products.prepare(decoder.model)
@@ -203,9 +203,9 @@ def _names(planned: planning.Plan, source: Source, on_progress: OnProgress) -> N
     if part is None:
         return None
     names = text_part.names(part, WeightFiles(source.folder).places)
-    left_out = weights.listed(sorted(names.beside)) if names.beside else "nothing"
+    left_out = weights.listed(sorted(names.other_parts)) if names.other_parts else "nothing"
     message = (
-        f"Layerscope loads the text part of {source.name}, a {part.whole.model_type} model, as a plain "
+        f"Layerscope loads the text part of {source.name}, a {part.full_config.model_type} model, as a plain "
         f"{part.config.model_type} model. It leaves out {left_out} of other parts."
     )
     on_progress(Progress("loading the model", 0, 1, message))

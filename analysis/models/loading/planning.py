@@ -114,7 +114,7 @@ def plan(spec: ModelSpec, on_progress: OnProgress = ignore) -> Plan:
         facts = layer_sizes.facts(decoder, name=source.name, dtype=dtype.value, quantization=spec.quantization)
         facts = replace(
             facts,
-            part_of="" if part is None else part.whole.model_type,
+            part_of="" if part is None else part.full_config.model_type,
             weights_format=_weights_format(spec, source, config, stored_as),
         )
     if facts.n_layers < 2:

@@ -44,7 +44,7 @@ class TextPart:
 
     name: str
     """Name of the full model, for messages."""
-    whole: Any
+    full_config: Any
     """Configuration of the full model."""
     config: Any
     """Configuration of the plain causal model."""
@@ -52,10 +52,10 @@ class TextPart:
     @cached_property
     def full_decoder(self) -> Decoder:
         """The decoder inside the full model, without weights."""
-        return find_decoder(_weightless(AutoModelForMultimodalLM, self.whole))
+        return find_decoder(_weightless(AutoModelForMultimodalLM, self.full_config))
 
     @cached_property
-    def alone(self) -> Decoder:
+    def plain_decoder(self) -> Decoder:
         """The plain model, without weights."""
         return find_decoder(_weightless(AutoModelForCausalLM, self.config))
 
@@ -81,10 +81,10 @@ def find(config: Any, name: str) -> TextPart | None:
             "weights. Use the original model."
         )
     text = config.get_text_config(decoder=True)
-    whole = find_decoder(_weightless(AutoModelForMultimodalLM, config))
+    full = find_decoder(_weightless(AutoModelForMultimodalLM, config))
     plain = _plain(text, name)
     # The full model decides, whatever its text configuration says.
-    plain.tie_word_embeddings = f"{_path(whole, whole.head)}weight" in whole.model.all_tied_weights_keys
+    plain.tie_word_embeddings = f"{_path(full, full.head)}weight" in full.model.all_tied_weights_keys
     plain.dtype = text.dtype or config.dtype
     for token in ("bos_token_id", "eos_token_id", "pad_token_id"):
         if getattr(plain, token, None) is None:
@@ -123,7 +123,7 @@ class Names:
 
     key_mapping: dict[str, str]
     """Mapping of name prefixes in the files to prefixes in the plain model, as for `from_pretrained`."""
-    beside: frozenset[str]
+    other_parts: frozenset[str]
     """Names in the files of the weights of other parts."""
 
 
@@ -137,12 +137,12 @@ def names(part: TextPart, stored: Iterable[str]) -> Names:
     Raises:
         UnsupportedModelError: If there are none, or only the full model can read their names.
     """
-    whole, alone = part.full_decoder, part.alone
+    full, plain_decoder = part.full_decoder, part.plain_decoder
     paths = {
-        _path(whole, module): _path(alone, module_alone)
-        for module, module_alone in ((whole.owner, alone.owner), (whole.head, alone.head))
+        _path(full, module): _path(plain_decoder, plain_module)
+        for module, plain_module in ((full.owner, plain_decoder.owner), (full.head, plain_decoder.head))
     }
-    model_names = called(whole.model, get_model_conversion_mapping(whole.model), stored := sorted(stored))
+    model_names = called(full.model, get_model_conversion_mapping(full.model), stored := sorted(stored))
     prefixes: dict[str, str] = {}
     for name, stored_name in model_names.items():
         for path, plain in paths.items():
@@ -153,13 +153,13 @@ def names(part: TextPart, stored: Iterable[str]) -> Names:
         raise UnsupportedModelError(f"{part.name} holds no weights of its text part. Get its files again.")
     longest_first = sorted(prefixes, key=len, reverse=True)
     key_mapping = {f"^{prefix.replace('.', r'[.]')}": prefixes[prefix] for prefix in longest_first}
-    matched = called(alone.model, get_model_conversion_mapping(alone.model, key_mapping), stored)
+    matched = called(plain_decoder.model, get_model_conversion_mapping(plain_decoder.model, key_mapping), stored)
     if unmatched := [
         name for name, stored_name in model_names.items() if stored_name.startswith(tuple(paths)) and name not in matched
     ]:
         raise UnsupportedModelError(
             f"The files of {part.name} store weights of its text part, such as {unmatched[0]}, under names that only "
-            f"the full {part.whole.model_type} model has. Layerscope cannot load its text part alone. Choose a "
+            f"the full {part.full_config.model_type} model has. Layerscope cannot load its text part alone. Choose a "
             "text-only model."
         )
     return Names(key_mapping, frozenset(name for name in stored if not name.startswith(tuple(prefixes))))
@@ -181,21 +181,21 @@ def check(part: TextPart, decoder: Decoder) -> None:
     Raises:
         UnsupportedModelError: If the logits differ.
     """
-    whole = find_decoder(_weightless(AutoModelForMultimodalLM, part.whole))
+    full = find_decoder(_weightless(AutoModelForMultimodalLM, part.full_config))
     ids = torch.tensor([_text_tokens(part, decoder)], device=decoder.device)
-    for path, buffer in list(whole.model.named_buffers()):
-        layers_on_disk.put(whole.model, {path: buffer.to(decoder.device)})
-    if type(whole.owner) is type(decoder.owner):
-        whole.model.set_submodule(_path(whole, whole.owner)[:-1], decoder.owner)
+    for path, buffer in list(full.model.named_buffers()):
+        layers_on_disk.put(full.model, {path: buffer.to(decoder.device)})
+    if type(full.owner) is type(decoder.owner):
+        full.model.set_submodule(_path(full, full.owner)[:-1], decoder.owner)
     else:
-        if decoder.n_layers < whole.n_layers and (others := layers_on_disk.repeated_layers(whole)):
-            take_out(whole, others)
-        _share(part, whole.owner, decoder.owner)
-    whole.model.set_submodule(_path(whole, whole.head)[:-1], decoder.head)
-    for path, weight in list(whole.model.named_parameters()):
+        if decoder.n_layers < full.n_layers and (others := layers_on_disk.repeated_layers(full)):
+            take_out(full, others)
+        _share(part, full.owner, decoder.owner)
+    full.model.set_submodule(_path(full, full.head)[:-1], decoder.head)
+    for path, weight in list(full.model.named_parameters()):
         if weight.is_meta:  # of a part that text does not reach; some models look up the device of the first one
-            layers_on_disk.put(whole.model, {path: torch.empty(0, dtype=decoder.dtype, device=decoder.device)})
-    expected = whole.model(input_ids=ids, use_cache=False).logits[0]
+            layers_on_disk.put(full.model, {path: torch.empty(0, dtype=decoder.dtype, device=decoder.device)})
+    expected = full.model(input_ids=ids, use_cache=False).logits[0]
     logits = decoder.model(input_ids=ids, use_cache=False).logits[0]
     if not decoder.agree(logits, expected, all_tokens=True):
         raise _differs(part)
@@ -218,12 +218,14 @@ def _share(part: TextPart, target: nn.Module, source: nn.Module) -> None:
 
 def _text_tokens(part: TextPart, decoder: Decoder) -> list[int]:
     """Return trial tokens that are no image or audio tokens."""
-    tokens = {value for name, value in vars(part.whole).items() if name.endswith(_TOKEN_SUFFIXES) and isinstance(value, int)}
+    tokens = {
+        value for name, value in vars(part.full_config).items() if name.endswith(_TOKEN_SUFFIXES) and isinstance(value, int)
+    }
     return [token for token in decoder.trial_tokens(_N_TRIAL_TOKENS) if token not in tokens]
 
 
 def _differs(part: TextPart) -> UnsupportedModelError:
     return UnsupportedModelError(
         f"The text part of {part.name} gives other outputs as a plain {part.config.model_type} model than in "
-        f"the full {part.whole.model_type} model. Layerscope cannot load it alone. Choose a text-only model."
+        f"the full {part.full_config.model_type} model. Layerscope cannot load it alone. Choose a text-only model."
     )

@@ -32,7 +32,7 @@ def load_all(
     folder: Path,
     options: dict[str, Any],
     on_progress: OnProgress = ignore,
-    beside: Collection[str] = (),
+    other_parts: Collection[str] = (),
 ) -> Any:
     """Load a transformers causal language model with all weights from its files.
 
@@ -41,14 +41,14 @@ def load_all(
         folder: folder of its files.
         options: options of `from_pretrained`.
         on_progress: receives a message about unused weights.
-        beside: weights in the files that belong to other parts than the text part, which `load` reports.
+        other_parts: weights in the files that belong to other parts than the text part, which `load` reports.
 
     Raises:
         UnsupportedModelError: If weights are missing or have another shape than in the configuration.
     """
     _quiet()
     before = transformers_logging.get_verbosity()
-    if beside:
+    if other_parts:
         transformers_logging.set_verbosity_error()  # transformers would list all weights of the other parts
     try:
         model, info = pretrained.model(folder, options)
@@ -63,7 +63,7 @@ def load_all(
         _check_numbers(name, model, called(model, steps, WeightFiles(folder).integers))
     if "key_mapping" in options:
         del model._weight_conversions  # save it under the usual names of its family
-    _check(name, SimpleNamespace(conversion_errors=None, **info), on_progress, beside)
+    _check(name, SimpleNamespace(conversion_errors=None, **info), on_progress, other_parts)
     return model
 
 
@@ -73,7 +73,7 @@ def _quiet() -> None:
     setattr(modeling_gguf_pytorch_utils, "tqdm", partial(tqdm, disable=True))  # noqa: B010 (not covered by the line above)
 
 
-def _check(name: str, report: Any, on_progress: OnProgress, beside: Collection[str]) -> None:
+def _check(name: str, report: Any, on_progress: OnProgress, other_parts: Collection[str]) -> None:
     """Refuse a model if transformers reports missing or mismatched weights."""
     if report.conversion_errors:
         raise _not_joined(name)
@@ -90,7 +90,7 @@ def _check(name: str, report: Any, on_progress: OnProgress, beside: Collection[s
             f"configuration ({key}: {tuple(shape)}, not {tuple(expected)}). They would be filled with random "
             "numbers. Get the configuration that belongs to the weights."
         )
-    unexpected = sorted(set(report.unexpected_keys) - set(beside))
+    unexpected = sorted(set(report.unexpected_keys) - set(other_parts))
     if unexpected:
         on_progress(
             Progress(
@@ -142,7 +142,7 @@ def without_layers(
     identity: str,
     on_progress: OnProgress = ignore,
     key_mapping: dict[str, str] | None = None,
-    beside: Collection[str] = (),
+    other_parts: Collection[str] = (),
 ) -> Decoder:
     """Load a model with its decoder layers on disk (`Decoder.on_disk`).
 
@@ -156,7 +156,7 @@ def without_layers(
         identity: identity of the weights and of their compute precision.
         on_progress: receives a message about unused weights.
         key_mapping: renaming of the names in the files, as for `from_pretrained`.
-        beside: as in `load_all`.
+        other_parts: as in `load_all`.
 
     Raises:
         UnsupportedModelError: If weights are missing, or the files or the family do not allow reading layers one by one.
@@ -171,14 +171,14 @@ def without_layers(
         model: Any = AutoModelForCausalLM.from_config(copy.deepcopy(config), dtype=dtype)
     assembly = Assembly(model, checkpoint, dtype=dtype, device=device, quantization=quantization, key_mapping=key_mapping)
     model.eval()
-    _check(name, assembly.report, on_progress, beside)
+    _check(name, assembly.report, on_progress, other_parts)
     if path.is_dir():
         _check_numbers(name, model, assembly.integers)
     decoder = architecture.find_decoder(model)
     layers = layers_on_disk.LayersOnDisk(decoder, assembly, identity=identity)
     decoder = replace(decoder, on_disk=layers)
     decoder.check_layers_are_apart()  # before a trial, in which layers of the same kind share weights
-    report = assembly.load(checkpoint.places.keys() - layers.stored - set(beside))
+    report = assembly.load(checkpoint.places.keys() - layers.stored - set(other_parts))
     model.tie_weights(missing_keys=report.missing_keys, recompute_mapping=False)
     for buffer_name, buffer in list(model.named_buffers()):
         if not buffer.is_meta:
