@@ -67,7 +67,7 @@ class LeastDamage:
 
 @dataclass(frozen=True)
 class DamageResult(Result):
-    """The measured loss increase without every block, beside the prediction of the distance map."""
+    """The measured loss increase without every block, compared with the distance map."""
 
     kind: ClassVar[str] = "damage"
     array_names: ClassVar[tuple[str, ...]] = ("text_losses",)

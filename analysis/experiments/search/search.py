@@ -55,7 +55,7 @@ def run(spec: SearchSpec, on_progress: OnProgress = ignore, *, load: Loader = mo
     stored = SearchResult.load(resolved, on_progress)
     if stored is not None and stored.complete:
         return stored
-    # With layers on the disk, every step of a search would read the whole model again.
+    # With layers on the disk, every step of a search would read the full model again.
     stages = Stages.after_loading(on_progress, {PHASE: 1.0})
     loaded = load(resolved.model, stages)
     searching = _SearchRun.of(resolved, loaded, stages)
@@ -182,24 +182,24 @@ class _SearchRun:
 
     @property
     def budget(self) -> int:
-        """As asked for."""
+        """Maximum number of sets to measure."""
         return self.spec.budget
 
     @property
     def seed(self) -> int:
-        """As asked for."""
+        """Seed of strategies that draw."""
         return self.spec.seed
 
     def first(self, sets: Sequence[Layers]) -> list[float]:
-        """As `strategies.Explored`."""
+        """See `strategies.Explored`."""
         return self._costs(sets, self.texts[SEARCH].ends[0])
 
     def half(self, sets: Sequence[Layers]) -> list[float]:
-        """As `strategies.Explored`."""
+        """See `strategies.Explored`."""
         return self._costs(sets, self.texts[SEARCH].ends[1])
 
     def whole(self, sets: Sequence[Layers]) -> list[float]:
-        """As `strategies.Explored`."""
+        """See `strategies.Explored`."""
         return self._costs(sets, self.texts[SEARCH].n_texts)
 
     def _costs(self, sets: Sequence[Layers], n_texts: int) -> list[float]:

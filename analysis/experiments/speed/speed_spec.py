@@ -115,7 +115,7 @@ class SpeedPoint:
 
     @property
     def is_of_layers(self) -> bool:
-        """Whether whole layers were removed and nothing was healed, so that it belongs to the fitted lines."""
+        """Whether the lines are fitted to this point: full layers are removed and nothing is healed."""
         return not self.adapter and not isinstance(self.block, PartSet)
 
 
@@ -204,7 +204,7 @@ class SpeedResult(Result):
 
     @property
     def of_layers(self) -> list[SpeedPoint]:
-        """Points of whole layers, to which the lines are fitted."""
+        """Points without full layers, to which the lines are fitted."""
         return [point for point in self.points if point.is_of_layers]
 
     def tokens_per_s(self, field: str, seconds: float) -> float:

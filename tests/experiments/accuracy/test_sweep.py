@@ -132,16 +132,6 @@ def test_more_texts_are_added_to_those_measured(sweep_spec, monkeypatch):
     assert more.points[1].n_texts == 5
 
 
-def test_strategies_share_the_unpruned_model_and_common_blocks(sweep_spec, asked):
-    removed = {point.block for point in sweep.run(sweep_spec).points}
-    for strategy in ("deepest", "reverse", "block-influence", "random"):
-        result = sweep.run(dataclasses.replace(sweep_spec, strategy=strategy))
-        removed |= {point.block for point in result.points}
-        assert [point.n for point in result.points] == [0, 1, 2, 3]
-        assert {point.n_samples for point in result.points} == {60}
-    assert len(asked) == len(set(asked)) == 60 * len(removed)
-
-
 def test_evaluations_and_sweeps_of_one_cut_share_their_scores(sweep_spec, asked):
     alone = EvaluateSpec(sweep_spec.model, Block(2, 2), None, sweep_spec.benchmark, sweep_spec.loss_corpus)
     evaluated = evaluation.run(alone)
