@@ -13,7 +13,7 @@ from analysis.core import sandbox
 from analysis.core.errors import SpecError
 from analysis.data import starter
 from analysis.models.loading import load, machine, tokenizer
-from analysis.models.source import conversions, gguf, location
+from analysis.models.source import conversions, location
 from analysis.models.source.model_spec import ModelSpec
 from tests.support import gguf_files
 from tests.support.levels import few
@@ -67,17 +67,6 @@ def test_starter_is_read_once_without_a_trial(tmp_path, looks, monkeypatch):
     loaded = load.load(ModelSpec("starter", dtype="float32", device="cpu"))
     assert conversions.is_converted(loaded.spec.identity)
     assert len(looks) == 1
-
-
-def test_names_of_tensors_are_made_once_for_all_modules(monkeypatch):
-    made, own = [], library.get_tensor_name_map
-    monkeypatch.setattr(library, "get_tensor_name_map", lambda *given: made.append(given) or own(*given))
-    with gguf.shared_reader():
-        maps = [library.get_tensor_name_map(library.MODEL_ARCH.LLAMA, n_layers) for n_layers in (2, 2, 3)]
-    assert made == [(library.MODEL_ARCH.LLAMA, 2), (library.MODEL_ARCH.LLAMA, 3)]
-    assert maps[0] is maps[1]
-    library.get_tensor_name_map(library.MODEL_ARCH.LLAMA, 2)
-    assert len(made) == 3
 
 
 @pytest.mark.parametrize("quantization", ["4bit", "8bit"])

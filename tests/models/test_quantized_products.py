@@ -82,32 +82,6 @@ def test_8_bit_pieces_give_the_exact_product(n_inputs, shape):
     assert torch.equal(found.long(), inputs.long() @ weight.long().t())
 
 
-def test_8_bit_layer_in_evaluation_gives_the_same_with_pieces(monkeypatch):
-    from bitsandbytes.nn import Int8Params, Linear8bitLt
-
-    layer = Linear8bitLt(96, 200, has_fp16_weights=False, threshold=6.0)
-    layer.weight = Int8Params(torch.randn(200, 96), requires_grad=False, has_fp16_weights=False)
-    layer = layer.to("cpu").eval()
-    inputs = torch.randn(2, 5, 96)
-    inputs[..., 7] = 20.0  # a column beyond the threshold, which is multiplied in its own precision
-    asked = []
-
-    def register(name, device):
-        def kernel(*given):
-            asked.append(given)
-            return quantized_products._int8_product(*given)
-
-        return lambda product: library.impl(name, kernel, device.upper(), allow_override=True)
-
-    monkeypatch.setattr(torch._C, "_dispatch_has_kernel_for_dispatch_key", lambda *key: False)
-    monkeypatch.setattr(torch.library, "register_kernel", register)
-    with torch.library._scoped_library("bitsandbytes", "IMPL") as library, torch.inference_mode():
-        wanted = layer(inputs)
-        quantized_products.prepare(nn.ModuleList([layer]))
-        torch.testing.assert_close(layer(inputs), wanted, rtol=0, atol=0)
-    assert len(asked) == 1
-
-
 def test_matrix_is_prepared_once_and_freed_at_once():
     layer = matrix(200, 96)
     quantized_products.prepare(nn.ModuleList([layer]))
