@@ -112,9 +112,6 @@ def _decision_sheet(choice: Choice) -> None:
     st.caption(f"{words.plain(made.decision.rule)} Judged: {words.plain(made.judged)}.")
     _sheet_downloads(made)
     answer, method = made.sections
-    numbers = answer.tables[0]
-    rows = [dict(zip(["number", *numbers.columns[1:]], map(words.plain, row), strict=True)) for row in numbers.rows]
-    st.table(rows, border="horizontal", hide_index=True, alt="Changes with their intervals")
     _content(answer)
     with st.expander(method.title, icon=":material/article:"):
         _content(method)
