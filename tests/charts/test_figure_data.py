@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from analysis.charts import curves, data, heals, maps, selected
+from analysis.charts import curves, data, heals, maps
 from analysis.core.blocks import Block
 from tests.support import fakes
 
@@ -33,13 +33,6 @@ def test_a_curve_has_its_points_its_band_and_its_levels():
     assert healed["low"] < healed[ACC] == fakes.heal().healed.acc < healed["high"]
 
 
-def test_the_ring_has_one_row_and_its_outline_none():
-    figure = selected.marked(curves.accuracy_curve(fakes.sweep()), [(5, 0.37)])
-    (ring,) = of(data.rows(figure), selected.NAME)
-    assert (ring[N], ring[ACC]) == (5, 0.37)
-    assert not of(data.rows(figure), selected.OUTLINE)
-
-
 def test_a_map_has_every_cell():
     result = fakes.distances()
     rows = of(data.rows(maps.distance_map(result, selected=Block(11, 5))), "distance")
@@ -49,12 +42,6 @@ def test_a_map_has_every_cell():
     place, value = cell["label"].split("; ", 1)
     assert place == "layers 11-15"
     assert value.startswith("distance")
-
-
-def test_cells_that_are_not_measured_are_left_out():
-    result = fakes.damage(part=0.3)
-    rows = of(data.rows(maps.damage_map(result)), "damage")
-    assert len(rows) == sum(value is not None for row in result.increase for value in row)
 
 
 @pytest.mark.parametrize(

@@ -187,11 +187,6 @@ def test_loss_increase_of_single_layers_is_drawn_as_bars():
     assert [fields[0] for fields in trace(figure, "cells").customdata] == [f"{start}:1" for start, _ in measured]
 
 
-def test_an_empty_damage_map_can_be_drawn():
-    nothing = replace(DAMAGE, increase=[[None] * 4] * 2, stderr=[[None] * 4] * 2, n_measured=[[0] * 4] * 2, best=[])
-    assert [value for row in trace(maps.damage_map(nothing), "damage").z for value in row] == [None] * 8
-
-
 def test_rings_mark_every_run_of_a_scattered_cut():
     ring = trace(maps.distance_map(MAP, selected=LayerSet((0, 2, 3))), "selected")
     assert list(zip(ring.x, ring.y, strict=True)) == [(0, 1), (2, 2)]

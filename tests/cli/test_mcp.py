@@ -159,13 +159,6 @@ def test_named_fields_keep_the_condition():
     assert "has no field 'bst'. It has " in call(made(), "distances", {"model": "starter", "fields": ["bst"]})["error"]
 
 
-@pytest.mark.parametrize("allow_run", [False, True])
-def test_a_request_beyond_the_models_depth_is_refused_as_on_the_command_line(allow_run):
-    got = call(made(allow_run=allow_run), "sweep", {"model": "starter", "max_n": 40})
-    assert "Choose max-n 0..29." in got["error"]
-    assert set(got) == {"error", "is_error"}
-
-
 def test_the_depth_of_a_model_without_weights_is_that_of_its_stored_results(monkeypatch):
     monkeypatch.setattr(store, "precomputed_dir", COMMITTED)
     got = call(made(), "evaluate", {"model": gallery.EXHIBITS[1].source, "block": "40:2"})
@@ -231,7 +224,7 @@ def test_read_only_writes_no_result_and_measures_nothing(tmp_path):
 
 
 def test_a_huge_argument_is_cut_in_the_error():
-    got = call(made(), "distances", {"model": "x" * 10_000_000})
+    got = call(made(), "distances", {"model": "x" * 1_000_000})
     assert got["is_error"]
     assert len(json.dumps(got)) < 30_000
 

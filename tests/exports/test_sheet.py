@@ -151,15 +151,6 @@ def test_the_heal_of_a_recipe_is_judged(stored):
         make(recipe="paper")
 
 
-def test_the_dataset_on_screen_is_the_selected_one(stored):
-    other = fakes.sweep(limit=20, answers=True)
-    other.save()
-    cut = other.points[5].block
-    made = make(cut, first={"sweep": other.spec.fingerprint()})
-    assert made.decision.numbers[0].on.startswith("20 ARC-Easy questions")
-    assert make(cut).decision.numbers[0].on.startswith("100 ARC-Easy questions")
-
-
 def test_nothing_stored_and_blocks_outside_are_refused(stored):
     with pytest.raises(BlockRangeError):
         make(Block(28, 5))

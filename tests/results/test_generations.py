@@ -20,13 +20,6 @@ def test_a_generation_belongs_to_exactly_its_block():
     assert found.of(None).removed is None
 
 
-def test_an_evaluation_adds_its_own_block():
-    block = Block(14, 5)
-    found = generations.collect(fakes.MODEL, [fakes.generating_sweep(), fakes.generating(block, "alone")])
-    assert found.of(block).check.continuations[0].text == "alone"
-    assert [each.point.n for each in found.ordered()] == [*range(6), 5, *range(6, 16)]
-
-
 @pytest.mark.parametrize("first", ["with text", "without"])
 def test_the_first_result_with_text_is_kept(first):
     block = Block(14, 5)

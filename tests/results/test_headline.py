@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from analysis.core.blocks import Block, LayerSet
+from analysis.core.blocks import Block
 from analysis.experiments.accuracy.points import QuestionScore
 from analysis.results import evidence
 from analysis.results.compared.speed import timed
@@ -98,16 +98,6 @@ def test_an_insignificant_change_is_called_so():
     assert "100 ARC-Easy questions, would need about" in said
     assert "drops" not in said
     assert "rises" not in said
-
-
-def test_numbers_come_from_the_first_result_that_has_them():
-    said = sentence(CUT, [curve(30, 4.5), curve(10, 9.0)])
-    assert "Accuracy drops 20 points" in said
-
-
-def test_names_of_layers():
-    for cut, name in ((Block(3, 1), "layer 3 "), (LayerSet((3, 7, 8)), "layers 3, 7-8 ")):
-        assert sentence(cut, []).startswith(f"Removing {name}")
 
 
 def test_speed_between_measured_points_is_read_from_the_line():

@@ -304,15 +304,6 @@ def test_the_file_is_the_first_way_for_a_gguf_model_and_the_decision_sheet_has_t
     assert "Unknown" in texts(at)
 
 
-def test_a_wider_tolerance_changes_the_recommendation(app, known):
-    fakes.with_losses(fakes.sweep()).save()
-    at = take_as(app("pages/export.py", n="5"), "Decision sheet")
-    at.number_input(key="sheet-points").set_value(40.0)
-    at.number_input(key="sheet-nats").set_value(9.0).run()
-    assert sheet_of(at)[0] == "success"
-    assert "--accept-points 40 --accept-nats 9" in codes(at)
-
-
 def test_a_hostile_model_name_stays_text_on_the_decision_sheet(app, ui_cache):
     name = "<img src=x onerror=alert(1)> [a](http://evil.example) `b`"
     for result in (fakes.distances(), fakes.sweep()):

@@ -91,15 +91,6 @@ def test_another_question_set_is_another_question(app, job):
     assert at.run().selectbox(key=f"pick-sweep-{another(STRONG).spec.fingerprint()}"), "the best of that set, once there is one"
 
 
-def test_a_growing_curve_does_not_hide_a_finished_one(app, job):
-    fakes.distances().save()
-    STRONG.save()
-    growing = replace(fakes.sweep(limit=400, asked=24, complete=False), n_questions=400)
-    growing.save()
-    job(growing.spec, jobs.RUNNING, "More", done=1, total=9, result_key=growing.spec.fingerprint())
-    assert questions_of(app().run()) == 200
-
-
 # More results than a page lists
 
 
