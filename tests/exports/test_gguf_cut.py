@@ -2,6 +2,7 @@
 
 import json
 import re
+import struct
 from dataclasses import replace
 
 import gguf
@@ -102,20 +103,30 @@ def test_what_cannot_be_cut_exactly_is_refused_before_anything_is_loaded(tmp_pat
     assert not (tmp_path / "out").exists()
 
 
-def test_broken_files_are_one_sentence(tmp_path):
-    missing = gguf_files.write(tmp_path / "m.gguf", "llama")
-    content = missing.read_bytes()
-    at = content.index(b"llama.block_count") + len(b"llama.block_count") + 4
-    missing.write_bytes(content[:at] + (5).to_bytes(4, "little") + content[at + 4 :])
-    with pytest.raises(
-        UnsupportedModelError, match="m.gguf is not a usable GGUF file: it states 5 layers and has tensors of 4"
-    ):
-        gguf_families.refusal(spec_of(missing), Block(1, 1))
-    short = tmp_path / "short.gguf"
-    short.write_bytes(content[:-64])
-    with pytest.raises(UnsupportedModelError, match="short.gguf ends within its weights"):
-        gguf_cut.write(short, Block(1, 1), tmp_path / "cut.gguf")
-    assert not (tmp_path / "cut.gguf").exists()
+@pytest.mark.parametrize("fault", ["it states 5 layers", "not in the order", "ends within its", "type 999"])
+def test_broken_files_are_one_sentence(fault, tmp_path, monkeypatch):
+    monkeypatch.setattr(load, "load", lambda *_, **__: pytest.fail("loaded"))
+    source = gguf_files.write(tmp_path / "m.gguf", "llama")
+    content = bytearray(source.read_bytes())
+
+    def after(name):
+        return content.index(struct.pack("<Q", len(name)) + name) + 8 + len(name)
+
+    first, second = (after(b"blk.%d.attn_q.weight" % layer) + 20 for layer in (0, 1))  # behind the two dimensions
+    if "layers" in fault:
+        count = after(b"llama.block_count") + 4
+        content[count : count + 4] = struct.pack("<I", 5)
+    elif "order" in fault:
+        one, other = slice(first + 4, first + 12), slice(second + 4, second + 12)
+        content[one], content[other] = content[other], content[one]
+    elif "type" in fault:
+        content[first : first + 4] = struct.pack("<I", 999)
+    else:
+        del content[-64:]
+    source.write_bytes(content)
+    with pytest.raises(UnsupportedModelError, match=f"m.gguf .*{fault}"):
+        export.export(spec_of(source), Block(1, 2), tmp_path / "out", format="gguf")
+    assert not (tmp_path / "out").exists()
 
 
 def test_healed_matrices_are_quantized_again_and_no_others(tmp_path):

@@ -16,6 +16,7 @@ from analysis.core.errors import LayerscopeError, ModelNotFoundError, SpecError,
 from analysis.core.progress import Cancelled
 from analysis.models.architecture import families
 from analysis.models.loading import pretrained
+from analysis.models.loading.weight_files import WeightFiles
 from analysis.models.source import gguf, plausible
 from analysis.models.source.location import Source
 
@@ -40,6 +41,7 @@ def read_config(source: Source) -> Any:
         plausible.check(raw, source.name)
     else:
         plausible.check(gguf.header(source.folder / source.gguf_file), source.name)
+        WeightFiles(source.folder / source.gguf_file)  # transformers names no cause of a truncated file or an unknown type
     with reading_errors_explained(source, "configuration"):
         config = pretrained.config(source.folder, source.gguf_file)
         if source.gguf_file is not None:

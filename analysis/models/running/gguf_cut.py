@@ -17,7 +17,7 @@ from analysis.models.loading.planning import Plan
 from analysis.models.loading.weight_files import WeightFiles
 from analysis.models.running import adapters
 from analysis.models.source import adapter_config, gguf
-from analysis.models.source.gguf_families import BLOCK, broken
+from analysis.models.source.gguf_families import BLOCK
 from analysis.models.source.location import gguf_of
 
 _WRITTEN_BY_LIBRARY = ("general.architecture", "general.alignment")
@@ -172,11 +172,8 @@ def reorder(n_heads: int, weight: Tensor, *, is_file: bool = False) -> Tensor:
 
 
 def _checked(path: Path) -> Any:
-    """Return the reader of a file, after a check that its tensors are complete, of known types and in order."""
+    """Return the reader of a file, after a check that its tensors are complete and of known types."""
     WeightFiles(path)
-    begins = [entry.begin for entry in gguf.tensors(path)]
-    if begins != sorted(begins):
-        raise broken(path, "its tensors are not in the order of its header")
     return library.GGUFReader(path)
 
 

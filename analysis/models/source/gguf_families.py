@@ -3,6 +3,7 @@
 Source: the loaders of ggml-org/llama.cpp (src/models), which define what a layer computes.
 """
 
+import itertools
 import re
 from pathlib import Path
 
@@ -69,6 +70,8 @@ def refusal(spec: ModelSpec, cut: Removal | None) -> str | None:
     blocks = {int(match[1]) for entry in entries if (match := BLOCK.fullmatch(entry.name))}
     if blocks != set(range(n_layers)):
         raise broken(path, f"it states {n_layers} layers and has tensors of {len(blocks)}")
+    if any(entry.begin > following.begin for entry, following in itertools.pairwise(entries)):
+        raise broken(path, "its tensors are not in the order of its header")
     kept = [layer for layer in range(n_layers) if cut is None or layer not in cut.layers]
     if _SCALED.get(family) in (n_layers, len(kept)):
         return f"llama.cpp scales the attention of a {family} model by {_SCALED[family]} layers differently. {_FOLDER}."
