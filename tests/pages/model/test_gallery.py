@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from analysis import jobs
 from analysis.data.gallery import EXHIBITS
 from tests.support import fakes
 from tests.support.seen import metric, read, texts
@@ -43,9 +42,7 @@ def test_every_page_stands_on_a_model_that_is_not_here(app, filled, page):
     assert not at.error
     if page == "explore":
         assert "precomputed" in texts(at)
-        at.button(key="instant").click().run()
-        assert f" of {OTHER.page} and give its path." in read(at.error[0].value)
-        assert jobs.active() == []
+        assert at.button(key="instant").disabled
 
 
 def test_stored_facts_are_shown_before_the_model_is_here_or_read(app, filled, inspected):
