@@ -257,18 +257,14 @@ def save_result(
         if not (folder / name).exists():
             write_atomic(folder / name, content)
     envelope = {"format": FORMAT, "kind": kind, "fingerprint": fingerprint, "files": files, "data": dict(data)}
-    write_atomic(folder / "result.json", _sealed(json.dumps(envelope, indent=1, allow_nan=False).encode()))
+    rest = json.dumps(envelope, indent=1, allow_nan=False).encode().removeprefix(b"{")
+    checksum = hashlib.sha256(rest).hexdigest().encode()
+    write_atomic(folder / "result.json", b'{\n "sha256": "%s",' % checksum + rest)
     with contextlib.suppress(OSError):
         for stale in folder.glob("arrays-*.safetensors"):
             if stale.name not in files:
                 stale.unlink()
     return folder
-
-
-def _sealed(content: bytes) -> bytes:
-    """Insert the checksum of the rest at the front of the JSON of a result."""
-    rest = content.removeprefix(b"{")
-    return b'{\n "sha256": "%s",' % hashlib.sha256(rest).hexdigest().encode() + rest
 
 
 def _is_whole(content: bytes) -> bool:
