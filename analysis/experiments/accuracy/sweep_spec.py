@@ -214,7 +214,7 @@ class SweepResult(Result):
     skipped_rows: list[str] = field(default_factory=list)
     """Rows of the user's own question file that could not be asked, each with its number and the reason."""
     packing: str = ""
-    """Why questions did not share rows although the model's family seemed to allow it, in a sentence; "" otherwise."""
+    """Reason in a sentence if questions were scored in separate rows although the family supports shared ones; "" otherwise."""
     text_losses: list[list[float]] = field(default_factory=list)
     """Mean next-token cross-entropy of each text by point, nats."""
     text_tokens: list[int] = field(default_factory=list)
@@ -247,7 +247,7 @@ class EvaluateResult(Result):
     skipped_rows: list[str] = field(default_factory=list)
     """Rows of the user's own question file that could not be asked, each with its number and the reason."""
     packing: str = ""
-    """Why questions did not share rows although the model's family seemed to allow it, in a sentence; "" otherwise."""
+    """Reason in a sentence if questions were scored in separate rows although the family supports shared ones; "" otherwise."""
     text_losses: list[float] = field(default_factory=list)
     """Mean next-token cross-entropy of each text, nats."""
     text_tokens: list[int] = field(default_factory=list)

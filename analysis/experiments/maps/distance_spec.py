@@ -83,7 +83,7 @@ class DistanceResult(Result):
     others: dict[str, list[list[float]]] = field(default_factory=dict)
     """Mean maps of other metrics on the same texts by name, shaped like `mean`."""
     text_distances: dict[str, np.ndarray] | None = None
-    """By metric, the distance of every pair of depths per text, (n_texts, L+1, L+1), float64; None in precomputed results."""
+    """Distances of all pairs of depths per text by metric, (n_texts, L+1, L+1), float64; None in precomputed results."""
 
     def tables(self) -> dict[str, Table]:
         """Return a table of all blocks, and one of the most similar block of each size."""

@@ -1,1 +1,1 @@
-"""How fast a model is without some of its layers."""
+"""Speed of a model without some of its layers."""

@@ -135,7 +135,7 @@ class SpeedLine:
     """Share of the unpruned model's time that no cut saves, in [0, 1]: the intercept divided by the line at all layers."""
 
     def slope_interval(self, n_points: int) -> tuple[float, float] | None:
-        """The 95 % interval of the seconds per layer, by Student's t; None if so few points give none.
+        """Return the 95 % interval of the seconds per layer by Student's t; None if there are too few points.
 
         Args:
             n_points: numbers of layers that the line was fitted through.

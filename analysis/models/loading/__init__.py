@@ -1,1 +1,1 @@
-"""From a spec to a model in memory: plan, configuration, tokenizer, weights and devices."""
+"""Loading of models into memory: plan, configuration, tokenizer, weights and devices."""

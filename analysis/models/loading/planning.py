@@ -29,7 +29,7 @@ _WORKING_TOKENS = 4096
 
 @dataclass(frozen=True)
 class Plan:
-    """How a model would be loaded."""
+    """Plan for loading a model."""
 
     source: Source
     spec: ModelSpec
@@ -79,7 +79,7 @@ class Plan:
 
     @property
     def how(self) -> str:
-        """How and why it is not in the memory of one device, in a sentence; "" if it is."""
+        """Sentence that says how the model is spread or streamed, and why; "" if one device holds it."""
         needs = f"{self.source.name} needs about {units.size(self.weight_bytes + self.working_bytes)} and {free_in_words(self)}"
         if self.placement is not None:
             return f"{needs}, so it is spread over {len(self.placement.devices)} of them: {self.placement.in_words()}."

@@ -33,7 +33,7 @@ TOKENS = "tokens"
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 Measure = Callable[["Depths"], "Tensor"]
-"""From the stream of some tokens to the distances of every pair of depths of each: float64, (n, L+1, L+1), 0 on the diagonal.
+"""Function from residual streams to the distances of all pairs of depths: float64, (n, L+1, L+1), 0 on the diagonal.
 Entry [l, m] with l < m is that of the block [l, m)."""
 
 
