@@ -6,7 +6,7 @@ from analysis.core.units import number, two_digits
 from analysis.core.units import size as size_in_words
 from analysis.results.compared import recovery
 from analysis.results.compared.changes import NOT_SEEN, Change
-from analysis.results.evidence import ESTIMATED, LOSS_MAP, RECOVERY, SIZE, SPEED, UNKNOWN, Evidence, Quantity
+from analysis.results.evidence import ESTIMATED, RECOVERY, SIZE, SPEED, UNKNOWN, Evidence, Quantity
 from analysis.results.stored.reading import ACCURACY, LOSS
 
 UNITS = {ACCURACY: (100, 1, "points"), LOSS: (1, 2, "nats/token"), SPEED: (100, 0, "%")}
@@ -40,7 +40,7 @@ def verdict(evidence: Evidence) -> str:
 def _brief(quantity: Quantity) -> str:
     if quantity.change is None:
         return f"{_unmeasured(quantity)} is not measured"
-    source = f" ({LOSS_MAP})" if quantity.state == ESTIMATED else ""  # the map has texts of its own
+    source = " on other texts" if quantity.state == ESTIMATED else ""  # those of the loss-increase map
     return f"{_change(quantity.name, quantity.change)}{source}"
 
 

@@ -88,7 +88,7 @@ def test_block_chosen_by_hand_has_loss_map_and_button(app, two):
     said = verdict(at)
     rise = fakes.damage().increase[10][15]
     assert "Accuracy is not measured on 100 ARC-Easy questions." in said
-    assert f"loss rises by {rise:.2f} nats/token (loss-increase map)" in said
+    assert f"loss rises by {rise:.2f} nats/token on other texts" in said
     assert f"Loss rises by {rise:.2f} nats/token (95 % CI" in said
     assert "loss-increase map, 8 texts of Wikipedia" in said
     keys = {button.key for button in at.button}
