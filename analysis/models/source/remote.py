@@ -114,7 +114,9 @@ def _downloaded_file(id: str, name: str, revision: str | None) -> Path | None:
 
 
 def reason_unavailable(source: str, revision: str | None) -> str | None:
-    """Return the error message if a source is a GGUF file on the Hub that is not downloaded, else None."""
+    """Return the error message if a source is the starter or a GGUF file on the Hub and not on this machine, else None."""
+    if source == "starter":
+        return None if starter.is_installed() else starter.NOT_INSTALLED
     id_and_file = file_of(source)
     if id_and_file is None or Path(source).is_file() or _downloaded_file(*id_and_file, revision) is not None:
         return None

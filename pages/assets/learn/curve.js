@@ -54,12 +54,13 @@ class Drawing {
       make("text", { x: width - RIGHT, y: this.y(value) - 5, "text-anchor": "end", class: "of-level" }, frame).textContent = name;
     }
     const bottom = TOP + this.tall, room = (width - LEFT - RIGHT) / this.slots;
-    const longest = Math.max(...data.places.map(name => name.length)), every = Math.ceil((7.5 * longest + 10) / room);
-    data.places.forEach((name, place) => {
+    const lines = data.places.map(name => name.split(/ (.*)/, 2)); // "trained 8 min" on two lines
+    const every = Math.ceil((6 * Math.max(...lines.flat().map(line => line.length)) + 10) / room);
+    lines.forEach((name, place) => name.forEach((line, index) => {
       if (place % every === 0) {
-        make("text", { x: this.x(place), y: bottom + 18, "text-anchor": "middle" }, frame).textContent = name;
+        make("text", { x: this.x(place), y: bottom + 18 + 15 * index, "text-anchor": "middle" }, frame).textContent = line;
       }
-    });
+    }));
     make("text", { x: (LEFT + width - RIGHT) / 2, y: data.height - 4, "text-anchor": "middle" }, frame).textContent = data.axis;
     const middle = TOP + this.tall / 2, turned = `rotate(-90 14 ${middle})`;
     make("text", { x: 14, y: middle, "text-anchor": "middle", transform: turned }, frame).textContent = data.vertical;

@@ -191,6 +191,7 @@ class TestInABrowser:
         expect(page.locator(".cell[data-layer='22']")).to_be_focused()
 
     def test_a_protected_layer_is_never_cut_and_stays_protected_elsewhere(self, page, served):
+        page.get_by_role("radio", name="Layers").check(force=True)
         page.get_by_role("radio", name="Protect").check(force=True)
         page.mouse.click(*place(page, 18))
         expect(page).to_have_url(re.compile("keep=18(:|%3A)1"))

@@ -147,7 +147,7 @@ def test_tab_key_reaches_all_controls_and_shows_the_focus(chromium):
 
 def test_axe_finds_nothing(chromium):
     page = mounted(chromium, n_layers=34)  # two rows: it looks at every cell, and one is like another
-    for mode in ("Block", "Protect"):
+    for mode in ("Block", "Layers", "Protect"):
         page.get_by_role("radio", name=mode).check(force=True)
         page.mouse.move(*place(page, 20))
         expect(page.locator(".facts")).to_be_visible()

@@ -2,14 +2,16 @@
 
 import shlex
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 
 from analysis import jobs, service
 from analysis.core.blocks import Block
+from analysis.core.errors import ModelNotFoundError
+from analysis.data import starter
 from analysis.exports import folders
 from analysis.exports.spec import ExportResult, ExportSpec
-from analysis.models.source import remote
 from tests.support import fakes
 from tests.support.seen import read, texts
 
@@ -51,10 +53,12 @@ def saved(at) -> jobs.Job:
 
 
 def test_weights_that_are_not_here_cannot_be_saved(app, known, monkeypatch):
-    monkeypatch.setattr(remote, "reason_unavailable", lambda source, revision: "The weights are not on this machine.")
+    monkeypatch.setattr(starter, "gguf_file", Mock(side_effect=ModelNotFoundError(starter.NOT_INSTALLED)))
+    monkeypatch.setattr(starter, "is_installed", lambda: False)
     at = app("pages/export.py")
     assert save_button(at).disabled
-    assert "The weights are not on this machine." in texts(at)
+    assert "The starter model is not installed." in texts(at)
+    assert not at.error
 
 
 def name_input(at):
