@@ -59,17 +59,17 @@ def button(label: str, *, place: Any = st, in_form: bool = False, needs_weights:
     Returns:
         Whether it was clicked.
     """
-    sentence = access.why_not_start() or (why_not_run() if needs_weights else None)
-    if sentence is not None:
-        options |= {"disabled": True, "help": words.plain(sentence)}
+    if (reason := access.why_not_start() or (why_not_run() if needs_weights else None)) is not None:
+        options |= {"disabled": True, "help": reason}
     draw = place.form_submit_button if in_form else place.button
     return draw(label, **options)
 
 
-def why_not_run() -> str | None:
+def why_not_run() -> words.Markdown | None:
     """Return the reason why the model of the page cannot run on this machine; None if it can, or jobs run elsewhere."""
     model, is_local = state.current_model(), st.session_state.get("place", LOCAL) == LOCAL
-    return remote.reason_unavailable(model.source, model.revision) if is_local else None
+    reason = remote.reason_unavailable(model.source, model.revision) if is_local else None
+    return None if reason is None else words.plain(reason)
 
 
 def choose_place() -> None:
