@@ -8,7 +8,7 @@ from analysis.jobs.queue import job as jobs
 from pages.components.heal import outcome
 from pages.components.heal.runs import ListedHeal, best, control_of, run_now, runs_of
 from pages.components.jobs import card
-from pages.components.shared import frame, state, stored_results, words
+from pages.components.shared import frame, start, state, stored_results, words
 
 
 def show(request: HealSpec | None) -> None:
@@ -27,7 +27,7 @@ def show(request: HealSpec | None) -> None:
     if selected is None:
         with st.container(border=True, key="no-heal"):
             st.markdown(f":gray[**No healing run of {words.plain(request.block.brief())} yet**]")
-            st.caption("Choose a time and click **Start healing**.")
+            st.caption(start.why_not_run() or "Choose a time and click **Start healing**.")
     else:
         _picker(of_block, selected)
     _other_blocks(elsewhere)

@@ -48,7 +48,7 @@ _curve = st.components.v2.component(
 )
 
 
-def block(lesson: Lesson, question: str, n_layers: int, size: int, *, label: str) -> Block:
+def block(lesson: Lesson, question: str, n_layers: int, size: int, *, label: str, at: int = 0) -> Block:
     """Draw the layers of a model with a block to drag, and return its current position.
 
     Args:
@@ -57,6 +57,7 @@ def block(lesson: Lesson, question: str, n_layers: int, size: int, *, label: str
         n_layers: number of layers of the model.
         size: number of layers of the block.
         label: accessible name of the block.
+        at: first layer of the block until it is dragged.
     """
     key = lesson.key(question)
     last = n_layers - size
@@ -66,7 +67,7 @@ def block(lesson: Lesson, question: str, n_layers: int, size: int, *, label: str
         if _is_whole(start) and 0 <= start <= last:
             lesson.drafts[question] = start
 
-    start = lesson.drafts.setdefault(question, 0)
+    start = lesson.drafts.setdefault(question, min(at, last))
     lesson.hear[question] = take
     _block(key=key, data={"layers": n_layers, "size": size, "start": start, "label": label}, on_start_change=take)
     return Block(start, size)

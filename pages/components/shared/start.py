@@ -69,7 +69,7 @@ def why_not_run() -> words.Markdown | None:
     """Return the reason why the model of the page cannot run on this machine; None if it can, or jobs run elsewhere."""
     model, is_local = state.current_model(), st.session_state.get("place", LOCAL) == LOCAL
     reason = remote.reason_unavailable(model.source, model.revision) if is_local else None
-    return None if reason is None else words.plain(reason)
+    return None if reason is None else words.message(reason)
 
 
 def choose_place() -> None:

@@ -78,6 +78,16 @@ def plain(text: str, most: int = _LONGEST) -> Markdown:
     return _AT_THE_START.sub(r"\1\\\2", marked)
 
 
+def message(text: str) -> Markdown:
+    """Return an error message for Markdown: text between backticks as code, the rest as `plain` shows it."""
+    return re.sub(r"\\`([^\[\]]+?)\\`", _code, plain(text))
+
+
+def _code(escaped: re.Match[str]) -> str:
+    content = re.sub(r"\\(.)", r"\1", escaped[1].replace(_APART, ""))
+    return f"`{content}`"
+
+
 def seen(text: str, most: int = _LONGEST) -> str:
     """Return foreign text for places where nothing is rendered, as in the options of a menu.
 

@@ -12,6 +12,7 @@ from analysis.experiments.accuracy.points import QuestionScore
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_result import JunctionReport, Sample, Validation
 from analysis.jobs.queue import table as job_table
+from analysis.models.source import remote
 from analysis.results.compared import durations
 from pages.components.shared import access
 from tests.support import fakes, own_recipe
@@ -315,6 +316,14 @@ def test_first_run_of_a_block_is_short(app, known):
     assert (made.spec.recipe, made.spec.block, made.spec.minutes) == ("first", Block(14, 5), 2.5)
     assert (made.spec.benchmark.limit, made.spec.validation.n_texts, made.spec.judging_texts) == (50, 8, 32)
     assert "Next in the queue" in texts(at)
+
+
+def test_without_weights_the_reason_replaces_the_first_step(app, known, monkeypatch):
+    monkeypatch.setattr(remote, "reason_unavailable", lambda source, revision: "The weights are not on this machine.")
+    at = app("pages/heal.py", block="14:5")
+    assert at.button(key="start-heal").disabled
+    assert "The weights are not on this machine." in texts(at)
+    assert "Choose a time and click" not in texts(at)
 
 
 def test_a_first_heal_offers_its_refinement_with_the_same_training(app, known, job):

@@ -80,6 +80,11 @@ def test_step_1_cuts_the_stream_of_the_starter_without_a_model(app, known):
     assert len(after["data"][1]["x"]) == len(after["data"][0]["x"]) - 5
 
 
+def test_step_1_starts_at_the_selected_block(app, known):
+    assert told(app(PAGE, block="9:4"), "layerscope_block")["start"] == 9
+    assert told(app(PAGE, block="28:2"), "layerscope_block")["start"] == 25
+
+
 def test_step_3_reveals_the_map_after_the_block_is_locked(app, known):
     at = turn_to(app(PAGE), 3)
     assert not figures(at)

@@ -98,6 +98,17 @@ def test_no_directive_and_no_formula_is_left(text):
     assert not re.search(r"(?<!\\)(?:\\\\)*[$\[\]:<>`*_!|~#&]", words.plain(text))
 
 
+def test_a_message_shows_its_command_as_code():
+    said = words.message("Not here. Run `python -m x a_b/c --fetch`, or get a_b.")
+    assert said == r"Not here. Run `python -m x a_b/c --fetch`, or get a\_b."
+
+
+@given(texts)
+def test_a_message_is_text_and_code(text):
+    tokens = PARSER.parse(words.message(text))
+    assert {child.type for token in tokens for child in token.children or ()} <= {"text", "code_inline"}
+
+
 @given(texts, st.sampled_from(["**{}**", ":gray[{}]", "- {}", "said: {}.", "## {}", "a\n\n{}"]))
 def test_it_stays_inside_its_element(text, place):
     around = [token.type for token in PARSER.parse(place.format("x"))]
