@@ -139,3 +139,10 @@ def test_stored_runs_name_fit_and_training_apart_from_scoring():
         assert result.fit_s + result.training_s + result.scoring_s == pytest.approx(result.wall_s)
         assert recovery.clause(result).startswith(f"healing ({recovery.course(result)})")
         assert units.duration(result.wall_s) not in recovery.course(result)
+
+
+def test_a_run_that_was_stopped_during_training_names_its_last_step():
+    found = heal((3.85, 4.93, 4.34), (3.0, 4.3, 2.6))
+    stopped = replace(found, healed=None, adapter="a", kept_step=68, planned_steps=130)
+    assert "after step 68 of 130 is kept" in heals.sentences(stopped)[0]
+    assert "step" not in heals.sentences(replace(stopped, kept_step=0))[0]

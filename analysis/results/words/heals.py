@@ -13,7 +13,7 @@ from analysis.results.compared.changes import Change
 from analysis.results.stored import reading
 from analysis.results.stored.reading import LOSS, Reading
 
-_UNSCORED = "The healed model has no scores yet. Its adapter is kept. Send the same request again to score it."
+_UNSCORED = "The healed model has no scores yet. Its adapter{} is kept. Send the same request again to continue."
 
 
 def control_of(result: HealResult, heals: Sequence[HealResult]) -> HealResult | None:
@@ -52,7 +52,8 @@ def sentences(result: HealResult, control: HealResult | None = None) -> list[str
         control: of it, as `control_of`.
     """
     if result.healed is None:
-        return [_UNSCORED] if result.adapter is not None and result.kept_step is not None else []
+        step = f" after step {result.kept_step} of {result.total_steps}" if result.kept_step else ""
+        return [_UNSCORED.format(step)] if result.adapter is not None and result.kept_step is not None else []
     judged, own_kind = _losses(result), _losses(result, own_kind=True)
     if result.spec.control:
         return [_of_control(result, [losses for losses in (judged, own_kind) if losses])]

@@ -186,7 +186,7 @@ def _buttons(lesson: Lesson, ballot: Ballot, questions: Sequence[PollQuestion]) 
                 )
         st.button("End the poll", key="learn-poll-end", type="tertiary", on_click=_act, args=("end", phone.end))
     if not questions:
-        st.caption("This step has no question for a class, because its result is missing.")
+        st.caption("This step has no question for a class: its result is missing or has no clear answer.")
 
 
 def _reveal(lesson: Lesson, ballot: Ballot, question: PollQuestion) -> None:

@@ -283,6 +283,12 @@ def test_continuations_are_shown_as_plain_text(app, known):
     assert list(shown.iloc[:, 1]) == ["a", "b", r"\*\*d\*\*"]
 
 
+def test_continuation_after_the_instant_heal_is_not_that_of_a_healed_model(app, known):
+    samples = [Sample("unpruned", 0, "a"), Sample("pruned", 0, "b"), Sample("healed", 0, "c")]
+    replace(fakes.heal(), samples=samples).save()
+    assert list(app("pages/heal.py", **OF_HEAL).table[1].value["model"]) == ["unpruned", "pruned", "after the instant heal"]
+
+
 def healed(n: int, start: int, **changes):
     """A finished heal of another cut or by another recipe, stored."""
     found = fakes.heal()
