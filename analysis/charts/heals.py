@@ -28,7 +28,7 @@ def training_curve(heal: HealResult, *, dark: bool = False, height: int = 320) -
         y=[check.loss for check in heal.validations],
         error_y=bars([check.loss for check in heal.validations], ends),
         mode="lines+markers",
-        name=f"loss on {_choosing(heal)}",
+        name=f"loss on {escape(other_texts(heal)) or 'held-out text'}",
         line={"color": colours.healed, "width": 2.2},
         marker={"size": 7},
         text=[with_interval(check.loss, end, ".4f") for check, end in zip(heal.validations, ends, strict=True)],
@@ -55,14 +55,17 @@ def _trained_on(heal: HealResult) -> str:
 
 def _moments(heal: HealResult) -> list[str]:
     """Return when each check was made: two checks at step 0 are those before and after the instant heal."""
-    later = (f"after step {check.step}" if check.step else "after the instant heal" for check in heal.validations[1:])
-    return ["pruned model", *later][: len(heal.validations)]
+    return ["pruned model", *(moment(check.step) for check in heal.validations[1:])][: len(heal.validations)]
 
 
-def _choosing(heal: HealResult) -> str:
-    """Return the texts of the checks during training, which differ from the evaluation texts if there are enough."""
-    texts = f"{heal.n_choice_texts} other texts of {escape(corpora.title(heal.spec.validation))}"
-    return texts if heal.n_choice_texts else "held-out text"
+def moment(step: int) -> str:
+    """Return a phrase for the time of a check or continuation of the healing model, such as "after step 40"."""
+    return f"after step {step}" if step else "after the instant heal"
+
+
+def other_texts(heal: HealResult) -> str:
+    """Return the texts of the checks during training; "" if there are too few to differ from the evaluation texts."""
+    return f"{heal.n_choice_texts} other texts of {corpora.title(heal.spec.validation)}" if heal.n_choice_texts else ""
 
 
 def gap(heal: HealResult, *, dark: bool = False) -> Figure:

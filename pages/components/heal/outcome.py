@@ -4,7 +4,6 @@ import streamlit as st
 
 from analysis import service
 from analysis.charts import heals as figures
-from analysis.data import corpora
 from analysis.experiments.heal import recipes
 from analysis.experiments.heal.heal_result import SAMPLE_PROMPT, HealResult
 from analysis.experiments.speed.speed_spec import SpeedResult
@@ -63,10 +62,9 @@ def race(result: HealResult) -> None:
         first, *later = result.validations
         losses = {"unpruned": result.unpruned_check.loss, "pruned": first.loss}
         if later:
-            losses[_moment(later[-1].step)] = later[-1].loss
+            losses[figures.moment(later[-1].step)] = later[-1].loss
         # A stopped run also shows its scores, which are of the evaluation texts.
-        n_texts = result.n_choice_texts
-        on = f" on {n_texts} other texts of {corpora.title(result.spec.validation)}" if n_texts else ""
+        on = f" on {texts}" if (texts := figures.other_texts(result)) else ""
         summary = f"Held-out loss{on}: {', '.join(f'{words.nats(loss)} {name}' for name, loss in losses.items())}"
         st.markdown(f"**{words.plain(summary)}**")
         chart.show(figures.gap(result, dark=chart.is_dark()), key="gap", alt=f"{summary}.", file_name="healing-gap")
@@ -77,16 +75,12 @@ def race(result: HealResult) -> None:
     if latest:
         rows = [
             {
-                "model": words.plain(_moment(sample.step) if name == "healed" else name),
+                "model": words.plain(figures.moment(sample.step) if name == "healed" else name),
                 words.plain(f"{SAMPLE_PROMPT} …"): words.plain(sample.text),
             }
             for name, sample in latest.items()
         ]
         st.table(rows, border="horizontal", hide_index=True, alt="The same sentence continued by each model")
-
-
-def _moment(step: int) -> str:
-    return f"after step {step}" if step else "after the instant heal"
 
 
 def _verdict(result: HealResult, control: HealResult | None) -> None:

@@ -171,7 +171,7 @@ def absent(model: ModelSpec) -> bool:
     sentence = remote.reason_unavailable(model.source, model.revision)
     if sentence is None:
         return False
-    st.info(words.plain(sentence))
+    st.info(words.message(sentence))
     if start.button("Download the file", key="fetch", icon=":material/download:", needs_weights=False):
         start.start_and_show(InspectSpec(model, fetch=True), f"Download {state.name(model)}")
     show_stored(model)

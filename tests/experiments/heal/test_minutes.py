@@ -72,7 +72,7 @@ def test_scores_that_do_not_fit_are_left_for_the_same_request(spec, clock, monke
     assert not part.complete
     assert part.healed is None
     assert part.adapter is not None
-    assert any("Send the same request again" in message for message in said)
+    assert any("Send the same request again to score it" in message for message in said)
     assert "Send the same request again" in heals.sentences(part)[0]
     whole = healing.run(spec)
     assert whole.complete

@@ -99,8 +99,8 @@ def test_no_directive_and_no_formula_is_left(text):
 
 
 def test_a_message_shows_its_command_as_code():
-    said = words.message("Not here. Run `python -m x a_b/c --fetch`, or get a_b.")
-    assert said == r"Not here. Run `python -m x a_b/c --fetch`, or get a\_b."
+    markdown = words.message("Not here. Run `python -m x a_b/c --fetch`, or get a_b.")
+    assert markdown == r"Not here. Run `python -m x a_b/c --fetch`, or get a\_b."
 
 
 @given(texts)

@@ -66,14 +66,8 @@ def _stream(lesson: Lesson) -> None:
         f"without its {size} layers, which token comes next?"
     )
     selected = state.own_cut(measured["n_layers"]) if lesson.model.source == "starter" else None
-    removed = marks.block(
-        lesson,
-        "stream",
-        measured["n_layers"],
-        size,
-        label="Removed block",
-        at=min(selected.layers, default=0) if selected else 0,
-    )
+    first = min(selected.layers, default=0) if selected else 0
+    removed = marks.block(lesson, "stream", measured["n_layers"], size, label="Removed block", at=first)
     unpruned, *pruned = (drawings.Walk(**walk) for walk in measured["streams"])
     chart.show(
         drawings.stream(unpruned, pruned[removed.start], dark=chart.is_dark()),
