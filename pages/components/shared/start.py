@@ -59,9 +59,7 @@ def button(label: str, *, place: Any = st, in_form: bool = False, needs_weights:
     Returns:
         Whether it was clicked.
     """
-    if (sentence := access.why_not_start()) is not None:
-        options |= {"disabled": True, "help": words.message(sentence)}
-    elif needs_weights and (reason := why_not_run()) is not None:
+    if (reason := access.why_not_start() or (why_not_run() if needs_weights else None)) is not None:
         options |= {"disabled": True, "help": reason}
     draw = place.form_submit_button if in_form else place.button
     return draw(label, **options)
