@@ -55,7 +55,7 @@ def facts_and_actions(model: ModelSpec) -> None:
     try:
         facts = inspection.of(model)
     except LayerscopeError as error:
-        st.error(words.plain(str(error)))
+        st.error(words.message(str(error)))
         inspection.show_stored(model)
         return
     if facts is None:

@@ -67,7 +67,8 @@ def trade_off(front: Front, by: str, *, dark: bool, height: int = 400, limits: S
         data.append({"name": variant, "showlegend": False, **_points(models, by, shade, symbols.get(other, "circle"), front)})
     variants = [variant for variant in _VARIANTS if any(candidate.variant == variant for candidate in drawn)]
     data += [_legend_entry(variant, "circle", shades[variant]) for variant in variants]
-    data += [_legend_entry(escape(other), symbols[other], colours.marker) for other in others]
+    own = {candidate.name: "circle" for candidate in drawn if others and not candidate.is_other}
+    data += [_legend_entry(escape(name), symbol, colours.marker) for name, symbol in (own | symbols).items()]
     is_share = front.quantity == ACCURACY
     title = "weights, MB" if by == SIZE else "speed relative to the unpruned model"
     x: dict[str, Any] = {"title": title, "gridcolor": colours.grid}

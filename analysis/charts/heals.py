@@ -85,7 +85,7 @@ def gap(heal: HealResult, *, dark: bool = False) -> Figure:
             marker={"color": colour, "opacity": 0.3 if name == "pruned" else 1},
             hovertemplate=f"{name}<br>loss {loss:.4f}<extra></extra>",
         )
-    losses = {"unpruned": unpruned, "healing" if len(heal.validations) > 1 else "pruned": now, "pruned": pruned}
+    losses = {"unpruned": unpruned, "now" if len(heal.validations) > 1 else "pruned": now, "pruned": pruned}
     x = {"tickvals": list(losses.values()), "ticktext": [f"{name}<br>{loss:.2f}" for name, loss in losses.items()]}
     margin = {"l": 40, "r": 40, "t": 4, "b": 36}
     return finish(figure, 92, x=x, y={"showticklabels": False}, margin=margin, barmode="overlay", showlegend=False)

@@ -429,7 +429,7 @@ def votes(
     if is_list:
         axis["range"] = [len(options) - 0.5, -0.5]
         return finish(figure, height, x=amount, y={**axis, "automargin": True}, margin={"l": 8, "t": 26})
-    return finish(figure, height, x={**axis, "tickangle": 0}, y=amount, margin={"t": 26, "l": 50})
+    return finish(figure, height, x=axis, y=amount, margin={"t": 26, "l": 50})
 
 
 def _wrapped(text: str) -> str:

@@ -11,7 +11,7 @@ TERMS = {
     "n": "the number of removed layers. Behind a score: the number of questions or texts.",
     "Pruning": "removing layers from a trained model (arXiv:2403.17887).",
     "Angular distance": "the angle between two states of the residual stream, divided by 180°. 90° is 0.5 (arXiv:2403.17887).",
-    "Damage": "loss increase: how much the loss rises when a block is removed. It is measured, not predicted.",
+    "Loss increase": "how much the loss rises when a block is removed. It is measured, not predicted.",
     "Accuracy": "the share of multiple-choice questions whose right option is most likely (`acc` of lm-evaluation-harness).",
     "Chance": "the accuracy of guessing.",
     "Majority": "the accuracy of always choosing the most frequent answer.",

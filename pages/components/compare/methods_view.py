@@ -149,7 +149,7 @@ def _form(model: ModelSpec, result: MethodsResult | None, entries: Sequence[Foun
                 protect=tuple(sorted(state.protected())),
             )
         except LayerscopeError as error:
-            st.error(words.plain(str(error)))
+            st.error(words.message(str(error)))
             return
         wanted = spec.cells()
         measured = methods.measured(spec, [entry.result for entry in entries])

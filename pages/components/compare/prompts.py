@@ -75,7 +75,7 @@ def show(form: PromptForm, missing: words.Markdown, *, grown: Draw, done: Draw) 
     last = _unfinished(form)
     if last is not None:
         if last.state == jobs.FAILED:
-            st.error(words.plain(last.error or "The job failed."))
+            st.error(words.message(last.error or "The job failed."))
         else:
             st.warning(words.plain(last.error or f"The job was {last.state}."))
         card.resume_button(last, where=form.kind)

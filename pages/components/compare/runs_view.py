@@ -25,7 +25,7 @@ MOST = 1000
 _LOOKED_AT = 300
 """Maximum number of maps and curves that are searched for the ones to draw first."""
 _PICKS = "run-picks"
-_PLURALS = {"distances": "Maps", "sweep": "Curves", "heal": "Healing", "damage": "Damage", "evaluate": "Evaluations"}
+_PLURALS = {"distances": "Maps", "sweep": "Curves", "heal": "Healing", "damage": "Loss increase", "evaluate": "Evaluations"}
 _COLUMNS = {
     "value_low": st.column_config.NumberColumn("95 % from", format="%.4f", help="Of the key figure."),
     "value_high": st.column_config.NumberColumn("to", format="%.4f"),

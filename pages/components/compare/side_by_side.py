@@ -112,7 +112,7 @@ def _form(model: ModelSpec) -> tuple[prompts.PromptForm | None, Removal | None]:
     with left, frame.errors_shown():
         _write(form, [writer.name for writer in picked if not writer.is_here])
         if problem or not picked:
-            st.error(words.plain(problem or "No model is chosen. Choose at least one under Models."))
+            st.error(words.message(problem or "No model is chosen. Choose at least one under Models."))
     return form, cut
 
 

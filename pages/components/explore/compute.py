@@ -181,7 +181,7 @@ def _cuts(n_layers: int, key: str) -> tuple[Removal, ...]:
         for cut in cuts:
             cut.check_depth(n_layers)
     except BlockRangeError as error:
-        st.error(words.plain(str(error)))
+        st.error(words.message(str(error)))
         return ()
     if len(set(cuts)) < len(cuts):
         st.error("One block is entered twice. Enter each block once.")

@@ -66,7 +66,7 @@ def show(choice: Choice, format: str = "hf") -> ExportSpec | None:
     try:
         spec = request(choice, name, dtype, format)
     except SpecError as error:
-        st.error(words.plain(str(error)))
+        st.error(words.message(str(error)))
         return None
     left_out = removal(choice.cut.layers) if choice.cut.layers else None  # single parts stay, as zeros
     needed = sizes.savings(choice.facts, left_out).kept_parameters * DTYPES[dtype]
@@ -263,7 +263,7 @@ def _planned(result: ExportResult, id: str, *, is_private: bool) -> None:
         access.check_operator("push to the Hub")
         planned = hub.upload.plan(folders.folder(name), id)
     except LayerscopeError as error:
-        st.error(words.plain(str(error)))
+        st.error(words.message(str(error)))
         return
     whose = "an existing repository" if planned.is_there else f"a new {'private' if is_private else 'public'} repository"
     n_files = "1 file" if len(planned.missing) == 1 else f"{len(planned.missing)} files"

@@ -102,12 +102,13 @@ def show_gains(choice: Choice) -> None:
     for name, title in _TITLES.items():
         quantity = evidence.quantity(name)
         change = headline.clause(quantity) if name == SIZE else headline.value_in_words(quantity)
+        about = "about " * (quantity.state == ESTIMATED)
+        interval = headline.interval_in_words(quantity)
         values = {
             "": title,
             "unpruned": _value(name, quantity.before),
             judged: _value(name, quantity.after if quantity.before else None),  # a loss-increase map knows the change alone
-            "change": f"about {change}" if quantity.state == ESTIMATED else change,
-            "95 % CI": headline.interval_in_words(quantity).removeprefix("95 % CI ") or "–",
+            "change": f"{about}{change} ({interval})" if interval else f"{about}{change}",
         }
         rows.append({head: words.plain(value) for head, value in values.items()})
     with st.container(key="models-export"):  # scrolls sideways on a phone, inside of itself

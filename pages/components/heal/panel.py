@@ -119,7 +119,7 @@ def _one(run: ListedHeal) -> None:
 def _unfinished(run: ListedHeal, job: jobs.Job) -> None:
     """Draw why a run failed, was stopped or interrupted, and the button to resume it."""
     say = st.error if job.state == jobs.FAILED else st.warning
-    say(job.error or f"This run was {job.state}.")
+    say(words.message(job.error or f"This run was {job.state}."))
     card.resume_button(job, where="heal", primary=True)
     if job.state in (jobs.FAILED, jobs.INTERRUPTED):
         card.log(job, "heal")

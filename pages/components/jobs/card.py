@@ -255,7 +255,7 @@ def failure(job: jobs.Job | None, since: float = 0.0) -> None:
         since: time when the displayed result was stored, in seconds since the epoch.
     """
     if job is not None and job.state in (jobs.FAILED, jobs.INTERRUPTED) and (job.finished_at or 0) > since:
-        st.error(words.plain(job.error or "The job ended without a result. Open its log under All jobs."))
+        st.error(words.message(job.error or "The job ended without a result. Open its log under All jobs."))
 
 
 def _refreshed(job_id: str, where: str) -> None:

@@ -130,7 +130,7 @@ def show_poll(lesson: Lesson, questions: Sequence[PollQuestion]) -> None:
             _buttons(lesson, ballot, questions)
             _answers([question.name for question in questions])
     if failed := st.session_state.pop("learn-poll-failed", ""):
-        st.error(words.plain(failed))
+        st.error(words.message(failed))
 
 
 def _way_in(ballot: Ballot) -> None:

@@ -94,7 +94,7 @@ def _is_refused(source: str, kind: str) -> bool:
     if kind == KINDS[2] and not why and remote.may_be_id(source) and not Path(source).is_dir():
         why = f"There is no folder {source!r} on this machine. Enter its full path, or choose Hub id."
     if why:
-        st.error(words.plain(why))
+        st.error(words.message(why))
     return bool(why)
 
 
@@ -241,7 +241,7 @@ def _results_of_search(query: str, pick: Callable[[str], None]) -> None:
         access.check_start()
         answer = _searches.of(query, constants.ENDPOINT)
     except LayerscopeError as error:
-        st.error(words.plain(str(error)))
+        st.error(words.message(str(error)))
         return
     if answer is None:
         start.await_answer(lambda: _searches.of(query, constants.ENDPOINT), lambda: st.caption("Searching the Hub…"))

@@ -34,7 +34,7 @@ def _open(name: str, content: bytes) -> None:
         with st.spinner("Checking the pack"):
             opened = access.open_pack(name, content)
     except LayerscopeError as error:
-        st.error(words.plain(str(error)))
+        st.error(words.message(str(error)))
         return
     st.session_state[_MESSAGE] = f"Opened the pack {opened.title}. Its results are on all pages."
     st.session_state[_COUNT] += 1  # an empty field, so that the pack is not opened again with every drawing
@@ -77,6 +77,6 @@ def _remove(id: str) -> None:
     try:
         removed = access.remove_pack(id)
     except LayerscopeError as error:
-        st.error(words.plain(str(error)))
+        st.error(words.message(str(error)))
         return
     st.session_state[_MESSAGE] = f"Removed the pack {removed.title}."

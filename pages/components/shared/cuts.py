@@ -240,7 +240,7 @@ def field(n_layers: int, strategy: ChosenStrategy | None) -> None:
 
     st.text_input("Layers to remove", key="own-block", placeholder="11:5 or 3:1+7:2", on_change=written, help=words.A_CUT)
     if st.session_state.get("own-block-error"):
-        st.error(words.plain(st.session_state["own-block-error"]))
+        st.error(words.message(st.session_state["own-block-error"]))
 
 
 def damage_shown(distances: FoundResult, model: ModelSpec) -> FoundResult | None:

@@ -125,12 +125,12 @@ def errors_shown() -> Iterator[None]:
     try:
         yield
     except LayerscopeError as error:
-        st.error(words.plain(str(error)))
+        st.error(words.message(str(error)))
     except Exception as error:
         _log.exception("A page failed")
         doing = "drawing this part of the page"
         sentence = failures.in_a_sentence(error, doing=doing, consequence="reload it", log="the server's log", has_log=False)
-        st.error(words.plain(sentence))
+        st.error(words.message(sentence))
 
 
 def header(title: words.Markdown, question: words.Markdown, shares: tuple[int, int] = (7, 6)) -> DeltaGenerator:
@@ -187,7 +187,7 @@ def command_line(spec: Spec) -> str:
 
 PAGES = {
     "Model": ("Token", "Layer", "GGUF", "NF4"),
-    "Explore": ("Layer", "Block", "Angular distance", "Damage", "Accuracy", "Loss", "Nat", "95 % interval", "Paired"),
+    "Explore": ("Layer", "Block", "Angular distance", "Loss increase", "Accuracy", "Loss", "Nat", "95 % interval", "Paired"),
     "Heal": ("Healing", "LoRA", "Adapter", "NF4", "Loss", "Nat", "95 % interval"),
     "Compare": (
         "Token",

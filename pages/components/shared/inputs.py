@@ -50,7 +50,7 @@ def rows_from_hub(kind: str, key: str) -> tuple[str, bytes] | None:
     try:
         return _chosen(kind, key)
     except LayerscopeError as error:
-        st.error(words.plain(str(error)))
+        st.error(words.message(str(error)))
         return None
 
 

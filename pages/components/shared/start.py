@@ -40,7 +40,7 @@ def start(spec: Spec, label: str) -> Job | None:
         workers = int(st.session_state.get("shards", 1)) if place != LOCAL and service.can_share(spec) else 1
         job = service.submit(spec, label, place, workers=workers, **access.terms())
     except LayerscopeError as error:
-        st.error(words.plain(str(error)))
+        st.error(words.message(str(error)))
         return None
     st.session_state.setdefault("watched", {})[job.id] = job.state
     return job
