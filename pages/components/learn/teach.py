@@ -29,7 +29,7 @@ def show(steps: Sequence[Step], results: LessonResults) -> None:
     menu = st.popover("Teach", icon=":material/co_present:", type="tertiary", key="learn-teach", on_change="rerun", width=100)
     if not menu.open:  # no step waits for sheets that nobody prints
         return
-    with menu:
+    with menu, st.container(width=400):  # wider, it would cover the QR code
         _offer_poll()
         sheet = of(steps, results)
         with st.container(horizontal=True, gap="small"):
