@@ -38,7 +38,7 @@ def show(model: ModelSpec) -> None:
         entry = stored_results.shown(_KIND, entries)
         _show_jobs(entries)
         if entry is None:
-            st.info("No table of methods yet. Choose methods below, then click **Measure**.")
+            st.info(f"No table of methods yet. {start.why_not_start() or 'Choose methods below, then click **Measure**.'}")
             _form(model, None, entries)
         else:
             _result(entry, entries)

@@ -86,7 +86,7 @@ def show(form: PromptForm, missing: words.Markdown, *, grown: Draw, done: Draw) 
     answer = form.found()
     if answer is None:
         with st.container(border=True, key=f"{form.kind}-missing"):
-            st.markdown(f":gray[:material/block: {start.why_not_run() or missing}]")
+            st.markdown(f":gray[:material/block: {start.why_not_start() or missing}]")
         _menu(form, None)
         return
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):

@@ -59,14 +59,16 @@ def button(label: str, *, place: Any = st, in_form: bool = False, needs_weights:
     Returns:
         Whether it was clicked.
     """
-    if (reason := access.why_not_start() or (why_not_run() if needs_weights else None)) is not None:
+    if (reason := why_not_start() if needs_weights else access.why_not_start()) is not None:
         options |= {"disabled": True, "help": reason}
     draw = place.form_submit_button if in_form else place.button
     return draw(label, **options)
 
 
-def why_not_run() -> words.Markdown | None:
-    """Return the reason why the model of the page cannot run on this machine; None if it can, or jobs run elsewhere."""
+def why_not_start() -> words.Markdown | None:
+    """Return the reason why a run of the page's model cannot be started: a viewer, or missing weights; None if it can."""
+    if (reason := access.why_not_start()) is not None:
+        return reason
     model, is_local = state.current_model(), st.session_state.get("place", LOCAL) == LOCAL
     reason = remote.reason_unavailable(model.source, model.revision) if is_local else None
     return None if reason is None else words.message(reason)
