@@ -89,8 +89,9 @@ with frame.errors_shown():
     with right:
         if ready:
             facts_and_actions(wanted)
-        elif wanted is not None and wanted.source != "starter" and not host.is_viewer():
-            st.info("Click **Check this model** to read its configuration and compare it with the free memory.")
+        elif wanted is not None:
+            if wanted.source != "starter" and not host.is_viewer():
+                st.info("Click **Check this model** to read its configuration and compare it with the free memory.")
             inspection.show_stored(wanted)
     with left:
         choice.show_gallery()

@@ -50,6 +50,7 @@ def test_every_page_stands_and_says_that_it_is_a_viewer(app, precomputed, viewer
         assert button.help == host.VIEWER
     if page == "model":
         assert host.VIEWER in texts(at)
+        assert "Layers" in [metric.label for metric in at.metric], "facts of the stored results"
         assert "Check this model" not in [button.label for button in at.button]
 
 

@@ -87,7 +87,7 @@ def show(choice: Choice, format: str = "hf") -> ExportSpec | None:
     if reason is None and free < needed:
         reason = f"The disk has only {words.size(free)} free. Delete an export, or choose bfloat16."
     if reason is not None:
-        st.info(words.message(reason))
+        st.info(start.why_not_start() or words.message(reason))
     if start.button(
         "Save the folder" if format == "hf" else "Save the GGUF file",
         place=button,

@@ -1,6 +1,5 @@
 """Export in every state: no results, an unhealed cut, a healed one, a full disk, a folder made, a folder deleted."""
 
-import re
 import shlex
 from dataclasses import replace
 from unittest.mock import Mock
@@ -270,8 +269,8 @@ def test_size_speed_and_quality_stand_next_to_the_unpruned_model(app, ui_cache):
     point = next(point for point in fakes.sweep().points if point.block == BEST)
     accuracy = got["Accuracy"]
     assert accuracy["pruned"] == f"{point.acc:.1%}"
-    change = re.escape(f"{100 * (point.acc - fakes.sweep().points[0].acc):+.1f} points")
-    assert re.fullmatch(rf"{change} \(95 % CI \S+ to \S+\)", accuracy["change"])
+    change = f"{100 * (point.acc - fakes.sweep().points[0].acc):+.1f} points (95 % CI "
+    assert accuracy["change"].startswith(change)
     assert got["Loss, nats/token"]["pruned"] == f"{point.loss:.2f}"
 
 
