@@ -133,16 +133,17 @@ class HealingRun:
         return record.result
 
     def measure_before(self, loaded: LoadedModel) -> None:
-        """Measure the unpruned and the pruned model with a shared trunk, unless the stored result contains their scores."""
+        """Measure the unpruned and the pruned model with a shared trunk, unless the stored result contains their scores.
+
+        The selection texts and the sample come first: they take seconds, and show at once what there is to recover.
+        """
         record, spec = self.record, self.spec
         models: dict[str, Removal | None] = {"unpruned": None} if spec.control else {"unpruned": None, "pruned": spec.block}
+        cached = None
         if any(getattr(record.result, model) is None for model in models):
             cached = load_cached_scores(spec, record.result.same_kind_text)
             record.remaining.reuse("before", *(cached.counts(cut) for cut in models.values()))
             self.check_time(loaded)
-            measured = record.measure(loaded, "before", models, cached)
-            points = dict(zip(models, measured.points, strict=True))
-            record.publish(lines=measured.material.lines, **points)
         if not record.result.validations:
             record.remaining.begin("choice")
             checked = Measurement(loaded, texts.choice(loaded, spec), list(models.values())).complete(record.remaining)
@@ -153,6 +154,10 @@ class HealingRun:
                 with without_block(loaded.decoder, cut) as left:
                     self.sample(model, 0, replace(loaded, decoder=left))
             record.add_validation(checks[-1], 0)
+        if cached is not None:
+            measured = record.measure(loaded, "before", models, cached)
+            points = dict(zip(models, measured.points, strict=True))
+            record.publish(lines=measured.material.lines, **points)
 
     def check_time(self, loaded: LoadedModel) -> None:
         """Raise an error if the requested time is too short at the current speed of the machine, measured by one evaluation."""

@@ -237,9 +237,9 @@ def planned(spec: HealSpec) -> dict[str, Stage]:
     fit = _FIT_SHARE * CALIBRATION_TEXTS * min(spec.corpus.seq_len, 256) if spec.instant else 0
     phases = {
         "load": (LOAD, 1.0),
+        "choice": (BEFORE, before * choice),
         "before": (BEFORE, before * (n_asked + text) + n_models * n_wrote),
         "before, same kind": (BEFORE, before * text),
-        "choice": (BEFORE, before * choice),
         "fit": (FIT, fit),
         "prepare": (FIT, (PROBES * step + choice) if spec.minutes is not None else choice if spec.trains else 0),
         "train": (TRAIN, spec.steps * step if spec.steps else 1.0 if spec.minutes is not None else 0),

@@ -219,6 +219,7 @@ def test_killed_and_resumed_heal_counts_as_many_tokens(spec, cache, monkeypatch,
 def test_a_cancel_before_the_first_step_leaves_a_resumable_beginning(spec, phase):
     with pytest.raises(Cancelled):
         healing.run(spec, Reports(lambda progress: progress.phase == phase))
+    assert bool((kept := HealResult.load(healing.resolve(spec))) and kept.validations) == (phase != "loading the model")
     assert healing.run(spec).complete
 
 

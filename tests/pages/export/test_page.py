@@ -269,8 +269,7 @@ def test_size_speed_and_quality_stand_next_to_the_unpruned_model(app, ui_cache):
     point = next(point for point in fakes.sweep().points if point.block == BEST)
     accuracy = got["Accuracy"]
     assert accuracy["pruned"] == f"{point.acc:.1%}"
-    change = f"{100 * (point.acc - fakes.sweep().points[0].acc):+.1f} points (95 % CI "
-    assert accuracy["change"].startswith(change)
+    assert accuracy["change"].startswith(f"{100 * (point.acc - fakes.sweep().points[0].acc):+.1f} points (95 % CI ")
     assert got["Loss, nats/token"]["pruned"] == f"{point.loss:.2f}"
 
 
