@@ -97,8 +97,8 @@ def run_now(model: ModelSpec, run_id: str) -> ListedHeal | None:
 
 
 def control_of(run: ListedHeal) -> HealResult | None:
-    """Return the result of the unpruned model trained in the same way, None without one."""
-    if run.result is None or not run.spec.trains:
+    """Return the result of the unpruned model trained in the same way; None without one or without a scored healed model."""
+    if run.result is None or run.result.healed is None or not run.spec.trains:
         return None
     return heals.control_of(run.result, [entry.result for entry in stored_results.find("heal", run.result.spec.model)])
 
