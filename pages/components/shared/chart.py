@@ -136,7 +136,9 @@ def table(
         formats: by column, the format of numbers.
         columns: by column, further settings, as in `st.dataframe`.
     """
+    heads: dict[str, Any] = {}
     if isinstance(rows, Table):
+        heads = {one.name: st.column_config.Column(help=words.plain(one.head)) for one in rows.columns if one.head != one.name}
         alt, rows = alt or rows.title, rows.records()
     cells = pd.DataFrame(rows)
     numbers = {name: st.column_config.NumberColumn(format=shape) for name, shape in (formats or {}).items()}
@@ -144,7 +146,7 @@ def table(
         cells,
         key=key,
         hide_index=True,
-        column_config={**numbers, **(columns or {})},
+        column_config={**heads, **numbers, **(columns or {})},
         alt=alt,
         height="auto" if len(rows) <= 10 else 320,
     )
