@@ -50,6 +50,7 @@ def trade_off(front: Front, by: str, *, dark: bool, height: int = 400, limits: S
         {
             "type": "scatter",
             "name": "best measured",
+            "showlegend": False,
             "mode": "lines",
             "x": [_x(candidate, by) for candidate in best],
             "y": [candidate.readings[front.quantity].value for candidate in best],

@@ -155,7 +155,7 @@ def _generated_text(candidate: Candidate) -> None:
 
 
 def _about(compared: Front, by: str) -> words.Markdown:
-    sentences = "Bars: 95 % intervals. Pale: outside the budget. Click a symbol to select its block."
+    sentences = "Bars: 95 % intervals. Dotted line: best measured. Pale: outside the budget. Click a symbol to select it."
     if not any(candidate.is_other for candidate in compared.candidates):
         sentences += " Is a smaller model better? Measure one on the same data, then choose it under **Other models**."
     return sentences + (" A number of layers that was not timed has no point." if by == SPEED else "")
