@@ -7,7 +7,7 @@ from analysis import __version__
 from analysis.core import escapes
 from analysis.core.blocks import PartSet, Removal
 from analysis.core.record import Spec
-from analysis.data import questions, starter
+from analysis.data import gallery, questions
 from analysis.data.spec import CorpusSpec
 from analysis.data.tasks import TASKS
 from analysis.experiments.heal.heal_result import HealResult
@@ -21,13 +21,14 @@ from analysis.results import library
 from analysis.results.evidence import Evidence
 from analysis.results.stored import reading
 from analysis.results.stored.reading import ACCURACY, LOSS, Reading, Readings
+from analysis.results.words import headline
 from analysis.results.words import heals as judgement
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
 
-_LICENCE_KNOWN = "This model is a derivative of its base. The base's licence, Apache-2.0, applies to it."
+_LICENCE_KNOWN = "This model is a derivative of its base. The base's licence, {}, applies to it."
 _LICENCE_UNKNOWN = (
     "This model is a derivative of its base, and the base's licence applies to it. Layerscope does not know that "
     "licence. Look it up before you share this model, and state it in the head of this card."
@@ -66,13 +67,13 @@ def of(
 
     facts, cut, is_scored = evidence.facts, evidence.removed, evidence.heal is not None or (heal is None and adapter is None)
     scores = {name: value for name in (ACCURACY, LOSS) if is_scored and (value := evidence.reading(name))}
-    hub_id = remote.hub_id(model)
+    hub_id, known = remote.hub_id(model), gallery.exhibit(model.source)
     base = hub_id or facts.name
     name = f"{facts.name} without {cut.describe()}"
     head = ModelCardData(
         library_name="gguf" if file else "transformers",
         base_model=hub_id,
-        license=starter.LICENCE if model.source == "starter" else None,
+        license=known.licence.lower() if known else None,
         pipeline_tag="text-generation",
         tags=["layer-pruning"],
         model_name=name,
@@ -94,7 +95,7 @@ def of(
         _use(file),
         *([text(remark)] if remark else []),
         "## Licence",
-        _LICENCE_KNOWN if model.source == "starter" else _LICENCE_UNKNOWN,
+        _LICENCE_KNOWN.format(known.licence) if known else _LICENCE_UNKNOWN,
         "## Limits",
         "Likelihood scores overstate the quality of a pruned model: free generation and arithmetic degrade first. Safety and "
         "bias were not evaluated or changed. Limits of the base model apply to this one, too.",
@@ -193,7 +194,9 @@ def _recipe_text(cut: Removal, heal: HealResult | None, adapter: str | None) -> 
 def _scores(evidence: Evidence) -> list[str]:
     models = models_of(evidence)
     if not models:
-        return ["## Scores", "This pruned model was not measured."]
+        loss = evidence.quantity(LOSS)
+        known = "" if loss.change is None else f" In a loss-increase map, {headline.clause(loss)}."
+        return ["## Scores", text(f"The accuracy of this pruned model was not measured.{known}")]
     return ["## Scores", scores(models).markdown(), text(evidence.scored.measured_on())]
 
 

@@ -75,6 +75,7 @@ def test_damage_is_read_with_its_own_text():
     assert found.value == fakes.damage().increase[4][11]
     assert found.condition.on_what() == "8 texts of Wikipedia, bfloat16 from Q4_1 weights"
     assert found.high - found.low == pytest.approx(2 * 2.364624 * 0.05, rel=1e-5)
+    assert changes.change(found, reading.of_damage(fakes.damage(), Block(1, 5))).is_significant
     assert reading.of_damage(fakes.damage(0.2), Block(3, 15)) is None
     assert reading.of_damage(fakes.damage(max_size=3), Block(3, 15)) is None
 

@@ -13,7 +13,7 @@ from analysis.experiments.accuracy.points import GenerationCheck
 from analysis.experiments.accuracy.sweep_spec import SweepResult
 from analysis.experiments.heal.heal_result import HealResult
 from analysis.results.stored import reading
-from analysis.results.stored.reading import ACC_NORM, ACCURACY, BITS, Reading, Readings
+from analysis.results.stored.reading import ACC_NORM, ACCURACY, BITS, DAMAGE, Reading, Readings
 
 NOT_SEEN = "not significantly different"
 
@@ -51,8 +51,8 @@ class Change(Interval):
 def change(reference: Reading, result: Reading) -> Change:
     """Return the change of a reading against its reference: paired by question or text if both kept theirs.
 
-    Losses that are not stored per text give no interval. Accuracies without answers, and losses in bits per byte of two
-    tokenizers, have that of independent numbers.
+    Losses that are not stored per text give no interval. Accuracies without answers, loss increases, and losses in bits per
+    byte of two tokenizers have that of independent numbers.
 
     Raises:
         MixedConditionsError: when their conditions differ.
@@ -93,10 +93,10 @@ def _share_questions(reference: Reading, result: Reading) -> bool:
 
 
 def _error(result: Reading) -> float | None:
-    """Return one standard error of a share of questions or of bits per byte; None for a loss, which is compared by text."""
+    """Return one standard error of a share, a loss increase or bits per byte; None for a loss, which is compared by text."""
     if result.is_share:
         return math.sqrt(result.value * (1 - result.value) / max(1, result.condition.n - 1))
-    if result.quantity != BITS or result.low is None or result.high is None:
+    if result.quantity not in (BITS, DAMAGE) or result.low is None or result.high is None:
         return None
     return (result.high - result.low) / 2 / stats.t_quantile(result.condition.n - 1)
 

@@ -66,7 +66,9 @@ class Cliff:
         """Return a sentence on the place of the cliff, with strategy, questions and interval; or that it cannot be located."""
         on = self.condition.material_in_words()
         if self.latest is None:
-            return f"No significant collapse of accuracy up to n = {self.last} ({self.strategy}, {on})."
+            if self.earliest > self.last:
+                return f"Accuracy does not collapse up to n = {self.last} ({self.strategy}, {on})."
+            return f"Accuracy may collapse from n = {self.earliest} on: more questions would show it ({self.strategy}, {on})."
         return f"Accuracy of the {self.strategy} on {on} collapses at n = {self.n} (95 %: {self.interval()})."
 
     def label(self) -> str:

@@ -73,23 +73,25 @@ def action(candidate: Candidate) -> str:
 
 def effects(candidate: Candidate) -> list[str]:
     """Return loss, accuracy and speed against the reference; a difference only if its 95 % interval excludes zero."""
-    accuracy = [] if _has_same_weights(candidate) else [_difference("accuracy", candidate.changes.get(ACCURACY), "points", 100)]
-    return [_loss(candidate), *accuracy, _speed(candidate)]
+    accuracy = [] if _has_same_weights(candidate) else [effect(candidate, ACCURACY)]
+    return [effect(candidate, LOSS if candidate.changes.get(LOSS) else BITS), *accuracy, _speed(candidate)]
+
+
+_UNITS = {ACCURACY: ("accuracy", "points", 100), LOSS: ("loss", "nats/token", 1), BITS: ("loss", "bits per byte", 1)}
+
+
+def effect(candidate: Candidate, quantity: str) -> str:
+    """Return the change of one of ACCURACY, LOSS and BITS against the reference."""
+    name, unit, size = _UNITS[quantity]
+    return (
+        "the same weights" if _has_same_weights(candidate) else _difference(name, candidate.changes.get(quantity), unit, size)
+    )
 
 
 def _has_same_weights(candidate: Candidate) -> bool:
     """Whether a candidate is the file of the reference."""
     loss = candidate.changes.get(LOSS)
     return candidate.is_file and loss is not None and loss.low == loss.high == 0
-
-
-def _loss(candidate: Candidate) -> str:
-    if _has_same_weights(candidate):
-        return "the same weights"
-    change, unit = candidate.changes.get(LOSS), "nats/token"
-    if change is None:
-        change, unit = candidate.changes.get(BITS), "bits per byte"
-    return _difference("loss", change, unit, 1)
 
 
 def _difference(name: str, change: Change | None, unit: str, size: float) -> str:
@@ -136,10 +138,10 @@ def _said(chosen: Candidate, goal: Goal) -> str:
 
 
 def _others(others: Sequence[Candidate], goal: Goal) -> list[str]:
-    ways = [
-        f"{action(candidate)} ({_loss(candidate)}, {_speed(candidate) if goal.kind != SPEED else units.size(candidate.memory)})"
-        for candidate in others
-    ]
+    def beside(candidate: Candidate) -> str:
+        return _speed(candidate) if goal.kind != SPEED else units.size(candidate.memory)
+
+    ways = [f"{action(each)} ({effects(each)[0]}, {beside(each)})" for each in others]
     return [f"Other ways: {'; '.join(ways)}."] if ways else []
 
 

@@ -10,7 +10,7 @@ from analysis.results.evidence import ESTIMATED, RECOVERY, SIZE, SPEED, UNKNOWN,
 from analysis.results.stored.reading import ACCURACY, LOSS
 
 UNITS = {ACCURACY: (100, 1, "points"), LOSS: (1, 2, "nats/token"), SPEED: (100, 0, "%")}
-"""Factor, decimals and unit of a change, as tables have it; a sentence leaves out the decimals of points."""
+"""Factor, decimals and unit of a change."""
 UNUSABLE_NATS = math.log(100)
 """Loss increase of an unusable model: it gives each token a hundredth of the probability."""
 
@@ -95,7 +95,6 @@ def interval_in_words(quantity: Quantity) -> str:
 def _moved(name: str, change: Change, material: str) -> str:
     """Return a change with its interval and its questions or texts."""
     size, digits, _ = UNITS[name]
-    digits = 0 if name == ACCURACY else digits
     moved = _change(name, change)
     if change.low is None or change.high is None:
         return f"{moved}, interval unknown ({material})"
@@ -109,7 +108,6 @@ def _moved(name: str, change: Change, material: str) -> str:
 def _change(name: str, change: Change) -> str:
     """Return a change of accuracy in points, or of the loss in nats per token."""
     size, digits, unit = UNITS[name]
-    digits = 0 if name == ACCURACY else digits
     if change.low is None or change.high is None:
         return f"{name} changes by {number(size * change.difference, digits, '+')} {unit}"
     if not change.is_significant:

@@ -2,7 +2,7 @@
 // within a frame while the slider or the strip is dragged. Everything is inserted as text.
 
 const MISSING = "not measured";
-const UNITS = { accuracy: value => `${(100 * value).toFixed(0)} %`, loss: value => value.toFixed(2) };
+const UNITS = { accuracy: value => `${Number((100 * value).toFixed(1))} %`, loss: value => value.toFixed(2) };
 
 function named(key, names) {
   if (names[key]) return names[key];

@@ -62,7 +62,7 @@ def show(model: ModelSpec, strategy: ChosenStrategy, cut: Cut, selected: Selecte
         _chart(compared, by, limits, strategy, cut, selected)
     for column, (way, candidate) in zip(st.columns(3), verdict.routes(comparison, limits).items(), strict=True):
         with column, st.container(border=True, height="stretch"):
-            _card(way, candidate, strategy)
+            _card(way, candidate, quantity, strategy)
     _actions(comparison, model)
     st.caption(words.plain(measured_on(comparison)))
     st.caption(_about(compared, by))
@@ -123,15 +123,15 @@ def _budget(comparison: Comparison) -> list[Goal]:
     return limits
 
 
-def _card(way: str, candidate: Candidate | None, strategy: ChosenStrategy) -> None:
-    """Draw the best model of one kind within the budget, with its change of the loss."""
+def _card(way: str, candidate: Candidate | None, quantity: str, strategy: ChosenStrategy) -> None:
+    """Draw the best model of one kind within the budget, with its change of the quantity on the chart."""
     st.markdown(f"**{words.plain(way)}**", help=words.plain(verdict.RULE))
     if candidate is None:
         st.caption("No measured model fits.")
         return
     action = goals.action(candidate)
     st.markdown(words.plain(f"{action[:1].upper()}{action[1:]}, {units.size(candidate.memory)}"))
-    st.markdown(f"**{words.plain(goals.effects(candidate)[0])}**")
+    st.markdown(f"**{words.plain(goals.effect(candidate, quantity))}**")
     _generated_text(candidate)
     if candidate.cut is not None and not candidate.is_other:
         st.button(

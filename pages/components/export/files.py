@@ -36,10 +36,11 @@ def _mergekit(choice: Choice) -> None:
         return
     source, note = formats.mergekit_source(choice.model, choice.facts.part_of)
     stops = formats.mergekit_stops(choice.facts.family)
-    text = formats.mergekit(source, choice.cut, choice.facts.n_layers, choice.model.dtype, note, stops)
-    st.caption(f"mergekit removes the same layers with this recipe.{folders.without_healing(choice)}")
     if stops:
         st.warning(words.plain(stops))
+        return
+    text = formats.mergekit(source, choice.cut, choice.facts.n_layers, choice.model.dtype, note, stops)
+    st.caption(f"mergekit removes the same layers with this recipe.{folders.without_healing(choice)}")
     _file(text, "mergekit.yaml", "application/yaml", "yaml")
 
 

@@ -119,7 +119,7 @@ def llama_cpp(choice: Choice) -> ExportSpec | None:
             f"weights are unchanged. {_compared(choice, 'file')}"
         )
         spec = show(choice, format="gguf")
-        if spec is not None:
+        if spec is not None and not is_absent:
             st.caption("Run it:")
             name = folders.suggested_name(choice.facts.name, choice.cut, healed=choice.adapter is not None)
             commands = formats.run_gguf(str(folders.folder(spec.name)), f"{name}.gguf")

@@ -100,8 +100,8 @@ def _length(preset: HealSpec, key: str) -> dict[str, Any]:
     )
     if unit == "min":
         minutes = preset.minutes or recipes.QUICK.minutes
-        return {"minutes": st.number_input("Minutes", 1.0, 100_000.0, minutes, step=1.0, format="%g", key=f"{key}-minutes")}
-    return {"steps": st.number_input("Optimizer steps", 1, 1_000_000, preset.steps or HealSpec.steps, key=f"{key}-steps")}
+        return {"minutes": st.number_input("Minutes", value=minutes, step=1.0, format="%g", key=f"{key}-minutes")}
+    return {"steps": st.number_input("Optimizer steps", value=preset.steps or HealSpec.steps, key=f"{key}-steps")}
 
 
 _SAVED, _RUN = "saved:", "run:"
@@ -192,7 +192,9 @@ def show(model: ModelSpec, facts: ModelFacts, block: Removal, questions: Benchma
 def _start_button(spec: HealSpec | None, facts: ModelFacts) -> None:
     """Draw the button and the expected duration."""
     clicked = start.button("Start healing", type="primary", key="start-heal", icon=":material/healing:", width="stretch")
-    if spec is not None:
+    if (reason := start.why_not_start()) is not None:
+        st.caption(reason)
+    elif spec is not None:
         say_expected(spec, facts)
         if (sentence := _does_not_fit(spec, facts)) is not None:
             st.warning(words.plain(sentence))

@@ -27,7 +27,8 @@ def show(request: HealSpec | None) -> None:
     if selected is None:
         with st.container(border=True, key="no-heal"):
             st.markdown(f":gray[**No healing run of {words.plain(request.block.brief())} yet**]")
-            st.caption(start.why_not_start() or "Choose a time and click **Start healing**.")
+            if start.why_not_start() is None:
+                st.caption("Choose a time and click **Start healing**.")
     else:
         _picker(of_block, selected)
     _other_blocks(elsewhere)

@@ -157,7 +157,8 @@ def header(title: words.Markdown, question: words.Markdown, shares: tuple[int, i
             them = "1 stored result of this name is" if n_hidden == 1 else f"{n_hidden} stored results of this name are"
             st.caption(f":material/info: {them} hidden, because the model's weights have changed.")
     if facts:
-        state.own_cut(facts.n_layers)  # a block out of range is a fault of the address, too
+        state.own_cut(facts.n_layers)  # a block or n out of range is a fault of the address, too
+        state.fit_n(facts.n_layers)
     _address_faults()
     return right.container(
         horizontal=True, gap="small", horizontal_alignment="right", vertical_alignment="center", key=f"beside-{title.lower()}"

@@ -125,6 +125,13 @@ def own_cut(n_layers: int | None = None) -> Removal | None:
     return removed
 
 
+def fit_n(n_layers: int) -> None:
+    """Report an n that a model cannot have, and choose the largest one."""
+    if (n := chosen_n()) >= n_layers:
+        _chosen()[address.N.name] = n_layers - 1
+        _cannot_be(f"has n = {n}, but this model has {n_layers} layers. n = {n_layers - 1} is shown instead.")
+
+
 def choose_cut(cut: Removal | None) -> None:
     """Make this the current cut on all pages; None goes back to the strategy's choice."""
     if cut is not None:

@@ -243,3 +243,4 @@ def test_block_beyond_the_model_is_named(app):
     assert "The address of this page names layers 99-103, but this model has layers 0-29." in texts(at)
     assert ringed(at) == [(BEST.start, BEST.size)]
     assert "The address of this page" not in texts(app(block="7:5"))
+    assert "has n = 500, but this model has 30 layers. n = 29 is shown instead." in texts(app(n="500"))

@@ -10,6 +10,7 @@ from analysis.core import blocks
 from analysis.core.blocks import Block
 from analysis.results import verdict
 from analysis.results.compared import front
+from analysis.results.stored.reading import ACCURACY
 from analysis.results.verdict import BYTES, Goal
 from analysis.results.words import goals
 from tests.support import fakes
@@ -36,7 +37,7 @@ def test_a_card_selects_the_best_block_within_the_budget(app, precomputed):
     at.slider("budget-size").set_value(size).run()
     chosen = verdict.routes(front.compare([curve]), [Goal(BYTES, round(1e6 * size))])["Prune"]
     said = [read(one.value) for one in at.markdown]
-    assert f"**{goals.effects(chosen)[0]}**" in said
+    assert f"**{goals.effect(chosen, ACCURACY)}**" in said
     assert sum(read(one.value) == "No measured model fits." for one in at.caption) == 2
     at.button(f"take-{blocks.written(chosen.cut)}").click().run()
     assert at.session_state["address"]["n"] == chosen.cut.size

@@ -134,7 +134,7 @@ def test_step_4_asks_nothing_without_a_cliff(app):
     at = turn_to(app(PAGE), 4)
     assert "learn-accuracy" in figures(at)
     assert not [button for button in at.button if button.key == "learn-lock-cliff"]
-    assert "No significant collapse" in said(at)
+    assert "Accuracy does not collapse up to n = 8" in said(at)
 
 
 def test_step_5_asks_about_the_big_model_and_compares_paths(app, known):

@@ -102,7 +102,7 @@ def verdict(costs: dict[int, float], start: int | None, results: LessonResults) 
     rank = 1 + sum(cost < costs[start] for cost in costs.values())
     sentence += f" Your guess: {costs[start]:+.2f}, " + ("the smallest." if rank == 1 else f"number {rank} of {len(costs)}.")
     if rank > 1 and start in rivals(costs, results):
-        sentence += f" Statistically tied with the best ({results.damage.n_texts if results.damage else 0} texts)."
+        sentence += f" Not significantly worse than the best ({results.damage.n_texts if results.damage else 0} texts)."
     return sentence
 
 
