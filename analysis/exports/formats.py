@@ -38,13 +38,13 @@ def mergekit_stops(family: str) -> str:
     if family in DEPENDENT_ON_INDEX:
         return (
             f"mergekit copies the layers of a {family} model unchanged, but they depend on their index, so the outputs would "
-            f"differ. Export the folder (hf) instead."
+            f"differ. Export a model folder (hf) instead."
         )
     if family not in _LISTING:
         return ""
     return (
         f"mergekit 0.1.5 saves the weights of a {family} model, but its configuration fails: it keeps all layer_types. "
-        f"Export the folder (hf) instead, or use its config.json."
+        f"Export a model folder (hf) instead, or use its config.json."
     )
 
 
@@ -94,7 +94,7 @@ def mergekit_source(spec: ModelSpec, part_of: str = "") -> tuple[str, str]:
         part_of: for a text part, the family of the complete model.
     """
     if part_of:
-        return spec.source, f"mergekit cannot extract the text model of a {part_of} model. Export the folder (hf) instead."
+        return spec.source, f"mergekit cannot extract the text model of a {part_of} model. Export a model folder (hf) instead."
     if spec.source.endswith(".gguf"):
         return spec.source, "mergekit reads no GGUF file. Put a folder or a Hub id of this model with safetensors in its place."
     if spec.source != "starter":

@@ -55,7 +55,7 @@ def check(file: Path, model: Any, tokenizer: Any, texts: Sequence[Sequence[int]]
     if not exact_difference <= TOLERANCE:
         raise UnsupportedModelError(
             f"llama.cpp computes {file.name} differently: next-token log-probabilities differ by {exact_difference:.2f} nats "
-            f"on average (allowed: {TOLERANCE:g}), so it was deleted. Export the folder (hf) instead."
+            f"on average (allowed: {TOLERANCE:g}), so it was deleted. Export a model folder (hf) instead."
         )
     return RuntimeCheck(
         "llama.cpp",

@@ -74,7 +74,7 @@ def test_a_recipe_says_where_mergekit_stops(family):
     lists = getattr(families.build(family).config, "layer_types", None)
     assert bool(formats.mergekit_stops(family)) == bool(lists)
     written = formats.mergekit("me/model", CUT, 6, "float32", "", formats.mergekit_stops(family))
-    assert ("Export the folder (hf) instead" in written) == bool(lists)
+    assert ("Export a model folder (hf) instead" in written) == bool(lists)
     assert yaml.safe_load(written)["merge_method"] == "passthrough"
 
 

@@ -94,7 +94,7 @@ def test_cut_text_part_exports_as_plain_model_naming_its_source(seeing, tmp_path
     torch.testing.assert_close(found, Truth(folder).logits(IDS, cut.layers), rtol=1e-4, atol=1e-4)
     assert "family qwen2, the text part of a qwen2_5_vl model" in (out / "README.md").read_text().replace("\\", "")
     _, note = formats.mergekit_source(spec_of(folder), "qwen2_5_vl")
-    assert note == "mergekit cannot extract the text model of a qwen2_5_vl model. Export the folder (hf) instead."
+    assert note == "mergekit cannot extract the text model of a qwen2_5_vl model. Export a model folder (hf) instead."
 
 
 def test_text_part_on_the_disk_reads_only_its_weights(seeing, tmp_path):

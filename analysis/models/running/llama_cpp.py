@@ -55,7 +55,7 @@ def complete(
         reply = sandbox.answer(function, *arguments, memory_bytes=memory, seconds=_SECONDS)
     except (RuntimeError, sandbox.OverLimitError) as error:
         raise UnsupportedModelError(
-            f"llama.cpp does not run {file.name} ({str(error).strip().splitlines()[-1][:200]}). Export the folder (hf) instead."
+            f"llama.cpp does not run {file.name} ({str(error).strip().splitlines()[-1][:200]}). Export a model folder (hf)."
         ) from error
     return reply["answers"], reply["peak_bytes"]
 

@@ -40,7 +40,7 @@ _SCALED = {"gemma2": 46, "gemma3": 62}
 """Number of layers by which llama.cpp recognizes the largest model of a family, whose attention it scales differently."""
 BLOCK = re.compile(r"blk\.(\d+)\.(.+)")
 """Name of a tensor of a layer."""
-_FOLDER = "Export the folder (hf) instead"
+_FOLDER = "Export a model folder (hf) instead"
 
 
 def refusal(spec: ModelSpec, cut: Removal | None) -> str | None:
@@ -54,7 +54,7 @@ def refusal(spec: ModelSpec, cut: Removal | None) -> str | None:
     path = gguf_of(spec)
     if path is None:
         return (
-            "Only a model that comes as a GGUF file is exported as one. Export the folder (hf), and convert it by "
+            "Only a model that comes as a GGUF file is exported as one. Export a model folder (hf), and convert it by "
             "`python convert_hf_to_gguf.py FOLDER` of llama.cpp."
         )
     settings, entries = gguf.contents(path)
@@ -82,7 +82,7 @@ def refusal(spec: ModelSpec, cut: Removal | None) -> str | None:
     if moved is not None:
         return (
             f"llama.cpp gives every {period}th layer of a {family} model full attention, and layer {kept[moved]} would become "
-            f"layer {moved}. Remove {period} layers in a row or the last ones, or export the folder (hf)."
+            f"layer {moved}. Remove {period} layers in a row or the last ones, or export a model folder (hf)."
         )
     return None
 

@@ -98,6 +98,7 @@ def _moved(name: str, change: Change, material: str) -> str:
     moved = _change(name, change)
     if change.low is None or change.high is None:
         return f"{moved}, interval unknown ({material})"
+    material += "" if change.paired else ", not paired"
     if not change.is_significant:
         needed = "" if (change.needed or 0) <= change.n else f", would need about {two_digits(change.needed or 0)}"
         return f"{moved} (95 % CI {change.ends(digits, size)}, {material}{needed})"
