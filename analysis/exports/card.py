@@ -67,13 +67,13 @@ def of(
 
     facts, cut, is_scored = evidence.facts, evidence.removed, evidence.heal is not None or (heal is None and adapter is None)
     scores = {name: value for name in (ACCURACY, LOSS) if is_scored and (value := evidence.reading(name))}
-    hub_id, known = remote.hub_id(model), gallery.exhibit(model.source)
+    hub_id, exhibit = remote.hub_id(model), gallery.exhibit(model.source)
     base = hub_id or facts.name
     name = f"{facts.name} without {cut.describe()}"
     head = ModelCardData(
         library_name="gguf" if file else "transformers",
         base_model=hub_id,
-        license=known.licence.lower() if known else None,
+        license=exhibit.licence.lower() if exhibit else None,
         pipeline_tag="text-generation",
         tags=["layer-pruning"],
         model_name=name,
@@ -95,7 +95,7 @@ def of(
         _use(file),
         *([text(remark)] if remark else []),
         "## Licence",
-        _LICENCE_KNOWN.format(known.licence) if known else _LICENCE_UNKNOWN,
+        _LICENCE_KNOWN.format(exhibit.licence) if exhibit else _LICENCE_UNKNOWN,
         "## Limits",
         "Likelihood scores overstate the quality of a pruned model: free generation and arithmetic degrade first. Safety and "
         "bias were not evaluated or changed. Limits of the base model apply to this one, too.",
@@ -195,8 +195,8 @@ def _scores(evidence: Evidence) -> list[str]:
     models = models_of(evidence)
     if not models:
         loss = evidence.quantity(LOSS)
-        known = "" if loss.change is None else f" In a loss-increase map, {headline.clause(loss)}."
-        return ["## Scores", text(f"The accuracy of this pruned model was not measured.{known}")]
+        estimate = "" if loss.change is None else f" In a loss-increase map, {headline.clause(loss)}."
+        return ["## Scores", text(f"The accuracy of this pruned model was not measured.{estimate}")]
     return ["## Scores", scores(models).markdown(), text(evidence.scored.measured_on())]
 
 

@@ -65,9 +65,9 @@ def test_a_symbol_is_a_model_and_a_colour_a_variant(found):
     quantized = [replace(one, is_quantized=True, memory=one.memory // 2) for one in found.candidates]
     figure = figures.trade_off(replace(drawn, candidates=(*drawn.candidates, *quantized)), SIZE, dark=False)
     in_legend = [trace.name for trace in figure.data if trace.showlegend is not False]
-    own = found.candidates[0].name
-    assert in_legend == ["unpruned", "quantized", "pruned", "pruned and quantized", own, "Huge", "Large"]
+    selected = found.candidates[0].name
+    assert in_legend == ["unpruned", "quantized", "pruned", "pruned and quantized", selected, "Huge", "Large"]
     symbols = {trace.name: trace.marker.symbol for trace in figure.data[1:]}
-    assert len({symbols[name] for name in (own, "Large", "Huge")}) == 3
+    assert len({symbols[name] for name in (selected, "Large", "Huge")}) == 3
     assert len({symbols[name] for name in in_legend[:5]}) == 1
     assert len({trace.marker.color for trace in figure.data[1:] if trace.name in in_legend[:4]}) == 4

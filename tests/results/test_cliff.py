@@ -90,8 +90,8 @@ def test_sentence_says_that_no_cliff_can_be_located():
     """The stored accuracies of the starter: the old rule put the cliff at n = 12, and the lesson found none."""
     measured = (0.47, 0.47, 0.40, 0.53, 0.45, 0.39, 0.42, 0.46, 0.32, 0.38, 0.37, 0.39, 0.32, 0.35, 0.28, 0.32)
     sweep = replace(fakes.sweep(limit=200), points=curve(*measured).points)
-    found = "Accuracy may collapse from n = 8 on: more questions would show it (similarity blocks, 200 ARC-Easy questions)."
-    assert cliff.sentence(sweep) == found
+    expected = "Accuracy may collapse from n = 8 on: more questions would show it (similarity blocks, 200 ARC-Easy questions)."
+    assert cliff.sentence(sweep) == expected
     assert not curves.accuracy_curve(sweep).layout.annotations
 
 

@@ -81,11 +81,16 @@ _UNITS = {ACCURACY: ("accuracy", "points", 100), LOSS: ("loss", "nats/token", 1)
 
 
 def effect(candidate: Candidate, quantity: str) -> str:
-    """Return the change of one of ACCURACY, LOSS and BITS against the reference."""
+    """Return the change of a quantity against the reference, with its interval: "loss +0.21 nats/token [+0.20 to +0.23]".
+
+    Args:
+        candidate: The model.
+        quantity: ACCURACY, LOSS or BITS.
+    """
+    if _has_same_weights(candidate):
+        return "the same weights"
     name, unit, size = _UNITS[quantity]
-    return (
-        "the same weights" if _has_same_weights(candidate) else _difference(name, candidate.changes.get(quantity), unit, size)
-    )
+    return _difference(name, candidate.changes.get(quantity), unit, size)
 
 
 def _has_same_weights(candidate: Candidate) -> bool:
@@ -138,10 +143,10 @@ def _said(chosen: Candidate, goal: Goal) -> str:
 
 
 def _others(others: Sequence[Candidate], goal: Goal) -> list[str]:
-    def beside(candidate: Candidate) -> str:
-        return _speed(candidate) if goal.kind != SPEED else units.size(candidate.memory)
-
-    ways = [f"{action(each)} ({effects(each)[0]}, {beside(each)})" for each in others]
+    ways = []
+    for candidate in others:
+        loss, *_, speed = effects(candidate)
+        ways.append(f"{action(candidate)} ({loss}, {speed if goal.kind != SPEED else units.size(candidate.memory)})")
     return [f"Other ways: {'; '.join(ways)}."] if ways else []
 
 

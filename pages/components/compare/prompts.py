@@ -77,7 +77,7 @@ def show(form: PromptForm, missing: words.Markdown, *, grown: Draw, done: Draw) 
         if last.state == jobs.FAILED:
             st.error(words.message(last.error or "The job failed."))
         else:
-            st.warning(words.plain(last.error or f"The job was {last.state}."))
+            st.warning(words.message(last.error or f"The job was {last.state}."))
         card.resume_button(last, where=form.kind)
         partial = stored_results.live(form.kind, last.result_key)
         if partial is not None:

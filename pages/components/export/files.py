@@ -39,7 +39,7 @@ def _mergekit(choice: Choice) -> None:
     if stops:
         st.warning(words.plain(stops))
         return
-    text = formats.mergekit(source, choice.cut, choice.facts.n_layers, choice.model.dtype, note, stops)
+    text = formats.mergekit(source, choice.cut, choice.facts.n_layers, choice.model.dtype, note)
     st.caption(f"mergekit removes the same layers with this recipe.{folders.without_healing(choice)}")
     _file(text, "mergekit.yaml", "application/yaml", "yaml")
 

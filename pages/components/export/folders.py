@@ -127,7 +127,7 @@ def llama_cpp(choice: Choice) -> ExportSpec | None:
             if choice.adapter is not None:
                 st.caption(f"`--lora {folders.ADAPTER}` applies the adapter, if it is plain LoRA, to the file without healing.")
         return spec
-    st.caption(f"{words.plain(why_not)}")
+    st.caption(words.message(why_not))
     spec = show(choice)
     if spec is not None and not isinstance(choice.cut, PartSet):
         st.caption("Then run in the folder of llama.cpp:")

@@ -138,7 +138,11 @@ def table(
     """
     heads: dict[str, Any] = {}
     if isinstance(rows, Table):
-        heads = {one.name: st.column_config.Column(help=words.plain(one.head)) for one in rows.columns if one.head != one.name}
+        heads = {
+            column.name: st.column_config.Column(help=words.plain(column.head))
+            for column in rows.columns
+            if column.head != column.name
+        }
         alt, rows = alt or rows.title, rows.records()
     cells = pd.DataFrame(rows)
     numbers = {name: st.column_config.NumberColumn(format=shape) for name, shape in (formats or {}).items()}

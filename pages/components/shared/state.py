@@ -126,7 +126,11 @@ def own_cut(n_layers: int | None = None) -> Removal | None:
 
 
 def fit_n(n_layers: int) -> None:
-    """Report an n that a model cannot have, and choose the largest one."""
+    """Report a selected n that a model cannot have, and select the largest one instead.
+
+    Args:
+        n_layers: layers of the model; one of them must stay.
+    """
     if (n := chosen_n()) >= n_layers:
         _chosen()[address.N.name] = n_layers - 1
         _cannot_be(f"has n = {n}, but this model has {n_layers} layers. n = {n_layers - 1} is shown instead.")
