@@ -87,7 +87,7 @@ with frame.errors_shown():
         else:
             ready = checked(wanted)
     with right:
-        if ready:
+        if wanted is not None and ready:
             facts_and_actions(wanted)
         elif wanted is not None:
             if wanted.source != "starter" and not host.is_viewer():

@@ -53,7 +53,7 @@ def _result(selected: FoundResult, entries: Sequence[FoundResult]) -> None:
             list(_QUANTITIES),
             default=NATS,
             required=True,
-            format_func=_QUANTITIES.get,
+            format_func=_QUANTITIES.__getitem__,
             key="methods-quantity",
             persist_state="session",
             help=words.plain(result.tables()[NATS].caption),
@@ -121,7 +121,7 @@ def _form(model: ModelSpec, result: MethodsResult | None, entries: Sequence[Foun
         )
         tasks = [*TASKS] if like.benchmark.task in TASKS else [like.benchmark.task, *TASKS]
         task = right.selectbox(
-            "Questions from", tasks, tasks.index(like.benchmark.task), words.task_names().get, key=f"{key}-task"
+            "Questions from", tasks, tasks.index(like.benchmark.task), words.task_names().__getitem__, key=f"{key}-task"
         )
         columns = st.columns(3)
         limit = columns[0].number_input("Questions", 1, 100_000, like.benchmark.limit or 100, key=f"{key}-limit")

@@ -11,6 +11,7 @@ from analysis.models.source.model_spec import ModelSpec
 from pages.components.compare import prompts
 from pages.components.shared import chart, frame, start, words
 
+_PromptForm = prompts.PromptForm[MicroscopeSpec]
 _WHOLE, _CUT = "the unpruned model", "the pruned model"
 _INSIDE = "inside-False"
 """Key of the choice of the model if a block is removed."""
@@ -32,7 +33,7 @@ def show(model: ModelSpec) -> None:
     prompts.show(form, missing, grown=done, done=done)
 
 
-def _form(model: ModelSpec) -> tuple[prompts.PromptForm | None, Removal | None]:
+def _form(model: ModelSpec) -> tuple[_PromptForm | None, Removal | None]:
     left, right = st.columns([5, 4], gap="medium")
     with left:
         prompt = prompts.box()
@@ -53,7 +54,7 @@ def _form(model: ModelSpec) -> tuple[prompts.PromptForm | None, Removal | None]:
     return form, cut
 
 
-def _asked(model: ModelSpec, prompt: str, cut: Removal | None, inside: str) -> prompts.PromptForm:
+def _asked(model: ModelSpec, prompt: str, cut: Removal | None, inside: str) -> _PromptForm:
     """Return the request of the form.
 
     Raises:
@@ -62,7 +63,7 @@ def _asked(model: ModelSpec, prompt: str, cut: Removal | None, inside: str) -> p
     return prompts.PromptForm(model, MicroscopeSpec(model, prompt, cut if inside == _CUT else None), _fill)
 
 
-def _go(form: prompts.PromptForm) -> None:
+def _go(form: _PromptForm) -> None:
     spec: Any = form.spec
     is_there = form.found() is not None
     why = "This result is on screen. Change the prompt or the block for a new one." if is_there else None

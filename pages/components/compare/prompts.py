@@ -5,7 +5,7 @@ A prompt stays in the session and never becomes part of an address.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import streamlit as st
 
@@ -34,13 +34,16 @@ EXAMPLES = {
 _KEY = "prompt-text"
 
 
+SpecT = TypeVar("SpecT", bound=Spec)
+
+
 @dataclass(frozen=True)
-class PromptForm:
+class PromptForm(Generic[SpecT]):
     """The request of a form, and how a stored request fills the form."""
 
     model: ModelSpec
     """Model of the page."""
-    spec: Spec
+    spec: SpecT
     """Request of the form."""
     fill: Callable[[Any], None]
     """Function that puts a stored request into the form; called before the form is drawn."""

@@ -156,14 +156,14 @@ def _ticked(model: ModelSpec, runs: list[FoundResult], rows: list[dict[str, Any]
     if not rows:
         st.info("No run passes these filters. Clear the search, or choose **All** kinds.")
         return picked()
-    ticked = {"selection": {"rows": [index for index, run in enumerate(visible) if run in picks]}}
+    picked_rows = [row for row, run in enumerate(visible) if run in picks]
     event = st.dataframe(
         pd.DataFrame(rows),
         key=state.generation("runs-table", list(visible)),
         hide_index=True,
         on_select="rerun",
         selection_mode="multi-row",
-        selection_default=ticked,
+        selection_default={"selection": {"rows": picked_rows}},
         column_config=_COLUMNS,
         placeholder="–",
         height=min(38 + 35 * len(rows), 283),

@@ -5,6 +5,7 @@ Generated text is never interpreted as markup.
 
 import html
 from collections.abc import Collection, Sequence
+from typing import Literal
 
 import streamlit as st
 
@@ -16,7 +17,8 @@ from pages.components.shared import chart, words
 FULL_NATS = 8.0
 """Surprisal with the strongest shade, in nats."""
 _SHADES = {False: ("#0f6b66", 0.46), True: ("#56c2b8", 0.50)}
-_BADGES = {"unpruned": "gray", "pruned": "blue", "instant": "orange", "healed": "orange"}
+_BadgeColor = Literal["gray", "blue", "orange"]
+_BADGES: dict[str, _BadgeColor] = {"unpruned": "gray", "pruned": "blue", "instant": "orange", "healed": "orange"}
 UNDER = {"unpruned": "the unpruned model", "own": "its own model", "off": "off"}
 _LINE_END = '<span style="opacity:0.55">↵</span>'
 _BOX = "white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.7;min-height:9.5em;margin:0"
@@ -101,7 +103,7 @@ def toolbar() -> str:
         under = st.segmented_control(
             "Shaded by surprisal under",
             list(UNDER),
-            format_func=UNDER.get,
+            format_func=UNDER.__getitem__,
             default="unpruned",
             required=True,
             key="surprise-of",

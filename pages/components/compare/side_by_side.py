@@ -194,7 +194,9 @@ def first_of_each(writers: dict[str, Writer]) -> list[str]:
 def _stored_only(model: ModelSpec, cut: Removal | None, request: CompareSpec | None) -> dict[str, Writer]:
     """Return the healed models of this cut whose weights are not on this machine, but whose text for this form is stored."""
     writers: dict[str, Writer] = {}
-    for entry in stored_results.find("compare", model) if cut and request else ():
+    if cut is None or request is None:
+        return writers
+    for entry in stored_results.find("compare", model):
         spec: CompareSpec = entry.result.spec
         for index, variant in enumerate(spec.variants):
             is_of = variant.block == cut and variant.adapter is not None and not _is_here(variant.adapter)

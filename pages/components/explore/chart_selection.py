@@ -76,7 +76,7 @@ def _counted(key: str) -> str:
     return f"clicks-{key}"
 
 
-def _said(selection) -> str:
+def _said(selection: Mapping[str, Any] | None) -> str:
     """Return the data of the clicked point, which arrives as it is or as the first entry of a list; "" without a click."""
     points = selection["selection"]["points"] if selection else []
     value = points[0].get("customdata") if points else ""

@@ -33,7 +33,7 @@ def forms(distances: FoundResult, sweep: FoundResult | None) -> None:
     with st.expander("New map"):
         _map_form(model, distances.result, "map")
     with st.expander("Run a sweep"):
-        st.fragment(_sweep_form)(model, distances.result, sweep and sweep.result, "sweep")
+        st.fragment(_sweep_form)(model, distances.result, None if sweep is None else sweep.result, "sweep")
     with st.expander("Measure loss increase"):
         _damage_form(model, distances.result, "damage")
 
@@ -270,7 +270,7 @@ def _damage_form(model: ModelSpec, distances: DistanceResult, key: str) -> None:
     default, max_size = DamageSpec().corpus, distances.n_layers - 1
     with frame.errors_shown(), st.form(f"{key}-form", border=False):
         columns = st.columns(5, vertical_alignment="bottom")
-        source = columns[0].selectbox("Texts", _TEXTS, format_func=corpora.TITLES.get, key=f"{key}-texts")
+        source = columns[0].selectbox("Texts", _TEXTS, format_func=corpora.TITLES.__getitem__, key=f"{key}-texts")
         n_texts = columns[1].number_input("Number of texts", 1, 10_000, default.n_texts, key=f"{key}-n")
         seq_len = columns[2].number_input("Tokens per text", 16, 131_072, default.seq_len, step=16, key=f"{key}-len")
         size = columns[3].number_input(

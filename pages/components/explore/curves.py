@@ -55,15 +55,13 @@ def show(
     )
     drawn_heals = _of_blocks(heals, [sweep, *others], cut)
     for quantity, name, height in ((reading.ACCURACY, "Accuracy", 178), (reading.LOSS, "Loss in nats per token", 166)):
-        alike = [
-            [curve for curve in group if comparable.is_comparable(sweep.result, curve.result, quantity)]
-            for group in (others, drawn_heals)
-        ]
-        drawn = versions([sweep, *alike[0], *alike[1], *alone])
-        reach = cut.n if cut.n > _last(sweep, *alike[0]) else 0
+        other_curves = _comparable(sweep, others, quantity)
+        other_heals = _comparable(sweep, drawn_heals, quantity)
+        drawn = versions([sweep, *other_curves, *other_heals, *alone])
+        reach = cut.n if cut.n > _last(sweep, *other_curves) else 0
         ends = (sizes[0], sizes[-1]) if sizes else None
         chart_selection.chart_of_blocks(
-            _figure(quantity, drawn, reach, ends, dark, height, sweep, *alike, alone),
+            _figure(quantity, drawn, reach, ends, dark, height, sweep, other_curves, other_heals, alone),
             key=quantity,
             alt=f"{name} against removed layers, {points} points{others_said}.",
             file_name=quantity,
@@ -74,6 +72,11 @@ def show(
     if parts:
         more = f" {len(parts) - 1} more under **Data**." if len(parts) > 1 else ""
         st.caption(words.plain(parts[0]) + more)
+
+
+def _comparable(sweep: FoundResult, group: Sequence[FoundResult], quantity: str) -> list[FoundResult]:
+    """Return the results of a group whose scores may be drawn next to those of a curve."""
+    return [each for each in group if comparable.is_comparable(sweep.result, each.result, quantity)]
 
 
 def _last(*drawn: FoundResult) -> int:

@@ -52,7 +52,9 @@ def controls(distances: FoundResult, damage: FoundResult | None) -> None:
     with left, state.showing("metric", _quantity(names)):
         st.selectbox("Quantity of the map", names, format_func=_name, key="metric", on_change=choose_metric)
     with right, state.showing("map-view", view()):
-        st.selectbox("View", list(VIEWS), format_func=VIEWS.get, key="map-view", on_change=choose_view, help=_VIEWS_HELP)
+        st.selectbox(
+            "View", list(VIEWS), format_func=VIEWS.__getitem__, key="map-view", on_change=choose_view, help=_VIEWS_HELP
+        )
 
 
 def _quantities(distances: DistanceResult, damage: FoundResult | None) -> list[str]:

@@ -151,8 +151,8 @@ def _row(each: Generation, removed: Removal | None) -> dict:
     block = each.removed.brief() if each.removed else "unpruned model"
     return {
         "block": f"{block} (selected)" if each.removed == removed else block,
-        "repeated 4-grams": words.percent(point.repetition_rate, check and check.repetition_interval),
-        "distinct tokens": words.percent(point.distinct_rate, check and check.distinct_interval),
+        "repeated 4-grams": words.percent(point.repetition_rate, check.repetition_interval if check else None),
+        "distinct tokens": words.percent(point.distinct_rate, check.distinct_interval if check else None),
         "problems solved": words.percent(point.sum_acc, check.interval if check else point.sum_interval),
         "problems": len(check.sums) if check else None,
         "tokens": point.generated_tokens,

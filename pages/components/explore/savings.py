@@ -154,20 +154,23 @@ def saved_by(model: ModelFacts, speed: SpeedResult | None, cut: Cut, *, tokens: 
     rows = [both("Parameters", "parameters", lambda block: sizes.savings(model, block).kept_parameters)]
     if model.active_parameters < model.n_parameters:
         rows.append(both("Active parameters", "parameters", lambda block: sizes.savings(model, block).active_parameters))
-    rows += [
-        both(
-            f"Weights, {precision.precision}",
-            "bytes",
-            lambda block, precision=precision: sizes.weight_bytes(model, block, precision.dtype, precision.quantization),
-        )
-        for precision in _PRECISIONS
-    ]
+    for precision in _PRECISIONS:
+        weights = partial(sizes.weight_bytes, model, dtype=precision.dtype, quantization=precision.quantization)
+        rows.append(both(f"Weights, {precision.precision}", "bytes", weights))
     cache = partial(sizes.kv_cache_bytes, model, tokens=tokens, batch_size=batch_size, dtype=dtype)
     rows.append(both(f"KV cache, {dtype}", "bytes", cache, is_known))
-    files = {point.block: point.file_bytes for point in speed.points if not point.adapter} if speed is not None else {}
+    if speed is not None:
+        rows += _measured_rows(speed, cut)
+    return rows
+
+
+def _measured_rows(speed: SpeedResult, cut: Cut) -> list[Row]:
+    """Return the rows of a speed measurement: the size of the GGUF file, if it was timed, and the rates."""
+    rows: list[Row] = []
+    files = {point.block: point.file_bytes for point in speed.points if not point.adapter}
     if any(files.values()):
         rows.append(Row("GGUF file", "bytes", files.get(None), files.get(cut.removed)))
-    for field, what in _TIMED.items() if speed is not None else ():
+    for field, what in _TIMED.items():
         timed = speeds.timed(speed, cut.removed if isinstance(cut.removed, PartSet) else cut.n, field)
         gain = (timed.gain.low, timed.gain.high) if timed.gain is not None else ()
         rates = [None if value is None else speed.tokens_per_s(field, value) for value in (timed.unpruned, timed.pruned)]
@@ -279,7 +282,7 @@ def _show_speed(entry: FoundResult | None, job: jobs.Job | None, n: int, runtime
     field = st.segmented_control(
         "Time to",
         list(_FIELDS),
-        format_func=_FIELDS.get,
+        format_func=_FIELDS.__getitem__,
         default="decode",
         required=True,
         key="speed-field",

@@ -103,7 +103,7 @@ def _quantities(comparison: Comparison) -> dict[str, words.Markdown]:
 
 
 def _choice(label: words.Markdown, options: dict[str, words.Markdown], key: str, usual: str) -> str:
-    return st.segmented_control(label, list(options), format_func=options.get, default=usual, required=True, key=key)
+    return st.segmented_control(label, list(options), format_func=options.__getitem__, default=usual, required=True, key=key)
 
 
 def _budget(comparison: Comparison) -> list[Goal]:

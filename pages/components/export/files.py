@@ -12,7 +12,7 @@ from analysis.data.spec import BenchmarkSpec
 from analysis.exports import card as model_card
 from analysis.exports import folders as exports
 from analysis.exports import formats, lm_eval_task, page, report, sheet, sheet_pdf
-from analysis.exports.document import Section
+from analysis.exports.document import Document, Section
 from analysis.exports.sheet import Sheet
 from analysis.exports.spec import ExportSpec
 from analysis.models.source.model_spec import ModelSpec
@@ -174,7 +174,7 @@ def _report_of_all(choice: Choice) -> None:
     )
     first = _on_explore(choice.model)
 
-    def document():
+    def document() -> Document:
         return report.of(choice.model, choice.cut, main.command_line, first)
 
     with st.container(horizontal=True, gap="small"):

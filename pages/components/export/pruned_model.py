@@ -71,7 +71,12 @@ def _heal(model: ModelSpec, cut: Removal) -> HealResult | None:
     ready = [key for key, heal in heals.items() if has_adapter(heal)]
     usual = list(names).index(ready[0] if ready else _BARE)
     key = st.selectbox(
-        "Healing run", list(names), usual, format_func=names.get, key=f"export-heal-{'-'.join(sorted(heals))}", width=480
+        "Healing run",
+        list(names),
+        usual,
+        format_func=names.__getitem__,
+        key=f"export-heal-{'-'.join(sorted(heals))}",
+        width=480,
     )
     return heals.get(key)
 
@@ -90,8 +95,9 @@ def evidence_of(choice: Choice) -> Evidence:
     model = state.current_model()
     on_explore, curve = selection.now(model), selection.curve(model)
     heal = choice.heal if choice.heal is not None and choice.heal.healed is not None else None
-    spec = selection.as_shown(model, curve and curve.result)
-    return selection.evidence_on(choice.cut, spec, curve, choice.facts, damage=on_explore and on_explore.damage, heal=heal)
+    spec = selection.as_shown(model, None if curve is None else curve.result)
+    damage = None if on_explore is None else on_explore.damage
+    return selection.evidence_on(choice.cut, spec, curve, choice.facts, damage=damage, heal=heal)
 
 
 def show_gains(choice: Choice) -> None:
@@ -119,7 +125,7 @@ def show_gains(choice: Choice) -> None:
         st.caption("A folder keeps single sublayers as zeros, at their full size.")
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         speed = evidence.quantity(SPEED)
-        if speed.change is None and start.button("Measure speed", key="export-speed", icon=":material/speed:"):
+        if speed.request is not None and start.button("Measure speed", key="export-speed", icon=":material/speed:"):
             start.start_and_show(speed.request, f"Speed of {state.name(choice.model)}")
         if any(evidence.quantity(name).change is None for name in (ACCURACY, LOSS)):
             st.page_link("pages/explore.py", label="Measure scores on Explore", icon=":material/grid_on:", width="content")

@@ -57,9 +57,7 @@ def _settings(preset: HealSpec, key: str, why: str, questions: BenchmarkSpec, le
     """
     st.caption(words.plain(why))
     if preset.recipe == recipes.FIRST.name and preset.benchmark is not None:
-        questions = replace(
-            questions, limit=min(questions.limit or BenchmarkSpec.limit, preset.benchmark.limit or BenchmarkSpec.limit)
-        )
+        questions = replace(questions, limit=min(settings.limit_of(questions), settings.limit_of(preset.benchmark)))
     values = settings.show(preset, key, questions, trains=preset.trains, by_steps="steps" in length) | length
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         name = st.text_input(

@@ -104,7 +104,7 @@ def _load_settings(run: ListedHeal) -> None:
 
 def _one(run: ListedHeal) -> None:
     if run.job and run.job.is_active:
-        _in_progress(run)
+        _in_progress(run.id, run.job)
         return
     if run.job and run.job.state != jobs.DONE:
         _unfinished(run, run.job)
@@ -126,9 +126,9 @@ def _unfinished(run: ListedHeal, job: jobs.Job) -> None:
         card.log(job, "heal")
 
 
-def _in_progress(run: ListedHeal) -> None:
+def _in_progress(run_id: str, job: jobs.Job) -> None:
     """Draw an active healing run, which refreshes itself from the files on disk."""
-    st.fragment(_live, run_every=card.refresh_interval([run.job]))(run.id)
+    st.fragment(_live, run_every=card.refresh_interval([job]))(run_id)
 
 
 def _live(run_id: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import streamlit as st
 
@@ -73,7 +74,7 @@ def runs_of(model: ModelSpec) -> list[ListedHeal]:
     for job in service.jobs.list_jobs(200):
         if job.kind == HealSpec.kind and job.asks(lambda spec: spec.model.source == model.source):
             entry = results.pop(job.result_key or "", None) or stored_results.by_key("heal", job.result_key)
-            runs.append(ListedHeal(job.id, job.spec, job, entry))
+            runs.append(ListedHeal(job.id, cast(HealSpec, job.spec), job, entry))
     runs += [ListedHeal(entry.key, entry.result.spec, None, entry) for entry in results.values()]
     active = [run for run in runs if run.job and run.job.is_active]
     measured = [run for run in runs if run.found and run not in active]

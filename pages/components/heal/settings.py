@@ -101,22 +101,26 @@ def _data(preset: HealSpec, key: str, *, trains: bool, by_steps: bool) -> dict[s
     return values
 
 
+_BASE_WEIGHTS = {"4bit": "NF4 (QLoRA)", "none": "not quantized"}
+"""Names of the quantizations of the model that is healed."""
+
+
 def _modules(preset: HealSpec, key: str, *, trains: bool) -> dict[str, Any]:
     st.markdown("**Trained modules**" if trains else "**Fitted modules**")
     values: dict[str, Any] = {}
     values["quantization"] = st.selectbox(
         "Base weights",
-        ("4bit", "none"),
+        list(_BASE_WEIGHTS),
         int(preset.model.quantization != "4bit"),
         key=f"{key}-quantization",
-        format_func={"4bit": "NF4 (QLoRA)", "none": "not quantized"}.get,
+        format_func=_BASE_WEIGHTS.__getitem__,
     )
     if trains:
         values["lora_on"] = st.selectbox(
             "Target modules",
             LORA_ON,
             LORA_ON.index(preset.lora_on),
-            format_func=_MODULES.get,
+            format_func=_MODULES.__getitem__,
             key=f"{key}-lora-on",
             help="The paper adapts the feed-forward modules.",
         )
@@ -133,6 +137,13 @@ def _distillation(preset: HealSpec, key: str) -> dict[str, Any]:
     return values | (_numbers(preset, key, "top_k") if values["distill"] > 0 else {"top_k": 0})
 
 
+def limit_of(questions: BenchmarkSpec) -> int:
+    """Return the requested number of questions, or the default one if all of a dataset are requested."""
+    default = BenchmarkSpec.limit
+    assert default is not None
+    return questions.limit or default
+
+
 def _evaluation(preset: HealSpec, questions: BenchmarkSpec, key: str, *, trains: bool, by_steps: bool) -> dict[str, Any]:
     """Draw the settings of questions, checks and generation."""
     st.markdown("**Evaluation**")
@@ -140,8 +151,10 @@ def _evaluation(preset: HealSpec, questions: BenchmarkSpec, key: str, *, trains:
     extra_task = questions.task if questions.is_file or questions.subset or questions.protocol != "harness" else ""
     options = [questions.task, *(task for task in TASKS if task != questions.task)] if extra_task else list(TASKS)
     names = {**words.task_names(), extra_task: words.questions(questions)} if extra_task else words.task_names()
-    task = st.selectbox("Dataset", options, options.index(questions.task), format_func=names.get, key=f"heal-task-{which}")
-    limit = st.number_input("Questions", 1, 100_000, questions.limit or BenchmarkSpec.limit, key=f"heal-limit-{which}")
+    task = st.selectbox(
+        "Dataset", options, options.index(questions.task), format_func=names.__getitem__, key=f"heal-task-{which}"
+    )
+    limit = st.number_input("Questions", 1, 100_000, limit_of(questions), key=f"heal-limit-{which}")
     values: dict[str, Any] = {"check_questions": 0}
     if trains:
         values |= _numbers(preset, key, "check_questions", *(["eval_every"] * by_steps))
@@ -167,7 +180,7 @@ def _healing_text(preset: HealSpec, key: str) -> str:
         "Healing text",
         list(names),
         list(names).index(source),
-        format_func=names.get,
+        format_func=names.__getitem__,
         key=f"{key}-text",
         help="One document in ten is held out from training. A file is UTF-8: TXT with documents separated by blank "
         "lines, or JSONL with a field `text`.",

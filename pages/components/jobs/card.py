@@ -1,6 +1,7 @@
 """Background job as a card with its progress and its buttons."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import streamlit as st
 
@@ -112,8 +113,7 @@ def log(job: jobs.Job, where: str) -> None:
 
 def resume_button(job: jobs.Job, *, where: str, primary: bool = False) -> None:
     """Draw the button that resumes a job."""
-    kind = "primary" if primary else "tertiary"
-    _button("Resume", "resume", job, where, icon=":material/play_arrow:", kind=kind)
+    _button("Resume", "resume", job, where, icon=":material/play_arrow:", kind="primary" if primary else "tertiary")
 
 
 def _button(
@@ -122,9 +122,9 @@ def _button(
     job: jobs.Job,
     where: str,
     *,
-    icon=None,
+    icon: str | None = None,
     help: words.Markdown | None = None,
-    kind="tertiary",
+    kind: Literal["primary", "tertiary"] = "tertiary",
 ) -> None:
     """Draw a button that changes a job. The page shows the new state on its next rerun."""
     key = f"{where}-{label.lower()}-{job.id}"
@@ -145,7 +145,7 @@ def _move(job_id: str, key: str) -> None:
     _act("move", job_id, _PLACES[st.session_state[key]])
 
 
-def _act(action: str, job_id: str, *given, **options) -> None:
+def _act(action: str, job_id: str, *given: Any, **options: Any) -> None:
     try:
         access.change(action, job_id, *given, **options)
     except LayerscopeError as error:
@@ -218,7 +218,7 @@ def in_place(job: jobs.Job, where: str) -> None:
     st.fragment(_refreshed, run_every=None if inside_timer else refresh_interval([job]))(job.id, where)
 
 
-def last_of(kind: str, matches) -> jobs.Job | None:
+def last_of(kind: str, matches: Callable[[Any], bool]) -> jobs.Job | None:
     """Return the active job of a kind whose spec matches, else the one that ended last; None if there is none.
 
     Args:

@@ -5,7 +5,7 @@ The results are the strongest evidence of the current model. The selection of ot
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 
@@ -177,11 +177,13 @@ def outline(lesson: Lesson, title: words.Markdown) -> None:
             st.header(title, anchor=False, width="content")
             left = sum(MINUTES[lesson.step :])
             st.caption(f"step {lesson.step + 1} of {len(STEPS)}, about {left} min left", width="content")
-        _turn("Back", lesson, -1, "secondary", icon=":material/chevron_left:", disabled=lesson.step == 0)
-        _turn("Next", lesson, 1, "primary", icon=":material/chevron_right:", disabled=lesson.step == len(STEPS) - 1)
+        _turn("Back", lesson, -1, kind="secondary", icon=":material/chevron_left:", disabled=lesson.step == 0)
+        _turn("Next", lesson, 1, kind="primary", icon=":material/chevron_right:", disabled=lesson.step == len(STEPS) - 1)
 
 
-def _turn(label: words.Markdown, lesson: Lesson, by: int, kind, **settings) -> None:
+def _turn(
+    label: words.Markdown, lesson: Lesson, by: int, *, kind: Literal["primary", "secondary"], icon: str, disabled: bool
+) -> None:
     st.button(
         label,
         key=f"learn-{label.lower()}",
@@ -189,7 +191,8 @@ def _turn(label: words.Markdown, lesson: Lesson, by: int, kind, **settings) -> N
         on_click=lesson.go,
         args=(lesson.step + by,),
         icon_position="right" if by > 0 else "left",
-        **settings,
+        icon=icon,
+        disabled=disabled,
     )
 
 

@@ -4,6 +4,7 @@ A process of its own reads the facts, so that a busy worker does not hold it up.
 a minute. The page says so in that time, and shows the facts when they are there. A job downloads files.
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import streamlit as st
@@ -11,6 +12,7 @@ import streamlit as st
 from analysis import hub, service
 from analysis.core import host
 from analysis.core.errors import LayerscopeError
+from analysis.core.record import Spec
 from analysis.data import gallery
 from analysis.models.source import conversions, remote
 from analysis.models.source.model_spec import InspectResult, InspectSpec, ModelSpec, Setting
@@ -116,7 +118,7 @@ def _reason(choice: Setting) -> str:
 
 def _parameters(model: ModelFacts) -> None:
     layers = sum(model.layer_parameters)
-    parts = {f"{model.n_layers} decoder layers": layers}
+    parts: dict[str, float] = {f"{model.n_layers} decoder layers": layers}
     if model.expert_parameters:
         parts["in experts (included above)"] = model.expert_parameters
     parts |= {"one layer (mean)": layers / model.n_layers, "embeddings, final norm, head": model.other_parameters}
@@ -201,7 +203,7 @@ def _list() -> None:
         _row(f"kept-gguf-{index}", label, n_bytes, _delete_conversion, identity)
 
 
-def _row(key: str, label: words.Markdown, n_bytes: int, delete, *what: str) -> None:
+def _row(key: str, label: words.Markdown, n_bytes: int, delete: Callable[..., None], *what: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", gap="small"):
         st.markdown(label, width="content")
         st.button(
@@ -215,7 +217,7 @@ def _row(key: str, label: words.Markdown, n_bytes: int, delete, *what: str) -> N
         )
 
 
-def _is_of(spec, source: str) -> bool:
+def _is_of(spec: Spec, source: str) -> bool:
     return any(isinstance(part, ModelSpec) and part.source == source for part in spec.nested())
 
 
@@ -242,7 +244,7 @@ def _delete_conversion(identity: str) -> None:
     _done(freed)
 
 
-def _done(action) -> None:
+def _done(action: Callable[[], str]) -> None:
     """Run an action, and keep its result or its error for the page to announce."""
     try:
         message = action(), ":material/check_circle:"

@@ -127,11 +127,13 @@ def terms() -> dict[str, Any]:
     check_start()
     settings, current = rules(), visitor()
     _check_room(settings)
-    is_limited = settings.job_hours is not None and (current is None or current.role != OPERATOR)
+    limit_s = None
+    if settings.job_hours is not None and (current is None or current.role != OPERATOR):
+        limit_s = settings.job_hours * 3600
     return {
         "owner": current and current.subject,
         "owner_label": current and current.label,
-        "limit_s": settings.job_hours * 3600 if is_limited else None,
+        "limit_s": limit_s,
         "settings": settings,
     }
 

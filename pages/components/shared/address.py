@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 from analysis.core import blocks
@@ -114,7 +114,7 @@ def _run(text: str) -> str:
 
 
 def _of_model(name: str, part: str, *, is_always_written: bool = False) -> Field[str]:
-    usual = next(field.default for field in fields(ModelSpec) if field.name == part)
+    usual: Any = getattr(ModelSpec, part)
     return Field(name, usual, str, lambda value: value or "", part=part, is_always_written=is_always_written)
 
 

@@ -102,7 +102,7 @@ def _downloads(figure: Figure, key: str, file_name: str, image: str) -> None:
         st.segmented_control(
             "Image format",
             list(_FORMATS),
-            format_func=_FORMATS.get,
+            format_func=_FORMATS.__getitem__,
             required=True,
             key=widget,
             on_change=pick,

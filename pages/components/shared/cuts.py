@@ -234,7 +234,7 @@ def field(n_layers: int, strategy: ChosenStrategy | None) -> None:
         try:
             cut = parse_removal(st.session_state["own-block"].strip())
             check(cut, n_layers)
-            take(cut, strategy and strategy.cut(cut.size).removed, n_layers)
+            take(cut, None if strategy is None else strategy.cut(cut.size).removed, n_layers)
         except BlockRangeError as error:
             st.session_state["own-block-error"] = str(error)
 

@@ -156,7 +156,7 @@ def texts(key: str, start: CorpusSpec | None = None) -> str:
         "Texts",
         list(names),
         list(names).index(start.source) if start is not None and start.source in names else 0,
-        format_func=names.get,
+        format_func=names.__getitem__,
         key=f"{key}-texts",
         help="Texts to measure on. An own file is UTF-8: TXT with blank lines between documents, or JSONL with a field `text`.",
     )
@@ -196,7 +196,7 @@ def questions(key: str, start: BenchmarkSpec | None = None) -> tuple[BenchmarkSp
         options.append(start.task)
         names[start.task] = f"{words.seen(words.questions(start))}, as on screen"
     first = options.index(start.task) if start is not None and start.task in options else 0
-    chosen = st.selectbox("Questions from", options, first, format_func=names.get, key=f"{key}-task")
+    chosen = st.selectbox("Questions from", options, first, format_func=names.__getitem__, key=f"{key}-task")
     if chosen == OWN:
         return _own(key)
     if chosen == HUB:
@@ -252,7 +252,7 @@ def _protocol(task: Task, key: str, begun: BenchmarkSpec) -> str:
     return st.segmented_control(
         "Prompt format",
         task.protocols,
-        format_func=_PROTOCOL_NAMES.get,
+        format_func=_PROTOCOL_NAMES.__getitem__,
         default=begun.protocol,
         required=True,
         key=f"{key}-protocol",

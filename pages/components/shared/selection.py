@@ -136,7 +136,7 @@ def choose_block(model: ModelSpec, view: Shown | None, n_layers: int) -> Removal
                     on_change=lambda: state.choose_n(st.session_state["cut-n"]),
                 )
             cuts.strategy_menu("Strategy", "cut-strategy")
-            cuts.field(n_layers, view and view.strategy)
+            cuts.field(n_layers, None if view is None else view.strategy)
             if view is not None:
                 cuts.back_button(view.cut, view.strategy)
     if removed is not None:

@@ -287,7 +287,7 @@ def pick_result(kind: str, label: words.Markdown, names: dict[str, str], current
         if st.session_state.get(f"drawn_{kind}") == widget:
             show_result(kind, st.session_state[widget])
 
-    st.selectbox(label, list(names), list(names).index(current), format_func=names.get, key=widget, on_change=pick)
+    st.selectbox(label, list(names), list(names).index(current), format_func=names.__getitem__, key=widget, on_change=pick)
 
 
 @contextmanager

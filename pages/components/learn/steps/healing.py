@@ -3,6 +3,7 @@
 import math
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from analysis.charts import lesson as learn_figures
 from analysis.charts.lesson import Rung
@@ -60,10 +61,10 @@ def _show(lesson: Lesson, results: LessonResults) -> None:
 
 def _axes(ladder: list[Rung]) -> Axes | None:
     """Bars for all models, those of the healed ones to be drawn; None if a loss was not measured."""
-    losses = [rung.point.loss for rung in ladder]
-    if losses[0] is None or losses[1] is None or all(loss is None for loss in losses[2:]):
+    unpruned, pruned, *healed = (rung.point.loss for rung in ladder)
+    if unpruned is None or pruned is None or all(loss is None for loss in healed):
         return None
-    high = math.ceil(max(losses[:2]) + 0.5)
+    high = math.ceil(max(unpruned, pruned) + 0.5)
     return Axes(
         places=[rung.name for rung in ladder],
         one="",
@@ -74,12 +75,12 @@ def _axes(ladder: list[Rung]) -> Axes | None:
         step=0.05,
         ticks=list(range(0, high + 1, 1 if high <= 6 else 2)),
         digits=2,
-        given=losses[:2],
+        given=[unpruned, pruned],
         bars=True,
     )
 
 
-def _revealed(left, right, ladder: list[Rung], heal: HealResult, drawn: Drawn | None) -> None:
+def _revealed(left: DeltaGenerator, right: DeltaGenerator, ladder: list[Rung], heal: HealResult, drawn: Drawn | None) -> None:
     with left:
         sentences = [told(heal), *judged(ladder, drawn)]
         if any(sentences):

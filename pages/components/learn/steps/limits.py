@@ -131,7 +131,7 @@ def _limits(results: LessonResults) -> list[str]:
     ]
 
 
-def _pair(results: LessonResults):
+def _pair(results: LessonResults) -> tuple[Point | None, Point | None]:
     """Return the unpruned point and the one of the lesson's block size; None if one is missing."""
     points = {point.n: point for point in results.sweep.points} if results.sweep else {}
     return points.get(0), points.get(results.size)
@@ -149,7 +149,8 @@ def _sums(results: LessonResults) -> str:
     unpruned, pruned = _pair(results)
     if unpruned is None or pruned is None or unpruned.sum_acc is None or pruned.sum_acc is None:
         return "Healing by training does not recover them."
-    before, after = (_share(point.sum_acc, point.sum_interval) for point in (unpruned, pruned))
+    before = _share(unpruned.sum_acc, unpruned.sum_interval)
+    after = _share(pruned.sum_acc, pruned.sum_interval)
     return f"Arithmetic problems solved: {before} unpruned, {after} without {_named(pruned)}."
 
 
